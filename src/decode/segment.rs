@@ -1,0 +1,286 @@
+//! The one thing that decode hands to flow: a TCP segment as plain data.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::seq::Seq;
+use crate::time::Timestamp;
+
+/// Which packet of which capture: the capture's place in the list of inputs and Wireshark's `frame.number` in it.
+///
+/// Ordered by capture, then by number. 16 bits of capture and 48 bits of number in one word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct PacketId(u64);
+
+impl PacketId {
+    /// The packet `number` (from 1) of the input `capture` (from 0). Numbers from 2^48 on are cut.
+    #[inline]
+    pub const fn new(capture: u16, number: u64) -> PacketId {
+        PacketId((capture as u64) << 48 | (number & 0xffff_ffff_ffff))
+    }
+
+    /// Place of the capture in the list of inputs, from 0.
+    #[inline]
+    pub const fn capture(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// Number of the packet in that capture, from 1, as Wireshark counts.
+    #[inline]
+    pub const fn number(self) -> u64 {
+        self.0 & 0xffff_ffff_ffff
+    }
+}
+
+/// An IPv4 or IPv6 address in 16 octets; IPv4 in its mapped form (`::ffff:a.b.c.d`).
+///
+/// A mapped address that really stood in an IPv6 header is the same value: it names the same host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// The four octets of an IPv4 header.
+    #[inline]
+    pub const fn v4(a: [u8; 4]) -> Address {
+        Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+    }
+
+    /// As the standard library's type, IPv4 where it is IPv4.
+    pub fn ip(self) -> IpAddr {
+        match Ipv6Addr::from(self.0).to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from(self.0)),
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Address {
+        match ip {
+            IpAddr::V4(v4) => Address::v4(v4.octets()),
+            IpAddr::V6(v6) => Address(v6.octets()),
+        }
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(ip: Ipv4Addr) -> Address {
+        Address::v4(ip.octets())
+    }
+}
+
+/// TCP control bits as in the header: CWR ECE URG ACK PSH RST SYN FIN, RFC 9293 section 3.1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// The acknowledgment number is valid.
+    pub const ACK: u8 = 0x10;
+
+    /// Whether all of `bits` are set.
+    #[inline]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// Whether any of `bits` is set.
+    #[inline]
+    pub const fn any(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// What else is known of a segment, one bit each. See the constants.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Traits(pub u16);
+
+impl Traits {
+    /// Carried by IPv6.
+    pub const V6: u16 = 1 << 0;
+    /// IPv4 Don't Fragment was set.
+    pub const DF: u16 = 1 << 1;
+    /// The snapshot length cut the TCP header: options may be missing.
+    pub const OPTIONS_CUT: u16 = 1 << 2;
+    /// First fragment of a fragmented datagram: `payload` counts the whole fragment's octets only.
+    pub const FRAGMENT: u16 = 1 << 3;
+    /// The TCP checksum was computed and is right.
+    pub const CHECKSUM_GOOD: u16 = 1 << 4;
+    /// The TCP checksum was computed and is wrong (and not the partial sum below).
+    pub const CHECKSUM_BAD: u16 = 1 << 5;
+    /// The checksum field holds the pseudo-header sum: transmit offload, so captured on the sending host.
+    pub const CHECKSUM_PARTIAL: u16 = 1 << 6;
+    /// A cooked capture says: sent by the capturing host.
+    pub const OUTGOING: u16 = 1 << 7;
+    /// A cooked capture says: received by the capturing host.
+    pub const INCOMING: u16 = 1 << 8;
+    /// Found inside a tunnel (GRE, VXLAN, IP-in-IP, ...).
+    pub const TUNNELED: u16 = 1 << 9;
+    /// Not a segment on the wire but the one quoted by an ICMP error; see [`Segment::icmp`].
+    pub const ICMP_ERROR: u16 = 1 << 10;
+    /// The packet has no time of its own (pcapng simple packet block).
+    pub const NO_TIME: u16 = 1 << 11;
+
+    /// Whether all of `bits` are set.
+    #[inline]
+    pub const fn has(self, bits: u16) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// Sets `bits`.
+    #[inline]
+    pub fn set(&mut self, bits: u16) {
+        self.0 |= bits;
+    }
+}
+
+/// Which TCP options were present, one bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Options(pub u8);
+
+impl Options {
+    /// Maximum segment size (kind 2); the value is in [`Segment::mss`].
+    pub const MSS: u8 = 1 << 0;
+    /// Window scale (kind 3); the shift is in [`Segment::window_scale`].
+    pub const WINDOW_SCALE: u8 = 1 << 1;
+    /// SACK-permitted (kind 4).
+    pub const SACK_PERMITTED: u8 = 1 << 2;
+    /// A SACK block (kind 5).
+    pub const SACK: u8 = 1 << 3;
+    /// Timestamps (kind 8); the values are in [`Segment::tsval`] and [`Segment::tsecr`].
+    pub const TIMESTAMPS: u8 = 1 << 4;
+    /// Fast Open (kind 34, or 253/254 with magic 0xF989) without a cookie: a request.
+    pub const FAST_OPEN_REQUEST: u8 = 1 << 5;
+    /// Fast Open with a cookie.
+    pub const FAST_OPEN_COOKIE: u8 = 1 << 6;
+
+    /// Whether all of `bits` are present.
+    #[inline]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// Whether any of `bits` is present.
+    #[inline]
+    pub const fn any(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// One TCP segment as captured. Plain data of fixed size: it can be written down and read back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Segment {
+    /// When the capture saw it.
+    pub time: Timestamp,
+    /// Which packet it is.
+    pub packet: PacketId,
+    /// Hash of the four-tuple, the same in both directions; [`crate::flow::key`] routes by it.
+    pub hash: u64,
+    /// Source address.
+    pub src: Address,
+    /// Destination address.
+    pub dst: Address,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Acknowledgment number; meaningful with [`Flags::ACK`].
+    pub ack: Seq,
+    /// Octets of TCP payload on the wire, whether or not they were captured. From the IP header; where that says 0
+    /// (segmentation offload) from the captured length.
+    pub payload: u32,
+    /// Window field as sent, not scaled.
+    pub window: u16,
+    /// IPv4 identification; 0 for IPv6.
+    pub ip_id: u16,
+    /// Sender's timestamp (TSval), with [`Options::TIMESTAMPS`].
+    pub tsval: u32,
+    /// Echoed timestamp (TSecr), with [`Options::TIMESTAMPS`].
+    pub tsecr: u32,
+    /// Maximum segment size option, octets.
+    pub mss: u16,
+    /// See [`Traits`].
+    pub traits: Traits,
+    /// Control bits.
+    pub flags: Flags,
+    /// Options present.
+    pub options: Options,
+    /// Window scale option: the shift.
+    pub window_scale: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Type of service or traffic class octet, ECN bits included.
+    pub tos: u8,
+}
+
+impl Segment {
+    /// Sequence space taken: payload, plus one each for SYN and FIN (RFC 9293 section 3.4).
+    #[inline]
+    pub const fn length(&self) -> u32 {
+        self.payload + (self.flags.0 & Flags::SYN != 0) as u32 + (self.flags.0 & Flags::FIN != 0) as u32
+    }
+
+    /// The sequence number after this segment.
+    #[inline]
+    pub const fn end(&self) -> Seq {
+        self.seq.advance(self.length())
+    }
+
+    /// TSval, if the segment carries timestamps.
+    #[inline]
+    pub const fn timestamp(&self) -> Option<u32> {
+        if self.options.has(Options::TIMESTAMPS) { Some(self.tsval) } else { None }
+    }
+
+    /// For a quoted segment ([`Traits::ICMP_ERROR`]): ICMP type and code, kept in `window`. The IPv6 types are those
+    /// of ICMPv6. `ttl` is that of the packet that carried the error.
+    #[inline]
+    pub const fn icmp(&self) -> Option<(u8, u8)> {
+        if self.traits.has(Traits::ICMP_ERROR) {
+            Some(((self.window >> 8) as u8, self.window as u8))
+        } else {
+            None
+        }
+    }
+
+    /// Source as address and port.
+    pub fn source(&self) -> SocketAddr {
+        SocketAddr::new(self.src.ip(), self.src_port)
+    }
+
+    /// Destination as address and port.
+    pub fn destination(&self) -> SocketAddr {
+        SocketAddr::new(self.dst.ip(), self.dst_port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_ids_keep_capture_and_number() {
+        let id = PacketId::new(3, 77);
+        assert_eq!((id.capture(), id.number()), (3, 77));
+        assert!(PacketId::new(0, u64::MAX) < PacketId::new(1, 1));
+    }
+
+    #[test]
+    fn a_segment_stays_within_two_cache_lines() {
+        assert!(size_of::<Segment>() <= 96, "{}", size_of::<Segment>());
+    }
+
+    #[test]
+    fn addresses_print_as_their_family() {
+        assert_eq!(Address::v4([192, 0, 2, 1]).ip().to_string(), "192.0.2.1");
+        assert_eq!(Address::from("2001:db8::1".parse::<IpAddr>().unwrap()).ip().to_string(), "2001:db8::1");
+    }
+}

@@ -1,0 +1,3 @@
+//! Facts to findings: one file per finding kind.
+
+pub mod explain;

@@ -1,0 +1,28 @@
+//! synscope reads a packet capture and says what the Linux kernel did to the TCP connections in it, and why.
+//!
+//! Data flows one way; imports follow the arrows only (`tests/architecture.rs` holds them to it):
+//!
+//! ```text
+//!  capture  ->  decode  ->  flow  ->  detect  ->  diagnose  ->  report
+//!  blocks       segments    facts     findings    incidents     text, json
+//! ```
+//!
+//! * [`capture`]: where packets come from: pcap, pcapng, compressed, standard input, several files in time order.
+//! * [`decode`]: one packet's octets to at most one [`decode::Segment`].
+//! * [`flow`]: segments to connections; the only state machine. It writes down facts and judges nothing.
+//! * [`detect`]: facts to findings; one file per finding kind, the registry that `synscope explain` prints.
+//! * [`diagnose`]: vantage, certainty, incidents.
+//! * [`report`]: one model, many renderings.
+//! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
+//! * [`cli`]: the command line. It sees everything; nothing sees it.
+
+pub mod capture;
+pub mod cli;
+pub mod decode;
+pub mod detect;
+pub mod diagnose;
+pub mod engine;
+pub mod flow;
+pub mod report;
+pub mod seq;
+pub mod time;

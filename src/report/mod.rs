@@ -1,0 +1,3 @@
+//! One model, many renderings. A renderer computes nothing.
+
+pub mod model;

@@ -1,0 +1,354 @@
+//! The report as data: what every rendering renders and `synscope schema` describes.
+//!
+//! The contract is `synscope.report/1`: the fields here are fixed, more may come to stand beside them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Name and version of the contract, the value of [`Report::schema`].
+pub const SCHEMA: &str = "synscope.report/1";
+
+/// The whole result of an analysis.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Always `synscope.report/1`.
+    pub schema: String,
+    /// The inputs, in the order given.
+    pub captures: Vec<Capture>,
+    /// Totals over all inputs.
+    pub summary: Summary,
+    /// Findings grouped by kind, listener and stretch of time, the gravest first.
+    pub incidents: Vec<Incident>,
+    /// One entry per pathology of one connection, listener or host pair, in order of time.
+    pub findings: Vec<Finding>,
+    /// Kernel settings that the packets betray.
+    pub inferred: Vec<Inferred>,
+    /// What limits the whole report: damage, loss, clock jumps, budgets.
+    pub warnings: Vec<String>,
+}
+
+/// One input file or interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Capture {
+    /// As given on the command line; `-` is standard input.
+    pub path: String,
+    /// `pcap`, `pcap-ns`, `pcap-modified`, `pcapng`, with the compression after it: `pcapng.gz`.
+    pub format: String,
+    /// Packets read.
+    pub packets: u64,
+    /// TCP segments among them.
+    pub tcp_segments: u64,
+    /// Time of the first packet, RFC 3339.
+    pub first: Option<String>,
+    /// Time of the last packet, RFC 3339.
+    pub last: Option<String>,
+    /// Packets that the capturing system says it dropped, where the file tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dropped: Option<u64>,
+    /// What limits this input: damage, unknown link types, drops.
+    pub warnings: Vec<String>,
+}
+
+/// Totals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Packets read from all inputs.
+    pub packets: u64,
+    /// TCP segments among them.
+    pub tcp_segments: u64,
+    /// TCP connections: incarnations of a four-tuple.
+    pub connections: u64,
+    /// Number of findings by kind; kinds without a finding are absent.
+    pub findings: BTreeMap<Kind, u64>,
+}
+
+/// What a finding is about. The names are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// SYN-ACK retransmitted after the final ACK reached the server: the accept queue was full.
+    AcceptQueueOverflow,
+    /// RST answers the final ACK: the accept queue was full and `tcp_abort_on_overflow` is 1.
+    AcceptQueueReset,
+    /// SYN dropped because the accept queue was full.
+    SynDropAcceptQueue,
+    /// SYN dropped because the SYN queue was full and syncookies are off.
+    SynDropSynQueue,
+    /// SYN dropped because its timestamp lay behind the host's last one (`tcp_tw_recycle`).
+    SynDropTimestamp,
+    /// SYN unanswered; the wire does not say why.
+    SynUnanswered,
+    /// Many half-open handshakes that never get their final ACK.
+    SynFlood,
+    /// The listener answers with syncookies.
+    Syncookies,
+    /// SYN answered by a bare ACK: the four-tuple still lives at the server.
+    TimeWaitCollision,
+    /// RST or ICMP error answers the SYN.
+    ConnectionRefused,
+    /// A segment of the handshake was lost on the path.
+    HandshakeLoss,
+    /// `TCP_DEFER_ACCEPT` at work.
+    DeferAccept,
+    /// Fast Open refused or black-holed.
+    FastopenFallback,
+    /// The listener went away while connections waited in its queue.
+    ListenerClosed,
+    /// One side has closed, the other has long been silent.
+    HalfClose,
+    /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
+    FinWait2Expired,
+    /// RST by an end in mid-connection.
+    AbortiveClose,
+    /// FIN never acknowledged.
+    FinUnacknowledged,
+    /// Ports or buckets run out because of sockets in TIME_WAIT.
+    TimeWaitPressure,
+}
+
+impl Kind {
+    /// All kinds, in the order of the design: set-up first, teardown last.
+    pub const ALL: [Kind; 19] = [
+        Kind::AcceptQueueOverflow,
+        Kind::AcceptQueueReset,
+        Kind::SynDropAcceptQueue,
+        Kind::SynDropSynQueue,
+        Kind::SynDropTimestamp,
+        Kind::SynUnanswered,
+        Kind::SynFlood,
+        Kind::Syncookies,
+        Kind::TimeWaitCollision,
+        Kind::ConnectionRefused,
+        Kind::HandshakeLoss,
+        Kind::DeferAccept,
+        Kind::FastopenFallback,
+        Kind::ListenerClosed,
+        Kind::HalfClose,
+        Kind::FinWait2Expired,
+        Kind::AbortiveClose,
+        Kind::FinUnacknowledged,
+        Kind::TimeWaitPressure,
+    ];
+
+    /// The name in reports and on the command line, `accept-queue-overflow`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::AcceptQueueOverflow => "accept-queue-overflow",
+            Kind::AcceptQueueReset => "accept-queue-reset",
+            Kind::SynDropAcceptQueue => "syn-drop-accept-queue",
+            Kind::SynDropSynQueue => "syn-drop-syn-queue",
+            Kind::SynDropTimestamp => "syn-drop-timestamp",
+            Kind::SynUnanswered => "syn-unanswered",
+            Kind::SynFlood => "syn-flood",
+            Kind::Syncookies => "syncookies",
+            Kind::TimeWaitCollision => "time-wait-collision",
+            Kind::ConnectionRefused => "connection-refused",
+            Kind::HandshakeLoss => "handshake-loss",
+            Kind::DeferAccept => "defer-accept",
+            Kind::FastopenFallback => "fastopen-fallback",
+            Kind::ListenerClosed => "listener-closed",
+            Kind::HalfClose => "half-close",
+            Kind::FinWait2Expired => "fin-wait2-expired",
+            Kind::AbortiveClose => "abortive-close",
+            Kind::FinUnacknowledged => "fin-unacknowledged",
+            Kind::TimeWaitPressure => "time-wait-pressure",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+    /// # Errors
+    /// The name of no kind: the message lists those there are.
+    fn from_str(name: &str) -> Result<Kind, String> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("no finding kind '{name}'; there are: {}", names.join(", "))
+        })
+    }
+}
+
+/// How bad it is for the users of the connection. Ordered: `Info < Warning < Critical`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing, harms nobody.
+    Info,
+    /// Somebody waits or is refused.
+    Warning,
+    /// Connections fail.
+    Critical,
+}
+
+/// How sure the cause is. Ordered: `Possible < Probable < Confirmed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// Seen, but this capture cannot tell it from the alternatives.
+    Possible,
+    /// The best of several causes; the others are named.
+    Probable,
+    /// The packets admit no other cause, or the host's own counters agree.
+    Confirmed,
+}
+
+/// Where a capture was taken, seen from one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Vantage {
+    /// At the client's host.
+    Client,
+    /// At the server's host.
+    Server,
+    /// On the path between them.
+    Between,
+    /// The packets do not tell.
+    Unknown,
+}
+
+macro_rules! lowercase_names {
+    ($type:ident: $($variant:ident = $name:literal),+) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $($type::$variant => $name),+ })
+            }
+        }
+    };
+}
+lowercase_names!(Severity: Info = "info", Warning = "warning", Critical = "critical");
+lowercase_names!(Certainty: Possible = "possible", Probable = "probable", Confirmed = "confirmed");
+lowercase_names!(Vantage: Client = "client", Server = "server", Between = "between", Unknown = "unknown");
+
+/// One pathology of one connection, listener or host pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// Stable across runs: derived from the kind, the addresses and what the packets say, not from the file.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How sure the cause is.
+    pub certainty: Certainty,
+    /// Client as `address:port`; null when the finding is about a listener.
+    pub client: Option<String>,
+    /// Server as `address:port`; null when the finding is about a host.
+    pub server: Option<String>,
+    /// Where this was captured, seen from this connection.
+    pub vantage: Vantage,
+    /// One sentence.
+    pub summary: String,
+    /// The likely cause.
+    pub cause: Cause,
+    /// What else it could be, the likeliest first.
+    pub alternatives: Vec<Alternative>,
+    /// The packets that show it, in order of time. Never empty.
+    pub evidence: Vec<Evidence>,
+    /// Time of the first packet concerned, RFC 3339.
+    pub first: String,
+    /// Time of the last packet concerned, RFC 3339.
+    pub last: String,
+    /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` octets, none a count.
+    pub metrics: BTreeMap<String, serde_json::Value>,
+}
+
+/// What the kernel did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// In words.
+    pub text: String,
+    /// Kernel functions on the path, `tcp_v4_syn_recv_sock`.
+    pub kernel_functions: Vec<String>,
+    /// Counters that move, as `nstat` names them: `TcpExtListenOverflows`.
+    pub counters: Vec<String>,
+    /// Settings that decide, as `sysctl` names them: `net.core.somaxconn`.
+    pub sysctls: Vec<String>,
+}
+
+/// A cause that could not be excluded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Alternative {
+    /// In words.
+    pub text: String,
+    /// Why it ranks lower, or what would tell.
+    pub why_less_likely: String,
+}
+
+/// A packet that shows something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Path of the capture.
+    pub capture: String,
+    /// Number of the packet there, as Wireshark's `frame.number`.
+    pub packet: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// What this packet shows.
+    pub text: String,
+}
+
+/// Findings of one kind at one listener in one stretch of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Incident {
+    /// Stable across runs.
+    pub id: String,
+    /// The kind of its findings.
+    pub kind: Kind,
+    /// The gravest severity among them.
+    pub severity: Severity,
+    /// The certainty that holds for the incident.
+    pub certainty: Certainty,
+    /// The listener, `address:port`; null when it is about hosts.
+    pub listener: Option<String>,
+    /// The likely cause in words.
+    pub cause: String,
+    /// Time of the first packet concerned, RFC 3339.
+    pub first: String,
+    /// Time of the last packet concerned, RFC 3339.
+    pub last: String,
+    /// Connections affected.
+    pub connections: u64,
+    /// Client addresses among them.
+    pub clients: u64,
+    /// The findings' ids, in order of time.
+    pub findings: Vec<String>,
+    /// What to check or change, the most telling first; commands can be pasted.
+    pub next_steps: Vec<String>,
+}
+
+/// A kernel setting that the packets betray.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Inferred {
+    /// Address of the host, or `address:port` of a listener.
+    pub host: String,
+    /// Name of the setting, a sysctl where it is one.
+    pub setting: String,
+    /// Its value.
+    pub value: serde_json::Value,
+    /// What it was read from.
+    pub from: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_one_name_in_json_and_on_the_command_line() {
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(kind.name().parse::<Kind>(), Ok(kind));
+        }
+        assert!("accept-queue".parse::<Kind>().unwrap_err().contains("accept-queue-reset"));
+    }
+}

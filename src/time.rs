@@ -1,0 +1,127 @@
+//! Capture time: nanoseconds since the Unix epoch inside, RFC 3339 outside.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+
+/// A point in capture time, in nanoseconds since 1970-01-01T00:00:00Z. Covers the years 1677 to 2262.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Timestamp(pub i64);
+
+/// A signed distance between two [`Timestamp`]s, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Span(pub i64);
+
+impl Timestamp {
+    /// The earliest time that can be written.
+    pub const MIN: Timestamp = Timestamp(i64::MIN);
+    /// The latest time that can be written.
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
+    /// Whole seconds since the epoch, rounded down, as the kernel's `get_seconds()` counts.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// This time plus `span`, held at the ends of the range instead of wrapping.
+    pub fn after(self, span: Span) -> Timestamp {
+        Timestamp(self.0.saturating_add(span.0))
+    }
+
+    /// How long after `earlier` this is; negative when it is before. Held at the ends of the range.
+    pub fn since(self, earlier: Timestamp) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Span = Span(0);
+
+    /// A span of whole milliseconds.
+    pub const fn millis(n: i64) -> Span {
+        Span(n.saturating_mul(1_000_000))
+    }
+
+    /// A span of whole seconds.
+    pub const fn secs(n: i64) -> Span {
+        Span(n.saturating_mul(1_000_000_000))
+    }
+
+    /// The span in seconds, for reports and arithmetic that needs no nanoseconds.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+impl Add<Span> for Timestamp {
+    type Output = Timestamp;
+    fn add(self, span: Span) -> Timestamp {
+        self.after(span)
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Span;
+    fn sub(self, earlier: Timestamp) -> Span {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with nine digits of fraction, `2026-11-22T14:02:11.000123456Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(time) => write!(f, "{time:.9}"),
+            // An `i64` of nanoseconds always lies inside jiff's range of years -9999 to 9999.
+            Err(_) => write!(f, "{}ns", self.0),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    /// Three significant digits with the unit that fits: `12 µs`, `1.02 s`, `4 min 10 s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let n = self.0.unsigned_abs();
+        match n {
+            0..1_000 => write!(f, "{sign}{n} ns"),
+            1_000..1_000_000 => write!(f, "{sign}{} µs", (n + 500) / 1_000),
+            1_000_000..1_000_000_000 => write!(f, "{sign}{} ms", (n + 500_000) / 1_000_000),
+            1_000_000_000..60_000_000_000 => write!(f, "{sign}{:.2} s", n as f64 / 1e9),
+            _ => {
+                let s = (n + 500_000_000) / 1_000_000_000;
+                match (s / 3600, s / 60 % 60, s % 60) {
+                    (0, m, 0) => write!(f, "{sign}{m} min"),
+                    (0, m, s) => write!(f, "{sign}{m} min {s} s"),
+                    (h, m, _) => write!(f, "{sign}{h} h {m} min"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_print_as_rfc_3339_with_nanoseconds() {
+        assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(Timestamp(1_234_567_890_000_000_001).to_string(), "2009-02-13T23:31:30.000000001Z");
+        assert_eq!(Timestamp(-1).seconds(), -1);
+    }
+
+    #[test]
+    fn spans_print_with_the_unit_that_fits() {
+        assert_eq!(Span(12_345).to_string(), "12 µs");
+        assert_eq!(Span::millis(1_020).to_string(), "1.02 s");
+        assert_eq!(Span::secs(250).to_string(), "4 min 10 s");
+        assert_eq!(Span::millis(-5).to_string(), "-5 ms");
+    }
+
+    #[test]
+    fn arithmetic_stays_inside_the_range() {
+        assert_eq!(Timestamp::MAX + Span::secs(1), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN - Timestamp::MAX, Span(i64::MIN));
+    }
+}
