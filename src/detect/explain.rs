@@ -17,3 +17,11 @@ pub struct Explanation {
 pub fn all() -> &'static [Explanation] {
     &[]
 }
+
+macro_rules! finding {
+    ($(#[doc = $doc:literal])* pub struct $name:ident = $kind:expr) => {
+        $(#[doc = $doc])*
+        pub struct $name;
+    };
+}
+pub(crate) use finding;

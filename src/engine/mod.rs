@@ -1,11 +1,28 @@
 //! The parallel pipeline: blocks are decoded in parallel, segments are routed to shards by flow hash, shards track
 //! in parallel, results merge in a fixed order. Nothing depends on the number of threads.
+//!
+//! * [`batch`]: blocks to segments, sorted by shard.
+//! * [`shard`]: one part of the connections: its tracker and its screen.
+//! * [`conclude`]: what the shards know, put together into the report.
+
+pub mod batch;
+mod conclude;
+pub mod shard;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 
+use crate::capture::{self, Block, Source, Status};
+use crate::decode::segment::Address;
+use crate::detect::peers::Peers;
+use crate::flow::peer::PeerEvent;
 use crate::report::model::Report;
 use crate::time::{Span, Timestamp};
+use batch::{Batch, Filter, Totals};
+use rayon::prelude::*;
+use shard::{SHARDS, Shard};
 
 /// What to analyze and how. `Default` is what the command line does without options.
 #[derive(Clone, Debug)]
@@ -86,8 +103,159 @@ pub struct Progress {
 pub fn analyze(
     inputs: &[PathBuf],
     options: &Options,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Outcome, Error> {
-    let _ = (inputs, options, progress);
-    Err(Error::NothingReadable(vec!["not built yet".to_owned()]))
+    let source = capture::open(inputs)
+        .map_err(|failed| Error::NothingReadable(failed.iter().map(ToString::to_string).collect()))?;
+    analyze_source(source.source, options, progress)
+}
+
+/// Analyzes a stream of packets.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn analyze_source(
+    mut source: Box<dyn Source>,
+    options: &Options,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Outcome, Error> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .thread_name(|n| format!("synscope-{n}"))
+        .build()
+        .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
+    let mut engine = Engine::new(options);
+    let ahead = pool.current_num_threads() * 2;
+    thread::scope(|scope| {
+        let (full, blocks) = mpsc::sync_channel::<(Block, Option<Vec<Status>>)>(ahead);
+        let (back, empties) = mpsc::channel::<Block>();
+        let reader = scope.spawn(move || {
+            let mut since_status = 0;
+            loop {
+                let mut block = empties.try_recv().unwrap_or_default();
+                if !source.next_block(&mut block) {
+                    break;
+                }
+                since_status += 1;
+                let status = (since_status % 16 == 0).then(|| source.status());
+                if full.send((block, status)).is_err() {
+                    break;
+                }
+            }
+            source
+        });
+        pool.install(|| engine.run(&blocks, &back, ahead, progress));
+        drop(blocks);
+        let source = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok(pool.install(|| engine.conclude(source.as_ref())))
+    })
+}
+
+/// Everything between the source and the report.
+struct Engine {
+    options: Options,
+    filter: Filter,
+    shards: Vec<Shard>,
+    peers: Peers,
+    totals: Totals,
+}
+
+impl Engine {
+    fn new(options: &Options) -> Engine {
+        let filter = Filter {
+            hosts: options.hosts.iter().map(|&ip| Address::from(ip)).collect(),
+            ports: options.ports.clone(),
+            since: options.since,
+            until: options.until,
+        };
+        let shards = (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
+        Engine { options: options.clone(), filter, shards, peers: Peers::default(), totals: Totals::default() }
+    }
+
+    /// Takes in all blocks: while one batch is tracked the next is decoded.
+    fn run(
+        &mut self,
+        blocks: &mpsc::Receiver<(Block, Option<Vec<Status>>)>,
+        back: &mpsc::Sender<Block>,
+        most: usize,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) {
+        let mut told = Progress::default();
+        let mut decoded: Vec<Batch> = Vec::new();
+        let mut idle: Vec<Batch> = Vec::new();
+        loop {
+            let mut raw: Vec<Block> = Vec::new();
+            let mut take = |(block, status): (Block, Option<Vec<Status>>)| {
+                if let Some(status) = status {
+                    told.read = status.iter().map(|s| s.position.0).sum();
+                    told.total = status.iter().map(|s| s.position.1).sum();
+                }
+                told.packets += block.len() as u64;
+                raw.push(block);
+            };
+            // With work at hand whatever is there is taken; without it the next block is waited for.
+            if decoded.is_empty() {
+                match blocks.recv() {
+                    Ok(block) => take(block),
+                    Err(_) => break,
+                }
+            }
+            while let Ok(block) = blocks.try_recv() {
+                take(block);
+                if raw.len() >= most {
+                    break;
+                }
+            }
+            let filter = &self.filter;
+            let mut next: Vec<(Block, Batch)> =
+                raw.into_iter().map(|block| (block, idle.pop().unwrap_or_default())).collect();
+            let (shards, peers) = (&mut self.shards, &mut self.peers);
+            rayon::join(
+                || track(shards, peers, &decoded),
+                || next.par_iter_mut().for_each(|(block, batch)| batch.decode(block, filter)),
+            );
+            for mut batch in decoded.drain(..) {
+                self.totals.add(&batch);
+                batch.clear();
+                idle.push(batch);
+            }
+            for (block, batch) in next {
+                decoded.push(batch);
+                // The reader may have gone; then nobody needs the block.
+                let _ = back.send(block);
+            }
+            told.suspects = self.shards.iter().map(|shard| shard.screen.kept.len() as u64).sum();
+            progress(told);
+        }
+    }
+
+    fn conclude(mut self, source: &dyn Source) -> Outcome {
+        let end = self.totals.last.unwrap_or_default();
+        self.shards.par_iter_mut().for_each(Shard::finish);
+        settle(&mut self.shards, &mut self.peers, end);
+        conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source)
+    }
+}
+
+/// Tracks decoded batches in every shard, then looks across the shards.
+fn track(shards: &mut [Shard], peers: &mut Peers, batches: &[Batch]) {
+    if batches.is_empty() {
+        return;
+    }
+    shards.par_iter_mut().enumerate().for_each(|(n, shard)| shard.track(n, batches));
+    let mut events: Vec<PeerEvent> = shards.iter_mut().flat_map(|shard| shard.tracker.drain_events()).collect();
+    events.par_sort_unstable_by_key(|e| e.at);
+    peers.take(&events);
+    settle(shards, peers, Timestamp::MAX);
+}
+
+/// Screens the connections that are over, and tells [`Peers`] what became of those it suspects.
+fn settle(shards: &mut [Shard], peers: &mut Peers, end: Timestamp) {
+    let knows: &Peers = peers;
+    shards.par_iter_mut().for_each(|shard| shard.screen_finished(end, knows));
+    for shard in shards {
+        for (connection, answered, otherwise) in shard.screen.drain_settled() {
+            peers.settle(connection, answered, otherwise);
+        }
+    }
 }

@@ -1,0 +1,300 @@
+//! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
+
+use crate::detect::draft::{Draft, cause, count};
+use crate::detect::explain::finding;
+use crate::detect::surroundings::{Stretch, Stuck, Surroundings};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
+use crate::report::model::{Kind, Severity, Vantage};
+use crate::time::{Span, Timestamp};
+
+finding! {
+    /// The server goes on sending its SYN-ACK although the client has answered it.
+    ///
+    /// ## On the wire
+    /// SYN, SYN-ACK, final ACK; then the same SYN-ACK again after about 1 s, 3 s, 7 s. The client answers each with an
+    /// ACK. If it sends data, the data is repeated too and never acknowledged. Then either an acknowledgment for all
+    /// of it at once (the queue had room again), or silence, and a RST to whatever the client sends after the last
+    /// retry. A handshake that was answered with a syncookie leaves no request: no SYN-ACK comes again, and only the
+    /// client's data is repeated.
+    /// ## In the kernel
+    /// The handshake was complete but the accept queue was full (more than `min(listen backlog, somaxconn)` waiting),
+    /// so the final ACK was dropped and the request stayed half open: `tcp_check_req`, `tcp_v4_syn_recv_sock`
+    /// (`tcp_get_cookie_sock` after a cookie), counters `ListenOverflows` and `ListenDrops`. With
+    /// `tcp_abort_on_overflow=1` it would have been a RST: see `accept-queue-reset`. Linux 4.10 and later refuse new
+    /// SYNs while the queue is full (`syn-drop-accept-queue`), so there only handshakes already under way get here.
+    /// ## Looks alike
+    /// * The final ACK was lost on its way to the server: told apart at the server's own interface, where it is missing.
+    /// * A firewall behind the capture point dropped it: packet for packet the same. Only counters tell, or a SYN-ACK
+    ///   whose TSecr echoes one of the ignored segments (kernels before the 6.14 cycle), which proves that TCP read it.
+    /// * `TCP_DEFER_ACCEPT`: a silent client, a single SYN-ACK retransmission, and the first data is taken at once.
+    /// * A round trip above 1 s: the SYN-ACK was repeated before the final ACK could arrive.
+    /// * The client sent its SYN more than once, and each drew a SYN-ACK.
+    /// * The same packet captured twice.
+    /// ## Check next
+    /// `ss -ltn` at the listener: Recv-Q above Send-Q means full now. `nstat -az TcpExtListenOverflows
+    /// TcpExtListenDrops`, twice. Is the application calling accept()? Then raise the listen backlog and
+    /// `net.core.somaxconn` together; the new size counts from the next listen().
+    /// ## References
+    /// listen(2), tcp(7); RFC 9293 section 3.10.7.4; `net/ipv4/tcp_minisocks.c`, `net/ipv4/inet_connection_sock.c`
+    pub struct AcceptQueueOverflow = Kind::AcceptQueueOverflow
+}
+
+/// A timer's SYN-ACK comes no sooner than this after the one before: the timer starts at 1 s (`TCP_TIMEOUT_INIT`,
+/// RFC 6298 section 2.1) and is never early.
+const TIMER: Span = Span::millis(800);
+/// The first retransmission of a 1 s timer, with the slack of a listener that is swept every 200 ms (before 4.2).
+const FIRST_REPEAT: Span = Span::millis(1_700);
+/// How much later than a round trip an answer may come and still be one.
+const TURNAROUND: Span = Span::millis(100);
+/// Retransmissions that an ignored client must have made where no SYN-ACK came again.
+const COOKIE_RETRANSMITS: u16 = 3;
+/// Segments of this size and larger may be what a path with a small MTU swallows, octets.
+const SUSPICIOUSLY_LARGE: u32 = 1_200;
+/// How near in time another connection must be stuck to speak for a full queue.
+const SAME_TIME: Span = Span::secs(10);
+
+/// What the handshake of a connection went through after the client had completed it.
+#[derive(Clone, Debug)]
+pub struct Ordeal<'a> {
+    /// The client's final ACK.
+    pub ack: FinalAck,
+    /// SYN-ACK retransmissions that only a server which ignored the final ACK sends.
+    pub repeats: Vec<&'a Sent>,
+    /// Whether the client had sent data (or FIN) in time for one of them, and the server ignored that too.
+    pub data_ignored: bool,
+    /// A retransmission echoes the timestamp of an ignored segment: the server's TCP has read it.
+    pub read_by_tcp: bool,
+    /// From the final ACK to whatever ended it.
+    pub during: Stretch,
+}
+
+impl Ordeal<'_> {
+    /// What to compare other connections of the listener with.
+    pub fn stuck(&self, f: &ConnectionFacts) -> Option<Stuck> {
+        let retransmits = u32::from(f.unanswered.retransmits);
+        let repeats = self.repeats.len() as u32;
+        (repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS)).then_some(Stuck {
+            during: self.during,
+            repeats,
+            retransmits,
+            client: f.client,
+        })
+    }
+}
+
+/// Reads the ordeal of a handshake, if its client completed it; `end` is where the capture ends.
+pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
+    let ack = f.final_ack?;
+    if f.roles == Roles::Guessed || f.odd_handshake || f.syn_ack.count == 0 {
+        return None;
+    }
+    let turnaround = server_turnaround(f);
+    let ignored = Sent::AFTER_FINAL_ACK;
+    let mut repeats: Vec<&Sent> = Vec::new();
+    let mut before: Option<&Sent> = None;
+    for sent in f.syn_ack.iter() {
+        let timed = before.is_some_and(|b| sent.at.time - b.at.time >= TIMER);
+        let late_enough = sent.at.time - ack.at.time > turnaround;
+        let excused = sent.context & (Sent::AFTER_PROGRESS | Sent::AFTER_RESET) != 0;
+        if sent.is(ignored) && timed && late_enough && !excused && !answers_a_syn(f, sent) {
+            repeats.push(sent);
+        }
+        before = Some(sent);
+    }
+    let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
+    let data_ignored = spoke.is_some_and(|spoke| {
+        let in_vain = repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND);
+        in_vain || (!repeats.is_empty() && f.unanswered.retransmits >= 2)
+    });
+    let last_syn = f.syn.iter().map(|syn| syn.tsval).last();
+    let read_by_tcp = f.timestamps()
+        && last_syn.is_some_and(|last| {
+            repeats.iter().any(|r| {
+                let newer_than_syn = (r.tsecr.wrapping_sub(last) as i32) > 0;
+                let not_newer_than_sent = [ack.tsval, f.unanswered.tsval, f.c.tsval.unwrap_or(0)]
+                    .iter()
+                    .any(|&sent| (sent.wrapping_sub(r.tsecr) as i32) >= 0);
+                newer_than_syn && not_newer_than_sent && f.syn.iter().all(|syn| syn.tsval != r.tsecr)
+            })
+        });
+    let over = [f.progress.map(|p| p.at.time), f.s.reset.as_ref().map(|r| r.at.time)];
+    let to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    Some(Ordeal { ack, repeats, data_ignored, read_by_tcp, during: Stretch { from: ack.at.time, to } })
+}
+
+/// How long after the final ACK passed the capture point a SYN-ACK sent before it arrived may still pass: the time
+/// from here to the server and back. Without timestamps a SYN that was sent several times leaves open which one was
+/// answered; then the longest possible time counts.
+fn server_turnaround(f: &ConnectionFacts) -> Span {
+    let Some(answer) = f.syn_ack.first() else { return Span::ZERO };
+    let asked = f.syn.iter().take(usize::from(answer.syns));
+    let delay = if f.timestamps() || asked.clone().count() <= 1 {
+        f.syn_to_syn_ack()
+    } else {
+        asked.map(|syn| answer.at.time - syn.at.time).max()
+    };
+    let delay = delay.unwrap_or(Span::ZERO).max(Span::ZERO);
+    Span(delay.0 + delay.0 / 10 + 5_000_000)
+}
+
+/// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a SYN that was sent again.
+fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Sent) -> bool {
+    let shortest = f.syn_to_syn_ack().unwrap_or(Span::ZERO).max(Span::ZERO);
+    let longest = server_turnaround(f);
+    f.syn.iter().skip(1).any(|syn| {
+        let after = syn_ack.at.time - syn.at.time;
+        after >= Span::ZERO && (after - shortest <= TURNAROUND || after <= longest)
+    })
+}
+
+/// How the server came to ignore the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Picture {
+    /// SYN-ACK repeated and data ignored.
+    Data,
+    /// SYN-ACK repeated more than once to a silent client.
+    Silent,
+    /// One repetition to a silent client, and other connections that show what it means.
+    Once,
+    /// No repetition: the handshake was a cookie's.
+    Cookie,
+}
+
+/// See [`AcceptQueueOverflow`].
+pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
+    let ordeal = ordeal(f, around.end())?;
+    let picture = picture(f, &ordeal, around)?;
+    Some(write(f, &ordeal, picture, around))
+}
+
+fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Option<Picture> {
+    let others = |least: u32| around.others_stuck(f, o.during, SAME_TIME).filter(|s| s.repeats >= least).count();
+    match o.repeats.len() {
+        0 => {
+            let u = &f.unanswered;
+            let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
+            // Alone it proves nothing: a dead path or a small MTU looks the same.
+            let company = others(1) >= 1 || (others(0) >= 2 && u.largest < SUSPICIOUSLY_LARGE);
+            (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
+        }
+        _ if o.data_ignored => Some(Picture::Data),
+        1 => {
+            // A deferring listener repeats once, too. Its first repetition may come late, an overflow's does not.
+            let first = f.syn_ack.first()?.at.time;
+            let on_time = o.repeats[0].at.time - first <= FIRST_REPEAT || f.syn_ack.count > 2 || f.syn.count > 1;
+            let company = around
+                .others_stuck(f, o.during, SAME_TIME)
+                .any(|s| s.repeats >= 2 || (s.repeats == 1 && s.retransmits >= 2));
+            let alone_at_server = around.at_server() && around.listener.undeferred > 0;
+            (on_time && (company || alone_at_server)).then_some(Picture::Once)
+        }
+        _ => Some(Picture::Silent),
+    }
+}
+
+fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroundings<'_>) -> Draft {
+    let repeats = o.repeats.len() as u64;
+    let retransmits = u64::from(f.unanswered.retransmits);
+    let lasted = o.during.to - o.during.from;
+    let mut d = Draft::about(f, Kind::AcceptQueueOverflow, (o.ack.at, "final ACK: the handshake is complete"));
+    if let Some(syn) = f.syn.first() {
+        d.shows(syn.at, "SYN");
+    }
+    if let Some(syn_ack) = f.syn_ack.first() {
+        d.shows(syn_ack.at, "SYN-ACK");
+        for (n, again) in o.repeats.iter().enumerate() {
+            d.shows(again.at, format!("SYN-ACK again, {} (+{})", n + 1, again.at.time - syn_ack.at.time));
+        }
+    }
+    if retransmits > 0 {
+        d.shows(f.unanswered.first, "the client sends its data again: not acknowledged");
+        d.shows(f.unanswered.last, format!("retransmission {retransmits}, still not acknowledged"));
+    }
+    let end = match (&f.progress, &f.s.reset) {
+        (Some(p), _) => {
+            d.shows(p.at, format!("the server takes it at last, after {lasted}"));
+            d.severity = Severity::Warning;
+            format!("it was taken {lasted} after the final ACK")
+        }
+        (None, Some(r)) => {
+            d.shows(r.at, "RST: the request is gone");
+            d.severity = Severity::Critical;
+            format!("it was reset after {lasted}")
+        }
+        (None, None) => {
+            d.severity = Severity::Critical;
+            format!("nothing more came in the {lasted} that were captured")
+        }
+    };
+    let how = match picture {
+        Picture::Cookie => format!(
+            "the server ignored {} of its data after a handshake by syncookie",
+            count(retransmits, "retransmission")
+        ),
+        _ if retransmits > 0 => format!(
+            "the server repeated its SYN-ACK {} and ignored {} of data",
+            count(repeats, "time"),
+            count(retransmits, "retransmission")
+        ),
+        _ => format!("the server repeated its SYN-ACK {}", count(repeats, "time")),
+    };
+    d.summary = format!("{} completed the handshake, but {how}; {end}.", f.client.socket());
+    d.cause = cause(
+        "The listener's accept queue was full: the kernel dropped the final ACK of a complete handshake in silence.",
+        if picture == Picture::Cookie {
+            &["tcp_get_cookie_sock", "tcp_v4_syn_recv_sock"]
+        } else {
+            &["tcp_check_req", "tcp_v4_syn_recv_sock", "reqsk_timer_handler"]
+        },
+        &["TcpExtListenOverflows", "TcpExtListenDrops"],
+        &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"],
+    );
+    d.measure("syn_ack_retransmits", repeats)
+        .measure("client_retransmits", retransmits)
+        .measure_span("stuck_s", lasted)
+        .measure("served", f.progress.is_some())
+        .measure("syncookie", picture == Picture::Cookie)
+        .measure("read_by_server_tcp", o.read_by_tcp);
+    judge(&mut d, f, o, picture, around);
+    let server = f.server.socket();
+    d.next_steps = vec![
+        format!("ss -ltn 'sport = :{}'   # on {}: Recv-Q above Send-Q means the accept queue is full now", server.port(), server.ip()),
+        "nstat -az TcpExtListenOverflows TcpExtListenDrops   # twice, 10 s apart: both must grow".to_owned(),
+        "See why the application does not accept(): blocked thread, garbage collection, out of file descriptors (EMFILE)".to_owned(),
+        "sysctl net.core.somaxconn   # raise it and the listen() backlog together, then restart the listener".to_owned(),
+    ];
+    d
+}
+
+/// Certainty and what else it could be, by where the capture was taken.
+fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroundings<'_>) {
+    let firewall = "A firewall at or before the server drops the client's segments after this capture point.";
+    let lost = "The client's segments are lost on the way to the server.";
+    let company = around.others_stuck(f, o.during, SAME_TIME).count();
+    if o.read_by_tcp && o.data_ignored {
+        d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server then ignored: its TCP read it");
+        return;
+    }
+    match around.view.vantage {
+        Vantage::Server => {
+            d.probable("captured at the server, the final ACK arrived there and was ignored");
+            d.or(firewall, "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.");
+        }
+        Vantage::Client | Vantage::Between | Vantage::Unknown if company >= 2 => {
+            d.probable(format!("{} of this listener were stuck at the same time", count(company as u64 + 1, "connection")));
+            d.or(lost, "Loss would not hit the connections of one listener all at once and spare the SYNs.");
+            d.or(firewall, "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.");
+        }
+        _ => {
+            d.possible("not captured at the server: whether the final ACK reached it cannot be seen");
+            d.or(lost, "Every one of the client's answers would have to be lost, and none of the server's SYN-ACKs.");
+            d.or(firewall, "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.");
+        }
+    }
+    if picture == Picture::Once {
+        d.or(
+            "TCP_DEFER_ACCEPT: the listener waits for data and repeats its SYN-ACK once.",
+            "Other connections of this listener waited in silence without drawing a repetition, or were ignored longer.",
+        );
+    }
+}

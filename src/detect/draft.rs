@@ -1,0 +1,136 @@
+//! A finding being written, still in packets and times; [`crate::diagnose`] turns it into the report's form.
+
+use std::collections::BTreeMap;
+
+use crate::flow::facts::{ConnectionFacts, Mark};
+use crate::flow::key::Host;
+use crate::report::model::{Alternative, Cause, Certainty, Kind, Severity};
+use crate::time::Span;
+
+/// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Draft {
+    /// What it is.
+    pub kind: Kind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How sure the cause is.
+    certainty: Certainty,
+    /// Why it is as sure as that, one clause.
+    pub reason: String,
+    /// The client; `None` for a finding about a listener.
+    pub client: Option<Host>,
+    /// The server.
+    pub server: Option<Host>,
+    /// One sentence.
+    pub summary: String,
+    /// The likely cause.
+    pub cause: Cause,
+    /// What else it could be, the likeliest first.
+    pub alternatives: Vec<Alternative>,
+    /// The packets that show it. Never empty.
+    evidence: Vec<(Mark, String)>,
+    /// What to check or change next.
+    pub next_steps: Vec<String>,
+    /// Measured values.
+    pub metrics: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl Draft {
+    /// A finding about one connection, shown by `evidence`.
+    pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (Mark, impl Into<String>)) -> Draft {
+        Draft {
+            kind,
+            severity: Severity::Warning,
+            certainty: Certainty::Possible,
+            reason: String::new(),
+            client: Some(f.client),
+            server: Some(f.server),
+            summary: String::new(),
+            cause: Cause::default(),
+            alternatives: Vec::new(),
+            evidence: vec![(evidence.0, evidence.1.into())],
+            next_steps: Vec::new(),
+            metrics: BTreeMap::new(),
+        }
+    }
+
+    /// A finding about a listener as a whole, shown by `evidence`.
+    pub fn about_listener(server: Host, kind: Kind, evidence: (Mark, impl Into<String>)) -> Draft {
+        let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };
+        Draft { client: None, ..Draft::about(&nobody, kind, evidence) }
+    }
+
+    /// Adds a packet that shows something.
+    pub fn shows(&mut self, at: Mark, text: impl Into<String>) -> &mut Draft {
+        self.evidence.push((at, text.into()));
+        self
+    }
+
+    /// Adds a cause that could not be excluded.
+    pub fn or(&mut self, text: impl Into<String>, why_less_likely: impl Into<String>) -> &mut Draft {
+        self.alternatives.push(Alternative { text: text.into(), why_less_likely: why_less_likely.into() });
+        self
+    }
+
+    /// Sets a measured value.
+    pub fn measure(&mut self, name: &'static str, value: impl Into<serde_json::Value>) -> &mut Draft {
+        self.metrics.insert(name, value.into());
+        self
+    }
+
+    /// Sets a measured time, in seconds to the microsecond.
+    pub fn measure_span(&mut self, name: &'static str, span: Span) -> &mut Draft {
+        self.measure(name, (span.0 / 1_000) as f64 / 1e6)
+    }
+
+    /// The cause is the best of several; `reason` says why it is thought to be it.
+    pub fn probable(&mut self, reason: impl Into<String>) -> &mut Draft {
+        self.certainty = Certainty::Probable;
+        self.reason = reason.into();
+        self
+    }
+
+    /// The capture cannot tell; `reason` says what is missing.
+    pub fn possible(&mut self, reason: impl Into<String>) -> &mut Draft {
+        self.certainty = Certainty::Possible;
+        self.reason = reason.into();
+        self
+    }
+
+    /// The wire admits no other cause; `by` names what confirms it.
+    pub fn confirmed(&mut self, by: impl Into<String>) -> &mut Draft {
+        self.certainty = Certainty::Confirmed;
+        self.reason = by.into();
+        self
+    }
+
+    /// How sure the cause is.
+    pub fn certainty(&self) -> Certainty {
+        self.certainty
+    }
+
+    /// The packets that show it, in order of time.
+    pub fn evidence(&self) -> Vec<(Mark, String)> {
+        let mut evidence = self.evidence.clone();
+        evidence.sort_by_key(|(at, _)| *at);
+        evidence.dedup_by_key(|(at, _)| *at);
+        evidence
+    }
+}
+
+/// A cause in the report's form, from static words.
+pub fn cause(text: &str, functions: &[&str], counters: &[&str], sysctls: &[&str]) -> Cause {
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    Cause {
+        text: text.to_owned(),
+        kernel_functions: owned(functions),
+        counters: owned(counters),
+        sysctls: owned(sysctls),
+    }
+}
+
+/// `1 time`, `3 times`: a count with its noun.
+pub fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}

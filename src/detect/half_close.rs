@@ -1,0 +1,151 @@
+//! `half-close`: one side has closed, the other has long been silent.
+
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::detect::surroundings::Surroundings;
+use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles, What};
+use crate::report::model::{Kind, Severity};
+use crate::time::{Span, Timestamp};
+
+finding! {
+    /// One side's FIN was acknowledged, and the other side then kept silent for long without closing.
+    ///
+    /// ## On the wire
+    /// FIN of one side, ACK of the other, and then nothing: no data, no FIN. The side that closed waits in FIN_WAIT2,
+    /// the other is in CLOSE_WAIT. Keepalive probes may pass; they are not data.
+    /// ## In the kernel
+    /// CLOSE_WAIT has no timer: it lasts until the application calls close(), or a keepalive finds the peer gone
+    /// (`tcp_fin`, `tcp_keepalive_timer`). FIN_WAIT2 ends after `tcp_fin_timeout` if the application has called
+    /// close() (an orphan: `tcp_time_wait`), and never if it has only called shutdown().
+    /// ## Looks alike
+    /// * A half-close on purpose: the other side goes on sending data and closes when it is done. No finding.
+    /// * A long computation before the answer: silent, but the answer comes and is taken.
+    /// * The capture ended, or stood still: only the time in which packets were seen counts.
+    /// ## Check next
+    /// On the side in CLOSE_WAIT: `ss -tnpo state close-wait` names the process; Recv-Q 1 means that it has not even
+    /// read the end of the stream. Look for a leaked descriptor, a pool that keeps dead connections, a blocked thread.
+    /// ## References
+    /// tcp(7) on tcp_fin_timeout; RFC 9293 section 3.6
+    pub struct HalfClose = Kind::HalfClose
+}
+
+/// One side has closed, the other has not: who, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Half {
+    /// Who closed first: FIN_WAIT2.
+    pub closer: Role,
+    /// Its FIN.
+    pub fin: Mark,
+    /// The acknowledgment of that FIN, by which the other side entered CLOSE_WAIT.
+    pub acked: Mark,
+    /// Since when nothing came from the other side that the closer took.
+    pub quiet_since: Timestamp,
+    /// Until when that lasted.
+    pub until: Timestamp,
+    /// What ended it; `None` when nothing did.
+    pub ended_by: Option<Mark>,
+}
+
+impl Half {
+    /// How long the silence lasted.
+    pub fn lasted(&self) -> Span {
+        self.until - self.quiet_since
+    }
+}
+
+/// The half-closed stretch of a connection, however short; none if one side never closed, or both directions were
+/// not captured.
+pub fn half(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Half> {
+    let closer = match (f.c.fin, f.s.fin) {
+        (Some(c), Some(s)) if s < c => Role::Server,
+        (Some(_), _) => Role::Client,
+        (None, Some(_)) => Role::Server,
+        (None, None) => return None,
+    };
+    let (a, b) = (f.side(closer), f.side(closer.peer()));
+    let (fin, acked) = (a.fin?, a.fin_acked?);
+    // Data that the closer acknowledges after its own FIN makes it a half-close that is used.
+    let taken = b.last_data.filter(|_| b.late_data_taken());
+    let quiet_since = taken.map_or(acked.time, |data| data.time.max(acked.time));
+    let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
+        // A RST that answers something late: the silence ended with what it answers.
+        Some(t) if t.at.time > acked.time && matches!(t.what, What::Data | What::Retransmit | What::Fin) => {
+            b.late_data.filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
+        }
+        _ => r.at,
+    });
+    let ended_by = b.fin.into_iter().chain(refused).filter(|at| at.time >= acked.time).min();
+    let until = match ended_by {
+        Some(at) => at.time,
+        None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
+    };
+    Some(Half { closer, fin, acked, quiet_since, until, ended_by })
+}
+
+/// See [`HalfClose`].
+pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
+    let half = half(f, around)?;
+    let lasted = half.lasted();
+    if lasted < around.world.settings.half_close_after || !f.both_seen() {
+        return None;
+    }
+    let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));
+    let (closer_is, waiter_is) = match half.closer {
+        Role::Client => ("client", "server"),
+        Role::Server => ("server", "client"),
+    };
+    let b = f.side(half.closer.peer());
+    let mut d = Draft::about(f, Kind::HalfClose, (half.fin, format!("FIN of the {closer_is}: it sends no more")));
+    d.shows(half.acked, format!("the {waiter_is} acknowledges it: CLOSE_WAIT there, FIN_WAIT2 at the {closer_is}"));
+    if let Some(data) = b.last_data.filter(|_| b.late_data_taken()) {
+        d.shows(data, format!("last data of the {waiter_is} that the {closer_is} took"));
+    }
+    if let Some(probe) = b.keepalive.filter(|at| at.time > half.acked.time) {
+        d.shows(probe, format!("keepalive probe of the {waiter_is}, {} in all", b.keepalives));
+    }
+    let end = match half.ended_by {
+        Some(at) => {
+            d.shows(at, format!("the silence ends after {lasted}"));
+            format!("for {lasted}")
+        }
+        None => format!("for at least {lasted}, to the end of what was captured"),
+    };
+    d.severity = Severity::Warning;
+    d.summary = format!(
+        "The {closer_is} {} closed; the {waiter_is} {} acknowledged that and kept silent {end}.",
+        closer.socket(),
+        waiter.socket()
+    );
+    d.cause = cause(
+        "The application on the side in CLOSE_WAIT has not closed its socket; the peer waits in FIN_WAIT2.",
+        &["tcp_fin", "tcp_close_state", "tcp_time_wait"],
+        &[],
+        &["net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_time"],
+    );
+    d.measure_span("half_closed_s", lasted)
+        .measure("close_wait", waiter.socket().to_string())
+        .measure("fin_wait2", closer.socket().to_string())
+        .measure("ended", half.ended_by.is_some())
+        .measure("keepalives", b.keepalives);
+    let reason = "FIN and its acknowledgment were captured, and no FIN came back in that time";
+    if f.roles == Roles::Guessed {
+        d.probable(format!("{reason}; which end is the server is guessed from the ports"));
+    } else {
+        d.probable(reason);
+    }
+    d.or(
+        "A long computation before the answer.",
+        "Then data follows, and the side that closed still takes it; none was seen in this time.",
+    );
+    d.next_steps = vec![
+        format!(
+            "ss -tnpo state close-wait '( sport = :{} or dport = :{} )'   # on {}: names the process",
+            waiter.port,
+            waiter.port,
+            waiter.address.ip()
+        ),
+        format!("ss -tno state fin-wait-2   # on {}: with a timer it is an orphan, without one still held", closer.address.ip()),
+        "Make the application close() when read() returns 0; look for leaked descriptors and stale pool entries".to_owned(),
+    ];
+    Some(d)
+}

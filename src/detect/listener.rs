@@ -1,0 +1,105 @@
+//! The history of one listener: what its connections got, and when.
+
+use std::collections::BTreeMap;
+
+use crate::flow::facts::{ConnectionFacts, What};
+use crate::time::{Span, Timestamp};
+
+/// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
+/// listener does not defer: with `TCP_DEFER_ACCEPT` the SYN-ACK comes again after 1 s at the latest for its shortest
+/// setting (`inet_csk_reqsk_queue_prune`, `reqsk_timer_handler`), later for longer ones.
+const PATIENCE: Span = Span::millis(1_700);
+
+/// What happened at a listener within one second.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Second {
+    /// First SYNs.
+    pub syns: u32,
+    /// Handshakes whose server showed that it has the connection.
+    pub served: u32,
+    /// SYNs answered by SYN-ACK at the first try.
+    pub answered: u32,
+    /// Handshakes answered by RST.
+    pub refused: u32,
+}
+
+/// What is known of one listener.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Connections whose SYN or SYN-ACK was seen.
+    pub attempts: u64,
+    /// Handshakes completed by the client.
+    pub completed: u64,
+    /// Connections on which the server showed that it has them.
+    pub served: u64,
+    /// Connections that were served while the client had sent nothing, or that waited in silence: no deferral here.
+    pub undeferred: u64,
+    /// SYN-ACKs with window scale or SACK-permitted to clients without timestamps: no cookies at that moment.
+    pub full_offers: u64,
+    /// By second of capture time.
+    pub seconds: BTreeMap<i64, Second>,
+}
+
+impl Listener {
+    /// Takes in a connection that is over.
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
+        self.attempts += 1;
+        if let Some(syn) = f.syn.first() {
+            let second = self.seconds.entry(syn.at.time.seconds()).or_default();
+            second.syns += 1;
+            second.answered += u32::from(f.syn_ack.count > 0 && f.answered_syn() == f.syn.first());
+            second.refused += u32::from(f.syn_ack.count == 0 && f.s.resets > 0);
+        }
+        self.completed += u64::from(f.final_ack.is_some());
+        if let Some(progress) = f.progress {
+            self.served += 1;
+            self.seconds.entry(progress.at.time.seconds()).or_default().served += 1;
+        }
+        self.undeferred += u64::from(shows_no_deferral(f, end));
+    }
+
+    /// Adds up two histories of the same listener.
+    pub fn merge(&mut self, other: Listener) {
+        self.attempts += other.attempts;
+        self.completed += other.completed;
+        self.served += other.served;
+        self.undeferred += other.undeferred;
+        self.full_offers += other.full_offers;
+        for (at, s) in other.seconds {
+            let second = self.seconds.entry(at).or_default();
+            second.syns += s.syns;
+            second.served += s.served;
+            second.answered += s.answered;
+            second.refused += s.refused;
+        }
+    }
+
+    /// The seconds from `from` to `to`, both included, added up.
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> Second {
+        let (from, to) = (from.seconds(), to.seconds().max(from.seconds()));
+        self.seconds.range(from..=to).fold(Second::default(), |sum, (_, s)| Second {
+            syns: sum.syns + s.syns,
+            served: sum.served + s.served,
+            answered: sum.answered + s.answered,
+            refused: sum.refused + s.refused,
+        })
+    }
+}
+
+/// Whether this connection proves that its listener does not use `TCP_DEFER_ACCEPT`.
+fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> bool {
+    let (Some(ack), 1) = (f.final_ack, f.syn_ack.count) else { return false };
+    if !ack.bare {
+        return false;
+    }
+    let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
+    // The server spoke first: it had the connection without data.
+    if let Some(progress) = f.progress
+        && matches!(progress.what, What::Data | What::Fin)
+        && spoke.is_none_or(|spoke| progress.at.time < spoke)
+    {
+        return true;
+    }
+    let silent_until = spoke.or(f.closed).unwrap_or(end);
+    silent_until - ack.at.time >= PATIENCE
+}

@@ -1,0 +1,210 @@
+//! What a server with `tcp_tw_recycle=1` would remember of each client host, and which SYNs it would drop for it.
+//!
+//! The rule, as measured on 3.10, RHEL 7, 4.9 and 4.10 kernels: a connection that the *server* closes first leaves
+//! the client's last TSval and the second in which it came, one record per host pair. A SYN is dropped in silence when
+//!
+//! ```text
+//! seconds(now) - seconds(record) < 60   and   signed32(record.TSval - SYN.TSval) > 1
+//! ```
+//!
+//! (`tcp_peer_is_proven`, `TCP_PAWS_MSL`, `TCP_PAWS_WINDOW`; gone in Linux 4.12). RHEL 7 and 4.2 to 4.11 also drop a
+//! SYN *without* timestamps while a record is fresh. SYNs that match a TIME_WAIT socket are not asked.
+//!
+//! The replay says "would explain", never "is on": a server whose kernel has no such rule answers SYNs that the rule
+//! would drop, and each answer counts against it.
+
+use std::collections::HashMap;
+
+use crate::decode::segment::{Address, PacketId};
+use crate::flow::facts::Mark;
+use crate::flow::peer::{PeerEvent, PeerEventKind};
+
+/// How long a record counts, whole seconds (`TCP_PAWS_MSL`).
+const FRESH_SECONDS: i64 = 60;
+/// How far a SYN may lie behind, timestamp ticks (`TCP_PAWS_WINDOW`).
+const WINDOW: i32 = 1;
+/// After this many answered SYNs that the rule would have dropped, and none dropped, a server is known not to have it.
+const ACQUITTED: u32 = 16;
+/// SYNs held for judgement at once; further ones are not judged.
+const KEPT: usize = 1 << 18;
+
+/// A client host and a server host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Pair {
+    /// The client's address as the server sees it.
+    pub client: Address,
+    /// The server's address.
+    pub server: Address,
+}
+
+/// What the server would remember.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    tsval: u32,
+    at: Mark,
+}
+
+/// A SYN that the rule would drop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Condemned {
+    /// The SYN.
+    pub at: Mark,
+    /// How far behind the record its TSval lies, ticks; `None` when it carried no timestamps.
+    pub behind: Option<i32>,
+    /// The segment that made the record.
+    pub record: Mark,
+    /// TSval of the record.
+    pub record_tsval: u32,
+}
+
+/// What became of the SYNs of one host pair.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// SYNs with a fresh record that the rule lets pass.
+    pub passing: u32,
+    /// SYNs with timestamps that the rule would drop, and that were answered: they speak against the rule.
+    pub answered_behind: u32,
+    /// The same of SYNs without timestamps.
+    pub answered_without: u32,
+    /// SYNs with timestamps that the rule would drop, and that were not answered.
+    pub dropped_behind: u32,
+    /// The same of SYNs without timestamps.
+    pub dropped_without: u32,
+}
+
+impl Tally {
+    /// Adds up two.
+    pub fn plus(self, other: Tally) -> Tally {
+        Tally {
+            passing: self.passing + other.passing,
+            answered_behind: self.answered_behind + other.answered_behind,
+            answered_without: self.answered_without + other.answered_without,
+            dropped_behind: self.dropped_behind + other.dropped_behind,
+            dropped_without: self.dropped_without + other.dropped_without,
+        }
+    }
+}
+
+/// The replayed memory of all servers.
+#[derive(Default)]
+pub struct Peers {
+    records: HashMap<Pair, Record>,
+    /// SYNs that the rule would drop, by connection.
+    condemned: HashMap<PacketId, (Pair, Vec<Condemned>)>,
+    tallies: HashMap<Pair, Tally>,
+    /// Server hosts that are known not to have the rule.
+    acquitted: std::collections::HashSet<Address>,
+    swept: i64,
+}
+
+impl Peers {
+    /// Takes in events in order of time.
+    pub fn take(&mut self, events: &[PeerEvent]) {
+        for e in events {
+            let pair = Pair { client: e.client, server: e.server.address };
+            match e.what {
+                PeerEventKind::Remembered => {
+                    let Some(tsval) = e.tsval else { continue };
+                    if self.acquitted.contains(&pair.server) {
+                        continue;
+                    }
+                    self.remember(pair, tsval, e.at);
+                }
+                PeerEventKind::Syn { in_time_wait } => {
+                    if !in_time_wait {
+                        self.judge(pair, e);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The newer timestamp wins; an older one only over a record that is no longer fresh (`tcp_remember_stamp`).
+    fn remember(&mut self, pair: Pair, tsval: u32, at: Mark) {
+        let second = at.time.seconds();
+        let record = self.records.entry(pair).or_insert(Record { tsval, at });
+        let newer = (tsval.wrapping_sub(record.tsval) as i32) >= 0;
+        if newer || second - record.at.time.seconds() >= FRESH_SECONDS {
+            *record = Record { tsval, at };
+        }
+        if second - self.swept > FRESH_SECONDS {
+            self.swept = second;
+            self.records.retain(|_, r| second - r.at.time.seconds() <= FRESH_SECONDS);
+        }
+    }
+
+    fn judge(&mut self, pair: Pair, e: &PeerEvent) {
+        let Some(record) = self.records.get(&pair) else { return };
+        let age = e.at.time.seconds() - record.at.time.seconds();
+        if !(0..FRESH_SECONDS).contains(&age) {
+            return;
+        }
+        let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
+        if behind.is_some_and(|behind| behind <= WINDOW) {
+            self.tallies.entry(pair).or_default().passing += 1;
+            return;
+        }
+        if self.condemned.len() < KEPT {
+            let (_, kept) = self.condemned.entry(e.connection).or_insert_with(|| (pair, Vec::new()));
+            if kept.len() < 16 {
+                kept.push(Condemned {
+                    at: e.at,
+                    behind,
+                    record: record.at,
+                    record_tsval: record.tsval,
+                });
+            }
+        }
+    }
+
+    /// Whether the rule would have dropped a SYN of this connection.
+    pub fn is_condemned(&self, connection: PacketId) -> bool {
+        self.condemned.contains_key(&connection)
+    }
+
+    /// A connection is over: `answered` is its SYN that drew a SYN-ACK, if one did. SYNs before it were not answered.
+    ///
+    /// `answered_otherwise` says that its SYNs drew a RST or a bare ACK: then they prove nothing.
+    pub fn settle(&mut self, connection: PacketId, answered: Option<Mark>, answered_otherwise: bool) {
+        let Some((pair, syns)) = self.condemned.get(&connection) else { return };
+        let pair = *pair;
+        let tally = self.tallies.entry(pair).or_default();
+        let mut dropped = false;
+        if !answered_otherwise {
+            for syn in syns {
+                let count = match (answered == Some(syn.at), syn.behind) {
+                    (true, Some(_)) => &mut tally.answered_behind,
+                    (true, None) => &mut tally.answered_without,
+                    (false, Some(_)) => &mut tally.dropped_behind,
+                    (false, None) => &mut tally.dropped_without,
+                };
+                *count += 1;
+                dropped |= answered != Some(syn.at);
+            }
+        }
+        let acquitted = tally.answered_behind >= ACQUITTED && tally.dropped_behind == 0;
+        if !dropped {
+            self.condemned.remove(&connection);
+        }
+        if acquitted {
+            self.acquitted.insert(pair.server);
+            self.records.retain(|p, _| p.server != pair.server);
+        }
+    }
+
+    /// The SYNs of a connection that the rule would have dropped, in order.
+    pub fn condemned(&self, connection: PacketId) -> &[Condemned] {
+        self.condemned.get(&connection).map_or(&[], |(_, syns)| syns)
+    }
+
+    /// What became of the SYNs from one host to another.
+    pub fn tally(&self, pair: Pair) -> Tally {
+        self.tallies.get(&pair).copied().unwrap_or_default()
+    }
+
+    /// What became of the SYNs from all hosts to one server.
+    pub fn server_tally(&self, server: Address) -> Tally {
+        let of_server = self.tallies.iter().filter(|(pair, _)| pair.server == server);
+        of_server.fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally))
+    }
+}

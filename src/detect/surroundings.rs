@@ -1,0 +1,157 @@
+//! What a detector may look at beside the connection itself.
+
+use std::collections::HashMap;
+
+use crate::capture::Silence;
+use crate::decode::segment::Address;
+use crate::detect::listener::Listener;
+use crate::detect::peers::{Condemned, Pair, Peers, Tally};
+use crate::flow::facts::{ConnectionFacts, Mark};
+use crate::flow::key::Host;
+use crate::report::model::Vantage;
+use crate::time::{Span, Timestamp};
+
+/// What the user set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
+    pub half_close_after: Span,
+}
+
+/// A stretch of time in which something happened at a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stretch {
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+}
+
+impl Stretch {
+    /// Whether it and the stretch from `from` to `to` come within `slack` of each other.
+    pub fn meets(&self, from: Timestamp, to: Timestamp, slack: Span) -> bool {
+        self.from <= to + slack && from <= self.to + slack
+    }
+}
+
+/// Why a vantage was inferred, and which.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// Where the capture was taken, seen from this server's connections.
+    pub vantage: Vantage,
+    /// By what it is known, one clause.
+    pub reason: String,
+}
+
+impl Default for View {
+    fn default() -> View {
+        View { vantage: Vantage::Unknown, reason: "too few complete handshakes to tell".to_owned() }
+    }
+}
+
+/// Everything beside the connection itself.
+#[derive(Default)]
+pub struct World {
+    /// What the user set.
+    pub settings: Settings,
+    /// The first and last packet of all inputs.
+    pub capture: Option<(Timestamp, Timestamp)>,
+    /// Stretches without any packet.
+    pub silences: Vec<Silence>,
+    /// By listener.
+    pub listeners: HashMap<Host, Listener>,
+    /// By server address.
+    pub views: HashMap<Address, View>,
+    /// The replayed memory of servers with `tcp_tw_recycle`.
+    pub peers: Peers,
+    /// Connections of each listener that stand in the handshake for no innocent reason, in order of time: filled
+    /// before the detectors that compare connections run.
+    pub stuck: HashMap<Host, Vec<Stuck>>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { half_close_after: Span::secs(60) }
+    }
+}
+
+/// A connection whose server gave no sign of life although its client completed the handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
+    pub during: Stretch,
+    /// SYN-ACK retransmissions in that time that nothing else explains.
+    pub repeats: u32,
+    /// Retransmissions by the client in that time.
+    pub retransmits: u32,
+    /// The client's address, so that several connections of one client can be told from several clients.
+    pub client: Host,
+}
+
+/// What surrounds one connection.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Everything.
+    pub world: &'a World,
+    /// What the other connections of its listener got.
+    pub listener: &'a Listener,
+    /// Where the capture was taken.
+    pub view: &'a View,
+}
+
+impl World {
+    /// The surroundings of one connection.
+    pub fn around(&self, f: &ConnectionFacts) -> Surroundings<'_> {
+        static NOTHING: std::sync::LazyLock<(Listener, View)> = std::sync::LazyLock::new(Default::default);
+        Surroundings {
+            world: self,
+            listener: self.listeners.get(&f.server).unwrap_or(&NOTHING.0),
+            view: self.views.get(&f.server.address).unwrap_or(&NOTHING.1),
+        }
+    }
+}
+
+impl Surroundings<'_> {
+    /// The last packet of the capture.
+    pub fn end(&self) -> Timestamp {
+        self.world.capture.map_or(Timestamp::MAX, |(_, last)| last)
+    }
+
+    /// Until when the silence of a connection whose last packet came at `last` was really observed: the capture's end,
+    /// or the beginning of the first stretch without any packet at all that begins at its last packet or later.
+    ///
+    /// A capture that was joined from several, or that stood still, shows nothing of what happened meanwhile.
+    pub fn observed_until(&self, last: Timestamp) -> Timestamp {
+        let stands_still = self.world.silences.iter().filter(|s| s.from >= last).map(|s| s.from).min();
+        stands_still.unwrap_or(Timestamp::MAX).min(self.end())
+    }
+
+    /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.
+    pub fn condemned(&self, f: &ConnectionFacts) -> &[Condemned] {
+        self.world.peers.condemned(f.first.packet)
+    }
+
+    /// What became of the SYNs from this client host to this server, and of all hosts to this server.
+    pub fn tallies(&self, f: &ConnectionFacts) -> (Tally, Tally) {
+        let pair = Pair { client: f.client.address, server: f.server.address };
+        (self.world.peers.tally(pair), self.world.peers.server_tally(f.server.address))
+    }
+
+    /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
+    /// out.
+    pub fn others_stuck(&self, f: &ConnectionFacts, during: Stretch, slack: Span) -> impl Iterator<Item = &Stuck> {
+        let all = self.world.stuck.get(&f.server).map_or(&[][..], Vec::as_slice);
+        let me = f.client;
+        all.iter().filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
+    }
+
+    /// Whether the capture was taken where the server's answers leave it.
+    pub fn at_server(&self) -> bool {
+        self.view.vantage == Vantage::Server
+    }
+
+    /// Packet and time of the capture's first packet, for findings that have no other.
+    pub fn beginning(&self) -> Mark {
+        Mark { time: self.world.capture.map_or(Timestamp::MIN, |(first, _)| first), ..Mark::default() }
+    }
+}

@@ -1,0 +1,130 @@
+//! `syn-drop-timestamp`: the server drops SYNs whose timestamp lies behind what it remembers of the client's host.
+
+use crate::detect::draft::{Draft, cause, count};
+use crate::detect::explain::finding;
+use crate::detect::peers::Tally;
+use crate::detect::surroundings::Surroundings;
+use crate::flow::facts::ConnectionFacts;
+use crate::report::model::{Kind, Severity, Vantage};
+
+finding! {
+    /// SYNs of one address go unanswered exactly when their timestamp is older than that address's last one.
+    ///
+    /// ## On the wire
+    /// The server has closed a connection of that address first, less than 60 s ago, and the client's last TSval was
+    /// T. A SYN from the same address with a TSval more than one tick below T gets no answer at all, a SYN above T is
+    /// answered at once; on RHEL 7 and 4.2 to 4.11 a SYN without timestamps is dropped too. Several hosts behind one
+    /// NAT address have clocks of their own, and recent kernels give every connection its own: then it hits at random.
+    /// ## In the kernel
+    /// `tcp_tw_recycle=1` with timestamps keeps one record per peer (`tcp_remember_stamp`, `tcp_peer_is_proven`);
+    /// `tcp_conn_request` drops the SYN: `PAWSPassive` and `ListenDrops`. Removed in Linux 4.12.
+    /// ## Looks alike
+    /// * A full queue: SYNs of all hosts suffer, whatever their timestamp.
+    /// * Loss: hits SYNs without regard to timestamps.
+    /// * Timestamps that go backwards and are answered: one offset per connection (Linux 4.10 and later); nothing is
+    ///   wrong. Every such answer speaks against this finding.
+    /// * The same four-tuple in TIME_WAIT: answered by a bare ACK (`time-wait-collision`).
+    /// ## Check next
+    /// `sysctl net.ipv4.tcp_tw_recycle` on the server (a kernel without it cannot do this); `nstat -az
+    /// TcpExtPAWSPassive`, twice. Set it to 0. Turning timestamps off on the clients is no cure.
+    /// ## References
+    /// RFC 7323 section 5; `net/ipv4/tcp_metrics.c` `tcp_peer_is_proven` (up to 4.11)
+    pub struct SynDropTimestamp = Kind::SynDropTimestamp
+}
+
+/// SYNs that the rule explains, below which it is no pattern.
+const LEAST_DROPPED: u32 = 2;
+/// SYNs that the rule lets pass and the server answered, below which nothing shows that the others were singled out.
+const LEAST_PASSING: u32 = 2;
+/// Drops that must stand against each SYN that should have been dropped and was answered.
+const PER_CONTRADICTION: u32 = 20;
+
+/// See [`SynDropTimestamp`].
+pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
+    let condemned = around.condemned(f);
+    let answered = f.answered_syn().map(|syn| syn.at);
+    let dropped: Vec<_> = condemned.iter().filter(|syn| Some(syn.at) != answered).collect();
+    let first = dropped.first()?;
+    let (pair, server) = around.tallies(f);
+    let pattern = if first.behind.is_some() { behind_pattern(server) } else { without_pattern(server) };
+    if !pattern || pair.passing + server.passing == 0 || f.c.resets + f.s.resets > 0 && f.syn_ack.count == 0 {
+        return None;
+    }
+    let mut d = Draft::about(f, Kind::SynDropTimestamp, (first.record, format!(
+        "a connection of this address that the server closed first: it remembers TSval {}",
+        first.record_tsval
+    )));
+    for syn in &dropped {
+        let age = syn.at.time - syn.record.time;
+        let how = match syn.behind {
+            Some(behind) => format!("TSval {behind} ticks behind"),
+            None => "no timestamps".to_owned(),
+        };
+        d.shows(syn.at, format!("SYN, {how}, {age} after the record: no answer"));
+    }
+    let outcome = match f.syn_ack.first() {
+        Some(syn_ack) => {
+            d.shows(syn_ack.at, "SYN-ACK at last");
+            d.severity = Severity::Warning;
+            format!("it got through {} after its first SYN", syn_ack.at.time - f.first.time)
+        }
+        None => {
+            d.severity = Severity::Critical;
+            "it never got an answer".to_owned()
+        }
+    };
+    d.summary = format!(
+        "{} of {} drew no answer while SYNs of the same address with newer timestamps did; {outcome}.",
+        count(dropped.len() as u64, "SYN"),
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The server runs with tcp_tw_recycle=1 and holds the client's timestamp against the last one of the same address.",
+        &["tcp_conn_request", "tcp_peer_is_proven", "tcp_remember_stamp"],
+        &["TcpExtPAWSPassive", "TcpExtListenDrops"],
+        &["net.ipv4.tcp_tw_recycle", "net.ipv4.tcp_timestamps"],
+    );
+    d.measure("syns_dropped", dropped.len())
+        .measure("rule_explains", server.dropped_behind + server.dropped_without)
+        .measure("rule_contradicted", server.answered_behind)
+        .measure("answered_with_newer_timestamp", server.passing);
+    if let Some(behind) = first.behind {
+        d.measure("behind_ticks", behind);
+    }
+    let explained = server.dropped_behind + server.dropped_without;
+    let reason = format!(
+        "the rule explains {} of this server and is contradicted by {}",
+        count(u64::from(explained), "dropped SYN"),
+        server.answered_behind
+    );
+    if around.view.vantage == Vantage::Client || explained < 3 {
+        d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here"));
+    } else {
+        d.probable(reason);
+    }
+    d.or(
+        "A stateful NAT or firewall that drops SYNs with older timestamps.",
+        "PAWSPassive on the server would not move; its kernel may be too new for tcp_tw_recycle.",
+    )
+    .or("The SYNs were lost, or a queue was full.", "Neither looks at timestamps.");
+    d.next_steps = vec![
+        format!("sysctl net.ipv4.tcp_tw_recycle   # on {}: 1 is the cause; a kernel without it is not", f.server.address.ip()),
+        "nstat -az TcpExtPAWSPassive TcpExtListenDrops   # twice, 10 s apart: both must grow together".to_owned(),
+        "sysctl -w net.ipv4.tcp_tw_recycle=0   # the remedy; it helps at once".to_owned(),
+    ];
+    Some(d)
+}
+
+fn behind_pattern(t: Tally) -> bool {
+    t.dropped_behind >= LEAST_DROPPED
+        && t.passing >= LEAST_PASSING
+        && t.answered_behind * PER_CONTRADICTION <= t.dropped_behind
+}
+
+fn without_pattern(t: Tally) -> bool {
+    let dropped = t.dropped_behind + t.dropped_without;
+    dropped >= LEAST_DROPPED
+        && t.passing >= LEAST_PASSING
+        && t.answered_without == 0
+        && t.answered_behind * PER_CONTRADICTION <= dropped
+}

@@ -1,0 +1,108 @@
+//! Where the capture was taken, seen from the connections of one server host.
+//!
+//! Each test alone can be fooled, so the ones that are positive proof come first: the cooked header's packet type,
+//! then transmit checksums that are not filled in (only the sending host has them so), then how the round trip divides
+//! (SYN to SYN-ACK against SYN-ACK to final ACK), then the TTL.
+
+use crate::decode::segment::Traits;
+use crate::detect::screen::Sample;
+use crate::detect::surroundings::View;
+use crate::report::model::Vantage;
+use crate::time::Span;
+
+/// A round trip below this tells nothing: both parts are near zero on a local link.
+const MEASURABLE: Span = Span::millis(1);
+/// The longer part of the round trip is this many times the shorter one when the capture was taken at an end.
+const AT_AN_END: i64 = 5;
+/// Values of TTL that hosts start from.
+const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
+
+/// Infers the vantage from handshakes of one server host.
+pub fn infer(samples: &[Sample]) -> View {
+    let view = |vantage, reason: String| View { vantage, reason };
+    if samples.is_empty() {
+        return View::default();
+    }
+    let most = |test: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3;
+    let server_sends = |s: &Sample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
+    let client_sends = |s: &Sample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);
+    if most(&|s| server_sends(s, Traits::OUTGOING)) {
+        return view(Vantage::Server, "the cooked header marks the server's packets as outgoing".to_owned());
+    }
+    if most(&|s| client_sends(s, Traits::OUTGOING)) {
+        return view(Vantage::Client, "the cooked header marks the client's packets as outgoing".to_owned());
+    }
+    let a = median(samples.iter().map(|s| s.syn_to_syn_ack));
+    let b = median(samples.iter().map(|s| s.syn_ack_to_ack));
+    let parts = format!("SYN to SYN-ACK takes {a}, SYN-ACK to ACK {b}");
+    if a.max(b) >= MEASURABLE {
+        return if b.0 >= a.0.saturating_mul(AT_AN_END) {
+            view(Vantage::Server, parts)
+        } else if a.0 >= b.0.saturating_mul(AT_AN_END) {
+            view(Vantage::Client, parts)
+        } else {
+            view(Vantage::Between, parts)
+        };
+    }
+    if most(&|s| server_sends(s, Traits::CHECKSUM_PARTIAL)) {
+        return view(Vantage::Server, "the server's checksums are not filled in yet (transmit offload)".to_owned());
+    }
+    if most(&|s| client_sends(s, Traits::CHECKSUM_PARTIAL)) {
+        return view(Vantage::Client, "the client's checksums are not filled in yet (transmit offload)".to_owned());
+    }
+    let initial = |ttl: u8| INITIAL_TTL.contains(&ttl);
+    if most(&|s| initial(s.server_ttl) && !initial(s.client_ttl)) {
+        return view(Vantage::Server, "the server's packets have not passed a router, the client's have".to_owned());
+    }
+    if most(&|s| initial(s.client_ttl) && !initial(s.server_ttl)) {
+        return view(Vantage::Client, "the client's packets have not passed a router, the server's have".to_owned());
+    }
+    if most(&|s| !initial(s.client_ttl) && !initial(s.server_ttl)) {
+        return view(Vantage::Between, "the packets of both ends have passed a router".to_owned());
+    }
+    view(Vantage::Unknown, format!("{parts}: too short to tell the ends apart"))
+}
+
+fn median(spans: impl Iterator<Item = Span>) -> Span {
+    let mut spans: Vec<Span> = spans.collect();
+    spans.sort_unstable();
+    spans.get(spans.len() / 2).copied().unwrap_or(Span::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(a_us: i64, b_us: i64) -> Sample {
+        Sample {
+            at: Default::default(),
+            syn_to_syn_ack: Span(a_us * 1_000),
+            syn_ack_to_ack: Span(b_us * 1_000),
+            client_ttl: 64,
+            server_ttl: 64,
+            client_traits: Traits(0),
+            server_traits: Traits(0),
+        }
+    }
+
+    #[test]
+    fn the_longer_part_of_the_round_trip_lies_away_from_the_capture() {
+        assert_eq!(infer(&[sample(50, 30_000)]).vantage, Vantage::Server);
+        assert_eq!(infer(&[sample(30_000, 50)]).vantage, Vantage::Client);
+        assert_eq!(infer(&[sample(10_000, 20_000)]).vantage, Vantage::Between);
+        assert_eq!(infer(&[sample(20, 30)]).vantage, Vantage::Unknown);
+        assert_eq!(infer(&[]).vantage, Vantage::Unknown);
+    }
+
+    #[test]
+    fn a_cooked_header_decides_where_delays_cannot() {
+        let outgoing = Sample { server_traits: Traits(Traits::OUTGOING), ..sample(20, 30) };
+        assert_eq!(infer(&[outgoing]).vantage, Vantage::Server);
+    }
+
+    #[test]
+    fn a_router_in_between_shows_in_the_ttl() {
+        assert_eq!(infer(&[Sample { client_ttl: 61, ..sample(20, 30) }]).vantage, Vantage::Server);
+        assert_eq!(infer(&[Sample { server_ttl: 127, ..sample(20, 30) }]).vantage, Vantage::Client);
+    }
+}

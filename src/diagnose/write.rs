@@ -1,0 +1,70 @@
+//! Drafts to the report's findings: stable ids, RFC 3339 times, packet numbers of the right capture.
+
+use std::fmt::Write as _;
+
+use crate::detect::Draft;
+use crate::report::model::{Evidence, Finding, Vantage};
+
+/// A finding with what grouping needs.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// As it stands in the report.
+    pub finding: Finding,
+    /// As it was drafted.
+    pub draft: Draft,
+}
+
+/// Writes drafts down. `captures` are the paths of the inputs.
+pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
+    let evidence = draft.evidence();
+    let (first, last) = (evidence[0].0.time, evidence[evidence.len() - 1].0.time);
+    let client = draft.client.map(|host| host.socket().to_string());
+    let server = draft.server.map(|host| host.socket().to_string());
+    let name = format!(
+        "{} {} {} {}",
+        draft.kind,
+        client.as_deref().unwrap_or("-"),
+        server.as_deref().unwrap_or("-"),
+        first.0
+    );
+    let certainty = draft.certainty();
+    let mut metrics: std::collections::BTreeMap<_, _> =
+        draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    metrics.insert("certainty_reason".to_owned(), draft.reason.clone().into());
+    let finding = Finding {
+        id: id("f", &name),
+        kind: draft.kind,
+        severity: draft.severity,
+        certainty,
+        client,
+        server,
+        vantage,
+        summary: draft.summary.clone(),
+        cause: draft.cause.clone(),
+        alternatives: draft.alternatives.clone(),
+        evidence: evidence
+            .into_iter()
+            .map(|(at, text)| Evidence {
+                capture: captures.get(usize::from(at.packet.capture())).cloned().unwrap_or_default(),
+                packet: at.packet.number(),
+                time: at.time.to_string(),
+                text,
+            })
+            .collect(),
+        first: first.to_string(),
+        last: last.to_string(),
+        metrics,
+    };
+    Written { finding, draft }
+}
+
+/// A short stable name: FNV-1a over what is named (<https://datatracker.ietf.org/doc/draft-eastlake-fnv/>).
+pub fn id(prefix: &str, name: &str) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in name.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let mut id = format!("{prefix}-");
+    let _ = write!(id, "{:012x}", hash >> 16);
+    id
+}

@@ -1,0 +1,199 @@
+//! What the shards know, put together: surroundings, findings, incidents, the report.
+
+use std::collections::BTreeMap;
+
+use crate::capture::{LinkType, Source};
+use crate::decode;
+use crate::detect::accept_queue_overflow::ordeal;
+use crate::detect::peers::Peers;
+use crate::detect::screen::{Quality, Sample};
+use crate::detect::surroundings::{Settings, World};
+use crate::detect::{DETECTORS, Draft};
+use crate::diagnose::write::Written;
+use crate::diagnose::{incident, vantage, write};
+use crate::engine::batch::Totals;
+use crate::engine::shard::Shard;
+use crate::engine::{Options, Outcome};
+use crate::flow::facts::ConnectionFacts;
+use crate::report::model::{Capture, Kind, Report, SCHEMA, Summary, Vantage};
+use rayon::prelude::*;
+
+/// Handshakes per server host from which the vantage is inferred.
+const SAMPLES: usize = 64;
+
+pub(super) fn conclude(
+    shards: Vec<Shard>,
+    peers: Peers,
+    totals: &Totals,
+    options: &Options,
+    source: &dyn Source,
+) -> Outcome {
+    let mut world = World {
+        settings: Settings { half_close_after: options.half_close_after },
+        capture: totals.first.zip(totals.last),
+        silences: source.silences(),
+        peers,
+        ..World::default()
+    };
+    let gathered = gather(shards, &mut world);
+    let mut warnings = Vec::new();
+    let (captures, damage) = describe(source, totals, &mut warnings);
+    warn(&gathered, totals, options, &mut warnings);
+    let paths: Vec<String> = captures.iter().map(|c| c.path.clone()).collect();
+    let written = examine(&gathered.kept, &world, &paths);
+    let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
+    for w in &written {
+        *found.entry(w.finding.kind).or_default() += 1;
+    }
+    let incidents = incident::group(&written);
+    let report = Report {
+        schema: SCHEMA.to_owned(),
+        summary: Summary {
+            packets: captures.iter().map(|c| c.packets).sum(),
+            tcp_segments: captures.iter().map(|c| c.tcp_segments).sum(),
+            connections: gathered.quality.connections,
+            findings: found,
+        },
+        captures,
+        incidents,
+        findings: written.into_iter().map(|w| w.finding).collect(),
+        inferred: Vec::new(),
+        warnings,
+    };
+    Outcome { report, damage }
+}
+
+/// What the shards held.
+#[derive(Default)]
+struct Gathered {
+    kept: Vec<ConnectionFacts>,
+    given_up: u64,
+    evicted: u64,
+    quality: Quality,
+}
+
+/// Puts the shards' knowledge together, in an order that does not depend on them.
+fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
+    let mut g = Gathered::default();
+    let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
+    for shard in shards {
+        g.evicted += shard.tracker.evicted();
+        let screen = shard.screen;
+        g.kept.extend(screen.kept);
+        g.given_up += screen.given_up;
+        g.quality.add(&screen.quality);
+        for (host, listener) in screen.listeners {
+            world.listeners.entry(host).or_default().merge(listener);
+        }
+        for (address, some) in screen.samples {
+            samples.entry(address).or_default().extend(some);
+        }
+    }
+    g.kept.par_sort_unstable_by_key(|f| (f.first, f.client, f.server));
+    for (address, mut some) in samples {
+        some.sort_unstable_by_key(|s| s.at);
+        some.truncate(SAMPLES);
+        world.views.insert(address, vantage::infer(&some));
+    }
+    let end = world.capture.map(|(_, last)| last).unwrap_or_default();
+    for f in &g.kept {
+        if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
+            world.stuck.entry(f.server).or_default().push(stuck);
+        }
+    }
+    g
+}
+
+/// Asks every detector about every kept connection. Findings come in order of time.
+fn examine(kept: &[ConnectionFacts], world: &World, paths: &[String]) -> Vec<Written> {
+    let mut drafts: Vec<(Draft, Vantage)> = kept
+        .par_iter()
+        .flat_map_iter(|f| {
+            let around = world.around(f);
+            DETECTORS
+                .iter()
+                .filter_map(move |(_, detector)| detector(f, &around).map(|d| (d, around.view.vantage)))
+        })
+        .collect();
+    drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+    let mut written: Vec<Written> =
+        drafts.into_par_iter().map(|(d, vantage)| write::finding(d, vantage, paths)).collect();
+    // The same stretch captured twice, far apart in the file, gives the same finding twice.
+    let mut seen = std::collections::HashSet::new();
+    written.retain(|w| seen.insert(w.finding.id.clone()));
+    written
+}
+
+/// The inputs as the report names them, and the damage among them.
+fn describe(source: &dyn Source, totals: &Totals, warnings: &mut Vec<String>) -> (Vec<Capture>, Vec<String>) {
+    let mut damage = Vec::new();
+    let captures = source
+        .status()
+        .into_iter()
+        .enumerate()
+        .map(|(n, status)| {
+            let mut own = status.warnings;
+            if let Some(d) = status.damage {
+                own.push(d.clone());
+                warnings.push(d.clone());
+                damage.push(d);
+            }
+            Capture {
+                path: status.path,
+                format: status.format,
+                packets: status.packets,
+                tcp_segments: totals.segments.get(n).copied().unwrap_or(0),
+                first: status.times.map(|(first, _)| first.to_string()),
+                last: status.times.map(|(_, last)| last.to_string()),
+                dropped: status.dropped,
+                warnings: own,
+            }
+        })
+        .collect();
+    (captures, damage)
+}
+
+/// What limits the whole report.
+fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
+    for (&link, n) in &totals.unknown_links {
+        let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
+        warnings.push(format!("{n} packets have link type {link}{name}, which is not known; they were not analyzed"));
+    }
+    if totals.malformed > 0 {
+        warnings.push(format!("{} packets contradict themselves (lengths, versions) and were not analyzed", totals.malformed));
+    }
+    if totals.cut > 0 {
+        warnings.push(format!(
+            "{} packets were cut before the end of the TCP header; capture with a snapshot length of 128 or more",
+            totals.cut
+        ));
+    }
+    let q = &g.quality;
+    if q.one_sided * 4 > q.connections && q.one_sided > 0 {
+        warnings.push(format!(
+            "of {} of {} connections only one direction was captured: what the other end did is not known",
+            q.one_sided, q.connections
+        ));
+    }
+    if q.duplicates > 0 {
+        warnings.push(format!("{} packets are copies of others (captured twice); they were not counted twice", q.duplicates));
+    }
+    if q.replayed > 0 {
+        warnings.push(format!("{} packets repeat an earlier part of the capture and were ignored", q.replayed));
+    }
+    if q.unseen > 0 {
+        warnings.push(format!(
+            "{} acknowledgments are for data that the capture does not hold: it has lost packets, or joined late",
+            q.unseen
+        ));
+    }
+    if g.given_up + g.evicted > 0 {
+        warnings.push(format!(
+            "the memory limit of {} MiB was reached: {} connections were let go early and {} remarkable ones were only \
+             counted; raise --memory-limit, or narrow the capture with --host, --port, --since, --until",
+            options.memory_limit >> 20,
+            g.evicted,
+            g.given_up
+        ));
+    }
+}

@@ -1,0 +1,638 @@
+//! One incarnation of a four-tuple: a segment goes in, changed facts come out.
+//!
+//! We are an observer: the state is what the capture proves about each end, not the socket's state. No clock, no
+//! input or output, no judgement. A segment is first checked for being a copy of one just seen, then read by its
+//! control bits, one function each.
+
+use crate::decode::segment::{Flags, Options, Segment, Traits};
+use crate::flow::facts::{
+    ConnectionFacts, FinalAck, IcmpError, Mark, Offer, Previous, Reset, Role, Roles, Sent,
+    ServerProgress, Side, Trigger, What,
+};
+use crate::flow::key::{Direction, FlowKey};
+use crate::seq::Seq;
+use crate::time::{Span, Timestamp};
+
+/// A copy with the same IPv4 identification counts as one within this time: both sides of a router, a slow mirror.
+/// Linux gives a retransmission a new identification, so a real one is never caught.
+const COPY_WITH_IP_ID: Span = Span::millis(1_000);
+/// Without an identification (IPv6, or DF with 0) the same TSval must do. The kernel answers no SYN twice within
+/// 500 ms (`tcp_check_req`), and its timestamp clock ticks at least every 10 ms, so a copy is much nearer.
+const COPY_WITH_TIMESTAMP: Span = Span::millis(50);
+/// Without either only packets this near are copies.
+const COPY_BARE: Span = Span::millis(5);
+/// A capture that was joined to itself starts again this much earlier, or more.
+const JOINED: Span = Span::secs(1);
+/// A retransmission comes no sooner than this after the first transmission: TLP and RTO are 200 ms and up, and fast
+/// retransmissions need acknowledgments, which an ignored client does not get.
+const RETRANSMIT_AFTER: Span = Span::millis(50);
+
+/// Enough of a segment to recognise its copy.
+#[derive(Clone, Copy, Default, Debug)]
+struct Fingerprint {
+    hash: u32,
+    ip_id: u16,
+    stamped: bool,
+    time: Timestamp,
+}
+
+impl Fingerprint {
+    #[inline]
+    fn of(s: &Segment) -> Fingerprint {
+        let mut h = (u64::from(s.seq.0) << 32 | u64::from(s.ack.0)) ^ 0x9e37_79b9_7f4a_7c15;
+        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (h >> 29);
+        h ^= u64::from(s.tsval) << 32 | u64::from(s.tsecr);
+        h = h.wrapping_mul(0xa076_1d64_78bd_642f) ^ (h >> 31);
+        h ^= u64::from(s.payload) << 40 | u64::from(s.window) << 24 | u64::from(s.flags.0) << 16 | u64::from(s.ip_id);
+        h = h.wrapping_mul(0xe703_7ed1_a0b4_28db);
+        Fingerprint {
+            hash: (h >> 32) as u32,
+            ip_id: s.ip_id,
+            stamped: s.options.has(Options::TIMESTAMPS),
+            time: s.time,
+        }
+    }
+
+    /// Whether `self` is a copy of the earlier `seen`.
+    #[inline]
+    fn copies(&self, seen: &Fingerprint) -> bool {
+        if self.hash != seen.hash {
+            return false;
+        }
+        let apart = (self.time - seen.time).0.abs();
+        let limit = if self.ip_id != 0 {
+            COPY_WITH_IP_ID
+        } else if self.stamped {
+            COPY_WITH_TIMESTAMP
+        } else {
+            COPY_BARE
+        };
+        apart <= limit.0
+    }
+}
+
+/// The last few segments of one direction.
+#[derive(Clone, Copy, Default, Debug)]
+struct Recent {
+    seen: [Fingerprint; 4],
+    next: u8,
+}
+
+impl Recent {
+    /// Whether `print` is a copy of one of the last segments; if not, remembers it.
+    #[inline]
+    fn is_copy(&mut self, print: Fingerprint) -> bool {
+        if self.seen.iter().any(|seen| print.copies(seen)) {
+            return true;
+        }
+        self.seen[usize::from(self.next & 3)] = print;
+        self.next = self.next.wrapping_add(1);
+        false
+    }
+}
+
+/// A connection being followed.
+#[derive(Debug)]
+pub struct Connection {
+    /// Which four-tuple.
+    pub key: FlowKey,
+    /// What was seen of it.
+    pub facts: ConnectionFacts,
+    /// Which end of the key the client is.
+    client_is: Direction,
+    recent: [Recent; 2],
+    /// The last segment of each end, for [`Trigger`].
+    latest: [Option<Trigger>; 2],
+    /// When the highest octet of each end was first sent.
+    sent_at: [Timestamp; 2],
+    /// The whole connection came a second time, earlier: nothing of it is news.
+    replay: bool,
+}
+
+impl Connection {
+    /// Begins with the first segment seen of a four-tuple.
+    pub fn begin(key: FlowKey, from: Direction, s: &Segment, previous: Option<Previous>) -> Connection {
+        let (client_is, roles) = if s.flags.has(Flags::SYN | Flags::ACK) {
+            (from.reverse(), Roles::BySynAck)
+        } else if s.flags.has(Flags::SYN) {
+            (from, Roles::BySyn)
+        } else if key.sender(from).port >= key.sender(from.reverse()).port {
+            (from, Roles::Guessed)
+        } else {
+            (from.reverse(), Roles::Guessed)
+        };
+        let facts = ConnectionFacts {
+            client: key.sender(client_is),
+            server: key.sender(client_is.reverse()),
+            roles,
+            first: Mark::of(s),
+            last: Mark::of(s),
+            mid_stream: roles == Roles::Guessed,
+            previous: previous.map(Box::new),
+            ..ConnectionFacts::default()
+        };
+        Connection {
+            key,
+            facts,
+            client_is,
+            recent: Default::default(),
+            latest: [None; 2],
+            sent_at: [s.time; 2],
+            replay: false,
+        }
+    }
+
+    /// The role of whoever sends in `direction`.
+    #[inline]
+    pub fn role(&self, direction: Direction) -> Role {
+        if direction == self.client_is { Role::Client } else { Role::Server }
+    }
+
+    /// Whether `s` opens a new incarnation: a SYN of the client with another initial sequence number, or a SYN of
+    /// either end where this connection was over or was only known from its middle.
+    pub fn is_replaced_by(&self, s: &Segment, from: Direction) -> bool {
+        if !s.flags.has(Flags::SYN) || s.flags.any(Flags::ACK | Flags::RST) || s.icmp().is_some() {
+            return false;
+        }
+        let f = &self.facts;
+        match self.role(from) {
+            Role::Client if f.syn.count > 0 => s.seq != f.c.isn,
+            // The SYN-ACK came first (the SYN was not captured, or is late): it acknowledges this SYN, or another.
+            Role::Client if f.roles == Roles::BySynAck && !f.c.isn_known => s.seq.advance(1) != f.syn_ack_ack,
+            Role::Client => true,
+            // SYN from the other end: a simultaneous open while the handshake runs, a new connection otherwise.
+            Role::Server => f.mid_stream || f.closed.is_some() || f.final_ack.is_some(),
+        }
+    }
+
+    /// What the next incarnation of the four-tuple should know of this one.
+    pub fn as_previous(&self) -> Previous {
+        let f = &self.facts;
+        Previous {
+            last: f.last,
+            client_next: f.c.next,
+            server_next: f.s.next,
+            closed: f.closed.is_some(),
+            first_fin: match (f.c.fin, f.s.fin) {
+                (Some(c), Some(s)) if c <= s => Some(Role::Client),
+                (_, Some(_)) => Some(Role::Server),
+                (Some(_), None) => Some(Role::Client),
+                (None, None) => None,
+            },
+            client_tsval: f.c.tsval,
+        }
+    }
+
+    /// Takes in one segment of this four-tuple.
+    ///
+    /// Returns `false` when it was a copy of one seen before and changed nothing but the count of copies.
+    pub fn segment(&mut self, s: &Segment, from: Direction) -> bool {
+        let role = self.role(from);
+        if s.icmp().is_some() {
+            self.on_icmp_error(s, role);
+            return true;
+        }
+        if self.recent[role as usize].is_copy(Fingerprint::of(s)) {
+            self.facts.duplicates += 1;
+            return false;
+        }
+        if s.time < self.facts.last.time && self.is_replayed(s, role) {
+            self.facts.replayed += 1;
+            return false;
+        }
+        self.note_sender(s, role);
+        let what = if s.flags.has(Flags::RST) {
+            self.on_reset(s, role)
+        } else if s.flags.has(Flags::SYN | Flags::ACK) {
+            self.on_syn_ack(s, role)
+        } else if s.flags.has(Flags::SYN) {
+            self.on_syn(s, role)
+        } else {
+            self.on_segment(s, role)
+        };
+        self.latest[role as usize] =
+            Some(Trigger { at: Mark::of(s), what, ack: s.ack, tos: s.tos });
+        if s.time >= self.facts.last.time {
+            self.facts.last = Mark::of(s);
+        }
+        true
+    }
+
+    /// A SYN with our initial sequence number, well before the last packet: the capture was joined to itself. From
+    /// then on whatever is not later than what we have is old news.
+    fn is_replayed(&mut self, s: &Segment, role: Role) -> bool {
+        let back = self.facts.last.time - s.time;
+        if role == Role::Client && s.flags.has(Flags::SYN) && back >= JOINED && self.facts.syn.count > 0 {
+            self.replay = true;
+        }
+        self.replay
+    }
+
+    /// Counters and header values that every segment carries.
+    #[inline]
+    fn note_sender(&mut self, s: &Segment, role: Role) {
+        let side = self.facts.side_mut(role);
+        side.ttl = match side.segments {
+            0 => (s.ttl, s.ttl),
+            _ => (side.ttl.0.min(s.ttl), side.ttl.1.max(s.ttl)),
+        };
+        side.segments = side.segments.saturating_add(1);
+        side.traits.set(s.traits.0);
+        side.last = Mark::of(s);
+        if s.ip_id != 0 {
+            match s.ip_id.wrapping_sub(side.last_ip_id) {
+                1 => side.ip_ids.0 = side.ip_ids.0.saturating_add(1),
+                2..=8 if side.last_ip_id != 0 => side.ip_ids.1 = side.ip_ids.1.saturating_add(1),
+                _ => {}
+            }
+        }
+        // The IP ID before this segment is still needed by `on_client_ack`: it is moved on in `moved_ip_id`.
+    }
+
+    /// Hole in the sender's IP IDs just before `s`, then moves on.
+    #[inline]
+    fn moved_ip_id(side: &mut Side, s: &Segment) -> u8 {
+        if s.ip_id == 0 {
+            return 0;
+        }
+        let before = std::mem::replace(&mut side.last_ip_id, s.ip_id);
+        match s.ip_id.wrapping_sub(before) {
+            gap @ 2..=8 if before != 0 => (gap - 1) as u8,
+            _ => 0,
+        }
+    }
+
+    /// The client asks (or repeats its question).
+    fn on_syn(&mut self, s: &Segment, role: Role) -> What {
+        let context = self.context();
+        let f = &mut self.facts;
+        if role == Role::Server {
+            // SYN from both ends: simultaneous open or a split handshake (RFC 9293 3.5). Followed, not diagnosed.
+            f.odd_handshake = true;
+            Self::learn_isn(&mut f.s, s);
+            Self::moved_ip_id(&mut f.s, s);
+            return What::Syn;
+        }
+        if f.syn.count == 0 {
+            f.syn_offer = offer(s);
+            f.roles = Roles::BySyn;
+            Self::learn_isn(&mut f.c, s);
+        }
+        Self::moved_ip_id(&mut f.c, s);
+        f.c.tsval = s.timestamp();
+        f.syn.push(Sent {
+            at: Mark::of(s),
+            tsval: s.tsval,
+            tsecr: s.tsecr,
+            context,
+            syns: f.syn.count.min(255) as u8,
+            ip_id: s.ip_id,
+        });
+        What::Syn
+    }
+
+    /// The server answers (or repeats its answer).
+    fn on_syn_ack(&mut self, s: &Segment, role: Role) -> What {
+        let context = self.context();
+        let f = &mut self.facts;
+        if role == Role::Client {
+            // SYN-ACK from the end that we hold for the client: simultaneous open, or a four-way handshake.
+            f.odd_handshake = true;
+            Self::learn_isn(&mut f.c, s);
+            Self::moved_ip_id(&mut f.c, s);
+            return What::SynAck;
+        }
+        if f.syn_ack.count == 0 {
+            f.syn_ack_offer = offer(s);
+            f.syn_ack_ack = s.ack;
+            if f.mid_stream {
+                f.odd_handshake = true;
+            }
+            Self::learn_isn(&mut f.s, s);
+            if !f.c.isn_known && f.syn.count == 0 {
+                f.c.isn = Seq(s.ack.0.wrapping_sub(1));
+                f.c.next = s.ack;
+                f.c.next_known = true;
+            }
+        } else if s.seq != f.s.isn {
+            f.other_isns = f.other_isns.saturating_add(1);
+            if f.final_ack.is_none() {
+                // The request was dropped and made anew: what is completed is the newest.
+                f.s.isn = s.seq;
+                f.s.next = s.end();
+            }
+        }
+        if s.ack.after(f.c.next) || !f.c.next_known {
+            // Fast Open: the SYN's payload is acknowledged.
+            f.c.next = s.ack;
+            f.c.next_known = true;
+        }
+        f.c.acked = s.ack;
+        f.c.acked_known = true;
+        Self::moved_ip_id(&mut f.s, s);
+        f.s.tsval = s.timestamp();
+        f.syn_ack.push(Sent {
+            at: Mark::of(s),
+            tsval: s.tsval,
+            tsecr: s.tsecr,
+            context,
+            syns: f.syn.count.min(255) as u8,
+            ip_id: s.ip_id,
+        });
+        What::SynAck
+    }
+
+    /// Anything without SYN and RST: acknowledgment, payload, FIN.
+    #[inline]
+    fn on_segment(&mut self, s: &Segment, role: Role) -> What {
+        let f = &mut self.facts;
+        let hole = Self::moved_ip_id(f.side_mut(role), s);
+        if s.options.has(Options::TIMESTAMPS) {
+            f.side_mut(role).tsval = Some(s.tsval);
+        }
+        let what = self.classify(s, role);
+        self.note_stream(s, role, what);
+        if s.flags.has(Flags::ACK) {
+            self.note_acknowledgment(s, role);
+        }
+        match role {
+            Role::Client => self.on_client(s, what, hole),
+            Role::Server => self.on_server(s, what),
+        }
+        self.note_close(s);
+        what
+    }
+
+    /// What the segment is to its sender's stream.
+    #[inline]
+    fn classify(&self, s: &Segment, role: Role) -> What {
+        let side = self.facts.side(role);
+        if s.flags.has(Flags::FIN) {
+            What::Fin
+        } else if s.payload > 0 {
+            // A keepalive probe of other stacks carries one octet that is already acknowledged.
+            if s.payload == 1 && side.acked_known && side.acked == s.end() && side.next == s.end() && side.fin.is_none()
+            {
+                What::KeepAlive
+            } else if side.next_known && !s.end().after(side.next) {
+                What::Retransmit
+            } else {
+                What::Data
+            }
+        } else if side.next_known && side.acked_known && s.seq.advance(1) == side.next && side.acked == side.next {
+            What::KeepAlive
+        } else {
+            What::Ack
+        }
+    }
+
+    /// The sender's stream: octets, payload, FIN, keepalive probes.
+    #[inline]
+    fn note_stream(&mut self, s: &Segment, role: Role, what: What) {
+        let sent_at = &mut self.sent_at[role as usize];
+        let peer_has_closed = self.facts.side(role.peer()).fin_acked.is_some();
+        let side = self.facts.side_mut(role);
+        if peer_has_closed && s.payload > 0 && what != What::Retransmit && what != What::KeepAlive {
+            if side.late_data.is_none() {
+                side.late_seq = s.seq;
+            }
+            side.late_data.get_or_insert(Mark::of(s));
+        }
+        match what {
+            What::Data => {
+                let new = if side.next_known { s.end().distance(side.next).max(0) as u32 } else { s.payload };
+                side.bytes += u64::from(new.min(s.payload));
+                side.data_segments = side.data_segments.saturating_add(1);
+                side.first_data.get_or_insert(Mark::of(s));
+                side.last_data = Some(Mark::of(s));
+                *sent_at = s.time;
+            }
+            What::Retransmit => side.retransmits = side.retransmits.saturating_add(1),
+            What::KeepAlive => {
+                side.keepalive = Some(Mark::of(s));
+                side.keepalives = side.keepalives.saturating_add(1);
+            }
+            What::Fin => {
+                if s.payload > 0 && (!side.next_known || s.seq.advance(s.payload).after(side.next)) {
+                    side.bytes += u64::from(s.payload);
+                    side.data_segments = side.data_segments.saturating_add(1);
+                    side.first_data.get_or_insert(Mark::of(s));
+                    side.last_data = Some(Mark::of(s));
+                }
+                if side.fin.is_none() {
+                    side.fin = Some(Mark::of(s));
+                    side.fin_seq = s.seq.advance(s.payload);
+                    *sent_at = s.time;
+                }
+                side.fins = side.fins.saturating_add(1);
+            }
+            _ => {}
+        }
+        if !side.next_known || s.end().after(side.next) {
+            side.next = s.end();
+            side.next_known = true;
+        }
+    }
+
+    /// What the segment says of the peer's stream.
+    #[inline]
+    fn note_acknowledgment(&mut self, s: &Segment, role: Role) {
+        let peer = self.facts.side_mut(role.peer());
+        if !peer.next_known {
+            // Mid-stream: the peer has sent at least this much.
+            peer.next = s.ack;
+            peer.next_known = true;
+        } else if s.ack.after(peer.next) {
+            // Acknowledges what the capture does not hold.
+            peer.unseen = peer.unseen.saturating_add(1);
+            peer.next = s.ack;
+        }
+        if !peer.acked_known || s.ack.after(peer.acked) {
+            peer.acked = s.ack;
+            peer.acked_known = true;
+        }
+        if peer.fin.is_some() && peer.fin_acked.is_none() && s.ack.after(peer.fin_seq) {
+            peer.fin_acked = Some(Mark::of(s));
+        }
+    }
+
+    /// The client's part of the handshake, and what it sends while the server keeps silent.
+    #[inline]
+    fn on_client(&mut self, s: &Segment, what: What, hole: u8) {
+        let f = &mut self.facts;
+        if f.syn_ack.count == 0 || f.progress.is_some() || f.s.resets > 0 {
+            return;
+        }
+        if f.final_ack.is_none() {
+            // RFC 9293 3.10.7.4, SYN-RECEIVED: the acknowledgment must cover the server's SYN and nothing unsent, and
+            // the sequence number must be the one that the SYN-ACK asks for, or later.
+            let acceptable = s.flags.has(Flags::ACK)
+                && s.ack == f.s.isn.advance(1)
+                && s.seq.at_or_after(f.syn_ack_ack)
+                && s.seq.distance(f.syn_ack_ack) < 1 << 20
+                && !s.traits.has(Traits::CHECKSUM_BAD);
+            if acceptable {
+                f.final_ack = Some(FinalAck {
+                    at: Mark::of(s),
+                    bare: what == What::Ack,
+                    traits: s.traits,
+                    tsval: s.tsval,
+                    syn_acks: f.syn_ack.count.min(255) as u8,
+                    ip_id_hole: hole,
+                });
+            }
+            return;
+        }
+        let u = &mut f.unanswered;
+        u.tsval = if u.tsval == 0 || (s.tsval.wrapping_sub(u.tsval) as i32) > 0 { s.tsval } else { u.tsval };
+        match what {
+            What::Ack | What::KeepAlive => {
+                u.acks = u.acks.saturating_add(1);
+                u.last_ack = Mark::of(s);
+            }
+            What::Retransmit | What::Fin | What::Data => {
+                u.largest = u.largest.max(s.payload);
+                // A FIN is sent again when it is not the first; payload when it brings nothing new.
+                let again = what == What::Retransmit || (what == What::Fin && f.c.fins > 1);
+                let gap = s.time - if u.retransmits > 0 { u.last.time } else { self.sent_at[Role::Client as usize] };
+                if again && (gap >= RETRANSMIT_AFTER || u.retransmits > 0) {
+                    if u.retransmits == 0 {
+                        u.first = Mark::of(s);
+                    }
+                    u.retransmits = u.retransmits.saturating_add(1);
+                    u.last = Mark::of(s);
+                }
+            }
+            What::Syn | What::SynAck | What::Reset => {}
+        }
+    }
+
+    /// The server's first sign of life beyond the SYN-ACK, or its odd answer to the SYN.
+    #[inline]
+    fn on_server(&mut self, s: &Segment, what: What) {
+        let f = &mut self.facts;
+        if f.syn_ack.count == 0 {
+            if f.syn.count > 0 && what == What::Ack && f.final_ack.is_none() && f.c.data_segments == 0 {
+                // Bare ACK in answer to a SYN: RFC 5961 section 4, or TIME_WAIT (`tcp_v4_timewait_ack`).
+                let a = f.ack_to_syn.get_or_insert_default();
+                if a.count == 0 {
+                    (a.at, a.seq, a.ack) = (Mark::of(s), s.seq, s.ack);
+                }
+                a.count = a.count.saturating_add(1);
+            }
+            return;
+        }
+        if f.progress.is_none() && f.final_ack.is_some() {
+            let after = self.latest[Role::Client as usize];
+            f.progress = Some(ServerProgress {
+                at: Mark::of(s),
+                acked: s.ack.distance(f.c.isn.advance(1)).max(0) as u32,
+                tsval: s.tsval,
+                what,
+                after: after.map_or(Mark::of(s), |t| t.at),
+                after_what: after.map_or(What::Ack, |t| t.what),
+            });
+        }
+    }
+
+    /// RST: the end of it, if its sequence number is one that the receiver takes.
+    fn on_reset(&mut self, s: &Segment, role: Role) -> What {
+        let trigger = self.latest[role.peer() as usize];
+        let f = &mut self.facts;
+        let syn_sent = role == Role::Server && f.syn_ack.count == 0;
+        let side = f.side_mut(role);
+        Self::moved_ip_id(side, s);
+        side.resets = side.resets.saturating_add(1);
+        if side.reset.is_none() {
+            side.reset = Some(Box::new(Reset {
+                at: Mark::of(s),
+                seq: s.seq,
+                ack: s.ack,
+                flags: s.flags,
+                window: s.window,
+                ip_id: s.ip_id,
+                ttl: s.ttl,
+                tos: s.tos,
+                options: s.options,
+                traits: s.traits,
+                trigger,
+            }));
+        }
+        // RFC 9293 3.10.7.3: in SYN-SENT a RST counts if it acknowledges the SYN. Later: if it lies in the window,
+        // of which we only know that it begins near SND.NXT and spans at most 2^30 (RFC 7323).
+        let counts = if syn_sent {
+            s.flags.has(Flags::ACK)
+        } else {
+            !side.next_known || s.seq.distance(side.next).unsigned_abs() < 1 << 30
+        };
+        if counts && f.closed.is_none() {
+            f.closed = Some(s.time);
+        }
+        What::Reset
+    }
+
+    /// An ICMP error quotes a segment that `role` sent.
+    fn on_icmp_error(&mut self, s: &Segment, role: Role) {
+        let Some((kind, code)) = s.icmp() else { return };
+        if self.facts.icmp.is_none() {
+            self.facts.icmp = Some(Box::new(IcmpError {
+                at: Mark::of(s),
+                kind,
+                code,
+                ttl: s.ttl,
+                v6: s.traits.has(Traits::V6),
+                quotes_client: role == Role::Client,
+            }));
+        }
+    }
+
+    /// Both FINs acknowledged: closed.
+    #[inline]
+    fn note_close(&mut self, s: &Segment) {
+        let f = &mut self.facts;
+        if f.closed.is_none() && f.c.fin_acked.is_some() && f.s.fin_acked.is_some() {
+            f.closed = Some(s.time);
+        }
+    }
+
+    /// What had been seen before a SYN or SYN-ACK.
+    fn context(&self) -> u8 {
+        let f = &self.facts;
+        let mut bits = 0;
+        if f.final_ack.is_some() {
+            bits |= Sent::AFTER_FINAL_ACK;
+        }
+        if f.progress.is_some() {
+            bits |= Sent::AFTER_PROGRESS;
+        }
+        if f.c.resets + f.s.resets > 0 {
+            bits |= Sent::AFTER_RESET;
+        }
+        if f.c.data_segments > 0 || f.c.fin.is_some() {
+            bits |= Sent::AFTER_DATA;
+        }
+        bits
+    }
+
+    fn learn_isn(side: &mut Side, s: &Segment) {
+        side.isn = s.seq;
+        side.isn_known = true;
+        if !side.next_known || s.seq.advance(1).after(side.next) {
+            side.next = s.seq.advance(1);
+            side.next_known = true;
+        }
+    }
+}
+
+fn offer(s: &Segment) -> Offer {
+    Offer {
+        options: s.options,
+        mss: s.mss,
+        window_scale: s.window_scale,
+        window: s.window,
+        payload: s.payload.min(0xffff) as u16,
+        ip_id: s.ip_id,
+        ttl: s.ttl,
+        tos: s.tos,
+    }
+}

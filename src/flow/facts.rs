@@ -1,0 +1,535 @@
+//! What a capture proves about one connection: milestones with time and packet, counters, header values.
+//!
+//! Written by [`super::connection`], read by the detectors. Plain data; nothing here judges.
+
+use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::flow::key::Host;
+use crate::seq::Seq;
+use crate::time::{Span, Timestamp};
+
+/// A packet and its time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Mark {
+    /// When.
+    pub time: Timestamp,
+    /// Which packet.
+    pub packet: PacketId,
+}
+
+impl Mark {
+    /// The mark of a segment.
+    #[inline]
+    pub fn of(s: &Segment) -> Mark {
+        Mark { time: s.time, packet: s.packet }
+    }
+}
+
+/// Who a segment comes from, once roles are known.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// The initiator: sent the SYN.
+    Client,
+    /// The responder: listened.
+    Server,
+}
+
+impl Role {
+    /// The other end.
+    pub fn peer(self) -> Role {
+        match self {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        }
+    }
+}
+
+/// How the roles are known.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Roles {
+    /// A SYN was seen: its sender is the client.
+    BySyn,
+    /// A SYN-ACK was seen: its sender is the server.
+    BySynAck,
+    /// Neither: the lower port is taken for the server's.
+    #[default]
+    Guessed,
+}
+
+/// One transmission of a SYN or a SYN-ACK.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// Packet and time.
+    pub at: Mark,
+    /// TSval; 0 without timestamps (see [`ConnectionFacts::timestamps`]).
+    pub tsval: u32,
+    /// TSecr; 0 without timestamps.
+    pub tsecr: u32,
+    /// What had been seen before it, bits of [`Sent::AFTER_FINAL_ACK`] and on.
+    pub context: u8,
+    /// How many SYNs had been seen before it, at most 255.
+    pub syns: u8,
+    /// IPv4 identification.
+    pub ip_id: u16,
+}
+
+impl Sent {
+    /// The client's final ACK had been seen.
+    pub const AFTER_FINAL_ACK: u8 = 1 << 0;
+    /// The server had shown by a segment of its own that it has the connection.
+    pub const AFTER_PROGRESS: u8 = 1 << 1;
+    /// A RST of either side had been seen.
+    pub const AFTER_RESET: u8 = 1 << 2;
+    /// The client had sent data (or FIN).
+    pub const AFTER_DATA: u8 = 1 << 3;
+
+    /// Whether all of `bits` hold.
+    pub fn is(&self, bits: u8) -> bool {
+        self.context & bits == bits
+    }
+}
+
+/// All transmissions of one segment: every one up to [`Repeats::KEPT`], then the last.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Repeats {
+    /// How many transmissions were seen, capture duplicates not counted.
+    pub count: u32,
+    first: Sent,
+    last: Sent,
+    /// The second and later ones; allocated only when there is a second.
+    between: Option<Box<[Sent; Repeats::KEPT - 1]>>,
+}
+
+impl Repeats {
+    /// How many transmissions are kept one by one.
+    pub const KEPT: usize = 12;
+
+    /// Notes one more transmission.
+    pub fn push(&mut self, sent: Sent) {
+        match self.count as usize {
+            0 => self.first = sent,
+            n if n < Self::KEPT => {
+                self.between.get_or_insert_default()[n - 1] = sent;
+            }
+            _ => {}
+        }
+        self.last = sent;
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The first transmission.
+    pub fn first(&self) -> Option<&Sent> {
+        (self.count > 0).then_some(&self.first)
+    }
+
+    /// The last transmission.
+    pub fn last(&self) -> Option<&Sent> {
+        (self.count > 0).then_some(&self.last)
+    }
+
+    /// The transmissions in order; of more than [`Repeats::KEPT`] those after it are left out.
+    pub fn iter(&self) -> impl Iterator<Item = &Sent> + Clone {
+        let kept = (self.count as usize).min(Self::KEPT);
+        let between = self.between.as_deref().map_or(&[][..], |b| &b[..]);
+        self.first().into_iter().chain(between.iter().take(kept.saturating_sub(1)))
+    }
+}
+
+/// The SYN or SYN-ACK of a side, as first sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Offer {
+    /// Options present.
+    pub options: Options,
+    /// Maximum segment size, octets; 0 when not offered.
+    pub mss: u16,
+    /// Window scale shift.
+    pub window_scale: u8,
+    /// Window field.
+    pub window: u16,
+    /// Payload carried by the SYN itself (Fast Open), octets.
+    pub payload: u16,
+    /// IPv4 identification.
+    pub ip_id: u16,
+    /// Time to live.
+    pub ttl: u8,
+    /// Type of service.
+    pub tos: u8,
+}
+
+/// What is known of one end.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Side {
+    /// Its initial sequence number, once `isn_known`.
+    pub isn: Seq,
+    /// Whether [`Side::isn`] was seen in a SYN (or SYN-ACK).
+    pub isn_known: bool,
+    /// The sequence number after everything it was seen to send, or was acknowledged.
+    pub next: Seq,
+    /// Whether [`Side::next`] means anything yet.
+    pub next_known: bool,
+    /// The highest acknowledgment of its octets by the peer, once `acked_known`.
+    pub acked: Seq,
+    /// Whether [`Side::acked`] means anything yet.
+    pub acked_known: bool,
+    /// Segments seen from this side, capture duplicates not counted.
+    pub segments: u32,
+    /// Segments with payload among them that brought new octets.
+    pub data_segments: u32,
+    /// Segments that brought nothing new although they carried payload.
+    pub retransmits: u32,
+    /// How often the peer acknowledged octets of this side that the capture does not hold.
+    pub unseen: u32,
+    /// Payload octets, each counted once.
+    pub bytes: u64,
+    /// First segment with payload.
+    pub first_data: Option<Mark>,
+    /// Last segment with new payload.
+    pub last_data: Option<Mark>,
+    /// The last segment of any kind.
+    pub last: Mark,
+    /// First FIN.
+    pub fin: Option<Mark>,
+    /// Sequence number of the FIN itself.
+    pub fin_seq: Seq,
+    /// How often FIN was sent.
+    pub fins: u16,
+    /// The peer's first segment that acknowledges the FIN.
+    pub fin_acked: Option<Mark>,
+    /// First segment with new payload after the peer's FIN had been acknowledged.
+    pub late_data: Option<Mark>,
+    /// Sequence number of that payload: [`Side::acked`] beyond it says that the peer still takes data.
+    pub late_seq: Seq,
+    /// Last keepalive probe this side sent (RFC 9293 3.8.4).
+    pub keepalive: Option<Mark>,
+    /// How many keepalive probes.
+    pub keepalives: u16,
+    /// Every [`Traits`] bit seen in this side's segments.
+    pub traits: Traits,
+    /// Smallest and largest TTL seen.
+    pub ttl: (u8, u8),
+    /// Segments whose IP ID followed the one before by exactly 1, and by 2 to 8 (a hole).
+    pub ip_ids: (u16, u16),
+    /// IP ID of the last segment whose ID was not 0.
+    pub last_ip_id: u16,
+    /// Last TSval.
+    pub tsval: Option<u32>,
+    /// The first RST.
+    pub reset: Option<Box<Reset>>,
+    /// How many RSTs.
+    pub resets: u16,
+}
+
+/// A RST and what it answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reset {
+    /// Packet and time.
+    pub at: Mark,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Acknowledgment number.
+    pub ack: Seq,
+    /// Control bits: bare RST, or RST with ACK.
+    pub flags: Flags,
+    /// Window field.
+    pub window: u16,
+    /// IPv4 identification.
+    pub ip_id: u16,
+    /// Time to live.
+    pub ttl: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Options present: timestamps tell a socket's own RST.
+    pub options: Options,
+    /// Traits: checksum state.
+    pub traits: Traits,
+    /// The peer's last segment before it.
+    pub trigger: Option<Trigger>,
+}
+
+impl Side {
+    /// Whether the peer acknowledged payload that was sent after its own FIN: it had only shut down its sending side.
+    pub fn late_data_taken(&self) -> bool {
+        self.late_data.is_some() && self.acked_known && self.acked.after(self.late_seq)
+    }
+}
+
+impl Reset {
+    /// The shape of a RST by a host that has no socket for the segment (`tcp_v4_send_reset`): no timestamps, window 0.
+    /// A socket that is aborted (`tcp_send_active_reset`) has timestamps if negotiated and its window.
+    pub fn is_socketless(&self) -> bool {
+        self.window == 0 && !self.options.has(Options::TIMESTAMPS)
+    }
+
+    /// Answers a segment that carried an ACK: RST alone, with that acknowledgment number as its sequence number.
+    pub fn is_bare(&self) -> bool {
+        self.is_socketless() && !self.flags.has(Flags::ACK)
+    }
+}
+
+/// The peer's last segment before a RST.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Trigger {
+    /// Packet and time.
+    pub at: Mark,
+    /// What it was.
+    pub what: What,
+    /// Its acknowledgment number.
+    pub ack: Seq,
+    /// Its type of service octet.
+    pub tos: u8,
+}
+
+/// What a segment was to the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum What {
+    /// SYN.
+    Syn,
+    /// SYN-ACK.
+    SynAck,
+    /// An acknowledgment without payload.
+    #[default]
+    Ack,
+    /// New payload.
+    Data,
+    /// Payload sent before.
+    Retransmit,
+    /// FIN, with or without payload.
+    Fin,
+    /// A keepalive probe.
+    KeepAlive,
+    /// RST.
+    Reset,
+}
+
+/// The segment that completed the handshake from the client's side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FinalAck {
+    /// Packet and time.
+    pub at: Mark,
+    /// Whether it carried no payload and no FIN.
+    pub bare: bool,
+    /// Checksum and other traits.
+    pub traits: Traits,
+    /// TSval, 0 without timestamps.
+    pub tsval: u32,
+    /// How many SYN-ACKs had been seen before it.
+    pub syn_acks: u8,
+    /// Hole in the client's IP IDs just before it: how many are missing, 0 when none or not known.
+    pub ip_id_hole: u8,
+}
+
+/// The first segment by which the server shows that it has the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServerProgress {
+    /// Packet and time.
+    pub at: Mark,
+    /// How many octets of the client's stream it acknowledged.
+    pub acked: u32,
+    /// TSval, 0 without timestamps.
+    pub tsval: u32,
+    /// What it was.
+    pub what: What,
+    /// The client's last segment before it.
+    pub after: Mark,
+    /// What that segment was.
+    pub after_what: What,
+}
+
+/// Client segments after its final ACK that the server gave no sign of having received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unanswered {
+    /// Payload or FIN sent again, capture duplicates not counted.
+    pub retransmits: u16,
+    /// First of them.
+    pub first: Mark,
+    /// Last of them.
+    pub last: Mark,
+    /// Largest payload among them, octets: a path that drops only large packets shows here.
+    pub largest: u32,
+    /// Pure ACKs.
+    pub acks: u16,
+    /// Last pure ACK.
+    pub last_ack: Mark,
+    /// Highest TSval of any of them: a SYN-ACK that echoes it proves that the server's TCP read one.
+    pub tsval: u32,
+}
+
+/// A bare ACK that answered a SYN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AckToSyn {
+    /// Packet and time.
+    pub at: Mark,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Acknowledgment number.
+    pub ack: Seq,
+    /// How many.
+    pub count: u16,
+}
+
+/// An ICMP error that quoted a segment of this connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct IcmpError {
+    /// Packet and time.
+    pub at: Mark,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// TTL of the packet that carried it.
+    pub ttl: u8,
+    /// Whether IPv6.
+    pub v6: bool,
+    /// Whether a segment of the client was quoted.
+    pub quotes_client: bool,
+}
+
+/// The incarnation of the same four-tuple before this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Previous {
+    /// Its last packet.
+    pub last: Mark,
+    /// The client's SND.NXT at its end.
+    pub client_next: Seq,
+    /// The server's SND.NXT at its end.
+    pub server_next: Seq,
+    /// Whether it had ended by FINs or RST.
+    pub closed: bool,
+    /// Which end sent the first FIN: the holder of TIME_WAIT.
+    pub first_fin: Option<Role>,
+    /// The client's last TSval.
+    pub client_tsval: Option<u32>,
+}
+
+/// How a connection left the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ending {
+    /// It had not: the capture ended.
+    #[default]
+    CaptureEnd,
+    /// FINs of both sides were acknowledged.
+    Closed,
+    /// A RST ended it.
+    Reset,
+    /// Idle for longer than its state allows.
+    Expired,
+    /// A new initial sequence number took the four-tuple.
+    Replaced,
+    /// Given up under the memory limit.
+    Evicted,
+}
+
+/// Everything written down about one incarnation of a four-tuple.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ConnectionFacts {
+    /// The client's address and port.
+    pub client: Host,
+    /// The server's address and port.
+    pub server: Host,
+    /// How the roles are known.
+    pub roles: Roles,
+    /// The first packet; names the connection.
+    pub first: Mark,
+    /// The last packet.
+    pub last: Mark,
+    /// How it ended, as far as the capture knows.
+    pub ending: Ending,
+    /// Until when it was watched: when it was let go, [`Timestamp::MAX`] for the end of the capture.
+    pub watched: Timestamp,
+    /// When a RST or the acknowledgment of the second FIN ended it.
+    pub closed: Option<Timestamp>,
+    /// What is known of the client.
+    pub c: Side,
+    /// What is known of the server.
+    pub s: Side,
+    /// All SYNs of the client.
+    pub syn: Repeats,
+    /// What the first SYN offered.
+    pub syn_offer: Offer,
+    /// All SYN-ACKs with the server's initial sequence number.
+    pub syn_ack: Repeats,
+    /// What the first SYN-ACK offered.
+    pub syn_ack_offer: Offer,
+    /// Acknowledgment number of the first SYN-ACK.
+    pub syn_ack_ack: Seq,
+    /// SYN-ACKs with another initial sequence number than the first one's.
+    pub other_isns: u16,
+    /// The client's final ACK.
+    pub final_ack: Option<FinalAck>,
+    /// The server's first sign of having the connection.
+    pub progress: Option<ServerProgress>,
+    /// What the client sent in vain before that.
+    pub unanswered: Unanswered,
+    /// A bare ACK in answer to the SYN.
+    pub ack_to_syn: Option<Box<AckToSyn>>,
+    /// An ICMP error about this connection.
+    pub icmp: Option<Box<IcmpError>>,
+    /// The incarnation before.
+    pub previous: Option<Box<Previous>>,
+    /// Copies of packets seen before.
+    pub duplicates: u32,
+    /// Segments much earlier than the connection's last: a capture joined to itself, ignored.
+    pub replayed: u32,
+    /// The capture began in mid-connection: no SYN and no SYN-ACK.
+    pub mid_stream: bool,
+    /// The handshake is no ordinary one (SYN from both ends).
+    pub odd_handshake: bool,
+}
+
+impl ConnectionFacts {
+    /// What is known of the end `role`.
+    pub fn side(&self, role: Role) -> &Side {
+        match role {
+            Role::Client => &self.c,
+            Role::Server => &self.s,
+        }
+    }
+
+    /// What is known of the end `role`, to be changed.
+    pub fn side_mut(&mut self, role: Role) -> &mut Side {
+        match role {
+            Role::Client => &mut self.c,
+            Role::Server => &mut self.s,
+        }
+    }
+
+    /// Address and port of the end `role`.
+    pub fn host(&self, role: Role) -> Host {
+        match role {
+            Role::Client => self.client,
+            Role::Server => self.server,
+        }
+    }
+
+    /// Whether both ends use timestamps, as the handshake agreed (RFC 7323 section 2).
+    pub fn timestamps(&self) -> bool {
+        self.syn_offer.options.has(Options::TIMESTAMPS) && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
+    }
+
+    /// Whether segments of both ends were captured.
+    pub fn both_seen(&self) -> bool {
+        self.c.segments > 0 && self.s.segments > 0
+    }
+
+    /// The SYN that the first SYN-ACK answers: the one whose TSval it echoes, else the last before it.
+    pub fn answered_syn(&self) -> Option<&Sent> {
+        let answer = self.syn_ack.first()?;
+        let before = || self.syn.iter().take(usize::from(answer.syns));
+        if self.timestamps()
+            && let Some(syn) = before().find(|syn| syn.tsval == answer.tsecr)
+        {
+            return Some(syn);
+        }
+        before().last().or_else(|| self.syn.first())
+    }
+
+    /// Time from the answered SYN to the first SYN-ACK: at the client a round trip, at the server next to nothing.
+    pub fn syn_to_syn_ack(&self) -> Option<Span> {
+        Some(self.syn_ack.first()?.at.time - self.answered_syn()?.at.time)
+    }
+
+    /// Time from the SYN-ACK to the final ACK where exactly one SYN-ACK preceded it: at the server a round trip.
+    pub fn syn_ack_to_ack(&self) -> Option<Span> {
+        let ack = self.final_ack?;
+        (ack.syn_acks == 1).then(|| ack.at.time - self.syn_ack.first().map_or(ack.at.time, |s| s.at.time))
+    }
+}
