@@ -1,12 +1,35 @@
 //! One packet's octets to at most one [`Segment`]: link layers, tunnels, IP and TCP are peeled here.
 //!
-//! Pure: the same packet always gives the same answer, whatever came before.
+//! Pure: the same packet always gives the same answer, whatever came before. Nothing is allocated, and every loop is
+//! bounded by the octets that are there; hostile lengths end in [`Decoded::Malformed`].
+//!
+//! * `link`: link-layer headers, from the capture's link type to a network protocol.
+//! * `ip`: IPv4, IPv6 and its extension headers, fragments.
+//! * `tunnel`: what carries another packet: GRE, UDP tunnels, IP in IP.
+//! * `tcp`: the TCP header, its options and its checksum.
+//! * `icmp`: errors that quote a TCP segment.
+//! * [`segment`]: the result.
 
+mod icmp;
+mod ip;
+mod link;
+mod link_names;
+mod rest;
 pub mod segment;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod tunnel;
 
+pub use link::{is_supported, link_name};
 pub use segment::Segment;
 
 use crate::capture::Packet;
+use rest::Rest;
+use segment::Traits;
+
+/// Tunnels inside tunnels are followed this far; what is deeper counts as [`Decoded::Other`].
+const MAX_DEPTH: u8 = 8;
 
 /// What a packet turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +50,49 @@ pub enum Decoded {
     UnknownLink,
 }
 
-/// Decodes one packet into `out`, which is only meaningful after [`Decoded::Tcp`] and [`Decoded::Icmp`].
+/// What a layer says of its octets: `Err` where it could not go on, so that `?` ends the walk.
+type Step = Result<Decoded, Decoded>;
+
+/// One packet's way through its layers.
+struct Walk<'o> {
+    /// Where the segment goes.
+    out: &'o mut Segment,
+    /// [`Traits`] that hold for whatever is found further in: direction, time, tunnel.
+    traits: u16,
+    /// Packets inside packets so far.
+    depth: u8,
+}
+
+impl Walk<'_> {
+    /// Goes one packet deeper, up to [`MAX_DEPTH`].
+    fn enter(&mut self) -> Result<(), Decoded> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Decoded::Other);
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].
+    fn enter_tunnel(&mut self) -> Result<(), Decoded> {
+        self.traits |= Traits::TUNNELED;
+        self.enter()
+    }
+}
+
+/// Decodes one packet into `out`, which is only meaningful after [`Decoded::Tcp`] and [`Decoded::Icmp`]; then every
+/// field of it has been written.
+///
+/// A packet cut by the snapshot length is normal: [`Decoded::Tcp`] needs the first 14 octets of the TCP header (up to
+/// the control bits), whatever of the window and the options was captured is read, and
+/// [`segment::Traits::OPTIONS_CUT`] says that something may be missing.
+#[inline]
 pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
-    let _ = (packet, out);
-    Decoded::UnknownLink
+    out.time = packet.time;
+    out.packet = packet.id;
+    let traits = if packet.timed { 0 } else { Traits::NO_TIME };
+    let mut walk = Walk { out, traits, depth: 0 };
+    match link::dispatch(packet.link, Rest::new(packet.data, packet.original_length), &mut walk) {
+        Ok(decoded) | Err(decoded) => decoded,
+    }
 }

@@ -114,7 +114,8 @@ impl Traits {
     pub const CHECKSUM_GOOD: u16 = 1 << 4;
     /// The TCP checksum was computed and is wrong (and not the partial sum below).
     pub const CHECKSUM_BAD: u16 = 1 << 5;
-    /// The checksum field holds the pseudo-header sum: transmit offload, so captured on the sending host.
+    /// The checksum field holds the pseudo-header sum: transmit offload, so captured on the sending host. Where the
+    /// payload was not captured, one segment in 65,536 carries that value by chance: ask for several.
     pub const CHECKSUM_PARTIAL: u16 = 1 << 6;
     /// A cooked capture says: sent by the capturing host.
     pub const OUTGOING: u16 = 1 << 7;
@@ -126,6 +127,9 @@ impl Traits {
     pub const ICMP_ERROR: u16 = 1 << 10;
     /// The packet has no time of its own (pcapng simple packet block).
     pub const NO_TIME: u16 = 1 << 11;
+    /// With [`Traits::ICMP_ERROR`]: the error was sent by the address that the quoted segment was meant for, not by a
+    /// router on the way.
+    pub const FROM_DESTINATION: u16 = 1 << 12;
 
     /// Whether all of `bits` are set.
     #[inline]
@@ -205,7 +209,7 @@ pub struct Segment {
     pub tsval: u32,
     /// Echoed timestamp (TSecr), with [`Options::TIMESTAMPS`].
     pub tsecr: u32,
-    /// Maximum segment size option, octets.
+    /// Maximum segment size option, octets. In an ICMP error: the next hop's MTU, if the error tells one, else 0.
     pub mss: u16,
     /// See [`Traits`].
     pub traits: Traits,
@@ -241,7 +245,9 @@ impl Segment {
     }
 
     /// For a quoted segment ([`Traits::ICMP_ERROR`]): ICMP type and code, kept in `window`. The IPv6 types are those
-    /// of ICMPv6. `ttl` is that of the packet that carried the error.
+    /// of ICMPv6, told by [`Traits::V6`]. `ttl` and `tos` are those of the packet that carried the error; everything
+    /// else is the quoted segment's, except that its control bits and options are not given, and that `ack` and
+    /// `payload` are 0 where the quote ends before them.
     #[inline]
     pub const fn icmp(&self) -> Option<(u8, u8)> {
         if self.traits.has(Traits::ICMP_ERROR) {
@@ -260,6 +266,40 @@ impl Segment {
     pub fn destination(&self) -> SocketAddr {
         SocketAddr::new(self.dst.ip(), self.dst_port)
     }
+}
+
+/// Hash of a four-tuple: the same in both directions and on every machine and run.
+///
+/// All 64 bits depend on all of the input, so the low ones may choose a shard and the high ones a slot. The constants
+/// are fixed, for the sake of reports that can be made again: whoever crafts a capture can make tuples collide, so a
+/// table must bound what a collision costs.
+#[inline]
+pub fn flow_hash(src: Address, src_port: u16, dst: Address, dst_port: u16) -> u64 {
+    let (a, b) = (endpoint_hash(src, src_port), endpoint_hash(dst, dst_port));
+    // Neither sum nor exclusive or changes when the two are swapped.
+    folded_multiply(a.wrapping_add(b) ^ MIX[2], (a ^ b) ^ MIX[3])
+}
+
+/// Odd numbers with evenly spread bits: the fractional part of pi in hexadecimal, as used by many hashes.
+const MIX: [u64; 4] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
+
+/// Hash of an address and a port.
+#[inline]
+fn endpoint_hash(address: Address, port: u16) -> u64 {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
+    let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let low = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
+    // The port goes where IPv4 has only zeros.
+    folded_multiply(low ^ MIX[0], high.wrapping_add(u64::from(port)) ^ MIX[1])
+}
+
+/// Both halves of the product of `a` and `b`, with the factors added once more, so that a factor of 0 does not wipe
+/// out the other one.
+#[inline]
+fn folded_multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64 ^ a).wrapping_add((product >> 64) as u64 ^ b.rotate_left(32))
 }
 
 #[cfg(test)]

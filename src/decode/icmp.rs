@@ -1,0 +1,101 @@
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443) errors: which TCP segment do they quote?
+
+use etherparse::IpNumber;
+
+use super::ip::{self, Extended};
+use super::rest::{Rest, be16};
+use super::segment::{Address, Flags, Options, Traits, flow_hash};
+use super::{Decoded, Step, Walk};
+use crate::seq::Seq;
+
+/// An ICMP message: unreachable, source quench, time exceeded and parameter problem quote. A redirect quotes too, but
+/// it says nothing about the segment: it was forwarded.
+pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, quote) = rest.take::<8>()?;
+    if !matches!(header[0], 3 | 4 | 11 | 12) {
+        return Ok(Decoded::Other);
+    }
+    // Fragmentation needed: the next hop's MTU, RFC 1191.
+    let mtu = if (header[0], header[1]) == (3, 4) { be16(header[6], header[7]) } else { 0 };
+    let reporter = walk.out.src;
+    let (ip, _) = quote.take::<20>()?;
+    let header_length = usize::from(ip[0] & 0x0f) * 4;
+    if ip[0] >> 4 != 4 || header_length < 20 {
+        return Err(Decoded::Malformed);
+    }
+    let fragment = be16(ip[6], ip[7]);
+    if IpNumber(ip[9]) != IpNumber::TCP || fragment & 0x1fff != 0 {
+        return Ok(Decoded::Other);
+    }
+    let out = &mut *walk.out;
+    out.src = Address::v4([ip[12], ip[13], ip[14], ip[15]]);
+    out.dst = Address::v4([ip[16], ip[17], ip[18], ip[19]]);
+    out.ip_id = be16(ip[4], ip[5]);
+    let traits = if fragment & 0x4000 != 0 { Traits::DF } else { 0 };
+    let length = usize::from(be16(ip[2], ip[3])).saturating_sub(header_length);
+    quoted(quote.skip(header_length)?, length, (header[0], header[1]), mtu, reporter, traits, walk)
+}
+
+/// An ICMPv6 message: unreachable, packet too big, time exceeded and parameter problem quote.
+pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, quote) = rest.take::<8>()?;
+    if !matches!(header[0], 1..=4) {
+        return Ok(Decoded::Other);
+    }
+    let mtu = if header[0] == 2 {
+        u32::from_be_bytes([header[4], header[5], header[6], header[7]]).min(0xffff) as u16
+    } else {
+        0
+    };
+    let reporter = walk.out.src;
+    let (ip, body) = quote.take::<40>()?;
+    if ip[0] >> 4 != 6 {
+        return Err(Decoded::Malformed);
+    }
+    let Extended::Upper { protocol: IpNumber::TCP, body: tcp, .. } =
+        ip::extensions(IpNumber(ip[6]), body, false)?
+    else {
+        return Ok(Decoded::Other);
+    };
+    let out = &mut *walk.out;
+    let (src, dst) = ip[8..].split_first_chunk::<16>().ok_or(Decoded::Malformed)?;
+    out.src = Address(*src);
+    out.dst = Address(*dst.first_chunk::<16>().ok_or(Decoded::Malformed)?);
+    out.ip_id = 0;
+    let length = usize::from(be16(ip[4], ip[5])).saturating_sub(body.wire - tcp.wire);
+    quoted(tcp, length, (header[0], header[1]), mtu, reporter, Traits::V6, walk)
+}
+
+/// The quoted TCP header. RFC 792 promises 8 octets of it: the ports and the sequence number. Most hosts quote more.
+fn quoted(
+    tcp: Rest<'_>,
+    length: usize,
+    (kind, code): (u8, u8),
+    mtu: u16,
+    reporter: Address,
+    traits: u16,
+    walk: &mut Walk<'_>,
+) -> Step {
+    let (head, more) = tcp.take::<8>()?;
+    let out = &mut *walk.out;
+    out.src_port = be16(head[0], head[1]);
+    out.dst_port = be16(head[2], head[3]);
+    out.seq = Seq(u32::from_be_bytes([head[4], head[5], head[6], head[7]]));
+    (out.ack, out.payload) = match more.data {
+        [a, b, c, d, offset, ..] => (
+            Seq(u32::from_be_bytes([*a, *b, *c, *d])),
+            length.saturating_sub(usize::from(offset >> 4) * 4) as u32,
+        ),
+        _ => (Seq(0), 0),
+    };
+    out.window = be16(kind, code);
+    out.flags = Flags(0);
+    out.options = Options(0);
+    (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, mtu, 0);
+    out.traits = Traits(walk.traits | traits | Traits::ICMP_ERROR);
+    if reporter == out.dst {
+        out.traits.set(Traits::FROM_DESTINATION);
+    }
+    out.hash = flow_hash(out.src, out.src_port, out.dst, out.dst_port);
+    Ok(Decoded::Icmp)
+}

@@ -1,0 +1,227 @@
+//! IPv4 (RFC 791), IPv6 (RFC 8200) with its extension headers, and fragments of both.
+
+use etherparse::IpNumber;
+
+use super::rest::{Rest, be16};
+use super::segment::{Address, Traits};
+use super::{Decoded, Step, Walk, icmp, tcp, tunnel};
+
+/// The HIP header, RFC 7401; built like the IPv6 option headers.
+const HIP: IpNumber = IpNumber(139);
+/// Ethernet inside IP, RFC 8986 section 4.9.
+const ETHERNET: IpNumber = IpNumber(143);
+/// The largest datagram that a length field can tell: the bound for what a first fragment belongs to.
+const MAX_DATAGRAM: usize = 0xffff;
+
+/// What the layers above need to know of the IP header.
+#[derive(Clone, Copy)]
+pub(super) struct Network {
+    /// [`Traits::V6`], [`Traits::DF`], [`Traits::FRAGMENT`].
+    pub traits: u16,
+    /// Whether the addresses in the header are those of the pseudo-header, so that a checksum can be verified. A
+    /// routing header or a source route puts another destination there.
+    pub verifiable: bool,
+}
+
+/// An IP header of either version.
+pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match rest.version()? {
+        4 => v4(rest, walk),
+        6 => v6(rest, walk),
+        _ => Err(Decoded::Malformed),
+    }
+}
+
+/// An IPv4 header and what it carries. A wrong header checksum is not looked at: offload leaves it so.
+#[inline]
+pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, _) = rest.take::<20>()?;
+    let header_length = usize::from(header[0] & 0x0f) * 4;
+    if header[0] >> 4 != 4 || header_length < 20 {
+        return Err(Decoded::Malformed);
+    }
+    // Segmentation offload (TSO, BIG TCP) leaves 0 in the total length: then the frame's length counts.
+    let total = usize::from(be16(header[2], header[3]));
+    let datagram = if total == 0 { rest } else { rest.limit(total) };
+    if total != 0 && total < header_length {
+        return Err(Decoded::Malformed);
+    }
+    let body = datagram.skip(header_length)?;
+    let out = &mut *walk.out;
+    out.src = Address::v4([header[12], header[13], header[14], header[15]]);
+    out.dst = Address::v4([header[16], header[17], header[18], header[19]]);
+    out.tos = header[1];
+    out.ttl = header[8];
+    out.ip_id = be16(header[4], header[5]);
+    let fragment = be16(header[6], header[7]);
+    // DF is bit 14, MF bit 13, the offset the 13 bits below.
+    let mut network = Network { traits: 0, verifiable: header_length == 20 };
+    if fragment & 0x4000 != 0 {
+        network.traits = Traits::DF;
+    }
+    if fragment & 0x3fff != 0 {
+        if fragment & 0x1fff != 0 {
+            return Ok(later_fragment(IpNumber(header[9])));
+        }
+        network.traits |= Traits::FRAGMENT;
+    }
+    upper(IpNumber(header[9]), body, network, walk)
+}
+
+/// An IPv6 header, its extension headers and what they carry.
+#[inline]
+pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, body) = rest.take::<40>()?;
+    if header[0] >> 4 != 6 {
+        return Err(Decoded::Malformed);
+    }
+    let out = &mut *walk.out;
+    let (src, dst) = header[8..].split_first_chunk::<16>().ok_or(Decoded::Malformed)?;
+    out.src = Address(*src);
+    out.dst = Address(*dst.first_chunk::<16>().ok_or(Decoded::Malformed)?);
+    out.tos = header[0] << 4 | header[1] >> 4;
+    out.ttl = header[7];
+    out.ip_id = 0;
+    // A length of 0 is a jumbogram (RFC 2675) or segmentation offload: without the option the frame's length counts.
+    let length = usize::from(be16(header[4], header[5]));
+    let body = if length == 0 { body } else { body.limit(length) };
+    let network = Network { traits: Traits::V6, verifiable: true };
+    match IpNumber(header[6]) {
+        IpNumber::TCP => tcp::segment(body, network, walk),
+        first => v6_extended(first, body, length == 0, network, walk),
+    }
+}
+
+/// What follows an IPv6 header that is not directly TCP.
+fn v6_extended(first: IpNumber, body: Rest<'_>, jumbo: bool, network: Network, walk: &mut Walk<'_>) -> Step {
+    match extensions(first, body, jumbo)? {
+        Extended::LaterFragment(protocol) => Ok(later_fragment(protocol)),
+        Extended::Upper { protocol, body, fragment, verifiable } => {
+            let fragment = if fragment { Traits::FRAGMENT } else { 0 };
+            upper(protocol, body, Network { traits: network.traits | fragment, verifiable }, walk)
+        }
+    }
+}
+
+/// Where a chain of IPv6 extension headers ends.
+pub(super) enum Extended<'a> {
+    /// At the upper-layer protocol, whole or in a first fragment.
+    Upper { protocol: IpNumber, body: Rest<'a>, fragment: bool, verifiable: bool },
+    /// In a fragment other than the first; with the protocol that its header names.
+    LaterFragment(IpNumber),
+}
+
+/// Follows IPv6 extension headers from the one named `next`. Each is at least 8 octets long, so the walk ends.
+pub(super) fn extensions(
+    mut next: IpNumber,
+    mut body: Rest<'_>,
+    jumbo: bool,
+) -> Result<Extended<'_>, Decoded> {
+    let (mut fragment, mut verifiable) = (false, true);
+    loop {
+        let length = match next {
+            IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_DESTINATION_OPTIONS
+            | IpNumber::MOBILITY_HEADER
+            | IpNumber::SHIM6
+            | HIP => {
+                let (head, _) = body.take::<2>()?;
+                (usize::from(head[1]) + 1) * 8
+            }
+            IpNumber::AUTHENTICATION_HEADER => {
+                let (head, _) = body.take::<2>()?;
+                (usize::from(head[1]) + 2) * 4
+            }
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {
+                let (head, _) = body.take::<8>()?;
+                let field = be16(head[2], head[3]);
+                if field & 0xfff8 != 0 {
+                    return Ok(Extended::LaterFragment(IpNumber(head[0])));
+                }
+                // Neither offset nor more-fragments: an atomic fragment (RFC 6946), which is whole.
+                fragment |= field & 1 != 0;
+                8
+            }
+            _ => return Ok(Extended::Upper { protocol: next, body, fragment, verifiable }),
+        };
+        let after = body.skip(length)?;
+        match next {
+            IpNumber::IPV6_HEADER_HOP_BY_HOP => {
+                if let Some(total) = jumbo.then(|| jumbo_length(&body.data[2..length])).flatten() {
+                    body = body.limit(total);
+                }
+            }
+            // These may name a final destination or a home address other than the ones in the header.
+            IpNumber::IPV6_ROUTE_HEADER | IpNumber::IPV6_DESTINATION_OPTIONS => verifiable = false,
+            _ => {}
+        }
+        next = IpNumber(body.data[0]);
+        // `after` lies within the captured octets; a jumbo length that ends before it is a contradiction.
+        body =
+            if body.wire < length { return Err(Decoded::Malformed) } else { after.limit(body.wire - length) };
+    }
+}
+
+/// The length in a jumbo payload option (type 0xC2, RFC 2675), counted from the end of the IPv6 header.
+fn jumbo_length(mut options: &[u8]) -> Option<usize> {
+    loop {
+        match options {
+            [0, after @ ..] => options = after,
+            [0xc2, 4, a, b, c, d, ..] => return Some(u32::from_be_bytes([*a, *b, *c, *d]) as usize),
+            [_, length, after @ ..] => options = after.get(usize::from(*length)..)?,
+            _ => return None,
+        }
+    }
+}
+
+/// What a fragment without the TCP header counts as.
+fn later_fragment(protocol: IpNumber) -> Decoded {
+    if protocol == IpNumber::TCP { Decoded::LaterFragment } else { Decoded::Other }
+}
+
+/// The protocol that an IP header of either version carries.
+#[inline]
+fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+    match protocol {
+        IpNumber::TCP => tcp::segment(body, network, walk),
+        _ => not_tcp(protocol, body, network, walk),
+    }
+}
+
+/// Whatever may have a TCP segment further in.
+fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+    let v6 = network.traits & Traits::V6 != 0;
+    match protocol {
+        IpNumber::ICMP if !v6 => return icmp::v4(body, walk),
+        IpNumber::IPV6_ICMP if v6 => return icmp::v6(body, walk),
+        _ => {}
+    }
+    // A packet inside a first fragment goes on in the next one: that is no contradiction.
+    let body = if network.traits & Traits::FRAGMENT != 0 { body.extend(MAX_DATAGRAM) } else { body };
+    match protocol {
+        IpNumber::IPV4 => {
+            walk.enter_tunnel()?;
+            v4(body, walk)
+        }
+        IpNumber::IPV6 => {
+            walk.enter_tunnel()?;
+            self::v6(body, walk)
+        }
+        IpNumber::UDP => tunnel::udp(body, walk),
+        IpNumber::GRE => tunnel::gre(body, walk),
+        IpNumber::ETHER_IP => tunnel::ether_ip(body, walk),
+        IpNumber::MPLS_IN_IP => tunnel::mpls(body, walk),
+        ETHERNET => tunnel::ethernet(body, walk),
+        // IPv4 has the authentication header too; for IPv6 the walk above has taken it off.
+        IpNumber::AUTHENTICATION_HEADER if !v6 => {
+            let (head, _) = body.take::<2>()?;
+            let inner = body.skip((usize::from(head[1]) + 2) * 4)?;
+            match IpNumber(head[0]) {
+                IpNumber::AUTHENTICATION_HEADER => Err(Decoded::Malformed),
+                next => upper(next, inner, network, walk),
+            }
+        }
+        _ => Ok(Decoded::Other),
+    }
+}

@@ -1,0 +1,602 @@
+//! Link-layer headers: from the capture's link type to a network protocol.
+
+use etherparse::EtherType;
+
+use super::link_names::NAMES;
+use super::rest::{Rest, be16};
+use super::segment::Traits;
+use super::tunnel::TRANSPARENT_ETHERNET;
+use super::{Decoded, Step, Walk, ip};
+use crate::capture::LinkType;
+
+// Link types that this program reads: <https://www.tcpdump.org/linktypes.html>.
+const NULL: u16 = 0;
+const ETHERNET: u16 = 1;
+const PPP: u16 = 9;
+const RAW_BSD: u16 = 12;
+const RAW_OPENBSD: u16 = 14;
+const PPP_HDLC: u16 = 50;
+const PPP_ETHER: u16 = 51;
+const ATM_RFC1483: u16 = 100;
+const RAW: u16 = 101;
+const C_HDLC: u16 = 104;
+const IEEE802_11: u16 = 105;
+const FRELAY: u16 = 107;
+const LOOP: u16 = 108;
+const ENC: u16 = 109;
+const LINUX_SLL: u16 = 113;
+const PFLOG: u16 = 117;
+const PRISM: u16 = 119;
+const SUNATM: u16 = 123;
+const RADIOTAP: u16 = 127;
+const APPLE_IP_OVER_IEEE1394: u16 = 138;
+const AVS: u16 = 163;
+const PPP_PPPD: u16 = 166;
+const PPI: u16 = 192;
+const PPP_WITH_DIR: u16 = 204;
+const C_HDLC_WITH_DIR: u16 = 205;
+const FRELAY_WITH_DIR: u16 = 206;
+const MPLS: u16 = 219;
+const IPV4: u16 = 228;
+const IPV6: u16 = 229;
+const NFLOG: u16 = 239;
+const NETANALYZER: u16 = 240;
+const PKTAP: u16 = 258;
+const ETHERNET_MPACKET: u16 = 274;
+const LINUX_SLL2: u16 = 276;
+
+// Ethernet types beyond those that etherparse names.
+const PPPOE_SESSION: u16 = 0x8864;
+const MPLS_UNICAST: u16 = 0x8847;
+const MPLS_MULTICAST: u16 = 0x8848;
+/// Cisco's VN-tag: four octets, then the next type.
+const VN_TAG: u16 = 0x8926;
+/// Service tag of a backbone bridge, IEEE 802.1ah: four octets, then an Ethernet header.
+const BACKBONE: u16 = 0x88e7;
+/// Below this, an Ethernet type is a length and LLC follows, IEEE 802.3 clause 3.2.6.
+const FIRST_TYPE: u16 = 0x0600;
+
+/// VLAN tags and their like are taken off up to this many.
+const MAX_TAGS: usize = 8;
+
+/// The name of a link type as <https://www.tcpdump.org/linktypes.html> has it, without its prefix; `None` for a
+/// number that is not listed there.
+pub fn link_name(link: LinkType) -> Option<&'static str> {
+    NAMES.binary_search_by_key(&link.0, |entry| entry.0).ok().map(|place| NAMES[place].1)
+}
+
+/// Whether [`decode`](super::decode) knows how packets of this link type begin.
+pub fn is_supported(link: LinkType) -> bool {
+    matches!(
+        link.0,
+        NULL | ETHERNET
+            | PPP
+            | RAW_BSD
+            | RAW_OPENBSD
+            | PPP_HDLC
+            | PPP_ETHER
+            | ATM_RFC1483
+            | RAW
+            | C_HDLC
+            | IEEE802_11
+            | FRELAY
+            | LOOP
+            | ENC
+            | LINUX_SLL
+            | PFLOG
+            | PRISM
+            | SUNATM
+            | RADIOTAP
+            | APPLE_IP_OVER_IEEE1394
+            | AVS
+            | PPP_PPPD
+            | PPI
+            | PPP_WITH_DIR
+            | C_HDLC_WITH_DIR
+            | FRELAY_WITH_DIR
+            | MPLS
+            | IPV4
+            | IPV6
+            | NFLOG
+            | NETANALYZER
+            | PKTAP
+            | ETHERNET_MPACKET
+            | LINUX_SLL2
+    )
+}
+
+/// A packet as the capture has it.
+#[inline]
+pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match link.0 {
+        ETHERNET => ethernet(rest, walk),
+        LINUX_SLL => cooked(rest, walk),
+        LINUX_SLL2 => cooked_v2(rest, walk),
+        RAW => ip::either(rest, walk),
+        other => uncommon(other, rest, walk),
+    }
+}
+
+/// The link types that are not worth a place in the hot path.
+#[inline(never)]
+fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match link {
+        RAW_BSD | RAW_OPENBSD => ip::either(rest, walk),
+        IPV4 => ip::v4(rest, walk),
+        IPV6 => ip::v6(rest, walk),
+        NULL | LOOP => loopback(rest, walk),
+        PPP | PPP_HDLC => serial(rest, walk),
+        PPP_ETHER => pppoe(rest, walk),
+        PPP_WITH_DIR | PPP_PPPD => serial(direction(rest, walk)?, walk),
+        C_HDLC => cisco_hdlc(rest, walk),
+        C_HDLC_WITH_DIR => cisco_hdlc(direction(rest, walk)?, walk),
+        FRELAY => frame_relay(rest, walk),
+        FRELAY_WITH_DIR => frame_relay(direction(rest, walk)?, walk),
+        ATM_RFC1483 => llc(rest, walk),
+        // Flags, path and channel come first.
+        SUNATM => llc(rest.skip(4)?, walk),
+        MPLS => mpls(rest, walk),
+        NFLOG => nflog(rest, walk),
+        IEEE802_11 => wlan(rest, false, walk),
+        RADIOTAP => radiotap(rest, walk),
+        PRISM => prism(rest, walk),
+        AVS => avs(rest, walk),
+        PPI => per_packet_information(rest, walk),
+        PKTAP => apple_tap(rest, walk),
+        PFLOG => packet_filter_log(rest, walk),
+        // Address family, index and flags, each in the host's order.
+        ENC => ip::either(rest.skip(12)?, walk),
+        APPLE_IP_OVER_IEEE1394 => {
+            let (header, inner) = rest.take::<18>()?;
+            ethertype(be16(header[16], header[17]), inner, walk)
+        }
+        NETANALYZER => ethernet(rest.skip(4)?, walk),
+        // Preamble and start of frame.
+        ETHERNET_MPACKET => ethernet(rest.skip(8)?, walk),
+        _ => Err(Decoded::UnknownLink),
+    }
+}
+
+/// An Ethernet header.
+#[inline]
+pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<14>()?;
+    ethertype(be16(header[12], header[13]), inner, walk)
+}
+
+/// What an Ethernet type announces; VLAN tags (IEEE 802.1Q, 802.1ad, and 0x9100 before it) are taken off here.
+#[inline]
+pub(super) fn ethertype(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    for _ in 0..MAX_TAGS {
+        match EtherType(kind) {
+            EtherType::IPV4 => return ip::v4(rest, walk),
+            EtherType::IPV6 => return ip::v6(rest, walk),
+            EtherType::VLAN_TAGGED_FRAME
+            | EtherType::PROVIDER_BRIDGING
+            | EtherType::VLAN_DOUBLE_TAGGED_FRAME
+            | EtherType(VN_TAG) => {
+                // Both kinds of tag end in the next type, VN-tags after two more octets.
+                if kind == VN_TAG {
+                    rest = rest.skip(2)?;
+                }
+                let (tag, inner) = rest.take::<4>()?;
+                kind = be16(tag[2], tag[3]);
+                rest = inner;
+            }
+            _ => return uncommon_ethertype(kind, rest, walk),
+        }
+    }
+    Ok(Decoded::Other)
+}
+
+/// Ethernet types beyond IP and VLAN tags.
+#[inline(never)]
+fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match kind {
+        MPLS_UNICAST | MPLS_MULTICAST => mpls(rest, walk),
+        PPPOE_SESSION => pppoe(rest, walk),
+        TRANSPARENT_ETHERNET => {
+            walk.enter()?;
+            ethernet(rest, walk)
+        }
+        BACKBONE => {
+            walk.enter()?;
+            ethernet(rest.skip(4)?, walk)
+        }
+        // The length field ends a frame before its padding; IP does so by itself.
+        length if length < FIRST_TYPE => llc(rest, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// An LLC header (IEEE 802.2), with SNAP or without.
+fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<3>()?;
+    match header {
+        [0xaa, 0xaa, 0x03] => snap(inner, walk),
+        // The service access point that IP had before SNAP.
+        [0x06, 0x06, 0x03] => ip::v4(inner, walk),
+        // "Routed ISO": a network layer protocol identifier follows.
+        [0xfe, 0xfe, 0x03] => nlpid(inner, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// A SNAP header: whose numbers, then a number.
+fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<5>()?;
+    let kind = be16(header[3], header[4]);
+    match [header[0], header[1], header[2]] {
+        // Ethernet types, as such or tunneled by a bridge (IEEE 802.1H). Guard against LLC inside LLC without end.
+        [0, 0, 0] | [0, 0, 0xf8] if kind >= FIRST_TYPE => {
+            walk.enter()?;
+            ethertype(kind, inner, walk)
+        }
+        // Bridged Ethernet with and without its check sequence, RFC 2684 section 5.2; two octets of padding.
+        [0, 0x80, 0xc2] if matches!(kind, 1 | 7) => {
+            walk.enter()?;
+            ethernet(inner.skip(2)?, walk)
+        }
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// A network layer protocol identifier, ISO/IEC TR 9577 and RFC 2427.
+fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let ([id], inner) = rest.take::<1>()?;
+    match id {
+        0xcc => ip::v4(inner, walk),
+        0x8e => ip::v6(inner, walk),
+        0x80 => snap(inner, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// Labels, then what the first octets look like: MPLS does not say what it carries (RFC 4928 section 2).
+pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    loop {
+        let (label, inner) = rest.take::<4>()?;
+        rest = inner;
+        // The S bit marks the bottom of the stack.
+        if label[2] & 1 != 0 {
+            break;
+        }
+    }
+    match rest.version()? {
+        4 => return ip::v4(rest, walk),
+        6 => return ip::v6(rest, walk),
+        _ => walk.enter()?,
+    }
+    // A pseudowire: Ethernet behind a control word (RFC 4448 section 4.6), or without one.
+    let ip_at = |place: usize| {
+        rest.data.get(place..place + 2).is_some_and(|kind| {
+            matches!(
+                EtherType(be16(kind[0], kind[1])),
+                EtherType::IPV4
+                    | EtherType::IPV6
+                    | EtherType::VLAN_TAGGED_FRAME
+                    | EtherType::PROVIDER_BRIDGING
+                    | EtherType::VLAN_DOUBLE_TAGGED_FRAME
+            )
+        })
+    };
+    match () {
+        () if rest.version()? == 0 && ip_at(4 + 12) => ethernet(rest.skip(4)?, walk),
+        () if ip_at(12) => ethernet(rest, walk),
+        () => Ok(Decoded::Other),
+    }
+}
+
+/// A PPPoE session header, RFC 2516 section 4. Its length field is not needed.
+fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<6>()?;
+    // Version and type are both 1; code 0 is session data.
+    match header {
+        [0x11, 0, ..] => ppp(inner, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// PPP: the protocol number, with or without HDLC's address and control octets before it, compressed to one octet or
+/// not (RFC 1661 sections 2 and 6.5).
+pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let rest = if let [0xff, 0x03, ..] = rest.data { rest.skip(2)? } else { rest };
+    let ([first], after) = rest.take::<1>()?;
+    let (protocol, inner) = if first & 1 != 0 {
+        (u16::from(*first), after)
+    } else {
+        let ([second], inner) = after.take::<1>()?;
+        (be16(*first, *second), inner)
+    };
+    match protocol {
+        0x0021 => ip::v4(inner, walk),
+        0x0057 => ip::v6(inner, walk),
+        0x0281 | 0x0283 => mpls(inner, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// A serial line: PPP or, by its first octets, Cisco HDLC.
+fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match rest.data {
+        [0x0f | 0x8f, 0x00, ..] => cisco_hdlc(rest, walk),
+        // pppd puts the direction in place of the address, so that the control octet is left.
+        [0x03, 0x00, ..] => ppp(rest.skip(1)?, walk),
+        _ => ppp(rest, walk),
+    }
+}
+
+/// Cisco HDLC: address, control, Ethernet type. PPP is told by its address.
+fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<4>()?;
+    match header {
+        [0xff, 0x03, ..] => ppp(rest, walk),
+        [_, _, 0xfe, 0xfe] => nlpid(inner.skip(1)?, walk),
+        [_, _, high, low] if be16(*high, *low) >= FIRST_TYPE => ethertype(be16(*high, *low), inner, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// Frame relay: a Q.922 address of two to four octets, then RFC 2427's encapsulation or Cisco's.
+fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let mut octets = 0;
+    loop {
+        let ([octet], after) = rest.take::<1>()?;
+        rest = after;
+        octets += 1;
+        // The lowest bit ends the address.
+        if octet & 1 != 0 {
+            break;
+        }
+        if octets == 4 {
+            return Err(Decoded::Malformed);
+        }
+    }
+    let (head, after) = rest.take::<2>()?;
+    match head {
+        // Unnumbered information, with a pad octet or without.
+        [0x03, 0x00] => nlpid(after, walk),
+        [0x03, _] => nlpid(rest.skip(1)?, walk),
+        [high, low] if be16(*high, *low) >= FIRST_TYPE => ethertype(be16(*high, *low), after, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// An octet that says which way a packet went: 0 is in, anything else out.
+fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
+    let ([octet], after) = rest.take::<1>()?;
+    walk.traits |= if *octet == 0 { Traits::INCOMING } else { Traits::OUTGOING };
+    Ok(after)
+}
+
+/// BSD loopback: an address family as 32 bits, in the order of the capturing host (NULL) or of the network (LOOP).
+/// Families are small numbers, so the order shows.
+fn loopback(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<4>()?;
+    let family = u32::from_le_bytes(*header);
+    family_of(if family > 0xffff { family.swap_bytes() } else { family }, inner, walk)
+}
+
+/// An address family as the systems number it: IPv6 is 10 on Linux, 23 on Windows, 24 on NetBSD and OpenBSD, 28 on
+/// FreeBSD, 30 on macOS.
+fn family_of(family: u32, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match family {
+        2 => ip::v4(rest, walk),
+        10 | 23 | 24 | 28 | 30 => ip::v6(rest, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// Linux cooked capture, version 1: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html>.
+#[inline]
+fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<16>()?;
+    cooked_direction(be16(header[0], header[1]), walk);
+    cooked_protocol(be16(header[14], header[15]), inner, walk)
+}
+
+/// Linux cooked capture, version 2: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>.
+#[inline]
+fn cooked_v2(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<20>()?;
+    cooked_direction(u16::from(header[10]), walk);
+    cooked_protocol(be16(header[0], header[1]), inner, walk)
+}
+
+/// The packet type of a cooked header: 0 to 2 were for this host, 3 for another one, 4 was sent by this one.
+#[inline]
+fn cooked_direction(packet_type: u16, walk: &mut Walk<'_>) {
+    walk.traits |= match packet_type {
+        0..=2 => Traits::INCOMING,
+        4 => Traits::OUTGOING,
+        _ => 0,
+    };
+}
+
+/// The protocol of a cooked header: an Ethernet type, or a Linux number below them of which 4 is LLC.
+#[inline]
+fn cooked_protocol(protocol: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match protocol {
+        4 => llc(rest, walk),
+        ..FIRST_TYPE => Ok(Decoded::Other),
+        kind => ethertype(kind, rest, walk),
+    }
+}
+
+/// Netfilter's log: attributes of type, length and value. <https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html>
+fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    /// Attribute with the hook that logged, and attribute with the packet: NFULA_PACKET_HDR and NFULA_PAYLOAD.
+    const PACKET_HEADER: u16 = 1;
+    const PAYLOAD: u16 = 9;
+    /// NF_INET_LOCAL_IN and NF_INET_LOCAL_OUT.
+    const LOCAL_IN: u8 = 1;
+    const LOCAL_OUT: u8 = 3;
+    let (header, mut attributes) = rest.take::<4>()?;
+    let family = header[0];
+    loop {
+        if attributes.wire < 4 {
+            return Ok(Decoded::Other);
+        }
+        let ([a, b, c, d], value) = attributes.take::<4>()?;
+        // Lengths and types are in the order of the host that captured; a type is a small number.
+        let (length, kind) = match (be16(*b, *a), be16(*d, *c)) {
+            (length, kind) if kind <= 0xff && usize::from(length) <= attributes.wire => (length, kind),
+            _ => (be16(*a, *b), be16(*c, *d)),
+        };
+        let Some(octets) = usize::from(length).checked_sub(4) else {
+            return Err(Decoded::Malformed);
+        };
+        match kind {
+            PACKET_HEADER => {
+                walk.traits |= match value.data.get(2) {
+                    Some(&LOCAL_IN) => Traits::INCOMING,
+                    Some(&LOCAL_OUT) => Traits::OUTGOING,
+                    _ => 0,
+                };
+            }
+            PAYLOAD => {
+                // Netfilter may have copied only the beginning; then the IP header tells how much there was.
+                let packet = value.limit(octets);
+                let (family, length) = match (family, packet.data) {
+                    (2, [_, _, a, b, ..]) => (2, usize::from(be16(*a, *b))),
+                    (10, [_, _, _, _, a, b, ..]) => (10, usize::from(be16(*a, *b)) + 40),
+                    (2 | 10, _) => return Err(packet.short(6)),
+                    _ => return Ok(Decoded::Other),
+                };
+                return family_of(family, packet.extend(length), walk);
+            }
+            _ => {}
+        }
+        // Attributes begin at multiples of four; the last one may lack its padding.
+        attributes = value.skip(octets)?;
+        attributes = attributes.skip((4 - octets % 4) % 4).unwrap_or(attributes.limit(0));
+    }
+}
+
+/// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands. `padded` when the capturing driver
+/// aligned the body to four octets.
+fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
+    let (control, _) = rest.take::<2>()?;
+    let (subtype, flags) = (control[0], control[1]);
+    // Version 0, type 2 (data), and not one of the subtypes without data.
+    let data = subtype & 0x0f == 0x08 && subtype & 0x40 == 0;
+    let protected = flags & 0x40 != 0;
+    if !data || protected {
+        return Ok(Decoded::Other);
+    }
+    let quality = subtype & 0x80 != 0;
+    let (to_system, from_system, order) = (flags & 0x01 != 0, flags & 0x02 != 0, flags & 0x80 != 0);
+    let (header, mut inner) = rest.take::<24>()?;
+    let mut length = 24;
+    if header[22] & 0x0f != 0 {
+        // A later fragment of a frame.
+        return Ok(Decoded::Other);
+    }
+    if to_system && from_system {
+        inner = inner.skip(6)?;
+        length += 6;
+    }
+    if quality {
+        let (control, after) = inner.take::<2>()?;
+        inner = after;
+        length += 2;
+        // Several packets in one frame are not read.
+        if control[0] & 0x80 != 0 {
+            return Ok(Decoded::Other);
+        }
+        if order {
+            inner = inner.skip(4)?;
+            length += 4;
+        }
+    }
+    if padded {
+        inner = inner.skip((4 - length % 4) % 4)?;
+    }
+    llc(inner, walk)
+}
+
+/// Radiotap, <https://www.radiotap.org>: of its fields only the flags matter here.
+fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    const TIME: u32 = 1 << 0;
+    const FLAGS: u32 = 1 << 1;
+    const MORE_WORDS: u32 = 1 << 31;
+    let (header, after) = rest.take::<4>()?;
+    let length = usize::from(be16(header[3], header[2]));
+    if header[0] != 0 || length < 8 {
+        return Err(Decoded::Malformed);
+    }
+    let (present, mut fields) = after.limit(length - 4).take::<4>()?;
+    let present = u32::from_le_bytes(*present);
+    let mut place = 8;
+    let mut word = present;
+    while word & MORE_WORDS != 0 {
+        let (next, after) = fields.take::<4>()?;
+        (word, fields) = (u32::from_le_bytes(*next), after);
+        place += 4;
+    }
+    let mut padded = false;
+    if present & FLAGS != 0 {
+        // The time before the flags is eight octets, aligned to eight.
+        let skipped = if present & TIME != 0 { place % 8 + 8 } else { 0 };
+        let ([flags], _) = fields.skip(skipped)?.take::<1>()?;
+        padded = flags & 0x20 != 0;
+    }
+    wlan(rest.skip(length)?, padded, walk)
+}
+
+/// The Prism header: a code, its own length in the order of the host, then items; or an AVS header, which drivers put
+/// in its place.
+fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, _) = rest.take::<8>()?;
+    if header[..3] == [0x80, 0x21, 0x10] {
+        return avs(rest, walk);
+    }
+    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    let length = if length > 0xffff { length.swap_bytes() } else { length };
+    wlan(rest.skip(length as usize)?, false, walk)
+}
+
+/// The AVS header: a version and its own length in network order.
+fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, _) = rest.take::<8>()?;
+    let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    wlan(rest.skip(length as usize)?, false, walk)
+}
+
+/// Per-packet information: its own length, and another link type after it.
+fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, _) = rest.take::<8>()?;
+    let length = usize::from(be16(header[3], header[2]));
+    let link = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    inner_link(link, length, 8, rest, walk)
+}
+
+/// macOS's tap header: its own length, a record type, and another link type after it.
+fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, _) = rest.take::<12>()?;
+    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    let link = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+    inner_link(link, length, 12, rest, walk)
+}
+
+/// A packet of another link type behind a header of `length` octets, at least `least`.
+fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    if length < least {
+        return Err(Decoded::Malformed);
+    }
+    let inner = rest.skip(length)?;
+    walk.enter()?;
+    let Ok(link) = u16::try_from(link) else { return Ok(Decoded::Other) };
+    match dispatch(LinkType(link), inner, walk) {
+        // The capture's own link type is known; what it wraps is not.
+        Err(Decoded::UnknownLink) => Ok(Decoded::Other),
+        known => known,
+    }
+}
+
+/// The log of OpenBSD's pf: its own length without padding, the address family, then the IP packet.
+fn packet_filter_log(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, _) = rest.take::<2>()?;
+    let inner = rest.skip(usize::from(header[0]).next_multiple_of(4))?;
+    family_of(u32::from(header[1]), inner, walk)
+}

@@ -1,0 +1,76 @@
+//! What is left of a packet while its headers are taken off.
+
+use super::Decoded;
+
+/// The octets of a packet that no layer has taken yet.
+///
+/// Two lengths go along: what was captured, and what was on the wire. Only the difference tells a packet cut by the
+/// snapshot length from one that contradicts itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest<'a> {
+    /// Captured octets.
+    pub data: &'a [u8],
+    /// Octets on the wire; never fewer than captured.
+    pub wire: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// A packet of which `data` was captured. An original length below the captured one is taken as an error of the
+    /// capture file.
+    #[inline]
+    pub fn new(data: &'a [u8], original_length: u32) -> Rest<'a> {
+        Rest { data, wire: data.len().max(original_length as usize) }
+    }
+
+    /// The first `N` octets, and what follows them.
+    #[inline]
+    pub fn take<const N: usize>(self) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
+        match self.data.split_first_chunk::<N>() {
+            Some((head, data)) => Ok((head, Rest { data, wire: self.wire - N })),
+            None => Err(self.short(N)),
+        }
+    }
+
+    /// What follows the first `n` octets.
+    #[inline]
+    pub fn skip(self, n: usize) -> Result<Rest<'a>, Decoded> {
+        match self.data.get(n..) {
+            Some(data) => Ok(Rest { data, wire: self.wire - n }),
+            None => Err(self.short(n)),
+        }
+    }
+
+    /// The rest, ended after `n` octets by a length field. A length field beyond the end changes nothing.
+    #[inline]
+    pub fn limit(self, n: usize) -> Rest<'a> {
+        Rest { data: &self.data[..self.data.len().min(n)], wire: self.wire.min(n) }
+    }
+
+    /// The rest with at least `n` octets on the wire: for what continues in another packet.
+    pub fn extend(self, n: usize) -> Rest<'a> {
+        Rest { wire: self.wire.max(n), ..self }
+    }
+
+    /// Whether every octet was captured.
+    #[inline]
+    pub fn whole(self) -> bool {
+        self.data.len() == self.wire
+    }
+
+    /// The first octet's upper half: the version, if this is an IP header.
+    pub fn version(self) -> Result<u8, Decoded> {
+        self.data.first().map(|octet| octet >> 4).ok_or(self.short(1))
+    }
+
+    /// Why `n` octets could not be read: they were there but not captured, or they never were.
+    #[cold]
+    pub fn short(self, n: usize) -> Decoded {
+        if n > self.wire { Decoded::Malformed } else { Decoded::Cut }
+    }
+}
+
+/// Two octets in network order.
+#[inline]
+pub(super) fn be16(high: u8, low: u8) -> u16 {
+    u16::from_be_bytes([high, low])
+}

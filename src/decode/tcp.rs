@@ -1,0 +1,185 @@
+//! The TCP header, its options and its checksum: RFC 9293 section 3.1, RFC 7323, RFC 2018, RFC 7413.
+
+use super::ip::Network;
+use super::rest::{Rest, be16};
+use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
+use super::{Decoded, Step, Walk};
+use crate::seq::Seq;
+
+/// Octets of the header without which a segment says nothing: up to the control bits.
+const NEEDED: usize = 14;
+/// Length of the header without options.
+const MIN_HEADER: usize = 20;
+/// The first four octets of the options of nearly every segment after the handshake: NOP, NOP, timestamps.
+const NOP_NOP_TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+/// Magic number of the experimental Fast Open option, RFC 7413 appendix A (kinds 253 and 254, RFC 6994).
+const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
+/// TCP's number in the pseudo-header.
+const PROTOCOL: u16 = 6;
+
+/// A TCP segment. Addresses, TTL, TOS and IP ID are already in the output.
+#[inline]
+pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+    let mut traits = walk.traits | network.traits;
+    let fragment = traits & Traits::FRAGMENT != 0;
+    let data = rest.data;
+    let Some(head) = data.first_chunk::<NEEDED>() else {
+        return Err(rest.short(MIN_HEADER));
+    };
+    let header_length = usize::from(head[12] >> 4) * 4;
+    // A first fragment may end inside the options; anything else that is shorter than its header is damaged.
+    if header_length < MIN_HEADER || (header_length > rest.wire && !fragment) {
+        return Err(Decoded::Malformed);
+    }
+    let payload = rest.wire.saturating_sub(header_length);
+    let out = &mut *walk.out;
+    out.src_port = be16(head[0], head[1]);
+    out.dst_port = be16(head[2], head[3]);
+    out.seq = Seq(u32::from_be_bytes([head[4], head[5], head[6], head[7]]));
+    out.ack = Seq(u32::from_be_bytes([head[8], head[9], head[10], head[11]]));
+    out.flags = Flags(head[13]);
+    out.window = if data.len() >= 16 { be16(data[14], data[15]) } else { 0 };
+    out.payload = payload as u32;
+    out.options = Options(0);
+    (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, 0, 0);
+    if data.len() < header_length {
+        traits |= Traits::OPTIONS_CUT;
+    }
+    if header_length > MIN_HEADER && data.len() > MIN_HEADER {
+        options(&data[MIN_HEADER..data.len().min(header_length)], out);
+    }
+    if network.verifiable && !fragment {
+        traits |= checksum(rest, payload, out);
+    }
+    out.traits = Traits(traits);
+    out.hash = flow_hash(out.src, out.src_port, out.dst, out.dst_port);
+    Ok(Decoded::Tcp)
+}
+
+/// Reads options; those with a length that does not fit are left out, and a length that cannot be ends the reading.
+#[inline]
+fn options(list: &[u8], out: &mut Segment) {
+    if let Some((layout, times)) = list.split_first_chunk::<4>()
+        && *layout == NOP_NOP_TIMESTAMPS
+        && let Ok(times) = <[u8; 8]>::try_from(times)
+    {
+        timestamps(times, out);
+        return;
+    }
+    any_options(list, out);
+}
+
+/// The general case of [`options`].
+fn any_options(mut list: &[u8], out: &mut Segment) {
+    loop {
+        list = match *list {
+            [] | [0, ..] => return,
+            [1, ref after @ ..] => after,
+            [kind, length, ref after @ ..] => {
+                let Some((value, after)) =
+                    usize::from(length).checked_sub(2).and_then(|n| after.split_at_checked(n))
+                else {
+                    return;
+                };
+                option(kind, value, out);
+                after
+            }
+            [_] => return,
+        };
+    }
+}
+
+/// One option that has a length.
+#[inline]
+fn option(kind: u8, value: &[u8], out: &mut Segment) {
+    match (kind, value) {
+        (2, &[high, low]) => {
+            out.options.0 |= Options::MSS;
+            out.mss = be16(high, low);
+        }
+        (3, &[shift]) => {
+            out.options.0 |= Options::WINDOW_SCALE;
+            out.window_scale = shift;
+        }
+        (4, []) => out.options.0 |= Options::SACK_PERMITTED,
+        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => out.options.0 |= Options::SACK,
+        (8, times) => {
+            if let Ok(times) = <[u8; 8]>::try_from(times) {
+                timestamps(times, out);
+            }
+        }
+        (34, cookie) => fast_open(cookie, out),
+        (253 | 254, [a, b, cookie @ ..]) if [*a, *b] == FAST_OPEN_MAGIC => fast_open(cookie, out),
+        _ => {}
+    }
+}
+
+/// Timestamps, RFC 7323 section 3.2.
+#[inline]
+fn timestamps([a, b, c, d, e, f, g, h]: [u8; 8], out: &mut Segment) {
+    out.options.0 |= Options::TIMESTAMPS;
+    out.tsval = u32::from_be_bytes([a, b, c, d]);
+    out.tsecr = u32::from_be_bytes([e, f, g, h]);
+}
+
+/// Fast Open, RFC 7413 section 4.1.1: no cookie is a request, a cookie has 4 to 16 octets and an even length.
+fn fast_open(cookie: &[u8], out: &mut Segment) {
+    match cookie.len() {
+        0 => out.options.0 |= Options::FAST_OPEN_REQUEST,
+        4..=16 if cookie.len().is_multiple_of(2) => out.options.0 |= Options::FAST_OPEN_COOKIE,
+        _ => {}
+    }
+}
+
+/// What the checksum field says: one of the three CHECKSUM traits, or 0 where nothing is known.
+///
+/// The sum over the payload is only taken where there is none, or where SYN, FIN or RST make the segment matter: the
+/// cost would otherwise be that of the whole capture. The pseudo-header alone is compared always, because it tells
+/// transmit offload (and so the capturing host) also in captures that keep no payload. A field that equals it by
+/// chance is told from a partial sum by the full sum, where all octets were captured.
+#[inline]
+fn checksum(rest: Rest<'_>, payload: usize, out: &Segment) -> u16 {
+    let Some(&[high, low]) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
+        return 0;
+    };
+    let field = u16::from_ne_bytes([high, low]);
+    let pseudo = pseudo_header(&out.src, &out.dst, rest.wire as u32);
+    let partial = fold(pseudo) == field;
+    if rest.whole() && (payload == 0 || partial || out.flags.any(Flags::SYN | Flags::FIN | Flags::RST)) {
+        if fold(pseudo + sum(rest.data)) == 0xffff {
+            return Traits::CHECKSUM_GOOD;
+        }
+        if !partial {
+            return Traits::CHECKSUM_BAD;
+        }
+    }
+    if partial { Traits::CHECKSUM_PARTIAL } else { 0 }
+}
+
+/// The pseudo-header's sum, not folded. The mapped prefix of an IPv4 address adds 0xffff, which is nothing in ones'
+/// complement, so one sum serves RFC 9293 section 3.1 and RFC 8200 section 8.1.
+#[inline]
+fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
+    let word = |n: u16| u64::from(n.to_be());
+    sum(&src.0) + sum(&dst.0) + word(PROTOCOL) + word((length >> 16) as u16) + word(length as u16)
+}
+
+/// Sum of 16-bit words in the machine's own octet order (RFC 1071 section 2 B), not folded: four octets at a time
+/// into eight, so that no carry is lost below 2^32 words.
+#[inline]
+fn sum(data: &[u8]) -> u64 {
+    let (words, tail) = data.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..tail.len()].copy_from_slice(tail);
+    words.iter().map(|w| u64::from(u32::from_ne_bytes(*w))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
+}
+
+/// Folds a sum to 16 bits; 0 only for a sum of 0.
+#[inline]
+fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}

@@ -1,0 +1,184 @@
+//! Packets inside packets: GRE and ERSPAN, VXLAN, Geneve, GTP-U, Teredo, EtherIP, and MPLS inside IP.
+//!
+//! What rides on a UDP port is a guess by that port: where the guess does not bear out, the packet is plain UDP and
+//! counts as [`Decoded::Other`].
+
+use super::rest::{Rest, be16};
+use super::{Decoded, Step, Walk, ip, link};
+
+/// Ethernet inside GRE or Geneve: "transparent Ethernet bridging", RFC 7637 section 3.2.
+pub(super) const TRANSPARENT_ETHERNET: u16 = 0x6558;
+/// ERSPAN types I and II inside GRE.
+const ERSPAN_II: u16 = 0x88be;
+/// ERSPAN type III inside GRE.
+const ERSPAN_III: u16 = 0x22eb;
+/// PPP inside GRE version 1 (PPTP), RFC 2637 section 4.1.
+const PPP: u16 = 0x880b;
+/// Cisco's web cache redirection inside GRE.
+const WCCP: u16 = 0x883e;
+
+/// VXLAN, RFC 7348.
+const VXLAN_PORT: u16 = 4789;
+/// VXLAN as Linux numbered it before RFC 7348, and does by default until today.
+const VXLAN_LINUX_PORT: u16 = 8472;
+/// VXLAN with a protocol field (draft-ietf-nvo3-vxlan-gpe).
+const VXLAN_GPE_PORT: u16 = 4790;
+/// Geneve, RFC 8926.
+const GENEVE_PORT: u16 = 6081;
+/// GTP-U, 3GPP TS 29.281.
+const GTP_U_PORT: u16 = 2152;
+/// Teredo, RFC 4380.
+const TEREDO_PORT: u16 = 3544;
+/// MPLS in UDP, RFC 7510.
+const MPLS_PORT: u16 = 6635;
+
+/// A UDP datagram. Its length field is not needed: every tunnel here carries a packet with a length of its own.
+pub(super) fn udp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, body) = rest.take::<8>()?;
+    let (from, to) = (be16(header[0], header[1]), be16(header[2], header[3]));
+    let inner = match (from, to) {
+        (_, VXLAN_PORT | VXLAN_LINUX_PORT | VXLAN_GPE_PORT) => vxlan(body, to == VXLAN_GPE_PORT, walk),
+        (_, GENEVE_PORT) => geneve(body, walk),
+        (_, MPLS_PORT) => mpls(body, walk),
+        (GTP_U_PORT, _) | (_, GTP_U_PORT) => gtp_u(body, walk),
+        (TEREDO_PORT, _) | (_, TEREDO_PORT) => teredo(body, walk),
+        _ => Ok(Decoded::Other),
+    };
+    match inner {
+        Ok(Decoded::Malformed) | Err(Decoded::Malformed) => Ok(Decoded::Other),
+        known => known,
+    }
+}
+
+/// VXLAN, and its variant with a next-protocol field.
+fn vxlan(rest: Rest<'_>, generic: bool, walk: &mut Walk<'_>) -> Step {
+    let (header, inner) = rest.take::<8>()?;
+    // The I flag says that the network identifier is valid; it must be set.
+    if header[0] & 0x08 == 0 {
+        return Ok(Decoded::Other);
+    }
+    // The P flag says that the last octet of the first word names the protocol.
+    let protocol = if generic && header[0] & 0x04 != 0 { header[3] } else { 3 };
+    walk.enter_tunnel()?;
+    match protocol {
+        1 => ip::v4(inner, walk),
+        2 => ip::v6(inner, walk),
+        3 => link::ethernet(inner, walk),
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// Geneve with its options.
+fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, body) = rest.take::<8>()?;
+    if header[0] >> 6 != 0 {
+        return Ok(Decoded::Other);
+    }
+    let inner = body.skip(usize::from(header[0] & 0x3f) * 4)?;
+    walk.enter_tunnel()?;
+    link::ethertype(be16(header[2], header[3]), inner, walk)
+}
+
+/// A GTP-U message: a G-PDU (type 255) holds an IP packet behind optional fields and extension headers.
+fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, mut inner) = rest.take::<8>()?;
+    // Version 1, protocol type GTP (not GTP').
+    if header[0] & 0xf0 != 0x30 || header[1] != 255 {
+        return Ok(Decoded::Other);
+    }
+    // Any of E, S and PN brings all four octets; the last names the first extension header if E is set.
+    if header[0] & 0x07 != 0 {
+        let (optional, after) = inner.take::<4>()?;
+        inner = after;
+        let mut next = if header[0] & 0x04 != 0 { optional[3] } else { 0 };
+        while next != 0 {
+            let (head, _) = inner.take::<1>()?;
+            let length = usize::from(head[0]) * 4;
+            let after = inner.skip(length)?;
+            next = *inner.data[..length].last().ok_or(Decoded::Malformed)?;
+            inner = after;
+        }
+    }
+    walk.enter_tunnel()?;
+    ip::either(inner, walk)
+}
+
+/// Teredo: IPv6 behind optional authentication and origin indications, RFC 4380 section 5.1.1.
+fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let mut inner = rest;
+    if let [0, 1, id, auth, ..] = inner.data {
+        inner = inner.skip(13 + usize::from(*id) + usize::from(*auth))?;
+    }
+    if let [0, 0, ..] = inner.data {
+        inner = inner.skip(8)?;
+    }
+    if inner.version()? != 6 {
+        return Ok(Decoded::Other);
+    }
+    walk.enter_tunnel()?;
+    ip::v6(inner, walk)
+}
+
+/// GRE: RFC 2784 with RFC 2890's key and sequence number, and RFC 2637's version 1 for PPTP.
+pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, body) = rest.take::<4>()?;
+    let (flags, protocol) = (be16(header[0], header[1]), be16(header[2], header[3]));
+    let (checksum, routing, key, sequence) =
+        (flags & 0x8000 != 0, flags & 0x4000 != 0, flags & 0x2000 != 0, flags & 0x1000 != 0);
+    walk.enter_tunnel()?;
+    match flags & 7 {
+        // RFC 1701's source routes are obsolete and were never used.
+        0 if routing => Ok(Decoded::Other),
+        0 => {
+            let inner = body.skip(4 * (usize::from(checksum) + usize::from(key) + usize::from(sequence)))?;
+            match protocol {
+                ERSPAN_II => erspan_ii(inner, sequence, walk),
+                ERSPAN_III => erspan_iii(inner, walk),
+                WCCP if inner.version()? != 4 => ip::v4(inner.skip(4)?, walk),
+                WCCP => ip::v4(inner, walk),
+                _ => link::ethertype(protocol, inner, walk),
+            }
+        }
+        // Without a sequence number there is no payload: a bare acknowledgment.
+        1 if protocol == PPP && sequence => {
+            let acknowledged = flags & 0x0080 != 0;
+            link::ppp(body.skip(8 + 4 * usize::from(acknowledged))?, walk)
+        }
+        _ => Ok(Decoded::Other),
+    }
+}
+
+/// ERSPAN type II has a header of 8 octets; type I, told by the missing sequence number, has none.
+/// draft-foschiano-erspan-03 section 4.
+fn erspan_ii(rest: Rest<'_>, sequence: bool, walk: &mut Walk<'_>) -> Step {
+    link::ethernet(if sequence { rest.skip(8)? } else { rest }, walk)
+}
+
+/// ERSPAN type III: 12 octets, and 8 more if the O bit is set. It may hold a bare IP packet.
+fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let (header, body) = rest.take::<12>()?;
+    let inner = if header[11] & 0x01 != 0 { body.skip(8)? } else { body };
+    // FT, the frame type: 0 is Ethernet, 2 is IP.
+    match be16(header[10], header[11]) >> 10 & 0x1f {
+        2 => ip::either(inner, walk),
+        _ => link::ethernet(inner, walk),
+    }
+}
+
+/// EtherIP, RFC 3378: two octets, then Ethernet.
+pub(super) fn ether_ip(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    walk.enter_tunnel()?;
+    link::ethernet(rest.skip(2)?, walk)
+}
+
+/// Ethernet directly inside IP, RFC 8986 section 4.9.
+pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    walk.enter_tunnel()?;
+    link::ethernet(rest, walk)
+}
+
+/// MPLS directly inside IP (RFC 4023) or UDP.
+pub(super) fn mpls(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    walk.enter_tunnel()?;
+    link::mpls(rest, walk)
+}
