@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::flow::facts::{ConnectionFacts, What};
+use crate::decode::segment::Options;
+use crate::flow::facts::{ConnectionFacts, Role, What};
 use crate::time::{Span, Timestamp};
 
 /// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
@@ -21,6 +22,10 @@ pub struct Second {
     pub answered: u32,
     /// Handshakes answered by RST.
     pub refused: u32,
+    /// Connections that the client closed first: it holds TIME_WAIT.
+    pub closed_by_client: u32,
+    /// Connections that the server closed first.
+    pub closed_by_server: u32,
 }
 
 /// What is known of one listener.
@@ -36,6 +41,8 @@ pub struct Listener {
     pub undeferred: u64,
     /// SYN-ACKs with window scale or SACK-permitted to clients without timestamps: no cookies at that moment.
     pub full_offers: u64,
+    /// Connections on which the client, and the server, closed after the other had closed first.
+    pub closed_in_turn: [u64; 2],
     /// By second of capture time.
     pub seconds: BTreeMap<i64, Second>,
 }
@@ -56,6 +63,20 @@ impl Listener {
             self.seconds.entry(progress.at.time.seconds()).or_default().served += 1;
         }
         self.undeferred += u64::from(shows_no_deferral(f, end));
+        let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+        self.full_offers += u64::from(
+            !f.syn_offer.options.has(Options::TIMESTAMPS) && f.syn_ack.count > 0 && f.syn_ack_offer.options.any(offered),
+        );
+        if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
+            let second = self.seconds.entry(c.min(s).time.seconds()).or_default();
+            if c < s {
+                second.closed_by_client += 1;
+                self.closed_in_turn[Role::Server as usize] += 1;
+            } else {
+                second.closed_by_server += 1;
+                self.closed_in_turn[Role::Client as usize] += 1;
+            }
+        }
     }
 
     /// Adds up two histories of the same listener.
@@ -65,12 +86,16 @@ impl Listener {
         self.served += other.served;
         self.undeferred += other.undeferred;
         self.full_offers += other.full_offers;
+        self.closed_in_turn[0] += other.closed_in_turn[0];
+        self.closed_in_turn[1] += other.closed_in_turn[1];
         for (at, s) in other.seconds {
             let second = self.seconds.entry(at).or_default();
             second.syns += s.syns;
             second.served += s.served;
             second.answered += s.answered;
             second.refused += s.refused;
+            second.closed_by_client += s.closed_by_client;
+            second.closed_by_server += s.closed_by_server;
         }
     }
 
@@ -82,6 +107,8 @@ impl Listener {
             served: sum.served + s.served,
             answered: sum.answered + s.answered,
             refused: sum.refused + s.refused,
+            closed_by_client: sum.closed_by_client + s.closed_by_client,
+            closed_by_server: sum.closed_by_server + s.closed_by_server,
         })
     }
 }

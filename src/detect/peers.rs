@@ -55,6 +55,8 @@ pub struct Condemned {
     pub record: Mark,
     /// TSval of the record.
     pub record_tsval: u32,
+    /// Its four-tuple may have been in TIME_WAIT; then it was not held against the record, and an answer proves nothing.
+    pub in_time_wait: bool,
 }
 
 /// What became of the SYNs of one host pair.
@@ -110,11 +112,7 @@ impl Peers {
                     }
                     self.remember(pair, tsval, e.at);
                 }
-                PeerEventKind::Syn { in_time_wait } => {
-                    if !in_time_wait {
-                        self.judge(pair, e);
-                    }
-                }
+                PeerEventKind::Syn { in_time_wait } => self.judge(pair, e, in_time_wait),
             }
         }
     }
@@ -133,7 +131,7 @@ impl Peers {
         }
     }
 
-    fn judge(&mut self, pair: Pair, e: &PeerEvent) {
+    fn judge(&mut self, pair: Pair, e: &PeerEvent, in_time_wait: bool) {
         let Some(record) = self.records.get(&pair) else { return };
         let age = e.at.time.seconds() - record.at.time.seconds();
         if !(0..FRESH_SECONDS).contains(&age) {
@@ -152,6 +150,7 @@ impl Peers {
                     behind,
                     record: record.at,
                     record_tsval: record.tsval,
+                    in_time_wait,
                 });
             }
         }
@@ -171,7 +170,7 @@ impl Peers {
         let tally = self.tallies.entry(pair).or_default();
         let mut dropped = false;
         if !answered_otherwise {
-            for syn in syns {
+            for syn in syns.iter().filter(|syn| !(syn.in_time_wait && answered == Some(syn.at))) {
                 let count = match (answered == Some(syn.at), syn.behind) {
                     (true, Some(_)) => &mut tally.answered_behind,
                     (true, None) => &mut tally.answered_without,

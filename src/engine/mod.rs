@@ -127,7 +127,7 @@ pub fn analyze_source(
     let mut engine = Engine::new(options);
     let ahead = pool.current_num_threads() * 2;
     thread::scope(|scope| {
-        let (full, blocks) = mpsc::sync_channel::<(Block, Option<Vec<Status>>)>(ahead);
+        let (full, blocks) = mpsc::sync_channel::<Read>(ahead);
         let (back, empties) = mpsc::channel::<Block>();
         let reader = scope.spawn(move || {
             let mut since_status = 0;
@@ -144,12 +144,14 @@ pub fn analyze_source(
             }
             source
         });
-        pool.install(|| engine.run(&blocks, &back, ahead, progress));
-        drop(blocks);
+        pool.install(|| engine.run(blocks, back, ahead, progress));
         let source = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok(pool.install(|| engine.conclude(source.as_ref())))
+        Ok(pool.install(move || engine.conclude(source)))
     })
 }
+
+/// A block, and now and then how far the inputs have been read.
+type Read = (Block, Option<Vec<Status>>);
 
 /// Everything between the source and the report.
 struct Engine {
@@ -175,8 +177,8 @@ impl Engine {
     /// Takes in all blocks: while one batch is tracked the next is decoded.
     fn run(
         &mut self,
-        blocks: &mpsc::Receiver<(Block, Option<Vec<Status>>)>,
-        back: &mpsc::Sender<Block>,
+        blocks: mpsc::Receiver<Read>,
+        back: mpsc::Sender<Block>,
         most: usize,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) {
@@ -185,7 +187,7 @@ impl Engine {
         let mut idle: Vec<Batch> = Vec::new();
         loop {
             let mut raw: Vec<Block> = Vec::new();
-            let mut take = |(block, status): (Block, Option<Vec<Status>>)| {
+            let mut take = |raw: &mut Vec<Block>, (block, status): Read| {
                 if let Some(status) = status {
                     told.read = status.iter().map(|s| s.position.0).sum();
                     told.total = status.iter().map(|s| s.position.1).sum();
@@ -196,15 +198,14 @@ impl Engine {
             // With work at hand whatever is there is taken; without it the next block is waited for.
             if decoded.is_empty() {
                 match blocks.recv() {
-                    Ok(block) => take(block),
+                    Ok(read) => take(&mut raw, read),
                     Err(_) => break,
                 }
             }
-            while let Ok(block) = blocks.try_recv() {
-                take(block);
-                if raw.len() >= most {
-                    break;
-                }
+            while raw.len() < most
+                && let Ok(read) = blocks.try_recv()
+            {
+                take(&mut raw, read);
             }
             let filter = &self.filter;
             let mut next: Vec<(Block, Batch)> =
@@ -229,11 +230,11 @@ impl Engine {
         }
     }
 
-    fn conclude(mut self, source: &dyn Source) -> Outcome {
+    fn conclude(mut self, source: Box<dyn Source>) -> Outcome {
         let end = self.totals.last.unwrap_or_default();
         self.shards.par_iter_mut().for_each(Shard::finish);
         settle(&mut self.shards, &mut self.peers, end);
-        conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source)
+        conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
     }
 }
 

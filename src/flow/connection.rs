@@ -477,6 +477,7 @@ impl Connection {
                     bare: what == What::Ack,
                     traits: s.traits,
                     tsval: s.tsval,
+                    tsecr: s.tsecr,
                     syn_acks: f.syn_ack.count.min(255) as u8,
                     ip_id_hole: hole,
                 });

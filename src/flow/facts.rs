@@ -311,6 +311,8 @@ pub struct FinalAck {
     pub traits: Traits,
     /// TSval, 0 without timestamps.
     pub tsval: u32,
+    /// TSecr, 0 without timestamps: which SYN-ACK the client had received first.
+    pub tsecr: u32,
     /// How many SYN-ACKs had been seen before it.
     pub syn_acks: u8,
     /// Hole in the client's IP IDs just before it: how many are missing, 0 when none or not known.
@@ -503,6 +505,21 @@ impl ConnectionFacts {
     /// Whether both ends use timestamps, as the handshake agreed (RFC 7323 section 2).
     pub fn timestamps(&self) -> bool {
         self.syn_offer.options.has(Options::TIMESTAMPS) && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
+    }
+
+    /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,
+    /// or all of them.
+    pub fn unanswered_syns(&self) -> impl Iterator<Item = &Sent> + Clone {
+        let refused = self.syn_ack.count == 0
+            && (self.s.resets > 0 || self.ack_to_syn.is_some() || self.icmp.as_ref().is_some_and(|i| i.quotes_client));
+        let answered = self.answered_syn().map(|syn| syn.at);
+        let all = if refused || self.odd_handshake { 0 } else { usize::MAX };
+        self.syn.iter().take(all).take_while(move |syn| Some(syn.at) != answered)
+    }
+
+    /// When the server first sent payload: the application had accepted the connection by then.
+    pub fn served(&self) -> Option<Timestamp> {
+        self.s.first_data.map(|at| at.time)
     }
 
     /// Whether segments of both ends were captured.
