@@ -203,7 +203,7 @@ mod tests {
         {
             let link = dir.path().join("link");
             std::os::unix::fs::symlink(&input, &link).unwrap();
-            Output::open(Some(&link), &[input.clone()]).unwrap_err();
+            Output::open(Some(&link), std::slice::from_ref(&input)).unwrap_err();
         }
         assert_eq!(fs::read_to_string(&input).unwrap(), "capture");
     }

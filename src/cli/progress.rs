@@ -47,7 +47,6 @@ impl ProgressLine {
             bar
         });
         bar.set_message(line(now, elapsed));
-        bar.tick();
     }
 
     /// Clears the line.
@@ -58,7 +57,7 @@ impl ProgressLine {
     }
 }
 
-/// `1.20 GiB of 4.00 GiB (30%), 1,204,224 packets, 602,112 packets/s, 7 seconds left`.
+/// `1.20 GiB of 4.00 GiB (30%), 1,204,224 packets (602,112/s), 7 seconds left`.
 fn line(now: Progress, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
     let mut text = HumanBytes(now.read).to_string();
@@ -67,7 +66,7 @@ fn line(now: Progress, elapsed: Duration) -> String {
         text.push_str(&format!(" of {} ({:.0}%)", HumanBytes(total), part * 100.0));
     }
     let rate = now.packets as f64 / seconds;
-    text.push_str(&format!(", {} packets, {} packets/s", grouped(now.packets), grouped(rate as u64)));
+    text.push_str(&format!(", {} packets ({}/s)", grouped(now.packets), grouped(rate as u64)));
     if let Some(total) = now.total.filter(|&total| now.read > 0 && total > now.read) {
         let left = seconds * (total - now.read) as f64 / now.read as f64;
         // A guess of more than a year is none.
@@ -90,10 +89,10 @@ mod tests {
         let now = Progress { read: 1 << 30, total: Some(4 << 30), packets: 1_000_000, suspects: 3 };
         assert_eq!(
             line(now, Duration::from_secs(2)),
-            "1.00 GiB of 4.00 GiB (25%), 1,000,000 packets, 500,000 packets/s, 6 seconds left, 3 suspected"
+            "1.00 GiB of 4.00 GiB (25%), 1,000,000 packets (500,000/s), 6 seconds left, 3 suspected"
         );
         let piped = Progress { total: None, suspects: 0, ..now };
-        assert_eq!(line(piped, Duration::from_secs(2)), "1.00 GiB, 1,000,000 packets, 500,000 packets/s");
+        assert_eq!(line(piped, Duration::from_secs(2)), "1.00 GiB, 1,000,000 packets (500,000/s)");
         assert!(line(Progress::default(), Duration::ZERO).starts_with("0 B, 0 packets"));
     }
 }

@@ -1,6 +1,6 @@
 //! What each finding means, in the words of the detectors' own documentation.
 //!
-//! A detector's text is written once, as the doc comment inside [`finding!`]. rustdoc shows it on the detector's
+//! A detector's text is written once, as the doc comment inside `finding!`. rustdoc shows it on the detector's
 //! type; `synscope explain` and `docs/findings.md` print the same words from [`all`].
 
 use crate::report::model::Kind;
