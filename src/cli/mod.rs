@@ -1,24 +1,59 @@
 //! The command line: clap definitions, one file per subcommand.
 
+pub mod analyze;
+pub mod args;
+pub mod exit;
+pub mod explain;
+pub mod output;
+mod progress;
+pub mod schema;
+pub mod value;
+
+use std::io::{self, Write};
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use self::exit::Exit;
+use crate::report::terminal::sanitize;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    let mut o = crate::engine::Options::default();
-    let mut paths = vec![];
-    let mut it = args.iter().skip(1);
-    while let Some(a) = it.next() {
-        match a.as_str() {
-            "analyze" => {}
-            "--format" | "--output" | "-o" => { it.next(); }
-            "--threads" => o.threads = it.next().unwrap().parse().unwrap(),
-            "--half-close-after" => o.half_close_after = crate::time::Span::secs(it.next().unwrap().trim_end_matches('s').parse().unwrap()),
-            p => paths.push(p.into()),
-        }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refused) => return usage(&refused).into(),
+    };
+    let done = match cli.command {
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Explain(args) => explain::run(&args).map(|()| Exit::Done),
+        Command::Schema => schema::run().map(|()| Exit::Done),
+    };
+    done.unwrap_or_else(|error| {
+        complain(&format!("{error:#}"));
+        Exit::Unusable
+    })
+    .into()
+}
+
+/// Prints help and version on standard output, a refused command line on standard error.
+fn usage(refused: &clap::Error) -> Exit {
+    if refused.use_stderr() {
+        let text = refused.render().to_string();
+        complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+        Exit::Unusable
+    } else {
+        // A reader who went away has seen enough of the help.
+        let _ = refused.print();
+        Exit::Done
     }
-    match crate::engine::analyze(&paths, &o, &mut |_| {}) {
-        Ok(out) => { println!("{}", serde_json::to_string_pretty(&out.report).unwrap()); ExitCode::SUCCESS }
-        Err(e) => { eprintln!("{e}"); ExitCode::from(2) }
-    }
+}
+
+/// Writes `message` on standard error behind the program's name; further lines are indented.
+///
+/// It may quote paths and captures: what could steer a terminal is written out.
+pub(crate) fn complain(message: &str) {
+    let lines: Vec<_> = message.lines().map(sanitize).collect();
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "synscope: {}", lines.join("\n"));
 }

@@ -1,0 +1,83 @@
+//! `synscope analyze`: captures in, report out.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::args::{AnalyzeArgs, Format};
+use super::complain;
+use super::exit::{Damage, Exit, Verdict};
+use super::output::Output;
+use super::progress::ProgressLine;
+use crate::engine::{self, Options};
+use crate::report::{json, text};
+
+/// Runs it.
+///
+/// # Errors
+/// Options that contradict each other, no input that can be read, an output that cannot be written.
+pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
+    check(args)?;
+    let output = Output::open(args.output.as_deref(), &args.captures)?;
+    let mut progress = ProgressLine::new(args.quiet);
+    let outcome = engine::analyze(&args.captures, &args.options(), &mut |now| progress.show(now));
+    progress.finish();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(engine::Error::NothingReadable(reasons)) => {
+            output.abandon();
+            reasons.iter().for_each(|reason| complain(reason));
+            return Ok(Exit::Unusable);
+        }
+        Err(error) => {
+            output.abandon();
+            return Err(error.into());
+        }
+    };
+    let report = &outcome.report;
+    outcome.damage.iter().for_each(|damage| complain(damage));
+    let look = output.look(args.color);
+    output.write(|out| match args.format {
+        Format::Text => text::write(report, look, out),
+        Format::Json => json::write(report, out),
+    })?;
+    let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
+    let matched = args.fail_on.iter().any(|condition| condition.matches(report));
+    Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
+}
+
+/// What clap cannot see: options and inputs that do not go together.
+fn check(args: &AnalyzeArgs) -> anyhow::Result<()> {
+    if let (Some(since), Some(until)) = (args.since, args.until)
+        && since > until
+    {
+        bail!(
+            "--since {since} is after --until {until}: no packet lies between them. Exchange the two times."
+        );
+    }
+    match args.captures.iter().filter(|path| *path == Path::new("-")).count() {
+        0 => Ok(()),
+        1 if io::stdin().is_terminal() => bail!(
+            "standard input is a terminal, not a capture.\n  \
+             Pipe one in: tcpdump -c 100000 -w - tcp | synscope analyze -"
+        ),
+        1 => Ok(()),
+        _ => bail!("standard input ('-') can be read only once. Name it once among the captures."),
+    }
+}
+
+impl AnalyzeArgs {
+    /// What was typed, as the engine wants it.
+    pub fn options(&self) -> Options {
+        Options {
+            threads: self.threads,
+            half_close_after: self.half_close_after,
+            hosts: self.host.clone(),
+            ports: self.port.clone(),
+            since: self.since,
+            until: self.until,
+            memory_limit: self.memory_limit,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What can be typed: one definition gives parsing, `-h`, `--help` and the complaints.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::value::{self, FailOn};
+use crate::report::model::Kind;
+use crate::time::{Span, Timestamp};
+
+/// Says what the Linux kernel did to the TCP connections in a packet capture, and why.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  synscope analyze edge-03.pcapng                     diagnose a capture
+  synscope analyze client.pcap server.pcap.gz         both sides as one stream in time order
+  tcpdump -c 100000 -w - tcp | synscope analyze -     from a pipe
+  synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
+  synscope explain accept-queue-overflow              what a finding means
+
+Exit codes: 0 done; 1 done and --fail-on matched; 2 wrong usage, nothing could be read, or the
+report could not be written; 3 an input was damaged and the report covers what could be read (3 wins
+over 1: a verdict on half an input is none).";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Reads captures and reports what went wrong with their TCP connections.
+    Analyze(AnalyzeArgs),
+    /// Says what a kind of finding means; without a kind, lists them all.
+    Explain(ExplainArgs),
+    /// Prints the JSON Schema of the JSON report.
+    Schema,
+}
+
+/// Options of `synscope analyze`.
+#[derive(Args, Debug)]
+pub struct AnalyzeArgs {
+    /// Captures to read as one stream in time order; `-` is standard input
+    ///
+    /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content.
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub captures: Vec<PathBuf>,
+
+    /// How the report is written
+    #[arg(short, long, value_enum, default_value_t = Format::Text, value_name = "FORMAT", help_heading = "Report")]
+    pub format: Format,
+
+    /// Write the report to FILE instead of standard output (`-`)
+    ///
+    /// Opened before the analysis, so that a path that cannot be written is known at once. An existing file is
+    /// replaced when the report is ready; one of the captures is never overwritten.
+    #[arg(short, long, value_name = "FILE", help_heading = "Report")]
+    pub output: Option<PathBuf>,
+
+    /// Exit with code 1 when the report has such a finding
+    ///
+    /// The name of a kind (`synscope explain` lists them), a severity (`info`, `warning`, `critical`: a finding at
+    /// least that severe) or `any`. Several with commas or by repeating the option.
+    #[arg(
+        long,
+        value_name = "KIND|SEVERITY|any",
+        value_delimiter = ',',
+        value_parser = FailOn::parser(),
+        hide_possible_values = true,
+        help_heading = "Report"
+    )]
+    pub fail_on: Vec<FailOn>,
+
+    /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
+    pub color: When,
+
+    /// Show no progress on standard error
+    ///
+    /// Progress is shown only while standard error is a terminal, and only when the work takes long.
+    #[arg(short, long, help_heading = "Report")]
+    pub quiet: bool,
+
+    /// Keep only connections with this IP address at either end; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = value::host, help_heading = "What to look at")]
+    pub host: Vec<IpAddr>,
+
+    /// Keep only connections with this port at either end; may be repeated
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "What to look at")]
+    pub port: Vec<u16>,
+
+    /// Ignore packets before this time: RFC 3339, or 'YYYY-MM-DD HH:MM:SS' in UTC
+    #[arg(long, value_name = "TIME", value_parser = value::time, help_heading = "What to look at")]
+    pub since: Option<Timestamp>,
+
+    /// Ignore packets after this time: RFC 3339, or 'YYYY-MM-DD HH:MM:SS' in UTC
+    #[arg(long, value_name = "TIME", value_parser = value::time, help_heading = "What to look at")]
+    pub until: Option<Timestamp>,
+
+    /// Report a half-closed connection whose open side has been silent for this long
+    ///
+    /// A number with a unit: 500ms, 2s, 1m, 1h.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = value::duration,
+        default_value = "60s",
+        help_heading = "What to look at"
+    )]
+    pub half_close_after: Span,
+
+    /// Use N threads; 0 is one per core. The report does not depend on it
+    #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
+    pub threads: usize,
+
+    /// Keep tables and facts within this much memory; what it costs is said in the report
+    ///
+    /// A number with a unit: 512MiB, 2G.
+    #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "1GiB", help_heading = "Resources")]
+    pub memory_limit: u64,
+}
+
+/// Options of `synscope explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The kind of finding, as the report names it
+    #[arg(value_name = "KIND", value_parser = value::kind_parser(), hide_possible_values = true)]
+    pub kind: Option<Kind>,
+
+    /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub color: When,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: a terminal, a ticket.
+    Text,
+    /// For programs: one document as `synscope schema` describes it.
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Where the output is a terminal and NO_COLOR is not set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_says_what_it_is_for() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+    }
+
+    fn analyze(words: &[&str]) -> Result<AnalyzeArgs, clap::Error> {
+        let words = ["synscope", "analyze"].iter().chain(words);
+        match Cli::try_parse_from(words)?.command {
+            Command::Analyze(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_options_the_engine_gets_its_own_defaults() {
+        let ours = analyze(&["a.pcap"]).unwrap().options();
+        let theirs = crate::engine::Options::default();
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+    }
+
+    #[test]
+    fn lists_come_with_commas_and_by_repetition() {
+        let args = analyze(&[
+            "--fail-on",
+            "syn-flood,critical",
+            "--fail-on",
+            "any",
+            "--port",
+            "80",
+            "--port",
+            "443",
+            "--host",
+            "::1",
+            "a",
+            "-",
+        ])
+        .unwrap();
+        assert_eq!(args.fail_on.len(), 3);
+        assert_eq!(args.port, [80, 443]);
+        assert_eq!(args.captures.len(), 2);
+    }
+
+    #[test]
+    fn a_misspelt_kind_gets_a_suggestion() {
+        let text = analyze(&["--fail-on", "sin-flood", "a"]).unwrap_err().to_string();
+        assert!(text.contains("'syn-flood'"), "{text}");
+        let text = analyze(&["--half-close-after", "60", "a"]).unwrap_err().to_string();
+        assert!(text.contains("with a unit: 500ms"), "{text}");
+    }
+}

@@ -1,0 +1,169 @@
+//! `synscope explain`: the detectors' documentation, for the terminal.
+
+use std::io::{self, Write};
+
+use super::args::ExplainArgs;
+use super::output::{stdout_look, to_stdout};
+use crate::detect::explain::{self, Explanation, NOT_DETECTED};
+use crate::report::model::Kind;
+use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page};
+
+/// Runs it.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+    let look = stdout_look(args.color);
+    to_stdout(|out| match args.kind {
+        None => list(look, out),
+        Some(kind) => match explain::of(kind) {
+            Some(explanation) => one(explanation, look, out),
+            None => {
+                Page::new(out, look).line(&[(HEADING, kind.name()), (PLAIN, ": "), (PLAIN, NOT_DETECTED)])
+            }
+        },
+    })
+}
+
+/// All kinds with their first sentence.
+fn list(look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let mut page = Page::new(out, look);
+    let widest = Kind::ALL.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
+    for kind in Kind::ALL {
+        let lead = format!("{kind:widest$}  ");
+        match explain::of(kind) {
+            Some(explanation) => page.styled_prose(HEADING, &lead, PLAIN, &explanation.first_sentence())?,
+            None => page.styled_prose(HEADING, &lead, FAINT, NOT_DETECTED)?,
+        }
+    }
+    page.blank()?;
+    page.prose("", "More on one of them: `synscope explain KIND`")
+}
+
+/// One explanation in full: headings, paragraphs, lists, code.
+fn one(explanation: &Explanation, look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let mut page = Page::new(out, look);
+    page.line(&[(HEADING, explanation.kind.name())])?;
+    for block in blocks(explanation.lines()) {
+        match block {
+            Block::Heading(text) => {
+                page.blank()?;
+                page.line(&[(HEADING, text)])?;
+            }
+            Block::Gap => page.blank()?,
+            Block::Paragraph(text) => page.prose(INDENT, &text)?,
+            Block::Item(text) => page.prose(&format!("{INDENT}- "), &text)?,
+            Block::Code(line) => page.line(&[(PLAIN, INDENT), (PLAIN, "  "), (CODE, line)])?,
+        }
+    }
+    Ok(())
+}
+
+/// Indentation below the headings.
+const INDENT: &str = "  ";
+
+/// A piece of an explanation: the part of Markdown that the detectors use.
+#[derive(Debug, PartialEq, Eq)]
+enum Block<'a> {
+    /// `## text`.
+    Heading(&'a str),
+    /// An empty line between paragraphs.
+    Gap,
+    /// Lines up to the next block, joined.
+    Paragraph(String),
+    /// `* text` with its continuation lines, joined.
+    Item(String),
+    /// A line between fences.
+    Code(&'a str),
+}
+
+fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Block<'a>> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut fence = Fence::Outside;
+    for line in lines {
+        if line.trim_start().starts_with("```") {
+            fence = if fence == Fence::Outside { Fence::Inside } else { Fence::Outside };
+        } else if fence == Fence::Inside {
+            blocks.push(Block::Code(line));
+        } else if line.is_empty() {
+            blocks.push(Block::Gap);
+        } else if line.starts_with('#') {
+            blocks.push(Block::Heading(line.trim_start_matches('#').trim_start()));
+        } else if explain::is_item(line) {
+            blocks.push(Block::Item(line[2..].trim().to_owned()));
+        } else if let Some(Block::Paragraph(text) | Block::Item(text)) = blocks.last_mut() {
+            text.push(' ');
+            text.push_str(line.trim());
+        } else {
+            blocks.push(Block::Paragraph(line.trim().to_owned()));
+        }
+    }
+    // A heading brings its own empty line.
+    let mut tidy: Vec<Block> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        if matches!(block, Block::Heading(_) | Block::Gap) && matches!(tidy.last(), Some(Block::Gap)) {
+            tidy.pop();
+        }
+        if block != Block::Gap || !matches!(tidy.last(), None | Some(Block::Heading(_))) {
+            tidy.push(block);
+        }
+    }
+    if tidy.last() == Some(&Block::Gap) {
+        tidy.pop();
+    }
+    tidy
+}
+
+/// Whether a line stands between code fences.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    Inside,
+    Outside,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::terminal::Color;
+
+    const SAMPLE: Explanation = Explanation {
+        kind: Kind::AcceptQueueOverflow,
+        text: " The server goes on sending its SYN-ACK although\n the client has answered it.\n \n ## On the wire\n \
+               SYN, SYN-ACK, final ACK.\n \n Then again:\n ```text\n 0.0  C  SYN\n ```\n ## Looks alike\n * The final \
+               ACK was lost between this capture and the server, on the\n   path. Told apart only at the server.\n * \
+               `TCP_DEFER_ACCEPT`.\n \n",
+        file: "src/detect/accept_queue_overflow.rs",
+    };
+
+    #[test]
+    fn an_explanation_is_laid_out_for_the_terminal() {
+        let mut out = Vec::new();
+        one(&SAMPLE, Look { width: 60, color: Color::Off }, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        accept-queue-overflow
+          The server goes on sending its SYN-ACK although the client
+          has answered it.
+
+        On the wire
+          SYN, SYN-ACK, final ACK.
+
+          Then again:
+            0.0  C  SYN
+
+        Looks alike
+          - The final ACK was lost between this capture and the
+            server, on the path. Told apart only at the server.
+          - `TCP_DEFER_ACCEPT`.
+        ");
+    }
+
+    #[test]
+    fn every_kind_is_listed() {
+        let mut out = Vec::new();
+        list(Look::default(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for kind in Kind::ALL {
+            assert!(text.lines().any(|line| line.starts_with(kind.name())), "{text}");
+        }
+    }
+}

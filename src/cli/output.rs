@@ -1,0 +1,210 @@
+//! Where results go: standard output or a file, how wide, in colour or not.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::args::When;
+use crate::report::terminal::{Color, Look, PIPE_WIDTH};
+
+/// Where a result goes.
+#[derive(Debug)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// A file, open for writing.
+    File {
+        /// Its path, for messages.
+        path: PathBuf,
+        /// Opened, not yet changed.
+        file: File,
+        /// Whether it is ours to remove when there is no result.
+        origin: Origin,
+    },
+}
+
+/// Whether an output file was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was: without a result it stays as it is.
+    Existing,
+    /// It was not.
+    Created,
+}
+
+impl Output {
+    /// Opens `path` (`None` and `-` are standard output) before the work begins. An existing file keeps its content
+    /// until the result is there.
+    ///
+    /// # Errors
+    /// The file cannot be written, or is one of the `inputs`.
+    pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> anyhow::Result<Output> {
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
+        if let Some(input) = inputs.iter().find(|input| same_file(input, path)) {
+            bail!(
+                "{} is one of the captures ({}): the report would overwrite it. Name another file after --output.",
+                path.display(),
+                input.display()
+            );
+        }
+        let created = OpenOptions::new().write(true).create_new(true).open(path);
+        let (file, origin) = match created {
+            Ok(file) => (file, Origin::Created),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = OpenOptions::new().write(true).open(path);
+                (file.with_context(|| cannot_write(path))?, Origin::Existing)
+            }
+            Err(error) => return Err(error).with_context(|| cannot_write(path)),
+        };
+        Ok(Output::File { path: path.to_owned(), file, origin })
+    }
+
+    /// How text looks there.
+    pub fn look(&self, when: When) -> Look {
+        match self {
+            Output::Stdout => stdout_look(when),
+            // A file is no terminal: colours only on demand.
+            Output::File { .. } => {
+                Look { width: PIPE_WIDTH, color: if when == When::Always { Color::Ansi } else { Color::Off } }
+            }
+        }
+    }
+
+    /// Writes the result.
+    ///
+    /// # Errors
+    /// What the file says. A reader of standard output who has gone away is no error.
+    pub fn write(self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+        match self {
+            Output::Stdout => to_stdout(render),
+            Output::File { path, file, .. } => {
+                let written = || -> io::Result<()> {
+                    // Devices and pipes have no length to set.
+                    if file.metadata()?.is_file() {
+                        file.set_len(0)?;
+                    }
+                    let mut out = BufWriter::new(&file);
+                    render(&mut out)?;
+                    out.flush()
+                };
+                reader_may_leave(written()).with_context(|| cannot_write(&path))
+            }
+        }
+    }
+
+    /// There is no result: removes the file if it was created for it.
+    pub fn abandon(self) {
+        if let Output::File { path, origin: Origin::Created, .. } = self {
+            // It is empty; should it stay, nothing is lost.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// A full disk and the like; a reader who has gone away is no error.
+pub fn to_stdout(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let written = || {
+        let mut out = BufWriter::new(io::stdout().lock());
+        render(&mut out)?;
+        out.flush()
+    };
+    reader_may_leave(written()).context("cannot write to standard output")
+}
+
+/// How text looks on standard output.
+pub fn stdout_look(when: When) -> Look {
+    let stdout = io::stdout();
+    let width = match terminal_size::terminal_size_of(&stdout) {
+        Some((terminal_size::Width(width), _)) if stdout.is_terminal() && width > 0 => usize::from(width),
+        _ => PIPE_WIDTH,
+    };
+    let color = match when {
+        When::Always => Color::Ansi,
+        When::Never => Color::Off,
+        When::Auto => match anstream::AutoStream::choice(&stdout) {
+            anstream::ColorChoice::Never => Color::Off,
+            _ => Color::Ansi,
+        },
+    };
+    Look { width, color }
+}
+
+/// `head` and pagers close the pipe when they have enough.
+fn reader_may_leave(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the report to {}", path.display())
+}
+
+/// Whether both paths lead to one file, through links too.
+#[cfg(unix)]
+fn same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(a), fs::metadata(b)) {
+        // Writing to a terminal or to /dev/null while reading from it harms nothing.
+        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Whether both paths lead to one file, through links too.
+#[cfg(not(unix))]
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_file_keeps_its_content_until_the_result_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.txt");
+        fs::write(&path, "a long report of yesterday").unwrap();
+        let output = Output::open(Some(&path), &[]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a long report of yesterday");
+        output.write(|out| out.write_all(b"today")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "today");
+    }
+
+    #[test]
+    fn without_a_result_only_a_created_file_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        fs::write(&old, "kept").unwrap();
+        Output::open(Some(&old), &[]).unwrap().abandon();
+        assert_eq!(fs::read_to_string(&old).unwrap(), "kept");
+        let output = Output::open(Some(&new), &[]).unwrap();
+        assert!(new.exists(), "the file must be there before the work begins");
+        output.abandon();
+        assert!(!new.exists());
+    }
+
+    #[test]
+    fn an_input_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("a.pcap");
+        fs::write(&input, "capture").unwrap();
+        let roundabout = dir.path().join(".").join("a.pcap");
+        let error = Output::open(Some(&roundabout), std::slice::from_ref(&input)).unwrap_err().to_string();
+        assert!(error.contains("is one of the captures"), "{error}");
+        #[cfg(unix)]
+        {
+            let link = dir.path().join("link");
+            std::os::unix::fs::symlink(&input, &link).unwrap();
+            Output::open(Some(&link), std::slice::from_ref(&input)).unwrap_err();
+        }
+        assert_eq!(fs::read_to_string(&input).unwrap(), "capture");
+    }
+}

@@ -1,0 +1,189 @@
+//! Values of options: durations, sizes, times, addresses, and what `--fail-on` matches.
+
+use std::net::IpAddr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::report::model::{Kind, Report, Severity};
+use crate::time::{Span, Timestamp};
+
+/// `500ms`, `2s`, `1m`, `1h`, `1m30s`.
+///
+/// # Errors
+/// No unit, a negative value, or more than fits.
+pub fn duration(text: &str) -> Result<Span, String> {
+    let parsed: Option<jiff::SignedDuration> = text.trim().parse().ok();
+    parsed
+        .filter(|duration| !duration.is_negative())
+        .and_then(|duration| i64::try_from(duration.as_nanos()).ok())
+        .map(Span)
+        .ok_or_else(|| "write a number with a unit: 500ms, 2s, 1m, 1h".to_owned())
+}
+
+/// `512MiB`, `2G`, `1GB`, or plain octets. `K`, `M`, `G`, `T` and `KiB` ... are powers of 1024, `KB` ... of 1000.
+///
+/// # Errors
+/// Zero, an unknown unit, or more than fits.
+pub fn size(text: &str) -> Result<u64, String> {
+    let advice = "write a size above 0, such as 512MiB or 2G";
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(advice.to_owned()),
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
+    size.filter(|&size| size > 0).ok_or_else(|| advice.to_owned())
+}
+
+/// A moment: RFC 3339, or `2026-11-22 14:03:07` in UTC.
+///
+/// # Errors
+/// Anything else, or outside of what can be written.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    let text = text.trim();
+    // A date and time of day without offset is UTC, as everywhere in the reports. What has a '[' names a time zone,
+    // and the zones' rules are not on board.
+    let parsed = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let local = text.contains(':') && !text.contains('[');
+        let civil: jiff::civil::DateTime = local.then(|| text.parse().ok()).flatten()?;
+        jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
+    });
+    parsed.and_then(|time| i64::try_from(time.as_nanosecond()).ok()).map(Timestamp).ok_or_else(|| {
+        "write 2026-11-22T14:03:07Z, 2026-11-22T15:03:07+01:00 or '2026-11-22 14:03:07' (UTC)".to_owned()
+    })
+}
+
+/// An IPv4 or IPv6 address.
+///
+/// # Errors
+/// Names, prefixes, addresses with a port.
+pub fn host(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| match text.parse::<std::net::SocketAddr>() {
+        Ok(both) => format!("write it as --host {} --port {}", both.ip(), both.port()),
+        Err(_) => "write an IP address, such as 192.0.2.1 or 2001:db8::1; names are not resolved".to_owned(),
+    })
+}
+
+/// A finding kind, by its name.
+pub fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>())
+}
+
+/// What makes the exit code 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOn {
+    /// Any finding.
+    Any,
+    /// A finding at least that severe.
+    AtLeast(Severity),
+    /// A finding of that kind.
+    Kind(Kind),
+}
+
+impl FailOn {
+    /// Reads one value of `--fail-on`.
+    pub fn parser() -> impl TypedValueParser<Value = FailOn> {
+        let names = ["any", "info", "warning", "critical"].into_iter().chain(Kind::ALL.map(Kind::name));
+        PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+            "any" => Ok(FailOn::Any),
+            "info" => Ok(FailOn::AtLeast(Severity::Info)),
+            "warning" => Ok(FailOn::AtLeast(Severity::Warning)),
+            "critical" => Ok(FailOn::AtLeast(Severity::Critical)),
+            kind => kind.parse().map(FailOn::Kind),
+        })
+    }
+
+    /// Whether something in `report` matches.
+    pub fn matches(self, report: &Report) -> bool {
+        let findings = report.findings.iter().map(|finding| (finding.kind, finding.severity));
+        let incidents = report.incidents.iter().map(|incident| (incident.kind, incident.severity));
+        findings.chain(incidents).any(|(kind, severity)| match self {
+            FailOn::Any => true,
+            FailOn::AtLeast(least) => severity >= least,
+            FailOn::Kind(wanted) => kind == wanted,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Span::millis(500)));
+        assert_eq!(duration("2s"), Ok(Span::secs(2)));
+        assert_eq!(duration("1m"), Ok(Span::secs(60)));
+        assert_eq!(duration("1h"), Ok(Span::secs(3600)));
+        assert_eq!(duration("1m30s"), Ok(Span::secs(90)));
+        assert_eq!(duration("1.5s"), Ok(Span::millis(1500)));
+        assert_eq!(duration("0s"), Ok(Span::ZERO));
+        for wrong in ["60", "", "s", "-1s", "1 fortnight", "999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary_unless_they_say_kb() {
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        assert_eq!(size("512MiB"), Ok(512 << 20));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        assert_eq!(size("64k"), Ok(64 << 10));
+        assert_eq!(size("1 GB"), Ok(1_000_000_000));
+        assert_eq!(size("4096"), Ok(4096));
+        for wrong in ["0", "", "GiB", "-1G", "1.5G", "1X", "99999999999999999999", "99999999999T"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_utc_unless_they_say_otherwise() {
+        let expected = Ok(Timestamp(1_795_356_187_000_000_000));
+        assert_eq!(time("2026-11-22T14:03:07Z"), expected);
+        assert_eq!(time("2026-11-22T15:03:07+01:00"), expected);
+        assert_eq!(time("2026-11-22 14:03:07"), expected);
+        assert_eq!(time("2026-11-22 14:03:07.000"), expected);
+        assert_eq!(time("2026-11-22 15:03:07+01:00"), expected);
+        for wrong in [
+            "14:03:07",
+            "2026-11-22",
+            "yesterday",
+            "2026-11-22 14:03:07[Europe/Berlin]",
+            "2026-02-30 00:00:00",
+        ] {
+            assert!(time(wrong).is_err(), "{wrong}: {:?}", time(wrong));
+        }
+    }
+
+    #[test]
+    fn hosts_are_addresses() {
+        assert_eq!(host("192.0.2.1"), Ok("192.0.2.1".parse().unwrap()));
+        assert_eq!(host("[2001:db8::1]"), Ok("2001:db8::1".parse().unwrap()));
+        assert!(host("192.0.2.1:80").unwrap_err().contains("--host 192.0.2.1 --port 80"));
+        assert!(host("example.com").unwrap_err().contains("not resolved"));
+    }
+
+    #[test]
+    fn fail_on_matches_kinds_and_at_least_severities() {
+        let (mixture, clean) = (samples::mixture(), samples::clean());
+        assert!(FailOn::Any.matches(&mixture) && !FailOn::Any.matches(&clean));
+        assert!(FailOn::Kind(Kind::SynFlood).matches(&mixture));
+        assert!(!FailOn::Kind(Kind::SynFlood).matches(&samples::overflow()));
+        let mut harmless = mixture;
+        harmless.findings.retain(|finding| finding.severity == Severity::Info);
+        harmless.incidents.retain(|incident| incident.severity == Severity::Info);
+        assert!(FailOn::AtLeast(Severity::Info).matches(&harmless));
+        assert!(!FailOn::AtLeast(Severity::Warning).matches(&harmless));
+    }
+}

@@ -1,0 +1,111 @@
+//! The report as one JSON document: the contract in full, nothing left out.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+
+use super::model::Report;
+use super::terminal::is_hostile;
+
+/// Writes `report` as indented JSON with a newline at the end.
+///
+/// The same report is the same octets. What JSON itself does not escape but a terminal obeys (C1 controls, marks
+/// that turn the direction of writing) is written as `\u` escapes, so that a document may be shown as it is.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    write_document(report, out)
+}
+
+/// Writes any document the way a report is written.
+pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Shown::default());
+    document.serialize(&mut serializer).map_err(io::Error::from)?;
+    out.write_all(b"\n")
+}
+
+/// Pretty JSON in which no character steers a terminal.
+#[derive(Default)]
+struct Shown {
+    pretty: PrettyFormatter<'static>,
+}
+
+/// Hands the layout over to [`PrettyFormatter`].
+macro_rules! as_pretty {
+    ($($method:ident($($arg:ident: $type:ty),*)),+ $(,)?) => {
+        $(fn $method<W: ?Sized + io::Write>(&mut self, out: &mut W, $($arg: $type),*) -> io::Result<()> {
+            self.pretty.$method(out, $($arg),*)
+        })+
+    };
+}
+
+impl Formatter for Shown {
+    as_pretty! {
+        begin_array(),
+        end_array(),
+        begin_array_value(first: bool),
+        end_array_value(),
+        begin_object(),
+        end_object(),
+        begin_object_key(first: bool),
+        begin_object_value(),
+        end_object_value(),
+    }
+
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_hostile) {
+            let (plain, from) = rest.split_at(at);
+            CompactFormatter.write_string_fragment(out, plain)?;
+            let hostile = from.chars().next().expect("found at this place");
+            for unit in hostile.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &from[hostile.len_utf8()..];
+        }
+        CompactFormatter.write_string_fragment(out, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn rendered(report: &Report) -> String {
+        let mut out = Vec::new();
+        write(report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_the_same_report() {
+        for (name, report) in samples::all() {
+            let text = rendered(&report);
+            assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report, "{name}");
+            assert_eq!(text, rendered(&report), "{name}: the same report must be the same octets");
+            assert!(text.ends_with("}\n"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_layout_is_that_of_pretty_json() {
+        let report = samples::overflow();
+        assert_eq!(rendered(&report), serde_json::to_string_pretty(&report).unwrap() + "\n");
+    }
+
+    #[test]
+    fn hostile_names_are_escaped_and_survive() {
+        let mut report = samples::clean();
+        report.captures[0].path = "a\u{9b}31m\u{202e}\x1b]0;x\x07\u{e0041}\u{7f}.pcap".to_owned();
+        let text = rendered(&report);
+        assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{text:?}");
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}

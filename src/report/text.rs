@@ -1,0 +1,666 @@
+//! The report for people: short on top, complete below, fit for a terminal and for an incident ticket.
+//!
+//! What was read, what limits it, one line per incident; then a paragraph per incident with cause, examples,
+//! alternatives and next steps. Where something is left out the text says how much, and that `--format json` has it.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use super::clock::{self, Clock};
+use super::model::{Alternative, Capture, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
+use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, grouped, severity_style};
+
+/// Incidents with a line on top; more than this nobody reads on a screen.
+const LINES: usize = 200;
+/// Incidents with a paragraph of their own.
+const PARAGRAPHS: usize = 40;
+/// Example connections in a paragraph.
+const EXAMPLES: usize = 3;
+/// Example connections of an incident that harms nobody.
+const EXAMPLES_INFO: usize = 1;
+/// Packets of one example: the first ones, and the last one.
+const PACKETS: usize = 8;
+/// Alternatives in a paragraph.
+const ALTERNATIVES: usize = 5;
+/// Warnings shown for one input, and for the whole report.
+const WARNINGS: usize = 10;
+/// Inferred settings shown.
+const SETTINGS: usize = 20;
+
+/// Writes `report` as text.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(report: &Report, look: Look, out: &mut dyn io::Write) -> io::Result<()> {
+    Text::new(report, Page::new(out, look)).write()
+}
+
+struct Text<'r, 'w> {
+    report: &'r Report,
+    page: Page<'w>,
+    clock: Clock,
+    findings: HashMap<&'r str, &'r Finding>,
+}
+
+impl<'r, 'w> Text<'r, 'w> {
+    fn new(report: &'r Report, page: Page<'w>) -> Text<'r, 'w> {
+        let captures = report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten();
+        let incidents = report.incidents.iter().flat_map(|incident| [&incident.first, &incident.last]);
+        Text {
+            report,
+            page,
+            clock: Clock::new(captures.chain(incidents).map(String::as_str)),
+            findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
+        }
+    }
+
+    fn write(mut self) -> io::Result<()> {
+        self.inputs()?;
+        self.warnings()?;
+        self.found()?;
+        let report = self.report;
+        for (i, incident) in report.incidents.iter().take(PARAGRAPHS).enumerate() {
+            self.incident(i + 1, incident)?;
+        }
+        if let Some(rest) = left_over(report.incidents.len(), PARAGRAPHS) {
+            self.page.blank()?;
+            self.page
+                .prose("", &format!("{} without a paragraph here {JSON_HAS_ALL}", more(rest, "incident")))?;
+        }
+        self.orphans()?;
+        self.inferred()?;
+        self.legend()
+    }
+
+    /// What was read: a line per input, the time, the totals.
+    fn inputs(&mut self) -> io::Result<()> {
+        let captures = &self.report.captures;
+        for capture in captures {
+            self.page.styled_prose(
+                HEADING,
+                &format!("{}: ", shown_path(&capture.path)),
+                PLAIN,
+                &contents(capture),
+            )?;
+        }
+        let summary = &self.report.summary;
+        let mut totals = counted(summary.connections, "TCP connection");
+        if captures.len() != 1 {
+            totals = format!(
+                "together {}, {}, {totals}",
+                counted(summary.packets, "packet"),
+                counted(summary.tcp_segments, "TCP segment")
+            );
+        }
+        if let Some(time) = time_range(captures) {
+            totals = format!("{totals}; {time}");
+        }
+        self.page.prose("", &totals)
+    }
+
+    /// What limits the report, before what it says.
+    fn warnings(&mut self) -> io::Result<()> {
+        let mut said = HashSet::new();
+        let mut lines = Vec::new();
+        for capture in &self.report.captures {
+            let path = shown_path(&capture.path);
+            let mut own: Vec<String> = Vec::new();
+            for warning in &capture.warnings {
+                if said.insert(warning.as_str()) {
+                    let named = warning.starts_with(&format!("{}:", capture.path));
+                    own.push(if named { warning.clone() } else { format!("{path}: {warning}") });
+                }
+            }
+            let rest = left_over(own.len(), WARNINGS);
+            lines.extend(own.into_iter().take(WARNINGS));
+            lines.extend(rest.map(|rest| format!("{path}: {} {JSON_HAS_ALL}", more(rest, "warning"))));
+        }
+        let general: Vec<&String> =
+            self.report.warnings.iter().filter(|warning| said.insert(warning.as_str())).collect();
+        let known: HashSet<String> = lines.iter().cloned().collect();
+        let general: Vec<&String> = general.into_iter().filter(|warning| !known.contains(*warning)).collect();
+        lines.extend(general.iter().take(WARNINGS).map(|&warning| warning.clone()));
+        lines.extend(
+            left_over(general.len(), WARNINGS)
+                .map(|rest| format!("{} {JSON_HAS_ALL}", more(rest, "warning"))),
+        );
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.line(&[(HEADING, "What limits this report")])?;
+        for line in lines {
+            self.page.styled_prose(severity_style(Severity::Warning), "! ", PLAIN, &line)?;
+        }
+        Ok(())
+    }
+
+    /// One line per incident, or the honest sentence that there is none.
+    fn found(&mut self) -> io::Result<()> {
+        self.page.blank()?;
+        let incidents = &self.report.incidents;
+        if incidents.is_empty() && self.report.findings.is_empty() {
+            let text = match self.report.summary.connections {
+                0 => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
+                n => format!(
+                    "Nothing was found in {}. A capture does not show what happens inside an application, on paths \
+                     and hosts it did not pass, or before and after it was taken.",
+                    counted(n, "TCP connection")
+                ),
+            };
+            return self.page.styled_prose(PLAIN, "", HEADING, &text);
+        }
+        let findings = self.report.findings.len() as u64;
+        let head = format!(
+            "Found {} ({})",
+            counted(incidents.len() as u64, "incident"),
+            counted(findings, "finding")
+        );
+        self.page.line(&[(HEADING, &head)])?;
+
+        let shown = &incidents[..incidents.len().min(LINES)];
+        let rows: Vec<Row> =
+            shown.iter().enumerate().map(|(i, incident)| self.row(i + 1, incident)).collect();
+        let widest = |cell: &dyn Fn(&Row) -> usize| rows.iter().map(cell).max().unwrap_or(0);
+        let number = widest(&|row| row.number.len());
+        let kind = widest(&|row| row.kind.len());
+        let listener = widest(&|row| columns(&row.listener));
+        let extent = widest(&|row| columns(&row.extent));
+        let head = number + 2 + SEVERITY + 2 + kind + 2 + CERTAINTY + 2 + listener;
+        let one_line = head + 2 + extent <= self.page.width();
+        for row in &rows {
+            let mut parts = vec![
+                (FAINT, format!("{:>number$}  ", row.number)),
+                (
+                    severity_style(row.severity),
+                    format!("{:SEVERITY$}", row.severity.to_string().to_uppercase()),
+                ),
+                (HEADING, format!("  {:kind$}", row.kind)),
+                (PLAIN, format!("  {:CERTAINTY$}", row.certainty)),
+                (PLAIN, format!("  {:listener$}", row.listener)),
+            ];
+            let below = format!("{:indent$}{}", "", row.extent, indent = number + 2 + SEVERITY + 2);
+            if one_line {
+                parts.push((PLAIN, format!("  {}", row.extent)));
+            }
+            let parts: Vec<_> = parts.iter().map(|(style, text)| (*style, text.as_str())).collect();
+            self.page.line(&parts)?;
+            if !one_line {
+                self.page.line(&[(PLAIN, &below)])?;
+            }
+        }
+        if let Some(rest) = left_over(incidents.len(), LINES) {
+            self.page.prose("", &format!("{} {JSON_HAS_ALL}", more(rest, "incident")))?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, number: usize, incident: &Incident) -> Row {
+        Row {
+            number: number.to_string(),
+            severity: incident.severity,
+            kind: incident.kind.to_string(),
+            certainty: incident.certainty.to_string(),
+            listener: incident.listener.clone().unwrap_or_else(|| "-".to_owned()),
+            extent: self.extent(incident),
+        }
+    }
+
+    /// `41 connections, 12 clients, 14:03:07-14:03:52 UTC`.
+    fn extent(&self, incident: &Incident) -> String {
+        let mut parts = Vec::new();
+        if incident.connections > 0 {
+            parts.push(counted(incident.connections, "connection"));
+        }
+        if incident.clients > 0 {
+            parts.push(counted(incident.clients, "client"));
+        }
+        parts.push(self.clock.stretch(&incident.first, &incident.last));
+        parts.join(", ")
+    }
+
+    fn incident(&mut self, number: usize, incident: &Incident) -> io::Result<()> {
+        let findings: Vec<&Finding> =
+            incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
+        let number = format!("{number}. ");
+        let severity = incident.severity.to_string().to_uppercase();
+        let listener = incident.listener.as_deref().unwrap_or_default();
+        let place = if listener.is_empty() { String::new() } else { format!(" at {listener}") };
+        let certainty = format!(", {}", incident.certainty);
+        self.page.blank()?;
+        self.page.line(&[
+            (FAINT, &number),
+            (severity_style(incident.severity), &severity),
+            (HEADING, &format!(" {}", incident.kind)),
+            (HEADING, &place),
+            (PLAIN, &certainty),
+        ])?;
+        let mut extent = self.extent(incident);
+        if let Some(span) = clock::between(&incident.first, &incident.last).filter(|span| span.0 > 0) {
+            extent = format!("{extent} ({span})");
+        }
+        self.page.prose(INDENT, &extent)?;
+        self.page.blank()?;
+        self.page.prose(INDENT, &incident.cause)?;
+        self.names(&findings)?;
+        self.examples(incident, &findings)?;
+        self.alternatives(&findings)?;
+        self.next_steps(&incident.next_steps)
+    }
+
+    /// The kernel's own names: functions, counters, settings.
+    fn names(&mut self, findings: &[&Finding]) -> io::Result<()> {
+        let union = |pick: fn(&Finding) -> &Vec<String>| {
+            let mut seen = HashSet::new();
+            let names =
+                findings.iter().flat_map(|finding| pick(finding)).filter(|name| seen.insert(name.as_str()));
+            names.map(String::as_str).collect::<Vec<_>>().join(", ")
+        };
+        for (lead, names) in [
+            ("in the kernel  ", union(|finding| &finding.cause.kernel_functions)),
+            ("counters       ", union(|finding| &finding.cause.counters)),
+            ("settings       ", union(|finding| &finding.cause.sysctls)),
+        ] {
+            if !names.is_empty() {
+                self.page.styled_prose(FAINT, &format!("{INDENT}{lead}"), PLAIN, &names)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn examples(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
+        // The surest ones are the best to look at; the order of time holds among equals.
+        let mut best = findings.to_vec();
+        best.sort_by_key(|finding| std::cmp::Reverse((finding.certainty, finding.severity)));
+        let limit = if incident.severity == Severity::Info { EXAMPLES_INFO } else { EXAMPLES };
+        for finding in best.iter().take(limit) {
+            self.page.blank()?;
+            self.example(finding)?;
+        }
+        if let Some(rest) = left_over(findings.len(), limit) {
+            let noun = if findings.iter().all(|finding| finding.client.is_some()) {
+                "connection"
+            } else {
+                "finding"
+            };
+            self.page.blank()?;
+            self.page.styled_prose(PLAIN, INDENT, FAINT, &format!("{} {JSON_HAS_ALL}", more(rest, noun)))?;
+        }
+        Ok(())
+    }
+
+    /// One connection: who, what, and the packets that show it.
+    fn example(&mut self, finding: &Finding) -> io::Result<()> {
+        let who = match (&finding.client, &finding.server) {
+            (Some(client), Some(server)) => format!("{client} -> {server}"),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (None, None) => String::new(),
+        };
+        let vantage = match finding.vantage {
+            Vantage::Client => "captured at the client",
+            Vantage::Server => "captured at the server",
+            Vantage::Between => "captured between the hosts",
+            Vantage::Unknown => "capture point unknown",
+        };
+        let gap = if who.is_empty() { "" } else { "  " };
+        self.page.line(&[(PLAIN, INDENT), (HEADING, &who), (FAINT, gap), (FAINT, vantage)])?;
+        self.page.prose(INDENT, &finding.summary)?;
+        self.evidence(&finding.evidence)
+    }
+
+    /// Which capture the packets are in, where there are several: once if it is one, per packet otherwise.
+    fn capture_of(&mut self, evidence: &[Evidence]) -> io::Result<Naming> {
+        if self.report.captures.len() < 2 {
+            return Ok(Naming::Once);
+        }
+        let capture = &evidence[0].capture;
+        if evidence.iter().any(|e| e.capture != *capture) {
+            return Ok(Naming::EachPacket);
+        }
+        self.page.line(&[(PLAIN, INDENT), (FAINT, "  in "), (FAINT, shown_path(capture))])?;
+        Ok(Naming::Once)
+    }
+
+    fn evidence(&mut self, evidence: &[Evidence]) -> io::Result<()> {
+        let Some(origin) = evidence.first().map(|first| first.time.clone()) else { return Ok(()) };
+        let hidden = left_over(evidence.len(), PACKETS);
+        let head = if hidden.is_some() { PACKETS - 1 } else { evidence.len() };
+        let shown = || evidence[..head].iter().chain(evidence[head..].last());
+        let naming = self.capture_of(evidence)?;
+        let packet = shown().map(|e| e.packet.to_string().len() + 1).max().unwrap_or(0);
+        let times: Vec<String> = shown()
+            .enumerate()
+            .map(|(i, e)| match clock::between(&origin, &e.time) {
+                Some(span) if i > 0 => format!("{}{span}", if span.0 < 0 { "" } else { "+" }),
+                _ => self.clock.milli(&e.time),
+            })
+            .collect();
+        let time = times.iter().map(|time| columns(time)).max().unwrap_or(0);
+        for (i, (e, when)) in shown().zip(&times).enumerate() {
+            if let (Some(hidden), true) = (hidden, i == head) {
+                let text = format!("{} {JSON_HAS_ALL}", more(hidden, "packet"));
+                self.page.styled_prose(PLAIN, &format!("{INDENT}  "), FAINT, &text)?;
+            }
+            let mut text = e.text.clone();
+            if naming == Naming::EachPacket {
+                text = format!("{text}  [{}]", shown_path(&e.capture));
+            }
+            let number = format!("#{}", e.packet);
+            self.page.styled_prose(
+                CODE,
+                &format!("{INDENT}  {number:packet$}  {when:time$}  "),
+                PLAIN,
+                &text,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn alternatives(&mut self, findings: &[&Finding]) -> io::Result<()> {
+        let mut seen = HashSet::new();
+        let alternatives: Vec<&Alternative> = findings
+            .iter()
+            .flat_map(|finding| &finding.alternatives)
+            .filter(|alternative| seen.insert(alternative.text.as_str()))
+            .collect();
+        if alternatives.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.line(&[(PLAIN, INDENT), (HEADING, "Could also be")])?;
+        for alternative in alternatives.iter().take(ALTERNATIVES) {
+            let mut text = alternative.text.clone();
+            if !alternative.why_less_likely.is_empty() {
+                text = format!("{} Less likely: {}", ended(&text), ended(&alternative.why_less_likely));
+            }
+            self.page.prose(BULLET, &text)?;
+        }
+        if let Some(rest) = left_over(alternatives.len(), ALTERNATIVES) {
+            self.page.prose(BULLET, &format!("{} {JSON_HAS_ALL}", more(rest, "alternative")))?;
+        }
+        Ok(())
+    }
+
+    /// Commands stand alone on their line, in one piece, without anything to strip after copying.
+    fn next_steps(&mut self, steps: &[String]) -> io::Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.line(&[(PLAIN, INDENT), (HEADING, "Next")])?;
+        for step in steps {
+            match command_at_the_end(step) {
+                Some(("", command)) => self.page.line(&[(PLAIN, BULLET), (CODE, command)])?,
+                Some((text, command)) => {
+                    self.page.prose(BULLET, text)?;
+                    self.page.line(&[(PLAIN, INDENT), (PLAIN, "    "), (CODE, command)])?;
+                }
+                None => self.page.prose(BULLET, step)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Findings that no incident claims: there should be none, and they must not vanish.
+    fn orphans(&mut self) -> io::Result<()> {
+        let claimed: HashSet<&str> = self
+            .report
+            .incidents
+            .iter()
+            .flat_map(|incident| &incident.findings)
+            .map(String::as_str)
+            .collect();
+        let report = self.report;
+        let orphans: Vec<&Finding> =
+            report.findings.iter().filter(|finding| !claimed.contains(finding.id.as_str())).collect();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.line(&[(HEADING, "Findings outside these incidents")])?;
+        for finding in orphans.iter().take(EXAMPLES) {
+            self.page.blank()?;
+            let severity = finding.severity.to_string().to_uppercase();
+            let rest = format!(" {}", finding.kind);
+            let certainty = format!(", {}", finding.certainty);
+            self.page.line(&[
+                (PLAIN, INDENT),
+                (severity_style(finding.severity), &severity),
+                (HEADING, &rest),
+                (PLAIN, &certainty),
+            ])?;
+            self.example(finding)?;
+        }
+        if let Some(rest) = left_over(orphans.len(), EXAMPLES) {
+            self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "finding")))?;
+        }
+        Ok(())
+    }
+
+    fn inferred(&mut self) -> io::Result<()> {
+        let inferred = &self.report.inferred;
+        if inferred.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.line(&[(HEADING, "Settings that the packets betray")])?;
+        for Inferred { host, setting, value, from } in inferred.iter().take(SETTINGS) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.page.line(&[
+                (PLAIN, INDENT),
+                (PLAIN, &format!("{host}  ")),
+                (CODE, &format!("{setting} = {value}")),
+            ])?;
+            self.page.styled_prose(PLAIN, "     ", FAINT, &format!("from {from}"))?;
+        }
+        if let Some(rest) = left_over(inferred.len(), SETTINGS) {
+            self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "setting")))?;
+        }
+        Ok(())
+    }
+
+    /// How to read it, for someone who finds this in a ticket.
+    fn legend(&mut self) -> io::Result<()> {
+        let Some(incident) = self.report.incidents.first() else { return Ok(()) };
+        let text = format!(
+            "#1 is packet 1 of the capture, as Wireshark numbers it. Confirmed: the packets admit no other cause. \
+             Probable: the best of several. Possible: this capture cannot tell. More on a kind: `synscope explain {}`",
+            incident.kind
+        );
+        self.page.blank()?;
+        self.page.styled_prose(PLAIN, "", FAINT, &text)
+    }
+}
+
+/// Indentation below an incident's heading.
+const INDENT: &str = "   ";
+/// An item of a list there.
+const BULLET: &str = "   - ";
+/// Columns of the longest severity.
+const SEVERITY: usize = "CRITICAL".len();
+/// Columns of the longest certainty.
+const CERTAINTY: usize = "confirmed".len();
+/// Where the rest is.
+const JSON_HAS_ALL: &str = "(--format json lists all)";
+
+/// How often the capture of a packet is named.
+#[derive(PartialEq, Eq)]
+enum Naming {
+    /// At most once, above the packets.
+    Once,
+    /// Behind each packet.
+    EachPacket,
+}
+
+/// An incident's line in the list on top.
+struct Row {
+    number: String,
+    severity: Severity,
+    kind: String,
+    certainty: String,
+    listener: String,
+    extent: String,
+}
+
+/// How many of `n` are not shown where `limit` are.
+fn left_over(n: usize, limit: usize) -> Option<usize> {
+    n.checked_sub(limit).filter(|&rest| rest > 0)
+}
+
+/// `… and 38 more connections`.
+fn more(n: usize, noun: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("… and {} more {noun}{ending}", grouped(n as u64))
+}
+
+/// A sentence with its full stop.
+fn ended(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
+fn shown_path(path: &str) -> &str {
+    if path == "-" { "standard input" } else { path }
+}
+
+/// `pcapng.gz, 812,400 packets, 811,002 TCP segments`.
+fn contents(capture: &Capture) -> String {
+    let mut text = format!(
+        "{}, {}, {}",
+        capture.format,
+        counted(capture.packets, "packet"),
+        counted(capture.tcp_segments, "TCP segment")
+    );
+    if let Some(dropped) = capture.dropped.filter(|&dropped| dropped > 0) {
+        text.push_str(&format!(", {} dropped while capturing", grouped(dropped)));
+    }
+    text
+}
+
+/// From the first to the last packet of all inputs, and how long that is.
+fn time_range(captures: &[Capture]) -> Option<String> {
+    let key = |time: &&String| clock::parse(time);
+    let first = captures.iter().filter_map(|capture| capture.first.as_ref()).min_by_key(key)?;
+    let last = captures.iter().filter_map(|capture| capture.last.as_ref()).max_by_key(key)?;
+    let mut text = clock::range(first, last);
+    if let Some(span) = clock::between(first, last) {
+        text.push_str(&format!(" ({span})"));
+    }
+    Some(text)
+}
+
+/// Splits a step that ends in a command, ``text: `command` ``, into text and command. A single word between the
+/// backticks is a name and no command.
+fn command_at_the_end(step: &str) -> Option<(&str, &str)> {
+    let (before, command) = step.trim_end().trim_end_matches('.').strip_suffix('`')?.rsplit_once('`')?;
+    let text = before.trim_end();
+    let alone = text.is_empty() || text.ends_with(':');
+    (alone && command.contains(' ') && !text.contains('`') || text.is_empty()).then_some((text, command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::Kind;
+    use crate::report::samples;
+    use crate::report::terminal::{Color, is_hostile};
+
+    fn rendered(report: &Report, width: usize, color: Color) -> String {
+        let mut out = Vec::new();
+        write(report, Look { width, color }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn plain(report: &Report) -> String {
+        rendered(report, 100, Color::Off)
+    }
+
+    #[test]
+    fn golden_texts() {
+        for (name, report) in samples::all() {
+            insta::assert_snapshot!(name, plain(&report));
+        }
+    }
+
+    #[test]
+    fn golden_widths() {
+        insta::assert_snapshot!("overflow-80", rendered(&samples::overflow(), 80, Color::Off));
+        insta::assert_snapshot!("mixture-80", rendered(&samples::mixture(), 80, Color::Off));
+        insta::assert_snapshot!("mixture-200", rendered(&samples::mixture(), 200, Color::Off));
+    }
+
+    #[test]
+    fn golden_colours() {
+        let shown = rendered(&samples::mixture(), 120, Color::Ansi).replace('\x1b', "␛");
+        insta::assert_snapshot!("mixture-colour", shown);
+    }
+
+    #[test]
+    fn no_string_of_a_capture_steers_the_terminal() {
+        for (name, report) in samples::all() {
+            let text = plain(&report);
+            assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{name}: {text:?}");
+            // With colours, what remains after taking out our own sequences must be just as clean.
+            let coloured = anstream::adapter::strip_str(&rendered(&report, 100, Color::Ansi)).to_string();
+            assert!(!coloured.chars().any(|c| c != '\n' && is_hostile(c)), "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_fit_the_width_where_they_can_be_wrapped() {
+        for (name, report) in samples::all().into_iter().filter(|(name, _)| *name != "hostile") {
+            for width in [80, 100, 120] {
+                for line in rendered(&report, width, Color::Off).lines() {
+                    assert!(columns(line) <= width, "{name} at {width}: {line}");
+                    assert_eq!(line, line.trim_end(), "{name} at {width}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        assert!(plain(&samples::overflow()).contains("… and 38 more connections (--format json lists all)"));
+        let mut many = samples::mixture();
+        let one = many.incidents[5].clone();
+        many.incidents.extend(std::iter::repeat_n(one, 250));
+        let text = plain(&many);
+        assert!(text.contains("… and 56 more incidents (--format json lists all)"), "{text}");
+        assert!(text.contains("… and 216 more incidents without a paragraph here"), "{text}");
+        assert!(text.contains("… and 12 more packets (--format json lists all)"), "{text}");
+    }
+
+    #[test]
+    fn a_finding_without_an_incident_does_not_vanish() {
+        let mut report = samples::overflow();
+        report.incidents.clear();
+        let text = plain(&report);
+        assert!(text.contains("Found 0 incidents (41 findings)"), "{text}");
+        assert!(text.contains("… and 38 more findings"), "{text}");
+    }
+
+    #[test]
+    fn the_same_warning_is_not_said_twice() {
+        assert_eq!(plain(&samples::damaged()).matches("cut off or overwritten").count(), 1);
+    }
+
+    #[test]
+    fn commands_stand_alone_and_whole() {
+        let text = rendered(&samples::overflow(), 40, Color::Off);
+        assert!(text.lines().any(|line| line.trim() == "ss -lnt 'sport = :8080'"), "{text}");
+        assert!(text.lines().any(|line| line.trim() == "nstat -az TcpExtListenOverflows TcpExtListenDrops"));
+        assert_eq!(command_at_the_end("raise `net.core.somaxconn`"), None);
+        assert_eq!(command_at_the_end("`ss -lnt`"), Some(("", "ss -lnt")));
+        assert_eq!(command_at_the_end("Look: `ss -lnt`."), Some(("Look:", "ss -lnt")));
+        assert_eq!(command_at_the_end("no command"), None);
+    }
+
+    #[test]
+    fn every_kind_fits_the_list() {
+        for kind in Kind::ALL {
+            let mut report = samples::overflow();
+            report.incidents[0].kind = kind;
+            assert!(plain(&report).contains(kind.name()));
+        }
+    }
+}

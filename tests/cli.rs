@@ -1,0 +1,402 @@
+//! Runs the program as a user does: exit codes, messages, pipes.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The program, with nothing of the caller's that decides about colours.
+fn synscope(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_synscope"));
+    command.args(args).stdin(Stdio::null());
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "RUST_BACKTRACE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    synscope(args).output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("what is printed is UTF-8")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("what is printed is UTF-8")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
+}
+
+/// A pcap file (octets of the file, little-endian, microseconds, Ethernet) made by hand.
+struct Pcap(Vec<u8>);
+
+/// Flags of TCP.
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 1], 40_000);
+const SERVER: ([u8; 4], u16) = ([192, 0, 2, 2], 80);
+
+impl Pcap {
+    fn new() -> Pcap {
+        let mut octets = Vec::new();
+        octets.extend(0xa1b2_c3d4_u32.to_le_bytes());
+        octets.extend(2u16.to_le_bytes());
+        octets.extend(4u16.to_le_bytes());
+        octets.extend([0; 8]);
+        octets.extend(65_535u32.to_le_bytes());
+        octets.extend(1u32.to_le_bytes());
+        Pcap(octets)
+    }
+
+    /// One TCP segment without data, `ms` milliseconds after 2026-11-22T14:03:07Z.
+    fn segment(
+        mut self,
+        ms: u32,
+        from: ([u8; 4], u16),
+        to: ([u8; 4], u16),
+        flags: u8,
+        seq: u32,
+        ack: u32,
+    ) -> Pcap {
+        let mut frame = vec![0u8; 12];
+        frame.extend([0x08, 0x00]);
+        frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend(from.0);
+        frame.extend(to.0);
+        frame.extend(from.1.to_be_bytes());
+        frame.extend(to.1.to_be_bytes());
+        frame.extend(seq.to_be_bytes());
+        frame.extend(ack.to_be_bytes());
+        frame.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        self.0.extend((1_795_356_187 + ms / 1000).to_le_bytes());
+        self.0.extend((ms % 1000 * 1000).to_le_bytes());
+        let length = u32::try_from(frame.len()).expect("a frame is short").to_le_bytes();
+        self.0.extend(length);
+        self.0.extend(length);
+        self.0.extend(frame);
+        self
+    }
+
+    /// SYN, answered by RST.
+    fn refused() -> Pcap {
+        Pcap::new().segment(0, CLIENT, SERVER, SYN, 100, 0).segment(1, SERVER, CLIENT, RST | ACK, 0, 101)
+    }
+
+    fn written(&self, folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, &self.0).expect("the temporary folder can be written");
+        path
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let output = run(&["--help"]);
+    assert_eq!(code(&output), 0);
+    let help = stdout(&output);
+    for word in ["analyze", "explain", "schema", "Examples:", "Exit codes:"] {
+        assert!(help.contains(word), "{word} is missing:\n{help}");
+    }
+    assert_eq!(stderr(&output), "");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+}
+
+#[test]
+fn help_of_analyze_describes_every_option() {
+    let output = run(&["analyze", "--help"]);
+    assert_eq!(code(&output), 0);
+    for option in [
+        "--format",
+        "--output",
+        "--threads",
+        "--half-close-after",
+        "--host",
+        "--port",
+        "--since",
+        "--until",
+        "--fail-on",
+        "--memory-limit",
+        "--color",
+        "--quiet",
+    ] {
+        assert!(stdout(&output).contains(option), "{option} is missing");
+    }
+    for default in ["[default: 60s]", "[default: 1GiB]", "[default: text]"] {
+        assert!(stdout(&output).contains(default), "{default} is missing");
+    }
+}
+
+#[test]
+fn without_arguments_the_help_goes_to_standard_error() {
+    let output = run(&[]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("Usage: synscope"), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn version_is_printed() {
+    let output = run(&["--version"]);
+    assert_eq!((code(&output), stdout(&output)), (0, concat!("synscope ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn a_misspelt_option_gets_a_suggestion() {
+    let output = run(&["analyze", "--fromat", "json", "a.pcap"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).starts_with("synscope: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--format"), "{}", stderr(&output));
+}
+
+#[test]
+fn analyze_needs_a_capture() {
+    let output = run(&["analyze"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("<CAPTURE>"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_missing_file_is_exit_code_2_with_a_message() {
+    let output = run(&["analyze", "/nonexistent/edge.pcap"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).starts_with("synscope: "), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn the_message_names_the_missing_file() {
+    let output = run(&["analyze", "/nonexistent/edge.pcap"]);
+    assert!(stderr(&output).contains("/nonexistent/edge.pcap"), "{}", stderr(&output));
+}
+
+#[test]
+fn times_in_the_wrong_order_are_refused() {
+    let output =
+        run(&["analyze", "--since", "2026-11-22 15:00:00", "--until", "2026-11-22T14:00:00Z", "a.pcap"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("Exchange the two times"), "{}", stderr(&output));
+}
+
+#[test]
+fn standard_input_can_be_named_once() {
+    let output = run(&["analyze", "-", "-"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("only once"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let output = run(&["schema"]);
+    assert_eq!(code(&output), 0);
+    let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(stdout(&output).ends_with("}\n"));
+    assert!(jsonschema::validator_for(&schema).is_ok());
+}
+
+#[test]
+fn explain_lists_the_kinds() {
+    let output = run(&["explain"]);
+    assert_eq!(code(&output), 0);
+    for kind in ["accept-queue-overflow", "half-close", "time-wait-pressure"] {
+        assert!(stdout(&output).lines().any(|line| line.starts_with(kind)), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn explain_takes_every_kind() {
+    let list = run(&["explain"]);
+    let kinds: Vec<&str> = stdout(&list).lines().take(19).filter_map(|line| line.split(' ').next()).collect();
+    for kind in kinds.into_iter().filter(|kind| !kind.is_empty()) {
+        let output = run(&["explain", kind]);
+        assert_eq!(code(&output), 0, "{kind}: {}", stderr(&output));
+        assert!(stdout(&output).starts_with(kind), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn explain_suggests_the_kind_that_was_meant() {
+    let output = run(&["explain", "accept-queue-overflw"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).starts_with("synscope: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("'accept-queue-overflow'"), "{}", stderr(&output));
+}
+
+#[test]
+fn no_colour_in_a_pipe_unless_asked_for() {
+    assert!(!stdout(&run(&["explain"])).contains('\x1b'));
+    assert!(stdout(&run(&["explain", "--color", "always"])).contains('\x1b'));
+    assert!(!stdout(&run(&["explain", "--color", "never"])).contains('\x1b'));
+    assert!(!stdout(&run(&["--help"])).contains('\x1b'));
+    assert!(!stderr(&run(&["--nonsense"])).contains('\x1b'));
+}
+
+#[test]
+fn a_hostile_argument_does_not_reach_the_terminal_raw() {
+    let output = run(&["explain", "\u{1b}]0;owned\u{7}"]);
+    assert_eq!(code(&output), 2);
+    assert!(!stderr(&output).chars().any(|c| c != '\n' && c.is_control()), "{:?}", stderr(&output));
+}
+
+/// Starts the program, closes its output before anything is read, and says how it ended.
+fn with_a_reader_who_leaves(args: &[&str]) -> (i32, String) {
+    let mut child =
+        synscope(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let mut complaint = String::new();
+    child.stderr.take().expect("was piped").read_to_string(&mut complaint).expect("UTF-8");
+    (child.wait().expect("it ends").code().expect("not by a signal"), complaint)
+}
+
+#[test]
+fn a_broken_pipe_is_quiet() {
+    for args in [&["schema"][..], &["explain"], &["--help"]] {
+        assert_eq!(with_a_reader_who_leaves(args), (0, String::new()), "{args:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_said() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let output = synscope(&["schema"]).stdout(full).output().expect("the program starts");
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("cannot write to standard output"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_input_is_never_overwritten() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = Pcap::refused().written(folder.path(), "a.pcap");
+    let before = fs::read(&capture).expect("it was just written");
+    let output = run(&["analyze", "-o", text(&capture), text(&capture)]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("is one of the captures"), "{}", stderr(&output));
+    assert_eq!(fs::read(&capture).expect("still there"), before);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_said_before_the_work() {
+    let output = run(&["analyze", "-o", "/nonexistent/report.txt", "a.pcap"]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        stderr(&output).contains("cannot write the report to /nonexistent/report.txt"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn without_a_report_no_empty_file_stays() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let report = folder.path().join("report.txt");
+    let output = run(&["analyze", "-o", text(&report), "/nonexistent/edge.pcap"]);
+    assert_eq!(code(&output), 2);
+    assert!(!report.exists());
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn a_capture_becomes_a_report_in_both_formats() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = Pcap::refused().written(folder.path(), "a.pcap");
+    let output = run(&["analyze", text(&capture)]);
+    assert_eq!((code(&output), stderr(&output)), (0, ""));
+    assert!(stdout(&output).contains("2 packets, 2 TCP segments"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("connection-refused"), "{}", stdout(&output));
+    assert!(!stdout(&output).contains('\x1b'));
+
+    let output = run(&["analyze", "--format", "json", text(&capture)]);
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let schema: Value = serde_json::from_slice(&run(&["schema"]).stdout).expect("JSON");
+    assert!(jsonschema::is_valid(&schema, &document), "{document:#}");
+    assert_eq!(document["summary"]["packets"], 2);
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn the_report_goes_to_a_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = Pcap::refused().written(folder.path(), "a.pcap");
+    let report = folder.path().join("report.txt");
+    fs::write(&report, "x".repeat(100_000)).expect("the temporary folder can be written");
+    let to_file = run(&["analyze", "-o", text(&report), text(&capture)]);
+    assert_eq!((code(&to_file), stdout(&to_file)), (0, ""));
+    let to_stdout = run(&["analyze", "-o", "-", text(&capture)]);
+    assert_eq!(fs::read_to_string(&report).expect("it was written"), stdout(&to_stdout));
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn fail_on_decides_between_0_and_1() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = Pcap::refused().written(folder.path(), "a.pcap");
+    for (condition, expected) in [
+        ("any", 1),
+        ("info", 1),
+        ("connection-refused", 1),
+        ("syn-flood,any", 1),
+        ("critical", 0),
+        ("syn-flood", 0),
+    ] {
+        let output = run(&["analyze", "--fail-on", condition, text(&capture)]);
+        assert_eq!(code(&output), expected, "{condition}: {}", stderr(&output));
+    }
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn damage_is_exit_code_3_and_wins_over_fail_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut cut = Pcap::refused().segment(5, CLIENT, SERVER, SYN, 200, 0);
+    cut.0.truncate(cut.0.len() - 7);
+    let capture = cut.written(folder.path(), "cut.pcap");
+    let output = run(&["analyze", "--fail-on", "any", text(&capture)]);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("synscope: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cut.pcap"), "{}", stderr(&output));
+    assert!(stdout(&output).contains("What limits this report"), "{}", stdout(&output));
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn a_capture_comes_through_a_pipe() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = Pcap::refused().written(folder.path(), "a.pcap");
+    let pipe = fs::File::open(capture).expect("it was just written");
+    let output = synscope(&["analyze", "-"]).stdin(pipe).output().expect("the program starts");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("standard input: pcap"), "{}", stdout(&output));
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn a_reader_who_leaves_ends_analyze_quietly() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = Pcap::refused().written(folder.path(), "a.pcap");
+    assert_eq!(with_a_reader_who_leaves(&["analyze", text(&capture)]), (0, String::new()));
+}
+
+#[test]
+#[ignore = "needs the engine"]
+fn what_is_no_capture_is_exit_code_2() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("notes.txt");
+    fs::write(&path, "not a capture at all, just words").expect("the temporary folder can be written");
+    let output = run(&["analyze", text(&path)]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("notes.txt"), "{}", stderr(&output));
+}
