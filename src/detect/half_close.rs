@@ -3,7 +3,7 @@
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::surroundings::Surroundings;
-use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles, What};
+use crate::flow::facts::{ConnectionFacts, Ending, Mark, Role, Roles, What};
 use crate::report::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -82,11 +82,37 @@ pub fn half(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Half> {
     Some(Half { closer, fin, acked, quiet_since, until, ended_by })
 }
 
+/// Connections of one listener that the capture's end left half-closed, from which on they are a pattern.
+const PATTERN: usize = 3;
+
+/// Whether the capture ended before the time that the user finds remarkable, but the listener shows a pattern: every
+/// connection that one side closed is still open at the other, several of them, none was ever closed in turn, and
+/// the longest has been so for a good part of that time.
+fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &Surroundings<'_>) -> bool {
+    let alike = || around.scene.left_open.iter().filter(|left| left.closer == half.closer);
+    let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
+    half.ended_by.is_none()
+        && f.ending == Ending::CaptureEnd
+        && alike().count() >= PATTERN
+        && longest.0 >= around.world.settings.half_close_after.0 / 4
+        && around.listener.closed_in_turn[half.closer.peer() as usize] == 0
+}
+
+/// Whether the connection was itself delayed by a full accept queue, or waited in it, and the server's application
+/// never said anything on it: it is part of that incident, not one of its own.
+fn belongs_to_full_queue(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
+    let queue_was_full = around.scene.stuck.iter().map(|s| s.during).chain(around.scene.ignored.iter().map(|i| i.during));
+    f.s.bytes == 0
+        && f.roles != Roles::Guessed
+        && queue_was_full.clone().any(|full| full.meets(f.first.time, f.last.time, Span::ZERO))
+}
+
 /// See [`HalfClose`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let half = half(f, around)?;
     let lasted = half.lasted();
-    if lasted < around.world.settings.half_close_after || !f.both_seen() {
+    let long_enough = lasted >= around.world.settings.half_close_after;
+    if !f.both_seen() || !(long_enough || was_cut_short(f, &half, around)) || belongs_to_full_queue(f, around) {
         return None;
     }
     let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));
@@ -110,7 +136,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         }
         None => format!("for at least {lasted}, to the end of what was captured"),
     };
-    d.severity = Severity::Warning;
+    d.severity = if long_enough { Severity::Warning } else { Severity::Info };
     d.summary = format!(
         "The {closer_is} {} closed; the {waiter_is} {} acknowledged that and kept silent {end}.",
         closer.socket(),
@@ -128,7 +154,9 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         .measure("ended", half.ended_by.is_some())
         .measure("keepalives", b.keepalives);
     let reason = "FIN and its acknowledgment were captured, and no FIN came back in that time";
-    if f.roles == Roles::Guessed {
+    if !long_enough {
+        d.possible("the capture ended too soon; no connection of this listener was closed in turn");
+    } else if f.roles == Roles::Guessed {
         d.probable(format!("{reason}; which end is the server is guessed from the ports"));
     } else {
         d.probable(reason);

@@ -4,12 +4,14 @@
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
 //! * [`listener`]: the history of one listener: what its other connections got at the same moment.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
+//! * [`scene`]: what happened at one listener across its connections.
 //! * [`surroundings`]: all that together, as a detector sees it.
 
 pub mod draft;
 pub mod explain;
 pub mod listener;
 pub mod peers;
+pub mod scene;
 pub mod screen;
 pub mod surroundings;
 

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use crate::decode::segment::{Address, Options, PacketId, Traits};
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
+use crate::detect::surroundings::Stretch;
 use crate::flow::facts::{ConnectionFacts, Mark, Roles};
 use crate::flow::key::Host;
 use crate::time::{Span, Timestamp};
 
 /// Handshakes per server host from which the vantage is inferred.
 const SAMPLES: usize = 64;
+/// A connection that waited this long for the application's first payload is worth knowing.
+const WAITED: Span = Span::secs(1);
 
 /// A clean handshake as the capture point saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +79,8 @@ pub struct Screen {
     pub samples: HashMap<Address, Vec<Sample>>,
     /// Trust in the capture.
     pub quality: Quality,
+    /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
+    pub waits: Vec<(Host, Stretch)>,
     /// Condemned connections that are over: the SYN that was answered, and whether otherwise than by SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
 }
@@ -92,6 +97,7 @@ impl Screen {
         if f.roles != Roles::Guessed {
             self.listeners.entry(f.server).or_default().take(&f, end.min(f.watched));
             self.note_sample(&f);
+            self.note_wait(&f);
         }
         let condemned = peers.is_condemned(f.first.packet);
         if condemned {
@@ -150,6 +156,14 @@ impl Screen {
         q.mid_stream += u64::from(f.mid_stream);
         let answered = f.c.acked_known || f.s.acked_known;
         q.one_sided += u64::from(!f.both_seen() && answered);
+    }
+
+    fn note_wait(&mut self, f: &ConnectionFacts) {
+        let Some(ack) = f.final_ack else { return };
+        let to = f.served().or(f.closed).unwrap_or(f.watched);
+        if to - ack.at.time >= WAITED && self.waits.len() < self.limit {
+            self.waits.push((f.server, Stretch { from: ack.at.time, to }));
+        }
     }
 
     fn note_sample(&mut self, f: &ConnectionFacts) {

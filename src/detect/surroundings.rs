@@ -1,12 +1,15 @@
 //! What a detector may look at beside the connection itself.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use crate::capture::Silence;
 use crate::decode::segment::Address;
 use crate::detect::listener::Listener;
 use crate::detect::peers::{Condemned, Pair, Peers, Tally};
-use crate::flow::facts::{ConnectionFacts, Mark};
+use crate::detect::half_close::half;
+use crate::detect::scene::{LeftOpen, Scene};
+use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::Host;
 use crate::report::model::Vantage;
 use crate::time::{Span, Timestamp};
@@ -64,9 +67,8 @@ pub struct World {
     pub views: HashMap<Address, View>,
     /// The replayed memory of servers with `tcp_tw_recycle`.
     pub peers: Peers,
-    /// Connections of each listener that stand in the handshake for no innocent reason, in order of time: filled
-    /// before the detectors that compare connections run.
-    pub stuck: HashMap<Host, Vec<Stuck>>,
+    /// What happened at each listener across its connections.
+    pub scenes: HashMap<Host, Scene>,
 }
 
 impl Default for Settings {
@@ -93,8 +95,10 @@ pub struct Stuck {
 pub struct Surroundings<'a> {
     /// Everything.
     pub world: &'a World,
-    /// What the other connections of its listener got.
+    /// What the other connections of its listener got, in numbers.
     pub listener: &'a Listener,
+    /// What happened to them.
+    pub scene: &'a Scene,
     /// Where the capture was taken.
     pub view: &'a View,
 }
@@ -102,11 +106,43 @@ pub struct Surroundings<'a> {
 impl World {
     /// The surroundings of one connection.
     pub fn around(&self, f: &ConnectionFacts) -> Surroundings<'_> {
-        static NOTHING: std::sync::LazyLock<(Listener, View)> = std::sync::LazyLock::new(Default::default);
+        self.at(f.server)
+    }
+
+    /// The surroundings of one listener.
+    pub fn at(&self, server: Host) -> Surroundings<'_> {
+        static NOTHING: LazyLock<(Listener, Scene, View)> = LazyLock::new(Default::default);
         Surroundings {
             world: self,
-            listener: self.listeners.get(&f.server).unwrap_or(&NOTHING.0),
-            view: self.views.get(&f.server.address).unwrap_or(&NOTHING.1),
+            listener: self.listeners.get(&server).unwrap_or(&NOTHING.0),
+            scene: self.scenes.get(&server).unwrap_or(&NOTHING.1),
+            view: self.views.get(&server.address).unwrap_or(&NOTHING.2),
+        }
+    }
+
+    /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
+    /// completed connections waited for the application.
+    pub fn survey(&mut self, kept: &[ConnectionFacts], waits: Vec<(Host, Stretch)>) {
+        let end = self.capture.map(|(_, last)| last).unwrap_or_default();
+        for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
+            self.scenes.entry(f.server).or_default().take(f, end);
+        }
+        for (server, wait) in waits {
+            let to = wait.to.min(end);
+            self.scenes.entry(server).or_default().waiting.push(Stretch { to, ..wait });
+        }
+        let left_open: Vec<_> = kept
+            .iter()
+            .filter_map(|f| {
+                let half = half(f, &self.around(f)).filter(|half| half.ended_by.is_none())?;
+                (f.ending == Ending::CaptureEnd && f.both_seen()).then_some((
+                    f.server,
+                    LeftOpen { closer: half.closer, lasted: half.lasted() },
+                ))
+            })
+            .collect();
+        for (server, left) in left_open {
+            self.scenes.entry(server).or_default().left_open.push(left);
         }
     }
 }
@@ -140,18 +176,12 @@ impl Surroundings<'_> {
     /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
     /// out.
     pub fn others_stuck(&self, f: &ConnectionFacts, during: Stretch, slack: Span) -> impl Iterator<Item = &Stuck> {
-        let all = self.world.stuck.get(&f.server).map_or(&[][..], Vec::as_slice);
         let me = f.client;
-        all.iter().filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
+        self.scene.stuck.iter().filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
     }
 
     /// Whether the capture was taken where the server's answers leave it.
     pub fn at_server(&self) -> bool {
         self.view.vantage == Vantage::Server
-    }
-
-    /// Packet and time of the capture's first packet, for findings that have no other.
-    pub fn beginning(&self) -> Mark {
-        Mark { time: self.world.capture.map_or(Timestamp::MIN, |(first, _)| first), ..Mark::default() }
     }
 }

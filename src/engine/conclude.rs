@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::capture::{LinkType, Source};
 use crate::decode;
-use crate::detect::accept_queue_overflow::ordeal;
 use crate::detect::peers::Peers;
 use crate::detect::screen::{Quality, Sample};
 use crate::detect::surroundings::{Settings, World};
@@ -76,10 +75,12 @@ struct Gathered {
 fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
     let mut g = Gathered::default();
     let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
+    let mut waits = Vec::new();
     for shard in shards {
         g.evicted += shard.tracker.evicted();
         let screen = shard.screen;
         g.kept.extend(screen.kept);
+        waits.extend(screen.waits);
         g.given_up += screen.given_up;
         g.quality.add(&screen.quality);
         for (host, listener) in screen.listeners {
@@ -95,12 +96,8 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
         some.truncate(SAMPLES);
         world.views.insert(address, vantage::infer(&some));
     }
-    let end = world.capture.map(|(_, last)| last).unwrap_or_default();
-    for f in &g.kept {
-        if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
-            world.stuck.entry(f.server).or_default().push(stuck);
-        }
-    }
+    waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
+    world.survey(&g.kept, waits);
     g
 }
 

@@ -1,0 +1,123 @@
+//! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
+//! `syn-unanswered`, of which each connection gets at most one.
+
+use crate::detect::draft::{Draft, count};
+use crate::detect::surroundings::{Stretch, Surroundings};
+use crate::detect::syn_drop_timestamp;
+use crate::flow::facts::{ConnectionFacts, Sent};
+use crate::report::model::{Kind, Severity, Vantage};
+use crate::time::{Span, Timestamp};
+
+/// Half-open handshakes at once from which on a SYN queue may be full: the smallest table holds 8
+/// (`reqsk_queue_alloc` up to 4.3), the smallest backlog that is used in earnest is not below it.
+const CROWD: usize = 8;
+/// How near in time a connection stuck in the handshake speaks for a full accept queue.
+const NEAR: Span = Span::secs(2);
+
+/// The cause that fits best.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Other connections show that the accept queue was full.
+    AcceptQueue,
+    /// As many handshakes were half open as a SYN queue may hold.
+    SynQueue,
+    /// Nothing else shows why.
+    Unknown,
+}
+
+/// The SYNs that drew no answer, and why; none if all were answered, or another detector has a better cause.
+pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec<&'a Sent>, Why)> {
+    let syns: Vec<&Sent> = f.unanswered_syns().collect();
+    let (first, last) = (syns.first()?, syns.last()?);
+    // A SYN alone, of which nothing more is in the capture, proves nothing: the answer may have come after its end, or
+    // its direction may not have been captured.
+    let waited = around.observed_until(f.last.time).min(f.watched) - first.at.time;
+    if f.syn_ack.count == 0 && (f.syn.count == 1 || waited < Span::millis(900)) {
+        return None;
+    }
+    if !answers_are_captured(f, around) || answered_late(f) || syn_drop_timestamp::explains(f, around) {
+        return None;
+    }
+    let during = Stretch { from: first.at.time, to: last.at.time };
+    let scene = around.scene;
+    let stuck = around.others_stuck(f, during, NEAR).count()
+        + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
+    let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
+    let served_meanwhile = around.listener.between(second_after(during.from), second_before(during.to)).answered;
+    let waiting = scene.waiting_at(during.from);
+    let why = if half_open >= CROWD && stuck == 0 {
+        Why::SynQueue
+    } else if stuck > 0 || (waiting >= 2 && served_meanwhile == 0) {
+        Why::AcceptQueue
+    } else if half_open >= CROWD {
+        Why::SynQueue
+    } else {
+        Why::Unknown
+    };
+    Some((syns, why))
+}
+
+/// Whole seconds strictly inside a stretch: its first and last second may belong to what came before and after.
+fn second_after(t: Timestamp) -> Timestamp {
+    Timestamp((t.seconds() + 1).saturating_mul(1_000_000_000))
+}
+
+fn second_before(t: Timestamp) -> Timestamp {
+    Timestamp((t.seconds() - 1).saturating_mul(1_000_000_000))
+}
+
+/// Whether an answer would have been in the capture: this connection or another of the same server has one.
+fn answers_are_captured(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
+    f.s.segments > 0 || around.world.answering.contains(&f.server.address) || !around.world.one_way
+}
+
+/// Whether the first SYN-ACK may answer an earlier SYN than the last: a round trip above the SYN timer. It may if it
+/// comes no later after the first SYN than the round trip that the connection shows afterwards.
+fn answered_late(f: &ConnectionFacts) -> bool {
+    let (Some(syn), Some(answer)) = (f.syn.first(), f.syn_ack.first()) else { return false };
+    if f.timestamps() {
+        return false; // TSecr names the SYN that was answered.
+    }
+    let later = f.progress.map(|p| p.at.time - p.after.time).unwrap_or(Span::ZERO);
+    let back = f.syn_ack_to_ack().unwrap_or(Span::ZERO);
+    let delay = answer.at.time - syn.at.time;
+    (later + back).0.saturating_mul(3) >= delay.0.saturating_mul(2)
+}
+
+/// The parts of the finding that all three kinds share: packets, numbers, severity, one sentence.
+pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
+    let mut d = Draft::about(f, kind, (syns[0].at, "SYN: no answer"));
+    for syn in &syns[1..] {
+        d.shows(syn.at, format!("SYN again (+{}): no answer", syn.at.time - syns[0].at.time));
+    }
+    let n = u64::from(f.syn.count).max(syns.len() as u64);
+    let outcome = match f.syn_ack.first() {
+        Some(answer) => {
+            let took = answer.at.time - syns[0].at.time;
+            d.severity = Severity::Warning;
+            d.shows(answer.at, format!("SYN-ACK at last (+{took})")).measure_span("answered_after_s", took);
+            format!("the connection was answered {took} after the first")
+        }
+        None => {
+            d.severity = Severity::Critical;
+            "none was ever answered".to_owned()
+        }
+    };
+    let dropped = if f.syn_ack.count > 0 { syns.len() as u64 } else { n };
+    d.measure("syns_unanswered", dropped).measure("answered", f.syn_ack.count > 0);
+    d.summary = format!(
+        "{} of {} to {} drew no answer; {outcome}.",
+        count(dropped, "SYN"),
+        f.client.socket(),
+        f.server.socket()
+    );
+    d
+}
+
+/// Certainty by where the capture was taken: only near the server is an unanswered SYN one that arrived.
+pub fn judge(d: &mut Draft, around: &Surroundings<'_>, reason: &str) {
+    match around.view.vantage {
+        Vantage::Server => d.probable(format!("captured at the server, the SYNs arrived there; {reason}")),
+        _ => d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here")),
+    };
+}

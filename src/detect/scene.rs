@@ -1,0 +1,134 @@
+//! What happened at one listener across its connections: who was stuck, who waited, which SYNs went unanswered, when.
+//!
+//! Built once, from the connections that were kept, before the detectors run.
+
+use crate::decode::segment::{Options, Traits};
+use crate::detect::accept_queue_overflow::ordeal;
+use crate::detect::surroundings::{Stretch, Stuck};
+use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles};
+use crate::flow::key::Host;
+use crate::time::{Span, Timestamp};
+
+/// A handshake that its client did not complete, while the server held a request for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HalfOpen {
+    /// The SYN.
+    pub syn: Mark,
+    /// From the first SYN-ACK until the request must have been dropped.
+    pub during: Stretch,
+    /// The client.
+    pub client: Host,
+    /// SYN-ACKs sent for it.
+    pub syn_acks: u32,
+}
+
+/// A SYN that drew no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ignored {
+    /// From the first such SYN of the connection to the last.
+    pub during: Stretch,
+    /// The client.
+    pub client: Host,
+}
+
+/// A connection left half-closed when the capture ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeftOpen {
+    /// Who had closed.
+    pub closer: Role,
+    /// For how long the other had kept silent.
+    pub lasted: Span,
+}
+
+/// What happened at one listener.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Scene {
+    /// Clients ignored after they had completed the handshake.
+    pub stuck: Vec<Stuck>,
+    /// Completed handshakes of which the application showed nothing for a second or longer: they wait in the accept
+    /// queue, or for a slow answer.
+    pub waiting: Vec<Stretch>,
+    /// Handshakes that their clients did not complete.
+    pub half_open: Vec<HalfOpen>,
+    /// SYNs without an answer.
+    pub ignored: Vec<Ignored>,
+    /// Connections left half-closed at the end.
+    pub left_open: Vec<LeftOpen>,
+    /// RSTs by a socket of the server on connections on which it had sent no payload.
+    pub aborted: Vec<Mark>,
+    /// Bare RSTs in answer to the final ACK.
+    pub reset: Vec<Mark>,
+    /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps.
+    pub stripped: Vec<Mark>,
+}
+
+impl Scene {
+    /// Takes in one kept connection; `end` is the end of the capture.
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
+        if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
+            self.stuck.push(stuck);
+        }
+        self.half_open.extend(half_open(f, end));
+        let ignored = f.unanswered_syns();
+        if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
+            let during = Stretch { from: first.at.time, to: last.at.time };
+            self.ignored.push(Ignored { during, client: f.client });
+        }
+        if let Some(reset) = f.s.reset.as_deref()
+            && let Some(ack) = f.final_ack
+            && f.s.bytes == 0
+        {
+            if reset.is_socketless() {
+                if f.progress.is_none() && reset.at.time - ack.at.time < Span::secs(1) {
+                    self.reset.push(reset.at);
+                }
+            } else {
+                self.aborted.push(reset.at);
+            }
+        }
+        if is_stripped(f) {
+            self.stripped.push(f.syn_ack.first().map_or(f.first, |s| s.at));
+        }
+    }
+
+    /// How many handshakes were half open at `at`.
+    pub fn half_open_at(&self, at: Timestamp) -> usize {
+        self.half_open.iter().filter(|h| h.during.from <= at && at <= h.during.to).count()
+    }
+
+    /// How many completed connections waited for the application at `at`.
+    pub fn waiting_at(&self, at: Timestamp) -> usize {
+        self.waiting.iter().filter(|w| w.from <= at && at <= w.to).count()
+    }
+}
+
+/// The stretch in which the server held a request that its client did not complete.
+pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
+    let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
+    if f.final_ack.is_some() || f.roles == Roles::Guessed || f.odd_handshake {
+        return None;
+    }
+    // Each wait is twice the one before: after the last SYN-ACK another 2^n seconds (`reqsk_timer_handler`).
+    let wait = Span::secs(1 << f.syn_ack.count.clamp(1, 6) >> 1);
+    let dropped = f.c.reset.as_ref().map_or(Timestamp::MAX, |r| r.at.time);
+    let to = (last.at.time + wait).min(dropped).min(end);
+    Some(HalfOpen {
+        syn: f.first,
+        during: Stretch { from: first.at.time, to },
+        client: f.client,
+        syn_acks: f.syn_ack.count,
+    })
+}
+
+/// Whether the SYN-ACK lacks window scale and SACK although the SYN offered them without timestamps: what a syncookie
+/// cannot keep (`cookie_init_timestamp`, `tcp_synack_options`).
+pub fn is_stripped(f: &ConnectionFacts) -> bool {
+    let options = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+    let (syn, syn_ack) = (&f.syn_offer, &f.syn_ack_offer);
+    f.syn_ack.count > 0
+        && f.syn.count > 0
+        && syn.options.has(options)
+        && !syn.options.has(Options::TIMESTAMPS)
+        && syn_ack.options.0 == Options::MSS
+        && !f.s.traits.has(Traits::OPTIONS_CUT)
+}
