@@ -150,7 +150,7 @@ fn overflow_draft() -> Draft {
             },
         ],
         next_steps: owned(&[
-            "See whether the queue is full now (Recv-Q at or above Send-Q): `ss -lnt 'sport = :8080'`",
+            "ss -lnt 'sport = :8080'   # on 10.0.0.5: Recv-Q above Send-Q means the accept queue is full now",
             "Count the drops, twice, ten seconds apart: `nstat -az TcpExtListenOverflows TcpExtListenDrops`",
             "Find out why the application does not accept: threads all busy, blocked in a call, or stopped.",
             "A longer queue needs both the application's `listen()` backlog and `net.core.somaxconn` raised; it only \

@@ -389,13 +389,18 @@ impl<'r, 'w> Text<'r, 'w> {
         self.page.blank()?;
         self.page.line(&[(PLAIN, INDENT), (HEADING, "Next")])?;
         for step in steps {
-            match command_at_the_end(step) {
-                Some(("", command)) => self.page.line(&[(PLAIN, BULLET), (CODE, command)])?,
-                Some((text, command)) => {
-                    self.page.prose(BULLET, text)?;
-                    self.page.line(&[(PLAIN, INDENT), (PLAIN, "    "), (CODE, command)])?;
+            match Step::read(step) {
+                Step::Command { command, remark } => {
+                    self.page.line(&[(PLAIN, BULLET), (CODE, command)])?;
+                    if !remark.is_empty() {
+                        self.page.prose(BELOW_BULLET, remark)?;
+                    }
                 }
-                None => self.page.prose(BULLET, step)?,
+                Step::Ending { text, command } => {
+                    self.page.prose(BULLET, text)?;
+                    self.page.line(&[(PLAIN, BELOW_BULLET), (PLAIN, "  "), (CODE, command)])?;
+                }
+                Step::Words(text) => self.page.prose(BULLET, text)?,
             }
         }
         Ok(())
@@ -476,6 +481,8 @@ impl<'r, 'w> Text<'r, 'w> {
 const INDENT: &str = "   ";
 /// An item of a list there.
 const BULLET: &str = "   - ";
+/// The lines below its first.
+const BELOW_BULLET: &str = "     ";
 /// Columns of the longest severity.
 const SEVERITY: usize = "CRITICAL".len();
 /// Columns of the longest certainty.
@@ -549,13 +556,33 @@ fn time_range(captures: &[Capture]) -> Option<String> {
     Some(text)
 }
 
-/// Splits a step that ends in a command, ``text: `command` ``, into text and command. A single word between the
-/// backticks is a name and no command.
-fn command_at_the_end(step: &str) -> Option<(&str, &str)> {
-    let (before, command) = step.trim_end().trim_end_matches('.').strip_suffix('`')?.rsplit_once('`')?;
-    let text = before.trim_end();
-    let alone = text.is_empty() || text.ends_with(':');
-    (alone && command.contains(' ') && !text.contains('`') || text.is_empty()).then_some((text, command))
+/// A next step, as it is to be laid out. In the model it is one text that a shell would take where it is a command.
+#[derive(Debug, PartialEq, Eq)]
+enum Step<'a> {
+    /// `command   # remark`, or a command alone between backticks.
+    Command { command: &'a str, remark: &'a str },
+    /// ``text: `command` ``.
+    Ending { text: &'a str, command: &'a str },
+    /// Anything else.
+    Words(&'a str),
+}
+
+impl Step<'_> {
+    fn read(step: &str) -> Step<'_> {
+        let step = step.trim();
+        if let Some((command, remark)) = step.split_once("  # ") {
+            return Step::Command { command: command.trim_end(), remark: remark.trim_start() };
+        }
+        let ending = step.trim_end_matches('.').strip_suffix('`').and_then(|step| step.rsplit_once('`'));
+        match ending.map(|(text, command)| (text.trim_end(), command)) {
+            Some(("", command)) => Step::Command { command, remark: "" },
+            // A single word between backticks is a name and no command.
+            Some((text, command)) if text.ends_with(':') && !text.contains('`') && command.contains(' ') => {
+                Step::Ending { text, command }
+            }
+            _ => Step::Words(step),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -647,12 +674,24 @@ mod tests {
     #[test]
     fn commands_stand_alone_and_whole() {
         let text = rendered(&samples::overflow(), 40, Color::Off);
-        assert!(text.lines().any(|line| line.trim() == "ss -lnt 'sport = :8080'"), "{text}");
+        assert!(text.lines().any(|line| line.trim() == "- ss -lnt 'sport = :8080'"), "{text}");
         assert!(text.lines().any(|line| line.trim() == "nstat -az TcpExtListenOverflows TcpExtListenDrops"));
-        assert_eq!(command_at_the_end("raise `net.core.somaxconn`"), None);
-        assert_eq!(command_at_the_end("`ss -lnt`"), Some(("", "ss -lnt")));
-        assert_eq!(command_at_the_end("Look: `ss -lnt`."), Some(("Look:", "ss -lnt")));
-        assert_eq!(command_at_the_end("no command"), None);
+    }
+
+    #[test]
+    fn commands_are_known_by_their_form() {
+        let command = |command, remark| Step::Command { command, remark };
+        assert_eq!(
+            Step::read("ss -lnt   # on 10.0.0.5: full now?"),
+            command("ss -lnt", "on 10.0.0.5: full now?")
+        );
+        assert_eq!(Step::read("`ss -lnt`"), command("ss -lnt", ""));
+        assert_eq!(Step::read("Look: `ss -lnt`."), Step::Ending { text: "Look:", command: "ss -lnt" });
+        for words in
+            ["raise `net.core.somaxconn`", "Raise: `net.core.somaxconn`", "see issue # 4", "accept()"]
+        {
+            assert_eq!(Step::read(words), Step::Words(words));
+        }
     }
 
     #[test]
