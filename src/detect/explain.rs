@@ -70,9 +70,23 @@ pub(crate) use finding;
 static REGISTRY: &[&Explanation] = &[
     &detect::accept_queue_overflow::EXPLANATION,
     &detect::accept_queue_reset::EXPLANATION,
+    &detect::syn_drop_accept_queue::EXPLANATION,
+    &detect::syn_drop_syn_queue::EXPLANATION,
     &detect::syn_drop_timestamp::EXPLANATION,
+    &detect::syn_unanswered::EXPLANATION,
+    &detect::syn_flood::EXPLANATION,
+    &detect::syncookies::EXPLANATION,
+    &detect::time_wait_collision::EXPLANATION,
+    &detect::connection_refused::EXPLANATION,
+    &detect::handshake_loss::EXPLANATION,
+    &detect::defer_accept::EXPLANATION,
+    &detect::fastopen_fallback::EXPLANATION,
+    &detect::listener_closed::EXPLANATION,
     &detect::half_close::EXPLANATION,
     &detect::fin_wait2_expired::EXPLANATION,
+    &detect::abortive_close::EXPLANATION,
+    &detect::fin_unacknowledged::EXPLANATION,
+    &detect::time_wait_pressure::EXPLANATION,
 ];
 
 /// All explanations, in the order of [`Kind::ALL`]; a kind that is not detected yet has none.

@@ -98,13 +98,18 @@ fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &Surroundings<'_>) ->
         && around.listener.closed_in_turn[half.closer.peer() as usize] == 0
 }
 
-/// Whether the connection was itself delayed by a full accept queue, or waited in it, and the server's application
-/// never said anything on it: it is part of that incident, not one of its own.
-fn belongs_to_full_queue(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
-    let queue_was_full = around.scene.stuck.iter().map(|s| s.during).chain(around.scene.ignored.iter().map(|i| i.during));
-    f.s.bytes == 0
-        && f.roles != Roles::Guessed
-        && queue_was_full.clone().any(|full| full.meets(f.first.time, f.last.time, Span::ZERO))
+/// Whether the half-close is part of another incident: the connection waited in a full accept queue and the server's
+/// application never said anything on it, or it was itself held up for longer than it has been half-closed.
+fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &Surroundings<'_>) -> bool {
+    if f.roles == Roles::Guessed {
+        return false;
+    }
+    let scene = around.scene;
+    let mut queue_was_full = scene.stuck.iter().map(|s| s.during).chain(scene.ignored.iter().map(|i| i.during));
+    let never_served = f.s.bytes == 0 && queue_was_full.any(|full| full.meets(f.first.time, f.last.time, Span::ZERO));
+    let held_up = f.unanswered_syns().next().is_some() || scene.stuck.iter().any(|s| s.client == f.client);
+    let delay = f.served().map_or(Span::ZERO, |served| served - f.first.time);
+    never_served || (held_up && half.lasted() < delay)
 }
 
 /// See [`HalfClose`].
@@ -112,7 +117,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let half = half(f, around)?;
     let lasted = half.lasted();
     let long_enough = lasted >= around.world.settings.half_close_after;
-    if !f.both_seen() || !(long_enough || was_cut_short(f, &half, around)) || belongs_to_full_queue(f, around) {
+    if !f.both_seen() || !(long_enough || was_cut_short(f, &half, around)) || belongs_to_full_queue(f, &half, around) {
         return None;
     }
     let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));

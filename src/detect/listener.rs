@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decode::segment::Options;
-use crate::flow::facts::{ConnectionFacts, Role, What};
+use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
 use crate::time::{Span, Timestamp};
 
 /// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
@@ -33,6 +33,8 @@ pub struct Second {
 pub struct Listener {
     /// Connections whose SYN or SYN-ACK was seen.
     pub attempts: u64,
+    /// Connections with at least one segment of the server.
+    pub answers: u64,
     /// Handshakes completed by the client.
     pub completed: u64,
     /// Connections on which the server showed that it has them.
@@ -43,6 +45,8 @@ pub struct Listener {
     pub full_offers: u64,
     /// Connections on which the client, and the server, closed after the other had closed first.
     pub closed_in_turn: [u64; 2],
+    /// First and last FIN of those that the client, and the server, closed first.
+    pub closes: [Option<(Mark, Mark)>; 2],
     /// By second of capture time.
     pub seconds: BTreeMap<i64, Second>,
 }
@@ -51,6 +55,7 @@ impl Listener {
     /// Takes in a connection that is over.
     pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
         self.attempts += 1;
+        self.answers += u64::from(f.s.segments > 0);
         if let Some(syn) = f.syn.first() {
             let second = self.seconds.entry(syn.at.time.seconds()).or_default();
             second.syns += 1;
@@ -69,23 +74,30 @@ impl Listener {
         );
         if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
             let second = self.seconds.entry(c.min(s).time.seconds()).or_default();
-            if c < s {
-                second.closed_by_client += 1;
-                self.closed_in_turn[Role::Server as usize] += 1;
-            } else {
-                second.closed_by_server += 1;
-                self.closed_in_turn[Role::Client as usize] += 1;
+            let closer = if c < s { Role::Client } else { Role::Server };
+            match closer {
+                Role::Client => second.closed_by_client += 1,
+                Role::Server => second.closed_by_server += 1,
             }
+            self.closed_in_turn[closer.peer() as usize] += 1;
+            let closed = c.min(s);
+            widen(&mut self.closes[closer as usize], (closed, closed));
         }
     }
 
     /// Adds up two histories of the same listener.
     pub fn merge(&mut self, other: Listener) {
         self.attempts += other.attempts;
+        self.answers += other.answers;
         self.completed += other.completed;
         self.served += other.served;
         self.undeferred += other.undeferred;
         self.full_offers += other.full_offers;
+        for (own, others) in self.closes.iter_mut().zip(other.closes) {
+            if let Some(stretch) = others {
+                widen(own, stretch);
+            }
+        }
         self.closed_in_turn[0] += other.closed_in_turn[0];
         self.closed_in_turn[1] += other.closed_in_turn[1];
         for (at, s) in other.seconds {
@@ -111,6 +123,11 @@ impl Listener {
             closed_by_server: sum.closed_by_server + s.closed_by_server,
         })
     }
+}
+
+fn widen(stretch: &mut Option<(Mark, Mark)>, (first, last): (Mark, Mark)) {
+    let (from, to) = stretch.unwrap_or((first, last));
+    *stretch = Some((from.min(first), to.max(last)));
 }
 
 /// Whether this connection proves that its listener does not use `TCP_DEFER_ACCEPT`.

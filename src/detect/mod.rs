@@ -2,6 +2,7 @@
 //!
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
+//! * `ignored_syn`: which cause of an unanswered SYN fits best.
 //! * [`listener`]: the history of one listener: what its other connections got at the same moment.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
 //! * [`scene`]: what happened at one listener across its connections.
@@ -15,26 +16,59 @@ pub mod scene;
 pub mod screen;
 pub mod surroundings;
 
+pub mod abortive_close;
 pub mod accept_queue_overflow;
 pub mod accept_queue_reset;
+pub mod connection_refused;
+pub mod defer_accept;
+pub mod fastopen_fallback;
+pub mod fin_unacknowledged;
 pub mod fin_wait2_expired;
 pub mod half_close;
+pub mod handshake_loss;
+mod ignored_syn;
+pub mod listener_closed;
+pub mod syn_drop_accept_queue;
+pub mod syn_drop_syn_queue;
 pub mod syn_drop_timestamp;
+pub mod syn_flood;
+pub mod syn_unanswered;
+pub mod syncookies;
+pub mod time_wait_collision;
+pub mod time_wait_pressure;
 
 pub use draft::Draft;
 pub use surroundings::Surroundings;
 
 use crate::flow::facts::ConnectionFacts;
-use crate::report::model::Kind;
+use crate::flow::key::Host;
 
 /// A detector of one connection's pathology: facts and surroundings in, at most one finding out.
 pub type Detector = fn(&ConnectionFacts, &Surroundings<'_>) -> Option<Draft>;
 
-/// The detectors, in the order in which they are asked.
-pub const DETECTORS: &[(Kind, Detector)] = &[
-    (Kind::SynDropTimestamp, syn_drop_timestamp::examine),
-    (Kind::AcceptQueueOverflow, accept_queue_overflow::examine),
-    (Kind::AcceptQueueReset, accept_queue_reset::examine),
-    (Kind::HalfClose, half_close::examine),
-    (Kind::FinWait2Expired, fin_wait2_expired::examine),
+/// A detector of what befell a listener as a whole.
+pub type ListenerDetector = fn(Host, &Surroundings<'_>) -> Option<Draft>;
+
+/// The detectors of single connections.
+pub const DETECTORS: &[Detector] = &[
+    accept_queue_overflow::examine,
+    accept_queue_reset::examine,
+    syn_drop_accept_queue::examine,
+    syn_drop_syn_queue::examine,
+    syn_drop_timestamp::examine,
+    syn_unanswered::examine,
+    time_wait_collision::examine,
+    connection_refused::examine,
+    handshake_loss::examine,
+    defer_accept::examine,
+    fastopen_fallback::examine,
+    listener_closed::examine,
+    half_close::examine,
+    fin_wait2_expired::examine,
+    abortive_close::examine,
+    fin_unacknowledged::examine,
 ];
+
+/// The detectors of listeners.
+pub const LISTENER_DETECTORS: &[ListenerDetector] =
+    &[syn_flood::survey, syncookies::survey, time_wait_pressure::survey];

@@ -50,6 +50,8 @@ pub struct Scene {
     pub waiting: Vec<Stretch>,
     /// Handshakes that their clients did not complete.
     pub half_open: Vec<HalfOpen>,
+    /// SYNs that were neither answered nor repeated: no real client asks only once.
+    pub lone_syns: Vec<HalfOpen>,
     /// SYNs without an answer.
     pub ignored: Vec<Ignored>,
     /// Connections left half-closed at the end.
@@ -69,6 +71,10 @@ impl Scene {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
+        if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
+            let during = Stretch { from: f.first.time, to: f.first.time };
+            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syn_acks: 0 });
+        }
         let ignored = f.unanswered_syns();
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
             let during = Stretch { from: first.at.time, to: last.at.time };
@@ -105,7 +111,7 @@ impl Scene {
 /// The stretch in which the server held a request that its client did not complete.
 pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
-    if f.final_ack.is_some() || f.roles == Roles::Guessed || f.odd_handshake {
+    if f.final_ack.is_some() || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
         return None;
     }
     // Each wait is twice the one before: after the last SYN-ACK another 2^n seconds (`reqsk_timer_handler`).

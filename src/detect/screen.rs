@@ -41,6 +41,10 @@ pub struct Quality {
     pub connections: u64,
     /// Connections of which only one direction was captured although the other must have sent.
     pub one_sided: u64,
+    /// Connections whose client went on without a segment of the server in the capture: its direction is missing.
+    pub deaf: u64,
+    /// Connections of which nothing but SYNs was captured.
+    pub only_syns: u64,
     /// Acknowledgments of octets that the capture does not hold.
     pub unseen: u64,
     /// Copies of packets.
@@ -56,6 +60,8 @@ impl Quality {
     pub fn add(&mut self, other: &Quality) {
         self.connections += other.connections;
         self.one_sided += other.one_sided;
+        self.deaf += other.deaf;
+        self.only_syns += other.only_syns;
         self.unseen += other.unseen;
         self.duplicates += other.duplicates;
         self.replayed += other.replayed;
@@ -154,6 +160,9 @@ impl Screen {
         q.duplicates += u64::from(f.duplicates);
         q.replayed += u64::from(f.replayed);
         q.mid_stream += u64::from(f.mid_stream);
+        let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
+        q.only_syns += u64::from(only_syns);
+        q.deaf += u64::from(f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets));
         let answered = f.c.acked_known || f.s.acked_known;
         q.one_sided += u64::from(!f.both_seen() && answered);
     }

@@ -1,6 +1,6 @@
 //! What a detector may look at beside the connection itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use crate::capture::Silence;
@@ -44,11 +44,20 @@ pub struct View {
     pub vantage: Vantage,
     /// By what it is known, one clause.
     pub reason: String,
+    /// The usual round trip of its handshakes.
+    pub round_trip: Option<Span>,
+    /// TTL of its SYN-ACKs, when they all have the same.
+    pub server_ttl: Option<u8>,
 }
 
 impl Default for View {
     fn default() -> View {
-        View { vantage: Vantage::Unknown, reason: "too few complete handshakes to tell".to_owned() }
+        View {
+            vantage: Vantage::Unknown,
+            reason: "no plain handshake was captured".to_owned(),
+            round_trip: None,
+            server_ttl: None,
+        }
     }
 }
 
@@ -67,6 +76,10 @@ pub struct World {
     pub views: HashMap<Address, View>,
     /// The replayed memory of servers with `tcp_tw_recycle`.
     pub peers: Peers,
+    /// Server addresses of which at least one answer was captured.
+    pub answering: HashSet<Address>,
+    /// The capture holds one direction only, or was filtered down to SYNs: a missing answer says nothing.
+    pub one_way: bool,
     /// What happened at each listener across its connections.
     pub scenes: HashMap<Host, Scene>,
 }
@@ -124,6 +137,8 @@ impl World {
     /// completed connections waited for the application.
     pub fn survey(&mut self, kept: &[ConnectionFacts], waits: Vec<(Host, Stretch)>) {
         let end = self.capture.map(|(_, last)| last).unwrap_or_default();
+        let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
+        self.answering = answering.map(|(host, _)| host.address).collect();
         for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
             self.scenes.entry(f.server).or_default().take(f, end);
         }
@@ -147,7 +162,7 @@ impl World {
     }
 }
 
-impl Surroundings<'_> {
+impl<'a> Surroundings<'a> {
     /// The last packet of the capture.
     pub fn end(&self) -> Timestamp {
         self.world.capture.map_or(Timestamp::MAX, |(_, last)| last)
@@ -163,7 +178,7 @@ impl Surroundings<'_> {
     }
 
     /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.
-    pub fn condemned(&self, f: &ConnectionFacts) -> &[Condemned] {
+    pub fn condemned(&self, f: &ConnectionFacts) -> &'a [Condemned] {
         self.world.peers.condemned(f.first.packet)
     }
 
@@ -178,6 +193,16 @@ impl Surroundings<'_> {
     pub fn others_stuck(&self, f: &ConnectionFacts, during: Stretch, slack: Span) -> impl Iterator<Item = &Stuck> {
         let me = f.client;
         self.scene.stuck.iter().filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
+    }
+
+    /// The usual round trip of this server's handshakes.
+    pub fn round_trip(&self) -> Option<Span> {
+        self.view.round_trip
+    }
+
+    /// TTL of the server's SYN-ACKs, when they all have the same.
+    pub fn view_of_ttl(&self) -> Option<u8> {
+        self.view.server_ttl
     }
 
     /// Whether the capture was taken where the server's answers leave it.

@@ -2,7 +2,7 @@
 
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
-use crate::detect::peers::Tally;
+use crate::detect::peers::{Condemned, Tally};
 use crate::detect::surroundings::Surroundings;
 use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{Kind, Severity, Vantage};
@@ -41,15 +41,12 @@ const PER_CONTRADICTION: u32 = 20;
 
 /// See [`SynDropTimestamp`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
-    let condemned = around.condemned(f);
-    let answered = f.answered_syn().map(|syn| syn.at);
-    let dropped: Vec<_> = condemned.iter().filter(|syn| Some(syn.at) != answered).collect();
-    let first = dropped.first()?;
-    let (pair, server) = around.tallies(f);
-    let pattern = if first.behind.is_some() { behind_pattern(server) } else { without_pattern(server) };
-    if !pattern || pair.passing + server.passing == 0 || f.c.resets + f.s.resets > 0 && f.syn_ack.count == 0 {
+    if !explains(f, around) {
         return None;
     }
+    let dropped: Vec<_> = dropped(f, around).collect();
+    let first = dropped.first()?;
+    let (_, server) = around.tallies(f);
     let mut d = Draft::about(f, Kind::SynDropTimestamp, (first.record, format!(
         "a connection of this address that the server closed first: it remembers TSval {}",
         first.record_tsval
@@ -113,6 +110,20 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         "sysctl -w net.ipv4.tcp_tw_recycle=0   # the remedy; it helps at once".to_owned(),
     ];
     Some(d)
+}
+
+/// The SYNs of the connection that the rule would drop and that drew no answer.
+fn dropped<'a>(f: &ConnectionFacts, around: &Surroundings<'a>) -> impl Iterator<Item = &'a Condemned> {
+    let answered = f.answered_syn().map(|syn| syn.at);
+    around.condemned(f).iter().filter(move |syn| Some(syn.at) != answered)
+}
+
+/// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
+pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
+    let Some(first) = dropped(f, around).next() else { return false };
+    let (_, server) = around.tallies(f);
+    let pattern = if first.behind.is_some() { behind_pattern(server) } else { without_pattern(server) };
+    pattern && f.unanswered_syns().next().is_some()
 }
 
 fn behind_pattern(t: Tally) -> bool {

@@ -19,10 +19,10 @@ const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
 
 /// Infers the vantage from handshakes of one server host.
 pub fn infer(samples: &[Sample]) -> View {
-    let view = |vantage, reason: String| View { vantage, reason };
-    if samples.is_empty() {
-        return View::default();
-    }
+    let Some(one) = samples.first() else { return View::default() };
+    let server_ttl = samples.iter().all(|s| s.server_ttl == one.server_ttl).then_some(one.server_ttl);
+    let round_trip = Some(median(samples.iter().map(|s| s.syn_to_syn_ack + s.syn_ack_to_ack)));
+    let view = |vantage, reason: String| View { vantage, reason, round_trip, server_ttl };
     let most = |test: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3;
     let server_sends = |s: &Sample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
     let client_sends = |s: &Sample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);

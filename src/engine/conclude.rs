@@ -7,7 +7,7 @@ use crate::decode;
 use crate::detect::peers::Peers;
 use crate::detect::screen::{Quality, Sample};
 use crate::detect::surroundings::{Settings, World};
-use crate::detect::{DETECTORS, Draft};
+use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
 use crate::diagnose::{incident, vantage, write};
 use crate::engine::batch::Totals;
@@ -97,6 +97,7 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
         world.views.insert(address, vantage::infer(&some));
     }
     waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
+    world.one_way = g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.survey(&g.kept, waits);
     g
 }
@@ -109,9 +110,14 @@ fn examine(kept: &[ConnectionFacts], world: &World, paths: &[String]) -> Vec<Wri
             let around = world.around(f);
             DETECTORS
                 .iter()
-                .filter_map(move |(_, detector)| detector(f, &around).map(|d| (d, around.view.vantage)))
+                .filter_map(move |detector| detector(f, &around).map(|d| (d, around.view.vantage)))
         })
         .collect();
+    for &server in world.scenes.keys().chain(world.listeners.keys().filter(|h| !world.scenes.contains_key(h))) {
+        let around = world.at(server);
+        let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
+        drafts.extend(found.map(|d| (d, around.view.vantage)));
+    }
     drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
     let mut written: Vec<Written> =
         drafts.into_par_iter().map(|(d, vantage)| write::finding(d, vantage, paths)).collect();

@@ -510,8 +510,9 @@ impl ConnectionFacts {
     /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,
     /// or all of them.
     pub fn unanswered_syns(&self) -> impl Iterator<Item = &Sent> + Clone {
-        let refused = self.syn_ack.count == 0
-            && (self.s.resets > 0 || self.ack_to_syn.is_some() || self.icmp.as_ref().is_some_and(|i| i.quotes_client));
+        let refused = self.ack_to_syn.is_some()
+            || self.syn_ack.count == 0
+                && (self.s.resets > 0 || self.icmp.as_ref().is_some_and(|i| i.quotes_client));
         let answered = self.answered_syn().map(|syn| syn.at);
         let all = if refused || self.odd_handshake { 0 } else { usize::MAX };
         self.syn.iter().take(all).take_while(move |syn| Some(syn.at) != answered)

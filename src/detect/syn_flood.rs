@@ -1,0 +1,81 @@
+//! `syn-flood`: many half-open handshakes that never get their final ACK.
+
+use std::collections::BTreeSet;
+
+use crate::detect::draft::{Draft, cause, count};
+use crate::detect::explain::finding;
+use crate::detect::surroundings::Surroundings;
+use crate::flow::key::Host;
+use crate::report::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// Many handshakes of a listener are never completed by those who began them.
+    ///
+    /// ## On the wire
+    /// SYN, SYN-ACK, and no final ACK, many times within seconds; the SYN-ACKs are repeated in vain. The SYNs are not
+    /// repeated, as a real client would.
+    /// ## In the kernel
+    /// Each holds a place in the SYN queue until its SYN-ACK retries run out (`reqsk_timer_handler`); when it is full,
+    /// syncookies answer (`TCPReqQFullDoCookies`), or SYNs are dropped (`TCPReqQFullDrop`).
+    /// ## Looks alike
+    /// * A path that loses the SYN-ACKs: the clients repeat their SYNs.
+    /// * A port scan: one handshake per port.
+    /// ## Check next
+    /// `ss -tn state syn-recv`, `nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop`; `sysctl net.ipv4.tcp_syncookies`.
+    /// ## References
+    /// RFC 4987
+    pub struct SynFlood = Kind::SynFlood
+}
+
+/// Handshakes that were never completed within [`WINDOW`] from which on it is a flood.
+const LEAST: usize = 20;
+/// Of these at least so many must have been answered by SYN-ACK: the smallest SYN queue holds 8.
+const HALF_OPEN: usize = 8;
+/// The stretch of time in which they must begin.
+const WINDOW: Span = Span::secs(30);
+
+/// See [`SynFlood`].
+pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
+    let scene = around.scene;
+    // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
+    let unanswered = if scene.half_open.len() >= HALF_OPEN { &scene.lone_syns[..] } else { &[] };
+    let mut never: Vec<_> = scene.half_open.iter().chain(unanswered).collect();
+    never.sort_unstable_by_key(|h| h.syn);
+    let most = never
+        .iter()
+        .enumerate()
+        .map(|(n, h)| never[n..].iter().take_while(|other| other.syn.time - h.syn.time <= WINDOW).count())
+        .max()
+        .unwrap_or(0);
+    if most < LEAST {
+        return None;
+    }
+    let (first, last) = (never.first()?, never.last()?);
+    let sources: BTreeSet<_> = never.iter().map(|h| h.client.address).collect();
+    let mut d = Draft::about_listener(server, Kind::SynFlood, (first.syn, "first SYN whose handshake was never completed"));
+    d.shows(last.syn, "last of them");
+    d.severity = if around.scene.ignored.len() > 1 { Severity::Critical } else { Severity::Warning };
+    let took = last.syn.time - first.syn.time;
+    d.summary = format!(
+        "{} of {} to {} were never completed, within {took}.",
+        count(never.len() as u64, "handshake"),
+        count(sources.len() as u64, "source address").replace("addresss", "addresses"),
+        server.socket()
+    );
+    d.cause = cause(
+        "A SYN flood, or clients whose packets from the server are lost: requests fill the SYN queue.",
+        &["tcp_conn_request", "reqsk_timer_handler"],
+        &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies", "TcpExtTCPReqQFullDrop"],
+        &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
+    );
+    d.measure("half_open", never.len()).measure("sources", sources.len()).measure_span("lasted_s", took);
+    d.probable("the clients did not repeat their SYNs, nor complete a handshake");
+    d.or("The SYN-ACKs are lost on the way back.", "Real clients would repeat their SYNs.");
+    d.next_steps = vec![
+        format!("ss -tn state syn-recv 'sport = :{}' | wc -l   # on {}", server.port, server.address.ip()),
+        "nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart".to_owned(),
+        "sysctl net.ipv4.tcp_syncookies   # 1 keeps the listener reachable".to_owned(),
+    ];
+    Some(d)
+}
