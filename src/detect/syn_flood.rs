@@ -33,7 +33,7 @@ const LEAST: usize = 20;
 /// Of these at least so many must have been answered by SYN-ACK: the smallest SYN queue holds 8.
 const HALF_OPEN: usize = 8;
 /// The stretch of time in which they must begin.
-const WINDOW: Span = Span::secs(30);
+const WINDOW: Span = Span::secs(10);
 
 /// See [`SynFlood`].
 pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
