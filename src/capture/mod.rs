@@ -1,7 +1,33 @@
 //! Where packets come from. A [`Source`] fills [`Block`]s; it knows nothing of TCP.
+//!
+//! ```text
+//!  bytes (stream, compress)  ->  records (pcap, pcapng)  ->  one input (reader)  ->  inputs in time order (order)
+//! ```
+//!
+//! [`open`] is the way in. Memory is bounded by the number of inputs that overlap in time, never by their size:
+//! an input is read into the block that is handed out, and nothing of it is kept.
 
 use crate::decode::segment::PacketId;
 use crate::time::{Span, Timestamp};
+
+mod compress;
+#[cfg(test)]
+mod made;
+mod memory;
+mod message;
+mod open;
+mod order;
+mod pcap;
+mod pcapng;
+mod reader;
+mod silence;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use memory::MemorySource;
+pub use open::{OpenError, Opened, open};
+pub use silence::Silences;
 
 /// A link-layer header type, as in <https://www.tcpdump.org/linktypes.html>.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -21,15 +47,19 @@ pub struct Packet<'a> {
     pub link: LinkType,
     /// Length on the wire, octets.
     pub original_length: u32,
-    /// What was captured of it.
+    /// What was captured of it, or its first part: at least 64 KiB of a packet over 1 MiB, at least
+    /// [`MERGED_OCTETS`] where inputs that overlap in time are merged.
     pub data: &'a [u8],
 }
 
 /// A run of packets in stream order: the buffer and where the packets lie in it. Reused from read to read.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The octets of the packets, with whatever framing lies between.
+    /// The octets of the packets, with whatever framing lies between. Its length is the room there is: what lies
+    /// behind `filled` is left over from an earlier use, so that reuse costs no clearing.
     data: Vec<u8>,
+    /// How much of `data` is in use.
+    filled: usize,
     /// Where each packet lies.
     records: Vec<Record>,
 }
@@ -49,14 +79,57 @@ struct Record {
 impl Block {
     /// The packets, in stream order.
     pub fn packets(&self) -> impl ExactSizeIterator<Item = Packet<'_>> + '_ {
-        self.records.iter().map(|r| Packet {
+        self.records.iter().map(|r| self.packet(r))
+    }
+
+    /// How many packets there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no packet.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes all packets out and keeps the room.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.filled = 0;
+    }
+
+    /// Appends a copy of `packet`: for sources that have their packets one by one, and for tests.
+    ///
+    /// # Panics
+    /// When the block would hold 4 GiB or more.
+    pub fn push(&mut self, packet: &Packet<'_>) {
+        let end = self.filled + packet.data.len();
+        assert!(end <= u32::MAX as usize, "a block is smaller than 4 GiB");
+        if self.data.len() < end {
+            self.data.resize(end.max(2 * self.data.len()), 0);
+        }
+        self.data[self.filled..end].copy_from_slice(packet.data);
+        self.records.push(Record {
+            id: packet.id,
+            time: packet.time,
+            offset: self.filled as u32,
+            captured: packet.data.len() as u32,
+            original: packet.original_length,
+            link: packet.link,
+            timed: packet.timed,
+        });
+        self.filled = end;
+    }
+
+    fn packet(&self, r: &Record) -> Packet<'_> {
+        Packet {
             id: r.id,
             time: r.time,
             timed: r.timed,
             link: r.link,
             original_length: r.original,
             data: &self.data[r.offset as usize..r.offset as usize + r.captured as usize],
-        })
+        }
     }
 }
 
@@ -68,8 +141,15 @@ pub trait Source: Send {
     /// [`Status::damage`] says why. The other inputs go on.
     fn next_block(&mut self, block: &mut Block) -> bool;
 
-    /// What is known of each input so far; complete after the end.
+    /// What is known of each input so far; complete after the end. One per input, in the order given, so that
+    /// [`PacketId::capture`] is the place in this list; an input that could not be opened is there with its damage.
     fn status(&self) -> Vec<Status>;
+
+    /// The stretches longer than [`QUIET`] without a packet in the stream so far, in time order; of more than
+    /// [`Silences::KEPT`] the longest. A source that keeps no account of them has none.
+    fn silences(&self) -> Vec<Silence> {
+        Vec::new()
+    }
 }
 
 /// What is known of one input.
@@ -83,15 +163,17 @@ pub struct Status {
     pub packets: u64,
     /// Earliest and latest time of a packet that has one.
     pub times: Option<(Timestamp, Timestamp)>,
-    /// Packets that the capturing system dropped, where the file tells.
+    /// Packets that the capturing system dropped, where the file tells: pcapng interface statistics and the drop
+    /// counts of its packets, whichever is more, summed over the interfaces.
     pub dropped: Option<u64>,
     /// Where the packets' own octets end: the smallest snapshot length declared, octets; 0 when none.
     pub snaplen: u32,
     /// Octets of the input consumed (compressed octets where it is compressed) and its size if known: for progress.
     pub position: (u64, Option<u64>),
-    /// Why reading stopped before the end, if it did: one message that says where and what was expected.
+    /// Why not everything could be read, if so: one message that says where and what was expected, beginning with
+    /// the path. It may have a second line, indented by two spaces.
     pub damage: Option<String>,
-    /// Anything else worth a line: link types named, unknown blocks, sections skipped.
+    /// Anything else worth a line: a clock that jumps back, unknown blocks, packets out of order.
     pub warnings: Vec<String>,
 }
 
@@ -106,3 +188,7 @@ pub struct Silence {
 
 /// A stretch without packets shorter than this is not worth noting.
 pub const QUIET: Span = Span::secs(30);
+
+/// How many octets of a packet are kept at least where inputs that overlap in time are merged: headers, tunnels and
+/// all. [`Packet::original_length`] is not touched by it.
+pub const MERGED_OCTETS: usize = 2048;

@@ -1,0 +1,330 @@
+//! Compressed captures: recognised by content, decompressed in a thread of their own while the analysis goes on.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use liblzma::stream::{CONCATENATED, Stream};
+
+/// A compression that is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Compression {
+    /// RFC 1952; several members one after the other are one stream.
+    Gzip,
+    /// RFC 8878, likewise frames.
+    Zstd,
+    /// The LZ4 frame format, likewise frames; neither the legacy format of `lz4 -l` nor bare blocks.
+    Lz4,
+    /// The .xz format, likewise streams.
+    Xz,
+}
+
+/// How many octets at the start of a stream tell the compression.
+pub(super) const MAGIC_OCTETS: usize = 6;
+
+impl Compression {
+    /// What the first octets of a stream are the beginning of.
+    pub(super) fn of(head: &[u8]) -> Option<Compression> {
+        match head {
+            [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd),
+            // A skippable frame, as parallel zstd writes it in front; LZ4 knows them too, but nobody begins with one.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
+            [0x04, 0x22, 0x4d, 0x18, ..] => Some(Compression::Lz4),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Xz),
+            _ => None,
+        }
+    }
+
+    /// As said in messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+            Compression::Lz4 => "lz4",
+            Compression::Xz => "xz",
+        }
+    }
+
+    /// The usual end of a file name.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gz",
+            Compression::Zstd => "zst",
+            Compression::Lz4 => "lz4",
+            Compression::Xz => "xz",
+        }
+    }
+
+    fn decoder(self, raw: BufReader<Raw>) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+            // Windows over 2^27 octets (`zstd --long` beyond its default) are refused by the library's own limit.
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(raw)?),
+            Compression::Lz4 => Box::new(Lz4Frames::new(raw)),
+            Compression::Xz => {
+                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+                Box::new(liblzma::bufread::XzDecoder::new_stream(raw, stream))
+            }
+        })
+    }
+}
+
+/// Memory that one xz decoder may take, octets: `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
+/// What a decoder hands over at a time, octets, at most.
+const CHUNK: usize = 256 << 10;
+/// How many chunks a decoder may be ahead.
+const AHEAD: usize = 3;
+/// How much compressed input a decoder reads at a time, octets.
+const READ: usize = 128 << 10;
+
+type Raw = Box<dyn Read + Send>;
+
+/// The decompressed octets of a stream, produced by another thread at most [`AHEAD`] chunks early.
+///
+/// Dropping it ends the thread as soon as that has a chunk to hand over; a thread that waits for a silent pipe lives
+/// as long as the pipe.
+pub(super) struct Decompressor {
+    full: Receiver<Delivery>,
+    empty: Sender<Vec<u8>>,
+    chunk: Vec<u8>,
+    filled: usize,
+    taken: usize,
+    ended: bool,
+}
+
+/// What the decoder's thread hands over.
+enum Delivery {
+    /// A chunk, and how much of it is filled.
+    Octets(Vec<u8>, usize),
+    /// The proper end of the stream.
+    End,
+    /// Nothing can be decoded from here on.
+    Broken(io::Error),
+}
+
+impl Decompressor {
+    /// Starts to decompress `raw`.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(compression: Compression, raw: Raw) -> io::Result<Decompressor> {
+        let (send_full, full) = sync_channel(AHEAD);
+        let (empty, take_empty) = channel();
+        thread::Builder::new()
+            .name(format!("{} decoder", compression.name()))
+            .spawn(move || decode(compression, raw, &send_full, &take_empty))?;
+        Ok(Decompressor { full, empty, chunk: Vec::new(), filled: 0, taken: 0, ended: false })
+    }
+}
+
+impl Read for Decompressor {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.filled {
+            if self.ended {
+                return Ok(0);
+            }
+            let used = std::mem::take(&mut self.chunk);
+            if !used.is_empty() {
+                // The thread may be gone already; then nobody needs the room any more.
+                let _ = self.empty.send(used);
+            }
+            (self.filled, self.taken) = (0, 0);
+            match self.full.recv() {
+                Ok(Delivery::Octets(chunk, filled)) => (self.chunk, self.filled) = (chunk, filled),
+                Ok(Delivery::End) => self.ended = true,
+                Ok(Delivery::Broken(error)) => {
+                    self.ended = true;
+                    return Err(error);
+                }
+                Err(_) => {
+                    self.ended = true;
+                    return Err(io::Error::other("the decoder failed"));
+                }
+            }
+        }
+        let n = buf.len().min(self.filled - self.taken);
+        buf[..n].copy_from_slice(&self.chunk[self.taken..self.taken + n]);
+        self.taken += n;
+        Ok(n)
+    }
+}
+
+/// The decoder's thread: until the end, an error, or nobody listens any more.
+fn decode(compression: Compression, raw: Raw, full: &SyncSender<Delivery>, empty: &Receiver<Vec<u8>>) {
+    let mut decoder = match compression.decoder(BufReader::with_capacity(READ, raw)) {
+        Ok(decoder) => decoder,
+        Err(error) => return drop(full.send(Delivery::Broken(error))),
+    };
+    loop {
+        let mut chunk = empty.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+        let delivery = match decoder.read(&mut chunk) {
+            Ok(0) => Delivery::End,
+            Ok(n) => Delivery::Octets(chunk, n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Delivery::Broken(error),
+        };
+        let more = matches!(delivery, Delivery::Octets(..));
+        if full.send(delivery).is_err() || !more {
+            return;
+        }
+    }
+}
+
+/// An empty LZ4 frame: magic, flags (version 1, independent blocks), 64 KiB blocks, header checksum, end mark.
+const EMPTY_LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 0, 0, 0, 0];
+
+/// All frames of an LZ4 stream, and an error where the stream ends inside one.
+///
+/// lz4_flex takes the end of input between two blocks for the end of the frame. So at the end of input it is shown
+/// an empty frame: between frames that changes nothing; a decoder that is still inside one takes its magic for the
+/// length of a block, far too long, and fails. Each frame gets a new decoder, because one that is used again may keep
+/// a buffer larger than it expects.
+struct Lz4Frames {
+    decoder: Option<lz4_flex::frame::FrameDecoder<Lz4Input>>,
+}
+
+struct Lz4Input {
+    raw: BufReader<Raw>,
+    /// What follows the end of `raw`: nothing at first, then the empty frame.
+    probe: &'static [u8],
+    probed: bool,
+}
+
+impl Read for Lz4Input {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.raw.read(buf)? {
+            0 => self.probe.read(buf),
+            n => Ok(n),
+        }
+    }
+}
+
+impl Lz4Frames {
+    fn new(raw: BufReader<Raw>) -> Lz4Frames {
+        let input = Lz4Input { raw, probe: &[], probed: false };
+        Lz4Frames { decoder: Some(lz4_flex::frame::FrameDecoder::new(input)) }
+    }
+}
+
+impl Read for Lz4Frames {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut decoder) = self.decoder.take() {
+            match decoder.read(buf) {
+                Ok(0) if decoder.get_ref().probed => {}
+                Ok(0) => {
+                    let input = decoder.get_mut();
+                    if input.raw.fill_buf()?.is_empty() {
+                        (input.probe, input.probed) = (EMPTY_LZ4_FRAME, true);
+                    } else {
+                        decoder = lz4_flex::frame::FrameDecoder::new(decoder.into_inner());
+                    }
+                    self.decoder = Some(decoder);
+                }
+                Ok(n) => {
+                    self.decoder = Some(decoder);
+                    return Ok(n);
+                }
+                Err(_) if decoder.get_ref().probed => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends inside a frame"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::made::compressed;
+
+    const ALL: [Compression; 4] = [Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::Xz];
+
+    fn text() -> Vec<u8> {
+        (0..300_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 27) as u8).collect()
+    }
+
+    fn decompress(compression: Compression, bytes: Vec<u8>) -> (Vec<u8>, io::Result<usize>) {
+        let mut out = Vec::new();
+        let mut reader = Decompressor::start(compression, Box::new(io::Cursor::new(bytes))).unwrap();
+        let result = reader.read_to_end(&mut out);
+        (out, result)
+    }
+
+    #[test]
+    fn the_content_tells_the_compression() {
+        for compression in ALL {
+            let bytes = compressed(compression, b"x");
+            assert_eq!(Compression::of(&bytes[..MAGIC_OCTETS]), Some(compression));
+        }
+        assert_eq!(Compression::of(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0]), None);
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back() {
+        for compression in ALL {
+            let (out, result) = decompress(compression, compressed(compression, &text()));
+            assert!(result.is_ok(), "{compression:?} {result:?}");
+            assert!(out == text(), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn several_members_one_after_the_other_are_one_stream() {
+        let (a, b) = (text(), b"and a short one".to_vec());
+        for compression in ALL {
+            let bytes = [compressed(compression, &a), compressed(compression, &b)].concat();
+            let (out, result) = decompress(compression, bytes);
+            assert!(result.is_ok(), "{compression:?} {result:?}");
+            assert!(out == [a.clone(), b.clone()].concat(), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_off_anywhere_is_an_error_after_its_beginning() {
+        for compression in ALL {
+            let whole = compressed(compression, &text());
+            for cut in
+                (MAGIC_OCTETS..whole.len()).step_by(whole.len() / 97).chain(whole.len() - 12..whole.len())
+            {
+                let (out, result) = decompress(compression, whole[..cut].to_vec());
+                assert!(result.is_err(), "{compression:?} cut at {cut} of {}", whole.len());
+                assert!(text().starts_with(&out), "{compression:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_lz4_stream_cut_between_two_blocks_is_an_error() {
+        // Header 7 octets, then blocks of 4 octets of length and that many of data.
+        let whole = compressed(Compression::Lz4, &text());
+        let mut at = 7;
+        let mut borders = 0;
+        loop {
+            let length = u32::from_le_bytes(whole[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+            if length == 0 {
+                break;
+            }
+            let (_, result) = decompress(Compression::Lz4, whole[..at].to_vec());
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            at += 4 + length as usize;
+            borders += 1;
+        }
+        assert!(borders > 1);
+    }
+
+    #[test]
+    fn a_consumer_that_leaves_early_ends_the_decoder() {
+        let (send, receive) = sync_channel(AHEAD);
+        let (_keep, empty) = channel();
+        let bytes = compressed(Compression::Zstd, &vec![0; 64 << 20]);
+        let raw: Raw = Box::new(io::Cursor::new(bytes));
+        let thread = thread::spawn(move || decode(Compression::Zstd, raw, &send, &empty));
+        assert!(matches!(receive.recv(), Ok(Delivery::Octets(..))));
+        drop(receive);
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,248 @@
+//! Opens the inputs: finds the files, recognises what they are, says what is wrong with the others.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use super::Source;
+use super::compress::Compression;
+use super::order::Merged;
+use super::reader::{NotRead, Reader};
+use super::stream::Stream;
+
+/// The most inputs that one stream is made of: a [`PacketId`](crate::decode::segment::PacketId) has 16 bits for them.
+pub const MOST_INPUTS: usize = 65_535;
+
+/// What [`open`] has opened.
+pub struct Opened {
+    /// The packets of all inputs that could be opened, as one stream in time order.
+    pub source: Box<dyn Source>,
+    /// Why the others could not. The same messages stand as damage in [`Source::status`].
+    pub errors: Vec<OpenError>,
+}
+
+/// Why an input cannot be analyzed at all. Each message begins with the input's name and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No input was named.
+    #[error("no capture named; name a file, or - for standard input")]
+    NoInput,
+    /// More inputs than [`MOST_INPUTS`].
+    #[error("{0} captures are too many at once, at most {most} can be; merge some with mergecap first", most = MOST_INPUTS)]
+    TooMany(usize),
+    /// `-` was named before.
+    #[error("-: standard input can be read once only; name it once")]
+    StandardInputTwice,
+    /// Standard input is a keyboard.
+    #[error("-: standard input is a terminal; pipe a capture into it: tcpdump -U -w - | synscope analyze -")]
+    Terminal,
+    /// There is no such file.
+    #[error("{path}: no such file; check the name (relative names start at {directory})")]
+    Missing {
+        /// As given.
+        path: String,
+        /// The working directory.
+        directory: String,
+    },
+    /// The file may not be read.
+    #[error(
+        "{path}: permission denied; make it readable for this user (chmod, chown) or run synscope as its owner"
+    )]
+    Denied {
+        /// As given.
+        path: String,
+    },
+    /// It is a directory.
+    #[error("{path}: is a directory; name the captures in it: {path}/*.pcap*")]
+    Directory {
+        /// As given, without a slash at the end.
+        path: String,
+    },
+    /// There is nothing in it.
+    #[error(
+        "{path}: empty (0 bytes); expected a capture, which has a file header even without packets. {remedy}"
+    )]
+    Empty {
+        /// As given.
+        path: String,
+        /// What to look at.
+        remedy: &'static str,
+    },
+    /// Its content is something else.
+    #[error(
+        "{path}: not a capture: it starts with {start}; expected pcap, pcapng, or one of these compressed with gzip, zstd, lz4 or xz"
+    )]
+    NotACapture {
+        /// As given.
+        path: String,
+        /// Its first octets in hexadecimal and what they may be.
+        start: String,
+    },
+    /// It starts as a capture, but its header is damaged or of an unknown version.
+    #[error("{path}: {wrong}")]
+    Header {
+        /// As given.
+        path: String,
+        /// What was found and what was expected.
+        wrong: String,
+    },
+    /// It is compressed, and not one octet can be decompressed.
+    #[error(
+        "{path}: the {compression} data is damaged or cut off at its start: {error}; to check the file: {compression} -t"
+    )]
+    Compressed {
+        /// As given.
+        path: String,
+        /// As the program that undoes it is called.
+        compression: &'static str,
+        /// What the decoder says.
+        error: io::Error,
+    },
+    /// The system cannot open or read it.
+    #[error("{path}: cannot be read: {error}")]
+    Failed {
+        /// As given.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Opens `inputs` (`-` is standard input) as one stream of packets in time order.
+///
+/// Waits until the first octets of each input are there, with several inputs until each one's first packet is.
+/// Inputs that cannot be opened or recognised are left out, and said so, as long as there is another.
+///
+/// # Errors
+/// When not one input can be opened and recognised, or they are too many: one message each.
+pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
+    if inputs.is_empty() {
+        return Err(vec![OpenError::NoInput]);
+    }
+    if inputs.len() > MOST_INPUTS {
+        return Err(vec![OpenError::TooMany(inputs.len())]);
+    }
+    let mut merged = Merged::default();
+    let mut errors = Vec::new();
+    let mut standard_input = false;
+    for (place, path) in inputs.iter().enumerate() {
+        let again = is_standard_input(path) && std::mem::replace(&mut standard_input, true);
+        let reader = if again { Err(OpenError::StandardInputTwice) } else { open_one(path, place as u16) };
+        match reader {
+            Ok(reader) if inputs.len() == 1 => merged.add_only(path, reader),
+            Ok(reader) => merged.add(path, reader),
+            Err(error) => {
+                merged.add_failed(path, &error);
+                errors.push(error);
+            }
+        }
+    }
+    if errors.len() == inputs.len() {
+        return Err(errors);
+    }
+    Ok(Opened { source: Box::new(merged), errors })
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Opens one input and recognises its format. `place` is its place among the inputs.
+pub(super) fn open_one(path: &Path, place: u16) -> Result<Reader, OpenError> {
+    let name = path.display().to_string();
+    if is_standard_input(path) {
+        let input = io::stdin();
+        if input.is_terminal() {
+            return Err(OpenError::Terminal);
+        }
+        return recognise("standard input", place, Box::new(input), None);
+    }
+    let file = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = file.map_err(|error| refused(&name, error))?;
+    if metadata.is_dir() {
+        return Err(OpenError::Directory { path: name.trim_end_matches('/').to_owned() });
+    }
+    recognise(&name, place, Box::new(file), metadata.is_file().then_some(metadata.len()))
+}
+
+fn refused(name: &str, error: io::Error) -> OpenError {
+    let path = name.to_owned();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let directory =
+                std::env::current_dir().map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string());
+            OpenError::Missing { path, directory }
+        }
+        io::ErrorKind::PermissionDenied => OpenError::Denied { path },
+        io::ErrorKind::IsADirectory => OpenError::Directory { path: name.trim_end_matches('/').to_owned() },
+        _ => OpenError::Failed { path, error },
+    }
+}
+
+/// Makes a reader of `octets`; `size` is their number as stored, where it is known.
+pub(super) fn recognise(
+    name: &str,
+    place: u16,
+    octets: Box<dyn Read + Send>,
+    size: Option<u64>,
+) -> Result<Reader, OpenError> {
+    let path = name.to_owned();
+    let stream = match Stream::new(octets, size) {
+        Ok(stream) => stream,
+        Err(error) => return Err(OpenError::Failed { path, error }),
+    };
+    let compression = stream.compression;
+    Reader::new(name, place, stream).map_err(|not_read| match not_read {
+        NotRead::Empty => {
+            let remedy = match (compression, size) {
+                (Some(_), _) => "It is what is compressed that is empty: check the program that wrote it.",
+                (None, None) => {
+                    "Check that the program that writes it has started: its errors are on its standard error."
+                }
+                (None, Some(_)) => "Check that the capture has started and that the disk was not full.",
+            };
+            OpenError::Empty { path, remedy }
+        }
+        NotRead::Unknown(head) => OpenError::NotACapture { path, start: start(&head, compression) },
+        NotRead::Header(wrong) => OpenError::Header { path, wrong },
+        NotRead::Failed(error) => match compression {
+            Some(compression) => OpenError::Compressed { path, compression: compression.name(), error },
+            None => OpenError::Failed { path, error },
+        },
+    })
+}
+
+/// The first octets in hexadecimal, and a guess at what they begin.
+fn start(head: &[u8], compression: Option<Compression>) -> String {
+    let octets: Vec<String> = head.iter().take(4).map(|octet| format!("{octet:02X}")).collect();
+    let within = compression
+        .map_or_else(String::new, |compression| format!(" inside the {} data", compression.name()));
+    format!("{}{within}{}", octets.join(" "), guess(head))
+}
+
+/// What the file may be, in parentheses and with the way to make a capture of it where there is one.
+fn guess(head: &[u8]) -> &'static str {
+    match head {
+        [b'%', b'P', b'D', b'F', ..] => " (a PDF?)",
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => " (a ZIP archive? unpack it: unzip)",
+        [b'B', b'Z', b'h', ..] => " (bzip2? decompress it: bunzip2)",
+        [b'7', b'z', 0xbc, 0xaf, ..] => " (a 7-Zip archive? unpack it: 7z x)",
+        [0x02, 0x21, 0x4c, 0x18, ..] => " (the legacy lz4 format? decompress it: lz4 -d)",
+        [0x1f, 0x9d, ..] => " (compress? decompress it: uncompress)",
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0xfd, b'7', b'z', b'X', ..] => {
+            " (compressed twice? decompress it once)"
+        }
+        [b's', b'n', b'o', b'o', b'p', 0, ..] => " (a snoop capture? convert it: editcap -F pcapng)",
+        [b'G', b'M', b'B', b'U', ..] | [b'R', b'T', b'S', b'S', ..] => {
+            " (a Microsoft Network Monitor capture? convert it: editcap -F pcapng)"
+        }
+        [0x7f, b'E', b'L', b'F', ..] => " (a program?)",
+        [b'{' | b'[', ..] => " (JSON?)",
+        [b'<', ..] => " (HTML or XML?)",
+        _ if head.iter().all(|octet| matches!(octet, b'\t' | b'\n' | b'\r' | b' '..=b'~')) => {
+            " (text? tcpdump writes captures with -w only)"
+        }
+        _ if head.iter().all(|octet| *octet == 0) => " (zeros: room allotted but never written?)",
+        _ => "",
+    }
+}

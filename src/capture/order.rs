@@ -1,0 +1,262 @@
+//! Several inputs as one stream in time order.
+//!
+//! The time that orders a packet is the latest one of its input up to it: within an input packets stay in the order
+//! in which they were captured, even where the clock steps back. Between inputs equal times stay in the order of the
+//! command line.
+//!
+//! An input waits, closed, until the stream comes to its first packet. So a rotated set of thousands of files is read
+//! one by one, its blocks passed on untouched; only inputs that overlap in time are open together, and their packets
+//! copied into common blocks.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::{Path, PathBuf};
+
+use super::open::{OpenError, open_one};
+use super::reader::{Reader, WINDOW};
+use super::{Block, MERGED_OCTETS, Silence, Silences, Source, Status};
+use crate::time::Timestamp;
+
+/// Inputs that are open together at most. Each takes a window, a file descriptor, perhaps a decoder with its thread.
+const MOST_OPEN: usize = 128;
+/// Octets read at a time from each of several inputs that overlap.
+const SHARED_WINDOW: usize = 256 << 10;
+/// Octets read to learn the time of an input's first packet.
+const FIRST_LOOK: usize = 128 << 10;
+/// Packets in a block of merged packets.
+const MERGED_PACKETS: usize = 8192;
+
+/// Orders inputs among each other: time, then place on the command line.
+type Key = (Timestamp, usize);
+
+/// Several inputs as one stream in time order.
+#[derive(Default)]
+pub(super) struct Merged {
+    inputs: Vec<Input>,
+    /// Inputs not begun, the earliest last.
+    waiting: Vec<Key>,
+    sorted: bool,
+    /// Inputs begun, by the key of their next packet, or a lower bound where that must be read first.
+    begun: BinaryHeap<Reverse<Key>>,
+    /// The latest key handed out.
+    latest: Timestamp,
+    silences: Silences,
+}
+
+struct Input {
+    path: PathBuf,
+    state: State,
+    warnings: Vec<String>,
+}
+
+enum State {
+    /// Looked at and closed again.
+    Closed(Status),
+    /// Being read.
+    Open(Box<Open>),
+    /// Read to its end, or never opened.
+    Over(Status),
+}
+
+struct Open {
+    reader: Reader,
+    block: Block,
+    /// The next record of `block`; when there is none, the reader must be asked.
+    next: usize,
+    /// Latest time before `next`.
+    key: Timestamp,
+}
+
+impl Open {
+    fn new(reader: Reader) -> Open {
+        Open { reader, block: Block::default(), next: 0, key: Timestamp::MIN }
+    }
+
+    /// Reads the next packets; `false` at the end.
+    fn read(&mut self, window: usize) -> bool {
+        self.next = 0;
+        self.reader.fill(&mut self.block, window)
+    }
+
+    fn exhausted(&self) -> bool {
+        self.next == self.block.records.len()
+    }
+
+    /// The key of the next packet, or a lower bound where it must be read first.
+    fn next_key(&self) -> Timestamp {
+        match self.block.records.get(self.next) {
+            Some(record) if record.timed => self.key.max(record.time),
+            _ => self.key,
+        }
+    }
+}
+
+impl Merged {
+    /// Adds the only input there is: nothing is read ahead of it.
+    pub(super) fn add_only(&mut self, path: &Path, reader: Reader) {
+        self.begun.push(Reverse((Timestamp::MIN, self.inputs.len())));
+        self.push(path, State::Open(Box::new(Open::new(reader))));
+    }
+
+    /// Adds one of several inputs: reads up to its first packet. A file is closed again, a pipe stays open.
+    pub(super) fn add(&mut self, path: &Path, reader: Reader) {
+        let mut open = Box::new(Open::new(reader));
+        if !open.read(FIRST_LOOK) {
+            return self.push(path, State::Over(open.reader.status()));
+        }
+        self.waiting.push((open.next_key(), self.inputs.len()));
+        let status = open.reader.status();
+        self.push(
+            path,
+            match status.position.1 {
+                None => State::Open(open),
+                // Nothing of it has been delivered yet.
+                size => State::Closed(Status {
+                    format: status.format,
+                    snaplen: status.snaplen,
+                    position: (0, size),
+                    ..Status::default()
+                }),
+            },
+        );
+    }
+
+    /// Adds an input that cannot be read, so that the others keep their places.
+    pub(super) fn add_failed(&mut self, path: &Path, error: &OpenError) {
+        self.push(path, State::Over(Status { damage: Some(error.to_string()), ..Status::default() }));
+    }
+
+    fn push(&mut self, path: &Path, state: State) {
+        self.inputs.push(Input { path: path.to_owned(), state, warnings: Vec::new() });
+    }
+
+    /// The input that waits for the earliest time.
+    fn first_waiting(&self) -> Option<Key> {
+        self.waiting.last().copied()
+    }
+
+    /// Begins the inputs whose first packet is the next of the stream.
+    fn begin_due(&mut self) {
+        while let Some(first) = self.first_waiting() {
+            let due = self.begun.peek().is_none_or(|Reverse(next)| first < *next);
+            if !due || self.begun.len() == MOST_OPEN {
+                return;
+            }
+            self.waiting.pop();
+            self.begin(first);
+        }
+    }
+
+    fn begin(&mut self, (first, place): Key) {
+        let input = &mut self.inputs[place];
+        if matches!(input.state, State::Closed(_)) {
+            input.state = match open_one(&input.path, place as u16) {
+                Ok(reader) => State::Open(Box::new(Open::new(reader))),
+                Err(error) => State::Over(Status { damage: Some(error.to_string()), ..Status::default() }),
+            };
+        }
+        if first < self.latest {
+            input.warnings.push(format!(
+                "begins while {MOST_OPEN} other captures are being read: its packets come late, out of time order. \
+                 Merge some of the captures with mergecap first"
+            ));
+        }
+        if matches!(input.state, State::Open(_)) {
+            self.begun.push(Reverse((first, place)));
+        }
+    }
+
+    /// Adds packets of the input that comes next to `out`, as far as it is its turn. Says whether `out` is to be
+    /// handed out now.
+    fn turn(&mut self, (_, place): Key, out: &mut Block) -> bool {
+        let alone = self.begun.is_empty();
+        let free = self.begun.len() + 1 < MOST_OPEN;
+        let limit = [self.begun.peek().map(|Reverse(key)| *key), self.first_waiting().filter(|_| free)];
+        let limit = limit.into_iter().flatten().min();
+        let State::Open(open) = &mut self.inputs[place].state else { return false };
+
+        if open.exhausted() {
+            let live = open.reader.is_live();
+            if live && !out.is_empty() {
+                // What is there must not wait for what a pipe will bring.
+                self.begun.push(Reverse((open.key, place)));
+                return true;
+            }
+            if open.read(if alone { WINDOW } else { SHARED_WINDOW }) {
+                self.begun.push(Reverse((open.next_key(), place)));
+            } else {
+                self.inputs[place].state = State::Over(open.reader.status());
+            }
+            return false;
+        }
+
+        let last = open.reader.latest();
+        if open.next == 0 && limit.is_none_or(|limit| (last, place) < limit) {
+            if !out.is_empty() {
+                self.begun.push(Reverse((open.next_key(), place)));
+                return true;
+            }
+            // The whole block comes before anything else: passed on as it is.
+            std::mem::swap(out, &mut open.block);
+            open.block.clear();
+            open.key = last;
+            self.latest = self.latest.max(last);
+            self.begun.push(Reverse((last, place)));
+            return true;
+        }
+
+        while !open.exhausted() {
+            let key = open.next_key();
+            let full = out.len() == MERGED_PACKETS || out.filled >= WINDOW;
+            if full || limit.is_some_and(|limit| (key, place) >= limit) {
+                self.begun.push(Reverse((key, place)));
+                return full;
+            }
+            let mut packet = open.block.packet(&open.block.records[open.next]);
+            packet.data = &packet.data[..packet.data.len().min(MERGED_OCTETS)];
+            out.push(&packet);
+            open.next += 1;
+            open.key = key;
+            self.latest = self.latest.max(key);
+        }
+        self.begun.push(Reverse((open.key, place)));
+        false
+    }
+}
+
+impl Source for Merged {
+    fn next_block(&mut self, block: &mut Block) -> bool {
+        if !self.sorted {
+            self.waiting.sort_by_key(|key| Reverse(*key));
+            self.latest = Timestamp::MIN;
+            self.sorted = true;
+        }
+        block.clear();
+        loop {
+            self.begin_due();
+            let Some(Reverse(next)) = self.begun.pop() else { break };
+            if self.turn(next, block) {
+                break;
+            }
+        }
+        self.silences.note_records(&block.records);
+        !block.is_empty()
+    }
+
+    fn status(&self) -> Vec<Status> {
+        let status = |input: &Input| {
+            let mut status = match &input.state {
+                State::Closed(status) | State::Over(status) => status.clone(),
+                State::Open(open) => open.reader.status(),
+            };
+            status.path = input.path.display().to_string();
+            status.warnings.extend(input.warnings.iter().cloned());
+            status
+        };
+        self.inputs.iter().map(status).collect()
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        self.silences.list()
+    }
+}

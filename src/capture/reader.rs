@@ -1,0 +1,512 @@
+//! One input: its octets read into blocks, its records indexed there, what is known of it kept.
+
+use std::io::{self, Read};
+
+use super::message::{Before, Grouped};
+use super::pcap::{FILE_HEADER, Pcap};
+use super::pcapng::Pcapng;
+use super::stream::Stream;
+use super::{Block, Record, Status};
+use crate::decode::segment::PacketId;
+use crate::time::{Span, Timestamp};
+
+/// Octets read into a block at a time, where one input is read alone: large enough that a block is worth handing to
+/// another thread, small enough to stay in the cache of the core that decodes it.
+pub(super) const WINDOW: usize = 1 << 20;
+/// No window is smaller: it must hold what is kept of a long packet and leave room to read over the rest.
+const SMALLEST_WINDOW: usize = 128 << 10;
+/// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
+pub(super) const LONG: usize = 1 << 20;
+/// A record that says it is longer than this is damaged, octets.
+pub(super) const RECORD_LIMIT: usize = 256 << 20;
+/// A clock that steps back by no more than this is not worth a warning: several interfaces or processors write into
+/// one file, each in its own order.
+const JUMP: Span = Span::secs(1);
+
+/// How much of a packet is kept, of the `captured` octets of a record longer than [`LONG`].
+pub(super) fn kept_of(captured: u32) -> u32 {
+    captured.min(64 << 10)
+}
+
+/// What comes behind the records indexed so far.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The beginning of a record; it can be read on when this many octets of it are there.
+    Need(usize),
+    /// A record longer than [`LONG`].
+    Long(Long),
+    /// Nothing that can be read.
+    Damage(Damage),
+}
+
+/// A record longer than [`LONG`], of which the beginning is in the window.
+#[derive(Debug)]
+pub(super) struct Long {
+    /// Its length, octets.
+    pub length: u64,
+    /// The packet in it, cut down to what is kept.
+    pub record: Option<Record>,
+    /// Whether it has a packet number.
+    pub numbered: bool,
+    /// How it must end, if that is known.
+    pub trailer: Option<[u8; 4]>,
+}
+
+/// What is wrong with a record.
+#[derive(Debug)]
+pub(super) enum Damage {
+    /// A length that nothing has.
+    Length {
+        /// What it says, octets.
+        claimed: u64,
+        /// The longest that is believed, octets.
+        limit: u64,
+    },
+    /// Anything else, to be read after "block at byte 7 ".
+    Other(String),
+}
+
+impl Damage {
+    /// The length at the end of a block is not that at its start.
+    #[cold]
+    pub(super) fn lengths(first: u32, last: u32) -> Damage {
+        let (first, last) = (Grouped(first.into()), Grouped(last.into()));
+        Damage::Other(format!("says it is {first} bytes long at its start and {last} at its end"))
+    }
+}
+
+/// Numbers packets as Wireshark's `frame.number` does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    input: u16,
+    next: u64,
+}
+
+impl Numbers {
+    /// The id of the next packet.
+    #[inline]
+    pub(super) fn peek(self) -> PacketId {
+        PacketId::new(self.input, self.next)
+    }
+
+    /// The next packet's number is given away.
+    #[inline]
+    pub(super) fn take(&mut self) {
+        self.next += 1;
+    }
+}
+
+enum Format {
+    Pcap(Pcap),
+    Pcapng(Pcapng),
+}
+
+impl Format {
+    fn index(
+        &mut self,
+        data: &[u8],
+        base: u64,
+        numbers: &mut Numbers,
+        into: &mut Vec<Record>,
+    ) -> (usize, Found) {
+        match self {
+            Format::Pcap(pcap) => pcap.index(data, numbers, into),
+            Format::Pcapng(pcapng) => pcapng.index(data, base, numbers, into),
+        }
+    }
+
+    fn claimed(&self, rest: &[u8]) -> Option<u64> {
+        match self {
+            Format::Pcap(pcap) => pcap.claimed(rest),
+            Format::Pcapng(pcapng) => pcapng.claimed(rest),
+        }
+    }
+
+    /// What a record is called.
+    fn unit(&self) -> &'static str {
+        match self {
+            Format::Pcap(_) => "record",
+            Format::Pcapng(_) => "block",
+        }
+    }
+}
+
+/// Why a stream is not read as a capture.
+#[derive(Debug)]
+pub(super) enum NotRead {
+    /// There is nothing in it.
+    Empty,
+    /// Its first octets are these, and no capture begins so.
+    Unknown(Vec<u8>),
+    /// It begins as a capture, but this is wrong.
+    Header(String),
+    /// It cannot be read, or not be decompressed.
+    Failed(io::Error),
+}
+
+/// One input, from its first octet to its end.
+pub(super) struct Reader {
+    path: String,
+    stream: Stream,
+    format: Format,
+    numbers: Numbers,
+    /// The beginning of a record whose rest was not there yet.
+    carry: Vec<u8>,
+    /// Where `carry` lies in the (decompressed) stream.
+    base: u64,
+    ended: bool,
+    packets: u64,
+    clock: Clock,
+    damage: Option<String>,
+}
+
+impl Reader {
+    /// Recognises the format of `stream`. `path` is its name in messages, `input` its place among the inputs.
+    pub(super) fn new(path: &str, input: u16, mut stream: Stream) -> Result<Reader, NotRead> {
+        let mut head = vec![0; FILE_HEADER];
+        let filled = stream.fill(&mut head).map_err(NotRead::Failed)?;
+        head.truncate(filled);
+        if head.is_empty() {
+            return Err(NotRead::Empty);
+        }
+        let (format, base) = if let Some(pcap) = Pcap::recognise(&head) {
+            head.clear();
+            (Format::Pcap(pcap.map_err(NotRead::Header)?), FILE_HEADER as u64)
+        } else if let Some(pcapng) = Pcapng::recognise(&head) {
+            (Format::Pcapng(pcapng.map_err(NotRead::Header)?), 0)
+        } else {
+            return Err(NotRead::Unknown(head));
+        };
+        Ok(Reader {
+            path: path.to_owned(),
+            stream,
+            format,
+            numbers: Numbers { input, next: 1 },
+            carry: head,
+            base,
+            ended: false,
+            packets: 0,
+            clock: Clock::default(),
+            damage: None,
+        })
+    }
+
+    /// Replaces the contents of `block` by the next packets, reading up to `window` octets at a time; `false` at the
+    /// end. Returns as soon as one read has completed a packet.
+    pub(super) fn fill(&mut self, block: &mut Block, window: usize) -> bool {
+        block.clear();
+        if self.ended {
+            return false;
+        }
+        let room = window.max(self.carry.len()).max(SMALLEST_WINDOW);
+        if block.data.len() < room || block.data.len() > LONG.max(window) {
+            block.data.resize(room, 0);
+        }
+        block.data[..self.carry.len()].copy_from_slice(&self.carry);
+        // Start and end of what is read and not yet indexed.
+        let (mut start, mut end) = (0, self.carry.len());
+        self.carry.clear();
+        loop {
+            let data = &block.data[start..end];
+            let (consumed, found) = self.format.index(data, self.base, &mut self.numbers, &mut block.records);
+            // All records are of this pass: one that finds some is the last.
+            self.packets += block.len() as u64;
+            if start > 0 {
+                block.records.iter_mut().for_each(|record| record.offset += start as u32);
+            }
+            start += consumed;
+            self.base += consumed as u64;
+            if !block.is_empty() && !matches!(found, Found::Damage(_)) {
+                self.carry.extend_from_slice(&block.data[start..end]);
+                break;
+            }
+            match found {
+                Found::Need(length) => {
+                    if start > 0 && start + length > block.data.len() {
+                        block.data.copy_within(start..end, 0);
+                        (start, end) = (0, end - start);
+                    }
+                    if length > block.data.len() {
+                        block.data.resize(length, 0);
+                    }
+                    match self.stream.read(&mut block.data[end..]) {
+                        Ok(0) => self.at_end(&block.data[start..end]),
+                        Ok(n) => end += n,
+                        Err(error) => self.failed(&error),
+                    }
+                }
+                Found::Long(long) => {
+                    let mut record = long.record;
+                    if let Some(record) = &mut record {
+                        record.offset += start as u32;
+                    }
+                    if self.pass_over(&long, &mut block.data, (start, end), record.as_ref()) {
+                        if long.numbered {
+                            self.numbers.take();
+                        }
+                        block.records.extend(record);
+                        self.packets += block.len() as u64;
+                        if !block.is_empty() {
+                            break;
+                        }
+                        (start, end) = (0, 0);
+                    }
+                }
+                Found::Damage(damage) => self.damaged(&damage),
+            }
+            if self.ended {
+                break;
+            }
+        }
+        block.filled = end;
+        self.clock.note(&block.records);
+        !block.is_empty()
+    }
+
+    /// Reads over a record that lies at `start` in `data`, which is filled up to `end`, without touching what is kept
+    /// of its packet. Says whether it was there to its end.
+    fn pass_over(
+        &mut self,
+        long: &Long,
+        data: &mut [u8],
+        (start, end): (usize, usize),
+        kept: Option<&Record>,
+    ) -> bool {
+        // The rest goes behind the packet's kept octets, or over the record where it has none.
+        let scratch = kept.map_or(0, |record| (record.offset + record.captured) as usize);
+        let trailer = if long.trailer.is_some() { 4 } else { 0 };
+        let mut seen = (end - start) as u64;
+        while seen < long.length {
+            let left = long.length - seen;
+            // The trailer is read by itself, into the start of the scratch room.
+            let (want, place) =
+                if left > trailer { (left - trailer, 0) } else { (left, (trailer - left) as usize) };
+            let room = &mut data[scratch + place..];
+            let want = usize::try_from(want).unwrap_or(usize::MAX).min(room.len());
+            match self.stream.read(&mut room[..want]) {
+                Ok(0) => {
+                    self.end_in_record(Some(long.length), seen);
+                    return false;
+                }
+                Ok(n) => seen += n as u64,
+                Err(error) => {
+                    self.base += seen;
+                    self.failed(&error);
+                    return false;
+                }
+            }
+        }
+        if let Some(expected) = long.trailer
+            && data[scratch..scratch + 4] != expected
+        {
+            let what = "says at its end that it has another length than at its start".to_owned();
+            self.damaged(&Damage::Other(what));
+            return false;
+        }
+        self.base += long.length;
+        true
+    }
+
+    /// The stream is over; `rest` is left of it.
+    fn at_end(&mut self, rest: &[u8]) {
+        self.ended = true;
+        if !rest.is_empty() {
+            self.end_in_record(self.format.claimed(rest), rest.len() as u64);
+        }
+    }
+
+    fn end_in_record(&mut self, claimed: Option<u64>, there: u64) {
+        let claimed = claimed.map(Grouped);
+        let says = match claimed {
+            Some(claimed) => format!("says it is {claimed} bytes long"),
+            None => "is cut off in its header".to_owned(),
+        };
+        self.stop(
+            &says,
+            &format!("; the file ends after {}", Grouped(there)),
+            "The capture was cut off or overwritten there.",
+        );
+    }
+
+    fn damaged(&mut self, damage: &Damage) {
+        let (says, end) = match damage {
+            Damage::Other(what) => (what.clone(), String::new()),
+            Damage::Length { claimed, limit } => {
+                let left = match (self.stream.compression, self.stream.size) {
+                    (None, Some(size)) => Some(size.saturating_sub(self.base)),
+                    _ => None,
+                };
+                let end = match left {
+                    Some(left) if left < *claimed => format!("; the file ends after {}", Grouped(left)),
+                    _ => format!("; at most {} were expected", Grouped(*limit)),
+                };
+                (format!("says it is {} bytes long", Grouped(*claimed)), end)
+            }
+        };
+        self.stop(&says, &end, "The capture was cut off or overwritten there; what follows cannot be read.");
+    }
+
+    fn stop(&mut self, says: &str, end: &str, cause: &str) {
+        let (path, unit, at, before) =
+            (&self.path, self.format.unit(), Grouped(self.base), Before(self.packets));
+        self.damage = Some(format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}"));
+        self.ended = true;
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let (path, at, before) = (&self.path, Grouped(self.base), Before(self.packets));
+        self.damage = Some(match self.stream.compression {
+            Some(compression) => format!(
+                "{path}: the {name} data is damaged or cut off after byte {at} of the decompressed capture: {error}.\n  \
+                 What follows cannot be read. {before} To check the file: {name} -t",
+                name = compression.name(),
+            ),
+            None => format!("{path}: cannot be read after byte {at}: {error}.\n  {before}"),
+        });
+        self.ended = true;
+    }
+
+    /// The latest time so far; `Timestamp::MIN` before the first packet that has one.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.clock.times.map_or(Timestamp::MIN, |(_, latest)| latest)
+    }
+
+    /// Whether the input may still be written: a pipe, not a file.
+    pub(super) fn is_live(&self) -> bool {
+        self.stream.size.is_none()
+    }
+
+    /// What is known of the input so far.
+    pub(super) fn status(&self) -> Status {
+        let (name, dropped, snaplen) = match &self.format {
+            Format::Pcap(pcap) => (pcap.name(), None, pcap.snaplen),
+            Format::Pcapng(pcapng) => ("pcapng", pcapng.dropped(), pcapng.snaplen),
+        };
+        let format = match self.stream.compression {
+            Some(compression) => format!("{name}.{}", compression.suffix()),
+            None => name.to_owned(),
+        };
+        let mut warnings: Vec<String> = self.clock.warning().into_iter().collect();
+        let mut damage = self.damage.clone();
+        if let Format::Pcapng(pcapng) = &self.format {
+            warnings.extend(pcapng.warnings());
+            let skipped = pcapng.damage();
+            if damage.is_none() {
+                damage = skipped.map(|skipped| format!("{}: {skipped}", self.path));
+            } else {
+                // One message per input; where reading stopped matters more.
+                warnings.extend(skipped.map(|skipped| skipped.replace("\n ", "")));
+            }
+        }
+        Status {
+            path: self.path.clone(),
+            format,
+            packets: self.packets,
+            times: self.clock.times,
+            dropped,
+            snaplen,
+            position: (self.stream.consumed(), self.stream.size),
+            damage,
+            warnings,
+        }
+    }
+}
+
+/// The times of one input.
+#[derive(Clone, Debug, Default)]
+struct Clock {
+    /// Earliest and latest.
+    times: Option<(Timestamp, Timestamp)>,
+    /// Of the packet before.
+    last: Timestamp,
+    /// How often the clock stepped back by more than [`JUMP`].
+    jumps: u64,
+    /// The first such packet, and how far.
+    first_jump: (u64, Span),
+}
+
+impl Clock {
+    fn note(&mut self, records: &[Record]) {
+        let mut timed = records.iter().filter(|record| record.timed);
+        if self.times.is_none() {
+            let Some(first) = timed.next() else { return };
+            self.times = Some((first.time, first.time));
+            self.last = first.time;
+        }
+        let Some((mut earliest, mut latest)) = self.times else { return };
+        for record in timed {
+            if self.last - record.time > JUMP {
+                if self.jumps == 0 {
+                    self.first_jump = (record.id.number(), self.last - record.time);
+                }
+                self.jumps += 1;
+            }
+            self.last = record.time;
+            earliest = earliest.min(record.time);
+            latest = latest.max(record.time);
+        }
+        self.times = Some((earliest, latest));
+    }
+
+    fn warning(&self) -> Option<String> {
+        let (packet, span) = (Grouped(self.first_jump.0), self.first_jump.1);
+        match self.jumps {
+            0 => None,
+            1 => Some(format!("the clock jumps back {span} at packet {packet}")),
+            n => Some(format!("the clock jumps back {} times, first {span} at packet {packet}", Grouped(n))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::hint::black_box;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::capture::Silences;
+
+    /// Not a test but a measurement: `cargo test --release --lib capture:: -- --ignored --nocapture`, with
+    /// `SYNSCOPE_BENCH` naming an uncompressed capture. One window of it is indexed again and again.
+    #[test]
+    #[ignore = "a measurement"]
+    fn time_to_index_a_packet() {
+        let Some(path) = std::env::var_os("SYNSCOPE_BENCH") else {
+            eprintln!("SYNSCOPE_BENCH names no capture");
+            return;
+        };
+        let file = File::open(path).unwrap();
+        let mut reader = Reader::new("bench", 0, Stream::new(Box::new(file), None).unwrap()).ok().unwrap();
+        let mut window = std::mem::take(&mut reader.carry);
+        let begun = window.len();
+        window.resize(WINDOW, 0);
+        reader.stream.fill(&mut window[begun..]).unwrap();
+        let mut block = Block::default();
+        let rounds = 300;
+        let mut best = [f64::MAX; 3];
+        for _ in 0..10 {
+            let mut spent = [0.0; 3];
+            for _ in 0..rounds {
+                block.records.clear();
+                let start = Instant::now();
+                reader.format.index(black_box(&window), 0, &mut reader.numbers, &mut block.records);
+                spent[0] += start.elapsed().as_secs_f64();
+                let start = Instant::now();
+                Clock::default().note(black_box(&block.records));
+                spent[1] += start.elapsed().as_secs_f64();
+                let start = Instant::now();
+                Silences::default().note_records(black_box(&block.records));
+                spent[2] += start.elapsed().as_secs_f64();
+            }
+            for (best, spent) in best.iter_mut().zip(spent) {
+                *best = best.min(spent * 1e9 / (rounds * block.len()) as f64);
+            }
+        }
+        let [index, clock, silence] = best;
+        let packets = block.len();
+        eprintln!(
+            "{packets} packets in a window; ns each: index {index:.2}, clock {clock:.2}, silences {silence:.2}"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Stretches of the stream without a packet: a connection that is quiet there was not necessarily quiet.
+
+use super::{Packet, QUIET, Record, Silence};
+use crate::time::{Span, Timestamp};
+
+/// Collects the stretches longer than [`QUIET`] between the packets of a stream.
+///
+/// Measured against the latest time seen so far: packets out of order make no silence. Of too many, the longest are
+/// kept (of equally long ones the earlier), in bounded memory and without a cost that grows with their number.
+#[derive(Clone, Debug, Default)]
+pub struct Silences {
+    latest: Option<Timestamp>,
+    found: Vec<Silence>,
+    /// Nothing shorter than this can be among the kept ones any more.
+    floor: Span,
+}
+
+impl Silences {
+    /// How many are kept at most.
+    pub const KEPT: usize = 4096;
+
+    /// Notes the next packet of the stream.
+    pub fn note(&mut self, packet: &Packet<'_>) {
+        if packet.timed {
+            self.advance(packet.time);
+        }
+    }
+
+    pub(super) fn note_records(&mut self, records: &[Record]) {
+        for record in records {
+            if record.timed {
+                self.advance(record.time);
+            }
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, time: Timestamp) {
+        match self.latest {
+            Some(latest) if time <= latest => return,
+            Some(latest) if time - latest > QUIET => self.found(Silence { from: latest, to: time }),
+            _ => {}
+        }
+        self.latest = Some(time);
+    }
+
+    #[cold]
+    fn found(&mut self, silence: Silence) {
+        if silence.to - silence.from < self.floor {
+            return;
+        }
+        self.found.push(silence);
+        // Thinned out only when twice as many as needed have come together, so that each costs the same on average.
+        if self.found.len() == 2 * Silences::KEPT {
+            self.found = Silences::longest(&self.found);
+            self.floor = self.found.iter().map(|s| s.to - s.from).min().unwrap_or_default();
+        }
+    }
+
+    /// What was found so far, in time order, at most [`Silences::KEPT`].
+    pub fn list(&self) -> Vec<Silence> {
+        Silences::longest(&self.found)
+    }
+
+    fn longest(all: &[Silence]) -> Vec<Silence> {
+        let mut kept = all.to_vec();
+        kept.sort_by_key(|s| (std::cmp::Reverse(s.to - s.from), s.from));
+        kept.truncate(Silences::KEPT);
+        kept.sort_by_key(|s| s.from);
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(seconds: impl IntoIterator<Item = i64>) -> Silences {
+        let mut silences = Silences::default();
+        for second in seconds {
+            silences.advance(Timestamp(0) + Span::secs(second));
+        }
+        silences
+    }
+
+    #[test]
+    fn only_stretches_longer_than_30_seconds_count() {
+        let found = over([0, 30, 61, 62]).list();
+        assert_eq!(found, [Silence { from: Timestamp(30_000_000_000), to: Timestamp(61_000_000_000) }]);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_makes_no_silence() {
+        assert_eq!(over([100, 0, 101, 50, 120]).list(), []);
+    }
+
+    #[test]
+    fn of_very_many_the_longest_stay() {
+        // Every seventh stretch is an hour, all others 31 s: 5,715 hours among 40,000.
+        let mut second = 0;
+        let times = (0..40_000).map(|i| {
+            second += if i % 7 == 0 { 3600 } else { 31 };
+            second
+        });
+        let silences = over(times);
+        let found = silences.list();
+        assert_eq!(found.len(), Silences::KEPT);
+        assert!(found.iter().all(|s| s.to - s.from == Span::secs(3600)));
+        assert!(found.is_sorted_by_key(|s| s.from));
+        assert!(silences.found.len() < 2 * Silences::KEPT);
+    }
+}

@@ -1,0 +1,104 @@
+//! The octets of one input, decompressed where needed, with a count of what was consumed.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::compress::{Compression, Decompressor, MAGIC_OCTETS};
+
+/// The octets of one input.
+pub(super) struct Stream {
+    octets: Box<dyn Read + Send>,
+    consumed: Arc<AtomicU64>,
+    /// Size as stored, octets, where it is known.
+    pub(super) size: Option<u64>,
+    /// What was undone.
+    pub(super) compression: Option<Compression>,
+}
+
+impl Stream {
+    /// Looks at the first octets of `raw` and puts a decoder in front where they ask for one. Waits for them.
+    ///
+    /// # Errors
+    /// When they cannot be read, or a decoder's thread cannot be started.
+    pub(super) fn new(raw: Box<dyn Read + Send>, size: Option<u64>) -> io::Result<Stream> {
+        let consumed = Arc::new(AtomicU64::new(0));
+        let mut raw = Counted { raw, consumed: Arc::clone(&consumed) };
+        let mut head = vec![0; MAGIC_OCTETS];
+        let filled = fill(&mut raw, &mut head)?;
+        head.truncate(filled);
+        let compression = Compression::of(&head);
+        let whole: Box<dyn Read + Send> = Box::new(Headed { head, raw });
+        let octets = match compression {
+            Some(compression) => Box::new(Decompressor::start(compression, whole)?),
+            None => whole,
+        };
+        Ok(Stream { octets, consumed, size, compression })
+    }
+
+    /// Octets consumed of the input as stored.
+    pub(super) fn consumed(&self) -> u64 {
+        self.consumed.load(Relaxed)
+    }
+
+    /// Fills `buf` unless the stream ends before; says how much there was.
+    pub(super) fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        fill(&mut self.octets, buf)
+    }
+}
+
+impl Read for Stream {
+    /// What one read of the input gives, so that a pipe's packets do not wait for more; 0 at the end only.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.octets.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+fn fill(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match from.read(&mut buf[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The octets looked at already, then the rest.
+struct Headed<R> {
+    head: Vec<u8>,
+    raw: R,
+}
+
+impl<R: Read> Read for Headed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.head.is_empty() {
+            return self.raw.read(buf);
+        }
+        let n = buf.len().min(self.head.len());
+        buf[..n].copy_from_slice(&self.head[..n]);
+        self.head.drain(..n);
+        Ok(n)
+    }
+}
+
+struct Counted {
+    raw: Box<dyn Read + Send>,
+    consumed: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.raw.read(buf)?;
+        self.consumed.fetch_add(n as u64, Relaxed);
+        Ok(n)
+    }
+}
