@@ -1,6 +1,6 @@
 //! Compressed captures: recognised by content, decompressed in a thread of their own while the analysis goes on.
 
-use std::io::{self, BufRead, BufReader, Chain, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
@@ -177,19 +177,33 @@ const EMPTY_LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 0, 0,
 
 /// All frames of an LZ4 stream, and an error where the stream ends inside one.
 ///
-/// lz4_flex takes the end of input between two blocks for the end of the frame. So an empty frame is put behind the
-/// input: between frames it changes nothing; a decoder that is still inside one takes its magic for the length of a
-/// block, far too long, and says so. Each frame gets a new decoder, because one that is used again may keep a buffer
-/// larger than it expects.
+/// lz4_flex takes the end of input between two blocks for the end of the frame. So at the end of input it is shown
+/// an empty frame: between frames that changes nothing; a decoder that is still inside one takes its magic for the
+/// length of a block, far too long, and fails. Each frame gets a new decoder, because one that is used again may keep
+/// a buffer larger than it expects.
 struct Lz4Frames {
     decoder: Option<lz4_flex::frame::FrameDecoder<Lz4Input>>,
 }
 
-type Lz4Input = BufReader<Chain<BufReader<Raw>, &'static [u8]>>;
+struct Lz4Input {
+    raw: BufReader<Raw>,
+    /// What follows the end of `raw`: nothing at first, then the empty frame.
+    probe: &'static [u8],
+    probed: bool,
+}
+
+impl Read for Lz4Input {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.raw.read(buf)? {
+            0 => self.probe.read(buf),
+            n => Ok(n),
+        }
+    }
+}
 
 impl Lz4Frames {
     fn new(raw: BufReader<Raw>) -> Lz4Frames {
-        let input = BufReader::new(raw.chain(EMPTY_LZ4_FRAME));
+        let input = Lz4Input { raw, probe: &[], probed: false };
         Lz4Frames { decoder: Some(lz4_flex::frame::FrameDecoder::new(input)) }
     }
 }
@@ -198,21 +212,24 @@ impl Read for Lz4Frames {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while let Some(mut decoder) = self.decoder.take() {
             match decoder.read(buf) {
+                Ok(0) if decoder.get_ref().probed => {}
                 Ok(0) => {
-                    let mut input = decoder.into_inner();
-                    if !input.fill_buf()?.is_empty() {
-                        self.decoder = Some(lz4_flex::frame::FrameDecoder::new(input));
+                    let input = decoder.get_mut();
+                    if input.raw.fill_buf()?.is_empty() {
+                        (input.probe, input.probed) = (EMPTY_LZ4_FRAME, true);
+                    } else {
+                        decoder = lz4_flex::frame::FrameDecoder::new(decoder.into_inner());
                     }
+                    self.decoder = Some(decoder);
                 }
                 Ok(n) => {
                     self.decoder = Some(decoder);
                     return Ok(n);
                 }
-                Err(error) => {
-                    let input = decoder.get_mut();
-                    let at_end = input.get_mut().get_mut().0.fill_buf().is_ok_and(<[u8]>::is_empty);
-                    return Err(if at_end { io::ErrorKind::UnexpectedEof.into() } else { error });
+                Err(_) if decoder.get_ref().probed => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends inside a frame"));
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(0)
@@ -270,7 +287,9 @@ mod tests {
     fn a_stream_cut_off_anywhere_is_an_error_after_its_beginning() {
         for compression in ALL {
             let whole = compressed(compression, &text());
-            for cut in (MAGIC_OCTETS..whole.len()).step_by(whole.len() / 97).chain(whole.len() - 12..whole.len()) {
+            for cut in
+                (MAGIC_OCTETS..whole.len()).step_by(whole.len() / 97).chain(whole.len() - 12..whole.len())
+            {
                 let (out, result) = decompress(compression, whole[..cut].to_vec());
                 assert!(result.is_err(), "{compression:?} cut at {cut} of {}", whole.len());
                 assert!(text().starts_with(&out), "{compression:?}");

@@ -1,8 +1,12 @@
 //! Captures made by the tests, in every format and compression.
 
-use std::io::Write;
+use std::io::{self, Cursor, Read, Write};
+use std::path::Path;
 
 use super::compress::Compression;
+use super::open::{OpenError, recognise};
+use super::order::Merged;
+use super::{Block, Source, Status};
 
 /// `octets` compressed as one member, frame or stream.
 pub(super) fn compressed(compression: Compression, octets: &[u8]) -> Vec<u8> {
@@ -14,7 +18,8 @@ pub(super) fn compressed(compression: Compression, octets: &[u8]) -> Vec<u8> {
         }
         Compression::Zstd => zstd::bulk::compress(octets, 3).unwrap(),
         Compression::Lz4 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            let info = lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB);
+            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
             encoder.write_all(octets).unwrap();
             encoder.finish().unwrap()
         }
@@ -23,5 +28,216 @@ pub(super) fn compressed(compression: Compression, octets: &[u8]) -> Vec<u8> {
             encoder.write_all(octets).unwrap();
             encoder.finish().unwrap()
         }
+    }
+}
+
+/// A packet as a test wants it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Made {
+    /// Nanoseconds.
+    pub time: i64,
+    pub original: u32,
+    pub data: Vec<u8>,
+}
+
+/// `n` packets of Ethernet length, 1 ms apart from `start` on, each of other octets.
+pub(super) fn some_packets(n: usize, start: i64) -> Vec<Made> {
+    let packet = |i: usize| Made {
+        time: start + i as i64 * 1_000_000,
+        original: 60 + i as u32,
+        data: vec![i as u8; 54 + i % 7],
+    };
+    (0..n).map(packet).collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    Little,
+    Big,
+}
+
+impl Order {
+    pub(super) fn u16(self, n: u16) -> [u8; 2] {
+        if self == Order::Big { n.to_be_bytes() } else { n.to_le_bytes() }
+    }
+    pub(super) fn u32(self, n: u32) -> [u8; 4] {
+        if self == Order::Big { n.to_be_bytes() } else { n.to_le_bytes() }
+    }
+    pub(super) fn u64(self, n: u64) -> [u8; 8] {
+        if self == Order::Big { n.to_be_bytes() } else { n.to_le_bytes() }
+    }
+}
+
+pub(super) const MICRO: u32 = 0xa1b2_c3d4;
+pub(super) const NANO: u32 = 0xa1b2_3c4d;
+pub(super) const MODIFIED: u32 = 0xa1b2_cd34;
+
+pub(super) fn pcap_header(order: Order, magic: u32, snaplen: u32, link: u32) -> Vec<u8> {
+    let versions = [order.u16(2), order.u16(4)].concat();
+    [&order.u32(magic)[..], &versions, &[0; 8], &order.u32(snaplen), &order.u32(link)].concat()
+}
+
+/// A pcap of Ethernet packets, snapshot length 65,535.
+pub(super) fn pcap(order: Order, magic: u32, packets: &[Made]) -> Vec<u8> {
+    let mut file = pcap_header(order, magic, 65_535, 1);
+    for packet in packets {
+        let fraction = packet.time % 1_000_000_000 / if magic == NANO { 1 } else { 1_000 };
+        let lengths = [packet.data.len() as u32, packet.original];
+        let fields = [(packet.time / 1_000_000_000) as u32, fraction as u32, lengths[0], lengths[1]];
+        file.extend(fields.iter().flat_map(|field| order.u32(*field)));
+        if magic == MODIFIED {
+            file.extend([0xee; 8]);
+        }
+        file.extend(&packet.data);
+    }
+    file
+}
+
+/// Writes pcapng block by block.
+pub(super) struct Ng {
+    pub file: Vec<u8>,
+    order: Order,
+}
+
+impl Ng {
+    pub(super) fn new(order: Order) -> Ng {
+        Ng { file: Vec::new(), order }.section(order)
+    }
+
+    pub(super) fn section(mut self, order: Order) -> Ng {
+        self.order = order;
+        let versions = [order.u16(1), order.u16(0)].concat();
+        let body = [&order.u32(0x1a2b_3c4d)[..], &versions, &order.u64(u64::MAX)].concat();
+        self.block(0x0a0d_0d0a, &body)
+    }
+
+    pub(super) fn block(mut self, kind: u32, body: &[u8]) -> Ng {
+        let padded = body.len().next_multiple_of(4);
+        let length = self.order.u32(padded as u32 + 12);
+        self.file.extend(self.order.u32(kind));
+        self.file.extend(length);
+        self.file.extend(body);
+        self.file.resize(self.file.len() + padded - body.len(), 0);
+        self.file.extend(length);
+        self
+    }
+
+    pub(super) fn options(&self, options: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for (code, value) in options {
+            octets.extend(self.order.u16(*code));
+            octets.extend(self.order.u16(value.len() as u16));
+            octets.extend(*value);
+            octets.resize(octets.len().next_multiple_of(4), 0);
+        }
+        if !options.is_empty() {
+            octets.extend([0; 4]);
+        }
+        octets
+    }
+
+    pub(super) fn interface(self, link: u16, snaplen: u32, options: &[(u16, &[u8])]) -> Ng {
+        let fields = [&self.order.u16(link)[..], &[0, 0], &self.order.u32(snaplen)].concat();
+        let body = [fields, self.options(options)].concat();
+        self.block(1, &body)
+    }
+
+    pub(super) fn enhanced(self, interface: u32, units: u64, packet: &Made, options: &[(u16, &[u8])]) -> Ng {
+        let fields =
+            [interface, (units >> 32) as u32, units as u32, packet.data.len() as u32, packet.original];
+        let mut body: Vec<u8> = fields.iter().flat_map(|field| self.order.u32(*field)).collect();
+        body.extend(&packet.data);
+        body.resize(body.len().next_multiple_of(4), 0);
+        body.extend(self.options(options));
+        self.block(6, &body)
+    }
+
+    pub(super) fn simple(self, original: u32, data: &[u8]) -> Ng {
+        let body = [&self.order.u32(original)[..], data].concat();
+        self.block(3, &body)
+    }
+
+    pub(super) fn obsolete(self, interface: u16, drops: u16, units: u64, packet: &Made) -> Ng {
+        let fields = [(units >> 32) as u32, units as u32, packet.data.len() as u32, packet.original];
+        let mut body = [self.order.u16(interface), self.order.u16(drops)].concat();
+        body.extend(fields.iter().flat_map(|field| self.order.u32(*field)));
+        body.extend(&packet.data);
+        self.block(2, &body)
+    }
+
+    pub(super) fn statistics(self, interface: u32, options: &[(u16, &[u8])]) -> Ng {
+        let body = [&self.order.u32(interface)[..], &[0; 8], &self.options(options)].concat();
+        self.block(5, &body)
+    }
+}
+
+/// A pcapng of Ethernet packets with nanoseconds, of one section and interface.
+pub(super) fn pcapng(order: Order, packets: &[Made]) -> Vec<u8> {
+    let start = Ng::new(order).interface(1, 65_535, &[(9, &[9])]);
+    packets.iter().fold(start, |ng, packet| ng.enhanced(0, packet.time as u64, packet, &[])).file
+}
+
+/// A packet as it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Seen {
+    pub capture: u16,
+    pub number: u64,
+    pub link: u16,
+    pub timed: bool,
+    pub packet: Made,
+}
+
+/// Reads a source to its end.
+pub(super) fn drain(source: &mut dyn Source) -> Vec<Seen> {
+    let (mut block, mut seen) = (Block::default(), Vec::new());
+    while source.next_block(&mut block) {
+        assert!(!block.is_empty(), "a block has a packet at least");
+        assert!(block.data.len() <= 8 << 20, "a block stays small: {}", block.data.len());
+        seen.extend(block.packets().map(|p| Seen {
+            capture: p.id.capture(),
+            number: p.id.number(),
+            link: p.link.0,
+            timed: p.timed,
+            packet: Made { time: p.time.0, original: p.original_length, data: p.data.to_vec() },
+        }));
+    }
+    assert!(!source.next_block(&mut block), "the end stays the end");
+    seen
+}
+
+/// Reads one capture, named `test`, that `octets` delivers; `size` as for a file.
+pub(super) fn read_from(
+    octets: Box<dyn Read + Send>,
+    size: Option<u64>,
+) -> Result<(Vec<Seen>, Status), OpenError> {
+    let reader = recognise("test", 0, octets, size)?;
+    let mut source = Merged::default();
+    source.add_only(Path::new("test"), reader);
+    let seen = drain(&mut source);
+    Ok((seen, source.status().remove(0)))
+}
+
+/// Reads one capture that lies in memory.
+pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
+    read_from(Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64))
+}
+
+/// Only the packets of what was seen.
+pub(super) fn packets(seen: &[Seen]) -> Vec<Made> {
+    seen.iter().map(|seen| seen.packet.clone()).collect()
+}
+
+/// Delivers the octets in pieces of the given lengths, over and over.
+pub(super) struct Pieces {
+    pub octets: Cursor<Vec<u8>>,
+    pub lengths: Vec<usize>,
+    pub turn: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let length = self.lengths[self.turn % self.lengths.len()].clamp(1, buf.len());
+        self.turn += 1;
+        self.octets.read(&mut buf[..length])
     }
 }

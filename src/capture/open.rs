@@ -45,7 +45,9 @@ pub enum OpenError {
         directory: String,
     },
     /// The file may not be read.
-    #[error("{path}: permission denied; make it readable for this user (chmod, chown) or run synscope as its owner")]
+    #[error(
+        "{path}: permission denied; make it readable for this user (chmod, chown) or run synscope as its owner"
+    )]
     Denied {
         /// As given.
         path: String,
@@ -57,7 +59,9 @@ pub enum OpenError {
         path: String,
     },
     /// There is nothing in it.
-    #[error("{path}: empty (0 bytes); expected a capture, which has a file header even without packets. {remedy}")]
+    #[error(
+        "{path}: empty (0 bytes); expected a capture, which has a file header even without packets. {remedy}"
+    )]
     Empty {
         /// As given.
         path: String,
@@ -65,7 +69,9 @@ pub enum OpenError {
         remedy: &'static str,
     },
     /// Its content is something else.
-    #[error("{path}: not a capture: it starts with {start}; expected pcap, pcapng, or one of these compressed with gzip, zstd, lz4 or xz")]
+    #[error(
+        "{path}: not a capture: it starts with {start}; expected pcap, pcapng, or one of these compressed with gzip, zstd, lz4 or xz"
+    )]
     NotACapture {
         /// As given.
         path: String,
@@ -81,7 +87,9 @@ pub enum OpenError {
         wrong: String,
     },
     /// It is compressed, and not one octet can be decompressed.
-    #[error("{path}: the {compression} data is damaged or cut off at its start: {error}; to check the file: {compression} -t")]
+    #[error(
+        "{path}: the {compression} data is damaged or cut off at its start: {error}; to check the file: {compression} -t"
+    )]
     Compressed {
         /// As given.
         path: String,
@@ -161,7 +169,8 @@ fn refused(name: &str, error: io::Error) -> OpenError {
     let path = name.to_owned();
     match error.kind() {
         io::ErrorKind::NotFound => {
-            let directory = std::env::current_dir().map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string());
+            let directory =
+                std::env::current_dir().map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string());
             OpenError::Missing { path, directory }
         }
         io::ErrorKind::PermissionDenied => OpenError::Denied { path },
@@ -187,7 +196,9 @@ pub(super) fn recognise(
         NotRead::Empty => {
             let remedy = match (compression, size) {
                 (Some(_), _) => "It is what is compressed that is empty: check the program that wrote it.",
-                (None, None) => "Check that the program that writes it has started: its errors are on its standard error.",
+                (None, None) => {
+                    "Check that the program that writes it has started: its errors are on its standard error."
+                }
                 (None, Some(_)) => "Check that the capture has started and that the disk was not full.",
             };
             OpenError::Empty { path, remedy }
@@ -204,7 +215,8 @@ pub(super) fn recognise(
 /// The first octets in hexadecimal, and a guess at what they begin.
 fn start(head: &[u8], compression: Option<Compression>) -> String {
     let octets: Vec<String> = head.iter().take(4).map(|octet| format!("{octet:02X}")).collect();
-    let within = compression.map_or_else(String::new, |compression| format!(" inside the {} data", compression.name()));
+    let within = compression
+        .map_or_else(String::new, |compression| format!(" inside the {} data", compression.name()));
     format!("{}{within}{}", octets.join(" "), guess(head))
 }
 

@@ -106,16 +106,19 @@ impl Merged {
         }
         self.waiting.push((open.next_key(), self.inputs.len()));
         let status = open.reader.status();
-        self.push(path, match status.position.1 {
-            None => State::Open(open),
-            // Nothing of it has been delivered yet.
-            size => State::Closed(Status {
-                format: status.format,
-                snaplen: status.snaplen,
-                position: (0, size),
-                ..Status::default()
-            }),
-        });
+        self.push(
+            path,
+            match status.position.1 {
+                None => State::Open(open),
+                // Nothing of it has been delivered yet.
+                size => State::Closed(Status {
+                    format: status.format,
+                    snaplen: status.snaplen,
+                    position: (0, size),
+                    ..Status::default()
+                }),
+            },
+        );
     }
 
     /// Adds an input that cannot be read, so that the others keep their places.

@@ -107,7 +107,12 @@ impl Pcap {
 
     /// Indexes the whole records at the start of `data`, which begins at a record. Returns the octets they take and
     /// what comes then.
-    pub(super) fn index(&self, data: &[u8], numbers: &mut Numbers, records: &mut Vec<Record>) -> (usize, Found) {
+    pub(super) fn index(
+        &self,
+        data: &[u8],
+        numbers: &mut Numbers,
+        records: &mut Vec<Record>,
+    ) -> (usize, Found) {
         match self.big_endian {
             false => self.index_as::<false>(data, numbers, records),
             true => self.index_as::<true>(data, numbers, records),
@@ -158,7 +163,8 @@ impl Pcap {
                 if data.len() - at < kept {
                     return (at, Found::Need(kept));
                 }
-                let long = Long { length: length as u64, record: Some(record), numbered: true, trailer: None };
+                let long =
+                    Long { length: length as u64, record: Some(record), numbered: true, trailer: None };
                 return (at, Found::Long(long));
             }
             records.push(record);
@@ -212,4 +218,128 @@ fn longest(link: LinkType) -> u32 {
 fn word(data: &[u8], at: usize, big_endian: bool) -> u32 {
     let octets = [data[at], data[at + 1], data[at + 2], data[at + 3]];
     if big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{
+        MICRO, MODIFIED, Made, NANO, Order, packets, pcap, pcap_header, read, some_packets,
+    };
+
+    fn with_times_of(mut packets: Vec<Made>, unit: i64) -> Vec<Made> {
+        packets.iter_mut().for_each(|packet| packet.time -= packet.time % unit);
+        packets
+    }
+
+    #[test]
+    fn both_byte_orders_and_all_variants_give_the_same_packets() {
+        let made = some_packets(20, 1_700_000_000_123_456_789);
+        for order in [Order::Little, Order::Big] {
+            for (magic, name, unit) in
+                [(MICRO, "pcap", 1000), (NANO, "pcap-ns", 1), (MODIFIED, "pcap-modified", 1000)]
+            {
+                let (seen, status) = read(&pcap(order, magic, &made)).unwrap();
+                assert_eq!(packets(&seen), with_times_of(made.clone(), unit), "{order:?} {name}");
+                assert!(seen.iter().all(|p| p.link == 1 && p.timed));
+                assert!(seen.iter().map(|p| p.number).eq(1..=20));
+                assert_eq!((status.format.as_str(), status.snaplen, status.packets), (name, 65_535, 20));
+                assert_eq!((status.damage, status.warnings), (None, vec![]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_without_packets_is_a_capture() {
+        let (seen, status) = read(&pcap_header(Order::Little, MICRO, 65_535, 1)).unwrap();
+        assert!(seen.is_empty());
+        assert_eq!((status.damage, status.times, status.format.as_str()), (None, None, "pcap"));
+    }
+
+    #[test]
+    fn the_upper_bits_of_the_link_type_are_no_part_of_it() {
+        let mut file = pcap_header(Order::Big, NANO, 65_535, 0x4400_0000 | 276);
+        file.extend([0; 16]);
+        assert_eq!(read(&file).unwrap().0[0].link, 276);
+    }
+
+    #[test]
+    fn a_fraction_over_one_second_is_carried() {
+        let mut file = pcap_header(Order::Little, NANO, 65_535, 1);
+        file.extend([7, u32::MAX, 0, 60].iter().flat_map(|n| n.to_le_bytes()));
+        assert_eq!(read(&file).unwrap().0[0].packet.time, 7_000_000_000 + i64::from(u32::MAX));
+    }
+
+    #[test]
+    fn seconds_reach_beyond_2038() {
+        let mut file = pcap_header(Order::Little, MICRO, 65_535, 1);
+        file.extend([u32::MAX, 0, 0, 60].iter().flat_map(|n| n.to_le_bytes()));
+        assert_eq!(read(&file).unwrap().0[0].packet.time, i64::from(u32::MAX) * 1_000_000_000);
+    }
+
+    #[test]
+    fn files_before_version_2_4_have_the_lengths_the_other_way_round() {
+        for (minor, lengths) in [(2, [9, 3]), (3, [9, 3]), (3, [3, 9])] {
+            let mut file = pcap_header(Order::Little, MICRO, 65_535, 1);
+            file[6] = minor;
+            file.extend([0, 0, lengths[0], lengths[1]].iter().flat_map(|n: &u32| n.to_le_bytes()));
+            file.extend([1, 2, 3]);
+            let (seen, status) = read(&file).unwrap();
+            assert_eq!((seen[0].packet.original, &seen[0].packet.data[..]), (9, &[1, 2, 3][..]));
+            assert_eq!(status.damage, None);
+        }
+    }
+
+    #[test]
+    fn more_captured_than_the_snapshot_length_or_the_wire_had_is_tolerated() {
+        let mut file = pcap_header(Order::Little, MICRO, 96, 1);
+        file.extend([0, 0, 5000, 60].iter().flat_map(|n: &u32| n.to_le_bytes()));
+        file.extend([0; 5000]);
+        let (seen, status) = read(&file).unwrap();
+        assert_eq!((seen[0].packet.original, seen[0].packet.data.len(), status.damage), (60, 5000, None));
+    }
+
+    #[test]
+    fn a_length_that_no_packet_has_stops_there_and_says_where() {
+        let mut file = pcap(Order::Little, MICRO, &some_packets(3, 0));
+        let place = file.len();
+        file.extend([0, 0, 1_400_000_000, 60].iter().flat_map(|n: &u32| n.to_le_bytes()));
+        file.extend([0; 100]);
+        let (seen, status) = read(&file).unwrap();
+        assert_eq!(seen.len(), 3);
+        assert_eq!(place, 24 + 3 * 16 + 54 + 55 + 56);
+        assert_eq!(
+            status.damage.as_deref(),
+            Some(
+                "test: record at byte 237 says it is 1,400,000,016 bytes long; the file ends after 116.\n  \
+                 The capture was cut off or overwritten there; what follows cannot be read. \
+                 The 3 packets before it were analyzed."
+            )
+        );
+    }
+
+    #[test]
+    fn a_packet_longer_than_a_window_comes_with_its_beginning() {
+        let long =
+            Made { time: 1_000, original: 5_000_000, data: (0..5_000_000u32).map(|i| i as u8).collect() };
+        let mut made = some_packets(2, 0);
+        made.insert(1, long);
+        let mut file = pcap(Order::Big, MICRO, &made);
+        file[16..20].copy_from_slice(&8_000_000u32.to_be_bytes());
+        let (seen, status) = read(&file).unwrap();
+        assert_eq!(status.damage, None);
+        assert_eq!(seen.len(), 3);
+        assert_eq!(seen[1].packet.data[..], made[1].data[..64 << 10]);
+        assert_eq!((seen[1].packet.original, seen[1].number, seen[2].number), (5_000_000, 2, 3));
+        assert_eq!(seen[2].packet, made[2]);
+
+        // Cut in the middle of the long one.
+        let (seen, status) = read(&file[..3_000_000]).unwrap();
+        assert_eq!(seen.len(), 1);
+        let damage = status.damage.unwrap();
+        assert!(
+            damage.contains(
+                "record at byte 94 says it is 5,000,016 bytes long; the file ends after 2,999,906."
+            )
+        );
+    }
 }

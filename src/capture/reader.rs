@@ -102,7 +102,13 @@ enum Format {
 }
 
 impl Format {
-    fn index(&mut self, data: &[u8], base: u64, numbers: &mut Numbers, into: &mut Vec<Record>) -> (usize, Found) {
+    fn index(
+        &mut self,
+        data: &[u8],
+        base: u64,
+        numbers: &mut Numbers,
+        into: &mut Vec<Record>,
+    ) -> (usize, Found) {
         match self {
             Format::Pcap(pcap) => pcap.index(data, numbers, into),
             Format::Pcapng(pcapng) => pcapng.index(data, base, numbers, into),
@@ -259,7 +265,13 @@ impl Reader {
 
     /// Reads over a record that lies at `start` in `data`, which is filled up to `end`, without touching what is kept
     /// of its packet. Says whether it was there to its end.
-    fn pass_over(&mut self, long: &Long, data: &mut [u8], (start, end): (usize, usize), kept: Option<&Record>) -> bool {
+    fn pass_over(
+        &mut self,
+        long: &Long,
+        data: &mut [u8],
+        (start, end): (usize, usize),
+        kept: Option<&Record>,
+    ) -> bool {
         // The rest goes behind the packet's kept octets, or over the record where it has none.
         let scratch = kept.map_or(0, |record| (record.offset + record.captured) as usize);
         let trailer = if long.trailer.is_some() { 4 } else { 0 };
@@ -267,7 +279,8 @@ impl Reader {
         while seen < long.length {
             let left = long.length - seen;
             // The trailer is read by itself, into the start of the scratch room.
-            let (want, place) = if left > trailer { (left - trailer, 0) } else { (left, (trailer - left) as usize) };
+            let (want, place) =
+                if left > trailer { (left - trailer, 0) } else { (left, (trailer - left) as usize) };
             let room = &mut data[scratch + place..];
             let want = usize::try_from(want).unwrap_or(usize::MAX).min(room.len());
             match self.stream.read(&mut room[..want]) {
@@ -308,7 +321,11 @@ impl Reader {
             Some(claimed) => format!("says it is {claimed} bytes long"),
             None => "is cut off in its header".to_owned(),
         };
-        self.stop(&says, &format!("; the file ends after {}", Grouped(there)), "The capture was cut off or overwritten there.");
+        self.stop(
+            &says,
+            &format!("; the file ends after {}", Grouped(there)),
+            "The capture was cut off or overwritten there.",
+        );
     }
 
     fn damaged(&mut self, damage: &Damage) {
@@ -330,7 +347,8 @@ impl Reader {
     }
 
     fn stop(&mut self, says: &str, end: &str, cause: &str) {
-        let (path, unit, at, before) = (&self.path, self.format.unit(), Grouped(self.base), Before(self.packets));
+        let (path, unit, at, before) =
+            (&self.path, self.format.unit(), Grouped(self.base), Before(self.packets));
         self.damage = Some(format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}"));
         self.ended = true;
     }
@@ -437,5 +455,58 @@ impl Clock {
             1 => Some(format!("the clock jumps back {span} at packet {packet}")),
             n => Some(format!("the clock jumps back {} times, first {span} at packet {packet}", Grouped(n))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::hint::black_box;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::capture::Silences;
+
+    /// Not a test but a measurement: `cargo test --release --lib capture:: -- --ignored --nocapture`, with
+    /// `SYNSCOPE_BENCH` naming an uncompressed capture. One window of it is indexed again and again.
+    #[test]
+    #[ignore = "a measurement"]
+    fn time_to_index_a_packet() {
+        let Some(path) = std::env::var_os("SYNSCOPE_BENCH") else {
+            eprintln!("SYNSCOPE_BENCH names no capture");
+            return;
+        };
+        let file = File::open(path).unwrap();
+        let mut reader = Reader::new("bench", 0, Stream::new(Box::new(file), None).unwrap()).ok().unwrap();
+        let mut window = std::mem::take(&mut reader.carry);
+        let begun = window.len();
+        window.resize(WINDOW, 0);
+        reader.stream.fill(&mut window[begun..]).unwrap();
+        let mut block = Block::default();
+        let rounds = 300;
+        let mut best = [f64::MAX; 3];
+        for _ in 0..10 {
+            let mut spent = [0.0; 3];
+            for _ in 0..rounds {
+                block.records.clear();
+                let start = Instant::now();
+                reader.format.index(black_box(&window), 0, &mut reader.numbers, &mut block.records);
+                spent[0] += start.elapsed().as_secs_f64();
+                let start = Instant::now();
+                Clock::default().note(black_box(&block.records));
+                spent[1] += start.elapsed().as_secs_f64();
+                let start = Instant::now();
+                Silences::default().note_records(black_box(&block.records));
+                spent[2] += start.elapsed().as_secs_f64();
+            }
+            for (best, spent) in best.iter_mut().zip(spent) {
+                *best = best.min(spent * 1e9 / (rounds * block.len()) as f64);
+            }
+        }
+        let [index, clock, silence] = best;
+        let packets = block.len();
+        eprintln!(
+            "{packets} packets in a window; ns each: index {index:.2}, clock {clock:.2}, silences {silence:.2}"
+        );
     }
 }
