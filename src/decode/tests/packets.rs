@@ -51,11 +51,14 @@ fn ethernet(kind: &str, inner: &[u8]) -> Vec<u8> {
     behind(&format!("020000000002 020000000001 {kind}"), inner)
 }
 
-/// That this packet holds the SYN, with these traits besides those of the SYN itself.
+/// That this packet holds the SYN, with these traits besides those of the SYN itself, and that it may be cut or
+/// damaged anywhere.
 #[track_caller]
 fn holds_syn(link: u16, data: &[u8], traits: u16) -> Segment {
     let (result, segment) = decoded(link, data);
     assert_eq!(result, Decoded::Tcp);
+    properties::survives_cutting(link, data);
+    properties::survives_damage(link, data);
     let v6 = segment.traits.has(Traits::V6);
     let expected = if v6 {
         Segment {
