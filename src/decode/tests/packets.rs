@@ -136,9 +136,15 @@ fn llc_and_snap() {
 #[test]
 fn pppoe_and_ppp() {
     holds_syn(1, &ethernet("8864 1100 0001 003e 0021", &syn_v4()), 0);
-    holds_syn(1, &ethernet("8864 1100 0001 003d 57", &syn_v6()), 0);
+    holds_syn(1, &ethernet("8864 1100 0001 0051 57", &syn_v6()), 0);
     assert_eq!(decoded(1, &ethernet("8863 1109 0000 0000", &[0; 40])).0, Decoded::Other);
     holds_syn(51, &behind("1100 0001 003e 0021", &syn_v4()), 0);
+    holds_syn(51, &behind("1100 0001 0000 0021", &syn_v4()), 0);
+    // Padding that the IP header counts as its own, but PPPoE does not.
+    let mut padded = syn_v4();
+    padded[3] += 6;
+    padded.extend([0; 6]);
+    assert_eq!(decoded(51, &behind("1100 0001 003e 0021", &padded)).1.payload, 0);
     holds_syn(9, &behind("ff03 0021", &syn_v4()), 0);
     holds_syn(9, &behind("0057", &syn_v6()), 0);
     holds_syn(50, &behind("ff03 0021", &syn_v4()), 0);
