@@ -287,12 +287,14 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// A PPPoE session header, RFC 2516 section 4. Its length field is not needed.
+/// A PPPoE session header, RFC 2516 section 4. Its length ends the packet as for the kernel (`pppoe_rcv`), whatever
+/// the IP header inside claims; 0, which no packet has, is left by offload.
 fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, inner) = rest.take::<6>()?;
     // Version and type are both 1; code 0 is session data.
     match header {
-        [0x11, 0, ..] => ppp(inner, walk),
+        [0x11, 0, _, _, 0, 0] => ppp(inner, walk),
+        [0x11, 0, _, _, high, low] => ppp(inner.limit(be16(*high, *low).into()), walk),
         _ => Ok(Decoded::Other),
     }
 }

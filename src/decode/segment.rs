@@ -323,4 +323,46 @@ mod tests {
         assert_eq!(Address::v4([192, 0, 2, 1]).ip().to_string(), "192.0.2.1");
         assert_eq!(Address::from("2001:db8::1".parse::<IpAddr>().unwrap()).ip().to_string(), "2001:db8::1");
     }
+
+    /// Tuples that differ in little, as those of one flood do: ports counted up, then addresses counted up.
+    fn near_tuples() -> impl Iterator<Item = u64> {
+        let server = Address::v4([192, 0, 2, 1]);
+        let ports = (0..=u16::MAX).map(move |port| flow_hash(Address::v4([10, 0, 0, 1]), port, server, 80));
+        let hosts = (0..1 << 16)
+            .map(move |n: u32| flow_hash(Ipv4Addr::from(0x0a00_0002 + n).into(), 1024, server, 80));
+        let v6 = (0..1 << 16).map(move |n: u128| flow_hash(Address(n.to_be_bytes()), 1024, server, 80));
+        ports.chain(hosts).chain(v6)
+    }
+
+    #[test]
+    fn near_tuples_spread_over_all_bits_of_the_hash() {
+        let hashes: Vec<u64> = near_tuples().collect();
+        for shift in (0..=56).step_by(4) {
+            let mut slots = [0_u32; 256];
+            for hash in &hashes {
+                slots[(hash >> shift) as usize & 0xff] += 1;
+            }
+            // 768 on average, with a standard deviation of 28.
+            let (least, most) = (slots.iter().min().unwrap(), slots.iter().max().unwrap());
+            assert!(*least > 620 && *most < 920, "bits from {shift}: {least} to {most}");
+        }
+        let mut all = hashes;
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 3 << 16);
+    }
+
+    #[test]
+    fn every_bit_of_a_tuple_turns_half_of_the_hash() {
+        let (src, dst) = (Address(*b"\x20\x01\x0d\xb8segment-hash"), Address::v4([198, 51, 100, 2]));
+        let plain = flow_hash(src, 40000, dst, 443);
+        let mut turned = 0;
+        for bit in 0..128 {
+            let near = Address((u128::from_be_bytes(src.0) ^ 1 << bit).to_be_bytes());
+            turned += (plain ^ flow_hash(near, 40000, dst, 443)).count_ones();
+        }
+        assert!((28 * 128..36 * 128).contains(&turned), "{turned}");
+        // Reports depend on it: another value would put the same capture's flows in another order.
+        assert_eq!(plain, flow_hash(dst, 443, src, 40000));
+    }
 }

@@ -142,11 +142,11 @@ fn checksum(rest: Rest<'_>, payload: usize, out: &Segment) -> u16 {
     let Some(&[high, low]) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
         return 0;
     };
-    let field = u16::from_ne_bytes([high, low]);
+    let field = u16::from_le_bytes([high, low]);
     let pseudo = pseudo_header(&out.src, &out.dst, rest.wire as u32);
     let partial = fold(pseudo) == field;
     if rest.whole() && (payload == 0 || partial || out.flags.any(Flags::SYN | Flags::FIN | Flags::RST)) {
-        if fold(pseudo + sum(rest.data)) == 0xffff {
+        if fold(add(pseudo, sum(rest.data))) == 0xffff {
             return Traits::CHECKSUM_GOOD;
         }
         if !partial {
@@ -160,18 +160,29 @@ fn checksum(rest: Rest<'_>, payload: usize, out: &Segment) -> u16 {
 /// complement, so one sum serves RFC 9293 section 3.1 and RFC 8200 section 8.1.
 #[inline]
 fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
-    let word = |n: u16| u64::from(n.to_be());
-    sum(&src.0) + sum(&dst.0) + word(PROTOCOL) + word((length >> 16) as u16) + word(length as u16)
+    let numbers = u64::from(PROTOCOL.swap_bytes()) + u64::from(length.swap_bytes());
+    add(add(sum(&src.0), sum(&dst.0)), numbers)
 }
 
-/// Sum of 16-bit words in the machine's own octet order (RFC 1071 section 2 B), not folded: four octets at a time
-/// into eight, so that no carry is lost below 2^32 words.
+/// Sum of the 16-bit words in little-endian order, not folded: RFC 1071 section 2 shows that neither the order of the
+/// octets nor the width of the words matters, so that eight octets are added at a time.
 #[inline]
 fn sum(data: &[u8]) -> u64 {
-    let (words, tail) = data.as_chunks::<4>();
-    let mut last = [0; 4];
-    last[..tail.len()].copy_from_slice(tail);
-    words.iter().map(|w| u64::from(u32::from_ne_bytes(*w))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
+    let (words, tail) = data.as_chunks::<8>();
+    let mut total = words.iter().fold(0, |total, word| add(total, u64::from_le_bytes(*word)));
+    // A header without payload ends in a tail of four octets or none.
+    let (half, tail) = tail.as_chunks::<4>();
+    if let [half] = half {
+        total = add(total, u64::from(u32::from_le_bytes(*half)));
+    }
+    tail.iter().enumerate().fold(total, |total, (place, octet)| add(total, u64::from(*octet) << (8 * place)))
+}
+
+/// Sum in ones' complement: what is carried out comes in again.
+#[inline]
+fn add(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u64::from(carry)
 }
 
 /// Folds a sum to 16 bits; 0 only for a sum of 0.

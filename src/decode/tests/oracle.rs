@@ -1,0 +1,274 @@
+//! etherparse as the second opinion: it writes packets, and it reads them again after they were damaged.
+
+use etherparse::{
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Extensions, Ipv6FlowLabel, Ipv6FragmentHeader,
+    Ipv6Header, Ipv6RawExtHeader, LaxNetSlice, LaxSlicedPacket, LinuxSllPacketType, PacketBuilder, TcpHeader,
+    TcpOptionElement, TransportSlice, VlanId,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::decode::segment::{Address, Flags, Options, Traits};
+use crate::seq::Seq;
+
+/// The link headers that both sides know.
+#[derive(Clone, Copy, Debug)]
+enum Link {
+    Ethernet,
+    Vlan,
+    DoubleVlan,
+    Cooked,
+    Raw,
+}
+
+impl Link {
+    fn number(self) -> u16 {
+        match self {
+            Link::Ethernet | Link::Vlan | Link::DoubleVlan => 1,
+            Link::Cooked => 113,
+            Link::Raw => 101,
+        }
+    }
+}
+
+/// What a generated packet consists of.
+#[derive(Clone, Debug)]
+struct Parts {
+    link: Link,
+    ip: IpHeaders,
+    tcp: TcpHeader,
+    payload: Vec<u8>,
+}
+
+impl Parts {
+    fn octets(&self) -> Vec<u8> {
+        let (mut octets, ip, tcp) = (Vec::new(), self.ip.clone(), self.tcp.clone());
+        let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let id = |n| VlanId::try_new(n).unwrap();
+        match self.link {
+            Link::Ethernet => ethernet.ip(ip).tcp_header(tcp).write(&mut octets, &self.payload),
+            Link::Vlan => {
+                ethernet.single_vlan(id(100)).ip(ip).tcp_header(tcp).write(&mut octets, &self.payload)
+            }
+            Link::DoubleVlan => {
+                ethernet.double_vlan(id(5), id(6)).ip(ip).tcp_header(tcp).write(&mut octets, &self.payload)
+            }
+            Link::Cooked => PacketBuilder::linux_sll(LinuxSllPacketType::OTHERHOST, 6, [0; 8])
+                .ip(ip)
+                .tcp_header(tcp)
+                .write(&mut octets, &self.payload),
+            Link::Raw => PacketBuilder::ip(ip).tcp_header(tcp).write(&mut octets, &self.payload),
+        }
+        .expect("lengths fit");
+        octets
+    }
+}
+
+fn option() -> impl Strategy<Value = TcpOptionElement> {
+    prop_oneof![
+        Just(TcpOptionElement::Noop),
+        any::<u16>().prop_map(TcpOptionElement::MaximumSegmentSize),
+        any::<u8>().prop_map(TcpOptionElement::WindowScale),
+        Just(TcpOptionElement::SelectiveAcknowledgementPermitted),
+        any::<(u32, u32)>()
+            .prop_map(|block| TcpOptionElement::SelectiveAcknowledgement(block, [None, None, None])),
+        any::<(u32, u32)>().prop_map(|(sent, echoed)| TcpOptionElement::Timestamp(sent, echoed)),
+    ]
+}
+
+/// Option lists that fit, among them often the one of nearly every segment.
+fn options() -> impl Strategy<Value = Vec<TcpOptionElement>> {
+    let usual = any::<(u32, u32)>().prop_map(|(sent, echoed)| {
+        vec![TcpOptionElement::Noop, TcpOptionElement::Noop, TcpOptionElement::Timestamp(sent, echoed)]
+    });
+    prop_oneof![usual, prop::collection::vec(option(), 0..4)]
+}
+
+fn tcp() -> impl Strategy<Value = TcpHeader> {
+    (any::<(u16, u16, u32, u32, u16, u8)>(), options()).prop_map(
+        |((source, destination, sequence, acknowledgment, window, flags), options)| {
+            let mut tcp = TcpHeader::new(source, destination, sequence, window);
+            tcp.acknowledgment_number = acknowledgment;
+            (tcp.fin, tcp.syn, tcp.rst) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+            (tcp.psh, tcp.ack, tcp.urg) = (flags & 8 != 0, flags & 16 != 0, flags & 32 != 0);
+            (tcp.ece, tcp.cwr) = (flags & 64 != 0, flags & 128 != 0);
+            // A list that does not fit leaves the header without options.
+            let _ = tcp.set_options(&options);
+            tcp
+        },
+    )
+}
+
+fn ip() -> impl Strategy<Value = IpHeaders> {
+    let v4 = (any::<([u8; 4], [u8; 4], u16, u8, u8, bool)>(), prop::collection::vec(Just(1_u8), 0..3))
+        .prop_map(|((source, destination, id, ttl, tos, df), words)| {
+            let mut v4 = Ipv4Header::new(0, ttl, IpNumber::TCP, source, destination).unwrap();
+            (v4.identification, v4.dont_fragment) = (id, df);
+            v4.dscp = (tos >> 2).try_into().unwrap();
+            v4.ecn = (tos & 3).try_into().unwrap();
+            v4.options = words.repeat(4).as_slice().try_into().unwrap();
+            IpHeaders::Ipv4(v4, Default::default())
+        });
+    let v6 = any::<([u8; 16], [u8; 16], u8, u8, bool, bool, bool)>().prop_map(
+        |(source, destination, hop_limit, traffic_class, hop_by_hop, routed, atomic)| {
+            let mut v6 = Ipv6Header { source, destination, hop_limit, traffic_class, ..Default::default() };
+            v6.flow_label = Ipv6FlowLabel::try_new(0x54321).unwrap();
+            let padding = |length| Some(Ipv6RawExtHeader::new_raw(IpNumber(0), &vec![0; length]).unwrap());
+            let mut extensions = Ipv6Extensions {
+                hop_by_hop_options: if hop_by_hop { padding(14) } else { None },
+                destination_options: if routed { padding(6) } else { None },
+                fragment: atomic.then(|| Ipv6FragmentHeader::new(IpNumber(0), IpFragOffset::ZERO, false, 7)),
+                ..Default::default()
+            };
+            v6.next_header = extensions.set_next_headers(IpNumber::TCP);
+            IpHeaders::Ipv6(v6, extensions)
+        },
+    );
+    prop_oneof![v4, v6]
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let link = prop_oneof![
+        Just(Link::Ethernet),
+        Just(Link::Vlan),
+        Just(Link::DoubleVlan),
+        Just(Link::Cooked),
+        Just(Link::Raw)
+    ];
+    let payload =
+        prop_oneof![Just(0..1), Just(1..100)].prop_flat_map(|size| prop::collection::vec(any::<u8>(), size));
+    (link, ip(), tcp(), payload).prop_map(|(link, ip, tcp, payload)| Parts { link, ip, tcp, payload })
+}
+
+/// etherparse's view of a packet: the segment, and whether its options could be read to the end. Checksum traits and
+/// the hash are not in it.
+fn view(link: Link, octets: &[u8]) -> Option<(Segment, bool)> {
+    let sliced = match link {
+        Link::Raw => LaxSlicedPacket::from_ip(octets).ok()?,
+        Link::Cooked => LaxSlicedPacket::from_ether_type(
+            etherparse::EtherType(u16::from_be_bytes([octets[14], octets[15]])),
+            &octets[16..],
+        ),
+        _ => LaxSlicedPacket::from_ethernet(octets).ok()?,
+    };
+    let TransportSlice::Tcp(tcp) = sliced.transport? else { return None };
+    let mut segment = match &sliced.net? {
+        LaxNetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            Segment {
+                src: Address::v4(header.source()),
+                dst: Address::v4(header.destination()),
+                ttl: header.ttl(),
+                tos: header.dcp().value() << 2 | header.ecn().value(),
+                ip_id: header.identification(),
+                traits: Traits(if header.dont_fragment() { Traits::DF } else { 0 }),
+                ..Segment::default()
+            }
+        }
+        LaxNetSlice::Ipv6(ip) => Segment {
+            src: Address(ip.header().source()),
+            dst: Address(ip.header().destination()),
+            ttl: ip.header().hop_limit(),
+            tos: ip.header().traffic_class(),
+            traits: Traits(Traits::V6),
+            ..Segment::default()
+        },
+        LaxNetSlice::Arp(_) => return None,
+    };
+    segment.time = Timestamp(1);
+    segment.packet = PacketId::new(0, 1);
+    (segment.src_port, segment.dst_port) = (tcp.source_port(), tcp.destination_port());
+    (segment.seq, segment.ack) = (Seq(tcp.sequence_number()), Seq(tcp.acknowledgment_number()));
+    segment.window = tcp.window_size();
+    segment.payload = tcp.payload().len() as u32;
+    segment.flags = Flags(tcp.slice()[13]);
+    let mut complete = true;
+    for option in tcp.options_iterator() {
+        segment.options.0 |= match option {
+            Ok(TcpOptionElement::Noop) => 0,
+            Ok(TcpOptionElement::MaximumSegmentSize(size)) => {
+                segment.mss = size;
+                Options::MSS
+            }
+            Ok(TcpOptionElement::WindowScale(shift)) => {
+                segment.window_scale = shift;
+                Options::WINDOW_SCALE
+            }
+            Ok(TcpOptionElement::SelectiveAcknowledgementPermitted) => Options::SACK_PERMITTED,
+            Ok(TcpOptionElement::SelectiveAcknowledgement(..)) => Options::SACK,
+            Ok(TcpOptionElement::Timestamp(sent, echoed)) => {
+                (segment.tsval, segment.tsecr) = (sent, echoed);
+                Options::TIMESTAMPS
+            }
+            Err(_) => {
+                complete = false;
+                0
+            }
+        };
+    }
+    Some((segment, complete))
+}
+
+const CHECKSUM: u16 = Traits::CHECKSUM_GOOD | Traits::CHECKSUM_BAD | Traits::CHECKSUM_PARTIAL;
+
+/// The parts of `segment` that etherparse has an opinion on.
+fn comparable(segment: Segment, with_options: bool) -> Segment {
+    let traits = Traits(segment.traits.0 & !CHECKSUM);
+    let segment = Segment { hash: 0, traits, ..segment };
+    if with_options {
+        return segment;
+    }
+    Segment { options: Options(0), mss: 0, window_scale: 0, tsval: 0, tsecr: 0, ..segment }
+}
+
+proptest! {
+    #[test]
+    fn what_etherparse_writes_is_read_as_written(parts in parts()) {
+        let octets = parts.octets();
+        let (result, segment) = decoded(parts.link.number(), &octets);
+        prop_assert_eq!(result, Decoded::Tcp);
+        let (expected, complete) = view(parts.link, &octets).expect("etherparse reads what it wrote");
+        prop_assert!(complete);
+        prop_assert_eq!(comparable(segment, true), expected);
+        prop_assert_eq!(segment.payload as usize, parts.payload.len());
+        let judged = match &parts.ip {
+            IpHeaders::Ipv4(v4, _) => v4.options.is_empty(),
+            IpHeaders::Ipv6(_, extensions) => extensions.destination_options.is_none(),
+        };
+        let needed = parts.payload.is_empty() || segment.flags.any(Flags::SYN | Flags::FIN | Flags::RST);
+        if judged && needed {
+            prop_assert_eq!(segment.traits.0 & CHECKSUM, Traits::CHECKSUM_GOOD);
+        } else {
+            prop_assert!(!segment.traits.has(Traits::CHECKSUM_BAD));
+        }
+    }
+
+    #[test]
+    fn damaged_packets_are_read_as_etherparse_reads_them(
+        parts in parts(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut octets = parts.octets();
+        for (place, value) in damage {
+            let place = place.index(octets.len().min(80));
+            octets[place] = value;
+        }
+        let (result, segment) = decoded(parts.link.number(), &octets);
+        if let Some((expected, complete)) = view(parts.link, &octets) {
+            // etherparse overlooks a total length below the header's; a host does not.
+            if result != Decoded::Malformed {
+                prop_assert_eq!(result, Decoded::Tcp);
+                prop_assert_eq!(comparable(segment, complete), comparable(expected, complete));
+            } else {
+                let ip = match parts.link { Link::Raw => 0, Link::Ethernet => 14, Link::Cooked => 16, Link::Vlan => 18, Link::DoubleVlan => 22 };
+                let total = u16::from_be_bytes([octets[ip + 2], octets[ip + 3]]);
+                prop_assert!(total < 60, "{}", total);
+            }
+        }
+    }
+
+    #[test]
+    fn cutting_changes_nothing_that_is_still_there(parts in parts()) {
+        super::properties::survives_cutting(parts.link.number(), &parts.octets());
+    }
+}
