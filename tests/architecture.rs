@@ -1,7 +1,7 @@
 //! Holds `src/` to its own plan: who may import whom, no file that has grown too long, no drawer for odds and ends.
 //!
 //! The imports are read from the text: every path that begins with `crate::` or `super::`, in `use` or anywhere else,
-//! outside comments, literals and `#[cfg(test)]` items. Tests beside the code may import what they like.
+//! outside comments, literals and what is compiled under `#[cfg(test)]`. Tests beside the code may import what they like.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect", &["flow", "report::model", "time", "seq"]),
     ("host", &["time"]),
     ("diagnose", &["detect", "flow", "host", "report::model", "time", "seq"]),
-    ("report", &[]),
+    ("report", &["time"]),
     ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
     ("cli", &["capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "time", "seq"]),
     ("main", &["cli"]),
@@ -33,10 +33,11 @@ const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "manager", "misc",
 
 #[test]
 fn imports_follow_the_arrows() {
-    let tests_beside_the_code = |path: &Path| path.with_extension("").iter().any(|part| part == "tests");
-    let breaches: Vec<_> = sources()
+    let files = sources();
+    let for_tests: Vec<_> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+    let breaches: Vec<_> = files
         .iter()
-        .filter(|(path, _)| !tests_beside_the_code(path))
+        .filter(|(path, _)| !for_tests.iter().any(|module| path.with_extension("").starts_with(module)))
         .flat_map(|(path, text)| check(path, text))
         .collect();
     assert!(breaches.is_empty(), "{}", list(&breaches));
@@ -333,13 +334,32 @@ fn character(text: &str) -> Option<usize> {
     (quote == '\'').then_some(prefix + 1 + end + 1)
 }
 
+/// What stands before an item that is compiled for tests only.
+const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+
+/// Whether the tokens from `at` on read as `expected`.
+fn reads(tokens: &[Token<'_>], at: usize, expected: &[&str]) -> bool {
+    tokens.iter().skip(at).map(|token| token.text).take(expected.len()).eq(expected.iter().copied())
+}
+
+/// Paths, without extension, of the modules that a file declares for tests only: `#[cfg(test)] mod name;`.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let own = path.file_stem().is_some_and(|name| name != "mod" && name != "lib" && name != "main");
+    let folder = if own { path.with_extension("") } else { path.with_file_name("") };
+    let tokens = tokens(text);
+    (0..tokens.len())
+        .filter(|&at| reads(&tokens, at, &CFG_TEST) && reads(&tokens, at + CFG_TEST.len(), &["mod"]))
+        .filter(|&at| reads(&tokens, at + CFG_TEST.len() + 2, &[";"]))
+        .map(|at| folder.join(tokens[at + CFG_TEST.len() + 1].text))
+        .collect()
+}
+
 /// Leaves out what is compiled for tests only: the item behind `#[cfg(test)]`.
 fn without_tests(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
-    const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        if tokens[at..].iter().take(CFG_TEST.len()).map(|token| token.text).eq(CFG_TEST) {
+        if reads(&tokens, at, &CFG_TEST) {
             at = item_end(&tokens, at + CFG_TEST.len());
         } else {
             kept.push(tokens[at]);
@@ -405,6 +425,13 @@ fn comments_literals_and_tests_are_not_read() {
                 #[cfg(test)]\nmod tests { use crate::cli; fn g() {} }\n#[cfg(test)]\nuse crate::cli::{a, b};\n\
                 use crate::cli::seen;";
     assert_eq!(breaches("flow/a.rs", text), ["11:cli::seen"]);
+}
+
+#[test]
+fn files_of_test_modules_are_known() {
+    let text = "#[cfg(test)]\nmod made;\nmod open;\n#[cfg(test)]\nmod tests { use super::*; }";
+    assert_eq!(test_modules(Path::new("capture/mod.rs"), text), [Path::new("capture/made")]);
+    assert_eq!(test_modules(Path::new("flow/table.rs"), text), [Path::new("flow/table/made")]);
 }
 
 #[test]
