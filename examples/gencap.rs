@@ -123,3 +123,49 @@ fn json(plan: &Plan, summary: &Summary) -> String {
         kinds.join(",")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capture(plan: &Plan) -> (Vec<u8>, Summary) {
+        let mut file = Vec::new();
+        let summary = gencap::write(plan, &mut file).expect("a vector takes everything");
+        (file, summary)
+    }
+
+    #[test]
+    fn the_same_plan_gives_the_same_bytes() {
+        for profile in [Profile::Web, Profile::Syn, Profile::Bulk] {
+            let plan = Plan::new(profile, 300_000);
+            let (file, summary) = capture(&plan);
+            assert_eq!(file, capture(&plan).0, "{profile}");
+            assert_ne!(file, capture(&Plan { seed: 2, ..plan }).0, "{profile}: the seed changes nothing");
+            assert_eq!(file.len() as u64, summary.file_bytes);
+            assert!((300_000..302_000).contains(&file.len()), "{profile}: {} bytes", file.len());
+        }
+    }
+
+    #[test]
+    fn formats_hold_the_same_packets() {
+        let plan = Plan { flows: 50, ..Plan::new(Profile::Syn, u64::MAX) };
+        let packets = |format| capture(&Plan { format, ..plan.clone() }).1.packets;
+        assert_eq!(packets(Format::Pcap), packets(Format::PcapNs));
+        assert_eq!(packets(Format::Pcap), packets(Format::Pcapng));
+    }
+
+    #[test]
+    fn one_kind_alone_can_be_asked_for() {
+        let plan = Plan { only: "halfclose".parse().ok(), flows: 3, ..Plan::new(Profile::Web, u64::MAX) };
+        let (_, summary) = capture(&plan);
+        assert_eq!(format!("{:?}", summary.kinds), "{HalfClose: 3}");
+    }
+
+    #[test]
+    fn sizes_are_decimal() {
+        assert_eq!(size("1.5M"), Ok(1_500_000));
+        assert_eq!(size("4G"), Ok(4_000_000_000));
+        assert_eq!(size("77"), Ok(77));
+        assert!(size("1K").is_err());
+    }
+}

@@ -1,4 +1,5 @@
-//! A small random number generator: splitmix64. The same seed gives the same captures on every machine.
+//! A small random number generator, splitmix64: the same seed gives the same captures, on machines whose `ln` and `powf`
+//! round alike.
 
 pub struct Rng(u64);
 

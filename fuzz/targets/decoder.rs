@@ -10,8 +10,8 @@ use synscope::decode::segment::{PacketId, Segment};
 use synscope::decode::{Decoded, decode};
 use synscope::time::Timestamp;
 
-/// The link types that are read, <https://www.tcpdump.org/linktypes.html>: chosen by place, so
-/// that the fuzzer need not find the numbers.
+/// The link types that are read, <https://www.tcpdump.org/linktypes.html>: chosen by their place here, so that the
+/// fuzzer need not find the numbers.
 const READ: [u16; 34] = [
     0, 1, 9, 12, 14, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 123, 127, 138, 163, 166, 192,
     204, 205, 206, 219, 228, 229, 239, 240, 258, 274, 276,
