@@ -1,0 +1,442 @@
+//! Holds `src/` to its own plan: who may import whom, no file that has grown too long, no drawer for odds and ends.
+//!
+//! The imports are read from the text: every path that begins with `crate::` or `super::`, in `use` or anywhere else,
+//! outside comments, literals and what is compiled under `#[cfg(test)]`. Tests beside the code may import what they like.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module may use besides itself, std and other crates. A path allows everything below it.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("time", &[]),
+    ("seq", &[]),
+    ("capture", &["time", "seq", "decode::segment::PacketId"]),
+    ("decode", &["capture", "time", "seq"]),
+    // `decode::Segment` is another name of `decode::segment::Segment`.
+    ("flow", &["decode::segment", "decode::Segment", "time", "seq"]),
+    ("detect", &["flow", "report::model", "time", "seq"]),
+    ("host", &["time"]),
+    ("diagnose", &["detect", "flow", "host", "report::model", "time", "seq"]),
+    ("report", &["time"]),
+    ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
+    ("cli", &["capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "time", "seq"]),
+    ("main", &["cli"]),
+    ("lib", &[]),
+];
+
+/// A longer file has more than one subject.
+const MOST_LINES: usize = 1_200;
+
+/// Names that say nothing of what is inside.
+const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "manager", "misc", "util", "utils"];
+
+#[test]
+fn imports_follow_the_arrows() {
+    let files = sources();
+    let for_tests: Vec<_> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+    let breaches: Vec<_> = files
+        .iter()
+        .filter(|(path, _)| !for_tests.iter().any(|module| path.with_extension("").starts_with(module)))
+        .flat_map(|(path, text)| check(path, text))
+        .collect();
+    assert!(breaches.is_empty(), "{}", list(&breaches));
+}
+
+#[test]
+fn every_module_has_a_row_in_the_table() {
+    let without: Vec<_> = sources()
+        .into_iter()
+        .map(|(path, _)| module(&path))
+        .filter(|module| allowed(module).is_none())
+        .collect();
+    assert!(without.is_empty(), "modules that MAY_USE in tests/architecture.rs does not name: {without:?}");
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > MOST_LINES)
+        .map(|(path, lines)| format!("{}: {lines} lines, more than {MOST_LINES}", path.display()))
+        .collect();
+    assert!(long.is_empty(), "{}", list(&long));
+}
+
+#[test]
+fn no_file_has_an_empty_name() {
+    let empty: Vec<_> = sources()
+        .into_iter()
+        .filter(|(path, _)| {
+            path.with_extension("").iter().any(|part| EMPTY_NAMES.iter().any(|name| part == *name))
+        })
+        .map(|(path, _)| format!("{}: name a file after the noun that it defines", path.display()))
+        .collect();
+    assert!(empty.is_empty(), "{}", list(&empty));
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(|item| format!("\n  {item}")).collect()
+}
+
+/// All modules' files with their text, paths relative to `src`. The build script is none of them.
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder that was listed") {
+            let path = entry.expect("an entry of a readable folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("source text is UTF-8");
+                files.push((path.strip_prefix(&root).expect("listed below the root").to_owned(), text));
+            }
+        }
+    }
+    files.retain(|(path, _)| path != Path::new("build.rs"));
+    files.sort();
+    assert!(files.len() > 5, "no sources found: the test looks in the wrong place");
+    files
+}
+
+/// The top-level module that a file belongs to.
+fn module(path: &Path) -> String {
+    let top = path.iter().next().expect("a path has a first part");
+    Path::new(top).with_extension("").to_string_lossy().into_owned()
+}
+
+fn allowed(module: &str) -> Option<&'static [&'static str]> {
+    MAY_USE.iter().find(|(name, _)| *name == module).map(|(_, paths)| *paths)
+}
+
+/// An import against the arrows.
+#[derive(Debug, PartialEq, Eq)]
+struct Breach {
+    file: PathBuf,
+    line: usize,
+    import: String,
+    module: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let may = match allowed(&self.module) {
+            None | Some([]) => "nothing of this crate but itself".to_owned(),
+            Some(paths) => paths.join(", "),
+        };
+        let Breach { file, line, import, module } = self;
+        write!(f, "src/{}:{line}: uses crate::{import}; `{module}` may use: {may}", file.display())
+    }
+}
+
+fn check(path: &Path, text: &str) -> Vec<Breach> {
+    let module = module(path);
+    let may = allowed(&module).unwrap_or_default();
+    imports(path, text)
+        .into_iter()
+        .filter(|(_, import)| {
+            let known = allowed(import.split("::").next().unwrap_or_default()).is_some();
+            let permitted = |path: &&str| *path == import || import.starts_with(&format!("{path}::"));
+            known && !permitted(&module.as_str()) && !may.iter().any(permitted)
+        })
+        .map(|(line, import)| Breach { file: path.to_owned(), line, import, module: module.clone() })
+        .collect()
+}
+
+/// Paths from the crate's root that `text` names, with their lines.
+fn imports(path: &Path, text: &str) -> Vec<(usize, String)> {
+    let tokens = without_tests(tokens(text));
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let line = tokens[at].line;
+        let continued = at > 0 && tokens[at - 1].text == "::";
+        let start = match tokens[at].text {
+            "crate" if !continued => Some((at + 1, Vec::new())),
+            "super" if !continued => Some(above(path, &tokens, at)),
+            _ => None,
+        };
+        let Some((next, prefix)) = start else {
+            at += 1;
+            continue;
+        };
+        at = next;
+        if tokens.get(at).is_some_and(|token| token.text == "::") {
+            let mut leaves = Vec::new();
+            at = tree(&tokens, at + 1, &prefix, line, &mut leaves);
+            found.extend(leaves.into_iter().map(|(line, parts)| (line, parts.join("::"))));
+        }
+    }
+    found
+}
+
+/// Where `super::super::...` leads from the module of `path`: the place behind the last `super` and the path there.
+///
+/// Modules inside the file are not counted, so this may climb one too far; no import is missed by that.
+fn above<'a>(path: &'a Path, tokens: &[Token<'_>], mut at: usize) -> (usize, Vec<&'a str>) {
+    let mut parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+    // `detect/mod.rs` is `detect`; `detect/queue.rs` is `detect::queue`: up from there means to drop one part in
+    // both cases, of the first the folder as well.
+    if parts.pop() == Some("mod.rs") {
+        parts.pop();
+    }
+    at += 1;
+    while tokens.get(at).is_some_and(|t| t.text == "::")
+        && tokens.get(at + 1).is_some_and(|t| t.text == "super")
+    {
+        parts.pop();
+        at += 2;
+    }
+    (at, parts)
+}
+
+/// Reads a path or a group of paths from `at` on; gives the place behind it.
+fn tree<'a>(
+    tokens: &[Token<'a>],
+    mut at: usize,
+    prefix: &[&'a str],
+    line: usize,
+    leaves: &mut Vec<(usize, Vec<&'a str>)>,
+) -> usize {
+    let mut parts = prefix.to_vec();
+    let mut line = line;
+    while let Some(token) = tokens.get(at) {
+        match token.text {
+            "{" => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| token.text != "}") {
+                    at = tree(tokens, at, &parts, tokens[at].line, leaves);
+                    while tokens.get(at).is_some_and(|token| token.text != "," && token.text != "}") {
+                        at += 1; // `as name`
+                    }
+                    at += usize::from(tokens.get(at).is_some_and(|token| token.text == ","));
+                }
+                return at + 1;
+            }
+            "self" => at += 1,
+            name if name.starts_with(|c: char| c.is_alphabetic() || c == '_') => {
+                line = token.line;
+                parts.push(name);
+                at += 1;
+            }
+            _ => break,
+        }
+        match tokens.get(at) {
+            Some(token) if token.text == "::" => at += 1,
+            _ => break,
+        }
+    }
+    leaves.push((line, parts));
+    at
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Token<'a> {
+    text: &'a str,
+    line: usize,
+}
+
+/// Words, `::` and single signs; comments and literals are left out.
+fn tokens(text: &str) -> Vec<Token<'_>> {
+    let bytes = text.as_bytes();
+    let mut tokens = Vec::new();
+    let (mut at, mut line, mut counted) = (0, 1, 0);
+    while at < bytes.len() {
+        line += bytes[counted..at].iter().filter(|b| **b == b'\n').count();
+        counted = at;
+        let rest = &text[at..];
+        let len = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if let Some(len) = string(rest).or_else(|| character(rest)) {
+            len
+        } else {
+            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let len = match word {
+                0 if rest.starts_with("::") => 2,
+                0 => rest.chars().next().map_or(1, char::len_utf8),
+                word => word,
+            };
+            if !rest.starts_with(char::is_whitespace) {
+                tokens.push(Token { text: &rest[..len], line });
+            }
+            len
+        };
+        at += len;
+    }
+    tokens
+}
+
+/// Length of the comment that `text` begins with; they nest.
+fn block_comment(text: &str) -> usize {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text.as_bytes()[at..];
+        if rest.starts_with(b"/*") {
+            depth += 1;
+            at += 2;
+        } else if rest.starts_with(b"*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    text.len()
+}
+
+/// Length of the string literal that `text` begins with, if it does: plain, byte, C or raw.
+fn string(text: &str) -> Option<usize> {
+    let prefix = text.len() - text.trim_start_matches(['b', 'c', 'r']).len();
+    if prefix > 2 {
+        return None;
+    }
+    let body = &text[prefix..];
+    if text[..prefix].contains('r') {
+        let hashes = body.len() - body.trim_start_matches('#').len();
+        let inside = body[hashes..].strip_prefix('"')?;
+        let end = format!("\"{}", "#".repeat(hashes));
+        return Some(inside.find(&end).map_or(text.len(), |len| prefix + hashes + 1 + len + end.len()));
+    }
+    let inside = body.strip_prefix('"')?;
+    let mut escaped = false;
+    for (len, byte) in inside.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return Some(prefix + 1 + len + 1),
+            _ => {}
+        }
+    }
+    Some(text.len())
+}
+
+/// Length of the character literal that `text` begins with; a lifetime is none.
+fn character(text: &str) -> Option<usize> {
+    let prefix = usize::from(text.starts_with("b'"));
+    let inside = text[prefix..].strip_prefix('\'')?;
+    let mut characters = inside.char_indices();
+    let (_, first) = characters.next()?;
+    if first == '\\' {
+        let (escape, _) = characters.next()?;
+        let rest = &inside[escape + 1..];
+        return rest.find('\'').map(|len| prefix + 1 + escape + 1 + len + 1);
+    }
+    let (end, quote) = characters.next()?;
+    (quote == '\'').then_some(prefix + 1 + end + 1)
+}
+
+/// What stands before an item that is compiled for tests only.
+const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+
+/// Whether the tokens from `at` on read as `expected`.
+fn reads(tokens: &[Token<'_>], at: usize, expected: &[&str]) -> bool {
+    tokens.iter().skip(at).map(|token| token.text).take(expected.len()).eq(expected.iter().copied())
+}
+
+/// Paths, without extension, of the modules that a file declares for tests only: `#[cfg(test)] mod name;`.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let own = path.file_stem().is_some_and(|name| name != "mod" && name != "lib" && name != "main");
+    let folder = if own { path.with_extension("") } else { path.with_file_name("") };
+    let tokens = tokens(text);
+    (0..tokens.len())
+        .filter(|&at| reads(&tokens, at, &CFG_TEST) && reads(&tokens, at + CFG_TEST.len(), &["mod"]))
+        .filter(|&at| reads(&tokens, at + CFG_TEST.len() + 2, &[";"]))
+        .map(|at| folder.join(tokens[at + CFG_TEST.len() + 1].text))
+        .collect()
+}
+
+/// Leaves out what is compiled for tests only: the item behind `#[cfg(test)]`.
+fn without_tests(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if reads(&tokens, at, &CFG_TEST) {
+            at = item_end(&tokens, at + CFG_TEST.len());
+        } else {
+            kept.push(tokens[at]);
+            at += 1;
+        }
+    }
+    kept
+}
+
+/// The place behind the item that begins at `at`: its closing brace or its semicolon.
+fn item_end(tokens: &[Token<'_>], at: usize) -> usize {
+    let mut depth = 0usize;
+    for (place, token) in tokens.iter().enumerate().skip(at) {
+        match token.text {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && token.text == "}" {
+                    // `use a::{b, c};` ends with the semicolon; a function or module without one.
+                    let semicolon = tokens.get(place + 1).is_some_and(|next| next.text == ";");
+                    return place + 1 + usize::from(semicolon);
+                }
+            }
+            ";" if depth == 0 => return place + 1,
+            _ => {}
+        }
+    }
+    tokens.len()
+}
+
+fn breaches(path: &str, text: &str) -> Vec<String> {
+    check(Path::new(path), text)
+        .into_iter()
+        .map(|breach| format!("{}:{}", breach.line, breach.import))
+        .collect()
+}
+
+#[test]
+fn a_forbidden_import_is_found_in_every_form() {
+    let text = "use crate::capture::Block;\nfn f() { crate::capture::open() }\nuse crate::{\n    time::Span,\n    \
+                engine::{self, Options as O},\n};\nuse super::super::cli;";
+    assert_eq!(
+        breaches("flow/table.rs", text),
+        ["1:capture::Block", "2:capture::open", "5:engine", "5:engine::Options", "7:cli"]
+    );
+}
+
+#[test]
+fn a_path_allows_what_is_below_it_only() {
+    assert_eq!(breaches("detect/a.rs", "use crate::report::model::{Finding, Kind};"), [""; 0]);
+    assert_eq!(breaches("detect/a.rs", "use crate::report::text;"), ["1:report::text"]);
+    assert_eq!(
+        breaches("capture/pcap.rs", "use crate::decode::segment::{PacketId, Segment};"),
+        ["1:decode::segment::Segment"]
+    );
+    assert_eq!(breaches("report/json.rs", "use super::model::Report; use crate::report::text;"), [""; 0]);
+}
+
+#[test]
+fn comments_literals_and_tests_are_not_read() {
+    let text = "//! [`crate::cli`]\n/* crate::cli /* crate::cli */ */\nconst A: &str = \"crate::cli\";\n\
+                const B: &str = r#\"\"crate::cli\"#;\nconst C: char = '\"';\nfn f<'a>() {}\n\
+                #[cfg(test)]\nmod tests { use crate::cli; fn g() {} }\n#[cfg(test)]\nuse crate::cli::{a, b};\n\
+                use crate::cli::seen;";
+    assert_eq!(breaches("flow/a.rs", text), ["11:cli::seen"]);
+}
+
+#[test]
+fn files_of_test_modules_are_known() {
+    let text = "#[cfg(test)]\nmod made;\nmod open;\n#[cfg(test)]\nmod tests { use super::*; }";
+    assert_eq!(test_modules(Path::new("capture/mod.rs"), text), [Path::new("capture/made")]);
+    assert_eq!(test_modules(Path::new("flow/table.rs"), text), [Path::new("flow/table/made")]);
+}
+
+#[test]
+fn super_is_resolved_from_the_file() {
+    assert_eq!(breaches("flow/mod.rs", "use super::engine::Options;"), ["1:engine::Options"]);
+    assert_eq!(breaches("flow/key.rs", "use super::engine::Options;"), [""; 0]);
+    assert_eq!(breaches("capture/pcapng/block.rs", "use super::super::super::flow::key;"), ["1:flow::key"]);
+}
