@@ -15,9 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("decode", &["capture", "time", "seq"]),
     // `decode::Segment` is another name of `decode::segment::Segment`.
     ("flow", &["decode::segment", "decode::Segment", "time", "seq"]),
-    ("detect", &["flow", "report::model", "time", "seq"]),
+    // Header values (options, addresses, packet numbers) are part of the facts.
+    ("detect", &["flow", "decode::segment", "report::model", "time", "seq"]),
     ("host", &["time"]),
-    ("diagnose", &["detect", "flow", "host", "report::model", "time", "seq"]),
+    ("diagnose", &["detect", "flow", "decode::segment", "host", "report::model", "time", "seq"]),
     ("report", &["time"]),
     ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
     ("cli", &["capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "time", "seq"]),

@@ -176,7 +176,7 @@ fn a_missing_file_is_exit_code_2_with_a_message() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn the_message_names_the_missing_file() {
     let output = run(&["analyze", "/nonexistent/edge.pcap"]);
     assert!(stderr(&output).contains("/nonexistent/edge.pcap"), "{}", stderr(&output));
@@ -309,7 +309,7 @@ fn without_a_report_no_empty_file_stays() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn a_capture_becomes_a_report_in_both_formats() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let capture = Pcap::refused().written(folder.path(), "a.pcap");
@@ -327,7 +327,7 @@ fn a_capture_becomes_a_report_in_both_formats() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn the_report_goes_to_a_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let capture = Pcap::refused().written(folder.path(), "a.pcap");
@@ -340,7 +340,7 @@ fn the_report_goes_to_a_file() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn fail_on_decides_between_0_and_1() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let capture = Pcap::refused().written(folder.path(), "a.pcap");
@@ -358,7 +358,7 @@ fn fail_on_decides_between_0_and_1() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn damage_is_exit_code_3_and_wins_over_fail_on() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut cut = Pcap::refused().segment(5, CLIENT, SERVER, SYN, 200, 0);
@@ -372,7 +372,7 @@ fn damage_is_exit_code_3_and_wins_over_fail_on() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn a_capture_comes_through_a_pipe() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let capture = Pcap::refused().written(folder.path(), "a.pcap");
@@ -383,7 +383,7 @@ fn a_capture_comes_through_a_pipe() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn a_reader_who_leaves_ends_analyze_quietly() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let capture = Pcap::refused().written(folder.path(), "a.pcap");
@@ -391,7 +391,7 @@ fn a_reader_who_leaves_ends_analyze_quietly() {
 }
 
 #[test]
-#[ignore = "needs the engine"]
+
 fn what_is_no_capture_is_exit_code_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("notes.txt");

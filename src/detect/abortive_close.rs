@@ -41,7 +41,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let established = f.mid_stream || f.final_ack.is_some();
     let explained = listener_closed::explains(f, around).is_some()
         || fin_wait2_expired::examine(f, around).is_some()
-        || ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
+        || ordeal(f, around.end())
+            .is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
     // A RST after both sides had closed, or in answer to what the peer sent after our FIN, ends nothing.
     let after_fin = side.fin.is_some_and(|fin| fin < reset.at);
     if !established || !by_a_socket(reset) || after_fin || explained || f.odd_handshake {
@@ -51,7 +52,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         Role::Client => "client",
         Role::Server => "server",
     };
-    let mut d = Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST of the {who}, sent by its socket")));
+    let mut d =
+        Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST of the {who}, sent by its socket")));
     if let Some(t) = reset.trigger {
         d.shows(t.at, "the last segment of the other side before it");
     }
@@ -66,7 +68,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     d.measure("by", who).measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
     d.probable("the RST carries the socket's own window and acknowledgment");
-    d.or(other, "The two look alike on the wire; the counters TCPAbortOnData and TCPAbortOnClose tell them apart.");
+    d.or(
+        other,
+        "The two look alike on the wire; the counters TCPAbortOnData and TCPAbortOnClose tell them apart.",
+    );
     d.next_steps = vec![format!(
         "nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose   # on {}, twice: which of them grows",
         f.host(role).address.ip()

@@ -103,7 +103,8 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
     }
     let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
     let data_ignored = spoke.is_some_and(|spoke| {
-        let in_vain = repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND);
+        let in_vain =
+            repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND);
         in_vain || (!repeats.is_empty() && f.unanswered.retransmits >= 2)
     });
     let last_syn = f.syn.iter().map(|syn| syn.tsval).last();
@@ -168,7 +169,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
 }
 
 fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Option<Picture> {
-    let others = |least: u32| around.others_stuck(f, o.during, SAME_TIME).filter(|s| s.repeats >= least).count();
+    let others =
+        |least: u32| around.others_stuck(f, o.during, SAME_TIME).filter(|s| s.repeats >= least).count();
     match o.repeats.len() {
         0 => {
             let u = &f.unanswered;
@@ -181,7 +183,8 @@ fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Op
         1 => {
             // A deferring listener repeats once, too. Its first repetition may come late, an overflow's does not.
             let first = f.syn_ack.first()?.at.time;
-            let on_time = o.repeats[0].at.time - first <= FIRST_REPEAT || f.syn_ack.count > 2 || f.syn.count > 1;
+            let on_time =
+                o.repeats[0].at.time - first <= FIRST_REPEAT || f.syn_ack.count > 2 || f.syn.count > 1;
             let company = around
                 .others_stuck(f, o.during, SAME_TIME)
                 .any(|s| s.repeats >= 2 || (s.repeats == 1 && s.retransmits >= 2));
@@ -196,7 +199,8 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     let repeats = o.repeats.len() as u64;
     let retransmits = u64::from(f.unanswered.retransmits);
     let lasted = o.during.to - o.during.from;
-    let mut d = Draft::about(f, Kind::AcceptQueueOverflow, (o.ack.at, "final ACK: the handshake is complete"));
+    let mut d =
+        Draft::about(f, Kind::AcceptQueueOverflow, (o.ack.at, "final ACK: the handshake is complete"));
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
@@ -278,17 +282,32 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, a
     match around.view.vantage {
         Vantage::Server => {
             d.probable("captured at the server, the final ACK arrived there and was ignored");
-            d.or(firewall, "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.");
+            d.or(
+                firewall,
+                "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
+            );
         }
         Vantage::Client | Vantage::Between | Vantage::Unknown if company >= 2 => {
-            d.probable(format!("{} of this listener were stuck at the same time", count(company as u64 + 1, "connection")));
+            d.probable(format!(
+                "{} of this listener were stuck at the same time",
+                count(company as u64 + 1, "connection")
+            ));
             d.or(lost, "Loss would not hit the connections of one listener all at once and spare the SYNs.");
-            d.or(firewall, "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.");
+            d.or(
+                firewall,
+                "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
+            );
         }
         _ => {
             d.possible("not captured at the server: whether the final ACK reached it cannot be seen");
-            d.or(lost, "Every one of the client's answers would have to be lost, and none of the server's SYN-ACKs.");
-            d.or(firewall, "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.");
+            d.or(
+                lost,
+                "Every one of the client's answers would have to be lost, and none of the server's SYN-ACKs.",
+            );
+            d.or(
+                firewall,
+                "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
+            );
         }
     }
     if picture == Picture::Once {

@@ -46,7 +46,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let repeated = ordeal(f, around.end())?.repeats.len();
     let turnaround = f.syn_to_syn_ack().unwrap_or(Span::ZERO).max(Span::ZERO);
     let after = reset.at.time - ack.at.time;
-    let plain_handshake = f.roles == Roles::BySyn && f.other_isns == 0 && repeated == 0 && f.progress.is_none();
+    let plain_handshake =
+        f.roles == Roles::BySyn && f.other_isns == 0 && repeated == 0 && f.progress.is_none();
     let answers_the_ack = reset.is_bare()
         && reset.seq == f.s.isn.advance(1)
         && after >= Span::ZERO
@@ -60,7 +61,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     if !(plain_handshake && answers_the_ack && by_the_server && in_time && takes_others) || rejected {
         return None;
     }
-    let mut d = Draft::about(f, Kind::AcceptQueueReset, (reset.at, format!("RST, {after} after the final ACK")));
+    let mut d =
+        Draft::about(f, Kind::AcceptQueueReset, (reset.at, format!("RST, {after} after the final ACK")));
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
@@ -96,10 +98,18 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     let server = f.server.socket();
     d.next_steps = vec![
-        format!("sysctl net.ipv4.tcp_abort_on_overflow   # on {}: 1 turns an overflow into this RST", server.ip()),
-        "nstat -az TcpExtListenOverflows TcpExtEmbryonicRsts   # twice, 10 s apart: both must grow".to_owned(),
-        format!("ss -ltn 'sport = :{}'   # Recv-Q above Send-Q means the accept queue is full now", server.port()),
-        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together".to_owned(),
+        format!(
+            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: 1 turns an overflow into this RST",
+            server.ip()
+        ),
+        "nstat -az TcpExtListenOverflows TcpExtEmbryonicRsts   # twice, 10 s apart: both must grow"
+            .to_owned(),
+        format!(
+            "ss -ltn 'sport = :{}'   # Recv-Q above Send-Q means the accept queue is full now",
+            server.port()
+        ),
+        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together"
+            .to_owned(),
     ];
     Some(d)
 }

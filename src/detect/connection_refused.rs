@@ -45,7 +45,9 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     d.shows(syn.at, "SYN");
     d.severity = Severity::Info;
     let by_firewall = match (reset, icmp) {
-        (Some(r), _) if f.syn_offer.tos >> 2 != 0 && r.tos == 0 => Some("its type of service is 0, the SYN's is not"),
+        (Some(r), _) if f.syn_offer.tos >> 2 != 0 && r.tos == 0 => {
+            Some("its type of service is 0, the SYN's is not")
+        }
         (Some(r), _) if around.view_of_ttl().is_some_and(|ttl| ttl != r.ttl) => {
             Some("its TTL is not that of the server's other packets")
         }
@@ -53,10 +55,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         (None, _) => Some("an ICMP error: the host itself would have sent a RST"),
     };
     d.summary = format!("{} refused the connection of {}.", f.server.socket(), f.client.socket());
-    d.measure("answered_by", if reset.is_some() { "rst" } else { "icmp" }).measure("by_firewall", by_firewall.is_some());
+    d.measure("answered_by", if reset.is_some() { "rst" } else { "icmp" })
+        .measure("by_firewall", by_firewall.is_some());
     match by_firewall {
         Some(sign) => {
-            d.cause = cause("A firewall rejects the connection.", &["nf_send_reset", "nf_send_unreach"], &[], &[]);
+            d.cause =
+                cause("A firewall rejects the connection.", &["nf_send_reset", "nf_send_unreach"], &[], &[]);
             d.probable(sign);
             d.or("No socket listens on that port.", "The host's own RST would copy TTL and type of service.");
         }
@@ -68,7 +72,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
                 &[],
             );
             d.probable("the RST has the shape and TTL of the host's own");
-            d.or("A firewall on the host itself rejects with a TCP reset.", "The same packet; `nft list ruleset` tells.");
+            d.or(
+                "A firewall on the host itself rejects with a TCP reset.",
+                "The same packet; `nft list ruleset` tells.",
+            );
         }
     }
     let server = f.server.socket();

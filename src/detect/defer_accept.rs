@@ -36,7 +36,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let [again] = o.repeats[..] else { return None };
     let first = f.syn_ack.first()?;
     let after = again.at.time - first.at.time;
-    if o.data_ignored || f.syn_ack.count != 2 || f.syn.count > 1 || !o.ack.bare || f.unanswered.retransmits > 0 {
+    if o.data_ignored
+        || f.syn_ack.count != 2
+        || f.syn.count > 1
+        || !o.ack.bare
+        || f.unanswered.retransmits > 0
+    {
         return None;
     }
     let skipped = after >= FIRST_TIMEOUT;
@@ -51,7 +56,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     }
     d.shows(first.at, "SYN-ACK").shows(o.ack.at, "final ACK: put off, the listener waits for data");
     d.severity = Severity::Info;
-    d.summary = format!("The listener waits for data of {} and repeated its SYN-ACK once, after {after}.", f.client.socket());
+    d.summary = format!(
+        "The listener waits for data of {} and repeated its SYN-ACK once, after {after}.",
+        f.client.socket()
+    );
     d.cause = cause(
         "The listener uses TCP_DEFER_ACCEPT.",
         &["tcp_check_req", "reqsk_timer_handler"],
@@ -63,7 +71,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         d.probable("the repetition skipped the first timeout, as only a deferring listener does");
     } else {
         d.possible(format!("all {alike} silent connections of this listener show it, and no busy one"));
-        d.or("The accept queue was full for a moment.", "It would hit some connections of the listener, not all silent ones.");
+        d.or(
+            "The accept queue was full for a moment.",
+            "It would hit some connections of the listener, not all silent ones.",
+        );
     }
     Some(d)
 }

@@ -39,7 +39,8 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
     let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
     let new_cookie = f.syn_ack_offer.options.has(Options::FAST_OPEN_COOKIE);
     let (what, text) = if cookie && offer.payload > 0 && only_the_syn {
-        let how = if new_cookie { "with a new cookie: the old one was stale" } else { "without a cookie: refused" };
+        let how =
+            if new_cookie { "with a new cookie: the old one was stale" } else { "without a cookie: refused" };
         ("data", format!("SYN-ACK acknowledges the SYN alone, {how}"))
     } else if request && !new_cookie {
         ("cookie", "SYN-ACK without the cookie that was asked for".to_owned())
@@ -49,7 +50,10 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
     let mut d = Draft::about(f, Kind::FastopenFallback, (syn_ack.at, text));
     d.shows(syn.at, format!("SYN with Fast Open, {} octets of data", offer.payload));
     d.severity = Severity::Info;
-    d.summary = format!("Fast Open of {} fell back to an ordinary handshake: its {what} was refused.", f.client.socket());
+    d.summary = format!(
+        "Fast Open of {} fell back to an ordinary handshake: its {what} was refused.",
+        f.client.socket()
+    );
     d.cause = cause(
         "The server refused the Fast Open cookie or does not do Fast Open.",
         &["tcp_try_fastopen"],

@@ -41,7 +41,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let fin = side.fin?;
     let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
     let lasted = side.last.time - fin.time;
-    if !f.both_seen() || stuck || lasted < LONG || f.c.resets + f.s.resets > 0 || f.side(role.peer()).last > fin {
+    if !f.both_seen()
+        || stuck
+        || lasted < LONG
+        || f.c.resets + f.s.resets > 0
+        || f.side(role.peer()).last > fin
+    {
         return None;
     }
     let who = match role {
@@ -49,7 +54,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         Role::Server => "server",
     };
     let mut d = Draft::about(f, Kind::FinUnacknowledged, (fin, format!("FIN of the {who}")));
-    d.shows(side.last, format!("sent {} in all, the last {lasted} later", count(u64::from(side.fins), "time")));
+    d.shows(
+        side.last,
+        format!("sent {} in all, the last {lasted} later", count(u64::from(side.fins), "time")),
+    );
     d.severity = Severity::Warning;
     d.summary = format!(
         "The {who} {} sent its FIN {} within {lasted} and got no acknowledgment.",
@@ -64,7 +72,11 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     d.measure("fins", side.fins).measure_span("lasted_s", lasted);
     d.probable("the peer, heard before, sent nothing after the FIN");
-    d.or("A firewall or NAT forgot the connection.", "Then only this connection is silent, the host answers others.");
-    d.next_steps = vec![format!("ss -tano state fin-wait-1   # on {}; also state last-ack", f.host(role).address.ip())];
+    d.or(
+        "A firewall or NAT forgot the connection.",
+        "Then only this connection is silent, the host answers others.",
+    );
+    d.next_steps =
+        vec![format!("ss -tano state fin-wait-1   # on {}; also state last-ack", f.host(role).address.ip())];
     Some(d)
 }

@@ -48,7 +48,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         What::KeepAlive => (threshold.min(SHORTEST), "a keepalive probe"),
         _ => return None,
     };
-    let late_silence = if trigger.what == What::KeepAlive { trigger.at.time - half.quiet_since } else { silence };
+    let late_silence =
+        if trigger.what == What::KeepAlive { trigger.at.time - half.quiet_since } else { silence };
     if late_silence < needed || !reset.is_bare() || reset.seq != trigger.ack || reset.at < trigger.at {
         return None;
     }
@@ -56,7 +57,11 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         Role::Client => ("client", "server"),
         Role::Server => ("server", "client"),
     };
-    let mut d = Draft::about(f, Kind::FinWait2Expired, (reset.at, format!("RST of the {closer_is}: no socket there any more")));
+    let mut d = Draft::about(
+        f,
+        Kind::FinWait2Expired,
+        (reset.at, format!("RST of the {closer_is}: no socket there any more")),
+    );
     d.shows(half.fin, format!("FIN of the {closer_is}"))
         .shows(half.acked, "acknowledged: FIN_WAIT2 begins")
         .shows(trigger.at, format!("{late} of the {waiter_is}, {late_silence} later"));
@@ -87,8 +92,14 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     }
     let waiter = f.host(half.closer.peer());
     d.next_steps = vec![
-        format!("ss -tnpo state close-wait   # on {}: which process answers or closes so late", waiter.address.ip()),
-        format!("sysctl net.ipv4.tcp_fin_timeout   # on {}: how long the orphan lives", f.host(half.closer).address.ip()),
+        format!(
+            "ss -tnpo state close-wait   # on {}: which process answers or closes so late",
+            waiter.address.ip()
+        ),
+        format!(
+            "sysctl net.ipv4.tcp_fin_timeout   # on {}: how long the orphan lives",
+            f.host(half.closer).address.ip()
+        ),
     ];
     Some(d)
 }

@@ -105,8 +105,10 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &Surroundings
         return false;
     }
     let scene = around.scene;
-    let mut queue_was_full = scene.stuck.iter().map(|s| s.during).chain(scene.ignored.iter().map(|i| i.during));
-    let never_served = f.s.bytes == 0 && queue_was_full.any(|full| full.meets(f.first.time, f.last.time, Span::ZERO));
+    let mut queue_was_full =
+        scene.stuck.iter().map(|s| s.during).chain(scene.ignored.iter().map(|i| i.during));
+    let never_served =
+        f.s.bytes == 0 && queue_was_full.any(|full| full.meets(f.first.time, f.last.time, Span::ZERO));
     let held_up = f.unanswered_syns().next().is_some() || scene.stuck.iter().any(|s| s.client == f.client);
     let delay = f.served().map_or(Span::ZERO, |served| served - f.first.time);
     never_served || (held_up && half.lasted() < delay)
@@ -117,7 +119,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let half = half(f, around)?;
     let lasted = half.lasted();
     let long_enough = lasted >= around.world.settings.half_close_after;
-    if !f.both_seen() || !(long_enough || was_cut_short(f, &half, around)) || belongs_to_full_queue(f, &half, around) {
+    if !f.both_seen()
+        || !(long_enough || was_cut_short(f, &half, around))
+        || belongs_to_full_queue(f, &half, around)
+    {
         return None;
     }
     let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));
@@ -126,8 +131,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         Role::Server => ("server", "client"),
     };
     let b = f.side(half.closer.peer());
-    let mut d = Draft::about(f, Kind::HalfClose, (half.fin, format!("FIN of the {closer_is}: it sends no more")));
-    d.shows(half.acked, format!("the {waiter_is} acknowledges it: CLOSE_WAIT there, FIN_WAIT2 at the {closer_is}"));
+    let mut d =
+        Draft::about(f, Kind::HalfClose, (half.fin, format!("FIN of the {closer_is}: it sends no more")));
+    d.shows(
+        half.acked,
+        format!("the {waiter_is} acknowledges it: CLOSE_WAIT there, FIN_WAIT2 at the {closer_is}"),
+    );
     if let Some(data) = b.last_data.filter(|_| b.late_data_taken()) {
         d.shows(data, format!("last data of the {waiter_is} that the {closer_is} took"));
     }

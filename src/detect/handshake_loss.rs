@@ -53,7 +53,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
             return None;
         }
         if f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval {
-            (Lost::FinalAck, "the final ACK echoes the first SYN-ACK, so the client had answered that one before")
+            (
+                Lost::FinalAck,
+                "the final ACK echoes the first SYN-ACK, so the client had answered that one before",
+            )
         } else if ack.ip_id_hole > 0 {
             (Lost::FinalAck, "the client's IP IDs have a hole just before its final ACK")
         } else {
@@ -65,7 +68,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         if later + later >= took {
             return None;
         }
-        (Lost::SynAck, "the SYN-ACK echoes the first SYN's timestamp: an earlier one was sent and did not arrive")
+        (
+            Lost::SynAck,
+            "the SYN-ACK echoes the first SYN's timestamp: an earlier one was sent and did not arrive",
+        )
     } else {
         let o = ordeal(f, around.end())?;
         let alone = o.repeats.len() == 1
@@ -90,7 +96,11 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         d.shows(again.at, format!("SYN-ACK again (+{})", again.at.time - first.at.time));
     }
     d.severity = Severity::Info;
-    d.summary = format!("A {what} of {} was lost on the path; the handshake took {}.", f.client.socket(), ack.at.time - syn.at.time);
+    d.summary = format!(
+        "A {what} of {} was lost on the path; the handshake took {}.",
+        f.client.socket(),
+        ack.at.time - syn.at.time
+    );
     d.cause = cause(
         match lost {
             Lost::SynAck => "A SYN-ACK was lost on the way from the server to the client.",
@@ -106,7 +116,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     } else {
         d.possible(why);
         if lost == Lost::FinalAck {
-            d.or("The listener's accept queue was full for a moment.", "No other connection of it was stuck just then.");
+            d.or(
+                "The listener's accept queue was full for a moment.",
+                "No other connection of it was stuck just then.",
+            );
         }
     }
     d.next_steps = vec!["ip -s link; ethtool -S IFACE   # drops on the hosts and on the way".to_owned()];

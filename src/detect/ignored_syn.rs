@@ -43,7 +43,8 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
     let stuck = around.others_stuck(f, during, NEAR).count()
         + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
-    let served_meanwhile = around.listener.between(second_after(during.from), second_before(during.to)).answered;
+    let served_meanwhile =
+        around.listener.between(second_after(during.from), second_before(during.to)).answered;
     let waiting = scene.waiting_at(during.from);
     let why = if half_open >= CROWD && stuck == 0 {
         Why::SynQueue

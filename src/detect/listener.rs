@@ -70,7 +70,9 @@ impl Listener {
         self.undeferred += u64::from(shows_no_deferral(f, end));
         let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
         self.full_offers += u64::from(
-            !f.syn_offer.options.has(Options::TIMESTAMPS) && f.syn_ack.count > 0 && f.syn_ack_offer.options.any(offered),
+            !f.syn_offer.options.has(Options::TIMESTAMPS)
+                && f.syn_ack.count > 0
+                && f.syn_ack_offer.options.any(offered),
         );
         if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
             let second = self.seconds.entry(c.min(s).time.seconds()).or_default();

@@ -47,7 +47,11 @@ pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<usize>
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let together = explains(f, around)?;
     let (reset, ack) = (f.s.reset.as_deref()?, f.final_ack?);
-    let mut d = Draft::about(f, Kind::ListenerClosed, (reset.at, format!("RST by a socket, one of {together} within {AT_ONCE}")));
+    let mut d = Draft::about(
+        f,
+        Kind::ListenerClosed,
+        (reset.at, format!("RST by a socket, one of {together} within {AT_ONCE}")),
+    );
     d.shows(ack.at, "final ACK: from now on it waits to be accepted");
     d.severity = Severity::Critical;
     d.summary = format!(
@@ -64,7 +68,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     d.measure("reset_together", together).measure_span("waited_s", reset.at.time - ack.at.time);
     d.probable("only closing the listener resets unserved connections all at once");
-    d.or("The application aborted them itself after accept().", "It would have read or answered some of them.");
+    d.or(
+        "The application aborted them itself after accept().",
+        "It would have read or answered some of them.",
+    );
     let server = f.server.socket();
     d.next_steps = vec![
         format!("journalctl --since '{}'   # on {}: restart, deploy or crash of the server?", reset.at.time, server.ip()),

@@ -108,7 +108,8 @@ impl Screen {
         let condemned = peers.is_condemned(f.first.packet);
         if condemned {
             let answered = f.answered_syn().map(|syn| syn.at);
-            let otherwise = f.syn_ack.count == 0 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some());
+            let otherwise =
+                f.syn_ack.count == 0 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some());
             self.settled.push((f.first.packet, answered, otherwise));
         }
         if self.is_remarkable(&f) {
@@ -162,7 +163,8 @@ impl Screen {
         q.mid_stream += u64::from(f.mid_stream);
         let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
         q.only_syns += u64::from(only_syns);
-        q.deaf += u64::from(f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets));
+        q.deaf +=
+            u64::from(f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets));
         let answered = f.c.acked_known || f.s.acked_known;
         q.one_sided += u64::from(!f.both_seen() && answered);
     }

@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use crate::capture::Silence;
 use crate::decode::segment::Address;
+use crate::detect::half_close::half;
 use crate::detect::listener::Listener;
 use crate::detect::peers::{Condemned, Pair, Peers, Tally};
-use crate::detect::half_close::half;
 use crate::detect::scene::{LeftOpen, Scene};
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::Host;
@@ -69,7 +68,7 @@ pub struct World {
     /// The first and last packet of all inputs.
     pub capture: Option<(Timestamp, Timestamp)>,
     /// Stretches without any packet.
-    pub silences: Vec<Silence>,
+    pub silences: Vec<Stretch>,
     /// By listener.
     pub listeners: HashMap<Host, Listener>,
     /// By server address.
@@ -150,10 +149,8 @@ impl World {
             .iter()
             .filter_map(|f| {
                 let half = half(f, &self.around(f)).filter(|half| half.ended_by.is_none())?;
-                (f.ending == Ending::CaptureEnd && f.both_seen()).then_some((
-                    f.server,
-                    LeftOpen { closer: half.closer, lasted: half.lasted() },
-                ))
+                (f.ending == Ending::CaptureEnd && f.both_seen())
+                    .then_some((f.server, LeftOpen { closer: half.closer, lasted: half.lasted() }))
             })
             .collect();
         for (server, left) in left_open {
@@ -190,9 +187,17 @@ impl<'a> Surroundings<'a> {
 
     /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
     /// out.
-    pub fn others_stuck(&self, f: &ConnectionFacts, during: Stretch, slack: Span) -> impl Iterator<Item = &Stuck> {
+    pub fn others_stuck(
+        &self,
+        f: &ConnectionFacts,
+        during: Stretch,
+        slack: Span,
+    ) -> impl Iterator<Item = &Stuck> {
         let me = f.client;
-        self.scene.stuck.iter().filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
+        self.scene
+            .stuck
+            .iter()
+            .filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
     }
 
     /// The usual round trip of this server's handshakes.

@@ -40,17 +40,30 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     let waiting = around.scene.waiting_at(syns[0].at.time);
     d.measure("waiting_for_accept", waiting);
-    ignored_syn::judge(&mut d, around, "other connections of this listener were waiting or stuck at that moment");
+    ignored_syn::judge(
+        &mut d,
+        around,
+        "other connections of this listener were waiting or stuck at that moment",
+    );
     d.or(
         "The SYN queue was full and syncookies are off.",
         "Few handshakes were half open; ListenOverflows would not move.",
     )
-    .or("A firewall dropped the SYN, or it was lost.", "Others of the same listener were stuck at that moment.");
+    .or(
+        "A firewall dropped the SYN, or it was lost.",
+        "Others of the same listener were stuck at that moment.",
+    );
     let server = f.server.socket();
     d.next_steps = vec![
-        format!("ss -ltn 'sport = :{}'   # on {}: Recv-Q above Send-Q means the accept queue is full now", server.port(), server.ip()),
-        "nstat -az TcpExtListenOverflows TcpExtListenDrops   # twice, 10 s apart: both must grow alike".to_owned(),
-        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together".to_owned(),
+        format!(
+            "ss -ltn 'sport = :{}'   # on {}: Recv-Q above Send-Q means the accept queue is full now",
+            server.port(),
+            server.ip()
+        ),
+        "nstat -az TcpExtListenOverflows TcpExtListenDrops   # twice, 10 s apart: both must grow alike"
+            .to_owned(),
+        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together"
+            .to_owned(),
     ];
     Some(d)
 }

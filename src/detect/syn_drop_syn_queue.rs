@@ -42,13 +42,16 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let half_open = around.scene.half_open_at(syns[0].at.time);
     d.measure("half_open", half_open);
     ignored_syn::judge(&mut d, around, &format!("{half_open} handshakes of this listener were half open"));
-    d.or("The accept queue was full.", "No completed connection was stuck; ListenOverflows would move.")
-        .or("A firewall dropped the SYN, or it was lost.", "It would have to begin as the half-open ones pile up.");
+    d.or("The accept queue was full.", "No completed connection was stuck; ListenOverflows would move.").or(
+        "A firewall dropped the SYN, or it was lost.",
+        "It would have to begin as the half-open ones pile up.",
+    );
     let server = f.server.socket();
     d.next_steps = vec![
         format!("ss -tn state syn-recv 'sport = :{}' | wc -l   # on {}", server.port(), server.ip()),
         "nstat -az TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart".to_owned(),
-        "sysctl -w net.ipv4.tcp_syncookies=1   # answer when the queue is full instead of dropping".to_owned(),
+        "sysctl -w net.ipv4.tcp_syncookies=1   # answer when the queue is full instead of dropping"
+            .to_owned(),
     ];
     Some(d)
 }

@@ -47,10 +47,17 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let dropped: Vec<_> = dropped(f, around).collect();
     let first = dropped.first()?;
     let (_, server) = around.tallies(f);
-    let mut d = Draft::about(f, Kind::SynDropTimestamp, (first.record, format!(
-        "a connection of this address that the server closed first: it remembers TSval {}",
-        first.record_tsval
-    )));
+    let mut d = Draft::about(
+        f,
+        Kind::SynDropTimestamp,
+        (
+            first.record,
+            format!(
+                "a connection of this address that the server closed first: it remembers TSval {}",
+                first.record_tsval
+            ),
+        ),
+    );
     for syn in &dropped {
         let age = syn.at.time - syn.record.time;
         let how = match syn.behind {
@@ -105,8 +112,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     )
     .or("The SYNs were lost, or a queue was full.", "Neither looks at timestamps.");
     d.next_steps = vec![
-        format!("sysctl net.ipv4.tcp_tw_recycle   # on {}: 1 is the cause; a kernel without it is not", f.server.address.ip()),
-        "nstat -az TcpExtPAWSPassive TcpExtListenDrops   # twice, 10 s apart: both must grow together".to_owned(),
+        format!(
+            "sysctl net.ipv4.tcp_tw_recycle   # on {}: 1 is the cause; a kernel without it is not",
+            f.server.address.ip()
+        ),
+        "nstat -az TcpExtPAWSPassive TcpExtListenDrops   # twice, 10 s apart: both must grow together"
+            .to_owned(),
         "sysctl -w net.ipv4.tcp_tw_recycle=0   # the remedy; it helps at once".to_owned(),
     ];
     Some(d)

@@ -53,7 +53,11 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     }
     let (first, last) = (never.first()?, never.last()?);
     let sources: BTreeSet<_> = never.iter().map(|h| h.client.address).collect();
-    let mut d = Draft::about_listener(server, Kind::SynFlood, (first.syn, "first SYN whose handshake was never completed"));
+    let mut d = Draft::about_listener(
+        server,
+        Kind::SynFlood,
+        (first.syn, "first SYN whose handshake was never completed"),
+    );
     d.shows(last.syn, "last of them");
     d.severity = if around.scene.ignored.len() > 1 { Severity::Critical } else { Severity::Warning };
     let took = last.syn.time - first.syn.time;
@@ -74,7 +78,8 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     d.or("The SYN-ACKs are lost on the way back.", "Real clients would repeat their SYNs.");
     d.next_steps = vec![
         format!("ss -tn state syn-recv 'sport = :{}' | wc -l   # on {}", server.port, server.address.ip()),
-        "nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart".to_owned(),
+        "nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart"
+            .to_owned(),
         "sysctl net.ipv4.tcp_syncookies   # 1 keeps the listener reachable".to_owned(),
     ];
     Some(d)

@@ -50,10 +50,16 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     };
     d.possible("no other packet of the capture says why");
     if at_server {
-        d.or("A full accept queue or SYN queue.", "No other connection of this listener was stuck or half open.");
+        d.or(
+            "A full accept queue or SYN queue.",
+            "No other connection of this listener was stuck or half open.",
+        );
     } else {
         d.or("Packets are lost on the way there or back.", "A second capture at the server tells.")
-            .or("A full accept queue or SYN queue.", "No other connection of this listener was stuck or half open.")
+            .or(
+                "A full accept queue or SYN queue.",
+                "No other connection of this listener was stuck or half open.",
+            )
             .or("A firewall drops the SYN.", "Its rule counters tell.");
     }
     let server = f.server.socket();

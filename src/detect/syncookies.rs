@@ -45,7 +45,8 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     );
     d.shows(*last, "the last such SYN-ACK");
     d.severity = Severity::Info;
-    d.summary = format!("{} answered {} with syncookies.", server.socket(), count(stripped.len() as u64, "SYN"));
+    d.summary =
+        format!("{} answered {} with syncookies.", server.socket(), count(stripped.len() as u64, "SYN"));
     d.cause = cause(
         "The SYN queue was full with tcp_syncookies=1, or tcp_syncookies is 2.",
         &["tcp_conn_request", "cookie_v4_init_sequence"],

@@ -39,7 +39,8 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
     if reset.is_none() && f.syn.count < 2 && old.is_none() {
         return None;
     }
-    let mut d = Draft::about(f, Kind::TimeWaitCollision, (answer.at, "bare ACK with other numbers answers the SYN"));
+    let mut d =
+        Draft::about(f, Kind::TimeWaitCollision, (answer.at, "bare ACK with other numbers answers the SYN"));
     d.shows(syn.at, "SYN");
     if let Some(p) = old {
         d.shows(p.last, "last packet of the older connection of this four-tuple");
@@ -54,7 +55,11 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
         d.shows(syn_ack.at, "SYN-ACK").measure_span("delayed_s", syn_ack.at.time - syn.at.time);
     }
     d.severity = if f.syn_ack.count > 0 { Severity::Info } else { Severity::Warning };
-    d.summary = format!("The SYN of {} met an older connection of the same four-tuple at {}.", f.client.socket(), f.server.socket());
+    d.summary = format!(
+        "The SYN of {} met an older connection of the same four-tuple at {}.",
+        f.client.socket(),
+        f.server.socket()
+    );
     let open = old.is_some_and(|p| !p.closed);
     d.cause = if open {
         cause(
@@ -77,12 +82,21 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
         None => d.probable("the ACK has numbers of a connection that this one does not have"),
     };
     d.or(
-        if open { "The older connection is in TIME_WAIT." } else { "The older connection is still open at the server." },
+        if open {
+            "The older connection is in TIME_WAIT."
+        } else {
+            "The older connection is still open at the server."
+        },
         "The packets are the same; the end of the older connection tells, if it was captured.",
     );
     d.next_steps = vec![
-        format!("ss -tan state time-wait | grep -c {}   # on {}", f.client.address.ip(), f.server.address.ip()),
-        "sysctl net.ipv4.ip_local_port_range   # on the client or its NAT: too few ports are reused too soon".to_owned(),
+        format!(
+            "ss -tan state time-wait | grep -c {}   # on {}",
+            f.client.address.ip(),
+            f.server.address.ip()
+        ),
+        "sysctl net.ipv4.ip_local_port_range   # on the client or its NAT: too few ports are reused too soon"
+            .to_owned(),
     ];
     Some(d)
 }

@@ -65,7 +65,10 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     d.shows(last, "last FIN by that side");
     let exhausted = role == Role::Client && most >= NEARLY_ALL_PORTS;
     d.severity = if exhausted { Severity::Warning } else { Severity::Info };
-    d.summary = format!("The {who} of {} hold up to {most} sockets in TIME_WAIT at once: that side closes first.", server.socket());
+    d.summary = format!(
+        "The {who} of {} hold up to {most} sockets in TIME_WAIT at once: that side closes first.",
+        server.socket()
+    );
     d.cause = cause(
         "The side that closes first keeps each socket in TIME_WAIT for 60 s.",
         &["tcp_time_wait", "inet_twsk_schedule"],
@@ -78,7 +81,10 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     } else {
         d.possible("how many ports or buckets there are is not on the wire");
     }
-    d.or("An ordinary load.", "Harmless as long as ports (28,232 per client and destination by default) suffice.");
+    d.or(
+        "An ordinary load.",
+        "Harmless as long as ports (28,232 per client and destination by default) suffice.",
+    );
     d.next_steps = vec![
         "ss -tan state time-wait | wc -l   # on the side that closes first".to_owned(),
         "sysctl net.ipv4.ip_local_port_range net.ipv4.tcp_tw_reuse   # on the client".to_owned(),

@@ -33,7 +33,12 @@ pub fn group(written: &[Written]) -> Vec<Incident> {
         incidents.push(incident(kind, listener, &stretch));
     }
     incidents.sort_by(|a, b| {
-        (b.severity, a.first.as_str(), a.kind, &a.listener).cmp(&(a.severity, b.first.as_str(), b.kind, &b.listener))
+        (b.severity, a.first.as_str(), a.kind, &a.listener).cmp(&(
+            a.severity,
+            b.first.as_str(),
+            b.kind,
+            &b.listener,
+        ))
     });
     incidents
 }
@@ -56,8 +61,16 @@ fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written]) -> Inciden
     Incident {
         id: id("i", &name),
         kind,
-        severity: stretch.iter().map(|w| w.draft.severity).max().unwrap_or(crate::report::model::Severity::Info),
-        certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(crate::report::model::Certainty::Possible),
+        severity: stretch
+            .iter()
+            .map(|w| w.draft.severity)
+            .max()
+            .unwrap_or(crate::report::model::Severity::Info),
+        certainty: stretch
+            .iter()
+            .map(|w| w.finding.certainty)
+            .max()
+            .unwrap_or(crate::report::model::Certainty::Possible),
         listener,
         cause: gravest.map(|w| w.draft.cause.text.clone()).unwrap_or_default(),
         first: from.to_string(),

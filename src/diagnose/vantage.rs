@@ -23,7 +23,8 @@ pub fn infer(samples: &[Sample]) -> View {
     let server_ttl = samples.iter().all(|s| s.server_ttl == one.server_ttl).then_some(one.server_ttl);
     let round_trip = Some(median(samples.iter().map(|s| s.syn_to_syn_ack + s.syn_ack_to_ack)));
     let view = |vantage, reason: String| View { vantage, reason, round_trip, server_ttl };
-    let most = |test: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3;
+    let most =
+        |test: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3;
     let server_sends = |s: &Sample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
     let client_sends = |s: &Sample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);
     if most(&|s| server_sends(s, Traits::OUTGOING)) {
@@ -45,17 +46,29 @@ pub fn infer(samples: &[Sample]) -> View {
         };
     }
     if most(&|s| server_sends(s, Traits::CHECKSUM_PARTIAL)) {
-        return view(Vantage::Server, "the server's checksums are not filled in yet (transmit offload)".to_owned());
+        return view(
+            Vantage::Server,
+            "the server's checksums are not filled in yet (transmit offload)".to_owned(),
+        );
     }
     if most(&|s| client_sends(s, Traits::CHECKSUM_PARTIAL)) {
-        return view(Vantage::Client, "the client's checksums are not filled in yet (transmit offload)".to_owned());
+        return view(
+            Vantage::Client,
+            "the client's checksums are not filled in yet (transmit offload)".to_owned(),
+        );
     }
     let initial = |ttl: u8| INITIAL_TTL.contains(&ttl);
     if most(&|s| initial(s.server_ttl) && !initial(s.client_ttl)) {
-        return view(Vantage::Server, "the server's packets have not passed a router, the client's have".to_owned());
+        return view(
+            Vantage::Server,
+            "the server's packets have not passed a router, the client's have".to_owned(),
+        );
     }
     if most(&|s| initial(s.client_ttl) && !initial(s.server_ttl)) {
-        return view(Vantage::Client, "the client's packets have not passed a router, the server's have".to_owned());
+        return view(
+            Vantage::Client,
+            "the client's packets have not passed a router, the server's have".to_owned(),
+        );
     }
     if most(&|s| !initial(s.client_ttl) && !initial(s.server_ttl)) {
         return view(Vantage::Between, "the packets of both ends have passed a router".to_owned());

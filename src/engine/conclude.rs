@@ -6,7 +6,7 @@ use crate::capture::{LinkType, Source};
 use crate::decode;
 use crate::detect::peers::Peers;
 use crate::detect::screen::{Quality, Sample};
-use crate::detect::surroundings::{Settings, World};
+use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
 use crate::diagnose::{incident, vantage, write};
@@ -30,7 +30,7 @@ pub(super) fn conclude(
     let mut world = World {
         settings: Settings { half_close_after: options.half_close_after },
         capture: totals.first.zip(totals.last),
-        silences: source.silences(),
+        silences: source.silences().iter().map(|s| Stretch { from: s.from, to: s.to }).collect(),
         peers,
         ..World::default()
     };
@@ -97,7 +97,8 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
         world.views.insert(address, vantage::infer(&some));
     }
     waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
-    world.one_way = g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
+    world.one_way =
+        g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.survey(&g.kept, waits);
     g
 }
@@ -113,7 +114,8 @@ fn examine(kept: &[ConnectionFacts], world: &World, paths: &[String]) -> Vec<Wri
                 .filter_map(move |detector| detector(f, &around).map(|d| (d, around.view.vantage)))
         })
         .collect();
-    for &server in world.scenes.keys().chain(world.listeners.keys().filter(|h| !world.scenes.contains_key(h))) {
+    for &server in world.scenes.keys().chain(world.listeners.keys().filter(|h| !world.scenes.contains_key(h)))
+    {
         let around = world.at(server);
         let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
         drafts.extend(found.map(|d| (d, around.view.vantage)));
@@ -160,10 +162,15 @@ fn describe(source: &dyn Source, totals: &Totals, warnings: &mut Vec<String>) ->
 fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
     for (&link, n) in &totals.unknown_links {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
-        warnings.push(format!("{n} packets have link type {link}{name}, which is not known; they were not analyzed"));
+        warnings.push(format!(
+            "{n} packets have link type {link}{name}, which is not known; they were not analyzed"
+        ));
     }
     if totals.malformed > 0 {
-        warnings.push(format!("{} packets contradict themselves (lengths, versions) and were not analyzed", totals.malformed));
+        warnings.push(format!(
+            "{} packets contradict themselves (lengths, versions) and were not analyzed",
+            totals.malformed
+        ));
     }
     if totals.cut > 0 {
         warnings.push(format!(
@@ -179,10 +186,14 @@ fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<Str
         ));
     }
     if q.duplicates > 0 {
-        warnings.push(format!("{} packets are copies of others (captured twice); they were not counted twice", q.duplicates));
+        warnings.push(format!(
+            "{} packets are copies of others (captured twice); they were not counted twice",
+            q.duplicates
+        ));
     }
     if q.replayed > 0 {
-        warnings.push(format!("{} packets repeat an earlier part of the capture and were ignored", q.replayed));
+        warnings
+            .push(format!("{} packets repeat an earlier part of the capture and were ignored", q.replayed));
     }
     if q.unseen > 0 {
         warnings.push(format!(

@@ -170,8 +170,15 @@ impl Engine {
             since: options.since,
             until: options.until,
         };
-        let shards = (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
-        Engine { options: options.clone(), filter, shards, peers: Peers::default(), totals: Totals::default() }
+        let shards =
+            (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
+        Engine {
+            options: options.clone(),
+            filter,
+            shards,
+            peers: Peers::default(),
+            totals: Totals::default(),
+        }
     }
 
     /// Takes in all blocks: while one batch is tracked the next is decoded.
@@ -244,7 +251,8 @@ fn track(shards: &mut [Shard], peers: &mut Peers, batches: &[Batch]) {
         return;
     }
     shards.par_iter_mut().enumerate().for_each(|(n, shard)| shard.track(n, batches));
-    let mut events: Vec<PeerEvent> = shards.iter_mut().flat_map(|shard| shard.tracker.drain_events()).collect();
+    let mut events: Vec<PeerEvent> =
+        shards.iter_mut().flat_map(|shard| shard.tracker.drain_events()).collect();
     events.par_sort_unstable_by_key(|e| e.at);
     peers.take(&events);
     settle(shards, peers, Timestamp::MAX);

@@ -6,8 +6,8 @@
 
 use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, IcmpError, Mark, Offer, Previous, Reset, Role, Roles, Sent,
-    ServerProgress, Side, Trigger, What,
+    ConnectionFacts, FinalAck, IcmpError, Mark, Offer, Previous, Reset, Role, Roles, Sent, ServerProgress,
+    Side, Trigger, What,
 };
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
@@ -43,7 +43,10 @@ impl Fingerprint {
         h = h.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (h >> 29);
         h ^= u64::from(s.tsval) << 32 | u64::from(s.tsecr);
         h = h.wrapping_mul(0xa076_1d64_78bd_642f) ^ (h >> 31);
-        h ^= u64::from(s.payload) << 40 | u64::from(s.window) << 24 | u64::from(s.flags.0) << 16 | u64::from(s.ip_id);
+        h ^= u64::from(s.payload) << 40
+            | u64::from(s.window) << 24
+            | u64::from(s.flags.0) << 16
+            | u64::from(s.ip_id);
         h = h.wrapping_mul(0xe703_7ed1_a0b4_28db);
         Fingerprint {
             hash: (h >> 32) as u32,
@@ -210,8 +213,7 @@ impl Connection {
         } else {
             self.on_segment(s, role)
         };
-        self.latest[role as usize] =
-            Some(Trigger { at: Mark::of(s), what, ack: s.ack, tos: s.tos });
+        self.latest[role as usize] = Some(Trigger { at: Mark::of(s), what, ack: s.ack, tos: s.tos });
         if s.time >= self.facts.last.time {
             self.facts.last = Mark::of(s);
         }
@@ -371,7 +373,11 @@ impl Connection {
             What::Fin
         } else if s.payload > 0 {
             // A keepalive probe of other stacks carries one octet that is already acknowledged.
-            if s.payload == 1 && side.acked_known && side.acked == s.end() && side.next == s.end() && side.fin.is_none()
+            if s.payload == 1
+                && side.acked_known
+                && side.acked == s.end()
+                && side.next == s.end()
+                && side.fin.is_none()
             {
                 What::KeepAlive
             } else if side.next_known && !s.end().after(side.next) {
@@ -379,7 +385,11 @@ impl Connection {
             } else {
                 What::Data
             }
-        } else if side.next_known && side.acked_known && s.seq.advance(1) == side.next && side.acked == side.next {
+        } else if side.next_known
+            && side.acked_known
+            && s.seq.advance(1) == side.next
+            && side.acked == side.next
+        {
             What::KeepAlive
         } else {
             What::Ack
@@ -495,7 +505,8 @@ impl Connection {
                 u.largest = u.largest.max(s.payload);
                 // A FIN is sent again when it is not the first; payload when it brings nothing new.
                 let again = what == What::Retransmit || (what == What::Fin && f.c.fins > 1);
-                let gap = s.time - if u.retransmits > 0 { u.last.time } else { self.sent_at[Role::Client as usize] };
+                let gap = s.time
+                    - if u.retransmits > 0 { u.last.time } else { self.sent_at[Role::Client as usize] };
                 if again && (gap >= RETRANSMIT_AFTER || u.retransmits > 0) {
                     if u.retransmits == 0 {
                         u.first = Mark::of(s);

@@ -203,7 +203,13 @@ impl Tracker {
         self.insert(key, from, s, previous)
     }
 
-    fn insert(&mut self, key: FlowKey, from: Direction, s: &Segment, previous: Option<Previous>) -> Option<u32> {
+    fn insert(
+        &mut self,
+        key: FlowKey,
+        from: Direction,
+        s: &Segment,
+        previous: Option<Previous>,
+    ) -> Option<u32> {
         if s.icmp().is_some() {
             return None;
         }
