@@ -8,16 +8,15 @@ use super::segment::{Address, Flags, Options, Traits, flow_hash};
 use super::{Decoded, Step, Walk};
 use crate::seq::Seq;
 
-/// An ICMP message: unreachable, source quench, time exceeded and parameter problem quote. A redirect quotes too, but
+/// An ICMP message from `reporter`: unreachable, source quench, time exceeded and parameter problem quote. A redirect quotes too, but
 /// it says nothing about the segment: it was forwarded.
-pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
     let (header, quote) = rest.take::<8>()?;
     if !matches!(header[0], 3 | 4 | 11 | 12) {
         return Ok(Decoded::Other);
     }
     // Fragmentation needed: the next hop's MTU, RFC 1191.
     let mtu = if (header[0], header[1]) == (3, 4) { be16(header[6], header[7]) } else { 0 };
-    let reporter = walk.out.src;
     let (ip, _) = quote.take::<20>()?;
     let header_length = usize::from(ip[0] & 0x0f) * 4;
     if ip[0] >> 4 != 4 || header_length < 20 {
@@ -36,8 +35,8 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     quoted(quote.skip(header_length)?, length, (header[0], header[1]), mtu, reporter, traits, walk)
 }
 
-/// An ICMPv6 message: unreachable, packet too big, time exceeded and parameter problem quote.
-pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+/// An ICMPv6 message from `reporter`: unreachable, packet too big, time exceeded and parameter problem quote.
+pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
     let (header, quote) = rest.take::<8>()?;
     if !matches!(header[0], 1..=4) {
         return Ok(Decoded::Other);
@@ -47,7 +46,6 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     } else {
         0
     };
-    let reporter = walk.out.src;
     let (ip, body) = quote.take::<40>()?;
     if ip[0] >> 4 != 6 {
         return Err(Decoded::Malformed);
@@ -58,9 +56,7 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         return Ok(Decoded::Other);
     };
     let out = &mut *walk.out;
-    let (src, dst) = ip[8..].split_first_chunk::<16>().ok_or(Decoded::Malformed)?;
-    out.src = Address(*src);
-    out.dst = Address(*dst.first_chunk::<16>().ok_or(Decoded::Malformed)?);
+    (out.src, out.dst) = ip::v6_addresses(ip);
     out.ip_id = 0;
     let length = usize::from(be16(ip[4], ip[5])).saturating_sub(body.wire - tcp.wire);
     quoted(tcp, length, (header[0], header[1]), mtu, reporter, Traits::V6, walk)

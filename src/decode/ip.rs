@@ -16,6 +16,10 @@ const MAX_DATAGRAM: usize = 0xffff;
 /// What the layers above need to know of the IP header.
 #[derive(Clone, Copy)]
 pub(super) struct Network {
+    /// Source address.
+    pub src: Address,
+    /// Destination address.
+    pub dst: Address,
     /// [`Traits::V6`], [`Traits::DF`], [`Traits::FRAGMENT`].
     pub traits: u16,
     /// Whether the addresses in the header are those of the pseudo-header, so that a checksum can be verified. A
@@ -48,14 +52,17 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     let body = datagram.skip(header_length)?;
     let out = &mut *walk.out;
-    out.src = Address::v4([header[12], header[13], header[14], header[15]]);
-    out.dst = Address::v4([header[16], header[17], header[18], header[19]]);
     out.tos = header[1];
     out.ttl = header[8];
     out.ip_id = be16(header[4], header[5]);
     let fragment = be16(header[6], header[7]);
     // DF is bit 14, MF bit 13, the offset the 13 bits below.
-    let mut network = Network { traits: 0, verifiable: header_length == 20 };
+    let mut network = Network {
+        src: Address::v4([header[12], header[13], header[14], header[15]]),
+        dst: Address::v4([header[16], header[17], header[18], header[19]]),
+        traits: 0,
+        verifiable: header_length == 20,
+    };
     if fragment & 0x4000 != 0 {
         network.traits = Traits::DF;
     }
@@ -65,7 +72,10 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         }
         network.traits |= Traits::FRAGMENT;
     }
-    upper(IpNumber(header[9]), body, network, walk)
+    match IpNumber(header[9]) {
+        IpNumber::TCP => tcp::segment(body, network, walk),
+        protocol => not_tcp(protocol, body, network, walk),
+    }
 }
 
 /// An IPv6 header, its extension headers and what they carry.
@@ -76,29 +86,36 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         return Err(Decoded::Malformed);
     }
     let out = &mut *walk.out;
-    let (src, dst) = header[8..].split_first_chunk::<16>().ok_or(Decoded::Malformed)?;
-    out.src = Address(*src);
-    out.dst = Address(*dst.first_chunk::<16>().ok_or(Decoded::Malformed)?);
     out.tos = header[0] << 4 | header[1] >> 4;
     out.ttl = header[7];
     out.ip_id = 0;
     // A length of 0 is a jumbogram (RFC 2675) or segmentation offload: without the option the frame's length counts.
     let length = usize::from(be16(header[4], header[5]));
     let body = if length == 0 { body } else { body.limit(length) };
-    let network = Network { traits: Traits::V6, verifiable: true };
+    let (src, dst) = v6_addresses(header);
+    let network = Network { src, dst, traits: Traits::V6, verifiable: true };
     match IpNumber(header[6]) {
         IpNumber::TCP => tcp::segment(body, network, walk),
         first => v6_extended(first, body, length == 0, network, walk),
     }
 }
 
+/// Source and destination of an IPv6 header.
+#[inline]
+pub(super) fn v6_addresses(header: &[u8; 40]) -> (Address, Address) {
+    let (_, addresses) = header.split_at(8);
+    let (addresses, _) = addresses.as_chunks::<16>();
+    (Address(addresses[0]), Address(addresses[1]))
+}
+
 /// What follows an IPv6 header that is not directly TCP.
+#[inline(never)]
 fn v6_extended(first: IpNumber, body: Rest<'_>, jumbo: bool, network: Network, walk: &mut Walk<'_>) -> Step {
     match extensions(first, body, jumbo)? {
         Extended::LaterFragment(protocol) => Ok(later_fragment(protocol)),
         Extended::Upper { protocol, body, fragment, verifiable } => {
             let fragment = if fragment { Traits::FRAGMENT } else { 0 };
-            upper(protocol, body, Network { traits: network.traits | fragment, verifiable }, walk)
+            upper(protocol, body, Network { traits: network.traits | fragment, verifiable, ..network }, walk)
         }
     }
 }
@@ -180,8 +197,8 @@ fn later_fragment(protocol: IpNumber) -> Decoded {
     if protocol == IpNumber::TCP { Decoded::LaterFragment } else { Decoded::Other }
 }
 
-/// The protocol that an IP header of either version carries.
-#[inline]
+/// What follows headers between IP and the protocol.
+#[inline(never)]
 fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     match protocol {
         IpNumber::TCP => tcp::segment(body, network, walk),
@@ -190,11 +207,12 @@ fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'
 }
 
 /// Whatever may have a TCP segment further in.
+#[inline(never)]
 fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     let v6 = network.traits & Traits::V6 != 0;
     match protocol {
-        IpNumber::ICMP if !v6 => return icmp::v4(body, walk),
-        IpNumber::IPV6_ICMP if v6 => return icmp::v6(body, walk),
+        IpNumber::ICMP if !v6 => return icmp::v4(body, network.src, walk),
+        IpNumber::IPV6_ICMP if v6 => return icmp::v6(body, network.src, walk),
         _ => {}
     }
     // A packet inside a first fragment goes on in the next one: that is no contradiction.

@@ -164,9 +164,19 @@ pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     ethertype(be16(header[12], header[13]), inner, walk)
 }
 
-/// What an Ethernet type announces; VLAN tags (IEEE 802.1Q, 802.1ad, and 0x9100 before it) are taken off here.
+/// What an Ethernet type announces.
 #[inline]
-pub(super) fn ethertype(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match EtherType(kind) {
+        EtherType::IPV4 => ip::v4(rest, walk),
+        EtherType::IPV6 => ip::v6(rest, walk),
+        _ => tagged(kind, rest, walk),
+    }
+}
+
+/// Takes off VLAN tags: IEEE 802.1Q, 802.1ad, and 0x9100 before it.
+#[inline(never)]
+fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     for _ in 0..MAX_TAGS {
         match EtherType(kind) {
             EtherType::IPV4 => return ip::v4(rest, walk),

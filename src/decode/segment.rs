@@ -41,7 +41,8 @@ impl Address {
     /// The four octets of an IPv4 header.
     #[inline]
     pub const fn v4(a: [u8; 4]) -> Address {
-        Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+        // As one number: written octet by octet it could not be read back at once as the words that are hashed.
+        Address((0xffff_0000_0000 | u32::from_be_bytes(a) as u128).to_be_bytes())
     }
 
     /// As the standard library's type, IPv4 where it is IPv4.
@@ -184,7 +185,7 @@ pub struct Segment {
     pub time: Timestamp,
     /// Which packet it is.
     pub packet: PacketId,
-    /// Hash of the four-tuple, the same in both directions; [`crate::flow::key`] routes by it.
+    /// [`flow_hash`] of the four-tuple, the same in both directions; flow routes by it.
     pub hash: u64,
     /// Source address.
     pub src: Address,

@@ -17,7 +17,7 @@ const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 /// TCP's number in the pseudo-header.
 const PROTOCOL: u16 = 6;
 
-/// A TCP segment. Addresses, TTL, TOS and IP ID are already in the output.
+/// A TCP segment. TTL, TOS and IP ID are already in the output.
 #[inline]
 pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     let mut traits = walk.traits | network.traits;
@@ -32,7 +32,9 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
         return Err(Decoded::Malformed);
     }
     let payload = rest.wire.saturating_sub(header_length);
+    let (src, dst) = (network.src, network.dst);
     let out = &mut *walk.out;
+    (out.src, out.dst) = (src, dst);
     out.src_port = be16(head[0], head[1]);
     out.dst_port = be16(head[2], head[3]);
     out.seq = Seq(u32::from_be_bytes([head[4], head[5], head[6], head[7]]));
@@ -49,10 +51,10 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
         options(&data[MIN_HEADER..data.len().min(header_length)], out);
     }
     if network.verifiable && !fragment {
-        traits |= checksum(rest, payload, out);
+        traits |= checksum(rest, payload, Flags(head[13]), &src, &dst);
     }
     out.traits = Traits(traits);
-    out.hash = flow_hash(out.src, out.src_port, out.dst, out.dst_port);
+    out.hash = flow_hash(src, be16(head[0], head[1]), dst, be16(head[2], head[3]));
     Ok(Decoded::Tcp)
 }
 
@@ -138,14 +140,14 @@ fn fast_open(cookie: &[u8], out: &mut Segment) {
 /// transmit offload (and so the capturing host) also in captures that keep no payload. A field that equals it by
 /// chance is told from a partial sum by the full sum, where all octets were captured.
 #[inline]
-fn checksum(rest: Rest<'_>, payload: usize, out: &Segment) -> u16 {
+fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &Address) -> u16 {
     let Some(&[high, low]) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
         return 0;
     };
     let field = u16::from_le_bytes([high, low]);
-    let pseudo = pseudo_header(&out.src, &out.dst, rest.wire as u32);
+    let pseudo = pseudo_header(src, dst, rest.wire as u32);
     let partial = fold(pseudo) == field;
-    if rest.whole() && (payload == 0 || partial || out.flags.any(Flags::SYN | Flags::FIN | Flags::RST)) {
+    if rest.whole() && (payload == 0 || partial || flags.any(Flags::SYN | Flags::FIN | Flags::RST)) {
         if fold(add(pseudo, sum(rest.data))) == 0xffff {
             return Traits::CHECKSUM_GOOD;
         }
@@ -185,12 +187,10 @@ fn add(a: u64, b: u64) -> u64 {
     sum + u64::from(carry)
 }
 
-/// Folds a sum to 16 bits; 0 only for a sum of 0.
+/// Folds a sum to 16 bits; 0 only for a sum of 0. Adding the halves in both orders at once leaves their sum, with the
+/// carry that comes in again, in the upper half.
 #[inline]
 fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }

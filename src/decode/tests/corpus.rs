@@ -19,7 +19,7 @@ const EXCEPTIONS: &[(&str, u64, &str)] = &[
 ];
 
 /// Every packet of a file: link type, original length, octets.
-pub fn packets(path: &Path) -> Vec<(u16, u32, Vec<u8>)> {
+fn packets(path: &Path) -> Vec<(u16, u32, Vec<u8>)> {
     let mut file = std::fs::read(path).unwrap();
     if file.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();

@@ -1,7 +1,6 @@
 //! Tests of the whole way from a packet's octets to a segment.
 
 mod corpus;
-mod dump;
 mod oracle;
 mod packets;
 mod properties;

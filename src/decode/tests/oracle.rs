@@ -211,9 +211,9 @@ fn view(link: Link, octets: &[u8]) -> Option<(Segment, bool)> {
 
 const CHECKSUM: u16 = Traits::CHECKSUM_GOOD | Traits::CHECKSUM_BAD | Traits::CHECKSUM_PARTIAL;
 
-/// The parts of `segment` that etherparse has an opinion on.
+/// The parts of `segment` that etherparse has an opinion on; the direction in a cooked header is not among them here.
 fn comparable(segment: Segment, with_options: bool) -> Segment {
-    let traits = Traits(segment.traits.0 & !CHECKSUM);
+    let traits = Traits(segment.traits.0 & !(CHECKSUM | Traits::INCOMING | Traits::OUTGOING));
     let segment = Segment { hash: 0, traits, ..segment };
     if with_options {
         return segment;
