@@ -118,7 +118,9 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &Surroundings
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let half = half(f, around)?;
     let lasted = half.lasted();
-    let long_enough = lasted >= around.world.settings.half_close_after;
+    let threshold = around.world.settings.half_close_after;
+    let watched = half.ended_by.is_some() || around.seen_time(half.quiet_since, half.until) >= threshold;
+    let long_enough = lasted >= threshold && watched;
     if !f.both_seen()
         || !(long_enough || was_cut_short(f, &half, around))
         || belongs_to_full_queue(f, &half, around)
@@ -150,6 +152,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         }
         None => format!("for at least {lasted}, to the end of what was captured"),
     };
+    d.lasted_until(half.until);
     d.severity = if long_enough { Severity::Warning } else { Severity::Info };
     d.summary = format!(
         "The {closer_is} {} closed; the {waiter_is} {} acknowledged that and kept silent {end}.",

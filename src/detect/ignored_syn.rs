@@ -95,7 +95,8 @@ pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
     let outcome = match f.syn_ack.first() {
         Some(answer) => {
             let took = answer.at.time - syns[0].at.time;
-            d.severity = Severity::Warning;
+            // One retry and all is well: a blink.
+            d.severity = if f.syn.count <= 2 { Severity::Info } else { Severity::Warning };
             d.shows(answer.at, format!("SYN-ACK at last (+{took})")).measure_span("answered_after_s", took);
             format!("the connection was answered {took} after the first")
         }

@@ -44,11 +44,11 @@ pub fn group(written: &[Written]) -> Vec<Incident> {
 }
 
 fn first(d: &Draft) -> Timestamp {
-    d.evidence().first().map_or(Timestamp::MIN, |(at, _)| at.time)
+    d.during().0
 }
 
 fn last(d: &Draft) -> Timestamp {
-    d.evidence().last().map_or(Timestamp::MIN, |(at, _)| at.time)
+    d.during().1
 }
 
 fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written]) -> Incident {

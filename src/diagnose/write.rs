@@ -17,7 +17,7 @@ pub struct Written {
 /// Writes drafts down. `captures` are the paths of the inputs.
 pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     let evidence = draft.evidence();
-    let (first, last) = (evidence[0].0.time, evidence[evidence.len() - 1].0.time);
+    let (first, last) = draft.during();
     let client = draft.client.map(|host| host.socket().to_string());
     let server = draft.server.map(|host| host.socket().to_string());
     let name = format!(
