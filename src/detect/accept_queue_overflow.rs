@@ -1,6 +1,6 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
-use crate::detect::draft::{Draft, cause, count};
+use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::explain::finding;
 use crate::detect::surroundings::{Stretch, Stuck, Surroundings};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
@@ -124,7 +124,12 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
             })
         });
     let over = [f.progress.map(|p| p.at.time), f.s.reset.as_ref().map(|r| r.at.time)];
-    let to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    let mut to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    if let (Some(last), Some(_), 0) = (repeats.last(), f.progress, f.unanswered.retransmits) {
+        // A client with nothing to say was let in by its answer to the last SYN-ACK; the server's first word says only
+        // that it had been.
+        to = last.at.time.max(f.unanswered.last_ack.time).min(to);
+    }
     Some(Ordeal { ack, repeats, data_ignored, read_by_tcp, during: Stretch { from: ack.at.time, to } })
 }
 
@@ -223,7 +228,7 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     if let Some(syn_ack) = f.syn_ack.first() {
         d.shows(syn_ack.at, "SYN-ACK");
         for (n, again) in o.repeats.iter().enumerate() {
-            d.shows(again.at, format!("SYN-ACK again, {} (+{})", n + 1, again.at.time - syn_ack.at.time));
+            d.shows(again.at, format!("SYN-ACK again ({})", n + 1));
         }
     }
     if retransmits > 0 {
@@ -232,9 +237,9 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     }
     let end = match (&f.progress, &f.s.reset) {
         (Some(p), _) => {
-            d.shows(p.at, format!("the server takes it at last, after {lasted}"));
+            d.shows(p.at, "the server's first word: by now it has the connection");
             d.severity = Severity::Warning;
-            format!("it was taken {lasted} after the final ACK")
+            format!("it was let in {lasted} after the final ACK")
         }
         (None, Some(r)) => {
             d.shows(r.at, "RST: the request is gone");
@@ -253,10 +258,10 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
         ),
         _ if retransmits > 0 => format!(
             "the server repeated its SYN-ACK {} and ignored {} of data",
-            count(repeats, "time"),
+            times(repeats),
             count(retransmits, "retransmission")
         ),
-        _ => format!("the server repeated its SYN-ACK {}", count(repeats, "time")),
+        _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
     };
     d.summary = format!("{} completed the handshake, but {how}; {end}.", f.client.socket());
     d.cause = cause(

@@ -146,7 +146,16 @@ pub fn cause(text: &str, functions: &[&str], counters: &[&str], sysctls: &[&str]
     }
 }
 
-/// `1 time`, `3 times`: a count with its noun.
+/// `once`, `twice`, `5 times`.
+pub fn times(n: u64) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{n} times"),
+    }
+}
+
+/// `1 client`, `3 clients`: a count with its noun.
 pub fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }

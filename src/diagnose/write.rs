@@ -28,14 +28,13 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         first.0
     );
     let certainty = draft.certainty();
-    let mut metrics: std::collections::BTreeMap<_, _> =
-        draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    metrics.insert("certainty_reason".to_owned(), draft.reason.clone().into());
+    let metrics = draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
         severity: draft.severity,
         certainty,
+        certainty_reason: draft.reason.clone(),
         client,
         server,
         vantage,
