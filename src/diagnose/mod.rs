@@ -2,8 +2,10 @@
 //!
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
 //! * [`incident`]: findings of one kind at one listener in one stretch of time.
+//! * [`settings`]: kernel settings that the packets betray.
 //! * [`write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
 pub mod incident;
+pub mod settings;
 pub mod vantage;
 pub mod write;

@@ -1,6 +1,7 @@
 //! What the shards know, put together: surroundings, findings, incidents, the report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::capture::{LinkType, Source};
 use crate::decode;
@@ -9,7 +10,7 @@ use crate::detect::screen::{Quality, Sample};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
-use crate::diagnose::{incident, vantage, write};
+use crate::diagnose::{incident, settings, vantage, write};
 use crate::engine::batch::Totals;
 use crate::engine::shard::Shard;
 use crate::engine::{Options, Outcome};
@@ -46,6 +47,7 @@ pub(super) fn conclude(
     }
     let incidents = incident::group(&written, &world);
     let capture_points = capture_points(&written, &world);
+    let inferred = settings::infer(&world, &gathered.kept, &gathered.samples, &written);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -57,7 +59,7 @@ pub(super) fn conclude(
         captures,
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
-        inferred: Vec::new(),
+        inferred,
         capture_points,
         warnings,
     };
@@ -71,6 +73,8 @@ struct Gathered {
     given_up: u64,
     evicted: u64,
     quality: Quality,
+    /// Clean handshakes by server, in order of address.
+    samples: Vec<(IpAddr, Vec<Sample>)>,
 }
 
 /// Puts the shards' knowledge together, in an order that does not depend on them.
@@ -97,6 +101,7 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
         some.sort_unstable_by_key(|s| s.at);
         some.truncate(SAMPLES);
         world.views.insert(address, vantage::infer(&some));
+        g.samples.push((address.ip(), some));
     }
     waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
     world.one_way =
