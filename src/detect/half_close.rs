@@ -114,12 +114,20 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &Surroundings
     never_served || (held_up && half.lasted() < delay)
 }
 
+/// Whether the FIN of the silent side may lie before the capture, which joined late: nothing that it sent shows that
+/// its side was still open.
+fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
+    let b = f.side(silent);
+    f.roles == Roles::Guessed && b.bytes == 0 && b.keepalives == 0 && b.fin.is_none()
+}
+
 /// See [`HalfClose`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let half = half(f, around)?;
     let lasted = half.lasted();
     let long_enough = lasted >= around.world.settings.half_close_after;
     if !f.both_seen()
+        || may_have_closed_before(f, half.closer.peer())
         || !(long_enough || was_cut_short(f, &half, around))
         || belongs_to_full_queue(f, &half, around)
     {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use synscope::capture::{self, Block};
@@ -138,7 +138,10 @@ fn length(octets: &[u8]) -> u32 {
 pub fn compressed(file: &[u8]) -> [(&'static str, Vec<u8>); 4] {
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(file).expect("memory can be written");
-    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    let mut lz4 = lz4_flex::frame::FrameEncoder::with_frame_info(
+        lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB),
+        Vec::new(),
+    );
     lz4.write_all(file).expect("memory can be written");
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
     xz.write_all(file).expect("memory can be written");
@@ -229,14 +232,28 @@ fn mend(header: &mut [u8]) {
     header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
-/// Adds `by` to the first octet of every IPv4 address: other hosts, the same packets. Checksums of TCP stay right,
-/// since as much is taken from the urgent pointer's neighbour: the tests of this crate never look at them.
-pub fn renumbered(frames: &[Frame], by: u8) -> Vec<Frame> {
+/// Every IPv4 address with its last octet inverted: other hosts, and those with the lower address now have the higher.
+/// Checksums stay as right or wrong as they were.
+pub fn mirrored(frames: &[Frame]) -> Vec<Frame> {
     let mut frames = frames.to_vec();
     for frame in &mut frames {
         if let Some(at) = ipv4(frame) {
-            for first in [at + 12, at + 16] {
-                frame.octets[first] = frame.octets[first].wrapping_add(by);
+            let header = &mut frame.octets[at..];
+            // What a host leaves to its network card to complete is the pseudo-header's sum, not inverted.
+            let word = |low: usize| u16::from_be_bytes([header[low], header[low + 1]]);
+            let pseudo = [12, 14, 16, 18].map(word).into_iter().fold(6, add);
+            let left_to_card = header.len() >= 38 && add(pseudo, word(2).wrapping_sub(20)) == word(36);
+            for low in [14, 18] {
+                let old = u16::from_be_bytes([header[low], header[low + 1]]);
+                header[low + 1] = !header[low + 1];
+                let new = u16::from_be_bytes([header[low], header[low + 1]]);
+                if header.len() >= 38 && header[9] == 6 {
+                    // RFC 1624: the new sum from the old one.
+                    let inverted = if left_to_card { 0 } else { u16::MAX };
+                    let sum = u16::from_be_bytes([header[36], header[37]]) ^ inverted;
+                    let sum = add(add(sum, !old), new) ^ inverted;
+                    header[36..38].copy_from_slice(&sum.to_be_bytes());
+                }
             }
             mend(&mut frame.octets[at..at + 20]);
         }
@@ -244,14 +261,43 @@ pub fn renumbered(frames: &[Frame], by: u8) -> Vec<Frame> {
     frames
 }
 
-/// Exchanges neighbours of *different* directions that are less than `within` nanoseconds apart, as a capture on
-/// several queues does. Time stamps stay in the order of the file's places.
-pub fn shuffled(frames: &[Frame], within: i64) -> Vec<Frame> {
+/// The sum in one's complement.
+fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u16::from(carry)
+}
+
+/// An address as [`mirrored`] makes it, with or without a port.
+pub fn mirrored_address(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(SocketAddr::V4(socket)) => {
+            let mut octets = socket.ip().octets();
+            octets[3] = !octets[3];
+            SocketAddr::new(octets.into(), socket.port()).to_string()
+        }
+        _ => address.to_owned(),
+    }
+}
+
+/// Which neighbours change places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swap {
+    /// Only packets of the same sender.
+    OneDirection,
+    /// All that are near enough.
+    Any,
+}
+
+/// Exchanges neighbours that are less than `within` nanoseconds apart, as a capture on several queues does. Time stamps
+/// stay in order.
+pub fn shuffled(frames: &[Frame], within: i64, which: Swap) -> Vec<Frame> {
     let mut frames = frames.to_vec();
     let mut at = 0;
     while at + 1 < frames.len() {
-        if frames[at + 1].time - frames[at].time < within {
-            let (early, late) = (frames[at].time, frames[at + 1].time);
+        let (a, b) = (&frames[at], &frames[at + 1]);
+        let may = which == Swap::Any || source(a) == source(b);
+        if may && b.time - a.time < within {
+            let (early, late) = (a.time, b.time);
             frames.swap(at, at + 1);
             (frames[at].time, frames[at + 1].time) = (early, late);
             at += 2;
