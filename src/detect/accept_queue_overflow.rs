@@ -1,6 +1,6 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
-use crate::detect::draft::{Draft, cause, count};
+use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::explain::finding;
 use crate::detect::surroundings::{Stretch, Stuck, Surroundings};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
@@ -40,8 +40,10 @@ finding! {
 }
 
 /// A timer's SYN-ACK comes no sooner than this after the one before: the timer starts at 1 s (`TCP_TIMEOUT_INIT`,
-/// RFC 6298 section 2.1) and is never early.
-const TIMER: Span = Span::millis(800);
+/// RFC 6298 section 2.1) and is never early; the path may shorten that a little.
+const TIMER: Span = Span::millis(900);
+/// A SYN-ACK repeated sooner, but not at once, comes from a timer that is not Linux's.
+const FOREIGN_TIMER: std::ops::Range<i64> = 50_000_000..850_000_000;
 /// The first retransmission of a 1 s timer, with the slack of a listener that is swept every 200 ms (before 4.2).
 const FIRST_REPEAT: Span = Span::millis(1_700);
 /// How much later than a round trip an answer may come and still be one.
@@ -88,6 +90,9 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
     if f.roles == Roles::Guessed || f.odd_handshake || f.syn_ack.count == 0 {
         return None;
     }
+    if has_foreign_timer(f) || f.other_isns > 0 {
+        return None;
+    }
     let turnaround = server_turnaround(f);
     let ignored = Sent::AFTER_FINAL_ACK;
     let mut repeats: Vec<&Sent> = Vec::new();
@@ -119,8 +124,24 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
             })
         });
     let over = [f.progress.map(|p| p.at.time), f.s.reset.as_ref().map(|r| r.at.time)];
-    let to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    let mut to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    if let (Some(last), Some(_), 0) = (repeats.last(), f.progress, f.unanswered.retransmits) {
+        // A client with nothing to say was let in by its answer to the last SYN-ACK; the server's first word says only
+        // that it had been.
+        to = last.at.time.max(f.unanswered.last_ack.time).min(to);
+    }
     Some(Ordeal { ack, repeats, data_ignored, read_by_tcp, during: Stretch { from: ack.at.time, to } })
+}
+
+/// Whether SYN-ACKs were repeated as no Linux timer does: too soon, or again and again after the same time. (Each of
+/// its waits is twice the one before; a listener swept every 200 ms blurs that, it does not level it.)
+fn has_foreign_timer(f: &ConnectionFacts) -> bool {
+    let all: Vec<&Sent> = f.syn_ack.iter().collect();
+    let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
+    let too_soon = gaps().any(|(sent, gap)| FOREIGN_TIMER.contains(&gap.0) && !answers_a_syn(f, sent));
+    let timed: Vec<Span> = gaps().filter(|(sent, _)| !answers_a_syn(f, sent)).map(|(_, gap)| gap).collect();
+    let level = f.syn.count <= 1 && timed.len() >= 2 && timed[1].0 * 10 < timed[0].0 * 12;
+    too_soon || level
 }
 
 /// How long after the final ACK passed the capture point a SYN-ACK sent before it arrived may still pass: the time
@@ -207,7 +228,7 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     if let Some(syn_ack) = f.syn_ack.first() {
         d.shows(syn_ack.at, "SYN-ACK");
         for (n, again) in o.repeats.iter().enumerate() {
-            d.shows(again.at, format!("SYN-ACK again, {} (+{})", n + 1, again.at.time - syn_ack.at.time));
+            d.shows(again.at, format!("SYN-ACK again ({})", n + 1));
         }
     }
     if retransmits > 0 {
@@ -216,9 +237,9 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     }
     let end = match (&f.progress, &f.s.reset) {
         (Some(p), _) => {
-            d.shows(p.at, format!("the server takes it at last, after {lasted}"));
+            d.shows(p.at, "the server's first word: by now it has the connection");
             d.severity = Severity::Warning;
-            format!("it was taken {lasted} after the final ACK")
+            format!("it was let in {lasted} after the final ACK")
         }
         (None, Some(r)) => {
             d.shows(r.at, "RST: the request is gone");
@@ -237,10 +258,10 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
         ),
         _ if retransmits > 0 => format!(
             "the server repeated its SYN-ACK {} and ignored {} of data",
-            count(repeats, "time"),
+            times(repeats),
             count(retransmits, "retransmission")
         ),
-        _ => format!("the server repeated its SYN-ACK {}", count(repeats, "time")),
+        _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
     };
     d.summary = format!("{} completed the handshake, but {how}; {end}.", f.client.socket());
     d.cause = cause(

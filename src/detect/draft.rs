@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
 use crate::report::model::{Alternative, Cause, Certainty, Kind, Severity};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +30,8 @@ pub struct Draft {
     pub alternatives: Vec<Alternative>,
     /// The packets that show it. Never empty.
     evidence: Vec<(Mark, String)>,
+    /// Until when it lasted, where that is later than the last packet that shows it.
+    until: Option<Timestamp>,
     /// What to check or change next.
     pub next_steps: Vec<String>,
     /// Measured values.
@@ -50,6 +52,7 @@ impl Draft {
             cause: Cause::default(),
             alternatives: Vec::new(),
             evidence: vec![(evidence.0, evidence.1.into())],
+            until: None,
             next_steps: Vec::new(),
             metrics: BTreeMap::new(),
         }
@@ -105,6 +108,19 @@ impl Draft {
         self
     }
 
+    /// It lasted until `time`, with or without a packet that shows the end.
+    pub fn lasted_until(&mut self, time: Timestamp) -> &mut Draft {
+        self.until = Some(time);
+        self
+    }
+
+    /// From the first packet concerned until the last, or until it was over.
+    pub fn during(&self) -> (Timestamp, Timestamp) {
+        let times = || self.evidence.iter().map(|(at, _)| at.time);
+        let first = times().min().unwrap_or_default();
+        (first, times().chain(self.until).max().unwrap_or(first))
+    }
+
     /// How sure the cause is.
     pub fn certainty(&self) -> Certainty {
         self.certainty
@@ -130,7 +146,16 @@ pub fn cause(text: &str, functions: &[&str], counters: &[&str], sysctls: &[&str]
     }
 }
 
-/// `1 time`, `3 times`: a count with its noun.
+/// `once`, `twice`, `5 times`.
+pub fn times(n: u64) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{n} times"),
+    }
+}
+
+/// `1 client`, `3 clients`: a count with its noun.
 pub fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }

@@ -125,7 +125,9 @@ fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let half = half(f, around)?;
     let lasted = half.lasted();
-    let long_enough = lasted >= around.world.settings.half_close_after;
+    let threshold = around.world.settings.half_close_after;
+    let watched = half.ended_by.is_some() || around.seen_time(half.quiet_since, half.until) >= threshold;
+    let long_enough = lasted >= threshold && watched;
     if !f.both_seen()
         || may_have_closed_before(f, half.closer.peer())
         || !(long_enough || was_cut_short(f, &half, around))
@@ -158,6 +160,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         }
         None => format!("for at least {lasted}, to the end of what was captured"),
     };
+    d.lasted_until(half.until);
     d.severity = if long_enough { Severity::Warning } else { Severity::Info };
     d.summary = format!(
         "The {closer_is} {} closed; the {waiter_is} {} acknowledged that and kept silent {end}.",

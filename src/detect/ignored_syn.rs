@@ -89,14 +89,15 @@ fn answered_late(f: &ConnectionFacts) -> bool {
 pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
     let mut d = Draft::about(f, kind, (syns[0].at, "SYN: no answer"));
     for syn in &syns[1..] {
-        d.shows(syn.at, format!("SYN again (+{}): no answer", syn.at.time - syns[0].at.time));
+        d.shows(syn.at, "SYN again: no answer");
     }
     let n = u64::from(f.syn.count).max(syns.len() as u64);
     let outcome = match f.syn_ack.first() {
         Some(answer) => {
             let took = answer.at.time - syns[0].at.time;
-            d.severity = Severity::Warning;
-            d.shows(answer.at, format!("SYN-ACK at last (+{took})")).measure_span("answered_after_s", took);
+            // One retry and all is well: a blink.
+            d.severity = if f.syn.count <= 2 { Severity::Info } else { Severity::Warning };
+            d.shows(answer.at, "SYN-ACK at last").measure_span("answered_after_s", took);
             format!("the connection was answered {took} after the first")
         }
         None => {

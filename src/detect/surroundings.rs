@@ -20,6 +20,9 @@ pub struct Settings {
     pub half_close_after: Span,
 }
 
+/// A capture without a single packet for this long is taken to have stood still.
+const STANDSTILL: Span = Span::secs(3_600);
+
 /// A stretch of time in which something happened at a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stretch {
@@ -165,13 +168,19 @@ impl<'a> Surroundings<'a> {
         self.world.capture.map_or(Timestamp::MAX, |(_, last)| last)
     }
 
-    /// Until when the silence of a connection whose last packet came at `last` was really observed: the capture's end,
-    /// or the beginning of the first stretch without any packet at all that begins at its last packet or later.
-    ///
-    /// A capture that was joined from several, or that stood still, shows nothing of what happened meanwhile.
+    /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the beginning
+    /// of the first stretch after it that is so long without any packet ([`STANDSTILL`]) that the capture must have
+    /// stood still, or have been joined from several.
     pub fn observed_until(&self, last: Timestamp) -> Timestamp {
-        let stands_still = self.world.silences.iter().filter(|s| s.from >= last).map(|s| s.from).min();
-        stands_still.unwrap_or(Timestamp::MAX).min(self.end())
+        let still = self.world.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);
+        still.map(|s| s.from).min().unwrap_or(Timestamp::MAX).min(self.end())
+    }
+
+    /// How much of the time from `from` to `to` the capture held packets: stretches without any are left out, for
+    /// nothing was seen then.
+    pub fn seen_time(&self, from: Timestamp, to: Timestamp) -> Span {
+        let unseen = self.world.silences.iter().map(|s| (s.to.min(to) - s.from.max(from)).max(Span::ZERO));
+        unseen.fold(to - from, |left, gap| left - gap)
     }
 
     /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.

@@ -32,6 +32,10 @@ finding! {
 const LEAST: usize = 20;
 /// Of these at least so many must have been answered by SYN-ACK: the smallest SYN queue holds 8.
 const HALF_OPEN: usize = 8;
+/// Fewer sources than these are somebody's test or scan, unless they send as many as [`FROM_FEW`].
+const SOURCES: usize = 4;
+/// See [`SOURCES`].
+const FROM_FEW: usize = 100;
 /// The stretch of time in which they must begin.
 const WINDOW: Span = Span::secs(10);
 
@@ -48,11 +52,11 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
         .map(|(n, h)| never[n..].iter().take_while(|other| other.syn.time - h.syn.time <= WINDOW).count())
         .max()
         .unwrap_or(0);
-    if most < LEAST {
+    let sources: BTreeSet<_> = never.iter().map(|h| h.client.address).collect();
+    if most < LEAST || (sources.len() < SOURCES && most < FROM_FEW) {
         return None;
     }
     let (first, last) = (never.first()?, never.last()?);
-    let sources: BTreeSet<_> = never.iter().map(|h| h.client.address).collect();
     let mut d = Draft::about_listener(
         server,
         Kind::SynFlood,

@@ -49,12 +49,13 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
         d.shows(reset.at, "the client resets the older connection");
     }
     if let Some(again) = f.syn.iter().find(|s| s.at > answer.at) {
-        d.shows(again.at, format!("SYN again (+{})", again.at.time - syn.at.time));
+        d.shows(again.at, "SYN again");
     }
     if let Some(syn_ack) = f.syn_ack.first() {
         d.shows(syn_ack.at, "SYN-ACK").measure_span("delayed_s", syn_ack.at.time - syn.at.time);
     }
-    d.severity = if f.syn_ack.count > 0 { Severity::Info } else { Severity::Warning };
+    let hangs = f.syn_ack.count == 0 && f.syn.count > 1;
+    d.severity = if hangs { Severity::Warning } else { Severity::Info };
     d.summary = format!(
         "The SYN of {} met an older connection of the same four-tuple at {}.",
         f.client.socket(),

@@ -17,7 +17,7 @@ pub struct Written {
 /// Writes drafts down. `captures` are the paths of the inputs.
 pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     let evidence = draft.evidence();
-    let (first, last) = (evidence[0].0.time, evidence[evidence.len() - 1].0.time);
+    let (first, last) = draft.during();
     let client = draft.client.map(|host| host.socket().to_string());
     let server = draft.server.map(|host| host.socket().to_string());
     let name = format!(
@@ -28,14 +28,13 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         first.0
     );
     let certainty = draft.certainty();
-    let mut metrics: std::collections::BTreeMap<_, _> =
-        draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    metrics.insert("certainty_reason".to_owned(), draft.reason.clone().into());
+    let metrics = draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
         severity: draft.severity,
         certainty,
+        certainty_reason: draft.reason.clone(),
         client,
         server,
         vantage,

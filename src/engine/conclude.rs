@@ -1,6 +1,6 @@
 //! What the shards know, put together: surroundings, findings, incidents, the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::capture::{LinkType, Source};
 use crate::decode;
@@ -14,7 +14,7 @@ use crate::engine::batch::Totals;
 use crate::engine::shard::Shard;
 use crate::engine::{Options, Outcome};
 use crate::flow::facts::ConnectionFacts;
-use crate::report::model::{Capture, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::report::model::{Capture, CapturePoint, Kind, Report, SCHEMA, Summary, Vantage};
 use rayon::prelude::*;
 
 /// Handshakes per server host from which the vantage is inferred.
@@ -44,7 +44,8 @@ pub(super) fn conclude(
     for w in &written {
         *found.entry(w.finding.kind).or_default() += 1;
     }
-    let incidents = incident::group(&written);
+    let incidents = incident::group(&written, &world);
+    let capture_points = capture_points(&written, &world);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -57,6 +58,7 @@ pub(super) fn conclude(
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
         inferred: Vec::new(),
+        capture_points,
         warnings,
     };
     Outcome { report, damage }
@@ -127,6 +129,22 @@ fn examine(kept: &[ConnectionFacts], world: &World, paths: &[String]) -> Vec<Wri
     let mut seen = std::collections::HashSet::new();
     written.retain(|w| seen.insert(w.finding.id.clone()));
     written
+}
+
+/// Where the capture was taken, for each server with a finding.
+fn capture_points(written: &[Written], world: &World) -> Vec<CapturePoint> {
+    let servers: BTreeSet<_> =
+        written.iter().filter_map(|w| w.draft.server).map(|host| host.address).collect();
+    let view = |server| world.views.get(server).cloned().unwrap_or_default();
+    servers
+        .iter()
+        .map(|server| (server, view(server)))
+        .map(|(server, v)| CapturePoint {
+            server: server.ip().to_string(),
+            vantage: v.vantage,
+            reason: v.reason,
+        })
+        .collect()
 }
 
 /// The inputs as the report names them, and the damage among them.

@@ -6,6 +6,7 @@ use super::model::{
     Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, Report, SCHEMA,
     Severity, Summary, Vantage,
 };
+use crate::report::model::Rate;
 use crate::time::{Span, Timestamp};
 
 /// 2026-11-22T14:03:07.001Z.
@@ -90,6 +91,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             kind: draft.kind,
             severity: draft.severity,
             certainty: draft.certainty,
+            certainty_reason: "captured between the hosts, and all of them at once".to_owned(),
             client,
             server: draft.listener.map(str::to_owned),
             vantage: Vantage::Server,
@@ -119,6 +121,10 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         clients: hosts.len() as u64,
         findings: ids.clone(),
         next_steps: draft.next_steps,
+        attempts: (draft.kind == Kind::AcceptQueueOverflow).then_some(connections * 2),
+        rate: (connections > 2).then(|| Rate { step_s: 1, counts: vec![connections - 2, 0, 2] }),
+        recovered: None,
+        related: Vec::new(),
     });
     *report.summary.findings.entry(draft.kind).or_default() += ids.len() as u64;
 }

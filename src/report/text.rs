@@ -9,6 +9,7 @@ use std::io;
 use super::clock::{self, Clock};
 use super::model::{Alternative, Capture, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, grouped, severity_style};
+use crate::time::Span;
 
 /// Incidents with a line on top; more than this nobody reads on a screen.
 const LINES: usize = 200;
@@ -240,12 +241,67 @@ impl<'r, 'w> Text<'r, 'w> {
             extent = format!("{extent} ({span})");
         }
         self.page.prose(INDENT, &extent)?;
+        self.share(incident)?;
         self.page.blank()?;
         self.page.prose(INDENT, &incident.cause)?;
+        self.certainty(incident, &findings)?;
         self.names(&findings)?;
+        self.related(incident)?;
         self.examples(incident, &findings)?;
         self.alternatives(&findings)?;
         self.next_steps(&incident.next_steps)
+    }
+
+    /// What share of the attempts it was, whether the listener recovered, and how it spread over time.
+    fn share(&mut self, incident: &Incident) -> io::Result<()> {
+        let mut said = Vec::new();
+        if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
+            let percent = incident.connections * 100 / attempts;
+            said.push(format!(
+                "{percent} % of the {} tried there meanwhile",
+                counted(attempts, "connection")
+            ));
+        }
+        match incident.recovered {
+            Some(true) => said.push("some got through in the end".to_owned()),
+            Some(false) => said.push("none got through while captured".to_owned()),
+            None => {}
+        }
+        if !said.is_empty() {
+            self.page.prose(INDENT, &said.join("; "))?;
+        }
+        match &incident.rate {
+            Some(rate) if rate.counts.len() > 1 => {
+                let most = rate.counts.iter().copied().max().unwrap_or(0);
+                let legend = format!("  up to {most} in {}", Span::secs(rate.step_s as i64));
+                self.page.line(&[(PLAIN, INDENT), (PLAIN, &bars(&rate.counts)), (FAINT, &legend)])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why it is as sure as it is.
+    fn certainty(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
+        let reason =
+            findings.iter().find(|f| f.certainty == incident.certainty).map(|f| f.certainty_reason.as_str());
+        match reason.filter(|reason| !reason.is_empty()) {
+            Some(reason) => {
+                self.page.prose(INDENT, &format!("{}: {reason}.", capital(&incident.certainty.to_string())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The other incidents that it has to do with.
+    fn related(&mut self, incident: &Incident) -> io::Result<()> {
+        for link in &incident.related {
+            let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) else {
+                continue;
+            };
+            let text = format!("{} ({}): {}", at + 1, self.report.incidents[at].kind, link.how);
+            self.page.styled_prose(FAINT, &format!("{INDENT}see also       "), PLAIN, &text)?;
+        }
+        Ok(())
     }
 
     /// The kernel's own names: functions, counters, settings.
@@ -512,6 +568,20 @@ struct Row {
 /// How many of `n` are not shown where `limit` are.
 fn left_over(n: usize, limit: usize) -> Option<usize> {
     n.checked_sub(limit).filter(|&rest| rest > 0)
+}
+
+/// One bar per step: `▂ ▁█`.
+fn bars(counts: &[u64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let bar = |n: u64| if n == 0 { ' ' } else { BARS[((n * 8).div_ceil(most) - 1) as usize] };
+    counts.iter().map(|&n| bar(n)).collect()
+}
+
+/// With a capital letter.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
 }
 
 /// `… and 38 more connections`.
