@@ -11,3 +11,5 @@ pub mod facts;
 pub mod key;
 pub mod peer;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod wire;
