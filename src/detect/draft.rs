@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
 use crate::report::model::{Alternative, Cause, Certainty, Kind, Severity};
@@ -30,6 +31,8 @@ pub struct Draft {
     pub alternatives: Vec<Alternative>,
     /// The packets that show it. Never empty.
     evidence: Vec<(Mark, String)>,
+    /// Who sent the packets of the connection, and what became of them.
+    pub packets: Packets,
     /// What to check or change next.
     pub next_steps: Vec<String>,
     /// Measured values.
@@ -50,6 +53,7 @@ impl Draft {
             cause: Cause::default(),
             alternatives: Vec::new(),
             evidence: vec![(evidence.0, evidence.1.into())],
+            packets: Packets::of(f, kind),
             next_steps: Vec::new(),
             metrics: BTreeMap::new(),
         }
