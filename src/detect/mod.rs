@@ -4,6 +4,7 @@
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
 //! * [`listener`]: the history of one listener: what its other connections got at the same moment.
+//! * [`packets`]: who sent a packet of the evidence, and what became of it.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
 //! * [`scene`]: what happened at one listener across its connections.
 //! * [`surroundings`]: all that together, as a detector sees it.
@@ -11,6 +12,7 @@
 pub mod draft;
 pub mod explain;
 pub mod listener;
+pub mod packets;
 pub mod peers;
 pub mod scene;
 pub mod screen;

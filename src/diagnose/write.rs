@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::detect::Draft;
+use crate::report::filter;
 use crate::report::model::{Evidence, Finding, Vantage};
 
 /// A finding with what grouping needs.
@@ -29,7 +30,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     );
     let certainty = draft.certainty();
     let metrics = draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let finding = Finding {
+    let mut finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
         severity: draft.severity,
@@ -43,17 +44,24 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         alternatives: draft.alternatives.clone(),
         evidence: evidence
             .into_iter()
-            .map(|(at, text)| Evidence {
-                capture: captures.get(usize::from(at.packet.capture())).cloned().unwrap_or_default(),
-                packet: at.packet.number(),
-                time: at.time.to_string(),
-                text,
+            .map(|(at, text)| {
+                let (sender, marks) = draft.packets.of_packet(at.packet);
+                Evidence {
+                    capture: captures.get(usize::from(at.packet.capture())).cloned().unwrap_or_default(),
+                    packet: at.packet.number(),
+                    time: at.time.to_string(),
+                    text,
+                    sender,
+                    marks,
+                }
             })
             .collect(),
         first: first.to_string(),
         last: last.to_string(),
         metrics,
+        display_filters: None,
     };
+    finding.display_filters = Some(filter::of(&finding));
     Written { finding, draft }
 }
 

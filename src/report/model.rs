@@ -239,6 +239,8 @@ macro_rules! lowercase_names {
         }
     };
 }
+lowercase_names!(Sender: Client = "client", Server = "server");
+lowercase_names!(PacketMark: Repeated = "repeated", Ignored = "ignored", Reset = "reset");
 lowercase_names!(Severity: Info = "info", Warning = "warning", Critical = "critical");
 lowercase_names!(Certainty: Possible = "possible", Probable = "probable", Confirmed = "confirmed");
 lowercase_names!(Vantage: Client = "client", Server = "server", Between = "between", Unknown = "unknown");
@@ -277,6 +279,27 @@ pub struct Finding {
     pub last: String,
     /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` octets, none a count.
     pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Display filters that select it in Wireshark and tshark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub display_filters: Option<DisplayFilters>,
+}
+
+/// What to type into Wireshark's filter line, or behind `tshark -Y`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DisplayFilters {
+    /// The connection (or the listener) over the time of the finding.
+    pub connection: String,
+    /// The packets of the evidence, by their numbers, one filter per capture.
+    pub packets: Vec<PacketFilter>,
+}
+
+/// Packets of one capture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PacketFilter {
+    /// Path of the capture.
+    pub capture: String,
+    /// The filter: `frame.number in {1203, 1204}`.
+    pub filter: String,
 }
 
 /// What the kernel did.
@@ -312,6 +335,34 @@ pub struct Evidence {
     pub time: String,
     /// What this packet shows.
     pub text: String,
+    /// Which end sent it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sender: Option<Sender>,
+    /// What sets it apart from an ordinary packet, for whoever draws it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub marks: Vec<PacketMark>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sender {
+    /// The end that sent the SYN.
+    Client,
+    /// The end that listened.
+    Server,
+}
+
+/// What sets a packet of the evidence apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketMark {
+    /// It had been sent before: a retransmission.
+    Repeated,
+    /// The other end gave no sign of having taken it.
+    Ignored,
+    /// A RST.
+    Reset,
 }
 
 /// Findings of one kind at one listener in one stretch of time.

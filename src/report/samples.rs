@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::filter;
 use super::model::{
-    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, Report, SCHEMA,
-    Severity, Summary, Vantage,
+    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
+    SCHEMA, Sender, Severity, Summary, Vantage,
 };
 use crate::report::model::Rate;
 use crate::time::{Span, Timestamp};
@@ -57,6 +58,19 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
             packet,
             time: at(ms),
             text: text.to_owned(),
+            sender: Some(if ["SYN-ACK", "RST", "ACK of"].iter().any(|start| text.starts_with(start)) {
+                Sender::Server
+            } else {
+                Sender::Client
+            }),
+            marks: [
+                (text.contains("again"), PacketMark::Repeated),
+                (text.contains("never"), PacketMark::Ignored),
+                (text.starts_with("RST"), PacketMark::Reset),
+            ]
+            .into_iter()
+            .filter_map(|(holds, mark)| holds.then_some(mark))
+            .collect(),
         })
         .collect()
 }
@@ -100,9 +114,16 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             alternatives: draft.alternatives.clone(),
             first: evidence[0].time.clone(),
             last: evidence[evidence.len() - 1].time.clone(),
-            metrics: [("waited_s".to_owned(), json!(7.1))].into(),
+            metrics: [
+                ("waited_s".to_owned(), json!(7.1)),
+                ("certainty_reason".to_owned(), json!("captured at the server, the final ACK arrived there")),
+            ]
+            .into(),
             evidence,
+            display_filters: None,
         });
+        let finding = report.findings.last_mut().expect("just pushed");
+        finding.display_filters = Some(filter::of(finding));
     }
     hosts.sort();
     hosts.dedup();
