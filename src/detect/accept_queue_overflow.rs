@@ -140,7 +140,8 @@ fn has_foreign_timer(f: &ConnectionFacts) -> bool {
     let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
     let too_soon = gaps().any(|(sent, gap)| FOREIGN_TIMER.contains(&gap.0) && !answers_a_syn(f, sent));
     let timed: Vec<Span> = gaps().filter(|(sent, _)| !answers_a_syn(f, sent)).map(|(_, gap)| gap).collect();
-    let level = f.syn.count <= 1 && timed.len() >= 2 && timed[1].0 * 10 < timed[0].0 * 12;
+    let level =
+        f.syn.count <= 1 && timed.len() >= 2 && timed[1].0.saturating_mul(10) < timed[0].0.saturating_mul(12);
     too_soon || level
 }
 

@@ -72,6 +72,8 @@ pub struct Tally {
     pub dropped_behind: u32,
     /// The same of SYNs without timestamps.
     pub dropped_without: u32,
+    /// Connections with at least one such SYN: a SYN and its repetitions are one case, not several.
+    pub dropped_connections: u32,
 }
 
 impl Tally {
@@ -83,6 +85,7 @@ impl Tally {
             answered_without: self.answered_without + other.answered_without,
             dropped_behind: self.dropped_behind + other.dropped_behind,
             dropped_without: self.dropped_without + other.dropped_without,
+            dropped_connections: self.dropped_connections + other.dropped_connections,
         }
     }
 }
@@ -180,6 +183,7 @@ impl Peers {
                 *count += 1;
                 dropped |= answered != Some(syn.at);
             }
+            tally.dropped_connections += u32::from(dropped);
         }
         let acquitted = tally.answered_behind >= ACQUITTED && tally.dropped_behind == 0;
         if !dropped {

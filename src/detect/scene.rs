@@ -54,6 +54,8 @@ pub struct Scene {
     pub lone_syns: Vec<HalfOpen>,
     /// SYNs without an answer.
     pub ignored: Vec<Ignored>,
+    /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
+    pub unexplained: u32,
     /// Connections left half-closed at the end.
     pub left_open: Vec<LeftOpen>,
     /// RSTs by a socket of the server on connections on which it had sent no payload.

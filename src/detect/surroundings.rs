@@ -144,6 +144,13 @@ impl World {
         for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
             self.scenes.entry(f.server).or_default().take(f, end);
         }
+        for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
+            let pair = Pair { client: f.client.address, server: f.server.address };
+            let known = self.peers.tally(pair) != Tally::default();
+            if known && !self.peers.is_condemned(f.first.packet) {
+                self.scenes.entry(f.server).or_default().unexplained += 1;
+            }
+        }
         for (server, wait) in waits {
             let to = wait.to.min(end);
             self.scenes.entry(server).or_default().waiting.push(Stretch { to, ..wait });
