@@ -140,7 +140,7 @@ fn has_foreign_timer(f: &ConnectionFacts) -> bool {
     let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
     let too_soon = gaps().any(|(sent, gap)| FOREIGN_TIMER.contains(&gap.0) && !answers_a_syn(f, sent));
     let timed: Vec<Span> = gaps().filter(|(sent, _)| !answers_a_syn(f, sent)).map(|(_, gap)| gap).collect();
-    let level = f.syn.count <= 1 && timed.len() >= 2 && timed[1].0 * 10 < timed[0].0 * 12;
+    let level = f.syn.count <= 1 && timed.len() >= 2 && timed[1].0 / 12 < timed[0].0 / 10;
     too_soon || level
 }
 
@@ -156,7 +156,7 @@ fn server_turnaround(f: &ConnectionFacts) -> Span {
         asked.map(|syn| answer.at.time - syn.at.time).max()
     };
     let delay = delay.unwrap_or(Span::ZERO).max(Span::ZERO);
-    Span(delay.0 + delay.0 / 10 + 5_000_000)
+    delay + Span(delay.0 / 10) + Span::millis(5)
 }
 
 /// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a SYN that was sent again.
