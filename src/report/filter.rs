@@ -47,6 +47,7 @@ fn packets(finding: &Finding) -> Vec<PacketFilter> {
             None => by_capture.push((&evidence.capture, vec![evidence.packet])),
         }
     }
+    let several = by_capture.len() > 1;
     by_capture
         .into_iter()
         .map(|(capture, mut numbers)| {
@@ -54,7 +55,7 @@ fn packets(finding: &Finding) -> Vec<PacketFilter> {
             numbers.dedup();
             let set: Vec<String> = numbers.iter().map(u64::to_string).collect();
             PacketFilter {
-                capture: capture.to_owned(),
+                capture: several.then(|| capture.to_owned()),
                 filter: format!("frame.number in {{{}}}", set.join(", ")),
             }
         })

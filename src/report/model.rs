@@ -296,8 +296,9 @@ pub struct DisplayFilters {
 /// Packets of one capture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PacketFilter {
-    /// Path of the capture.
-    pub capture: String,
+    /// Path of the capture; absent when all of the evidence is in one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capture: Option<String>,
     /// The filter: `frame.number in {1203, 1204}`.
     pub filter: String,
 }
