@@ -88,8 +88,8 @@ mod tests {
         assert_eq!(
             captures,
             [
-                ("client.pcap".to_owned(), "frame.number in {88}".to_owned()),
-                ("server.pcap".to_owned(), "frame.number in {91}".to_owned())
+                (Some("client.pcap".to_owned()), "frame.number in {88}".to_owned()),
+                (Some("server.pcap".to_owned()), "frame.number in {91}".to_owned())
             ]
         );
     }
