@@ -17,6 +17,8 @@ pub mod peers;
 pub mod scene;
 pub mod screen;
 pub mod surroundings;
+#[cfg(test)]
+mod tests;
 
 pub mod abortive_close;
 pub mod accept_queue_overflow;

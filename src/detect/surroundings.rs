@@ -101,6 +101,9 @@ pub struct Stuck {
     pub repeats: u32,
     /// Retransmissions by the client in that time.
     pub retransmits: u32,
+    /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
+    /// syncookie, nothing for a request. Known where the server took the connection at last.
+    pub lag: Option<i64>,
     /// The client's address, so that several connections of one client can be told from several clients.
     pub client: Host,
 }

@@ -496,7 +496,11 @@ impl Connection {
             }
             return;
         }
+        let asked_again = f.syn_ack.count > u32::from(f.final_ack.map_or(0, |ack| ack.syn_acks));
         let u = &mut f.unanswered;
+        if u.repeated_from.is_none() && (asked_again || what == What::Retransmit) {
+            u.repeated_from = s.timestamp();
+        }
         u.tsval = if u.tsval == 0 || (s.tsval.wrapping_sub(u.tsval) as i32) > 0 { s.tsval } else { u.tsval };
         match what {
             What::Ack | What::KeepAlive => {
@@ -537,6 +541,7 @@ impl Connection {
                 at: Mark::of(s),
                 acked: s.ack.distance(f.c.isn.advance(1)).max(0) as u32,
                 tsval: s.tsval,
+                tsecr: s.tsecr,
                 what,
                 after: after.map_or(Mark::of(s), |t| t.at),
                 after_what: after.map_or(What::Ack, |t| t.what),

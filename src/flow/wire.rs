@@ -147,6 +147,16 @@ impl Wire {
         self.file += 1;
     }
 
+    /// Keeps only what a capture filter lets pass, of all that was sent so far.
+    pub fn keep(&self, filter: impl Fn(&Segment) -> bool) {
+        self.log.borrow_mut().iter_mut().for_each(|shot| shot.captured &= filter(&shot.segment));
+    }
+
+    /// Whether new ladders are IPv6.
+    pub fn is_v6(&self) -> bool {
+        self.v6
+    }
+
     /// Everything that was captured, in capture order and numbered.
     pub fn segments(&self) -> Vec<Segment> {
         let log = self.log.borrow();
@@ -205,6 +215,7 @@ impl Ladder {
                 stamps: wire.stamps,
                 clock: if role == Role::Client { 1_000_000 } else { 7_000_000 },
                 recent: 0,
+                asked: 0,
                 ip_id: isn as u16 | 0x1000,
                 ttl,
                 latest: None,
@@ -284,6 +295,8 @@ struct Socket {
     clock: u32,
     /// TS.Recent: what it echoes.
     recent: u32,
+    /// TSval of the first SYN that it sent: what the request keeps.
+    asked: u32,
     ip_id: u16,
     ttl: u8,
     /// Its last segment that took sequence space.
@@ -325,20 +338,23 @@ impl End {
         let options = self.stamp(SYN_OPTIONS);
         let mut syn = self.segment(t, Flags::SYN, isn, Seq(0), 0);
         (syn.options, syn.mss, syn.window_scale, syn.window, syn.tsecr) = (options, 1460, 7, 64_240, 0);
-        self.sockets.borrow_mut()[self.role as usize].syns += 1;
+        {
+            let own = &mut self.sockets.borrow_mut()[self.role as usize];
+            own.syns += 1;
+            if own.syns == 1 {
+                own.asked = syn.tsval;
+            }
+        }
         self.send(syn)
     }
 
     /// The SYN-ACK, or the same SYN-ACK again: it echoes the SYN that was answered first.
     pub fn syn_ack(&self, t: f64) -> Rung {
-        let peer = self.peer_socket(|peer| (peer.isn, peer.stamps));
+        let peer = self.peer_socket(|peer| (peer.isn, peer.stamps, peer.asked));
         let mut s = self.segment(t, Flags::SYN | Flags::ACK, self.isn(), peer.0.advance(1), 0);
         s.options = Options(SYN_OPTIONS | if peer.1 { Options::TIMESTAMPS } else { 0 });
-        (s.mss, s.window_scale, s.window, s.ip_id) = (1460, 7, 65_160, 0);
-        {
-            let sockets = &mut self.sockets.borrow_mut();
-            sockets[self.role as usize].syns += 1;
-        }
+        (s.mss, s.window_scale, s.window, s.ip_id, s.tsecr) = (1460, 7, 65_160, 0, peer.2);
+        self.sockets.borrow_mut()[self.role as usize].syns += 1;
         self.send(s)
     }
 
@@ -479,9 +495,7 @@ impl End {
             // A repeated SYN or SYN-ACK is not taken: TS.Recent stays.
             let repeated = s.flags.has(Flags::SYN) && own.syns > 1;
             let peer = &mut sockets[self.role.peer() as usize];
-            // A request keeps the TSval of its SYN until the server has a socket for it.
-            let half_open = self.role == Role::Client && peer.next == peer.isn.advance(1) && peer.syns > 0;
-            if stamped && !repeated && !(half_open && peer.recent != 0) {
+            if stamped && !repeated {
                 peer.recent = s.tsval;
             }
         }
