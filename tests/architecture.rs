@@ -18,7 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Header values (options, addresses, packet numbers) are part of the facts.
     ("detect", &["flow", "decode::segment", "report::model", "time", "seq"]),
     ("host", &["time"]),
-    ("diagnose", &["detect", "flow", "decode::segment", "host", "report::model", "report::filter", "time", "seq"]),
+    (
+        "diagnose",
+        &["detect", "flow", "decode::segment", "host", "report::model", "report::filter", "time", "seq"],
+    ),
     ("report", &["time"]),
     ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
     ("cli", &["capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "time", "seq"]),
