@@ -95,7 +95,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
     let mut ids = Vec::new();
     let mut hosts: Vec<String> = Vec::new();
     for (i, (client, summary, evidence)) in cases.into_iter().enumerate() {
-        let id = format!("{}-{number:02}{i:04}", draft.kind);
+        let id = format!("{}-{number:02}-{i:04}", draft.kind);
         if let Some((host, _)) = client.as_deref().and_then(|client| client.rsplit_once(':')) {
             hosts.push(host.to_owned());
         }
@@ -105,7 +105,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             kind: draft.kind,
             severity: draft.severity,
             certainty: draft.certainty,
-            certainty_reason: "captured between the hosts, and all of them at once".to_owned(),
+            certainty_reason: "captured at the server, the final ACK arrived there".to_owned(),
             client,
             server: draft.listener.map(str::to_owned),
             vantage: Vantage::Server,
@@ -114,11 +114,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             alternatives: draft.alternatives.clone(),
             first: evidence[0].time.clone(),
             last: evidence[evidence.len() - 1].time.clone(),
-            metrics: [
-                ("waited_s".to_owned(), json!(7.1)),
-                ("certainty_reason".to_owned(), json!("captured at the server, the final ACK arrived there")),
-            ]
-            .into(),
+            metrics: [("waited_s".to_owned(), json!(7.1))].into(),
             evidence,
             display_filters: None,
         });
@@ -387,6 +383,40 @@ pub(crate) fn mixture() -> Report {
         value: json!("off"),
         from: "final ACKs without data".to_owned(),
     });
+    report
+}
+
+/// `findings` findings in incidents of all sizes: a few large ones, many small ones.
+pub(crate) fn many(findings: usize) -> Report {
+    let mut report = report(vec![capture("large.pcapng", 0, 3_600_000)], 4_000_000);
+    let (mut left, mut size, mut listener) = (findings, findings / 5, 0u32);
+    while left > 0 {
+        let n = size.clamp(1, left);
+        let cases = (0..n)
+            .map(|i| {
+                let (packet, ms) = (1000 + i as u64 * 9, i as i64 * 3_600_000 / n as i64);
+                let client = format!("198.18.{}.{}:{}", i / 250 % 250, i % 250 + 1, 20_000 + i % 40_000);
+                let shown = [
+                    (packet, ms, "SYN"),
+                    (packet + 1, ms + 1, "SYN-ACK"),
+                    (packet + 2, ms + 40, "final ACK: the handshake is complete"),
+                    (packet + 4, ms + 1_040, "SYN-ACK again"),
+                ];
+                (
+                    Some(client),
+                    "The SYN-ACK came again although it was answered.".to_owned(),
+                    evidence("large.pcapng", &shown),
+                )
+            })
+            .collect();
+        let place = format!("10.{}.{}.5:8080", listener / 250, listener % 250);
+        add(
+            &mut report,
+            Draft { listener: Some(Box::leak(place.into_boxed_str())), ..overflow_draft() },
+            cases,
+        );
+        (left, size, listener) = (left - n, size * 2 / 3, listener + 1);
+    }
     report
 }
 
