@@ -152,11 +152,13 @@ impl Tracker {
         }
     }
 
-    /// Lets go of every connection: the stream has ended.
-    pub fn finish(&mut self) {
+    /// Lets go of every connection: the stream has ended. Hands each one to `take`.
+    pub fn finish(&mut self, mut take: impl FnMut(ConnectionFacts)) {
+        self.finished.drain(..).for_each(&mut take);
         for at in 0..self.arena.len() as u32 {
             if self.arena[at as usize].connection.is_some() {
                 self.remove(at, None);
+                self.finished.drain(..).for_each(&mut take);
             }
         }
     }
@@ -169,6 +171,11 @@ impl Tracker {
     /// Moves out the events since the last call, in capture order.
     pub fn drain_events(&mut self) -> std::vec::Drain<'_, PeerEvent> {
         self.events.drain(..)
+    }
+
+    /// The events since the last [`Tracker::drain_events`], in capture order.
+    pub fn events(&self) -> impl Iterator<Item = &PeerEvent> {
+        self.events.iter()
     }
 
     /// Connections held now.
