@@ -95,6 +95,8 @@ pub struct Peers {
     /// SYNs that the rule would drop, by connection.
     condemned: Map<PacketId, (Pair, Vec<Condemned>)>,
     tallies: Map<Pair, Tally>,
+    /// The same by server address.
+    by_server: Map<Address, Tally>,
     /// Server hosts that are known not to have the rule.
     acquitted: std::collections::HashSet<Address>,
     swept: i64,
@@ -163,6 +165,7 @@ impl Peers {
         let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
         if behind.is_some_and(|behind| behind <= WINDOW) {
             self.tallies.entry(pair).or_default().passing += 1;
+            self.by_server.entry(pair.server).or_default().passing += 1;
             return;
         }
         if self.condemned.len() < KEPT {
@@ -191,6 +194,7 @@ impl Peers {
         let Some((pair, syns)) = self.condemned.get(&connection) else { return };
         let pair = *pair;
         let tally = self.tallies.entry(pair).or_default();
+        let before = *tally;
         let mut dropped = false;
         if !answered_otherwise {
             for syn in syns.iter().filter(|syn| !(syn.in_time_wait && answered == Some(syn.at))) {
@@ -204,6 +208,11 @@ impl Peers {
                 dropped |= answered != Some(syn.at);
             }
         }
+        let of_server = self.by_server.entry(pair.server).or_default();
+        of_server.answered_behind += tally.answered_behind - before.answered_behind;
+        of_server.answered_without += tally.answered_without - before.answered_without;
+        of_server.dropped_behind += tally.dropped_behind - before.dropped_behind;
+        of_server.dropped_without += tally.dropped_without - before.dropped_without;
         let acquitted = tally.answered_behind >= ACQUITTED && tally.dropped_behind == 0;
         if !dropped {
             self.condemned.remove(&connection);
@@ -226,8 +235,7 @@ impl Peers {
 
     /// What became of the SYNs from all hosts to one server.
     pub fn server_tally(&self, server: Address) -> Tally {
-        let of_server = self.tallies.iter().filter(|(pair, _)| pair.server == server);
-        of_server.fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally))
+        self.by_server.get(&server).copied().unwrap_or_default()
     }
 }
 

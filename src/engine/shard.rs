@@ -10,8 +10,6 @@ use crate::time::{Span, Timestamp};
 /// Number of shards. Fixed, so that nothing depends on the number of threads.
 pub const SHARDS: usize = 1 << SHARD_BITS;
 
-/// What a connection in the table costs, octets: the record, its place in the index, its place in a queue.
-const PER_CONNECTION: u64 = 1_024;
 /// What a kept connection costs until the end, octets: the record and what its repeats allocate.
 const PER_KEPT: u64 = 1_536;
 /// What a handshake that was never completed costs once it is over, octets, with the room that a list grows by.
@@ -33,10 +31,12 @@ impl Shard {
     /// A shard that may use its part of `memory_limit` octets: half for open connections, half for kept ones.
     pub fn new(memory_limit: u64, half_close_after: Span) -> Shard {
         let part = memory_limit / 2 / SHARDS as u64;
-        let connections = (part / PER_CONNECTION).max(64) as usize;
         let kept = (part / 2 / PER_KEPT).clamp(64, MOST_KEPT) as usize;
         let embryos = (part / 2 / PER_EMBRYO).max(64) as usize;
-        Shard { tracker: Tracker::new(connections), screen: Screen::new(kept, embryos, half_close_after) }
+        Shard {
+            tracker: Tracker::within(part as usize),
+            screen: Screen::new(kept, embryos, half_close_after),
+        }
     }
 
     /// The shard of a segment with this flow hash.
@@ -60,6 +60,6 @@ impl Shard {
     /// The stream has ended at `end`: all connections are over.
     pub fn finish(&mut self, end: Timestamp, peers: &Peers) {
         let screen = &mut self.screen;
-        self.tracker.finish(|facts| screen.take(facts, end, Some(peers)));
+        self.tracker.finish_into(|facts| screen.take(facts, end, Some(peers)));
     }
 }
