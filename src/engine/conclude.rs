@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use crate::capture::{LinkType, Source};
 use crate::decode;
 use crate::detect::peers::Peers;
-use crate::detect::screen::{Quality, Sample};
+use crate::detect::scene::Embryo;
+use crate::detect::screen::{self, Quality, Sample};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
 use crate::diagnose::{incident, settings, vantage, write};
 use crate::engine::batch::Totals;
-use crate::engine::shard::Shard;
+use crate::engine::shard::{MOST_EXAMINED, Shard};
 use crate::engine::{Options, Outcome};
 use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{Capture, CapturePoint, Kind, Report, SCHEMA, Summary, Vantage};
@@ -72,6 +73,8 @@ struct Gathered {
     kept: Vec<ConnectionFacts>,
     given_up: u64,
     evicted: u64,
+    /// Handshakes never completed that were only counted.
+    surplus: u64,
     quality: Quality,
     /// Clean handshakes by server, in order of address.
     samples: Vec<(IpAddr, Vec<Sample>)>,
@@ -81,11 +84,13 @@ struct Gathered {
 fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
     let mut g = Gathered::default();
     let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
-    let mut waits = Vec::new();
+    let (mut waits, mut kept, mut embryos) = (Vec::new(), Vec::new(), Vec::<Embryo>::new());
     for shard in shards {
         g.evicted += shard.tracker.evicted();
-        let screen = shard.screen;
-        g.kept.extend(screen.kept);
+        let mut screen = shard.screen;
+        kept.append(&mut screen.take_kept());
+        embryos.append(&mut screen.embryos);
+        g.surplus += screen.surplus.values().sum::<u64>();
         waits.extend(screen.waits);
         g.given_up += screen.given_up;
         g.quality.add(&screen.quality);
@@ -96,7 +101,8 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
             samples.entry(address).or_default().extend(some);
         }
     }
-    g.kept.par_sort_unstable_by_key(|f| (f.first, f.client, f.server));
+    g.given_up += screen::choose(&mut kept, MOST_EXAMINED);
+    g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
         some.truncate(SAMPLES);
@@ -106,7 +112,7 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
     waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
     world.one_way =
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
-    world.survey(&g.kept, waits);
+    world.survey(&g.kept, &embryos, waits);
     g
 }
 
@@ -224,13 +230,22 @@ fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<Str
             q.unseen
         ));
     }
-    if g.given_up + g.evicted > 0 {
+    if g.given_up > 0 {
         warnings.push(format!(
-            "the memory limit of {} MiB was reached: {} connections were let go early and {} remarkable ones were only \
-             counted; raise --memory-limit, or narrow the capture with --host, --port, --since, --until",
+            "of {} remarkable connections {} were examined one by one, the first of each kind and listener; the others \
+             were only counted: narrow the capture with --host, --port, --since, --until",
+            g.given_up + g.kept.len() as u64,
+            g.kept.len()
+        ));
+    }
+    if g.evicted + g.surplus > 0 {
+        warnings.push(format!(
+            "the memory limit of {} MiB was reached: {} connections were let go early and {} handshakes that were never \
+             completed were only counted; raise --memory-limit, or narrow the capture with --host, --port, --since, \
+             --until",
             options.memory_limit >> 20,
             g.evicted,
-            g.given_up
+            g.surplus
         ));
     }
 }

@@ -74,6 +74,11 @@ impl Fingerprint {
     }
 }
 
+/// Whether `s` is a copy of the earlier `seen`, which came from the same end.
+pub(super) fn is_copy(s: &Segment, seen: &Segment) -> bool {
+    Fingerprint::of(s).copies(&Fingerprint::of(seen))
+}
+
 /// The last few segments of one direction.
 #[derive(Clone, Copy, Default, Debug)]
 struct Recent {
@@ -165,6 +170,23 @@ impl Connection {
             Role::Client => true,
             // SYN from the other end: a simultaneous open while the handshake runs, a new connection otherwise.
             Role::Server => f.mid_stream || f.closed.is_some() || f.final_ack.is_some(),
+        }
+    }
+
+    /// Which end of the key the client is.
+    pub fn client_is(&self) -> Direction {
+        self.client_is
+    }
+
+    /// The initial sequence number of a SYN that is this connection's own.
+    pub fn own_isn(&self) -> Option<Seq> {
+        let f = &self.facts;
+        if f.syn.count > 0 {
+            Some(f.c.isn)
+        } else if f.roles == Roles::BySynAck && !f.c.isn_known {
+            Some(Seq(f.syn_ack_ack.0.wrapping_sub(1)))
+        } else {
+            None
         }
     }
 
