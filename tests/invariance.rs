@@ -206,7 +206,7 @@ fn mirrored_addresses_give_the_mirrored_report() {
 
 /// Claims that are excused in captures that begin late, end early or are out of order: the case, how the claim begins,
 /// and why.
-const EXCUSED: [(&str, &str, &str); 8] = [
+const EXCUSED: [(&str, &str, &str); 6] = [
     (
         "syn-drop-timestamp/rule-probed-linux-3.10",
         "half-close 10.99.0.50:31028",
@@ -222,17 +222,7 @@ const EXCUSED: [(&str, &str, &str); 8] = [
     (
         "defer-accept/short",
         "accept-queue-overflow 203.0.113.",
-        "NOT YET RIGHT: begun in the middle of the handshake, deferral is taken for a full queue",
-    ),
-    (
-        "syn-drop-syn-queue/listen-backlog",
-        "syn-drop-timestamp 198.51.100.106:38473",
-        "NOT YET RIGHT: ended before the client gave up, a full SYN queue is taken for timestamps",
-    ),
-    (
-        "connection-refused/port-scan",
-        "syn-drop-timestamp 198.51.100.167:",
-        "NOT YET RIGHT: a SYN captured after the RST that answers it is taken for one without an answer",
+        "NOT YET RIGHT: begun between a deferred SYN-ACK and its repetition, the listener seems not to defer",
     ),
     (
         "time-wait-collision/nat-timestamps",

@@ -13,19 +13,13 @@ use support::{CORE, analyze, claim, testdata};
 use synscope::report::model::{Certainty, Kind, Severity};
 
 /// Findings that are right although the recordings do not label them: the recording, how the claim begins, and why.
-const RIGHT_ALL_THE_SAME: [(&str, &str, &str); 4] = [
+const RIGHT_ALL_THE_SAME: [(&str, &str, &str); 2] = [
     (
         "tw-recycle-rule.el7",
         "half-close 10.99.0.50:31028",
         "a hand-made client that acknowledges the server's FIN and never sends its own",
     ),
     ("tw-recycle-rule.v49", "half-close 10.99.0.50:48028", "the same"),
-    (
-        "tw-recycle-rule.el7",
-        "syn-flood * -> 10.99.0.1:8080",
-        "33 hand-made handshakes that are reset or left half-open",
-    ),
-    ("tw-recycle-rule.v49", "syn-flood * -> 10.99.0.1:8080", "the same"),
 ];
 
 /// What is due and may be missed: the recording, the capture, the word, and why.
