@@ -212,6 +212,10 @@ mod tests {
         s
     }
 
+    fn count(s: &mut Snapshot, overflows: u64) {
+        s.counters.insert("TcpExtListenOverflows".to_owned(), overflows);
+    }
+
     fn listener(inode: u64, drops: u32) -> ListenSocket {
         ListenSocket {
             address: "0.0.0.0:80".parse().unwrap(),
@@ -224,8 +228,7 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_in_time_count_whatever_their_order() {
-        let overflows =
-            |n| move |s: &mut Snapshot| drop(s.counters.insert("TcpExtListenOverflows".into(), n));
+        let overflows = |n| move |s: &mut Snapshot| count(s, n);
         let facts = HostFacts::new(vec![
             snapshot(30, overflows(47)),
             snapshot(10, overflows(10)),
@@ -244,7 +247,7 @@ mod tests {
         assert!(facts.lacks_counter("TcpExtPAWSPassive"));
         assert_eq!(facts.setting("net.ipv4.tcp_tw_recycle"), None);
         assert!(facts.lacks_setting("net.ipv4.tcp_tw_recycle"));
-        let back = snapshot(2, |s| drop(s.counters.insert("TcpExtListenOverflows".into(), 9)));
+        let back = snapshot(2, |s| count(s, 9));
         let back = HostFacts::new(vec![snapshot(1, |_| ()), back]).unwrap();
         assert_eq!(back.rise("TcpExtListenOverflows"), None, "counters do not go back");
         let one = HostFacts::new(vec![snapshot(1, |_| ())]).unwrap();
