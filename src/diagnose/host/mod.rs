@@ -17,6 +17,8 @@ mod queue;
 mod reset;
 mod stated;
 mod syn;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
