@@ -11,6 +11,7 @@
 //! * [`decode`]: one packet's octets to at most one [`decode::Segment`].
 //! * [`flow`]: segments to connections; the only state machine. It writes down facts and judges nothing.
 //! * [`detect`]: facts to findings; one file per finding kind, the registry that `synscope explain` prints.
+//! * [`host`]: counters, settings and listening sockets of a host, and how they changed around a capture.
 //! * [`diagnose`]: vantage, certainty, incidents.
 //! * [`report`]: one model, many renderings.
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
@@ -23,6 +24,7 @@ pub mod detect;
 pub mod diagnose;
 pub mod engine;
 pub mod flow;
+pub mod host;
 pub mod report;
 pub mod seq;
 pub mod time;

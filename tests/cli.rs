@@ -292,11 +292,7 @@ fn an_input_is_never_overwritten() {
 fn an_output_that_cannot_be_written_is_said_before_the_work() {
     let output = run(&["analyze", "-o", "/nonexistent/report.txt", "a.pcap"]);
     assert_eq!(code(&output), 2);
-    assert!(
-        stderr(&output).contains("cannot write the report to /nonexistent/report.txt"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("cannot write to /nonexistent/report.txt"), "{}", stderr(&output));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::args::AnalyzeArgs;
+use super::args::{AnalyzeArgs, HostArg};
 use super::complain;
 use super::destination::Destinations;
 use super::exit::{Damage, Exit, Verdict};
 use super::progress::ProgressLine;
+use super::snapshot;
 use crate::engine::{self, Options};
 
 /// Runs it.
@@ -18,9 +19,10 @@ use crate::engine::{self, Options};
 /// Options that contradict each other, no input that can be read, an output that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     check(args)?;
+    let options = Options { host: snapshot::load(args.snapshots())?, ..args.options() };
     let destinations = Destinations::open(args)?;
     let mut progress = ProgressLine::new(args.quiet);
-    let outcome = engine::analyze(&args.captures, &args.options(), &mut |now| progress.show(now));
+    let outcome = engine::analyze(&args.captures, &options, &mut |now| progress.show(now));
     progress.finish();
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -63,16 +65,32 @@ fn check(args: &AnalyzeArgs) -> anyhow::Result<()> {
 }
 
 impl AnalyzeArgs {
-    /// What was typed, as the engine wants it.
+    /// The snapshots that were named.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Path> {
+        self.host.iter().filter_map(|host| match host {
+            HostArg::Snapshot(path) => Some(path.as_path()),
+            HostArg::Address(_) => None,
+        })
+    }
+
+    /// What was typed, as the engine wants it; the snapshots are not read yet.
     pub fn options(&self) -> Options {
         Options {
             threads: self.threads,
             half_close_after: self.half_close_after,
-            hosts: self.host.clone(),
+            hosts: self
+                .host
+                .iter()
+                .filter_map(|host| match host {
+                    HostArg::Address(address) => Some(*address),
+                    HostArg::Snapshot(_) => None,
+                })
+                .collect(),
             ports: self.port.clone(),
             since: self.since,
             until: self.until,
             memory_limit: self.memory_limit,
+            host: None,
         }
     }
 }

@@ -25,6 +25,8 @@ Examples:
   tcpdump -c 100000 -w - tcp | synscope analyze -     from a pipe
   synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
   synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
+  synscope analyze --host before.json --host after.json edge-03.pcapng
+                                                      with 'synscope snapshot' from around it
   synscope explain accept-queue-overflow              what a finding means
 
 Exit codes: 0 done; 1 done and --fail-on matched; 2 wrong usage, nothing could be read, or the
@@ -36,6 +38,13 @@ over 1: a verdict on half an input is none).";
 pub enum Command {
     /// Reads captures and reports what went wrong with their TCP connections.
     Analyze(AnalyzeArgs),
+    /// Writes this host's counters, settings and listeners as JSON, for `analyze --host`.
+    ///
+    /// Take one before the capture and one after it, on the server: `analyze --host before.json --host after.json` then
+    /// knows by how much each counter rose, and tells a full queue from a firewall. Reads /proc and asks the kernel
+    /// for listening sockets; needs no privileges. Each network namespace has counters of its own: `ip netns exec NAME
+    /// synscope snapshot`, `nsenter -t PID -n synscope snapshot`.
+    Snapshot(SnapshotArgs),
     /// Says what a kind of finding means; without a kind, lists them all.
     Explain(ExplainArgs),
     /// Prints the JSON Schema of the JSON report.
@@ -101,9 +110,13 @@ pub struct AnalyzeArgs {
     #[arg(short, long, help_heading = "Report")]
     pub quiet: bool,
 
-    /// Keep only connections with this IP address at either end; may be repeated
-    #[arg(long, value_name = "ADDR", value_parser = value::host, help_heading = "What to look at")]
-    pub host: Vec<IpAddr>,
+    /// Keep only connections with this IP address at either end; or use a file that `synscope snapshot` wrote
+    ///
+    /// An address may be repeated. Snapshots are of the server, one from before the capture and one from after it: the
+    /// report then says which of its causes the counters confirm or refute. One alone gives settings and listeners. Of
+    /// more than two the first and the last in time are used. A file whose name is an address: ./192.0.2.1.
+    #[arg(long, value_name = "ADDR|SNAPSHOT", value_parser = value::host, help_heading = "What to look at")]
+    pub host: Vec<HostArg>,
 
     /// Keep only connections with this port at either end; may be repeated
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "What to look at")]
@@ -138,6 +151,23 @@ pub struct AnalyzeArgs {
     /// A number with a unit: 512MiB, 2G.
     #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "1GiB", help_heading = "Resources")]
     pub memory_limit: u64,
+}
+
+/// What `--host` was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostArg {
+    /// Keep only connections with this address.
+    Address(IpAddr),
+    /// What a host knew, from this file.
+    Snapshot(PathBuf),
+}
+
+/// Options of `synscope snapshot`.
+#[derive(Args, Debug)]
+pub struct SnapshotArgs {
+    /// Write the snapshot to FILE instead of standard output (`-`)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `synscope explain`.
@@ -237,12 +267,16 @@ mod tests {
             "443",
             "--host",
             "::1",
+            "--host",
+            "before.json",
             "a",
             "-",
         ])
         .unwrap();
         assert_eq!(args.fail_on.len(), 3);
         assert_eq!(args.port, [80, 443]);
+        assert_eq!(args.options().hosts, ["::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(args.snapshots().collect::<Vec<_>>(), [std::path::Path::new("before.json")]);
         assert_eq!(args.captures.len(), 2);
     }
 

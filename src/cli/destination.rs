@@ -24,13 +24,15 @@ impl Destinations {
         let first = main.then(|| (args.format.unwrap_or(Format::Text), args.output.as_deref()));
         let more = args.report.iter().map(|(format, path)| (*format, Some(path.as_path())));
         let mut paths: Vec<&Path> = Vec::new();
+        let inputs: Vec<_> =
+            args.captures.iter().cloned().chain(args.snapshots().map(Path::to_owned)).collect();
         for (format, path) in first.into_iter().chain(more) {
             let place = path.unwrap_or(Path::new("-"));
             let opened = match paths.contains(&place) {
                 true => {
                     Err(anyhow::anyhow!("two reports would go to {}: name a file for each", place.display()))
                 }
-                false => Output::open(path, &args.captures),
+                false => Output::open(path, &inputs),
             };
             paths.push(place);
             match opened {

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod output;
 mod progress;
 pub mod schema;
+pub mod snapshot;
 pub mod value;
 
 use std::io::{self, Write};
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args).map(|()| Exit::Done),
         Command::Explain(args) => explain::run(&args).map(|()| Exit::Done),
         Command::Schema => schema::run().map(|()| Exit::Done),
     };

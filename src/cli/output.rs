@@ -44,7 +44,7 @@ impl Output {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
         if let Some(input) = inputs.iter().find(|input| same_file(input, path)) {
             bail!(
-                "{} is one of the captures ({}): the report would overwrite it. Name another file after --output.",
+                "{} is one of the captures or snapshots ({}): the report would overwrite it. Name another file after --output.",
                 path.display(),
                 input.display()
             );
@@ -143,7 +143,7 @@ fn reader_may_leave(written: io::Result<()>) -> io::Result<()> {
 }
 
 fn cannot_write(path: &Path) -> String {
-    format!("cannot write the report to {}", path.display())
+    format!("cannot write to {}", path.display())
 }
 
 /// Whether both paths lead to one file, through links too.

@@ -1,12 +1,12 @@
 //! Values of options: durations, sizes, times, addresses, and what `--fail-on` matches.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::args::Format;
+use super::args::{Format, HostArg};
 use crate::report::model::{Kind, Report, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -65,16 +65,25 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// An IPv4 or IPv6 address.
+/// An IPv4 or IPv6 address, or else the path of a snapshot.
 ///
 /// # Errors
-/// Names, prefixes, addresses with a port.
-pub fn host(text: &str) -> Result<IpAddr, String> {
+/// Prefixes, and addresses with a port.
+pub fn host(text: &str) -> Result<HostArg, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map_err(|_| match text.parse::<std::net::SocketAddr>() {
-        Ok(both) => format!("write it as --host {} --port {}", both.ip(), both.port()),
-        Err(_) => "write an IP address, such as 192.0.2.1 or 2001:db8::1; names are not resolved".to_owned(),
-    })
+    if let Ok(address) = bare.parse() {
+        return Ok(HostArg::Address(address));
+    }
+    if let Ok(both) = text.parse::<SocketAddr>() {
+        return Err(format!("write it as --host {} --port {}", both.ip(), both.port()));
+    }
+    let prefix = text
+        .split_once('/')
+        .is_some_and(|(address, length)| address.parse::<IpAddr>().is_ok() && length.parse::<u8>().is_ok());
+    if prefix {
+        return Err("write a single IP address, such as 192.0.2.1 or 2001:db8::1".to_owned());
+    }
+    Ok(HostArg::Snapshot(text.into()))
 }
 
 /// `html=a.html`: a format and the file that gets it.
@@ -198,11 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_addresses() {
-        assert_eq!(host("192.0.2.1"), Ok("192.0.2.1".parse().unwrap()));
-        assert_eq!(host("[2001:db8::1]"), Ok("2001:db8::1".parse().unwrap()));
+    fn hosts_are_addresses_or_snapshots() {
+        let address = |text: &str| HostArg::Address(text.parse().unwrap());
+        assert_eq!(host("192.0.2.1"), Ok(address("192.0.2.1")));
+        assert_eq!(host("[2001:db8::1]"), Ok(address("2001:db8::1")));
         assert!(host("192.0.2.1:80").unwrap_err().contains("--host 192.0.2.1 --port 80"));
-        assert!(host("example.com").unwrap_err().contains("not resolved"));
+        assert!(host("192.0.2.0/24").unwrap_err().contains("single"));
+        assert_eq!(host("before.json"), Ok(HostArg::Snapshot("before.json".into())));
+        assert_eq!(host("./192.0.2.1"), Ok(HostArg::Snapshot("./192.0.2.1".into())));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Findings to incidents: where the capture was taken, what may be claimed from there, what belongs together.
 //!
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
+//! * [`host`]: findings held against the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one stretch of time.
 //! * [`settings`]: kernel settings that the packets betray.
 //! * [`write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
+pub mod host;
 pub mod incident;
 pub mod settings;
 pub mod vantage;

@@ -12,7 +12,7 @@ use crate::detect::screen::{self, Quality, Sample};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
-use crate::diagnose::{incident, settings, vantage, write};
+use crate::diagnose::{host, incident, settings, vantage, write};
 use crate::engine::batch::Totals;
 use crate::engine::shard::{MOST_EXAMINED, Shard};
 use crate::engine::{Options, Outcome};
@@ -42,7 +42,10 @@ pub(super) fn conclude(
     let (captures, damage) = describe(source, totals, &mut warnings);
     warn(&gathered, totals, options, &mut warnings);
     let paths: Vec<String> = captures.iter().map(|c| c.path.clone()).collect();
-    let written = examine(&gathered.kept, &world, &paths);
+    let mut drafts = examine(&gathered.kept, &world);
+    let told = options.host.as_ref().map(|facts| host::corroborate(&mut drafts, facts)).unwrap_or_default();
+    warnings.extend(told.warnings);
+    let written = write(drafts, &paths);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
         *found.entry(w.finding.kind).or_default() += 1;
@@ -61,7 +64,7 @@ pub(super) fn conclude(
         captures,
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
-        inferred,
+        inferred: told.inferred.into_iter().chain(inferred).collect(),
         capture_points,
         warnings,
     };
@@ -118,7 +121,7 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
 }
 
 /// Asks every detector about every kept connection. Findings come in order of time.
-fn examine(kept: &[ConnectionFacts], world: &World, paths: &[String]) -> Vec<Written> {
+fn examine(kept: &[ConnectionFacts], world: &World) -> Vec<(Draft, Vantage)> {
     let mut drafts: Vec<(Draft, Vantage)> = kept
         .par_iter()
         .flat_map_iter(|f| {
@@ -135,6 +138,11 @@ fn examine(kept: &[ConnectionFacts], world: &World, paths: &[String]) -> Vec<Wri
         drafts.extend(found.map(|d| (d, around.view.vantage)));
     }
     drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+    drafts
+}
+
+/// Drafts to findings, each once.
+fn write(drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
     let mut written: Vec<Written> =
         drafts.into_par_iter().map(|(d, vantage)| write::finding(d, vantage, paths)).collect();
     // The same stretch captured twice, far apart in the file, gives the same finding twice.

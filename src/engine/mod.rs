@@ -18,6 +18,7 @@ use crate::capture::{self, Block, Source, Status};
 use crate::decode::segment::Address;
 use crate::detect::peers::Peers;
 use crate::flow::peer::PeerEvent;
+use crate::host::HostFacts;
 use crate::report::model::Report;
 use crate::time::{Span, Timestamp};
 use batch::{Batch, Filter, Totals};
@@ -41,6 +42,8 @@ pub struct Options {
     pub until: Option<Timestamp>,
     /// Upper bound for the memory of tables and kept facts, octets.
     pub memory_limit: u64,
+    /// What is known of the server's host, to confirm or refute findings with.
+    pub host: Option<HostFacts>,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             since: None,
             until: None,
             memory_limit: 1 << 30,
+            host: None,
         }
     }
 }

@@ -1,0 +1,148 @@
+//! Counters that decide about findings, and what the findings together say that they must have moved.
+
+use std::collections::BTreeMap;
+
+use crate::detect::Draft;
+use crate::flow::key::Host;
+use crate::host::HostFacts;
+use crate::report::model::{Kind, Vantage};
+
+/// A counter of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counter {
+    /// As `nstat` names it.
+    pub name: &'static str,
+    /// As people name it.
+    pub short: &'static str,
+    /// The metric of a finding that says by how much it rose.
+    metric: &'static str,
+}
+
+impl Counter {
+    /// `ListenOverflows rose by 37`, `ListenOverflows did not move`.
+    pub fn moved(&self, rise: u64) -> String {
+        match rise {
+            0 => format!("{} did not move", self.short),
+            _ => format!("{} rose by {rise}", self.short),
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($id:ident = $prefix:literal $short:literal: $doc:literal)+) => {$(
+        #[doc = $doc]
+        pub const $id: Counter = Counter {
+            name: concat!($prefix, $short),
+            short: $short,
+            metric: concat!("host_", $short),
+        };
+    )+};
+}
+
+counters! {
+    LISTEN_OVERFLOWS = "TcpExt" "ListenOverflows": "Accept queue full: at the final ACK in all versions, at the SYN from 3.10 on."
+    LISTEN_DROPS = "TcpExt" "ListenDrops": "Everything that a listener loses; SYNs from 3.10 on."
+    REQ_Q_FULL_DROP = "TcpExt" "TCPReqQFullDrop": "SYN queue full and syncookies off; from 3.10 on."
+    PAWS_PASSIVE = "TcpExt" "PAWSPassive": "SYN dropped by `tcp_tw_recycle`; gone since 4.12."
+    EMBRYONIC_RSTS = "TcpExt" "EmbryonicRsts": "Half-open request ended by a RST, sent or received."
+    OUT_RSTS = "Tcp" "OutRsts": "RSTs sent by TCP; those of a firewall rule are not among them."
+    SYNCOOKIES_SENT = "TcpExt" "SyncookiesSent": "SYN-ACKs that were cookies."
+    DEFER_ACCEPT_DROP = "TcpExt" "TCPDeferAcceptDrop": "Bare final ACK put off by `TCP_DEFER_ACCEPT`; from 3.10 on."
+    ABORT_ON_DATA = "TcpExt" "TCPAbortOnData": "close() with `SO_LINGER` 0, or data after close()."
+    ABORT_ON_CLOSE = "TcpExt" "TCPAbortOnClose": "close() with unread data."
+    ABORT_ON_MEMORY = "TcpExt" "TCPAbortOnMemory": "Connection ended for lack of memory or too many orphans."
+    TIME_WAIT_OVERFLOW = "TcpExt" "TCPTimeWaitOverflow": "TIME_WAIT not entered: `tcp_max_tw_buckets`; from 3.10 on."
+    FAST_OPEN_FAIL = "TcpExt" "TCPFastOpenPassiveFail": "Fast Open with a cookie that was refused."
+    FAST_OPEN_OVERFLOW = "TcpExt" "TCPFastOpenListenOverflow": "Fast Open refused: too many of them pending."
+    REVERSE_PATH_FILTER = "TcpExt" "IPReversePathFilter": "Packet dropped by `rp_filter`."
+    TIMEOUTS = "TcpExt" "TCPTimeouts": "Timers that ran out, those of SYN-ACKs among them from 3.10 on."
+}
+
+/// The metric that says how much the listener itself dropped.
+const OWN_DROPS: &str = "host_listener_drops";
+
+/// The host's counters against the findings about it.
+pub struct Account<'a> {
+    /// What the host knows.
+    pub facts: &'a HostFacts,
+    /// Findings of each kind.
+    found: BTreeMap<Kind, u64>,
+    /// Segments dropped at each listener, at the least, if all findings are right.
+    dropped: BTreeMap<Host, u64>,
+    /// Final ACKs refused by full accept queues, at the least, if all findings are right.
+    acks: u64,
+    /// SYNs refused by them.
+    syns: u64,
+}
+
+impl<'a> Account<'a> {
+    /// Adds up the findings about this host.
+    pub fn new<'d>(facts: &'a HostFacts, drafts: impl Iterator<Item = &'d (Draft, Vantage)>) -> Account<'a> {
+        let mut account =
+            Account { facts, found: BTreeMap::new(), dropped: BTreeMap::new(), acks: 0, syns: 0 };
+        for (d, vantage) in drafts {
+            *account.found.entry(d.kind).or_default() += 1;
+            // Seen elsewhere than at the server, a segment may have been lost before it could be counted.
+            let all = |metric| if *vantage == Vantage::Server { number(d, metric) } else { 0 };
+            let (acks, syns) = match d.kind {
+                Kind::AcceptQueueOverflow => (1 + all("syn_ack_retransmits"), 0),
+                Kind::AcceptQueueReset => (1, 0),
+                Kind::SynDropAcceptQueue | Kind::SynDropSynQueue => (0, all("syns_unanswered").max(1)),
+                _ => continue,
+            };
+            account.acks += acks;
+            account.syns += if d.kind == Kind::SynDropAcceptQueue { syns } else { 0 };
+            if let Some(server) = d.server {
+                *account.dropped.entry(server).or_default() += acks + syns;
+            }
+        }
+        account
+    }
+
+    /// By how much `counter` rose; noted among the finding's metrics. `None` is unknown.
+    pub fn rise(&self, d: &mut Draft, counter: Counter) -> Option<u64> {
+        let rise = self.facts.rise(counter.name)?;
+        d.measure(counter.metric, rise);
+        Some(rise)
+    }
+
+    /// How much the finding's listener itself dropped; noted among the metrics. `None` is unknown.
+    pub fn own_drops(&self, d: &mut Draft) -> Option<u64> {
+        let drops = self.facts.listener_drops(d.server?.socket())?;
+        d.measure(OWN_DROPS, drops);
+        Some(drops)
+    }
+
+    /// How many findings have this kind.
+    pub fn found(&self, kind: Kind) -> u64 {
+        self.found.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Whether the counters can hold what the findings claim: the listener's own drops where they are known, all
+    /// overflows of the host otherwise.
+    pub fn suffices(&self, d: &Draft, own: Option<u64>, overflows: u64) -> bool {
+        match own {
+            Some(own) => own >= d.server.and_then(|s| self.dropped.get(&s).copied()).unwrap_or(1),
+            None => overflows >= self.claimed(d.kind),
+        }
+    }
+
+    /// Segments refused by full accept queues, at the least, if the findings of this kind are right. A SYN that is
+    /// thought to have met one may have met a full SYN queue; a final ACK may not.
+    pub fn claimed(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::AcceptQueueOverflow | Kind::AcceptQueueReset => self.acks,
+            _ => self.acks + self.syns,
+        }
+    }
+}
+
+/// A number among the finding's metrics.
+pub fn number(d: &Draft, metric: &str) -> u64 {
+    d.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0)
+}
+
+/// What the listener's own drops add to a sentence.
+pub fn and_own(own: Option<u64>) -> String {
+    own.map(|own| format!(", the drops of this listener's own socket by {own}")).unwrap_or_default()
+}

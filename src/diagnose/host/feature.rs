@@ -1,0 +1,75 @@
+//! Syncookies, Fast Open, TIME_WAIT: what is switched on, and which limit was reached.
+
+use super::Verdict;
+use super::account::{self, Account, number};
+use crate::detect::Draft;
+use crate::report::model::Severity;
+
+/// `syncookies`: each one sent is counted.
+pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
+    match account.rise(d, account::SYNCOOKIES_SENT) {
+        Some(0) => Verdict::Withdrawn(
+            "its SYN-ACKs lack options, but SyncookiesSent did not move between the snapshots".to_owned(),
+        ),
+        Some(sent) if sent >= number(d, "stripped_syn_acks") => {
+            let set = match account.facts.setting("net.ipv4.tcp_syncookies") {
+                Some("2") => {
+                    d.cause.text = "tcp_syncookies is 2: every SYN is answered by a cookie.".to_owned();
+                    ", tcp_syncookies is 2"
+                }
+                Some("1") => {
+                    d.cause.text = "The SYN queue was full, and tcp_syncookies is 1.".to_owned();
+                    ", tcp_syncookies is 1"
+                }
+                _ => "",
+            };
+            d.confirmed(format!("SyncookiesSent rose by {sent} between the snapshots{set}"));
+            d.alternatives.clear();
+            Verdict::Stays
+        }
+        _ => Verdict::Stays,
+    }
+}
+
+/// Bit of `tcp_fastopen` for the server's side.
+const SERVER_SIDE: u32 = 2;
+
+/// `fastopen-fallback`: switched off, too many pending, or the cookie refused.
+pub fn fast_open(d: &mut Draft, account: &Account<'_>) {
+    let set: Option<u32> =
+        account.facts.setting("net.ipv4.tcp_fastopen").and_then(|value| value.parse().ok());
+    let overflow = account.rise(d, account::FAST_OPEN_OVERFLOW).unwrap_or(0);
+    let refused = account.rise(d, account::FAST_OPEN_FAIL).unwrap_or(0);
+    if let Some(set) = set.filter(|set| set & SERVER_SIDE == 0) {
+        d.cause.text = "Fast Open is switched off for servers.".to_owned();
+        d.confirmed(format!("net.ipv4.tcp_fastopen is {set}: bit {SERVER_SIDE} is not set"));
+        d.alternatives.clear();
+    } else if overflow > 0 && overflow >= account.found(d.kind) {
+        d.cause.text = "Too many Fast Open connections were pending at the listener.".to_owned();
+        d.probable(format!("TCPFastOpenListenOverflow rose by {overflow} between the snapshots"));
+    } else if overflow == 0 && refused > 0 && refused >= account.found(d.kind) {
+        d.cause.text = "The server refused the Fast Open cookie.".to_owned();
+        d.confirmed(format!("TCPFastOpenPassiveFail rose by {refused} between the snapshots"));
+        d.alternatives.clear();
+    }
+}
+
+/// `time-wait-pressure`: whether the server's buckets ran out. Ports are the client's.
+pub fn time_wait(d: &mut Draft, account: &Account<'_>) {
+    if d.metrics.get("closed_first_by").is_none_or(|who| who != "server") {
+        return;
+    }
+    let Some(overflow) = account.rise(d, account::TIME_WAIT_OVERFLOW) else { return };
+    let buckets = account.facts.setting("net.ipv4.tcp_max_tw_buckets");
+    let limit = buckets.map(|n| format!(", tcp_max_tw_buckets is {n}")).unwrap_or_default();
+    if overflow > 0 {
+        d.severity = Severity::Warning;
+        d.cause.text =
+            "The server's TIME_WAIT buckets ran out: sockets that close skip TIME_WAIT.".to_owned();
+        d.confirmed(format!("TCPTimeWaitOverflow rose by {overflow} between the snapshots{limit}"));
+        d.alternatives.clear();
+    } else {
+        d.reason =
+            format!("TCPTimeWaitOverflow did not move between the snapshots{limit}: the buckets suffice");
+    }
+}

@@ -1,0 +1,167 @@
+//! Findings held against what the server's host knows: by how much its counters rose around the capture, how it is set,
+//! which sockets listen.
+//!
+//! Only findings whose server (or whoever sent the RST) is an address of that host are touched, and only those whose
+//! packets lie between the snapshots. A counter that the kernel does not have is unknown and decides nothing.
+//!
+//! * [`account`]: counters, and what the findings together say that they must have moved.
+//! * [`queue`]: full accept queues, and what is taken for one.
+//! * [`syn`]: SYNs without an answer.
+//! * [`reset`]: RSTs, and who sent them.
+//! * [`feature`]: syncookies, Fast Open, TIME_WAIT.
+//! * [`stated`]: what the snapshots state, as facts of the report.
+
+pub mod account;
+mod feature;
+mod queue;
+mod reset;
+mod stated;
+mod syn;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use crate::detect::Draft;
+use crate::detect::draft::count;
+use crate::host::HostFacts;
+use crate::report::model::{Inferred, Kind, Vantage};
+use account::{Account, Counter};
+
+/// What the host's facts add to a report beside its findings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// What limits the use of the snapshots, and counters that no finding explains.
+    pub warnings: Vec<String>,
+    /// Settings and queues that the snapshots state.
+    pub inferred: Vec<Inferred>,
+}
+
+/// What becomes of a finding.
+enum Verdict {
+    /// It stays, perhaps with another certainty, cause or kind.
+    Stays,
+    /// It was mistaken; why.
+    Withdrawn(String),
+}
+
+/// Confirms, refutes or rewrites the findings about this host.
+pub fn corroborate(drafts: &mut Vec<(Draft, Vantage)>, facts: &HostFacts) -> Told {
+    let mut told = Told::default();
+    let here: Vec<usize> = (0..drafts.len()).filter(|&n| is_here(&drafts[n].0, facts)).collect();
+    if here.is_empty() && !drafts.is_empty() {
+        told.warnings.push(format!(
+            "the snapshots are of {}; no finding is about an address of that host, so its counters decide nothing",
+            facts.name()
+        ));
+    }
+    let within: BTreeSet<usize> = here.iter().copied().filter(|&n| is_between(&drafts[n].0, facts)).collect();
+    if let (Some((from, to)), outside @ 1..) = (facts.between(), here.len() - within.len()) {
+        told.warnings.push(format!(
+            "{} not between the snapshots ({from} to {to}): counters decide nothing there",
+            if outside == 1 { "1 finding is".to_owned() } else { format!("{outside} findings are") },
+        ));
+    }
+    let account = Account::new(facts, within.iter().map(|&n| &drafts[n]));
+    let mut withdrawn: BTreeSet<usize> = BTreeSet::new();
+    for &n in &within {
+        let (draft, vantage) = &mut drafts[n];
+        if let Verdict::Withdrawn(why) = judge(draft, *vantage == Vantage::Server, &account) {
+            let server = draft.server.map_or_else(|| "-".to_owned(), |host| host.socket().to_string());
+            told.warnings.push(format!("{} at {server} was withdrawn: {why}", draft.kind));
+            withdrawn.insert(n);
+        }
+    }
+    told.warnings.extend(unexplained(here.iter().map(|&n| &drafts[n].0), &account));
+    told.inferred = stated::all(here.iter().map(|&n| &drafts[n].0), facts);
+    let mut n = 0;
+    drafts.retain(|_| {
+        n += 1;
+        !withdrawn.contains(&(n - 1))
+    });
+    told
+}
+
+fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
+    match d.kind {
+        Kind::AcceptQueueOverflow => queue::overflow(d, at_server, account),
+        Kind::AcceptQueueReset => queue::reset(d, account),
+        Kind::DeferAccept => queue::deferred(d, account),
+        Kind::SynDropAcceptQueue | Kind::SynDropSynQueue | Kind::SynUnanswered => {
+            syn::unanswered(d, at_server, account);
+        }
+        Kind::SynDropTimestamp => syn::timestamp(d, account),
+        Kind::ConnectionRefused => reset::refused(d, account),
+        Kind::AbortiveClose => reset::abortive(d, account),
+        Kind::ListenerClosed => reset::listener_closed(d, account),
+        Kind::Syncookies => return feature::syncookies(d, account),
+        Kind::FastopenFallback => feature::fast_open(d, account),
+        Kind::TimeWaitPressure => feature::time_wait(d, account),
+        _ => {}
+    }
+    Verdict::Stays
+}
+
+/// Whether the host of the snapshots did what the finding is about.
+fn is_here(d: &Draft, facts: &HostFacts) -> bool {
+    let by_client = d.kind == Kind::AbortiveClose && d.metrics.get("by").is_some_and(|by| by == "client");
+    let actor = if by_client { d.client } else { d.server };
+    actor.is_some_and(|host| facts.is_here(host.socket()))
+}
+
+/// Whether all packets of the finding lie between the snapshots. With one snapshot nothing is counted anyway.
+fn is_between(d: &Draft, facts: &HostFacts) -> bool {
+    let Some((from, to)) = facts.between() else { return true };
+    d.evidence().iter().all(|(at, _)| from <= at.time && at.time <= to)
+}
+
+/// Counters whose movement means trouble, and the findings that would show it.
+const TROUBLE: &[(Counter, &[Kind])] = &[
+    (
+        account::LISTEN_OVERFLOWS,
+        &[
+            Kind::AcceptQueueOverflow,
+            Kind::AcceptQueueReset,
+            Kind::SynDropAcceptQueue,
+            Kind::SynDropSynQueue,
+            Kind::SynUnanswered,
+        ],
+    ),
+    (account::REQ_Q_FULL_DROP, &[Kind::SynDropSynQueue, Kind::SynDropAcceptQueue, Kind::SynUnanswered]),
+    (account::PAWS_PASSIVE, &[Kind::SynDropTimestamp, Kind::SynUnanswered]),
+    (account::SYNCOOKIES_SENT, &[Kind::Syncookies, Kind::SynFlood, Kind::AcceptQueueOverflow]),
+    (account::TIME_WAIT_OVERFLOW, &[Kind::TimeWaitPressure]),
+    (account::FAST_OPEN_OVERFLOW, &[Kind::FastopenFallback]),
+    (account::REVERSE_PATH_FILTER, &[Kind::SynUnanswered]),
+    (account::ABORT_ON_MEMORY, &[Kind::AbortiveClose]),
+];
+
+/// A line for each counter that moved without a finding that it could belong to.
+fn unexplained<'a>(
+    drafts: impl Iterator<Item = &'a Draft> + Clone,
+    account: &'a Account<'_>,
+) -> impl Iterator<Item = String> {
+    let found: BTreeSet<Kind> = drafts.map(|d| d.kind).collect();
+    TROUBLE.iter().filter_map(move |(counter, kinds)| {
+        let rise = account.facts.rise(counter.name).filter(|&rise| rise > 0)?;
+        // With tcp_syncookies=2 that is how it is meant to be.
+        let meant = counter.name == account::SYNCOOKIES_SENT.name
+            && account.facts.setting("net.ipv4.tcp_syncookies") == Some("2");
+        let why = if counter.name == account::SYNCOOKIES_SENT.name {
+            "to clients with timestamps a cookie looks like any SYN-ACK"
+        } else {
+            "another listener, another interface, or outside of what was captured?"
+        };
+        (!meant && !kinds.iter().any(|kind| found.contains(kind))).then(|| {
+            format!(
+                "{} rose by {rise} between the snapshots, but no connection in this report shows it: {why}",
+                counter.short
+            )
+        })
+    })
+}
+
+/// `5 connections were stuck`: a count of findings with what they show.
+fn so_many(n: u64, what: &str) -> String {
+    format!("{} {} {what}", count(n, "connection"), if n == 1 { "was" } else { "were" })
+}

@@ -1,0 +1,220 @@
+//! Full accept queues, and what is taken for one: a firewall behind the capture point, `TCP_DEFER_ACCEPT`, a REJECT.
+
+use super::account::{self, Account, and_own, number};
+use super::so_many;
+use crate::detect::Draft;
+use crate::detect::draft::cause;
+use crate::report::model::{Certainty, Kind, Severity};
+
+/// `accept-queue-overflow`: each segment that a full queue refuses moves `ListenOverflows`, in every kernel.
+pub fn overflow(d: &mut Draft, at_server: bool, account: &Account<'_>) {
+    let Some(overflows) = account.rise(d, account::LISTEN_OVERFLOWS) else { return };
+    let drops = account.rise(d, account::LISTEN_DROPS);
+    let own = account.own_drops(d);
+    let stuck = so_many(account.found(d.kind), "stuck");
+    if overflows > 0 && own != Some(0) {
+        let rose = format!(
+            "{} between the snapshots{}; {stuck}",
+            account::LISTEN_OVERFLOWS.moved(overflows),
+            and_own(own)
+        );
+        if account.suffices(d, own, overflows) {
+            d.confirmed(rose);
+            d.alternatives.clear();
+        } else {
+            d.reason = format!(
+                "{}; {rose}, which takes at least {} refused segments, so not all of them can be overflows",
+                d.reason,
+                account.claimed(d.kind)
+            );
+        }
+        return;
+    }
+    let not_it = if overflows == 0 {
+        format!("ListenOverflows did not move between the snapshots; {stuck}")
+    } else {
+        format!(
+            "ListenOverflows rose by {overflows}, but the socket of this listener dropped nothing; {stuck}"
+        )
+    };
+    if d.certainty() == Certainty::Confirmed {
+        // A SYN-ACK that echoes an ignored segment: TCP did read it. The two do not fit together.
+        let wire = std::mem::take(&mut d.reason);
+        d.probable(format!("{wire}; yet {not_it}"));
+        return;
+    }
+    let deferred = account.rise(d, account::DEFER_ACCEPT_DROP);
+    if deferred.is_some_and(|n| n > 0) && number(d, "client_retransmits") == 0 {
+        return defers(d, &format!("{not_it}; TCPDeferAcceptDrop rose by {}", deferred.unwrap_or(0)));
+    }
+    let others = drops.unwrap_or(0).saturating_sub(overflows);
+    filtered(d, at_server, &not_it, if own == Some(0) { 0 } else { others });
+}
+
+/// The listener waits for data: harmless.
+fn defers(d: &mut Draft, why: &str) {
+    d.kind = Kind::DeferAccept;
+    d.severity = Severity::Info;
+    d.cause = cause(
+        "The listener uses TCP_DEFER_ACCEPT.",
+        &["tcp_check_req", "reqsk_timer_handler"],
+        &["TcpExtTCPDeferAcceptDrop"],
+        &[],
+    );
+    d.alternatives.clear();
+    d.next_steps.clear();
+    d.probable(why);
+}
+
+/// The client's segments passed the capture point and did not come to TCP; `others` is what listeners dropped for
+/// another reason than a full queue.
+fn filtered(d: &mut Draft, at_server: bool, why: &str, others: u64) {
+    d.kind = Kind::HandshakeLoss;
+    d.measure("lost", "final ACK");
+    d.alternatives.clear();
+    if at_server {
+        d.cause = cause(
+            "A firewall on the server dropped the client's final ACK after this capture point: the accept queue was \
+             not full.",
+            &["nf_hook_slow"],
+            &[],
+            &["net.netfilter.nf_conntrack_tcp_be_liberal"],
+        );
+        d.or(
+            "Another filter before TCP: XDP, tc, or a filter on the listening socket.",
+            "`bpftool net` and `ss -ltnpe` list them.",
+        );
+    } else {
+        d.cause = cause(
+            "The client's final ACK did not come to the server's TCP: dropped by a firewall or lost behind this \
+             capture point.",
+            &["nf_hook_slow"],
+            &[],
+            &["net.netfilter.nf_conntrack_tcp_be_liberal"],
+        );
+        d.or("A filter before TCP on the server: XDP or tc.", "`bpftool net` lists them.");
+    }
+    if others > 0 {
+        d.or(
+            "The listener dropped it for another reason: no memory, no route back.",
+            format!("ListenDrops rose by {others} beyond the overflows, whoever they belong to."),
+        );
+    }
+    d.probable(why);
+    let server = d.server.map(|host| host.socket());
+    let (ip, port) = server.map_or_else(Default::default, |s| (s.ip().to_string(), s.port().to_string()));
+    d.next_steps = vec![
+        format!("nft list ruleset; iptables -vnL   # on {ip}: which rule's counter grows for port {port}?"),
+        "conntrack -S   # invalid and drop: segments that conntrack does not take for part of a connection"
+            .to_owned(),
+        format!("bpftool net; tc filter show   # on {ip}: filters before netfilter"),
+    ];
+}
+
+/// `accept-queue-reset`: an overflow answered by RST moves `ListenOverflows` and `EmbryonicRsts`, and needs
+/// `tcp_abort_on_overflow`.
+pub fn reset(d: &mut Draft, account: &Account<'_>) {
+    let abort = account.facts.setting("net.ipv4.tcp_abort_on_overflow");
+    let overflows = account.rise(d, account::LISTEN_OVERFLOWS);
+    let embryonic = account.rise(d, account::EMBRYONIC_RSTS);
+    let sent = account.rise(d, account::OUT_RSTS);
+    let own = account.own_drops(d);
+    let not_it = match (abort, overflows, embryonic) {
+        (Some("0"), ..) => {
+            Some("tcp_abort_on_overflow is 0: a full accept queue drops in silence".to_owned())
+        }
+        (_, Some(0), _) => Some("ListenOverflows did not move between the snapshots".to_owned()),
+        (_, _, Some(0)) => Some("EmbryonicRsts did not move between the snapshots".to_owned()),
+        _ if own == Some(0) => Some("the socket of this listener dropped nothing".to_owned()),
+        _ => None,
+    };
+    if let Some(not_it) = not_it {
+        return not_an_overflow(d, &not_it, sent, account);
+    }
+    let refused = so_many(account.found(d.kind), "reset");
+    if let (Some(overflows), Some(embryonic)) = (overflows, embryonic)
+        && account.suffices(d, own, overflows)
+        && embryonic >= account.found(d.kind)
+    {
+        let set = abort.map(|value| format!(", tcp_abort_on_overflow is {value}")).unwrap_or_default();
+        d.confirmed(format!(
+            "ListenOverflows rose by {overflows} and EmbryonicRsts by {embryonic} between the snapshots{}{set}; {refused}",
+            and_own(own)
+        ));
+        d.alternatives.clear();
+    } else if let Some(set) = abort {
+        d.reason = format!("{}; tcp_abort_on_overflow is {set}", d.reason);
+    }
+}
+
+/// The final ACK was answered by RST for another reason.
+fn not_an_overflow(d: &mut Draft, why: &str, sent: Option<u64>, account: &Account<'_>) {
+    d.alternatives.clear();
+    let closed = d.server.and_then(|host| account.facts.same_listener(host.socket())) == Some(false);
+    if sent != Some(0) && closed {
+        d.kind = Kind::ListenerClosed;
+        d.cause = cause(
+            "The listening socket was closed or replaced between SYN and final ACK.",
+            &["inet_csk_listen_stop"],
+            &["TcpOutRsts"],
+            &["net.ipv4.tcp_migrate_req"],
+        );
+        d.probable(format!("{why}; the second snapshot has another socket there, or none"));
+        return;
+    }
+    d.kind = Kind::ConnectionRefused;
+    if sent == Some(0) {
+        d.cause =
+            cause("A firewall answered the final ACK with a RST (REJECT).", &["nf_send_reset"], &[], &[]);
+        d.confirmed(format!("{why}, and OutRsts did not: TCP on this host sent no RST at all"));
+    } else {
+        d.cause = cause(
+            "The final ACK was refused, not by a full accept queue: rejected by a firewall, or its request was gone.",
+            &["nf_send_reset", "tcp_v4_send_reset"],
+            &["TcpOutRsts", "TcpExtSyncookiesFailed"],
+            &[],
+        );
+        d.possible(why);
+        d.or("The ACK of a syncookie was too old or invalid.", "SyncookiesFailed would move.")
+            .or("The listening socket was closed or replaced.", "`ss -ltne`: another inode than before.");
+    }
+    d.next_steps =
+        vec!["nft list ruleset; iptables -vnL   # is there a reject rule whose counter grows?".to_owned()];
+}
+
+/// `defer-accept`: each bare ACK that is put off moves `TCPDeferAcceptDrop`.
+pub fn deferred(d: &mut Draft, account: &Account<'_>) {
+    let Some(put_off) = account.rise(d, account::DEFER_ACCEPT_DROP) else { return };
+    let overflows = account.rise(d, account::LISTEN_OVERFLOWS);
+    let own = account.own_drops(d);
+    let found = account.found(d.kind);
+    if put_off >= found {
+        d.confirmed(format!(
+            "TCPDeferAcceptDrop rose by {put_off} between the snapshots; {}",
+            so_many(found, "put off")
+        ));
+        d.alternatives.clear();
+    } else if put_off > 0 {
+        d.reason = format!("{}; TCPDeferAcceptDrop rose by {put_off} for {found} connections", d.reason);
+    } else if overflows.is_some_and(|n| n > 0) && own != Some(0) {
+        d.kind = Kind::AcceptQueueOverflow;
+        d.severity = Severity::Warning;
+        d.cause = cause(
+            "The listener's accept queue was full for a moment: the kernel dropped the final ACK.",
+            &["tcp_check_req", "tcp_v4_syn_recv_sock", "reqsk_timer_handler"],
+            &["TcpExtListenOverflows", "TcpExtListenDrops"],
+            &["net.core.somaxconn"],
+        );
+        d.alternatives.clear();
+        d.probable(format!(
+            "TCPDeferAcceptDrop did not move between the snapshots, ListenOverflows rose by {}{}",
+            overflows.unwrap_or(0),
+            and_own(own)
+        ));
+    } else {
+        d.kind = Kind::HandshakeLoss;
+        d.cause = cause("The final ACK was lost or filtered behind this capture point.", &[], &[], &[]);
+        d.alternatives.clear();
+        d.probable("neither TCPDeferAcceptDrop nor ListenOverflows moved between the snapshots");
+    }
+}

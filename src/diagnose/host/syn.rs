@@ -1,0 +1,281 @@
+//! SYNs without an answer: which queue was full, or whether the SYN came to TCP at all.
+
+use super::account::{self, Account, and_own, number};
+use super::so_many;
+use crate::detect::Draft;
+use crate::detect::draft::cause;
+use crate::report::model::{Cause, Kind};
+
+/// Up to here each cookie that is sent counts as a drop of the listener, too (measured on 3.10; not on 4.9).
+const COOKIES_COUNT_AS_DROPS: (u32, u32) = (4, 4);
+
+/// What the counters of the listeners say.
+struct Losses {
+    /// Accept queue full.
+    overflows: u64,
+    /// SYN queue full.
+    full: u64,
+    /// `tcp_tw_recycle`.
+    timestamps: u64,
+    /// Dropped by a listener, none of the above.
+    others: u64,
+}
+
+impl Losses {
+    /// `None`: unknown, or a kernel that does not count the SYNs that it drops (before 3.10).
+    fn read(d: &mut Draft, account: &Account<'_>) -> Option<Losses> {
+        let overflows = account.rise(d, account::LISTEN_OVERFLOWS)?;
+        let drops = account.rise(d, account::LISTEN_DROPS)?;
+        let full = account.rise(d, account::REQ_Q_FULL_DROP)?;
+        let timestamps = account.rise(d, account::PAWS_PASSIVE).unwrap_or(0);
+        let cookies = if account.facts.kernel().is_none_or(|kernel| kernel < COOKIES_COUNT_AS_DROPS) {
+            account.rise(d, account::SYNCOOKIES_SENT).unwrap_or(0)
+        } else {
+            0
+        };
+        let others = drops.saturating_sub(overflows + full + timestamps + cookies);
+        Some(Losses { overflows, full, timestamps, others })
+    }
+
+    fn none(&self) -> bool {
+        self.overflows + self.full + self.timestamps + self.others == 0
+    }
+}
+
+/// `syn-drop-accept-queue`, `syn-drop-syn-queue` and `syn-unanswered`: which of the three it is.
+pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
+    let Some(losses) = Losses::read(d, account) else { return };
+    let own = account.own_drops(d);
+    if losses.none() || own == Some(0) {
+        return before_tcp(d, at_server, &losses, account);
+    }
+    let Losses { overflows, full, timestamps, others } = losses;
+    let cookies_off = account.facts.setting("net.ipv4.tcp_syncookies") == Some("0");
+    let was = d.kind;
+    // A counter that alone moved is the cause; at the host's own interface, and with this very socket, for certain.
+    let certain = |same: bool, room: bool| room && (same || (at_server && own.is_some()));
+    match (overflows > 0, full > 0, others > 0, timestamps > 0) {
+        (true, false, false, false) => {
+            become_kind(d, Kind::SynDropAcceptQueue, accept_queue());
+            let room =
+                account.suffices(d, own, overflows) && overflows >= number(d, "syns_unanswered").min(1);
+            let why = format!(
+                "ListenOverflows rose by {overflows} between the snapshots{}, and no other loss of a listener",
+                and_own(own)
+            );
+            settle(d, certain(was == Kind::SynDropAcceptQueue, room), why);
+        }
+        (false, true, false, false) => {
+            become_kind(d, Kind::SynDropSynQueue, syn_queue());
+            let room = own.is_some() || full >= account.found(was);
+            let why = format!(
+                "TCPReqQFullDrop rose by {full} between the snapshots{}, ListenOverflows did not move",
+                and_own(own)
+            );
+            settle(d, certain(was == Kind::SynDropSynQueue, room), why);
+        }
+        (false, false, true, false) if cookies_off => {
+            become_kind(d, Kind::SynDropSynQueue, last_quarter());
+            let why = format!(
+                "ListenDrops rose by {others} between the snapshots{}, ListenOverflows and TCPReqQFullDrop did not \
+                 move, and tcp_syncookies is 0",
+                and_own(own)
+            );
+            settle(d, was == Kind::SynDropSynQueue && others >= account.found(was), why);
+        }
+        (false, false, true, false) => {
+            become_kind(d, Kind::SynUnanswered, other_loss());
+            settle(
+                d,
+                false,
+                format!(
+                    "ListenDrops rose by {others} between the snapshots{}, ListenOverflows and TCPReqQFullDrop did not \
+                     move",
+                    and_own(own)
+                ),
+            );
+        }
+        (false, false, false, true) => {
+            become_kind(d, Kind::SynDropTimestamp, recycled());
+            settle(
+                d,
+                false,
+                format!(
+                    "PAWSPassive rose by {timestamps} between the snapshots{}, and no other loss of a listener",
+                    and_own(own)
+                ),
+            );
+        }
+        _ => {
+            d.reason = format!(
+                "{}; between the snapshots ListenOverflows rose by {overflows}, TCPReqQFullDrop by {full}, ListenDrops by \
+                 {others} beyond: more than one cause, which SYN had which cannot be told",
+                d.reason
+            );
+        }
+    }
+}
+
+/// Gives the finding its kind and cause; what spoke for another kind goes.
+fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) {
+    d.kind = kind;
+    d.cause = cause;
+    d.alternatives.clear();
+}
+
+fn settle(d: &mut Draft, certain: bool, why: String) {
+    if certain {
+        d.confirmed(why);
+    } else {
+        d.probable(why);
+        d.or(
+            "The SYN was lost or filtered, and the counters moved for others.",
+            "Counters are those of the whole host.",
+        );
+    }
+}
+
+fn accept_queue() -> Cause {
+    cause(
+        "The listener's accept queue was full: the kernel dropped the SYN in silence.",
+        &["tcp_conn_request"],
+        &["TcpExtListenOverflows", "TcpExtListenDrops"],
+        &["net.core.somaxconn"],
+    )
+}
+
+fn syn_queue() -> Cause {
+    cause(
+        "The listener's SYN queue was full and syncookies are off: the kernel dropped the SYN in silence.",
+        &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],
+        &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops"],
+        &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.core.somaxconn"],
+    )
+}
+
+fn last_quarter() -> Cause {
+    cause(
+        "Syncookies are off and less than a quarter of tcp_max_syn_backlog was free: the kernel keeps that for hosts \
+         that it knows, and dropped the SYN.",
+        &["tcp_conn_request", "tcp_peer_is_proven"],
+        &["TcpExtListenDrops"],
+        &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog"],
+    )
+}
+
+fn other_loss() -> Cause {
+    cause(
+        "The listener dropped the SYN for another reason than a full queue: no memory, no route back, a security \
+         module.",
+        &["tcp_conn_request"],
+        &["TcpExtListenDrops"],
+        &[],
+    )
+}
+
+fn recycled() -> Cause {
+    cause(
+        "The server runs with tcp_tw_recycle=1 and holds the client's timestamp against the last one of the same address.",
+        &["tcp_conn_request", "tcp_peer_is_proven"],
+        &["TcpExtPAWSPassive", "TcpExtListenDrops"],
+        &["net.ipv4.tcp_tw_recycle", "net.ipv4.tcp_timestamps"],
+    )
+}
+
+/// No listener lost anything (or not this one): the SYN did not come to TCP, or the answer did not leave the host.
+fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account<'_>) {
+    d.kind = Kind::SynUnanswered;
+    d.alternatives.clear();
+    let why = if losses.none() {
+        "neither ListenOverflows nor ListenDrops nor TCPReqQFullDrop moved between the snapshots".to_owned()
+    } else {
+        "listeners of this host dropped segments between the snapshots, but the socket of this one did not"
+            .to_owned()
+    };
+    let by_path = account.rise(d, account::REVERSE_PATH_FILTER).filter(|&n| n > 0);
+    let timeouts = account.rise(d, account::TIMEOUTS);
+    d.cause = match (by_path, at_server) {
+        (Some(_), true) => cause(
+            "Reverse-path filtering on the server dropped the SYN: no route leads back through the interface that it \
+             came by.",
+            &["fib_validate_source"],
+            &["TcpExtIPReversePathFilter"],
+            &["net.ipv4.conf.all.rp_filter"],
+        ),
+        (None, true) => {
+            cause("A firewall on the server dropped the SYN before TCP saw it.", &["nf_hook_slow"], &[], &[])
+        }
+        (_, false) => cause(
+            "The SYN did not come to the server's TCP: filtered, or lost on the way.",
+            &["nf_hook_slow"],
+            &[],
+            &[],
+        ),
+    };
+    match by_path {
+        Some(n) => {
+            d.probable(format!("{why}; IPReversePathFilter rose by {n}"));
+            d.or("A firewall dropped the SYN.", "Its rule counters tell.");
+        }
+        None => {
+            d.probable(why);
+        }
+    }
+    if at_server {
+        d.or(
+            "The SYN-ACK was sent, and a firewall dropped it on its way out.",
+            match timeouts {
+                Some(0) => "Then its timer would have run out; TCPTimeouts did not move.",
+                _ => "Then TCPTimeouts would move; it also does for other reasons.",
+            },
+        );
+    }
+    let server = d.server.map(|host| host.socket());
+    let (ip, port) = server.map_or_else(Default::default, |s| (s.ip().to_string(), s.port().to_string()));
+    d.next_steps = vec![
+        format!("nft list ruleset; iptables -vnL   # on {ip}: which rule's counter grows for port {port}?"),
+        format!("ss -ltn 'sport = :{port}'   # on {ip}: does it listen on that address?"),
+    ];
+}
+
+/// `syn-drop-timestamp`: `tcp_tw_recycle` moves `PAWSPassive`; a kernel without either cannot have done it.
+pub fn timestamp(d: &mut Draft, account: &Account<'_>) {
+    const RECYCLE: &str = "net.ipv4.tcp_tw_recycle";
+    let facts = account.facts;
+    let dropped = account.rise(d, account::PAWS_PASSIVE);
+    let not_it = if facts.lacks_counter(account::PAWS_PASSIVE.name) && facts.lacks_setting(RECYCLE) {
+        let kernel = facts.latest().kernel.clone().unwrap_or_else(|| "this one".to_owned());
+        Some(format!("the server's kernel ({kernel}) has no tcp_tw_recycle: it is gone since Linux 4.12"))
+    } else if facts.setting(RECYCLE) == Some("0") {
+        Some("tcp_tw_recycle is 0 on the server".to_owned())
+    } else if dropped == Some(0) {
+        Some("PAWSPassive did not move between the snapshots".to_owned())
+    } else {
+        None
+    };
+    if let Some(not_it) = not_it {
+        d.cause = cause(
+            "Not the server's kernel: a NAT or firewall before it drops SYNs with older timestamps, or they were lost.",
+            &[],
+            &[],
+            &[],
+        );
+        d.alternatives.clear();
+        d.or("Another host answers on this address.", "The snapshots are of a host that has the address.");
+        d.possible(not_it);
+        d.next_steps =
+            vec!["Capture before and behind each NAT, firewall and load balancer on the way: where do the SYNs end?".to_owned()];
+        return;
+    }
+    let Some(dropped) = dropped else { return };
+    if dropped >= number(d, "rule_explains").max(1) {
+        let set = facts.setting(RECYCLE).map(|v| format!(", tcp_tw_recycle is {v}")).unwrap_or_default();
+        d.confirmed(format!(
+            "PAWSPassive rose by {dropped} between the snapshots{set}; {}",
+            so_many(account.found(d.kind), "hit")
+        ));
+        d.alternatives.clear();
+    } else {
+        d.reason = format!("{}; PAWSPassive rose by only {dropped} between the snapshots", d.reason);
+    }
+}

@@ -1,0 +1,22 @@
+//! What the host itself knows: counters, settings, listening sockets, and how they changed around a capture.
+//!
+//! * [`counters`]: `/proc/net/netstat`, `snmp` and `snmp6`, named as `nstat` names them.
+//! * [`sysctl`]: the settings that decide what TCP does, from `/proc/sys`.
+//! * [`listeners`]: listening sockets with their queues, through sock_diag or `/proc/net/tcp`.
+//! * [`addresses`]: which addresses the host has.
+//! * [`snapshot`]: all that at one moment, as a document.
+//! * [`facts`]: one or two snapshots of a host, and what changed between them.
+//!
+//! What a kernel does not have is unknown, never zero.
+
+pub mod addresses;
+pub mod counters;
+pub mod facts;
+pub mod listeners;
+pub mod snapshot;
+#[cfg(target_os = "linux")]
+mod sock_diag;
+pub mod sysctl;
+
+pub use facts::HostFacts;
+pub use snapshot::Snapshot;

@@ -1,0 +1,166 @@
+//! A host at one moment, as a document: `synscope.snapshot/1`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::addresses;
+use super::counters::{self, Counters};
+use super::listeners::{self, ListenSocket};
+use super::sysctl::{self, Sysctls};
+use crate::time::Timestamp;
+
+/// Name and version of the document, the value of [`Snapshot::schema`].
+pub const SCHEMA: &str = "synscope.snapshot/1";
+
+/// What a host knew at one moment. What it does not have, or did not let be read, is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Always `synscope.snapshot/1`.
+    pub schema: String,
+    /// When the reading began, RFC 3339 in the document. What happened before is counted.
+    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    pub time: Timestamp,
+    /// When it was done. What happens from then on is not counted.
+    #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    pub finished: Timestamp,
+    /// Kernel release, as `uname -r` prints it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel: Option<String>,
+    /// The host's name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hostname: Option<String>,
+    /// Different after each boot: counters begin at 0 again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub boot_id: Option<String>,
+    /// The network namespace, `net:[4026531840]`. Each has counters of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub netns: Option<String>,
+    /// The host's own addresses; none if they could not be read.
+    #[serde(default)]
+    pub addresses: BTreeSet<IpAddr>,
+    /// Counters since boot, as `nstat -az` names them.
+    pub counters: Counters,
+    /// Settings, as `sysctl` names them.
+    pub sysctls: Sysctls,
+    /// Listening TCP sockets.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub listeners: Option<Vec<ListenSocket>>,
+}
+
+impl Snapshot {
+    /// Reads this host, as its network namespace sees it.
+    ///
+    /// # Errors
+    /// Where `/proc/net/netstat` cannot be read: no Linux, or no `/proc`.
+    pub fn take() -> io::Result<Snapshot> {
+        Snapshot::read(Path::new("/proc"))
+    }
+
+    fn read(proc: &Path) -> io::Result<Snapshot> {
+        let text = |path: &str| fs::read_to_string(proc.join(path)).ok();
+        let line = |path: &str| text(path).map(|text| text.trim().to_owned());
+        let time = now();
+        let mut counters = counters::from_pairs(&fs::read_to_string(proc.join("net/netstat"))?);
+        counters.extend(counters::from_pairs(&text("net/snmp").unwrap_or_default()));
+        counters.extend(counters::from_lines(&text("net/snmp6").unwrap_or_default()));
+        let listeners = listeners::read(proc);
+        let finished = now();
+        let mut addresses = addresses::from_fib_trie(&text("net/fib_trie").unwrap_or_default());
+        addresses.extend(addresses::from_if_inet6(&text("net/if_inet6").unwrap_or_default()));
+        Ok(Snapshot {
+            schema: SCHEMA.to_owned(),
+            time,
+            finished,
+            kernel: line("sys/kernel/osrelease"),
+            hostname: line("sys/kernel/hostname"),
+            boot_id: line("sys/kernel/random/boot_id"),
+            netns: fs::read_link(proc.join("self/ns/net")).ok().map(|ns| ns.to_string_lossy().into_owned()),
+            addresses,
+            counters,
+            sysctls: sysctl::read(proc),
+            listeners,
+        })
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// What is not JSON, or not a snapshot of this version.
+    pub fn parse(text: &str) -> Result<Snapshot, String> {
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        match value.get("schema").and_then(serde_json::Value::as_str) {
+            Some(SCHEMA) => {}
+            Some(other) => return Err(format!("it holds {other}, not {SCHEMA}")),
+            None => return Err(format!("its \"schema\" is not {SCHEMA}")),
+        }
+        serde_json::from_value(value).map_err(|e| e.to_string())
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn write_time<S: Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(time)
+}
+
+fn read_time<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(input)?;
+    let time: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
+    i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_survives_being_written_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("net/netstat", "TcpExt: ListenOverflows ListenDrops\nTcpExt: 37 40\n"),
+            ("net/snmp", "Tcp: OutRsts\nTcp: 5\n"),
+            ("sys/kernel/osrelease", "6.18.44\n"),
+            ("sys/net/core/somaxconn", "4096\n"),
+            ("net/fib_trie", "Main:\n     |-- 192.0.2.7\n        /32 host LOCAL\n"),
+        ] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let snapshot = Snapshot::read(dir.path()).unwrap();
+        assert_eq!(snapshot.counters["TcpExtListenOverflows"], 37);
+        assert_eq!(snapshot.counters["TcpOutRsts"], 5);
+        assert_eq!(snapshot.kernel.as_deref(), Some("6.18.44"));
+        assert_eq!(snapshot.boot_id, None, "not there, so unknown");
+        assert!(snapshot.finished >= snapshot.time);
+        let text = serde_json::to_string_pretty(&snapshot).unwrap();
+        assert_eq!(Snapshot::parse(&text).unwrap(), snapshot);
+        assert!(!text.contains("boot_id"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_snapshot_says_so() {
+        assert!(Snapshot::parse("tcpdump").unwrap_err().contains("not JSON"));
+        assert!(Snapshot::parse("{}").unwrap_err().contains("synscope.snapshot/1"));
+        let report = Snapshot::parse(r#"{"schema": "synscope.report/1"}"#).unwrap_err();
+        assert!(report.contains("synscope.report/1"), "{report}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_host_can_be_read() {
+        let here = Snapshot::take().unwrap();
+        assert!(here.counters.contains_key("TcpExtListenOverflows"));
+        assert!(here.sysctls.contains_key("net.ipv4.tcp_syncookies"));
+        assert!(here.kernel.is_some());
+    }
+}

@@ -1,0 +1,211 @@
+//! Asks the kernel for its listening TCP sockets through netlink (sock_diag(7)), as `ss` does.
+//!
+//! The messages are written and read here: the crates for it take attributes only in the length that new kernels give
+//! them, while what is asked for is small.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+
+use super::listeners::ListenSocket;
+
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// `struct inet_diag_msg`, octets.
+const ANSWER: usize = 72;
+/// `SOCK_DIAG_BY_FAMILY`.
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+/// `TCP_LISTEN`, as a bit in the set of states.
+const LISTEN: u32 = 1 << 10;
+/// `INET_DIAG_SKMEMINFO`: the number of the attribute, and one less is its bit in the request.
+const SKMEMINFO: u16 = 7;
+/// `SK_MEMINFO_DROPS`: which of the attribute's words.
+const DROPS: usize = 8;
+/// The kernel answers at once; a sandbox that swallows the question does not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// All listening TCP sockets of this network namespace.
+pub fn listening() -> io::Result<Vec<ListenSocket>> {
+    let mut all = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        dump(family, &mut all)?;
+    }
+    Ok(all)
+}
+
+fn dump(family: u8, all: &mut Vec<ListenSocket>) -> io::Result<()> {
+    let socket =
+        socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    sendto(&socket, &request(family), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let (len, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
+        match messages(&buffer[..len], all)? {
+            More::Comes => {}
+            More::No => return Ok(()),
+        }
+    }
+}
+
+/// Header and `struct inet_diag_req_v2`: every listening socket of the family, with its memory attribute.
+fn request(family: u8) -> [u8; 72] {
+    let mut message = [0; 72];
+    message[0..4].copy_from_slice(&72_u32.to_ne_bytes());
+    message[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+    message[6..8].copy_from_slice(&DUMP.to_ne_bytes());
+    message[HEADER] = family;
+    message[HEADER + 1] = IPPROTO_TCP;
+    message[HEADER + 2] = 1 << (SKMEMINFO - 1);
+    message[HEADER + 4..HEADER + 8].copy_from_slice(&LISTEN.to_ne_bytes());
+    message
+}
+
+#[derive(PartialEq, Eq, Debug)]
+enum More {
+    Comes,
+    No,
+}
+
+/// Reads one datagram of answers.
+fn messages(mut datagram: &[u8], all: &mut Vec<ListenSocket>) -> io::Result<More> {
+    while datagram.len() >= HEADER {
+        let len = word(datagram, 0).unwrap_or(0) as usize;
+        if len < HEADER || len > datagram.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let kind = u16::from_ne_bytes([datagram[4], datagram[5]]);
+        let body = &datagram[HEADER..len];
+        match kind {
+            NLMSG_DONE => return Ok(More::No),
+            NLMSG_ERROR => {
+                let code = word(body, 0).unwrap_or(0).cast_signed();
+                return Err(io::Error::from_raw_os_error(code.saturating_neg()));
+            }
+            BY_FAMILY => all.extend(answer(body)),
+            _ => {}
+        }
+        // The next message begins at a multiple of four.
+        datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(More::Comes)
+}
+
+/// `struct inet_diag_msg` and its attributes.
+fn answer(body: &[u8]) -> Option<ListenSocket> {
+    if body.len() < ANSWER {
+        return None;
+    }
+    let octets: [u8; 16] = body[8..24].try_into().ok()?;
+    let ip: IpAddr = match body[0] {
+        AF_INET => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
+        AF_INET6 => Ipv6Addr::from(octets).into(),
+        _ => return None,
+    };
+    Some(ListenSocket {
+        address: SocketAddr::new(ip, u16::from_be_bytes([body[4], body[5]])),
+        inode: word(body, 68)?.into(),
+        accept_queue: word(body, 56)?,
+        backlog: word(body, 60),
+        drops: drops(&body[ANSWER..]),
+    })
+}
+
+/// The drops among the attributes. Old kernels give the attribute fewer words.
+fn drops(mut attributes: &[u8]) -> Option<u32> {
+    while attributes.len() >= 4 {
+        let len = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
+        let kind = u16::from_ne_bytes([attributes[2], attributes[3]]);
+        let payload = attributes.get(4..len)?;
+        if kind == SKMEMINFO {
+            return word(payload, DROPS * 4);
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    None
+}
+
+fn word(octets: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message as the kernel writes it: header, body, then attributes of whole words.
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut m = Vec::new();
+        m.extend(u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes());
+        m.extend(kind.to_ne_bytes());
+        m.extend([0; 10]);
+        m.extend(body);
+        m
+    }
+
+    fn body(words: &[u32]) -> Vec<u8> {
+        let mut b = vec![0; ANSWER];
+        b[0] = AF_INET;
+        b[4..6].copy_from_slice(&8080_u16.to_be_bytes());
+        b[8..12].copy_from_slice(&[192, 0, 2, 7]);
+        b[56..60].copy_from_slice(&9_u32.to_ne_bytes());
+        b[60..64].copy_from_slice(&8_u32.to_ne_bytes());
+        b[68..72].copy_from_slice(&4711_u32.to_ne_bytes());
+        // An attribute of one octet before it, padded.
+        b.extend([5, 0, 8, 0, 1, 0, 0, 0]);
+        b.extend(u16::try_from(4 + words.len() * 4).unwrap().to_ne_bytes());
+        b.extend(SKMEMINFO.to_ne_bytes());
+        b.extend(words.iter().flat_map(|w| w.to_ne_bytes()));
+        b
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn answers_are_read_with_and_without_drops() {
+        let mut all = Vec::new();
+        let mut datagram = message(BY_FAMILY, &body(&[0, 1, 2, 3, 4, 5, 6, 7, 33]));
+        datagram.extend(message(BY_FAMILY, &body(&[0, 1, 2, 3, 4, 5, 6])));
+        assert_eq!(messages(&datagram, &mut all).unwrap(), More::Comes);
+        assert_eq!(all[0].address, "192.0.2.7:8080".parse().unwrap());
+        assert_eq!((all[0].accept_queue, all[0].backlog, all[0].inode), (9, Some(8), 4711));
+        assert_eq!(all[0].drops, Some(33));
+        assert_eq!(all[1].drops, None, "a kernel that does not tell");
+        assert_eq!(messages(&message(NLMSG_DONE, &[0; 4]), &mut all).unwrap(), More::No);
+    }
+
+    #[test]
+    fn refusals_and_damage_are_errors() {
+        let mut all = Vec::new();
+        let refused = messages(&message(NLMSG_ERROR, &(-1_i32).to_ne_bytes()), &mut all).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(1));
+        messages(&[0xff; 40], &mut all).unwrap_err();
+        messages(&[0; 40], &mut all).unwrap_err();
+        for len in 0..ANSWER + 24 {
+            let _ = answer(&body(&[0; 9])[..len]);
+        }
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn a_listener_of_our_own_is_found() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let Ok(all) = listening() else {
+            eprintln!("skipped: sock_diag is not permitted here");
+            return;
+        };
+        let ours = all.iter().find(|l| l.address == socket.local_addr().unwrap()).expect("it listens");
+        assert_eq!(ours.accept_queue, 0);
+        assert!(ours.backlog.is_some_and(|backlog| backlog > 0));
+    }
+}
