@@ -170,7 +170,8 @@ impl Screen {
     }
 
     fn note_wait(&mut self, f: &ConnectionFacts) {
-        let Some(ack) = f.final_ack else { return };
+        // A client that has asked for nothing waits for nothing.
+        let (Some(ack), Some(_)) = (f.final_ack, f.c.first_data) else { return };
         let to = f.served().or(f.closed).unwrap_or(f.watched);
         if to - ack.at.time >= WAITED && self.waits.len() < self.limit {
             self.waits.push((f.server, Stretch { from: ack.at.time, to }));
