@@ -18,6 +18,8 @@ pub struct HalfOpen {
     pub during: Stretch,
     /// The client.
     pub client: Host,
+    /// SYNs that asked for it.
+    pub syns: u32,
     /// SYN-ACKs sent for it.
     pub syn_acks: u32,
 }
@@ -29,6 +31,8 @@ pub struct Ignored {
     pub during: Stretch,
     /// The client.
     pub client: Host,
+    /// A server with `tcp_tw_recycle` would have dropped one of them.
+    pub behind: bool,
 }
 
 /// A connection left half-closed when the capture ended.
@@ -65,20 +69,21 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Takes in one kept connection; `end` is the end of the capture.
-    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
+    /// Takes in one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
+    /// dropped a SYN of it.
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, behind: bool) {
         if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Stretch { from: f.first.time, to: f.first.time };
-            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syn_acks: 0 });
+            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syns: 1, syn_acks: 0 });
         }
         let ignored = f.unanswered_syns();
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
             let during = Stretch { from: first.at.time, to: last.at.time };
-            self.ignored.push(Ignored { during, client: f.client });
+            self.ignored.push(Ignored { during, client: f.client, behind });
         }
         if let Some(reset) = f.s.reset.as_deref()
             && let Some(ack) = f.final_ack
@@ -111,7 +116,11 @@ impl Scene {
 /// The stretch in which the server held a request that its client did not complete.
 pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
-    if f.final_ack.is_some() || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
+    // Whatever else the server sent, it sent from a connection; and a client that closes has opened one. A filter may
+    // have left no more of it.
+    let was_completed =
+        f.final_ack.is_some() || f.c.fin.is_some() || f.s.segments > f.syn_ack.count + u32::from(f.s.resets);
+    if was_completed || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
         return None;
     }
     // Each wait is twice the one before: after the last SYN-ACK another 2^n seconds (`reqsk_timer_handler`).
@@ -122,6 +131,7 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
         syn: f.first,
         during: Stretch { from: first.at.time, to },
         client: f.client,
+        syns: f.syn.count,
         syn_acks: f.syn_ack.count,
     })
 }
