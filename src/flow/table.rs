@@ -225,6 +225,7 @@ pub struct Tracker {
     finished: Vec<ConnectionFacts>,
     events: Vec<PeerEvent>,
     evicted: u64,
+    late: u64,
 }
 
 impl Tracker {
@@ -242,6 +243,7 @@ impl Tracker {
             finished: Vec::new(),
             events: Vec::new(),
             evicted: 0,
+            late: 0,
         }
     }
 
@@ -288,6 +290,7 @@ impl Tracker {
                     self.start(tag, key, from, s, Some(previous));
                 } else {
                     known.absorb(s);
+                    self.late += 1;
                 }
             }
         }
@@ -349,8 +352,8 @@ impl Tracker {
                 take(ended(connection, None, self.now));
             }
         }
-        let Tracker { limit, most_octets, evicted, .. } = *self;
-        *self = Tracker { limit, most_octets, evicted, now: self.now, ..Tracker::new(limit) };
+        let Tracker { limit, most_octets, evicted, late, .. } = *self;
+        *self = Tracker { limit, most_octets, evicted, late, now: self.now, ..Tracker::new(limit) };
     }
 
     /// Moves out the facts of the connections that are over, in no particular order.
@@ -372,6 +375,11 @@ impl Tracker {
     /// Connections held now, those included that are over and keep their four-tuple.
     pub fn live(&self) -> usize {
         self.half_open.held + self.full.held + self.over.held
+    }
+
+    /// Segments that came after their connection was over and its facts were handed out: no news.
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// Connections given up before their time because there were too many.
