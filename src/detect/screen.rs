@@ -173,12 +173,12 @@ impl Screen {
 
     /// Takes in a connection that is over; `end` is the last packet of the capture, once it is over; `peers` knows
     /// the SYNs under suspicion, if all SYNs so far were shown to it. If not, [`Screen::resolve`] comes later.
-    pub fn take(&mut self, f: ConnectionFacts, end: Timestamp, peers: Option<&Peers>) {
-        self.note_quality(&f);
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&Peers>) {
+        self.note_quality(f);
         if f.roles != Roles::Guessed {
-            self.listeners.entry(f.server).or_default().take(&f, end.min(f.watched));
-            self.note_sample(&f);
-            self.note_wait(&f);
+            self.listeners.entry(f.server).or_default().take(f, end.min(f.watched));
+            self.note_sample(f);
+            self.note_wait(f);
         }
         if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
             let answered = f.answered_syn().map(|syn| syn.at);
@@ -186,11 +186,11 @@ impl Screen {
                 f.syn_ack.count == 0 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some());
             self.settled.push((f.first.packet, answered, otherwise));
         }
-        if self.is_remarkable(&f) {
-            match Embryo::of(&f) {
+        if self.is_remarkable(f) {
+            match Embryo::of(f) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
-                    None => self.doubtful.push((embryo, f)),
+                    None => self.doubtful.push((embryo, f.clone())),
                     Some(peers) => self.decide(embryo, f, peers),
                 },
                 Some(embryo) => self.keep_embryo(embryo),
@@ -203,11 +203,11 @@ impl Screen {
     pub fn resolve(&mut self, peers: &Peers) {
         self.settled.retain(|(connection, ..)| peers.is_condemned(*connection));
         for (embryo, f) in std::mem::take(&mut self.doubtful) {
-            self.decide(embryo, f, peers);
+            self.decide(embryo, &f, peers);
         }
     }
 
-    fn decide(&mut self, embryo: Embryo, f: ConnectionFacts, peers: &Peers) {
+    fn decide(&mut self, embryo: Embryo, f: &ConnectionFacts, peers: &Peers) {
         if peers.is_condemned(f.first.packet) { self.keep(f) } else { self.keep_embryo(embryo) }
     }
 
@@ -219,15 +219,15 @@ impl Screen {
         }
     }
 
-    fn keep(&mut self, f: ConnectionFacts) {
-        let class = Class::of(&f);
+    fn keep(&mut self, f: &ConnectionFacts) {
+        let class = Class::of(f);
         let held = self.held.entry(class).or_default();
         if *held >= self.quota {
             self.given_up += 1;
             return;
         }
         *held += 1;
-        self.kept.push((class, f));
+        self.kept.push((class, f.clone()));
         if self.kept.len() > self.limit {
             self.thin_out();
         }

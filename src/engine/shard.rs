@@ -48,12 +48,8 @@ impl Shard {
     /// Tracks this shard's segments of `batches`, in capture order.
     pub fn track(&mut self, number: usize, batches: &[Batch]) {
         for batch in batches {
-            for segment in batch.segments(number) {
-                self.tracker.segment(segment);
-                for facts in self.tracker.drain_finished() {
-                    self.screen.take(facts, Timestamp::MAX, None);
-                }
-            }
+            let screen = &mut self.screen;
+            self.tracker.segments(batch.segments(number), |facts| screen.take(facts, Timestamp::MAX, None));
         }
     }
 

@@ -173,6 +173,21 @@ impl Connection {
         }
     }
 
+    /// Reads of the cache lines of the record that nearly every segment needs.
+    #[inline]
+    pub fn touch(&self) -> u32 {
+        self.facts.c.segments
+            ^ self.facts.s.segments
+            ^ self.facts.c.last.time.0 as u32
+            ^ self.facts.s.last.time.0 as u32
+            ^ self.facts.last.time.0 as u32
+            ^ self.recent[0].seen[0].hash
+            ^ self.recent[0].seen[3].hash
+            ^ self.recent[1].seen[2].hash
+            ^ self.sent_at[0].0 as u32
+            ^ u32::from(self.replay)
+    }
+
     /// Which end of the key the client is.
     pub fn client_is(&self) -> Direction {
         self.client_is

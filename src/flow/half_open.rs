@@ -154,6 +154,12 @@ impl HalfOpen {
         direction == self.client_is
     }
 
+    /// Reads of every cache line of the record.
+    #[inline]
+    pub fn touch(&self) -> u32 {
+        self.syn.seq.0 ^ self.syn_ack.seq.0 ^ self.further[2].packets ^ self.first.time.0 as u32 ^ u32::from(self.count)
+    }
+
     /// The first segment.
     pub fn first(&self) -> Mark {
         self.first

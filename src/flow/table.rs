@@ -31,6 +31,9 @@ const AFTERMATH: Span = Span::secs(2);
 /// How long after the last acknowledgment: copies of the last packets come at once.
 const CLOSING: Span = Span::millis(50);
 
+/// How many segments are looked up together.
+const LOOKAHEAD: usize = 16;
+
 /// Octets of a full record with its place in the index and in a queue.
 const FULL_OCTETS: usize = size_of::<Entry<Connection>>() + PLACE_OCTETS;
 const HALF_OPEN_OCTETS: usize = size_of::<Entry<HalfOpen>>() + PLACE_OCTETS;
@@ -134,6 +137,13 @@ struct Entry<T> {
     value: Option<T>,
 }
 
+impl<T> Entry<T> {
+    #[inline]
+    fn touch(&self, inside: impl Fn(&T) -> u32) -> u32 {
+        self.generation ^ self.value.as_ref().map_or(0, inside)
+    }
+}
+
 /// Records of one form, in pieces so that none is ever moved and no room is set aside twice.
 #[derive(Debug)]
 struct Pool<T> {
@@ -166,14 +176,15 @@ impl<T> Pool<T> {
         (piece * Self::PIECE + self.pieces[piece].len() - 1) as u32
     }
 
-    fn remove(&mut self, place: u32) -> Option<(u32, T)> {
+    /// Empties a place, and says by which tag its slot is found.
+    fn remove(&mut self, place: u32) -> u32 {
         let entry = self.entry_mut(place);
-        let value = entry.value.take()?;
+        entry.value = None;
         entry.generation = entry.generation.wrapping_add(1);
         let tag = entry.tag;
         self.held -= 1;
         self.vacant.push(place);
-        Some((tag, value))
+        tag
     }
 
     #[inline]
@@ -250,6 +261,43 @@ impl Tracker {
     /// A tracker that takes about `octets` at most for connections that are open, half open or just over.
     pub fn within(octets: usize) -> Tracker {
         Tracker { most_octets: octets, ..Tracker::new(usize::MAX) }
+    }
+
+    /// Takes in a run of segments, in capture order; `over` gets the facts of connections as they end.
+    ///
+    /// What a segment needs is rarely in the cache when millions of connections are open. Looking up the next few
+    /// first lets the processor fetch for all of them at once.
+    pub fn segments(&mut self, segments: &[Segment], mut over: impl FnMut(&ConnectionFacts)) {
+        for few in segments.chunks(LOOKAHEAD) {
+            let mut at = [At::NONE; LOOKAHEAD];
+            let mask = self.slots.len() - 1;
+            for (at, s) in at.iter_mut().zip(few) {
+                let tag = (s.hash >> 32) as u32;
+                let slot = self.slots[tag as usize & mask];
+                *at = if slot.tag == tag { slot.at } else { At::NONE };
+            }
+            std::hint::black_box(at.iter().fold(0, |sum, at| sum ^ self.touch(*at)));
+            for s in few {
+                self.segment(s);
+                if !self.finished.is_empty() {
+                    self.finished.iter().for_each(&mut over);
+                    self.finished.clear();
+                }
+            }
+        }
+    }
+
+    /// Reads something at either end of a record.
+    #[inline]
+    fn touch(&self, at: At) -> u32 {
+        if at == At::NONE {
+            return 0;
+        }
+        match at.form() {
+            Form::HalfOpen => self.half_open.entry(at.place()).touch(HalfOpen::touch),
+            Form::Full => self.full.entry(at.place()).touch(Connection::touch),
+            Form::Over => self.over.entry(at.place()).touch(Over::touch),
+        }
     }
 
     /// Takes in one segment. Segments come in capture order.
@@ -335,21 +383,22 @@ impl Tracker {
     /// Lets go of every connection: the stream has ended.
     pub fn finish(&mut self) {
         let mut all = Vec::new();
-        self.finish_into(|facts| all.push(facts));
+        self.finish_into(|facts| all.push(facts.clone()));
         self.finished.extend(all);
     }
 
     /// Lets go of every connection and hands it to `take`: the stream has ended.
-    pub fn finish_into(&mut self, mut take: impl FnMut(ConnectionFacts)) {
-        self.finished.drain(..).for_each(&mut take);
+    pub fn finish_into(&mut self, mut take: impl FnMut(&ConnectionFacts)) {
+        let now = self.now;
+        self.finished.drain(..).for_each(|facts| take(&facts));
         for place in 0..self.half_open.places() {
-            if let Some((_, half_open)) = self.half_open.remove(place) {
-                take(ended(half_open.play(), None, self.now));
+            if let Some(half_open) = &self.half_open.entry(place).value {
+                take(&ended(&mut half_open.play(), None, now));
             }
         }
         for place in 0..self.full.places() {
-            if let Some((_, connection)) = self.full.remove(place) {
-                take(ended(connection, None, self.now));
+            if let Some(connection) = &mut self.full.entry_mut(place).value {
+                take(&ended(connection, None, now));
             }
         }
         let Tracker { limit, most_octets, evicted, late, .. } = *self;
@@ -436,27 +485,30 @@ impl Tracker {
 
     /// Hands out the facts of a connection that is closed; its four-tuple stays.
     fn release(&mut self, at: At) {
-        let Some((tag, connection)) = self.full.remove(at.place()) else { return };
+        let connection = self.full.get_mut(at.place());
+        let over = Over::of(connection);
+        self.finished.push(ended(connection, None, self.now));
+        let tag = self.full.remove(at.place());
         let slot = self.slot_of(tag, at);
-        let over = At::new(Form::Over, self.over.insert(tag, Over::of(&connection)));
+        let over = At::new(Form::Over, self.over.insert(tag, over));
         self.slots[slot].at = over;
         self.check(over, Wait::Over);
-        self.finished.push(ended(connection, None, self.now));
     }
 
     /// Lets go of a record and of its four-tuple.
     fn end(&mut self, at: At, ending: Option<Ending>) {
-        let removed = match at.form() {
+        let (place, now) = (at.place(), self.now);
+        let tag = match at.form() {
             Form::HalfOpen => {
-                self.half_open.remove(at.place()).map(|(tag, half_open)| (tag, Some(half_open.play())))
+                self.finished.push(ended(&mut self.half_open.get(place).play(), ending, now));
+                self.half_open.remove(place)
             }
-            Form::Full => self.full.remove(at.place()).map(|(tag, connection)| (tag, Some(connection))),
-            Form::Over => self.over.remove(at.place()).map(|(tag, _)| (tag, None)),
+            Form::Full => {
+                self.finished.push(ended(self.full.get_mut(place), ending, now));
+                self.full.remove(place)
+            }
+            Form::Over => self.over.remove(place),
         };
-        let Some((tag, connection)) = removed else { return };
-        if let Some(connection) = connection {
-            self.finished.push(ended(connection, ending, self.now));
-        }
         self.vacate_slot(self.slot_of(tag, at));
     }
 
@@ -617,8 +669,8 @@ impl Tracker {
 }
 
 /// The facts of a connection that is let go.
-fn ended(connection: Connection, ending: Option<Ending>, now: Timestamp) -> ConnectionFacts {
-    let mut facts = connection.facts;
+fn ended(connection: &mut Connection, ending: Option<Ending>, now: Timestamp) -> ConnectionFacts {
+    let mut facts = std::mem::take(&mut connection.facts);
     facts.ending = ending.unwrap_or(match facts.closed {
         Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
         Some(_) => Ending::Closed,
