@@ -36,6 +36,8 @@ over 1: a verdict on half an input is none).";
 pub enum Command {
     /// Reads captures and reports what went wrong with their TCP connections.
     Analyze(AnalyzeArgs),
+    /// Writes the packets of findings as a small pcapng with comments, without payload.
+    Extract(ExtractArgs),
     /// Says what a kind of finding means; without a kind, lists them all.
     Explain(ExplainArgs),
     /// Prints the JSON Schema of the JSON report.
@@ -101,6 +103,79 @@ pub struct AnalyzeArgs {
     #[arg(short, long, help_heading = "Report")]
     pub quiet: bool,
 
+    /// What to look at, and with what means.
+    #[command(flatten)]
+    pub scope: Scope,
+
+    /// What must not leave.
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
+}
+
+/// Options of `synscope extract`.
+#[derive(Args, Debug)]
+pub struct ExtractArgs {
+    /// Captures to read as one stream in time order; each is read twice, so `-` cannot be one
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub captures: Vec<PathBuf>,
+
+    /// Write the packets to FILE (pcapng); `-` is standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Extract")]
+    pub output: PathBuf,
+
+    /// Only the packets of this finding or incident, by its id; may be repeated
+    #[arg(long, value_name = "ID", help_heading = "Extract")]
+    pub id: Vec<String>,
+
+    /// Only the packets of findings of this kind; may be repeated
+    #[arg(long, value_name = "KIND", value_parser = value::kind_parser(), hide_possible_values = true, help_heading = "Extract")]
+    pub kind: Vec<Kind>,
+
+    /// All packets of the connections, not only those that a finding names
+    #[arg(long, help_heading = "Extract")]
+    pub whole: bool,
+
+    /// Show no progress on standard error
+    #[arg(short, long, help_heading = "Extract")]
+    pub quiet: bool,
+
+    /// What to look at, and with what means.
+    #[command(flatten)]
+    pub scope: Scope,
+
+    /// What must not leave.
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
+}
+
+/// What must not leave.
+#[derive(Args, Debug, Default)]
+pub struct PrivacyArgs {
+    /// End extracted packets behind the TCP header. This is the default
+    #[arg(long, conflicts_with = "keep_payload", help_heading = "Privacy")]
+    pub strip_payload: bool,
+
+    /// Keep the payload of extracted packets
+    #[arg(long, help_heading = "Privacy")]
+    pub keep_payload: bool,
+
+    /// Replace addresses by pseudonyms, zero MAC addresses, leave out payload and names
+    ///
+    /// Pseudonyms keep prefixes: what shared a network does so still. They are the same in report and extract of one
+    /// run, and those of another run only with --redact-key-file. Ports, times and lengths stay.
+    #[arg(long, conflicts_with = "keep_payload", help_heading = "Privacy")]
+    pub redact: bool,
+
+    /// Read the key of --redact from FILE, or make one and keep it there
+    ///
+    /// Who has it can find the addresses behind the pseudonyms. It is never printed.
+    #[arg(long, value_name = "FILE", requires = "redact", help_heading = "Privacy")]
+    pub redact_key_file: Option<PathBuf>,
+}
+
+/// What to look at, and with what means.
+#[derive(Args, Debug)]
+pub struct Scope {
     /// Keep only connections with this IP address at either end; may be repeated
     #[arg(long, value_name = "ADDR", value_parser = value::host, help_heading = "What to look at")]
     pub host: Vec<IpAddr>,
@@ -165,6 +240,8 @@ pub enum Format {
     Markdown,
     /// For people: one page for a browser, without network or script.
     Html,
+    /// For Wireshark: the packets of the findings with comments; see `synscope extract`.
+    Pcapng,
 }
 
 /// Whose markup is written.
@@ -219,7 +296,7 @@ mod tests {
 
     #[test]
     fn without_options_the_engine_gets_its_own_defaults() {
-        let ours = analyze(&["a.pcap"]).unwrap().options();
+        let ours = analyze(&["a.pcap"]).unwrap().scope.options();
         let theirs = crate::engine::Options::default();
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
@@ -242,7 +319,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.fail_on.len(), 3);
-        assert_eq!(args.port, [80, 443]);
+        assert_eq!(args.scope.port, [80, 443]);
         assert_eq!(args.captures.len(), 2);
     }
 

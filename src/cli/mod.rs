@@ -5,7 +5,9 @@ pub mod args;
 mod destination;
 pub mod exit;
 pub mod explain;
+pub mod extract;
 pub mod output;
+mod privacy;
 mod progress;
 pub mod schema;
 pub mod value;
@@ -27,6 +29,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Explain(args) => explain::run(&args).map(|()| Exit::Done),
         Command::Schema => schema::run().map(|()| Exit::Done),
     };

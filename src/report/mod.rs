@@ -10,6 +10,7 @@ mod ladder;
 pub mod markdown;
 mod markup;
 pub mod model;
+pub mod pcapng;
 pub mod schema;
 mod step;
 mod summary;
