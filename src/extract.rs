@@ -21,6 +21,9 @@ pub enum Extent {
     Evidence,
     /// All of their connections.
     Connections,
+    /// All connections of the listeners that they are about: with what happened around it, an analysis of the extract
+    /// comes to the same findings.
+    Listeners,
 }
 
 /// What is to be extracted.
@@ -46,10 +49,7 @@ pub fn write(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let comments = comments(order);
-    let connections = match order.extent {
-        Extent::Evidence => HashSet::new(),
-        Extent::Connections => connections(order.chosen),
-    };
+    let around = Around::of(order);
     let about = format!(
         "Packets of {} findings, extracted from {}. {} Comments say which finding a packet belongs to, what it shows, \
          and its number in the original capture.",
@@ -63,7 +63,7 @@ pub fn write(
     while source.next_block(&mut block) {
         for packet in block.packets() {
             let shown = comments.get(&packet.id);
-            if shown.is_none() && !belongs(&packet, &connections) {
+            if shown.is_none() && !around.has(&packet) {
                 continue;
             }
             let place = (packet.id.capture(), packet.link);
@@ -123,27 +123,47 @@ fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
     (a.min(b), a.max(b))
 }
 
-/// The connections that findings are about.
-fn connections(chosen: &[&Finding]) -> HashSet<Ends> {
-    let parsed = |end: &Option<String>| end.as_deref()?.parse().ok();
-    chosen
-        .iter()
-        .filter_map(|finding| Some(ends(parsed(&finding.client)?, parsed(&finding.server)?)))
-        .collect()
+/// What is written besides the evidence.
+#[derive(Default)]
+struct Around {
+    connections: HashSet<Ends>,
+    listeners: HashSet<SocketAddr>,
 }
 
-/// Whether a packet is a segment of one of these, or an error that quotes one.
-fn belongs(packet: &Packet<'_>, connections: &HashSet<Ends>) -> bool {
-    if connections.is_empty() {
-        return false;
-    }
-    let mut segment = Segment::default();
-    match decode(packet, &mut segment) {
-        Decoded::Tcp | Decoded::Icmp => {
-            let from = SocketAddr::new(segment.src.ip(), segment.src_port);
-            let to = SocketAddr::new(segment.dst.ip(), segment.dst_port);
-            connections.contains(&ends(from, to))
+impl Around {
+    fn of(order: &Order<'_>) -> Around {
+        let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
+        let mut around = Around::default();
+        for finding in order.chosen {
+            let (client, server) = (parsed(&finding.client), parsed(&finding.server));
+            match order.extent {
+                Extent::Evidence => {}
+                Extent::Connections => {
+                    around
+                        .connections
+                        .extend(client.zip(server).map(|(client, server)| ends(client, server)));
+                }
+                Extent::Listeners => around.listeners.extend(server),
+            }
         }
-        _ => false,
+        around
+    }
+
+    /// Whether a packet is a segment of one of these, or an error that quotes one.
+    fn has(&self, packet: &Packet<'_>) -> bool {
+        if self.connections.is_empty() && self.listeners.is_empty() {
+            return false;
+        }
+        let mut segment = Segment::default();
+        match decode(packet, &mut segment) {
+            Decoded::Tcp | Decoded::Icmp => {
+                let from = SocketAddr::new(segment.src.ip(), segment.src_port);
+                let to = SocketAddr::new(segment.dst.ip(), segment.dst_port);
+                self.connections.contains(&ends(from, to))
+                    || self.listeners.contains(&from)
+                    || self.listeners.contains(&to)
+            }
+            _ => false,
+        }
     }
 }

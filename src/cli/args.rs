@@ -132,8 +132,12 @@ pub struct ExtractArgs {
     pub kind: Vec<Kind>,
 
     /// All packets of the connections, not only those that a finding names
-    #[arg(long, help_heading = "Extract")]
+    #[arg(long, conflicts_with = "listener", help_heading = "Extract")]
     pub whole: bool,
+
+    /// All connections of the listeners concerned, so that analyzing the extract gives the same findings
+    #[arg(long, help_heading = "Extract")]
+    pub listener: bool,
 
     /// Show no progress on standard error
     #[arg(short, long, help_heading = "Extract")]

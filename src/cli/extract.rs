@@ -37,7 +37,11 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
             return Err(error);
         }
     };
-    let extent = if args.whole { Extent::Connections } else { Extent::Evidence };
+    let extent = match (args.whole, args.listener) {
+        (_, true) => Extent::Listeners,
+        (true, false) => Extent::Connections,
+        (false, false) => Extent::Evidence,
+    };
     output.write(|out| write(&outcome.report, &chosen, &args.captures, extent, &privacy, out))?;
     Ok(Exit::verdict(if outcome.damage.is_empty() { Damage::None } else { Damage::Some }, Verdict::Clear))
 }

@@ -63,7 +63,10 @@ fn addresses_change_and_a_right_checksum_stays_right() {
         assert!(after.traits.has(Traits::CHECKSUM_GOOD));
         assert_ne!(after.src, before.src);
         assert_ne!(after.dst, before.dst);
-        assert_eq!((after.src_port, after.dst_port, after.seq), (before.src_port, before.dst_port, before.seq));
+        assert_eq!(
+            (after.src_port, after.dst_port, after.seq),
+            (before.src_port, before.dst_port, before.seq)
+        );
         assert_eq!(data[..12], [0; 12], "MAC addresses are zeroed");
     }
 }
