@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::value::{self, FailOn};
-use crate::report::model::Kind;
+use crate::report::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Says what the Linux kernel did to the TCP connections in a packet capture, and why.
@@ -25,11 +25,13 @@ Examples:
   tcpdump -c 100000 -w - tcp | synscope analyze -     from a pipe
   synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
   synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
+  synscope extract --redact -o evidence.pcapng edge-03.pcapng
+  synscope diff before.json after.json                did the fix work?
   synscope explain accept-queue-overflow              what a finding means
 
-Exit codes: 0 done; 1 done and --fail-on matched; 2 wrong usage, nothing could be read, or the
-report could not be written; 3 an input was damaged and the report covers what could be read (3 wins
-over 1: a verdict on half an input is none).";
+Exit codes: 0 done; 1 done and --fail-on matched (diff: something is new or worse); 2 wrong usage,
+nothing could be read, or the report could not be written; 3 an input was damaged and the report
+covers what could be read (3 wins over 1: a verdict on half an input is none).";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -38,6 +40,8 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// Writes the packets of findings as a small pcapng with comments, without payload.
     Extract(ExtractArgs),
+    /// Compares two JSON reports: exit code 1 when an incident is new or worse.
+    Diff(DiffArgs),
     /// Says what a kind of finding means; without a kind, lists them all.
     Explain(ExplainArgs),
     /// Prints the JSON Schema of the JSON report.
@@ -150,6 +154,66 @@ pub struct ExtractArgs {
     /// What must not leave.
     #[command(flatten)]
     pub privacy: PrivacyArgs,
+}
+
+/// Options of `synscope diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The JSON report from before
+    #[arg(value_name = "OLD.json")]
+    pub old: PathBuf,
+
+    /// The JSON report from after
+    #[arg(value_name = "NEW.json")]
+    pub new: PathBuf,
+
+    /// How the comparison is written
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
+    pub format: DiffFormat,
+
+    /// Whose markup the `markdown` format writes
+    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR")]
+    pub flavor: FlavorName,
+
+    /// Leave out incidents less severe than this
+    #[arg(long, value_enum, default_value_t = Least::Info, value_name = "SEVERITY")]
+    pub at_least: Least,
+
+    /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub color: When,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For a terminal.
+    Text,
+    /// For a ticket.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
+/// A severity and all above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Least {
+    /// All.
+    Info,
+    /// Somebody waits or is refused.
+    Warning,
+    /// Connections fail.
+    Critical,
+}
+
+impl From<Least> for Severity {
+    fn from(least: Least) -> Severity {
+        match least {
+            Least::Info => Severity::Info,
+            Least::Warning => Severity::Warning,
+            Least::Critical => Severity::Critical,
+        }
+    }
 }
 
 /// What must not leave.

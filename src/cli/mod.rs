@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod args;
 mod destination;
+pub mod diff;
 pub mod exit;
 pub mod explain;
 pub mod extract;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&args),
         Command::Extract(args) => extract::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args).map(|()| Exit::Done),
         Command::Schema => schema::run().map(|()| Exit::Done),
     };

@@ -1,6 +1,7 @@
 //! One model, many renderings. A renderer computes nothing: it groups and counts for display, no more.
 
 pub mod clock;
+pub mod diff;
 pub mod filter;
 pub mod glossary;
 pub mod html;
