@@ -15,6 +15,8 @@
 //! * [`diagnose`]: vantage, certainty, incidents.
 //! * [`report`]: one model, many renderings.
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
+//! * [`redact`]: captures without payload, addresses and names, before anything else looks at them.
+//! * [`extract`]: the packets of findings as a small capture with comments.
 //! * [`cli`]: the command line. It sees everything; nothing sees it.
 
 pub mod capture;
@@ -23,8 +25,10 @@ pub mod decode;
 pub mod detect;
 pub mod diagnose;
 pub mod engine;
+pub mod extract;
 pub mod flow;
 pub mod host;
+pub mod redact;
 pub mod report;
 pub mod seq;
 pub mod time;

@@ -24,7 +24,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("report", &["time"]),
     ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
-    ("cli", &["capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "time", "seq"]),
+    ("redact", &["capture", "time"]),
+    ("extract", &["capture", "decode", "redact", "report::model", "report::clock", "report::pcapng", "time"]),
+    (
+        "cli",
+        &[
+            "redact", "extract", "capture", "decode", "flow", "detect", "host", "diagnose", "report",
+            "engine", "time", "seq",
+        ],
+    ),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

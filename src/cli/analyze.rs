@@ -1,14 +1,15 @@
 //! `synscope analyze`: captures in, report out.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::args::{AnalyzeArgs, HostArg};
+use super::args::{AnalyzeArgs, HostArg, Scope};
 use super::complain;
 use super::destination::Destinations;
 use super::exit::{Damage, Exit, Verdict};
+use super::privacy::Privacy;
 use super::progress::ProgressLine;
 use super::snapshot;
 use crate::engine::{self, Options};
@@ -18,42 +19,83 @@ use crate::engine::{self, Options};
 /// # Errors
 /// Options that contradict each other, no input that can be read, an output that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
-    check(args)?;
-    let options = Options { host: snapshot::load(args.snapshots())?, ..args.options() };
+    check(&args.captures, &args.scope)?;
+    if args.privacy.redact && args.scope.snapshots().next().is_some() {
+        bail!(
+            "--redact and a snapshot do not go together: a snapshot names the host. Leave one of them out."
+        );
+    }
+    let privacy = Privacy::new(&args.privacy)?;
     let destinations = Destinations::open(args)?;
-    let mut progress = ProgressLine::new(args.quiet);
-    let outcome = engine::analyze(&args.captures, &options, &mut |now| progress.show(now));
-    progress.finish();
-    let outcome = match outcome {
+    let outcome = match examine(&args.captures, &args.scope, &privacy, args.quiet) {
         Ok(outcome) => outcome,
-        Err(engine::Error::NothingReadable(reasons)) => {
+        Err(failed) => {
             destinations.abandon();
-            reasons.iter().for_each(|reason| complain(reason));
-            return Ok(Exit::Unusable);
-        }
-        Err(error) => {
-            destinations.abandon();
-            return Err(error.into());
+            return failed.told();
         }
     };
     let report = &outcome.report;
     outcome.damage.iter().for_each(|damage| complain(damage));
-    destinations.write(report, args)?;
+    destinations.write(report, args, &privacy)?;
     let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
     Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
 }
 
+/// Analyzes `captures`, with a line of progress.
+pub(super) fn examine(
+    captures: &[PathBuf],
+    scope: &Scope,
+    privacy: &Privacy,
+    quiet: bool,
+) -> Result<engine::Outcome, Failed> {
+    let host = snapshot::load(scope.snapshots()).map_err(Failed::Snapshot)?;
+    let options = Options { host, ..scope.options() };
+    let mut progress = ProgressLine::new(quiet);
+    let outcome = privacy.open(captures).and_then(|source| {
+        engine::analyze_source(source, &privacy.options(options), &mut |now| progress.show(now))
+    });
+    progress.finish();
+    let mut outcome = outcome.map_err(Failed::Engine)?;
+    privacy.mark(&mut outcome.report);
+    Ok(outcome)
+}
+
+/// There is nothing to report.
+pub(super) enum Failed {
+    /// No input, or no threads.
+    Engine(engine::Error),
+    /// A snapshot that cannot be used.
+    Snapshot(anyhow::Error),
+}
+
+impl Failed {
+    /// Says why.
+    ///
+    /// # Errors
+    /// What is wrong with more than the inputs.
+    pub fn told(self) -> anyhow::Result<Exit> {
+        match self {
+            Failed::Engine(engine::Error::NothingReadable(reasons)) => {
+                reasons.iter().for_each(|reason| complain(reason));
+                Ok(Exit::Unusable)
+            }
+            Failed::Engine(error) => Err(error.into()),
+            Failed::Snapshot(error) => Err(error),
+        }
+    }
+}
+
 /// What clap cannot see: options and inputs that do not go together.
-fn check(args: &AnalyzeArgs) -> anyhow::Result<()> {
-    if let (Some(since), Some(until)) = (args.since, args.until)
+pub(super) fn check(captures: &[PathBuf], scope: &Scope) -> anyhow::Result<()> {
+    if let (Some(since), Some(until)) = (scope.since, scope.until)
         && since > until
     {
         bail!(
             "--since {since} is after --until {until}: no packet lies between them. Exchange the two times."
         );
     }
-    match args.captures.iter().filter(|path| *path == Path::new("-")).count() {
+    match captures.iter().filter(|path| *path == Path::new("-")).count() {
         0 => Ok(()),
         1 if io::stdin().is_terminal() => bail!(
             "standard input is a terminal, not a capture.\n  \
@@ -64,7 +106,7 @@ fn check(args: &AnalyzeArgs) -> anyhow::Result<()> {
     }
 }
 
-impl AnalyzeArgs {
+impl Scope {
     /// The snapshots that were named.
     pub fn snapshots(&self) -> impl Iterator<Item = &Path> {
         self.host.iter().filter_map(|host| match host {

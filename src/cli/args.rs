@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::value::{self, FailOn};
-use crate::report::model::Kind;
+use crate::report::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Says what the Linux kernel did to the TCP connections in a packet capture, and why.
@@ -27,11 +27,13 @@ Examples:
   synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
   synscope analyze --host before.json --host after.json edge-03.pcapng
                                                       with 'synscope snapshot' from around it
+  synscope extract --redact -o evidence.pcapng edge-03.pcapng
+  synscope diff before.json after.json                did the fix work?
   synscope explain accept-queue-overflow              what a finding means
 
-Exit codes: 0 done; 1 done and --fail-on matched; 2 wrong usage, nothing could be read, or the
-report could not be written; 3 an input was damaged and the report covers what could be read (3 wins
-over 1: a verdict on half an input is none).";
+Exit codes: 0 done; 1 done and --fail-on matched (diff: something is new or worse); 2 wrong usage,
+nothing could be read, or the report could not be written; 3 an input was damaged and the report
+covers what could be read (3 wins over 1: a verdict on half an input is none).";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -45,6 +47,10 @@ pub enum Command {
     /// for listening sockets; needs no privileges. Each network namespace has counters of its own: `ip netns exec NAME
     /// synscope snapshot`, `nsenter -t PID -n synscope snapshot`.
     Snapshot(SnapshotArgs),
+    /// Writes the packets of findings as a small pcapng with comments, without payload.
+    Extract(ExtractArgs),
+    /// Compares two JSON reports: exit code 1 when an incident is new or worse.
+    Diff(DiffArgs),
     /// Says what a kind of finding means; without a kind, lists them all.
     Explain(ExplainArgs),
     /// Prints the JSON Schema of the JSON report.
@@ -110,6 +116,143 @@ pub struct AnalyzeArgs {
     #[arg(short, long, help_heading = "Report")]
     pub quiet: bool,
 
+    /// What to look at, and with what means.
+    #[command(flatten)]
+    pub scope: Scope,
+
+    /// What must not leave.
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
+}
+
+/// Options of `synscope extract`.
+#[derive(Args, Debug)]
+pub struct ExtractArgs {
+    /// Captures to read as one stream in time order; each is read twice, so `-` cannot be one
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub captures: Vec<PathBuf>,
+
+    /// Write the packets to FILE (pcapng); `-` is standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Extract")]
+    pub output: PathBuf,
+
+    /// Only the packets of this finding or incident, by its id; may be repeated
+    #[arg(long, value_name = "ID", help_heading = "Extract")]
+    pub id: Vec<String>,
+
+    /// Only the packets of findings of this kind; may be repeated
+    #[arg(long, value_name = "KIND", value_parser = value::kind_parser(), hide_possible_values = true, help_heading = "Extract")]
+    pub kind: Vec<Kind>,
+
+    /// All packets of the connections, not only those that a finding names
+    #[arg(long, conflicts_with = "listener", help_heading = "Extract")]
+    pub whole: bool,
+
+    /// All connections of the listeners concerned, so that analyzing the extract gives the same findings
+    #[arg(long, help_heading = "Extract")]
+    pub listener: bool,
+
+    /// Show no progress on standard error
+    #[arg(short, long, help_heading = "Extract")]
+    pub quiet: bool,
+
+    /// What to look at, and with what means.
+    #[command(flatten)]
+    pub scope: Scope,
+
+    /// What must not leave.
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
+}
+
+/// Options of `synscope diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The JSON report from before
+    #[arg(value_name = "OLD.json")]
+    pub old: PathBuf,
+
+    /// The JSON report from after
+    #[arg(value_name = "NEW.json")]
+    pub new: PathBuf,
+
+    /// How the comparison is written
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
+    pub format: DiffFormat,
+
+    /// Whose markup the `markdown` format writes
+    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR")]
+    pub flavor: FlavorName,
+
+    /// Leave out incidents less severe than this
+    #[arg(long, value_enum, default_value_t = Least::Info, value_name = "SEVERITY")]
+    pub at_least: Least,
+
+    /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub color: When,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For a terminal.
+    Text,
+    /// For a ticket.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
+/// A severity and all above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Least {
+    /// All.
+    Info,
+    /// Somebody waits or is refused.
+    Warning,
+    /// Connections fail.
+    Critical,
+}
+
+impl From<Least> for Severity {
+    fn from(least: Least) -> Severity {
+        match least {
+            Least::Info => Severity::Info,
+            Least::Warning => Severity::Warning,
+            Least::Critical => Severity::Critical,
+        }
+    }
+}
+
+/// What must not leave.
+#[derive(Args, Debug, Default)]
+pub struct PrivacyArgs {
+    /// End extracted packets behind the TCP header. This is the default
+    #[arg(long, conflicts_with = "keep_payload", help_heading = "Privacy")]
+    pub strip_payload: bool,
+
+    /// Keep the payload of extracted packets
+    #[arg(long, help_heading = "Privacy")]
+    pub keep_payload: bool,
+
+    /// Replace addresses by pseudonyms, zero MAC addresses, leave out payload and names
+    ///
+    /// Pseudonyms keep prefixes: what shared a network does so still. They are the same in report and extract of one
+    /// run, and those of another run only with --redact-key-file. Ports, times and lengths stay.
+    #[arg(long, conflicts_with = "keep_payload", help_heading = "Privacy")]
+    pub redact: bool,
+
+    /// Read the key of --redact from FILE, or make one and keep it there
+    ///
+    /// Who has it can find the addresses behind the pseudonyms. It is never printed.
+    #[arg(long, value_name = "FILE", requires = "redact", help_heading = "Privacy")]
+    pub redact_key_file: Option<PathBuf>,
+}
+
+/// What to look at, and with what means.
+#[derive(Args, Debug)]
+pub struct Scope {
     /// Keep only connections with this IP address at either end; or use a file that `synscope snapshot` wrote
     ///
     /// An address may be repeated. Snapshots are of the server, one from before the capture and one from after it: the
@@ -195,6 +338,8 @@ pub enum Format {
     Markdown,
     /// For people: one page for a browser, without network or script.
     Html,
+    /// For Wireshark: the packets of the findings with comments; see `synscope extract`.
+    Pcapng,
 }
 
 /// Whose markup is written.
@@ -249,7 +394,7 @@ mod tests {
 
     #[test]
     fn without_options_the_engine_gets_its_own_defaults() {
-        let ours = analyze(&["a.pcap"]).unwrap().options();
+        let ours = analyze(&["a.pcap"]).unwrap().scope.options();
         let theirs = crate::engine::Options::default();
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
@@ -274,9 +419,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.fail_on.len(), 3);
-        assert_eq!(args.port, [80, 443]);
-        assert_eq!(args.options().hosts, ["::1".parse::<IpAddr>().unwrap()]);
-        assert_eq!(args.snapshots().collect::<Vec<_>>(), [std::path::Path::new("before.json")]);
+        assert_eq!(args.scope.port, [80, 443]);
+        assert_eq!(args.scope.options().hosts, ["::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(args.scope.snapshots().collect::<Vec<_>>(), [std::path::Path::new("before.json")]);
         assert_eq!(args.captures.len(), 2);
     }
 

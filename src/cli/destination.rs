@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::args::{AnalyzeArgs, FlavorName, Format};
 use super::output::Output;
+use super::privacy::Privacy;
+use crate::extract;
 use crate::report::model::Report;
 use crate::report::{html, json, jsonl, markdown, text};
 
@@ -24,8 +26,13 @@ impl Destinations {
         let first = main.then(|| (args.format.unwrap_or(Format::Text), args.output.as_deref()));
         let more = args.report.iter().map(|(format, path)| (*format, Some(path.as_path())));
         let mut paths: Vec<&Path> = Vec::new();
+        let pcapng =
+            args.format == Some(Format::Pcapng) || args.report.iter().any(|(f, _)| *f == Format::Pcapng);
+        if pcapng {
+            super::extract::check(&args.captures)?;
+        }
         let inputs: Vec<_> =
-            args.captures.iter().cloned().chain(args.snapshots().map(Path::to_owned)).collect();
+            args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned)).collect();
         for (format, path) in first.into_iter().chain(more) {
             let place = path.unwrap_or(Path::new("-"));
             let opened = match paths.contains(&place) {
@@ -50,7 +57,7 @@ impl Destinations {
     ///
     /// # Errors
     /// The first that cannot be written; the others are written all the same.
-    pub fn write(self, report: &Report, args: &AnalyzeArgs) -> anyhow::Result<()> {
+    pub fn write(self, report: &Report, args: &AnalyzeArgs, privacy: &Privacy) -> anyhow::Result<()> {
         let mut failed = Ok(());
         for (format, output) in self.wanted {
             let look = output.look(args.color);
@@ -65,6 +72,17 @@ impl Destinations {
                     Format::Jsonl => jsonl::write(report, out),
                     Format::Markdown => markdown::write(report, markup, out),
                     Format::Html => html::write(report, out),
+                    Format::Pcapng => {
+                        let all: Vec<_> = report.findings.iter().collect();
+                        super::extract::write(
+                            report,
+                            &all,
+                            &args.captures,
+                            extract::Extent::Evidence,
+                            privacy,
+                            out,
+                        )
+                    }
                 }
             });
             failed = failed.and(written);

@@ -3,9 +3,12 @@
 pub mod analyze;
 pub mod args;
 mod destination;
+pub mod diff;
 pub mod exit;
 pub mod explain;
+pub mod extract;
 pub mod output;
+mod privacy;
 mod progress;
 pub mod schema;
 pub mod snapshot;
@@ -29,6 +32,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&args),
         Command::Snapshot(args) => snapshot::run(&args).map(|()| Exit::Done),
+        Command::Extract(args) => extract::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args).map(|()| Exit::Done),
         Command::Schema => schema::run().map(|()| Exit::Done),
     };

@@ -170,9 +170,14 @@ impl Page<'_> {
         let mut tile = |n: u64, what: &str| {
             let _ = writeln!(out, "<li><b>{}</b>{what}</li>", grouped(n));
         };
-        tile(report.summary.connections, "TCP connections");
-        tile(report.incidents.len() as u64, "incidents");
-        tile(report.findings.len() as u64, "findings");
+        let plural = |n: u64| if n == 1 { "" } else { "s" };
+        for (n, noun) in [
+            (report.summary.connections, "TCP connection"),
+            (report.incidents.len() as u64, "incident"),
+            (report.findings.len() as u64, "finding"),
+        ] {
+            tile(n, &format!("{noun}{}", plural(n)));
+        }
         for severity in [Severity::Critical, Severity::Warning, Severity::Info] {
             let n = report.incidents.iter().filter(|incident| incident.severity == severity).count();
             if n > 0 {

@@ -1,6 +1,7 @@
 //! One model, many renderings. A renderer computes nothing: it groups and counts for display, no more.
 
 pub mod clock;
+pub mod diff;
 pub mod filter;
 pub mod glossary;
 pub mod html;
@@ -10,6 +11,7 @@ mod ladder;
 pub mod markdown;
 mod markup;
 pub mod model;
+pub mod pcapng;
 pub mod schema;
 mod step;
 mod summary;

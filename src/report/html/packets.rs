@@ -28,7 +28,7 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, several: bool) -> String {
                 let height = match gap {
                     Gap::Scaled(part) => (part * TALLEST).round() as u64,
                     Gap::Break(span) => {
-                        break_row(&mut out, &format!("{span} pass"));
+                        break_row(&mut out, &format!("{span} later"));
                         0
                     }
                 };

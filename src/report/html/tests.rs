@@ -126,3 +126,15 @@ fn fifty_thousand_findings_stay_small() {
     assert!(page.contains("finding") && page.contains("without a section here"));
     assert_eq!(page.matches("<section class=\"incident").count(), SECTIONS);
 }
+
+/// Writes pages into the folder SYNSCOPE_PAGES, for tests/browser/run to look at.
+#[test]
+fn pages_for_the_browser() {
+    let Ok(folder) = std::env::var("SYNSCOPE_PAGES") else { return };
+    let mut all = samples::all();
+    all.push(("large", samples::many(50_000)));
+    for (name, report) in all {
+        std::fs::write(std::path::Path::new(&folder).join(format!("{name}.html")), rendered(&report))
+            .unwrap();
+    }
+}

@@ -1,0 +1,41 @@
+//! `synscope diff`: two JSON reports compared.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::args::{DiffArgs, DiffFormat};
+use super::exit::{Damage, Exit, Verdict};
+use super::output::{stdout_look, to_stdout};
+use crate::report::diff::{self, Diff};
+use crate::report::model::{Report, SCHEMA};
+
+/// Runs it.
+///
+/// # Errors
+/// A file that cannot be read or is no report.
+pub fn run(args: &DiffArgs) -> anyhow::Result<Exit> {
+    let diff = Diff::of(&read(&args.old)?, &read(&args.new)?, args.at_least.into());
+    let look = stdout_look(args.color);
+    to_stdout(|out| match args.format {
+        DiffFormat::Text => diff::write_text(&diff, look, out),
+        DiffFormat::Markdown => diff::write_markdown(&diff, args.flavor.into(), out),
+        DiffFormat::Json => diff::write_json(&diff, out),
+    })?;
+    let verdict = if diff.is_worse() { Verdict::Matched } else { Verdict::Clear };
+    Ok(Exit::verdict(Damage::None, verdict))
+}
+
+fn read(path: &Path) -> anyhow::Result<Report> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    let report: Report = serde_json::from_reader(BufReader::new(file)).with_context(|| {
+        format!("{name} is no JSON report. Make one: synscope analyze --format json CAPTURE >{name}")
+    })?;
+    if report.schema != SCHEMA {
+        bail!("{name} is a '{}', and this program compares '{SCHEMA}'", report.schema);
+    }
+    Ok(report)
+}

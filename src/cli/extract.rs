@@ -1,0 +1,92 @@
+//! `synscope extract`: the packets of findings as a small capture.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use super::args::ExtractArgs;
+use super::exit::{Damage, Exit, Verdict};
+use super::output::Output;
+use super::privacy::Privacy;
+use super::{analyze, complain};
+use crate::extract::{self, Extent, Order};
+use crate::report::model::{Finding, Report};
+
+/// Runs it.
+///
+/// # Errors
+/// No input that can be read, ids that no finding has, an output that cannot be written.
+pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
+    analyze::check(&args.captures, &args.scope)?;
+    check(&args.captures)?;
+    let privacy = Privacy::new(&args.privacy)?;
+    let output = Output::open(Some(&args.output), &args.captures)?;
+    let outcome = match analyze::examine(&args.captures, &args.scope, &privacy, args.quiet) {
+        Ok(outcome) => outcome,
+        Err(failed) => {
+            output.abandon();
+            return failed.told();
+        }
+    };
+    outcome.damage.iter().for_each(|damage| complain(damage));
+    let chosen = match choose(&outcome.report, args) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            output.abandon();
+            return Err(error);
+        }
+    };
+    let extent = match (args.whole, args.listener) {
+        (_, true) => Extent::Listeners,
+        (true, false) => Extent::Connections,
+        (false, false) => Extent::Evidence,
+    };
+    output.write(|out| write(&outcome.report, &chosen, &args.captures, extent, &privacy, out))?;
+    Ok(Exit::verdict(if outcome.damage.is_empty() { Damage::None } else { Damage::Some }, Verdict::Clear))
+}
+
+/// Captures are read a second time: standard input cannot be.
+///
+/// # Errors
+/// Standard input among them.
+pub(super) fn check(captures: &[PathBuf]) -> anyhow::Result<()> {
+    if captures.iter().any(|path| path == Path::new("-")) {
+        bail!(
+            "standard input can be read only once, and an extract needs the packets again. Save them to a file first."
+        );
+    }
+    Ok(())
+}
+
+/// The findings that were asked for.
+fn choose<'r>(report: &'r Report, args: &ExtractArgs) -> anyhow::Result<Vec<&'r Finding>> {
+    let mut ids: Vec<&str> = args.id.iter().map(String::as_str).collect();
+    for id in &args.id {
+        let incident = report.incidents.iter().find(|incident| incident.id == *id);
+        if let Some(incident) = incident {
+            ids.extend(incident.findings.iter().map(String::as_str));
+        } else if !report.findings.iter().any(|finding| finding.id == *id) {
+            bail!("no finding or incident has the id '{id}' here. The JSON report lists them all.");
+        }
+    }
+    let chosen = report.findings.iter().filter(|finding| {
+        (ids.is_empty() || ids.contains(&finding.id.as_str()))
+            && (args.kind.is_empty() || args.kind.contains(&finding.kind))
+    });
+    Ok(chosen.collect())
+}
+
+/// Reads the captures again and writes the packets of `chosen`.
+pub(super) fn write(
+    report: &Report,
+    chosen: &[&Finding],
+    captures: &[PathBuf],
+    extent: Extent,
+    privacy: &Privacy,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let source = privacy.open(captures).map_err(io::Error::other)?;
+    let order = Order { report, chosen, extent, notice: privacy.notice() };
+    extract::write(&order, source, privacy.for_extract(), out)
+}

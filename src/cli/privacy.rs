@@ -1,0 +1,109 @@
+//! What `--redact` means for a run: its key, its sources, its report.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::args::PrivacyArgs;
+use crate::capture::{self, Source};
+use crate::engine::{self, Options};
+use crate::redact::{Key, Payload, Pseudonyms, Redacted, Rewriter};
+use crate::report::model::Report;
+
+/// What every rendering says about a redacted report.
+const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they keep which addresses share a network, and \
+                      commands need the real ones; names of files, MAC addresses and payload were left out";
+
+/// What must not leave, for one run.
+pub(super) struct Privacy {
+    key: Option<Key>,
+    payload: Payload,
+}
+
+impl Privacy {
+    /// Reads or makes the key, where one is needed.
+    ///
+    /// # Errors
+    /// A key file that cannot be read, holds no key, or cannot be made.
+    pub fn new(args: &PrivacyArgs) -> anyhow::Result<Privacy> {
+        let key = match (&args.redact_key_file, args.redact) {
+            (Some(path), _) => Some(key_in(path)?),
+            (None, true) => Some(Key::random().map_err(anyhow::Error::msg)?),
+            (None, false) => None,
+        };
+        Ok(Privacy { key, payload: if args.keep_payload { Payload::Keep } else { Payload::Strip } })
+    }
+
+    fn rewriter(&self) -> Option<Rewriter> {
+        self.key.as_ref().map(|key| Rewriter::redacting(Pseudonyms::new(key)))
+    }
+
+    /// What extracted packets go through.
+    pub fn for_extract(&self) -> Rewriter {
+        // With a key the source has redacted them.
+        Rewriter::new(if self.key.is_some() { Payload::Keep } else { self.payload })
+    }
+
+    /// What the extract says of itself.
+    pub fn notice(&self) -> &'static str {
+        match (&self.key, self.payload) {
+            (Some(_), _) => "Addresses are pseudonyms; payload, MAC addresses and names were left out.",
+            (None, Payload::Strip) => "Payload was left out.",
+            (None, Payload::Keep) => "Payload was kept.",
+        }
+    }
+
+    /// Opens `inputs`, harmless where that is wanted.
+    ///
+    /// # Errors
+    /// When not one of them can be opened.
+    pub fn open(&self, inputs: &[PathBuf]) -> Result<Box<dyn Source>, engine::Error> {
+        let opened = capture::open(inputs).map_err(|failed| {
+            engine::Error::NothingReadable(failed.iter().map(ToString::to_string).collect())
+        })?;
+        Ok(match self.rewriter() {
+            Some(rewriter) => Box::new(Redacted::new(opened.source, rewriter)),
+            None => opened.source,
+        })
+    }
+
+    /// The options as they hold for such a source: addresses are those that it has.
+    pub fn options(&self, mut options: Options) -> Options {
+        if let Some(mut rewriter) = self.rewriter() {
+            options.hosts.iter_mut().for_each(|host| *host = rewriter.address(*host));
+        }
+        options
+    }
+
+    /// Says in `report` what was done.
+    pub fn mark(&self, report: &mut Report) {
+        if self.key.is_some() {
+            report.warnings.insert(0, NOTICE.to_owned());
+        }
+    }
+}
+
+/// The key in the file `path`; without such a file a new one is made there that only its owner can read.
+fn key_in(path: &Path) -> anyhow::Result<Key> {
+    if path.exists() {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the key file {}", path.display()))?;
+        return match Key::parse(&text) {
+            Some(key) => Ok(key),
+            None => bail!(
+                "{} holds no key: 64 hexadecimal digits were expected. Remove it, and a new one is made there.",
+                path.display()
+            ),
+        };
+    }
+    let key = Key::random().map_err(anyhow::Error::msg)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(key.to_file().as_bytes()));
+    written.with_context(|| format!("cannot write the key file {}", path.display()))?;
+    Ok(key)
+}

@@ -1,0 +1,169 @@
+//! The packets of findings as a small capture, each with a comment that says what it shows.
+//!
+//! The inputs are read a second time, so that an analysis need not keep packets. Nothing but packets is taken from
+//! them: blocks with names and secrets stay behind, and so does the payload unless it is asked for.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+
+use crate::capture::{Block, LinkType, Packet, Source};
+use crate::decode::segment::{PacketId, Segment};
+use crate::decode::{Decoded, decode};
+use crate::redact::Rewriter;
+use crate::report::model::{Finding, Report};
+use crate::report::pcapng::{self, Writer};
+
+/// Which packets are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that findings name.
+    Evidence,
+    /// All of their connections.
+    Connections,
+    /// All connections of the listeners that they are about: with what happened around it, an analysis of the extract
+    /// comes to the same findings.
+    Listeners,
+}
+
+/// What is to be extracted.
+pub struct Order<'r> {
+    /// The report on the same source.
+    pub report: &'r Report,
+    /// The findings whose packets are wanted.
+    pub chosen: &'r [&'r Finding],
+    /// Which of them.
+    pub extent: Extent,
+    /// What was done to the packets, one sentence.
+    pub notice: &'r str,
+}
+
+/// Writes the packets of `source` that `order` asks for, each through `rewriter`.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(
+    order: &Order<'_>,
+    mut source: Box<dyn Source>,
+    mut rewriter: Rewriter,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let comments = comments(order);
+    let around = Around::of(order);
+    let about = format!(
+        "Packets of {} findings, extracted from {}. {} Comments say which finding a packet belongs to, what it shows, \
+         and its number in the original capture.",
+        order.chosen.len(),
+        order.report.captures.iter().map(|capture| capture.path.as_str()).collect::<Vec<_>>().join(", "),
+        order.notice
+    );
+    let mut writer = Writer::new(out, &about)?;
+    let mut interfaces: HashMap<(u16, LinkType), u32> = HashMap::new();
+    let (mut block, mut octets) = (Block::default(), Vec::new());
+    while source.next_block(&mut block) {
+        for packet in block.packets() {
+            let shown = comments.get(&packet.id);
+            if shown.is_none() && !around.has(&packet) {
+                continue;
+            }
+            let place = (packet.id.capture(), packet.link);
+            let interface = match interfaces.get(&place) {
+                Some(known) => *known,
+                None => {
+                    let capture = order.report.captures.get(usize::from(place.0));
+                    let name = capture.map(|capture| capture.path.as_str()).unwrap_or_default();
+                    let new = writer.interface(packet.link.0, name)?;
+                    interfaces.insert(place, new);
+                    new
+                }
+            };
+            octets.clear();
+            octets.extend_from_slice(packet.data);
+            let kept = rewriter.rewrite(packet.link, &mut octets, packet.original_length);
+            let written = pcapng::Packet {
+                interface,
+                time: packet.time,
+                original_length: packet.original_length.max(packet.data.len() as u32),
+                data: &octets[..kept],
+            };
+            writer.packet(&written, shown.map_or(&[], Vec::as_slice))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is said about each packet that a finding names.
+fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
+    let mut comments: HashMap<PacketId, Vec<String>> = HashMap::new();
+    let places: HashMap<&str, u16> = order
+        .report
+        .captures
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(n, capture)| (capture.path.as_str(), n as u16))
+        .collect();
+    for finding in order.chosen {
+        for evidence in &finding.evidence {
+            let Some(&capture) = places.get(evidence.capture.as_str()) else { continue };
+            let marks: String = evidence.marks.iter().map(|mark| format!(" [{mark}]")).collect();
+            comments.entry(PacketId::new(capture, evidence.packet)).or_default().push(format!(
+                "{} {}: {}{marks} (packet {} of {})",
+                finding.id, finding.kind, evidence.text, evidence.packet, evidence.capture
+            ));
+        }
+    }
+    comments
+}
+
+/// Both ends of a connection, the smaller first.
+type Ends = (SocketAddr, SocketAddr);
+
+fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
+    (a.min(b), a.max(b))
+}
+
+/// What is written besides the evidence.
+#[derive(Default)]
+struct Around {
+    connections: HashSet<Ends>,
+    listeners: HashSet<SocketAddr>,
+}
+
+impl Around {
+    fn of(order: &Order<'_>) -> Around {
+        let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
+        let mut around = Around::default();
+        for finding in order.chosen {
+            let (client, server) = (parsed(&finding.client), parsed(&finding.server));
+            match order.extent {
+                Extent::Evidence => {}
+                Extent::Connections => {
+                    around
+                        .connections
+                        .extend(client.zip(server).map(|(client, server)| ends(client, server)));
+                }
+                Extent::Listeners => around.listeners.extend(server),
+            }
+        }
+        around
+    }
+
+    /// Whether a packet is a segment of one of these, or an error that quotes one.
+    fn has(&self, packet: &Packet<'_>) -> bool {
+        if self.connections.is_empty() && self.listeners.is_empty() {
+            return false;
+        }
+        let mut segment = Segment::default();
+        match decode(packet, &mut segment) {
+            Decoded::Tcp | Decoded::Icmp => {
+                let from = SocketAddr::new(segment.src.ip(), segment.src_port);
+                let to = SocketAddr::new(segment.dst.ip(), segment.dst_port);
+                self.connections.contains(&ends(from, to))
+                    || self.listeners.contains(&from)
+                    || self.listeners.contains(&to)
+            }
+            _ => false,
+        }
+    }
+}

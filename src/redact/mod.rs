@@ -1,0 +1,17 @@
+//! What must not leave the house: payload, addresses, MAC addresses, names.
+//!
+//! Captures are made harmless before anything looks at them: [`Redacted`] stands between a source and the engine, so
+//! that a report on redacted packets cannot hold what they no longer hold, and the packets handed out with it carry
+//! the same pseudonyms.
+//!
+//! * [`pseudonym`]: addresses to addresses, keeping prefixes.
+//! * [`packet`]: one packet's octets, kept as far as its layers are understood.
+//! * [`source`]: a whole source.
+
+pub mod packet;
+pub mod pseudonym;
+pub mod source;
+
+pub use packet::{Payload, Rewriter};
+pub use pseudonym::{Key, Pseudonyms};
+pub use source::Redacted;

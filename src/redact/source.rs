@@ -1,0 +1,104 @@
+//! A source whose packets have been made harmless, and whose inputs have lost their names.
+
+use std::path::Path;
+
+use super::packet::Rewriter;
+use crate::capture::{Block, Packet, Silence, Source, Status};
+
+/// `inner`, rewritten.
+pub struct Redacted {
+    inner: Box<dyn Source>,
+    rewriter: Rewriter,
+    raw: Block,
+    octets: Vec<u8>,
+}
+
+impl Redacted {
+    /// Packets of `inner`, each through `rewriter`.
+    pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> Redacted {
+        Redacted { inner, rewriter, raw: Block::default(), octets: Vec::new() }
+    }
+}
+
+impl Source for Redacted {
+    fn next_block(&mut self, block: &mut Block) -> bool {
+        block.clear();
+        if !self.inner.next_block(&mut self.raw) {
+            return false;
+        }
+        for packet in self.raw.packets() {
+            self.octets.clear();
+            self.octets.extend_from_slice(packet.data);
+            let kept = self.rewriter.rewrite(packet.link, &mut self.octets, packet.original_length);
+            let original_length = packet.original_length.max(packet.data.len() as u32);
+            block.push(&Packet { original_length, data: &self.octets[..kept], ..packet });
+        }
+        true
+    }
+
+    fn status(&self) -> Vec<Status> {
+        let mut all = self.inner.status();
+        let names: Vec<(String, String)> =
+            all.iter().enumerate().map(|(n, status)| (status.path.clone(), name(n))).collect();
+        for (n, status) in all.iter_mut().enumerate() {
+            status.path = name(n);
+            for text in status.damage.iter_mut().chain(&mut status.warnings) {
+                *text = without(text, &names);
+            }
+        }
+        all
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        self.inner.silences()
+    }
+}
+
+/// What the `n`th input is called, from 0.
+pub fn name(n: usize) -> String {
+    format!("capture-{}", n + 1)
+}
+
+/// `text` with each path and file name replaced, the longest first.
+pub fn without(text: &str, names: &[(String, String)]) -> String {
+    let mut all: Vec<(&str, &str)> = Vec::new();
+    for (path, name) in names {
+        all.push((path, name));
+        if let Some(file) = Path::new(path).file_name().and_then(|file| file.to_str()) {
+            all.push((file, name));
+        }
+    }
+    all.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+    // `-` is standard input and no name.
+    all.iter()
+        .filter(|(path, _)| path.len() > 1)
+        .fold(text.to_owned(), |text, (path, name)| text.replace(path, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{LinkType, MemorySource};
+    use crate::redact::{Key, Pseudonyms};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn packets_are_rewritten_and_names_are_gone() {
+        let packets = vec![(Timestamp(5), LinkType(500), b"secret".to_vec())];
+        let rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::OCTETS])));
+        let mut source = Redacted::new(Box::new(MemorySource::new(packets)), rewriter);
+        let mut block = Block::default();
+        assert!(source.next_block(&mut block));
+        let packet = block.packets().next().unwrap();
+        assert_eq!((packet.data.len(), packet.original_length, packet.time), (0, 6, Timestamp(5)));
+        assert!(!source.next_block(&mut block));
+        assert_eq!(source.status()[0].path, "capture-1");
+    }
+
+    #[test]
+    fn messages_lose_paths_and_file_names() {
+        let names = [("/srv/acme/10.1.2.3.pcap".to_owned(), "capture-1".to_owned())];
+        assert_eq!(without("/srv/acme/10.1.2.3.pcap: cut", &names), "capture-1: cut");
+        assert_eq!(without("the clock of 10.1.2.3.pcap jumped", &names), "the clock of capture-1 jumped");
+    }
+}

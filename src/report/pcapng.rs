@@ -1,0 +1,165 @@
+//! A pcapng file, written block by block: a section, interfaces, packets with comments.
+//!
+//! Format: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html>. Nothing is copied from another file:
+//! there are no name resolution, secrets, journal or custom blocks.
+
+use std::io::{self, Write};
+
+use super::terminal::sanitize;
+use crate::time::Timestamp;
+
+// Block types and options, sections 4 and 3.5 of the draft.
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const ENHANCED_PACKET: u32 = 6;
+const ORDER_MARK: u32 = 0x1a2b_3c4d;
+const OPT_END: u16 = 0;
+const OPT_COMMENT: u16 = 1;
+const SHB_USERAPPL: u16 = 4;
+const IF_NAME: u16 = 2;
+const IF_TSRESOL: u16 = 9;
+/// Times in units of 10^-9 seconds.
+const NANOSECONDS: u8 = 9;
+/// A longer text does not fit an option's length.
+const LONGEST_TEXT: usize = 32_000;
+
+/// A file being written.
+pub struct Writer<'w> {
+    out: &'w mut dyn Write,
+    interfaces: u32,
+}
+
+/// One packet to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'p> {
+    /// Number of its interface, as [`Writer::interface`] gave it.
+    pub interface: u32,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Octets on the wire.
+    pub original_length: u32,
+    /// What is kept of them.
+    pub data: &'p [u8],
+}
+
+impl<'w> Writer<'w> {
+    /// Begins a file with a comment on the whole of it.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<Writer<'w>> {
+        let mut writer = Writer { out, interfaces: 0 };
+        let mut body = Vec::new();
+        body.extend(ORDER_MARK.to_le_bytes());
+        body.extend(1u16.to_le_bytes());
+        body.extend(0u16.to_le_bytes());
+        // The section's length is not told.
+        body.extend(u64::MAX.to_le_bytes());
+        option(&mut body, OPT_COMMENT, text(comment).as_bytes());
+        option(&mut body, SHB_USERAPPL, concat!("synscope ", env!("CARGO_PKG_VERSION")).as_bytes());
+        option(&mut body, OPT_END, &[]);
+        writer.block(SECTION_HEADER, &body)?;
+        Ok(writer)
+    }
+
+    /// Describes an interface and gives its number.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn interface(&mut self, link: u16, name: &str) -> io::Result<u32> {
+        let mut body = Vec::new();
+        body.extend(link.to_le_bytes());
+        body.extend([0; 2]);
+        // No limit.
+        body.extend(0u32.to_le_bytes());
+        option(&mut body, IF_NAME, text(name).as_bytes());
+        option(&mut body, IF_TSRESOL, &[NANOSECONDS]);
+        option(&mut body, OPT_END, &[]);
+        self.block(INTERFACE_DESCRIPTION, &body)?;
+        self.interfaces += 1;
+        Ok(self.interfaces - 1)
+    }
+
+    /// Writes a packet with its comments.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn packet(&mut self, packet: &Packet<'_>, comments: &[String]) -> io::Result<()> {
+        let mut body = Vec::new();
+        body.extend(packet.interface.to_le_bytes());
+        // Times before 1970 cannot be written.
+        let time = u64::try_from(packet.time.0).unwrap_or(0);
+        body.extend(((time >> 32) as u32).to_le_bytes());
+        body.extend((time as u32).to_le_bytes());
+        body.extend((packet.data.len() as u32).to_le_bytes());
+        body.extend(packet.original_length.max(packet.data.len() as u32).to_le_bytes());
+        body.extend(packet.data);
+        pad(&mut body);
+        for comment in comments {
+            option(&mut body, OPT_COMMENT, text(comment).as_bytes());
+        }
+        if !comments.is_empty() {
+            option(&mut body, OPT_END, &[]);
+        }
+        self.block(ENHANCED_PACKET, &body)
+    }
+
+    fn block(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
+        let length = body.len() as u32 + 12;
+        self.out.write_all(&kind.to_le_bytes())?;
+        self.out.write_all(&length.to_le_bytes())?;
+        self.out.write_all(body)?;
+        self.out.write_all(&length.to_le_bytes())
+    }
+}
+
+fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+    body.extend(code.to_le_bytes());
+    body.extend((value.len() as u16).to_le_bytes());
+    body.extend(value);
+    pad(body);
+}
+
+fn pad(body: &mut Vec<u8>) {
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+/// Without control characters, and short enough.
+fn text(text: &str) -> String {
+    let mut text = sanitize(text).into_owned();
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT - 4).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_octets() {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, "why\x1b[2J").unwrap();
+        let interface = writer.interface(1, "capture-1").unwrap();
+        let packet =
+            Packet { interface, time: Timestamp(5_000_000_001), original_length: 60, data: b"abcde" };
+        writer.packet(&packet, &["one".to_owned(), "two".to_owned()]).unwrap();
+        let dump: Vec<String> = out
+            .chunks(16)
+            .map(|line| {
+                let shown = |b: &u8| if b.is_ascii_graphic() { *b as char } else { '.' };
+                let hex: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
+                format!("{:47}  {}", hex.join(" "), line.iter().map(shown).collect::<String>())
+            })
+            .collect();
+        insta::assert_snapshot!(dump.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        assert!(text(&"ä".repeat(40_000)).len() <= LONGEST_TEXT);
+    }
+}
