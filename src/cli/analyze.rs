@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::args::{AnalyzeArgs, HostArg, Scope};
+use super::args::{AnalyzeArgs, HostArg, PrivacyArgs, Scope};
 use super::complain;
 use super::destination::Destinations;
 use super::exit::{Damage, Exit, Verdict};
@@ -19,12 +19,7 @@ use crate::engine::{self, Options};
 /// # Errors
 /// Options that contradict each other, no input that can be read, an output that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
-    check(&args.captures, &args.scope)?;
-    if args.privacy.redact && args.scope.snapshots().next().is_some() {
-        bail!(
-            "--redact and a snapshot do not go together: a snapshot names the host. Leave one of them out."
-        );
-    }
+    check(&args.captures, &args.scope, &args.privacy)?;
     let privacy = Privacy::new(&args.privacy)?;
     let destinations = Destinations::open(args)?;
     let outcome = match examine(&args.captures, &args.scope, &privacy, args.quiet) {
@@ -87,7 +82,12 @@ impl Failed {
 }
 
 /// What clap cannot see: options and inputs that do not go together.
-pub(super) fn check(captures: &[PathBuf], scope: &Scope) -> anyhow::Result<()> {
+pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) -> anyhow::Result<()> {
+    if privacy.redact && scope.snapshots().next().is_some() {
+        bail!(
+            "--redact and a snapshot do not go together: a snapshot names the host. Leave one of them out."
+        );
+    }
     if let (Some(since), Some(until)) = (scope.since, scope.until)
         && since > until
     {

@@ -18,7 +18,7 @@ use crate::report::model::{Finding, Report};
 /// # Errors
 /// No input that can be read, ids that no finding has, an output that cannot be written.
 pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
-    analyze::check(&args.captures, &args.scope)?;
+    analyze::check(&args.captures, &args.scope, &args.privacy)?;
     check(&args.captures)?;
     let privacy = Privacy::new(&args.privacy)?;
     let output = Output::open(Some(&args.output), &args.captures)?;

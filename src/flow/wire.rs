@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::capture::LinkType;
-use crate::decode::segment::{Address, Flags, Options, PacketId, Segment, Traits, flow_hash};
+use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits, flow_hash};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::flow::key::Host;
 use crate::flow::table::Tracker;
@@ -588,9 +588,4 @@ impl Rung {
     pub fn segment(&self) -> Segment {
         self.log.borrow()[self.at].segment
     }
-}
-
-/// An address for tests that need one of their own.
-pub fn address(text: &str) -> Address {
-    text.parse::<IpAddr>().expect("an address").into()
 }
