@@ -18,7 +18,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Header values (options, addresses, packet numbers) are part of the facts.
     ("detect", &["flow", "decode::segment", "report::model", "time", "seq"]),
     ("host", &["time"]),
-    ("diagnose", &["detect", "flow", "decode::segment", "host", "report::model", "time", "seq"]),
+    (
+        "diagnose",
+        &["detect", "flow", "decode::segment", "host", "report::model", "report::filter", "time", "seq"],
+    ),
     ("report", &["time"]),
     ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
     ("cli", &["capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "time", "seq"]),
@@ -336,6 +339,7 @@ fn character(text: &str) -> Option<usize> {
 }
 
 /// What stands before an item that is compiled for tests only.
+const PUB_CRATE: [&str; 4] = ["pub", "(", "crate", ")"];
 const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
 
 /// Whether the tokens from `at` on read as `expected`.
@@ -349,9 +353,11 @@ fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
     let folder = if own { path.with_extension("") } else { path.with_file_name("") };
     let tokens = tokens(text);
     (0..tokens.len())
-        .filter(|&at| reads(&tokens, at, &CFG_TEST) && reads(&tokens, at + CFG_TEST.len(), &["mod"]))
-        .filter(|&at| reads(&tokens, at + CFG_TEST.len() + 2, &[";"]))
-        .map(|at| folder.join(tokens[at + CFG_TEST.len() + 1].text))
+        .filter(|&at| reads(&tokens, at, &CFG_TEST))
+        .map(|at| at + CFG_TEST.len())
+        .map(|at| if reads(&tokens, at, &PUB_CRATE) { at + PUB_CRATE.len() } else { at })
+        .filter(|&at| reads(&tokens, at, &["mod"]) && reads(&tokens, at + 2, &[";"]))
+        .map(|at| folder.join(tokens[at + 1].text))
         .collect()
 }
 

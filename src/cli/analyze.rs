@@ -5,14 +5,13 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::args::{AnalyzeArgs, Format, HostArg};
+use super::args::{AnalyzeArgs, HostArg};
 use super::complain;
+use super::destination::Destinations;
 use super::exit::{Damage, Exit, Verdict};
-use super::output::Output;
 use super::progress::ProgressLine;
 use super::snapshot;
 use crate::engine::{self, Options};
-use crate::report::{json, text};
 
 /// Runs it.
 ///
@@ -21,30 +20,25 @@ use crate::report::{json, text};
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     check(args)?;
     let options = Options { host: snapshot::load(args.snapshots())?, ..args.options() };
-    let inputs: Vec<_> = args.captures.iter().cloned().chain(args.snapshots().map(Path::to_owned)).collect();
-    let output = Output::open(args.output.as_deref(), &inputs)?;
+    let destinations = Destinations::open(args)?;
     let mut progress = ProgressLine::new(args.quiet);
     let outcome = engine::analyze(&args.captures, &options, &mut |now| progress.show(now));
     progress.finish();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(engine::Error::NothingReadable(reasons)) => {
-            output.abandon();
+            destinations.abandon();
             reasons.iter().for_each(|reason| complain(reason));
             return Ok(Exit::Unusable);
         }
         Err(error) => {
-            output.abandon();
+            destinations.abandon();
             return Err(error.into());
         }
     };
     let report = &outcome.report;
     outcome.damage.iter().for_each(|damage| complain(damage));
-    let look = output.look(args.color);
-    output.write(|out| match args.format {
-        Format::Text => text::write(report, look, out),
-        Format::Json => json::write(report, out),
-    })?;
+    destinations.write(report, args)?;
     let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
     Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))

@@ -24,6 +24,7 @@ Examples:
   synscope analyze client.pcap server.pcap.gz         both sides as one stream in time order
   tcpdump -c 100000 -w - tcp | synscope analyze -     from a pipe
   synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
+  synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
   synscope analyze --host before.json --host after.json edge-03.pcapng
                                                       with 'synscope snapshot' from around it
   synscope explain accept-queue-overflow              what a finding means
@@ -59,9 +60,9 @@ pub struct AnalyzeArgs {
     #[arg(value_name = "CAPTURE", required = true)]
     pub captures: Vec<PathBuf>,
 
-    /// How the report is written
-    #[arg(short, long, value_enum, default_value_t = Format::Text, value_name = "FORMAT", help_heading = "Report")]
-    pub format: Format,
+    /// How the report is written: `text` unless said otherwise
+    #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "Report")]
+    pub format: Option<Format>,
 
     /// Write the report to FILE instead of standard output (`-`)
     ///
@@ -69,6 +70,21 @@ pub struct AnalyzeArgs {
     /// replaced when the report is ready; one of the captures is never overwritten.
     #[arg(short, long, value_name = "FILE", help_heading = "Report")]
     pub output: Option<PathBuf>,
+
+    /// Write the report in FORMAT to FILE as well; may be repeated
+    ///
+    /// `--report html=a.html --report json=a.json`. Where it is used, standard output gets a report only with --format
+    /// or --output.
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = value::report, help_heading = "Report")]
+    pub report: Vec<(Format, PathBuf)>,
+
+    /// Whose markup the `markdown` format writes
+    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
+    pub flavor: FlavorName,
+
+    /// In the `markdown` format, leave nothing out
+    #[arg(long, help_heading = "Report")]
+    pub full: bool,
 
     /// Exit with code 1 when the report has such a finding
     ///
@@ -173,6 +189,23 @@ pub enum Format {
     Text,
     /// For programs: one document as `synscope schema` describes it.
     Json,
+    /// For programs that read line by line: one finding a line.
+    Jsonl,
+    /// For an issue or a merge request: Markdown, short unless --full; see --flavor.
+    Markdown,
+    /// For people: one page for a browser, without network or script.
+    Html,
+}
+
+/// Whose markup is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlavorName {
+    /// GitHub's Markdown.
+    Github,
+    /// GitLab's Markdown.
+    Gitlab,
+    /// Jira's wiki markup.
+    Jira,
 }
 
 /// When to use colours.

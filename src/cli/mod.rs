@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod args;
+mod destination;
 pub mod exit;
 pub mod explain;
 pub mod output;

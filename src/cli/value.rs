@@ -1,10 +1,12 @@
 //! Values of options: durations, sizes, times, addresses, and what `--fail-on` matches.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
+use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::args::HostArg;
+use super::args::{Format, HostArg};
 use crate::report::model::{Kind, Report, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -82,6 +84,26 @@ pub fn host(text: &str) -> Result<HostArg, String> {
         return Err("write a single IP address, such as 192.0.2.1 or 2001:db8::1".to_owned());
     }
     Ok(HostArg::Snapshot(text.into()))
+}
+
+/// `html=a.html`: a format and the file that gets it.
+///
+/// # Errors
+/// No `=`, no such format, no file.
+pub fn report(text: &str) -> Result<(Format, PathBuf), String> {
+    let names: Vec<_> = Format::value_variants()
+        .iter()
+        .filter_map(|f| Some(f.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    let (format, path) = text.split_once('=').ok_or_else(|| {
+        format!("write FORMAT=FILE, such as html=report.html; formats: {}", names.join(", "))
+    })?;
+    let format = Format::from_str(format, false)
+        .map_err(|_| format!("no format '{format}'; there are: {}", names.join(", ")))?;
+    match path {
+        "" => Err("a file name is missing behind '='".to_owned()),
+        path => Ok((format, PathBuf::from(path))),
+    }
 }
 
 /// A finding kind, by its name.
@@ -174,6 +196,14 @@ mod tests {
         ] {
             assert!(time(wrong).is_err(), "{wrong}: {:?}", time(wrong));
         }
+    }
+
+    #[test]
+    fn reports_name_a_format_and_a_file() {
+        assert_eq!(report("html=a=b.html"), Ok((Format::Html, PathBuf::from("a=b.html"))));
+        assert!(report("a.html").unwrap_err().contains("html=report.html"));
+        assert!(report("pdf=a.pdf").unwrap_err().contains("no format 'pdf'"));
+        assert!(report("html=").is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
-use crate::detect::draft::{Draft, cause, count};
+use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::explain::finding;
 use crate::detect::surroundings::{Stretch, Stuck, Surroundings};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
@@ -28,7 +28,10 @@ finding! {
     ///   whose TSecr echoes one of the ignored segments (kernels before the 6.14 cycle), which proves that TCP read it.
     /// * `TCP_DEFER_ACCEPT`: a silent client, a single SYN-ACK retransmission, and the first data is taken at once.
     /// * A round trip above 1 s: the SYN-ACK was repeated before the final ACK could arrive.
+    /// * The path to the server is full for seconds, so that the final ACK comes late: what the server then
+    ///   acknowledges echoes a timestamp from before the client repeated anything.
     /// * The client sent its SYN more than once, and each drew a SYN-ACK.
+    /// * The server or the path dies after the handshake: nothing comes from the server any more, on no connection.
     /// * The same packet captured twice.
     /// ## Check next
     /// `ss -ltn` at the listener: Recv-Q above Send-Q means full now. `nstat -az TcpExtListenOverflows
@@ -52,6 +55,10 @@ const TURNAROUND: Span = Span::millis(100);
 const COOKIE_RETRANSMITS: u16 = 3;
 /// Segments of this size and larger may be what a path with a small MTU swallows, octets.
 const SUSPICIOUSLY_LARGE: u32 = 1_200;
+/// How far the TSval of a cookie may lag, milliseconds, with some for drift and for delays that vary.
+const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
+/// A lag that varying delays do not explain, milliseconds; all but one in sixteen cookies have it.
+const CLEAR_LAG: i64 = 4;
 /// How near in time another connection must be stuck to speak for a full queue.
 const SAME_TIME: Span = Span::secs(10);
 
@@ -79,6 +86,7 @@ impl Ordeal<'_> {
             during: self.during,
             repeats,
             retransmits,
+            lag: cookie_lag(f),
             client: f.client,
         })
     }
@@ -95,13 +103,14 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
     }
     let turnaround = server_turnaround(f);
     let ignored = Sent::AFTER_FINAL_ACK;
+    let late = was_late(f);
     let mut repeats: Vec<&Sent> = Vec::new();
     let mut before: Option<&Sent> = None;
     for sent in f.syn_ack.iter() {
         let timed = before.is_some_and(|b| sent.at.time - b.at.time >= TIMER);
         let late_enough = sent.at.time - ack.at.time > turnaround;
         let excused = sent.context & (Sent::AFTER_PROGRESS | Sent::AFTER_RESET) != 0;
-        if sent.is(ignored) && timed && late_enough && !excused && !answers_a_syn(f, sent) {
+        if sent.is(ignored) && timed && late_enough && !late && !excused && !answers_a_syn(f, sent) {
             repeats.push(sent);
         }
         before = Some(sent);
@@ -124,7 +133,12 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
             })
         });
     let over = [f.progress.map(|p| p.at.time), f.s.reset.as_ref().map(|r| r.at.time)];
-    let to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    let mut to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    if let (Some(last), Some(_), 0) = (repeats.last(), f.progress, f.unanswered.retransmits) {
+        // A client with nothing to say was let in by its answer to the last SYN-ACK; the server's first word says only
+        // that it had been.
+        to = last.at.time.max(f.unanswered.last_ack.time).min(to);
+    }
     Some(Ordeal { ack, repeats, data_ignored, read_by_tcp, during: Stretch { from: ack.at.time, to } })
 }
 
@@ -135,7 +149,8 @@ fn has_foreign_timer(f: &ConnectionFacts) -> bool {
     let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
     let too_soon = gaps().any(|(sent, gap)| FOREIGN_TIMER.contains(&gap.0) && !answers_a_syn(f, sent));
     let timed: Vec<Span> = gaps().filter(|(sent, _)| !answers_a_syn(f, sent)).map(|(_, gap)| gap).collect();
-    let level = f.syn.count <= 1 && timed.len() >= 2 && timed[1].0 * 10 < timed[0].0 * 12;
+    let level =
+        f.syn.count <= 1 && timed.len() >= 2 && timed[1].0.saturating_mul(10) < timed[0].0.saturating_mul(12);
     too_soon || level
 }
 
@@ -152,6 +167,15 @@ fn server_turnaround(f: &ConnectionFacts) -> Span {
     };
     let delay = delay.unwrap_or(Span::ZERO).max(Span::ZERO);
     Span(delay.0 + delay.0 / 10 + 5_000_000)
+}
+
+/// Whether the server took what the client had sent before it repeated anything: that had been on its way for long, and
+/// was not ignored.
+fn was_late(f: &ConnectionFacts) -> bool {
+    let (Some(progress), Some(repeated_from)) = (f.progress, f.unanswered.repeated_from) else {
+        return false;
+    };
+    f.timestamps() && (progress.tsecr.wrapping_sub(repeated_from) as i32) < 0
 }
 
 /// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a SYN that was sent again.
@@ -192,7 +216,8 @@ fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Op
             let u = &f.unanswered;
             let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
             // Alone it proves nothing: a dead path or a small MTU looks the same.
-            let company = others(1) >= 1 || (others(0) >= 2 && u.largest < SUSPICIOUSLY_LARGE);
+            let company = others(1) >= 1
+                || (others(0) >= 2 && u.largest < SUSPICIOUSLY_LARGE && was_alive(f, o, around));
             (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
         }
         _ if o.data_ignored => Some(Picture::Data),
@@ -211,6 +236,31 @@ fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Op
     }
 }
 
+/// Whether neither the server nor the path was dead while this client was ignored: the listener answered others, or the
+/// clocks of those that were ignored with it say that their handshakes were cookies.
+fn was_alive(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> bool {
+    let u = &f.unanswered;
+    // The last retransmission may be the one that was taken. The waits double, so the last but one came half-way.
+    let ignored_last = u.first.time + Span((u.last.time - u.first.time).0 / 2);
+    let from = u.first.time + Span::secs(1);
+    let meanwhile = around.listener.between(from, ignored_last);
+    let answered = ignored_last.seconds() >= from.seconds()
+        && meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
+    let others = around.others_stuck(f, o.during, SAME_TIME).filter_map(|s| s.lag);
+    let lags: Vec<i64> = others.chain(cookie_lag(f)).collect();
+    let clear = lags.iter().filter(|&&lag| lag >= CLEAR_LAG).count();
+    answered || (clear >= 2 && clear * 2 > lags.len() && lags.iter().all(|lag| COOKIE_LAG.contains(lag)))
+}
+
+/// How far the SYN-ACK's TSval lagged the server's clock, of which a tick is taken to be a millisecond (Linux 4.13 and
+/// later): `cookie_init_timestamp` puts the options into its low six bits and never lets it run ahead.
+fn cookie_lag(f: &ConnectionFacts) -> Option<i64> {
+    let (syn_ack, progress) = (f.syn_ack.first()?, f.progress?);
+    let ticks = i64::from(progress.tsval.wrapping_sub(syn_ack.tsval) as i32);
+    let elapsed = (progress.at.time - syn_ack.at.time).0 / 1_000_000;
+    f.timestamps().then_some(ticks - elapsed)
+}
+
 fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroundings<'_>) -> Draft {
     let repeats = o.repeats.len() as u64;
     let retransmits = u64::from(f.unanswered.retransmits);
@@ -223,7 +273,7 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     if let Some(syn_ack) = f.syn_ack.first() {
         d.shows(syn_ack.at, "SYN-ACK");
         for (n, again) in o.repeats.iter().enumerate() {
-            d.shows(again.at, format!("SYN-ACK again, {} (+{})", n + 1, again.at.time - syn_ack.at.time));
+            d.shows(again.at, format!("SYN-ACK again ({})", n + 1));
         }
     }
     if retransmits > 0 {
@@ -232,9 +282,9 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
     }
     let end = match (&f.progress, &f.s.reset) {
         (Some(p), _) => {
-            d.shows(p.at, format!("the server takes it at last, after {lasted}"));
+            d.shows(p.at, "the server's first word: by now it has the connection");
             d.severity = Severity::Warning;
-            format!("it was taken {lasted} after the final ACK")
+            format!("it was let in {lasted} after the final ACK")
         }
         (None, Some(r)) => {
             d.shows(r.at, "RST: the request is gone");
@@ -253,10 +303,10 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
         ),
         _ if retransmits > 0 => format!(
             "the server repeated its SYN-ACK {} and ignored {} of data",
-            count(repeats, "time"),
+            times(repeats),
             count(retransmits, "retransmission")
         ),
-        _ => format!("the server repeated its SYN-ACK {}", count(repeats, "time")),
+        _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
     };
     d.summary = format!("{} completed the handshake, but {how}; {end}.", f.client.socket());
     d.cause = cause(

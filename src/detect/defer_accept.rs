@@ -50,7 +50,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     if !(skipped || (alike >= 2 && !worse && around.listener.undeferred == 0)) {
         return None;
     }
-    let mut d = Draft::about(f, Kind::DeferAccept, (again.at, format!("SYN-ACK again, once (+{after})")));
+    let mut d = Draft::about(f, Kind::DeferAccept, (again.at, "SYN-ACK again, once"));
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
 use crate::report::model::{Alternative, Cause, Certainty, Kind, Severity};
@@ -32,6 +33,8 @@ pub struct Draft {
     evidence: Vec<(Mark, String)>,
     /// Until when it lasted, where that is later than the last packet that shows it.
     until: Option<Timestamp>,
+    /// Who sent the packets of the connection, and what became of them.
+    pub packets: Packets,
     /// What to check or change next.
     pub next_steps: Vec<String>,
     /// Measured values.
@@ -53,6 +56,7 @@ impl Draft {
             alternatives: Vec::new(),
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,
+            packets: Packets::of(f, kind),
             next_steps: Vec::new(),
             metrics: BTreeMap::new(),
         }
@@ -146,7 +150,16 @@ pub fn cause(text: &str, functions: &[&str], counters: &[&str], sysctls: &[&str]
     }
 }
 
-/// `1 time`, `3 times`: a count with its noun.
+/// `once`, `twice`, `5 times`.
+pub fn times(n: u64) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{n} times"),
+    }
+}
+
+/// `1 client`, `3 clients`: a count with its noun.
 pub fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }

@@ -1,7 +1,7 @@
 //! `fin-unacknowledged`: a FIN was retransmitted and never acknowledged.
 
 use crate::detect::accept_queue_overflow::ordeal;
-use crate::detect::draft::{Draft, cause, count};
+use crate::detect::draft::{Draft, cause, times};
 use crate::detect::explain::finding;
 use crate::detect::surroundings::Surroundings;
 use crate::flow::facts::{ConnectionFacts, Role};
@@ -54,15 +54,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         Role::Server => "server",
     };
     let mut d = Draft::about(f, Kind::FinUnacknowledged, (fin, format!("FIN of the {who}")));
-    d.shows(
-        side.last,
-        format!("sent {} in all, the last {lasted} later", count(u64::from(side.fins), "time")),
-    );
+    d.shows(side.last, format!("sent {} in all, the last {lasted} later", times(u64::from(side.fins))));
     d.severity = Severity::Warning;
     d.summary = format!(
         "The {who} {} sent its FIN {} within {lasted} and got no acknowledgment.",
         f.host(role).socket(),
-        count(u64::from(side.fins), "time")
+        times(u64::from(side.fins))
     );
     d.cause = cause(
         "The peer or the path is gone; the socket waits in FIN_WAIT1 or LAST_ACK until its retries run out.",

@@ -76,7 +76,9 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         &["TcpExtTCPAbortOnData", "TcpOutRsts", "TcpEstabResets"],
         &["net.ipv4.tcp_fin_timeout"],
     );
-    d.measure_span("silence_s", late_silence).measure("late", late);
+    d.measure_span("silence_s", late_silence)
+        .measure("late", late)
+        .measure("closed_by", f.host(half.closer).address.ip().to_string());
     if matches!(trigger.what, What::Data | What::Retransmit) || b.late_data.is_some() {
         d.probable("late data drew a RST; an orphaned socket refuses data even before it expires");
         d.or(

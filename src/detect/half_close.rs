@@ -114,6 +114,13 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &Surroundings
     never_served || (held_up && half.lasted() < delay)
 }
 
+/// Whether the FIN of the silent side may lie before the capture, which joined late: nothing that it sent shows that
+/// its side was still open.
+fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
+    let b = f.side(silent);
+    f.roles == Roles::Guessed && b.bytes == 0 && b.keepalives == 0 && b.fin.is_none()
+}
+
 /// See [`HalfClose`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let half = half(f, around)?;
@@ -122,6 +129,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let watched = half.ended_by.is_some() || around.seen_time(half.quiet_since, half.until) >= threshold;
     let long_enough = lasted >= threshold && watched;
     if !f.both_seen()
+        || may_have_closed_before(f, half.closer.peer())
         || !(long_enough || was_cut_short(f, &half, around))
         || belongs_to_full_queue(f, &half, around)
     {

@@ -90,10 +90,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let mut d = Draft::about(f, Kind::HandshakeLoss, (ack.at, "final ACK"));
     d.shows(syn.at, "SYN").shows(first.at, "SYN-ACK");
     for again in f.syn.iter().skip(1) {
-        d.shows(again.at, format!("SYN again (+{})", again.at.time - syn.at.time));
+        d.shows(again.at, "SYN again");
     }
     for again in f.syn_ack.iter().skip(1) {
-        d.shows(again.at, format!("SYN-ACK again (+{})", again.at.time - first.at.time));
+        d.shows(again.at, "SYN-ACK again");
     }
     d.severity = Severity::Info;
     d.summary = format!(

@@ -10,7 +10,7 @@ use crate::time::{Span, Timestamp};
 
 /// Half-open handshakes at once from which on a SYN queue may be full: the smallest table holds 8
 /// (`reqsk_queue_alloc` up to 4.3), the smallest backlog that is used in earnest is not below it.
-const CROWD: usize = 8;
+pub const CROWD: usize = 8;
 /// How near in time a connection stuck in the handshake speaks for a full accept queue.
 const NEAR: Span = Span::secs(2);
 
@@ -89,15 +89,16 @@ fn answered_late(f: &ConnectionFacts) -> bool {
 pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
     let mut d = Draft::about(f, kind, (syns[0].at, "SYN: no answer"));
     for syn in &syns[1..] {
-        d.shows(syn.at, format!("SYN again (+{}): no answer", syn.at.time - syns[0].at.time));
+        d.shows(syn.at, "SYN again: no answer");
     }
     let n = u64::from(f.syn.count).max(syns.len() as u64);
     let outcome = match f.syn_ack.first() {
         Some(answer) => {
             let took = answer.at.time - syns[0].at.time;
             // One retry and all is well: a blink.
-            d.severity = if f.syn.count <= 2 { Severity::Info } else { Severity::Warning };
-            d.shows(answer.at, format!("SYN-ACK at last (+{took})")).measure_span("answered_after_s", took);
+            let blink = kind == Kind::SynUnanswered && f.syn.count <= 2;
+            d.severity = if blink { Severity::Info } else { Severity::Warning };
+            d.shows(answer.at, "SYN-ACK at last").measure_span("answered_after_s", took);
             format!("the connection was answered {took} after the first")
         }
         None => {

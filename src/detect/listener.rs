@@ -1,7 +1,5 @@
 //! The history of one listener: what its connections got, and when.
 
-use std::collections::BTreeMap;
-
 use crate::decode::segment::Options;
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
 use crate::time::{Span, Timestamp};
@@ -28,6 +26,48 @@ pub struct Second {
     pub closed_by_server: u32,
 }
 
+/// A [`Second`] for each second in which something happened, in order of time.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Seconds(Vec<(i64, Second)>);
+
+impl Seconds {
+    /// The entry of a second, made where there is none. What happens comes nearly in order: the place is at the end.
+    #[inline]
+    pub fn at(&mut self, second: i64) -> &mut Second {
+        let place = match self.0.last() {
+            Some((last, _)) if *last == second => self.0.len() - 1,
+            Some((last, _)) if *last > second => self.place(second),
+            _ => {
+                self.0.push((second, Second::default()));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[place].1
+    }
+
+    fn place(&mut self, second: i64) -> usize {
+        self.0.binary_search_by_key(&second, |(at, _)| *at).unwrap_or_else(|place| {
+            self.0.insert(place, (second, Second::default()));
+            place
+        })
+    }
+
+    /// The seconds from `from` to `to`, both included.
+    fn range(&self, from: i64, to: i64) -> impl Iterator<Item = &(i64, Second)> {
+        let start = self.0.partition_point(|(at, _)| *at < from);
+        self.0[start..].iter().take_while(move |(at, _)| *at <= to)
+    }
+}
+
+impl<'a> IntoIterator for &'a Seconds {
+    type Item = (&'a i64, &'a Second);
+    type IntoIter = std::iter::Map<std::slice::Iter<'a, (i64, Second)>, fn(&'a (i64, Second)) -> Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter().map(|(at, second)| (at, second))
+    }
+}
+
 /// What is known of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Listener {
@@ -48,7 +88,7 @@ pub struct Listener {
     /// First and last FIN of those that the client, and the server, closed first.
     pub closes: [Option<(Mark, Mark)>; 2],
     /// By second of capture time.
-    pub seconds: BTreeMap<i64, Second>,
+    pub seconds: Seconds,
 }
 
 impl Listener {
@@ -57,7 +97,7 @@ impl Listener {
         self.attempts += 1;
         self.answers += u64::from(f.s.segments > 0);
         if let Some(syn) = f.syn.first() {
-            let second = self.seconds.entry(syn.at.time.seconds()).or_default();
+            let second = self.seconds.at(syn.at.time.seconds());
             second.syns += 1;
             second.answered += u32::from(f.syn_ack.count > 0 && f.answered_syn() == f.syn.first());
             second.refused += u32::from(f.syn_ack.count == 0 && f.s.resets > 0);
@@ -65,7 +105,7 @@ impl Listener {
         self.completed += u64::from(f.final_ack.is_some());
         if let Some(progress) = f.progress {
             self.served += 1;
-            self.seconds.entry(progress.at.time.seconds()).or_default().served += 1;
+            self.seconds.at(progress.at.time.seconds()).served += 1;
         }
         self.undeferred += u64::from(shows_no_deferral(f, end));
         let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
@@ -75,7 +115,7 @@ impl Listener {
                 && f.syn_ack_offer.options.any(offered),
         );
         if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
-            let second = self.seconds.entry(c.min(s).time.seconds()).or_default();
+            let second = self.seconds.at(c.min(s).time.seconds());
             let closer = if c < s { Role::Client } else { Role::Server };
             match closer {
                 Role::Client => second.closed_by_client += 1,
@@ -102,8 +142,8 @@ impl Listener {
         }
         self.closed_in_turn[0] += other.closed_in_turn[0];
         self.closed_in_turn[1] += other.closed_in_turn[1];
-        for (at, s) in other.seconds {
-            let second = self.seconds.entry(at).or_default();
+        for (&at, s) in &other.seconds {
+            let second = self.seconds.at(at);
             second.syns += s.syns;
             second.served += s.served;
             second.answered += s.answered;
@@ -116,7 +156,7 @@ impl Listener {
     /// The seconds from `from` to `to`, both included, added up.
     pub fn between(&self, from: Timestamp, to: Timestamp) -> Second {
         let (from, to) = (from.seconds(), to.seconds().max(from.seconds()));
-        self.seconds.range(from..=to).fold(Second::default(), |sum, (_, s)| Second {
+        self.seconds.range(from, to).fold(Second::default(), |sum, (_, s)| Second {
             syns: sum.syns + s.syns,
             served: sum.served + s.served,
             answered: sum.answered + s.answered,

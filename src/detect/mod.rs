@@ -2,8 +2,9 @@
 //!
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
-//! * `ignored_syn`: which cause of an unanswered SYN fits best.
+//! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
 //! * [`listener`]: the history of one listener: what its other connections got at the same moment.
+//! * [`packets`]: who sent a packet of the evidence, and what became of it.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
 //! * [`scene`]: what happened at one listener across its connections.
 //! * [`surroundings`]: all that together, as a detector sees it.
@@ -11,10 +12,13 @@
 pub mod draft;
 pub mod explain;
 pub mod listener;
+pub mod packets;
 pub mod peers;
 pub mod scene;
 pub mod screen;
 pub mod surroundings;
+#[cfg(test)]
+mod tests;
 
 pub mod abortive_close;
 pub mod accept_queue_overflow;
@@ -26,7 +30,7 @@ pub mod fin_unacknowledged;
 pub mod fin_wait2_expired;
 pub mod half_close;
 pub mod handshake_loss;
-mod ignored_syn;
+pub mod ignored_syn;
 pub mod listener_closed;
 pub mod syn_drop_accept_queue;
 pub mod syn_drop_syn_queue;

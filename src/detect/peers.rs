@@ -13,10 +13,11 @@
 //! The replay says "would explain", never "is on": a server whose kernel has no such rule answers SYNs that the rule
 //! would drop, and each answer counts against it.
 
-use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use crate::decode::segment::{Address, PacketId};
 use crate::flow::facts::Mark;
+use crate::flow::key::{Map, Mix};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 
 /// How long a record counts, whole seconds (`TCP_PAWS_MSL`).
@@ -72,6 +73,8 @@ pub struct Tally {
     pub dropped_behind: u32,
     /// The same of SYNs without timestamps.
     pub dropped_without: u32,
+    /// Connections with at least one such SYN: a SYN and its repetitions are one case, not several.
+    pub dropped_connections: u32,
 }
 
 impl Tally {
@@ -83,6 +86,7 @@ impl Tally {
             answered_without: self.answered_without + other.answered_without,
             dropped_behind: self.dropped_behind + other.dropped_behind,
             dropped_without: self.dropped_without + other.dropped_without,
+            dropped_connections: self.dropped_connections + other.dropped_connections,
         }
     }
 }
@@ -90,16 +94,39 @@ impl Tally {
 /// The replayed memory of all servers.
 #[derive(Default)]
 pub struct Peers {
-    records: HashMap<Pair, Record>,
+    records: Map<Pair, Record>,
     /// SYNs that the rule would drop, by connection.
-    condemned: HashMap<PacketId, (Pair, Vec<Condemned>)>,
-    tallies: HashMap<Pair, Tally>,
+    condemned: Map<PacketId, (Pair, Vec<Condemned>)>,
+    tallies: Map<Pair, Tally>,
+    /// The same by server address.
+    by_server: Map<Address, Tally>,
     /// Server hosts that are known not to have the rule.
     acquitted: std::collections::HashSet<Address>,
     swept: i64,
+    /// Pairs that may have a record.
+    noted: Noted,
+    /// Records were thrown away since `noted` was begun.
+    renew: bool,
 }
 
 impl Peers {
+    /// Notes the pairs that `events` will make records for: to be told of all of them before any is asked about.
+    pub fn expect<'e>(&mut self, events: impl Iterator<Item = &'e PeerEvent>) {
+        if std::mem::take(&mut self.renew) {
+            self.noted = Noted::default();
+            self.records.keys().for_each(|pair| self.noted.insert(*pair));
+        }
+        for e in events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()) {
+            self.noted.insert(Pair { client: e.client, server: e.server.address });
+        }
+    }
+
+    /// Whether the event can change anything: a SYN counts only where the pair may have a record.
+    pub fn concerns(&self, e: &PeerEvent) -> bool {
+        e.what == PeerEventKind::Remembered
+            || self.noted.contains(Pair { client: e.client, server: e.server.address })
+    }
+
     /// Takes in events in order of time.
     pub fn take(&mut self, events: &[PeerEvent]) {
         for e in events {
@@ -128,6 +155,7 @@ impl Peers {
         if second - self.swept > FRESH_SECONDS {
             self.swept = second;
             self.records.retain(|_, r| second - r.at.time.seconds() <= FRESH_SECONDS);
+            self.renew = true;
         }
     }
 
@@ -140,6 +168,7 @@ impl Peers {
         let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
         if behind.is_some_and(|behind| behind <= WINDOW) {
             self.tallies.entry(pair).or_default().passing += 1;
+            self.by_server.entry(pair.server).or_default().passing += 1;
             return;
         }
         if self.condemned.len() < KEPT {
@@ -158,7 +187,7 @@ impl Peers {
 
     /// Whether the rule would have dropped a SYN of this connection.
     pub fn is_condemned(&self, connection: PacketId) -> bool {
-        self.condemned.contains_key(&connection)
+        !self.condemned.is_empty() && self.condemned.contains_key(&connection)
     }
 
     /// A connection is over: `answered` is its SYN that drew a SYN-ACK, if one did. SYNs before it were not answered.
@@ -167,20 +196,26 @@ impl Peers {
     pub fn settle(&mut self, connection: PacketId, answered: Option<Mark>, answered_otherwise: bool) {
         let Some((pair, syns)) = self.condemned.get(&connection) else { return };
         let pair = *pair;
-        let tally = self.tallies.entry(pair).or_default();
+        let mut own = Tally::default();
         let mut dropped = false;
         if !answered_otherwise {
             for syn in syns.iter().filter(|syn| !(syn.in_time_wait && answered == Some(syn.at))) {
                 let count = match (answered == Some(syn.at), syn.behind) {
-                    (true, Some(_)) => &mut tally.answered_behind,
-                    (true, None) => &mut tally.answered_without,
-                    (false, Some(_)) => &mut tally.dropped_behind,
-                    (false, None) => &mut tally.dropped_without,
+                    (true, Some(_)) => &mut own.answered_behind,
+                    (true, None) => &mut own.answered_without,
+                    (false, Some(_)) => &mut own.dropped_behind,
+                    (false, None) => &mut own.dropped_without,
                 };
                 *count += 1;
                 dropped |= answered != Some(syn.at);
             }
+            own.dropped_connections = u32::from(dropped);
         }
+        let tally = self.tallies.entry(pair).or_default();
+        *tally = tally.plus(own);
+        let tally = *tally;
+        let of_server = self.by_server.entry(pair.server).or_default();
+        *of_server = of_server.plus(own);
         let acquitted = tally.answered_behind >= ACQUITTED && tally.dropped_behind == 0;
         if !dropped {
             self.condemned.remove(&connection);
@@ -203,7 +238,37 @@ impl Peers {
 
     /// What became of the SYNs from all hosts to one server.
     pub fn server_tally(&self, server: Address) -> Tally {
-        let of_server = self.tallies.iter().filter(|(pair, _)| pair.server == server);
-        of_server.fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally))
+        self.by_server.get(&server).copied().unwrap_or_default()
+    }
+}
+
+/// A set of pairs that forgets none and holds a few too many: one bit each. Nearly every SYN comes from a host of
+/// which nothing is remembered; its event need not be put in order with the others.
+struct Noted(Vec<u64>);
+
+impl Default for Noted {
+    fn default() -> Noted {
+        Noted(vec![0; Noted::BITS / 64])
+    }
+}
+
+impl Noted {
+    const BITS: usize = 1 << 20;
+
+    fn place(pair: Pair) -> (usize, u64) {
+        let mut hash = Mix::default();
+        pair.hash(&mut hash);
+        let bit = hash.finish() as usize % Noted::BITS;
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    fn insert(&mut self, pair: Pair) {
+        let (word, bit) = Noted::place(pair);
+        self.0[word] |= bit;
+    }
+
+    fn contains(&self, pair: Pair) -> bool {
+        let (word, bit) = Noted::place(pair);
+        self.0[word] & bit != 0
     }
 }

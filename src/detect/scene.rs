@@ -2,6 +2,8 @@
 //!
 //! Built once, from the connections that were kept, before the detectors run.
 
+use std::sync::OnceLock;
+
 use crate::decode::segment::{Options, Traits};
 use crate::detect::accept_queue_overflow::ordeal;
 use crate::detect::surroundings::{Stretch, Stuck};
@@ -20,6 +22,47 @@ pub struct HalfOpen {
     pub client: Host,
     /// SYN-ACKs sent for it.
     pub syn_acks: u32,
+}
+
+/// A handshake that was never completed, of which no more need be known: one SYN, answered or not, and no other
+/// segment of the client. A flood leaves millions of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Embryo {
+    /// Its listener.
+    pub server: Host,
+    /// The handshake; with `syn_acks` 0 the SYN drew no answer, and the stretch is that of the SYN.
+    pub half_open: HalfOpen,
+    /// The SYN-ACK, where it is stripped of options.
+    pub stripped: Option<Mark>,
+}
+
+impl Embryo {
+    /// The embryo of a connection, if it is no more than that.
+    pub fn of(f: &ConnectionFacts) -> Option<Embryo> {
+        if f.roles != Roles::BySyn
+            || f.syn.count != 1
+            || f.c.segments != 1
+            || f.s.segments != f.syn_ack.count
+            || f.final_ack.is_some()
+            || f.odd_handshake
+            || f.other_isns > 0
+            || f.icmp.is_some()
+            || f.ack_to_syn.is_some()
+            || f.previous.is_some()
+            || f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE)
+            || f.syn_ack.first().is_some_and(|answer| answer.at < f.first)
+        {
+            return None;
+        }
+        let half_open = half_open(f, Timestamp::MAX).unwrap_or(HalfOpen {
+            syn: f.first,
+            during: Stretch { from: f.first.time, to: f.first.time },
+            client: f.client,
+            syn_acks: 0,
+        });
+        let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
+        Some(Embryo { server: f.server, half_open, stripped })
+    }
 }
 
 /// A SYN that drew no answer.
@@ -54,6 +97,8 @@ pub struct Scene {
     pub lone_syns: Vec<HalfOpen>,
     /// SYNs without an answer.
     pub ignored: Vec<Ignored>,
+    /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
+    pub unexplained: u32,
     /// Connections left half-closed at the end.
     pub left_open: Vec<LeftOpen>,
     /// RSTs by a socket of the server on connections on which it had sent no payload.
@@ -62,9 +107,55 @@ pub struct Scene {
     pub reset: Vec<Mark>,
     /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps.
     pub stripped: Vec<Mark>,
+    /// Made of `half_open` and of `waiting` when first asked.
+    pub crowds: OnceLock<[Crowd; 2]>,
+}
+
+/// How many stretches hold a moment, found in logarithmic time.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Crowd {
+    from: Vec<Timestamp>,
+    to: Vec<Timestamp>,
+}
+
+impl Crowd {
+    /// Of these stretches.
+    pub fn of(stretches: impl Iterator<Item = Stretch>) -> Crowd {
+        let (mut from, mut to): (Vec<_>, Vec<_>) =
+            stretches.filter(|s| s.from <= s.to).map(|s| (s.from, s.to)).unzip();
+        from.sort_unstable();
+        to.sort_unstable();
+        Crowd { from, to }
+    }
+
+    /// How many began at `at` or before and did not end before.
+    pub fn at(&self, at: Timestamp) -> usize {
+        self.from.partition_point(|from| *from <= at) - self.to.partition_point(|to| *to < at)
+    }
 }
 
 impl Scene {
+    /// Takes in connections that were never completed; `end` is the end of the capture.
+    pub fn take_embryo(&mut self, embryo: &Embryo, end: Timestamp) {
+        let HalfOpen { during, client, .. } = embryo.half_open;
+        if embryo.half_open.syn_acks > 0 {
+            let during = Stretch { to: during.to.min(end), ..during };
+            self.half_open.push(HalfOpen { during, ..embryo.half_open });
+        } else {
+            self.lone_syns.push(embryo.half_open);
+            self.ignored.push(Ignored { during, client });
+        }
+        self.stripped.extend(embryo.stripped);
+    }
+
+    /// Puts everything in order of time.
+    pub fn sort(&mut self) {
+        self.half_open.sort_by_key(|h| (h.syn, h.client));
+        self.lone_syns.sort_by_key(|h| (h.syn, h.client));
+        self.ignored.sort_by_key(|i| (i.during.from, i.client));
+        self.stripped.sort();
+    }
+
     /// Takes in one kept connection; `end` is the end of the capture.
     pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
         if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
@@ -99,12 +190,18 @@ impl Scene {
 
     /// How many handshakes were half open at `at`.
     pub fn half_open_at(&self, at: Timestamp) -> usize {
-        self.half_open.iter().filter(|h| h.during.from <= at && at <= h.during.to).count()
+        self.crowds()[0].at(at)
     }
 
     /// How many completed connections waited for the application at `at`.
     pub fn waiting_at(&self, at: Timestamp) -> usize {
-        self.waiting.iter().filter(|w| w.from <= at && at <= w.to).count()
+        self.crowds()[1].at(at)
+    }
+
+    fn crowds(&self) -> &[Crowd; 2] {
+        self.crowds.get_or_init(|| {
+            [Crowd::of(self.half_open.iter().map(|h| h.during)), Crowd::of(self.waiting.iter().copied())]
+        })
     }
 }
 

@@ -1,13 +1,12 @@
 //! What to keep of a connection that is over: most are unremarkable, and only counted.
 
-use std::collections::HashMap;
-
 use crate::decode::segment::{Address, Options, PacketId, Traits};
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
+use crate::detect::scene::Embryo;
 use crate::detect::surroundings::Stretch;
 use crate::flow::facts::{ConnectionFacts, Mark, Roles};
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
 
 /// Handshakes per server host from which the vantage is inferred.
@@ -73,51 +72,183 @@ impl Quality {
 #[derive(Default)]
 pub struct Screen {
     /// Facts of connections worth a second look.
-    pub kept: Vec<ConnectionFacts>,
+    kept: Vec<(Class, ConnectionFacts)>,
+    /// How many of each class are in `kept`.
+    held: Map<Class, u32>,
+    /// How many of one class may be.
+    quota: u32,
     /// How many more there would have been.
     pub given_up: u64,
     /// How many may be kept.
     limit: usize,
+    /// Handshakes that were never completed and are not in `kept`.
+    pub embryos: Vec<Embryo>,
+    /// Those that were not kept for want of room, by listener.
+    pub surplus: Map<Host, u64>,
+    /// How many embryos may be kept.
+    most_embryos: usize,
+    /// Lone SYNs of which it is not known yet whether they are under suspicion.
+    doubtful: Vec<(Embryo, ConnectionFacts)>,
     half_close_after: Span,
     /// By listener.
-    pub listeners: HashMap<Host, Listener>,
+    pub listeners: Map<Host, Listener>,
     /// By server address.
-    pub samples: HashMap<Address, Vec<Sample>>,
+    pub samples: Map<Address, Vec<Sample>>,
     /// Trust in the capture.
     pub quality: Quality,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
     pub waits: Vec<(Host, Stretch)>,
-    /// Condemned connections that are over: the SYN that was answered, and whether otherwise than by SYN-ACK.
+    /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
+    /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
 }
 
+/// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Class {
+    server: Host,
+    what: u8,
+}
+
+impl Class {
+    /// The class of a remarkable connection.
+    fn of(f: &ConnectionFacts) -> Class {
+        let refused = f.s.resets > 0;
+        let what = match f.final_ack {
+            None if refused || f.icmp.is_some() => 0,
+            None if f.syn.count > 1 => 1,
+            None => 2,
+            Some(_) if refused && f.progress.is_none() => 3,
+            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => 4,
+            Some(_) if f.syn.count > 1 => 5,
+            Some(_) if f.c.resets + f.s.resets > 0 => 6,
+            Some(_) => 7,
+        };
+        Class { server: f.server, what }
+    }
+}
+
+/// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each class the first
+/// so many that they are no more than `limit` together. Says how many were left out.
+pub fn choose(all: &mut Vec<(Class, ConnectionFacts)>, limit: usize) -> u64 {
+    all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
+    let mut counts: Map<Class, usize> = Map::default();
+    for (class, _) in all.iter() {
+        *counts.entry(*class).or_default() += 1;
+    }
+    let fits = |quota: usize| counts.values().map(|n| (*n).min(quota)).sum::<usize>() <= limit;
+    let (mut low, mut high) = (1, all.len());
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    let (before, quota) = (all.len(), low);
+    counts.clear();
+    all.retain(|(class, _)| {
+        let n = counts.entry(*class).or_default();
+        *n += 1;
+        *n <= quota
+    });
+    (before - all.len()) as u64
+}
+
 impl Screen {
-    /// A screen that keeps at most `limit` connections.
-    pub fn new(limit: usize, half_close_after: Span) -> Screen {
-        Screen { limit, half_close_after, ..Screen::default() }
+    /// A screen that keeps at most `limit` connections and `embryos` handshakes that were never completed.
+    pub fn new(limit: usize, embryos: usize, half_close_after: Span) -> Screen {
+        Screen { limit, quota: u32::MAX, most_embryos: embryos, half_close_after, ..Screen::default() }
     }
 
-    /// Takes in a connection that is over; `end` is the last packet of the capture, once it is over, `peers` knows the SYNs under suspicion.
-    pub fn take(&mut self, f: ConnectionFacts, end: Timestamp, peers: &Peers) {
+    /// Connections kept so far.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Moves out the connections kept.
+    pub fn take_kept(&mut self) -> Vec<(Class, ConnectionFacts)> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Takes in a connection that is over; `end` is the last packet of the capture, once it is over; `peers` knows
+    /// the SYNs under suspicion, if all SYNs so far were shown to it. If not, [`Screen::resolve`] comes later.
+    pub fn take(&mut self, f: ConnectionFacts, end: Timestamp, peers: Option<&Peers>) {
         self.note_quality(&f);
         if f.roles != Roles::Guessed {
             self.listeners.entry(f.server).or_default().take(&f, end.min(f.watched));
             self.note_sample(&f);
             self.note_wait(&f);
         }
-        let condemned = peers.is_condemned(f.first.packet);
-        if condemned {
+        if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
             let answered = f.answered_syn().map(|syn| syn.at);
             let otherwise =
                 f.syn_ack.count == 0 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some());
             self.settled.push((f.first.packet, answered, otherwise));
         }
         if self.is_remarkable(&f) {
-            if self.kept.len() < self.limit {
-                self.kept.push(f);
-            } else {
-                self.given_up += 1;
+            match Embryo::of(&f) {
+                // A lone SYN may have been dropped for its timestamp; an answered one was not.
+                Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
+                    None => self.doubtful.push((embryo, f)),
+                    Some(peers) => self.decide(embryo, f, peers),
+                },
+                Some(embryo) => self.keep_embryo(embryo),
+                None => self.keep(f),
             }
+        }
+    }
+
+    /// All SYNs so far were shown to `peers`: drops what it does not suspect.
+    pub fn resolve(&mut self, peers: &Peers) {
+        self.settled.retain(|(connection, ..)| peers.is_condemned(*connection));
+        for (embryo, f) in std::mem::take(&mut self.doubtful) {
+            self.decide(embryo, f, peers);
+        }
+    }
+
+    fn decide(&mut self, embryo: Embryo, f: ConnectionFacts, peers: &Peers) {
+        if peers.is_condemned(f.first.packet) { self.keep(f) } else { self.keep_embryo(embryo) }
+    }
+
+    fn keep_embryo(&mut self, embryo: Embryo) {
+        if self.embryos.len() < self.most_embryos {
+            self.embryos.push(embryo);
+        } else {
+            *self.surplus.entry(embryo.server).or_default() += 1;
+        }
+    }
+
+    fn keep(&mut self, f: ConnectionFacts) {
+        let class = Class::of(&f);
+        let held = self.held.entry(class).or_default();
+        if *held >= self.quota {
+            self.given_up += 1;
+            return;
+        }
+        *held += 1;
+        self.kept.push((class, f));
+        if self.kept.len() > self.limit {
+            self.thin_out();
+        }
+    }
+
+    /// Halves what one class may have, until there is room again: the first of each class stay.
+    fn thin_out(&mut self) {
+        while self.kept.len() > self.limit / 2 && self.quota > 1 {
+            let most = self.held.values().copied().max().unwrap_or(0);
+            self.quota = (self.quota.min(most) / 2).max(1);
+            self.held.clear();
+            let (held, quota) = (&mut self.held, self.quota);
+            let before = self.kept.len();
+            self.kept.retain(|(class, _)| {
+                let n = held.entry(*class).or_default();
+                let stays = *n < quota;
+                *n += u32::from(stays);
+                stays
+            });
+            self.given_up += (before - self.kept.len()) as u64;
+        }
+        if self.kept.len() > self.limit {
+            self.given_up += (self.kept.len() - self.limit) as u64;
+            self.kept.truncate(self.limit);
         }
     }
 

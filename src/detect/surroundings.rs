@@ -7,7 +7,7 @@ use crate::decode::segment::Address;
 use crate::detect::half_close::half;
 use crate::detect::listener::Listener;
 use crate::detect::peers::{Condemned, Pair, Peers, Tally};
-use crate::detect::scene::{LeftOpen, Scene};
+use crate::detect::scene::{Embryo, LeftOpen, Scene};
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::Host;
 use crate::report::model::Vantage;
@@ -101,6 +101,9 @@ pub struct Stuck {
     pub repeats: u32,
     /// Retransmissions by the client in that time.
     pub retransmits: u32,
+    /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
+    /// syncookie, nothing for a request. Known where the server took the connection at last.
+    pub lag: Option<i64>,
     /// The client's address, so that several connections of one client can be told from several clients.
     pub client: Host,
 }
@@ -137,12 +140,27 @@ impl World {
 
     /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
     /// completed connections waited for the application.
-    pub fn survey(&mut self, kept: &[ConnectionFacts], waits: Vec<(Host, Stretch)>) {
+    ///
+    /// `embryos` are handshakes that were never completed and were not kept.
+    pub fn survey(&mut self, kept: &[ConnectionFacts], embryos: &[Embryo], waits: Vec<(Host, Stretch)>) {
         let end = self.capture.map(|(_, last)| last).unwrap_or_default();
         let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
         self.answering = answering.map(|(host, _)| host.address).collect();
         for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
             self.scenes.entry(f.server).or_default().take(f, end);
+        }
+        for embryo in embryos {
+            self.scenes.entry(embryo.server).or_default().take_embryo(embryo, end);
+        }
+        if !embryos.is_empty() {
+            self.scenes.values_mut().for_each(Scene::sort);
+        }
+        for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
+            let pair = Pair { client: f.client.address, server: f.server.address };
+            let known = self.peers.tally(pair) != Tally::default();
+            if known && !self.peers.is_condemned(f.first.packet) {
+                self.scenes.entry(f.server).or_default().unexplained += 1;
+            }
         }
         for (server, wait) in waits {
             let to = wait.to.min(end);

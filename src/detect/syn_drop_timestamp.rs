@@ -2,7 +2,7 @@
 
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
-use crate::detect::peers::{Condemned, Tally};
+use crate::detect::peers::Condemned;
 use crate::detect::surroundings::Surroundings;
 use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{Kind, Severity, Vantage};
@@ -32,10 +32,15 @@ finding! {
     pub struct SynDropTimestamp = Kind::SynDropTimestamp
 }
 
-/// SYNs that the rule explains, below which it is no pattern.
+/// Connections whose SYNs the rule explains, below which it is no pattern.
 const LEAST_DROPPED: u32 = 2;
 /// SYNs that the rule lets pass and the server answered, below which nothing shows that the others were singled out.
 const LEAST_PASSING: u32 = 2;
+/// Cases for the rule, dropped and passing, that must come together: with an offset per connection every timestamp is
+/// behind the one before with probability one half, so fewer are chance.
+const CASES: u32 = 8;
+/// Connections that the rule explains, for each whose unanswered SYN it does not.
+const PER_UNEXPLAINED: u32 = 3;
 /// Drops that must stand against each SYN that should have been dropped and was answered.
 const PER_CONTRADICTION: u32 = 20;
 
@@ -133,20 +138,18 @@ fn dropped<'a>(f: &ConnectionFacts, around: &Surroundings<'a>) -> impl Iterator<
 pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
     let Some(first) = dropped(f, around).next() else { return false };
     let (_, server) = around.tallies(f);
-    let pattern = if first.behind.is_some() { behind_pattern(server) } else { without_pattern(server) };
-    pattern && f.unanswered_syns().next().is_some()
-}
-
-fn behind_pattern(t: Tally) -> bool {
-    t.dropped_behind >= LEAST_DROPPED
-        && t.passing >= LEAST_PASSING
-        && t.answered_behind * PER_CONTRADICTION <= t.dropped_behind
-}
-
-fn without_pattern(t: Tally) -> bool {
-    let dropped = t.dropped_behind + t.dropped_without;
-    dropped >= LEAST_DROPPED
-        && t.passing >= LEAST_PASSING
-        && t.answered_without == 0
-        && t.answered_behind * PER_CONTRADICTION <= dropped
+    // A listener that was never heard may not be one; a SYN that something else explains proves nothing.
+    let listens = around.listener.answers > 0;
+    let unexplained = around.scene.unexplained * PER_UNEXPLAINED > server.dropped_connections;
+    let contradicted = match first.behind {
+        Some(_) => server.answered_behind * PER_CONTRADICTION > server.dropped_behind,
+        None => server.answered_without > 0,
+    };
+    f.unanswered_syns().next().is_some()
+        && listens
+        && !unexplained
+        && !contradicted
+        && server.dropped_connections >= LEAST_DROPPED
+        && server.passing >= LEAST_PASSING
+        && server.dropped_connections + server.passing >= CASES
 }

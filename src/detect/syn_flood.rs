@@ -46,12 +46,13 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     let unanswered = if scene.half_open.len() >= HALF_OPEN { &scene.lone_syns[..] } else { &[] };
     let mut never: Vec<_> = scene.half_open.iter().chain(unanswered).collect();
     never.sort_unstable_by_key(|h| h.syn);
-    let most = never
-        .iter()
-        .enumerate()
-        .map(|(n, h)| never[n..].iter().take_while(|other| other.syn.time - h.syn.time <= WINDOW).count())
-        .max()
-        .unwrap_or(0);
+    let (mut most, mut oldest) = (0, 0);
+    for (n, h) in never.iter().enumerate() {
+        while h.syn.time - never[oldest].syn.time > WINDOW {
+            oldest += 1;
+        }
+        most = most.max(n + 1 - oldest);
+    }
     let sources: BTreeSet<_> = never.iter().map(|h| h.client.address).collect();
     if most < LEAST || (sources.len() < SOURCES && most < FROM_FEW) {
         return None;

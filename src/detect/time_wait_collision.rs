@@ -49,7 +49,7 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
         d.shows(reset.at, "the client resets the older connection");
     }
     if let Some(again) = f.syn.iter().find(|s| s.at > answer.at) {
-        d.shows(again.at, format!("SYN again (+{})", again.at.time - syn.at.time));
+        d.shows(again.at, "SYN again");
     }
     if let Some(syn_ack) = f.syn_ack.first() {
         d.shows(syn_ack.at, "SYN-ACK").measure_span("delayed_s", syn_ack.at.time - syn.at.time);

@@ -2,82 +2,239 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::detect::draft::Draft;
+use crate::detect::surroundings::World;
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
-use crate::report::model::{Incident, Kind};
+use crate::report::model::{Certainty, Incident, Kind, Rate, Related, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Findings further apart than this belong to different incidents.
 const APART: Span = Span::secs(120);
+/// Incidents that have to do with each other come no further apart than this.
+const TOGETHER: Span = Span::secs(65);
+/// Findings from which on their rate is worth a line.
+const RATE_FROM: usize = 3;
+/// Steps of a rate at most.
+const STEPS: u64 = 60;
+
+/// Which kinds at one listener have to do with each other, and how: the first is the cause of the second.
+const RELATED: &[(Kind, Kind, &str, &str)] = &[
+    (
+        Kind::AcceptQueueOverflow,
+        Kind::SynDropAcceptQueue,
+        "its SYNs were dropped for the same full queue",
+        "the same full queue held up handshakes that were under way",
+    ),
+    (
+        Kind::AcceptQueueReset,
+        Kind::SynDropAcceptQueue,
+        "its SYNs were dropped for the same full queue",
+        "the same full queue reset handshakes that were under way",
+    ),
+    (
+        Kind::AcceptQueueOverflow,
+        Kind::HalfClose,
+        "clients closed connections that nobody accepted",
+        "connections waited in a full accept queue",
+    ),
+    (
+        Kind::SynFlood,
+        Kind::SynDropSynQueue,
+        "its half-open handshakes filled the SYN queue",
+        "a flood filled the SYN queue",
+    ),
+    (
+        Kind::SynFlood,
+        Kind::Syncookies,
+        "the listener met it with cookies",
+        "a flood made the listener send cookies",
+    ),
+    (Kind::SynFlood, Kind::SynUnanswered, "SYNs went unanswered meanwhile", "a flood was going on"),
+    (
+        Kind::ListenerClosed,
+        Kind::ConnectionRefused,
+        "new connections were refused after it",
+        "the listener had been closed",
+    ),
+    (
+        Kind::AcceptQueueOverflow,
+        Kind::ListenerClosed,
+        "the listener was closed in the middle of it",
+        "its accept queue had overflowed",
+    ),
+    (
+        Kind::TimeWaitPressure,
+        Kind::TimeWaitCollision,
+        "SYNs met sockets in TIME_WAIT",
+        "sockets in TIME_WAIT had piled up",
+    ),
+    (
+        Kind::HalfClose,
+        Kind::FinWait2Expired,
+        "what was sent late met a socket that was gone",
+        "the half-close that went before",
+    ),
+];
+
+/// An incident with what relating needs.
+struct Grouped {
+    incident: Incident,
+    listener: Option<Host>,
+    from: Timestamp,
+    to: Timestamp,
+}
 
 /// Groups findings, which are in order of time, into incidents: the gravest first, then in order of time.
-pub fn group(written: &[Written]) -> Vec<Incident> {
+pub fn group(written: &[Written], world: &World) -> Vec<Incident> {
     let mut by_place: BTreeMap<(Kind, Option<Host>), Vec<&Written>> = BTreeMap::new();
     for w in written {
         by_place.entry((w.draft.kind, w.draft.server)).or_default().push(w);
     }
-    let mut incidents = Vec::new();
+    let mut groups = Vec::new();
     for ((kind, listener), mut all) in by_place {
-        all.sort_by_key(|w| first(&w.draft));
+        all.sort_by_key(|w| w.draft.during());
         let mut stretch: Vec<&Written> = Vec::new();
         let mut until = Timestamp::MIN;
         for w in all {
-            if !stretch.is_empty() && first(&w.draft) - until > APART {
-                incidents.push(incident(kind, listener, &stretch));
+            let (from, to) = w.draft.during();
+            if !stretch.is_empty() && from - until > APART {
+                groups.push(incident(kind, listener, &stretch, world));
                 stretch.clear();
             }
-            until = until.max(last(&w.draft));
+            until = until.max(to);
             stretch.push(w);
         }
-        incidents.push(incident(kind, listener, &stretch));
+        groups.push(incident(kind, listener, &stretch, world));
     }
-    incidents.sort_by(|a, b| {
-        (b.severity, a.first.as_str(), a.kind, &a.listener).cmp(&(
-            a.severity,
-            b.first.as_str(),
-            b.kind,
-            &b.listener,
+    relate(&mut groups);
+    groups.sort_by(|a, b| {
+        (b.incident.severity, a.from, a.incident.kind, a.listener).cmp(&(
+            a.incident.severity,
+            b.from,
+            b.incident.kind,
+            b.listener,
         ))
     });
-    incidents
+    groups.into_iter().map(|group| group.incident).collect()
 }
 
-fn first(d: &Draft) -> Timestamp {
-    d.during().0
-}
-
-fn last(d: &Draft) -> Timestamp {
-    d.during().1
-}
-
-fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written]) -> Incident {
-    let from = stretch.iter().map(|w| first(&w.draft)).min().unwrap_or_default();
-    let to = stretch.iter().map(|w| last(&w.draft)).max().unwrap_or_default();
+fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written], world: &World) -> Grouped {
+    let from = stretch.iter().map(|w| w.draft.during().0).min().unwrap_or_default();
+    let to = stretch.iter().map(|w| w.draft.during().1).max().unwrap_or_default();
     let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.draft.client.map(|c| c.address)).collect();
     let gravest = stretch.iter().max_by_key(|w| (w.draft.severity, w.finding.certainty));
-    let listener = listener.map(|host| host.socket().to_string());
-    let name = format!("{kind} {} {}", listener.as_deref().unwrap_or("-"), from.0);
-    Incident {
-        id: id("i", &name),
+    let name = listener.map(|host| host.socket().to_string());
+    let connections = stretch.iter().filter(|w| w.draft.client.is_some()).count() as u64;
+    let seconds = listener.and_then(|host| world.listeners.get(&host)).map(|l| l.between(from, to));
+    let incident = Incident {
+        id: id("i", &format!("{kind} {} {}", name.as_deref().unwrap_or("-"), from.0)),
         kind,
-        severity: stretch
-            .iter()
-            .map(|w| w.draft.severity)
-            .max()
-            .unwrap_or(crate::report::model::Severity::Info),
-        certainty: stretch
-            .iter()
-            .map(|w| w.finding.certainty)
-            .max()
-            .unwrap_or(crate::report::model::Certainty::Possible),
-        listener,
+        severity: stretch.iter().map(|w| w.draft.severity).max().unwrap_or(Severity::Info),
+        certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(Certainty::Possible),
+        listener: name,
         cause: gravest.map(|w| w.draft.cause.text.clone()).unwrap_or_default(),
         first: from.to_string(),
         last: to.to_string(),
-        connections: stretch.iter().filter(|w| w.draft.client.is_some()).count() as u64,
+        connections,
         clients: clients.len() as u64,
         findings: stretch.iter().map(|w| w.finding.id.clone()).collect(),
         next_steps: gravest.map(|w| w.draft.next_steps.clone()).unwrap_or_default(),
+        attempts: seconds
+            .filter(|s| u64::from(s.syns) >= connections && s.syns > 0)
+            .map(|s| u64::from(s.syns)),
+        rate: (stretch.len() >= RATE_FROM).then(|| rate(stretch, from, to)),
+        recovered: is_about_a_queue(kind).then(|| stretch.iter().any(|w| was_served(w))),
+        related: Vec::new(),
+    };
+    Grouped { incident, listener, from, to }
+}
+
+/// Kinds of which one asks whether the queue drained.
+fn is_about_a_queue(kind: Kind) -> bool {
+    matches!(kind, Kind::AcceptQueueOverflow | Kind::SynDropAcceptQueue | Kind::SynDropSynQueue)
+}
+
+/// Whether the connection got through in the end.
+fn was_served(w: &Written) -> bool {
+    ["served", "answered"]
+        .iter()
+        .any(|name| w.draft.metrics.get(name).and_then(|v| v.as_bool()) == Some(true))
+}
+
+/// Steps of whole seconds, as few seconds as [`STEPS`] allow.
+fn rate(stretch: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
+    let first = from.seconds();
+    let length = (to.seconds() - first + 1).max(1) as u64;
+    let step = length.div_ceil(STEPS).max(1);
+    let mut counts = vec![0; length.div_ceil(step) as usize];
+    for w in stretch {
+        let second = (w.draft.during().0.seconds() - first).max(0) as u64;
+        counts[(second / step) as usize] += 1;
+    }
+    Rate { step_s: step, counts }
+}
+
+/// Lets incidents of one listener point to each other.
+fn relate(groups: &mut [Grouped]) {
+    let mut links: Vec<(usize, Related)> = Vec::new();
+    for (n, cause) in groups.iter().enumerate() {
+        for (m, effect) in groups.iter().enumerate() {
+            let near = cause.from <= effect.to + TOGETHER && effect.from <= cause.to + TOGETHER;
+            if n == m || cause.listener != effect.listener || !near {
+                continue;
+            }
+            for &(first, second, to_effect, to_cause) in RELATED {
+                if (cause.incident.kind, effect.incident.kind) == (first, second) {
+                    links.push((
+                        n,
+                        Related { incident: effect.incident.id.clone(), how: to_effect.to_owned() },
+                    ));
+                    links
+                        .push((m, Related { incident: cause.incident.id.clone(), how: to_cause.to_owned() }));
+                }
+            }
+        }
+    }
+    for (n, link) in links {
+        groups[n].incident.related.push(link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Draft;
+    use crate::diagnose::write;
+    use crate::flow::facts::{ConnectionFacts, Mark};
+    use crate::report::model::Vantage;
+
+    fn found(kind: Kind, port: u16, second: i64) -> Written {
+        let at = Mark { time: Timestamp(0) + Span::secs(second), ..Mark::default() };
+        let facts =
+            ConnectionFacts { client: Host { port, ..Host::default() }, ..ConnectionFacts::default() };
+        write::finding(Draft::about(&facts, kind, (at, "")), Vantage::Unknown, &[])
+    }
+
+    #[test]
+    fn a_pause_of_two_minutes_parts_incidents() {
+        let all: Vec<_> = [0, 60, 179, 400].iter().map(|&s| found(Kind::HalfClose, s as u16, s)).collect();
+        let incidents = group(&all, &World::default());
+        assert_eq!(incidents.iter().map(|i| i.connections).collect::<Vec<_>>(), [3, 1]);
+    }
+
+    #[test]
+    fn the_rate_counts_every_finding_once() {
+        let all: Vec<_> = (0..500).map(|s| found(Kind::HalfClose, s as u16, s)).collect();
+        let rate = group(&all, &World::default())[0].rate.clone().unwrap();
+        assert_eq!((rate.step_s, rate.counts.iter().sum::<u64>()), (9, 500));
+        assert!(rate.counts.len() <= STEPS as usize);
+    }
+
+    #[test]
+    fn a_flood_and_the_syns_dropped_for_it_point_to_each_other() {
+        let all = [found(Kind::SynFlood, 1, 0), found(Kind::SynDropSynQueue, 2, 5)];
+        let incidents = group(&all, &World::default());
+        assert_eq!(incidents[0].related[0].incident, incidents[1].id);
+        assert_eq!(incidents[1].related[0].incident, incidents[0].id);
     }
 }

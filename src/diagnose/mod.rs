@@ -3,9 +3,11 @@
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
 //! * [`host`]: findings held against the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one stretch of time.
+//! * [`settings`]: kernel settings that the packets betray.
 //! * [`write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
 pub mod host;
 pub mod incident;
+pub mod settings;
 pub mod vantage;
 pub mod write;

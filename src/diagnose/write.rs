@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::detect::Draft;
+use crate::report::filter;
 use crate::report::model::{Evidence, Finding, Vantage};
 
 /// A finding with what grouping needs.
@@ -28,14 +29,13 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         first.0
     );
     let certainty = draft.certainty();
-    let mut metrics: std::collections::BTreeMap<_, _> =
-        draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    metrics.insert("certainty_reason".to_owned(), draft.reason.clone().into());
-    let finding = Finding {
+    let metrics = draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
         severity: draft.severity,
         certainty,
+        certainty_reason: draft.reason.clone(),
         client,
         server,
         vantage,
@@ -44,17 +44,24 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         alternatives: draft.alternatives.clone(),
         evidence: evidence
             .into_iter()
-            .map(|(at, text)| Evidence {
-                capture: captures.get(usize::from(at.packet.capture())).cloned().unwrap_or_default(),
-                packet: at.packet.number(),
-                time: at.time.to_string(),
-                text,
+            .map(|(at, text)| {
+                let (sender, marks) = draft.packets.of_packet(at.packet);
+                Evidence {
+                    capture: captures.get(usize::from(at.packet.capture())).cloned().unwrap_or_default(),
+                    packet: at.packet.number(),
+                    time: at.time.to_string(),
+                    text,
+                    sender,
+                    marks,
+                }
             })
             .collect(),
         first: first.to_string(),
         last: last.to_string(),
         metrics,
+        display_filters: None,
     };
+    finding.display_filters = Some(filter::of(&finding));
     Written { finding, draft }
 }
 

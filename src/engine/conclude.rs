@@ -1,20 +1,22 @@
 //! What the shards know, put together: surroundings, findings, incidents, the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::capture::{LinkType, Source};
 use crate::decode;
 use crate::detect::peers::Peers;
-use crate::detect::screen::{Quality, Sample};
+use crate::detect::scene::Embryo;
+use crate::detect::screen::{self, Quality, Sample};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
-use crate::diagnose::{host, incident, vantage, write};
+use crate::diagnose::{host, incident, settings, vantage, write};
 use crate::engine::batch::Totals;
-use crate::engine::shard::Shard;
+use crate::engine::shard::{MOST_EXAMINED, Shard};
 use crate::engine::{Options, Outcome};
 use crate::flow::facts::ConnectionFacts;
-use crate::report::model::{Capture, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::report::model::{Capture, CapturePoint, Kind, Report, SCHEMA, Summary, Vantage};
 use rayon::prelude::*;
 
 /// Handshakes per server host from which the vantage is inferred.
@@ -47,7 +49,10 @@ pub(super) fn conclude(
     for w in &written {
         *found.entry(w.finding.kind).or_default() += 1;
     }
-    let incidents = incident::group(&written);
+    let incidents = incident::group(&written, &world);
+    let capture_points = capture_points(&written, &world);
+    let mut inferred = settings::infer(&world, &gathered.kept, &gathered.samples, &written);
+    inferred.extend(told.inferred);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -59,7 +64,8 @@ pub(super) fn conclude(
         captures,
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
-        inferred: told.inferred,
+        inferred,
+        capture_points,
         warnings,
     };
     Outcome { report, damage }
@@ -71,18 +77,24 @@ struct Gathered {
     kept: Vec<ConnectionFacts>,
     given_up: u64,
     evicted: u64,
+    /// Handshakes never completed that were only counted.
+    surplus: u64,
     quality: Quality,
+    /// Clean handshakes by server, in order of address.
+    samples: Vec<(IpAddr, Vec<Sample>)>,
 }
 
 /// Puts the shards' knowledge together, in an order that does not depend on them.
 fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
     let mut g = Gathered::default();
     let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
-    let mut waits = Vec::new();
+    let (mut waits, mut kept, mut embryos) = (Vec::new(), Vec::new(), Vec::<Embryo>::new());
     for shard in shards {
         g.evicted += shard.tracker.evicted();
-        let screen = shard.screen;
-        g.kept.extend(screen.kept);
+        let mut screen = shard.screen;
+        kept.append(&mut screen.take_kept());
+        embryos.append(&mut screen.embryos);
+        g.surplus += screen.surplus.values().sum::<u64>();
         waits.extend(screen.waits);
         g.given_up += screen.given_up;
         g.quality.add(&screen.quality);
@@ -93,16 +105,18 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
             samples.entry(address).or_default().extend(some);
         }
     }
-    g.kept.par_sort_unstable_by_key(|f| (f.first, f.client, f.server));
+    g.given_up += screen::choose(&mut kept, MOST_EXAMINED);
+    g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
         some.truncate(SAMPLES);
         world.views.insert(address, vantage::infer(&some));
+        g.samples.push((address.ip(), some));
     }
     waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
     world.one_way =
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
-    world.survey(&g.kept, waits);
+    world.survey(&g.kept, &embryos, waits);
     g
 }
 
@@ -135,6 +149,22 @@ fn write(drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
     let mut seen = std::collections::HashSet::new();
     written.retain(|w| seen.insert(w.finding.id.clone()));
     written
+}
+
+/// Where the capture was taken, for each server with a finding.
+fn capture_points(written: &[Written], world: &World) -> Vec<CapturePoint> {
+    let servers: BTreeSet<_> =
+        written.iter().filter_map(|w| w.draft.server).map(|host| host.address).collect();
+    let view = |server| world.views.get(server).cloned().unwrap_or_default();
+    servers
+        .iter()
+        .map(|server| (server, view(server)))
+        .map(|(server, v)| CapturePoint {
+            server: server.ip().to_string(),
+            vantage: v.vantage,
+            reason: v.reason,
+        })
+        .collect()
 }
 
 /// The inputs as the report names them, and the damage among them.
@@ -209,13 +239,22 @@ fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<Str
             q.unseen
         ));
     }
-    if g.given_up + g.evicted > 0 {
+    if g.given_up > 0 {
         warnings.push(format!(
-            "the memory limit of {} MiB was reached: {} connections were let go early and {} remarkable ones were only \
-             counted; raise --memory-limit, or narrow the capture with --host, --port, --since, --until",
+            "of {} remarkable connections {} were examined one by one, the first of each kind and listener; the others \
+             were only counted: narrow the capture with --host, --port, --since, --until",
+            g.given_up + g.kept.len() as u64,
+            g.kept.len()
+        ));
+    }
+    if g.evicted + g.surplus > 0 {
+        warnings.push(format!(
+            "the memory limit of {} MiB was reached: {} connections were let go early and {} handshakes that were never \
+             completed were only counted; raise --memory-limit, or narrow the capture with --host, --port, --since, \
+             --until",
             options.memory_limit >> 20,
             g.evicted,
-            g.given_up
+            g.surplus
         ));
     }
 }

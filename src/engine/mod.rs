@@ -236,15 +236,16 @@ impl Engine {
                 // The reader may have gone; then nobody needs the block.
                 let _ = back.send(block);
             }
-            told.suspects = self.shards.iter().map(|shard| shard.screen.kept.len() as u64).sum();
+            told.suspects = self.shards.iter().map(|shard| shard.screen.kept() as u64).sum();
             progress(told);
         }
     }
 
     fn conclude(mut self, source: Box<dyn Source>) -> Outcome {
         let end = self.totals.last.unwrap_or_default();
-        self.shards.par_iter_mut().for_each(Shard::finish);
-        settle(&mut self.shards, &mut self.peers, end);
+        let peers = &self.peers;
+        self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
+        settle(&mut self.shards, &mut self.peers);
         conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
     }
 }
@@ -255,17 +256,22 @@ fn track(shards: &mut [Shard], peers: &mut Peers, batches: &[Batch]) {
         return;
     }
     shards.par_iter_mut().enumerate().for_each(|(n, shard)| shard.track(n, batches));
-    let mut events: Vec<PeerEvent> =
-        shards.iter_mut().flat_map(|shard| shard.tracker.drain_events()).collect();
-    events.par_sort_unstable_by_key(|e| e.at);
+    shards.iter().for_each(|shard| peers.expect(shard.tracker.events()));
+    let asked: &Peers = peers;
+    let mut events: Vec<PeerEvent> = shards
+        .iter_mut()
+        .flat_map(|shard| shard.tracker.drain_events())
+        .filter(|event| asked.concerns(event))
+        .collect();
+    events.sort_unstable_by_key(|e| e.at);
     peers.take(&events);
-    settle(shards, peers, Timestamp::MAX);
+    settle(shards, peers);
 }
 
-/// Screens the connections that are over, and tells [`Peers`] what became of those it suspects.
-fn settle(shards: &mut [Shard], peers: &mut Peers, end: Timestamp) {
+/// Tells [`Peers`] what became of the connections that it suspects.
+fn settle(shards: &mut [Shard], peers: &mut Peers) {
     let knows: &Peers = peers;
-    shards.par_iter_mut().for_each(|shard| shard.screen_finished(end, knows));
+    shards.par_iter_mut().for_each(|shard| shard.screen.resolve(knows));
     for shard in shards {
         for (connection, answered, otherwise) in shard.screen.drain_settled() {
             peers.settle(connection, answered, otherwise);

@@ -1,19 +1,23 @@
 //! One part of the connections: those whose flow hash falls here.
 
 use crate::detect::peers::Peers;
+use crate::detect::scene::Embryo;
 use crate::detect::screen::Screen;
 use crate::engine::batch::Batch;
-use crate::flow::facts::ConnectionFacts;
 use crate::flow::table::{SHARD_BITS, Tracker};
 use crate::time::{Span, Timestamp};
 
 /// Number of shards. Fixed, so that nothing depends on the number of threads.
 pub const SHARDS: usize = 1 << SHARD_BITS;
 
-/// What a connection in the table costs, octets: the record, its place in the index, its place in a queue.
-const PER_CONNECTION: u64 = 1_024;
 /// What a kept connection costs until the end, octets: the record and what its repeats allocate.
 const PER_KEPT: u64 = 1_536;
+/// What a handshake that was never completed costs once it is over, octets, with the room that a list grows by.
+const PER_EMBRYO: u64 = 2 * size_of::<Embryo>() as u64;
+/// No more connections are kept than are examined in the end, and a few more for shards that are not alike.
+const MOST_KEPT: u64 = 4 * MOST_EXAMINED as u64 / SHARDS as u64;
+/// Connections that are examined one by one at most. Of more remarkable ones than that most are of one kind.
+pub const MOST_EXAMINED: usize = 16_384;
 
 /// A tracker and the screen behind it.
 pub struct Shard {
@@ -27,9 +31,12 @@ impl Shard {
     /// A shard that may use its part of `memory_limit` octets: half for open connections, half for kept ones.
     pub fn new(memory_limit: u64, half_close_after: Span) -> Shard {
         let part = memory_limit / 2 / SHARDS as u64;
-        let connections = (part / PER_CONNECTION).max(64) as usize;
-        let kept = (part / PER_KEPT).max(64) as usize;
-        Shard { tracker: Tracker::new(connections), screen: Screen::new(kept, half_close_after) }
+        let kept = (part / 2 / PER_KEPT).clamp(64, MOST_KEPT) as usize;
+        let embryos = (part / 2 / PER_EMBRYO).max(64) as usize;
+        Shard {
+            tracker: Tracker::within(part as usize),
+            screen: Screen::new(kept, embryos, half_close_after),
+        }
     }
 
     /// The shard of a segment with this flow hash.
@@ -43,20 +50,16 @@ impl Shard {
         for batch in batches {
             for segment in batch.segments(number) {
                 self.tracker.segment(segment);
+                for facts in self.tracker.drain_finished() {
+                    self.screen.take(facts, Timestamp::MAX, None);
+                }
             }
         }
     }
 
-    /// Screens the connections that are over.
-    pub fn screen_finished(&mut self, end: Timestamp, peers: &Peers) {
-        let finished: Vec<ConnectionFacts> = self.tracker.drain_finished().collect();
-        for facts in finished {
-            self.screen.take(facts, end, peers);
-        }
-    }
-
-    /// The stream has ended: all connections are over.
-    pub fn finish(&mut self) {
-        self.tracker.finish();
+    /// The stream has ended at `end`: all connections are over.
+    pub fn finish(&mut self, end: Timestamp, peers: &Peers) {
+        let screen = &mut self.screen;
+        self.tracker.finish_into(|facts| screen.take(facts, end, Some(peers)));
     }
 }

@@ -74,6 +74,11 @@ impl Fingerprint {
     }
 }
 
+/// Whether `s` is a copy of the earlier `seen`, which came from the same end.
+pub(super) fn is_copy(s: &Segment, seen: &Segment) -> bool {
+    Fingerprint::of(s).copies(&Fingerprint::of(seen))
+}
+
 /// The last few segments of one direction.
 #[derive(Clone, Copy, Default, Debug)]
 struct Recent {
@@ -168,6 +173,23 @@ impl Connection {
         }
     }
 
+    /// Which end of the key the client is.
+    pub fn client_is(&self) -> Direction {
+        self.client_is
+    }
+
+    /// The initial sequence number of a SYN that is this connection's own.
+    pub fn own_isn(&self) -> Option<Seq> {
+        let f = &self.facts;
+        if f.syn.count > 0 {
+            Some(f.c.isn)
+        } else if f.roles == Roles::BySynAck && !f.c.isn_known {
+            Some(Seq(f.syn_ack_ack.0.wrapping_sub(1)))
+        } else {
+            None
+        }
+    }
+
     /// What the next incarnation of the four-tuple should know of this one.
     pub fn as_previous(&self) -> Previous {
         let f = &self.facts;
@@ -210,6 +232,8 @@ impl Connection {
             self.on_syn_ack(s, role)
         } else if s.flags.has(Flags::SYN) {
             self.on_syn(s, role)
+        } else if self.is_about_an_older_one(s, role) {
+            self.on_ack_to_syn(s)
         } else {
             self.on_segment(s, role)
         };
@@ -494,7 +518,11 @@ impl Connection {
             }
             return;
         }
+        let asked_again = f.syn_ack.count > u32::from(f.final_ack.map_or(0, |ack| ack.syn_acks));
         let u = &mut f.unanswered;
+        if u.repeated_from.is_none() && (asked_again || what == What::Retransmit) {
+            u.repeated_from = s.timestamp();
+        }
         u.tsval = if u.tsval == 0 || (s.tsval.wrapping_sub(u.tsval) as i32) > 0 { s.tsval } else { u.tsval };
         match what {
             What::Ack | What::KeepAlive => {
@@ -525,12 +553,7 @@ impl Connection {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 {
             if f.syn.count > 0 && what == What::Ack && f.final_ack.is_none() && f.c.data_segments == 0 {
-                // Bare ACK in answer to a SYN: RFC 5961 section 4, or TIME_WAIT (`tcp_v4_timewait_ack`).
-                let a = f.ack_to_syn.get_or_insert_default();
-                if a.count == 0 {
-                    (a.at, a.seq, a.ack) = (Mark::of(s), s.seq, s.ack);
-                }
-                a.count = a.count.saturating_add(1);
+                self.on_ack_to_syn(s);
             }
             return;
         }
@@ -540,6 +563,7 @@ impl Connection {
                 at: Mark::of(s),
                 acked: s.ack.distance(f.c.isn.advance(1)).max(0) as u32,
                 tsval: s.tsval,
+                tsecr: s.tsecr,
                 what,
                 after: after.map_or(Mark::of(s), |t| t.at),
                 after_what: after.map_or(What::Ack, |t| t.what),
@@ -547,11 +571,38 @@ impl Connection {
         }
     }
 
+    /// Whether a server's segment answers the SYN with numbers that are not this connection's: a bare ACK, before any
+    /// SYN-ACK, that does not acknowledge the SYN.
+    #[inline]
+    fn is_about_an_older_one(&self, s: &Segment, role: Role) -> bool {
+        let f = &self.facts;
+        f.syn_ack.count == 0
+            && role == Role::Server
+            && f.syn.count > 0
+            && f.c.data_segments == 0
+            && s.length() == 0
+            && s.ack != f.c.isn.advance(1)
+    }
+
+    /// Bare ACK in answer to a SYN: RFC 5961 section 4, or TIME_WAIT (`tcp_v4_timewait_ack`).
+    fn on_ack_to_syn(&mut self, s: &Segment) -> What {
+        let a = self.facts.ack_to_syn.get_or_insert_default();
+        if a.count == 0 {
+            (a.at, a.seq, a.ack) = (Mark::of(s), s.seq, s.ack);
+        }
+        a.count = a.count.saturating_add(1);
+        What::Ack
+    }
+
     /// RST: the end of it, if its sequence number is one that the receiver takes.
     fn on_reset(&mut self, s: &Segment, role: Role) -> What {
         let trigger = self.latest[role.peer() as usize];
         let f = &mut self.facts;
         let syn_sent = role == Role::Server && f.syn_ack.count == 0;
+        // The client's answer to a bare ACK that was not for its SYN ends the older connection (RFC 9293 3.10.7.3).
+        let for_older = role == Role::Client
+            && f.ack_to_syn.as_ref().is_some_and(|a| a.ack == s.seq)
+            && f.final_ack.is_none();
         let side = f.side_mut(role);
         Self::moved_ip_id(side, s);
         side.resets = side.resets.saturating_add(1);
@@ -577,7 +628,7 @@ impl Connection {
         } else {
             !side.next_known || s.seq.distance(side.next).unsigned_abs() < 1 << 30
         };
-        if counts && f.closed.is_none() {
+        if counts && !for_older && f.closed.is_none() {
             f.closed = Some(s.time);
         }
         What::Reset

@@ -328,6 +328,8 @@ pub struct ServerProgress {
     pub acked: u32,
     /// TSval, 0 without timestamps.
     pub tsval: u32,
+    /// TSecr, 0 without timestamps: which of the client's segments it took.
+    pub tsecr: u32,
     /// What it was.
     pub what: What,
     /// The client's last segment before it.
@@ -353,6 +355,9 @@ pub struct Unanswered {
     pub last_ack: Mark,
     /// Highest TSval of any of them: a SYN-ACK that echoes it proves that the server's TCP read one.
     pub tsval: u32,
+    /// TSval of the first segment by which the client repeated itself: a retransmission, or its answer to a SYN-ACK
+    /// that came again. An echo of an earlier one says that the first transmission was late, not ignored.
+    pub repeated_from: Option<u32>,
 }
 
 /// A bare ACK that answered a SYN.

@@ -2,13 +2,19 @@
 //!
 //! One [`Tracker`] per shard. Time is capture time only: a connection that is due is gone for every later segment,
 //! whether or not its memory has been freed, so results do not depend on when that happens.
+//!
+//! A connection has a full record only while something may still happen to it: before the handshake is complete it is
+//! a [`HalfOpen`], and once its facts are handed out an [`Over`] stays, both small, so that what is open fits in
+//! the cache (measured in `docs/performance.md`).
 
 use std::collections::VecDeque;
 
-use crate::decode::segment::{Flags, Segment};
+use crate::decode::segment::{Address, Flags, PacketId, Segment};
 use crate::flow::connection::Connection;
 use crate::flow::facts::{ConnectionFacts, Ending, Mark, Previous, Role};
-use crate::flow::key::{Direction, FlowKey};
+use crate::flow::half_open::HalfOpen;
+use crate::flow::key::{Direction, FlowKey, Host};
+use crate::flow::over::Over;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 use crate::time::{Span, Timestamp};
 
@@ -19,29 +25,46 @@ const HANDSHAKE: Span = Span::secs(180);
 const OPEN: Span = Span::secs(3 * 3600);
 /// A connection that is over: as long as TIME_WAIT lasts (60 s, `TCP_TIMEWAIT_LEN`), and a little more.
 const OVER: Span = Span::secs(65);
+/// How long after a RST the connection is still watched in full: its peer may not have got it and go on.
+const AFTERMATH: Span = Span::secs(2);
+
+/// How long after the last acknowledgment: copies of the last packets come at once.
+const CLOSING: Span = Span::millis(50);
+
+/// Octets of a full record with its place in the index and in a queue.
+const FULL_OCTETS: usize = size_of::<Entry<Connection>>() + PLACE_OCTETS;
+const HALF_OPEN_OCTETS: usize = size_of::<Entry<HalfOpen>>() + PLACE_OCTETS;
+const OVER_OCTETS: usize = size_of::<Entry<Over>>() + PLACE_OCTETS;
+/// A place in the index, which is at least three eighths full, and one in a queue, which may be half empty.
+const PLACE_OCTETS: usize = 3 * size_of::<Slot>() + 2 * size_of::<Check>();
 
 /// Which wait a connection is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wait {
     Handshake,
     Open,
+    Closing,
+    Aftermath,
     Over,
 }
 
 impl Wait {
-    const ALL: [Wait; 3] = [Wait::Handshake, Wait::Open, Wait::Over];
+    const ALL: [Wait; 5] = [Wait::Handshake, Wait::Open, Wait::Closing, Wait::Aftermath, Wait::Over];
 
     fn span(self) -> Span {
         match self {
             Wait::Handshake => HANDSHAKE,
             Wait::Open => OPEN,
+            Wait::Closing => CLOSING,
+            Wait::Aftermath => AFTERMATH,
             Wait::Over => OVER,
         }
     }
 
+    #[inline]
     fn of(f: &ConnectionFacts) -> Wait {
         if f.closed.is_some() {
-            Wait::Over
+            if f.c.resets + f.s.resets > 0 { Wait::Aftermath } else { Wait::Closing }
         } else if f.final_ack.is_some() || f.mid_stream || f.progress.is_some() {
             Wait::Open
         } else {
@@ -51,6 +74,7 @@ impl Wait {
 }
 
 /// When `f` is due to be let go.
+#[inline]
 fn due(f: &ConnectionFacts) -> Timestamp {
     f.last.time + Wait::of(f).span()
 }
@@ -58,27 +82,130 @@ fn due(f: &ConnectionFacts) -> Timestamp {
 /// A place in the index: where the connection is, and enough of the hash to pass over others.
 #[derive(Clone, Copy)]
 struct Slot {
+    /// The upper half of the hash; its low bits are the home.
     tag: u32,
-    /// Index into the arena plus one; 0 is free.
-    at: u32,
+    at: At,
 }
 
-const FREE: Slot = Slot { tag: 0, at: 0 };
+/// Which record of which pool; 0 for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct At(u32);
 
-/// A place in the arena.
+/// The pools.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    HalfOpen,
+    Full,
+    Over,
+}
+
+impl At {
+    const NONE: At = At(0);
+
+    #[inline]
+    fn new(form: Form, place: u32) -> At {
+        At((place << 2) + form as u32 + 1)
+    }
+
+    #[inline]
+    fn form(self) -> Form {
+        match (self.0 - 1) & 3 {
+            0 => Form::HalfOpen,
+            1 => Form::Full,
+            _ => Form::Over,
+        }
+    }
+
+    #[inline]
+    fn place(self) -> u32 {
+        (self.0 - 1) >> 2
+    }
+}
+
+const FREE: Slot = Slot { tag: 0, at: At::NONE };
+
+/// A place in a pool.
 #[derive(Debug)]
-struct Entry {
-    connection: Option<Connection>,
-    hash: u64,
-    /// Counts the connections that were here, so that a queue entry of an earlier one is recognised.
+struct Entry<T> {
+    /// The upper half of the flow hash, by which its slot is found.
+    tag: u32,
+    /// Counts the records that were here, so that a queue entry of an earlier one is recognised.
     generation: u32,
+    value: Option<T>,
+}
+
+/// Records of one form, in pieces so that none is ever moved and no room is set aside twice.
+#[derive(Debug)]
+struct Pool<T> {
+    pieces: Vec<Vec<Entry<T>>>,
+    vacant: Vec<u32>,
+    held: usize,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Pool<T> {
+        Pool { pieces: Vec::new(), vacant: Vec::new(), held: 0 }
+    }
+}
+
+impl<T> Pool<T> {
+    const PIECE: usize = 64;
+
+    fn insert(&mut self, tag: u32, value: T) -> u32 {
+        self.held += 1;
+        if let Some(place) = self.vacant.pop() {
+            let entry = self.entry_mut(place);
+            (entry.tag, entry.value) = (tag, Some(value));
+            return place;
+        }
+        if self.pieces.last().is_none_or(|piece| piece.len() == Self::PIECE) {
+            self.pieces.push(Vec::with_capacity(Self::PIECE));
+        }
+        let piece = self.pieces.len() - 1;
+        self.pieces[piece].push(Entry { tag, generation: 0, value: Some(value) });
+        (piece * Self::PIECE + self.pieces[piece].len() - 1) as u32
+    }
+
+    fn remove(&mut self, place: u32) -> Option<(u32, T)> {
+        let entry = self.entry_mut(place);
+        let value = entry.value.take()?;
+        entry.generation = entry.generation.wrapping_add(1);
+        let tag = entry.tag;
+        self.held -= 1;
+        self.vacant.push(place);
+        Some((tag, value))
+    }
+
+    #[inline]
+    fn entry(&self, place: u32) -> &Entry<T> {
+        &self.pieces[place as usize / Self::PIECE][place as usize % Self::PIECE]
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, place: u32) -> &mut Entry<T> {
+        &mut self.pieces[place as usize / Self::PIECE][place as usize % Self::PIECE]
+    }
+
+    #[inline]
+    fn get(&self, place: u32) -> &T {
+        self.entry(place).value.as_ref().expect("the index names occupied places only")
+    }
+
+    #[inline]
+    fn get_mut(&mut self, place: u32) -> &mut T {
+        self.entry_mut(place).value.as_mut().expect("the index names occupied places only")
+    }
+
+    fn places(&self) -> u32 {
+        self.pieces.last().map_or(0, |last| ((self.pieces.len() - 1) * Self::PIECE + last.len()) as u32)
+    }
 }
 
 /// When to look at a connection again.
 #[derive(Clone, Copy, Debug)]
 struct Check {
     at: Timestamp,
-    entry: u32,
+    what: At,
     generation: u32,
 }
 
@@ -86,12 +213,14 @@ struct Check {
 pub struct Tracker {
     /// Open addressing with linear probing; the length is a power of two.
     slots: Vec<Slot>,
-    arena: Vec<Entry>,
-    vacant: Vec<u32>,
-    live: usize,
+    half_open: Pool<HalfOpen>,
+    full: Pool<Connection>,
+    over: Pool<Over>,
     /// The most connections held at once; beyond it the one that is due first goes.
     limit: usize,
-    checks: [VecDeque<Check>; 3],
+    /// The same in octets.
+    most_octets: usize,
+    checks: [VecDeque<Check>; 5],
     now: Timestamp,
     finished: Vec<ConnectionFacts>,
     events: Vec<PeerEvent>,
@@ -103,16 +232,22 @@ impl Tracker {
     pub fn new(limit: usize) -> Tracker {
         Tracker {
             slots: vec![FREE; 1 << 8],
-            arena: Vec::new(),
-            vacant: Vec::new(),
-            live: 0,
+            half_open: Pool::default(),
+            full: Pool::default(),
+            over: Pool::default(),
             limit: limit.max(1),
+            most_octets: usize::MAX,
             checks: Default::default(),
             now: Timestamp::MIN,
             finished: Vec::new(),
             events: Vec::new(),
             evicted: 0,
         }
+    }
+
+    /// A tracker that takes about `octets` at most for connections that are open, half open or just over.
+    pub fn within(octets: usize) -> Tracker {
+        Tracker { most_octets: octets, ..Tracker::new(usize::MAX) }
     }
 
     /// Takes in one segment. Segments come in capture order.
@@ -122,46 +257,104 @@ impl Tracker {
             self.let_go_of_due();
         }
         let (key, from) = FlowKey::of(s);
-        let at = match self.find(s.hash, &key) {
-            Some(at) => {
-                let connection = self.at(at);
-                if due(&connection.facts) < s.time {
-                    let ending = match Wait::of(&connection.facts) {
-                        Wait::Over => None,
-                        Wait::Open | Wait::Handshake => Some(Ending::Expired),
-                    };
-                    self.restart(at, key, from, s, None, ending)
-                } else if connection.is_replaced_by(s, from) {
-                    let previous = connection.as_previous();
-                    let ending = connection.facts.closed.is_none().then_some(Ending::Replaced);
-                    self.restart(at, key, from, s, Some(previous), ending)
+        let tag = (s.hash >> 32) as u32;
+        let Some(slot) = self.find(tag, &key) else { return self.start(tag, key, from, s, None) };
+        let at = self.slots[slot].at;
+        match at.form() {
+            Form::HalfOpen => {
+                let known = self.half_open.get_mut(at.place());
+                if known.last() + HANDSHAKE < s.time {
+                    self.end(at, Some(Ending::Expired));
+                    self.start(tag, key, from, s, None);
+                } else if known.take(from, s) {
+                    if known.is_client(from) {
+                        let (connection, at) = (known.first().packet, Mark::of(s));
+                        self.events.push(syn(connection, at, key, from, s, false));
+                    }
                 } else {
-                    Some(at)
+                    let at = self.complete(slot);
+                    self.full_segment(at, tag, key, from, s);
                 }
             }
-            None => self.start(key, from, s),
-        };
-        let Some(at) = at else { return };
-        let Some(connection) = self.arena[at as usize].connection.as_mut() else { return };
-        let was_closed = connection.facts.closed.is_some();
-        if connection.segment(s, from) {
-            Self::note_event(connection, s, from, &mut self.events);
-            if !was_closed && connection.facts.closed.is_some() {
-                self.check(at, Wait::Over);
+            Form::Full => self.full_segment(at, tag, key, from, s),
+            Form::Over => {
+                let known = self.over.get_mut(at.place());
+                if known.previous.last.time + OVER < s.time {
+                    self.end(at, None);
+                    self.start(tag, key, from, s, None);
+                } else if known.is_replaced_by(s, from) {
+                    let previous = known.previous;
+                    self.end(at, None);
+                    self.start(tag, key, from, s, Some(previous));
+                } else {
+                    known.absorb(s);
+                }
             }
+        }
+    }
+
+    fn full_segment(&mut self, at: At, tag: u32, key: FlowKey, from: Direction, s: &Segment) {
+        let connection = self.full.get_mut(at.place());
+        if due(&connection.facts) < s.time {
+            let closed = connection.facts.closed.is_some();
+            // What is over keeps its four-tuple longer than its record.
+            if closed {
+                self.release(at);
+                return self.segment(s);
+            }
+            self.end(at, Some(Ending::Expired));
+            return self.start(tag, key, from, s, None);
+        }
+        if connection.is_replaced_by(s, from) {
+            let previous = connection.as_previous();
+            let ending = connection.facts.closed.is_none().then_some(Ending::Replaced);
+            self.end(at, ending);
+            return self.start(tag, key, from, s, Some(previous));
+        }
+        self.take(at, from, s);
+    }
+
+    /// Hands a segment to its full record.
+    #[inline]
+    fn take(&mut self, at: At, from: Direction, s: &Segment) {
+        let connection = self.full.get_mut(at.place());
+        let was_closed = connection.facts.closed.is_some();
+        if !connection.segment(s, from) {
+            return;
+        }
+        note_event(connection, s, from, &mut self.events);
+        if !was_closed && connection.facts.closed.is_some() {
+            let wait = Wait::of(&connection.facts);
+            self.check(at, wait);
         }
     }
 
     /// Lets go of every connection: the stream has ended.
     pub fn finish(&mut self) {
-        for at in 0..self.arena.len() as u32 {
-            if self.arena[at as usize].connection.is_some() {
-                self.remove(at, None);
+        let mut all = Vec::new();
+        self.finish_into(|facts| all.push(facts));
+        self.finished.extend(all);
+    }
+
+    /// Lets go of every connection and hands it to `take`: the stream has ended.
+    pub fn finish_into(&mut self, mut take: impl FnMut(ConnectionFacts)) {
+        self.finished.drain(..).for_each(&mut take);
+        for place in 0..self.half_open.places() {
+            if let Some((_, half_open)) = self.half_open.remove(place) {
+                take(ended(half_open.play(), None, self.now));
             }
         }
+        for place in 0..self.full.places() {
+            if let Some((_, connection)) = self.full.remove(place) {
+                take(ended(connection, None, self.now));
+            }
+        }
+        let Tracker { limit, most_octets, evicted, .. } = *self;
+        *self = Tracker { limit, most_octets, evicted, now: self.now, ..Tracker::new(limit) };
     }
 
     /// Moves out the facts of the connections that are over, in no particular order.
+    #[inline]
     pub fn drain_finished(&mut self) -> std::vec::Drain<'_, ConnectionFacts> {
         self.finished.drain(..)
     }
@@ -171,9 +364,14 @@ impl Tracker {
         self.events.drain(..)
     }
 
-    /// Connections held now.
+    /// The events since the last [`Tracker::drain_events`], in capture order.
+    pub fn events(&self) -> impl Iterator<Item = &PeerEvent> {
+        self.events.iter()
+    }
+
+    /// Connections held now, those included that are over and keep their four-tuple.
     pub fn live(&self) -> usize {
-        self.live
+        self.half_open.held + self.full.held + self.over.held
     }
 
     /// Connections given up before their time because there were too many.
@@ -181,121 +379,133 @@ impl Tracker {
         self.evicted
     }
 
-    fn at(&self, at: u32) -> &Connection {
-        self.arena[at as usize].connection.as_ref().expect("the index names occupied entries only")
-    }
-
     /// A new connection where there was none. ICMP errors about connections that are not known start none.
-    fn start(&mut self, key: FlowKey, from: Direction, s: &Segment) -> Option<u32> {
-        self.insert(key, from, s, None)
-    }
-
-    fn restart(
-        &mut self,
-        at: u32,
-        key: FlowKey,
-        from: Direction,
-        s: &Segment,
-        previous: Option<Previous>,
-        ending: Option<Ending>,
-    ) -> Option<u32> {
-        self.remove(at, ending);
-        self.insert(key, from, s, previous)
-    }
-
-    fn insert(
-        &mut self,
-        key: FlowKey,
-        from: Direction,
-        s: &Segment,
-        previous: Option<Previous>,
-    ) -> Option<u32> {
+    fn start(&mut self, tag: u32, key: FlowKey, from: Direction, s: &Segment, previous: Option<Previous>) {
         if s.icmp().is_some() {
-            return None;
+            return;
         }
-        if self.live >= self.limit {
-            self.evict();
+        while self.live() >= self.limit || self.octets() >= self.most_octets {
+            if !self.evict() {
+                break;
+            }
         }
-        if (self.live + 1) * 4 > self.slots.len() * 3 {
+        if (self.live() + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }
-        let connection = Connection::begin(key, from, s, previous);
-        let at = match self.vacant.pop() {
-            Some(at) => at,
-            None => {
-                self.arena.push(Entry { connection: None, hash: 0, generation: 0 });
-                (self.arena.len() - 1) as u32
+        let half_open = if previous.is_none() { HalfOpen::begin(key, from, s) } else { None };
+        match half_open {
+            Some(half_open) => {
+                let at = At::new(Form::HalfOpen, self.half_open.insert(tag, half_open));
+                self.index(tag, at);
+                self.check(at, Wait::Handshake);
+                self.events.push(syn(s.packet, Mark::of(s), key, from, s, false));
             }
-        };
-        let entry = &mut self.arena[at as usize];
-        entry.connection = Some(connection);
-        entry.hash = s.hash;
-        let mask = self.slots.len() - 1;
-        let mut i = s.hash as usize >> SHARD_BITS & mask;
-        while self.slots[i].at != 0 {
-            i = (i + 1) & mask;
+            None => {
+                let connection = Connection::begin(key, from, s, previous);
+                let at = At::new(Form::Full, self.full.insert(tag, connection));
+                self.index(tag, at);
+                self.check(at, Wait::Handshake);
+                self.take(at, from, s);
+            }
         }
-        self.slots[i] = Slot { tag: (s.hash >> 32) as u32, at: at + 1 };
-        self.live += 1;
-        self.check(at, Wait::Handshake);
-        Some(at)
     }
 
-    #[inline]
-    fn find(&self, hash: u64, key: &FlowKey) -> Option<u32> {
+    fn octets(&self) -> usize {
+        self.half_open.held * HALF_OPEN_OCTETS + self.full.held * FULL_OCTETS + self.over.held * OVER_OCTETS
+    }
+
+    /// Gives the half-open connection in `slot` a full record.
+    fn complete(&mut self, slot: usize) -> At {
+        let place = self.slots[slot].at.place();
+        let connection = self.half_open.get(place).play();
+        let tag = self.slots[slot].tag;
+        self.half_open.remove(place);
+        let at = At::new(Form::Full, self.full.insert(tag, connection));
+        self.slots[slot].at = at;
+        self.check(at, Wait::Handshake);
+        at
+    }
+
+    /// Hands out the facts of a connection that is closed; its four-tuple stays.
+    fn release(&mut self, at: At) {
+        let Some((tag, connection)) = self.full.remove(at.place()) else { return };
+        let slot = self.slot_of(tag, at);
+        let over = At::new(Form::Over, self.over.insert(tag, Over::of(&connection)));
+        self.slots[slot].at = over;
+        self.check(over, Wait::Over);
+        self.finished.push(ended(connection, None, self.now));
+    }
+
+    /// Lets go of a record and of its four-tuple.
+    fn end(&mut self, at: At, ending: Option<Ending>) {
+        let removed = match at.form() {
+            Form::HalfOpen => {
+                self.half_open.remove(at.place()).map(|(tag, half_open)| (tag, Some(half_open.play())))
+            }
+            Form::Full => self.full.remove(at.place()).map(|(tag, connection)| (tag, Some(connection))),
+            Form::Over => self.over.remove(at.place()).map(|(tag, _)| (tag, None)),
+        };
+        let Some((tag, connection)) = removed else { return };
+        if let Some(connection) = connection {
+            self.finished.push(ended(connection, ending, self.now));
+        }
+        self.vacate_slot(self.slot_of(tag, at));
+    }
+
+    fn index(&mut self, tag: u32, at: At) {
         let mask = self.slots.len() - 1;
-        let tag = (hash >> 32) as u32;
-        let mut i = hash as usize >> SHARD_BITS & mask;
+        let mut i = tag as usize & mask;
+        while self.slots[i].at != At::NONE {
+            i = (i + 1) & mask;
+        }
+        self.slots[i] = Slot { tag, at };
+    }
+
+    /// The slot of a four-tuple.
+    #[inline]
+    fn find(&self, tag: u32, key: &FlowKey) -> Option<usize> {
+        let mask = self.slots.len() - 1;
+        let mut i = tag as usize & mask;
         loop {
             let slot = self.slots[i];
-            if slot.at == 0 {
+            if slot.at == At::NONE {
                 return None;
             }
-            if slot.tag == tag && self.at(slot.at - 1).key == *key {
-                return Some(slot.at - 1);
+            if slot.tag == tag {
+                let place = slot.at.place();
+                let found = match slot.at.form() {
+                    Form::HalfOpen => self.half_open.get(place).key == *key,
+                    Form::Full => self.full.get(place).key == *key,
+                    Form::Over => self.over.get(place).key == *key,
+                };
+                if found {
+                    return Some(i);
+                }
             }
             i = (i + 1) & mask;
         }
     }
 
-    fn remove(&mut self, at: u32, ending: Option<Ending>) {
-        let entry = &mut self.arena[at as usize];
-        let Some(connection) = entry.connection.take() else { return };
-        entry.generation = entry.generation.wrapping_add(1);
-        let hash = entry.hash;
-        self.vacant.push(at);
-        self.live -= 1;
-        let mut facts = connection.facts;
-        facts.ending = ending.unwrap_or(match facts.closed {
-            Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
-            Some(_) => Ending::Closed,
-            None => Ending::CaptureEnd,
-        });
-        facts.watched = match facts.ending {
-            Ending::CaptureEnd => Timestamp::MAX,
-            Ending::Expired => due(&facts),
-            Ending::Replaced | Ending::Evicted => self.now,
-            Ending::Closed | Ending::Reset => facts.last.time,
-        };
-        self.finished.push(facts);
-        self.vacate_slot(hash, at);
+    fn slot_of(&self, tag: u32, at: At) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut i = tag as usize & mask;
+        while self.slots[i].at != at {
+            i = (i + 1) & mask;
+        }
+        i
     }
 
-    /// Frees the slot of entry `at` and closes the gap, so that probing still finds what lay beyond it.
-    fn vacate_slot(&mut self, hash: u64, at: u32) {
+    /// Frees a slot and closes the gap, so that probing still finds what lay beyond it.
+    fn vacate_slot(&mut self, mut hole: usize) {
         let mask = self.slots.len() - 1;
-        let mut hole = hash as usize >> SHARD_BITS & mask;
-        while self.slots[hole].at != at + 1 {
-            hole = (hole + 1) & mask;
-        }
         let mut i = hole;
         loop {
             i = (i + 1) & mask;
             let slot = self.slots[i];
-            if slot.at == 0 {
+            if slot.at == At::NONE {
                 break;
             }
-            let home = self.arena[slot.at as usize - 1].hash as usize >> SHARD_BITS & mask;
+            let home = slot.tag as usize & mask;
             // The slot may move back to the hole only if its home is not after the hole (on the circle).
             if (i.wrapping_sub(home) & mask) >= (i.wrapping_sub(hole) & mask) {
                 self.slots[hole] = slot;
@@ -307,21 +517,24 @@ impl Tracker {
 
     fn grow(&mut self) {
         let length = self.slots.len() * 2;
-        let mask = length - 1;
-        let mut slots = vec![FREE; length];
-        for slot in self.slots.iter().filter(|slot| slot.at != 0) {
-            let mut i = self.arena[slot.at as usize - 1].hash as usize >> SHARD_BITS & mask;
-            while slots[i].at != 0 {
-                i = (i + 1) & mask;
+        for slot in std::mem::replace(&mut self.slots, vec![FREE; length]) {
+            if slot.at != At::NONE {
+                self.index(slot.tag, slot.at);
             }
-            slots[i] = *slot;
         }
-        self.slots = slots;
     }
 
-    fn check(&mut self, at: u32, wait: Wait) {
-        let generation = self.arena[at as usize].generation;
-        self.checks[wait as usize].push_back(Check { at: self.now + wait.span(), entry: at, generation });
+    fn generation(&self, at: At) -> u32 {
+        match at.form() {
+            Form::HalfOpen => self.half_open.entry(at.place()).generation,
+            Form::Full => self.full.entry(at.place()).generation,
+            Form::Over => self.over.entry(at.place()).generation,
+        }
+    }
+
+    fn check(&mut self, at: At, wait: Wait) {
+        let check = Check { at: self.now + wait.span(), what: at, generation: self.generation(at) };
+        self.checks[wait as usize].push_back(check);
     }
 
     /// Frees what is due. A connection that went on meanwhile is looked at again later.
@@ -332,71 +545,136 @@ impl Tracker {
                     break;
                 }
                 self.checks[wait as usize].pop_front();
-                let entry = &self.arena[check.entry as usize];
-                if entry.generation != check.generation {
-                    continue;
+                if self.generation(check.what) == check.generation {
+                    self.look_at(check.what, wait);
                 }
-                let Some(connection) = entry.connection.as_ref() else { continue };
-                if due(&connection.facts) < self.now {
-                    let closed = connection.facts.closed.is_some();
-                    self.remove(check.entry, (!closed).then_some(Ending::Expired));
-                } else if wait != Wait::Over {
-                    let now_in = Wait::of(&self.at(check.entry).facts);
-                    if now_in != Wait::Over {
-                        self.check(check.entry, now_in);
-                    }
+            }
+        }
+    }
+
+    fn look_at(&mut self, at: At, wait: Wait) {
+        match at.form() {
+            Form::HalfOpen => {
+                if self.half_open.get(at.place()).last() + HANDSHAKE < self.now {
+                    self.end(at, Some(Ending::Expired));
                 } else {
-                    self.check(check.entry, Wait::Over);
+                    self.check(at, Wait::Handshake);
+                }
+            }
+            Form::Over => {
+                if self.over.get(at.place()).previous.last.time + OVER < self.now {
+                    self.end(at, None);
+                } else {
+                    self.check(at, Wait::Over);
+                }
+            }
+            Form::Full => {
+                let facts = &self.full.get(at.place()).facts;
+                let now_in = Wait::of(facts);
+                match (now_in, due(facts) < self.now) {
+                    (Wait::Closing | Wait::Aftermath, true) => self.release(at),
+                    (_, true) => self.end(at, Some(Ending::Expired)),
+                    // It has had a check of its own since it was closed.
+                    (Wait::Closing | Wait::Aftermath, false)
+                        if matches!(wait, Wait::Handshake | Wait::Open) => {}
+                    (_, false) => self.check(at, now_in),
                 }
             }
         }
     }
 
     /// Gives up the connection that has waited longest: first those that are over, then handshakes, then open ones.
-    fn evict(&mut self) {
-        for wait in [Wait::Over, Wait::Handshake, Wait::Open] {
+    fn evict(&mut self) -> bool {
+        for wait in [Wait::Over, Wait::Closing, Wait::Aftermath, Wait::Handshake, Wait::Open] {
             while let Some(check) = self.checks[wait as usize].pop_front() {
-                let entry = &self.arena[check.entry as usize];
-                if entry.generation == check.generation && entry.connection.is_some() {
-                    self.evicted += 1;
-                    self.remove(check.entry, Some(Ending::Evicted));
-                    return;
+                if self.generation(check.what) == check.generation {
+                    if wait == Wait::Over {
+                        self.end(check.what, None);
+                    } else if wait == Wait::Handshake
+                        && check.what.form() == Form::Full
+                        && Wait::of(&self.full.get(check.what.place()).facts) == Wait::Open
+                    {
+                        self.check(check.what, Wait::Open);
+                        continue;
+                    } else {
+                        self.evicted += 1;
+                        self.end(check.what, Some(Ending::Evicted));
+                    }
+                    return true;
                 }
             }
         }
-    }
-
-    /// What the segment means to the memory that a server keeps of its clients.
-    #[inline]
-    fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<PeerEvent>) {
-        if c.role(from) != Role::Client || s.icmp().is_some() {
-            return;
-        }
-        let f = &c.facts;
-        let what = if s.flags.has(Flags::SYN) && !s.flags.has(Flags::ACK) {
-            let in_time_wait = f.previous.as_ref().is_some_and(|p| p.closed && s.time - p.last.time <= OVER);
-            PeerEventKind::Syn { in_time_wait }
-        } else if let Some(server_fin) = f.s.fin
-            && s.timestamp().is_some()
-            && (f.s.fin_acked == Some(Mark::of(s)) || s.flags.has(Flags::FIN) && f.s.fin_acked.is_some())
-            && f.c.fin.is_none_or(|client_fin| client_fin > server_fin)
-        {
-            PeerEventKind::Remembered
-        } else {
-            return;
-        };
-        events.push(PeerEvent {
-            at: Mark::of(s),
-            connection: f.first.packet,
-            client: f.client.address,
-            server: f.server,
-            tsval: s.timestamp(),
-            what,
-        });
+        false
     }
 }
 
-/// The low bits of the hash choose the shard ([`crate::engine`]); the table uses those above.
+/// The facts of a connection that is let go.
+fn ended(connection: Connection, ending: Option<Ending>, now: Timestamp) -> ConnectionFacts {
+    let mut facts = connection.facts;
+    facts.ending = ending.unwrap_or(match facts.closed {
+        Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
+        Some(_) => Ending::Closed,
+        None => Ending::CaptureEnd,
+    });
+    facts.watched = match facts.ending {
+        Ending::CaptureEnd => Timestamp::MAX,
+        Ending::Expired => due(&facts),
+        Ending::Replaced | Ending::Evicted => now,
+        Ending::Closed | Ending::Reset => facts.last.time,
+    };
+    facts
+}
+
+/// The event of a SYN of the client.
+fn syn(
+    connection: PacketId,
+    at: Mark,
+    key: FlowKey,
+    from: Direction,
+    s: &Segment,
+    in_time_wait: bool,
+) -> PeerEvent {
+    let (client, server): (Address, Host) = (key.sender(from).address, key.sender(from.reverse()));
+    PeerEvent {
+        at,
+        connection,
+        client,
+        server,
+        tsval: s.timestamp(),
+        what: PeerEventKind::Syn { in_time_wait },
+    }
+}
+
+/// What the segment means to the memory that a server keeps of its clients.
+#[inline]
+fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<PeerEvent>) {
+    if c.role(from) != Role::Client || s.icmp().is_some() {
+        return;
+    }
+    let f = &c.facts;
+    let what = if s.flags.has(Flags::SYN) && !s.flags.has(Flags::ACK) {
+        let in_time_wait = f.previous.as_ref().is_some_and(|p| p.closed && s.time - p.last.time <= OVER);
+        PeerEventKind::Syn { in_time_wait }
+    } else if let Some(server_fin) = f.s.fin
+        && s.timestamp().is_some()
+        && (f.s.fin_acked == Some(Mark::of(s)) || s.flags.has(Flags::FIN) && f.s.fin_acked.is_some())
+        && f.c.fin.is_none_or(|client_fin| client_fin > server_fin)
+    {
+        PeerEventKind::Remembered
+    } else {
+        return;
+    };
+    events.push(PeerEvent {
+        at: Mark::of(s),
+        connection: f.first.packet,
+        client: f.client.address,
+        server: f.server,
+        tsval: s.timestamp(),
+        what,
+    });
+}
+
+/// The low bits of the hash choose the shard ([`crate::engine`]); the table uses the upper half.
 pub const SHARD_BITS: u32 = 5;
 
 #[cfg(test)]

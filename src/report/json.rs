@@ -21,28 +21,35 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 
 /// Writes any document the way a report is written.
 pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    let mut serializer = Serializer::with_formatter(&mut *out, Shown::default());
+    let mut serializer = Serializer::with_formatter(&mut *out, Escaping::<PrettyFormatter>::default());
     document.serialize(&mut serializer).map_err(io::Error::from)?;
     out.write_all(b"\n")
 }
 
-/// Pretty JSON in which no character steers a terminal.
+/// JSON in which no character steers a terminal; the layout is another formatter's.
 #[derive(Default)]
-struct Shown {
-    pretty: PrettyFormatter<'static>,
+pub(super) struct Escaping<F> {
+    layout: F,
 }
 
-/// Hands the layout over to [`PrettyFormatter`].
-macro_rules! as_pretty {
+impl Escaping<CompactFormatter> {
+    /// All on one line.
+    pub(super) fn compact() -> Escaping<CompactFormatter> {
+        Escaping { layout: CompactFormatter }
+    }
+}
+
+/// Hands the layout over.
+macro_rules! by_layout {
     ($($method:ident($($arg:ident: $type:ty),*)),+ $(,)?) => {
         $(fn $method<W: ?Sized + io::Write>(&mut self, out: &mut W, $($arg: $type),*) -> io::Result<()> {
-            self.pretty.$method(out, $($arg),*)
+            self.layout.$method(out, $($arg),*)
         })+
     };
 }
 
-impl Formatter for Shown {
-    as_pretty! {
+impl<F: Formatter> Formatter for Escaping<F> {
+    by_layout! {
         begin_array(),
         end_array(),
         begin_array_value(first: bool),

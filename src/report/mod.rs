@@ -1,11 +1,21 @@
 //! One model, many renderings. A renderer computes nothing: it groups and counts for display, no more.
 
 pub mod clock;
+pub mod filter;
+pub mod glossary;
+pub mod html;
 pub mod json;
+pub mod jsonl;
+mod ladder;
+pub mod markdown;
+mod markup;
 pub mod model;
 pub mod schema;
+mod step;
+mod summary;
 pub mod terminal;
 pub mod text;
+mod words;
 
 #[cfg(test)]
 pub(crate) mod samples;

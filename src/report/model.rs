@@ -27,6 +27,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Kernel settings that the packets betray.
     pub inferred: Vec<Inferred>,
+    /// Where the captures were taken, for each server that has a finding.
+    #[serde(default)]
+    pub capture_points: Vec<CapturePoint>,
     /// What limits the whole report: damage, loss, clock jumps, budgets.
     pub warnings: Vec<String>,
 }
@@ -51,6 +54,17 @@ pub struct Capture {
     pub dropped: Option<u64>,
     /// What limits this input: damage, unknown link types, drops.
     pub warnings: Vec<String>,
+}
+
+/// Where the captures were taken, seen from one server host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CapturePoint {
+    /// Address of the server.
+    pub server: String,
+    /// Where the capture was taken.
+    pub vantage: Vantage,
+    /// By what it is known.
+    pub reason: String,
 }
 
 /// Totals.
@@ -225,6 +239,8 @@ macro_rules! lowercase_names {
         }
     };
 }
+lowercase_names!(Sender: Client = "client", Server = "server");
+lowercase_names!(PacketMark: Repeated = "repeated", Ignored = "ignored", Reset = "reset");
 lowercase_names!(Severity: Info = "info", Warning = "warning", Critical = "critical");
 lowercase_names!(Certainty: Possible = "possible", Probable = "probable", Confirmed = "confirmed");
 lowercase_names!(Vantage: Client = "client", Server = "server", Between = "between", Unknown = "unknown");
@@ -240,6 +256,9 @@ pub struct Finding {
     pub severity: Severity,
     /// How sure the cause is.
     pub certainty: Certainty,
+    /// Why it is as sure as that, one clause.
+    #[serde(default)]
+    pub certainty_reason: String,
     /// Client as `address:port`; null when the finding is about a listener.
     pub client: Option<String>,
     /// Server as `address:port`; null when the finding is about a host.
@@ -260,6 +279,28 @@ pub struct Finding {
     pub last: String,
     /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` octets, none a count.
     pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Display filters that select it in Wireshark and tshark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub display_filters: Option<DisplayFilters>,
+}
+
+/// What to type into Wireshark's filter line, or behind `tshark -Y`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DisplayFilters {
+    /// The connection (or the listener) over the time of the finding.
+    pub connection: String,
+    /// The packets of the evidence, by their numbers, one filter per capture.
+    pub packets: Vec<PacketFilter>,
+}
+
+/// Packets of one capture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PacketFilter {
+    /// Path of the capture; absent when all of the evidence is in one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capture: Option<String>,
+    /// The filter: `frame.number in {1203, 1204}`.
+    pub filter: String,
 }
 
 /// What the kernel did.
@@ -295,6 +336,34 @@ pub struct Evidence {
     pub time: String,
     /// What this packet shows.
     pub text: String,
+    /// Which end sent it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sender: Option<Sender>,
+    /// What sets it apart from an ordinary packet, for whoever draws it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub marks: Vec<PacketMark>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sender {
+    /// The end that sent the SYN.
+    Client,
+    /// The end that listened.
+    Server,
+}
+
+/// What sets a packet of the evidence apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketMark {
+    /// It had been sent before: a retransmission.
+    Repeated,
+    /// The other end gave no sign of having taken it.
+    Ignored,
+    /// A RST.
+    Reset,
 }
 
 /// Findings of one kind at one listener in one stretch of time.
@@ -324,6 +393,37 @@ pub struct Incident {
     pub findings: Vec<String>,
     /// What to check or change, the most telling first; commands can be pasted.
     pub next_steps: Vec<String>,
+    /// Connections that were tried at this listener meanwhile, these included; absent where there is no listener.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempts: Option<u64>,
+    /// How the findings spread over the time of the incident; absent when there are fewer than three.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate: Option<Rate>,
+    /// Whether connections of this listener were served again after it began and before it ended; absent where that
+    /// is no question.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recovered: Option<bool>,
+    /// Incidents that have to do with this one, by id: a flood and the SYNs dropped for it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub related: Vec<Related>,
+}
+
+/// How findings spread over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rate {
+    /// Length of one step, seconds.
+    pub step_s: u64,
+    /// Findings that began in each step, from the incident's first second on; at most 60 steps.
+    pub counts: Vec<u64>,
+}
+
+/// Another incident, and what it has to do with this one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Related {
+    /// Its id.
+    pub incident: String,
+    /// What it has to do with this one, one clause.
+    pub how: String,
 }
 
 /// A kernel setting that the packets betray.

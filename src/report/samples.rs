@@ -2,10 +2,12 @@
 
 use serde_json::json;
 
+use super::filter;
 use super::model::{
-    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, Report, SCHEMA,
-    Severity, Summary, Vantage,
+    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
+    SCHEMA, Sender, Severity, Summary, Vantage,
 };
+use crate::report::model::Rate;
 use crate::time::{Span, Timestamp};
 
 /// 2026-11-22T14:03:07.001Z.
@@ -56,6 +58,19 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
             packet,
             time: at(ms),
             text: text.to_owned(),
+            sender: Some(if ["SYN-ACK", "RST", "ACK of"].iter().any(|start| text.starts_with(start)) {
+                Sender::Server
+            } else {
+                Sender::Client
+            }),
+            marks: [
+                (text.contains("again"), PacketMark::Repeated),
+                (text.contains("never"), PacketMark::Ignored),
+                (text.starts_with("RST"), PacketMark::Reset),
+            ]
+            .into_iter()
+            .filter_map(|(holds, mark)| holds.then_some(mark))
+            .collect(),
         })
         .collect()
 }
@@ -80,7 +95,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
     let mut ids = Vec::new();
     let mut hosts: Vec<String> = Vec::new();
     for (i, (client, summary, evidence)) in cases.into_iter().enumerate() {
-        let id = format!("{}-{number:02}{i:04}", draft.kind);
+        let id = format!("{}-{number:02}-{i:04}", draft.kind);
         if let Some((host, _)) = client.as_deref().and_then(|client| client.rsplit_once(':')) {
             hosts.push(host.to_owned());
         }
@@ -90,6 +105,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             kind: draft.kind,
             severity: draft.severity,
             certainty: draft.certainty,
+            certainty_reason: "captured at the server, the final ACK arrived there".to_owned(),
             client,
             server: draft.listener.map(str::to_owned),
             vantage: Vantage::Server,
@@ -100,7 +116,10 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             last: evidence[evidence.len() - 1].time.clone(),
             metrics: [("waited_s".to_owned(), json!(7.1))].into(),
             evidence,
+            display_filters: None,
         });
+        let finding = report.findings.last_mut().expect("just pushed");
+        finding.display_filters = Some(filter::of(finding));
     }
     hosts.sort();
     hosts.dedup();
@@ -119,6 +138,10 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         clients: hosts.len() as u64,
         findings: ids.clone(),
         next_steps: draft.next_steps,
+        attempts: (draft.kind == Kind::AcceptQueueOverflow).then_some(connections * 2),
+        rate: (connections > 2).then(|| Rate { step_s: 1, counts: vec![connections - 2, 0, 2] }),
+        recovered: None,
+        related: Vec::new(),
     });
     *report.summary.findings.entry(draft.kind).or_default() += ids.len() as u64;
 }
@@ -360,6 +383,40 @@ pub(crate) fn mixture() -> Report {
         value: json!("off"),
         from: "final ACKs without data".to_owned(),
     });
+    report
+}
+
+/// `findings` findings in incidents of all sizes: a few large ones, many small ones.
+pub(crate) fn many(findings: usize) -> Report {
+    let mut report = report(vec![capture("large.pcapng", 0, 3_600_000)], 4_000_000);
+    let (mut left, mut size, mut listener) = (findings, findings / 5, 0u32);
+    while left > 0 {
+        let n = size.clamp(1, left);
+        let cases = (0..n)
+            .map(|i| {
+                let (packet, ms) = (1000 + i as u64 * 9, i as i64 * 3_600_000 / n as i64);
+                let client = format!("198.18.{}.{}:{}", i / 250 % 250, i % 250 + 1, 20_000 + i % 40_000);
+                let shown = [
+                    (packet, ms, "SYN"),
+                    (packet + 1, ms + 1, "SYN-ACK"),
+                    (packet + 2, ms + 40, "final ACK: the handshake is complete"),
+                    (packet + 4, ms + 1_040, "SYN-ACK again"),
+                ];
+                (
+                    Some(client),
+                    "The SYN-ACK came again although it was answered.".to_owned(),
+                    evidence("large.pcapng", &shown),
+                )
+            })
+            .collect();
+        let place = format!("10.{}.{}.5:8080", listener / 250, listener % 250);
+        add(
+            &mut report,
+            Draft { listener: Some(Box::leak(place.into_boxed_str())), ..overflow_draft() },
+            cases,
+        );
+        (left, size, listener) = (left - n, size * 2 / 3, listener + 1);
+    }
     report
 }
 

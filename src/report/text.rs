@@ -7,8 +7,11 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::clock::{self, Clock};
-use super::model::{Alternative, Capture, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
-use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, grouped, severity_style};
+use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
+use super::step::Step;
+use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
+use super::words::{contents, ended, left_over, more, shown_path, time_range};
+use crate::time::Span;
 
 /// Incidents with a line on top; more than this nobody reads on a screen.
 const LINES: usize = 200;
@@ -240,12 +243,67 @@ impl<'r, 'w> Text<'r, 'w> {
             extent = format!("{extent} ({span})");
         }
         self.page.prose(INDENT, &extent)?;
+        self.share(incident)?;
         self.page.blank()?;
         self.page.prose(INDENT, &incident.cause)?;
+        self.certainty(incident, &findings)?;
         self.names(&findings)?;
+        self.related(incident)?;
         self.examples(incident, &findings)?;
         self.alternatives(&findings)?;
         self.next_steps(&incident.next_steps)
+    }
+
+    /// What share of the attempts it was, whether the listener recovered, and how it spread over time.
+    fn share(&mut self, incident: &Incident) -> io::Result<()> {
+        let mut said = Vec::new();
+        if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
+            let percent = incident.connections * 100 / attempts;
+            said.push(format!(
+                "{percent} % of the {} tried there meanwhile",
+                counted(attempts, "connection")
+            ));
+        }
+        match incident.recovered {
+            Some(true) => said.push("some got through in the end".to_owned()),
+            Some(false) => said.push("none got through while captured".to_owned()),
+            None => {}
+        }
+        if !said.is_empty() {
+            self.page.prose(INDENT, &said.join("; "))?;
+        }
+        match &incident.rate {
+            Some(rate) if rate.counts.len() > 1 => {
+                let most = rate.counts.iter().copied().max().unwrap_or(0);
+                let legend = format!("  up to {most} in {}", Span::secs(rate.step_s as i64));
+                self.page.line(&[(PLAIN, INDENT), (PLAIN, &bars(&rate.counts)), (FAINT, &legend)])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why it is as sure as it is.
+    fn certainty(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
+        let reason =
+            findings.iter().find(|f| f.certainty == incident.certainty).map(|f| f.certainty_reason.as_str());
+        match reason.filter(|reason| !reason.is_empty()) {
+            Some(reason) => {
+                self.page.prose(INDENT, &format!("{}: {reason}.", capital(&incident.certainty.to_string())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The other incidents that it has to do with.
+    fn related(&mut self, incident: &Incident) -> io::Result<()> {
+        for link in &incident.related {
+            let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) else {
+                continue;
+            };
+            let text = format!("{} ({}): {}", at + 1, self.report.incidents[at].kind, link.how);
+            self.page.styled_prose(FAINT, &format!("{INDENT}see also       "), PLAIN, &text)?;
+        }
+        Ok(())
     }
 
     /// The kernel's own names: functions, counters, settings.
@@ -509,80 +567,18 @@ struct Row {
     extent: String,
 }
 
-/// How many of `n` are not shown where `limit` are.
-fn left_over(n: usize, limit: usize) -> Option<usize> {
-    n.checked_sub(limit).filter(|&rest| rest > 0)
+/// One bar per step: `▂ ▁█`.
+fn bars(counts: &[u64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let bar = |n: u64| if n == 0 { ' ' } else { BARS[((n * 8).div_ceil(most) - 1) as usize] };
+    counts.iter().map(|&n| bar(n)).collect()
 }
 
-/// `… and 38 more connections`.
-fn more(n: usize, noun: &str) -> String {
-    let ending = if n == 1 { "" } else { "s" };
-    format!("… and {} more {noun}{ending}", grouped(n as u64))
-}
-
-/// A sentence with its full stop.
-fn ended(text: &str) -> String {
-    let text = text.trim_end();
-    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
-}
-
-fn shown_path(path: &str) -> &str {
-    if path == "-" { "standard input" } else { path }
-}
-
-/// `pcapng.gz, 812,400 packets, 811,002 TCP segments`.
-fn contents(capture: &Capture) -> String {
-    let mut text = format!(
-        "{}, {}, {}",
-        capture.format,
-        counted(capture.packets, "packet"),
-        counted(capture.tcp_segments, "TCP segment")
-    );
-    if let Some(dropped) = capture.dropped.filter(|&dropped| dropped > 0) {
-        text.push_str(&format!(", {} dropped while capturing", grouped(dropped)));
-    }
-    text
-}
-
-/// From the first to the last packet of all inputs, and how long that is.
-fn time_range(captures: &[Capture]) -> Option<String> {
-    let key = |time: &&String| clock::parse(time);
-    let first = captures.iter().filter_map(|capture| capture.first.as_ref()).min_by_key(key)?;
-    let last = captures.iter().filter_map(|capture| capture.last.as_ref()).max_by_key(key)?;
-    let mut text = clock::range(first, last);
-    if let Some(span) = clock::between(first, last) {
-        text.push_str(&format!(" ({span})"));
-    }
-    Some(text)
-}
-
-/// A next step, as it is to be laid out. In the model it is one text that a shell would take where it is a command.
-#[derive(Debug, PartialEq, Eq)]
-enum Step<'a> {
-    /// `command   # remark`, or a command alone between backticks.
-    Command { command: &'a str, remark: &'a str },
-    /// ``text: `command` ``.
-    Ending { text: &'a str, command: &'a str },
-    /// Anything else.
-    Words(&'a str),
-}
-
-impl Step<'_> {
-    fn read(step: &str) -> Step<'_> {
-        let step = step.trim();
-        if let Some((command, remark)) = step.split_once("  # ") {
-            return Step::Command { command: command.trim_end(), remark: remark.trim_start() };
-        }
-        let ending = step.trim_end_matches('.').strip_suffix('`').and_then(|step| step.rsplit_once('`'));
-        match ending.map(|(text, command)| (text.trim_end(), command)) {
-            Some(("", command)) => Step::Command { command, remark: "" },
-            // A single word between backticks is a name and no command.
-            Some((text, command)) if text.ends_with(':') && !text.contains('`') && command.contains(' ') => {
-                Step::Ending { text, command }
-            }
-            _ => Step::Words(step),
-        }
-    }
+/// With a capital letter.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
 }
 
 #[cfg(test)]
@@ -676,22 +672,6 @@ mod tests {
         let text = rendered(&samples::overflow(), 40, Color::Off);
         assert!(text.lines().any(|line| line.trim() == "- ss -lnt 'sport = :8080'"), "{text}");
         assert!(text.lines().any(|line| line.trim() == "nstat -az TcpExtListenOverflows TcpExtListenDrops"));
-    }
-
-    #[test]
-    fn commands_are_known_by_their_form() {
-        let command = |command, remark| Step::Command { command, remark };
-        assert_eq!(
-            Step::read("ss -lnt   # on 10.0.0.5: full now?"),
-            command("ss -lnt", "on 10.0.0.5: full now?")
-        );
-        assert_eq!(Step::read("`ss -lnt`"), command("ss -lnt", ""));
-        assert_eq!(Step::read("Look: `ss -lnt`."), Step::Ending { text: "Look:", command: "ss -lnt" });
-        for words in
-            ["raise `net.core.somaxconn`", "Raise: `net.core.somaxconn`", "see issue # 4", "accept()"]
-        {
-            assert_eq!(Step::read(words), Step::Words(words));
-        }
     }
 
     #[test]

@@ -1,0 +1,89 @@
+//! Where the reports of one run go: one to standard output or a file, any number of others to files of their own.
+
+use std::io;
+use std::path::Path;
+
+use super::args::{AnalyzeArgs, FlavorName, Format};
+use super::output::Output;
+use crate::report::model::Report;
+use crate::report::{html, json, jsonl, markdown, text};
+
+/// The reports to be written, their files open.
+pub(super) struct Destinations {
+    wanted: Vec<(Format, Output)>,
+}
+
+impl Destinations {
+    /// Opens all files before the work begins.
+    ///
+    /// # Errors
+    /// A file that cannot be written, is one of the captures, or is named twice.
+    pub fn open(args: &AnalyzeArgs) -> anyhow::Result<Destinations> {
+        let mut destinations = Destinations { wanted: Vec::new() };
+        let main = args.report.is_empty() || args.format.is_some() || args.output.is_some();
+        let first = main.then(|| (args.format.unwrap_or(Format::Text), args.output.as_deref()));
+        let more = args.report.iter().map(|(format, path)| (*format, Some(path.as_path())));
+        let inputs: Vec<_> =
+            args.captures.iter().cloned().chain(args.snapshots().map(Path::to_owned)).collect();
+        let mut paths: Vec<&Path> = Vec::new();
+        for (format, path) in first.into_iter().chain(more) {
+            let place = path.unwrap_or(Path::new("-"));
+            let opened = match paths.contains(&place) {
+                true => {
+                    Err(anyhow::anyhow!("two reports would go to {}: name a file for each", place.display()))
+                }
+                false => Output::open(path, &inputs),
+            };
+            paths.push(place);
+            match opened {
+                Ok(output) => destinations.wanted.push((format, output)),
+                Err(error) => {
+                    destinations.abandon();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(destinations)
+    }
+
+    /// Writes `report` to each.
+    ///
+    /// # Errors
+    /// The first that cannot be written; the others are written all the same.
+    pub fn write(self, report: &Report, args: &AnalyzeArgs) -> anyhow::Result<()> {
+        let mut failed = Ok(());
+        for (format, output) in self.wanted {
+            let look = output.look(args.color);
+            let markup = markdown::Options {
+                flavor: args.flavor.into(),
+                length: if args.full { markdown::Length::Full } else { markdown::Length::Short },
+            };
+            let written = output.write(|out| -> io::Result<()> {
+                match format {
+                    Format::Text => text::write(report, look, out),
+                    Format::Json => json::write(report, out),
+                    Format::Jsonl => jsonl::write(report, out),
+                    Format::Markdown => markdown::write(report, markup, out),
+                    Format::Html => html::write(report, out),
+                }
+            });
+            failed = failed.and(written);
+        }
+        failed
+    }
+
+    /// There is no report: removes the files that were created for it.
+    pub fn abandon(self) {
+        self.wanted.into_iter().for_each(|(_, output)| output.abandon());
+    }
+}
+
+impl From<FlavorName> for markdown::Flavor {
+    fn from(name: FlavorName) -> markdown::Flavor {
+        match name {
+            FlavorName::Github => markdown::Flavor::Github,
+            FlavorName::Gitlab => markdown::Flavor::Gitlab,
+            FlavorName::Jira => markdown::Flavor::Jira,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Who sent a packet of the evidence, and what became of it: read from the facts, so that no detector has to say so.
+
+use crate::decode::segment::PacketId;
+use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
+use crate::report::model::{Kind, PacketMark, Sender};
+
+/// What is known of the packets that a connection's facts name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Packets {
+    known: Vec<(PacketId, Sender, Vec<PacketMark>)>,
+    /// Who sends the packets of a finding about a listener.
+    otherwise: Option<Sender>,
+}
+
+/// Kinds whose cause is that the server ignored SYNs.
+const SYN_IGNORED: [Kind; 4] =
+    [Kind::SynDropAcceptQueue, Kind::SynDropSynQueue, Kind::SynDropTimestamp, Kind::SynUnanswered];
+/// Kinds whose cause is that the server ignored the final ACK and what came after it.
+const ACK_IGNORED: [Kind; 2] = [Kind::AcceptQueueOverflow, Kind::DeferAccept];
+
+impl Packets {
+    /// Reads the facts, for a finding of this kind.
+    pub fn of(f: &ConnectionFacts, kind: Kind) -> Packets {
+        let mut packets = Packets { known: Vec::new(), otherwise: otherwise(kind) };
+        packets.handshake(f, kind);
+        packets.reaction(f, kind);
+        for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
+            if let Some(reset) = &side.reset {
+                packets.note(reset.at, role, &[PacketMark::Reset]);
+                if let Some(trigger) = reset.trigger {
+                    let again: &[_] =
+                        if trigger.what == What::Retransmit { &[PacketMark::Repeated] } else { &[] };
+                    packets.note(trigger.at, role.peer(), again);
+                }
+            }
+            for at in [side.first_data, side.last_data, side.fin, side.late_data, side.keepalive] {
+                packets.note_some(at, role);
+            }
+            packets.note_some(side.fin_acked, role.peer());
+            packets.note(side.last, role, &[]);
+        }
+        packets
+    }
+
+    fn handshake(&mut self, f: &ConnectionFacts, kind: Kind) {
+        let ignored = |list: &[Kind]| list.contains(&kind).then_some(PacketMark::Ignored);
+        let unanswered: Vec<Mark> = f.unanswered_syns().map(|syn| syn.at).collect();
+        for (n, syn) in f.syn.iter().chain(f.syn.last()).enumerate() {
+            let mut marks = again(n);
+            marks.extend(ignored(&SYN_IGNORED).filter(|_| unanswered.contains(&syn.at)));
+            self.note(syn.at, Role::Client, &marks);
+        }
+        for (n, syn_ack) in f.syn_ack.iter().chain(f.syn_ack.last()).enumerate() {
+            self.note(syn_ack.at, Role::Server, &again(n));
+        }
+        if let Some(ack) = f.final_ack {
+            let marks: Vec<_> = ignored(&ACK_IGNORED).into_iter().collect();
+            self.note(ack.at, Role::Client, &marks);
+        }
+    }
+
+    /// What the client sent in vain, and the server's first sign of life.
+    fn reaction(&mut self, f: &ConnectionFacts, kind: Kind) {
+        if kind == Kind::AcceptQueueOverflow {
+            if f.unanswered.retransmits > 0 {
+                let marks = [PacketMark::Repeated, PacketMark::Ignored];
+                self.note(f.unanswered.first, Role::Client, &marks);
+                self.note(f.unanswered.last, Role::Client, &marks);
+            }
+            if f.unanswered.acks > 0 {
+                self.note(f.unanswered.last_ack, Role::Client, &[PacketMark::Ignored]);
+            }
+        }
+        if let Some(progress) = f.progress {
+            self.note(progress.at, Role::Server, &[]);
+            self.note(progress.after, Role::Client, &[]);
+        }
+        self.note_some(f.ack_to_syn.as_ref().map(|ack| ack.at), Role::Server);
+        if let Some(icmp) = &f.icmp {
+            // The error travels toward the end whose segment it quotes.
+            let toward = if icmp.quotes_client { Role::Client } else { Role::Server };
+            self.note(icmp.at, toward.peer(), &[]);
+        }
+    }
+
+    fn note_some(&mut self, at: Option<Mark>, by: Role) {
+        if let Some(at) = at {
+            self.note(at, by, &[]);
+        }
+    }
+
+    /// What is noted first holds.
+    fn note(&mut self, at: Mark, by: Role, marks: &[PacketMark]) {
+        let sender = match by {
+            Role::Client => Sender::Client,
+            Role::Server => Sender::Server,
+        };
+        if at != Mark::default() && !self.known.iter().any(|(known, ..)| *known == at.packet) {
+            self.known.push((at.packet, sender, marks.to_vec()));
+        }
+    }
+
+    /// Who sent this packet, and what sets it apart.
+    pub fn of_packet(&self, packet: PacketId) -> (Option<Sender>, Vec<PacketMark>) {
+        match self.known.iter().find(|(known, ..)| *known == packet) {
+            Some((_, sender, marks)) => (Some(*sender), marks.clone()),
+            None => (self.otherwise, Vec::new()),
+        }
+    }
+}
+
+/// The `n`th transmission, from 0.
+fn again(n: usize) -> Vec<PacketMark> {
+    if n > 0 { vec![PacketMark::Repeated] } else { Vec::new() }
+}
+
+/// The sender in findings about a listener, whose evidence is one kind of packet.
+fn otherwise(kind: Kind) -> Option<Sender> {
+    match kind {
+        Kind::SynFlood => Some(Sender::Client),
+        Kind::Syncookies => Some(Sender::Server),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::facts::{FinalAck, Repeats, Sent};
+    use crate::time::Timestamp;
+
+    fn mark(n: u64) -> Mark {
+        Mark { time: Timestamp(n as i64), packet: PacketId::new(0, n) }
+    }
+
+    fn sent(packets: &[u64]) -> Repeats {
+        let mut repeats = Repeats::default();
+        packets.iter().for_each(|&n| repeats.push(Sent { at: mark(n), ..Sent::default() }));
+        repeats
+    }
+
+    #[test]
+    fn a_full_queue_ignores_the_final_ack_and_repeats_its_syn_ack() {
+        let final_ack = FinalAck {
+            at: mark(3),
+            bare: true,
+            traits: Default::default(),
+            tsval: 0,
+            tsecr: 0,
+            syn_acks: 1,
+            ip_id_hole: 0,
+        };
+        let f = ConnectionFacts {
+            syn: sent(&[1]),
+            syn_ack: sent(&[2, 4]),
+            final_ack: Some(final_ack),
+            ..ConnectionFacts::default()
+        };
+        let packets = Packets::of(&f, Kind::AcceptQueueOverflow);
+        let of = |n| packets.of_packet(PacketId::new(0, n));
+        assert_eq!(of(1), (Some(Sender::Client), vec![]));
+        assert_eq!(of(2), (Some(Sender::Server), vec![]));
+        assert_eq!(of(3), (Some(Sender::Client), vec![PacketMark::Ignored]));
+        assert_eq!(of(4), (Some(Sender::Server), vec![PacketMark::Repeated]));
+        assert_eq!(of(9), (None, vec![]));
+        assert_eq!(Packets::of(&f, Kind::HandshakeLoss).of_packet(PacketId::new(0, 3)).1, vec![]);
+    }
+}

@@ -1,0 +1,104 @@
+//! Wireshark display filters that select a finding: the four-tuple over its time, and its packets by number.
+//!
+//! Syntax: <https://www.wireshark.org/docs/man-pages/wireshark-filter.html>. The form of the four-tuple is that of
+//! Wireshark's own conversation filter.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::clock;
+use super::model::{DisplayFilters, Finding, PacketFilter};
+
+/// The filters of `finding`, whose own are not looked at.
+pub fn of(finding: &Finding) -> DisplayFilters {
+    DisplayFilters { connection: connection(finding), packets: packets(finding) }
+}
+
+/// `ip.addr == 192.0.2.1 && ip.addr == 192.0.2.2 && tcp.port == 40000 && tcp.port == 80 && frame.time_epoch >= ...`.
+fn connection(finding: &Finding) -> String {
+    let mut terms: Vec<String> = Vec::new();
+    let ends = [&finding.client, &finding.server].into_iter().flatten().filter_map(|end| end.parse().ok());
+    let ends: Vec<SocketAddr> = ends.collect();
+    terms.extend(ends.iter().map(|end| match end.ip() {
+        IpAddr::V4(ip) => format!("ip.addr == {ip}"),
+        IpAddr::V6(ip) => format!("ipv6.addr == {ip}"),
+    }));
+    terms.extend(ends.iter().map(|end| format!("tcp.port == {}", end.port())));
+    for (time, relation) in [(&finding.first, ">="), (&finding.last, "<=")] {
+        if let Some(time) = clock::parse(time) {
+            terms.push(format!("frame.time_epoch {relation} {}", epoch(time.0)));
+        }
+    }
+    terms.join(" && ")
+}
+
+/// Seconds since 1970 with nine digits of fraction.
+fn epoch(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let n = nanoseconds.unsigned_abs();
+    format!("{sign}{}.{:09}", n / 1_000_000_000, n % 1_000_000_000)
+}
+
+/// One filter per capture, in the order in which the evidence names them.
+fn packets(finding: &Finding) -> Vec<PacketFilter> {
+    let mut by_capture: Vec<(&str, Vec<u64>)> = Vec::new();
+    for evidence in &finding.evidence {
+        match by_capture.iter_mut().find(|(capture, _)| *capture == evidence.capture) {
+            Some((_, numbers)) => numbers.push(evidence.packet),
+            None => by_capture.push((&evidence.capture, vec![evidence.packet])),
+        }
+    }
+    let several = by_capture.len() > 1;
+    by_capture
+        .into_iter()
+        .map(|(capture, mut numbers)| {
+            numbers.sort_unstable();
+            numbers.dedup();
+            let set: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            PacketFilter {
+                capture: several.then(|| capture.to_owned()),
+                filter: format!("frame.number in {{{}}}", set.join(", ")),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn a_connection_is_its_four_tuple_and_its_time() {
+        let finding = &samples::overflow().findings[0];
+        let filters = of(finding);
+        assert_eq!(
+            filters.connection,
+            "ip.addr == 198.51.100.1 && ip.addr == 10.0.0.5 && tcp.port == 41800 && tcp.port == 8080 && \
+             frame.time_epoch >= 1795356187.001000000 && frame.time_epoch <= 1795356190.071000000"
+        );
+        assert_eq!(filters.packets[0].filter, "frame.number in {1201, 1203, 1204, 1205, 1377, 1791}");
+    }
+
+    #[test]
+    fn ipv6_has_its_own_field_and_each_capture_its_own_numbers() {
+        let mixture = samples::mixture();
+        assert!(of(&mixture.findings[0]).connection.starts_with("ipv6.addr == 2001:db8:: && ipv6.addr == "));
+        let two = mixture.findings.iter().find(|f| f.kind.name() == "half-close").unwrap();
+        let captures: Vec<_> = of(two).packets.into_iter().map(|p| (p.capture, p.filter)).collect();
+        assert_eq!(
+            captures,
+            [
+                (Some("client.pcap".to_owned()), "frame.number in {88}".to_owned()),
+                (Some("server.pcap".to_owned()), "frame.number in {91}".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_host_alone_is_left_to_the_time() {
+        let mixture = samples::mixture();
+        let host = mixture.findings.iter().find(|f| f.client.is_none() && f.server.is_none()).unwrap();
+        assert!(of(host).connection.starts_with("frame.time_epoch >= "));
+        assert_eq!(epoch(-1_500_000_000), "-1.500000000");
+    }
+}

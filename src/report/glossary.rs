@@ -1,0 +1,247 @@
+//! What the names in a report mean, for a reader who knows TCP only roughly: one clause each.
+//!
+//! Renderings explain a name once, where it first appears; `synscope explain` has the rest.
+
+use std::collections::HashSet;
+
+use super::model::Kind;
+
+/// Names of the kernel: functions, counters as `nstat` prints them, settings as `sysctl` does.
+const KERNEL: &[(&str, &str)] = &[
+    ("TcpAttemptFails", "counts handshakes that failed"),
+    ("TcpEstabResets", "counts connections that ended by a reset instead of a close"),
+    ("TcpExtEmbryonicRsts", "counts resets that hit a handshake not yet complete"),
+    ("TcpExtIPReversePathFilter", "counts packets dropped because the way back would take another interface"),
+    ("TcpExtListenDrops", "counts all connection requests that a listener dropped, for any reason"),
+    ("TcpExtListenOverflows", "counts connection requests dropped because the accept queue was full"),
+    ("TcpExtPAWSEstab", "counts segments of open connections dropped for an old timestamp"),
+    ("TcpExtPAWSPassive", "counts SYNs dropped for a timestamp older than the last of that address"),
+    ("TcpExtPAWSTimewait", "counts segments for TIME_WAIT sockets dropped for an old timestamp"),
+    ("TcpExtSyncookiesRecv", "counts final ACKs that brought a valid cookie back"),
+    ("TcpExtSyncookiesSent", "counts SYN-ACKs that carried a cookie instead of being remembered"),
+    ("TcpExtTCPAbortOnClose", "counts resets because an application closed with data unread"),
+    ("TcpExtTCPAbortOnData", "counts resets because data came for a socket that was closed"),
+    ("TcpExtTCPAbortOnTimeout", "counts connections given up because nothing was acknowledged"),
+    ("TcpExtTCPChallengeACK", "counts ACKs sent to ask the peer whether it meant what it sent"),
+    ("TcpExtTCPDeferAcceptDrop", "counts final ACKs put off because of TCP_DEFER_ACCEPT"),
+    ("TcpExtTCPFastOpenListenOverflow", "counts Fast Open requests beyond the queue's limit"),
+    ("TcpExtTCPFastOpenPassiveFail", "counts Fast Open requests whose cookie or data was refused"),
+    ("TcpExtTCPReqQFullDoCookies", "counts times the SYN queue was full and cookies were sent"),
+    ("TcpExtTCPReqQFullDrop", "counts SYNs dropped because the SYN queue was full"),
+    ("TcpExtTCPSYNChallenge", "counts SYNs for open connections, answered by a challenge ACK"),
+    ("TcpExtTCPSynRetrans", "counts SYNs and SYN-ACKs sent again"),
+    ("TcpExtTCPTimeWaitOverflow", "counts sockets that found no place in TIME_WAIT"),
+    ("TcpExtTCPTimeouts", "counts retransmission timers that ran out"),
+    ("TcpExtTW", "counts sockets that went through TIME_WAIT"),
+    ("TcpOutRsts", "counts resets sent"),
+    ("inet_csk_listen_stop", "closes a listener and resets what waits in its queues"),
+    ("inet_csk_reqsk_queue_is_full", "says whether the SYN queue is full"),
+    ("inet_twsk_schedule", "starts the 60 seconds of a TIME_WAIT socket"),
+    ("reqsk_timer_handler", "sends the SYN-ACK again, and gives the request up in the end"),
+    ("tcp_check_req", "takes the final ACK of a handshake"),
+    ("tcp_close", "closes a socket for the application"),
+    ("tcp_close_state", "decides whether a close has to send a FIN"),
+    ("tcp_conn_request", "takes a SYN: queues, answers or drops it"),
+    ("tcp_fin", "takes the FIN of the peer"),
+    ("tcp_get_cookie_sock", "makes a socket from a cookie that came back"),
+    ("tcp_orphan_retries", "says how long a socket without an application is kept trying"),
+    ("tcp_peer_is_proven", "judges an address by its last timestamp (before Linux 4.12)"),
+    ("tcp_rcv_state_process", "takes segments of connections that are opening or closing"),
+    ("tcp_remember_stamp", "remembers the last timestamp of an address (before Linux 4.12)"),
+    ("tcp_retransmit_timer", "sends again what was not acknowledged"),
+    ("tcp_send_active_reset", "resets a connection on behalf of its socket"),
+    ("tcp_send_challenge_ack", "asks the peer whether it meant what it sent"),
+    ("tcp_time_wait", "turns a closed socket into a small TIME_WAIT one"),
+    ("tcp_timewait_state_process", "answers segments for a TIME_WAIT socket"),
+    ("tcp_try_fastopen", "judges a SYN with Fast Open"),
+    ("tcp_v4_rcv", "takes every TCP segment and finds its socket"),
+    ("tcp_v4_send_reset", "answers a segment for which there is no socket"),
+    ("tcp_v4_syn_recv_sock", "makes the new socket; fails when the accept queue is full"),
+    ("tcp_v4_timewait_ack", "repeats the last ACK from a TIME_WAIT socket"),
+    ("tcp_validate_incoming", "checks sequence number, timestamp and flags of a segment"),
+    ("net.core.somaxconn", "upper bound of every listener's accept queue"),
+    ("net.ipv4.conf.all.rp_filter", "drop packets whose sender would be reached another way"),
+    ("net.ipv4.ip_local_port_range", "ports that outgoing connections may use"),
+    ("net.ipv4.tcp_abort_on_overflow", "0: drop in silence when the accept queue is full; 1: reset"),
+    ("net.ipv4.tcp_challenge_ack_limit", "how many challenge ACKs may be sent per second"),
+    ("net.ipv4.tcp_fastopen", "who may use Fast Open: 1 clients, 2 servers, 3 both"),
+    ("net.ipv4.tcp_fin_timeout", "how long a socket without an application waits for the peer's FIN"),
+    ("net.ipv4.tcp_keepalive_time", "idle seconds before a keepalive probe is sent"),
+    ("net.ipv4.tcp_max_syn_backlog", "bound of the SYN queue when cookies are off"),
+    ("net.ipv4.tcp_max_tw_buckets", "how many sockets may be in TIME_WAIT"),
+    ("net.ipv4.tcp_migrate_req", "hand waiting connections to another listener of the port"),
+    ("net.ipv4.tcp_orphan_retries", "how often to try for a socket that no application owns"),
+    ("net.ipv4.tcp_retries2", "how often to send again before an open connection is given up"),
+    ("net.ipv4.tcp_rfc1337", "ignore resets in TIME_WAIT"),
+    ("net.ipv4.tcp_syn_retries", "how often a client repeats its SYN"),
+    ("net.ipv4.tcp_synack_retries", "how often the SYN-ACK is repeated"),
+    ("net.ipv4.tcp_syncookies", "0 never, 1 when the SYN queue is full, 2 always"),
+    ("net.ipv4.tcp_timestamps", "use of TCP timestamps"),
+    ("net.ipv4.tcp_tw_recycle", "drop SYNs with an older timestamp per address; removed in Linux 4.12"),
+    ("net.ipv4.tcp_tw_reuse", "let a client use a port again that is in TIME_WAIT"),
+];
+
+/// Words of TCP, the longer ones first where one contains another.
+const WORDS: &[(&str, &str)] = &[
+    ("SYN-ACK", "the server's answer to a SYN, second packet of the handshake"),
+    ("SYN", "the packet with which a client asks for a connection"),
+    ("final ACK", "third packet of the handshake: with it the client considers the connection open"),
+    ("RST", "reset: the connection is over at once, what was under way is lost"),
+    ("FIN", "says that its sender has no more data to send"),
+    (
+        "accept queue",
+        "connections whose handshake is complete and that wait for the application to take them",
+    ),
+    ("SYN queue", "handshakes that a listener has answered and whose final ACK is missing"),
+    ("syncookies", "answers to SYNs that need no memory, used when the SYN queue is full"),
+    ("TIME_WAIT", "state of the side that closed first: for 60 s it guards against late packets"),
+    ("CLOSE_WAIT", "state of a socket whose peer has closed and whose own application has not"),
+    ("FIN_WAIT2", "state of a socket that has closed and waits for the peer to close as well"),
+    ("TCP_DEFER_ACCEPT", "socket option: the application is woken when data comes, not before"),
+    ("SO_LINGER", "socket option: with a time of 0, close() resets the connection"),
+    ("Fast Open", "a handshake whose SYN already carries data"),
+    ("keepalive probe", "an empty packet that asks whether the peer is still there"),
+    ("NAT", "several hosts behind one address"),
+];
+
+/// What a kind of finding is, in plain words.
+pub fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AcceptQueueOverflow => {
+            "Clients believe that they are connected, the server's kernel has thrown their connection away because the \
+             application did not take connections fast enough."
+        }
+        Kind::AcceptQueueReset => {
+            "The application did not take connections fast enough, and the server's kernel reset what did not fit."
+        }
+        Kind::SynDropAcceptQueue => {
+            "Clients get no answer because the application takes connections too slowly and its queue is full."
+        }
+        Kind::SynDropSynQueue => "Clients get no answer because too many handshakes are unfinished.",
+        Kind::SynDropTimestamp => {
+            "Clients behind one address get no answer because the server compares the clocks of different machines."
+        }
+        Kind::SynUnanswered => "Clients ask for a connection and hear nothing.",
+        Kind::SynFlood => {
+            "Many handshakes are begun and never finished, by attackers or by clients that hear nothing."
+        }
+        Kind::Syncookies => {
+            "The server answers without remembering, which costs its clients some TCP features but keeps it reachable."
+        }
+        Kind::TimeWaitCollision => {
+            "A client uses a port again while the server still remembers the connection before."
+        }
+        Kind::ConnectionRefused => {
+            "The client was told at once that nobody listens there, or that it may not connect."
+        }
+        Kind::HandshakeLoss => "A packet of the handshake was lost on the way and had to be sent again.",
+        Kind::DeferAccept => {
+            "The server waits for data before it takes the connection; this is wanted and harms nobody."
+        }
+        Kind::FastopenFallback => {
+            "The shortcut for sending data with the first packet did not work; it came a bit later."
+        }
+        Kind::ListenerClosed => "The server's application stopped listening while connections waited for it.",
+        Kind::HalfClose => "One side has closed, the other neither closes nor says anything.",
+        Kind::FinWait2Expired => {
+            "One side closed and waited for the other to finish, until its kernel stopped waiting; what came later was \
+             refused."
+        }
+        Kind::AbortiveClose => "A connection was cut off instead of being closed.",
+        Kind::FinUnacknowledged => "One side said goodbye and nobody answered: the other end is gone.",
+        Kind::TimeWaitPressure => "So many connections were closed lately that ports may run out.",
+    }
+}
+
+/// What a name of the kernel means.
+pub fn kernel(name: &str) -> Option<&'static str> {
+    KERNEL.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning)
+}
+
+/// What has been explained so far in one document.
+#[derive(Default)]
+pub(super) struct Explained {
+    done: HashSet<&'static str>,
+}
+
+impl Explained {
+    /// The meaning of a kernel name when it appears for the first time.
+    pub fn kernel(&mut self, name: &str) -> Option<&'static str> {
+        let (known, meaning) = KERNEL.iter().find(|(known, _)| *known == name)?;
+        self.done.insert(known).then_some(meaning)
+    }
+
+    /// The words of TCP that appear in `texts` for the first time, with their meaning.
+    pub fn words<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        for text in texts {
+            for (word, meaning) in WORDS {
+                if !self.done.contains(word) && appears(word, text) {
+                    self.done.insert(word);
+                    found.push((*word, *meaning));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Whether `word` stands in `text` by itself: "SYN" does not in "SYN-ACK".
+fn appears(word: &str, text: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = &text[at + word.len()..];
+        let bounded = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        let plural = after.strip_prefix('s').unwrap_or(after);
+        bounded(before) && (bounded(after.chars().next()) || bounded(plural.chars().next()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_by_themselves() {
+        assert!(appears("SYN", "SYN again"));
+        assert!(appears("SYN", "two SYNs."));
+        assert!(!appears("SYN", "the SYN-ACK"));
+        assert!(!appears("FIN", "FIN_WAIT2"));
+    }
+
+    #[test]
+    fn each_is_explained_once() {
+        let mut explained = Explained::default();
+        assert!(explained.kernel("tcp_check_req").is_some());
+        assert!(explained.kernel("tcp_check_req").is_none());
+        assert!(explained.kernel("tcp_new_in_7_3").is_none());
+        let words = |explained: &mut Explained, text| explained.words([text].into_iter()).len();
+        assert_eq!(words(&mut explained, "a SYN, then a SYN-ACK"), 2);
+        assert_eq!(words(&mut explained, "a SYN, then a RST"), 1);
+    }
+
+    /// Every kernel name that a detector hands to a report must be explained here.
+    #[test]
+    fn no_detector_names_what_is_not_explained() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/detect");
+        let mut missing = Vec::new();
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in paths.filter(|path| path.is_file()) {
+            let text = std::fs::read_to_string(path).unwrap();
+            for literal in text.split('"').skip(1).step_by(1) {
+                let name_like = literal.len() > 4
+                    && literal.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+                    && ["net.ipv4.", "net.core.", "TcpExt", "tcp_v4_", "inet_csk_", "reqsk_", "tcp_"]
+                        .iter()
+                        .any(|start| literal.starts_with(start))
+                    && !literal.ends_with('_');
+                if name_like && kernel(literal).is_none() {
+                    missing.push(literal.to_owned());
+                }
+            }
+        }
+        missing.sort();
+        missing.dedup();
+        assert!(missing.is_empty(), "explain these in src/report/glossary.rs: {missing:?}");
+    }
+}

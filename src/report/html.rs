@@ -1,0 +1,598 @@
+//! The report as one page for a browser: no network, no script, light and dark, fit for paper.
+//!
+//! Whoever knows TCP only roughly reads it from the top; whoever knows the kernel opens what is folded. The page stays
+//! small however much was found: what it leaves out it says, and the JSON report has it.
+//!
+//! Every string of the report goes through [`escape`] or [`rich`]. The content security policy of the page forbids
+//! whatever would get past them: no script, no image, no connection.
+
+mod chart;
+mod packets;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::io;
+
+use self::chart::Stretch;
+use super::clock::{self, Clock};
+use super::glossary::{self, Explained};
+use super::model::{Finding, Incident, Report, Severity};
+use super::step::Step;
+use super::summary;
+use super::terminal::{counted, grouped, sanitize};
+use super::words::{
+    alternatives, captured_at, certainty_reason, clearest, contents, ended, extent, host_of, left_over, more,
+    place, shown_path, time_range, union, who,
+};
+
+/// Incidents with a row in the table.
+const ROWS: usize = 2_000;
+/// Incidents with a section of their own.
+const SECTIONS: usize = 100;
+/// Incidents in the navigation and in the time line.
+const LISTED: usize = 40;
+/// Examples of an incident; the first one is open.
+const EXAMPLES: usize = 3;
+/// Findings of one incident that are listed, and of all together.
+const FINDINGS: usize = 300;
+/// The same for the whole page.
+const ALL_FINDINGS: usize = 4_000;
+/// Clients of an incident that are listed.
+const CLIENTS: usize = 20;
+/// Warnings and settings shown.
+const NOTES: usize = 100;
+/// Fewer findings than this need no chart.
+const CHARTED: usize = 5;
+
+/// Writes `report`.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    let captures = report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten();
+    let incidents = report.incidents.iter().flat_map(|incident| [&incident.first, &incident.last]);
+    let mut page = Page {
+        report,
+        clock: Clock::new(captures.chain(incidents.clone()).map(String::as_str)),
+        over: Stretch::of(
+            report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten().chain(incidents),
+        ),
+        findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
+        explained: Explained::default(),
+        room: ALL_FINDINGS,
+    };
+    out.write_all(page.head().as_bytes())?;
+    out.write_all(page.overview().as_bytes())?;
+    for (i, incident) in report.incidents.iter().take(SECTIONS).enumerate() {
+        out.write_all(page.incident(i + 1, incident).as_bytes())?;
+    }
+    out.write_all(page.foot().as_bytes())
+}
+
+/// `text` as the content of an element or an attribute between double quotes.
+pub(super) fn escape(text: &str) -> String {
+    let text = sanitize(text);
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// The same with what stands between backticks as code.
+fn rich(text: &str) -> String {
+    if !text.matches('`').count().is_multiple_of(2) {
+        return escape(text);
+    }
+    let pieces = text.split('`').enumerate();
+    pieces
+        .map(|(i, piece)| if i % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece) })
+        .collect()
+}
+
+/// `<code>` around `text`.
+fn code(text: &str) -> String {
+    format!("<code>{}</code>", escape(text))
+}
+
+/// The badge of a severity.
+fn badge(severity: Severity) -> String {
+    format!("<span class=\"sev {severity}\">{severity}</span>")
+}
+
+struct Page<'r> {
+    report: &'r Report,
+    clock: Clock,
+    over: Option<Stretch>,
+    findings: HashMap<&'r str, &'r Finding>,
+    explained: Explained,
+    /// Findings that may still be listed.
+    room: usize,
+}
+
+impl Page<'_> {
+    /// Head, title, summary, navigation.
+    fn head(&self) -> String {
+        let report = self.report;
+        let name = report.captures.first().map_or("nothing", |capture| shown_path(&capture.path));
+        let mut out = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+             img-src data:; form-action 'none'; base-uri 'none'\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
+             <link rel=\"icon\" href=\"data:,\">\n<title>TCP diagnosis: {}</title>\n<style>{}</style>\n</head>\n<body>\n\
+             <a class=\"skip\" href=\"#main\">Skip to the report</a>\n<div class=\"page\">\n<header>\n\
+             <h1>TCP diagnosis</h1>\n",
+            escape(name),
+            include_str!("html/style.css").replace('\n', "")
+        );
+        for sentence in summary::sentences(report) {
+            let _ = writeln!(out, "<p>{}</p>", rich(&sentence));
+        }
+        out.push_str(
+            "</header>\n<nav aria-label=\"Contents\">\n<ul>\n<li><a href=\"#overview\">Overview</a></li>\n",
+        );
+        if !report.incidents.is_empty() {
+            out.push_str("<li><a href=\"#incidents\">All incidents</a>\n<ul class=\"sub\">\n");
+            for (i, incident) in report.incidents.iter().take(LISTED).enumerate() {
+                let _ = writeln!(
+                    out,
+                    "<li><a href=\"#incident-{n}\">{n}. {}</a> <span class=\"faint\">{}</span></li>",
+                    incident.kind,
+                    escape(incident.listener.as_deref().unwrap_or_default()),
+                    n = i + 1
+                );
+            }
+            if let Some(rest) = left_over(report.incidents.len(), LISTED) {
+                let _ = writeln!(out, "<li class=\"faint\">{}</li>", more(rest, "incident"));
+            }
+            out.push_str("</ul></li>\n");
+        }
+        if !report.inferred.is_empty() {
+            out.push_str("<li><a href=\"#settings\">Kernel settings</a></li>\n");
+        }
+        out.push_str("<li><a href=\"#quality\">Capture quality</a></li>\n<li><a href=\"#reading\">How to read this</a></li>\n</ul>\n</nav>\n<main id=\"main\">\n");
+        out
+    }
+
+    /// Counts, warnings, time line, rates, the table of incidents.
+    fn overview(&self) -> String {
+        let report = self.report;
+        let mut out = String::from("<section id=\"overview\">\n<h2>Overview</h2>\n<ul class=\"tiles\">\n");
+        let mut tile = |n: u64, what: &str| {
+            let _ = writeln!(out, "<li><b>{}</b>{what}</li>", grouped(n));
+        };
+        tile(report.summary.connections, "TCP connections");
+        tile(report.incidents.len() as u64, "incidents");
+        tile(report.findings.len() as u64, "findings");
+        for severity in [Severity::Critical, Severity::Warning, Severity::Info] {
+            let n = report.incidents.iter().filter(|incident| incident.severity == severity).count();
+            if n > 0 {
+                tile(n as u64, &badge(severity));
+            }
+        }
+        out.push_str("</ul>\n");
+        if report.incidents.is_empty() && report.findings.is_empty() && report.summary.connections > 0 {
+            out.push_str("<p class=\"good lead\"><b>Nothing was found to be wrong.</b></p>\n");
+        }
+        let warnings = self.warnings();
+        if !warnings.is_empty() {
+            let _ = writeln!(
+                out,
+                "<p class=\"warn\">What was captured limits this report: <a href=\"#quality\">{}</a>.</p>",
+                counted(warnings.len() as u64, "remark")
+            );
+        }
+        self.time_line(&mut out);
+        if let Some(over) = self.over {
+            let all: Vec<&Finding> = report.findings.iter().collect();
+            let chart =
+                if all.len() >= CHARTED { chart::rate(&all, over, self.clock) } else { String::new() };
+            if !chart.is_empty() {
+                let _ = writeln!(out, "<h3>How often</h3>\n<figure>{chart}</figure>");
+            }
+        }
+        out.push_str("</section>\n");
+        self.table(&mut out);
+        out
+    }
+
+    fn time_line(&self, out: &mut String) {
+        let incidents = &self.report.incidents;
+        let Some(over) = self.over.filter(|_| !incidents.is_empty()) else { return };
+        out.push_str("<h3>When</h3>\n<ol class=\"tl\">\n");
+        for (i, incident) in incidents.iter().take(LISTED).enumerate() {
+            let _ = writeln!(
+                out,
+                "<li class=\"{}\"><span><a href=\"#incident-{n}\">{n}. {}</a> <span class=\"faint\">{}</span></span>\
+                 <span class=\"track\"><i style=\"{}\"></i></span></li>",
+                incident.severity,
+                incident.kind,
+                escape(&self.clock.stretch(&incident.first, &incident.last)),
+                over.bar(&incident.first, &incident.last),
+                n = i + 1
+            );
+        }
+        out.push_str("</ol>\n");
+        if let Some(rest) = left_over(incidents.len(), LISTED) {
+            let _ = writeln!(out, "<p class=\"faint\">{} in the table</p>", more(rest, "incident"));
+        }
+    }
+
+    fn table(&self, out: &mut String) {
+        let incidents = &self.report.incidents;
+        if incidents.is_empty() {
+            return;
+        }
+        out.push_str(
+            "<section id=\"incidents\">\n<h2>All incidents</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+             aria-label=\"Incidents\">\n<table>\n<thead><tr><th class=\"n\" scope=\"col\">No.</th>\
+             <th scope=\"col\">Severity</th><th scope=\"col\">Incident</th><th scope=\"col\">Certainty</th>\
+             <th scope=\"col\">Listener</th><th class=\"n\" scope=\"col\">Connections</th>\
+             <th class=\"n\" scope=\"col\">Clients</th><th scope=\"col\">Time (UTC)</th></tr></thead>\n<tbody>\n",
+        );
+        for (i, incident) in incidents.iter().take(ROWS).enumerate() {
+            let number = i + 1;
+            let kind = if i < SECTIONS {
+                format!("<a href=\"#incident-{number}\">{}</a>", incident.kind)
+            } else {
+                incident.kind.to_string()
+            };
+            let _ = writeln!(
+                out,
+                "<tr><td class=\"n\">{number}</td><td>{}</td><td>{kind}</td><td>{}</td><td>{}</td><td class=\"n\">{}\
+                 </td><td class=\"n\">{}</td><td>{}</td></tr>",
+                badge(incident.severity),
+                incident.certainty,
+                escape(incident.listener.as_deref().unwrap_or_default()),
+                grouped(incident.connections),
+                grouped(incident.clients),
+                escape(self.clock.stretch(&incident.first, &incident.last).trim_end_matches(" UTC")),
+            );
+        }
+        out.push_str("</tbody>\n</table>\n</div>\n");
+        if let Some(rest) = left_over(incidents.len(), ROWS) {
+            let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "incident"));
+        }
+        out.push_str("</section>\n");
+    }
+
+    fn incident(&mut self, number: usize, incident: &Incident) -> String {
+        let findings: Vec<&Finding> =
+            incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
+        let best = clearest(&findings);
+        let mut out = format!(
+            "<section class=\"incident {severity}\" id=\"incident-{number}\" aria-labelledby=\"title-{number}\">\n\
+             <h2 id=\"title-{number}\">{number}. {}{}</h2>\n<p>{} <span class=\"faint\">{}, {}{}</span></p>\n",
+            incident.kind,
+            escape(&place(incident)),
+            badge(incident.severity),
+            escape(&extent(incident)),
+            escape(&self.clock.stretch(&incident.first, &incident.last)),
+            clock::between(&incident.first, &incident.last)
+                .filter(|span| span.0 > 0)
+                .map(|span| format!(" ({span})"))
+                .unwrap_or_default(),
+            severity = incident.severity,
+        );
+        let _ = writeln!(
+            out,
+            "<p class=\"lead\">{}</p>\n<p>{}</p>",
+            escape(glossary::kind(incident.kind)),
+            rich(&ended(&incident.cause))
+        );
+        self.words(&mut out, incident, best.first().copied());
+        self.certainty(&mut out, incident, &findings, &best);
+        out.push_str("<h3>What the packets show</h3>\n");
+        for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
+            self.example(&mut out, finding, i);
+        }
+        self.next_steps(&mut out, incident);
+        self.names(&mut out, &findings);
+        self.affected(&mut out, &findings, incident);
+        out.push_str("</section>\n");
+        out
+    }
+
+    /// Words of TCP that appear for the first time.
+    fn words(&mut self, out: &mut String, incident: &Incident, example: Option<&Finding>) {
+        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_str()));
+        let words = self.explained.words([incident.cause.as_str()].into_iter().chain(evidence));
+        if words.is_empty() {
+            return;
+        }
+        out.push_str("<dl class=\"names\">");
+        for (word, meaning) in words {
+            let _ = write!(out, "<dt><b>{}</b></dt><dd>{}</dd>", escape(word), escape(meaning));
+        }
+        out.push_str("</dl>\n");
+    }
+
+    fn certainty(&self, out: &mut String, incident: &Incident, findings: &[&Finding], best: &[&Finding]) {
+        let _ = write!(out, "<h3>How sure this is: {}</h3>\n", incident.certainty);
+        let reason = best.first().and_then(|finding| certainty_reason(finding));
+        let mut text = reason.map(|reason| ended(&rich(reason))).unwrap_or_default();
+        if let Some(finding) = best.first() {
+            let _ = write!(text, " <span class=\"faint\">({})</span>", captured_at(finding.vantage));
+        }
+        let _ = writeln!(out, "<p>{}</p>", text.trim_start());
+        let alternatives = alternatives(findings);
+        if alternatives.is_empty() {
+            return;
+        }
+        out.push_str("<p>It could also be, less likely:</p>\n<ul>\n");
+        for alternative in alternatives {
+            let _ = writeln!(
+                out,
+                "<li>{} <span class=\"faint\">{}</span></li>",
+                rich(&ended(&alternative.text)),
+                match alternative.why_less_likely.as_str() {
+                    "" => String::new(),
+                    why => format!("Against it: {}", rich(&ended(why))),
+                }
+            );
+        }
+        out.push_str("</ul>\n");
+    }
+
+    /// One connection. The first is open, the others are folded.
+    fn example(&self, out: &mut String, finding: &Finding, number: usize) {
+        let title = match who(finding) {
+            who if who.is_empty() => code(&finding.id),
+            who => format!("<span class=\"mono\">{}</span>", escape(&who)),
+        };
+        let several = self.report.captures.len() > 1;
+        let body = format!(
+            "<p>{}</p>\n{}{}",
+            rich(&finding.summary),
+            packets::ladder(finding, self.clock, several),
+            packets::numbers(finding)
+        );
+        let _ = match number {
+            0 => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
+            _ => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
+        };
+    }
+
+    fn next_steps(&self, out: &mut String, incident: &Incident) {
+        if incident.next_steps.is_empty() {
+            return;
+        }
+        out.push_str("<h3>Next</h3>\n<ol class=\"steps\">\n");
+        for step in &incident.next_steps {
+            let command =
+                |command: &str| format!("<pre class=\"cmd\"><code>{}</code></pre>", escape(command));
+            let _ = match Step::read(step) {
+                Step::Command { command: line, remark } => {
+                    writeln!(out, "<li>{}{}</li>", command(line), rich(remark))
+                }
+                Step::Ending { text, command: line } => {
+                    writeln!(out, "<li>{}{}</li>", rich(text), command(line))
+                }
+                Step::Words(text) => writeln!(out, "<li>{}</li>", rich(text)),
+            };
+        }
+        let _ = writeln!(
+            out,
+            "</ol>\n<p class=\"faint\">More on it: {}</p>",
+            code(&format!("synscope explain {}", incident.kind))
+        );
+    }
+
+    /// The kernel's own names, each explained where it first appears.
+    fn names(&mut self, out: &mut String, findings: &[&Finding]) {
+        for (title, names) in [
+            ("In the kernel", union(findings, |finding| &finding.cause.kernel_functions)),
+            ("Counters to watch", union(findings, |finding| &finding.cause.counters)),
+            ("Settings that decide", union(findings, |finding| &finding.cause.sysctls)),
+        ] {
+            if names.is_empty() {
+                continue;
+            }
+            let _ = write!(out, "<h3>{title}</h3>\n<dl class=\"names\">");
+            for name in names {
+                let meaning = match (self.explained.kernel(name), glossary::kernel(name)) {
+                    (Some(meaning), _) => escape(meaning),
+                    (None, Some(_)) => "explained above".to_owned(),
+                    (None, None) => String::new(),
+                };
+                let _ = write!(out, "<dt>{}</dt><dd>{meaning}</dd>", code(name));
+            }
+            out.push_str("</dl>\n");
+        }
+    }
+
+    /// The clients, the rate, and every finding as far as there is room.
+    fn affected(&mut self, out: &mut String, findings: &[&Finding], incident: &Incident) {
+        let mut clients: BTreeMap<&str, usize> = BTreeMap::new();
+        for client in findings.iter().filter_map(|finding| finding.client.as_deref()) {
+            *clients.entry(host_of(client)).or_default() += 1;
+        }
+        if !clients.is_empty() {
+            let mut clients: Vec<(&str, usize)> = clients.into_iter().collect();
+            clients.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+            let shown: Vec<String> = clients
+                .iter()
+                .take(CLIENTS)
+                .map(|(host, n)| format!("{} ({})", code(host), grouped(*n as u64)))
+                .collect();
+            let rest = left_over(clients.len(), CLIENTS).map(|rest| format!(" {}", more(rest, "client")));
+            let _ = writeln!(
+                out,
+                "<h3>Clients affected</h3>\n<p>{}{}</p>",
+                shown.join(", "),
+                rest.unwrap_or_default()
+            );
+        }
+        let times = findings.iter().flat_map(|finding| [&finding.first, &finding.last]);
+        if let Some(over) = Stretch::of(times).filter(|_| findings.len() >= CHARTED) {
+            let _ = writeln!(out, "<figure>{}</figure>", chart::rate(findings, over, self.clock));
+        }
+        if findings.len() <= EXAMPLES {
+            return;
+        }
+        let listed = findings.len().min(FINDINGS).min(self.room);
+        self.room -= listed;
+        let _ = write!(
+            out,
+            "<details class=\"long\"><summary>{}</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+             aria-label=\"Findings of incident\">\n<table><thead><tr><th scope=\"col\">Id</th><th scope=\"col\">Client</th>\
+             <th scope=\"col\">From</th><th scope=\"col\">Certainty</th><th scope=\"col\">Packets</th></tr></thead><tbody>\n",
+            match left_over(findings.len(), listed) {
+                None => format!("All {}", counted(findings.len() as u64, "finding")),
+                Some(_) =>
+                    format!("{} of {}", grouped(listed as u64), counted(findings.len() as u64, "finding")),
+            }
+        );
+        for finding in findings.iter().take(listed) {
+            let numbers: Vec<String> =
+                finding.evidence.iter().take(8).map(|evidence| evidence.packet.to_string()).collect();
+            let _ = writeln!(
+                out,
+                "<tr><td class=\"mono\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escape(&finding.id),
+                escape(finding.client.as_deref().unwrap_or_default()),
+                escape(&self.clock.milli(&finding.first)),
+                finding.certainty,
+                numbers.join(" ")
+            );
+        }
+        out.push_str("</tbody></table></div>\n");
+        if left_over(findings.len(), listed).is_some() {
+            let _ = writeln!(
+                out,
+                "<p>The others are in the JSON report; {} picks them.</p>",
+                code(&format!("jq '.incidents[] | select(.id == \"{}\").findings'", incident.id))
+            );
+        }
+        out.push_str("</details>\n");
+    }
+
+    /// What limits the report, each once.
+    fn warnings(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for capture in &self.report.captures {
+            for warning in &capture.warnings {
+                let named = warning.starts_with(&format!("{}:", capture.path));
+                lines.push(if named {
+                    warning.clone()
+                } else {
+                    format!("{}: {warning}", shown_path(&capture.path))
+                });
+            }
+        }
+        lines.extend(self.report.warnings.iter().cloned());
+        let mut seen = std::collections::HashSet::new();
+        lines.retain(|line| seen.insert(line.clone()));
+        lines
+    }
+
+    /// What has no section, settings, capture quality, how to read it.
+    fn foot(&self) -> String {
+        let report = self.report;
+        let mut out = String::new();
+        if let Some(rest) = left_over(report.incidents.len(), SECTIONS) {
+            let _ = writeln!(
+                out,
+                "<p class=\"faint\">{} without a section here ({JSON})</p>",
+                more(rest, "incident")
+            );
+        }
+        let claimed: usize = report.incidents.iter().map(|incident| incident.findings.len()).sum();
+        if let Some(rest) = left_over(report.findings.len(), claimed) {
+            let _ = writeln!(
+                out,
+                "<p class=\"faint\">{} outside these incidents ({JSON})</p>",
+                more(rest, "finding")
+            );
+        }
+        self.settings(&mut out);
+        self.quality(&mut out);
+        out.push_str(
+            "<section id=\"reading\">\n<h2>How to read this</h2>\n<dl class=\"names\">\
+             <dt><b>confirmed</b></dt><dd>the packets admit no other cause, or the host's own counters agree</dd>\
+             <dt><b>probable</b></dt><dd>the best of several causes; the others are named</dd>\
+             <dt><b>possible</b></dt><dd>seen, but this capture cannot tell it from the others</dd>\
+             <dt><b>#27</b></dt><dd>packet 27 of the capture, as Wireshark numbers it</dd>\
+             <dt><b>client, server</b></dt><dd>who asked for the connection, and who listened</dd></dl>\n</section>\n\
+             </main>\n<footer>\n<p>Written by synscope. This page needs no network and contains no script. ",
+        );
+        let _ = write!(
+            out,
+            "Schema of the JSON report: {}.</p>\n</footer>\n</div>\n</body>\n</html>\n",
+            code(&report.schema)
+        );
+        out
+    }
+
+    fn settings(&self, out: &mut String) {
+        let inferred = &self.report.inferred;
+        if inferred.is_empty() {
+            return;
+        }
+        out.push_str(
+            "<section id=\"settings\">\n<h2>Kernel settings that the packets betray</h2>\n<div class=\"scroll\" \
+             tabindex=\"0\" role=\"region\" aria-label=\"Settings\"><table>\n<thead><tr><th scope=\"col\">Host</th>\
+             <th scope=\"col\">Setting</th><th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>\n",
+        );
+        for setting in inferred.iter().take(NOTES) {
+            let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+            let _ = writeln!(
+                out,
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escape(&setting.host),
+                code(&setting.setting),
+                code(&value),
+                rich(&setting.from)
+            );
+        }
+        out.push_str("</tbody></table></div>\n");
+        if let Some(rest) = left_over(inferred.len(), NOTES) {
+            let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "setting"));
+        }
+        out.push_str("</section>\n");
+    }
+
+    fn quality(&self, out: &mut String) {
+        let report = self.report;
+        out.push_str("<section id=\"quality\">\n<h2>Capture quality</h2>\n<ul>\n");
+        for capture in report.captures.iter().take(NOTES) {
+            let _ =
+                writeln!(out, "<li>{}: {}</li>", code(shown_path(&capture.path)), escape(&contents(capture)));
+        }
+        if let Some(time) = time_range(&report.captures) {
+            let _ = writeln!(out, "<li>{}</li>", escape(&time));
+        }
+        let mut vantages: BTreeMap<_, usize> = BTreeMap::new();
+        report.findings.iter().for_each(|finding| *vantages.entry(finding.vantage).or_default() += 1);
+        for (vantage, n) in vantages {
+            let _ = writeln!(out, "<li>{}: {}</li>", captured_at(vantage), counted(n as u64, "finding"));
+        }
+        out.push_str("</ul>\n");
+        let warnings = self.warnings();
+        if warnings.is_empty() {
+            out.push_str("<p>Nothing limits the report as far as the captures tell.</p>\n");
+        }
+        for warning in warnings.iter().take(NOTES) {
+            let _ = writeln!(out, "<p class=\"warn\">{}</p>", rich(warning));
+        }
+        if let Some(rest) = left_over(warnings.len(), NOTES) {
+            let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "warning"));
+        }
+        out.push_str("</section>\n");
+    }
+}
+
+/// Where the rest is.
+const JSON: &str = "the JSON report lists all";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The charts of the page: how many findings began when, and when the incidents lay.
+
+use std::fmt::Write as _;
+
+use super::escape;
+use crate::report::clock::{self, Clock};
+use crate::report::model::{Finding, Severity};
+use crate::report::terminal::grouped;
+use crate::time::{Span, Timestamp};
+
+/// Bars of a chart at most.
+const BARS: i64 = 60;
+/// Its height in its own units; a bar is 10 wide.
+const HEIGHT: u64 = 100;
+
+/// Widths that a bar may stand for.
+const WIDTHS: [i64; 25] = [
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    20_000_000_000,
+    30_000_000_000,
+    60_000_000_000,
+    120_000_000_000,
+    300_000_000_000,
+    600_000_000_000,
+    1_800_000_000_000,
+    3_600_000_000_000,
+    7_200_000_000_000,
+    21_600_000_000_000,
+    86_400_000_000_000,
+    604_800_000_000_000,
+];
+
+/// A stretch of time as the ground of a chart.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Stretch {
+    /// From the first to the last of `times`; `None` where there are none, or all are one moment.
+    pub fn of<'t>(times: impl Iterator<Item = &'t String>) -> Option<Stretch> {
+        let times = times.filter_map(|time| clock::parse(time));
+        let (from, to) = times.fold(None, |range: Option<(Timestamp, Timestamp)>, time| {
+            let (from, to) = range.unwrap_or((time, time));
+            Some((from.min(time), to.max(time)))
+        })?;
+        (to > from).then_some(Stretch { from, to })
+    }
+
+    /// Where `time` lies, 0 to 100.
+    fn percent(self, time: &str) -> f64 {
+        let Some(time) = clock::parse(time) else { return 0.0 };
+        let part = time.since(self.from).0 as f64 / self.to.since(self.from).0 as f64;
+        (part * 100.0).clamp(0.0, 100.0)
+    }
+
+    /// A bar from `first` to `last` as the style of an absolutely positioned box.
+    pub fn bar(self, first: &str, last: &str) -> String {
+        let (from, to) = (self.percent(first), self.percent(last));
+        format!("left:{:.2}%;width:{:.2}%", from.min(99.5), (to - from).max(0.0))
+    }
+
+    /// How long a bar of the chart lasts.
+    fn width(self) -> Span {
+        let whole = self.to.since(self.from).0;
+        Span(WIDTHS.into_iter().find(|width| whole / width < BARS).unwrap_or(whole / BARS + 1))
+    }
+}
+
+/// Findings per stretch of time as bars, coloured by severity.
+pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String {
+    let width = over.width();
+    let bars = (over.to.since(over.from).0 / width.0 + 1) as usize;
+    let mut counts = vec![[0u64; 3]; bars];
+    for finding in findings {
+        if let Some(time) = clock::parse(&finding.first)
+            && let Ok(place) = usize::try_from(time.since(over.from).0 / width.0)
+            && let Some(bar) = counts.get_mut(place)
+        {
+            bar[finding.severity as usize] += 1;
+        }
+    }
+    let most = counts.iter().map(|bar| bar.iter().sum::<u64>()).max().unwrap_or(0);
+    if most == 0 {
+        return String::new();
+    }
+    let label = format!(
+        "Findings that began per {}: at most {}, from {} to {} UTC",
+        spoken(width),
+        grouped(most),
+        clock.second(&over.from.to_string()),
+        clock.second(&over.to.to_string())
+    );
+    let mut svg = format!(
+        "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} {HEIGHT}\" \
+         preserveAspectRatio=\"none\">",
+        escape(&label),
+        bars * 10
+    );
+    let mut below = vec![0u64; bars];
+    for severity in [Severity::Critical, Severity::Warning, Severity::Info] {
+        let mut path = String::new();
+        for (place, bar) in counts.iter().enumerate() {
+            let height = bar[severity as usize] * HEIGHT / most;
+            // The least is still to be seen.
+            let height = if bar[severity as usize] > 0 { height.max(2) } else { 0 };
+            if height > 0 {
+                let from = HEIGHT.saturating_sub(below[place]);
+                let _ = write!(path, "M{} {from}v-{height}h9v{height}z", place * 10);
+                below[place] += height;
+            }
+        }
+        if !path.is_empty() {
+            let _ = write!(svg, "<path class=\"{severity}\" d=\"{path}\"/>");
+        }
+    }
+    let _ = write!(
+        svg,
+        "</svg><p class=\"axis\"><span>{}</span><span>{} per {} at most</span><span>{} UTC</span></p>",
+        escape(&clock.second(&over.from.to_string())),
+        grouped(most),
+        spoken(width),
+        escape(&clock.second(&over.to.to_string()))
+    );
+    svg
+}
+
+/// `1.00 s` as `1 s`.
+fn spoken(span: Span) -> String {
+    span.to_string().replace(".00 s", " s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn the_bars_hold_all_findings_and_are_not_many() {
+        let report = samples::mixture();
+        let findings: Vec<_> = report.findings.iter().collect();
+        let over = Stretch::of(report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten()).unwrap();
+        assert_eq!(over.width(), Span::secs(20));
+        let svg = rate(&findings, over, Clock::new([]));
+        assert!(svg.contains("per 20 s: at most"), "{svg}");
+        assert!(svg.contains("class=\"critical\"") && svg.contains("class=\"info\""));
+    }
+
+    #[test]
+    fn a_moment_is_no_stretch() {
+        assert!(Stretch::of([&"2026-11-22T14:03:07Z".to_owned()].into_iter()).is_none());
+        let two = ["2026-11-22T14:03:07Z".to_owned(), "2026-11-22T14:03:17Z".to_owned()];
+        let over = Stretch::of(two.iter()).unwrap();
+        assert_eq!(over.bar("2026-11-22T14:03:08Z", "2026-11-22T14:03:12Z"), "left:10.00%;width:40.00%");
+        assert_eq!(over.bar("soon", "soon"), "left:0.00%;width:0.00%");
+    }
+}

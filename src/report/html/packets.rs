@@ -1,0 +1,124 @@
+//! The packet ladder of the page: a list that reads as a list, drawn as two lanes by the style sheet.
+
+use std::fmt::Write as _;
+
+use super::escape;
+use crate::report::clock::Clock;
+use crate::report::ladder::{Gap, Ladder, Rung};
+use crate::report::model::{Finding, PacketMark, Sender};
+use crate::report::terminal::{counted, grouped};
+use crate::report::words::shown_path;
+
+/// Packets of one ladder.
+const PACKETS: usize = 24;
+/// Height of the longest gap that is drawn in full, in pixels.
+const TALLEST: f64 = 56.0;
+
+/// The evidence of `finding`. `several` captures: each packet is named with its own.
+pub(super) fn ladder(finding: &Finding, clock: Clock, several: bool) -> String {
+    let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
+    let mut out = String::from(
+        "<ol class=\"ladder\"><li class=\"heads\" aria-hidden=\"true\"><span></span><i><span>client</span>\
+         <span>server</span></i><span></span></li>",
+    );
+    for rung in &ladder.rungs {
+        match rung {
+            Rung::LeftOut(n) => break_row(&mut out, &format!("{} not drawn", counted(*n as u64, "packet"))),
+            Rung::Packet { evidence, time, gap } => {
+                let height = match gap {
+                    Gap::Scaled(part) => (part * TALLEST).round() as u64,
+                    Gap::Break(span) => {
+                        break_row(&mut out, &format!("{span} pass"));
+                        0
+                    }
+                };
+                let (lane, from) = match evidence.sender {
+                    Some(Sender::Client) => ("c", "client to server: "),
+                    Some(Sender::Server) => ("s", "server to client: "),
+                    None => ("u", ""),
+                };
+                let marked = |mark| evidence.marks.contains(&mark);
+                let mut class = lane.to_owned();
+                let mut tags = String::new();
+                for (mark, letter, word) in [
+                    (PacketMark::Repeated, " r", "sent again"),
+                    (PacketMark::Ignored, " x", "ignored"),
+                    (PacketMark::Reset, " z", "reset"),
+                ] {
+                    if marked(mark) {
+                        class.push_str(letter);
+                        let _ = write!(tags, " <span class=\"tag {mark}\">{word}</span>");
+                    }
+                }
+                let style = if height > 0 { format!(" style=\"--g:{height}\"") } else { String::new() };
+                let _ = write!(
+                    out,
+                    "<li class=\"{class}\"{style}><span class=\"t\">{}</span><i aria-hidden=\"true\"></i>\
+                     <span class=\"w\"><b>#{}</b> <span class=\"vh\">{from}</span>{}{}{tags}</span></li>",
+                    escape(time),
+                    evidence.packet,
+                    escape(&evidence.text),
+                    if several {
+                        format!(" [{}]", escape(shown_path(&evidence.capture)))
+                    } else {
+                        String::new()
+                    },
+                );
+            }
+        }
+    }
+    out.push_str("</ol>");
+    if let Some(scale) = ladder.scale {
+        let _ = write!(
+            out,
+            "<p class=\"faint\">Time runs downward, to scale up to {} between two packets; dotted lanes are a longer \
+             pause. Dashed: sent again. &#10005;: not taken by the other end.</p>",
+            escape(&scale.to_string())
+        );
+    }
+    out
+}
+
+fn break_row(out: &mut String, text: &str) {
+    let _ = write!(
+        out,
+        "<li class=\"brk\"><span></span><i aria-hidden=\"true\"></i><span class=\"w\">{}</span></li>",
+        escape(text)
+    );
+}
+
+/// Every number of `finding`: exact times, measured values, its id, its filters.
+pub(super) fn numbers(finding: &Finding) -> String {
+    let mut out = format!(
+        "<details><summary>Every number of <span class=\"mono\">{}</span></summary>",
+        escape(&finding.id)
+    );
+    if let Some(filters) = &finding.display_filters {
+        out.push_str("<p>Wireshark display filters, for the connection and for the packets:</p>");
+        let packets = filters.packets.iter().map(|packets| &packets.filter);
+        for filter in std::iter::once(&filters.connection).chain(packets) {
+            let _ = write!(out, "<pre class=\"cmd\"><code>{}</code></pre>", escape(filter));
+        }
+    }
+    out.push_str(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Numbers\"><table><thead><tr>\
+         <th class=\"n\" scope=\"col\">Packet</th><th scope=\"col\">Time</th><th scope=\"col\">Sender</th>\
+         </tr></thead><tbody>",
+    );
+    for evidence in finding.evidence.iter().take(PACKETS) {
+        let _ = write!(
+            out,
+            "<tr><td class=\"n\">{}</td><td>{}</td><td>{}</td></tr>",
+            grouped(evidence.packet),
+            escape(&evidence.time),
+            evidence.sender.map(|sender| sender.to_string()).unwrap_or_default()
+        );
+    }
+    out.push_str("</tbody></table></div><dl class=\"names\">");
+    for (name, value) in &finding.metrics {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let _ = write!(out, "<dt><code>{}</code></dt><dd>{}</dd>", escape(name), escape(&value));
+    }
+    out.push_str("</dl></details>");
+    out
+}

@@ -1,0 +1,128 @@
+use super::*;
+use crate::report::samples;
+use crate::report::terminal::is_hostile;
+
+fn rendered(report: &Report) -> String {
+    let mut out = Vec::new();
+    write(report, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// Without the style sheet, which has its own history.
+fn body(page: &str) -> String {
+    let (head, rest) = page.split_once("<style>").unwrap();
+    let (_, rest) = rest.split_once("</style>").unwrap();
+    format!("{head}<style></style>{rest}")
+}
+
+#[test]
+fn golden_pages() {
+    for name in ["overflow", "clean", "mixture", "hostile", "damaged", "nothing"] {
+        let (_, report) = samples::all().into_iter().find(|(n, _)| *n == name).unwrap();
+        insta::assert_snapshot!(name, body(&rendered(&report)));
+    }
+}
+
+/// The tags of a page, and the text between them.
+fn tags(page: &str) -> Vec<String> {
+    let mut tags = Vec::new();
+    let mut rest = page;
+    while let Some(at) = rest.find('<') {
+        let end = rest[at..].find('>').expect("every tag ends") + at;
+        tags.push(rest[at + 1..end].to_owned());
+        rest = &rest[end + 1..];
+    }
+    tags
+}
+
+#[test]
+fn every_element_is_closed_in_order() {
+    const EMPTY: [&str; 4] = ["meta", "link", "!DOCTYPE", "path"];
+    for (name, report) in samples::all() {
+        let page = body(&rendered(&report));
+        let mut open: Vec<String> = Vec::new();
+        for tag in tags(&page) {
+            if let Some(closed) = tag.strip_prefix('/') {
+                assert_eq!(open.pop().as_deref(), Some(closed), "{name}");
+            } else {
+                let element = tag.split([' ', '/']).next().unwrap().to_owned();
+                if !EMPTY.contains(&element.as_str()) {
+                    open.push(element);
+                }
+            }
+        }
+        assert_eq!(open, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn ids_are_unique_and_links_lead_to_them() {
+    for (name, report) in samples::all() {
+        let page = body(&rendered(&report));
+        let values = |attribute: &str| -> Vec<String> {
+            let start = format!(" {attribute}=\"");
+            let pieces = page.split(&start).skip(1);
+            pieces.map(|piece| piece[..piece.find('"').unwrap()].to_owned()).collect()
+        };
+        let ids = values("id");
+        for link in values("href").iter().filter_map(|link| link.strip_prefix('#')) {
+            assert_eq!(ids.iter().filter(|id| *id == link).count(), 1, "{name}: #{link}");
+        }
+        assert!(values("href").iter().all(|link| link.starts_with('#') || link == "data:,"), "{name}");
+        assert!(values("src").is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn nothing_from_a_capture_becomes_markup() {
+    const EVIL: &str =
+        "\"><script>alert(1)</script><img src=x onerror=alert(1)>' onload='x\u{202e}`<b>`\x1b[2J&lt;";
+    let mut report = samples::mixture();
+    let plain = tags(&rendered(&report)).len();
+    report.captures[0].path = EVIL.to_owned();
+    report.captures[0].format = EVIL.to_owned();
+    report.schema = EVIL.to_owned();
+    report.inferred[0].from = EVIL.to_owned();
+    report.inferred[0].host = EVIL.to_owned();
+    report.inferred[0].setting = EVIL.to_owned();
+    for incident in &mut report.incidents {
+        incident.listener = Some(EVIL.to_owned());
+        incident.cause = EVIL.to_owned();
+        incident.next_steps = vec![EVIL.to_owned()];
+    }
+    for finding in &mut report.findings {
+        finding.client = Some(EVIL.to_owned());
+        finding.server = Some(EVIL.to_owned());
+        finding.summary = EVIL.to_owned();
+        finding.metrics.insert(EVIL.to_owned(), EVIL.into());
+        for alternative in &mut finding.alternatives {
+            alternative.text = EVIL.to_owned();
+            alternative.why_less_likely = EVIL.to_owned();
+        }
+        for evidence in &mut finding.evidence {
+            evidence.text = EVIL.to_owned();
+            evidence.capture = EVIL.to_owned();
+            evidence.time = EVIL.to_owned();
+        }
+        finding.cause.counters.push(EVIL.to_owned());
+    }
+    report.warnings.push(EVIL.to_owned());
+    let page = rendered(&report);
+    let tags = tags(&page);
+    assert!(tags.len() > plain / 2);
+    for tag in tags {
+        let element = tag.trim_start_matches('/').split(' ').next().unwrap().to_lowercase();
+        assert!(!["script", "img", "b\"", "iframe", "object"].contains(&element.as_str()), "{tag}");
+        assert!(!tag.contains(" onload=") && !tag.contains(" onerror="), "{tag}");
+    }
+    assert!(!page.chars().any(|c| c != '\n' && is_hostile(c)));
+}
+
+#[test]
+fn fifty_thousand_findings_stay_small() {
+    let report = samples::many(50_000);
+    let page = rendered(&report);
+    assert!(page.len() < 5_000_000, "{} octets", page.len());
+    assert!(page.contains("finding") && page.contains("without a section here"));
+    assert_eq!(page.matches("<section class=\"incident").count(), SECTIONS);
+}

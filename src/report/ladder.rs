@@ -1,0 +1,209 @@
+//! The packets of one example as a ladder: two lanes, time downward, to scale as far as that can be read.
+//!
+//! Gaps longer than the scale holds are drawn as breaks. Which pixels or characters that becomes is left to the
+//! rendering.
+
+use super::clock::{self, Clock};
+use super::model::{Evidence, PacketMark, Sender};
+use crate::time::Span;
+
+/// Steps of the scale: what the longest gap that is drawn in full may be.
+const SCALES: [i64; 17] = [
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    60_000_000_000,
+];
+
+/// A ladder, laid out.
+pub(super) struct Ladder<'r> {
+    /// From top to bottom.
+    pub rungs: Vec<Rung<'r>>,
+    /// The longest gap that is drawn in full; `None` where there is no gap at all.
+    pub scale: Option<Span>,
+}
+
+/// What stands in a ladder.
+pub(super) enum Rung<'r> {
+    /// A packet.
+    Packet {
+        /// The packet.
+        evidence: &'r Evidence,
+        /// `14:03:07.001` of the first packet, `+40 ms` of those after it.
+        time: String,
+        /// The space above it.
+        gap: Gap,
+    },
+    /// This many packets are not shown.
+    LeftOut(usize),
+}
+
+/// The time between a packet and the one before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Gap {
+    /// Drawn to scale: this part of the longest gap that is, 0 to 1.
+    Scaled(f64),
+    /// Longer than that: drawn as a break, this long.
+    Break(Span),
+}
+
+impl<'r> Ladder<'r> {
+    /// Lays out `evidence`, of which at most `most` packets: the first ones and the last.
+    pub fn new(evidence: &'r [Evidence], clock: Clock, most: usize) -> Ladder<'r> {
+        let left_out = evidence.len().checked_sub(most).filter(|&n| n > 0);
+        let head = if left_out.is_some() { most - 1 } else { evidence.len() };
+        let shown: Vec<&Evidence> = evidence[..head].iter().chain(evidence[head..].last()).collect();
+        let gaps: Vec<Span> = shown
+            .windows(2)
+            .map(|pair| clock::between(&pair[0].time, &pair[1].time).unwrap_or(Span::ZERO))
+            .collect();
+        let scale = scale_of(&gaps);
+        let mut rungs = Vec::new();
+        for (i, evidence) in shown.iter().enumerate() {
+            if let Some(left_out) = left_out.filter(|_| i == head) {
+                rungs.push(Rung::LeftOut(left_out));
+            }
+            let span = i.checked_sub(1).map_or(Span::ZERO, |before| gaps[before]);
+            let gap = match scale {
+                Some(scale) if span > scale => Gap::Break(span),
+                Some(scale) => Gap::Scaled(span.0.max(0) as f64 / scale.0 as f64),
+                None => Gap::Scaled(0.0),
+            };
+            let time = match clock::between(&shown[0].time, &evidence.time) {
+                Some(since) if i > 0 => format!("{}{since}", if since.0 < 0 { "" } else { "+" }),
+                _ => clock.milli(&evidence.time),
+            };
+            rungs.push(Rung::Packet { evidence, time, gap });
+        }
+        Ladder { rungs, scale }
+    }
+}
+
+/// The smallest step that holds at least two of three gaps.
+fn scale_of(gaps: &[Span]) -> Option<Span> {
+    if gaps.iter().all(|gap| gap.0 <= 0) {
+        return None;
+    }
+    let holds = |scale: &&i64| gaps.iter().filter(|gap| gap.0 <= **scale).count() * 3 >= gaps.len() * 2;
+    SCALES.iter().find(holds).or(SCALES.last()).map(|&scale| Span(scale))
+}
+
+/// Columns of an arrow between the lanes.
+const ARROW: usize = 14;
+
+/// The ladder as fixed-width text. `named` prints the capture behind each packet.
+pub(super) fn text(
+    evidence: &[Evidence],
+    clock: Clock,
+    most: usize,
+    named: impl Fn(&Evidence) -> String,
+) -> String {
+    let ladder = Ladder::new(evidence, clock, most);
+    let width = |pick: &dyn Fn(&Rung<'_>) -> usize| ladder.rungs.iter().map(pick).max().unwrap_or(0);
+    let times = width(&|rung| match rung {
+        Rung::Packet { time, .. } => time.chars().count(),
+        Rung::LeftOut(_) => 0,
+    });
+    let numbers = width(&|rung| match rung {
+        Rung::Packet { evidence, .. } => evidence.packet.to_string().len() + 1,
+        Rung::LeftOut(_) => 0,
+    });
+    let mut out = format!("{:times$}  client {:pad$} server\n", "", "", pad = ARROW - 10);
+    for rung in &ladder.rungs {
+        match rung {
+            Rung::LeftOut(n) => {
+                out.push_str(&format!("{:times$}  :{:ARROW$}:  ({n} more packets)\n", "", ""));
+            }
+            Rung::Packet { evidence, time, gap } => {
+                if let Gap::Break(_) = gap {
+                    out.push_str(&format!("{:times$}  :{:ARROW$}:\n", "", ""));
+                }
+                let number = format!("#{}", evidence.packet);
+                let line = format!(
+                    "{time:>times$}  |{}|  {number:numbers$}  {}{}",
+                    arrow(evidence),
+                    flat(&evidence.text),
+                    flat(&named(evidence))
+                );
+                out.push_str(line.trim_end());
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+/// On one line, whatever a capture has put in it.
+fn flat(text: &str) -> String {
+    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect()
+}
+
+/// `------------->`, dashed where it is sent again, ended by an X where it is ignored.
+fn arrow(evidence: &Evidence) -> String {
+    let marked = |mark| evidence.marks.contains(&mark);
+    let ignored = marked(PacketMark::Ignored);
+    let unit = if marked(PacketMark::Repeated) { "- " } else { "--" };
+    let shaft = |n: usize| unit.repeat(n / 2 + 1).chars().take(n).collect::<String>();
+    match evidence.sender {
+        Some(Sender::Client) if ignored => format!("{}X ", shaft(ARROW - 2)),
+        Some(Sender::Server) if ignored => format!(" X{}", shaft(ARROW - 2)),
+        Some(Sender::Client) => format!("{}>", shaft(ARROW - 1)),
+        Some(Sender::Server) => format!("<{}", shaft(ARROW - 1)),
+        None => format!("{:^ARROW$}", "?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn the_scale_holds_most_gaps_and_breaks_the_others() {
+        let report = samples::overflow();
+        let evidence = &report.findings[0].evidence;
+        let ladder = Ladder::new(evidence, Clock::new([]), 20);
+        assert_eq!(ladder.scale, Some(Span::millis(1000)));
+        let gaps: Vec<_> = ladder
+            .rungs
+            .iter()
+            .filter_map(|rung| match rung {
+                Rung::Packet { gap, .. } => Some(*gap),
+                Rung::LeftOut(_) => None,
+            })
+            .collect();
+        assert_eq!(gaps[5], Gap::Break(Span::millis(2050)));
+        assert_eq!(gaps[4], Gap::Scaled(0.999));
+        assert_eq!(gaps[0], Gap::Scaled(0.0));
+    }
+
+    #[test]
+    fn golden_ladder() {
+        let report = samples::overflow();
+        insta::assert_snapshot!(text(&report.findings[0].evidence, Clock::new([]), 20, |_| String::new()));
+        insta::assert_snapshot!(
+            "long",
+            text(&samples::mixture().findings[2].evidence, Clock::new([]), 4, |_| String::new())
+        );
+    }
+
+    #[test]
+    fn packets_at_one_moment_need_no_scale() {
+        let report = samples::mixture();
+        let refused = report.findings.iter().find(|f| f.kind.name() == "connection-refused").unwrap();
+        assert_eq!(Ladder::new(&refused.evidence, Clock::new([]), 9).scale, None);
+    }
+}

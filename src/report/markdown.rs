@@ -1,0 +1,395 @@
+//! The report for a ticket: Markdown of GitHub and GitLab, or Jira's wiki markup. Short unless asked for everything.
+//!
+//! The short form keeps what a reader of the ticket needs (summary, incidents, the gravest ones with one ladder and the
+//! next steps) below the size that trackers take in one comment; what it leaves out it says.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::clock::{self, Clock};
+use super::glossary::{self, Explained};
+use super::ladder;
+pub use super::markup::Flavor;
+use super::model::{Evidence, Finding, Incident, Report};
+use super::step::Step;
+use super::summary;
+use super::terminal::{counted, grouped};
+use super::words::{
+    alternatives, captured_at, certainty_reason, clearest, contents, ended, extent, left_over, more, place,
+    shown_path, time_range, union, who,
+};
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Length {
+    /// What fits a comment.
+    #[default]
+    Short,
+    /// Everything.
+    Full,
+}
+
+/// How the report is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Where it is to be pasted.
+    pub flavor: Flavor,
+    /// How much of it.
+    pub length: Length,
+}
+
+/// What the short form shows.
+struct Limits {
+    rows: usize,
+    incidents: usize,
+    examples: usize,
+    packets: usize,
+    warnings: usize,
+}
+
+const SHORT: Limits = Limits { rows: 20, incidents: 3, examples: 1, packets: 10, warnings: 5 };
+const FULL: Limits =
+    Limits { rows: usize::MAX, incidents: usize::MAX, examples: 3, packets: 40, warnings: usize::MAX };
+
+/// Writes `report`.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(report: &Report, options: Options, out: &mut dyn io::Write) -> io::Result<()> {
+    let captures = report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten();
+    let incidents = report.incidents.iter().flat_map(|incident| [&incident.first, &incident.last]);
+    let mut page = Page {
+        report,
+        flavor: options.flavor,
+        length: options.length,
+        limits: if options.length == Length::Full { FULL } else { SHORT },
+        clock: Clock::new(captures.chain(incidents).map(String::as_str)),
+        findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
+        explained: Explained::default(),
+    };
+    out.write_all(page.head().as_bytes())?;
+    for (i, incident) in report.incidents.iter().take(page.limits.incidents).enumerate() {
+        out.write_all(page.incident(i + 1, incident).as_bytes())?;
+    }
+    out.write_all(page.foot().as_bytes())
+}
+
+struct Page<'r> {
+    report: &'r Report,
+    flavor: Flavor,
+    length: Length,
+    limits: Limits,
+    clock: Clock,
+    findings: HashMap<&'r str, &'r Finding>,
+    explained: Explained,
+}
+
+impl Page<'_> {
+    /// Title, summary, the table of incidents.
+    fn head(&self) -> String {
+        let f = self.flavor;
+        let mut out = f.heading(2, "TCP diagnosis");
+        let [read, found, next] = summary::sentences(self.report);
+        out.push_str(&format!("{} {} {}\n\n", f.text(&read), f.text(&found), f.text(&next)));
+        out.push_str(&self.warnings());
+        let incidents = &self.report.incidents;
+        if incidents.is_empty() {
+            return out;
+        }
+        out.push_str(&f.table_head(&[
+            "No.",
+            "Severity",
+            "Finding",
+            "Certainty",
+            "Listener",
+            "Extent",
+            "Time",
+        ]));
+        for (i, incident) in incidents.iter().take(self.limits.rows).enumerate() {
+            out.push_str(&f.row(&[
+                (i + 1).to_string(),
+                incident.severity.to_string(),
+                f.code(incident.kind.name()),
+                incident.certainty.to_string(),
+                incident.listener.as_deref().map(|l| f.code(l)).unwrap_or_default(),
+                f.plain(&extent(incident)),
+                f.plain(&self.clock.stretch(&incident.first, &incident.last)),
+            ]));
+        }
+        out.push('\n');
+        if let Some(rest) = left_over(incidents.len(), self.limits.rows) {
+            out.push_str(&format!("{}\n\n", self.left_out(rest, "incident")));
+        }
+        out
+    }
+
+    /// `… and 3 more incidents` with where they are.
+    fn left_out(&self, rest: usize, noun: &str) -> String {
+        let f = self.flavor;
+        format!("{} ({} lists all)", more(rest, noun), f.code("--format html"))
+    }
+
+    fn warnings(&self) -> String {
+        let f = self.flavor;
+        let mut lines: Vec<String> = Vec::new();
+        for capture in &self.report.captures {
+            let own = |w: &String| {
+                if w.starts_with(&format!("{}:", capture.path)) {
+                    w.clone()
+                } else {
+                    format!("{}: {w}", shown_path(&capture.path))
+                }
+            };
+            lines.extend(capture.warnings.iter().map(own));
+        }
+        lines.extend(self.report.warnings.iter().cloned());
+        let mut seen = std::collections::HashSet::new();
+        lines.retain(|line| seen.insert(line.clone()));
+        if lines.is_empty() {
+            return String::new();
+        }
+        let mut out = format!("{}\n\n", f.strong("What limits this report"));
+        lines.iter().take(self.limits.warnings).for_each(|line| out.push_str(&f.item(&f.text(line))));
+        if let Some(rest) = left_over(lines.len(), self.limits.warnings) {
+            out.push_str(&f.item(&self.left_out(rest, "warning")));
+        }
+        out.push('\n');
+        out
+    }
+
+    fn incident(&mut self, number: usize, incident: &Incident) -> String {
+        let f = self.flavor;
+        let findings: Vec<&Finding> =
+            incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
+        let best = clearest(&findings);
+        let mut out = f.heading(
+            3,
+            &format!(
+                "{number}. {} {} {}",
+                incident.severity,
+                f.code(incident.kind.name()),
+                f.plain(&place(incident))
+            ),
+        );
+        out.push_str(&format!(
+            "{} {}\n\n",
+            f.text(glossary::kind(incident.kind)),
+            f.text(&ended(&incident.cause))
+        ));
+        let reason = best.first().and_then(|finding| certainty_reason(finding));
+        let because = reason.map(|reason| format!(": {}", f.text(reason))).unwrap_or_default();
+        let span = clock::between(&incident.first, &incident.last).filter(|span| span.0 > 0);
+        let during = span.map(|span| format!(" ({span})")).unwrap_or_default();
+        out.push_str(&f.item(&format!("{}{because}", f.strong(&incident.certainty.to_string()))));
+        out.push_str(&f.item(&f.plain(&format!(
+            "{}, {}{during}",
+            extent(incident),
+            self.clock.stretch(&incident.first, &incident.last)
+        ))));
+        if self.length == Length::Full {
+            out.push_str(&f.item(&format!("incident {}", f.code(&incident.id))));
+        }
+        out.push_str(&self.names(&findings));
+        out.push('\n');
+        for finding in best.iter().take(self.limits.examples) {
+            out.push_str(&self.example(finding));
+        }
+        out.push_str(&self.not_excluded(&findings));
+        out.push_str(&self.next_steps(&incident.next_steps));
+        out.push_str(&self.words(incident, best.first().copied()));
+        if self.length == Length::Full {
+            out.push_str(&self.all(&findings));
+        }
+        out
+    }
+
+    /// The kernel's own names, each explained where it first appears.
+    fn names(&mut self, findings: &[&Finding]) -> String {
+        let f = self.flavor;
+        let mut out = String::new();
+        for (lead, names) in [
+            ("in the kernel", union(findings, |finding| &finding.cause.kernel_functions)),
+            ("counters", union(findings, |finding| &finding.cause.counters)),
+            ("settings", union(findings, |finding| &finding.cause.sysctls)),
+        ] {
+            let names: Vec<String> = names
+                .iter()
+                .map(|name| match self.explained.kernel(name) {
+                    Some(meaning) => format!("{} ({})", f.code(name), f.plain(meaning)),
+                    None => f.code(name),
+                })
+                .collect();
+            if !names.is_empty() {
+                out.push_str(&f.item(&format!("{lead}: {}", names.join(", "))));
+            }
+        }
+        out
+    }
+
+    fn example(&self, finding: &Finding) -> String {
+        let f = self.flavor;
+        let mut out = format!(
+            "{}, {}: {}\n\n",
+            f.code(&who(finding)),
+            captured_at(finding.vantage),
+            f.text(&finding.summary)
+        );
+        let several = self.report.captures.len() > 1;
+        let named = |evidence: &Evidence| match several {
+            true => format!("  [{}]", shown_path(&evidence.capture)),
+            false => String::new(),
+        };
+        out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
+        if let Some(filters) = &finding.display_filters {
+            out.push_str(&format!("In Wireshark: {}\n\n", f.code(&filters.connection)));
+        }
+        out
+    }
+
+    fn not_excluded(&self, findings: &[&Finding]) -> String {
+        let f = self.flavor;
+        let alternatives = alternatives(findings);
+        if alternatives.is_empty() {
+            return String::new();
+        }
+        let mut out = format!("{}\n\n", f.strong("Could also be"));
+        for alternative in alternatives {
+            let why = match alternative.why_less_likely.as_str() {
+                "" => String::new(),
+                why => format!(" Less likely: {}", f.text(&ended(why))),
+            };
+            out.push_str(&f.item(&format!("{}{why}", f.text(&ended(&alternative.text)))));
+        }
+        out.push('\n');
+        out
+    }
+
+    fn next_steps(&self, steps: &[String]) -> String {
+        let f = self.flavor;
+        if steps.is_empty() {
+            return String::new();
+        }
+        let mut out = format!("{}\n\n", f.strong("Next"));
+        for step in steps {
+            let item = match Step::read(step) {
+                Step::Command { command, remark: "" } => f.code(command),
+                Step::Command { command, remark } => format!("{} {}", f.code(command), f.text(remark)),
+                Step::Ending { text, command } => format!("{} {}", f.text(text), f.code(command)),
+                Step::Words(text) => f.text(text),
+            };
+            out.push_str(&f.item(&item));
+        }
+        out.push('\n');
+        out
+    }
+
+    /// Words of TCP that appear for the first time.
+    fn words(&mut self, incident: &Incident, example: Option<&Finding>) -> String {
+        let f = self.flavor;
+        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_str()));
+        let words = self.explained.words([incident.cause.as_str()].into_iter().chain(evidence));
+        if words.is_empty() {
+            return String::new();
+        }
+        let words: Vec<String> = words
+            .iter()
+            .map(|(word, meaning)| format!("{}: {}", f.strong(&f.plain(word)), f.plain(meaning)))
+            .collect();
+        format!(
+            "{}. {}\n\n",
+            words.join("; "),
+            f.text(&format!("More: `synscope explain {}`", incident.kind))
+        )
+    }
+
+    /// Every finding of an incident, one row each.
+    fn all(&self, findings: &[&Finding]) -> String {
+        let f = self.flavor;
+        let mut out = f.table_head(&["Finding", "Client", "Certainty", "From", "What", "Packets"]);
+        for finding in findings {
+            let packets = finding.display_filters.iter().flat_map(|filters| &filters.packets);
+            out.push_str(&f.row(&[
+                f.code(&finding.id),
+                finding.client.as_deref().map(|client| f.code(client)).unwrap_or_default(),
+                finding.certainty.to_string(),
+                f.plain(&self.clock.milli(&finding.first)),
+                f.text(&finding.summary),
+                packets.map(|p| f.code(&p.filter)).collect::<Vec<_>>().join(" "),
+            ]));
+        }
+        out.push('\n');
+        out
+    }
+
+    /// What was left out, settings, the inputs, how to read it.
+    fn foot(&self) -> String {
+        let f = self.flavor;
+        let report = self.report;
+        let mut out = String::new();
+        if let Some(rest) = left_over(report.incidents.len(), self.limits.incidents) {
+            out.push_str(&format!("{}\n\n", self.left_out(rest, "incident")));
+        }
+        let claimed: usize = report.incidents.iter().map(|incident| incident.findings.len()).sum();
+        if let Some(rest) = left_over(report.findings.len(), claimed) {
+            out.push_str(&format!("{}\n\n", self.left_out(rest, "finding")));
+        }
+        if !report.inferred.is_empty() {
+            out.push_str(&f.heading(3, "Settings that the packets betray"));
+            out.push_str(&f.table_head(&["Host", "Setting", "Value", "Read from"]));
+            for setting in report.inferred.iter().take(self.limits.rows) {
+                let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+                out.push_str(&f.row(&[
+                    f.code(&setting.host),
+                    f.code(&setting.setting),
+                    f.code(&value),
+                    f.text(&setting.from),
+                ]));
+            }
+            out.push('\n');
+            if let Some(rest) = left_over(report.inferred.len(), self.limits.rows) {
+                out.push_str(&format!("{}\n\n", self.left_out(rest, "setting")));
+            }
+        }
+        out.push_str(&self.inputs());
+        if !report.incidents.is_empty() {
+            out.push_str(&f.plain(
+                "Confirmed: the packets admit no other cause. Probable: the best of several. Possible: this capture \
+                 cannot tell. Numbers of packets are those of Wireshark.",
+            ));
+            out.push('\n');
+        }
+        out
+    }
+
+    fn inputs(&self) -> String {
+        let f = self.flavor;
+        let report = self.report;
+        if self.length == Length::Short {
+            return String::new();
+        }
+        let mut out = f.heading(3, "What was read");
+        for capture in &report.captures {
+            out.push_str(&f.item(&format!(
+                "{}: {}",
+                f.code(shown_path(&capture.path)),
+                f.plain(&contents(capture))
+            )));
+        }
+        let summary = &report.summary;
+        let totals = format!(
+            "together {} packets, {} TCP segments, {}",
+            grouped(summary.packets),
+            grouped(summary.tcp_segments),
+            counted(summary.connections, "TCP connection")
+        );
+        out.push_str(&f.item(&f.plain(&totals)));
+        if let Some(time) = time_range(&report.captures) {
+            out.push_str(&f.item(&f.plain(&time)));
+        }
+        out.push('\n');
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

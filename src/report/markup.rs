@@ -1,0 +1,213 @@
+//! The three dialects of Markdown-like markup that trackers read: how each writes a heading, a table, a code span, and
+//! how text from a capture is kept from being any of these.
+
+use super::terminal::sanitize;
+
+/// Where the report is to be pasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Flavor {
+    /// GitHub-flavoured Markdown, which most others read too.
+    #[default]
+    Github,
+    /// GitLab-flavoured Markdown.
+    Gitlab,
+    /// Jira's own wiki markup.
+    Jira,
+}
+
+/// Separates a sign from what follows it and takes no room: keeps `@name` and `#12` from becoming references.
+const JOINER: &str = "&#8288;";
+
+impl Flavor {
+    /// A heading, `level` from 1.
+    pub(super) fn heading(self, level: usize, text: &str) -> String {
+        match self {
+            Flavor::Jira => format!("h{level}. {text}\n\n"),
+            _ => format!("{} {text}\n\n", "#".repeat(level)),
+        }
+    }
+
+    /// Strong text; `text` is markup already.
+    pub(super) fn strong(self, text: &str) -> String {
+        match self {
+            Flavor::Jira => format!("*{text}*"),
+            _ => format!("**{text}**"),
+        }
+    }
+
+    /// A code span of any text.
+    pub(super) fn code(self, text: &str) -> String {
+        let text = one_line(text.trim());
+        if text.is_empty() {
+            return String::new();
+        }
+        if self == Flavor::Jira {
+            return format!("{{{{{}}}}}", self.plain(&text));
+        }
+        let fence = "`".repeat(longest_run(&text, '`') + 1);
+        let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
+        format!("{fence}{pad}{text}{pad}{fence}")
+    }
+
+    /// Lines of fixed width.
+    pub(super) fn fenced(self, text: &str) -> String {
+        let lines: Vec<String> = text.lines().map(|line| sanitize(line).into_owned()).collect();
+        let text = lines.join("\n");
+        if self == Flavor::Jira {
+            // The only thing that ends the block.
+            return format!("{{noformat}}\n{}\n{{noformat}}\n\n", text.replace("{noformat", "{ noformat"));
+        }
+        let fence = "`".repeat(longest_run(&text, '`').max(2) + 1);
+        format!("{fence}text\n{text}\n{fence}\n\n")
+    }
+
+    /// One row of a table; `cells` are markup already.
+    pub(super) fn row(self, cells: &[String]) -> String {
+        // A pipe ends a cell even in a code span; in plain text it has been escaped.
+        let cell = |cell: &String| match self {
+            Flavor::Jira => cell.clone(),
+            _ => escape_pipes(cell),
+        };
+        let cells: Vec<String> = cells.iter().map(cell).collect();
+        match self {
+            Flavor::Jira => {
+                format!("|{}|\n", cells.iter().map(|c| or_space(c)).collect::<Vec<_>>().join("|"))
+            }
+            _ => format!("| {} |\n", cells.join(" | ")),
+        }
+    }
+
+    /// The head of a table.
+    pub(super) fn table_head(self, titles: &[&str]) -> String {
+        match self {
+            Flavor::Jira => format!("||{}||\n", titles.join("||")),
+            _ => format!("| {} |\n|{}\n", titles.join(" | "), " --- |".repeat(titles.len())),
+        }
+    }
+
+    /// An item of a list; `text` is markup already.
+    pub(super) fn item(self, text: &str) -> String {
+        match self {
+            Flavor::Jira => format!("* {text}\n"),
+            _ => format!("- {text}\n"),
+        }
+    }
+
+    /// Text in which what stands between backticks is code.
+    pub(super) fn text(self, text: &str) -> String {
+        if !text.matches('`').count().is_multiple_of(2) {
+            return self.plain(text);
+        }
+        let mut out = String::new();
+        for (i, piece) in text.split('`').enumerate() {
+            if i % 2 == 1 {
+                out.push_str(&self.code(piece));
+            } else {
+                // What follows a code span does not begin a line.
+                let before = if out.is_empty() { None } else { Some('`') };
+                out.push_str(&self.escaped(piece, before));
+            }
+        }
+        out
+    }
+
+    /// Text in which nothing is markup.
+    pub(super) fn plain(self, text: &str) -> String {
+        self.escaped(text.trim(), None)
+    }
+
+    /// The same behind the character `before`, `None` at the start of a line.
+    fn escaped(self, text: &str, before: Option<char>) -> String {
+        let text = one_line(text);
+        let mut out = String::with_capacity(text.len() + 16);
+        let mut chars = text.chars().peekable();
+        let mut first = before.is_none();
+        let mut before = before.unwrap_or(' ');
+        while let Some(c) = chars.next() {
+            let next = chars.peek().copied().unwrap_or(' ');
+            let escaped = match self {
+                Flavor::Jira => {
+                    "\\{}[]|*_^~#".contains(c)
+                        || c == '-' && (first || before == '-')
+                        || c == '+' && before == ' '
+                        || "?!".contains(c) && !" .,".contains(next)
+                }
+                _ => {
+                    "\\`*_[]<>|~#!".contains(c)
+                        || first && "+-=:/".contains(c)
+                        || (first || before.is_ascii_digit()) && ".)".contains(c) && next == ' '
+                }
+            };
+            match c {
+                '&' if self != Flavor::Jira => out.push_str("&amp;"),
+                // `http://` and `www.` would become links.
+                ':' if next == '/' => out.push_str("&#58;"),
+                '.' if before == 'w' && next.is_alphanumeric() => out.push_str("&#46;"),
+                _ if escaped => {
+                    out.push('\\');
+                    out.push(c);
+                }
+                _ => out.push(c),
+            }
+            if "@#!~$%".contains(c) && next.is_ascii_alphanumeric() {
+                out.push_str(JOINER);
+            }
+            first = false;
+            before = c;
+        }
+        out
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let flat: String = text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
+    sanitize(&flat).into_owned()
+}
+
+fn longest_run(text: &str, of: char) -> usize {
+    text.split(|c| c != of).map(str::len).max().unwrap_or(0)
+}
+
+fn or_space(cell: &str) -> &str {
+    if cell.is_empty() { " " } else { cell }
+}
+
+/// `|` as `\|` unless it is so already.
+fn escape_pipes(cell: &str) -> String {
+    let mut out = String::with_capacity(cell.len());
+    let mut backslashes = 0;
+    for c in cell.chars() {
+        if c == '|' && backslashes % 2 == 0 {
+            out.push('\\');
+        }
+        backslashes = if c == '\\' { backslashes + 1 } else { 0 };
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_spans_hold_backticks() {
+        assert_eq!(Flavor::Github.code("ss -lnt"), "`ss -lnt`");
+        assert_eq!(Flavor::Github.code("a`b"), "``a`b``");
+        assert_eq!(Flavor::Github.code("`"), "`` ` ``");
+        assert_eq!(Flavor::Jira.code("a}b"), "{{a\\}b}}");
+    }
+
+    #[test]
+    fn pipes_stay_inside_their_cell() {
+        assert_eq!(Flavor::Github.row(&["`a|b`".into(), r"c\|d".into()]), "| `a\\|b` | c\\|d |\n");
+    }
+
+    #[test]
+    fn references_and_links_are_broken() {
+        assert_eq!(Flavor::Github.plain("@root #12"), "@&#8288;root \\#&#8288;12");
+        assert_eq!(Flavor::Github.plain("http://x www.x"), "http&#58;//x www&#46;x");
+        assert_eq!(Flavor::Github.plain("/close"), "\\/close");
+        assert_eq!(Flavor::Github.plain("<b>&amp;"), "\\<b\\>&amp;amp;");
+    }
+}

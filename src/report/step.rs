@@ -1,0 +1,51 @@
+//! Next steps: which part of the sentence is a command to be copied.
+
+/// A next step, as it is to be laid out. In the model it is one text that a shell would take where it is a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    /// `command   # remark`, or a command alone between backticks.
+    Command { command: &'a str, remark: &'a str },
+    /// ``text: `command` ``.
+    Ending { text: &'a str, command: &'a str },
+    /// Anything else.
+    Words(&'a str),
+}
+
+impl Step<'_> {
+    pub(super) fn read(step: &str) -> Step<'_> {
+        let step = step.trim();
+        if let Some((command, remark)) = step.split_once("  # ") {
+            return Step::Command { command: command.trim_end(), remark: remark.trim_start() };
+        }
+        let ending = step.trim_end_matches('.').strip_suffix('`').and_then(|step| step.rsplit_once('`'));
+        match ending.map(|(text, command)| (text.trim_end(), command)) {
+            Some(("", command)) => Step::Command { command, remark: "" },
+            // A single word between backticks is a name and no command.
+            Some((text, command)) if text.ends_with(':') && !text.contains('`') && command.contains(' ') => {
+                Step::Ending { text, command }
+            }
+            _ => Step::Words(step),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_known_by_their_form() {
+        let command = |command, remark| Step::Command { command, remark };
+        assert_eq!(
+            Step::read("ss -lnt   # on 10.0.0.5: full now?"),
+            command("ss -lnt", "on 10.0.0.5: full now?")
+        );
+        assert_eq!(Step::read("`ss -lnt`"), command("ss -lnt", ""));
+        assert_eq!(Step::read("Look: `ss -lnt`."), Step::Ending { text: "Look:", command: "ss -lnt" });
+        for words in
+            ["raise `net.core.somaxconn`", "Raise: `net.core.somaxconn`", "see issue # 4", "accept()"]
+        {
+            assert_eq!(Step::read(words), Step::Words(words));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+// Looks at HTML reports in a real browser: `node check.mjs [--pictures FOLDER] REPORT.html...`
+//
+// Each page, at phone, laptop and print width, light and dark: no console message, no network request, no script, axe
+// finds nothing (contrast, landmarks, names), every link of the navigation leads somewhere, nothing is wider than the
+// screen, and it is there within two seconds.
+import { readFileSync, existsSync, statSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { createRequire } from 'node:module';
+import { chromium } from 'playwright-core';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const browserPath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+const arguments_ = process.argv.slice(2);
+const at = arguments_.indexOf('--pictures');
+const pictures = at < 0 ? null : arguments_.splice(at, 2)[1];
+const MOST_MS = 2000;
+const MOST_OCTETS = 5_000_000;
+const LOOKS = [
+  ['phone', { width: 390, height: 844 }, 'light', 'screen'],
+  ['phone', { width: 390, height: 844 }, 'dark', 'screen'],
+  ['laptop', { width: 1366, height: 768 }, 'light', 'screen'],
+  ['laptop', { width: 1366, height: 768 }, 'dark', 'screen'],
+  ['print', { width: 794, height: 1123 }, 'light', 'print'],
+];
+
+let failures = 0;
+const fail = (page, what) => {
+  failures += 1;
+  console.error(`${page}: ${what}`);
+};
+
+const browser = await chromium.launch({
+  executablePath: browserPath,
+  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
+});
+for (const file of arguments_) {
+  const name = basename(file, '.html');
+  const url = `file://${resolve(file)}`;
+  if (statSync(file).size > MOST_OCTETS) fail(name, `${statSync(file).size} octets`);
+  for (const [screen, viewport, colorScheme, media] of LOOKS) {
+    const look = `${name} ${screen} ${colorScheme}`;
+    // axe runs inside the page, which allows no script of its own.
+    const context = await browser.newContext({ viewport, colorScheme, bypassCSP: true });
+    const page = await context.newPage();
+    page.on('console', (message) => fail(look, `console: ${message.text()}`));
+    page.on('pageerror', (error) => fail(look, `error: ${error}`));
+    page.on('request', (request) => {
+      if (request.url() !== url && !request.url().startsWith('data:')) fail(look, `request: ${request.url()}`);
+    });
+    await page.emulateMedia({ media, colorScheme });
+    const begin = Date.now();
+    await page.goto(url, { waitUntil: 'load' });
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    const took = Date.now() - begin;
+    if (took > MOST_MS) fail(look, `opened after ${took} ms`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    if (wide > 0 && media === 'screen') fail(look, `${wide} pixels wider than the screen`);
+    if (await page.locator('script').count()) fail(look, 'has a script');
+    const lost = await page.evaluate(() => [...document.querySelectorAll('a[href^="#"]')]
+      .map((a) => a.getAttribute('href').slice(1)).filter((id) => !document.getElementById(id)));
+    if (lost.length) fail(look, `links to nowhere: ${lost.slice(0, 5)}`);
+    // axe looks at every element: enough once per look on pages of an ordinary size.
+    if (statSync(file).size < 500_000) {
+      await page.evaluate(axe);
+      const found = await page.evaluate(() => axe.run(document, {
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'],
+      }));
+      for (const violation of found.violations) {
+        const where = violation.nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`).join('\n    ');
+        fail(look, `${violation.id}: ${violation.help} (${violation.nodes.length})\n    ${where}`);
+      }
+    }
+    if (media === 'screen' && screen === 'laptop') {
+      const links = page.locator('nav a');
+      const last = links.nth((await links.count()) - 1);
+      const target = await last.getAttribute('href');
+      await last.click();
+      const seen = await page.evaluate((id) => {
+        const box = document.querySelector(id).getBoundingClientRect();
+        return box.top < innerHeight && box.bottom > 0;
+      }, target);
+      if (!seen && (await page.evaluate(() => new Promise((done) => setTimeout(() => done(false), 800)))) === false) {
+        const late = await page.evaluate((id) => {
+          const box = document.querySelector(id).getBoundingClientRect();
+          return box.top < innerHeight && box.bottom > 0;
+        }, target);
+        if (!late) fail(look, `${target} is not in view after its link was followed`);
+      }
+      await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
+    }
+    if (pictures) {
+      const path = `${pictures}/${name}-${screen}-${colorScheme}.png`;
+      await page.screenshot({ path, fullPage: true, clip: undefined });
+    }
+    console.log(`${look}: ${took} ms`);
+    await context.close();
+  }
+}
+await browser.close();
+if (failures) {
+  console.error(`${failures} failures`);
+  process.exit(1);
+}

@@ -1,0 +1,315 @@
+//! The truth files of the recordings, and how a report is measured against one.
+//!
+//! A truth file says for every connection what is due in each capture. `must` holds `A` or `A|B|C`: A is what
+//! happened, and B and C are what the packets of this vantage cannot tell from it. `may` holds what can be said without
+//! harm. Everything else that is said of the connection is false. The words are those of the recordings; [`words`] are
+//! the ones that a finding kind stands for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use serde_json::Value;
+use synscope::report::model::{Finding, Kind};
+
+/// What the recordings call the things that a kind stands for; empty when they do not label it.
+pub fn words(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::AcceptQueueOverflow => &["accept-overflow-silent", "accept-overflow-cookie"],
+        Kind::AcceptQueueReset => &["accept-overflow-rst"],
+        Kind::SynDropAcceptQueue => &["syn-drop-accept-full"],
+        Kind::SynDropSynQueue => &["syn-queue-full-drop"],
+        Kind::SynDropTimestamp => &["tw-recycle-syn-drop"],
+        Kind::SynUnanswered => &["filtered-syn", "net-loss-syn"],
+        Kind::SynFlood => &["syn-flood-half-open"],
+        Kind::Syncookies => &["syncookies"],
+        Kind::TimeWaitCollision => &["time-wait-reuse"],
+        Kind::ConnectionRefused => &["refused", "filtered-reject"],
+        Kind::HandshakeLoss => &["net-loss-syn", "net-loss-synack", "net-loss-final-ack"],
+        Kind::DeferAccept => &["defer-accept"],
+        Kind::FastopenFallback => &["fastopen"],
+        Kind::ListenerClosed => &["listener-closed-with-queue"],
+        Kind::HalfClose | Kind::FinWait2Expired => &["half-close-close-wait"],
+        Kind::AbortiveClose => &["linger-rst"],
+        Kind::FinUnacknowledged => &[],
+        Kind::TimeWaitPressure => &["time-wait-build-up"],
+    }
+}
+
+/// Said once for a listener, they are said for each of its connections.
+const COLLECTIVE: [&str; 3] = ["syncookies", "syn-flood-half-open", "time-wait-build-up"];
+
+/// An address, or an address and a port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct End {
+    ip: IpAddr,
+    port: Option<u16>,
+}
+
+impl End {
+    fn parse(text: &str) -> End {
+        match text.parse::<SocketAddr>() {
+            Ok(socket) => End { ip: socket.ip(), port: Some(socket.port()) },
+            Err(_) => {
+                let ip = text.trim_matches(['[', ']']).parse();
+                End { ip: ip.unwrap_or_else(|_| panic!("no address: {text}")), port: None }
+            }
+        }
+    }
+
+    /// Whether this, which may leave something open, can mean `other`.
+    fn covers(&self, other: &End) -> bool {
+        self.ip == other.ip && (self.port.is_none() || other.port.is_none() || self.port == other.port)
+    }
+}
+
+/// Whether `a`, which may leave everything open, can mean `b`.
+fn covers(a: Option<End>, b: Option<End>) -> bool {
+    a.zip(b).is_none_or(|(a, b)| a.covers(&b))
+}
+
+/// One capture of a recording.
+pub struct Capture {
+    pub key: String,
+    pub file: String,
+}
+
+/// What is due for one connection, over all its incarnations.
+#[derive(Default)]
+struct Due {
+    must: Vec<Vec<String>>,
+    may: BTreeSet<String>,
+    /// The client as each side of a NAT sees it.
+    names: BTreeSet<End>,
+}
+
+/// What is due for a listener or host as a whole.
+struct Group {
+    kind: String,
+    server: Option<End>,
+    client: Option<End>,
+    must: bool,
+}
+
+/// A truth file.
+pub struct Truth {
+    pub name: String,
+    pub captures: Vec<Capture>,
+    /// Addresses and ports that listened.
+    pub servers: BTreeSet<SocketAddr>,
+    document: Value,
+}
+
+impl Truth {
+    /// Reads it.
+    pub fn read(path: &Path) -> Truth {
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let document: Value = serde_json::from_str(&text).expect("a truth file is JSON");
+        let captures = list(&document["captures"])
+            .iter()
+            .map(|capture| Capture { key: string(&capture["key"]), file: string(&capture["file"]) })
+            .collect();
+        let servers = list(&document["connections"])
+            .iter()
+            .map(|connection| string(&connection["server"]).parse().expect("a server is address and port"))
+            .collect();
+        Truth { name: string(&document["name"]), captures, servers, document }
+    }
+
+    /// Whether nothing is due in this capture.
+    pub fn is_clean(&self, key: &str) -> bool {
+        self.connections(key).values().all(|due| due.must.is_empty())
+            && self.groups(key).iter().all(|group| !group.must)
+    }
+
+    /// The words that are due or allowed in this capture.
+    pub fn labels(&self, key: &str) -> BTreeSet<String> {
+        let connections = self.connections(key);
+        let single = connections.values().flat_map(|due| due.must.iter().flatten().chain(&due.may)).cloned();
+        single.chain(self.groups(key).into_iter().map(|group| group.kind)).collect()
+    }
+
+    fn connections(&self, key: &str) -> BTreeMap<(End, End), Due> {
+        let mut connections: BTreeMap<(End, End), Due> = BTreeMap::new();
+        for row in list(&self.document["connections"]) {
+            let expect = &row["expect"];
+            let expect = expect.get(key).unwrap_or(&expect["default"]);
+            let client = End::parse(&string(&row["client"]));
+            let due = connections.entry((client, End::parse(&string(&row["server"])))).or_default();
+            // A 4-tuple that was used several times: what any of its connections allows is allowed.
+            for must in list(&expect["must"]) {
+                let must: Vec<String> = string(must).split('|').map(str::to_owned).collect();
+                if !due.must.contains(&must) {
+                    due.must.push(must);
+                }
+            }
+            due.may.extend(list(&expect["may"]).iter().map(string));
+            due.names.insert(client);
+            // Before a NAT it may be known by the name of its host only, which no capture shows.
+            let before = row["client_before_nat"].as_str();
+            due.names.extend(before.filter(|name| name.parse::<SocketAddr>().is_ok()).map(End::parse));
+        }
+        connections
+    }
+
+    fn groups(&self, key: &str) -> Vec<Group> {
+        let here = |group: &&Value| {
+            let captures = list(&group["captures"]);
+            captures.is_empty() || captures.iter().any(|capture| capture == key)
+        };
+        list(&self.document["groups"])
+            .iter()
+            .filter(here)
+            .map(|group| Group {
+                kind: string(&group["kind"]),
+                server: group["server"].as_str().map(End::parse),
+                client: group["client"].as_str().map(End::parse),
+                must: group["must"].as_bool() == Some(true),
+            })
+            .collect()
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// What a finding turned out to be worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Worth {
+    /// Nothing speaks for it.
+    False,
+    /// It names what happened.
+    Exact,
+    /// It names what the packets cannot tell from what happened.
+    Indistinguishable,
+    /// Allowed, and not due.
+    Allowed,
+}
+
+/// A report measured against the truth.
+pub struct Score<'a> {
+    /// Each finding that the recordings have words for, with its worth.
+    pub findings: Vec<(&'a Finding, Worth)>,
+    /// What was found of what was due: the word, and how often.
+    pub found: BTreeMap<String, usize>,
+    /// What was due and not said: the word and where.
+    pub missed: Vec<(String, String)>,
+}
+
+struct Said<'a> {
+    finding: &'a Finding,
+    words: &'static [&'static str],
+    client: Option<End>,
+    server: Option<End>,
+    worth: Worth,
+}
+
+impl Said<'_> {
+    fn says(&self, word: &str) -> bool {
+        self.words.contains(&word)
+    }
+
+    /// Whether it is about more than one connection.
+    fn is_wide(&self) -> bool {
+        self.client.is_none_or(|client| client.port.is_none())
+    }
+
+    fn is_about(&self, client: &End, server: &End) -> bool {
+        let straight = self.client == Some(*client) && self.server.is_none_or(|s| s == *server);
+        // Seen from the middle, who is the client is a guess.
+        straight || (self.client == Some(*server) && self.server == Some(*client))
+    }
+
+    fn raise(&mut self, worth: Worth) {
+        let rank = |worth| match worth {
+            Worth::False => 0,
+            Worth::Allowed => 1,
+            Worth::Indistinguishable => 2,
+            Worth::Exact => 3,
+        };
+        if rank(worth) > rank(self.worth) {
+            self.worth = worth;
+        }
+    }
+}
+
+/// Measures what was found in the capture `key`.
+pub fn score<'a>(truth: &Truth, key: &str, findings: &'a [Finding]) -> Score<'a> {
+    let mut said: Vec<Said<'a>> = findings
+        .iter()
+        .filter(|finding| !words(finding.kind).is_empty())
+        .map(|finding| Said {
+            finding,
+            words: words(finding.kind),
+            client: finding.client.as_deref().map(End::parse),
+            server: finding.server.as_deref().map(End::parse),
+            worth: Worth::False,
+        })
+        .collect();
+    let connections = truth.connections(key);
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    let mut missed = Vec::new();
+    for ((client, server), due) in &connections {
+        let place = format!("{client:?} -> {server:?}");
+        for must in &due.must {
+            let mut hit = false;
+            for s in said.iter_mut().filter(|s| due.names.iter().any(|name| s.is_about(name, server))) {
+                if s.says(&must[0]) {
+                    s.raise(Worth::Exact);
+                    hit = true;
+                } else if must.iter().any(|word| s.says(word)) {
+                    s.raise(Worth::Indistinguishable);
+                    hit = true;
+                }
+            }
+            if !hit && COLLECTIVE.contains(&must[0].as_str()) {
+                for s in said.iter_mut().filter(|s| s.is_wide() && s.says(&must[0])) {
+                    if covers(s.client, Some(*client)) && covers(s.server, Some(*server)) {
+                        s.raise(Worth::Exact);
+                        hit = true;
+                    }
+                }
+            }
+            if hit {
+                *found.entry(must[0].clone()).or_default() += 1;
+            } else {
+                missed.push((must[0].clone(), place.clone()));
+            }
+        }
+        for s in said.iter_mut().filter(|s| due.names.iter().any(|name| s.is_about(name, server))) {
+            if due.may.iter().any(|word| s.says(word)) {
+                s.raise(Worth::Allowed);
+            }
+        }
+    }
+    for group in truth.groups(key) {
+        let mut hit = false;
+        for s in said.iter_mut().filter(|s| s.says(&group.kind) && covers(s.server, group.server)) {
+            if covers(s.client, group.client) && (s.is_wide() || group.must) {
+                s.raise(if s.is_wide() { Worth::Exact } else { Worth::Allowed });
+                hit = true;
+            }
+        }
+        if group.must && hit {
+            *found.entry(format!("{} (listener)", group.kind)).or_default() += 1;
+        } else if group.must {
+            missed.push((format!("{} (listener)", group.kind), format!("{:?}", group.server)));
+        }
+    }
+    for s in said.iter_mut().filter(|s| s.is_wide() && s.worth == Worth::False) {
+        let fair = connections.iter().any(|((client, server), due)| {
+            let allowed = due.may.iter().chain(due.must.iter().flatten()).any(|word| s.says(word));
+            allowed && covers(s.client, Some(*client)) && covers(s.server, Some(*server))
+        });
+        if fair {
+            s.raise(Worth::Allowed);
+        }
+    }
+    Score { findings: said.iter().map(|s| (s.finding, s.worth)).collect(), found, missed }
+}

@@ -1,0 +1,214 @@
+//! Reports measured against what the kernels did: the recorded cases of `testdata/`, and larger sets of recordings where
+//! `SYNSCOPE_CAPTURES` and `SYNSCOPE_CAPTURES_OLD` point at them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use support::altered::{self, Frame, Scratch};
+use support::truth::{Truth, Worth, score, words};
+use support::{CORE, analyze, claim, testdata};
+use synscope::report::model::{Certainty, Kind, Severity};
+
+/// Findings that are right although the recordings do not label them: the recording, how the claim begins, and why.
+const RIGHT_ALL_THE_SAME: [(&str, &str, &str); 2] = [
+    (
+        "tw-recycle-rule.el7",
+        "half-close 10.99.0.50:31028",
+        "a hand-made client that acknowledges the server's FIN and never sends its own",
+    ),
+    ("tw-recycle-rule.v49", "half-close 10.99.0.50:48028", "the same"),
+];
+
+/// What is due and may be missed: the recording, the capture, the word, and why.
+const MAY_BE_MISSED: [(&str, &str, &str, &str); 1] = [(
+    "tw-recycle-emulated.nat",
+    "client",
+    "tw-recycle-syn-drop (listener)",
+    "before the NAT the hosts have addresses of their own, so their clocks are not seen to interfere",
+)];
+
+/// One capture and what is known of it.
+struct Recording {
+    truth: Truth,
+    key: String,
+    path: PathBuf,
+}
+
+/// All captures below `folder` that a truth file names.
+fn recordings(folder: &Path) -> Vec<Recording> {
+    let mut found = Vec::new();
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            found.extend(recordings(&path));
+        } else if path.to_string_lossy().ends_with("truth.json") {
+            for capture in Truth::read(&path).captures {
+                let truth = Truth::read(&path);
+                found.push(Recording { truth, key: capture.key, path: folder.join(capture.file) });
+            }
+        }
+    }
+    found
+}
+
+#[derive(Default)]
+struct Tally {
+    found: usize,
+    missed: Vec<String>,
+    wrong: Vec<String>,
+}
+
+fn is_excused(truth: &Truth, claim: &str) -> bool {
+    RIGHT_ALL_THE_SAME.iter().any(|(name, start, _)| truth.name == *name && claim.starts_with(start))
+}
+
+/// Measures every capture of a folder and holds the result to what the kinds promise.
+fn measure(folder: &Path) {
+    let recordings = recordings(folder);
+    assert!(!recordings.is_empty(), "{} has no truth files", folder.display());
+    let mut tally: BTreeMap<String, Tally> = BTreeMap::new();
+    let (mut false_alarms, mut overconfident) = (Vec::new(), Vec::new());
+    for recording in &recordings {
+        let Recording { truth, key, path } = recording;
+        let report = analyze(path).report;
+        let score = score(truth, key, &report.findings);
+        for (word, n) in score.found {
+            tally.entry(word).or_default().found += n;
+        }
+        for (word, place) in score.missed {
+            let excused =
+                MAY_BE_MISSED.iter().any(|(name, k, w, _)| truth.name == *name && key == k && word == *w);
+            if !excused {
+                tally.entry(word).or_default().missed.push(format!("{} {key}: {place}", truth.name));
+            }
+        }
+        for (finding, worth) in score.findings {
+            let line = format!("{} {key}: {} ({})", truth.name, claim(finding), finding.certainty);
+            if worth == Worth::False && !is_excused(truth, &claim(finding)) {
+                tally.entry(words(finding.kind)[0].to_owned()).or_default().wrong.push(line.clone());
+                if truth.is_clean(key) && finding.severity > Severity::Info {
+                    false_alarms.push(line.clone());
+                }
+            }
+            if matches!(worth, Worth::False | Worth::Indistinguishable)
+                && finding.certainty == Certainty::Confirmed
+            {
+                overconfident.push(line);
+            }
+        }
+    }
+    println!("{}: {} captures", folder.file_name().unwrap_or_default().display(), recordings.len());
+    for (word, t) in &tally {
+        println!("{word:38} found {:4}  missed {:3}  wrong {:3}", t.found, t.missed.len(), t.wrong.len());
+    }
+    assert!(false_alarms.is_empty(), "where nothing is wrong:\n{}", false_alarms.join("\n"));
+    assert!(overconfident.is_empty(), "confirmed, and not what happened:\n{}", overconfident.join("\n"));
+    let core: Vec<&str> = CORE.iter().flat_map(|kind| words(*kind)).copied().collect();
+    for (word, t) in &tally {
+        assert!(t.wrong.is_empty(), "{word}, precision below 1:\n{}", t.wrong.join("\n"));
+        if core.contains(&word.split(' ').next().unwrap_or_default()) {
+            let due = t.found + t.missed.len();
+            let recall = t.found as f64 / due.max(1) as f64;
+            assert!(due == 0 || recall >= 0.99, "{word}, recall {recall}:\n{}", t.missed.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn recorded_cases_are_diagnosed_as_they_happened() {
+    measure(&testdata());
+}
+
+#[test]
+fn recordings_of_current_kernels_are_diagnosed_as_they_happened() {
+    if let Some(folder) = support::outside("SYNSCOPE_CAPTURES", "captures") {
+        measure(&folder);
+    }
+}
+
+#[test]
+fn recordings_of_old_kernels_are_diagnosed_as_they_happened() {
+    if let Some(folder) = support::outside("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel") {
+        measure(&folder);
+    }
+}
+
+/// Which end's packets are kept.
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    OnlyServer,
+    OnlyClient,
+}
+
+/// The packets of one end of every connection.
+fn one_sided(frames: &[Frame], truth: &Truth, heard: Heard) -> Vec<Frame> {
+    let of_server = |frame: &Frame| {
+        let from = altered::source(frame).zip(altered::source_port(frame));
+        from.is_some_and(|(ip, port)| truth.servers.contains(&SocketAddr::new(ip, port)))
+    };
+    let keeps = |frame: &&Frame| matches!(heard, Heard::OnlyServer) == of_server(frame);
+    frames.iter().filter(keeps).cloned().collect()
+}
+
+#[test]
+fn one_direction_alone_never_leads_to_a_wrong_claim() {
+    let scratch = Scratch::new();
+    let mut wrong = Vec::new();
+    for Recording { truth, key, path } in recordings(&testdata()) {
+        let frames = altered::read(&path);
+        for heard in [Heard::OnlyServer, Heard::OnlyClient] {
+            let half = one_sided(&frames, &truth, heard);
+            if half.is_empty() {
+                continue;
+            }
+            let report = analyze(&scratch.pcap("half.pcap", &half)).report;
+            for (finding, worth) in score(&truth, &key, &report.findings).findings {
+                let core = CORE.contains(&finding.kind) && worth == Worth::False;
+                let confirmed = finding.certainty == Certainty::Confirmed
+                    && matches!(worth, Worth::False | Worth::Indistinguishable);
+                if (core || confirmed) && !is_excused(&truth, &claim(finding)) {
+                    let certainty = finding.certainty;
+                    wrong.push(format!("{} {key} {heard:?}: {} ({certainty})", truth.name, claim(finding)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// True cases of each kind, by the words of their truth files. `fin-unacknowledged` has none: no recording leaves a FIN
+/// without an answer to the end.
+#[test]
+fn each_kind_has_a_true_case_and_captures_in_which_it_stays_silent() {
+    let recordings = recordings(&testdata());
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::FinUnacknowledged) {
+        let labels = |r: &Recording| {
+            let labels = r.truth.labels(&r.key);
+            words(kind).iter().any(|word| labels.contains(*word))
+        };
+        let (with, without): (Vec<_>, Vec<_>) = recordings.iter().partition(|&r| labels(r));
+        assert!(!with.is_empty(), "{kind} has no true case");
+        let found = with.iter().any(|r| analyze(&r.path).report.summary.findings.contains_key(&kind));
+        assert!(found, "{kind} is found in none of its {} true captures", with.len());
+        assert!(without.len() > 20, "{kind} has few captures to be silent in");
+    }
+}
+
+#[test]
+fn a_firewall_that_looks_like_a_full_queue_is_named_beside_it() {
+    let case = support::Case::named("accept-queue-overflow/firewall-drops-final-ack");
+    for key in ["client", "server"] {
+        let report = analyze(&case.capture(key)).report;
+        let overflows = report.findings.iter().filter(|finding| finding.kind == Kind::AcceptQueueOverflow);
+        assert_eq!(overflows.clone().count(), 4, "{key}");
+        for finding in overflows {
+            assert_ne!(finding.certainty, Certainty::Confirmed, "{key}");
+            assert!(finding.alternatives.iter().any(|or| or.text.contains("firewall")), "{key}: {finding:?}");
+        }
+    }
+}
