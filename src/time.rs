@@ -107,7 +107,8 @@ impl fmt::Display for Span {
                 match (s / 3600, s / 60 % 60, s % 60) {
                     (0, m, 0) => write!(f, "{sign}{m} min"),
                     (0, m, s) => write!(f, "{sign}{m} min {s} s"),
-                    (h, m, _) => write!(f, "{sign}{h} h {m} min"),
+                    (h @ 0..48, m, _) => write!(f, "{sign}{h} h {m} min"),
+                    (h, _, _) => write!(f, "{sign}{} days {} h", h / 24, h % 24),
                 }
             }
         }
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(Span::millis(1_020).to_string(), "1.02 s");
         assert_eq!(Span::secs(250).to_string(), "4 min 10 s");
         assert_eq!(Span::millis(-5).to_string(), "-5 ms");
+        assert_eq!(Span::secs(50 * 3600).to_string(), "2 days 2 h");
     }
 
     #[test]

@@ -64,6 +64,9 @@ pub fn half(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Half> {
     };
     let (a, b) = (f.side(closer), f.side(closer.peer()));
     let (fin, acked) = (a.fin?, a.fin_acked?);
+    if b.fin.is_some_and(|theirs| theirs < acked) {
+        return None; // Both had closed by then.
+    }
     // Data that the closer acknowledges after its own FIN makes it a half-close that is used.
     let taken = b.last_data.filter(|_| b.late_data_taken());
     let quiet_since = taken.map_or(acked.time, |data| data.time.max(acked.time));

@@ -175,7 +175,8 @@ fn widen(stretch: &mut Option<(Mark, Mark)>, (first, last): (Mark, Mark)) {
 /// Whether this connection proves that its listener does not use `TCP_DEFER_ACCEPT`.
 fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> bool {
     let (Some(ack), 1) = (f.final_ack, f.syn_ack.count) else { return false };
-    if !ack.bare {
+    // Without its SYN the capture may lack earlier SYN-ACKs, too.
+    if !ack.bare || f.syn.count == 0 {
         return false;
     }
     let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();

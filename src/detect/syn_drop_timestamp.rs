@@ -63,6 +63,9 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
             ),
         ),
     );
+    for syn in dropped.iter().skip(1).filter(|syn| syn.record != first.record) {
+        d.shows(syn.record, format!("another such connection: it remembers TSval {}", syn.record_tsval));
+    }
     for syn in &dropped {
         let age = syn.at.time - syn.record.time;
         let how = match syn.behind {

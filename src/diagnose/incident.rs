@@ -149,6 +149,15 @@ fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written], world: &Wo
     Grouped { incident, listener, from, to }
 }
 
+/// Kinds that keep a connection from being set up: what share of the attempts they hit is worth knowing.
+fn is_about_set_up(kind: Kind) -> bool {
+    is_about_a_queue(kind)
+        || matches!(
+            kind,
+            Kind::AcceptQueueReset | Kind::SynDropTimestamp | Kind::SynUnanswered | Kind::ConnectionRefused
+        )
+}
+
 /// Kinds of which one asks whether the queue drained.
 fn is_about_a_queue(kind: Kind) -> bool {
     matches!(kind, Kind::AcceptQueueOverflow | Kind::SynDropAcceptQueue | Kind::SynDropSynQueue)

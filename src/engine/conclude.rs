@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::capture::{LinkType, Source};
 use crate::decode;
+use crate::detect::draft::count;
 use crate::detect::peers::Peers;
 use crate::detect::scene::Embryo;
 use crate::detect::screen::{self, Quality, Sample};
@@ -225,18 +226,20 @@ fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<Str
     }
     if q.duplicates > 0 {
         warnings.push(format!(
-            "{} packets are copies of others (captured twice); they were not counted twice",
-            q.duplicates
+            "captured twice, by the look of it: {}; copies are not counted again",
+            count(q.duplicates, "packet")
         ));
     }
     if q.replayed > 0 {
-        warnings
-            .push(format!("{} packets repeat an earlier part of the capture and were ignored", q.replayed));
+        warnings.push(format!(
+            "ignored, for an earlier part of the capture again: {}",
+            count(q.replayed, "packet")
+        ));
     }
     if q.unseen > 0 {
         warnings.push(format!(
-            "{} acknowledgments are for data that the capture does not hold: it has lost packets, or joined late",
-            q.unseen
+            "{} for data that the capture does not hold: it has lost packets, or joined late",
+            count(q.unseen, "acknowledgment")
         ));
     }
     if g.given_up > 0 {
