@@ -23,9 +23,9 @@ impl Destinations {
         let main = args.report.is_empty() || args.format.is_some() || args.output.is_some();
         let first = main.then(|| (args.format.unwrap_or(Format::Text), args.output.as_deref()));
         let more = args.report.iter().map(|(format, path)| (*format, Some(path.as_path())));
+        let mut paths: Vec<&Path> = Vec::new();
         let inputs: Vec<_> =
             args.captures.iter().cloned().chain(args.snapshots().map(Path::to_owned)).collect();
-        let mut paths: Vec<&Path> = Vec::new();
         for (format, path) in first.into_iter().chain(more) {
             let place = path.unwrap_or(Path::new("-"));
             let opened = match paths.contains(&place) {

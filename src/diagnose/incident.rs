@@ -140,7 +140,7 @@ fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written], world: &Wo
         findings: stretch.iter().map(|w| w.finding.id.clone()).collect(),
         next_steps: gravest.map(|w| w.draft.next_steps.clone()).unwrap_or_default(),
         attempts: seconds
-            .filter(|s| u64::from(s.syns) >= connections && s.syns > 0)
+            .filter(|s| is_about_set_up(kind) && u64::from(s.syns) >= connections && s.syns > 0)
             .map(|s| u64::from(s.syns)),
         rate: (stretch.len() >= RATE_FROM).then(|| rate(stretch, from, to)),
         recovered: is_about_a_queue(kind).then(|| stretch.iter().any(|w| was_served(w))),

@@ -52,8 +52,7 @@ pub(super) fn conclude(
     }
     let incidents = incident::group(&written, &world);
     let capture_points = capture_points(&written, &world);
-    let mut inferred = settings::infer(&world, &gathered.kept, &gathered.samples, &written);
-    inferred.extend(told.inferred);
+    let inferred = settings::infer(&world, &gathered.kept, &gathered.samples, &written);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -65,7 +64,7 @@ pub(super) fn conclude(
         captures,
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
-        inferred,
+        inferred: told.inferred.into_iter().chain(inferred).collect(),
         capture_points,
         warnings,
     };
