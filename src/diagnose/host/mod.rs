@@ -66,10 +66,7 @@ pub fn corroborate(drafts: &mut Vec<(Draft, Vantage)>, facts: &HostFacts) -> Tol
     let mut withdrawn: BTreeSet<usize> = BTreeSet::new();
     for &n in &within {
         let (draft, vantage) = &mut drafts[n];
-        let before = draft.reason.clone();
-        let verdict = judge(draft, *vantage == Vantage::Server, &account);
-        say(draft, &before);
-        if let Verdict::Withdrawn(why) = verdict {
+        if let Verdict::Withdrawn(why) = judge(draft, *vantage == Vantage::Server, &account) {
             let server = draft.server.map_or_else(|| "-".to_owned(), |host| host.socket().to_string());
             told.warnings.push(format!("{} at {server} was withdrawn: {why}", draft.kind));
             withdrawn.insert(n);
@@ -83,20 +80,6 @@ pub fn corroborate(drafts: &mut Vec<(Draft, Vantage)>, facts: &HostFacts) -> Tol
         !withdrawn.contains(&(n - 1))
     });
     told
-}
-
-/// Puts what the counters add to the reason behind the cause, where everybody reads it.
-fn say(d: &mut Draft, before: &str) {
-    if d.reason == before {
-        return;
-    }
-    let new = d.reason.strip_prefix(before).map_or(d.reason.as_str(), |added| added.trim_start_matches("; "));
-    let mut letters = new.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    // Names of settings keep their letters.
-    let sentence =
-        if new.starts_with("tcp_") { new.to_owned() } else { format!("{first}{}", letters.as_str()) };
-    d.cause.text.push_str(&format!(" {sentence}."));
 }
 
 fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
