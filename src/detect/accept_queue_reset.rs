@@ -38,6 +38,9 @@ const AT_ONCE: Span = Span::millis(200);
 /// A request that is older than this may have died of old age: pruned requests live 7 s.
 const PRUNED: Span = Span::secs(6);
 
+/// A SYN that the port refuses this near in time says that the listener was gone, not full.
+const CLOSED_NEAR: Span = Span::secs(2);
+
 /// See [`AcceptQueueReset`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let ack = f.final_ack?;
@@ -58,6 +61,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     // REJECT never copies the type of service of what it answers; `tcp_v4_send_reset` always does.
     let rejected = reset.trigger.is_some_and(|t| t.tos >> 2 != 0 && reset.tos == 0);
     let takes_others = around.listener.served >= 1 || around.listener.completed >= 3;
+    let near = around.listener.between(reset.at.time + Span(-CLOSED_NEAR.0), reset.at.time + CLOSED_NEAR);
+    if near.refused > 0 {
+        return None;
+    }
     if !(plain_handshake && answers_the_ack && by_the_server && in_time && takes_others) || rejected {
         return None;
     }

@@ -77,7 +77,9 @@ pub fn half(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Half> {
         }
         _ => r.at,
     });
-    let ended_by = b.fin.into_iter().chain(refused).filter(|at| at.time >= acked.time).min();
+    // What the closer acknowledges but the capture does not hold may have been the FIN.
+    let ended_by =
+        b.fin.into_iter().chain(b.unseen_at).chain(refused).filter(|at| at.time >= acked.time).min();
     let until = match ended_by {
         Some(at) => at.time,
         None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),

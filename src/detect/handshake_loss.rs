@@ -51,6 +51,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         // The answer to the first SYN-ACK, late? Then its round trip is above the timer.
         let slow = ack.at.time - last_before.at.time;
         let round_trip = around.round_trip().unwrap_or(Span::ZERO);
+        // Not one handshake with this server went without a repetition: its path is slow, not lossy. Unless the client
+        // says that it answers a later SYN-ACK.
+        let answers_first = !f.timestamps() || ack.tsecr == first.tsval;
+        if answers_first && around.round_trip().is_none() && around.listener.completed >= 3 {
+            return None;
+        }
         if ack.at.time - first.at.time <= round_trip + round_trip || (f.timestamps() && slow_path(f, slow)) {
             return None;
         }

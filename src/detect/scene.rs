@@ -20,6 +20,8 @@ pub struct HalfOpen {
     pub during: Stretch,
     /// The client.
     pub client: Host,
+    /// SYNs that asked for it.
+    pub syns: u32,
     /// SYN-ACKs sent for it.
     pub syn_acks: u32,
 }
@@ -58,6 +60,7 @@ impl Embryo {
             syn: f.first,
             during: Stretch { from: f.first.time, to: f.first.time },
             client: f.client,
+            syns: 1,
             syn_acks: 0,
         });
         let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
@@ -72,6 +75,8 @@ pub struct Ignored {
     pub during: Stretch,
     /// The client.
     pub client: Host,
+    /// A server with `tcp_tw_recycle` would have dropped one of them.
+    pub behind: bool,
 }
 
 /// A connection left half-closed when the capture ended.
@@ -135,15 +140,15 @@ impl Crowd {
 }
 
 impl Scene {
-    /// Takes in connections that were never completed; `end` is the end of the capture.
-    pub fn take_embryo(&mut self, embryo: &Embryo, end: Timestamp) {
+    /// Takes in connections that were never completed; `end` and `behind` as for [`Scene::take`].
+    pub fn take_embryo(&mut self, embryo: &Embryo, end: Timestamp, behind: bool) {
         let HalfOpen { during, client, .. } = embryo.half_open;
         if embryo.half_open.syn_acks > 0 {
             let during = Stretch { to: during.to.min(end), ..during };
             self.half_open.push(HalfOpen { during, ..embryo.half_open });
         } else {
             self.lone_syns.push(embryo.half_open);
-            self.ignored.push(Ignored { during, client });
+            self.ignored.push(Ignored { during, client, behind });
         }
         self.stripped.extend(embryo.stripped);
     }
@@ -156,20 +161,21 @@ impl Scene {
         self.stripped.sort();
     }
 
-    /// Takes in one kept connection; `end` is the end of the capture.
-    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
+    /// Takes in one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
+    /// dropped a SYN of it.
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, behind: bool) {
         if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Stretch { from: f.first.time, to: f.first.time };
-            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syn_acks: 0 });
+            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syns: 1, syn_acks: 0 });
         }
         let ignored = f.unanswered_syns();
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
             let during = Stretch { from: first.at.time, to: last.at.time };
-            self.ignored.push(Ignored { during, client: f.client });
+            self.ignored.push(Ignored { during, client: f.client, behind });
         }
         if let Some(reset) = f.s.reset.as_deref()
             && let Some(ack) = f.final_ack
@@ -208,7 +214,11 @@ impl Scene {
 /// The stretch in which the server held a request that its client did not complete.
 pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
-    if f.final_ack.is_some() || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
+    // Whatever else the server sent, it sent from a connection; and a client that closes has opened one. A filter may
+    // have left no more of it.
+    let was_completed =
+        f.final_ack.is_some() || f.c.fin.is_some() || f.s.segments > f.syn_ack.count + u32::from(f.s.resets);
+    if was_completed || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
         return None;
     }
     // Each wait is twice the one before: after the last SYN-ACK another 2^n seconds (`reqsk_timer_handler`).
@@ -219,6 +229,7 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
         syn: f.first,
         during: Stretch { from: first.at.time, to },
         client: f.client,
+        syns: f.syn.count,
         syn_acks: f.syn_ack.count,
     })
 }

@@ -44,6 +44,8 @@ pub struct Quality {
     pub deaf: u64,
     /// Connections of which nothing but SYNs was captured.
     pub only_syns: u64,
+    /// Connections of which nothing but SYNs and SYN-ACKs was captured.
+    pub only_handshakes: u64,
     /// Acknowledgments of octets that the capture does not hold.
     pub unseen: u64,
     /// Copies of packets.
@@ -61,6 +63,7 @@ impl Quality {
         self.one_sided += other.one_sided;
         self.deaf += other.deaf;
         self.only_syns += other.only_syns;
+        self.only_handshakes += other.only_handshakes;
         self.unseen += other.unseen;
         self.duplicates += other.duplicates;
         self.replayed += other.replayed;
@@ -294,6 +297,7 @@ impl Screen {
         q.mid_stream += u64::from(f.mid_stream);
         let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
         q.only_syns += u64::from(only_syns);
+        q.only_handshakes += u64::from(f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count);
         q.deaf +=
             u64::from(f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets));
         let answered = f.c.acked_known || f.s.acked_known;
@@ -301,7 +305,8 @@ impl Screen {
     }
 
     fn note_wait(&mut self, f: &ConnectionFacts) {
-        let Some(ack) = f.final_ack else { return };
+        // A client that has asked for nothing waits for nothing.
+        let (Some(ack), Some(_)) = (f.final_ack, f.c.first_data) else { return };
         let to = f.served().or(f.closed).unwrap_or(f.watched);
         if to - ack.at.time >= WAITED && self.waits.len() < self.limit {
             self.waits.push((f.server, Stretch { from: ack.at.time, to }));

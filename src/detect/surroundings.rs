@@ -82,6 +82,8 @@ pub struct World {
     pub answering: HashSet<Address>,
     /// The capture holds one direction only, or was filtered down to SYNs: a missing answer says nothing.
     pub one_way: bool,
+    /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
+    pub handshakes_only: bool,
     /// What happened at each listener across its connections.
     pub scenes: HashMap<Host, Scene>,
 }
@@ -147,10 +149,12 @@ impl World {
         let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
         self.answering = answering.map(|(host, _)| host.address).collect();
         for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
-            self.scenes.entry(f.server).or_default().take(f, end);
+            let behind = self.peers.is_condemned(f.first.packet);
+            self.scenes.entry(f.server).or_default().take(f, end, behind);
         }
         for embryo in embryos {
-            self.scenes.entry(embryo.server).or_default().take_embryo(embryo, end);
+            let behind = self.peers.is_condemned(embryo.half_open.syn.packet);
+            self.scenes.entry(embryo.server).or_default().take_embryo(embryo, end, behind);
         }
         if !embryos.is_empty() {
             self.scenes.values_mut().for_each(Scene::sort);

@@ -6,6 +6,7 @@ use crate::detect::peers::Condemned;
 use crate::detect::surroundings::Surroundings;
 use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{Kind, Severity, Vantage};
+use crate::time::Span;
 
 finding! {
     /// SYNs of one address go unanswered exactly when their timestamp is older than that address's last one.
@@ -43,6 +44,9 @@ const CASES: u32 = 8;
 const PER_UNEXPLAINED: u32 = 3;
 /// Drops that must stand against each SYN that should have been dropped and was answered.
 const PER_CONTRADICTION: u32 = 20;
+
+/// How near in time other unanswered SYNs speak for another cause.
+const SAME_TIME: Span = Span::secs(5);
 
 /// See [`SynDropTimestamp`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
@@ -155,4 +159,14 @@ pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
         && server.dropped_connections >= LEAST_DROPPED
         && server.passing >= LEAST_PASSING
         && server.dropped_connections + server.passing >= CASES
+        && singled_out(first, around)
+}
+
+/// Whether SYNs without anything against them fared better at that time: where they go unanswered as well, it was not
+/// for their timestamps.
+fn singled_out(first: &Condemned, around: &Surroundings<'_>) -> bool {
+    let at = first.at.time;
+    let near = around.scene.ignored.iter().filter(|i| i.during.meets(at, at, SAME_TIME));
+    let (behind, all) = (near.clone().filter(|i| i.behind).count(), near.count());
+    (all - behind) * 2 <= behind
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
+use crate::detect::scene::HalfOpen;
 use crate::detect::surroundings::Surroundings;
 use crate::flow::key::Host;
 use crate::report::model::{Kind, Severity};
@@ -20,7 +21,8 @@ finding! {
     /// syncookies answer (`TCPReqQFullDoCookies`), or SYNs are dropped (`TCPReqQFullDrop`).
     /// ## Looks alike
     /// * A path that loses the SYN-ACKs: the clients repeat their SYNs.
-    /// * A port scan: one handshake per port.
+    /// * A port scan: one handshake per port. A load balancer's check: a RST of the client at once.
+    /// * A capture filtered down to SYNs: it holds the end of no handshake.
     /// ## Check next
     /// `ss -tn state syn-recv`, `nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop`; `sysctl net.ipv4.tcp_syncookies`.
     /// ## References
@@ -39,12 +41,24 @@ const FROM_FEW: usize = 100;
 /// The stretch of time in which they must begin.
 const WINDOW: Span = Span::secs(10);
 
+/// A request that is kept for less may only have been cut off by the end of the capture, or its client said at once
+/// that it wants nothing (a port scan, a load balancer's check): its SYN-ACK timer never ran out.
+const HELD: Span = Span::millis(900);
+
+/// Whether a request is one of a flood: nobody asked again for it, nobody took it back, it was held for a while.
+fn fills_the_queue(h: &HalfOpen, around: &Surroundings<'_>) -> bool {
+    // A filter for SYNs leaves every handshake without its end. Then only repeated SYN-ACKs say that there was none.
+    let never_completed = h.syn_acks >= 2 || !around.world.handshakes_only;
+    h.syns <= h.syn_acks.min(1) && h.during.to - h.during.from >= HELD && never_completed
+}
+
 /// See [`SynFlood`].
 pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     let scene = around.scene;
     // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
-    let unanswered = if scene.half_open.len() >= HALF_OPEN { &scene.lone_syns[..] } else { &[] };
-    let mut never: Vec<_> = scene.half_open.iter().chain(unanswered).collect();
+    let half_open: Vec<_> = scene.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
+    let unanswered = if half_open.len() >= HALF_OPEN { &scene.lone_syns[..] } else { &[] };
+    let mut never: Vec<_> = half_open.into_iter().chain(unanswered).collect();
     never.sort_unstable_by_key(|h| h.syn);
     let (mut most, mut oldest) = (0, 0);
     for (n, h) in never.iter().enumerate() {

@@ -116,6 +116,7 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
     waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
     world.one_way =
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
+    world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     world.survey(&g.kept, &embryos, waits);
     g
 }

@@ -479,6 +479,7 @@ impl Connection {
         } else if s.ack.after(peer.next) {
             // Acknowledges what the capture does not hold.
             peer.unseen = peer.unseen.saturating_add(1);
+            peer.unseen_at = Some(Mark::of(s));
             peer.next = s.ack;
         }
         if !peer.acked_known || s.ack.after(peer.acked) {

@@ -178,6 +178,8 @@ pub struct Side {
     pub retransmits: u32,
     /// How often the peer acknowledged octets of this side that the capture does not hold.
     pub unseen: u32,
+    /// The last time that happened: by then this side had sent something.
+    pub unseen_at: Option<Mark>,
     /// Payload octets, each counted once.
     pub bytes: u64,
     /// First segment with payload.

@@ -152,6 +152,11 @@ impl Wire {
         self.log.borrow_mut().iter_mut().for_each(|shot| shot.captured &= filter(&shot.segment));
     }
 
+    /// Whether the clients of new ladders offer timestamps.
+    pub fn has_timestamps(&self) -> bool {
+        self.stamps
+    }
+
     /// Whether new ladders are IPv6.
     pub fn is_v6(&self) -> bool {
         self.v6

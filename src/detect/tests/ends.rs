@@ -1,1 +1,183 @@
+//! `fin-unacknowledged`, `time-wait-collision`, `time-wait-pressure`.
+
 use super::*;
+use crate::decode::segment::Flags;
+use crate::flow::facts::Role;
+use crate::seq::Seq;
+
+/// The FIN again and again, without an answer.
+fn fin_in_vain(l: &Ladder, by: Role, t: f64) {
+    let end = if by == Role::Client { &l.client } else { &l.server };
+    end.fin(t);
+    for again in [0.2, 0.6, 1.4, 3.0, 6.2, 12.6] {
+        end.again(t + again);
+    }
+}
+
+#[test]
+fn fin_that_nobody_acknowledges() {
+    for by in [Role::Client, Role::Server] {
+        each_way(|wire| {
+            ordinary(&wire, -5.0, 5);
+            let l = wire.ladder(1);
+            let t = l.handshake(0.0);
+            let t = l.exchange(t + 0.001, 100, 400);
+            fin_in_vain(&l, by, t + 2.0);
+            let found = analyze(&wire);
+            let f = found.only(&l, Kind::FinUnacknowledged);
+            assert_eq!((f.certainty, f.metrics["fins"].as_u64()), (Certainty::Probable, Some(7)));
+        });
+    }
+}
+
+#[test]
+fn no_finding_where_only_one_direction_was_captured() {
+    each_way(|wire| {
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        let t = l.exchange(t + 0.001, 100, 400);
+        fin_in_vain(&l, Role::Client, t + 2.0);
+        let client = l.client.host().address;
+        wire.keep(|s| s.src == client);
+        analyze(&wire).none(Kind::FinUnacknowledged);
+    });
+}
+
+#[test]
+fn no_finding_when_the_fin_is_acknowledged_late_or_the_peer_still_speaks() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let (late, speaks) = (wire.ladder(1), wire.ladder(2));
+        for l in [&late, &speaks] {
+            let t = l.handshake(0.0);
+            l.exchange(t + 0.001, 100, 400);
+            fin_in_vain(l, Role::Client, 2.0);
+        }
+        late.server.ack(15.0);
+        late.server.fin(15.001);
+        late.client.ack(15.02);
+        let unread = Seq(speaks.client.next().0.wrapping_sub(1));
+        for n in 0..8 {
+            speaks.server.data(2.1 + f64::from(n), 900).acks(unread);
+        }
+        analyze(&wire).none(Kind::FinUnacknowledged);
+    });
+}
+
+#[test]
+fn no_finding_when_the_ignored_client_of_a_full_queue_closes() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        ignored(&wire, &l, 0.0, 3);
+        fin_in_vain(&l, Role::Client, 1.5);
+        let found = analyze(&wire);
+        found.none(Kind::FinUnacknowledged);
+        assert_eq!(found.counts()[&Kind::AcceptQueueOverflow], 1);
+    });
+}
+
+/// A four-tuple in TIME_WAIT whose next SYN is not new enough; returns the second connection.
+fn collides(wire: &Wire, n: u16, old_seen: bool) -> Ladder {
+    let old = wire.ladder(n);
+    let t = old.handshake(0.0);
+    let t = old.exchange(t + 0.001, 100, 400);
+    old.close(t, Role::Server);
+    if !old_seen {
+        let port = old.client.host().port;
+        wire.keep(|s| s.src_port != port && s.dst_port != port);
+    }
+    let (old_next, new_isn) = (old.client.next(), Seq(old.client.next().0.wrapping_sub(5_000_000)));
+    let l = old.reused(new_isn.0, old.server.isn().advance(77_777).0);
+    let t = 5.0;
+    l.client.syn(t);
+    l.server.raw(t + wire.to_server, Flags::ACK, old.server.next(), old_next, 0).ip_id(0);
+    let t = t + wire.to_server + wire.to_client;
+    l.client.raw(t, Flags::RST, old_next, Seq(0), 0).options(0).with(|s| s.window = 0);
+    let again = l.client.syn(t + 0.012).segment().tsval;
+    l.server.syn_ack(t + 0.012 + wire.to_server).echoes(if wire.has_timestamps() { again } else { 0 });
+    let t = t + 0.012 + wire.to_server + wire.to_client;
+    l.client.ack(t);
+    let t = l.exchange(t + 0.001, 100, 400);
+    l.close(t, Role::Client);
+    l
+}
+
+#[test]
+fn syn_meets_time_wait() {
+    for old_seen in [true, false] {
+        each_way(|wire| {
+            let l = collides(&wire, 1, old_seen);
+            ordinary(&wire, 10.0, 5);
+            let found = analyze(&wire);
+            let f = found.only(&l, Kind::TimeWaitCollision);
+            let certainty = if old_seen { Certainty::Confirmed } else { Certainty::Probable };
+            assert_eq!((f.certainty, f.severity), (certainty, Severity::Info));
+        });
+    }
+}
+
+#[test]
+fn no_collision_when_the_reuse_is_accepted() {
+    each_way(|wire| {
+        let l = wire.ladder(1);
+        let t = l.served(0.0);
+        l.reused(l.client.next().advance(1 << 20).0, l.server.next().advance(65_537).0).served(t + 2.0);
+        analyze(&wire).nothing();
+    });
+}
+
+#[test]
+fn no_collision_when_the_syn_ack_was_lost_by_the_capture() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.server.syn_ack(wire.to_server).lost();
+        l.client.ack(wire.to_server + wire.to_client);
+        l.client.data(0.05, 100);
+        l.server.ack(0.08);
+        l.server.data(0.09, 500);
+        l.client.ack(0.12);
+        analyze(&wire).nothing();
+    });
+}
+
+#[test]
+fn no_collision_in_a_split_handshake() {
+    each_way(|wire| {
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.server.raw(0.02, Flags::ACK, l.server.isn(), l.client.isn().advance(1), 0);
+        l.server.syn(0.03);
+        l.client.syn_ack(0.04);
+        l.server.ack(0.05);
+        analyze(&wire).none(Kind::TimeWaitCollision);
+    });
+}
+
+#[test]
+fn many_closes_by_one_side_pile_up_in_time_wait() {
+    let wire = Wire::at_client();
+    for n in 0..400 {
+        let l = wire.ladder(n);
+        let t = l.handshake(f64::from(n) * 0.1);
+        l.close(t + 0.01, Role::Client);
+    }
+    let found = analyze(&wire);
+    assert_eq!(found.counts().into_iter().collect::<Vec<_>>(), [(Kind::TimeWaitPressure, 1)]);
+    let f = &found.report.findings[0];
+    assert_eq!((f.severity, f.certainty), (Severity::Info, Certainty::Possible));
+    assert_eq!(f.metrics["closed_first_by"], "clients");
+}
+
+#[test]
+fn as_many_closes_over_half_an_hour_do_not() {
+    let wire = Wire::at_server();
+    for n in 0..400 {
+        let l = wire.ladder(n);
+        let t = l.handshake(f64::from(n) * 4.5);
+        l.close(t + 0.01, Role::Server);
+    }
+    analyze(&wire).nothing();
+}

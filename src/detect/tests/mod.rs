@@ -9,7 +9,6 @@ mod ends;
 mod fastopen_and_loss;
 mod flood_and_cookies;
 mod half_close;
-mod innocent;
 mod syn_unanswered;
 mod timestamps;
 
@@ -117,7 +116,7 @@ fn each_way(draw: impl Fn(Wire)) {
 /// capture point is known.
 fn ordinary(wire: &Wire, t: f64, n: u16) {
     for i in 0..n {
-        wire.of_host(200, 2_000 + i + (t * 10.0) as u16).served(t + 0.1 * f64::from(i));
+        wire.of_host(200, 2_000 + i + ((t + 10.0) * 10.0) as u16 % 20_000).served(t + 0.1 * f64::from(i));
     }
 }
 
