@@ -22,6 +22,8 @@ finding! {
     /// ## Looks alike
     /// * A round trip above one second: everything arrives, late.
     /// * An accept queue that was full for a moment: at the client the same packets; company tells.
+    /// * `accept-queue-overflow`: a firewall behind the capture point drops final ACKs and leaves the same packets. With
+    ///   snapshots of the server (`analyze --host`) and `ListenOverflows` at rest, that is reported under this kind.
     /// ## Check next
     /// Captures at both ends; `ip -s link`, `ethtool -S` for drops on the way.
     /// ## References

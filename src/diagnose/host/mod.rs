@@ -5,11 +5,11 @@
 //! packets lie between the snapshots. A counter that the kernel does not have is unknown and decides nothing.
 //!
 //! * [`account`]: counters, and what the findings together say that they must have moved.
-//! * [`queue`]: full accept queues, and what is taken for one.
-//! * [`syn`]: SYNs without an answer.
-//! * [`reset`]: RSTs, and who sent them.
-//! * [`feature`]: syncookies, Fast Open, TIME_WAIT.
-//! * [`stated`]: what the snapshots state, as facts of the report.
+//! * `queue`: full accept queues, and what is taken for one.
+//! * `syn`: SYNs without an answer.
+//! * `reset`: RSTs, and who sent them.
+//! * `feature`: syncookies, Fast Open, TIME_WAIT.
+//! * `stated`: what the snapshots state, as facts of the report.
 
 pub mod account;
 mod feature;
