@@ -3,7 +3,7 @@
 //! Whoever knows TCP only roughly reads it from the top; whoever knows the kernel opens what is folded. The page stays
 //! small however much was found: what it leaves out it says, and the JSON report has it.
 //!
-//! Every string of the report goes through [`escape`] or [`rich`]. The content security policy of the page forbids
+//! Every string of the report goes through `escape` or `rich`. The content security policy of the page forbids
 //! whatever would get past them: no script, no image, no connection.
 
 mod chart;
