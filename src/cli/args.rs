@@ -66,7 +66,7 @@ pub struct AnalyzeArgs {
     #[arg(value_name = "CAPTURE", required = true)]
     pub captures: Vec<PathBuf>,
 
-    /// How the report is written: `text` unless said otherwise
+    /// How the report is written [default: text]
     #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "Report")]
     pub format: Option<Format>,
 

@@ -3,7 +3,7 @@
 //! Whoever knows TCP only roughly reads it from the top; whoever knows the kernel opens what is folded. The page stays
 //! small however much was found: what it leaves out it says, and the JSON report has it.
 //!
-//! Every string of the report goes through [`escape`] or [`rich`]. The content security policy of the page forbids
+//! Every string of the report goes through `escape` or `rich`. The content security policy of the page forbids
 //! whatever would get past them: no script, no image, no connection.
 
 mod chart;
@@ -26,7 +26,7 @@ use super::words::{
 };
 
 /// Incidents with a row in the table.
-const ROWS: usize = 2_000;
+const ROWS: usize = 1_000;
 /// Incidents with a section of their own.
 const SECTIONS: usize = 100;
 /// Incidents in the navigation and in the time line.
@@ -36,7 +36,7 @@ const EXAMPLES: usize = 3;
 /// Findings of one incident that are listed, and of all together.
 const FINDINGS: usize = 300;
 /// The same for the whole page.
-const ALL_FINDINGS: usize = 4_000;
+const ALL_FINDINGS: usize = 3_000;
 /// Clients of an incident that are listed.
 const CLIENTS: usize = 20;
 /// Warnings and settings shown.
@@ -129,10 +129,12 @@ impl Page<'_> {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
              <link rel=\"icon\" href=\"data:,\">\n<title>TCP diagnosis: {}</title>\n<style>{}</style>\n</head>\n<body>\n\
-             <a class=\"skip\" href=\"#main\">Skip to the report</a>\n<div class=\"page\">\n<header>\n\
+             <a class=\"skip\" href=\"#main\">Skip to the report</a>\n<div class=\"page{}\">\n<header>\n\
              <h1>TCP diagnosis</h1>\n",
             escape(name),
-            include_str!("html/style.css").replace('\n', "")
+            include_str!("html/style.css").replace('\n', ""),
+            // What is far from the screen is laid out when it comes near.
+            if report.incidents.len() > LARGE { " large" } else { "" }
         );
         for sentence in summary::sentences(report) {
             let _ = writeln!(out, "<p>{}</p>", rich(&sentence));
@@ -322,7 +324,7 @@ impl Page<'_> {
     }
 
     fn certainty(&self, out: &mut String, incident: &Incident, findings: &[&Finding], best: &[&Finding]) {
-        let _ = write!(out, "<h3>How sure this is: {}</h3>\n", incident.certainty);
+        let _ = writeln!(out, "<h3>How sure this is: {}</h3>", incident.certainty);
         let reason = best.first().and_then(|finding| certainty_reason(finding));
         let mut text = reason.map(|reason| ended(&rich(reason))).unwrap_or_default();
         if let Some(finding) = best.first() {
@@ -596,6 +598,8 @@ impl Page<'_> {
     }
 }
 
+/// A page with more incidents than this is large.
+const LARGE: usize = 60;
 /// Where the rest is.
 const JSON: &str = "the JSON report lists all";
 
