@@ -37,7 +37,7 @@ fn tcp(s: &Segment) -> Vec<u8> {
     tcp.extend(s.dst_port.to_be_bytes());
     tcp.extend(s.seq.0.to_be_bytes());
     tcp.extend(s.ack.0.to_be_bytes());
-    tcp.push(((20 + options.len()) / 4 << 4) as u8);
+    tcp.push((((20 + options.len()) / 4) << 4) as u8);
     tcp.push(s.flags.0);
     tcp.extend(s.window.to_be_bytes());
     tcp.extend([0; 4]);
