@@ -125,7 +125,8 @@ pub fn analyze_source(
         .build()
         .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
     let mut engine = Engine::new(options);
-    let ahead = pool.current_num_threads() * 2;
+    // Tracking a shard finds its tables in the cache the more often the more it has to do at once.
+    let ahead = pool.current_num_threads() * 3;
     thread::scope(|scope| {
         let (full, blocks) = mpsc::sync_channel::<Read>(ahead);
         let (back, empties) = mpsc::channel::<Block>();

@@ -157,7 +157,11 @@ impl HalfOpen {
     /// Reads of every cache line of the record.
     #[inline]
     pub fn touch(&self) -> u32 {
-        self.syn.seq.0 ^ self.syn_ack.seq.0 ^ self.further[2].packets ^ self.first.time.0 as u32 ^ u32::from(self.count)
+        self.syn.seq.0
+            ^ self.syn_ack.seq.0
+            ^ self.further[2].packets
+            ^ self.first.time.0 as u32
+            ^ u32::from(self.count)
     }
 
     /// The first segment.

@@ -33,7 +33,9 @@ impl Over {
     /// Reads of every cache line of the record.
     #[inline]
     pub fn touch(&self) -> u32 {
-        self.previous.client_next.0 ^ u32::from(self.previous.closed) ^ u32::from(self.key.sender(Direction::FromLow).port)
+        self.previous.client_next.0
+            ^ u32::from(self.previous.closed)
+            ^ u32::from(self.key.sender(Direction::FromLow).port)
     }
 
     /// Whether `s` opens a new connection; see [`Connection::is_replaced_by`].

@@ -206,10 +206,6 @@ impl<T> Pool<T> {
     fn get_mut(&mut self, place: u32) -> &mut T {
         self.entry_mut(place).value.as_mut().expect("the index names occupied places only")
     }
-
-    fn places(&self) -> u32 {
-        self.pieces.last().map_or(0, |last| ((self.pieces.len() - 1) * Self::PIECE + last.len()) as u32)
-    }
 }
 
 /// When to look at a connection again.
@@ -388,13 +384,15 @@ impl Tracker {
     pub fn finish_into(&mut self, mut take: impl FnMut(&ConnectionFacts)) {
         let now = self.now;
         self.finished.drain(..).for_each(|facts| take(&facts));
-        for place in 0..self.half_open.places() {
-            if let Some(half_open) = &self.half_open.entry(place).value {
+        // What is not needed any more goes at once: the facts of the last connections want room.
+        (self.slots, self.checks, self.over) = (Vec::new(), Default::default(), Pool::default());
+        for piece in std::mem::take(&mut self.half_open.pieces) {
+            for half_open in piece.iter().filter_map(|entry| entry.value.as_ref()) {
                 take(&ended(&mut half_open.play(), None, now));
             }
         }
-        for place in 0..self.full.places() {
-            if let Some(connection) = &mut self.full.entry_mut(place).value {
+        for mut piece in std::mem::take(&mut self.full.pieces) {
+            for connection in piece.iter_mut().filter_map(|entry| entry.value.as_mut()) {
                 take(&ended(connection, None, now));
             }
         }

@@ -59,6 +59,10 @@ impl Formatter for Shown {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly all there is. Looking at characters one by one took a third of a large report's time.
+        if fragment.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            return CompactFormatter.write_string_fragment(out, fragment);
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(is_hostile) {
             let (plain, from) = rest.split_at(at);
