@@ -24,8 +24,6 @@ use crate::flow::peer::{PeerEvent, PeerEventKind};
 const FRESH_SECONDS: i64 = 60;
 /// How far a SYN may lie behind, timestamp ticks (`TCP_PAWS_WINDOW`).
 const WINDOW: i32 = 1;
-/// After this many answered SYNs that the rule would have dropped, and none dropped, a server is known not to have it.
-const ACQUITTED: u32 = 16;
 /// SYNs held for judgement at once; further ones are not judged.
 const KEPT: usize = 1 << 18;
 
@@ -100,8 +98,6 @@ pub struct Peers {
     tallies: Map<Pair, Tally>,
     /// The same by server address.
     by_server: Map<Address, Tally>,
-    /// Server hosts that are known not to have the rule.
-    acquitted: std::collections::HashSet<Address>,
     swept: i64,
     /// Pairs that may have a record.
     noted: Noted,
@@ -134,9 +130,6 @@ impl Peers {
             match e.what {
                 PeerEventKind::Remembered => {
                     let Some(tsval) = e.tsval else { continue };
-                    if self.acquitted.contains(&pair.server) {
-                        continue;
-                    }
                     self.remember(pair, tsval, e.at);
                 }
                 PeerEventKind::Syn { in_time_wait } => self.judge(pair, e, in_time_wait),
@@ -213,16 +206,10 @@ impl Peers {
         }
         let tally = self.tallies.entry(pair).or_default();
         *tally = tally.plus(own);
-        let tally = *tally;
         let of_server = self.by_server.entry(pair.server).or_default();
         *of_server = of_server.plus(own);
-        let acquitted = tally.answered_behind >= ACQUITTED && tally.dropped_behind == 0;
         if !dropped {
             self.condemned.remove(&connection);
-        }
-        if acquitted {
-            self.acquitted.insert(pair.server);
-            self.records.retain(|p, _| p.server != pair.server);
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Scene {
     /// Completed handshakes of which the application showed nothing for a second or longer: they wait in the accept
     /// queue, or for a slow answer.
     pub waiting: Vec<Stretch>,
+    /// The same of clients that had asked for nothing yet: in the accept queue, or accepted and idle.
+    pub idle: Vec<Stretch>,
     /// Handshakes that their clients did not complete.
     pub half_open: Vec<HalfOpen>,
     /// SYNs that were neither answered nor repeated: no real client asks only once.
@@ -197,6 +199,11 @@ impl Scene {
     /// How many handshakes were half open at `at`.
     pub fn half_open_at(&self, at: Timestamp) -> usize {
         self.crowds()[0].at(at)
+    }
+
+    /// How many completed connections the application had said nothing on at `at`, asked or not.
+    pub fn unserved_at(&self, at: Timestamp) -> usize {
+        self.idle.iter().filter(|w| w.from <= at && at <= w.to).count() + self.waiting_at(at)
     }
 
     /// How many completed connections waited for the application at `at`.

@@ -4,7 +4,7 @@ use crate::decode::segment::{Address, Options, PacketId, Traits};
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
 use crate::detect::scene::Embryo;
-use crate::detect::surroundings::Stretch;
+use crate::detect::surroundings::{Stretch, Unserved};
 use crate::flow::facts::{ConnectionFacts, Mark, Roles};
 use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
@@ -100,7 +100,7 @@ pub struct Screen {
     /// Trust in the capture.
     pub quality: Quality,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
-    pub waits: Vec<(Host, Stretch)>,
+    pub waits: Vec<Unserved>,
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
@@ -305,11 +305,11 @@ impl Screen {
     }
 
     fn note_wait(&mut self, f: &ConnectionFacts) {
-        // A client that has asked for nothing waits for nothing.
-        let (Some(ack), Some(_)) = (f.final_ack, f.c.first_data) else { return };
+        let Some(ack) = f.final_ack else { return };
         let to = f.served().or(f.closed).unwrap_or(f.watched);
         if to - ack.at.time >= WAITED && self.waits.len() < self.limit {
-            self.waits.push((f.server, Stretch { from: ack.at.time, to }));
+            let stretch = Stretch { from: ack.at.time, to };
+            self.waits.push(Unserved { server: f.server, stretch, asked: f.c.first_data.is_some() });
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Settings {
 const STANDSTILL: Span = Span::secs(3_600);
 
 /// A stretch of time in which something happened at a listener.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Stretch {
     /// Its beginning.
     pub from: Timestamp,
@@ -37,6 +37,17 @@ impl Stretch {
     pub fn meets(&self, from: Timestamp, to: Timestamp, slack: Span) -> bool {
         self.from <= to + slack && from <= self.to + slack
     }
+}
+
+/// A completed connection on which the application has said nothing for a while.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Unserved {
+    /// Its listener.
+    pub server: Host,
+    /// From the final ACK until the application's first payload, or the end.
+    pub stretch: Stretch,
+    /// Whether the client had sent anything that could be answered.
+    pub asked: bool,
 }
 
 /// Why a vantage was inferred, and which.
@@ -144,7 +155,7 @@ impl World {
     /// completed connections waited for the application.
     ///
     /// `embryos` are handshakes that were never completed and were not kept.
-    pub fn survey(&mut self, kept: &[ConnectionFacts], embryos: &[Embryo], waits: Vec<(Host, Stretch)>) {
+    pub fn survey(&mut self, kept: &[ConnectionFacts], embryos: &[Embryo], waits: &[Unserved]) {
         let end = self.capture.map(|(_, last)| last).unwrap_or_default();
         let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
         self.answering = answering.map(|(host, _)| host.address).collect();
@@ -166,9 +177,11 @@ impl World {
                 self.scenes.entry(f.server).or_default().unexplained += 1;
             }
         }
-        for (server, wait) in waits {
-            let to = wait.to.min(end);
-            self.scenes.entry(server).or_default().waiting.push(Stretch { to, ..wait });
+        for wait in waits {
+            let stretch = Stretch { to: wait.stretch.to.min(end), ..wait.stretch };
+            let scene = self.scenes.entry(wait.server).or_default();
+            // A client that has asked for nothing waits for nothing.
+            if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(stretch);
         }
         let left_open: Vec<_> = kept
             .iter()

@@ -72,10 +72,10 @@ fn accept_queue(world: &World, listener: Host, written: &[Written]) -> Option<In
     let ignored = scene.ignored.iter().map(|i| i.during.from);
     // SYNs may have gone unanswered for other reasons, and before: they count where nothing surer does.
     let refused = stuck.chain(reset).min().or(ignored.min())?;
-    let waiting = scene.waiting_at(refused.after(Span(-1)));
+    let waiting = scene.unserved_at(refused.after(Span(-1)));
     (waiting >= 2).then(|| {
         let from = format!(
-            "{waiting} completed connections waited when the first client was refused (those that had come before the \
+            "{waiting} completed connections had not been served when the first client was refused (those that had come before the \
              capture are not counted)"
         );
         inferred(listener.socket(), "accept queue limit (listen backlog, net.core.somaxconn)", json!(waiting - 1), from)

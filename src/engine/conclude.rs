@@ -113,11 +113,11 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
         world.views.insert(address, vantage::infer(&some));
         g.samples.push((address.ip(), some));
     }
-    waits.sort_unstable_by_key(|(host, wait)| (*host, wait.from, wait.to));
+    waits.sort_unstable();
     world.one_way =
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
-    world.survey(&g.kept, &embryos, waits);
+    world.survey(&g.kept, &embryos, &waits);
     g
 }
 
