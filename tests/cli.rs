@@ -133,7 +133,7 @@ fn help_of_analyze_describes_every_option() {
     ] {
         assert!(stdout(&output).contains(option), "{option} is missing");
     }
-    for default in ["[default: 60s]", "[default: 1GiB]", "`text` unless said otherwise"] {
+    for default in ["[default: 60s]", "[default: 1GiB]", "[default: text]"] {
         assert!(stdout(&output).contains(default), "{default} is missing");
     }
 }
