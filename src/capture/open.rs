@@ -27,7 +27,7 @@ pub enum OpenError {
     /// No input was named.
     #[error("no capture named; name a file, or - for standard input")]
     NoInput,
-    /// More inputs than [`MOST_INPUTS`].
+    /// More inputs than `MOST_INPUTS`.
     #[error("{0} captures are too many at once, at most {most} can be; merge some with mergecap first", most = MOST_INPUTS)]
     TooMany(usize),
     /// `-` was named before.

@@ -204,7 +204,7 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the beginning
-    /// of the first stretch after it that is so long without any packet ([`STANDSTILL`]) that the capture must have
+    /// of the first stretch after it that is so long without any packet (`STANDSTILL`) that the capture must have
     /// stood still, or have been joined from several.
     pub fn observed_until(&self, last: Timestamp) -> Timestamp {
         let still = self.world.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);

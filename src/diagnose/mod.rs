@@ -4,7 +4,7 @@
 //! * [`host`]: findings held against the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one stretch of time.
 //! * [`settings`]: kernel settings that the packets betray.
-//! * [`write`]: drafts to the report's findings: stable ids, times, packet numbers.
+//! * [`mod@write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
 pub mod host;
 pub mod incident;

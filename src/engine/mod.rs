@@ -3,7 +3,7 @@
 //!
 //! * [`batch`]: blocks to segments, sorted by shard.
 //! * [`shard`]: one part of the connections: its tracker and its screen.
-//! * [`conclude`]: what the shards know, put together into the report.
+//! * `conclude`: what the shards know, put together into the report.
 
 pub mod batch;
 mod conclude;

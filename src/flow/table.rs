@@ -4,7 +4,7 @@
 //! whether or not its memory has been freed, so results do not depend on when that happens.
 //!
 //! A connection has a full record only while something may still happen to it: before the handshake is complete it is
-//! a [`HalfOpen`], and once its facts are handed out an [`Over`] stays, both small, so that what is open fits in
+//! a `HalfOpen`, and once its facts are handed out an `Over` stays, both small, so that what is open fits in
 //! the cache (measured in `docs/performance.md`).
 
 use std::collections::VecDeque;
