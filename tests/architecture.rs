@@ -346,8 +346,9 @@ fn character(text: &str) -> Option<usize> {
     (quote == '\'').then_some(prefix + 1 + end + 1)
 }
 
-/// What stands before an item that is compiled for tests only.
+/// The visibility of a test module that is used from others.
 const PUB_CRATE: [&str; 4] = ["pub", "(", "crate", ")"];
+/// What stands before an item that is compiled for tests only.
 const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
 
 /// Whether the tokens from `at` on read as `expected`.
@@ -355,7 +356,8 @@ fn reads(tokens: &[Token<'_>], at: usize, expected: &[&str]) -> bool {
     tokens.iter().skip(at).map(|token| token.text).take(expected.len()).eq(expected.iter().copied())
 }
 
-/// Paths, without extension, of the modules that a file declares for tests only: `#[cfg(test)] mod name;`.
+/// Paths, without extension, of the modules that a file declares for tests only: `#[cfg(test)] mod name;`, the same
+/// with `pub(crate)` for those that other modules' tests use.
 fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
     let own = path.file_stem().is_some_and(|name| name != "mod" && name != "lib" && name != "main");
     let folder = if own { path.with_extension("") } else { path.with_file_name("") };
@@ -447,6 +449,8 @@ fn files_of_test_modules_are_known() {
     let text = "#[cfg(test)]\nmod made;\nmod open;\n#[cfg(test)]\nmod tests { use super::*; }";
     assert_eq!(test_modules(Path::new("capture/mod.rs"), text), [Path::new("capture/made")]);
     assert_eq!(test_modules(Path::new("flow/table.rs"), text), [Path::new("flow/table/made")]);
+    let shared = "#[cfg(test)]\npub(crate) mod wire;\npub mod key;";
+    assert_eq!(test_modules(Path::new("flow/mod.rs"), shared), [Path::new("flow/wire")]);
 }
 
 #[test]

@@ -57,8 +57,8 @@ const COOKIE_RETRANSMITS: u16 = 3;
 const SUSPICIOUSLY_LARGE: u32 = 1_200;
 /// How far the TSval of a cookie may lag, milliseconds, with some for drift and for delays that vary.
 const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
-/// A lag that varying delays do not explain, milliseconds; all but one in sixteen cookies have it.
-const CLEAR_LAG: i64 = 4;
+/// A lag that delays seldom vary by, milliseconds; three of four cookies have it.
+const CLEAR_LAG: i64 = 16;
 /// How near in time another connection must be stuck to speak for a full queue.
 const SAME_TIME: Span = Span::secs(10);
 
@@ -209,26 +209,28 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
 }
 
 fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Option<Picture> {
-    let others =
-        |least: u32| around.others_stuck(f, o.during, SAME_TIME).filter(|s| s.repeats >= least).count();
+    let others = || around.others_stuck(f, o.during, SAME_TIME);
+    // A request is asked for again after 1 s. A first repetition that comes later is that of a listener that defers, or
+    // the first to pass after an outage.
+    let on_time = o.repeats.len() > 1
+        || f.syn_ack.count > 2
+        || f.syn.count > 1
+        || o.repeats
+            .first()
+            .zip(f.syn_ack.first())
+            .is_some_and(|(r, first)| r.at.time - first.at.time <= FIRST_REPEAT);
     match o.repeats.len() {
         0 => {
             let u = &f.unanswered;
             let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
             // Alone it proves nothing: a dead path or a small MTU looks the same.
-            let company = others(1) >= 1
-                || (others(0) >= 2 && u.largest < SUSPICIOUSLY_LARGE && was_alive(f, o, around));
+            let company = others().any(Stuck::shows_a_full_queue)
+                || (others().count() >= 2 && u.largest < SUSPICIOUSLY_LARGE && was_alive(f, o, around));
             (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
         }
-        _ if o.data_ignored => Some(Picture::Data),
+        _ if o.data_ignored && (on_time || around.at_server()) => Some(Picture::Data),
         1 => {
-            // A deferring listener repeats once, too. Its first repetition may come late, an overflow's does not.
-            let first = f.syn_ack.first()?.at.time;
-            let on_time =
-                o.repeats[0].at.time - first <= FIRST_REPEAT || f.syn_ack.count > 2 || f.syn.count > 1;
-            let company = around
-                .others_stuck(f, o.during, SAME_TIME)
-                .any(|s| s.repeats >= 2 || (s.repeats == 1 && s.retransmits >= 2));
+            let company = others().any(Stuck::agrees_with_a_full_queue);
             let alone_at_server = around.at_server() && around.listener.undeferred > 0;
             (on_time && (company || alone_at_server)).then_some(Picture::Once)
         }
@@ -240,12 +242,16 @@ fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Op
 /// clocks of those that were ignored with it say that their handshakes were cookies.
 fn was_alive(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> bool {
     let u = &f.unanswered;
-    // The last retransmission may be the one that was taken. The waits double, so the last but one came half-way.
-    let ignored_last = u.first.time + Span((u.last.time - u.first.time).0 / 2);
-    let from = u.first.time + Span::secs(1);
-    let meanwhile = around.listener.between(from, ignored_last);
-    let answered = ignored_last.seconds() >= from.seconds()
-        && meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
+    // The last retransmission may be the one that was taken. The waits double, so half of the way from the first to the
+    // last had passed between the first transmission and the last but one.
+    let sent =
+        [f.c.last_data, f.c.fin].into_iter().flatten().map(|at| at.time).filter(|t| *t < u.first.time).max();
+    let ignored_last = sent.unwrap_or(u.first.time) + Span((u.last.time - u.first.time).0 / 2);
+    // Whole seconds between the two: the listener's history is kept by the second.
+    let (from, to) = (u.first.time + Span::secs(1), ignored_last + Span::secs(-1));
+    let meanwhile = around.listener.between(from, to);
+    let answered =
+        to.seconds() >= from.seconds() && meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
     let others = around.others_stuck(f, o.during, SAME_TIME).filter_map(|s| s.lag);
     let lags: Vec<i64> = others.chain(cookie_lag(f)).collect();
     let clear = lags.iter().filter(|&&lag| lag >= CLEAR_LAG).count();
@@ -340,7 +346,10 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
 fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroundings<'_>) {
     let firewall = "A firewall at or before the server drops the client's segments after this capture point.";
     let lost = "The client's segments are lost on the way to the server.";
-    let company = around.others_stuck(f, o.during, SAME_TIME).count();
+    let company = around
+        .others_stuck(f, o.during, SAME_TIME)
+        .filter(|s| picture == Picture::Cookie || s.agrees_with_a_full_queue())
+        .count();
     if o.read_by_tcp && o.data_ignored {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server then ignored: its TCP read it");
         return;

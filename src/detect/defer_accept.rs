@@ -67,8 +67,11 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         &[],
     );
     d.measure_span("repeated_after_s", after);
-    if skipped {
+    if skipped && around.at_server() {
         d.probable("the repetition skipped the first timeout, as only a deferring listener does");
+    } else if skipped {
+        d.possible("the repetition skipped the first timeout, or one before it was lost");
+        d.or("A final ACK and an earlier repetition were lost.", "Then both directions have lost a packet.");
     } else {
         d.possible(format!("all {alike} silent connections of this listener show it, and no busy one"));
         d.or(

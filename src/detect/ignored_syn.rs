@@ -1,6 +1,7 @@
 //! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
 //! `syn-unanswered`, of which each connection gets at most one.
 
+use crate::detect::accept_queue_overflow::ordeal;
 use crate::detect::draft::{Draft, count};
 use crate::detect::surroundings::{Stretch, Surroundings};
 use crate::detect::syn_drop_timestamp;
@@ -40,15 +41,17 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
     }
     let during = Stretch { from: first.at.time, to: last.at.time };
     let scene = around.scene;
-    let stuck = around.others_stuck(f, during, NEAR).count()
+    // The same connection may have been ignored again after it was answered.
+    let own = ordeal(f, around.end()).and_then(|o| o.stuck(f));
+    let stuck = usize::from(own.is_some_and(|s| s.shows_a_full_queue()))
+        + around.others_stuck(f, during, NEAR).filter(|s| s.shows_a_full_queue()).count()
         + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
     let served_meanwhile =
         around.listener.between(second_after(during.from), second_before(during.to)).answered;
-    let waiting = scene.waiting_at(during.from);
     let why = if half_open >= CROWD && stuck == 0 {
         Why::SynQueue
-    } else if stuck > 0 || (waiting >= 2 && served_meanwhile == 0) {
+    } else if stuck > 0 || (served_meanwhile == 0 && around.at_server() && many_wait(during, around)) {
         Why::AcceptQueue
     } else if half_open >= CROWD {
         Why::SynQueue
@@ -56,6 +59,15 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
         Why::Unknown
     };
     Some((syns, why))
+}
+
+/// Whether enough connections wait for the application to fill its queue: of clients that have asked; or of whatever
+/// clients, if SYNs of one of their addresses are ignored meanwhile: nothing but the queue has changed for it.
+///
+/// Only the server's own capture can tell this from a path that broke.
+fn many_wait(during: Stretch, around: &Surroundings<'_>) -> bool {
+    let (scene, at) = (around.scene, during.from);
+    scene.waiting_at(at) >= 2 || (scene.unserved_at(at) >= 2 && scene.unserved_and_ignored_at(at) > 0)
 }
 
 /// Whole seconds strictly inside a stretch: its first and last second may belong to what came before and after.

@@ -4,11 +4,11 @@
 
 use std::sync::OnceLock;
 
-use crate::decode::segment::{Options, Traits};
+use crate::decode::segment::{Address, Options, Traits};
 use crate::detect::accept_queue_overflow::ordeal;
-use crate::detect::surroundings::{Stretch, Stuck};
+use crate::detect::surroundings::{Stretch, Stuck, Unserved};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles};
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
 
 /// A handshake that its client did not complete, while the server held a request for it.
@@ -95,9 +95,9 @@ pub struct Scene {
     pub stuck: Vec<Stuck>,
     /// Completed handshakes of which the application showed nothing for a second or longer: they wait in the accept
     /// queue, or for a slow answer.
-    pub waiting: Vec<Stretch>,
+    pub waiting: Vec<Unserved>,
     /// The same of clients that had asked for nothing yet: in the accept queue, or accepted and idle.
-    pub idle: Vec<Stretch>,
+    pub idle: Vec<Unserved>,
     /// Handshakes that their clients did not complete.
     pub half_open: Vec<HalfOpen>,
     /// SYNs that were neither answered nor repeated: no real client asks only once.
@@ -114,8 +114,17 @@ pub struct Scene {
     pub reset: Vec<Mark>,
     /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps.
     pub stripped: Vec<Mark>,
-    /// Made of `half_open` and of `waiting` when first asked.
-    pub crowds: OnceLock<[Crowd; 2]>,
+    /// Made of the others when first asked.
+    pub crowds: OnceLock<Crowds>,
+}
+
+/// What stretches of a [`Scene`] hold a moment.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Crowds {
+    half_open: Crowd,
+    waiting: Crowd,
+    idle: Crowd,
+    ignored: Crowd,
 }
 
 /// How many stretches hold a moment, found in logarithmic time.
@@ -198,22 +207,41 @@ impl Scene {
 
     /// How many handshakes were half open at `at`.
     pub fn half_open_at(&self, at: Timestamp) -> usize {
-        self.crowds()[0].at(at)
+        self.crowds().half_open.at(at)
     }
 
     /// How many completed connections the application had said nothing on at `at`, asked or not.
     pub fn unserved_at(&self, at: Timestamp) -> usize {
-        self.idle.iter().filter(|w| w.from <= at && at <= w.to).count() + self.waiting_at(at)
+        self.crowds().idle.at(at) + self.waiting_at(at)
     }
 
     /// How many completed connections waited for the application at `at`.
     pub fn waiting_at(&self, at: Timestamp) -> usize {
-        self.crowds()[1].at(at)
+        self.crowds().waiting.at(at)
     }
 
-    fn crowds(&self) -> &[Crowd; 2] {
+    /// How many of the unserved were of addresses that meanwhile had SYNs ignored.
+    pub fn unserved_and_ignored_at(&self, at: Timestamp) -> usize {
+        self.crowds().ignored.at(at)
+    }
+
+    fn crowds(&self) -> &Crowds {
         self.crowds.get_or_init(|| {
-            [Crowd::of(self.half_open.iter().map(|h| h.during)), Crowd::of(self.waiting.iter().copied())]
+            let mut ignored: Map<Address, Stretch> = Map::default();
+            for i in &self.ignored {
+                let all = ignored.entry(i.client.address).or_insert(i.during);
+                *all = Stretch { from: all.from.min(i.during.from), to: all.to.max(i.during.to) };
+            }
+            let meanwhile = |w: &&Unserved| {
+                ignored.get(&w.client).is_some_and(|i| i.meets(w.stretch.from, w.stretch.to, Span::ZERO))
+            };
+            let unserved = self.waiting.iter().chain(&self.idle);
+            Crowds {
+                half_open: Crowd::of(self.half_open.iter().map(|h| h.during)),
+                waiting: Crowd::of(self.waiting.iter().map(|w| w.stretch)),
+                idle: Crowd::of(self.idle.iter().map(|w| w.stretch)),
+                ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.stretch)),
+            }
         })
     }
 }

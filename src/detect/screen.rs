@@ -13,6 +13,8 @@ use crate::time::{Span, Timestamp};
 const SAMPLES: usize = 64;
 /// A connection that waited this long for the application's first payload is worth knowing.
 const WAITED: Span = Span::secs(1);
+/// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
+const DELAYED_ACK: Span = Span::millis(500);
 
 /// A clean handshake as the capture point saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -306,10 +308,19 @@ impl Screen {
 
     fn note_wait(&mut self, f: &ConnectionFacts) {
         let Some(ack) = f.final_ack else { return };
+        // A question that the server's kernel does not acknowledge waits for the path, or the connection is stuck.
+        let asked = f.c.first_data.map(|at| at.time);
+        let from = match (asked, f.progress) {
+            (None, _) => ack.at.time,
+            (Some(_), None) => return,
+            (Some(asked), Some(progress)) if progress.at.time - asked <= DELAYED_ACK => ack.at.time,
+            (Some(_), Some(progress)) => progress.at.time,
+        };
+        let asked = asked.is_some();
         let to = f.served().or(f.closed).unwrap_or(f.watched);
-        if to - ack.at.time >= WAITED && self.waits.len() < self.limit {
-            let stretch = Stretch { from: ack.at.time, to };
-            self.waits.push(Unserved { server: f.server, stretch, asked: f.c.first_data.is_some() });
+        if to - from >= WAITED && self.waits.len() < self.limit {
+            let stretch = Stretch { from, to };
+            self.waits.push(Unserved { server: f.server, stretch, client: f.client.address, asked });
         }
     }
 

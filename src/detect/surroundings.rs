@@ -44,8 +44,11 @@ impl Stretch {
 pub struct Unserved {
     /// Its listener.
     pub server: Host,
-    /// From the final ACK until the application's first payload, or the end.
+    /// From the final ACK, or the kernel's acknowledgment of what was asked, until the application's first payload, or
+    /// the end.
     pub stretch: Stretch,
+    /// Who waited.
+    pub client: Address,
     /// Whether the client had sent anything that could be answered.
     pub asked: bool,
 }
@@ -121,6 +124,19 @@ pub struct Stuck {
     pub client: Host,
 }
 
+impl Stuck {
+    /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
+    /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
+    pub fn shows_a_full_queue(&self) -> bool {
+        self.repeats >= 2
+    }
+
+    /// Whether it was ignored in a way that agrees with a full queue, if something else speaks for one.
+    pub fn agrees_with_a_full_queue(&self) -> bool {
+        self.repeats >= 2 || (self.repeats == 1 && self.retransmits >= 2)
+    }
+}
+
 /// What surrounds one connection.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
@@ -181,7 +197,7 @@ impl World {
             let stretch = Stretch { to: wait.stretch.to.min(end), ..wait.stretch };
             let scene = self.scenes.entry(wait.server).or_default();
             // A client that has asked for nothing waits for nothing.
-            if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(stretch);
+            if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(Unserved { stretch, ..*wait });
         }
         let left_open: Vec<_> = kept
             .iter()

@@ -19,7 +19,8 @@ finding! {
     /// two requests are young. `ListenOverflows` and `ListenDrops` move together.
     /// ## Looks alike
     /// * The SYN queue is full: many half-open handshakes, `ListenOverflows` stays (`syn-drop-syn-queue`).
-    /// * A firewall or loss: no counter of the listener moves (`syn-unanswered`).
+    /// * A firewall or loss: no counter of the listener moves (`syn-unanswered`). Away from the server a path that
+    ///   breaks looks the same, so there only handshakes that are repeated after their final ACK count.
     /// * `tcp_tw_recycle`: only SYNs with older timestamps suffer (`syn-drop-timestamp`).
     /// ## Check next
     /// `ss -ltn`: Recv-Q above Send-Q means full now. `nstat -az TcpExtListenOverflows TcpExtListenDrops`: equal growth.

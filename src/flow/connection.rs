@@ -568,7 +568,7 @@ impl Connection {
     fn on_server(&mut self, s: &Segment, what: What) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 {
-            if f.syn.count > 0 && what == What::Ack && f.final_ack.is_none() && f.c.data_segments == 0 {
+            if what == What::Ack && self.only_asked() {
                 self.on_ack_to_syn(s);
             }
             return;
@@ -594,10 +594,16 @@ impl Connection {
         let f = &self.facts;
         f.syn_ack.count == 0
             && role == Role::Server
-            && f.syn.count > 0
-            && f.c.data_segments == 0
+            && self.only_asked()
             && s.length() == 0
             && s.ack != f.c.isn.advance(1)
+    }
+
+    /// Whether the client has sent SYNs, and perhaps RSTs, but nothing by which it shows that it was answered.
+    #[inline]
+    fn only_asked(&self) -> bool {
+        let f = &self.facts;
+        f.syn.count > 0 && f.c.segments == f.syn.count + u32::from(f.c.resets)
     }
 
     /// Bare ACK in answer to a SYN: RFC 5961 section 4, or TIME_WAIT (`tcp_v4_timewait_ack`).

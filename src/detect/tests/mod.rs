@@ -11,6 +11,7 @@ mod flood_and_cookies;
 mod half_close;
 mod syn_unanswered;
 mod timestamps;
+mod weather;
 
 use std::collections::BTreeMap;
 

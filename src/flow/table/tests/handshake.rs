@@ -167,6 +167,19 @@ fn syn_ack_not_captured() {
 }
 
 #[test]
+fn syn_ack_and_request_not_captured() {
+    let wire = Wire::between();
+    let l = wire.ladder(1);
+    l.client.syn(0.0);
+    l.server.syn_ack(0.02).lost();
+    l.client.ack(0.04);
+    l.client.data(0.05, 120).lost();
+    l.server.ack(0.06);
+    let f = wire.only();
+    assert_eq!(f.ack_to_syn, None, "the client's ACK shows that it had been answered");
+}
+
+#[test]
 fn joined_in_the_middle() {
     let wire = Wire::between();
     let l = wire.ladder(1);

@@ -28,6 +28,8 @@ fn segment(n: usize, host: u8, port: u16, flags: u8, seq: u32, time: i64, crowd:
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// SYNs with few initial sequence numbers, RSTs, pauses: the model is a map from four-tuple to the connection.
     #[test]
     fn the_table_behaves_as_a_map(
