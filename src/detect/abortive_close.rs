@@ -48,10 +48,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     if !established || !by_a_socket(reset) || after_fin || explained || f.odd_handshake {
         return None;
     }
-    let who = match role {
-        Role::Client => "client",
-        Role::Server => "server",
-    };
+    let who = role;
     let mut d =
         Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST of the {who}, sent by its socket")));
     if let Some(t) = reset.trigger {
@@ -66,7 +63,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         &["TcpExtTCPAbortOnData", "TcpExtTCPAbortOnClose", "TcpEstabResets", "TcpOutRsts"],
         &[],
     );
-    d.measure("by", who).measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
+    d.measure("by", who.to_string()).measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
     d.probable("the RST carries the socket's own window and acknowledgment");
     d.or(
         other,

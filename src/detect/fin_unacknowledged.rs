@@ -49,10 +49,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     {
         return None;
     }
-    let who = match role {
-        Role::Client => "client",
-        Role::Server => "server",
-    };
+    let who = role;
     let mut d = Draft::about(f, Kind::FinUnacknowledged, (fin, format!("FIN of the {who}")));
     d.shows(side.last, format!("sent {} in all, the last {lasted} later", times(u64::from(side.fins))));
     d.severity = Severity::Warning;

@@ -4,7 +4,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::half_close::half;
 use crate::detect::surroundings::Surroundings;
-use crate::flow::facts::{ConnectionFacts, Role, What};
+use crate::flow::facts::{ConnectionFacts, What};
 use crate::report::model::{Kind, Severity};
 use crate::time::Span;
 
@@ -53,10 +53,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     if late_silence < needed || !reset.is_bare() || reset.seq != trigger.ack || reset.at < trigger.at {
         return None;
     }
-    let (closer_is, waiter_is) = match half.closer {
-        Role::Client => ("client", "server"),
-        Role::Server => ("server", "client"),
-    };
+    let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let mut d = Draft::about(
         f,
         Kind::FinWait2Expired,

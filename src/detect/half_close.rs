@@ -141,10 +141,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         return None;
     }
     let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));
-    let (closer_is, waiter_is) = match half.closer {
-        Role::Client => ("client", "server"),
-        Role::Server => ("server", "client"),
-    };
+    let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let b = f.side(half.closer.peer());
     let mut d =
         Draft::about(f, Kind::HalfClose, (half.fin, format!("FIN of the {closer_is}: it sends no more")));

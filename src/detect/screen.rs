@@ -10,7 +10,7 @@ use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
 
 /// Handshakes per server host from which the vantage is inferred.
-const SAMPLES: usize = 64;
+pub const SAMPLES: usize = 64;
 /// A connection that waited this long for the application's first payload is worth knowing.
 const WAITED: Span = Span::secs(1);
 /// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::detect::ignored_syn::CROWD;
 use crate::detect::screen::Sample;
 use crate::detect::surroundings::World;
+use crate::diagnose::vantage::INITIAL_TTL;
 use crate::diagnose::write::Written;
 use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::flow::key::Host;
@@ -15,8 +16,6 @@ use crate::time::{Span, Timestamp};
 
 /// Connections that must agree before a number of retries is believed.
 const AGREE: usize = 3;
-/// Values of TTL that hosts start from.
-const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
 /// A SYN repeated after this much at most, four times running, is sent by linear time-outs (Linux 6.5 and later).
 const LINEAR: std::ops::RangeInclusive<i64> = 900_000_000..=1_200_000_000;
 

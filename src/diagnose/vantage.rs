@@ -15,7 +15,7 @@ const MEASURABLE: Span = Span::millis(1);
 /// The longer part of the round trip is this many times the shorter one when the capture was taken at an end.
 const AT_AN_END: i64 = 5;
 /// Values of TTL that hosts start from.
-const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
+pub const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
 
 /// Infers the vantage from handshakes of one server host.
 pub fn infer(samples: &[Sample]) -> View {

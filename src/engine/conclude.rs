@@ -20,9 +20,6 @@ use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{Capture, CapturePoint, Kind, Report, SCHEMA, Summary, Vantage};
 use rayon::prelude::*;
 
-/// Handshakes per server host from which the vantage is inferred.
-const SAMPLES: usize = 64;
-
 pub(super) fn conclude(
     shards: Vec<Shard>,
     peers: Peers,
@@ -109,7 +106,7 @@ fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
     g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
-        some.truncate(SAMPLES);
+        some.truncate(screen::SAMPLES);
         world.views.insert(address, vantage::infer(&some));
         g.samples.push((address.ip(), some));
     }

@@ -2,6 +2,8 @@
 //!
 //! Written by [`super::connection`], read by the detectors. Plain data; nothing here judges.
 
+use std::fmt;
+
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::key::Host;
 use crate::seq::Seq;
@@ -40,6 +42,15 @@ impl Role {
             Role::Client => Role::Server,
             Role::Server => Role::Client,
         }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Role::Client => "client",
+            Role::Server => "server",
+        })
     }
 }
 
