@@ -24,12 +24,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("report", &["time"]),
     ("engine", &["capture", "decode", "flow", "detect", "host", "diagnose", "report::model", "time", "seq"]),
+    (
+        "live",
+        &[
+            "capture", "decode", "flow", "detect", "host", "diagnose", "report", "engine", "extract", "time",
+            "seq",
+        ],
+    ),
     ("redact", &["capture", "time"]),
     ("extract", &["capture", "decode", "redact", "report::model", "report::clock", "report::pcapng", "time"]),
     (
         "cli",
         &[
-            "redact", "extract", "capture", "decode", "flow", "detect", "host", "diagnose", "report",
+            "redact", "extract", "live", "capture", "decode", "flow", "detect", "host", "diagnose", "report",
             "engine", "time", "seq",
         ],
     ),

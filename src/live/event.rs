@@ -1,0 +1,85 @@
+//! What has changed since a moment ago. One line each, in words or as JSON.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::report::model::{Finding, Incident};
+
+/// One line of `--format jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A finding that was not there before.
+    Opened {
+        /// When it was issued, RFC 3339.
+        at: String,
+        /// The incident that it belongs to.
+        incident: String,
+        /// The finding.
+        finding: Box<Finding>,
+    },
+    /// More is known of a finding: other certainty, more packets, another kind (then `was` names the id before).
+    Updated {
+        /// When, RFC 3339.
+        at: String,
+        /// Its id until now, where that has changed with its kind.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        was: Option<String>,
+        /// The finding as it is now.
+        finding: Box<Finding>,
+    },
+    /// A finding was withdrawn: what came later shows that it was none.
+    Withdrawn {
+        /// When, RFC 3339.
+        at: String,
+        /// Its id.
+        finding: String,
+        /// Why.
+        reason: String,
+    },
+    /// An incident has ended: nothing of it for a while.
+    Closed {
+        /// When, RFC 3339.
+        at: String,
+        /// The whole of it.
+        incident: Box<Incident>,
+    },
+    /// A counter of the kernel rose, and no packet seen explains it.
+    CounterOnly {
+        /// When, RFC 3339.
+        at: String,
+        /// Its name, as `nstat` names it.
+        counter: String,
+        /// By how much it rose.
+        rose: u64,
+        /// The listeners whose own drop counts rose in that second, `address:port`.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        listeners: Vec<String>,
+    },
+    /// Counts, every ten seconds.
+    Statistics {
+        /// When, RFC 3339.
+        at: String,
+        /// Packets since the last such line.
+        packets: u64,
+        /// TCP segments among them.
+        segments: u64,
+        /// Connections tried.
+        attempts: u64,
+        /// Handshakes completed.
+        completed: u64,
+        /// Packets lost on the way to this program.
+        dropped: u64,
+        /// Connections in the tables.
+        tracked: u64,
+        /// Incidents that are open.
+        open: u64,
+    },
+    /// Something that limits what is known: drops, an interface that went away, a budget.
+    Warning {
+        /// When, RFC 3339.
+        at: String,
+        /// What.
+        text: String,
+    },
+}

@@ -1,0 +1,111 @@
+//! What a watch knows at one moment. Plain data: whoever shows it (screen, metrics, log) computes nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::report::model::{Finding, Incident};
+use crate::time::{Span, Timestamp};
+
+/// Everything that can be shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Now, by the clock of the packets.
+    pub at: Timestamp,
+    /// When the watch began.
+    pub began: Timestamp,
+    /// Name of the host or of the network namespace watched, for titles.
+    pub host: String,
+    /// The interfaces, in the order asked for.
+    pub interfaces: Vec<Interface>,
+    /// Counts of each second, the oldest first; at most [`State::SECONDS`].
+    pub seconds: VecDeque<Second>,
+    /// TCP connections seen since the beginning.
+    pub connections: u64,
+    /// Connections in the tables now.
+    pub tracked: u64,
+    /// Octets that the tables take now, and how many they may.
+    pub memory: (u64, u64),
+    /// Listeners of the namespace, and servers seen on the wire only; in order of address.
+    pub listeners: Vec<Listener>,
+    /// Incidents, open ones first, then those that have closed, the latest first. Bounded.
+    pub incidents: Vec<Watched>,
+    /// How much each counter of the kernel rose since the beginning, as `nstat` names them. Absent: unknown.
+    pub counters: BTreeMap<String, u64>,
+    /// How far the analysis is behind the newest packet.
+    pub lag: Span,
+    /// What limits what is shown: drops, interfaces that went away, budgets. The latest last; bounded.
+    pub warnings: Vec<String>,
+}
+
+impl State {
+    /// How many seconds are remembered one by one.
+    pub const SECONDS: usize = 300;
+}
+
+/// An interface that packets come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interface {
+    /// Its name, `any` included.
+    pub name: String,
+    /// Whether packets can come from it now.
+    pub up: bool,
+    /// Packets taken in.
+    pub packets: u64,
+    /// Packets that the kernel's capture buffer had no room for (`ps_drop`).
+    pub dropped_by_kernel: u64,
+    /// Packets that the interface or its driver dropped (`ps_ifdrop`).
+    pub dropped_by_interface: u64,
+}
+
+/// What one second brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Second {
+    /// Its beginning.
+    pub at: Timestamp,
+    /// Packets taken in.
+    pub packets: u64,
+    /// TCP segments among them.
+    pub segments: u64,
+    /// Connections tried: SYNs, repetitions not counted.
+    pub attempts: u64,
+    /// Handshakes completed.
+    pub completed: u64,
+    /// Findings opened.
+    pub findings: u64,
+    /// Packets lost on the way to this program.
+    pub dropped: u64,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Where it listens; an unspecified address means all of the host's.
+    pub address: SocketAddr,
+    /// Length of its accept queue, as sock_diag says; `None` where the kernel is not asked or does not say.
+    pub queue: Option<u32>,
+    /// How many may wait there (`listen()` argument, `somaxconn`); one more fits.
+    pub limit: Option<u32>,
+    /// The longest queue seen since the beginning.
+    pub longest: Option<u32>,
+    /// Segments that the kernel dropped at this socket since the beginning.
+    pub drops: Option<u64>,
+    /// Connections tried in the last second.
+    pub attempts: u64,
+    /// Handshakes completed in the last second.
+    pub completed: u64,
+    /// Open incidents at this listener.
+    pub open: u64,
+}
+
+/// An incident as it is watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watched {
+    /// As the report has it, up to now.
+    pub incident: Incident,
+    /// Whether it may still go on.
+    pub open: bool,
+    /// Examples in full, three at most: their evidence gives the packet ladder.
+    pub examples: Vec<Finding>,
+    /// What the kernel says to it, one sentence: `ListenOverflows rose by 37 meanwhile`.
+    pub corroboration: Option<String>,
+}
