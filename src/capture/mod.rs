@@ -11,6 +11,9 @@ use crate::decode::segment::PacketId;
 use crate::time::{Span, Timestamp};
 
 mod compress;
+pub mod feed;
+#[cfg(feature = "live")]
+pub mod live;
 #[cfg(test)]
 mod made;
 mod memory;
@@ -96,6 +99,11 @@ impl Block {
     pub fn clear(&mut self) {
         self.records.clear();
         self.filled = 0;
+    }
+
+    /// Takes out all packets behind the first `packets`.
+    pub fn truncate(&mut self, packets: usize) {
+        self.records.truncate(packets);
     }
 
     /// Appends a copy of `packet`: for sources that have their packets one by one, and for tests.

@@ -115,6 +115,21 @@ impl Scope {
         })
     }
 
+    /// Everything: for reports that are not about captures.
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "only a watch has such reports"))]
+    pub(super) fn nothing() -> Scope {
+        let Options { half_close_after, threads, memory_limit, .. } = Options::default();
+        Scope {
+            host: Vec::new(),
+            port: Vec::new(),
+            since: None,
+            until: None,
+            half_close_after,
+            threads,
+            memory_limit,
+        }
+    }
+
     /// What was typed, as the engine wants it; the snapshots are not read yet.
     pub fn options(&self) -> Options {
         Options {

@@ -30,6 +30,7 @@ Examples:
   synscope extract --redact -o evidence.pcapng edge-03.pcapng
   synscope diff before.json after.json                did the fix work?
   synscope explain accept-queue-overflow              what a finding means
+  sudo synscope live -i eth0                          watch an interface
 
 Exit codes: 0 done; 1 done and --fail-on matched (diff: something is new or worse); 2 wrong usage,
 nothing could be read, or the report could not be written; 3 an input was damaged and the report
@@ -40,6 +41,11 @@ covers what could be read (3 wins over 1: a verdict on half an input is none).";
 pub enum Command {
     /// Reads captures and reports what went wrong with their TCP connections.
     Analyze(AnalyzeArgs),
+    /// Watches interfaces: findings while they happen, with the kernel's own counters beside them.
+    ///
+    /// Needs CAP_NET_RAW and, for --netns, CAP_SYS_ADMIN; both are dropped once the interfaces are open. Only headers
+    /// are kept. SIGINT (^C) and SIGTERM end with the report, SIGUSR1 prints it and goes on.
+    Live(LiveArgs),
     /// Writes this host's counters, settings and listeners as JSON, for `analyze --host`.
     ///
     /// Take one before the capture and one after it, on the server: `analyze --host before.json --host after.json` then
@@ -123,6 +129,128 @@ pub struct AnalyzeArgs {
     /// What must not leave.
     #[command(flatten)]
     pub privacy: PrivacyArgs,
+}
+
+/// Options of `synscope live`.
+#[derive(Args, Debug)]
+pub struct LiveArgs {
+    /// Watch this interface; may be repeated, `any` is all of them
+    #[arg(
+        short,
+        long,
+        value_name = "INTERFACE",
+        required_unless_present = "list_interfaces",
+        help_heading = "Capture"
+    )]
+    pub interface: Vec<String>,
+
+    /// List the interfaces and end
+    #[arg(short = 'D', long, help_heading = "Capture")]
+    pub list_interfaces: bool,
+
+    /// Capture only packets that match this pcap-filter(7) expression
+    ///
+    /// A filter that leaves out one direction, or ICMP, takes away what findings are made of.
+    #[arg(
+        short,
+        long,
+        value_name = "BPF",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Capture"
+    )]
+    pub filter: String,
+
+    /// Keep so many octets of each packet: enough for headers with options, VLAN tags and a tunnel
+    #[arg(
+        short,
+        long,
+        value_name = "OCTETS",
+        default_value_t = 192,
+        value_parser = clap::value_parser!(u32).range(64..=262_144),
+        help_heading = "Capture"
+    )]
+    pub snaplen: u32,
+
+    /// The kernel's buffer for each interface
+    #[arg(short = 'B', long, value_name = "SIZE", value_parser = value::size, default_value = "64MiB", help_heading = "Capture")]
+    pub buffer: u64,
+
+    /// End after N packets
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Capture")]
+    pub count: Option<u64>,
+
+    /// End after this time: 30s, 5m, 12h
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, help_heading = "Capture")]
+    pub duration: Option<Span>,
+
+    /// Do not put the interface into promiscuous mode
+    #[arg(short = 'p', long, help_heading = "Capture")]
+    pub no_promiscuous: bool,
+
+    /// Watch in this network namespace: a name (`ip netns list`) or a process's number
+    #[arg(long, value_name = "NAME|PID", help_heading = "Capture")]
+    pub netns: Option<String>,
+
+    /// Do not ask the kernel for its counters, settings and listeners
+    #[arg(long, help_heading = "Capture")]
+    pub no_host: bool,
+
+    /// How events are written as they come, and the report in the end [default: text]
+    ///
+    /// `text`: a log for people, then the report. `jsonl`: one event a line; the report only with --output or --report.
+    /// Any other: no log, the report in that format.
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Report")]
+    pub format: Option<Format>,
+
+    /// Write the report to FILE instead of standard output (`-`)
+    #[arg(short, long, value_name = "FILE", help_heading = "Report")]
+    pub output: Option<PathBuf>,
+
+    /// Write the report in FORMAT to FILE as well; may be repeated
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = value::report, help_heading = "Report")]
+    pub report: Vec<(Format, PathBuf)>,
+
+    /// Whose markup the `markdown` format writes
+    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
+    pub flavor: FlavorName,
+
+    /// In the `markdown` format, leave nothing out
+    #[arg(long, help_heading = "Report")]
+    pub full: bool,
+
+    /// Exit with code 1 when the report has such a finding: a kind, a severity, or `any`
+    #[arg(
+        long,
+        value_name = "KIND|SEVERITY|any",
+        value_delimiter = ',',
+        value_parser = FailOn::parser(),
+        hide_possible_values = true,
+        help_heading = "Report"
+    )]
+    pub fail_on: Vec<FailOn>,
+
+    /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
+    pub color: When,
+
+    /// Report a half-closed connection whose open side has been silent for this long
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = value::duration,
+        default_value = "60s",
+        help_heading = "What to look at"
+    )]
+    pub half_close_after: Span,
+
+    /// Use N threads besides those that capture; 0 is one per core
+    #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
+    pub threads: usize,
+
+    /// Keep tables and facts within this much memory; what it costs is said
+    #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "512MiB", help_heading = "Resources")]
+    pub memory_limit: u64,
 }
 
 /// Options of `synscope extract`.

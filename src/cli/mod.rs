@@ -7,6 +7,7 @@ pub mod diff;
 pub mod exit;
 pub mod explain;
 pub mod extract;
+pub mod live;
 pub mod output;
 mod privacy;
 mod progress;
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&args),
+        Command::Live(args) => live::run(&args),
         Command::Snapshot(args) => snapshot::run(&args).map(|()| Exit::Done),
         Command::Extract(args) => extract::run(&args),
         Command::Diff(args) => diff::run(&args),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::decode::segment::PacketId;
 use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
@@ -39,6 +40,8 @@ pub struct Draft {
     pub next_steps: Vec<String>,
     /// Measured values.
     pub metrics: BTreeMap<&'static str, serde_json::Value>,
+    /// The first packet of the connection, which names it; `None` for a finding about a listener.
+    pub connection: Option<PacketId>,
 }
 
 impl Draft {
@@ -59,13 +62,14 @@ impl Draft {
             packets: Packets::of(f, kind),
             next_steps: Vec::new(),
             metrics: BTreeMap::new(),
+            connection: Some(f.first.packet),
         }
     }
 
     /// A finding about a listener as a whole, shown by `evidence`.
     pub fn about_listener(server: Host, kind: Kind, evidence: (Mark, impl Into<String>)) -> Draft {
         let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };
-        Draft { client: None, ..Draft::about(&nobody, kind, evidence) }
+        Draft { client: None, connection: None, ..Draft::about(&nobody, kind, evidence) }
     }
 
     /// Adds a packet that shows something.

@@ -24,6 +24,8 @@ pub struct Second {
     pub closed_by_client: u32,
     /// Connections that the server closed first.
     pub closed_by_server: u32,
+    /// Handshakes that the client completed.
+    pub completed: u32,
 }
 
 /// A [`Second`] for each second in which something happened, in order of time.
@@ -102,7 +104,10 @@ impl Listener {
             second.answered += u32::from(f.syn_ack.count > 0 && f.answered_syn() == f.syn.first());
             second.refused += u32::from(f.syn_ack.count == 0 && f.s.resets > 0);
         }
-        self.completed += u64::from(f.final_ack.is_some());
+        if let Some(ack) = f.final_ack {
+            self.completed += 1;
+            self.seconds.at(ack.at.time.seconds()).completed += 1;
+        }
         if let Some(progress) = f.progress {
             self.served += 1;
             self.seconds.at(progress.at.time.seconds()).served += 1;
@@ -150,6 +155,7 @@ impl Listener {
             second.refused += s.refused;
             second.closed_by_client += s.closed_by_client;
             second.closed_by_server += s.closed_by_server;
+            second.completed += s.completed;
         }
     }
 
@@ -163,6 +169,7 @@ impl Listener {
             refused: sum.refused + s.refused,
             closed_by_client: sum.closed_by_client + s.closed_by_client,
             closed_by_server: sum.closed_by_server + s.closed_by_server,
+            completed: sum.completed + s.completed,
         })
     }
 }

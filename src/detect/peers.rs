@@ -19,6 +19,7 @@ use crate::decode::segment::{Address, PacketId};
 use crate::flow::facts::Mark;
 use crate::flow::key::{Map, Mix};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
+use crate::time::Timestamp;
 
 /// How long a record counts, whole seconds (`TCP_PAWS_MSL`).
 const FRESH_SECONDS: i64 = 60;
@@ -90,7 +91,7 @@ impl Tally {
 }
 
 /// The replayed memory of all servers.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Peers {
     records: Map<Pair, Record>,
     /// SYNs that the rule would drop, by connection.
@@ -103,6 +104,8 @@ pub struct Peers {
     noted: Noted,
     /// Records were thrown away since `noted` was begun.
     renew: bool,
+    /// The tallies before the last [`Peers::turn`], by pair and by server.
+    earlier: (Map<Pair, Tally>, Map<Address, Tally>),
 }
 
 impl Peers {
@@ -220,17 +223,27 @@ impl Peers {
 
     /// What became of the SYNs from one host to another.
     pub fn tally(&self, pair: Pair) -> Tally {
-        self.tallies.get(&pair).copied().unwrap_or_default()
+        let of = |tallies: &Map<Pair, Tally>| tallies.get(&pair).copied().unwrap_or_default();
+        of(&self.tallies).plus(of(&self.earlier.0))
     }
 
     /// What became of the SYNs from all hosts to one server.
     pub fn server_tally(&self, server: Address) -> Tally {
-        self.by_server.get(&server).copied().unwrap_or_default()
+        let of = |tallies: &Map<Address, Tally>| tallies.get(&server).copied().unwrap_or_default();
+        of(&self.by_server).plus(of(&self.earlier.1))
+    }
+
+    /// Forgets what was counted before the last call of this, and the SYNs under suspicion from before `before`: for a
+    /// stream without an end.
+    pub fn turn(&mut self, before: Timestamp) {
+        self.earlier = (std::mem::take(&mut self.tallies), std::mem::take(&mut self.by_server));
+        self.condemned.retain(|_, (_, syns)| syns.iter().any(|syn| syn.at.time >= before));
     }
 }
 
 /// A set of pairs that forgets none and holds a few too many: one bit each. Nearly every SYN comes from a host of
 /// which nothing is remembered; its event need not be put in order with the others.
+#[derive(Clone)]
 struct Noted(Vec<u64>);
 
 impl Default for Noted {

@@ -74,7 +74,7 @@ impl Quality {
 }
 
 /// Keeps the connections that a detector may want, and the history of every listener.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Screen {
     /// Facts of connections worth a second look.
     kept: Vec<(Class, ConnectionFacts)>,
@@ -106,6 +106,8 @@ pub struct Screen {
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
+    /// How many listeners may have a history; 0 for all.
+    most_listeners: usize,
 }
 
 /// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
@@ -163,6 +165,12 @@ impl Screen {
         Screen { limit, quota: u32::MAX, most_embryos: embryos, half_close_after, ..Screen::default() }
     }
 
+    /// The same with histories of at most `most` listeners: a scan makes one of every port.
+    pub fn with_listeners(mut self, most: usize) -> Screen {
+        self.most_listeners = most;
+        self
+    }
+
     /// Connections kept so far.
     pub fn kept(&self) -> usize {
         self.kept.len()
@@ -177,7 +185,10 @@ impl Screen {
     /// the SYNs under suspicion, if all SYNs so far were shown to it. If not, [`Screen::resolve`] comes later.
     pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&Peers>) {
         self.note_quality(f);
-        if f.roles != Roles::Guessed {
+        let full = self.most_listeners > 0
+            && self.listeners.len() >= self.most_listeners
+            && !self.listeners.contains_key(&f.server);
+        if f.roles != Roles::Guessed && !full {
             self.listeners.entry(f.server).or_default().take(f, end.min(f.watched));
             self.note_sample(f);
             self.note_wait(f);

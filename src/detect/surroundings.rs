@@ -1,7 +1,7 @@
 //! What a detector may look at beside the connection itself.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::Address;
 use crate::detect::half_close::half;
@@ -91,7 +91,7 @@ pub struct World {
     /// By server address.
     pub views: HashMap<Address, View>,
     /// The replayed memory of servers with `tcp_tw_recycle`.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
     /// Server addresses of which at least one answer was captured.
     pub answering: HashSet<Address>,
     /// The capture holds one direction only, or was filtered down to SYNs: a missing answer says nothing.

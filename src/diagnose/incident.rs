@@ -85,7 +85,7 @@ struct Grouped {
 }
 
 /// Groups findings, which are in order of time, into incidents: the gravest first, then in order of time.
-pub fn group(written: &[Written], world: &World) -> Vec<Incident> {
+pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &World) -> Vec<Incident> {
     let mut by_place: BTreeMap<(Kind, Option<Host>), Vec<&Written>> = BTreeMap::new();
     for w in written {
         by_place.entry((w.draft.kind, w.draft.server)).or_default().push(w);

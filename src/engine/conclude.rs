@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::capture::{LinkType, Source};
+use crate::capture::{LinkType, Silence, Source, Status};
 use crate::decode;
 use crate::detect::draft::count;
 use crate::detect::peers::Peers;
 use crate::detect::scene::Embryo;
-use crate::detect::screen::{self, Quality, Sample};
+use crate::detect::screen::{self, Quality, Sample, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
@@ -17,39 +18,81 @@ use crate::engine::batch::Totals;
 use crate::engine::shard::{MOST_EXAMINED, Shard};
 use crate::engine::{Options, Outcome};
 use crate::flow::facts::ConnectionFacts;
-use crate::report::model::{Capture, CapturePoint, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::report::model::{Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::time::Timestamp;
 use rayon::prelude::*;
 
 pub(super) fn conclude(
     shards: Vec<Shard>,
-    peers: Peers,
+    peers: Arc<Peers>,
     totals: &Totals,
     options: &Options,
     source: &dyn Source,
 ) -> Outcome {
+    let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
+    let screens = shards.into_iter().map(|shard| shard.screen);
+    let mut seen = see(screens, peers, totals.first.zip(totals.last), &source.silences(), options);
+    seen.gathered.evicted = evicted;
+    let told =
+        options.host.as_ref().map(|facts| host::corroborate(&mut seen.drafts, facts)).unwrap_or_default();
+    let status = source.status();
+    let paths: Vec<String> = status.iter().map(|status| status.path.clone()).collect();
+    let written = write(std::mem::take(&mut seen.drafts), &paths);
+    let incidents = incident::group(&written, &seen.world);
+    report(&seen, written, incidents, told, totals, options, status)
+}
+
+/// What the packets say, before it is written down.
+pub(super) struct Seen {
+    /// What surrounds the connections.
+    pub world: World,
+    /// What the shards held.
+    pub gathered: Gathered,
+    /// What the detectors found, in order of time.
+    pub drafts: Vec<(Draft, Vantage)>,
+}
+
+/// Puts together what the screens hold and asks the detectors. `capture` is the time that was watched.
+pub(super) fn see(
+    screens: impl Iterator<Item = Screen>,
+    peers: Arc<Peers>,
+    capture: Option<(Timestamp, Timestamp)>,
+    silences: &[Silence],
+    options: &Options,
+) -> Seen {
     let mut world = World {
         settings: Settings { half_close_after: options.half_close_after },
-        capture: totals.first.zip(totals.last),
-        silences: source.silences().iter().map(|s| Stretch { from: s.from, to: s.to }).collect(),
+        capture,
+        silences: silences.iter().map(|s| Stretch { from: s.from, to: s.to }).collect(),
         peers,
         ..World::default()
     };
-    let gathered = gather(shards, &mut world);
+    let gathered = gather(screens, &mut world);
+    let drafts = examine(&gathered.kept, &world);
+    Seen { world, gathered, drafts }
+}
+
+/// The report on what was written down.
+pub(super) fn report(
+    seen: &Seen,
+    written: Vec<Written>,
+    incidents: Vec<Incident>,
+    told: host::Told,
+    totals: &Totals,
+    options: &Options,
+    status: Vec<Status>,
+) -> Outcome {
+    let Seen { world, gathered, .. } = seen;
     let mut warnings = Vec::new();
-    let (captures, damage) = describe(source, totals, &mut warnings);
-    warn(&gathered, totals, options, &mut warnings);
-    let paths: Vec<String> = captures.iter().map(|c| c.path.clone()).collect();
-    let mut drafts = examine(&gathered.kept, &world);
-    let told = options.host.as_ref().map(|facts| host::corroborate(&mut drafts, facts)).unwrap_or_default();
+    let (captures, damage) = describe(status, totals, &mut warnings);
+    warn(gathered, totals, options, &mut warnings);
     warnings.extend(told.warnings);
-    let written = write(drafts, &paths);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
         *found.entry(w.finding.kind).or_default() += 1;
     }
-    let incidents = incident::group(&written, &world);
-    let capture_points = capture_points(&written, &world);
-    let inferred = settings::infer(&world, &gathered.kept, &gathered.samples, &written);
+    let capture_points = capture_points(&written, world);
+    let inferred = settings::infer(world, &gathered.kept, &gathered.samples, &written);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -70,25 +113,26 @@ pub(super) fn conclude(
 
 /// What the shards held.
 #[derive(Default)]
-struct Gathered {
-    kept: Vec<ConnectionFacts>,
+pub(super) struct Gathered {
+    /// Remarkable connections.
+    pub kept: Vec<ConnectionFacts>,
     given_up: u64,
-    evicted: u64,
+    /// Connections let go early.
+    pub evicted: u64,
     /// Handshakes never completed that were only counted.
     surplus: u64,
-    quality: Quality,
+    /// Trust in the capture.
+    pub quality: Quality,
     /// Clean handshakes by server, in order of address.
     samples: Vec<(IpAddr, Vec<Sample>)>,
 }
 
-/// Puts the shards' knowledge together, in an order that does not depend on them.
-fn gather(shards: Vec<Shard>, world: &mut World) -> Gathered {
+/// Puts the screens' knowledge together, in an order that does not depend on them.
+fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered {
     let mut g = Gathered::default();
     let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
     let (mut waits, mut kept, mut embryos) = (Vec::new(), Vec::new(), Vec::<Embryo>::new());
-    for shard in shards {
-        g.evicted += shard.tracker.evicted();
-        let mut screen = shard.screen;
+    for mut screen in screens {
         kept.append(&mut screen.take_kept());
         embryos.append(&mut screen.embryos);
         g.surplus += screen.surplus.values().sum::<u64>();
@@ -140,7 +184,7 @@ fn examine(kept: &[ConnectionFacts], world: &World) -> Vec<(Draft, Vantage)> {
 }
 
 /// Drafts to findings, each once.
-fn write(drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
+pub(super) fn write(drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
     let mut written: Vec<Written> =
         drafts.into_par_iter().map(|(d, vantage)| write::finding(d, vantage, paths)).collect();
     // The same stretch captured twice, far apart in the file, gives the same finding twice.
@@ -166,10 +210,9 @@ fn capture_points(written: &[Written], world: &World) -> Vec<CapturePoint> {
 }
 
 /// The inputs as the report names them, and the damage among them.
-fn describe(source: &dyn Source, totals: &Totals, warnings: &mut Vec<String>) -> (Vec<Capture>, Vec<String>) {
+fn describe(status: Vec<Status>, totals: &Totals, warnings: &mut Vec<String>) -> (Vec<Capture>, Vec<String>) {
     let mut damage = Vec::new();
-    let captures = source
-        .status()
+    let captures = status
         .into_iter()
         .enumerate()
         .map(|(n, status)| {

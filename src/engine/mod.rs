@@ -2,16 +2,18 @@
 //! in parallel, results merge in a fixed order. Nothing depends on the number of threads.
 //!
 //! * [`batch`]: blocks to segments, sorted by shard.
+//! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its screen.
 //! * `conclude`: what the shards know, put together into the report.
 
 pub mod batch;
 mod conclude;
+pub mod rolling;
 pub mod shard;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use crate::capture::{self, Block, Source, Status};
@@ -163,7 +165,7 @@ struct Engine {
     options: Options,
     filter: Filter,
     shards: Vec<Shard>,
-    peers: Peers,
+    peers: Arc<Peers>,
     totals: Totals,
 }
 
@@ -177,13 +179,7 @@ impl Engine {
         };
         let shards =
             (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
-        Engine {
-            options: options.clone(),
-            filter,
-            shards,
-            peers: Peers::default(),
-            totals: Totals::default(),
-        }
+        Engine { options: options.clone(), filter, shards, peers: Arc::default(), totals: Totals::default() }
     }
 
     /// Takes in all blocks: while one batch is tracked the next is decoded.
@@ -222,7 +218,7 @@ impl Engine {
             let filter = &self.filter;
             let mut next: Vec<(Block, Batch)> =
                 raw.into_iter().map(|block| (block, idle.pop().unwrap_or_default())).collect();
-            let (shards, peers) = (&mut self.shards, &mut self.peers);
+            let (shards, peers) = (&mut self.shards, Arc::make_mut(&mut self.peers));
             rayon::join(
                 || track(shards, peers, &decoded),
                 || next.par_iter_mut().for_each(|(block, batch)| batch.decode(block, filter)),
@@ -244,9 +240,9 @@ impl Engine {
 
     fn conclude(mut self, source: Box<dyn Source>) -> Outcome {
         let end = self.totals.last.unwrap_or_default();
-        let peers = &self.peers;
+        let peers: &Peers = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
-        settle(&mut self.shards, &mut self.peers);
+        settle(&mut self.shards, Arc::make_mut(&mut self.peers));
         conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
     }
 }

@@ -732,6 +732,39 @@ fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<Pee
     });
 }
 
+/// For whoever looks at connections while they go on.
+impl Tracker {
+    /// No segment comes before `now` any more: lets go of what is due; `over` gets the facts.
+    pub fn advance(&mut self, now: Timestamp, over: impl FnMut(&ConnectionFacts)) {
+        if now > self.now {
+            self.now = now;
+            self.let_go_of_due();
+            self.finished.iter().for_each(over);
+            self.finished.clear();
+        }
+    }
+
+    /// Octets that the records take.
+    pub fn taken(&self) -> usize {
+        self.octets()
+    }
+
+    /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
+    pub fn visit_open(&mut self, mut take: impl FnMut(&ConnectionFacts)) {
+        let now = self.now;
+        for half_open in self.half_open.pieces.iter().flatten().filter_map(|entry| entry.value.as_ref()) {
+            take(&ended(&mut half_open.play(), None, now));
+        }
+        for entry in self.full.pieces.iter_mut().flatten() {
+            let Some(connection) = &mut entry.value else { continue };
+            let facts = ended(connection, None, now);
+            take(&facts);
+            let (ending, watched) = Default::default();
+            connection.facts = ConnectionFacts { ending, watched, ..facts };
+        }
+    }
+}
+
 /// The low bits of the hash choose the shard ([`crate::engine`]); the table uses the upper half.
 pub const SHARD_BITS: u32 = 5;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -63,13 +63,17 @@ impl Snapshot {
     }
 
     fn read(proc: &Path) -> io::Result<Snapshot> {
-        let text = |path: &str| fs::read_to_string(proc.join(path)).ok();
+        let own = of_this_thread(proc);
+        let text = |path: &str| {
+            let place = if path.starts_with("net/") { own.join(path) } else { proc.join(path) };
+            fs::read_to_string(place).ok()
+        };
         let line = |path: &str| text(path).map(|text| text.trim().to_owned());
         let time = now();
-        let mut counters = counters::from_pairs(&fs::read_to_string(proc.join("net/netstat"))?);
+        let mut counters = counters::from_pairs(&fs::read_to_string(own.join("net/netstat"))?);
         counters.extend(counters::from_pairs(&text("net/snmp").unwrap_or_default()));
         counters.extend(counters::from_lines(&text("net/snmp6").unwrap_or_default()));
-        let listeners = listeners::read(proc);
+        let listeners = listeners::read(&own);
         let finished = now();
         let mut addresses = addresses::from_fib_trie(&text("net/fib_trie").unwrap_or_default());
         addresses.extend(addresses::from_if_inet6(&text("net/if_inet6").unwrap_or_default()));
@@ -80,12 +84,27 @@ impl Snapshot {
             kernel: line("sys/kernel/osrelease"),
             hostname: line("sys/kernel/hostname"),
             boot_id: line("sys/kernel/random/boot_id"),
-            netns: fs::read_link(proc.join("self/ns/net")).ok().map(|ns| ns.to_string_lossy().into_owned()),
+            netns: fs::read_link(own.join("ns/net")).ok().map(|ns| ns.to_string_lossy().into_owned()),
             addresses,
             counters,
             sysctls: sysctl::read(proc),
             listeners,
         })
+    }
+
+    /// The same host a little later: counters and listeners are read again, what hardly ever changes is taken over.
+    /// Of the counters only TCP's are kept.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::take`].
+    pub fn renew(&self) -> io::Result<Snapshot> {
+        let own = of_this_thread(Path::new("/proc"));
+        let time = now();
+        let mut counters = counters::from_pairs(&fs::read_to_string(own.join("net/netstat"))?);
+        counters.extend(counters::from_pairs(&fs::read_to_string(own.join("net/snmp")).unwrap_or_default()));
+        counters.retain(|name, _| name.starts_with("Tcp"));
+        let listeners = listeners::read(&own);
+        Ok(Snapshot { time, finished: now(), counters, listeners, ..self.clone() })
     }
 
     /// Reads a document.
@@ -101,6 +120,16 @@ impl Snapshot {
         }
         serde_json::from_value(value).map_err(|e| e.to_string())
     }
+}
+
+/// Where the calling thread finds its network namespace, which may be another one than the process's.
+fn of_this_thread(proc: &Path) -> PathBuf {
+    let own = proc.join("thread-self");
+    if own.join("net").is_dir() {
+        return own;
+    }
+    // Before Linux 3.17 there is no such link; and a process has but one namespace unless it takes care to.
+    if proc.join("self/net").is_dir() { proc.join("self") } else { proc.to_owned() }
 }
 
 fn now() -> Timestamp {

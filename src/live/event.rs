@@ -82,4 +82,11 @@ pub enum Event {
         /// What.
         text: String,
     },
+    /// An incident has grown by findings that are only counted: there are too many to tell each.
+    Grew {
+        /// When, RFC 3339.
+        at: String,
+        /// As it is now; `findings` names those that were told.
+        incident: Box<Incident>,
+    },
 }

@@ -1,8 +1,26 @@
 //! An interface watched while things happen: the same detectors as for a capture, asked again and again, and the
 //! kernel's own counters beside them.
 //!
+//! ```text
+//!  feed  ->  run  ->  watch (engine::rolling, witness, issued)  ->  state, events  ->  log, screen, metrics
+//!                 ->  recorder (ring file)
+//! ```
+//!
 //! * [`state`]: what is known at one moment; screen, metrics and log show it and compute nothing.
 //! * [`event`]: what has changed; one line each in the running log and in `--format jsonl`.
+//! * [`watch`]: packets and the kernel's word go in, events and the state come out.
+//! * [`witness`]: the kernel's word held against the findings. `kernel` is the real one.
+//! * [`issued`]: what was told, and what became of it.
+//! * [`run`]: the loop around a watch.
+//! * [`output`]: whoever is told; [`log`] is the running log.
 
 pub mod event;
+pub mod issued;
+#[cfg(target_os = "linux")]
+pub mod kernel;
+pub mod log;
+pub mod output;
+pub mod run;
 pub mod state;
+pub mod watch;
+pub mod witness;

@@ -109,3 +109,19 @@ pub struct Watched {
     /// What the kernel says to it, one sentence: `ListenOverflows rose by 37 meanwhile`.
     pub corroboration: Option<String>,
 }
+
+impl Listener {
+    /// One of which nothing else is known.
+    pub fn at(address: SocketAddr) -> Listener {
+        Listener {
+            address,
+            queue: None,
+            limit: None,
+            longest: None,
+            drops: None,
+            attempts: 0,
+            completed: 0,
+            open: 0,
+        }
+    }
+}

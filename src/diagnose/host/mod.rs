@@ -103,7 +103,7 @@ fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
 }
 
 /// Whether the host of the snapshots did what the finding is about.
-fn is_here(d: &Draft, facts: &HostFacts) -> bool {
+pub fn is_here(d: &Draft, facts: &HostFacts) -> bool {
     let by_client = d.kind == Kind::AbortiveClose && d.metrics.get("by").is_some_and(|by| by == "client");
     let actor = if by_client { d.client } else { d.server };
     actor.is_some_and(|host| facts.is_here(host.socket()))
@@ -116,7 +116,7 @@ fn is_between(d: &Draft, facts: &HostFacts) -> bool {
 }
 
 /// Counters whose movement means trouble, and the findings that would show it.
-const TROUBLE: &[(Counter, &[Kind])] = &[
+pub const TROUBLE: &[(Counter, &[Kind])] = &[
     (
         account::LISTEN_OVERFLOWS,
         &[

@@ -1,0 +1,58 @@
+//! Packets that come while they are looked at: from interfaces, or from a script that plays one.
+
+use std::time::Duration;
+
+use super::{Block, Silence};
+use crate::time::Timestamp;
+
+/// A source of packets without an end.
+///
+/// A [`super::Source`] waits as long as it takes; this one gives up after a while, for time passes on a silent wire,
+/// too.
+pub trait Feed: Send {
+    /// Replaces the contents of `block` by the next packets, or waits for them no longer than `wait`.
+    fn next_block(&mut self, block: &mut Block, wait: Duration) -> Fed;
+
+    /// A time of which it is certain that all packets from before it have been handed out.
+    fn clock(&self) -> Timestamp;
+
+    /// The interfaces, in the order asked for: [`crate::decode::segment::PacketId::capture`] is the place in this list.
+    fn interfaces(&self) -> Vec<Interface>;
+
+    /// Stretches in which no packet could be captured although there may have been some, in order of time.
+    fn silences(&self) -> Vec<Silence> {
+        Vec::new()
+    }
+}
+
+/// What came of waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fed {
+    /// Packets.
+    Packets,
+    /// None in that time.
+    Nothing,
+    /// There will be no more.
+    End,
+}
+
+/// An interface that packets come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name, `any` included.
+    pub name: String,
+    /// Whether packets can come from it now.
+    pub up: bool,
+    /// Packets handed out.
+    pub packets: u64,
+    /// Packets that the kernel's capture buffer had no room for (`ps_drop`).
+    pub dropped_by_kernel: u64,
+    /// Packets that the interface or its driver dropped (`ps_ifdrop`).
+    pub dropped_by_interface: u64,
+    /// The snapshot length, octets.
+    pub snaplen: u32,
+    /// Times of the first and the last packet.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// Why nothing comes from it, if so.
+    pub trouble: Option<String>,
+}

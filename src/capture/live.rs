@@ -1,0 +1,676 @@
+//! Interfaces, through libpcap: one thread each, which copies what comes into blocks and does nothing else.
+//!
+//! The handle is in non-blocking mode: libpcap's blocking reads of a silent interface may not return at all (kernels
+//! from 3.19 on do not wake a reader for an empty block), and a silent interface is news, too. The kernel hands its
+//! blocks over after [`RETIRE`]; a thread that finds none looks again after [`PAUSE`].
+//!
+//! An interface that goes away is asked for again until it is back. Its thread alone may open it then: whatever rights
+//! that takes, `Settings::settle` must leave them to it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pcap::{Active, Capture, Device, Precision};
+
+use super::feed::{Fed, Feed, Interface};
+use super::{Block, LinkType, Packet, Silence};
+use crate::decode::segment::PacketId;
+use crate::time::{Span, Timestamp};
+
+/// The kernel hands over a block of packets that is not full after this many milliseconds.
+const RETIRE: i32 = 20;
+/// A thread that found nothing looks again after this.
+const PAUSE: Duration = Duration::from_millis(4);
+/// What has not come by this long after its time will not come: [`RETIRE`], and a scheduler that lets a thread wait.
+const LATE: Span = Span::millis(120);
+/// How often a silent interface says that it is silent.
+const BEAT: Duration = Duration::from_millis(40);
+/// How often the drop counts are read.
+const COUNTS: Duration = Duration::from_millis(500);
+/// How often an interface that went away is asked for.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Packets of one block at most.
+const BLOCK: usize = 2_048;
+/// Blocks under way from one interface: with those the engine is busy with, all that is not in the kernel's buffer.
+const UNDER_WAY: usize = 32;
+
+/// What to capture, and how.
+#[derive(Clone)]
+pub struct Settings {
+    /// Names of interfaces; `any` is all of them.
+    pub interfaces: Vec<String>,
+    /// A pcap-filter(7) expression; empty takes all.
+    pub filter: String,
+    /// Octets of a packet that are kept.
+    pub snaplen: u32,
+    /// The kernel's buffer for each interface, octets.
+    pub buffer: u64,
+    /// Whether packets to other hosts are wanted, too.
+    pub promiscuous: Promiscuous,
+    /// Called in each capturing thread before it opens its interface: to enter a network namespace.
+    pub prepare: Hook,
+    /// Called in each capturing thread once its interface is open: to drop privileges.
+    pub settle: Hook,
+}
+
+/// Something that a capturing thread does.
+pub type Hook = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// Whether packets to other hosts are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Promiscuous {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+}
+
+/// Why nothing can be captured. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// No interface of that name.
+    #[error("no interface '{name}'. There are: {known}{guess}")]
+    NoInterface {
+        /// As typed.
+        name: String,
+        /// Those there are, with commas.
+        known: String,
+        /// ` (did you mean 'eth0'?)`, or nothing.
+        guess: String,
+    },
+    /// The system does not permit it.
+    #[error(
+        "cannot capture on {name}: this process lacks CAP_NET_RAW.\n  \
+         Once:   sudo synscope live -i {name}\n  \
+         Always: sudo setcap cap_net_raw=ep \"$(command -v synscope)\""
+    )]
+    Denied {
+        /// The interface.
+        name: String,
+    },
+    /// The filter does not compile.
+    #[error("-f '{filter}': {reason}. pcap-filter(7) has the syntax: tcp port 443 and net 192.0.2.0/24")]
+    Filter {
+        /// As typed.
+        filter: String,
+        /// What libpcap says.
+        reason: String,
+    },
+    /// Anything else that libpcap says.
+    #[error("cannot capture on {name}: {reason}")]
+    Failed {
+        /// The interface.
+        name: String,
+        /// What libpcap says.
+        reason: String,
+    },
+    /// A thread could not be prepared.
+    #[error("{0}")]
+    Prepare(io::Error),
+}
+
+/// An interface, for a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// `up`, `up, loopback`, `down`.
+    pub state: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// What the system says of it.
+    pub description: Option<String>,
+}
+
+/// The interfaces that can be captured on, in this thread's network namespace.
+///
+/// # Errors
+/// What libpcap says.
+pub fn interfaces() -> Result<Vec<Known>, LiveError> {
+    let devices = Device::list()
+        .map_err(|error| LiveError::Failed { name: "any interface".to_owned(), reason: said(&error) })?;
+    let known = devices.into_iter().filter(|device| is_network(device)).map(|device| Known {
+        state: match (device.flags.is_up(), device.flags.is_loopback()) {
+            (true, true) => "up, loopback".to_owned(),
+            (true, false) => "up".to_owned(),
+            (false, _) => "down".to_owned(),
+        },
+        addresses: device.addresses.iter().map(|address| address.addr.to_string()).collect(),
+        description: device.desc,
+        name: device.name,
+    });
+    Ok(known.collect())
+}
+
+/// libpcap lists other things to capture from, too.
+fn is_network(device: &Device) -> bool {
+    let others = ["nflog", "nfqueue", "dbus-", "usbmon", "bluetooth"];
+    !others.iter().any(|other| device.name.starts_with(other))
+}
+
+/// Packets of one or more interfaces, in order of time.
+pub struct LiveFeed {
+    inputs: Vec<Input>,
+    messages: Receiver<Message>,
+    /// Which thread gets an emptied block back.
+    back: Vec<SyncSender<Block>>,
+    silences: Vec<Silence>,
+}
+
+/// One interface, as it is known here.
+struct Input {
+    interface: Interface,
+    /// Packets that wait for those of other interfaces, and how many of the first block were handed out.
+    waiting: VecDeque<Block>,
+    taken: usize,
+    /// All packets before this have come.
+    complete: Timestamp,
+    down_since: Option<Timestamp>,
+}
+
+enum Message {
+    Packets(usize, Block),
+    /// Nothing from before this time is under way.
+    Silent(usize, Timestamp),
+    Drops(usize, u64, u64),
+    Down(usize, Timestamp, String),
+    Up(usize, Timestamp),
+}
+
+impl LiveFeed {
+    /// Opens all interfaces.
+    ///
+    /// # Errors
+    /// The first of them that cannot be opened.
+    pub fn open(settings: &Settings) -> Result<LiveFeed, LiveError> {
+        let (to, messages) = mpsc::sync_channel(UNDER_WAY * settings.interfaces.len().max(1));
+        let mut feed = LiveFeed { inputs: Vec::new(), messages, back: Vec::new(), silences: Vec::new() };
+        for (number, name) in settings.interfaces.iter().enumerate() {
+            let (back, empties) = mpsc::sync_channel(UNDER_WAY);
+            let (opened, answer) = mpsc::channel();
+            let (theirs, to, name_there) = (settings.clone(), to.clone(), name.clone());
+            thread::Builder::new()
+                .name(format!("capture-{name}"))
+                .spawn(move || {
+                    let handle = (theirs.prepare)()
+                        .map_err(LiveError::Prepare)
+                        .and_then(|()| open(&name_there, &theirs))
+                        .and_then(|handle| {
+                            (theirs.settle)().map_err(LiveError::Prepare)?;
+                            Ok(handle)
+                        });
+                    let handle = match handle {
+                        Ok(handle) => handle,
+                        Err(error) => return drop(opened.send(Err(error))),
+                    };
+                    // Whoever asked waits for the answer.
+                    let _ = opened.send(Ok(()));
+                    let mut thread =
+                        Thread { number, name: name_there, settings: theirs, to, empties, next: 0 };
+                    // It ends when nobody listens any more.
+                    let _ = thread.run(handle);
+                })
+                .map_err(|error| LiveError::Failed { name: name.clone(), reason: error.to_string() })?;
+            answer.recv().unwrap_or_else(|_| {
+                let reason = "its thread ended".to_owned();
+                Err(LiveError::Failed { name: name.clone(), reason })
+            })?;
+            feed.back.push(back);
+            feed.inputs.push(Input {
+                interface: Interface {
+                    name: name.clone(),
+                    up: true,
+                    snaplen: settings.snaplen,
+                    ..Interface::default()
+                },
+                waiting: VecDeque::new(),
+                taken: 0,
+                complete: Timestamp::MIN,
+                down_since: None,
+            });
+        }
+        Ok(feed)
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Packets(n, block) => {
+                let input = &mut self.inputs[n];
+                input.interface.packets += block.len() as u64;
+                if let (Some(first), Some(last)) = (block.records.first(), block.records.last()) {
+                    let from = input.interface.times.map_or(first.time, |(from, _)| from);
+                    input.interface.times = Some((from, last.time));
+                    input.complete = input.complete.max(last.time);
+                }
+                input.waiting.push_back(block);
+            }
+            Message::Silent(n, time) => self.inputs[n].complete = self.inputs[n].complete.max(time),
+            Message::Drops(n, kernel, interface) => {
+                self.inputs[n].interface.dropped_by_kernel += kernel;
+                self.inputs[n].interface.dropped_by_interface += interface;
+            }
+            Message::Down(n, time, reason) => {
+                let input = &mut self.inputs[n];
+                input.interface.up = false;
+                input.interface.trouble = Some(reason);
+                input.down_since.get_or_insert(time);
+            }
+            Message::Up(n, time) => {
+                let input = &mut self.inputs[n];
+                input.interface.up = true;
+                input.interface.trouble = None;
+                if let Some(from) = input.down_since.take() {
+                    if self.silences.len() >= MOST_SILENCES {
+                        self.silences.remove(0);
+                    }
+                    self.silences.push(Silence { from, to: time });
+                }
+            }
+        }
+    }
+
+    /// Hands out what has come, of several interfaces in order of time and as far as it is complete.
+    fn hand_out(&mut self, block: &mut Block) -> bool {
+        if let [only] = &mut self.inputs[..] {
+            let Some(mut next) = only.waiting.pop_front() else { return false };
+            std::mem::swap(block, &mut next);
+            // Its thread makes another one if it does not get this back.
+            let _ = self.back[0].try_send(next);
+            return true;
+        }
+        block.clear();
+        let complete = self.inputs.iter().map(|input| input.complete).min().unwrap_or(Timestamp::MIN);
+        while block.len() < BLOCK {
+            let next = self.inputs.iter().enumerate().filter_map(|(n, input)| Some((input.next()?, n)));
+            let Some((time, n)) = next.min() else { break };
+            if time > complete {
+                break;
+            }
+            let input = &mut self.inputs[n];
+            let first = &input.waiting[0];
+            block.push(&first.packet(&first.records[input.taken]));
+            input.taken += 1;
+            if input.taken == first.len() {
+                input.taken = 0;
+                if let Some(empty) = input.waiting.pop_front() {
+                    let _ = self.back[n].try_send(empty);
+                }
+            }
+        }
+        !block.is_empty()
+    }
+}
+
+/// Stretches in which an interface was away: more are not remembered.
+const MOST_SILENCES: usize = 1_024;
+
+impl Input {
+    /// Time of the next packet to be handed out.
+    fn next(&self) -> Option<Timestamp> {
+        Some(self.waiting.front()?.records[self.taken].time)
+    }
+}
+
+impl Feed for LiveFeed {
+    fn next_block(&mut self, block: &mut Block, wait: Duration) -> Fed {
+        let until = Instant::now() + wait;
+        loop {
+            if self.hand_out(block) {
+                return Fed::Packets;
+            }
+            match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.hear(message),
+                Err(RecvTimeoutError::Timeout) => return Fed::Nothing,
+                Err(RecvTimeoutError::Disconnected) => return Fed::End,
+            }
+        }
+    }
+
+    fn clock(&self) -> Timestamp {
+        let of = |input: &Input| match input.next() {
+            // What waits has not been handed out.
+            Some(next) => next.min(input.complete),
+            None => input.complete,
+        };
+        self.inputs.iter().map(of).min().unwrap_or(Timestamp::MIN)
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        self.inputs.iter().map(|input| input.interface.clone()).collect()
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        let now = self.inputs.iter().map(|input| input.complete).max().unwrap_or(Timestamp::MIN);
+        let open = self.inputs.iter().filter_map(|input| input.down_since);
+        let open = open.filter(|from| *from < now).map(|from| Silence { from, to: now });
+        self.silences.iter().copied().chain(open).collect()
+    }
+}
+
+/// The thread of an interface.
+struct Thread {
+    number: usize,
+    name: String,
+    settings: Settings,
+    to: SyncSender<Message>,
+    empties: Receiver<Block>,
+    /// Packets taken so far.
+    next: u64,
+}
+
+/// Nobody listens any more.
+struct Unheard;
+
+impl Thread {
+    fn run(&mut self, mut handle: Capture<Active>) -> Result<(), Unheard> {
+        loop {
+            let reason = self.capture(&mut handle)?;
+            drop(handle);
+            self.say(Message::Down(self.number, now(), reason))?;
+            handle = loop {
+                thread::sleep(AGAIN);
+                if let Ok(handle) = open(&self.name, &self.settings) {
+                    break handle;
+                }
+                self.say(Message::Silent(self.number, complete_until()))?;
+            };
+            self.say(Message::Up(self.number, now()))?;
+        }
+    }
+
+    /// Takes in packets until the handle is of no more use; says why.
+    fn capture(&mut self, handle: &mut Capture<Active>) -> Result<String, Unheard> {
+        let link = link(handle.get_datalink().0);
+        let (mut beat, mut counted) = (Instant::now(), Instant::now());
+        let mut drops = Drops::default();
+        let mut down = false;
+        let mut block = Block::default();
+        loop {
+            let before = block.len();
+            let next = &mut self.next;
+            let number = self.number as u16;
+            let taken = handle.dispatch(Some(BLOCK - before), |packet| {
+                *next += 1;
+                block.push(&Packet {
+                    id: PacketId::new(number, *next),
+                    // Nanoseconds, for that is the precision asked for.
+                    time: Timestamp(
+                        packet.header.ts.tv_sec.saturating_mul(1_000_000_000)
+                            + i64::from(packet.header.ts.tv_usec),
+                    ),
+                    timed: true,
+                    link,
+                    original_length: packet.header.len,
+                    data: packet.data,
+                });
+            });
+            let silent = match &taken {
+                Ok(_) => block.len() == before,
+                Err(_) => true,
+            };
+            if block.len() >= BLOCK || (silent && !block.is_empty()) {
+                let empty = self.empties.try_recv().unwrap_or_default();
+                let full = std::mem::replace(&mut block, empty);
+                block.clear();
+                self.say(Message::Packets(self.number, full))?;
+                beat = Instant::now();
+                if down {
+                    down = false;
+                    self.say(Message::Up(self.number, now()))?;
+                }
+            }
+            let at = Instant::now();
+            if at - counted >= COUNTS {
+                counted = at;
+                if let Ok(stat) = handle.stats() {
+                    let (kernel, interface) = drops.since(stat.dropped, stat.if_dropped);
+                    if kernel + interface > 0 {
+                        self.say(Message::Drops(self.number, kernel, interface))?;
+                    }
+                }
+                if silent && self.name != "any" {
+                    match state(&self.name) {
+                        State::Up if down => {
+                            down = false;
+                            self.say(Message::Up(self.number, now()))?;
+                        }
+                        State::Down if !down => {
+                            down = true;
+                            let reason = "it was taken down".to_owned();
+                            self.say(Message::Down(self.number, now(), reason))?;
+                        }
+                        State::Gone => return Ok("it was removed".to_owned()),
+                        _ => {}
+                    }
+                }
+            }
+            if silent {
+                if let Err(error) = taken {
+                    // An interface that is only down can be read again once it is up.
+                    if state(&self.name) == State::Gone || !is_about_down(&error) {
+                        return Ok(said(&error));
+                    }
+                }
+                if at - beat >= BEAT {
+                    beat = at;
+                    self.say(Message::Silent(self.number, complete_until()))?;
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    fn say(&self, message: Message) -> Result<(), Unheard> {
+        self.to.send(message).map_err(|_| Unheard)
+    }
+}
+
+/// The drop counts of a handle, which are 32 bits wide and begin at 0 with it.
+#[derive(Default)]
+struct Drops(u32, u32);
+
+impl Drops {
+    fn since(&mut self, kernel: u32, interface: u32) -> (u64, u64) {
+        let rise = (u64::from(kernel.wrapping_sub(self.0)), u64::from(interface.wrapping_sub(self.1)));
+        *self = Drops(kernel, interface);
+        rise
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Up,
+    Down,
+    Gone,
+}
+
+/// Whether the interface is there, seen from this thread's network namespace.
+fn state(name: &str) -> State {
+    let Ok(devices) = Device::list() else { return State::Up };
+    match devices.iter().find(|device| device.name == name) {
+        Some(device) if device.flags.is_up() => State::Up,
+        Some(_) => State::Down,
+        None => State::Gone,
+    }
+}
+
+fn is_about_down(error: &pcap::Error) -> bool {
+    said(error).contains("down")
+}
+
+fn open(name: &str, settings: &Settings) -> Result<Capture<Active>, LiveError> {
+    let failed = |error: pcap::Error| refused(name, &error);
+    let buffer = i32::try_from(settings.buffer).unwrap_or(i32::MAX);
+    let handle = Capture::from_device(name)
+        .map_err(failed)?
+        .snaplen(i32::try_from(settings.snaplen).unwrap_or(i32::MAX))
+        .buffer_size(buffer)
+        .promisc(settings.promiscuous == Promiscuous::Yes && name != "any")
+        .timeout(RETIRE)
+        .precision(Precision::Nano);
+    let mut handle = handle.open().map_err(failed)?;
+    if !settings.filter.is_empty() {
+        handle
+            .filter(&settings.filter, true)
+            .map_err(|error| LiveError::Filter { filter: settings.filter.clone(), reason: said(&error) })?;
+    }
+    handle.setnonblock().map_err(failed)
+}
+
+/// Why libpcap did not open it, and what to do.
+fn refused(name: &str, error: &pcap::Error) -> LiveError {
+    let reason = said(error);
+    if reason.contains("permi") {
+        return LiveError::Denied { name: name.to_owned() };
+    }
+    let known: Vec<String> = interfaces().unwrap_or_default().into_iter().map(|known| known.name).collect();
+    if known.iter().any(|known| known == name) || known.is_empty() {
+        return LiveError::Failed { name: name.to_owned(), reason };
+    }
+    let guess = nearest(name, &known).map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default();
+    LiveError::NoInterface { name: name.to_owned(), known: known.join(", "), guess }
+}
+
+/// What libpcap says, without the words that every message of it begins with.
+fn said(error: &pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The name that differs least from what was typed, if it is near.
+fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
+    let near = known.iter().map(|name| (distance(typed, name), name)).min()?;
+    (near.0 * 2 <= typed.chars().count().max(2)).then_some(near.1.as_str())
+}
+
+/// Letters to be changed, added, left out or exchanged with their neighbour to make one of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let mut least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    least = least.min(rows[i - 2][j - 2] + 1);
+                }
+                least
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+/// The link type as captures name it: libpcap's own numbers differ in a few cases (`DLT_RAW`).
+fn link(number: i32) -> LinkType {
+    LinkType(match number {
+        12 | 14 => 101,
+        other => u16::try_from(other).unwrap_or(u16::MAX),
+    })
+}
+
+/// Packets from before this have come, if nothing was found just now.
+fn complete_until() -> Timestamp {
+    now().after(Span(-LATE.0))
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { interfaces, filter, snaplen, buffer, promiscuous, .. } = self;
+        f.debug_struct("Settings")
+            .field("interfaces", interfaces)
+            .field("filter", filter)
+            .field("snaplen", snaplen)
+            .field("buffer", buffer)
+            .field("promiscuous", promiscuous)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_mistyped_is_guessed() {
+        let known: Vec<String> = ["eth0", "lo", "veth12ab"].iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(nearest("eht0", &known), Some("eth0"));
+        assert_eq!(nearest("eth", &known), Some("eth0"));
+        assert_eq!(nearest("wlan0", &known), None);
+    }
+
+    #[test]
+    fn drop_counts_go_round() {
+        let mut drops = Drops::default();
+        assert_eq!(drops.since(u32::MAX, 3), (u64::from(u32::MAX), 3));
+        assert_eq!(drops.since(4, 3), (5, 0));
+    }
+
+    fn packet(n: u16, time: i64) -> Block {
+        let mut block = Block::default();
+        block.push(&Packet {
+            id: PacketId::new(n, 1),
+            time: Timestamp(time),
+            timed: true,
+            link: LinkType(1),
+            original_length: 1,
+            data: &[0],
+        });
+        block
+    }
+
+    fn of_two() -> LiveFeed {
+        let (_, messages) = mpsc::sync_channel(1);
+        let input = || Input {
+            interface: Interface::default(),
+            waiting: VecDeque::new(),
+            taken: 0,
+            complete: Timestamp::MIN,
+            down_since: None,
+        };
+        let back = vec![mpsc::sync_channel(1).0, mpsc::sync_channel(1).0];
+        LiveFeed { inputs: vec![input(), input()], messages, back, silences: Vec::new() }
+    }
+
+    #[test]
+    fn packets_of_two_interfaces_come_in_order_of_time_once_both_are_known_to_be_complete() {
+        let mut feed = of_two();
+        let mut block = Block::default();
+        feed.hear(Message::Packets(0, packet(0, 30)));
+        assert!(!feed.hand_out(&mut block), "the other one may have an earlier packet");
+        feed.hear(Message::Packets(1, packet(1, 20)));
+        assert!(feed.hand_out(&mut block));
+        assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [20]);
+        assert_eq!(feed.clock(), Timestamp(20));
+        feed.hear(Message::Silent(1, Timestamp(40)));
+        assert!(feed.hand_out(&mut block));
+        assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [30]);
+    }
+
+    #[test]
+    fn time_without_the_interface_is_a_silence() {
+        let mut feed = of_two();
+        feed.hear(Message::Down(0, Timestamp(10), "it was removed".to_owned()));
+        feed.hear(Message::Silent(1, Timestamp(15)));
+        assert!(!feed.interfaces()[0].up);
+        assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(15) }]);
+        feed.hear(Message::Up(0, Timestamp(20)));
+        assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(20) }]);
+        assert!(feed.interfaces()[0].up);
+    }
+}

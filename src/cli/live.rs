@@ -1,0 +1,250 @@
+//! `synscope live`: interfaces in, events out while it runs, the report when it ends.
+
+use super::args::LiveArgs;
+use super::exit::Exit;
+
+/// Runs it.
+///
+/// # Errors
+/// Options that contradict each other, an interface that cannot be opened, an output that cannot be written.
+#[cfg(all(feature = "live", target_os = "linux"))]
+pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
+    session::run(args)
+}
+
+/// Says what is missing.
+///
+/// # Errors
+/// Always.
+#[cfg(not(all(feature = "live", target_os = "linux")))]
+pub fn run(_: &LiveArgs) -> anyhow::Result<Exit> {
+    anyhow::bail!(
+        "this synscope was built without live capture.\n  \
+         With:    cargo install synscope --features live   (Linux; needs libpcap-dev)\n  \
+         Without: tcpdump -U -s 192 -w - tcp | synscope analyze -"
+    )
+}
+
+#[cfg(all(feature = "live", target_os = "linux"))]
+mod session {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use anyhow::{Context, bail};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::flag;
+
+    use crate::capture::live::{self, LiveFeed, Promiscuous, Settings};
+    use crate::cli::args::{AnalyzeArgs, Format, LiveArgs, PrivacyArgs, Scope};
+    use crate::cli::complain;
+    use crate::cli::destination::Destinations;
+    use crate::cli::exit::{Damage, Exit, Verdict};
+    use crate::cli::output::{stdout_look, to_stdout};
+    use crate::cli::privacy::Privacy;
+    use crate::engine::{Options, Outcome};
+    use crate::live::kernel::{self, Kernel, Namespace};
+    use crate::live::log::{JsonLines, TextLog};
+    use crate::live::output::Output;
+    use crate::live::run::{Ended, Pace, Run, Until, Wanted};
+    use crate::live::watch::{Setup, Watch};
+    use crate::live::witness::Witness;
+    use crate::report::text;
+
+    pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
+        let namespace = args.netns.as_deref().map(Namespace::open).transpose().map_err(anyhow::Error::msg)?;
+        if args.list_interfaces {
+            return list(namespace).map(|()| Exit::Done);
+        }
+        let report = ReportArgs::new(args)?;
+        let wanted = Signals::heed()?;
+        let destinations = report.open()?;
+        let watched = watch(args, namespace, &wanted, &report);
+        let outcome = match watched {
+            Ok(Ended::Report(outcome)) => outcome,
+            other => {
+                destinations.into_iter().for_each(Destinations::abandon);
+                return other.map(|_| Exit::Done);
+            }
+        };
+        if let Some(destinations) = destinations {
+            destinations.write(&outcome.report, &report.args, &report.privacy)?;
+        }
+        let matched = args.fail_on.iter().any(|condition| condition.matches(&outcome.report));
+        Ok(Exit::verdict(Damage::None, if matched { Verdict::Matched } else { Verdict::Clear }))
+    }
+
+    fn watch(
+        args: &LiveArgs,
+        namespace: Option<Namespace>,
+        wanted: &Signals,
+        report: &ReportArgs,
+    ) -> anyhow::Result<Ended> {
+        let theirs = namespace.clone();
+        let settings = Settings {
+            interfaces: args.interface.clone(),
+            filter: args.filter.clone(),
+            snaplen: args.snaplen,
+            buffer: args.buffer,
+            promiscuous: if args.no_promiscuous { Promiscuous::No } else { Promiscuous::Yes },
+            prepare: Arc::new(move || theirs.as_ref().map_or(Ok(()), Namespace::enter)),
+            settle: Arc::new(kernel::keep_capture_right),
+        };
+        let mut feed = LiveFeed::open(&settings)?;
+        let witness = if args.no_host { None } else { Some(Kernel::start(namespace.clone())?) };
+        // From here on nothing takes a right any more; threads that are started inherit that.
+        kernel::drop_rights().context("cannot give up capabilities")?;
+        let options = Options {
+            threads: args.threads,
+            half_close_after: args.half_close_after,
+            memory_limit: args.memory_limit,
+            ..Options::default()
+        };
+        let setup = Setup { options, host: title(namespace.as_ref()), ..Setup::default() };
+        let watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
+        if log_format(args).is_some() {
+            complain(&format!(
+                "watching {}; ^C ends with the report, SIGUSR1 prints it and goes on",
+                args.interface.join(", ")
+            ));
+        }
+        let run = Run {
+            feed: &mut feed,
+            watch,
+            outputs: outputs(args),
+            recorder: None,
+            until: Until { packets: args.count, duration: args.duration },
+            pace: Pace::Machine,
+        };
+        run.run(|| wanted.wanted(), |outcome| report.print(outcome))
+    }
+
+    /// Who shows the watch. A terminal without `--format` is for the screen.
+    fn outputs(args: &LiveArgs) -> Vec<Box<dyn Output>> {
+        match log_format(args) {
+            Some(Format::Jsonl) => vec![Box::new(JsonLines::new(io::BufWriter::new(io::stdout())))],
+            Some(_) => {
+                vec![Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color)))]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// The form of the running log, if there is one.
+    fn log_format(args: &LiveArgs) -> Option<Format> {
+        match args.format {
+            None | Some(Format::Text) => Some(Format::Text),
+            Some(Format::Jsonl) => Some(Format::Jsonl),
+            Some(_) => None,
+        }
+    }
+
+    fn title(namespace: Option<&Namespace>) -> String {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        match namespace {
+            Some(namespace) => format!("{} ({})", host.trim(), namespace.name),
+            None => host.trim().to_owned(),
+        }
+    }
+
+    /// The interfaces with their addresses.
+    fn list(namespace: Option<Namespace>) -> anyhow::Result<()> {
+        if let Some(namespace) = namespace {
+            namespace.enter()?;
+        }
+        let known = live::interfaces()?;
+        to_stdout(|out| {
+            for one in known {
+                let addresses = one.addresses.join(", ");
+                let line = format!("{:<16} {:<14} {addresses}", one.name, one.state);
+                writeln!(out, "{}", line.trim_end())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The report's options, as `analyze` has them.
+    struct ReportArgs {
+        args: AnalyzeArgs,
+        privacy: Privacy,
+        /// Whether there is one to be written in the end.
+        wanted: bool,
+    }
+
+    impl ReportArgs {
+        fn new(args: &LiveArgs) -> anyhow::Result<ReportArgs> {
+            let formats = args.format.iter().chain(args.report.iter().map(|(format, _)| format));
+            if formats.into_iter().any(|format| *format == Format::Pcapng) {
+                bail!("a report in pcapng needs the packets themselves, and a watch does not keep them");
+            }
+            let privacy = PrivacyArgs::default();
+            Ok(ReportArgs {
+                // Events and report would be mixed.
+                wanted: args.format != Some(Format::Jsonl)
+                    || args.output.is_some()
+                    || !args.report.is_empty(),
+                privacy: Privacy::new(&privacy)?,
+                args: AnalyzeArgs {
+                    captures: Vec::new(),
+                    // With events on standard output only files get a report.
+                    format: args.format.filter(|f| *f != Format::Jsonl || args.output.is_some()),
+                    output: args.output.clone(),
+                    report: args.report.clone(),
+                    flavor: args.flavor,
+                    full: args.full,
+                    fail_on: args.fail_on.clone(),
+                    color: args.color,
+                    quiet: true,
+                    scope: Scope::nothing(),
+                    privacy,
+                },
+            })
+        }
+
+        fn open(&self) -> anyhow::Result<Option<Destinations>> {
+            self.wanted.then(|| Destinations::open(&self.args)).transpose()
+        }
+
+        /// Writes the report so far.
+        fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
+            match self.open()? {
+                Some(destinations) => destinations.write(&outcome.report, &self.args, &self.privacy),
+                None => {
+                    let look = stdout_look(self.args.color);
+                    let mut err = io::stderr().lock();
+                    Ok(text::write(&outcome.report, look, &mut err).and_then(|()| err.flush())?)
+                }
+            }
+        }
+    }
+
+    /// What signals ask for.
+    struct Signals {
+        stop: Arc<AtomicBool>,
+        report: Arc<AtomicBool>,
+    }
+
+    impl Signals {
+        fn heed() -> anyhow::Result<Signals> {
+            let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+            let heed = || -> io::Result<()> {
+                for signal in [SIGINT, SIGTERM] {
+                    // Whoever asks twice does not want to wait for a report.
+                    flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+                    flag::register(signal, Arc::clone(&stop))?;
+                }
+                flag::register(SIGUSR1, Arc::clone(&report))?;
+                Ok(())
+            };
+            heed().context("cannot heed signals")?;
+            Ok(Signals { stop, report })
+        }
+
+        fn wanted(&self) -> Wanted {
+            if self.stop.load(Ordering::Relaxed) {
+                return Wanted::Stop;
+            }
+            if self.report.swap(false, Ordering::Relaxed) { Wanted::Report } else { Wanted::Nothing }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A stream without an end: the same shards, asked again and again what they know so far.
+//!
+//! What is known at a moment is what [`super::analyze`] of the packets so far would say, as long as nothing has been
+//! forgotten. What is over is kept in two generations: when the current one is [`Limits::generation`] old, or full, it
+//! becomes the earlier one and what was the earlier one is forgotten. So the detectors always look back over at least
+//! one generation, and memory does not grow with time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::capture::{Block, Silence, Status};
+use crate::decode::segment::PacketId;
+use crate::detect::draft::Draft;
+use crate::detect::peers::Peers;
+use crate::detect::screen::{Quality, Screen};
+use crate::detect::surroundings::World;
+use crate::diagnose::host;
+use crate::diagnose::write::Written;
+use crate::engine::batch::{Batch, Totals};
+use crate::engine::conclude::{self, Seen};
+use crate::engine::shard::SHARDS;
+use crate::engine::{Engine, Error, Options, Outcome, settle, track};
+use crate::flow::key::Host;
+use crate::report::model::{Incident, Vantage};
+use crate::time::{Span, Timestamp};
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a generation lasts, unless it is full before.
+    pub generation: Span,
+    /// How long it lasts at least: below that what does not fit is only counted.
+    pub shortest: Span,
+    /// Remarkable connections of one generation.
+    pub kept: usize,
+    /// Handshakes never completed of one generation.
+    pub embryos: usize,
+    /// Listeners of one generation.
+    pub listeners: usize,
+}
+
+impl Default for Limits {
+    /// 2 to 4 minutes around everything: as far apart as findings of one incident may be.
+    fn default() -> Limits {
+        Limits {
+            generation: Span::secs(120),
+            shortest: Span::secs(15),
+            kept: 16_384,
+            embryos: 131_072,
+            listeners: 65_536,
+        }
+    }
+}
+
+/// The engine for a stream without an end.
+pub struct Rolling {
+    engine: Engine,
+    limits: Limits,
+    pool: rayon::ThreadPool,
+    /// The generation before the current one, by shard.
+    earlier: Vec<Screen>,
+    /// When the current generation and the earlier one began.
+    began: [Timestamp; 2],
+    /// Connections of generations that were forgotten.
+    forgotten: u64,
+    /// Whether anything was forgotten.
+    has_forgotten: bool,
+    now: Timestamp,
+    batches: Vec<Batch>,
+}
+
+/// What is known at one moment.
+pub struct Sight {
+    seen: Seen,
+    /// What the detectors found, in order of time.
+    pub drafts: Vec<(Draft, Vantage)>,
+    /// The connections that were examined, by their first packet: of others nothing new is said.
+    pub examined: HashSet<PacketId>,
+    /// From when on everything is known; before it only what was not forgotten yet.
+    pub since: Timestamp,
+}
+
+impl Sight {
+    /// What surrounds the connections.
+    pub fn world(&self) -> &World {
+        &self.seen.world
+    }
+
+    /// Connections in the generations kept, and those open.
+    pub fn quality(&self) -> &Quality {
+        &self.seen.gathered.quality
+    }
+}
+
+impl Rolling {
+    /// An engine that has seen nothing.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn new(options: &Options, limits: Limits) -> Result<Rolling, Error> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|n| format!("synscope-{n}"))
+            .build()
+            .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
+        let mut engine = Engine::new(options);
+        for shard in &mut engine.shards {
+            shard.screen = limits.screen(options);
+        }
+        Ok(Rolling {
+            engine,
+            limits,
+            pool,
+            earlier: Vec::new(),
+            began: [Timestamp::MIN; 2],
+            forgotten: 0,
+            has_forgotten: false,
+            now: Timestamp::MIN,
+            batches: Vec::new(),
+        })
+    }
+
+    /// Takes in packets, in capture order.
+    pub fn take(&mut self, blocks: &[Block]) {
+        let Rolling { engine, batches, pool, .. } = self;
+        batches.resize_with(batches.len().max(blocks.len()), Batch::default);
+        let batches = &mut batches[..blocks.len()];
+        let Engine { filter, shards, peers, totals, .. } = engine;
+        pool.install(|| {
+            blocks
+                .par_iter()
+                .zip(batches.par_iter_mut())
+                .for_each(|(block, batch)| batch.decode(block, filter));
+            track(shards, Arc::make_mut(peers), batches);
+        });
+        for batch in batches {
+            totals.add(batch);
+            batch.clear();
+        }
+        self.now = self.now.max(self.engine.totals.last.unwrap_or(Timestamp::MIN));
+    }
+
+    /// No packet from before `now` comes any more.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        let Engine { shards, peers, .. } = &mut self.engine;
+        let now = self.now;
+        self.pool.install(|| {
+            shards.par_iter_mut().for_each(|shard| {
+                let screen = &mut shard.screen;
+                shard.tracker.advance(now, |facts| screen.take(facts, Timestamp::MAX, None));
+            });
+            settle(shards, Arc::make_mut(peers));
+        });
+        if self.began[0] == Timestamp::MIN {
+            self.began[0] = now;
+        }
+        let age = now - self.began[0];
+        if age >= self.limits.generation || (age >= self.limits.shortest && self.is_nearly_full()) {
+            self.turn();
+        }
+    }
+
+    /// Whether some shard has three quarters of what it may have.
+    fn is_nearly_full(&self) -> bool {
+        let part = |all: usize| all / SHARDS * 3 / 4;
+        self.engine.shards.iter().any(|shard| {
+            shard.screen.kept() > part(self.limits.kept)
+                || shard.screen.embryos.len() > part(self.limits.embryos)
+                || shard.screen.listeners.len() > part(self.limits.listeners)
+        })
+    }
+
+    /// Begins a new generation.
+    fn turn(&mut self) {
+        let (limits, options) = (self.limits, &self.engine.options);
+        let current = self
+            .engine
+            .shards
+            .iter_mut()
+            .map(|shard| std::mem::replace(&mut shard.screen, limits.screen(options)));
+        let forgotten = std::mem::replace(&mut self.earlier, current.collect());
+        self.has_forgotten |= !forgotten.is_empty();
+        self.forgotten += forgotten.iter().map(|screen| screen.quality.connections).sum::<u64>();
+        self.began = [self.now, self.began[0]];
+        let since = self.since();
+        Arc::make_mut(&mut self.engine.peers).turn(since);
+    }
+
+    /// From when on everything is known.
+    fn since(&self) -> Timestamp {
+        if self.has_forgotten { self.began[1] } else { Timestamp::MIN }
+    }
+
+    /// The time of the newest packet, or what [`Rolling::advance`] was told.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What was counted since the beginning.
+    pub fn totals(&self) -> &Totals {
+        &self.engine.totals
+    }
+
+    /// Connections in the tables.
+    pub fn tracked(&self) -> u64 {
+        self.engine.shards.iter().map(|shard| shard.tracker.live() as u64).sum()
+    }
+
+    /// Octets that the tables take, and may take.
+    pub fn memory(&self) -> (u64, u64) {
+        let taken = self.engine.shards.iter().map(|shard| shard.tracker.taken() as u64).sum();
+        (taken, self.engine.options.memory_limit / 2)
+    }
+
+    /// Connections let go early for want of room.
+    pub fn evicted(&self) -> u64 {
+        self.engine.shards.iter().map(|shard| shard.tracker.evicted()).sum()
+    }
+
+    /// All connections since the beginning, given what is known now.
+    pub fn connections(&self, sight: &Sight) -> u64 {
+        self.forgotten + sight.quality().connections
+    }
+
+    /// What is known now. `silences` are stretches in which nothing could be captured.
+    pub fn look(&mut self, silences: &[Silence]) -> Sight {
+        let (limits, end) = (self.limits, self.now);
+        let Engine { shards, peers, options, totals, .. } = &mut self.engine;
+        let (options, known): (&Options, &Peers) = (options, peers);
+        let mut seen = self.pool.install(|| {
+            // What is open is taken for over, as at the end of a capture.
+            let mut open: Vec<Screen> = shards
+                .par_iter_mut()
+                .map(|shard| {
+                    let mut open = limits.screen(options);
+                    shard.tracker.visit_open(|facts| open.take(facts, end, Some(known)));
+                    open
+                })
+                .collect();
+            let settled: Vec<_> = open.iter_mut().flat_map(Screen::drain_settled).collect();
+            let mut peers = Arc::clone(peers);
+            for (connection, answered, otherwise) in &settled {
+                Arc::make_mut(&mut peers).settle(*connection, *answered, *otherwise);
+            }
+            let current = shards.iter().map(|shard| shard.screen.clone());
+            let screens = self.earlier.iter().cloned().chain(current).chain(open);
+            let capture = totals.first.map(|first| (first, end));
+            conclude::see(screens, peers, capture, silences, options)
+        });
+        seen.gathered.evicted = self.evicted();
+        let drafts = std::mem::take(&mut seen.drafts);
+        let examined = seen.gathered.kept.iter().map(|facts| facts.first.packet).collect();
+        Sight { seen, drafts, examined, since: self.since() }
+    }
+
+    /// The report on what was written down.
+    pub fn report(
+        &self,
+        sight: &Sight,
+        written: Vec<Written>,
+        incidents: Vec<Incident>,
+        told: host::Told,
+        status: Vec<Status>,
+    ) -> Outcome {
+        let Engine { totals, options, .. } = &self.engine;
+        let mut outcome = conclude::report(&sight.seen, written, incidents, told, totals, options, status);
+        outcome.report.summary.connections += self.forgotten;
+        outcome
+    }
+
+    /// Drafts as findings, each once.
+    pub fn write(&self, drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
+        self.pool.install(|| conclude::write(drafts, paths))
+    }
+}
+
+impl Limits {
+    fn screen(&self, options: &Options) -> Screen {
+        let part = |all: usize| (all / SHARDS).max(16);
+        Screen::new(part(self.kept), part(self.embryos), options.half_close_after)
+            .with_listeners(part(self.listeners))
+    }
+}
+
+/// Connections tried and handshakes completed at each listener in one second.
+pub fn rates(world: &World, second: Timestamp) -> BTreeMap<Host, (u64, u64)> {
+    let of = world.listeners.iter().map(|(host, listener)| {
+        let sum = listener.between(second, second);
+        (*host, (u64::from(sum.syns), u64::from(sum.completed)))
+    });
+    of.filter(|(_, rate)| *rate != (0, 0)).collect()
+}

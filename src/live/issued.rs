@@ -1,0 +1,576 @@
+//! What was told: findings with what became of them, and the incidents that they make.
+//!
+//! A finding is told when its draft has stood for [`SETTLE`]: what is under way may still turn it into something else.
+//! From then on it is updated while more becomes known, and withdrawn if its draft is gone for as long. When the engine
+//! has forgotten what surrounded a connection, its finding stays as it was last.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use crate::decode::segment::PacketId;
+use crate::detect::Draft;
+use crate::detect::surroundings::World;
+use crate::diagnose::incident;
+use crate::diagnose::write::{self, Written};
+use crate::engine::rolling::Sight;
+use crate::flow::key::Host;
+use crate::live::event::Event;
+use crate::report::model::{Finding, Incident, Kind, Vantage};
+use crate::time::{Span, Timestamp};
+
+/// How long a draft must stand before it is told, and be gone before it is withdrawn.
+pub const SETTLE: Span = Span::millis(300);
+/// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
+const QUIET: Span = Span::secs(120);
+/// More of the same is told after this, then after twice that, and so on.
+const FIRST_WAIT: Span = Span::secs(1);
+const LONGEST_WAIT: Span = Span::secs(64);
+/// How often the growth of what is only counted is told.
+const GROWTH: Span = Span::secs(5);
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Findings in full.
+    pub findings: usize,
+    /// Findings in full of one kind at one listener.
+    pub of_a_kind: usize,
+    /// Incidents that are over.
+    pub closed: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { findings: 8_192, of_a_kind: 1_024, closed: 512 }
+    }
+}
+
+/// What makes a finding the same from one moment to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+enum Key {
+    /// Of one connection.
+    Connection(PacketId, Kind),
+    /// Of a listener as a whole.
+    Place(Option<Host>, Kind),
+}
+
+impl Key {
+    fn of(draft: &Draft) -> Key {
+        match draft.connection {
+            Some(connection) => Key::Connection(connection, draft.kind),
+            None => Key::Place(draft.server, draft.kind),
+        }
+    }
+
+    fn connection(self) -> Option<PacketId> {
+        match self {
+            Key::Connection(connection, _) => Some(connection),
+            Key::Place(..) => None,
+        }
+    }
+}
+
+/// Kind and listener: what incidents are made of.
+type Place = (Kind, Option<Host>);
+
+/// A finding that was told.
+struct Entry {
+    written: Written,
+    /// The incident that it belongs to; empty until it is known.
+    incident: String,
+    /// Whether that incident is over.
+    over: bool,
+    told_at: Timestamp,
+    wait: Span,
+    /// Whether more is known than was told.
+    grown: bool,
+    /// Its id as told, if that has changed since.
+    was: Option<String>,
+    missing_since: Option<Timestamp>,
+}
+
+impl Entry {
+    /// The id by which it was told last.
+    fn told_as(self) -> String {
+        self.was.unwrap_or(self.written.finding.id)
+    }
+}
+
+/// Findings that are only counted.
+#[derive(Clone, Default)]
+struct Folded {
+    count: u64,
+    clients: HashSet<crate::decode::segment::Address>,
+    until: Timestamp,
+    told: u64,
+    told_at: Timestamp,
+}
+
+/// Everything that was told.
+#[derive(Default)]
+pub struct Issued {
+    bounds: Bounds,
+    /// By the order in which they were told.
+    entries: BTreeMap<u64, Entry>,
+    next: u64,
+    index: HashMap<Key, u64>,
+    by_connection: HashMap<PacketId, Vec<Key>>,
+    /// Drafts that have not stood long enough.
+    pending: HashMap<Key, Timestamp>,
+    in_place: HashMap<Place, usize>,
+    folded: BTreeMap<Place, Folded>,
+    counted: HashSet<Key>,
+    open: Vec<Incident>,
+    closed: VecDeque<Incident>,
+    /// Findings that were forgotten for want of room.
+    pub forgotten: u64,
+}
+
+/// What a look brought, before it is an event.
+enum Change {
+    Opened(u64),
+    Updated(u64, Option<String>),
+    Withdrawn(String),
+}
+
+impl Issued {
+    /// With other bounds than usual.
+    pub fn within(bounds: Bounds) -> Issued {
+        Issued { bounds, ..Issued::default() }
+    }
+
+    /// Takes in what the detectors say now (`drafts`, after the kernel was heard), and gives what is new. With `settle`
+    /// zero nothing is waited for.
+    pub fn take(
+        &mut self,
+        drafts: Vec<(Draft, Vantage)>,
+        sight: &Sight,
+        now: Timestamp,
+        settle: Span,
+        paths: &[String],
+    ) -> Vec<Event> {
+        let mut changes = Vec::new();
+        let mut present: HashSet<Key> = HashSet::with_capacity(drafts.len());
+        let mut fresh = Vec::new();
+        for (draft, vantage) in drafts {
+            let key = Key::of(&draft);
+            present.insert(key);
+            if draft.during().1 < sight.since {
+                continue;
+            }
+            match self.index.get(&key) {
+                Some(&number) => self.renew(number, draft, vantage, now, paths, &mut changes),
+                None => fresh.push((key, draft, vantage)),
+            }
+        }
+        let missing = self.missing(&present, sight, now);
+        for (key, draft, vantage) in fresh {
+            let since = *self.pending.entry(key).or_insert(now);
+            if now - since >= settle {
+                self.pending.remove(&key);
+                self.issue(key, draft, vantage, now, paths, &mut changes);
+            }
+        }
+        self.pending.retain(|key, _| present.contains(key));
+        self.counted.retain(|key| present.contains(key));
+        for key in missing {
+            let Some(&number) = self.index.get(&key) else { continue };
+            let since = self.entries.get(&number).and_then(|entry| entry.missing_since);
+            if since.is_some_and(|since| now - since >= settle)
+                && let Some(entry) = self.remove(key)
+                && !entry.over
+            {
+                changes.push(Change::Withdrawn(entry.told_as()));
+            }
+        }
+        self.forget(sight);
+        let regroup = !changes.is_empty();
+        let mut events = Vec::new();
+        if regroup || self.is_one_quiet(now) {
+            self.group(sight.world());
+        }
+        self.tell(changes, now, &mut events);
+        self.grow(now, &mut events);
+        self.close(now, &mut events);
+        events
+    }
+
+    /// A finding as it is now.
+    fn renew(
+        &mut self,
+        number: u64,
+        draft: Draft,
+        vantage: Vantage,
+        now: Timestamp,
+        paths: &[String],
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        entry.missing_since = None;
+        let known = &entry.written.draft;
+        if *known != draft {
+            let other = (known.certainty(), known.severity, &known.cause.text)
+                != (draft.certainty(), draft.severity, &draft.cause.text);
+            let mut written = write::finding(draft, vantage, paths);
+            let was = &entry.written.finding;
+            if written.draft.connection.is_none() && written.finding.first > was.first {
+                // Its beginning is no longer remembered; it is the same flood all the same.
+                written.finding.first.clone_from(&was.first);
+                written.finding.id.clone_from(&was.id);
+            }
+            if written.finding.id != was.id {
+                entry.was.get_or_insert_with(|| was.id.clone());
+            }
+            entry.written = written;
+            entry.grown = true;
+            if other {
+                entry.wait = FIRST_WAIT;
+                entry.told_at = Timestamp::MIN;
+            }
+        }
+        if entry.grown && !entry.over && now - entry.told_at >= entry.wait {
+            entry.grown = false;
+            entry.told_at = now;
+            entry.wait = Span((entry.wait.0 * 2).min(LONGEST_WAIT.0));
+            changes.push(Change::Updated(number, entry.was.take()));
+        }
+    }
+
+    /// Findings that the detectors no longer say, although they know the connection.
+    fn missing(&mut self, present: &HashSet<Key>, sight: &Sight, now: Timestamp) -> Vec<Key> {
+        let mut missing = Vec::new();
+        for (key, number) in &self.index {
+            if present.contains(key) {
+                continue;
+            }
+            let Some(entry) = self.entries.get_mut(number) else { continue };
+            let known = key.connection().is_none_or(|connection| sight.examined.contains(&connection));
+            if known && entry.written.draft.during().1 >= sight.since {
+                entry.missing_since.get_or_insert(now);
+                missing.push((*number, *key));
+            }
+        }
+        missing.sort_unstable();
+        missing.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn issue(
+        &mut self,
+        key: Key,
+        draft: Draft,
+        vantage: Vantage,
+        now: Timestamp,
+        paths: &[String],
+        changes: &mut Vec<Change>,
+    ) {
+        let place = (draft.kind, draft.server);
+        // Another finding of the same connection that is gone has turned into this one.
+        let before = key.connection().and_then(|connection| {
+            let keys = self.by_connection.get(&connection)?;
+            keys.iter().copied().find(|other| {
+                let entry = self.index.get(other).and_then(|number| self.entries.get(number));
+                entry.is_some_and(|entry| entry.missing_since.is_some())
+            })
+        });
+        let was = before.and_then(|before| self.remove(before)).filter(|entry| !entry.over);
+        let full = self.in_place.get(&place).copied().unwrap_or(0) >= self.bounds.of_a_kind
+            || (self.entries.len() >= self.bounds.findings && !self.make_room());
+        if full {
+            if self.counted.insert(key) {
+                let folded = self.folded.entry(place).or_default();
+                folded.count += 1;
+                folded.until = folded.until.max(draft.during().1);
+                if folded.clients.len() < MOST_CLIENTS {
+                    folded.clients.extend(draft.client.map(|client| client.address));
+                }
+            }
+            changes.extend(was.map(|entry| Change::Withdrawn(entry.told_as())));
+            return;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.entries.insert(
+            number,
+            Entry {
+                written: write::finding(draft, vantage, paths),
+                incident: String::new(),
+                over: false,
+                told_at: now,
+                wait: FIRST_WAIT,
+                grown: false,
+                was: None,
+                missing_since: None,
+            },
+        );
+        self.index.insert(key, number);
+        *self.in_place.entry(place).or_default() += 1;
+        if let Some(connection) = key.connection() {
+            self.by_connection.entry(connection).or_default().push(key);
+        }
+        changes.push(match was {
+            Some(was) => Change::Updated(number, Some(was.told_as())),
+            None => Change::Opened(number),
+        });
+    }
+
+    /// Forgets the oldest finding of an incident that is over; false if there is none.
+    fn make_room(&mut self) -> bool {
+        let Some((&number, _)) = self.entries.iter().find(|(_, entry)| entry.over) else { return false };
+        if let Some(entry) = self.entries.get(&number) {
+            let key = Key::of(&entry.written.draft);
+            if self.index.get(&key) == Some(&number) {
+                // Its draft may still stand; it is not to be told again.
+                self.unlink(key);
+                self.counted.insert(key);
+            }
+        }
+        self.entries.remove(&number);
+        self.forgotten += 1;
+        true
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        let number = self.unlink(key)?;
+        let entry = self.entries.remove(&number)?;
+        if !entry.over {
+            self.leave_place(&entry.written.draft);
+        }
+        Some(entry)
+    }
+
+    fn leave_place(&mut self, draft: &Draft) {
+        let place = (draft.kind, draft.server);
+        if let Some(n) = self.in_place.get_mut(&place) {
+            *n -= 1;
+            if *n == 0 {
+                self.in_place.remove(&place);
+            }
+        }
+    }
+
+    fn unlink(&mut self, key: Key) -> Option<u64> {
+        if let Some(connection) = key.connection()
+            && let Some(keys) = self.by_connection.get_mut(&connection)
+        {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+        self.index.remove(&key)
+    }
+
+    /// What the engine has forgotten stays as it is.
+    fn forget(&mut self, sight: &Sight) {
+        let gone: Vec<Key> = self
+            .index
+            .iter()
+            .filter(|(key, number)| {
+                let old =
+                    self.entries.get(number).is_none_or(|entry| entry.written.draft.during().1 < sight.since);
+                old && key.connection().is_none_or(|connection| !sight.examined.contains(&connection))
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.unlink(key);
+        }
+    }
+
+    /// Makes incidents of the findings that are not over, and keeps the names that were told.
+    fn group(&mut self, world: &World) {
+        let mut told: HashMap<&str, &str> = HashMap::new();
+        for entry in self.entries.values().filter(|entry| !entry.incident.is_empty()) {
+            told.insert(&entry.written.finding.id, &entry.incident);
+        }
+        let mut sorted: Vec<&Written> =
+            self.entries.values().filter(|entry| !entry.over).map(|entry| &entry.written).collect();
+        sorted.sort_by_cached_key(|w| order(w));
+        let mut incidents = incident::group(sorted, world);
+        let mut renamed: HashMap<String, String> = HashMap::new();
+        let mut taken: HashSet<String> = HashSet::new();
+        for incident in &incidents {
+            let known = incident.findings.iter().find_map(|id| told.get(id.as_str()).copied());
+            // Of two parts of what was one the first keeps the name.
+            let name = known.filter(|name| !taken.contains(*name)).unwrap_or(&incident.id).to_owned();
+            taken.insert(name.clone());
+            renamed.insert(incident.id.clone(), name);
+        }
+        let rename = |id: &mut String| {
+            if let Some(name) = renamed.get(id) {
+                id.clone_from(name);
+            }
+        };
+        for incident in &mut incidents {
+            rename(&mut incident.id);
+            incident.related.iter_mut().for_each(|related| rename(&mut related.incident));
+        }
+        let of: HashMap<&str, &str> = incidents
+            .iter()
+            .flat_map(|incident| incident.findings.iter().map(|id| (id.as_str(), incident.id.as_str())))
+            .collect();
+        for entry in self.entries.values_mut().filter(|entry| !entry.over) {
+            if let Some(incident) = of.get(entry.written.finding.id.as_str()) {
+                entry.incident = (*incident).to_owned();
+            }
+        }
+        self.open = incidents;
+    }
+
+    fn is_one_quiet(&self, now: Timestamp) -> bool {
+        self.open.iter().any(|incident| now - self.last(incident) >= QUIET)
+    }
+
+    /// When the last finding of an incident was.
+    fn last(&self, incident: &Incident) -> Timestamp {
+        let last = incident.last.parse::<jiff::Timestamp>().map(|t| t.as_nanosecond() as i64);
+        let folded = self.folded_of(incident).map(|folded| folded.until);
+        Timestamp(last.unwrap_or(i64::MIN)).max(folded.unwrap_or(Timestamp::MIN))
+    }
+
+    fn folded_of(&self, incident: &Incident) -> Option<&Folded> {
+        let at = |host: Option<Host>| host.map(|host| host.socket().to_string());
+        self.folded
+            .iter()
+            .find(|((kind, host), _)| *kind == incident.kind && at(*host) == incident.listener)
+            .map(|(_, folded)| folded)
+    }
+
+    fn tell(&self, changes: Vec<Change>, now: Timestamp, events: &mut Vec<Event>) {
+        let at = || now.to_string();
+        for change in changes {
+            match change {
+                Change::Opened(number) => {
+                    let Some(entry) = self.entries.get(&number) else { continue };
+                    events.push(Event::Opened {
+                        at: at(),
+                        incident: entry.incident.clone(),
+                        finding: Box::new(entry.written.finding.clone()),
+                    });
+                }
+                Change::Updated(number, was) => {
+                    let Some(entry) = self.entries.get(&number) else { continue };
+                    events.push(Event::Updated {
+                        at: at(),
+                        was,
+                        finding: Box::new(entry.written.finding.clone()),
+                    });
+                }
+                Change::Withdrawn(id) => events.push(Event::Withdrawn {
+                    at: at(),
+                    finding: id,
+                    reason: "what came later shows that it was none".to_owned(),
+                }),
+            }
+        }
+    }
+
+    /// Tells how much is only counted, now and then.
+    fn grow(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let mut due = Vec::new();
+        for (place, folded) in &mut self.folded {
+            if folded.count > folded.told && now - folded.told_at >= GROWTH {
+                (folded.told, folded.told_at) = (folded.count, now);
+                due.push(*place);
+            }
+        }
+        for (kind, host) in due {
+            let listener = host.map(|host| host.socket().to_string());
+            let latest = self.open.iter().rfind(|i| i.kind == kind && i.listener == listener);
+            if let Some(incident) = latest.map(|incident| self.whole(incident)) {
+                events.push(Event::Grew { at: now.to_string(), incident: Box::new(incident) });
+            }
+        }
+    }
+
+    /// An incident with what is only counted of it.
+    fn whole(&self, incident: &Incident) -> Incident {
+        let mut whole = incident.clone();
+        if let Some(folded) = self.folded_of(incident) {
+            whole.connections += folded.count;
+            whole.clients = whole.clients.max(folded.clients.len() as u64);
+            whole.last = self.last(incident).to_string();
+        }
+        whole
+    }
+
+    /// Closes the incidents that nothing was added to for a while.
+    fn close(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let open = std::mem::take(&mut self.open);
+        let (over, open): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|incident| now - self.last(incident) >= QUIET);
+        self.open = open;
+        for incident in over {
+            let incident = self.whole(&incident);
+            let ids: HashSet<&str> = incident.findings.iter().map(String::as_str).collect();
+            let mut left = Vec::new();
+            for entry in self.entries.values_mut() {
+                if !entry.over && ids.contains(entry.written.finding.id.as_str()) {
+                    entry.over = true;
+                    left.push(entry.written.draft.clone());
+                }
+            }
+            left.iter().for_each(|draft| self.leave_place(draft));
+            let listener = |host: &Option<Host>| host.map(|host| host.socket().to_string());
+            let others = self.open.iter().any(|i| i.kind == incident.kind && i.listener == incident.listener);
+            if !others {
+                self.folded
+                    .retain(|(kind, host), _| *kind != incident.kind || listener(host) != incident.listener);
+            }
+            events.push(Event::Closed { at: now.to_string(), incident: Box::new(incident.clone()) });
+            self.closed.push_back(incident);
+            if self.closed.len() > self.bounds.closed {
+                self.closed.pop_front();
+            }
+        }
+    }
+
+    /// Incidents that may go on.
+    pub fn open(&self) -> impl Iterator<Item = Incident> + '_ {
+        self.open.iter().map(|incident| self.whole(incident))
+    }
+
+    /// Incidents that are over, the latest first.
+    pub fn closed(&self) -> impl Iterator<Item = &Incident> {
+        self.closed.iter().rev()
+    }
+
+    /// The findings of an incident that are remembered, the first ones first.
+    pub fn findings<'a>(&'a self, incident: &'a str) -> impl Iterator<Item = &'a Finding> {
+        self.entries
+            .values()
+            .filter(move |entry| entry.incident == incident)
+            .map(|entry| &entry.written.finding)
+    }
+
+    /// Kind, beginning and end of every finding that is remembered.
+    pub fn times(&self) -> impl Iterator<Item = (Kind, Timestamp, Timestamp)> + Clone {
+        self.entries.values().map(|entry| {
+            let (first, last) = entry.written.draft.during();
+            (entry.written.draft.kind, first, last)
+        })
+    }
+
+    /// Everything for a report: findings in order of time, incidents the gravest first.
+    pub fn all(&self) -> (Vec<Written>, Vec<Incident>) {
+        let mut written: Vec<Written> = self.entries.values().map(|entry| entry.written.clone()).collect();
+        written.sort_by_cached_key(order);
+        let mut incidents: Vec<Incident> = self.open().chain(self.closed.iter().cloned()).collect();
+        incidents.sort_by(|a, b| {
+            (b.severity, &a.first, a.kind, &a.listener).cmp(&(a.severity, &b.first, b.kind, &b.listener))
+        });
+        (written, incidents)
+    }
+
+    /// How many findings are only counted in open incidents.
+    pub fn folded(&self) -> u64 {
+        self.folded.values().map(|folded| folded.count).sum()
+    }
+}
+
+/// Client addresses of one incident that are told apart where its findings are only counted.
+const MOST_CLIENTS: usize = 65_536;
+
+/// The order of findings in a report.
+fn order(w: &Written) -> impl Ord + use<> {
+    (w.draft.evidence()[0].0, w.draft.kind, w.draft.client, w.draft.server)
+}

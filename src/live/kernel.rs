@@ -1,0 +1,182 @@
+//! The kernel of this machine as a witness, and what a watch asks of it besides: a namespace, and no more rights than
+//! it takes.
+//!
+//! Capabilities belong to threads. A capturing thread keeps `CAP_NET_RAW`, without which it could not open an interface
+//! again that was removed and came back; it does nothing but copy packets. All others keep nothing.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space, set_capabilities,
+    set_no_new_privs,
+};
+
+use crate::host::Snapshot;
+use crate::live::witness::Witness;
+use crate::time::Timestamp;
+
+/// How often settings and addresses are read; counters and listeners are each time.
+const SETTINGS: Duration = Duration::from_secs(5);
+/// A kernel that does not answer by then is not waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A network namespace other than the one the program was started in.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// As typed.
+    pub name: String,
+    file: Arc<File>,
+}
+
+impl Namespace {
+    /// The namespace of that name (`ip netns list`), or of the process with that number.
+    ///
+    /// # Errors
+    /// There is none, or it may not be looked at: the message says what to do.
+    pub fn open(name: &str) -> Result<Namespace, String> {
+        let is_process = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+        let path = match is_process {
+            true => Path::new("/proc").join(name).join("ns/net"),
+            false if name.contains('/') => PathBuf::from(name),
+            false => Path::new("/run/netns").join(name),
+        };
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if is_process => format!("--netns {name}: no process {name}"),
+            io::ErrorKind::NotFound => {
+                let known = names();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                format!(
+                    "--netns {name}: no network namespace of that name. There are: {known}. For that of a process give \
+                     its number: --netns PID"
+                )
+            }
+            _ => format!(
+                "--netns {name}: {}: {error}. To enter a namespace takes CAP_SYS_ADMIN: use sudo",
+                path.display()
+            ),
+        })?;
+        Ok(Namespace { name: name.to_owned(), file: Arc::new(file) })
+    }
+
+    /// Moves the calling thread there.
+    ///
+    /// # Errors
+    /// Mostly that this takes `CAP_SYS_ADMIN`; the message says so.
+    pub fn enter(&self) -> io::Result<()> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|error| {
+            let error = io::Error::from(error);
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => io::Error::new(
+                    error.kind(),
+                    format!(
+                        "--netns {}: to enter a namespace takes CAP_SYS_ADMIN: sudo synscope live --netns {} ...",
+                        self.name, self.name
+                    ),
+                ),
+                _ => io::Error::new(error.kind(), format!("--netns {}: {error}", self.name)),
+            }
+        })
+    }
+}
+
+/// The namespaces that have names.
+fn names() -> Vec<String> {
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Takes every right from the calling thread, and from those that it starts.
+///
+/// # Errors
+/// What the kernel says.
+pub fn drop_rights() -> io::Result<()> {
+    keep(CapabilitySet::empty())
+}
+
+/// Leaves the calling thread what it takes to open an interface again.
+///
+/// # Errors
+/// What the kernel says.
+pub fn keep_capture_right() -> io::Result<()> {
+    let has = rustix::thread::capabilities(None)?.permitted;
+    keep(has & CapabilitySet::NET_RAW)
+}
+
+fn keep(rights: CapabilitySet) -> io::Result<()> {
+    set_no_new_privs(true)?;
+    let sets = CapabilitySets { effective: rights, permitted: rights, inheritable: CapabilitySet::empty() };
+    Ok(set_capabilities(None, sets)?)
+}
+
+/// A thread in the namespace that is watched; it reads what the kernel knows when it is asked.
+pub struct Kernel {
+    ask: Sender<()>,
+    answers: Receiver<Option<Snapshot>>,
+    /// Answers that came too late and are still under way.
+    owed: usize,
+}
+
+impl Kernel {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or a thread cannot be started.
+    pub fn start(namespace: Option<Namespace>) -> io::Result<Kernel> {
+        let (ask, asked) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let (begun, has_begun) = mpsc::channel();
+        thread::Builder::new().name("kernel".to_owned()).spawn(move || {
+            let ready = namespace.map_or(Ok(()), |namespace| namespace.enter()).and_then(|()| drop_rights());
+            let failed = ready.is_err();
+            if begun.send(ready).is_err() || failed {
+                return;
+            }
+            let mut known: Option<(Instant, Snapshot)> = None;
+            while asked.recv().is_ok() {
+                let look = match &known {
+                    Some((at, known)) if at.elapsed() < SETTINGS => known.renew().ok(),
+                    _ => {
+                        let look = Snapshot::take().ok();
+                        known = look.clone().map(|look| (Instant::now(), look));
+                        look
+                    }
+                };
+                if answer.send(look).is_err() {
+                    return;
+                }
+            }
+        })?;
+        has_begun.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
+        Ok(Kernel { ask, answers, owed: 0 })
+    }
+}
+
+impl Witness for Kernel {
+    fn look(&mut self, _: Timestamp) -> Option<Snapshot> {
+        while self.owed > 0 && self.answers.try_recv().is_ok() {
+            self.owed -= 1;
+        }
+        self.ask.send(()).ok()?;
+        self.owed += 1;
+        let until = Instant::now() + PATIENCE;
+        // Answers come in the order of the questions: the last one owed is to this question.
+        while self.owed > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = self.answers.recv_timeout(left).ok()?;
+            self.owed -= 1;
+            if self.owed == 0 {
+                return answer;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,257 @@
+//! The running log: a line or a few per event for people, one JSON object per event for programs.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use crate::live::event::Event;
+use crate::live::output::{Next, Output};
+use crate::live::state::State;
+use crate::report::model::{Certainty, Finding, Incident, Kind, Severity};
+use crate::report::terminal::{Color, FAINT, Look, PLAIN, counted, grouped, sanitize, severity_style, wrap};
+use crate::time::{Span, Timestamp};
+
+/// The growth of an incident is told no more often than this.
+const GROWTH: Span = Span::secs(5);
+/// Counts are for programs; people get every so many of them.
+const STATISTICS: u64 = 6;
+/// Further lines of an event begin here.
+const INDENT: &str = "              ";
+
+/// One event a line, as JSON.
+pub struct JsonLines<W: Write> {
+    out: W,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> JsonLines<W> {
+        JsonLines { out }
+    }
+}
+
+impl<W: Write> Output for JsonLines<W> {
+    fn tick(&mut self, _: &State, events: &[Event]) -> io::Result<Next> {
+        for event in events {
+            serde_json::to_writer(&mut self.out, event)?;
+            self.out.write_all(b"\n")?;
+        }
+        if !events.is_empty() {
+            self.out.flush()?;
+        }
+        Ok(Next::Go)
+    }
+}
+
+/// Text for people.
+pub struct TextLog<W: Write> {
+    out: W,
+    look: Look,
+    /// What was said of each open incident.
+    said: BTreeMap<String, Said>,
+    statistics: u64,
+}
+
+/// What was said of an incident.
+struct Said {
+    /// The finding that was told in full.
+    example: String,
+    kind: Kind,
+    certainty: Certainty,
+    /// Connections at that time.
+    connections: u64,
+    at: Timestamp,
+}
+
+impl<W: Write> TextLog<W> {
+    /// Writes to `out`.
+    pub fn new(out: W, look: Look) -> TextLog<W> {
+        TextLog { out, look, said: BTreeMap::new(), statistics: 0 }
+    }
+
+    fn line(&mut self, at: &str, style: Style, head: &str, text: &str) -> io::Result<()> {
+        let at = clock(at);
+        let head = if head.is_empty() { String::new() } else { format!("{}  ", self.paint(style, head)) };
+        let text = sanitize(text);
+        writeln!(self.out, "{}  {head}{text}", self.paint(FAINT, &at))
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        match self.look.color {
+            Color::Ansi if style != PLAIN => format!("{style}{text}{style:#}"),
+            _ => text.to_owned(),
+        }
+    }
+
+    fn below(&mut self, text: &str) -> io::Result<()> {
+        let width = self.look.width.saturating_sub(INDENT.len()).max(30);
+        for line in wrap(&sanitize(text), width) {
+            writeln!(self.out, "{INDENT}{line}")?;
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, state: &State, at: &str, incident: &str, finding: &Finding) -> io::Result<()> {
+        if self.said.contains_key(incident) {
+            return Ok(());
+        }
+        let of = state.incidents.iter().find(|watched| watched.incident.id == incident);
+        self.said.insert(
+            incident.to_owned(),
+            Said {
+                example: finding.id.clone(),
+                kind: finding.kind,
+                certainty: finding.certainty,
+                connections: of.map_or(1, |watched| watched.incident.connections),
+                at: state.at,
+            },
+        );
+        self.headline(at, finding)?;
+        self.below(&finding.summary)?;
+        self.below(&finding.cause.text)?;
+        if !finding.certainty_reason.is_empty() {
+            self.below(&format!("{}: {}", finding.certainty, finding.certainty_reason))?;
+        }
+        let next = of.and_then(|watched| watched.incident.next_steps.first().cloned());
+        match next {
+            Some(next) => self.below(&format!("Next: {next}")),
+            None => Ok(()),
+        }
+    }
+
+    fn headline(&mut self, at: &str, finding: &Finding) -> io::Result<()> {
+        let server = finding.server.as_deref().unwrap_or("-");
+        let client = finding.client.as_deref().map(|client| format!(" from {client}")).unwrap_or_default();
+        let text = format!("{}  {}  {server}{client}", finding.kind, finding.certainty);
+        self.line(at, severity_style(finding.severity), word(finding.severity), &text)
+    }
+
+    fn updated(&mut self, state: &State, at: &str, was: Option<&str>, finding: &Finding) -> io::Result<()> {
+        let before = was.unwrap_or(&finding.id);
+        let Some(said) = self.said.values_mut().find(|said| said.example == before) else { return Ok(()) };
+        let other = (said.kind, said.certainty) != (finding.kind, finding.certainty);
+        said.example.clone_from(&finding.id);
+        (said.kind, said.certainty) = (finding.kind, finding.certainty);
+        if !other {
+            return Ok(());
+        }
+        // With its kind a finding may have gone over to another incident.
+        if let Some(to) = state.incidents.iter().find(|w| w.incident.findings.contains(&finding.id)) {
+            let from =
+                self.said.iter().find(|(_, said)| said.example == finding.id).map(|(id, _)| id.clone());
+            if let Some(from) = from
+                && from != to.incident.id
+                && let Some(said) = self.said.remove(&from)
+            {
+                self.said.entry(to.incident.id.clone()).or_insert(said);
+            }
+        }
+        self.headline(at, finding)?;
+        self.below(&format!("now {}: {}", finding.certainty, finding.certainty_reason))?;
+        self.below(&finding.cause.text)
+    }
+
+    fn closed(&mut self, at: &str, incident: &Incident) -> io::Result<()> {
+        self.said.remove(&incident.id);
+        let listener = incident.listener.as_deref().unwrap_or("-");
+        let text = format!(
+            "{}  {listener}  is over: {}, {}, {} to {}",
+            incident.kind,
+            counted(incident.connections, "connection"),
+            counted(incident.clients, "client"),
+            clock(&incident.first),
+            clock(&incident.last)
+        );
+        self.line(at, FAINT, "closed", &text)
+    }
+
+    /// Incidents that have grown since they were last spoken of.
+    fn grown(&mut self, state: &State) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for watched in state.incidents.iter().filter(|watched| watched.open) {
+            let incident = &watched.incident;
+            let Some(said) = self.said.get_mut(&incident.id) else { continue };
+            if incident.connections > said.connections && state.at - said.at >= GROWTH {
+                (said.connections, said.at) = (incident.connections, state.at);
+                lines.push((
+                    incident.severity,
+                    format!(
+                        "{}  {}  now {}, {}",
+                        incident.kind,
+                        incident.listener.as_deref().unwrap_or("-"),
+                        counted(incident.connections, "connection"),
+                        counted(incident.clients, "client")
+                    ),
+                ));
+            }
+        }
+        let at = state.at.to_string();
+        lines
+            .into_iter()
+            .try_for_each(|(severity, text)| self.line(&at, severity_style(severity), word(severity), &text))
+    }
+}
+
+impl<W: Write> Output for TextLog<W> {
+    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next> {
+        let mut withdrawn: Vec<(&str, &str)> = Vec::new();
+        for event in events {
+            match event {
+                Event::Opened { at, incident, finding } => self.opened(state, at, incident, finding)?,
+                Event::Updated { at, was, finding } => self.updated(state, at, was.as_deref(), finding)?,
+                Event::Withdrawn { at, reason, .. } => withdrawn.push((at, reason)),
+                Event::Closed { at, incident } => self.closed(at, incident)?,
+                Event::CounterOnly { at, counter, rose, listeners } => {
+                    let whose = match listeners.as_slice() {
+                        [] => String::new(),
+                        some => format!(" (dropped at {})", some.join(", ")),
+                    };
+                    let text = format!(
+                        "{counter} rose by {rose}{whose}, and no connection seen here shows it: another interface, or a \
+                         filter?"
+                    );
+                    self.line(at, FAINT, "counter", &text)?;
+                }
+                Event::Statistics { at, packets, attempts, completed, dropped, tracked, open, .. } => {
+                    self.statistics += 1;
+                    if self.statistics % STATISTICS == 0 && *packets > 0 {
+                        let text = format!(
+                            "in 10 s: {}, {attempts} connections tried, {completed} completed, {dropped} packets dropped; {} in \
+                             the tables, {}",
+                            counted(*packets, "packet"),
+                            grouped(*tracked),
+                            counted(*open, "open incident")
+                        );
+                        self.line(at, FAINT, "counts", &text)?;
+                    }
+                }
+                Event::Warning { at, text } => {
+                    self.line(at, severity_style(Severity::Warning), "note", text)?;
+                }
+                // Growth is told from the state, whether its findings are listed or only counted.
+                Event::Grew { .. } => {}
+            }
+        }
+        if let Some((at, reason)) = withdrawn.first() {
+            let text = format!("{}: {reason}", counted(withdrawn.len() as u64, "finding"));
+            self.line(at, FAINT, "withdrawn", &text)?;
+        }
+        self.grown(state)?;
+        self.out.flush()?;
+        Ok(Next::Go)
+    }
+}
+
+/// `14:03:07.512` of an RFC 3339 time.
+fn clock(at: &str) -> String {
+    at.get(11..23).unwrap_or(at).to_owned()
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "CRITICAL",
+        Severity::Warning => "WARNING",
+        Severity::Info => "info",
+    }
+}

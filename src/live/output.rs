@@ -1,0 +1,41 @@
+//! Whoever is told what happens: the log, a screen, metrics, a ring file.
+
+use std::io;
+
+use crate::capture::Block;
+use crate::live::event::Event;
+use crate::live::state::State;
+
+/// Shows the watch. Called several times a second, also when nothing happened.
+pub trait Output {
+    /// Shows `state`; `events` are new since the last call.
+    ///
+    /// # Errors
+    /// What the terminal, file or pipe says. A broken pipe ends the watch quietly, anything else with a message.
+    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next>;
+}
+
+/// Whether the watch goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// It does.
+    Go,
+    /// The user has seen enough: it ends as on SIGINT.
+    Stop,
+}
+
+/// Keeps the packets themselves.
+pub trait Recorder {
+    /// Takes in packets as they come; [`crate::decode::segment::PacketId::capture`] is the place of the interface in
+    /// [`State::interfaces`].
+    fn block(&mut self, block: &Block);
+
+    /// Hears what happened, after the packets that it is about: incidents that open ([`Event::Opened`]) and close
+    /// ([`Event::Closed`]). Gives what is to be told to the user: a full disk, a file that was saved.
+    fn tick(&mut self, state: &State, events: &[Event]) -> Vec<String>;
+
+    /// The watch is over.
+    fn finish(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}

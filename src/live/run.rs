@@ -1,0 +1,211 @@
+//! The loop: packets from a feed into the watch, ticks out to whoever shows them.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::capture::Block;
+use crate::capture::feed::{Fed, Feed};
+use crate::engine::Outcome;
+use crate::live::event::Event;
+use crate::live::output::{Next, Output, Recorder};
+use crate::live::watch::Watch;
+use crate::time::{Span, Timestamp};
+
+/// How often the engine is asked.
+const TICK: Span = Span::millis(200);
+/// Blocks that are decoded and tracked at once at most.
+const AT_ONCE: usize = 16;
+/// Signals are looked at this often.
+const ATTENTIVE: Duration = Duration::from_millis(50);
+/// The engine is not asked again before this many times as long has passed as it took: at most a fifth of the time goes
+/// into that.
+const REST: u32 = 4;
+
+/// When to end.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Until {
+    /// After so many packets.
+    pub packets: Option<u64>,
+    /// After so long.
+    pub duration: Option<Span>,
+}
+
+/// Whose time counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// The machine's: packets come when they come, and asking the engine must leave time for them.
+    Machine,
+    /// Only that of the packets: the feed plays a script as fast as it goes.
+    Script,
+}
+
+/// What was asked for from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// Nothing.
+    Nothing,
+    /// The report so far.
+    Report,
+    /// An end.
+    Stop,
+}
+
+/// A watch with everything around it.
+pub struct Run<'a> {
+    /// Where packets come from.
+    pub feed: &'a mut dyn Feed,
+    /// What makes sense of them.
+    pub watch: Watch,
+    /// Who is told.
+    pub outputs: Vec<Box<dyn Output + 'a>>,
+    /// Who keeps them.
+    pub recorder: Option<Box<dyn Recorder + 'a>>,
+    /// When to end.
+    pub until: Until,
+    /// Whose time counts.
+    pub pace: Pace,
+}
+
+/// How it ended.
+pub enum Ended {
+    /// As it should, with the report.
+    Report(Box<Outcome>),
+    /// Nobody reads what is written any more.
+    BrokenPipe,
+}
+
+impl Run<'_> {
+    /// Watches until the end; `wanted` is asked again and again, `report` gets reports that are asked for meanwhile.
+    ///
+    /// # Errors
+    /// What an output says.
+    pub fn run(
+        mut self,
+        mut wanted: impl FnMut() -> Wanted,
+        mut report: impl FnMut(&Outcome) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Ended> {
+        let mut blocks: Vec<Block> = Vec::new();
+        blocks.resize_with(AT_ONCE, Block::default);
+        let begun = Instant::now();
+        let (mut first, mut last) = (None, Timestamp::MIN);
+        let (mut packets, mut rest) = (0_u64, Instant::now());
+        self.watch.begin(match self.pace {
+            Pace::Machine => now(),
+            Pace::Script => self.feed.clock(),
+        });
+        loop {
+            let mut taken = 0;
+            let mut over = false;
+            while taken < AT_ONCE {
+                let wait = if taken == 0 { ATTENTIVE } else { Duration::ZERO };
+                match self.feed.next_block(&mut blocks[taken], wait) {
+                    Fed::Packets => {
+                        let left = self.until.packets.map_or(u64::MAX, |most| most - packets);
+                        blocks[taken].truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                        packets += blocks[taken].len() as u64;
+                        taken += 1;
+                        if self.until.packets == Some(packets) {
+                            over = true;
+                            break;
+                        }
+                        // A script has the next block at hand; the tick is due in between.
+                        if self.pace == Pace::Script {
+                            break;
+                        }
+                    }
+                    Fed::Nothing => break,
+                    Fed::End => {
+                        over = true;
+                        break;
+                    }
+                }
+            }
+            if taken > 0 {
+                if let Some(recorder) = &mut self.recorder {
+                    blocks[..taken].iter().for_each(|block| recorder.block(block));
+                }
+                self.watch.take(&blocks[..taken]);
+            }
+            let clock = self.feed.clock();
+            if clock > Timestamp::MIN {
+                let first = *first.get_or_insert(clock);
+                over |= self.until.duration.is_some_and(|most| match self.pace {
+                    Pace::Machine => begun.elapsed().as_nanos() >= most.0.unsigned_abs().into(),
+                    Pace::Script => clock - first >= most,
+                });
+            }
+            let due = clock > Timestamp::MIN && clock - last >= TICK;
+            if due && (self.pace == Pace::Script || Instant::now() >= rest) {
+                last = clock;
+                let asked = Instant::now();
+                if self.pace == Pace::Machine {
+                    self.watch.lags(now() - clock);
+                }
+                let events = self.watch.tick(clock, &self.feed.interfaces(), &self.feed.silences());
+                rest = Instant::now() + asked.elapsed() * REST;
+                match self.tell(events) {
+                    Ok(Next::Go) => {}
+                    Ok(Next::Stop) => over = true,
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Ended::BrokenPipe),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            match wanted() {
+                Wanted::Nothing => {}
+                Wanted::Report => {
+                    let (events, outcome) = self.watch.report();
+                    self.tell(events)?;
+                    report(&outcome)?;
+                }
+                Wanted::Stop => over = true,
+            }
+            if over {
+                break;
+            }
+        }
+        // The last packets may have come after the last tick.
+        let events = self.watch.tick(self.feed.clock(), &self.feed.interfaces(), &self.feed.silences());
+        let (more, outcome) = self.watch.report();
+        let told = self.tell(events).and_then(|_| self.tell(more));
+        if let Some(recorder) = &mut self.recorder {
+            let said = recorder.finish();
+            let events = self.said(said);
+            let _ = self.show(&events);
+        }
+        match told {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Ended::BrokenPipe),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(Ended::Report(Box::new(outcome))),
+        }
+    }
+
+    fn tell(&mut self, mut events: Vec<Event>) -> io::Result<Next> {
+        if let Some(recorder) = &mut self.recorder {
+            let said = recorder.tick(self.watch.state(), &events);
+            events.extend(self.said(said));
+        }
+        self.show(&events)
+    }
+
+    fn said(&mut self, said: Vec<String>) -> Vec<Event> {
+        let mut events = Vec::new();
+        let at = self.watch.state().at;
+        said.into_iter().for_each(|text| self.watch.warn(at, text, &mut events));
+        events
+    }
+
+    fn show(&mut self, events: &[Event]) -> io::Result<Next> {
+        let mut next = Next::Go;
+        for output in &mut self.outputs {
+            if output.tick(self.watch.state(), events)? == Next::Stop {
+                next = Next::Stop;
+            }
+        }
+        Ok(next)
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,494 @@
+//! The watch: packets and the kernel's word go in, events and the [`State`] come out.
+//!
+//! Every tick asks the engine what it knows, as if the capture had ended at that moment, and compares it with what was
+//! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::capture::feed::Interface;
+use crate::capture::{Block, Silence, Status};
+use crate::detect::Draft;
+use crate::engine::rolling::{Limits, Rolling, Sight, rates};
+use crate::engine::{Error, Options, Outcome};
+use crate::flow::key::Host;
+use crate::host::Snapshot;
+use crate::live::event::Event;
+use crate::live::issued::{Bounds, Issued, SETTLE};
+use crate::live::state::{self, Listener, Second, State, Watched};
+use crate::live::witness::{Testimony, Witness};
+use crate::report::model::{Certainty, Vantage};
+use crate::time::{Span, Timestamp};
+
+/// How often the kernel is asked.
+const LOOK: Span = Span::secs(1);
+/// No more often than this, though a finding may wait for it.
+const SOONEST_LOOK: Span = Span::millis(150);
+/// How often counts are told.
+const STATISTICS: Span = Span::secs(10);
+/// A limit that goes on being reached is told again after this.
+const AGAIN: Span = Span::secs(10);
+/// Drops this long before or after a finding cast doubt on it.
+const NEAR: Span = Span::secs(1);
+/// Even where nothing comes the engine is asked this often: time itself makes findings.
+const IDLE: Span = Span::secs(1);
+/// Incidents, examples of each, listeners and warnings in a [`State`].
+const INCIDENTS: usize = 128;
+const EXAMPLES: usize = 3;
+const LISTENERS: usize = 512;
+const WARNINGS: usize = 32;
+/// Stretches with drops that are remembered.
+const DROPS: usize = 1_024;
+/// Warnings that are repeated in the report.
+const NOTES: usize = 100;
+
+/// How to watch.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// As for an analysis; `host` is not used.
+    pub options: Options,
+    /// Name of the host or of the namespace.
+    pub host: String,
+    /// What the engine remembers.
+    pub limits: Limits,
+    /// What is remembered of what was told.
+    pub bounds: Bounds,
+}
+
+/// A watch.
+pub struct Watch {
+    engine: Rolling,
+    witness: Option<Box<dyn Witness>>,
+    testimony: Testimony,
+    issued: Issued,
+    state: State,
+    interfaces: Vec<Interface>,
+    silences: Vec<Silence>,
+    /// Stretches in which packets were lost on the way here, and how many.
+    drops: VecDeque<(Timestamp, Timestamp, u64)>,
+    /// When the drops were last read.
+    read: Timestamp,
+    looked: Timestamp,
+    asked: Timestamp,
+    dirty: bool,
+    /// Since the last line of statistics: when, packets, segments, attempts and completed by whole seconds, drops.
+    told: Told,
+    warned: BTreeMap<&'static str, Timestamp>,
+    /// Drop counts of the listening sockets when they were first seen, by inode; and their longest queues.
+    sockets: BTreeMap<u64, (u32, u32)>,
+    notes: Vec<String>,
+}
+
+#[derive(Default)]
+struct Told {
+    at: Timestamp,
+    packets: u64,
+    segments: u64,
+    dropped: u64,
+}
+
+impl Watch {
+    /// A watch that has seen nothing.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn new(setup: Setup, witness: Option<Box<dyn Witness>>) -> Result<Watch, Error> {
+        Ok(Watch {
+            engine: Rolling::new(&setup.options, setup.limits)?,
+            witness,
+            testimony: Testimony::default(),
+            issued: Issued::within(setup.bounds),
+            state: State { host: setup.host, ..State::default() },
+            interfaces: Vec::new(),
+            silences: Vec::new(),
+            drops: VecDeque::new(),
+            read: Timestamp::MIN,
+            looked: Timestamp::MIN,
+            asked: Timestamp::MIN,
+            dirty: false,
+            told: Told::default(),
+            warned: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// Hears the kernel for the first time, before packets come: what it says later is held against this.
+    pub fn begin(&mut self, at: Timestamp) {
+        self.look(at, &mut Vec::new());
+    }
+
+    /// Takes in packets, in capture order.
+    pub fn take(&mut self, blocks: &[Block]) {
+        for packet in blocks.iter().flat_map(Block::packets) {
+            self.second(packet.time).packets += 1;
+        }
+        let before: u64 = self.engine.totals().segments.iter().sum();
+        self.engine.take(blocks);
+        let segments = self.engine.totals().segments.iter().sum::<u64>() - before;
+        if let Some(last) = self.state.seconds.back_mut() {
+            last.segments += segments;
+        }
+        self.dirty = true;
+    }
+
+    /// The counts of the second of `time`.
+    fn second(&mut self, time: Timestamp) -> &mut Second {
+        let at = Timestamp(time.seconds().saturating_mul(1_000_000_000));
+        let seconds = &mut self.state.seconds;
+        // Beyond a minute without anything there is nothing to draw.
+        let first = seconds.back().map_or(at, |last| last.at + Span::secs(1));
+        let mut next = first.max(Timestamp(at.0.saturating_sub(60_000_000_000)));
+        while next <= at {
+            seconds.push_back(Second { at: next, ..Second::default() });
+            next = next + Span::secs(1);
+            if seconds.len() > State::SECONDS {
+                seconds.pop_front();
+            }
+        }
+        let place = seconds.partition_point(|second| second.at <= at).saturating_sub(1);
+        &mut seconds[place]
+    }
+
+    /// What is new at `clock`, a time of which it is certain that all packets from before it were taken in.
+    pub fn tick(&mut self, clock: Timestamp, interfaces: &[Interface], silences: &[Silence]) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.engine.advance(clock);
+        let now = self.engine.now();
+        if now == Timestamp::MIN {
+            return events;
+        }
+        if self.state.began == Timestamp::default() {
+            self.state.began = now;
+            self.read = now;
+            self.told.at = now;
+        }
+        self.state.at = now;
+        self.second(now);
+        self.notice(now, interfaces, &mut events);
+        self.silences = silences.to_vec();
+        if now - self.looked >= LOOK {
+            self.look(now, &mut events);
+        }
+        if self.dirty || now - self.asked >= IDLE {
+            self.ask(now, SETTLE, &mut events);
+        }
+        self.statistics(now, &mut events);
+        self.finish(&events);
+        events
+    }
+
+    /// Asks the engine and tells what is new.
+    fn ask(&mut self, now: Timestamp, settle: Span, events: &mut Vec<Event>) -> Sight {
+        self.dirty = false;
+        self.asked = now;
+        let mut sight = self.engine.look(&self.silences);
+        let mut drafts = std::mem::take(&mut sight.drafts);
+        if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| d)) {
+            self.look(now, events);
+        }
+        drafts = self.testimony.judge(drafts);
+        drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
+        let paths: Vec<String> = self.interfaces.iter().map(|interface| interface.name.clone()).collect();
+        let found: Vec<_> = drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
+        events.extend(self.issued.take(drafts, &sight, now, settle, &paths));
+        let known = found.into_iter().chain(self.issued.times());
+        for one in self.testimony.unexplained(now, known) {
+            let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();
+            self.note(format!(
+                "{} rose by {} until {}, but no connection seen shows it{}: another interface, or a filter?",
+                one.counter,
+                one.rose,
+                one.at,
+                if listeners.is_empty() { String::new() } else { format!(" ({})", listeners.join(", ")) }
+            ));
+            events.push(Event::CounterOnly {
+                at: one.at.to_string(),
+                counter: one.counter.to_owned(),
+                rose: one.rose,
+                listeners,
+            });
+        }
+        self.show(now, &sight);
+        sight
+    }
+
+    /// Asks the kernel.
+    fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        self.looked = now;
+        let Some(look) = self.witness.as_mut().and_then(|witness| witness.look(now)) else { return };
+        for changed in self.testimony.take(look) {
+            self.warn(now, changed, events);
+        }
+    }
+
+    /// Drops near a finding cast doubt on it: what looks like silence may have been lost on the way here.
+    fn doubt(&self, draft: &mut Draft) {
+        let (first, last) = draft.during();
+        let near = |(from, to, _): &&(Timestamp, Timestamp, u64)| *from <= last + NEAR && first <= *to + NEAR;
+        let dropped: u64 = self.drops.iter().filter(near).map(|(.., n)| n).sum();
+        if dropped == 0 {
+            return;
+        }
+        draft.measure("capture_dropped", dropped);
+        if draft.certainty() == Certainty::Confirmed {
+            let reason = std::mem::take(&mut draft.reason);
+            draft.probable(format!("{reason}; but {dropped} packets were dropped by the capture meanwhile"));
+        }
+    }
+
+    /// What has become of the interfaces.
+    fn notice(&mut self, now: Timestamp, interfaces: &[Interface], events: &mut Vec<Event>) {
+        let mut dropped = 0;
+        let mut lines = Vec::new();
+        for (n, is) in interfaces.iter().enumerate() {
+            let was = self.interfaces.get(n);
+            let rise = |of: fn(&Interface) -> u64| of(is).saturating_sub(was.map_or(0, of));
+            dropped += rise(|i| i.dropped_by_kernel) + rise(|i| i.dropped_by_interface);
+            match (was.is_none_or(|was| was.up), is.up) {
+                (true, false) => {
+                    let why = is.trouble.clone().unwrap_or_else(|| "it went away".to_owned());
+                    lines.push(format!("{}: {why}; nothing is captured there until it is back", is.name));
+                }
+                (false, true) => lines.push(format!("{}: it is back", is.name)),
+                _ => {}
+            }
+        }
+        self.interfaces = interfaces.to_vec();
+        for line in lines {
+            self.warn(now, line, events);
+        }
+        if dropped > 0 {
+            self.drops.push_back((self.read, now, dropped));
+            if self.drops.len() > DROPS {
+                self.drops.pop_front();
+            }
+            self.second(now).dropped += dropped;
+            let total: u64 = interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
+            let text = format!(
+                "{total} packets were dropped before this program got them: what is said of that time is less certain; a \
+                 larger buffer (-B) or a filter (-f) helps"
+            );
+            self.warn_now_and_then("drops", now, text, events);
+        }
+        self.read = now;
+        if self.engine.evicted() > 0 {
+            let text = format!(
+                "the tables are full: {} connections were let go early; --memory-limit sets how much they may take",
+                self.engine.evicted()
+            );
+            self.warn_now_and_then("evicted", now, text, events);
+        }
+    }
+
+    fn warn_now_and_then(
+        &mut self,
+        what: &'static str,
+        now: Timestamp,
+        text: String,
+        events: &mut Vec<Event>,
+    ) {
+        if self.warned.get(what).is_none_or(|last| now - *last >= AGAIN) {
+            self.warned.insert(what, now);
+            self.warn(now, text, events);
+        }
+    }
+
+    /// Something limits what is known.
+    pub fn warn(&mut self, now: Timestamp, text: String, events: &mut Vec<Event>) {
+        self.state.warnings.push(text.clone());
+        if self.state.warnings.len() > WARNINGS {
+            self.state.warnings.remove(0);
+        }
+        self.note(format!("{now}: {text}"));
+        events.push(Event::Warning { at: now.to_string(), text });
+    }
+
+    /// Something for the report.
+    fn note(&mut self, text: String) {
+        if self.notes.len() < NOTES {
+            self.notes.push(text);
+        }
+    }
+
+    /// Brings the state up to date with what the engine saw.
+    fn show(&mut self, now: Timestamp, sight: &Sight) {
+        let world = sight.world();
+        for back in 0..5 {
+            let second = now.after(Span::secs(-back));
+            let all = rates(world, second);
+            let (attempts, completed) = all.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
+            if self.state.seconds.front().is_some_and(|first| first.at <= second) {
+                let shown = self.second(second);
+                (shown.attempts, shown.completed) = (attempts, completed);
+            }
+        }
+        self.state.connections = self.engine.connections(sight);
+        let mut incidents: Vec<Watched> =
+            self.issued.open().map(|incident| self.watched(incident, true)).collect();
+        incidents.sort_by(|a, b| {
+            (b.incident.severity, &b.incident.last).cmp(&(a.incident.severity, &a.incident.last))
+        });
+        incidents.truncate(INCIDENTS);
+        let room = INCIDENTS - incidents.len();
+        let closed = self.issued.closed().take(room);
+        incidents.extend(closed.map(|incident| self.watched(incident.clone(), false)));
+        self.state.incidents = incidents;
+        // The second that is going on is not over yet.
+        self.state.listeners = self.listeners(&rates(world, now.after(Span::secs(-1))));
+        self.state.counters = self.testimony.rises();
+    }
+
+    fn watched(&self, incident: crate::report::model::Incident, open: bool) -> Watched {
+        let examples: Vec<_> = self.issued.findings(&incident.id).take(EXAMPLES).cloned().collect();
+        let heard = examples.iter().find(|f| f.metrics.keys().any(|name| name.starts_with("host_")));
+        let corroboration = heard.map(|finding| finding.certainty_reason.clone());
+        Watched { incident, open, examples, corroboration }
+    }
+
+    /// The listening sockets of the host, then servers on the wire.
+    fn listeners(&mut self, rates: &BTreeMap<Host, (u64, u64)>) -> Vec<Listener> {
+        let mut open: BTreeMap<&str, u64> = BTreeMap::new();
+        for watched in self.state.incidents.iter().filter(|watched| watched.open) {
+            if let Some(listener) = &watched.incident.listener {
+                *open.entry(listener).or_default() += 1;
+            }
+        }
+        let latest = self.testimony.latest();
+        let sockets: &[_] = latest.and_then(|look| look.listeners.as_deref()).unwrap_or_default();
+        let mut listeners: BTreeMap<std::net::SocketAddr, Listener> = BTreeMap::new();
+        for socket in sockets {
+            let (first, longest) = self.sockets.entry(socket.inode).or_insert((socket.drops.unwrap_or(0), 0));
+            *longest = (*longest).max(socket.accept_queue);
+            let drops = socket.drops.map(|drops| u64::from(drops.wrapping_sub(*first)));
+            let one = listeners.entry(socket.address).or_insert_with(|| Listener::at(socket.address));
+            // Several sockets share an address with SO_REUSEPORT: their queues are shown as one.
+            let sum = |a: Option<u32>, b: Option<u32>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
+            one.queue = sum(one.queue, Some(socket.accept_queue));
+            one.limit = sum(one.limit, socket.backlog);
+            one.longest = sum(one.longest, Some(*longest));
+            one.drops = one.drops.zip(drops).map(|(a, b)| a + b).or(one.drops).or(drops);
+        }
+        if self.sockets.len() > 4 * sockets.len() + 64 {
+            let inodes: std::collections::BTreeSet<u64> = sockets.iter().map(|l| l.inode).collect();
+            self.sockets.retain(|inode, _| inodes.contains(inode));
+        }
+        let owner = |server: std::net::SocketAddr, latest: Option<&Snapshot>| {
+            let here = latest.is_some_and(|look| look.addresses.contains(&server.ip()));
+            let serving = crate::host::listeners::serving(sockets, server);
+            if here { serving.first().map_or(server, |socket| socket.address) } else { server }
+        };
+        for (host, (attempts, completed)) in rates {
+            let address = owner(host.socket(), latest);
+            let one = listeners.entry(address).or_insert_with(|| Listener::at(address));
+            one.attempts += attempts;
+            one.completed += completed;
+        }
+        for (listener, n) in open {
+            let Ok(server) = listener.parse() else { continue };
+            let address = owner(server, latest);
+            listeners.entry(address).or_insert_with(|| Listener::at(address)).open += n;
+        }
+        let mut all: Vec<Listener> = listeners.into_values().collect();
+        if all.len() > LISTENERS {
+            all.sort_by_key(|l| std::cmp::Reverse((l.open, l.queue, l.attempts)));
+            all.truncate(LISTENERS);
+            all.sort_by_key(|l| l.address);
+        }
+        all
+    }
+
+    /// Counts, every ten seconds.
+    fn statistics(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        if now - self.told.at < STATISTICS {
+            return;
+        }
+        let packets = self.interfaces.iter().map(|interface| interface.packets).sum();
+        let segments = self.engine.totals().segments.iter().sum();
+        let dropped = self.interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
+        let within = self.state.seconds.iter().filter(|second| second.at + Span::secs(1) <= now);
+        let within = within.filter(|second| second.at + Span::secs(1) > self.told.at);
+        let (attempts, completed) = within.fold((0, 0), |sum, s| (sum.0 + s.attempts, sum.1 + s.completed));
+        events.push(Event::Statistics {
+            at: now.to_string(),
+            packets: packets - self.told.packets,
+            segments: segments - self.told.segments,
+            attempts,
+            completed,
+            dropped: dropped - self.told.dropped,
+            tracked: self.engine.tracked(),
+            open: self.issued.open().count() as u64,
+        });
+        self.told = Told { at: now, packets, segments, dropped };
+    }
+
+    /// The parts of the state that are known at the end of a tick.
+    fn finish(&mut self, events: &[Event]) {
+        let opened = events.iter().filter(|event| matches!(event, Event::Opened { .. })).count() as u64;
+        let now = self.state.at;
+        self.second(now).findings += opened;
+        self.state.tracked = self.engine.tracked();
+        self.state.memory = self.engine.memory();
+        let shown = |i: &Interface| state::Interface {
+            name: i.name.clone(),
+            up: i.up,
+            packets: i.packets,
+            dropped_by_kernel: i.dropped_by_kernel,
+            dropped_by_interface: i.dropped_by_interface,
+        };
+        self.state.interfaces = self.interfaces.iter().map(shown).collect();
+    }
+
+    /// What is known, for whoever shows it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How far the engine is behind the clock of the machine, for the state.
+    pub fn lags(&mut self, lag: Span) {
+        self.state.lag = lag;
+    }
+
+    /// Tells what has not stood long enough to be told before, and gives the full report up to now.
+    pub fn report(&mut self) -> (Vec<Event>, Outcome) {
+        let mut events = Vec::new();
+        let now = self.engine.now();
+        if now > Timestamp::MIN {
+            self.look(now, &mut events);
+        }
+        let sight = self.ask(now, Span::ZERO, &mut events);
+        self.finish(&events);
+        let (written, incidents) = self.issued.all();
+        let drafts: Vec<(Draft, Vantage)> =
+            written.iter().map(|w| (w.draft.clone(), w.finding.vantage)).collect();
+        let mut told = self.testimony.states(drafts);
+        told.warnings.extend(self.notes.iter().cloned());
+        if self.issued.folded() + self.issued.forgotten > 0 {
+            told.warnings.push(format!(
+                "of the findings {} are not listed one by one: there were too many of one kind at one listener, or they \
+                 are long over",
+                self.issued.folded() + self.issued.forgotten
+            ));
+        }
+        let status = self.interfaces.iter().map(status).collect();
+        let outcome = self.engine.report(&sight, written, incidents, told, status);
+        (events, outcome)
+    }
+}
+
+/// An interface as the report names its inputs.
+fn status(interface: &Interface) -> Status {
+    let dropped = interface.dropped_by_kernel + interface.dropped_by_interface;
+    Status {
+        path: interface.name.clone(),
+        format: "live".to_owned(),
+        packets: interface.packets,
+        times: interface.times,
+        dropped: Some(dropped),
+        snaplen: interface.snaplen,
+        warnings: (dropped > 0)
+            .then(|| format!("{dropped} packets were dropped by the capture"))
+            .into_iter()
+            .collect(),
+        ..Status::default()
+    }
+}

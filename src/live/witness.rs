@@ -1,0 +1,246 @@
+//! The kernel's word: counters and listeners, read again and again, and what they say to the findings.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use crate::detect::Draft;
+use crate::diagnose::host::{self, TROUBLE, Told};
+use crate::host::listeners::ListenSocket;
+use crate::host::{HostFacts, Snapshot};
+use crate::report::model::{Kind, Vantage};
+use crate::time::{Span, Timestamp};
+
+/// Whoever can be asked about the host that is watched.
+pub trait Witness: Send {
+    /// What the host knows now; `at` is the time by the packets' clock, for witnesses that have none of their own.
+    /// `None` where it does not answer.
+    fn look(&mut self, at: Timestamp) -> Option<Snapshot>;
+}
+
+/// How long after a counter rose a finding may still come that explains it: the second SYN-ACK comes after 1 s, the
+/// third SYN after 3 s.
+const GRACE: Span = Span::millis(4_500);
+/// A finding explains what the counters did in its time, and this long before and after.
+const AROUND: Span = Span::secs(1);
+/// A counter that goes on rising without a finding is told again after this.
+const AGAIN: Span = Span::secs(60);
+/// Listeners named beside a counter.
+const NAMED: usize = 8;
+
+/// What the host said, newest last.
+#[derive(Default)]
+pub struct Testimony {
+    first: Option<Snapshot>,
+    looks: VecDeque<Snapshot>,
+    /// Rises that no finding explains yet.
+    open: VecDeque<Rise>,
+    /// When each counter was last told, and by how much it has risen since.
+    told: BTreeMap<&'static str, (Timestamp, u64)>,
+}
+
+/// A counter that moved between two looks.
+struct Rise {
+    counter: host::account::Counter,
+    kinds: &'static [Kind],
+    by: u64,
+    from: Timestamp,
+    to: Timestamp,
+    listeners: Vec<SocketAddr>,
+}
+
+/// A counter that moved without a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unexplained {
+    /// As `nstat` names it.
+    pub counter: &'static str,
+    /// By how much it rose.
+    pub rose: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Listeners that dropped something in that time.
+    pub listeners: Vec<SocketAddr>,
+}
+
+impl Testimony {
+    /// How many looks are kept: two generations of findings, at one look a second, and a few more for looks in between.
+    const KEPT: usize = 400;
+
+    /// Takes in what was seen; says which settings have changed.
+    pub fn take(&mut self, look: Snapshot) -> Vec<String> {
+        let mut changed = Vec::new();
+        if let Some(before) = self.looks.back() {
+            for (name, value) in &look.sysctls {
+                // A count, not a setting.
+                if name.ends_with("_count") {
+                    continue;
+                }
+                if let Some(was) = before.sysctls.get(name).filter(|was| *was != value) {
+                    changed.push(format!("{name} was changed from {was} to {value}"));
+                }
+            }
+            self.open.extend(rises(before, &look));
+        } else {
+            self.first = Some(look.clone());
+        }
+        self.looks.push_back(look);
+        if self.looks.len() > Testimony::KEPT {
+            self.looks.pop_front();
+        }
+        changed
+    }
+
+    /// The newest look.
+    pub fn latest(&self) -> Option<&Snapshot> {
+        self.looks.back()
+    }
+
+    /// By how much each of TCP's counters has risen since the beginning; those that mean trouble even if they have not.
+    pub fn rises(&self) -> BTreeMap<String, u64> {
+        let (Some(first), Some(last)) = (&self.first, self.latest()) else { return BTreeMap::new() };
+        let trouble = |name: &str| TROUBLE.iter().any(|(counter, _)| counter.name == name);
+        let rise = |(name, now): (&String, &u64)| {
+            let rise = now.checked_sub(*first.counters.get(name)?)?;
+            (rise > 0 || trouble(name)).then(|| (name.clone(), rise))
+        };
+        last.counters.iter().filter(|(name, _)| name.starts_with("Tcp")).filter_map(rise).collect()
+    }
+
+    /// Whether one of these findings is about this host, and came after the newest look.
+    pub fn is_behind<'a>(&self, mut drafts: impl Iterator<Item = &'a Draft>) -> bool {
+        let Some(latest) = self.latest() else { return false };
+        let Ok(facts) = HostFacts::new(vec![latest.clone()]) else { return false };
+        drafts.any(|draft| newest(draft) > latest.time && host::is_here(draft, &facts))
+    }
+
+    /// Confirms, refutes or rewrites the findings about this host: each by what changed between the last look before
+    /// it and the first look after it. Findings that share such a time are judged together.
+    pub fn judge(&self, drafts: Vec<(Draft, Vantage)>) -> Vec<(Draft, Vantage)> {
+        let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
+            return drafts;
+        };
+        let mut judged = Vec::with_capacity(drafts.len());
+        let mut mine: Vec<(usize, usize, (Draft, Vantage))> = Vec::new();
+        for found in drafts {
+            let looks = if host::is_here(&found.0, &facts) { self.around(&found.0) } else { None };
+            match looks {
+                Some((before, after)) => mine.push((before, after, found)),
+                None => judged.push(found),
+            }
+        }
+        mine.sort_by_key(|(before, ..)| *before);
+        let mut mine = mine.into_iter().peekable();
+        while let Some((before, mut after, found)) = mine.next() {
+            let mut together = vec![found];
+            while let Some((_, later, found)) = mine.next_if(|(next, ..)| *next < after) {
+                after = after.max(later);
+                together.push(found);
+            }
+            let looks = vec![self.looks[before].clone(), self.looks[after].clone()];
+            if let Ok(facts) = HostFacts::new(looks) {
+                host::corroborate(&mut together, &facts);
+            }
+            judged.append(&mut together);
+        }
+        judged.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+        judged
+    }
+
+    /// The last look before a finding and the first one after it.
+    fn around(&self, draft: &Draft) -> Option<(usize, usize)> {
+        let evidence = draft.evidence();
+        let (first, last) = (evidence.first()?.0.time, evidence.last()?.0.time);
+        let before = self.looks.partition_point(|look| look.finished <= first).checked_sub(1)?;
+        let after = self.looks.partition_point(|look| look.time < last);
+        (after < self.looks.len()).then_some((before, after))
+    }
+
+    /// Counters that moved a while ago, and that none of `found` explains (kind, beginning and end of each).
+    pub fn unexplained(
+        &mut self,
+        now: Timestamp,
+        found: impl Iterator<Item = (Kind, Timestamp, Timestamp)> + Clone,
+    ) -> Vec<Unexplained> {
+        let mut all: BTreeMap<&'static str, Unexplained> = BTreeMap::new();
+        while self.open.front().is_some_and(|rise| now - rise.to >= GRACE) {
+            let Some(rise) = self.open.pop_front() else { break };
+            let explains = |(kind, first, last): (Kind, Timestamp, Timestamp)| {
+                rise.kinds.contains(&kind) && first <= rise.to + AROUND && rise.from <= last + AROUND
+            };
+            if found.clone().any(explains) {
+                continue;
+            }
+            let one = all.entry(rise.counter.name).or_insert_with(|| Unexplained {
+                counter: rise.counter.name,
+                rose: 0,
+                at: rise.to,
+                listeners: Vec::new(),
+            });
+            one.rose += rise.by;
+            let named: BTreeSet<_> = one.listeners.drain(..).chain(rise.listeners).collect();
+            one.listeners = named.into_iter().take(NAMED).collect();
+        }
+        let mut tell = Vec::new();
+        for (name, mut one) in all {
+            match self.told.get_mut(name) {
+                Some((last, since)) if one.at - *last < AGAIN => *since += one.rose,
+                Some((last, since)) => {
+                    one.rose += std::mem::take(since);
+                    *last = one.at;
+                    tell.push(one);
+                }
+                None => {
+                    self.told.insert(name, (one.at, 0));
+                    tell.push(one);
+                }
+            }
+        }
+        tell
+    }
+
+    /// What the newest look states, for a report on these findings.
+    pub fn states(&self, drafts: Vec<(Draft, Vantage)>) -> Told {
+        let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
+            return Told::default();
+        };
+        let mut here: Vec<_> = drafts.into_iter().filter(|(d, _)| host::is_here(d, &facts)).collect();
+        let told = host::corroborate(&mut here, &facts);
+        Told { warnings: Vec::new(), ..told }
+    }
+}
+
+/// Time of the last packet that shows a finding.
+fn newest(draft: &Draft) -> Timestamp {
+    draft.evidence().last().map(|(at, _)| at.time).unwrap_or_default()
+}
+
+/// The counters that mean trouble and moved between two looks.
+fn rises(before: &Snapshot, after: &Snapshot) -> Vec<Rise> {
+    let cookies = after.sysctls.get("net.ipv4.tcp_syncookies").map(String::as_str);
+    let mut found = Vec::new();
+    for (counter, kinds) in TROUBLE {
+        let (Some(was), Some(is)) = (before.counters.get(counter.name), after.counters.get(counter.name))
+        else {
+            continue;
+        };
+        // With tcp_syncookies=2 that is how it is meant to be.
+        let meant = *counter == host::account::SYNCOOKIES_SENT && cookies == Some("2");
+        if is > was && !meant {
+            found.push(Rise {
+                counter: *counter,
+                kinds,
+                by: is - was,
+                from: before.finished,
+                to: after.time,
+                listeners: dropping(before, after),
+            });
+        }
+    }
+    found
+}
+
+/// The listeners whose own drop counts rose.
+fn dropping(before: &Snapshot, after: &Snapshot) -> Vec<SocketAddr> {
+    let was: BTreeMap<u64, &ListenSocket> = before.listeners.iter().flatten().map(|l| (l.inode, l)).collect();
+    let rose = |l: &&ListenSocket| was.get(&l.inode).is_some_and(|was| l.drops > was.drops);
+    after.listeners.iter().flatten().filter(rose).map(|l| l.address).collect()
+}
