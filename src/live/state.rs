@@ -35,6 +35,8 @@ pub struct State {
     pub lag: Span,
     /// What limits what is shown: drops, interfaces that went away, budgets. The latest last; bounded.
     pub warnings: Vec<String>,
+    /// The sums of all seconds since the beginning; its `at` is the beginning.
+    pub total: Second,
 }
 
 impl State {
