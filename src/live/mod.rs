@@ -13,6 +13,7 @@
 //! * [`issued`]: what was told, and what became of it.
 //! * [`run`]: the loop around a watch.
 //! * [`output`]: whoever is told; [`log`] is the running log.
+//! * `screen`: the state on a terminal (feature `live`).
 
 pub mod event;
 pub mod issued;
@@ -21,6 +22,11 @@ pub mod kernel;
 pub mod log;
 pub mod output;
 pub mod run;
+#[cfg(feature = "live")]
+pub mod screen;
 pub mod state;
 pub mod watch;
 pub mod witness;
+
+#[cfg(test)]
+pub(crate) mod samples;

@@ -29,7 +29,7 @@ const SCALES: [i64; 17] = [
 ];
 
 /// A ladder, laid out.
-pub(super) struct Ladder<'r> {
+pub(crate) struct Ladder<'r> {
     /// From top to bottom.
     pub rungs: Vec<Rung<'r>>,
     /// The longest gap that is drawn in full; `None` where there is no gap at all.
@@ -37,7 +37,7 @@ pub(super) struct Ladder<'r> {
 }
 
 /// What stands in a ladder.
-pub(super) enum Rung<'r> {
+pub(crate) enum Rung<'r> {
     /// A packet.
     Packet {
         /// The packet.
@@ -53,7 +53,7 @@ pub(super) enum Rung<'r> {
 
 /// The time between a packet and the one before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Gap {
+pub(crate) enum Gap {
     /// Drawn to scale: this part of the longest gap that is, 0 to 1.
     Scaled(f64),
     /// Longer than that: drawn as a break, this long.
@@ -102,10 +102,10 @@ fn scale_of(gaps: &[Span]) -> Option<Span> {
 }
 
 /// Columns of an arrow between the lanes.
-const ARROW: usize = 14;
+pub(crate) const ARROW: usize = 14;
 
 /// The ladder as fixed-width text. `named` prints the capture behind each packet.
-pub(super) fn text(
+pub(crate) fn text(
     evidence: &[Evidence],
     clock: Clock,
     most: usize,
@@ -152,7 +152,7 @@ fn flat(text: &str) -> String {
 }
 
 /// `------------->`, dashed where it is sent again, ended by an X where it is ignored.
-fn arrow(evidence: &Evidence) -> String {
+pub(crate) fn arrow(evidence: &Evidence) -> String {
     let marked = |mark| evidence.marks.contains(&mark);
     let ignored = marked(PacketMark::Ignored);
     let unit = if marked(PacketMark::Repeated) { "- " } else { "--" };

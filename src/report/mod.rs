@@ -7,7 +7,7 @@ pub mod glossary;
 pub mod html;
 pub mod json;
 pub mod jsonl;
-mod ladder;
+pub(crate) mod ladder;
 pub mod markdown;
 mod markup;
 pub mod model;
@@ -17,7 +17,7 @@ mod step;
 mod summary;
 pub mod terminal;
 pub mod text;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -1,0 +1,515 @@
+//! What keys do: a state machine without a terminal. What is chosen is remembered by name, so that the choice stays
+//! where it is while lists change around it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::live::state::{Listener, State, Watched};
+
+/// A key, as far as it means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Up,
+    Down,
+    Left,
+    Right,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+    Enter,
+    Escape,
+    Tab,
+    BackTab,
+    Backspace,
+    /// Ctrl-U: empties a line.
+    Clear,
+    /// Ctrl-C.
+    Interrupt,
+    Character(char),
+}
+
+/// The three parts that can be chosen from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pane {
+    Listeners,
+    Incidents,
+    Detail,
+}
+
+impl Pane {
+    fn next(self) -> Pane {
+        match self {
+            Pane::Listeners => Pane::Incidents,
+            Pane::Incidents => Pane::Detail,
+            Pane::Detail => Pane::Listeners,
+        }
+    }
+}
+
+/// What lies over everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overlay {
+    None,
+    Help,
+    Warnings,
+}
+
+/// How much of each part fits where it was drawn last, rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    pub listeners: usize,
+    pub incidents: usize,
+    pub detail: usize,
+    /// Lines that the detail has.
+    pub detail_lines: usize,
+    /// Lines of the overlay that do not fit.
+    pub overlay_hidden: usize,
+}
+
+/// What has to be done after a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaction {
+    /// Nothing: the key means nothing here.
+    None,
+    /// Draw again.
+    Draw,
+    /// Draw every cell again: something else has written on the terminal.
+    Repaint,
+    /// End the watch.
+    Quit,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub focus: Pane,
+    /// The listener chosen; `None` is the first one.
+    pub listener: Option<SocketAddr>,
+    /// Id of the incident chosen; `None` is the first one.
+    pub incident: Option<String>,
+    /// Which example of the incident, from 0.
+    pub example: usize,
+    /// Lines of the detail that lie above its window.
+    pub scroll: usize,
+    /// Whether the detail has the whole screen.
+    pub zoomed: bool,
+    pub overlay: Overlay,
+    /// Lines of the overlay that lie above its window.
+    pub overlay_scroll: usize,
+    /// Only what has this in it is listed; empty for everything.
+    pub filter: String,
+    /// Whether the filter is being typed; with what it was before.
+    pub typing: Option<String>,
+    /// What is shown instead of what is, while the screen is frozen.
+    pub frozen: Option<Arc<State>>,
+    pub room: Room,
+}
+
+impl Default for View {
+    fn default() -> View {
+        View {
+            focus: Pane::Incidents,
+            listener: None,
+            incident: None,
+            example: 0,
+            scroll: 0,
+            zoomed: false,
+            overlay: Overlay::None,
+            overlay_scroll: 0,
+            filter: String::new(),
+            typing: None,
+            frozen: None,
+            room: Room::default(),
+        }
+    }
+}
+
+impl View {
+    /// The listeners that are listed: first those with open incidents, and those whose queue has ever been full.
+    pub fn listeners<'s>(&self, state: &'s State) -> Vec<&'s Listener> {
+        let mut listed: Vec<&Listener> =
+            state.listeners.iter().filter(|listener| self.admits(&[&listener.address.to_string()])).collect();
+        // Without anything that matches, the filter is about incidents only: listeners stay.
+        if listed.is_empty() {
+            listed = state.listeners.iter().collect();
+        }
+        let overflown = |l: &Listener| l.longest.zip(l.limit).is_some_and(|(longest, limit)| longest > limit);
+        listed.sort_by_key(|listener| (listener.open == 0, !overflown(listener)));
+        listed
+    }
+
+    /// The incidents that are listed.
+    pub fn incidents<'s>(&self, state: &'s State) -> Vec<&'s Watched> {
+        let admitted = |watched: &&Watched| {
+            let incident = &watched.incident;
+            let ends = watched.examples.iter().flat_map(|finding| [&finding.client, &finding.server]);
+            let mut texts: Vec<String> = vec![
+                incident.kind.to_string(),
+                incident.severity.to_string(),
+                incident.certainty.to_string(),
+                incident.listener.clone().unwrap_or_default(),
+                incident.cause.clone(),
+                if watched.open { "open" } else { "closed" }.to_owned(),
+            ];
+            texts.extend(ends.flatten().cloned());
+            self.admits(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        state.incidents.iter().filter(admitted).collect()
+    }
+
+    /// Whether every word of the filter is in one of `texts`, capital or small.
+    fn admits(&self, texts: &[&str]) -> bool {
+        let texts: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
+        let filter = self.filter.to_lowercase();
+        filter.split_whitespace().all(|word| texts.iter().any(|text| text.contains(word)))
+    }
+
+    /// The incident whose detail is shown.
+    pub fn chosen<'s>(&self, state: &'s State) -> Option<&'s Watched> {
+        let listed = self.incidents(state);
+        let place = self.incident_place(&listed)?;
+        listed.get(place).copied()
+    }
+
+    /// Where the chosen incident stands among `listed`.
+    pub fn incident_place(&self, listed: &[&Watched]) -> Option<usize> {
+        let chosen = self.incident.as_ref();
+        let place = listed.iter().position(|watched| Some(&watched.incident.id) == chosen);
+        place.or((!listed.is_empty()).then_some(0))
+    }
+
+    /// Where the chosen listener stands among `listed`.
+    pub fn listener_place(&self, listed: &[&Listener]) -> Option<usize> {
+        let place = listed.iter().position(|listener| Some(listener.address) == self.listener);
+        place.or((!listed.is_empty()).then_some(0))
+    }
+
+    /// What a key does while `state` is the latest that is known.
+    pub fn press(&mut self, key: Key, state: &Arc<State>) -> Reaction {
+        if key == Key::Interrupt {
+            return Reaction::Quit;
+        }
+        let shown = self.frozen.clone().unwrap_or_else(|| Arc::clone(state));
+        if self.typing.is_some() {
+            return self.type_filter(key);
+        }
+        if self.overlay != Overlay::None {
+            return self.in_overlay(key);
+        }
+        match key {
+            Key::Character('q') => return Reaction::Quit,
+            Key::Character('?' | 'h') => self.lay(Overlay::Help),
+            Key::Character('w') => self.lay(Overlay::Warnings),
+            Key::Character('/') => {
+                self.typing = Some(self.filter.clone());
+                self.zoomed = false;
+            }
+            Key::Character(' ') => {
+                self.frozen = match self.frozen {
+                    Some(_) => None,
+                    None => Some(Arc::clone(state)),
+                };
+            }
+            Key::Clear => return Reaction::Repaint,
+            Key::Tab if !self.zoomed => self.focus = self.focus.next(),
+            Key::BackTab if !self.zoomed => self.focus = self.focus.next().next(),
+            Key::Enter => return self.enter(&shown),
+            Key::Escape => return self.escape(),
+            Key::Left | Key::Character('p') => return self.turn(&shown, -1),
+            Key::Right | Key::Character('n') => return self.turn(&shown, 1),
+            Key::Up | Key::Character('k') => self.go(&shown, Step::By(-1)),
+            Key::Down | Key::Character('j') => self.go(&shown, Step::By(1)),
+            Key::PageUp => self.go(&shown, Step::Pages(-1)),
+            Key::PageDown => self.go(&shown, Step::Pages(1)),
+            Key::Home | Key::Character('g') => self.go(&shown, Step::First),
+            Key::End | Key::Character('G') => self.go(&shown, Step::Last),
+            _ => return Reaction::None,
+        }
+        Reaction::Draw
+    }
+
+    fn lay(&mut self, overlay: Overlay) {
+        self.overlay = overlay;
+        self.overlay_scroll = 0;
+    }
+
+    fn in_overlay(&mut self, key: Key) -> Reaction {
+        let page = 10;
+        let hidden = self.room.overlay_hidden;
+        match key {
+            Key::Down | Key::Character('j') => self.overlay_scroll = (self.overlay_scroll + 1).min(hidden),
+            Key::Up | Key::Character('k') => self.overlay_scroll = self.overlay_scroll.saturating_sub(1),
+            Key::PageDown => self.overlay_scroll = (self.overlay_scroll + page).min(hidden),
+            Key::PageUp => self.overlay_scroll = self.overlay_scroll.saturating_sub(page),
+            // Anything else puts it away: nobody shall have to look for the way out.
+            _ => self.overlay = Overlay::None,
+        }
+        Reaction::Draw
+    }
+
+    fn type_filter(&mut self, key: Key) -> Reaction {
+        match key {
+            Key::Character(c) => self.filter.push(c),
+            Key::Backspace => {
+                // As in `less`: behind the first character lies the way out.
+                if self.filter.pop().is_none() {
+                    self.typing = None;
+                }
+            }
+            Key::Clear => self.filter.clear(),
+            Key::Enter | Key::Tab | Key::Down => self.typing = None,
+            Key::Escape => self.filter = self.typing.take().unwrap_or_default(),
+            _ => return Reaction::None,
+        }
+        self.scroll = 0;
+        self.example = 0;
+        Reaction::Draw
+    }
+
+    fn enter(&mut self, state: &State) -> Reaction {
+        match self.focus {
+            Pane::Listeners => {
+                let listed = self.listeners(state);
+                let Some(place) = self.listener_place(&listed) else { return Reaction::None };
+                let address = listed[place].address;
+                // One at all addresses is met at each of them: its port is what they have in common.
+                self.filter = match address.ip().is_unspecified() {
+                    true => format!(":{}", address.port()),
+                    false => address.to_string(),
+                };
+                self.focus = Pane::Incidents;
+                self.scroll = 0;
+                self.example = 0;
+            }
+            Pane::Incidents | Pane::Detail if self.chosen(state).is_some() => {
+                self.zoomed = !self.zoomed;
+                self.focus = if self.zoomed { Pane::Detail } else { Pane::Incidents };
+                self.scroll = 0;
+            }
+            Pane::Incidents | Pane::Detail => return Reaction::None,
+        }
+        Reaction::Draw
+    }
+
+    /// One step back: out of the detail, then out of the filter, then out of the freeze.
+    fn escape(&mut self) -> Reaction {
+        if self.zoomed {
+            self.zoomed = false;
+            self.focus = Pane::Incidents;
+            self.scroll = 0;
+        } else if !self.filter.is_empty() {
+            self.filter.clear();
+        } else if self.frozen.is_some() {
+            self.frozen = None;
+        } else {
+            return Reaction::None;
+        }
+        Reaction::Draw
+    }
+
+    /// Another example of the chosen incident.
+    fn turn(&mut self, state: &State, by: isize) -> Reaction {
+        let Some(watched) = self.chosen(state) else { return Reaction::None };
+        let last = watched.examples.len().saturating_sub(1);
+        let example = self.example.min(last).saturating_add_signed(by).min(last);
+        if example == self.example {
+            return Reaction::None;
+        }
+        self.example = example;
+        self.scroll = 0;
+        Reaction::Draw
+    }
+
+    fn go(&mut self, state: &State, step: Step) {
+        match self.focus {
+            Pane::Listeners => {
+                let listed = self.listeners(state);
+                let place = self.listener_place(&listed).unwrap_or(0);
+                let place = step.from(place, listed.len().saturating_sub(1), self.room.listeners);
+                self.listener = listed.get(place).map(|listener| listener.address);
+            }
+            Pane::Incidents => {
+                let listed = self.incidents(state);
+                let place = self.incident_place(&listed).unwrap_or(0);
+                let place = step.from(place, listed.len().saturating_sub(1), self.room.incidents);
+                let chosen = listed.get(place).map(|watched| watched.incident.id.clone());
+                if chosen != self.incident {
+                    self.incident = chosen;
+                    self.example = 0;
+                    self.scroll = 0;
+                }
+            }
+            Pane::Detail => {
+                let last = self.room.detail_lines.saturating_sub(self.room.detail);
+                self.scroll = step.from(self.scroll.min(last), last, self.room.detail);
+            }
+        }
+    }
+}
+
+/// How far to go in a list.
+#[derive(Clone, Copy)]
+enum Step {
+    By(isize),
+    Pages(isize),
+    First,
+    Last,
+}
+
+impl Step {
+    /// From `place` in a list that ends at `last`, of which `page` rows are seen.
+    fn from(self, place: usize, last: usize, page: usize) -> usize {
+        match self {
+            Step::By(n) => place.saturating_add_signed(n).min(last),
+            Step::Pages(n) => place.saturating_add_signed(n * page.max(2) as isize - n).min(last),
+            Step::First => 0,
+            Step::Last => last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::samples;
+    use proptest::prelude::*;
+
+    fn pressed(view: &mut View, state: &Arc<State>, keys: &str) -> Reaction {
+        keys.chars().map(|c| view.press(key(c), state)).last().expect("at least one key")
+    }
+
+    /// `v` and `^` for the arrows, `!` for enter, `.` for escape, `>` for tab.
+    fn key(c: char) -> Key {
+        match c {
+            'v' => Key::Down,
+            '^' => Key::Up,
+            '!' => Key::Enter,
+            '.' => Key::Escape,
+            '>' => Key::Tab,
+            c => Key::Character(c),
+        }
+    }
+
+    fn mixture() -> Arc<State> {
+        Arc::new(samples::mixture())
+    }
+
+    #[test]
+    fn arrows_choose_an_incident_and_stop_at_the_ends() {
+        let (mut view, state) = (View::default(), mixture());
+        let ids: Vec<_> = state.incidents.iter().map(|watched| watched.incident.id.clone()).collect();
+        pressed(&mut view, &state, "vj");
+        assert_eq!(view.incident.as_ref(), Some(&ids[2]));
+        pressed(&mut view, &state, "^k^");
+        assert_eq!(view.incident.as_ref(), Some(&ids[0]));
+        pressed(&mut view, &state, "Gv");
+        assert_eq!(view.incident.as_ref(), ids.last());
+    }
+
+    #[test]
+    fn the_choice_follows_its_incident_when_the_list_changes() {
+        let (mut view, state) = (View::default(), mixture());
+        pressed(&mut view, &state, "vv");
+        let chosen = view.chosen(&state).unwrap().incident.id.clone();
+        let mut later = (*state).clone();
+        later.incidents.rotate_right(3);
+        assert_eq!(view.chosen(&later).unwrap().incident.id, chosen);
+        later.incidents.retain(|watched| watched.incident.id != chosen);
+        assert_eq!(view.chosen(&later).unwrap().incident.id, later.incidents[0].incident.id);
+    }
+
+    #[test]
+    fn a_filter_is_typed_kept_and_cleared() {
+        let (mut view, state) = (View::default(), mixture());
+        let all = view.incidents(&state).len();
+        pressed(&mut view, &state, "/FLOOD open!");
+        assert_eq!(view.typing, None);
+        let kinds: Vec<_> = view.incidents(&state).iter().map(|w| w.incident.kind.name()).collect();
+        assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == "syn-flood"), "{kinds:?}");
+        pressed(&mut view, &state, ".");
+        assert_eq!(view.incidents(&state).len(), all);
+        pressed(&mut view, &state, "/nothing of the kind");
+        assert!(view.incidents(&state).is_empty() && view.chosen(&state).is_none());
+        assert_eq!(pressed(&mut view, &state, "."), Reaction::Draw);
+        assert_eq!(view.filter, "");
+    }
+
+    #[test]
+    fn q_in_a_filter_is_a_letter() {
+        let (mut view, state) = (View::default(), mixture());
+        assert_eq!(pressed(&mut view, &state, "/q"), Reaction::Draw);
+        assert_eq!(view.filter, "q");
+        assert_eq!(view.press(Key::Interrupt, &state), Reaction::Quit);
+    }
+
+    #[test]
+    fn enter_opens_the_detail_and_escape_leaves_it() {
+        let (mut view, state) = (View::default(), mixture());
+        pressed(&mut view, &state, "!");
+        assert!(view.zoomed && view.focus == Pane::Detail);
+        view.room = Room { detail: 10, detail_lines: 14, ..Room::default() };
+        pressed(&mut view, &state, "vvvvvv");
+        assert_eq!(view.scroll, 4);
+        pressed(&mut view, &state, ".");
+        assert!(!view.zoomed && view.focus == Pane::Incidents && view.scroll == 0);
+        assert_eq!(pressed(&mut view, &state, "."), Reaction::None);
+    }
+
+    #[test]
+    fn enter_at_a_listener_shows_its_incidents() {
+        let (mut view, state) = (View::default(), mixture());
+        pressed(&mut view, &state, ">>");
+        assert_eq!(view.focus, Pane::Listeners);
+        pressed(&mut view, &state, "!");
+        assert_eq!((view.filter.as_str(), view.focus), ("10.0.0.5:8080", Pane::Incidents));
+        assert!(
+            view.incidents(&state).iter().all(|w| w.incident.listener.as_deref() == Some("10.0.0.5:8080"))
+        );
+    }
+
+    #[test]
+    fn a_frozen_screen_stays_and_thaws() {
+        let (mut view, state) = (View::default(), mixture());
+        pressed(&mut view, &state, " ");
+        assert_eq!(view.frozen.as_deref(), Some(&*state));
+        let later = Arc::new(samples::quiet());
+        pressed(&mut view, &later, "vv!");
+        assert!(view.zoomed, "what is frozen can be walked through");
+        pressed(&mut view, &later, " ");
+        assert_eq!(view.frozen, None);
+    }
+
+    #[test]
+    fn help_goes_away_with_any_key_that_does_not_scroll() {
+        let (mut view, state) = (View::default(), mixture());
+        for leave in ["?", "q", "."] {
+            pressed(&mut view, &state, "?v");
+            assert_eq!(view.overlay, Overlay::Help);
+            assert_eq!(pressed(&mut view, &state, leave), Reaction::Draw);
+            assert_eq!(view.overlay, Overlay::None);
+        }
+    }
+
+    #[test]
+    fn examples_are_turned_over() {
+        let (mut view, state) = (View::default(), Arc::new(samples::overflow()));
+        assert_eq!(view.press(Key::Left, &state), Reaction::None);
+        view.press(Key::Right, &state);
+        view.press(Key::Right, &state);
+        assert_eq!(view.example, 2);
+        assert_eq!(view.press(Key::Right, &state), Reaction::None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_keys_are_taken(keys in "[ -~]{0,60}", quiet in any::<bool>()) {
+            let mut view = View::default();
+            let state = Arc::new(if quiet { samples::quiet() } else { samples::mixture() });
+            for c in keys.chars() {
+                view.press(key(c), &state);
+                prop_assert!(view.incidents(&state).len() <= state.incidents.len());
+            }
+        }
+    }
+}

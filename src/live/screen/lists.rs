@@ -1,0 +1,242 @@
+//! The listeners with their queues, and the incidents: a row each, of as many as there is room for.
+
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span as Text};
+
+use super::cells::{Side, bar, clean, columns, fit, fit_address, short};
+use super::keys::{Pane, View};
+use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
+use crate::live::state::{Listener, State, Watched};
+use crate::report::clock::{self, Clock};
+use crate::report::model::Severity;
+use crate::report::terminal::grouped;
+
+/// The longest address of IPv4 with its port.
+const IPV4_COLUMNS: usize = 21;
+/// The longest name of a kind.
+const KIND_COLUMNS: usize = 21;
+/// Bars no longer than this: a longer one says no more.
+const LONGEST_BAR: usize = 40;
+
+/// A part of the screen: its title, and rows of which the window of `rows` shows the chosen one.
+pub(super) struct List {
+    pub title: Line<'static>,
+    pub rows: Vec<Line<'static>>,
+}
+
+impl List {
+    /// The rows to be seen in a window of `height` rows that holds the chosen one.
+    fn windowed(title: Line<'static>, all: Vec<Line<'static>>, chosen: Option<usize>, height: usize) -> List {
+        let last = all.len().saturating_sub(height);
+        // The chosen row is kept in the middle, as far as the ends of the list permit.
+        let first = chosen.map_or(0, |chosen| chosen.saturating_sub(height / 2)).min(last);
+        List { title, rows: all.into_iter().skip(first).take(height).collect() }
+    }
+}
+
+/// `Listeners 3`, reversed where keys go to.
+fn heading(name: &str, count: &str, focused: bool, width: usize) -> Vec<Text<'static>> {
+    let text = format!(" {name} {count} ");
+    let pad = width.saturating_sub(columns(&text));
+    vec![Text::styled(text, if focused { REVERSED.patch(BOLD) } else { BOLD }), Text::raw(" ".repeat(pad))]
+}
+
+/// What stands before a row: whether it is chosen.
+fn marker(chosen: bool) -> &'static str {
+    if chosen { "▸ " } else { "  " }
+}
+
+/// A row, drawn over its whole width when it is chosen and keys go to its list.
+fn row(parts: Vec<Text<'static>>, chosen: bool, focused: bool) -> Line<'static> {
+    let mut line = Line::from(parts);
+    if chosen && focused {
+        // One colour for all of it: what is coloured would be patches.
+        let bold = |style: Style| style.add_modifier & Modifier::BOLD;
+        line.spans.iter_mut().for_each(|span| span.style = REVERSED.add_modifier(bold(span.style)));
+    }
+    line
+}
+
+/// The listeners in `height` rows of `width` columns.
+pub(super) fn listeners(
+    state: &State,
+    view: &View,
+    palette: Palette,
+    (width, height): (usize, usize),
+) -> List {
+    let listed = view.listeners(state);
+    let focused = view.focus == Pane::Listeners;
+    let longest = listed.iter().map(|listener| listener.address.to_string().len()).max().unwrap_or(0);
+    // Fixed: marker 2, now/limit 12, longest 8, drops 7, tried 8, done 8.
+    let fixed = 2 + 12 + 8 + 7 + 8 + 8;
+    let free = width.saturating_sub(fixed);
+    let address = longest.clamp(IPV4_COLUMNS, IPV4_COLUMNS.max(free / 2)).min(free.max(IPV4_COLUMNS));
+    let bar_columns = free.saturating_sub(address + 1).min(LONGEST_BAR);
+    let mut title = heading(
+        "Listeners",
+        &grouped(listed.len() as u64),
+        focused,
+        2 + address + 1 + if bar_columns < 12 { bar_columns } else { 0 },
+    );
+    let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
+    if bar_columns >= 12 {
+        title.push(label("accept queue", bar_columns, Side::Left));
+    }
+    for (name, width) in [("now/limit", 12), ("longest", 8), ("drops", 7), ("tried/s", 8), ("done/s", 8)] {
+        title.push(label(name, width, Side::Right));
+    }
+    if listed.is_empty() {
+        let none = Line::styled("  No listening socket is known yet.", FAINT);
+        return List { title: title.into(), rows: vec![none] };
+    }
+    let place = view.listener_place(&listed);
+    let rows = listed.iter().enumerate().map(|(n, listener)| {
+        let chosen = place == Some(n);
+        listener_row(listener, palette, (address, bar_columns), chosen, focused)
+    });
+    List::windowed(title.into(), rows.collect(), place, height)
+}
+
+fn listener_row(
+    listener: &Listener,
+    palette: Palette,
+    (address, bar_columns): (usize, usize),
+    chosen: bool,
+    focused: bool,
+) -> Line<'static> {
+    let style = if listener.open > 0 { palette.bad() } else { PLAIN };
+    let mut parts = vec![
+        Text::raw(marker(chosen)),
+        Text::styled(fit_address(&listener.address.to_string(), address), style),
+        Text::raw(" "),
+    ];
+    let queue = listener.queue.zip(listener.limit);
+    let fill = queue_style(listener, palette);
+    match queue {
+        Some((queue, limit)) => {
+            // One more than the limit fits: `sk_acceptq_is_full` asks whether it is exceeded.
+            let (filled, rest) = bar(f64::from(queue) / (f64::from(limit) + 1.0), bar_columns);
+            parts.push(Text::styled(filled, fill));
+            parts.push(Text::styled(rest, FAINT));
+            parts.push(Text::styled(fit(&format!("{queue}/{limit}"), 12, Side::Right), fill));
+        }
+        None => {
+            parts.push(Text::styled(fit("not asked", bar_columns, Side::Left), FAINT));
+            parts.push(Text::styled(fit("-", 12, Side::Right), FAINT));
+        }
+    }
+    let known = |value: Option<u64>| value.map_or("-".to_owned(), short);
+    let overflown = listener.longest.zip(listener.limit).is_some_and(|(longest, limit)| longest > limit);
+    let drops = listener.drops.filter(|drops| *drops > 0).map_or(PLAIN, |_| palette.bad());
+    let behind = listener.completed * 10 < listener.attempts * 9;
+    for (text, width, style) in [
+        (known(listener.longest.map(u64::from)), 8, if overflown { palette.bad() } else { PLAIN }),
+        (known(listener.drops), 7, drops),
+        (short(listener.attempts), 8, PLAIN),
+        (short(listener.completed), 8, if behind { palette.watch() } else { PLAIN }),
+    ] {
+        parts.push(Text::styled(fit(&text, width, Side::Right), style));
+    }
+    row(parts, chosen, focused)
+}
+
+/// Green, yellow from half of the limit on, red when no more fits.
+fn queue_style(listener: &Listener, palette: Palette) -> Style {
+    match listener.queue.zip(listener.limit) {
+        Some((queue, limit)) if queue > limit => palette.bad(),
+        Some((queue, limit)) if u64::from(queue) * 2 >= u64::from(limit) && queue > 0 => palette.watch(),
+        Some((0, _)) => PLAIN,
+        _ => palette.good(),
+    }
+}
+
+/// The incidents in `height` rows of `width` columns.
+pub(super) fn incidents(
+    state: &State,
+    view: &View,
+    palette: Palette,
+    (width, height): (usize, usize),
+) -> List {
+    let listed = view.incidents(state);
+    let focused = view.focus == Pane::Incidents;
+    let open = listed.iter().filter(|watched| watched.open).count();
+    let count = format!("{} open, {} closed", grouped(open as u64), grouped((listed.len() - open) as u64));
+    // Fixed: marker 2, badge 9, kind, certainty 10, connections 6, begun 9, lasted 8; one between.
+    let fixed = 2 + 9 + KIND_COLUMNS + 1 + 1 + 10 + 6 + 9 + 8;
+    let address = width.saturating_sub(fixed).min(47);
+    let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
+    let wide = address >= 10;
+    let mut title = heading("Incidents", &count, focused, 2 + 9 + KIND_COLUMNS + 1);
+    if wide {
+        title.push(label("listener", address, Side::Left));
+    }
+    title.push(Text::raw(" "));
+    title.push(label("certainty", 10, Side::Left));
+    for (name, width) in [("conns", 6), ("begun", 9), ("lasted", 8)] {
+        title.push(label(name, width, Side::Right));
+    }
+    if listed.is_empty() {
+        let text = match (state.incidents.is_empty(), view.filter.is_empty()) {
+            (false, false) => {
+                format!("  No incident matches '{}'. Esc clears the filter.", clean(&view.filter))
+            }
+            _ => "  Nothing has gone wrong so far.".to_owned(),
+        };
+        return List { title: title.into(), rows: vec![Line::styled(text, FAINT)] };
+    }
+    let place = view.incident_place(&listed);
+    let clock = Clock::new([]);
+    let now = state.at.to_string();
+    let rows = listed.iter().enumerate().map(|(n, watched)| {
+        let chosen = place == Some(n);
+        let incident = &watched.incident;
+        let dull = |style: Style| if watched.open { style } else { style.patch(FAINT) };
+        let badge = match incident.severity {
+            Severity::Critical => "CRITICAL",
+            Severity::Warning => "WARNING ",
+            Severity::Info => "INFO    ",
+        };
+        let badge_style = if watched.open { palette.severity(incident.severity) } else { FAINT };
+        let mut parts = vec![
+            Text::raw(marker(chosen)),
+            Text::styled(badge, badge_style),
+            Text::raw(" "),
+            Text::styled(fit(incident.kind.name(), KIND_COLUMNS, Side::Left), dull(PLAIN)),
+            Text::raw(" "),
+        ];
+        if wide {
+            let place = incident.listener.as_deref().unwrap_or("-");
+            parts.push(Text::styled(fit_address(place, address), dull(PLAIN)));
+        }
+        parts.push(Text::raw(" "));
+        let certainty = incident.certainty;
+        let style = if watched.open { palette.certainty(certainty) } else { FAINT };
+        parts.push(Text::styled(fit(&certainty.to_string(), 10, Side::Left), style));
+        let count = match incident.connections {
+            0 => incident.findings.len() as u64,
+            connections => connections,
+        };
+        for (text, width) in
+            [(short(count), 6), (clock.second(&incident.first), 9), (lasted(watched, &now), 8)]
+        {
+            parts.push(Text::styled(fit(&text, width, Side::Right), dull(PLAIN)));
+        }
+        row(parts, chosen, focused)
+    });
+    List::windowed(title.into(), rows.collect(), place, height)
+}
+
+/// How long an incident has gone on: `45s`, `3m07s`, `2h11m`; with a `+` while it is open.
+fn lasted(watched: &Watched, now: &str) -> String {
+    let incident = &watched.incident;
+    let end = if watched.open { now } else { &incident.last };
+    let Some(span) = clock::between(&incident.first, end) else { return String::new() };
+    let seconds = (span.0.max(0) + 500_000_000) / 1_000_000_000;
+    let text = match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h @ 0..100, m, _) => format!("{h}h{m:02}m"),
+        (h, ..) => format!("{}d", h / 24),
+    };
+    if watched.open { text + "+" } else { text }
+}

@@ -1,0 +1,201 @@
+//! The full-screen view: listeners with their queues, handshake rates, incidents, one of them in full.
+//!
+//! ```text
+//!  keys  ->  View (keys)  \
+//!                          draw  ->  cells that have changed  ->  terminal
+//!  State, each tick       /
+//! ```
+//!
+//! It has a thread of its own, so that keys are answered at once and a slow terminal holds up no packet. Only
+//! [`terminal`](self) knows that there is one: everything else is drawn into cells, and tested there.
+
+mod cells;
+mod detail;
+mod draw;
+mod keys;
+mod lists;
+mod palette;
+mod terminal;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use self::keys::{Key, Reaction, View};
+use self::palette::Palette;
+use super::event as events;
+use super::output::{Next, Output};
+use super::state::State;
+use crate::report::terminal::Color;
+
+/// How long the thread waits for a key before it looks for a new state: ten pictures a second at most.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// A screen that is being shown.
+#[derive(Debug)]
+pub struct Screen {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What the watch and the thread of the screen have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The latest state, and whether it has not been drawn yet.
+    latest: Mutex<(Arc<State>, bool)>,
+    /// Whether the user wants to end, or the terminal is gone.
+    left: AtomicBool,
+    /// Whether the watch has ended.
+    closing: AtomicBool,
+}
+
+impl Screen {
+    /// Takes the terminal on standard output.
+    ///
+    /// # Errors
+    /// What the terminal says; it is as it was, then.
+    pub fn open(color: Color) -> io::Result<Screen> {
+        terminal::take()?;
+        let shared = Arc::new(Shared::default());
+        let mine = Arc::clone(&shared);
+        let run = move || {
+            let ended = show(&mine, color);
+            mine.left.store(true, Ordering::SeqCst);
+            terminal::give_back();
+            ended
+        };
+        let thread = std::thread::Builder::new().name("screen".to_owned()).spawn(run);
+        let thread = thread.inspect_err(|_| terminal::give_back())?;
+        Ok(Screen { shared, thread: Some(thread) })
+    }
+
+    /// Shows `state` from now on. Never waits for the terminal.
+    pub fn show(&self, state: &State) {
+        let state = Arc::new(state.clone());
+        *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = (state, true);
+    }
+
+    /// Whether the user wants to end the watch, or there is no terminal any more.
+    pub fn left(&self) -> bool {
+        self.shared.left.load(Ordering::SeqCst)
+    }
+
+    /// Gives the terminal back, so that something else can be written on it.
+    ///
+    /// # Errors
+    /// What the terminal said while it was a screen.
+    pub fn close(mut self) -> io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        let ended = self.thread.take().map(JoinHandle::join);
+        terminal::give_back();
+        match ended {
+            Some(Ok(ended)) => ended,
+            // A panic has been reported by its hook.
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+}
+
+impl Output for Screen {
+    fn tick(&mut self, state: &State, _: &[events::Event]) -> io::Result<Next> {
+        self.show(state);
+        Ok(if self.left() { Next::Stop } else { Next::Go })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Who wants to know what the terminal said closes it.
+        let _ = self.end();
+    }
+}
+
+/// Draws and takes keys until one side ends.
+fn show(shared: &Shared, color: Color) -> io::Result<()> {
+    let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+    terminal.clear()?;
+    let (mut view, palette) = (View::default(), Palette::new(color));
+    let mut stale = true;
+    loop {
+        let state = {
+            let mut latest = shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            // A frozen picture needs no new one.
+            stale |= latest.1 && view.frozen.is_none();
+            latest.1 = false;
+            Arc::clone(&latest.0)
+        };
+        if stale {
+            let shown = view.frozen.clone().unwrap_or_else(|| Arc::clone(&state));
+            let mut room = view.room;
+            terminal.draw(|frame| room = draw::draw(frame, &shown, &view, palette))?;
+            view.room = room;
+            stale = false;
+        }
+        let mut wait = FRAME;
+        // All keys that are there, then one picture.
+        while event::poll(wait)? {
+            wait = Duration::ZERO;
+            match event::read()? {
+                Event::Key(pressed) => match key(pressed).map(|key| view.press(key, &state)) {
+                    Some(Reaction::Quit) => return Ok(()),
+                    Some(Reaction::Draw) => stale = true,
+                    Some(Reaction::Repaint) => {
+                        terminal.clear()?;
+                        stale = true;
+                    }
+                    Some(Reaction::None) | None => {}
+                },
+                Event::Resize(..) => stale = true,
+                _ => {}
+            }
+        }
+        if shared.closing.load(Ordering::SeqCst) || !terminal::taken() {
+            return Ok(());
+        }
+    }
+}
+
+/// What a key of the terminal is to us.
+fn key(event: KeyEvent) -> Option<Key> {
+    if event.kind == KeyEventKind::Release {
+        return None;
+    }
+    let control = event.modifiers.contains(KeyModifiers::CONTROL);
+    Some(match event.code {
+        KeyCode::Char('c') if control => Key::Interrupt,
+        KeyCode::Char('l' | 'u') if control => Key::Clear,
+        KeyCode::Char('p') if control => Key::Up,
+        KeyCode::Char('n') if control => Key::Down,
+        KeyCode::Char('b') if control => Key::PageUp,
+        KeyCode::Char('f') if control => Key::PageDown,
+        KeyCode::Char(_) if control || event.modifiers.contains(KeyModifiers::ALT) => return None,
+        KeyCode::Char(c) => Key::Character(c),
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Backspace => Key::Backspace,
+        _ => return None,
+    })
+}
