@@ -13,13 +13,15 @@
 //! * [`issued`]: what was told, and what became of it.
 //! * [`run`]: the loop around a watch.
 //! * [`output`]: whoever is told; [`log`] is the running log.
-//! * `screen`: the state on a terminal (feature `live`).
+//! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
 
 pub mod event;
 pub mod issued;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod log;
+#[cfg(feature = "live")]
+pub mod metrics;
 pub mod output;
 pub mod run;
 #[cfg(feature = "live")]

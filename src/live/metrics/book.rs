@@ -1,0 +1,90 @@
+//! What is counted. States say how things are, events what has happened; counts only ever rise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::live::event::Event;
+use crate::live::state::{Listener, State};
+use crate::report::model::Kind;
+
+/// How many listeners have series of their own; the others are together `other`.
+pub const MOST_LISTENERS: usize = 64;
+
+/// The label of what is at no listener.
+pub(super) const NONE: &str = "none";
+/// The label of listeners beyond the limit, and of those that are not known.
+pub(super) const OTHER: &str = "other";
+
+/// Everything that the page says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Book {
+    /// The latest state.
+    pub state: State,
+    /// Findings opened, by kind and label of the listener.
+    pub findings: BTreeMap<(Kind, String), u64>,
+    /// Findings withdrawn.
+    pub withdrawn: u64,
+    /// Incidents closed, by kind.
+    pub closed: BTreeMap<Kind, u64>,
+    /// Rises of counters that no packet explains, by counter.
+    pub unexplained: BTreeMap<String, u64>,
+    /// Warnings.
+    pub warnings: u64,
+    /// Listeners that have a label of their own: they keep it.
+    labelled: BTreeSet<SocketAddr>,
+}
+
+impl Book {
+    /// Takes in what is known now, and what has happened since the last call.
+    pub fn note(&mut self, state: &State, events: &[Event]) {
+        self.state = state.clone();
+        // Sockets of this host come first: of servers seen on the wire there may be any number.
+        let (own, seen): (Vec<&Listener>, Vec<&Listener>) =
+            state.listeners.iter().partition(|listener| listener.limit.is_some());
+        for listener in own.into_iter().chain(seen) {
+            if self.labelled.len() < MOST_LISTENERS {
+                self.labelled.insert(listener.address);
+            }
+        }
+        for event in events {
+            match event {
+                Event::Opened { finding, .. } => {
+                    let listener = self.label(finding.server.as_deref());
+                    *self.findings.entry((finding.kind, listener)).or_default() += 1;
+                }
+                Event::Withdrawn { .. } => self.withdrawn += 1,
+                Event::Closed { incident, .. } => *self.closed.entry(incident.kind).or_default() += 1,
+                Event::CounterOnly { counter, rose, .. } => {
+                    *self.unexplained.entry(counter.clone()).or_default() += rose;
+                }
+                Event::Warning { .. } => self.warnings += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// The label of what is at `server`: the listening socket that took it, so that series can be joined with those
+    /// of queues. An address at which nothing is known to listen may be anybody's, and is no label.
+    pub fn label(&self, server: Option<&str>) -> String {
+        let Some(server) = server else { return NONE.to_owned() };
+        let Ok(address) = server.parse::<SocketAddr>() else { return OTHER.to_owned() };
+        let takes = |listener: &&Listener| {
+            let at = listener.address;
+            let any = at.ip().is_unspecified() && at.port() == address.port();
+            // One at `::` takes IPv4, too, unless it says otherwise.
+            at == address || any && (at.is_ipv6() || address.is_ipv4())
+        };
+        // The most exact one, as the kernel chooses.
+        let taking = self.state.listeners.iter().filter(takes);
+        let best = taking.min_by_key(|listener| (listener.address != address, listener.address.is_ipv6()));
+        self.listener(best.map(|listener| listener.address))
+    }
+
+    /// The label of a listener.
+    pub fn listener(&self, address: Option<SocketAddr>) -> String {
+        match address {
+            Some(address) if self.labelled.contains(&address) => address.to_string(),
+            _ => OTHER.to_owned(),
+        }
+    }
+}

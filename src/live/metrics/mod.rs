@@ -1,0 +1,65 @@
+//! The state as OpenMetrics, over HTTP: `GET /metrics` and nothing else.
+//!
+//! * [`book`](self): what is counted, from states and events.
+//! * [`text`](self): how it is written.
+//! * [`server`](self): who may read it, and for how long.
+//!
+//! Labels are kinds, counters, interfaces and listeners. A client's address is in none of them, and there are at most
+//! [`MOST_LISTENERS`] listeners: a scan of all ports makes no more series than that.
+
+mod book;
+mod server;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::book::Book;
+pub use self::book::MOST_LISTENERS;
+use self::server::Server;
+use super::event::Event;
+use super::output::{Next, Output};
+use super::state::State;
+
+/// Metrics that are being served.
+#[derive(Debug)]
+pub struct Metrics {
+    book: Arc<Mutex<Book>>,
+    server: Server,
+}
+
+impl Metrics {
+    /// Serves metrics at `address` until it is dropped.
+    ///
+    /// # Errors
+    /// An address that is not this host's, is in use, or may not be used.
+    pub fn serve(address: SocketAddr) -> io::Result<Metrics> {
+        let listener = TcpListener::bind(address)?;
+        let book = Arc::new(Mutex::new(Book::default()));
+        let read = Arc::clone(&book);
+        let page = move || text::page(&read.lock().unwrap_or_else(PoisonError::into_inner));
+        let server = Server::start(listener, Arc::new(page))?;
+        Ok(Metrics { book, server })
+    }
+
+    /// Where they are served: the port that was given where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Takes in what is known now, and what has happened since the last call.
+    pub fn note(&self, state: &State, events: &[Event]) {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).note(state, events);
+    }
+}
+
+impl Output for Metrics {
+    fn tick(&mut self, state: &State, events: &[Event]) -> io::Result<Next> {
+        self.note(state, events);
+        Ok(Next::Go)
+    }
+}

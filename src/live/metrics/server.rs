@@ -1,0 +1,174 @@
+//! Who may read the page, and for how long: a few at once, each for some seconds, whatever they send.
+//!
+//! It is an HTTP/1.1 server of one page in the time that a scrape needs. A library for servers would bring routing,
+//! keep-alive and a thread pool that a slow client fills; what has to be held here is the limits.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Clients that are served at once; the next ones are hung up on.
+pub(super) const MOST_CLIENTS: usize = 8;
+/// How long a client may take to send its request, and again to take the answer, however it spreads that.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest head of a request, octets.
+const MOST_OCTETS: usize = 8 << 10;
+/// Header lines of a request.
+const MOST_HEADERS: usize = 64;
+/// How often a new client is looked for, and whether the end has come.
+const LOOK: Duration = Duration::from_millis(50);
+/// The type of the page.
+const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What makes the page.
+type Page = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves `page` on `listener`.
+    pub fn start(listener: TcpListener, page: Page) -> io::Result<Server> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ending);
+        let thread = thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || accept(&listener, &page, &told))?;
+        Ok(Server { address, ending, thread: Some(thread) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::SeqCst);
+        // Clients that are being served are left to their time limits.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
+    let clients = Arc::new(AtomicUsize::new(0));
+    while !ending.load(Ordering::SeqCst) {
+        let Ok((stream, _)) = listener.accept() else {
+            // Nobody there, or no descriptor left: both pass.
+            thread::sleep(LOOK);
+            continue;
+        };
+        if clients.load(Ordering::SeqCst) >= MOST_CLIENTS {
+            continue;
+        }
+        let place = Place::take(&clients);
+        let page = Arc::clone(page);
+        // Where no thread can be had, the client is hung up on.
+        let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
+            let _place = place;
+            // A client that went away has had its answer.
+            let _ = serve(stream, &page);
+        });
+    }
+}
+
+/// A client's place among those that are served.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(clients: &Arc<AtomicUsize>) -> Place {
+        clients.fetch_add(1, Ordering::SeqCst);
+        Place(Arc::clone(clients))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One request, one answer.
+fn serve(mut stream: TcpStream, page: &Page) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let answer = match read_head(&mut stream)? {
+        Some(head) => answer(&head, page),
+        None => status("400 Bad Request", ""),
+    };
+    write_all(&mut stream, answer.as_bytes())
+}
+
+/// The head of a request; `None` for one that is too long, or that ends too early.
+fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let until = Instant::now() + PATIENCE;
+    let mut head = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        stream.set_read_timeout(Some(left(until)?))?;
+        let n = stream.read(&mut buffer)?;
+        head.extend_from_slice(&buffer[..n]);
+        if head.windows(4).any(|end| end == b"\r\n\r\n") {
+            return Ok(Some(head));
+        }
+        if n == 0 || head.len() > MOST_OCTETS {
+            return Ok(None);
+        }
+    }
+}
+
+fn write_all(stream: &mut TcpStream, mut rest: &[u8]) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left(until)?))?;
+        let n = stream.write(rest)?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = &rest[n..];
+    }
+    stream.shutdown(std::net::Shutdown::Write)
+}
+
+/// The time until `until`.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+fn answer(head: &[u8], page: &Page) -> String {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    if !matches!(request.parse(head), Ok(httparse::Status::Complete(_))) {
+        return status("400 Bad Request", "");
+    }
+    let path = request.path.unwrap_or_default();
+    // Scrapers may add parameters; they choose nothing here.
+    if path.split('?').next() != Some("/metrics") {
+        return status("404 Not Found", "");
+    }
+    if request.method != Some("GET") {
+        return status("405 Method Not Allowed", "Allow: GET\r\n");
+    }
+    let page = page();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {CONTENT}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+        page.len()
+    )
+}
+
+/// An answer without a page.
+fn status(line: &str, header: &str) -> String {
+    format!("HTTP/1.1 {line}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n")
+}

@@ -1,0 +1,259 @@
+//! How it is written: OpenMetrics text, in an order that never changes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::book::{Book, OTHER};
+use crate::live::state::Listener;
+
+/// The page.
+pub(super) fn page(book: &Book) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Page(book.clone())));
+    let mut text = String::new();
+    // Writing to a `String` does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+#[derive(Debug)]
+struct Page(Book);
+
+/// Names and values of labels.
+type Labels<'l> = Vec<(&'static str, &'l str)>;
+
+struct Writer<'e>(DescriptorEncoder<'e>);
+
+impl Writer<'_> {
+    /// A counter; `name` without `_total`.
+    fn counters<'l, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels<'l>, V)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            if labels.is_empty() {
+                metric.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+            } else {
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A gauge; `name` without its unit.
+    fn gauges<'l, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        values: impl IntoIterator<Item = (Labels<'l>, V)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for (labels, value) in values {
+            if labels.is_empty() {
+                metric.encode_gauge(&value)?;
+            } else {
+                metric.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Page {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Writer(encoder);
+        let state = &self.0.state;
+        out.0
+            .encode_descriptor("synscope_build", "The program that is watching.", None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        out.gauges(
+            "synscope_start_time",
+            "When the watch began.",
+            Some(Unit::Seconds),
+            [(vec![], seconds(state.began.0))],
+        )?;
+        let interfaces = || state.interfaces.iter().map(|i| (vec![("interface", i.name.as_str())], i));
+        out.gauges(
+            "synscope_interface_up",
+            "Whether packets can come from the interface.",
+            None,
+            interfaces().map(|(labels, interface)| (labels, u64::from(interface.up))),
+        )?;
+        out.counters(
+            "synscope_packets",
+            "Packets taken in.",
+            interfaces().map(|(labels, interface)| (labels, interface.packets)),
+        )?;
+        let dropped = state.interfaces.iter().flat_map(|interface| {
+            [("buffer", interface.dropped_by_kernel), ("interface", interface.dropped_by_interface)].map(
+                |(place, dropped)| (vec![("interface", interface.name.as_str()), ("place", place)], dropped),
+            )
+        });
+        out.counters(
+            "synscope_dropped_packets",
+            "Packets that never came here: no room in the kernel's capture buffer, or dropped by interface or driver.",
+            dropped,
+        )?;
+        self.connections(&mut out)?;
+        self.findings(&mut out)?;
+        self.listeners(&mut out)?;
+        out.counters(
+            "synscope_kernel_counter_rise",
+            "How much counters of the kernel have risen since the watch began, by their names in nstat.",
+            state.counters.iter().map(|(name, rose)| (vec![("counter", name.as_str())], *rose)),
+        )?;
+        out.counters(
+            "synscope_unexplained_counter_rise",
+            "The part of it that no packet seen explains.",
+            self.0.unexplained.iter().map(|(name, rose)| (vec![("counter", name.as_str())], *rose)),
+        )?;
+        out.counters(
+            "synscope_warnings",
+            "Warnings about what limits the watch.",
+            [(vec![], self.0.warnings)],
+        )?;
+        out.gauges(
+            "synscope_lag",
+            "How far the analysis is behind the newest packet.",
+            Some(Unit::Seconds),
+            [(vec![], seconds(state.lag.0))],
+        )?;
+        self.memory(&mut out)
+    }
+}
+
+impl Page {
+    fn connections(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let state = &self.0.state;
+        out.counters("synscope_segments", "TCP segments taken in.", [(vec![], state.total.segments)])?;
+        out.counters(
+            "synscope_connection_attempts",
+            "Connections tried: SYNs, repetitions not counted.",
+            [(vec![], state.total.attempts)],
+        )?;
+        out.counters("synscope_handshakes", "Handshakes completed.", [(vec![], state.total.completed)])?;
+        out.gauges(
+            "synscope_tracked_connections",
+            "Connections in the tables.",
+            None,
+            [(vec![], state.tracked)],
+        )
+    }
+
+    fn findings(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let by_kind_and_listener = self.0.findings.iter().map(|((kind, listener), count)| {
+            (vec![("kind", kind.name()), ("listener", listener.as_str())], *count)
+        });
+        out.counters(
+            "synscope_findings",
+            "Findings issued, by the kind that each had then and the listening socket.",
+            by_kind_and_listener,
+        )?;
+        out.counters(
+            "synscope_withdrawn_findings",
+            "Findings of which later packets showed that they were none.",
+            [(vec![], self.0.withdrawn)],
+        )?;
+        let mut open: BTreeMap<(&'static str, String), u64> = BTreeMap::new();
+        for watched in self.0.state.incidents.iter().filter(|watched| watched.open) {
+            let listener = self.0.label(watched.incident.listener.as_deref());
+            *open.entry((watched.incident.kind.name(), listener)).or_default() += 1;
+        }
+        out.gauges(
+            "synscope_open_incidents",
+            "Incidents that may still go on.",
+            None,
+            open.iter().map(|((kind, listener), count)| {
+                (vec![("kind", *kind), ("listener", listener.as_str())], *count)
+            }),
+        )?;
+        out.counters(
+            "synscope_closed_incidents",
+            "Incidents that have ended.",
+            self.0.closed.iter().map(|(kind, count)| (vec![("kind", kind.name())], *count)),
+        )
+    }
+
+    fn listeners(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let listeners = &self.0.state.listeners;
+        out.gauges("synscope_listeners", "Listeners known.", None, [(vec![], listeners.len() as u64)])?;
+        for (name, help, pick) in [
+            (
+                "synscope_accept_queue_length",
+                "Connections that wait to be accepted.",
+                (|listener| listener.queue) as fn(&Listener) -> Option<u32>,
+            ),
+            ("synscope_accept_queue_limit", "How many may wait; one more fits.", |listener| listener.limit),
+            (
+                "synscope_accept_queue_longest",
+                "The most that have waited since the watch began.",
+                |listener| listener.longest,
+            ),
+        ] {
+            // Queues of several listeners make no sum: those without a label of their own are left out.
+            let own: BTreeMap<String, u32> = listeners
+                .iter()
+                .filter_map(|listener| Some((self.0.listener(Some(listener.address)), pick(listener)?)))
+                .filter(|(label, _)| label != OTHER)
+                .fold(BTreeMap::new(), |mut own, (label, value)| {
+                    // Sockets that share a port by SO_REUSEPORT: the fullest one tells.
+                    let most = own.entry(label).or_insert(value);
+                    *most = value.max(*most);
+                    own
+                });
+            let values = own.iter().map(|(label, value)| (vec![("listener", label.as_str())], *value));
+            out.gauges(name, help, None, values)?;
+        }
+        let mut drops: BTreeMap<String, u64> = BTreeMap::new();
+        for listener in listeners {
+            if let Some(dropped) = listener.drops {
+                *drops.entry(self.0.listener(Some(listener.address))).or_default() += dropped;
+            }
+        }
+        out.counters(
+            "synscope_listener_drops",
+            "Segments that the kernel dropped at listening sockets.",
+            drops.iter().map(|(label, dropped)| (vec![("listener", label.as_str())], *dropped)),
+        )
+    }
+
+    fn memory(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let (used, budget) = self.0.state.memory;
+        out.gauges("synscope_tables", "Memory of the tables.", Some(Unit::Bytes), [(vec![], used)])?;
+        out.gauges(
+            "synscope_tables_limit",
+            "Memory that the tables may take.",
+            Some(Unit::Bytes),
+            [(vec![], budget)],
+        )?;
+        out.gauges(
+            "process_resident_memory",
+            "Resident memory of the program.",
+            Some(Unit::Bytes),
+            resident().map(|octets| (vec![], octets)),
+        )
+    }
+}
+
+fn seconds(nanoseconds: i64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+/// Resident memory of this process, octets, where the system tells (proc(5), `VmRSS`).
+fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
