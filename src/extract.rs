@@ -117,17 +117,17 @@ fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
 }
 
 /// Both ends of a connection, the smaller first.
-type Ends = (SocketAddr, SocketAddr);
+pub(crate) type Ends = (SocketAddr, SocketAddr);
 
-fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
+pub(crate) fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
     (a.min(b), a.max(b))
 }
 
 /// What is written besides the evidence.
-#[derive(Default)]
-struct Around {
-    connections: HashSet<Ends>,
-    listeners: HashSet<SocketAddr>,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Around {
+    pub connections: HashSet<Ends>,
+    pub listeners: HashSet<SocketAddr>,
 }
 
 impl Around {
@@ -150,7 +150,7 @@ impl Around {
     }
 
     /// Whether a packet is a segment of one of these, or an error that quotes one.
-    fn has(&self, packet: &Packet<'_>) -> bool {
+    pub fn has(&self, packet: &Packet<'_>) -> bool {
         if self.connections.is_empty() && self.listeners.is_empty() {
             return false;
         }

@@ -14,6 +14,7 @@
 //! * [`run`]: the loop around a watch.
 //! * [`output`]: whoever is told; [`log`] is the running log.
 //! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
+//! * [`ring`]: the last packets, and those of each incident.
 
 pub mod event;
 pub mod issued;
@@ -23,6 +24,7 @@ pub mod log;
 #[cfg(feature = "live")]
 pub mod metrics;
 pub mod output;
+pub mod ring;
 pub mod run;
 #[cfg(feature = "live")]
 pub mod screen;

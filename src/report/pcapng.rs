@@ -16,6 +16,8 @@ const ORDER_MARK: u32 = 0x1a2b_3c4d;
 const OPT_END: u16 = 0;
 const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
+/// Option of a packet: its number, the same wherever the packet is.
+pub const EPB_PACKETID: u16 = 5;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 /// Times in units of 10^-9 seconds.
@@ -48,18 +50,10 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// What the writer says.
     pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<Writer<'w>> {
-        let mut writer = Writer { out, interfaces: 0 };
-        let mut body = Vec::new();
-        body.extend(ORDER_MARK.to_le_bytes());
-        body.extend(1u16.to_le_bytes());
-        body.extend(0u16.to_le_bytes());
-        // The section's length is not told.
-        body.extend(u64::MAX.to_le_bytes());
-        option(&mut body, OPT_COMMENT, text(comment).as_bytes());
-        option(&mut body, SHB_USERAPPL, concat!("synscope ", env!("CARGO_PKG_VERSION")).as_bytes());
-        option(&mut body, OPT_END, &[]);
-        writer.block(SECTION_HEADER, &body)?;
-        Ok(writer)
+        let mut octets = Vec::new();
+        section_block(&mut octets, comment);
+        out.write_all(&octets)?;
+        Ok(Writer { out, interfaces: 0 })
     }
 
     /// Describes an interface and gives its number.
@@ -67,15 +61,9 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// What the writer says.
     pub fn interface(&mut self, link: u16, name: &str) -> io::Result<u32> {
-        let mut body = Vec::new();
-        body.extend(link.to_le_bytes());
-        body.extend([0; 2]);
-        // No limit.
-        body.extend(0u32.to_le_bytes());
-        option(&mut body, IF_NAME, text(name).as_bytes());
-        option(&mut body, IF_TSRESOL, &[NANOSECONDS]);
-        option(&mut body, OPT_END, &[]);
-        self.block(INTERFACE_DESCRIPTION, &body)?;
+        let mut octets = Vec::new();
+        interface_block(&mut octets, link, name);
+        self.out.write_all(&octets)?;
         self.interfaces += 1;
         Ok(self.interfaces - 1)
     }
@@ -85,7 +73,42 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// What the writer says.
     pub fn packet(&mut self, packet: &Packet<'_>, comments: &[String]) -> io::Result<()> {
-        let mut body = Vec::new();
+        let mut octets = Vec::with_capacity(packet.data.len() + 64);
+        packet_block(&mut octets, packet, None, comments);
+        self.out.write_all(&octets)
+    }
+}
+
+/// Appends the block that begins a file, with a comment on the whole of it.
+pub fn section_block(out: &mut Vec<u8>, comment: &str) {
+    block(out, SECTION_HEADER, |body| {
+        body.extend(ORDER_MARK.to_le_bytes());
+        body.extend(1u16.to_le_bytes());
+        body.extend(0u16.to_le_bytes());
+        // The section's length is not told.
+        body.extend(u64::MAX.to_le_bytes());
+        option(body, OPT_COMMENT, text(comment).as_bytes());
+        option(body, SHB_USERAPPL, concat!("synscope ", env!("CARGO_PKG_VERSION")).as_bytes());
+        option(body, OPT_END, &[]);
+    });
+}
+
+/// Appends the block that describes an interface. They are numbered in their order, from 0.
+pub fn interface_block(out: &mut Vec<u8>, link: u16, name: &str) {
+    block(out, INTERFACE_DESCRIPTION, |body| {
+        body.extend(link.to_le_bytes());
+        body.extend([0; 2]);
+        // No limit.
+        body.extend(0u32.to_le_bytes());
+        option(body, IF_NAME, text(name).as_bytes());
+        option(body, IF_TSRESOL, &[NANOSECONDS]);
+        option(body, OPT_END, &[]);
+    });
+}
+
+/// Appends a packet, with the number that it has elsewhere (Wireshark's `frame.packet_id`) and comments.
+pub fn packet_block(out: &mut Vec<u8>, packet: &Packet<'_>, number: Option<u64>, comments: &[String]) {
+    block(out, ENHANCED_PACKET, |body| {
         body.extend(packet.interface.to_le_bytes());
         // Times before 1970 cannot be written.
         let time = u64::try_from(packet.time.0).unwrap_or(0);
@@ -94,23 +117,29 @@ impl<'w> Writer<'w> {
         body.extend((packet.data.len() as u32).to_le_bytes());
         body.extend(packet.original_length.max(packet.data.len() as u32).to_le_bytes());
         body.extend(packet.data);
-        pad(&mut body);
+        pad(body);
         for comment in comments {
-            option(&mut body, OPT_COMMENT, text(comment).as_bytes());
+            option(body, OPT_COMMENT, text(comment).as_bytes());
         }
-        if !comments.is_empty() {
-            option(&mut body, OPT_END, &[]);
+        if let Some(number) = number {
+            option(body, EPB_PACKETID, &number.to_le_bytes());
         }
-        self.block(ENHANCED_PACKET, &body)
-    }
+        if number.is_some() || !comments.is_empty() {
+            option(body, OPT_END, &[]);
+        }
+    });
+}
 
-    fn block(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
-        let length = body.len() as u32 + 12;
-        self.out.write_all(&kind.to_le_bytes())?;
-        self.out.write_all(&length.to_le_bytes())?;
-        self.out.write_all(body)?;
-        self.out.write_all(&length.to_le_bytes())
-    }
+/// Appends a block with its two lengths around `body`. Whole blocks in `out` before it keep its padding in step.
+fn block(out: &mut Vec<u8>, kind: u32, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    debug_assert!(start.is_multiple_of(4), "blocks are padded to four octets");
+    out.extend(kind.to_le_bytes());
+    out.extend([0; 4]);
+    body(out);
+    let length = ((out.len() - start + 4) as u32).to_le_bytes();
+    out[start + 4..start + 8].copy_from_slice(&length);
+    out.extend(length);
 }
 
 fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {

@@ -1,0 +1,150 @@
+//! An incident whose packets will be saved: which ones, and what is said about each.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::capture::Packet;
+use crate::decode::segment::PacketId;
+use crate::extract::{Around, ends};
+use crate::report::clock;
+use crate::report::model::{Finding, Incident};
+use crate::time::{Span, Timestamp};
+
+/// What lies this long before an incident is part of its evidence: what the listener did while all was well.
+const LEAD: Span = Span::secs(30);
+/// And this long behind it.
+const TAIL: Span = Span::secs(1);
+/// Findings of one incident whose packets get comments; the packets of the others are saved without.
+const MOST_FINDINGS: usize = 1_000;
+
+/// A file of evidence that is being written.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub file: File,
+    pub path: PathBuf,
+    /// Its length; whole blocks only.
+    pub octets: u64,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub id: String,
+    /// Everything of these listeners.
+    listeners: Around,
+    /// What the findings are about.
+    connections: Around,
+    comments: HashMap<PacketId, Vec<String>>,
+    findings: HashSet<String>,
+    from: Timestamp,
+    to: Timestamp,
+    /// The first file of the ring that has not been searched.
+    pub next: u64,
+    /// Where what was found is, once something was.
+    pub saved: Option<Saved>,
+    /// The file of the ring that the last section of it was begun for.
+    pub in_section: Option<u64>,
+    /// Whether something had to be left out.
+    pub cut: bool,
+}
+
+impl Case {
+    pub fn new(id: &str) -> Case {
+        Case {
+            id: id.to_owned(),
+            listeners: Around::default(),
+            connections: Around::default(),
+            comments: HashMap::new(),
+            findings: HashSet::new(),
+            from: Timestamp::MAX,
+            to: Timestamp::MAX,
+            next: 0,
+            saved: None,
+            in_section: None,
+            cut: false,
+        }
+    }
+
+    /// Takes in a finding, or what more is known of it; `interfaces` are the names by which evidence is known.
+    pub fn finding(&mut self, finding: &Finding, interfaces: &[String]) {
+        if !self.findings.contains(&finding.id) && self.findings.len() >= MOST_FINDINGS {
+            return;
+        }
+        self.findings.insert(finding.id.clone());
+        self.begins(&finding.first);
+        let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
+        let (client, server) = (parsed(&finding.client), parsed(&finding.server));
+        self.listeners.listeners.extend(server);
+        match client.zip(server) {
+            Some((client, server)) => {
+                self.connections.connections.insert(ends(client, server));
+            }
+            // About a listener as a whole, or about a client's connections to anywhere.
+            None => {
+                self.listeners.listeners.extend(client);
+                self.connections.listeners.extend(server.or(client));
+            }
+        }
+        for evidence in &finding.evidence {
+            let Some(capture) = interfaces.iter().position(|name| *name == evidence.capture) else {
+                continue;
+            };
+            let marks: String = evidence.marks.iter().map(|mark| format!(" [{mark}]")).collect();
+            let comment = format!("{} {}: {}{marks}", finding.id, finding.kind, evidence.text);
+            let comments = self.comments.entry(PacketId::new(capture as u16, evidence.packet)).or_default();
+            if !comments.contains(&comment) {
+                comments.push(comment);
+            }
+        }
+    }
+
+    /// Whether a finding is part of it.
+    pub fn has(&self, finding: &str) -> bool {
+        self.findings.contains(finding)
+    }
+
+    /// Octets saved so far.
+    pub fn octets(&self) -> u64 {
+        self.saved.as_ref().map_or(0, |saved| saved.octets)
+    }
+
+    /// The incident has ended.
+    pub fn close(&mut self, incident: &Incident) {
+        self.begins(&incident.first);
+        let listener: Option<SocketAddr> = incident.listener.as_deref().and_then(|at| at.parse().ok());
+        self.listeners.listeners.extend(listener);
+        self.to = clock::parse(&incident.last).map_or(Timestamp::MAX, |last| last + TAIL);
+    }
+
+    fn begins(&mut self, first: &str) {
+        if let Some(first) = clock::parse(first) {
+            self.from = self.from.min(first.after(Span(-LEAD.0)));
+        }
+    }
+
+    /// Whether anything between these times can be part of it.
+    pub fn overlaps(&self, (first, last): (Timestamp, Timestamp)) -> bool {
+        first <= self.to && last >= self.from
+    }
+
+    /// What is said about a packet.
+    pub fn comments(&self, packet: &Packet<'_>) -> &[String] {
+        self.comments.get(&packet.id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a packet is of one of the listeners, in the time of the incident.
+    pub fn around(&self, packet: &Packet<'_>) -> bool {
+        self.timely(packet) && (self.listeners.has(packet) || self.narrowly(packet))
+    }
+
+    /// Whether a packet is of what the findings are about.
+    pub fn narrowly(&self, packet: &Packet<'_>) -> bool {
+        self.comments.contains_key(&packet.id) || self.timely(packet) && self.connections.has(packet)
+    }
+
+    fn timely(&self, packet: &Packet<'_>) -> bool {
+        packet.time >= self.from && packet.time <= self.to
+    }
+}

@@ -1,0 +1,44 @@
+//! What the ring asks of a file system: little, so that a full one can be played.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A file system.
+pub(super) trait Disk: Send + 'static {
+    /// Creates a file that is not there yet.
+    fn create(&self, path: &Path) -> io::Result<File>;
+    /// Appends all of `octets`, or a part and an error.
+    fn append(&self, file: &mut File, octets: &[u8]) -> io::Result<()>;
+    /// Cuts a file to `length` octets.
+    fn truncate(&self, file: &mut File, length: u64) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// That of this host.
+#[derive(Debug)]
+pub(super) struct Local;
+
+impl Disk for Local {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        // Packets are nobody's business but the owner's and the group's.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+        options.open(path)
+    }
+
+    fn append(&self, file: &mut File, octets: &[u8]) -> io::Result<()> {
+        file.write_all(octets)
+    }
+
+    fn truncate(&self, file: &mut File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}

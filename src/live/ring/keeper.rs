@@ -1,0 +1,484 @@
+//! The files: written one after the other, the oldest removed, and searched for evidence before that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::case::{Case, Saved};
+use super::disk::Disk;
+use super::names::Names;
+use super::{Place, Shape, piece};
+use crate::live::event::Event;
+use crate::report::model::Incident;
+use crate::report::pcapng;
+use crate::report::terminal::{counted, grouped};
+use crate::time::Timestamp;
+
+/// After a failure nothing is tried for this long: a full disk is not made better by trying.
+const REST: Duration = Duration::from_secs(1);
+/// Incidents whose findings are remembered at once; of the others what they say when they close is saved.
+const MOST_CASES: usize = 256;
+/// Files of evidence that one run keeps.
+const MOST_FILES: usize = 1_000;
+/// Evidence is written in pieces of this many octets.
+const CHUNK: usize = 256 << 10;
+/// What a block has around a packet, without comments, octets.
+const FRAMING: u64 = 52;
+/// Files of evidence by one name: an incident of an earlier run may have the same id.
+const MOST_NAMESAKES: u32 = 100;
+
+/// A run of whole blocks.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The blocks.
+    pub octets: Vec<u8>,
+    /// All interfaces that have been described so far, in `octets` or before.
+    pub places: Arc<Vec<Place>>,
+    /// How many of them a file must have before these blocks.
+    pub before: usize,
+    /// Packets in it.
+    pub packets: u64,
+    /// Times of the first and the last of them.
+    pub times: (Timestamp, Timestamp),
+}
+
+/// One file.
+#[derive(Debug)]
+struct Piece {
+    number: u64,
+    path: PathBuf,
+    octets: u64,
+    /// How many interfaces are described in it.
+    described: usize,
+    /// Times of its packets; `None` where there are none, or where another run wrote it.
+    times: Option<(Timestamp, Timestamp)>,
+}
+
+/// Everything about the files.
+pub(super) struct Keeper<D: Disk> {
+    disk: D,
+    names: Names,
+    shape: Shape,
+    /// Names of the interfaces watched.
+    interfaces: Vec<String>,
+    /// The interfaces of the files.
+    places: Arc<Vec<Place>>,
+    /// Oldest first; the last one is being written if `file` is there.
+    pieces: VecDeque<Piece>,
+    file: Option<File>,
+    next: u64,
+    cases: BTreeMap<String, Case>,
+    /// Evidence that was saved, oldest first, with its lengths.
+    saved: VecDeque<(PathBuf, u64)>,
+    /// Since when nothing can be written, and how many packets are missing for it.
+    failing: Option<Failing>,
+    rest: Duration,
+    thinned: bool,
+    said: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    again: Instant,
+    lost: u64,
+}
+
+impl<D: Disk> Keeper<D> {
+    /// Files of an earlier run by the same name are the oldest of this one.
+    ///
+    /// # Errors
+    /// A folder that cannot be read or written.
+    pub fn new(disk: D, names: Names, shape: Shape, interfaces: &[String]) -> io::Result<Keeper<D>> {
+        let pieces: VecDeque<Piece> = names
+            .earlier()?
+            .into_iter()
+            .map(|(number, path, octets)| Piece { number, path, octets, described: 0, times: None })
+            .collect();
+        let next = pieces.back().map_or(1, |piece| piece.number + 1);
+        let mut keeper = Keeper {
+            disk,
+            names,
+            shape,
+            interfaces: interfaces.to_vec(),
+            places: Arc::default(),
+            pieces,
+            file: None,
+            next,
+            cases: BTreeMap::new(),
+            saved: VecDeque::new(),
+            failing: None,
+            rest: REST,
+            thinned: false,
+            said: Vec::new(),
+        };
+        // Whoever may not write here shall hear it now.
+        keeper.begin()?;
+        Ok(keeper)
+    }
+
+    /// What is to be told since the last call.
+    pub fn said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Writes a run.
+    pub fn write(&mut self, run: &Run) {
+        if let Some(failing) = &mut self.failing {
+            if Instant::now() < failing.again {
+                failing.lost += run.packets;
+                return;
+            }
+        }
+        match self.try_write(run) {
+            Ok(()) => {
+                if let Some(failing) = self.failing.take() {
+                    self.said.push(format!(
+                        "the ring is written again; {} of the time between are missing in it",
+                        counted(failing.lost, "packet")
+                    ));
+                }
+            }
+            Err(error) => {
+                let again = Instant::now() + self.rest;
+                match &mut self.failing {
+                    Some(failing) => {
+                        failing.again = again;
+                        failing.lost += run.packets;
+                    }
+                    None => {
+                        let path = self.names.piece(self.next.saturating_sub(1));
+                        self.said.push(format!(
+                            "{}: cannot be written ({error}). The watch goes on without; writing is tried again every second",
+                            path.display()
+                        ));
+                        self.failing = Some(Failing { again, lost: run.packets });
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_write(&mut self, run: &Run) -> io::Result<()> {
+        self.places = Arc::clone(&run.places);
+        let length = run.octets.len() as u64;
+        let fits = |piece: &Piece| {
+            // A run that was lost may have described interfaces: then what follows needs a file of its own.
+            piece.times.is_none() && piece.octets == 0
+                || piece.described >= run.before && piece.octets + length <= self.shape.octets
+        };
+        if self.file.is_none() || !self.pieces.back().is_some_and(fits) {
+            self.begin()?;
+        }
+        let piece = self.pieces.back_mut().expect("the file that was just begun");
+        if piece.octets == 0 {
+            let mut octets = Vec::new();
+            let about = "The last packets that synscope live has seen, in one of several files. Packet ids are the packet \
+                         numbers of its findings.";
+            head(&mut octets, about, &run.places[..run.before], &self.interfaces);
+            piece.described = run.before;
+            self.append(&octets)?;
+        }
+        self.append(&run.octets)?;
+        let piece = self.pieces.back_mut().expect("the file that was just written to");
+        piece.described = run.places.len();
+        let (first, last) = piece.times.unwrap_or(run.times);
+        piece.times = Some((first.min(run.times.0), last.max(run.times.1)));
+        Ok(())
+    }
+
+    /// Appends to the file of now, and where the disk is full, the oldest files make room.
+    fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        loop {
+            let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
+            let piece = self.pieces.back_mut().expect("an open file is the last of the list");
+            match self.disk.append(file, octets) {
+                Ok(()) => {
+                    piece.octets += octets.len() as u64;
+                    return Ok(());
+                }
+                Err(error) => {
+                    // Half a block would hide everything behind it.
+                    if self.disk.truncate(file, piece.octets).is_err() {
+                        self.file = None;
+                    }
+                    let own = piece.number;
+                    if !self.make_room(&error, own) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes the oldest file before the `limit`th, if the disk is full and there is one.
+    fn make_room(&mut self, error: &io::Error, limit: u64) -> bool {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if !full || self.pieces.front().is_none_or(|oldest| oldest.number >= limit) {
+            return false;
+        }
+        if !self.thinned {
+            self.thinned = true;
+            self.said.push(format!(
+                "{}: {error}. The oldest files of the ring make room: it holds less than it should",
+                self.pieces[0].path.display()
+            ));
+        }
+        // Where the disk is full, the evidence in it cannot be copied either: it goes with the file.
+        self.remove_oldest()
+    }
+
+    fn remove_oldest(&mut self) -> bool {
+        let Some(oldest) = self.pieces.pop_front() else { return false };
+        match self.disk.remove(&oldest.path) {
+            Ok(()) => true,
+            // Somebody else has tidied up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => {
+                self.said.push(format!("{}: cannot be removed ({error})", oldest.path.display()));
+                false
+            }
+        }
+    }
+
+    /// Begins the next file; what is in the oldest one and belongs to an open incident is saved before it goes.
+    fn begin(&mut self) -> io::Result<()> {
+        self.file = None;
+        while self.pieces.len() >= self.shape.files {
+            let ids: Vec<String> = self.cases.keys().cloned().collect();
+            let number = self.pieces[0].number;
+            for id in ids {
+                let Some(mut case) = self.cases.remove(&id) else { continue };
+                self.search(&mut case, Some(number));
+                self.cases.insert(id, case);
+            }
+            // One that cannot be removed is not ours any more: the list may not grow for it.
+            self.remove_oldest();
+        }
+        let path = self.names.piece(self.next);
+        loop {
+            match self.disk.create(&path) {
+                Ok(file) => {
+                    self.file = Some(file);
+                    break;
+                }
+                Err(error) => {
+                    if !self.make_room(&error, self.next) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.pieces.push_back(Piece { number: self.next, path, octets: 0, described: 0, times: None });
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Takes in what has happened, after the packets that it is about.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::Opened { incident, finding, .. } => {
+                if !self.cases.contains_key(incident) {
+                    if self.cases.len() >= MOST_CASES {
+                        return;
+                    }
+                    self.cases.insert(incident.clone(), Case::new(incident));
+                }
+                if let Some(case) = self.cases.get_mut(incident) {
+                    case.finding(finding, &self.interfaces);
+                }
+            }
+            Event::Updated { was, finding, .. } => {
+                let id = was.as_ref().unwrap_or(&finding.id);
+                if let Some(case) = self.cases.values_mut().find(|case| case.has(id)) {
+                    case.finding(finding, &self.interfaces);
+                }
+            }
+            Event::Closed { incident, .. } => self.close(incident),
+            _ => {}
+        }
+    }
+
+    /// Saves what the ring has of an incident that has ended.
+    fn close(&mut self, incident: &Incident) {
+        let by_finding = || {
+            self.cases
+                .iter()
+                .find(|(_, case)| incident.findings.iter().any(|id| case.has(id)))
+                .map(|(id, _)| id.clone())
+        };
+        let known =
+            if self.cases.contains_key(&incident.id) { Some(incident.id.clone()) } else { by_finding() };
+        let mut case = known.and_then(|id| self.cases.remove(&id)).unwrap_or_else(|| Case::new(&incident.id));
+        case.close(incident);
+        self.finish_case(case);
+    }
+
+    /// The watch is over: what is still open is saved as it is.
+    pub fn finish(&mut self) {
+        for (_, case) in std::mem::take(&mut self.cases) {
+            self.finish_case(case);
+        }
+        if let Some(failing) = self.failing.take() {
+            self.said.push(format!(
+                "the ring could not be written to the end: {} are missing in it",
+                counted(failing.lost, "packet")
+            ));
+        }
+        // A run without a packet leaves no file.
+        if self.pieces.back().is_some_and(|piece| piece.octets == 0) && self.file.take().is_some() {
+            if let Some(empty) = self.pieces.pop_back() {
+                let _ = self.disk.remove(&empty.path);
+            }
+        }
+    }
+
+    fn finish_case(&mut self, mut case: Case) {
+        self.search(&mut case, None);
+        if case.cut {
+            self.said.push(format!(
+                "the evidence of {} was cut: it holds what its findings are about, up to {} octets",
+                case.id,
+                grouped(self.shape.octets)
+            ));
+        }
+        let Some(saved) = case.saved else { return };
+        if saved.octets == 0 {
+            let _ = self.disk.remove(&saved.path);
+            return;
+        }
+        self.saved.push_back((saved.path, saved.octets));
+        let budget = self.shape.octets.saturating_mul(self.shape.files as u64);
+        let mut removed = 0;
+        while self.saved.len() > 1
+            && (self.saved.len() > MOST_FILES || self.saved.iter().map(|(_, n)| n).sum::<u64>() > budget)
+        {
+            let Some((oldest, _)) = self.saved.pop_front() else { break };
+            let _ = self.disk.remove(&oldest);
+            removed += 1;
+        }
+        if removed > 0 {
+            self.said.push(format!(
+                "the evidence of {} made room for newer: no more is kept than the ring is large",
+                counted(removed, "earlier incident")
+            ));
+        }
+    }
+
+    /// Copies what is of `case` out of the files that have not been searched yet, up to the `until`th where given.
+    fn search(&mut self, case: &mut Case, until: Option<u64>) {
+        let wanted: Vec<(u64, PathBuf)> = self
+            .pieces
+            .iter()
+            .filter(|piece| piece.number >= case.next && until.is_none_or(|until| piece.number <= until))
+            .filter(|piece| piece.times.is_some_and(|times| case.overlaps(times)))
+            .map(|piece| (piece.number, piece.path.clone()))
+            .collect();
+        for (number, path) in wanted {
+            if let Err(error) = self.copy(case, number, &path) {
+                self.said.push(format!(
+                    "the evidence of {} is incomplete: {}: {error}",
+                    case.id,
+                    path.display()
+                ));
+            }
+            case.next = number + 1;
+        }
+    }
+
+    fn copy(&mut self, case: &mut Case, number: u64, from: &Path) -> io::Result<()> {
+        let places = Arc::clone(&self.places);
+        let mut all = 0;
+        piece::read(from, &places, |_, packet| {
+            all += if case.around(packet) { packet.data.len() as u64 + FRAMING } else { 0 };
+            Ok(())
+        })?;
+        if all == 0 {
+            return Ok(());
+        }
+        let narrow = case.octets() + all > self.shape.octets;
+        case.cut |= narrow;
+        let mut chunk = Vec::new();
+        piece::read(from, &places, |interface, packet| {
+            let taken = if narrow { case.narrowly(packet) } else { case.around(packet) };
+            if !taken || case.octets() + chunk.len() as u64 > self.shape.octets {
+                return Ok(());
+            }
+            // The interfaces may have become more since the evidence was begun: it gets a section for each file.
+            if chunk.is_empty() && case.in_section != Some(number) {
+                let about = format!(
+                    "Packets around {}, saved by synscope live. Comments say what they show; packet ids are the \
+                     packet numbers of its findings.",
+                    case.id
+                );
+                head(&mut chunk, &about, &places, &self.interfaces);
+                case.in_section = Some(number);
+            }
+            let block = pcapng::Packet {
+                interface,
+                time: packet.time,
+                original_length: packet.original_length,
+                data: packet.data,
+            };
+            pcapng::packet_block(&mut chunk, &block, Some(packet.id.number()), case.comments(packet));
+            if chunk.len() >= CHUNK {
+                self.save(case, &chunk, number)?;
+                chunk.clear();
+            }
+            Ok(())
+        })?;
+        if chunk.is_empty() { Ok(()) } else { self.save(case, &chunk, number) }
+    }
+
+    /// Appends to the evidence of `case`; where the disk is full, files before the `reading`th make room.
+    fn save(&mut self, case: &mut Case, chunk: &[u8], reading: u64) -> io::Result<()> {
+        loop {
+            let error = match &mut case.saved {
+                Some(saved) => match self.disk.append(&mut saved.file, chunk) {
+                    Ok(()) => {
+                        saved.octets += chunk.len() as u64;
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.disk.truncate(&mut saved.file, saved.octets)?;
+                        error
+                    }
+                },
+                None => match self.create_evidence(&case.id) {
+                    Ok(saved) => {
+                        case.saved = Some(saved);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
+            if !self.make_room(&error, reading) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// A file by a name that is not taken yet.
+    fn create_evidence(&self, id: &str) -> io::Result<Saved> {
+        for again in 0..MOST_NAMESAKES {
+            let path = self.names.evidence(id, again);
+            match self.disk.create(&path) {
+                Ok(file) => return Ok(Saved { file, path, octets: 0 }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+/// The blocks that begin a file or a part of it.
+fn head(out: &mut Vec<u8>, about: &str, places: &[Place], interfaces: &[String]) {
+    pcapng::section_block(out, about);
+    for place in places {
+        let name = interfaces.get(usize::from(place.capture)).map_or("", String::as_str);
+        pcapng::interface_block(out, place.link.0, name);
+    }
+}
