@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::value::{self, FailOn};
+use crate::live::ring::Shape;
 use crate::report::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -176,6 +177,24 @@ pub struct LiveArgs {
     #[arg(short = 'B', long, value_name = "SIZE", value_parser = value::size, default_value = "64MiB", help_heading = "Capture")]
     pub buffer: u64,
 
+    /// Keep the last packets in a ring of files: FILE.000001.pcapng and so on; those of incidents in FILE.ID.pcapng
+    #[arg(long, value_name = "FILE", help_heading = "Outputs")]
+    pub write: Option<PathBuf>,
+
+    /// How many files the ring has, and how large they become
+    #[arg(
+        long,
+        value_name = "NxSIZE",
+        default_value = "8x64MiB",
+        requires = "write",
+        help_heading = "Outputs"
+    )]
+    pub ring: Shape,
+
+    /// Serve OpenMetrics at http://ADDRESS:PORT/metrics; a port alone is one of loopback
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = value::metrics, help_heading = "Outputs")]
+    pub metrics: Option<std::net::SocketAddr>,
+
     /// End after N packets
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Capture")]
     pub count: Option<u64>,
@@ -196,7 +215,7 @@ pub struct LiveArgs {
     #[arg(long, help_heading = "Capture")]
     pub no_host: bool,
 
-    /// How events are written as they come, and the report in the end [default: text]
+    /// How events are written as they come, and the report in the end [default: a screen on a terminal, else text]
     ///
     /// `text`: a log for people, then the report. `jsonl`: one event a line; the report only with --output or --report.
     /// Any other: no log, the report in that format.

@@ -27,7 +27,7 @@ pub fn run(_: &LiveArgs) -> anyhow::Result<Exit> {
 
 #[cfg(all(feature = "live", target_os = "linux"))]
 mod session {
-    use std::io::{self, Write};
+    use std::io::{self, IsTerminal, Write};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,8 +45,11 @@ mod session {
     use crate::engine::{Options, Outcome};
     use crate::live::kernel::{self, Kernel, Namespace};
     use crate::live::log::{JsonLines, TextLog};
-    use crate::live::output::Output;
+    use crate::live::metrics::Metrics;
+    use crate::live::output::{Output, Recorder};
+    use crate::live::ring::Ring;
     use crate::live::run::{Ended, Pace, Run, Until, Wanted};
+    use crate::live::screen::Screen;
     use crate::live::watch::{Setup, Watch};
     use crate::live::witness::Witness;
     use crate::report::text;
@@ -102,7 +105,7 @@ mod session {
         };
         let setup = Setup { options, host: title(namespace.as_ref()), ..Setup::default() };
         let watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
-        if log_format(args).is_some() {
+        if matches!(show(args), Show::Log(_)) {
             complain(&format!(
                 "watching {}; ^C ends with the report, SIGUSR1 prints it and goes on",
                 args.interface.join(", ")
@@ -111,31 +114,72 @@ mod session {
         let run = Run {
             feed: &mut feed,
             watch,
-            outputs: outputs(args),
-            recorder: None,
+            outputs: outputs(args)?,
+            recorder: recorder(args)?,
             until: Until { packets: args.count, duration: args.duration },
             pace: Pace::Machine,
         };
-        run.run(|| wanted.wanted(), |outcome| report.print(outcome))
+        // A report in the middle of a screen would be neither.
+        let hidden = show(args) == Show::Screen && args.output.is_none();
+        let wanted = || match wanted.wanted() {
+            Wanted::Report if hidden => Wanted::Nothing,
+            other => other,
+        };
+        run.run(wanted, |outcome| report.print(outcome))
     }
 
-    /// Who shows the watch. A terminal without `--format` is for the screen.
-    fn outputs(args: &LiveArgs) -> Vec<Box<dyn Output>> {
-        match log_format(args) {
-            Some(Format::Jsonl) => vec![Box::new(JsonLines::new(io::BufWriter::new(io::stdout())))],
-            Some(_) => {
-                vec![Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color)))]
-            }
-            None => Vec::new(),
+    /// Who is told. Made after rights were given up: none of them has a right of its own.
+    fn outputs(args: &LiveArgs) -> anyhow::Result<Vec<Box<dyn Output>>> {
+        let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+        if let Some(address) = args.metrics {
+            let metrics = Metrics::serve(address).with_context(|| {
+                format!("cannot serve metrics at {address}: choose a free port above 1023 of this host")
+            })?;
+            outputs.push(Box::new(metrics));
         }
+        // Last, so that a message on why something else cannot be done stays to be read.
+        outputs.push(match show(args) {
+            Show::Screen => {
+                Box::new(Screen::open(stdout_look(args.color).color).context("cannot draw on the terminal")?)
+            }
+            Show::Log(Format::Jsonl) => Box::new(JsonLines::new(io::BufWriter::new(io::stdout()))),
+            Show::Log(_) => Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color))),
+            Show::Nothing => return Ok(outputs),
+        });
+        Ok(outputs)
     }
 
-    /// The form of the running log, if there is one.
-    fn log_format(args: &LiveArgs) -> Option<Format> {
+    /// Who keeps the packets.
+    fn recorder(args: &LiveArgs) -> anyhow::Result<Option<Box<dyn Recorder>>> {
+        let Some(path) = &args.write else { return Ok(None) };
+        let ring = Ring::create(path, args.ring, &args.interface).with_context(|| {
+            format!(
+                "cannot write a ring at {}: name a folder that belongs to this user (no right to write elsewhere is kept)",
+                path.display()
+            )
+        })?;
+        Ok(Some(Box::new(ring)))
+    }
+
+    /// How the watch is shown on standard output.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Show {
+        /// Full-screen.
+        Screen,
+        /// As a running log.
+        Log(Format),
+        /// Only the report in the end.
+        Nothing,
+    }
+
+    fn show(args: &LiveArgs) -> Show {
         match args.format {
-            None | Some(Format::Text) => Some(Format::Text),
-            Some(Format::Jsonl) => Some(Format::Jsonl),
-            Some(_) => None,
+            None if io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb") => {
+                Show::Screen
+            }
+            None | Some(Format::Text) => Show::Log(Format::Text),
+            Some(Format::Jsonl) => Show::Log(Format::Jsonl),
+            Some(_) => Show::Nothing,
         }
     }
 

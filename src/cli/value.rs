@@ -1,6 +1,6 @@
 //! Values of options: durations, sizes, times, addresses, and what `--fail-on` matches.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -106,6 +106,19 @@ pub fn report(text: &str) -> Result<(Format, PathBuf), String> {
     }
 }
 
+/// `127.0.0.1:9464`, `[::1]:9464`, or a port alone, which is loopback's: where metrics are served.
+///
+/// # Errors
+/// Anything else, names of hosts included.
+pub fn metrics(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    text.parse()
+        .map_err(|_| "write a port, or an address with a port: 9464, 127.0.0.1:9464, [::1]:9464".to_owned())
+}
+
 /// A finding kind, by its name.
 pub fn kind_parser() -> impl TypedValueParser<Value = Kind> {
     PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>())
@@ -151,6 +164,15 @@ impl FailOn {
 mod tests {
     use super::*;
     use crate::report::samples;
+
+    #[test]
+    fn metrics_are_loopbacks_unless_they_are_told_otherwise() {
+        assert_eq!(metrics("9464"), Ok("127.0.0.1:9464".parse().unwrap()));
+        assert_eq!(metrics(":9464"), Ok("127.0.0.1:9464".parse().unwrap()));
+        assert_eq!(metrics("0.0.0.0:9464"), Ok("0.0.0.0:9464".parse().unwrap()));
+        assert_eq!(metrics("[::1]:9464"), Ok("[::1]:9464".parse().unwrap()));
+        assert!(metrics("localhost:9464").unwrap_err().contains("127.0.0.1:9464"));
+    }
 
     #[test]
     fn durations_need_a_unit() {

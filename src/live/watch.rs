@@ -121,6 +121,7 @@ impl Watch {
     pub fn take(&mut self, blocks: &[Block]) {
         for packet in blocks.iter().flat_map(Block::packets) {
             self.second(packet.time).packets += 1;
+            self.state.total.packets += 1;
         }
         let before: u64 = self.engine.totals().segments.iter().sum();
         self.engine.take(blocks);
@@ -128,6 +129,7 @@ impl Watch {
         if let Some(last) = self.state.seconds.back_mut() {
             last.segments += segments;
         }
+        self.state.total.segments += segments;
         self.dirty = true;
     }
 
@@ -319,7 +321,12 @@ impl Watch {
             let (attempts, completed) = all.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
             if self.state.seconds.front().is_some_and(|first| first.at <= second) {
                 let shown = self.second(second);
+                // What is forgotten of a second has been counted.
+                let new =
+                    (attempts.saturating_sub(shown.attempts), completed.saturating_sub(shown.completed));
                 (shown.attempts, shown.completed) = (attempts, completed);
+                self.state.total.attempts += new.0;
+                self.state.total.completed += new.1;
             }
         }
         self.state.connections = self.engine.connections(sight);
