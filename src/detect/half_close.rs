@@ -97,6 +97,7 @@ fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &Surroundings<'_>) ->
     let alike = || around.scene.left_open.iter().filter(|left| left.closer == half.closer);
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
     half.ended_by.is_none()
+        && !around.world.goes_on
         && f.ending == Ending::CaptureEnd
         && alike().count() >= PATTERN
         && longest.0 >= around.world.settings.half_close_after.0 / 4

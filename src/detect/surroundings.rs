@@ -100,6 +100,8 @@ pub struct World {
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
     pub scenes: HashMap<Host, Scene>,
+    /// The capture goes on: what is missing may yet come.
+    pub goes_on: bool,
 }
 
 impl Default for Settings {

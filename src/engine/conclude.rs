@@ -31,7 +31,8 @@ pub(super) fn conclude(
 ) -> Outcome {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
     let screens = shards.into_iter().map(|shard| shard.screen);
-    let mut seen = see(screens, peers, totals.first.zip(totals.last), &source.silences(), options);
+    let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
+    let mut seen = see(screens, world);
     seen.gathered.evicted = evicted;
     let told =
         options.host.as_ref().map(|facts| host::corroborate(&mut seen.drafts, facts)).unwrap_or_default();
@@ -52,21 +53,24 @@ pub(super) struct Seen {
     pub drafts: Vec<(Draft, Vantage)>,
 }
 
-/// Puts together what the screens hold and asks the detectors. `capture` is the time that was watched.
-pub(super) fn see(
-    screens: impl Iterator<Item = Screen>,
+/// The surroundings, empty yet. `capture` is the time that was watched.
+pub(super) fn world(
     peers: Arc<Peers>,
     capture: Option<(Timestamp, Timestamp)>,
     silences: &[Silence],
     options: &Options,
-) -> Seen {
-    let mut world = World {
+) -> World {
+    World {
         settings: Settings { half_close_after: options.half_close_after },
         capture,
         silences: silences.iter().map(|s| Stretch { from: s.from, to: s.to }).collect(),
         peers,
         ..World::default()
-    };
+    }
+}
+
+/// Puts together what the screens hold and asks the detectors.
+pub(super) fn see(screens: impl Iterator<Item = Screen>, mut world: World) -> Seen {
     let gathered = gather(screens, &mut world);
     let drafts = examine(&gathered.kept, &world);
     Seen { world, gathered, drafts }

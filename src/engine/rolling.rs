@@ -71,6 +71,15 @@ pub struct Rolling {
     batches: Vec<Batch>,
 }
 
+/// When the engine is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// While the capture goes on.
+    Between,
+    /// For a report, as if it had ended.
+    Last,
+}
+
 /// What is known at one moment.
 pub struct Sight {
     seen: Seen,
@@ -226,7 +235,7 @@ impl Rolling {
     }
 
     /// What is known now. `silences` are stretches in which nothing could be captured.
-    pub fn look(&mut self, silences: &[Silence]) -> Sight {
+    pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Sight {
         let (limits, end) = (self.limits, self.now);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
         let (options, known): (&Options, &Peers) = (options, peers);
@@ -248,7 +257,8 @@ impl Rolling {
             let current = shards.iter().map(|shard| shard.screen.clone());
             let screens = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
-            conclude::see(screens, peers, capture, silences, options)
+            let world = conclude::world(peers, capture, silences, options);
+            conclude::see(screens, World { goes_on: moment == Moment::Between, ..world })
         });
         seen.gathered.evicted = self.evicted();
         let drafts = std::mem::take(&mut seen.drafts);

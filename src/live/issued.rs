@@ -123,6 +123,8 @@ pub struct Issued {
     closed: VecDeque<Incident>,
     /// Findings that were forgotten for want of room.
     pub forgotten: u64,
+    /// Whether the draft of a finding is gone that was not withdrawn yet.
+    gone: bool,
 }
 
 /// What a look brought, before it is an event.
@@ -163,6 +165,7 @@ impl Issued {
             }
         }
         let missing = self.missing(&present, sight, now);
+        self.gone = !missing.is_empty();
         for (key, draft, vantage) in fresh {
             let since = *self.pending.entry(key).or_insert(now);
             if now - since >= settle {
@@ -192,6 +195,11 @@ impl Issued {
         self.grow(now, &mut events);
         self.close(now, &mut events);
         events
+    }
+
+    /// Whether a draft has not stood, or been gone, for long enough.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty() || self.gone
     }
 
     /// A finding as it is now.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::capture::Block;
 use crate::capture::feed::{Fed, Feed};
 use crate::engine::Outcome;
+use crate::engine::rolling::Moment;
 use crate::live::event::Event;
 use crate::live::output::{Next, Output, Recorder};
 use crate::live::watch::Watch;
@@ -153,7 +154,7 @@ impl Run<'_> {
             match wanted() {
                 Wanted::Nothing => {}
                 Wanted::Report => {
-                    let (events, outcome) = self.watch.report();
+                    let (events, outcome) = self.watch.report(Moment::Between);
                     self.tell(events)?;
                     report(&outcome)?;
                 }
@@ -165,7 +166,7 @@ impl Run<'_> {
         }
         // The last packets may have come after the last tick.
         let events = self.watch.tick(self.feed.clock(), &self.feed.interfaces(), &self.feed.silences());
-        let (more, outcome) = self.watch.report();
+        let (more, outcome) = self.watch.report(Moment::Last);
         let told = self.tell(events).and_then(|_| self.tell(more));
         if let Some(recorder) = &mut self.recorder {
             let said = recorder.finish();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Silence, Status};
 use crate::detect::Draft;
-use crate::engine::rolling::{Limits, Rolling, Sight, rates};
+use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
 use crate::flow::key::Host;
 use crate::host::Snapshot;
@@ -171,8 +171,8 @@ impl Watch {
         if now - self.looked >= LOOK {
             self.look(now, &mut events);
         }
-        if self.dirty || now - self.asked >= IDLE {
-            self.ask(now, SETTLE, &mut events);
+        if self.dirty || self.issued.is_waiting() || now - self.asked >= IDLE {
+            self.ask(now, Moment::Between, SETTLE, &mut events);
         }
         self.statistics(now, &mut events);
         self.finish(&events);
@@ -180,10 +180,10 @@ impl Watch {
     }
 
     /// Asks the engine and tells what is new.
-    fn ask(&mut self, now: Timestamp, settle: Span, events: &mut Vec<Event>) -> Sight {
+    fn ask(&mut self, now: Timestamp, moment: Moment, settle: Span, events: &mut Vec<Event>) -> Sight {
         self.dirty = false;
         self.asked = now;
-        let mut sight = self.engine.look(&self.silences);
+        let mut sight = self.engine.look(&self.silences, moment);
         let mut drafts = std::mem::take(&mut sight.drafts);
         if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| d)) {
             self.look(now, events);
@@ -456,13 +456,13 @@ impl Watch {
     }
 
     /// Tells what has not stood long enough to be told before, and gives the full report up to now.
-    pub fn report(&mut self) -> (Vec<Event>, Outcome) {
+    pub fn report(&mut self, moment: Moment) -> (Vec<Event>, Outcome) {
         let mut events = Vec::new();
         let now = self.engine.now();
         if now > Timestamp::MIN {
             self.look(now, &mut events);
         }
-        let sight = self.ask(now, Span::ZERO, &mut events);
+        let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);
         let (written, incidents) = self.issued.all();
         let drafts: Vec<(Draft, Vantage)> =

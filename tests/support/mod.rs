@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod altered;
+pub mod live;
 pub mod truth;
 
 use std::fs;

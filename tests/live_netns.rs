@@ -1,0 +1,375 @@
+//! `synscope live` on a real interface: in pairs of network namespaces real sockets are brought into each kind of trouble,
+//! while the program watches the server's end.
+//!
+//! Needs root, `ip` and, for one of them, `nft`; says so when it is skipped. All of it runs at the same time.
+
+#![cfg(all(target_os = "linux", feature = "live"))]
+
+#[path = "support/netns.rs"]
+mod netns;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use netns::{Net, SERVER, inside, ip, run, text};
+use serde_json::Value;
+
+/// One more connection fits.
+const BACKLOG: usize = 4;
+/// A finding must be out within this after the packet that decides it.
+const WITHIN: f64 = 1.0;
+/// A machine that is too busy gets that many chances.
+const ATTEMPTS: usize = 4;
+/// No scene lasts longer.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+#[test]
+#[ignore = "a part that other tests let a copy of this program play"]
+fn part() {
+    netns::part();
+}
+
+/// The program under test, with the events that it has told.
+struct Live {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    events: Vec<Value>,
+}
+
+impl Live {
+    /// Starts it on the server's interface, and waits until it watches.
+    fn watch(net: &Net, more: &[&str]) -> Live {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
+            .args(["live", "--netns", &net.server, "-i", "veth0", "--format", "jsonl", "-B", "4MiB"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program under test");
+        let mut said = String::new();
+        let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+        err.read_line(&mut said).expect("text");
+        assert!(said.contains("watching veth0"), "{said}");
+        // It must not find the pipe closed.
+        thread::spawn(move || err.read_to_end(&mut Vec::new()));
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        Live { child, out, events: Vec::new() }
+    }
+
+    /// Reads events until one of a finding of this kind is among them; `None` if none comes.
+    fn hear(&mut self, kind: &str) -> Option<Value> {
+        let until = Instant::now() + PATIENCE;
+        let mut line = String::new();
+        while Instant::now() < until {
+            line.clear();
+            if self.out.read_line(&mut line).expect("text") == 0 {
+                return None;
+            }
+            let event: Value = serde_json::from_str(&line).expect("JSON");
+            self.events.push(event.clone());
+            if event["finding"]["kind"] == kind {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Ends it and reads the rest.
+    fn end(mut self) -> Vec<Value> {
+        run("kill", &["-INT", &self.child.id().to_string()]).expect("it runs");
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("text");
+        self.events.extend(rest.lines().map(|line| serde_json::from_str(line).expect("JSON")));
+        let ended = self.child.wait().expect("it ended");
+        assert!(ended.success(), "{ended}: {:?}", self.events);
+        self.events
+    }
+}
+
+/// Whether the machine was quick enough for what the scene needs.
+#[derive(PartialEq)]
+enum Went {
+    Well,
+    TooSlow,
+}
+
+type Scene = fn(&mut Net) -> Went;
+
+#[test]
+fn real_trouble_is_told_within_a_second() {
+    let scenes: &[(&str, Scene)] = &[
+        ("overflow", overflow),
+        ("abort", abort_on_overflow),
+        ("syndrop", syn_drops_on_a_full_queue),
+        ("cookies", syncookies),
+        ("half", half_close),
+        ("refused", refused),
+        ("firewall", firewall_drops_the_final_ack),
+        ("clean", a_clean_load),
+        ("gone", the_interface_goes_and_comes_back),
+    ];
+    thread::scope(|scope| {
+        for (name, scene) in scenes {
+            scope.spawn(move || {
+                for n in 0..ATTEMPTS {
+                    let Some(mut net) = Net::build(&format!("live-{name}{n}")) else { return };
+                    if scene(&mut net) == Went::Well {
+                        return;
+                    }
+                    eprintln!("{name}: this machine was too busy, attempt {} of {ATTEMPTS}", n + 1);
+                }
+                panic!("{name}: too slow {ATTEMPTS} times");
+            });
+        }
+    });
+}
+
+/// Seconds of the day of an RFC 3339 time.
+fn seconds(time: &Value) -> f64 {
+    let time = time.as_str().expect("a time");
+    let part = |range: std::ops::Range<usize>| time[range].parse::<f64>().expect("digits");
+    part(11..13) * 3600.0 + part(14..16) * 60.0 + part(17..29)
+}
+
+/// How long after its last packet (or `decided` seconds later) an event told of a finding.
+fn delay(event: &Value, decided: f64) -> f64 {
+    let evidence = event["finding"]["evidence"].as_array().expect("evidence");
+    let last = evidence.iter().map(|e| seconds(&e["time"])).fold(f64::MIN, f64::max);
+    (seconds(&event["at"]) - last - decided).rem_euclid(86_400.0)
+}
+
+fn in_time(event: &Value, decided: f64) -> Went {
+    if delay(event, decided) <= WITHIN { Went::Well } else { Went::TooSlow }
+}
+
+fn set(namespace: &str, name: &str, value: &str) {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    inside(namespace, "sh", &["-c", &format!("echo {value} >{path}")]);
+}
+
+/// Handshakes that all reach the server before its answers leave it: at the SYN there is room for each, at the final ACK
+/// no more.
+fn overfull(net: &mut Net, port: u16) -> (Live, bool) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    net.play(&server, &format!("listen {SERVER}:{port}"), "ready");
+    let live = Live::watch(net, &[]);
+    net.play(&client, &format!("connect {SERVER}:{port} {BACKLOG}"), "ready");
+    let in_time = net.burst(&format!("{SERVER}:{port}"), BACKLOG + 1, "");
+    (live, in_time)
+}
+
+fn overflow(net: &mut Net) -> Went {
+    let (mut live, quick) = overfull(net, 8080);
+    let heard = live.hear("accept-queue-overflow");
+    let events = live.end();
+    if !quick {
+        return Went::TooSlow;
+    }
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    let finding = &heard["finding"];
+    assert_eq!(finding["certainty"], "confirmed", "{heard:#}");
+    assert!(finding["metrics"]["host_ListenOverflows"].as_u64() >= Some(1), "{heard:#}");
+    assert!(finding["metrics"]["host_listener_drops"].as_u64() >= Some(1), "{heard:#}");
+    in_time(&heard, 0.0)
+}
+
+fn abort_on_overflow(net: &mut Net) -> Went {
+    set(&net.server.clone(), "net.ipv4.tcp_abort_on_overflow", "1");
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+    let mut live = Live::watch(net, &[]);
+    net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
+    let quick = burst_of_tries(net, BACKLOG + 1);
+    let heard = live.hear("accept-queue-reset");
+    let events = live.end();
+    if !quick {
+        return Went::TooSlow;
+    }
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!(heard["finding"]["certainty"], "confirmed", "{heard:#}");
+    assert!(heard["finding"]["metrics"]["host_EmbryonicRsts"].as_u64() >= Some(1), "{heard:#}");
+    in_time(&heard, 0.0)
+}
+
+/// As [`Net::burst`], with clients that take a RST.
+fn burst_of_tries(net: &mut Net, connections: usize) -> bool {
+    net.burst_as(&format!("try {SERVER}:8080 {connections}"), "")
+}
+
+fn syn_drops_on_a_full_queue(net: &mut Net) -> Went {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+    let mut live = Live::watch(net, &[]);
+    for _ in 0..=BACKLOG {
+        net.play(&client, &format!("connect {SERVER}:8080 1"), "ready");
+    }
+    net.play(&client, &format!("try {SERVER}:8080 2"), "asked");
+    let heard = live.hear("syn-drop-accept-queue");
+    let events = live.end();
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    assert!(heard["finding"]["metrics"]["host_ListenOverflows"].as_u64() >= Some(1), "{heard:#}");
+    in_time(&heard, 0.0)
+}
+
+fn syncookies(net: &mut Net) -> Went {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.ipv4.tcp_syncookies", "2");
+    set(&client, "net.ipv4.tcp_timestamps", "0");
+    net.play(&server, &format!("serve {SERVER}:8080"), "ready");
+    let mut live = Live::watch(net, &[]);
+    net.play(&client, &format!("ask {SERVER}:8080 8"), "ready");
+    let heard = live.hear("syncookies");
+    let events = live.end();
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!(heard["finding"]["certainty"], "confirmed", "{heard:#}");
+    assert!(heard["finding"]["metrics"]["host_SyncookiesSent"].as_u64() >= Some(4), "{heard:#}");
+    in_time(&heard, 0.0)
+}
+
+fn half_close(net: &mut Net) -> Went {
+    const AFTER: f64 = 2.0;
+    let (server, client) = (net.server.clone(), net.client.clone());
+    net.play(&server, &format!("hold {SERVER}:8080"), "ready");
+    let mut live = Live::watch(net, &["--half-close-after", "2s"]);
+    net.play(&client, &format!("half {SERVER}:8080"), "ready");
+    let heard = live.hear("half-close");
+    let events = live.end();
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    // What decides is that nothing came for so long.
+    in_time(&heard, AFTER)
+}
+
+fn refused(net: &mut Net) -> Went {
+    let client = net.client.clone();
+    let mut live = Live::watch(net, &[]);
+    net.play(&client, &format!("try {SERVER}:9 1"), "ready");
+    let heard = live.hear("connection-refused");
+    let events = live.end();
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!(heard["event"], "opened", "{heard:#}");
+    in_time(&heard, 0.0)
+}
+
+/// The same packets as an overflow, and the counters do not move.
+fn firewall_drops_the_final_ack(net: &mut Net) -> Went {
+    if Command::new("nft").arg("--version").output().is_err() {
+        eprintln!("firewall: skipped: no nft");
+        return Went::Well;
+    }
+    let (server, client) = (net.server.clone(), net.client.clone());
+    net.play(&server, &format!("accept {SERVER}:8080"), "ready");
+    let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                 add rule inet t in tcp dport 8080 tcp flags & (syn | ack) == ack counter drop";
+    let mut live = Live::watch(net, &[]);
+    inside(&server, "nft", &[rules]);
+    net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
+    let heard = live.hear("handshake-loss");
+    let events = live.end();
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    assert!(
+        events.iter().all(|event| event["finding"]["kind"] != "accept-queue-overflow"),
+        "the counters did not move: {events:#?}"
+    );
+    let cause = heard["finding"]["cause"]["text"].as_str().unwrap_or_default();
+    assert!(cause.contains("firewall"), "{heard:#}");
+    assert_eq!(heard["finding"]["metrics"]["host_ListenOverflows"], 0, "{heard:#}");
+    in_time(&heard, 0.0)
+}
+
+fn a_clean_load(net: &mut Net) -> Went {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let live = Live::watch(net, &[]);
+    // On several ports: so many in TIME_WAIT at one listener would be worth a word.
+    for port in 8080..8084 {
+        net.play(&server, &format!("serve {SERVER}:{port}"), "ready");
+        net.play(&client, &format!("ask {SERVER}:{port} 800"), "ready");
+    }
+    thread::sleep(Duration::from_secs(1));
+    let events = live.end();
+    let findings: Vec<_> = events.iter().filter(|event| event.get("finding").is_some()).collect();
+    assert!(findings.is_empty(), "{findings:#?}");
+    Went::Well
+}
+
+/// What comes after the interface was deleted and made anew is seen, too.
+fn the_interface_goes_and_comes_back(net: &mut Net) -> Went {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let mut live = Live::watch(net, &[]);
+    net.play(&client, &format!("try {SERVER}:9 1"), "ready");
+    assert!(live.hear("connection-refused").is_some(), "{:#?}", live.events);
+    ip(&["-n", &server, "link", "del", "veth0"]);
+    thread::sleep(Duration::from_millis(1_000));
+    net.connect();
+    thread::sleep(Duration::from_millis(1_000));
+    net.play(&client, &format!("try {SERVER}:10 1"), "ready");
+    let heard = live.hear("connection-refused");
+    let events = live.end();
+    let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!(heard["finding"]["server"], format!("{SERVER}:10"), "{events:#?}");
+    let said = |word: &str| {
+        events.iter().any(|e| e["event"] == "warning" && e["text"].as_str().is_some_and(|t| t.contains(word)))
+    };
+    assert!(said("it is back"), "{events:#?}");
+    Went::Well
+}
+
+/// Whoever lacks the right is told what to type.
+#[test]
+fn without_the_right_to_capture_one_message_says_what_to_type() {
+    let program = env!("CARGO_BIN_EXE_synscope");
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", program, "live", "-i", "lo"];
+    let Ok(output) = Command::new("setpriv").args(nobody).output() else {
+        eprintln!("skipped: no setpriv");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("setpriv:") || said.contains("ermission denied (os error 13)") {
+        eprintln!("skipped: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("synscope: cannot capture on lo: this process lacks CAP_NET_RAW."), "{said}");
+    assert!(said.contains("sudo setcap cap_net_raw=ep"), "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+/// SIGUSR1 prints the report and the watch goes on; SIGINT ends it with one.
+#[test]
+fn signals_bring_reports() {
+    let Some(net) = Net::build("live-signals") else { return };
+    let report = net.path("report.json");
+    let live = Live::watch(&net, &["--report", &format!("json={}", text(&report))]);
+    let read = || -> Option<Value> {
+        let text = std::fs::read_to_string(&report).ok().filter(|text| !text.is_empty())?;
+        serde_json::from_str(&text).ok()
+    };
+    run("kill", &["-USR1", &live.child.id().to_string()]).expect("it runs");
+    let until = Instant::now() + PATIENCE;
+    while read().is_none() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(read().expect("a report")["schema"], "synscope.report/1");
+    std::fs::write(&report, "").expect("it is ours");
+    live.end();
+    assert_eq!(read().expect("a report")["captures"][0]["path"], "veth0");
+}
+
+/// Whoever reads the events has gone away: no complaint, no report.
+#[test]
+fn a_broken_pipe_ends_it_quietly() {
+    let Some(net) = Net::build("live-pipe") else { return };
+    let mut live = Live::watch(&net, &[]);
+    let (_, gone) = (live.out, live.child.stdin.take());
+    drop(gone);
+    // The next line of statistics comes after 10 s; a refused connection is told at once.
+    let mut net = net;
+    let client = net.client.clone();
+    net.play(&client, &format!("try {SERVER}:9 1"), "ready");
+    let ended = live.child.wait().expect("it ended");
+    assert!(ended.success(), "{ended}");
+}

@@ -1,0 +1,280 @@
+//! Two network namespaces with a cable between them, and copies of the test program that play parts in them.
+//!
+//! Needs root, `ip` and `tcpdump`, and says so when it is skipped. Traffic stays between the two namespaces.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const SERVER: &str = "192.0.2.1";
+pub const CLIENT: &str = "192.0.2.2";
+
+/// In this time a few SYNs cross a cable that does not exist.
+const SYNS_UNDER_WAY: Duration = Duration::from_millis(15);
+/// A SYN-ACK held back for longer would come nearer to its repetition than timers make them.
+pub const NO_TIMER_YET: Duration = Duration::from_millis(70);
+
+/// What a copy of this test is told to play, inside a namespace: `listen ADDRESS` (never accepts), `accept ADDRESS`,
+/// `connect ADDRESS N`.
+const ROLE: &str = "SYNSCOPE_TEST_ROLE";
+
+/// Plays it; does nothing where none is given. Test files call it from an ignored test of the name `part`.
+pub fn part() {
+    let Ok(role) = env::var(ROLE) else { return };
+    let words: Vec<&str> = role.split(' ').collect();
+    match words[..] {
+        ["listen", address] => {
+            let _listener = TcpListener::bind(address).expect("a free port");
+            ready_until_told();
+        }
+        ["accept", address] => {
+            let listener = TcpListener::bind(address).expect("a free port");
+            thread::spawn(move || {
+                listener.incoming().flatten().for_each(|mut stream| {
+                    thread::spawn(move || stream.read_to_end(&mut Vec::new()));
+                })
+            });
+            ready_until_told();
+        }
+        ["connect", address, n] => {
+            let address = address.parse().expect("an address");
+            let connect = move || {
+                let mut stream =
+                    TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("an answer");
+                stream.write_all(b"hello").expect("an open connection");
+                stream
+            };
+            let clients: Vec<_> = (0..n.parse().expect("a number")).map(|_| thread::spawn(connect)).collect();
+            println!("asked");
+            let streams: Vec<_> = clients.into_iter().map(|c| c.join().expect("a connection")).collect();
+            ready_until_told();
+            drop(streams);
+        }
+        // Answers what it is asked, and closes when the other side has.
+        ["serve", address] => {
+            let listener = TcpListener::bind(address).expect("a free port");
+            thread::spawn(move || {
+                listener.incoming().flatten().for_each(|mut stream| {
+                    thread::spawn(move || {
+                        let mut question = [0; 64];
+                        let n = stream.read(&mut question).unwrap_or(0);
+                        let _ = stream.write_all(&question[..n]);
+                        let _ = stream.read_to_end(&mut Vec::new());
+                    });
+                })
+            });
+            ready_until_told();
+        }
+        // N questions on connections of their own, a few at a time; all are closed in order.
+        ["ask", address, n] => {
+            let address: SocketAddr = address.parse().expect("an address");
+            let n: usize = n.parse().expect("a number");
+            let clients: Vec<_> = (0..8)
+                .map(|_| {
+                    thread::spawn(move || {
+                        for _ in 0..n / 8 {
+                            let mut stream = TcpStream::connect(address).expect("a connection");
+                            stream.write_all(b"hello").expect("an open connection");
+                            stream.read_exact(&mut [0; 5]).expect("an answer");
+                            stream.shutdown(Shutdown::Write).expect("an open connection");
+                            stream.read_to_end(&mut Vec::new()).expect("an end");
+                        }
+                    })
+                })
+                .collect();
+            clients.into_iter().for_each(|client| client.join().expect("all was well"));
+            ready_until_told();
+        }
+        // Takes connections and never closes any, whatever the other side does.
+        ["hold", address] => {
+            let listener = TcpListener::bind(address).expect("a free port");
+            thread::spawn(move || {
+                let mut held = Vec::new();
+                for mut stream in listener.incoming().flatten() {
+                    let _ = stream.read(&mut [0; 64]);
+                    let _ = stream.write_all(b"hello");
+                    held.push(stream);
+                }
+            });
+            ready_until_told();
+        }
+        // Says what it has to say, closes its side and waits.
+        ["half", address] => {
+            let mut stream = TcpStream::connect(address).expect("a connection");
+            stream.write_all(b"hello").expect("an open connection");
+            stream.read_exact(&mut [0; 5]).expect("an answer");
+            stream.shutdown(Shutdown::Write).expect("an open connection");
+            ready_until_told();
+        }
+        // Tries N times and takes no for an answer; what comes of it is held.
+        ["try", address, n] => {
+            let address: SocketAddr = address.parse().expect("an address");
+            let n: usize = n.parse().expect("a number");
+            let tries: Vec<_> = (0..n)
+                .map(|_| thread::spawn(move || TcpStream::connect_timeout(&address, Duration::from_secs(4))))
+                .collect();
+            println!("asked");
+            let held: Vec<_> = tries.into_iter().map(|one| one.join().expect("no panic")).collect();
+            ready_until_told();
+            drop(held);
+        }
+        _ => panic!("no such part: {role}"),
+    }
+}
+
+fn ready_until_told() {
+    println!("ready");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Two namespaces with a cable between them; gone when dropped, with all that runs there.
+pub struct Net {
+    pub server: String,
+    pub client: String,
+    pub running: Vec<Child>,
+    /// What the parts say: they must not find the pipe closed.
+    heard: Vec<BufReader<ChildStdout>>,
+    pub folder: tempfile::TempDir,
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for namespace in [&self.server, &self.client] {
+            let _ = Command::new("ip").args(["netns", "del", namespace]).status();
+        }
+    }
+}
+
+impl Net {
+    /// `None`, with the reason printed, where that cannot be done.
+    pub fn build(name: &str) -> Option<Net> {
+        let tag = format!("{name}-{}", std::process::id());
+        let net = Net {
+            server: format!("synscope-{tag}-s"),
+            client: format!("synscope-{tag}-c"),
+            running: Vec::new(),
+            heard: Vec::new(),
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        };
+        for program in ["ip", "tcpdump"] {
+            if Command::new(program).arg("--version").output().is_err() {
+                eprintln!("skipped: no {program}");
+                return None;
+            }
+        }
+        for namespace in [&net.server, &net.client] {
+            if let Err(reason) = run("ip", &["netns", "add", namespace]) {
+                eprintln!("skipped: no network namespaces: {reason}");
+                return None;
+            }
+        }
+        if let Err(reason) = net.try_connect() {
+            eprintln!("skipped: no veth devices: {reason}");
+            return None;
+        }
+        Some(net)
+    }
+
+    /// Lays the cable again, after it was taken away.
+    pub fn connect(&self) {
+        self.try_connect().unwrap_or_else(|reason| panic!("no cable: {reason}"));
+    }
+
+    fn try_connect(&self) -> Result<(), String> {
+        let (s, c) = (self.server.as_str(), self.client.as_str());
+        run("ip", &["-n", s, "link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", c])?;
+        for (namespace, device, address) in [(s, "veth0", SERVER), (c, "veth1", CLIENT)] {
+            ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", device]);
+            ip(&["-n", namespace, "link", "set", device, "up"]);
+            ip(&["-n", namespace, "link", "set", "lo", "up"]);
+        }
+        // The client never has to ask for the server's address.
+        let mac = self.mac(s, "veth0");
+        ip(&["-n", c, "neigh", "replace", SERVER, "lladdr", &mac, "dev", "veth1", "nud", "permanent"]);
+        Ok(())
+    }
+
+    pub fn mac(&self, namespace: &str, device: &str) -> String {
+        let path = format!("/sys/class/net/{device}/address");
+        inside(namespace, "cat", &[&path]).trim().to_owned()
+    }
+
+    /// Starts a part in a namespace and waits until it has said `word`.
+    pub fn play(&mut self, namespace: &str, role: &str, word: &str) {
+        let me = env::current_exe().expect("a program");
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", namespace])
+            .arg(me)
+            .args(["--exact", "part", "--ignored", "--nocapture"])
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ip was there before");
+        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        self.running.push(child);
+        let said = out.by_ref().lines().map_while(Result::ok).any(|line| line.contains(word));
+        self.heard.push(out);
+        assert!(said, "{role} ended before it was {word}");
+    }
+
+    /// `connections` at once to `server`, whose answers are held back until all SYNs have come: it does not know the
+    /// client's link address. Meanwhile `rules` are set. False if that took so long that a timer may have run.
+    pub fn burst(&mut self, server: &str, connections: usize, rules: &str) -> bool {
+        self.burst_as(&format!("connect {server} {connections}"), rules)
+    }
+
+    /// The same with clients that play `role`.
+    pub fn burst_as(&mut self, role: &str, rules: &str) -> bool {
+        inside(&self.client, "sh", &["-c", "echo 8 >/proc/sys/net/ipv4/conf/veth1/arp_ignore"]);
+        let mac = self.mac(&self.client, "veth1");
+        ip(&["-n", &self.server, "neigh", "flush", "dev", "veth0"]);
+        let commands = self.path("commands");
+        let link = format!("neigh replace {CLIENT} lladdr {mac} dev veth0 nud permanent\n");
+        fs::write(&commands, format!("{rules}{link}")).expect("a writable folder");
+        let client = self.client.clone();
+        self.play(&client, role, "asked");
+        let asked = Instant::now();
+        thread::sleep(SYNS_UNDER_WAY);
+        ip(&["-n", &self.server, "-batch", text(&commands)]);
+        asked.elapsed() < NO_TIMER_YET
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(args).output().map_err(|e| format!("{program}: {e}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+pub fn ip(args: &[&str]) {
+    run("ip", args).unwrap_or_else(|reason| panic!("ip {args:?}: {reason}"));
+}
+
+pub fn inside(namespace: &str, program: &str, args: &[&str]) -> String {
+    run("ip", &[&["netns", "exec", namespace, program], args].concat())
+        .unwrap_or_else(|reason| panic!("{program} {args:?}: {reason}"))
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
+
