@@ -3,11 +3,18 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
-use support::live::{Script, remembering, watch};
-use support::{analyze, cases, claims, options};
+use support::live::{ACK, FIN, Host, RST, SYN, Script, remembering, segment, watch};
+use support::{Case, analyze, cases, claims, options};
+use synscope::capture::LinkType;
+use synscope::capture::feed::Feed;
+use synscope::engine::Outcome;
 use synscope::live::event::Event;
-use synscope::report::model::Finding;
+use synscope::live::watch::Setup;
+use synscope::report::model::{Certainty, Finding, Kind, Report};
+use synscope::time::{Span, Timestamp};
 
 /// What live said in the end must be what `analyze` says of the same packets, to the letter; and what it said on the
 /// way must not have been wrong often.
@@ -22,8 +29,8 @@ fn live_says_in_the_end_what_analyze_says() {
             let expected = analyze(&path).report;
             let name = format!("{} {}", case.name, capture.key);
             assert_eq!(claims(&outcome.report), claims(&expected), "{name}");
+            assert_eq!(replay(&told.events), claims(&outcome.report), "{name}");
             assert_eq!(without_names(outcome.report.findings), without_names(expected.findings), "{name}");
-            assert_eq!(replay(&told.events), ids(&claims(&analyze(&path).report)), "{name}");
             for event in &told.events {
                 match event {
                     Event::Opened { .. } => opened += 1,
@@ -35,10 +42,6 @@ fn live_says_in_the_end_what_analyze_says() {
     }
     assert!(opened > 100, "{opened}");
     assert!(withdrawn.len() * 50 <= opened, "{} of {opened}: {withdrawn:#?}", withdrawn.len());
-}
-
-fn ids(claims: &[String]) -> Vec<String> {
-    claims.to_vec()
 }
 
 /// What stands after all events.
@@ -73,4 +76,253 @@ fn without_names(mut findings: Vec<Finding>) -> Vec<Finding> {
         finding.display_filters = None;
     }
     findings
+}
+
+fn overflow_case() -> (PathBuf, SocketAddr) {
+    let case = Case::named("accept-queue-overflow/slow-accept");
+    let server = *case.truth.servers.first().expect("a server");
+    (case.capture("server"), server)
+}
+
+fn first_packet(path: &Path) -> Timestamp {
+    Script::of_capture(path).clock()
+}
+
+fn of_kind<'a>(outcome: &'a Outcome, kind: Kind) -> Vec<&'a Finding> {
+    outcome.report.findings.iter().filter(|f| f.kind == kind).collect()
+}
+
+/// A packet finding and a counter that moved in its time make it certain, and both numbers are said.
+#[test]
+fn counters_that_move_with_the_packets_confirm_an_overflow() {
+    let (path, server) = overflow_case();
+    let alone = watch(&mut Script::of_capture(&path), remembering(options()), None).1;
+    let expected = of_kind(&alone, Kind::AcceptQueueOverflow).len();
+    assert!(expected > 0);
+    let mut host = Host::new(server);
+    let begin = first_packet(&path);
+    for n in 0..40 {
+        for name in ["TcpExtListenOverflows", "TcpExtListenDrops"] {
+            host.rises.push((begin + Span::millis(200 * n), name, 5));
+        }
+    }
+    let mut script = Script::of_capture(&path);
+    script.begin_earlier(Span::secs(2));
+    let (told, outcome) = watch(&mut script, remembering(options()), Some(Box::new(host)));
+    let found = of_kind(&outcome, Kind::AcceptQueueOverflow);
+    assert_eq!(found.len(), expected);
+    for finding in found {
+        assert_eq!(finding.certainty, Certainty::Confirmed, "{finding:#?}");
+        assert!(finding.metrics["host_ListenOverflows"].as_u64() > Some(0), "{finding:#?}");
+        assert!(finding.certainty_reason.contains("ListenOverflows rose by"), "{finding:#?}");
+    }
+    let watched = told.state.incidents.iter().find(|w| w.incident.kind == Kind::AcceptQueueOverflow);
+    assert!(watched.and_then(|w| w.corroboration.as_deref()).is_some_and(|said| said.contains("rose by")));
+    let queue = &told.state.listeners.iter().find(|l| l.address == server).expect("it listens");
+    assert_eq!((queue.queue, queue.limit, queue.drops), (Some(1), Some(4), Some(200)));
+    assert_eq!(told.state.counters["TcpExtListenOverflows"], 200);
+    assert!(!told.events.iter().any(|e| matches!(e, Event::CounterOnly { .. })), "the packets explain it");
+}
+
+/// The same packets while no counter moves: a firewall, and never called an overflow.
+#[test]
+fn counters_that_stand_still_turn_it_into_a_firewall() {
+    let case = Case::named("accept-queue-overflow/firewall-drops-final-ack");
+    let path = case.capture("server");
+    let server = *case.truth.servers.first().expect("a server");
+    let mut script = Script::of_capture(&path);
+    script.begin_earlier(Span::secs(2));
+    let (told, outcome) = watch(&mut script, remembering(options()), Some(Box::new(Host::new(server))));
+    assert!(of_kind(&outcome, Kind::AcceptQueueOverflow).is_empty());
+    assert!(!of_kind(&outcome, Kind::HandshakeLoss).is_empty());
+    let called = told.events.iter().filter_map(|event| match event {
+        Event::Opened { finding, .. } | Event::Updated { finding, .. } => Some(finding.kind),
+        _ => None,
+    });
+    assert!(!called.into_iter().any(|kind| kind == Kind::AcceptQueueOverflow), "{:#?}", told.events);
+}
+
+/// A counter that moves while no packet shows why is told once, with the listener that dropped.
+#[test]
+fn a_counter_without_a_packet_is_told() {
+    let case = Case::named("nothing-wrong/slow-server");
+    let path = case.capture("server");
+    let server = *case.truth.servers.first().expect("a server");
+    let mut host = Host::new(server);
+    let begin = first_packet(&path);
+    for n in 0..3 {
+        for name in ["TcpExtListenOverflows", "TcpExtListenDrops"] {
+            host.rises.push((begin + Span::millis(700 * n), name, 4));
+        }
+    }
+    let mut script = Script::of_capture(&path);
+    script.begin_earlier(Span::secs(2));
+    script.afterwards = Span::secs(8);
+    let (told, outcome) = watch(&mut script, remembering(options()), Some(Box::new(host)));
+    let only: Vec<_> = told
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::CounterOnly { counter, rose, listeners, .. } => Some((counter.as_str(), *rose, listeners)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(only.len(), 1, "{:#?}", told.events);
+    assert_eq!(only[0].0, "TcpExtListenOverflows");
+    assert_eq!(only[0].2, &[server.to_string()]);
+    assert!(outcome.report.warnings.iter().any(|w| w.contains("TcpExtListenOverflows")));
+}
+
+/// Packets that were lost on the way here are shown, stand in the findings of that time, and cap their certainty.
+#[test]
+fn drops_of_the_capture_lower_certainty() {
+    let (path, server) = overflow_case();
+    let mut host = Host::new(server);
+    let begin = first_packet(&path);
+    for name in ["TcpExtListenOverflows", "TcpExtListenDrops"] {
+        host.rises.push((begin + Span::millis(100), name, 500));
+    }
+    let mut script = Script::of_capture(&path);
+    script.begin_earlier(Span::secs(2));
+    script.step = Box::new(move |now, interface| {
+        if now > begin + Span::millis(500) {
+            interface.dropped_by_kernel = 12;
+        }
+    });
+    let (told, outcome) = watch(&mut script, remembering(options()), Some(Box::new(host)));
+    let found = of_kind(&outcome, Kind::AcceptQueueOverflow);
+    let near: Vec<_> = found.iter().filter(|f| f.metrics.contains_key("capture_dropped")).collect();
+    assert!(!near.is_empty(), "{found:#?}");
+    for finding in near {
+        assert_eq!(finding.metrics["capture_dropped"], 12);
+        assert_eq!(finding.certainty, Certainty::Probable, "{finding:#?}");
+        assert!(finding.certainty_reason.contains("12 packets were dropped"), "{finding:#?}");
+    }
+    assert_eq!(told.state.seconds.iter().map(|second| second.dropped).sum::<u64>(), 12);
+    assert_eq!(told.state.interfaces[0].dropped_by_kernel, 12);
+    assert_eq!(outcome.report.captures[0].dropped, Some(12));
+    assert!(
+        told.events.iter().any(|e| matches!(e, Event::Warning { text, .. } if text.contains("12 packets")))
+    );
+}
+
+/// An interface that goes away and comes back is told, once each.
+#[test]
+fn an_interface_that_goes_and_comes_back_is_told() {
+    let case = Case::named("nothing-wrong/slow-server");
+    let path = case.capture("server");
+    let begin = first_packet(&path);
+    let mut script = Script::of_capture(&path);
+    script.step = Box::new(move |now, interface| {
+        interface.up = !(begin + Span::millis(300)..begin + Span::millis(900)).contains(&now);
+        interface.trouble = (!interface.up).then(|| "it was removed".to_owned());
+    });
+    let (told, _) = watch(&mut script, remembering(options()), None);
+    let said: Vec<_> = told
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Warning { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("it was removed") && said[1].contains("it is back"), "{said:?}");
+}
+
+/// An incident is closed when nothing was added to it for two minutes; what belongs to it stays in the report.
+#[test]
+fn an_incident_is_closed_after_a_while() {
+    let (path, _) = overflow_case();
+    let mut script = Script::of_capture(&path);
+    script.afterwards = Span::secs(400);
+    let mut setup = remembering(options());
+    // Forgetting changes nothing of what was told.
+    setup.limits = Default::default();
+    let (told, outcome) = watch(&mut script, setup, None);
+    let of = |kind: Kind| {
+        told.events
+            .iter()
+            .filter(|e| matches!(e, Event::Closed { incident, .. } if incident.kind == kind))
+            .count()
+    };
+    assert_eq!(of(Kind::AcceptQueueOverflow), 1, "{:#?}", told.events);
+    let withdrawn = told.events.iter().filter(|e| matches!(e, Event::Withdrawn { .. })).count();
+    assert_eq!(withdrawn, 0, "what is forgotten is not withdrawn");
+    let expected = analyze(&path).report;
+    let count =
+        |report: &Report| report.findings.iter().filter(|f| f.kind == Kind::AcceptQueueOverflow).count();
+    assert_eq!(count(&outcome.report), count(&expected));
+    assert!(told.state.incidents.iter().all(|watched| !watched.open), "{:#?}", told.state.incidents);
+}
+
+/// Of very many findings the first are listed, the others counted: in the events, in the state, in the report.
+#[test]
+fn many_findings_of_a_kind_are_rolled_up() {
+    const ALL: u64 = 40;
+    const LISTED: usize = 8;
+    let server = (0xc000_0201, 80);
+    let mut packets = Vec::new();
+    for n in 0..ALL {
+        let client = (0xc000_0300 + n as u32, 40_000);
+        let at = Timestamp(1_800_000_000_000_000_000) + Span::millis(100 * n as i64);
+        packets.push((at, segment(client, server, 7, 0, SYN, b"")));
+        packets.push((at + Span(50_000), segment(server, client, 0, 8, RST | ACK, b"")));
+    }
+    let mut script = made(packets);
+    script.afterwards = Span::secs(10);
+    let mut setup = remembering(options());
+    setup.bounds.of_a_kind = LISTED;
+    let (told, outcome) = watch(&mut script, setup, None);
+    let opened = told.events.iter().filter(|e| matches!(e, Event::Opened { .. })).count();
+    assert_eq!(opened, LISTED);
+    let grown = told.events.iter().filter_map(|event| match event {
+        Event::Grew { incident, .. } => Some((incident.connections, incident.clients)),
+        _ => None,
+    });
+    assert_eq!(grown.last(), Some((ALL, ALL - LISTED as u64)));
+    assert_eq!(told.state.incidents[0].incident.connections, ALL);
+    assert_eq!(outcome.report.incidents[0].connections, ALL);
+    assert_eq!(outcome.report.findings.len(), LISTED);
+    assert!(
+        outcome.report.warnings.iter().any(|w| w.contains("32 are not listed")),
+        "{:?}",
+        outcome.report.warnings
+    );
+}
+
+/// Packets made up here.
+fn made(packets: Vec<(Timestamp, Vec<u8>)>) -> Script {
+    let with = |(time, data): (Timestamp, Vec<u8>)| (time, LinkType(1), data.len() as u32, data);
+    Script::new(packets.into_iter().map(with).collect())
+}
+
+/// What is under way is not told: a connection that is refused by nobody, closed by one side just now, or half open for
+/// a moment.
+#[test]
+fn nothing_is_told_of_a_connection_under_way() {
+    let (client, server) = ((0xc000_0301, 40_000), (0xc000_0201, 80));
+    let begin = Timestamp(1_800_000_000_000_000_000);
+    let at = |ms: i64| begin + Span::millis(ms);
+    let packets = vec![
+        (at(0), segment(client, server, 7, 0, SYN, b"")),
+        (at(400), segment(server, client, 70, 8, SYN | ACK, b"")),
+        (at(800), segment(client, server, 8, 71, ACK, b"")),
+        (at(900), segment(client, server, 8, 71, ACK, b"question")),
+        (at(1_300), segment(server, client, 71, 16, ACK, b"")),
+        (at(9_000), segment(server, client, 71, 16, ACK, b"answer")),
+        (at(9_400), segment(client, server, 16, 77, FIN | ACK, b"")),
+        (at(9_800), segment(server, client, 77, 17, ACK, b"")),
+        (at(11_000), segment(server, client, 77, 17, FIN | ACK, b"")),
+        (at(11_400), segment(client, server, 17, 78, ACK, b"")),
+    ];
+    let (told, outcome) = watch(&mut made(packets), Setup::default(), None);
+    let findings = told.events.iter().filter(|e| !matches!(e, Event::Statistics { .. })).count();
+    assert_eq!(findings, 0, "{:#?}", told.events);
+    assert!(outcome.report.findings.is_empty());
+    assert_eq!(outcome.report.summary.connections, 1);
+    assert_eq!(told.state.connections, 1);
+    let (attempts, completed) =
+        told.state.seconds.iter().fold((0, 0), |sum, s| (sum.0 + s.attempts, sum.1 + s.completed));
+    assert_eq!((attempts, completed), (1, 1));
 }

@@ -119,9 +119,16 @@ impl Watch {
 
     /// Takes in packets, in capture order.
     pub fn take(&mut self, blocks: &[Block]) {
-        for packet in blocks.iter().flat_map(Block::packets) {
-            self.second(packet.time).packets += 1;
-            self.state.total.packets += 1;
+        for block in blocks {
+            let mut times = block.packets().map(|packet| packet.time).peekable();
+            while let Some(time) = times.next() {
+                let mut packets = 1;
+                while times.next_if(|next| next.seconds() == time.seconds()).is_some() {
+                    packets += 1;
+                }
+                self.second(time).packets += packets;
+                self.state.total.packets += packets;
+            }
         }
         let before: u64 = self.engine.totals().segments.iter().sum();
         self.engine.take(blocks);

@@ -35,7 +35,8 @@ pub struct Script {
 impl Script {
     pub fn new(packets: Vec<(Timestamp, LinkType, u32, Vec<u8>)>) -> Script {
         let clock = packets.first().map_or(Timestamp::MIN, |(time, ..)| *time);
-        let interface = Interface { name: "fake0".to_owned(), up: true, snaplen: 192, ..Interface::default() };
+        let interface =
+            Interface { name: "fake0".to_owned(), up: true, snaplen: 192, ..Interface::default() };
         Script {
             packets,
             next: 0,
@@ -49,7 +50,8 @@ impl Script {
 
     /// The packets of a capture in order of their times.
     pub fn of_capture(path: &Path) -> Script {
-        let mut source = capture::open(&[path.to_owned()]).unwrap_or_else(|e| panic!("{path:?}: {e:?}")).source;
+        let mut source =
+            capture::open(&[path.to_owned()]).unwrap_or_else(|e| panic!("{path:?}: {e:?}")).source;
         let (mut block, mut packets) = (Block::default(), Vec::new());
         while source.next_block(&mut block) {
             packets.extend(block.packets().map(|p| (p.time, p.link, p.original_length, p.data.to_vec())));
@@ -57,9 +59,9 @@ impl Script {
         Script::new(packets)
     }
 
-    /// Takes out the packets that `keep` does not want.
-    pub fn retain(&mut self, keep: impl FnMut(&(Timestamp, LinkType, u32, Vec<u8>)) -> bool) {
-        self.packets.retain(keep);
+    /// Begins to watch so long before the first packet.
+    pub fn begin_earlier(&mut self, by: Span) {
+        self.clock = self.clock.after(Span(-by.0));
     }
 }
 
@@ -155,4 +157,101 @@ pub fn remembering(options: Options) -> Setup {
     setup.bounds.findings = 1 << 20;
     setup.bounds.of_a_kind = 1 << 20;
     setup
+}
+
+/// A host whose counters rise as they are told to: `(when, name, by how much)`.
+pub struct Host {
+    pub snapshot: synscope::host::Snapshot,
+    pub rises: Vec<(Timestamp, &'static str, u64)>,
+}
+
+impl Host {
+    /// A host with this address and listener that counts everything that matters, and nothing happens there.
+    pub fn new(address: std::net::SocketAddr) -> Host {
+        let counters = [
+            "TcpExtListenOverflows",
+            "TcpExtListenDrops",
+            "TcpExtTCPReqQFullDrop",
+            "TcpExtSyncookiesSent",
+            "TcpExtEmbryonicRsts",
+            "TcpOutRsts",
+            "TcpExtTCPDeferAcceptDrop",
+        ];
+        let socket = synscope::host::listeners::ListenSocket {
+            address,
+            inode: 7,
+            accept_queue: 1,
+            backlog: Some(4),
+            drops: Some(0),
+        };
+        let text = format!(
+            r#"{{"schema": "synscope.snapshot/1", "time": "1970-01-01T00:00:00Z", "finished": "1970-01-01T00:00:00Z",
+                "kernel": "6.1.0", "hostname": "fake", "addresses": ["{}"], "counters": {{}},
+                "sysctls": {{"net.ipv4.tcp_syncookies": "1", "net.ipv4.tcp_abort_on_overflow": "0"}}}}"#,
+            address.ip()
+        );
+        let mut snapshot = synscope::host::Snapshot::parse(&text).expect("a snapshot");
+        snapshot.counters = counters.iter().map(|name| ((*name).to_owned(), 100)).collect();
+        snapshot.listeners = Some(vec![socket]);
+        Host { snapshot, rises: Vec::new() }
+    }
+}
+
+impl Witness for Host {
+    fn look(&mut self, at: Timestamp) -> Option<synscope::host::Snapshot> {
+        let mut now = self.snapshot.clone();
+        (now.time, now.finished) = (at, at);
+        for (_, name, by) in self.rises.iter().filter(|(when, ..)| *when < at) {
+            *now.counters.entry((*name).to_owned()).or_default() += by;
+            if *name == "TcpExtListenDrops" {
+                for listener in now.listeners.iter_mut().flatten() {
+                    listener.drops = listener.drops.map(|drops| drops + *by as u32);
+                }
+            }
+        }
+        Some(now)
+    }
+}
+
+/// Control bits.
+pub const SYN: u8 = 2;
+pub const ACK: u8 = 16;
+pub const RST: u8 = 4;
+pub const FIN: u8 = 1;
+
+/// One end of a made-up connection: address and port, both IPv4.
+pub type End = (u32, u16);
+
+/// An Ethernet frame with a TCP segment in it.
+pub fn segment(from: End, to: End, seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let options: &[u8] = if flags & SYN != 0 { &[2, 4, 5, 0xb4] } else { &[] };
+    let header = 20 + options.len();
+    let length = 20 + header + payload.len();
+    let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+    f.extend((length as u16).to_be_bytes());
+    f.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+    f.extend(from.0.to_be_bytes());
+    f.extend(to.0.to_be_bytes());
+    let check = checksum(&f[14..34], 0);
+    f[24..26].copy_from_slice(&check.to_be_bytes());
+    f.extend(from.1.to_be_bytes());
+    f.extend(to.1.to_be_bytes());
+    f.extend(seq.to_be_bytes());
+    f.extend(ack.to_be_bytes());
+    f.extend([(header as u8 / 4) << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    f.extend(options);
+    f.extend(payload);
+    let pseudo = [from.0 >> 16, from.0 & 0xffff, to.0 >> 16, to.0 & 0xffff, 6, (length - 20) as u32];
+    let check = checksum(&f[34..], pseudo.iter().sum());
+    f[50..52].copy_from_slice(&check.to_be_bytes());
+    f
+}
+
+fn checksum(octets: &[u8], begin: u32) -> u16 {
+    let words = octets.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0)));
+    let mut sum = begin + words.sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }

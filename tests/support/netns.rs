@@ -56,39 +56,39 @@ pub fn part() {
             ready_until_told();
             drop(streams);
         }
-        // Answers what it is asked, and closes when the other side has.
-        ["serve", address] => {
-            let listener = TcpListener::bind(address).expect("a free port");
-            thread::spawn(move || {
-                listener.incoming().flatten().for_each(|mut stream| {
-                    thread::spawn(move || {
-                        let mut question = [0; 64];
-                        let n = stream.read(&mut question).unwrap_or(0);
-                        let _ = stream.write_all(&question[..n]);
-                        let _ = stream.read_to_end(&mut Vec::new());
-                    });
-                })
-            });
+        // Answers what it is asked on several ports, and closes when the other side has.
+        ["serve", ip, first, last] => {
+            for port in ports(first, last) {
+                let listener = TcpListener::bind((ip, port)).expect("a free port");
+                thread::spawn(move || {
+                    listener.incoming().flatten().for_each(|mut stream| {
+                        thread::spawn(move || {
+                            let mut question = [0; 64];
+                            let n = stream.read(&mut question).unwrap_or(0);
+                            let _ = stream.write_all(&question[..n]);
+                            let _ = stream.read_to_end(&mut Vec::new());
+                        });
+                    })
+                });
+            }
             ready_until_told();
         }
-        // N questions on connections of their own, a few at a time; all are closed in order.
-        ["ask", address, n] => {
-            let address: SocketAddr = address.parse().expect("an address");
+        // N questions at each port, on connections of their own, a few at a time; all are closed in order.
+        ["ask", ip, first, last, n] => {
             let n: usize = n.parse().expect("a number");
-            let clients: Vec<_> = (0..8)
-                .map(|_| {
-                    thread::spawn(move || {
-                        for _ in 0..n / 8 {
-                            let mut stream = TcpStream::connect(address).expect("a connection");
-                            stream.write_all(b"hello").expect("an open connection");
-                            stream.read_exact(&mut [0; 5]).expect("an answer");
-                            stream.shutdown(Shutdown::Write).expect("an open connection");
-                            stream.read_to_end(&mut Vec::new()).expect("an end");
-                        }
-                    })
-                })
-                .collect();
-            clients.into_iter().for_each(|client| client.join().expect("all was well"));
+            let ip: std::net::IpAddr = ip.parse().expect("an address");
+            let ask = |port| {
+                let mut stream = TcpStream::connect((ip, port)).expect("a connection");
+                stream.write_all(b"hello").expect("an open connection");
+                stream.read_exact(&mut [0; 5]).expect("an answer");
+                stream.shutdown(Shutdown::Write).expect("an open connection");
+                stream.read_to_end(&mut Vec::new()).expect("an end");
+            };
+            thread::scope(|scope| {
+                for port in ports(first, last) {
+                    scope.spawn(move || (0..n).for_each(|_| ask(port)));
+                }
+            });
             ready_until_told();
         }
         // Takes connections and never closes any, whatever the other side does.
@@ -126,6 +126,10 @@ pub fn part() {
         }
         _ => panic!("no such part: {role}"),
     }
+}
+
+fn ports(first: &str, last: &str) -> std::ops::RangeInclusive<u16> {
+    first.parse().expect("a port")..=last.parse().expect("a port")
 }
 
 fn ready_until_told() {
@@ -277,4 +281,3 @@ pub fn inside(namespace: &str, program: &str, args: &[&str]) -> String {
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }
-
