@@ -135,19 +135,30 @@ impl Output for &mut Told {
 }
 
 /// Plays a script to a watch.
-pub fn watch(script: &mut Script, setup: Setup, witness: Option<Box<dyn Witness>>) -> (Told, Outcome) {
+pub fn watch(feed: &mut dyn Feed, setup: Setup, witness: Option<Box<dyn Witness>>) -> (Told, Outcome) {
     let mut told = Told::default();
+    let outcome = watch_by(feed, setup, witness, Box::new(&mut told));
+    (told, outcome)
+}
+
+/// The same for whoever is told.
+pub fn watch_by<'a>(
+    feed: &'a mut dyn Feed,
+    setup: Setup,
+    witness: Option<Box<dyn Witness>>,
+    output: Box<dyn Output + 'a>,
+) -> Outcome {
     let run = Run {
-        feed: script,
+        feed,
         watch: Watch::new(setup, witness).expect("threads"),
-        outputs: vec![Box::new(&mut told)],
+        outputs: vec![output],
         recorder: None,
         until: Until::default(),
         pace: Pace::Script,
     };
     let ended = run.run(|| Wanted::Nothing, |_| Ok(())).expect("nothing to write to");
     let Ended::Report(outcome) = ended else { panic!("there is no pipe") };
-    (told, *outcome)
+    *outcome
 }
 
 /// As `options`, and nothing is forgotten.
@@ -254,4 +265,81 @@ fn checksum(octets: &[u8], begin: u32) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+/// When made-up traffic begins.
+pub const BEGIN: Timestamp = Timestamp(1_800_000_000_000_000_000);
+/// 192.0.2.1.
+pub const SERVER: u32 = 0xc000_0201;
+
+/// Makes the packets of a round, which begins at a time.
+type Traffic = Box<dyn FnMut(u32, Timestamp, &mut Vec<(Timestamp, Vec<u8>)>) + Send>;
+
+/// Packets made while they are asked for: traffic of `each` every `step`.
+pub struct Days {
+    clock: Timestamp,
+    step: Span,
+    end: Timestamp,
+    pub packets: u64,
+    round: u32,
+    each: Traffic,
+}
+
+impl Feed for Days {
+    fn next_block(&mut self, block: &mut Block, _: Duration) -> Fed {
+        block.clear();
+        if self.clock >= self.end {
+            return Fed::End;
+        }
+        let mut made = Vec::new();
+        (self.each)(self.round, self.clock, &mut made);
+        made.sort_by_key(|(time, _)| *time);
+        for (time, data) in &made {
+            self.packets += 1;
+            block.push(&Packet {
+                id: PacketId::new(0, self.packets),
+                time: *time,
+                timed: true,
+                link: LinkType(1),
+                original_length: data.len() as u32,
+                data,
+            });
+        }
+        self.round += 1;
+        self.clock = self.clock + self.step;
+        Fed::Packets
+    }
+
+    fn clock(&self) -> Timestamp {
+        self.clock
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        vec![Interface { name: "fake0".to_owned(), up: true, packets: self.packets, ..Interface::default() }]
+    }
+}
+
+impl Days {
+    pub fn new(
+        step: Span,
+        length: Span,
+        each: impl FnMut(u32, Timestamp, &mut Vec<(Timestamp, Vec<u8>)>) + Send + 'static,
+    ) -> Days {
+        Days { clock: BEGIN, step, end: BEGIN + length, packets: 0, round: 0, each: Box::new(each) }
+    }
+}
+
+/// Handshake, question, answer, both FINs.
+pub fn connection(client: End, server: End, at: Timestamp, made: &mut Vec<(Timestamp, Vec<u8>)>) {
+    let mut say = |ms: i64, from, to, seq, ack, flags, payload: &[u8]| {
+        made.push((at + Span::millis(ms), segment(from, to, seq, ack, flags, payload)));
+    };
+    say(0, client, server, 1, 0, SYN, b"");
+    say(1, server, client, 1, 2, SYN | ACK, b"");
+    say(20, client, server, 2, 2, ACK, b"");
+    say(21, client, server, 2, 2, ACK, b"question");
+    say(22, server, client, 2, 10, ACK, b"answer");
+    say(40, client, server, 10, 8, FIN | ACK, b"");
+    say(41, server, client, 8, 11, FIN | ACK, b"");
+    say(60, client, server, 11, 9, ACK, b"");
 }
