@@ -364,3 +364,51 @@ fn a_flood_costs_a_fixed_budget() {
             .any(|e| matches!(e, Event::Warning { text, .. } if text.contains("tables are full")))
     );
 }
+
+/// What the kernel said of a connection stands, also when the time before it is no longer remembered, and while the kernel
+/// has not been asked about its latest packet.
+#[test]
+fn a_verdict_of_the_kernel_does_not_waver() {
+    let server = (SERVER, 80);
+    let begin = Timestamp(1_800_000_000_000_000_000);
+    let mut packets = Vec::new();
+    for n in 0..80_i64 {
+        let client = (0xc000_0300 + n as u32, 40_000);
+        let start = begin + Span::secs(2 + n * 12);
+        let mut say = |ms: i64, from, to, seq, ack, flags, payload: &[u8]| {
+            packets.push((start + Span::millis(ms), segment(from, to, seq, ack, flags, payload)));
+        };
+        say(0, client, server, 7, 0, SYN, b"");
+        say(1, server, client, 70, 8, SYN | ACK, b"");
+        say(30, client, server, 8, 71, ACK, b"");
+        for ms in [31, 240, 650, 1_450, 3_100, 6_400] {
+            say(ms, client, server, 8, 71, ACK, b"question");
+        }
+        for ms in [1_010, 3_020, 7_040] {
+            say(ms, server, client, 70, 8, SYN | ACK, b"");
+            say(ms + 29, client, server, 16, 71, ACK, b"");
+        }
+    }
+    packets.sort_by_key(|(time, _)| *time);
+    let host = Host::new("192.0.2.1:80".parse().expect("an address"));
+    let mut script = made(packets);
+    script.begin_earlier(Span::secs(2));
+    script.afterwards = Span::secs(300);
+    let (told, outcome) = watch(&mut script, Setup::default(), Some(Box::new(host)));
+    let mut opened = 0;
+    for event in &told.events {
+        match event {
+            Event::Opened { finding, .. } => {
+                opened += 1;
+                assert_eq!(finding.kind, Kind::HandshakeLoss, "no counter moved: {finding:#?}");
+            }
+            Event::Updated { was, finding, .. } => {
+                assert_eq!((was, finding.kind), (&None, Kind::HandshakeLoss), "{finding:#?}");
+            }
+            Event::Withdrawn { .. } => panic!("{event:#?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(opened, 80);
+    assert_eq!(outcome.report.findings.len(), 80);
+}

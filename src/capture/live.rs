@@ -134,7 +134,7 @@ pub struct Known {
 pub fn interfaces() -> Result<Vec<Known>, LiveError> {
     let devices = Device::list()
         .map_err(|error| LiveError::Failed { name: "any interface".to_owned(), reason: said(&error) })?;
-    let known = devices.into_iter().filter(|device| is_network(device)).map(|device| Known {
+    let known = devices.into_iter().filter(is_network).map(|device| Known {
         state: match (device.flags.is_up(), device.flags.is_loopback()) {
             (true, true) => "up, loopback".to_owned(),
             (true, false) => "up".to_owned(),
@@ -398,11 +398,7 @@ impl Thread {
                 *next += 1;
                 block.push(&Packet {
                     id: PacketId::new(number, *next),
-                    // Nanoseconds, for that is the precision asked for.
-                    time: Timestamp(
-                        packet.header.ts.tv_sec.saturating_mul(1_000_000_000)
-                            + i64::from(packet.header.ts.tv_usec),
-                    ),
+                    time: time(packet.header.ts.tv_sec, packet.header.ts.tv_usec),
                     timed: true,
                     link,
                     original_length: packet.header.len,
@@ -468,6 +464,12 @@ impl Thread {
     fn say(&self, message: Message) -> Result<(), Unheard> {
         self.to.send(message).map_err(|_| Unheard)
     }
+}
+
+/// The time of a packet. Its fraction is in nanoseconds, for that is the precision asked for; both parts are narrower on
+/// some machines.
+fn time(seconds: impl Into<i64>, fraction: impl Into<i64>) -> Timestamp {
+    Timestamp(seconds.into().saturating_mul(1_000_000_000).saturating_add(fraction.into()))
 }
 
 /// The drop counts of a handle, which are 32 bits wide and begin at 0 with it.

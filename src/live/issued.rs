@@ -14,11 +14,14 @@ use crate::diagnose::write::{self, Written};
 use crate::engine::rolling::Sight;
 use crate::flow::key::Host;
 use crate::live::event::Event;
+use crate::live::witness::{Judged, Unheard};
 use crate::report::model::{Finding, Incident, Kind, Vantage};
 use crate::time::{Span, Timestamp};
 
 /// How long a draft must stand before it is told, and be gone before it is withdrawn.
 pub const SETTLE: Span = Span::millis(300);
+/// How long a draft waits for the kernel to be heard, if it is not.
+const HEARING: Span = Span::millis(700);
 /// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
 const QUIET: Span = Span::secs(120);
 /// More of the same is told after this, then after twice that, and so on.
@@ -144,30 +147,35 @@ impl Issued {
     /// zero nothing is waited for.
     pub fn take(
         &mut self,
-        drafts: Vec<(Draft, Vantage)>,
+        judged: Judged,
         sight: &Sight,
         now: Timestamp,
         settle: Span,
         paths: &[String],
     ) -> Vec<Event> {
         let mut changes = Vec::new();
-        let mut present: HashSet<Key> = HashSet::with_capacity(drafts.len());
+        let mut present: HashSet<Key> = HashSet::with_capacity(judged.drafts.len());
         let mut fresh = Vec::new();
-        for (draft, vantage) in drafts {
+        for (draft, vantage) in judged.drafts {
             let key = Key::of(&draft);
+            let unheard = key.connection().and_then(|connection| judged.unheard.get(&connection)).copied();
+            if unheard.is_some() && self.is_judged(key, &mut present) {
+                continue;
+            }
             present.insert(key);
             if draft.during().1 < sight.since {
                 continue;
             }
             match self.index.get(&key) {
                 Some(&number) => self.renew(number, draft, vantage, now, paths, &mut changes),
-                None => fresh.push((key, draft, vantage)),
+                None => fresh.push((key, draft, vantage, unheard)),
             }
         }
         let missing = self.missing(&present, sight, now);
         self.gone = !missing.is_empty();
-        for (key, draft, vantage) in fresh {
+        for (key, draft, vantage, unheard) in fresh {
             let since = *self.pending.entry(key).or_insert(now);
+            let settle = if unheard == Some(Unheard::Yet) && settle > Span::ZERO { HEARING } else { settle };
             if now - since >= settle {
                 self.pending.remove(&key);
                 self.issue(key, draft, vantage, now, paths, &mut changes);
@@ -200,6 +208,27 @@ impl Issued {
     /// Whether a draft has not stood, or been gone, for long enough.
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty() || self.gone
+    }
+
+    /// Whether the kernel was heard about this connection before: then its findings stay as they are until it is again.
+    fn is_judged(&mut self, key: Key, present: &mut HashSet<Key>) -> bool {
+        let keys = key.connection().and_then(|connection| self.by_connection.get(&connection)).cloned();
+        let numbers: Vec<u64> =
+            keys.iter().flatten().filter_map(|key| self.index.get(key)).copied().collect();
+        let judged = |number: &u64| {
+            let entry = self.entries.get(number);
+            entry.is_some_and(|e| e.written.draft.metrics.keys().any(|name| name.starts_with("host_")))
+        };
+        if !numbers.iter().any(judged) {
+            return false;
+        }
+        for number in numbers {
+            if let Some(entry) = self.entries.get_mut(&number) {
+                entry.missing_since = None;
+            }
+        }
+        present.extend(keys.into_iter().flatten());
+        true
     }
 
     /// A finding as it is now.

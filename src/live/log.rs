@@ -215,7 +215,7 @@ impl<W: Write> Output for TextLog<W> {
                 }
                 Event::Statistics { at, packets, attempts, completed, dropped, tracked, open, .. } => {
                     self.statistics += 1;
-                    if self.statistics % STATISTICS == 0 && *packets > 0 {
+                    if self.statistics.is_multiple_of(STATISTICS) && *packets > 0 {
                         let text = format!(
                             "in 10 s: {}, {attempts} connections tried, {completed} completed, {dropped} packets dropped; {} in \
                              the tables, {}",

@@ -191,15 +191,15 @@ impl Watch {
         self.dirty = false;
         self.asked = now;
         let mut sight = self.engine.look(&self.silences, moment);
-        let mut drafts = std::mem::take(&mut sight.drafts);
+        let drafts = std::mem::take(&mut sight.drafts);
         if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| d)) {
             self.look(now, events);
         }
-        drafts = self.testimony.judge(drafts);
-        drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
+        let mut judged = self.testimony.judge(drafts);
+        judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
         let paths: Vec<String> = self.interfaces.iter().map(|interface| interface.name.clone()).collect();
-        let found: Vec<_> = drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
-        events.extend(self.issued.take(drafts, &sight, now, settle, &paths));
+        let found: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
+        events.extend(self.issued.take(judged, &sight, now, settle, &paths));
         let known = found.into_iter().chain(self.issued.times());
         for one in self.testimony.unexplained(now, known) {
             let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();

@@ -1,8 +1,9 @@
 //! The kernel's word: counters and listeners, read again and again, and what they say to the findings.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::diagnose::host::{self, TROUBLE, Told};
 use crate::host::listeners::ListenSocket;
@@ -24,6 +25,11 @@ const GRACE: Span = Span::millis(4_500);
 const AROUND: Span = Span::secs(1);
 /// A counter that goes on rising without a finding is told again after this.
 const AGAIN: Span = Span::secs(60);
+/// How long looks are kept: for the two generations of findings that the engine remembers, and a little longer.
+const KEPT: Span = Span::secs(330);
+/// Looks are thinned out when they are older than this, where two that stay are no further apart than the second value.
+const FRESH: Span = Span::secs(10);
+const SPARE: Span = Span::millis(1_300);
 /// Listeners named beside a counter.
 const NAMED: usize = 8;
 
@@ -36,6 +42,24 @@ pub struct Testimony {
     open: VecDeque<Rise>,
     /// When each counter was last told, and by how much it has risen since.
     told: BTreeMap<&'static str, (Timestamp, u64)>,
+}
+
+/// What is left of the findings when the kernel has been heard.
+#[derive(Default)]
+pub struct Judged {
+    /// In order of time.
+    pub drafts: Vec<(Draft, Vantage)>,
+    /// The connections of this host of which the kernel could not be heard.
+    pub unheard: HashMap<PacketId, Unheard>,
+}
+
+/// Why the kernel could not be heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unheard {
+    /// It was not asked since the last packet.
+    Yet,
+    /// It began before the oldest look that is remembered.
+    Past,
 }
 
 /// A counter that moved between two looks.
@@ -62,9 +86,6 @@ pub struct Unexplained {
 }
 
 impl Testimony {
-    /// How many looks are kept: two generations of findings, at one look a second, and a few more for looks in between.
-    const KEPT: usize = 400;
-
     /// Takes in what was seen; says which settings have changed.
     pub fn take(&mut self, look: Snapshot) -> Vec<String> {
         let mut changed = Vec::new();
@@ -82,11 +103,23 @@ impl Testimony {
         } else {
             self.first = Some(look.clone());
         }
+        let now = look.time;
         self.looks.push_back(look);
-        if self.looks.len() > Testimony::KEPT {
+        while self.looks.front().is_some_and(|look| now - look.time > KEPT) {
             self.looks.pop_front();
         }
+        self.thin_out(now);
         changed
+    }
+
+    /// Of the looks that are not quite new one a second is enough.
+    fn thin_out(&mut self, now: Timestamp) {
+        let fresh = self.looks.partition_point(|look| now - look.time > FRESH);
+        if let [.., a, _, c] = &self.looks.make_contiguous()[..fresh]
+            && c.time - a.time <= SPARE
+        {
+            self.looks.remove(fresh - 2);
+        }
     }
 
     /// The newest look.
@@ -114,17 +147,23 @@ impl Testimony {
 
     /// Confirms, refutes or rewrites the findings about this host: each by what changed between the last look before
     /// it and the first look after it. Findings that share such a time are judged together.
-    pub fn judge(&self, drafts: Vec<(Draft, Vantage)>) -> Vec<(Draft, Vantage)> {
+    pub fn judge(&self, drafts: Vec<(Draft, Vantage)>) -> Judged {
+        let mut judged = Judged::default();
         let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
-            return drafts;
+            return Judged { drafts, ..judged };
         };
-        let mut judged = Vec::with_capacity(drafts.len());
         let mut mine: Vec<(usize, usize, (Draft, Vantage))> = Vec::new();
         for found in drafts {
-            let looks = if host::is_here(&found.0, &facts) { self.around(&found.0) } else { None };
-            match looks {
-                Some((before, after)) => mine.push((before, after, found)),
-                None => judged.push(found),
+            if !host::is_here(&found.0, &facts) {
+                judged.drafts.push(found);
+                continue;
+            }
+            match self.around(&found.0) {
+                Ok((before, after)) => mine.push((before, after, found)),
+                Err(unheard) => {
+                    judged.unheard.extend(found.0.connection.map(|connection| (connection, unheard)));
+                    judged.drafts.push(found);
+                }
             }
         }
         mine.sort_by_key(|(before, ..)| *before);
@@ -139,19 +178,24 @@ impl Testimony {
             if let Ok(facts) = HostFacts::new(looks) {
                 host::corroborate(&mut together, &facts);
             }
-            judged.append(&mut together);
+            judged.drafts.append(&mut together);
         }
-        judged.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+        judged.drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
         judged
     }
 
     /// The last look before a finding and the first one after it.
-    fn around(&self, draft: &Draft) -> Option<(usize, usize)> {
+    fn around(&self, draft: &Draft) -> Result<(usize, usize), Unheard> {
         let evidence = draft.evidence();
-        let (first, last) = (evidence.first()?.0.time, evidence.last()?.0.time);
-        let before = self.looks.partition_point(|look| look.finished <= first).checked_sub(1)?;
+        let times = || evidence.iter().map(|(at, _)| at.time);
+        let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+        let before = self.looks.partition_point(|look| look.finished <= first);
         let after = self.looks.partition_point(|look| look.time < last);
-        (after < self.looks.len()).then_some((before, after))
+        match before.checked_sub(1) {
+            None => Err(Unheard::Past),
+            Some(_) if after == self.looks.len() => Err(Unheard::Yet),
+            Some(before) => Ok((before, after)),
+        }
     }
 
     /// Counters that moved a while ago, and that none of `found` explains (kind, beginning and end of each).
