@@ -29,8 +29,10 @@ const STATISTICS: Span = Span::secs(10);
 const AGAIN: Span = Span::secs(10);
 /// Drops this long before or after a finding cast doubt on it.
 const NEAR: Span = Span::secs(1);
-/// Even where nothing comes the engine is asked this often: time itself makes findings.
-const IDLE: Span = Span::secs(1);
+/// Even where nothing comes the engine is asked this often, as long as there are connections: time itself makes findings.
+const IDLE: Span = Span::millis(250);
+/// And this often without any.
+const EMPTY: Span = Span::secs(1);
 /// Incidents, examples of each, listeners and warnings in a [`State`].
 const INCIDENTS: usize = 128;
 const EXAMPLES: usize = 3;
@@ -178,7 +180,8 @@ impl Watch {
         if now - self.looked >= LOOK {
             self.look(now, &mut events);
         }
-        if self.dirty || self.issued.is_waiting() || now - self.asked >= IDLE {
+        let idle = if self.state.tracked > 0 { IDLE } else { EMPTY };
+        if self.dirty || self.issued.is_waiting() || now - self.asked >= idle {
             self.ask(now, Moment::Between, SETTLE, &mut events);
         }
         self.statistics(now, &mut events);
