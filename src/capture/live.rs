@@ -2,7 +2,7 @@
 //!
 //! The handle is in non-blocking mode: libpcap's blocking reads of a silent interface may not return at all (kernels
 //! from 3.19 on do not wake a reader for an empty block), and a silent interface is news, too. The kernel hands its
-//! blocks over after [`RETIRE`]; a thread that finds none looks again after [`PAUSE`].
+//! blocks over after 20 ms; a thread that finds none looks again after 4 ms.
 //!
 //! An interface that goes away is asked for again until it is back. Its thread alone may open it then: whatever rights
 //! that takes, `Settings::settle` must leave them to it.

@@ -186,10 +186,15 @@ fn rate(stretch: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
 /// Lets incidents of one listener point to each other.
 fn relate(groups: &mut [Grouped]) {
     let mut links: Vec<(usize, Related)> = Vec::new();
+    let mut at: BTreeMap<Option<Host>, Vec<usize>> = BTreeMap::new();
+    for (n, group) in groups.iter().enumerate() {
+        at.entry(group.listener).or_default().push(n);
+    }
     for (n, cause) in groups.iter().enumerate() {
-        for (m, effect) in groups.iter().enumerate() {
+        for &m in &at[&cause.listener] {
+            let effect = &groups[m];
             let near = cause.from <= effect.to + TOGETHER && effect.from <= cause.to + TOGETHER;
-            if n == m || cause.listener != effect.listener || !near {
+            if n == m || !near {
                 continue;
             }
             for &(first, second, to_effect, to_cause) in RELATED {

@@ -75,6 +75,17 @@ impl Key {
 /// Kind and listener: what incidents are made of.
 type Place = (Kind, Option<Host>);
 
+/// The same as an incident names it.
+type Named = (Kind, Option<String>);
+
+fn named((kind, host): Place) -> Named {
+    (kind, host.map(|host| host.socket().to_string()))
+}
+
+fn name_of(incident: &Incident) -> Named {
+    (incident.kind, incident.listener.clone())
+}
+
 /// A finding that was told.
 struct Entry {
     written: Written,
@@ -120,7 +131,8 @@ pub struct Issued {
     /// Drafts that have not stood long enough.
     pending: HashMap<Key, Timestamp>,
     in_place: HashMap<Place, usize>,
-    folded: BTreeMap<Place, Folded>,
+    /// By kind and by the name of the listener, as incidents have it.
+    folded: BTreeMap<Named, Folded>,
     counted: HashSet<Key>,
     open: Vec<Incident>,
     closed: VecDeque<Incident>,
@@ -168,6 +180,8 @@ impl Issued {
             }
             match self.index.get(&key) {
                 Some(&number) => self.renew(number, draft, vantage, now, paths, &mut changes),
+                // What is only counted stays so.
+                None if self.counted.contains(&key) => {}
                 None => fresh.push((key, draft, vantage, unheard)),
             }
         }
@@ -312,14 +326,8 @@ impl Issued {
         let full = self.in_place.get(&place).copied().unwrap_or(0) >= self.bounds.of_a_kind
             || (self.entries.len() >= self.bounds.findings && !self.make_room());
         if full {
-            if self.counted.insert(key) {
-                let folded = self.folded.entry(place).or_default();
-                folded.count += 1;
-                folded.until = folded.until.max(draft.during().1);
-                if folded.clients.len() < MOST_CLIENTS {
-                    folded.clients.extend(draft.client.map(|client| client.address));
-                }
-            }
+            self.counted.insert(key);
+            self.fold(place, &draft);
             changes.extend(was.map(|entry| Change::Withdrawn(entry.told_as())));
             return;
         }
@@ -349,6 +357,28 @@ impl Issued {
         });
     }
 
+    /// Counts a finding.
+    fn fold(&mut self, place: Place, draft: &Draft) {
+        let name = named(place);
+        if !self.folded.contains_key(&name) {
+            if self.folded.len() >= MOST_FOLDED {
+                self.forgotten += 1;
+                return;
+            }
+            // Those that are listed are not to be counted again.
+            let listed = self.entries.values().filter(|entry| !entry.over);
+            let here = listed.map(|entry| &entry.written.draft).filter(|d| (d.kind, d.server) == place);
+            let clients = here.filter_map(|draft| draft.client.map(|client| client.address)).collect();
+            self.folded.insert(name.clone(), Folded { clients, ..Folded::default() });
+        }
+        let Some(folded) = self.folded.get_mut(&name) else { return };
+        folded.count += 1;
+        folded.until = folded.until.max(draft.during().1);
+        if folded.clients.len() < MOST_CLIENTS {
+            folded.clients.extend(draft.client.map(|client| client.address));
+        }
+    }
+
     /// Forgets the oldest finding of an incident that is over; false if there is none.
     fn make_room(&mut self) -> bool {
         let Some((&number, _)) = self.entries.iter().find(|(_, entry)| entry.over) else { return false };
@@ -369,13 +399,12 @@ impl Issued {
         let number = self.unlink(key)?;
         let entry = self.entries.remove(&number)?;
         if !entry.over {
-            self.leave_place(&entry.written.draft);
+            self.leave_place((entry.written.draft.kind, entry.written.draft.server));
         }
         Some(entry)
     }
 
-    fn leave_place(&mut self, draft: &Draft) {
-        let place = (draft.kind, draft.server);
+    fn leave_place(&mut self, place: Place) {
         if let Some(n) = self.in_place.get_mut(&place) {
             *n -= 1;
             if *n == 0 {
@@ -465,11 +494,7 @@ impl Issued {
     }
 
     fn folded_of(&self, incident: &Incident) -> Option<&Folded> {
-        let at = |host: Option<Host>| host.map(|host| host.socket().to_string());
-        self.folded
-            .iter()
-            .find(|((kind, host), _)| *kind == incident.kind && at(*host) == incident.listener)
-            .map(|(_, folded)| folded)
+        if self.folded.is_empty() { None } else { self.folded.get(&name_of(incident)) }
     }
 
     fn tell(&self, changes: Vec<Change>, now: Timestamp, events: &mut Vec<Event>) {
@@ -503,19 +528,28 @@ impl Issued {
 
     /// Tells how much is only counted, now and then.
     fn grow(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        if self.folded.is_empty() {
+            return;
+        }
+        let latest: HashMap<Named, &Incident> = self.open.iter().map(|i| (name_of(i), i)).collect();
         let mut due = Vec::new();
-        for (place, folded) in &mut self.folded {
+        let mut gone = 0;
+        self.folded.retain(|name, folded| {
+            let Some(incident) = latest.get(name) else {
+                // Nothing of it is listed, or its incident is over.
+                let stays = now - folded.until < QUIET;
+                gone += if stays { 0 } else { folded.count };
+                return stays;
+            };
             if folded.count > folded.told && now - folded.told_at >= GROWTH {
                 (folded.told, folded.told_at) = (folded.count, now);
-                due.push(*place);
+                due.push((*incident).clone());
             }
-        }
-        for (kind, host) in due {
-            let listener = host.map(|host| host.socket().to_string());
-            let latest = self.open.iter().rfind(|i| i.kind == kind && i.listener == listener);
-            if let Some(incident) = latest.map(|incident| self.whole(incident)) {
-                events.push(Event::Grew { at: now.to_string(), incident: Box::new(incident) });
-            }
+            true
+        });
+        self.forgotten += gone;
+        for incident in due {
+            events.push(Event::Grew { at: now.to_string(), incident: Box::new(self.whole(&incident)) });
         }
     }
 
@@ -536,22 +570,26 @@ impl Issued {
         let (over, open): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|incident| now - self.last(incident) >= QUIET);
         self.open = open;
+        if over.is_empty() {
+            return;
+        }
+        let ids: HashSet<&str> = over.iter().flat_map(|i| &i.findings).map(String::as_str).collect();
+        let mut left = Vec::new();
+        for entry in self.entries.values_mut() {
+            if !entry.over && ids.contains(entry.written.finding.id.as_str()) {
+                entry.over = true;
+                left.push((entry.written.draft.kind, entry.written.draft.server));
+            }
+        }
+        left.into_iter().for_each(|place| self.leave_place(place));
+        let going_on: HashSet<Named> = self.open.iter().map(name_of).collect();
         for incident in over {
             let incident = self.whole(&incident);
-            let ids: HashSet<&str> = incident.findings.iter().map(String::as_str).collect();
-            let mut left = Vec::new();
-            for entry in self.entries.values_mut() {
-                if !entry.over && ids.contains(entry.written.finding.id.as_str()) {
-                    entry.over = true;
-                    left.push(entry.written.draft.clone());
-                }
-            }
-            left.iter().for_each(|draft| self.leave_place(draft));
-            let listener = |host: &Option<Host>| host.map(|host| host.socket().to_string());
-            let others = self.open.iter().any(|i| i.kind == incident.kind && i.listener == incident.listener);
-            if !others {
-                self.folded
-                    .retain(|(kind, host), _| *kind != incident.kind || listener(host) != incident.listener);
+            let name = name_of(&incident);
+            if !going_on.contains(&name)
+                && let Some(folded) = self.folded.remove(&name)
+            {
+                self.forgotten += folded.count;
             }
             events.push(Event::Closed { at: now.to_string(), incident: Box::new(incident.clone()) });
             self.closed.push_back(incident);
@@ -561,9 +599,16 @@ impl Issued {
         }
     }
 
-    /// Incidents that may go on.
-    pub fn open(&self) -> impl Iterator<Item = Incident> + '_ {
-        self.open.iter().map(|incident| self.whole(incident))
+    /// How many incidents may go on.
+    pub fn going_on(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Incidents that may go on: the gravest first, of those the latest; `most` at most.
+    pub fn open(&self, most: usize) -> Vec<Incident> {
+        let mut open: Vec<&Incident> = self.open.iter().collect();
+        open.sort_by(|a, b| (b.severity, &b.last).cmp(&(a.severity, &a.last)));
+        open.into_iter().take(most).map(|incident| self.whole(incident)).collect()
     }
 
     /// Incidents that are over, the latest first.
@@ -571,12 +616,16 @@ impl Issued {
         self.closed.iter().rev()
     }
 
-    /// The findings of an incident that are remembered, the first ones first.
-    pub fn findings<'a>(&'a self, incident: &'a str) -> impl Iterator<Item = &'a Finding> {
-        self.entries
-            .values()
-            .filter(move |entry| entry.incident == incident)
-            .map(|entry| &entry.written.finding)
+    /// The first findings of these incidents that are remembered, `most` of each.
+    pub fn examples(&self, of: &HashSet<&str>, most: usize) -> HashMap<String, Vec<Finding>> {
+        let mut examples: HashMap<String, Vec<Finding>> = HashMap::new();
+        for entry in self.entries.values().filter(|entry| of.contains(entry.incident.as_str())) {
+            let some = examples.entry(entry.incident.clone()).or_default();
+            if some.len() < most {
+                some.push(entry.written.finding.clone());
+            }
+        }
+        examples
     }
 
     /// Kind, beginning and end of every finding that is remembered.
@@ -591,7 +640,8 @@ impl Issued {
     pub fn all(&self) -> (Vec<Written>, Vec<Incident>) {
         let mut written: Vec<Written> = self.entries.values().map(|entry| entry.written.clone()).collect();
         written.sort_by_cached_key(order);
-        let mut incidents: Vec<Incident> = self.open().chain(self.closed.iter().cloned()).collect();
+        let mut incidents: Vec<Incident> =
+            self.open(usize::MAX).into_iter().chain(self.closed.iter().cloned()).collect();
         incidents.sort_by(|a, b| {
             (b.severity, &a.first, a.kind, &a.listener).cmp(&(a.severity, &b.first, b.kind, &b.listener))
         });
@@ -606,6 +656,9 @@ impl Issued {
 
 /// Client addresses of one incident that are told apart where its findings are only counted.
 const MOST_CLIENTS: usize = 65_536;
+
+/// Kinds at listeners of which findings are only counted: a scan of ports makes one of each.
+const MOST_FOLDED: usize = 4_096;
 
 /// The order of findings in a report.
 fn order(w: &Written) -> impl Ord + use<> {

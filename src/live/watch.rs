@@ -16,7 +16,7 @@ use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
-use crate::report::model::{Certainty, Vantage};
+use crate::report::model::{Certainty, Finding, Incident, Vantage};
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked.
@@ -340,26 +340,25 @@ impl Watch {
             }
         }
         self.state.connections = self.engine.connections(sight);
-        let mut incidents: Vec<Watched> =
-            self.issued.open().map(|incident| self.watched(incident, true)).collect();
-        incidents.sort_by(|a, b| {
-            (b.incident.severity, &b.incident.last).cmp(&(a.incident.severity, &a.incident.last))
-        });
-        incidents.truncate(INCIDENTS);
-        let room = INCIDENTS - incidents.len();
-        let closed = self.issued.closed().take(room);
-        incidents.extend(closed.map(|incident| self.watched(incident.clone(), false)));
+        let open = self.issued.open(INCIDENTS);
+        let room = INCIDENTS - open.len();
+        let all: Vec<(Incident, bool)> = open
+            .into_iter()
+            .map(|incident| (incident, true))
+            .chain(self.issued.closed().take(room).map(|incident| (incident.clone(), false)))
+            .collect();
+        let ids = all.iter().map(|(incident, _)| incident.id.as_str()).collect();
+        let mut examples = self.issued.examples(&ids, EXAMPLES);
+        let incidents = all
+            .into_iter()
+            .map(|(incident, open)| {
+                watched(examples.remove(&incident.id).unwrap_or_default(), incident, open)
+            })
+            .collect();
         self.state.incidents = incidents;
         // The second that is going on is not over yet.
         self.state.listeners = self.listeners(&rates(world, now.after(Span::secs(-1))));
         self.state.counters = self.testimony.rises();
-    }
-
-    fn watched(&self, incident: crate::report::model::Incident, open: bool) -> Watched {
-        let examples: Vec<_> = self.issued.findings(&incident.id).take(EXAMPLES).cloned().collect();
-        let heard = examples.iter().find(|f| f.metrics.keys().any(|name| name.starts_with("host_")));
-        let corroboration = heard.map(|finding| finding.certainty_reason.clone());
-        Watched { incident, open, examples, corroboration }
     }
 
     /// The listening sockets of the host, then servers on the wire.
@@ -433,7 +432,7 @@ impl Watch {
             completed,
             dropped: dropped - self.told.dropped,
             tracked: self.engine.tracked(),
-            open: self.issued.open().count() as u64,
+            open: self.issued.going_on() as u64,
         });
         self.told = Told { at: now, packets, segments, dropped };
     }
@@ -490,6 +489,13 @@ impl Watch {
         let outcome = self.engine.report(&sight, written, incidents, told, status);
         (events, outcome)
     }
+}
+
+/// An incident as it is shown.
+fn watched(examples: Vec<Finding>, incident: Incident, open: bool) -> Watched {
+    let heard = examples.iter().find(|f| f.metrics.keys().any(|name| name.starts_with("host_")));
+    let corroboration = heard.map(|finding| finding.certainty_reason.clone());
+    Watched { incident, open, examples, corroboration }
 }
 
 /// An interface as the report names its inputs.

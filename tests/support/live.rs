@@ -18,6 +18,9 @@ use synscope::time::{Span, Timestamp};
 /// How far a silent wire advances the clock at once: as often as an interface says that it is silent.
 const BEAT: Span = Span::millis(40);
 
+/// Changes the interface as time passes.
+type Step = Box<dyn FnMut(Timestamp, &mut Interface) + Send>;
+
 /// Packets from memory, by their own clock.
 pub struct Script {
     packets: Vec<(Timestamp, LinkType, u32, Vec<u8>)>,
@@ -29,7 +32,7 @@ pub struct Script {
     /// The interfaces, at each step.
     pub interface: Interface,
     /// Called at each step, with the time.
-    pub step: Box<dyn FnMut(Timestamp, &mut Interface) + Send>,
+    pub step: Step,
 }
 
 impl Script {
