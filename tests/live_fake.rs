@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use support::live::{
     ACK, Days, FIN, Host, RST, SERVER, SYN, Script, connection, remembering, segment, watch,
 };
-use support::{Case, analyze, cases, claims, options};
+use support::{Case, analyze, cases, claims, options, outside};
 use synscope::capture::LinkType;
 use synscope::capture::feed::Feed;
 use synscope::engine::Outcome;
@@ -22,28 +22,62 @@ use synscope::time::{Span, Timestamp};
 /// way must not have been wrong often.
 #[test]
 fn live_says_in_the_end_what_analyze_says() {
-    let (mut opened, mut withdrawn) = (0, Vec::new());
+    let mut said = Said::default();
     for case in cases() {
         for capture in &case.truth.captures {
-            let path = case.folder.join(&capture.file);
-            let mut script = Script::of_capture(&path);
-            let (told, outcome) = watch(&mut script, remembering(options()), None);
-            let expected = analyze(&path).report;
-            let name = format!("{} {}", case.name, capture.key);
-            assert_eq!(claims(&outcome.report), claims(&expected), "{name}");
-            assert_eq!(replay(&told.events), claims(&outcome.report), "{name}");
-            assert_eq!(without_names(outcome.report.findings), without_names(expected.findings), "{name}");
-            for event in &told.events {
-                match event {
-                    Event::Opened { .. } => opened += 1,
-                    Event::Withdrawn { finding, .. } => withdrawn.push(format!("{name} {finding}")),
-                    _ => {}
-                }
+            said.compare(&case.folder.join(&capture.file));
+        }
+    }
+    said.is_steady();
+    assert!(said.opened > 100, "{}", said.opened);
+}
+
+/// The same of larger sets of recordings, where there are any.
+#[test]
+fn live_says_what_analyze_says_of_all_recordings() {
+    for (variable, beside) in
+        [("SYNSCOPE_CAPTURES", "captures"), ("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel")]
+    {
+        let Some(folder) = outside(variable, beside) else { continue };
+        let mut said = Said::default();
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "pcap") {
+                said.compare(&entry.path());
+            }
+        }
+        said.is_steady();
+    }
+}
+
+/// What was told on the way, in all.
+#[derive(Default)]
+struct Said {
+    opened: usize,
+    withdrawn: Vec<String>,
+}
+
+impl Said {
+    fn compare(&mut self, path: &Path) {
+        let (told, outcome) = watch(&mut Script::of_capture(path), remembering(options()), None);
+        let expected = analyze(path).report;
+        let name = path.display();
+        assert_eq!(claims(&outcome.report), claims(&expected), "{name}");
+        assert_eq!(replay(&told.events), claims(&outcome.report), "{name}");
+        assert_eq!(without_names(outcome.report.findings), without_names(expected.findings), "{name}");
+        for event in &told.events {
+            match event {
+                Event::Opened { .. } => self.opened += 1,
+                Event::Withdrawn { finding, .. } => self.withdrawn.push(format!("{name} {finding}")),
+                _ => {}
             }
         }
     }
-    assert!(opened > 100, "{opened}");
-    assert!(withdrawn.len() * 50 <= opened, "{} of {opened}: {withdrawn:#?}", withdrawn.len());
+
+    fn is_steady(&self) {
+        let Said { opened, withdrawn } = self;
+        println!("{} of {opened} were withdrawn", withdrawn.len());
+        assert!(withdrawn.len() * 50 <= *opened, "{} of {opened}: {withdrawn:#?}", withdrawn.len());
+    }
 }
 
 /// What stands after all events.

@@ -48,7 +48,7 @@ impl Default for Limits {
             generation: Span::secs(120),
             shortest: Span::secs(15),
             kept: 16_384,
-            embryos: 131_072,
+            embryos: 65_536,
             listeners: 65_536,
         }
     }

@@ -22,6 +22,9 @@ const ATTENTIVE: Duration = Duration::from_millis(50);
 /// into that.
 const REST: u32 = 4;
 
+/// A feed whose clock stands still for longer has not just fallen behind.
+const SET_BACK: Duration = Duration::from_secs(10);
+
 /// When to end.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Until {
@@ -89,6 +92,7 @@ impl Run<'_> {
         blocks.resize_with(AT_ONCE, Block::default);
         let begun = Instant::now();
         let (mut first, mut last) = (None, Timestamp::MIN);
+        let mut advanced = (Timestamp::MIN, Instant::now());
         let (mut packets, mut rest) = (0_u64, Instant::now());
         self.watch.begin(match self.pace {
             Pace::Machine => now(),
@@ -127,7 +131,14 @@ impl Run<'_> {
                 }
                 self.watch.take(&blocks[..taken]);
             }
-            let clock = self.feed.clock();
+            let mut clock = self.feed.clock();
+            if clock > advanced.0 {
+                advanced = (clock, Instant::now());
+            } else if self.pace == Pace::Machine && advanced.0 > Timestamp::MIN {
+                // The machine's clock was set back: what settles must not wait until it has caught up.
+                let stood = advanced.1.elapsed().saturating_sub(SET_BACK);
+                clock = advanced.0 + Span(i64::try_from(stood.as_nanos()).unwrap_or(i64::MAX));
+            }
             if clock > Timestamp::MIN {
                 let first = *first.get_or_insert(clock);
                 over |= self.until.duration.is_some_and(|most| match self.pace {
