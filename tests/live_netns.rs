@@ -373,6 +373,32 @@ fn without_the_right_to_capture_one_message_says_what_to_type() {
     assert_eq!(said.lines().count(), 3, "{said}");
 }
 
+/// Once it watches, no thread has a right but those that capture, and they have one.
+#[test]
+fn rights_are_given_up() {
+    let Some(net) = Net::build("live-rights") else { return };
+    let live = Live::watch(&net, &[]);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", live.child.id())).expect("it runs");
+    let mut capturing = 0;
+    for task in tasks.flatten() {
+        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
+        let field = |name: &str| {
+            status.lines().find_map(|l| l.strip_prefix(name)).expect("a field").trim().to_owned()
+        };
+        let is_capturing = field("Name:").starts_with("capture-");
+        capturing += usize::from(is_capturing);
+        // CAP_NET_RAW is number 13.
+        let may = if is_capturing { 1 << 13 } else { 0 };
+        for name in ["CapEff:", "CapPrm:", "CapInh:"] {
+            let has = u64::from_str_radix(&field(name), 16).expect("digits");
+            assert_eq!(has & !may, 0, "{status}");
+        }
+        assert_eq!(field("NoNewPrivs:"), "1", "{status}");
+    }
+    assert_eq!(capturing, 1);
+    live.end();
+}
+
 /// A name mistyped is answered with those there are.
 #[test]
 fn a_mistyped_interface_is_guessed() {
