@@ -7,15 +7,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use support::live::{
-    ACK, Days, FIN, Host, RST, SERVER, SYN, Script, connection, remembering, segment, watch,
+    ACK, Days, FIN, Host, RST, SERVER, SYN, Script, Told, connection, remembering, segment, watch, watch_by,
+    watch_until,
 };
 use support::{Case, analyze, cases, claims, options, outside};
 use synscope::capture::LinkType;
 use synscope::capture::feed::Feed;
 use synscope::engine::Outcome;
 use synscope::live::event::Event;
+use synscope::live::log::TextLog;
+use synscope::live::run::Until;
 use synscope::live::watch::Setup;
 use synscope::report::model::{Certainty, Finding, Kind, Report};
+use synscope::report::terminal::Look;
 use synscope::time::{Span, Timestamp};
 
 /// What live said in the end must be what `analyze` says of the same packets, to the letter; and what it said on the
@@ -471,4 +475,49 @@ fn a_scan_of_many_ports_is_bounded() {
     assert!(told.state.incidents.iter().all(|watched| !watched.open));
     assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (500, 100));
     assert!(outcome.report.warnings.iter().any(|w| w.contains("700 are not listed")));
+}
+
+/// It ends after so many packets, and not one more is analyzed; or after so long.
+#[test]
+fn it_ends_when_it_is_told_to() {
+    let (path, _) = overflow_case();
+    let end = |until: Until| {
+        let mut told = Told::default();
+        let mut script = Script::of_capture(&path);
+        watch_until(&mut script, Setup::default(), None, Box::new(&mut told), until).report
+    };
+    let ten = end(Until { packets: Some(10), duration: None });
+    assert_eq!((ten.summary.packets, ten.captures[0].packets, ten.summary.tcp_segments), (10, 10, 10));
+    let second = end(Until { packets: None, duration: Some(Span::secs(1)) });
+    let all = end(Until::default());
+    assert!((11..all.summary.packets).contains(&second.summary.packets), "{}", second.summary.packets);
+}
+
+/// The log for people: an incident in full, its growth and its end in a line each; of very many a few, and a count.
+#[test]
+fn the_log_is_not_flooded() {
+    let log = |script: &mut Script| {
+        let mut text = Vec::new();
+        watch_by(script, remembering(options()), None, Box::new(TextLog::new(&mut text, Look::default())));
+        String::from_utf8(text).expect("text")
+    };
+    let mut script = Script::of_capture(&overflow_case().0);
+    script.afterwards = Span::secs(200);
+    let one = log(&mut script);
+    let lines = |text: &str, word: &str| text.lines().filter(|line| line.contains(word)).count();
+    assert_eq!(lines(&one, "accept-queue-overflow  probable"), 1, "{one}");
+    assert_eq!(lines(&one, "closed  accept-queue-overflow"), 1, "{one}");
+    assert!(one.contains("Next: ss -ltn"), "{one}");
+    let mut packets = Vec::new();
+    for n in 0..400 {
+        let (client, server) = ((0xc000_0300, 40_000), (SERVER, 1_000 + n as u16));
+        let at = Timestamp(1_800_000_000_000_000_000) + Span::millis(2 * n);
+        packets.push((at, segment(client, server, 7, 0, SYN, b"")));
+        packets.push((at + Span(50_000), segment(server, client, 0, 8, RST | ACK, b"")));
+    }
+    let mut script = made(packets);
+    script.afterwards = Span::secs(30);
+    let many = log(&mut script);
+    assert!(many.lines().count() < 60, "{many}");
+    assert_eq!(lines(&many, "385 other incidents opened, too"), 1, "{many}");
 }

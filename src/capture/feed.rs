@@ -51,8 +51,6 @@ pub struct Interface {
     pub dropped_by_interface: u64,
     /// The snapshot length, octets.
     pub snaplen: u32,
-    /// Times of the first and the last packet.
-    pub times: Option<(Timestamp, Timestamp)>,
     /// Why nothing comes from it, if so.
     pub trouble: Option<String>,
 }

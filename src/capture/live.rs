@@ -242,9 +242,7 @@ impl LiveFeed {
             Message::Packets(n, block) => {
                 let input = &mut self.inputs[n];
                 input.interface.packets += block.len() as u64;
-                if let (Some(first), Some(last)) = (block.records.first(), block.records.last()) {
-                    let from = input.interface.times.map_or(first.time, |(from, _)| from);
-                    input.interface.times = Some((from, last.time));
+                if let Some(last) = block.records.last() {
                     input.complete = input.complete.max(last.time);
                 }
                 input.waiting.push_back(block);

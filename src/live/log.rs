@@ -16,6 +16,12 @@ use crate::time::{Span, Timestamp};
 const GROWTH: Span = Span::secs(5);
 /// Counts are for programs; people get every so many of them.
 const STATISTICS: u64 = 6;
+/// Of the incidents that open within this time the first are told in full, the next by a line, the others counted.
+const OPENED_WITHIN: Span = Span::secs(10);
+const IN_FULL: u64 = 5;
+const HEADLINES: u64 = 15;
+/// Incidents of which it is remembered what was said.
+const REMEMBERED: usize = 1_024;
 /// Further lines of an event begin here.
 const INDENT: &str = "              ";
 
@@ -51,6 +57,10 @@ pub struct TextLog<W: Write> {
     /// What was said of each open incident.
     said: BTreeMap<String, Said>,
     statistics: u64,
+    /// Since when incidents that opened are counted, and how many have.
+    opened: (Timestamp, u64),
+    /// Incidents of which nothing was said.
+    untold: u64,
 }
 
 /// What was said of an incident.
@@ -67,7 +77,7 @@ struct Said {
 impl<W: Write> TextLog<W> {
     /// Writes to `out`.
     pub fn new(out: W, look: Look) -> TextLog<W> {
-        TextLog { out, look, said: BTreeMap::new(), statistics: 0 }
+        TextLog { out, look, said: BTreeMap::new(), statistics: 0, opened: (Timestamp::MIN, 0), untold: 0 }
     }
 
     fn line(&mut self, at: &str, style: Style, head: &str, text: &str) -> io::Result<()> {
@@ -107,7 +117,18 @@ impl<W: Write> TextLog<W> {
                 at: state.at,
             },
         );
+        if state.at - self.opened.0 >= OPENED_WITHIN {
+            self.opened = (state.at, 0);
+        }
+        self.opened.1 += 1;
+        if self.opened.1 > HEADLINES {
+            self.untold += 1;
+            return Ok(());
+        }
         self.headline(at, finding)?;
+        if self.opened.1 > IN_FULL {
+            return Ok(());
+        }
         self.below(&finding.summary)?;
         self.below(&finding.cause.text)?;
         if !finding.certainty_reason.is_empty() {
@@ -129,23 +150,22 @@ impl<W: Write> TextLog<W> {
 
     fn updated(&mut self, state: &State, at: &str, was: Option<&str>, finding: &Finding) -> io::Result<()> {
         let before = was.unwrap_or(&finding.id);
-        let Some(said) = self.said.values_mut().find(|said| said.example == before) else { return Ok(()) };
+        let told = self.said.iter().find(|(_, said)| said.example == before).map(|(id, _)| id.clone());
+        // With its kind a finding goes over to another incident.
+        let to = state.incidents.iter().find(|w| w.incident.findings.contains(&finding.id));
+        let Some(told) = told else {
+            return match to {
+                Some(to) if was.is_some() => self.opened(state, at, &to.incident.id, finding),
+                _ => Ok(()),
+            };
+        };
+        let Some(mut said) = self.said.remove(&told) else { return Ok(()) };
         let other = (said.kind, said.certainty) != (finding.kind, finding.certainty);
         said.example.clone_from(&finding.id);
         (said.kind, said.certainty) = (finding.kind, finding.certainty);
+        self.said.insert(to.map_or(told, |to| to.incident.id.clone()), said);
         if !other {
             return Ok(());
-        }
-        // With its kind a finding may have gone over to another incident.
-        if let Some(to) = state.incidents.iter().find(|w| w.incident.findings.contains(&finding.id)) {
-            let from =
-                self.said.iter().find(|(_, said)| said.example == finding.id).map(|(id, _)| id.clone());
-            if let Some(from) = from
-                && from != to.incident.id
-                && let Some(said) = self.said.remove(&from)
-            {
-                self.said.entry(to.incident.id.clone()).or_insert(said);
-            }
         }
         self.headline(at, finding)?;
         self.below(&format!("now {}: {}", finding.certainty, finding.certainty_reason))?;
@@ -238,6 +258,15 @@ impl<W: Write> Output for TextLog<W> {
             self.line(at, FAINT, "withdrawn", &text)?;
         }
         self.grown(state)?;
+        if self.untold > 0 && state.at - self.opened.0 >= OPENED_WITHIN {
+            let text = format!("{} opened, too; the report has them", counted(self.untold, "other incident"));
+            self.untold = 0;
+            self.line(&state.at.to_string(), FAINT, "more", &text)?;
+        }
+        if self.said.len() > REMEMBERED {
+            let open = |id: &String| state.incidents.iter().any(|w| w.open && w.incident.id == *id);
+            self.said.retain(|id, _| open(id));
+        }
         self.out.flush()?;
         Ok(Next::Go)
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::capture::feed::Interface;
-use crate::capture::{Block, Silence, Status};
+use crate::capture::{Block, Packet, Silence, Status};
 use crate::detect::Draft;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
@@ -67,6 +67,8 @@ pub struct Watch {
     silences: Vec<Silence>,
     /// Stretches in which packets were lost on the way here, and how many.
     drops: VecDeque<(Timestamp, Timestamp, u64)>,
+    /// What was taken in, by interface.
+    taken: Vec<Taken>,
     /// When the drops were last read.
     read: Timestamp,
     looked: Timestamp,
@@ -78,6 +80,14 @@ pub struct Watch {
     /// Drop counts of the listening sockets when they were first seen, by inode; and their longest queues.
     sockets: BTreeMap<u64, (u32, u32)>,
     notes: Vec<String>,
+}
+
+/// Packets of an interface that were taken in.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    packets: u64,
+    /// First and last.
+    times: Option<(Timestamp, Timestamp)>,
 }
 
 #[derive(Default)]
@@ -103,6 +113,7 @@ impl Watch {
             interfaces: Vec::new(),
             silences: Vec::new(),
             drops: VecDeque::new(),
+            taken: Vec::new(),
             read: Timestamp::MIN,
             looked: Timestamp::MIN,
             asked: Timestamp::MIN,
@@ -122,14 +133,25 @@ impl Watch {
     /// Takes in packets, in capture order.
     pub fn take(&mut self, blocks: &[Block]) {
         for block in blocks {
-            let mut times = block.packets().map(|packet| packet.time).peekable();
-            while let Some(time) = times.next() {
-                let mut packets = 1;
-                while times.next_if(|next| next.seconds() == time.seconds()).is_some() {
+            let of = |packet: Packet<'_>| (packet.time, usize::from(packet.id.capture()));
+            let mut all = block.packets().map(of).peekable();
+            while let Some((time, interface)) = all.next() {
+                let (mut packets, mut last) = (1, time);
+                let alike =
+                    |next: &(Timestamp, usize)| next.0.seconds() == time.seconds() && next.1 == interface;
+                while let Some((next, _)) = all.next_if(alike) {
                     packets += 1;
+                    last = last.max(next);
                 }
                 self.second(time).packets += packets;
                 self.state.total.packets += packets;
+                if self.taken.len() <= interface {
+                    self.taken.resize_with(interface + 1, Taken::default);
+                }
+                let taken = &mut self.taken[interface];
+                taken.packets += packets;
+                let (from, to) = taken.times.unwrap_or((time, last));
+                taken.times = Some((from.min(time), to.max(last)));
             }
         }
         let before: u64 = self.engine.totals().segments.iter().sum();
@@ -485,7 +507,9 @@ impl Watch {
                 self.issued.folded() + self.issued.forgotten
             ));
         }
-        let status = self.interfaces.iter().map(status).collect();
+        let taken = self.taken.iter().copied().chain(std::iter::repeat(Taken::default()));
+        let status =
+            self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect();
         let outcome = self.engine.report(&sight, written, incidents, told, status);
         (events, outcome)
     }
@@ -499,13 +523,13 @@ fn watched(examples: Vec<Finding>, incident: Incident, open: bool) -> Watched {
 }
 
 /// An interface as the report names its inputs.
-fn status(interface: &Interface) -> Status {
+fn status(interface: &Interface, taken: Taken) -> Status {
     let dropped = interface.dropped_by_kernel + interface.dropped_by_interface;
     Status {
         path: interface.name.clone(),
         format: "live".to_owned(),
-        packets: interface.packets,
-        times: interface.times,
+        packets: taken.packets,
+        times: taken.times,
         dropped: Some(dropped),
         snaplen: interface.snaplen,
         warnings: (dropped > 0)

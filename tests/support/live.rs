@@ -87,8 +87,6 @@ impl Feed for Script {
             };
             self.silences.note(&packet);
             block.push(&packet);
-            let (first, last) = self.interface.times.unwrap_or((*time, *time));
-            self.interface.times = Some((first.min(*time), last.max(*time)));
             self.interface.packets += 1;
         }
         let end = self.packets.last().map_or(self.clock, |(time, ..)| *time) + self.afterwards;
@@ -151,12 +149,23 @@ pub fn watch_by<'a>(
     witness: Option<Box<dyn Witness>>,
     output: Box<dyn Output + 'a>,
 ) -> Outcome {
+    watch_until(feed, setup, witness, output, Until::default())
+}
+
+/// The same, with an end of its own.
+pub fn watch_until<'a>(
+    feed: &'a mut dyn Feed,
+    setup: Setup,
+    witness: Option<Box<dyn Witness>>,
+    output: Box<dyn Output + 'a>,
+    until: Until,
+) -> Outcome {
     let run = Run {
         feed,
         watch: Watch::new(setup, witness).expect("threads"),
         outputs: vec![output],
         recorder: None,
-        until: Until::default(),
+        until,
         pace: Pace::Script,
     };
     let ended = run.run(|| Wanted::Nothing, |_| Ok(())).expect("nothing to write to");
