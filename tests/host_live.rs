@@ -218,6 +218,10 @@ fn is_told_from_an_overflow(net: &Net) {
 
 /// Builds the namespaces and runs `scene` in them, again if it was too slow. `None` if that cannot be done here.
 fn attempt(name: &str, scene: &dyn Fn(&mut Net) -> bool) -> Option<Net> {
+    if Command::new("tcpdump").arg("--version").output().is_err() {
+        eprintln!("skipped: no tcpdump");
+        return None;
+    }
     for n in 0..ATTEMPTS {
         let mut net = Net::build(&format!("{name}{n}"))?;
         if scene(&mut net) {

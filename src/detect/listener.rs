@@ -98,15 +98,18 @@ impl Listener {
     pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
         self.attempts += 1;
         self.answers += u64::from(f.s.segments > 0);
+        let mut completed_at = f.final_ack.map(|ack| ack.at.time.seconds());
+        self.completed += u64::from(completed_at.is_some());
         if let Some(syn) = f.syn.first() {
-            let second = self.seconds.at(syn.at.time.seconds());
+            let at = syn.at.time.seconds();
+            let second = self.seconds.at(at);
+            second.completed += u32::from(completed_at.take_if(|completed| *completed == at).is_some());
             second.syns += 1;
             second.answered += u32::from(f.syn_ack.count > 0 && f.answered_syn() == f.syn.first());
             second.refused += u32::from(f.syn_ack.count == 0 && f.s.resets > 0);
         }
-        if let Some(ack) = f.final_ack {
-            self.completed += 1;
-            self.seconds.at(ack.at.time.seconds()).completed += 1;
+        if let Some(at) = completed_at {
+            self.seconds.at(at).completed += 1;
         }
         if let Some(progress) = f.progress {
             self.served += 1;

@@ -106,7 +106,7 @@ pub struct Screen {
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
-    /// How many listeners may have a history; 0 for all.
+    /// Of how many listeners and servers anything is known; 0 for all.
     most_listeners: usize,
 }
 
@@ -228,7 +228,9 @@ impl Screen {
         if self.embryos.len() < self.most_embryos {
             self.embryos.push(embryo);
         } else {
-            *self.surplus.entry(embryo.server).or_default() += 1;
+            let full = self.most_listeners > 0 && self.surplus.len() >= self.most_listeners;
+            let server = if full { Host::default() } else { embryo.server };
+            *self.surplus.entry(server).or_default() += 1;
         }
     }
 
@@ -339,6 +341,10 @@ impl Screen {
         let (Some(ack), 1, 1) = (f.final_ack, f.syn.count, f.syn_ack.count) else { return };
         let (Some(a), Some(b)) = (f.syn_to_syn_ack(), f.syn_ack_to_ack()) else { return };
         if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
+            return;
+        }
+        let full = self.most_listeners > 0 && self.samples.len() >= self.most_listeners;
+        if full && !self.samples.contains_key(&f.server.address) {
             return;
         }
         let samples = self.samples.entry(f.server.address).or_default();
