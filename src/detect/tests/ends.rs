@@ -3,6 +3,7 @@
 use super::*;
 use crate::decode::segment::Flags;
 use crate::flow::facts::Role;
+use crate::flow::wire::at;
 use crate::seq::Seq;
 
 /// The FIN again and again, without an answer.
@@ -139,6 +140,40 @@ fn no_collision_when_the_syn_ack_was_lost_by_the_capture() {
         l.server.ack(0.08);
         l.server.data(0.09, 500);
         l.client.ack(0.12);
+        analyze(&wire).nothing();
+    });
+}
+
+#[test]
+fn no_collision_when_the_servers_acknowledgment_overtook_its_syn_ack() {
+    // A capture on several queues: the request and its acknowledgment lie before the handshake that they follow.
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.client.raw(-0.0001, Flags::ACK | Flags::PSH, l.client.next(), l.server.isn().advance(1), 100);
+        l.server.raw(0.0001, Flags::ACK, l.server.isn().advance(1), l.client.isn().advance(101), 0);
+        l.server.syn_ack(0.0002);
+        l.client.ack(0.05);
+        l.exchange(0.1, 100, 400);
+        analyze(&wire).none(Kind::TimeWaitCollision);
+    });
+}
+
+#[test]
+fn no_syn_was_ignored_where_the_answer_of_time_wait_is_missing_or_early() {
+    each_way(|wire| {
+        let l = collides(&wire, 1, true);
+        ordinary(&wire, 10.0, 5);
+        let (port, server) = (l.server.host().port, l.server.host().address);
+        let old_next = l.client.isn().advance(5_000_000);
+        wire.keep(|s| {
+            s.src != server
+                || s.src_port != port
+                || s.ack != old_next
+                || s.flags.0 != Flags::ACK
+                || s.time < at(4.0)
+        });
         analyze(&wire).nothing();
     });
 }
