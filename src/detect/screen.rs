@@ -3,6 +3,7 @@
 use crate::decode::segment::{Address, Options, PacketId, Traits};
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
+use crate::detect::reading::Readings;
 use crate::detect::scene::Embryo;
 use crate::detect::surroundings::{Stretch, Unserved};
 use crate::flow::facts::{ConnectionFacts, Mark, Roles, Side};
@@ -109,6 +110,8 @@ pub struct Screen {
     pub quality: Quality,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
     pub waits: Vec<Unserved>,
+    /// Clocks and timers of hosts.
+    pub readings: Readings,
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
@@ -197,6 +200,7 @@ impl Screen {
         if f.roles != Roles::Guessed && !full {
             self.listeners.entry(f.server).or_default().take(f, end.min(f.watched));
             self.note_sample(f);
+            self.readings.take(f);
             self.note_wait(f);
         }
         if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {

@@ -8,6 +8,7 @@ use crate::capture::{LinkType, Silence, Source, Status};
 use crate::decode;
 use crate::detect::draft::count;
 use crate::detect::peers::Peers;
+use crate::detect::reading::Readings;
 use crate::detect::scene::Embryo;
 use crate::detect::screen::{self, Quality, Sample, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
@@ -98,7 +99,7 @@ pub(super) fn report(
         *found.entry(w.finding.kind).or_default() += 1;
     }
     let capture_points = capture_points(&written, world);
-    let inferred = settings::infer(world, &gathered.kept, &gathered.samples, &written);
+    let inferred = settings::infer(world, &gathered.kept, &gathered.samples, &gathered.readings, &written);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -132,6 +133,8 @@ pub(super) struct Gathered {
     pub quality: Quality,
     /// Clean handshakes by server, in order of address.
     samples: Vec<(IpAddr, Vec<Sample>)>,
+    /// Clocks and timers of hosts.
+    readings: Readings,
 }
 
 /// Puts the screens' knowledge together, in an order that does not depend on them.
@@ -146,6 +149,7 @@ fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered 
         waits.extend(screen.waits);
         g.given_up += screen.given_up;
         g.quality.add(&screen.quality);
+        g.readings.append(screen.readings);
         for (host, listener) in screen.listeners {
             world.listeners.entry(host).or_default().merge(listener);
         }
@@ -162,6 +166,7 @@ fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered 
         g.samples.push((address.ip(), some));
     }
     waits.sort_unstable();
+    g.readings.sort();
     world.one_way =
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;

@@ -27,7 +27,7 @@ impl Mark {
 }
 
 /// Who a segment comes from, once roles are known.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
     /// The initiator: sent the SYN.
     Client,
