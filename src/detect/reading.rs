@@ -82,8 +82,9 @@ impl Idle {
         let probe = side.keepalive?;
         let exchanged =
             [side.last_data, peer.last_data, side.fin_acked, peer.fin_acked, f.final_ack.map(|ack| ack.at)];
-        let since = exchanged.into_iter().flatten().max()?;
-        (peer.keepalives == 0 && f.duplicates == 0 && probe.time > since.time).then_some(Idle {
+        // What came after the last probe ended the idleness.
+        let since = exchanged.into_iter().flatten().filter(|at| *at < probe).max()?;
+        (peer.keepalives == 0 && f.duplicates == 0).then_some(Idle {
             at: f.first,
             host: f.host(role),
             probes: side.keepalives,

@@ -216,3 +216,23 @@ fn as_many_closes_over_half_an_hour_do_not() {
     }
     analyze(&wire).nothing();
 }
+
+#[test]
+fn the_keepalive_time_is_read_from_idle_connections_that_are_closed_at_last() {
+    let wire = Wire::at_server();
+    for n in 0..4 {
+        let l = wire.ladder(n);
+        let t = l.handshake(f64::from(n));
+        let t = l.exchange(t + 0.001, 100, 400);
+        for probe in 1..4 {
+            l.client.keepalive(t + 45.0 * f64::from(probe));
+            l.server.ack(t + 45.0 * f64::from(probe) + 0.01);
+        }
+        l.close(t + 150.0, Role::Client);
+    }
+    let found = analyze(&wire);
+    let read: Vec<_> =
+        found.report.inferred.iter().filter(|i| i.setting.contains("tcp_keepalive_time")).collect();
+    assert_eq!(read.len(), 1, "{read:#?}");
+    assert!(read.iter().all(|i| i.value == 45.0), "{read:#?}");
+}
