@@ -109,8 +109,9 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// How many of each sort are kept per shard: some thousands in all, of which a host needs a handful.
-    pub const KEPT: usize = 64;
+    /// How many of each sort are kept per shard: some thousands in all, of which a host needs a handful. To sort more costs
+    /// a small capture more than all of its detectors.
+    pub const KEPT: usize = 24;
 
     /// Takes in a connection that is over.
     #[inline]
