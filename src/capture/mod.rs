@@ -174,6 +174,8 @@ pub struct Status {
     /// Packets that the capturing system dropped, where the file tells: pcapng interface statistics and the drop
     /// counts of its packets, whichever is more, summed over the interfaces.
     pub dropped: Option<u64>,
+    /// How often the clock stepped back, by more than packets out of order explain.
+    pub clock_jumps: u64,
     /// Where the packets' own octets end: the smallest snapshot length declared, octets; 0 when none.
     pub snaplen: u32,
     /// Octets of the input consumed (compressed octets where it is compressed) and its size if known: for progress.

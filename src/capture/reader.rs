@@ -404,6 +404,7 @@ impl Reader {
             packets: self.packets,
             times: self.clock.times,
             dropped,
+            clock_jumps: self.clock.jumps,
             snaplen,
             position: (self.stream.consumed(), self.stream.size),
             damage,

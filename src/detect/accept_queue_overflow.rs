@@ -231,7 +231,11 @@ fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Op
         _ if o.data_ignored && (on_time || around.at_server()) => Some(Picture::Data),
         1 => {
             let company = others().any(Stuck::agrees_with_a_full_queue);
-            let alone_at_server = around.at_server() && around.listener.undeferred > 0;
+            // A connection that was not asked again may have been, and the capture has lost it: more of them must say so
+            // than there are that were.
+            let asked_once = around.scene.stuck.iter().filter(|s| s.repeats == 1).count() as u64;
+            let patient = around.listener.patient > asked_once;
+            let alone_at_server = around.at_server() && (around.listener.undeferred > 0 || patient);
             (on_time && (company || alone_at_server)).then_some(Picture::Once)
         }
         _ => Some(Picture::Silent),
@@ -350,7 +354,7 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, a
         .others_stuck(f, o.during, SAME_TIME)
         .filter(|s| picture == Picture::Cookie || s.agrees_with_a_full_queue())
         .count();
-    if o.read_by_tcp && o.data_ignored {
+    if o.read_by_tcp && o.data_ignored && !around.world.damaged {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server then ignored: its TCP read it");
         return;
     }
@@ -361,6 +365,7 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, a
                 firewall,
                 "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
             );
+            d.or(lost, "Hardly any way is left from here, and each of them would have to be lost on it.");
         }
         Vantage::Client | Vantage::Between | Vantage::Unknown if company >= 2 => {
             d.probable(format!(

@@ -47,7 +47,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let skipped = after >= FIRST_TIMEOUT;
     let alike = around.scene.stuck.iter().filter(|s| s.repeats == 1 && s.retransmits == 0).count();
     let worse = around.scene.stuck.iter().any(|s| s.repeats > 1 || s.retransmits > 1);
-    if !(skipped || (alike >= 2 && !worse && around.listener.undeferred == 0)) {
+    if !(skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0)) {
         return None;
     }
     let mut d = Draft::about(f, Kind::DeferAccept, (again.at, "SYN-ACK again, once"));

@@ -128,6 +128,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
                 "The listener's accept queue was full for a moment.",
                 "No other connection of it was stuck just then.",
             );
+            d.or(
+                "A firewall at or before the server dropped it.",
+                "It let the answer to the next SYN-ACK pass.",
+            );
         }
     }
     d.next_steps = vec!["ip -s link; ethtool -S IFACE   # drops on the hosts and on the way".to_owned()];

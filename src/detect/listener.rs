@@ -26,6 +26,8 @@ pub struct Second {
     pub closed_by_server: u32,
     /// Handshakes that the client completed.
     pub completed: u32,
+    /// Connections that the server closed by FIN before it had sent any payload.
+    pub closed_unserved: u32,
 }
 
 /// A [`Second`] for each second in which something happened, in order of time.
@@ -81,8 +83,10 @@ pub struct Listener {
     pub completed: u64,
     /// Connections on which the server showed that it has them.
     pub served: u64,
-    /// Connections that were served while the client had sent nothing, or that waited in silence: no deferral here.
+    /// Connections that were served while the client had sent nothing: no deferral here.
     pub undeferred: u64,
+    /// Connections that waited in silence, and no SYN-ACK came again: no deferral, unless the capture lost it.
+    pub patient: u64,
     /// SYN-ACKs with window scale or SACK-permitted to clients without timestamps: no cookies at that moment.
     pub full_offers: u64,
     /// Connections on which the client, and the server, closed after the other had closed first.
@@ -115,13 +119,21 @@ impl Listener {
             self.served += 1;
             self.seconds.at(progress.at.time.seconds()).served += 1;
         }
-        self.undeferred += u64::from(shows_no_deferral(f, end));
+        match shows_no_deferral(f, end) {
+            Some(Undeferred::Served) => self.undeferred += 1,
+            Some(Undeferred::Waited) => self.patient += 1,
+            None => {}
+        }
         let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
         self.full_offers += u64::from(
             !f.syn_offer.options.has(Options::TIMESTAMPS)
                 && f.syn_ack.count > 0
                 && f.syn_ack_offer.options.any(offered),
         );
+        if let Some(fin) = f.s.fin.filter(|fin| f.s.bytes == 0 && f.c.fin.is_none_or(|theirs| *fin < theirs))
+        {
+            self.seconds.at(fin.time.seconds()).closed_unserved += 1;
+        }
         if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
             let second = self.seconds.at(c.min(s).time.seconds());
             let closer = if c < s { Role::Client } else { Role::Server };
@@ -142,6 +154,7 @@ impl Listener {
         self.completed += other.completed;
         self.served += other.served;
         self.undeferred += other.undeferred;
+        self.patient += other.patient;
         self.full_offers += other.full_offers;
         for (own, others) in self.closes.iter_mut().zip(other.closes) {
             if let Some(stretch) = others {
@@ -159,6 +172,7 @@ impl Listener {
             second.closed_by_client += s.closed_by_client;
             second.closed_by_server += s.closed_by_server;
             second.completed += s.completed;
+            second.closed_unserved += s.closed_unserved;
         }
     }
 
@@ -173,6 +187,7 @@ impl Listener {
             closed_by_client: sum.closed_by_client + s.closed_by_client,
             closed_by_server: sum.closed_by_server + s.closed_by_server,
             completed: sum.completed + s.completed,
+            closed_unserved: sum.closed_unserved + s.closed_unserved,
         })
     }
 }
@@ -182,21 +197,32 @@ fn widen(stretch: &mut Option<(Mark, Mark)>, (first, last): (Mark, Mark)) {
     *stretch = Some((from.min(first), to.max(last)));
 }
 
-/// Whether this connection proves that its listener does not use `TCP_DEFER_ACCEPT`.
-fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> bool {
-    let (Some(ack), 1) = (f.final_ack, f.syn_ack.count) else { return false };
+/// By what a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Undeferred {
+    /// It was served although the client had sent nothing.
+    Served,
+    /// It waited in silence, and was not asked again.
+    Waited,
+}
+
+/// Whether this connection shows that its listener does not use `TCP_DEFER_ACCEPT`, and by what.
+fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> Option<Undeferred> {
+    let (Some(ack), 1) = (f.final_ack, f.syn_ack.count) else { return None };
     // Without its SYN the capture may lack earlier SYN-ACKs, too.
     if !ack.bare || f.syn.count == 0 {
-        return false;
+        return None;
     }
     let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
-    // The server spoke first: it had the connection without data.
+    // The server spoke first: it had the connection without data. (In a capture that changes the order of packets, what
+    // it says may come before what it answers.)
     if let Some(progress) = f.progress
         && matches!(progress.what, What::Data | What::Fin)
+        && progress.acked == 0
         && spoke.is_none_or(|spoke| progress.at.time < spoke)
     {
-        return true;
+        return Some(Undeferred::Served);
     }
     let silent_until = spoke.or(f.closed).unwrap_or(end);
-    silent_until - ack.at.time >= PATIENCE
+    (silent_until - ack.at.time >= PATIENCE).then_some(Undeferred::Waited)
 }

@@ -18,6 +18,8 @@ finding! {
     /// `tcp_send_active_reset`. Half-open requests are dropped in silence, their next segment draws a bare RST.
     /// ## Looks alike
     /// * An application that aborts one connection (`abortive-close`): not all at once.
+    /// * An application that ends, or closes all of its connections, with data unread on some of them: those on which
+    ///   nothing is unread are closed by FIN in the same moment. A closing listener resets them all.
     /// * `accept-queue-reset`: bare RSTs, each right after its final ACK.
     /// ## Check next
     /// The server's log at that second: restart, deploy, crash. Hand the listening socket over (socket activation,
@@ -32,20 +34,36 @@ const TOGETHER: usize = 3;
 /// How near in time: one loop over the queue.
 const AT_ONCE: Span = Span::millis(50);
 
+/// Connections reset together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Together {
+    /// How many.
+    pub connections: usize,
+    /// On how many of them the client had sent nothing: nothing there was left unread.
+    pub silent: usize,
+}
+
 /// Whether the server reset this connection together with others that it had never served.
-pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<usize> {
+pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Together> {
     let reset = f.s.reset.as_deref()?;
     if f.final_ack.is_none() || f.s.bytes > 0 || reset.is_socketless() || f.s.fin.is_some() {
         return None;
     }
-    let near = |at: &&crate::flow::facts::Mark| (at.time - reset.at.time).0.abs() <= AT_ONCE.0;
-    let together = around.scene.aborted.iter().filter(near).count();
-    (together >= TOGETHER).then_some(together)
+    let near = around.scene.aborted.iter().filter(|a| (a.at.time - reset.at.time).0.abs() <= AT_ONCE.0);
+    let together = Together { connections: near.clone().count(), silent: near.filter(|a| !a.asked).count() };
+    // The application closed them: by FIN where nothing was unread.
+    let by_application = together.silent == 0
+        && around
+            .listener
+            .between(reset.at.time.after(Span(-AT_ONCE.0)), reset.at.time.after(AT_ONCE))
+            .closed_unserved
+            > 0;
+    (together.connections >= TOGETHER && !by_application).then_some(together)
 }
 
 /// See [`ListenerClosed`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
-    let together = explains(f, around)?;
+    let Together { connections: together, silent } = explains(f, around)?;
     let (reset, ack) = (f.s.reset.as_deref()?, f.final_ack?);
     let mut d = Draft::about(
         f,
@@ -67,11 +85,21 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         &["net.ipv4.tcp_migrate_req"],
     );
     d.measure("reset_together", together).measure_span("waited_s", reset.at.time - ack.at.time);
-    d.probable("only closing the listener resets unserved connections all at once");
-    d.or(
-        "The application aborted them itself after accept().",
-        "It would have read or answered some of them.",
-    );
+    if silent > 0 {
+        d.probable("only closing the listener resets unserved connections all at once, also those without unread data");
+        d.or(
+            "The application aborted them itself after accept(), with SO_LINGER 0.",
+            "It would have read or answered some of them.",
+        );
+    } else {
+        d.possible(
+            "connections never served were reset all at once; all of them had data that may have been unread",
+        );
+        d.or(
+            "The application had accepted them, and ended or closed them with data unread.",
+            "Then it had not even read what the first of them had sent.",
+        );
+    }
     let server = f.server.socket();
     d.next_steps = vec![
         format!("journalctl --since '{}'   # on {}: restart, deploy or crash of the server?", reset.at.time, server.ip()),

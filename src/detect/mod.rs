@@ -6,6 +6,7 @@
 //! * [`listener`]: the history of one listener: what its other connections got at the same moment.
 //! * [`packets`]: who sent a packet of the evidence, and what became of it.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
+//! * [`reading`]: what connections say of the clocks and timers of the hosts at their ends.
 //! * [`scene`]: what happened at one listener across its connections.
 //! * [`surroundings`]: all that together, as a detector sees it.
 
@@ -14,6 +15,7 @@ pub mod explain;
 pub mod listener;
 pub mod packets;
 pub mod peers;
+pub mod reading;
 pub mod scene;
 pub mod screen;
 pub mod surroundings;

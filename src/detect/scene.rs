@@ -88,6 +88,15 @@ pub struct LeftOpen {
     pub lasted: Span,
 }
 
+/// A connection that a socket of the server reset before it had sent any payload on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aborted {
+    /// The RST.
+    pub at: Mark,
+    /// Whether the client had sent payload, which the application may have left unread.
+    pub asked: bool,
+}
+
 /// What happened at one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Scene {
@@ -109,7 +118,7 @@ pub struct Scene {
     /// Connections left half-closed at the end.
     pub left_open: Vec<LeftOpen>,
     /// RSTs by a socket of the server on connections on which it had sent no payload.
-    pub aborted: Vec<Mark>,
+    pub aborted: Vec<Aborted>,
     /// Bare RSTs in answer to the final ACK.
     pub reset: Vec<Mark>,
     /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps.
@@ -197,7 +206,7 @@ impl Scene {
                     self.reset.push(reset.at);
                 }
             } else {
-                self.aborted.push(reset.at);
+                self.aborted.push(Aborted { at: reset.at, asked: f.c.bytes > 0 });
             }
         }
         if is_stripped(f) {

@@ -3,9 +3,10 @@
 use crate::decode::segment::{Address, Options, PacketId, Traits};
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
+use crate::detect::reading::Readings;
 use crate::detect::scene::Embryo;
 use crate::detect::surroundings::{Stretch, Unserved};
-use crate::flow::facts::{ConnectionFacts, Mark, Roles};
+use crate::flow::facts::{ConnectionFacts, Mark, Roles, Side};
 use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
 
@@ -40,6 +41,8 @@ pub struct Sample {
 pub struct Quality {
     /// Connections.
     pub connections: u64,
+    /// Segments of them, copies not counted.
+    pub segments: u64,
     /// Connections of which only one direction was captured although the other must have sent.
     pub one_sided: u64,
     /// Connections whose client went on without a segment of the server in the capture: its direction is missing.
@@ -56,12 +59,15 @@ pub struct Quality {
     pub replayed: u64,
     /// Connections joined in the middle.
     pub mid_stream: u64,
+    /// Connections on which the segments of one end came with several TTLs.
+    pub several_ttls: u64,
 }
 
 impl Quality {
     /// Adds up two.
     pub fn add(&mut self, other: &Quality) {
         self.connections += other.connections;
+        self.segments += other.segments;
         self.one_sided += other.one_sided;
         self.deaf += other.deaf;
         self.only_syns += other.only_syns;
@@ -70,6 +76,7 @@ impl Quality {
         self.duplicates += other.duplicates;
         self.replayed += other.replayed;
         self.mid_stream += other.mid_stream;
+        self.several_ttls += other.several_ttls;
     }
 }
 
@@ -103,6 +110,8 @@ pub struct Screen {
     pub quality: Quality,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
     pub waits: Vec<Unserved>,
+    /// Clocks and timers of hosts.
+    pub readings: Readings,
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
@@ -191,6 +200,7 @@ impl Screen {
         if f.roles != Roles::Guessed && !full {
             self.listeners.entry(f.server).or_default().take(f, end.min(f.watched));
             self.note_sample(f);
+            self.readings.take(f);
             self.note_wait(f);
         }
         if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
@@ -306,10 +316,14 @@ impl Screen {
     fn note_quality(&mut self, f: &ConnectionFacts) {
         let q = &mut self.quality;
         q.connections += 1;
+        q.segments += u64::from(f.c.segments) + u64::from(f.s.segments);
         q.unseen += u64::from(f.c.unseen) + u64::from(f.s.unseen);
         q.duplicates += u64::from(f.duplicates);
         q.replayed += u64::from(f.replayed);
         q.mid_stream += u64::from(f.mid_stream);
+        // A RST may come from a box in between, or from the host itself: it starts from a TTL of its own.
+        let several = |side: &Side| side.ttl.0 != side.ttl.1 && side.resets == 0;
+        q.several_ttls += u64::from(several(&f.c) || several(&f.s));
         let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
         q.only_syns += u64::from(only_syns);
         q.only_handshakes += u64::from(f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count);

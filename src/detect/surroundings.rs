@@ -96,6 +96,8 @@ pub struct World {
     pub answering: HashSet<Address>,
     /// The capture holds one direction only, or was filtered down to SYNs: a missing answer says nothing.
     pub one_way: bool,
+    /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
+    pub damaged: bool,
     /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.

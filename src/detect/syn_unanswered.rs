@@ -1,5 +1,6 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
+use crate::decode::segment::Options;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::ignored_syn::{self, Why};
@@ -61,6 +62,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
                 "No other connection of this listener was stuck or half open.",
             )
             .or("A firewall drops the SYN.", "Its rule counters tell.");
+    }
+    if f.syn_offer.options.has(Options::TIMESTAMPS) && around.listener.answers > 0 {
+        d.or(
+            "tcp_tw_recycle=1 at the server (Linux before 4.12): the SYN's timestamp lay behind the last one of its address.",
+            "No connection that it could have learnt a newer timestamp from is in this capture.",
+        );
     }
     let server = f.server.socket();
     d.next_steps = vec![

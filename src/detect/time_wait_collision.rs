@@ -26,6 +26,9 @@ finding! {
     pub struct TimeWaitCollision = Kind::TimeWaitCollision
 }
 
+/// Octets that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
+const OWN_OCTETS: i32 = 1 << 20;
+
 /// See [`TimeWaitCollision`].
 pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft> {
     let answer = f.ack_to_syn.as_deref()?;
@@ -35,6 +38,11 @@ pub fn examine(f: &ConnectionFacts, _around: &Surroundings<'_>) -> Option<Draft>
         return None;
     }
     let reset = f.c.reset.as_deref().filter(|r| r.seq == answer.ack);
+    // An acknowledgment of this connection's own octets that overtook its SYN-ACK in the capture.
+    let ahead = answer.ack.distance(f.c.isn.advance(1));
+    if reset.is_none() && (0..OWN_OCTETS).contains(&ahead) {
+        return None;
+    }
     let old = f.previous.as_deref().filter(|p| p.client_next == answer.ack || p.server_next == answer.seq);
     if reset.is_none() && f.syn.count < 2 && old.is_none() {
         return None;

@@ -1,11 +1,13 @@
 //! Findings of one kind at one listener in one stretch of time are one incident.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decode::segment::Address;
 use crate::detect::surroundings::World;
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
-use crate::report::model::{Certainty, Incident, Kind, Rate, Related, Severity};
+use crate::report::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Findings further apart than this belong to different incidents.
@@ -86,25 +88,32 @@ struct Grouped {
 
 /// Groups findings, which are in order of time, into incidents: the gravest first, then in order of time.
 pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &World) -> Vec<Incident> {
-    let mut by_place: BTreeMap<(Kind, Option<Host>), Vec<&Written>> = BTreeMap::new();
+    let written: Vec<&Written> = written.into_iter().collect();
+    let scanned = scanned(&written);
+    let mut by_place: BTreeMap<(Kind, Place), Vec<&Written>> = BTreeMap::new();
     for w in written {
-        by_place.entry((w.draft.kind, w.draft.server)).or_default().push(w);
+        let place = match w.draft.server {
+            None => Place::Nowhere,
+            Some(server) if scanned.contains(&(w.draft.kind, server.address)) => Place::Ports(server.address),
+            Some(server) => Place::Listener(server),
+        };
+        by_place.entry((w.draft.kind, place)).or_default().push(w);
     }
     let mut groups = Vec::new();
-    for ((kind, listener), mut all) in by_place {
+    for ((kind, place), mut all) in by_place {
         all.sort_by_key(|w| w.draft.during());
         let mut stretch: Vec<&Written> = Vec::new();
         let mut until = Timestamp::MIN;
         for w in all {
             let (from, to) = w.draft.during();
             if !stretch.is_empty() && from - until > APART {
-                groups.push(incident(kind, listener, &stretch, world));
+                groups.push(incident(kind, place, &stretch, world));
                 stretch.clear();
             }
             until = until.max(to);
             stretch.push(w);
         }
-        groups.push(incident(kind, listener, &stretch, world));
+        groups.push(incident(kind, place, &stretch, world));
     }
     relate(&mut groups);
     groups.sort_by(|a, b| {
@@ -118,7 +127,38 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &World) 
     groups.into_iter().map(|group| group.incident).collect()
 }
 
-fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written], world: &World) -> Grouped {
+/// Where findings belong together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// About no server.
+    Nowhere,
+    /// One listener.
+    Listener(Host),
+    /// Many ports of one address.
+    Ports(Address),
+}
+
+/// Ports of one address on which the same happened, from which on they are told as one incident: a port scan, or a
+/// host whose services are all gone.
+const MANY_PORTS: usize = 10;
+
+/// Kinds and addresses that were hit on many ports.
+fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
+    let mut ports: BTreeMap<(Kind, Address), BTreeSet<u16>> = BTreeMap::new();
+    for w in written.iter().filter(|w| matches!(w.draft.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
+    {
+        if let Some(server) = w.draft.server {
+            ports.entry((w.draft.kind, server.address)).or_default().insert(server.port);
+        }
+    }
+    ports.into_iter().filter(|(_, ports)| ports.len() >= MANY_PORTS).map(|(place, _)| place).collect()
+}
+
+fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Grouped {
+    let listener = match place {
+        Place::Listener(listener) => Some(listener),
+        _ => None,
+    };
     let from = stretch.iter().map(|w| w.draft.during().0).min().unwrap_or_default();
     let to = stretch.iter().map(|w| w.draft.during().1).max().unwrap_or_default();
     let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.draft.client.map(|c| c.address)).collect();
@@ -127,12 +167,12 @@ fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written], world: &Wo
     let connections = stretch.iter().filter(|w| w.draft.client.is_some()).count() as u64;
     let seconds = listener.and_then(|host| world.listeners.get(&host)).map(|l| l.between(from, to));
     let incident = Incident {
-        id: id("i", &format!("{kind} {} {}", name.as_deref().unwrap_or("-"), from.0)),
+        id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
         severity: stretch.iter().map(|w| w.draft.severity).max().unwrap_or(Severity::Info),
         certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(Certainty::Possible),
         listener: name,
-        cause: gravest.map(|w| w.draft.cause.text.clone()).unwrap_or_default(),
+        cause: cause(place, stretch, gravest.map(|w| w.draft.cause.text.as_str()).unwrap_or_default()),
         first: from.to_string(),
         last: to.to_string(),
         connections,
@@ -144,9 +184,50 @@ fn incident(kind: Kind, listener: Option<Host>, stretch: &[&Written], world: &Wo
             .map(|s| u64::from(s.syns)),
         rate: (stretch.len() >= RATE_FROM).then(|| rate(stretch, from, to)),
         recovered: is_about_a_queue(kind).then(|| stretch.iter().any(|w| was_served(w))),
+        top_clients: top_clients(stretch),
         related: Vec::new(),
     };
     Grouped { incident, listener, from, to }
+}
+
+/// The place as it names an incident.
+fn whereabouts(place: Place) -> String {
+    match place {
+        Place::Nowhere => "-".to_owned(),
+        Place::Listener(listener) => listener.socket().to_string(),
+        Place::Ports(address) => address.ip().to_string(),
+    }
+}
+
+/// The likely cause; of many ports of one address that first.
+fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
+    let Place::Ports(address) = place else { return likely.to_owned() };
+    let ports: BTreeSet<_> =
+        stretch.iter().filter_map(|w| w.draft.server).map(|server| server.port).collect();
+    format!(
+        "{} ports of {} were tried: a port scan, or services that are gone. {likely}",
+        ports.len(),
+        address.ip()
+    )
+}
+
+/// How many clients are named at most.
+const NAMED: usize = 10;
+
+/// Who was hit most, if it was more than one.
+fn top_clients(stretch: &[&Written]) -> Vec<ClientShare> {
+    let mut counts: BTreeMap<Address, u64> = BTreeMap::new();
+    for client in stretch.iter().filter_map(|w| w.draft.client) {
+        *counts.entry(client.address).or_default() += 1;
+    }
+    if counts.len() < 2 {
+        return Vec::new();
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|&(client, n)| (Reverse(n), client));
+    let share =
+        |(client, findings): (Address, u64)| ClientShare { client: client.ip().to_string(), findings };
+    counts.into_iter().take(NAMED).map(share).collect()
 }
 
 /// Kinds that keep a connection from being set up: what share of the attempts they hit is worth knowing.
@@ -242,6 +323,23 @@ mod tests {
         let rate = group(&all, &World::default())[0].rate.clone().unwrap();
         assert_eq!((rate.step_s, rate.counts.iter().sum::<u64>()), (9, 500));
         assert!(rate.counts.len() <= STEPS as usize);
+    }
+
+    #[test]
+    fn many_ports_of_one_address_are_one_incident() {
+        let all: Vec<_> = (0..50)
+            .map(|n| {
+                let mut w = found(Kind::ConnectionRefused, n, 0);
+                w.draft.server = Some(Host { port: 8_000 + n, ..Host::default() });
+                w
+            })
+            .collect();
+        let incidents = group(&all, &World::default());
+        assert_eq!(
+            (incidents.len(), incidents[0].connections, incidents[0].listener.as_deref()),
+            (1, 50, None)
+        );
+        assert!(incidents[0].cause.starts_with("50 ports"), "{}", incidents[0].cause);
     }
 
     #[test]

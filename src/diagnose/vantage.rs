@@ -14,6 +14,8 @@ use crate::time::Span;
 const MEASURABLE: Span = Span::millis(1);
 /// The longer part of the round trip is this many times the shorter one when the capture was taken at an end.
 const AT_AN_END: i64 = 5;
+/// See [`shortest`].
+const SHORTEST: usize = 20;
 /// Values of TTL that hosts start from.
 pub const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
 
@@ -33,7 +35,9 @@ pub fn infer(samples: &[Sample]) -> View {
     if most(&|s| client_sends(s, Traits::OUTGOING)) {
         return view(Vantage::Client, "the cooked header marks the client's packets as outgoing".to_owned());
     }
-    let a = median(samples.iter().map(|s| s.syn_to_syn_ack));
+    // Address resolution and a busy server only ever add to the way to the server and back, which is the same for all of
+    // its clients: the shortest ones tell it.
+    let a = shortest(samples.iter().map(|s| s.syn_to_syn_ack));
     let b = median(samples.iter().map(|s| s.syn_ack_to_ack));
     let parts = format!("SYN to SYN-ACK takes {a}, SYN-ACK to ACK {b}");
     if a.max(b) >= MEASURABLE {
@@ -82,6 +86,13 @@ fn median(spans: impl Iterator<Item = Span>) -> Span {
     spans.get(spans.len() / 2).copied().unwrap_or(Span::ZERO)
 }
 
+/// The delay that one sample of [`SHORTEST`] stays below: packets out of order make some shorter than they were.
+fn shortest(spans: impl Iterator<Item = Span>) -> Span {
+    let mut spans: Vec<Span> = spans.collect();
+    spans.sort_unstable();
+    spans.get(spans.len() / SHORTEST).copied().unwrap_or(Span::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +116,12 @@ mod tests {
         assert_eq!(infer(&[sample(10_000, 20_000)]).vantage, Vantage::Between);
         assert_eq!(infer(&[sample(20, 30)]).vantage, Vantage::Unknown);
         assert_eq!(infer(&[]).vantage, Vantage::Unknown);
+    }
+
+    #[test]
+    fn a_server_that_must_first_ask_for_the_clients_address_is_not_far_away() {
+        let resolving = [sample(30_000, 30_000), sample(60, 30_000), sample(31_000, 30_000)];
+        assert_eq!(infer(&resolving).vantage, Vantage::Server);
     }
 
     #[test]

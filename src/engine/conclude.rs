@@ -8,6 +8,7 @@ use crate::capture::{LinkType, Silence, Source, Status};
 use crate::decode;
 use crate::detect::draft::count;
 use crate::detect::peers::Peers;
+use crate::detect::reading::Readings;
 use crate::detect::scene::Embryo;
 use crate::detect::screen::{self, Quality, Sample, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
@@ -18,7 +19,7 @@ use crate::engine::batch::Totals;
 use crate::engine::shard::{MOST_EXAMINED, Shard};
 use crate::engine::{Options, Outcome};
 use crate::flow::facts::ConnectionFacts;
-use crate::report::model::{Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::report::model::{self, Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
@@ -31,12 +32,12 @@ pub(super) fn conclude(
 ) -> Outcome {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
     let screens = shards.into_iter().map(|shard| shard.screen);
+    let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
-    let mut seen = see(screens, world);
+    let mut seen = see(screens, World { damaged: is_damaged(&status), ..world });
     seen.gathered.evicted = evicted;
     let told =
         options.host.as_ref().map(|facts| host::corroborate(&mut seen.drafts, facts)).unwrap_or_default();
-    let status = source.status();
     let paths: Vec<String> = status.iter().map(|status| status.path.clone()).collect();
     let written = write(std::mem::take(&mut seen.drafts), &paths);
     let incidents = incident::group(&written, &seen.world);
@@ -88,15 +89,17 @@ pub(super) fn report(
 ) -> Outcome {
     let Seen { world, gathered, .. } = seen;
     let mut warnings = Vec::new();
+    let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let (captures, damage) = describe(status, totals, &mut warnings);
-    warn(gathered, totals, options, &mut warnings);
+    let quality = judge(gathered, world.damaged, totals, &captures, clock_jumps);
+    warn(gathered, world.damaged, totals, options, &mut warnings);
     warnings.extend(told.warnings);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
         *found.entry(w.finding.kind).or_default() += 1;
     }
     let capture_points = capture_points(&written, world);
-    let inferred = settings::infer(world, &gathered.kept, &gathered.samples, &written);
+    let inferred = settings::infer(world, &gathered.kept, &gathered.samples, &gathered.readings, &written);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -110,6 +113,7 @@ pub(super) fn report(
         findings: written.into_iter().map(|w| w.finding).collect(),
         inferred: told.inferred.into_iter().chain(inferred).collect(),
         capture_points,
+        quality,
         warnings,
     };
     Outcome { report, damage }
@@ -129,6 +133,8 @@ pub(super) struct Gathered {
     pub quality: Quality,
     /// Clean handshakes by server, in order of address.
     samples: Vec<(IpAddr, Vec<Sample>)>,
+    /// Clocks and timers of hosts.
+    readings: Readings,
 }
 
 /// Puts the screens' knowledge together, in an order that does not depend on them.
@@ -143,6 +149,7 @@ fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered 
         waits.extend(screen.waits);
         g.given_up += screen.given_up;
         g.quality.add(&screen.quality);
+        g.readings.append(screen.readings);
         for (host, listener) in screen.listeners {
             world.listeners.entry(host).or_default().merge(listener);
         }
@@ -159,11 +166,45 @@ fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered 
         g.samples.push((address.ip(), some));
     }
     waits.sort_unstable();
+    g.readings.sort();
     world.one_way =
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
+    world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     world.survey(&g.kept, &embryos, &waits);
     g
+}
+
+/// One acknowledgment of octets that the capture does not hold among so many segments, and it has lost packets.
+const UNSEEN_OF: u64 = 1_000;
+
+/// Whether an input says itself that packets are missing, or its clock stepped back.
+fn is_damaged(status: &[Status]) -> bool {
+    status.iter().any(|status| status.clock_jumps > 0 || status.dropped.is_some_and(|n| n > 0))
+}
+
+/// How far the captures can be trusted, in numbers.
+fn judge(
+    g: &Gathered,
+    damaged: bool,
+    totals: &Totals,
+    captures: &[Capture],
+    clock_jumps: u64,
+) -> model::Quality {
+    let q = &g.quality;
+    model::Quality {
+        damaged,
+        dropped: captures.iter().filter_map(|c| c.dropped).reduce(|sum, n| sum + n),
+        unseen: q.unseen,
+        one_sided: q.one_sided,
+        mid_stream: q.mid_stream,
+        duplicates: q.duplicates,
+        replayed: q.replayed,
+        clock_jumps,
+        cut: totals.cut,
+        malformed: totals.malformed,
+        several_ttls: q.several_ttls,
+    }
 }
 
 /// Asks every detector about every kept connection. Findings come in order of time.
@@ -242,7 +283,7 @@ fn describe(status: Vec<Status>, totals: &Totals, warnings: &mut Vec<String>) ->
 }
 
 /// What limits the whole report.
-fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
+fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
     for (&link, n) in &totals.unknown_links {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
         warnings.push(format!(
@@ -285,6 +326,19 @@ fn warn(g: &Gathered, totals: &Totals, options: &Options, warnings: &mut Vec<Str
             "{} for data that the capture does not hold: it has lost packets, or joined late",
             count(q.unseen, "acknowledgment")
         ));
+    }
+    if q.several_ttls > 0 {
+        warnings.push(format!(
+            "on {} one end's packets came with several TTLs: a proxy or another box answers for it, or the route changed",
+            count(q.several_ttls, "connection")
+        ));
+    }
+    if damaged {
+        warnings.push(
+            "the capture is not complete: nothing is confirmed because a packet is missing from it, and a single half-close \
+             is not counted as trouble"
+                .to_owned(),
+        );
     }
     if g.given_up > 0 {
         warnings.push(format!(

@@ -23,6 +23,9 @@ const COPY_WITH_TIMESTAMP: Span = Span::millis(50);
 const COPY_BARE: Span = Span::millis(5);
 /// A capture that was joined to itself starts again this much earlier, or more.
 const JOINED: Span = Span::secs(1);
+/// A SYN is not sent again after so long a silence (`TCP_RTO_MAX` is 120 s): a capture follows that holds the connection
+/// a second time.
+const LAST_SYN: Span = Span::secs(300);
 /// A retransmission comes no sooner than this after the first transmission: TLP and RTO are 200 ms and up, and fast
 /// retransmissions need acknowledgments, which an ignored client does not get.
 const RETRANSMIT_AFTER: Span = Span::millis(50);
@@ -164,7 +167,7 @@ impl Connection {
         }
         let f = &self.facts;
         match self.role(from) {
-            Role::Client if f.syn.count > 0 => s.seq != f.c.isn,
+            Role::Client if f.syn.count > 0 => s.seq != f.c.isn || s.time - f.last.time > LAST_SYN,
             // The SYN-ACK came first (the SYN was not captured, or is late): it acknowledges this SYN, or another.
             Role::Client if f.roles == Roles::BySynAck && !f.c.isn_known => s.seq.advance(1) != f.syn_ack_ack,
             Role::Client => true,

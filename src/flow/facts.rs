@@ -27,7 +27,7 @@ impl Mark {
 }
 
 /// Who a segment comes from, once roles are known.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
     /// The initiator: sent the SYN.
     Client,
@@ -262,6 +262,18 @@ impl Side {
     /// Whether the peer acknowledged payload that was sent after its own FIN: it had only shut down its sending side.
     pub fn late_data_taken(&self) -> bool {
         self.late_data.is_some() && self.acked_known && self.acked.after(self.late_seq)
+    }
+
+    /// Where the peer acknowledged what may have been this side's FIN, which the capture does not hold: an octet more
+    /// than its payload, or some that never came, and nothing after it.
+    pub fn fin_not_captured(&self) -> Option<Mark> {
+        let at = self
+            .unseen_at
+            .filter(|at| self.fin.is_none() && self.last_data.is_none_or(|data| data <= *at))?;
+        let octets = i64::from(self.next.0.wrapping_sub(self.isn.0)) - 1;
+        // Payload that came after its acknowledgment fills the hole without being new.
+        let only_fin = self.isn_known && octets == self.bytes as i64 + 1;
+        (only_fin || self.retransmits == 0).then_some(at)
     }
 }
 
@@ -528,7 +540,13 @@ impl ConnectionFacts {
     /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,
     /// or all of them.
     pub fn unanswered_syns(&self) -> impl Iterator<Item = &Sent> + Clone {
+        // The client's RST of a number that is not this connection's answers an ACK that came before its SYN, or was
+        // not captured.
+        let met_an_older_one = self.c.reset.as_deref().is_some_and(|r| {
+            self.final_ack.is_none_or(|ack| r.at < ack.at) && r.seq.distance(self.c.isn).unsigned_abs() > 1
+        });
         let refused = self.ack_to_syn.is_some()
+            || met_an_older_one
             || self.syn_ack.count == 0
                 && (self.s.resets > 0 || self.icmp.as_ref().is_some_and(|i| i.quotes_client));
         let answered = self.answered_syn().map(|syn| syn.at);

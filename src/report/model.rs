@@ -30,8 +30,42 @@ pub struct Report {
     /// Where the captures were taken, for each server that has a finding.
     #[serde(default)]
     pub capture_points: Vec<CapturePoint>,
+    /// How far the capture can be trusted, in numbers.
+    #[serde(default)]
+    pub quality: Quality,
     /// What limits the whole report: damage, loss, clock jumps, budgets.
     pub warnings: Vec<String>,
+}
+
+/// How far the captures can be trusted. What matters of it is said in words in the warnings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quality {
+    /// Whether the captures lost packets, or their clock stepped back: then nothing is `confirmed` because a packet is
+    /// missing, and what rests on one is `possible`.
+    pub damaged: bool,
+    /// Packets that the capturing systems say they dropped; absent where no file tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dropped: Option<u64>,
+    /// Acknowledgments of octets that the captures do not hold: lost by the capture, sent another way, or captured out of
+    /// order.
+    pub unseen: u64,
+    /// Connections of which only one direction was captured although the other must have sent.
+    pub one_sided: u64,
+    /// Connections joined in the middle.
+    pub mid_stream: u64,
+    /// Copies of packets, not counted again.
+    pub duplicates: u64,
+    /// Packets of stretches that the captures hold twice.
+    pub replayed: u64,
+    /// How often a clock stepped back.
+    pub clock_jumps: u64,
+    /// Packets cut before the end of the TCP header.
+    pub cut: u64,
+    /// Packets that contradict themselves (lengths, versions).
+    pub malformed: u64,
+    /// Connections on which the packets of one end came with several TTLs: a proxy or another box answers for it, or the
+    /// route changed.
+    pub several_ttls: u64,
 }
 
 /// One input file or interface.
@@ -403,9 +437,21 @@ pub struct Incident {
     /// is no question.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub recovered: Option<bool>,
+    /// The clients that were hit most, the most first, at most ten; absent when there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub top_clients: Vec<ClientShare>,
     /// Incidents that have to do with this one, by id: a flood and the SYNs dropped for it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub related: Vec<Related>,
+}
+
+/// A client, and how much of an incident it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClientShare {
+    /// Its address.
+    pub client: String,
+    /// Its findings in the incident.
+    pub findings: u64,
 }
 
 /// How findings spread over time.

@@ -9,7 +9,7 @@ use std::io;
 use super::clock::{self, Clock};
 use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use super::step::Step;
-use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
+use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, grouped, severity_style};
 use super::words::{contents, ended, left_over, more, shown_path, time_range};
 use crate::time::Span;
 
@@ -19,6 +19,8 @@ const LINES: usize = 200;
 const PARAGRAPHS: usize = 40;
 /// Example connections in a paragraph.
 const EXAMPLES: usize = 3;
+/// Clients named in a paragraph.
+const CLIENTS: usize = 5;
 /// Example connections of an incident that harms nobody.
 const EXAMPLES_INFO: usize = 1;
 /// Packets of one example: the first ones, and the last one.
@@ -272,6 +274,7 @@ impl<'r, 'w> Text<'r, 'w> {
         if !said.is_empty() {
             self.page.prose(INDENT, &said.join("; "))?;
         }
+        self.clients(incident)?;
         match &incident.rate {
             Some(rate) if rate.counts.len() > 1 => {
                 let most = rate.counts.iter().copied().max().unwrap_or(0);
@@ -280,6 +283,22 @@ impl<'r, 'w> Text<'r, 'w> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Which clients suffered most, where there are more than the examples show.
+    fn clients(&mut self, incident: &Incident) -> io::Result<()> {
+        if incident.top_clients.is_empty() || incident.findings.len() <= EXAMPLES {
+            return Ok(());
+        }
+        let shown: Vec<String> = incident
+            .top_clients
+            .iter()
+            .take(CLIENTS)
+            .map(|share| format!("{} ({})", share.client, grouped(share.findings)))
+            .collect();
+        let rest = (incident.clients as usize).saturating_sub(shown.len());
+        let rest = if rest > 0 { format!(", and {} more", grouped(rest as u64)) } else { String::new() };
+        self.page.prose(INDENT, &format!("most affected: {}{rest}", shown.join(", ")))
     }
 
     /// Why it is as sure as it is.

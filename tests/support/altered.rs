@@ -188,6 +188,13 @@ pub fn source_port(frame: &Frame) -> Option<u16> {
     Some(u16::from_be_bytes([*frame.octets.get(tcp)?, *frame.octets.get(tcp + 1)?]))
 }
 
+/// Destination port of a packet without IP options.
+pub fn destination_port(frame: &Frame) -> Option<u16> {
+    let at = ip_header(frame)?;
+    let tcp = if frame.octets[at] >> 4 == 4 { at + 20 } else { at + 40 };
+    Some(u16::from_be_bytes([*frame.octets.get(tcp + 2)?, *frame.octets.get(tcp + 3)?]))
+}
+
 fn address(frame: &Frame, v4: usize, v6: usize) -> Option<IpAddr> {
     let at = ip_header(frame)?;
     if frame.octets[at] >> 4 == 4 {

@@ -130,6 +130,29 @@ impl Truth {
         single.chain(self.groups(key).into_iter().map(|group| group.kind)).collect()
     }
 
+    /// What the packets of this capture cannot tell from what a finding names, where it names something that is due: the
+    /// other words of the `A|B|C` of its connection.
+    pub fn look_alikes(&self, key: &str, finding: &Finding) -> BTreeSet<String> {
+        let end = |address: &Option<String>| address.as_deref().map(End::parse);
+        let (Some(client), Some(server)) = (end(&finding.client), end(&finding.server)) else {
+            return BTreeSet::new();
+        };
+        let own = words(finding.kind);
+        let is_own = |word: &String| own.contains(&word.as_str());
+        self.connections(key)
+            .into_iter()
+            .filter(|((_, at), due)| *at == server && due.names.contains(&client))
+            .flat_map(|(_, due)| due.must)
+            .filter(|must| must.iter().any(is_own))
+            .flat_map(|must| must.into_iter().filter(|word| !is_own(word)))
+            .collect()
+    }
+
+    /// The document itself.
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
     fn connections(&self, key: &str) -> BTreeMap<(End, End), Due> {
         let mut connections: BTreeMap<(End, End), Due> = BTreeMap::new();
         for row in list(&self.document["connections"]) {

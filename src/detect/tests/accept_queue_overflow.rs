@@ -326,6 +326,19 @@ fn no_finding_for_a_deferring_listener() {
 }
 
 #[test]
+fn no_finding_for_a_deferring_listener_whose_answer_overtook_the_question_in_the_capture() {
+    each_way(|wire| {
+        ignored(&wire, &wire.of_host(20, 100), 2.0, 1);
+        let l = wire.of_host(100, 1);
+        let t = l.handshake(0.0) + 0.001;
+        l.client.data(t, 100);
+        l.server.data(t - 0.0005, 1_000);
+        l.client.ack(t + 0.05);
+        analyze(&wire).none(KIND);
+    });
+}
+
+#[test]
 fn no_finding_for_a_listener_that_defers_for_long() {
     each_way(|wire| {
         ordinary(&wire, -5.0, 5);

@@ -181,6 +181,28 @@ fn listener_closed_with_connections_waiting() {
 }
 
 #[test]
+fn an_application_that_ends_with_data_unread_is_no_closed_listener() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let accepted: Vec<_> = (0..6).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
+        for (n, l) in accepted.iter().enumerate() {
+            let t = l.handshake(0.1 * n as f64);
+            let end = 5.0 + 0.000_1 * n as f64;
+            if n < 4 {
+                l.client.data(t + 0.001, 100);
+                l.server.ack(t + 0.002 + wire.to_server);
+                l.server.abort(end);
+            } else {
+                l.close(end, Role::Server);
+            }
+        }
+        let found = analyze(&wire);
+        found.none(Kind::ListenerClosed);
+        assert_eq!(found.counts()[&Kind::AbortiveClose], 4);
+    });
+}
+
+#[test]
 fn applications_that_abort_one_by_one_are_no_closed_listener() {
     each_way(|wire| {
         ordinary(&wire, -5.0, 5);

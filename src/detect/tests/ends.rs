@@ -3,6 +3,7 @@
 use super::*;
 use crate::decode::segment::Flags;
 use crate::flow::facts::Role;
+use crate::flow::wire::at;
 use crate::seq::Seq;
 
 /// The FIN again and again, without an answer.
@@ -144,6 +145,40 @@ fn no_collision_when_the_syn_ack_was_lost_by_the_capture() {
 }
 
 #[test]
+fn no_collision_when_the_servers_acknowledgment_overtook_its_syn_ack() {
+    // A capture on several queues: the request and its acknowledgment lie before the handshake that they follow.
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.client.raw(-0.0001, Flags::ACK | Flags::PSH, l.client.next(), l.server.isn().advance(1), 100);
+        l.server.raw(0.0001, Flags::ACK, l.server.isn().advance(1), l.client.isn().advance(101), 0);
+        l.server.syn_ack(0.0002);
+        l.client.ack(0.05);
+        l.exchange(0.1, 100, 400);
+        analyze(&wire).none(Kind::TimeWaitCollision);
+    });
+}
+
+#[test]
+fn no_syn_was_ignored_where_the_answer_of_time_wait_is_missing_or_early() {
+    each_way(|wire| {
+        let l = collides(&wire, 1, true);
+        ordinary(&wire, 10.0, 5);
+        let (port, server) = (l.server.host().port, l.server.host().address);
+        let old_next = l.client.isn().advance(5_000_000);
+        wire.keep(|s| {
+            s.src != server
+                || s.src_port != port
+                || s.ack != old_next
+                || s.flags.0 != Flags::ACK
+                || s.time < at(4.0)
+        });
+        analyze(&wire).nothing();
+    });
+}
+
+#[test]
 fn no_collision_in_a_split_handshake() {
     each_way(|wire| {
         let l = wire.ladder(1);
@@ -180,4 +215,24 @@ fn as_many_closes_over_half_an_hour_do_not() {
         l.close(t + 0.01, Role::Server);
     }
     analyze(&wire).nothing();
+}
+
+#[test]
+fn the_keepalive_time_is_read_from_idle_connections_that_are_closed_at_last() {
+    let wire = Wire::at_server();
+    for n in 0..4 {
+        let l = wire.ladder(n);
+        let t = l.handshake(f64::from(n));
+        let t = l.exchange(t + 0.001, 100, 400);
+        for probe in 1..4 {
+            l.client.keepalive(t + 45.0 * f64::from(probe));
+            l.server.ack(t + 45.0 * f64::from(probe) + 0.01);
+        }
+        l.close(t + 150.0, Role::Client);
+    }
+    let found = analyze(&wire);
+    let read: Vec<_> =
+        found.report.inferred.iter().filter(|i| i.setting.contains("tcp_keepalive_time")).collect();
+    assert_eq!(read.len(), 1, "{read:#?}");
+    assert!(read.iter().all(|i| i.value == 45.0), "{read:#?}");
 }

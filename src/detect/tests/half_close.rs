@@ -229,3 +229,67 @@ fn no_expiry_when_the_rst_comes_at_once() {
         analyze(&wire).nothing();
     });
 }
+
+#[test]
+fn no_finding_when_the_other_fin_acknowledges_one_that_the_capture_lost() {
+    for first in [Role::Client, Role::Server] {
+        each_way(|wire| {
+            bustle(&wire, 150.0);
+            let l = wire.ladder(1);
+            let t = l.handshake(0.0);
+            let t = l.exchange(t + 0.001, 100, 400) + 0.01;
+            let (one, other, way) = match first {
+                Role::Client => (&l.client, &l.server, wire.to_server),
+                Role::Server => (&l.server, &l.client, wire.to_client),
+            };
+            one.fin(t).lost();
+            other.fin(t + way);
+            one.ack(t + 0.1);
+            analyze(&wire).none(KIND);
+        });
+    }
+}
+
+/// A connection of which the capture has lost a segment that the server acknowledged.
+fn with_a_hole(wire: &Wire, n: u16, t: f64) {
+    let l = wire.ladder(n);
+    let t = l.handshake(t);
+    l.client.data(t + 0.001, 700).lost();
+    l.server.ack(t + 0.001 + wire.to_server);
+    let t = l.exchange(t + 0.1, 100, 400);
+    l.close(t + 0.01, Role::Client);
+}
+
+#[test]
+fn doubtful_where_the_capture_lost_packets_unless_it_is_the_rule() {
+    for (half_closes, severity) in [(1, Severity::Info), (4, Severity::Warning)] {
+        each_way(|wire| {
+            bustle(&wire, 150.0);
+            with_a_hole(&wire, 50, 3.0);
+            let ladders: Vec<_> = (0..half_closes).map(|n| wire.ladder(n)).collect();
+            for l in &ladders {
+                half_closed(&wire, l, 1.0, Role::Client);
+            }
+            let found = analyze(&wire);
+            for l in &ladders {
+                let f = found.only(l, KIND);
+                assert_eq!((f.severity, f.certainty), (severity, Certainty::Possible));
+            }
+        });
+    }
+}
+
+#[test]
+fn no_finding_while_data_follows_even_if_a_filter_left_out_its_acknowledgments() {
+    each_way(|wire| {
+        bustle(&wire, 150.0);
+        let l = wire.ladder(1);
+        let t = half_closed(&wire, &l, 0.0, Role::Client);
+        for n in 1..10 {
+            l.server.data(t + 14.0 * f64::from(n), 1_000);
+        }
+        l.server.fin(t + 130.0);
+        l.client.ack(t + 130.1);
+        analyze(&wire).none(KIND);
+    });
+}

@@ -1,0 +1,77 @@
+//! `tcp_syncookies`: whether a listener sends cookies when its SYN queue is full, or always.
+
+use serde_json::json;
+
+use crate::detect::ignored_syn::CROWD;
+use crate::detect::reading::{Reading, Readings};
+use crate::detect::surroundings::World;
+use crate::diagnose::settings::clock::HostClock;
+use crate::diagnose::settings::{AGREE, inferred};
+use crate::flow::facts::Role;
+use crate::flow::key::Host;
+use crate::report::model::Inferred;
+use crate::time::Span;
+
+/// Handshakes whose clocks must be read before anything is said: one cookie in 32 lags no further than the noise.
+const ENOUGH: usize = 10;
+/// The low six bits of a cookie's TSval hold options (`TSBITS`), so it lags the clock by 0 to 63 ticks of a millisecond;
+/// with some for delays that vary.
+const LAG: std::ops::RangeInclusive<i64> = -2..=66;
+/// A lag that delays do not make of nothing, ticks.
+const CLEAR: i64 = 6;
+/// Cookies lag differently: the furthest and the nearest of the clear ones lie so far apart, ticks.
+const SPREAD: i64 = 16;
+/// A longer connection says more of the drift of the clocks.
+const LONGEST: Span = Span::secs(20);
+
+/// Reads it of one listener.
+pub fn infer(
+    world: &World,
+    listener: Host,
+    readings: &Readings,
+    clocks: &[HostClock<'_>],
+) -> Option<Inferred> {
+    let scene = world.scenes.get(&listener);
+    let stripped = scene.map_or(0, |scene| scene.stripped.len());
+    let full = world.listeners.get(&listener).map_or(0, |l| l.full_offers);
+    let say = |value: u8, from: String| {
+        Some(inferred(listener.socket(), "net.ipv4.tcp_syncookies", json!(value), from))
+    };
+    if stripped >= AGREE && full >= AGREE as u64 {
+        return say(1, format!("{stripped} SYN-ACKs without the options that {full} others carried"));
+    }
+    let millisecond = clocks
+        .iter()
+        .any(|c| c.host == listener.address.ip() && c.pace.is_some_and(|(pace, _)| pace == 1_000));
+    if !millisecond {
+        return None;
+    }
+    let of_listener = |r: &&Reading| r.role == Role::Server && r.host == listener && r.span() <= LONGEST;
+    let all: Vec<(&Reading, i64)> =
+        readings.clocks().filter(of_listener).map(|r| (r, r.ticks() - r.span().0 / 1_000_000)).collect();
+    let clear: Vec<i64> = all.iter().map(|(_, lag)| *lag).filter(|lag| *lag >= CLEAR).collect();
+    let spread = clear.iter().max()? - clear.iter().min()?;
+    if all.len() < ENOUGH || spread < SPREAD || all.iter().any(|(_, lag)| !LAG.contains(lag)) {
+        return None;
+    }
+    let from = |what: &str| {
+        format!(
+            "the TSval of {} of {} SYN-ACKs lags the server's clock by up to {} ms{what}",
+            clear.len(),
+            all.len(),
+            clear.iter().max().unwrap_or(&0)
+        )
+    };
+    // Nine in ten cookies lag clearly.
+    if clear.len() * 4 >= all.len() * 3 {
+        let crowded = |r: &Reading| scene.is_some_and(|scene| scene.half_open_at(r.first.0) >= CROWD);
+        let idle = all.iter().filter(|(r, _)| !crowded(r)).count();
+        (idle * 4 >= all.len() * 3)
+            .then(|| say(2, from(", although few handshakes were half open")))
+            .flatten()
+    } else if clear.len() >= ENOUGH / 2 {
+        say(1, from(", and that of the others does not"))
+    } else {
+        None
+    }
+}

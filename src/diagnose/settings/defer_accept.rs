@@ -1,0 +1,25 @@
+//! `TCP_DEFER_ACCEPT`: for how long a listener waits for data.
+
+use serde_json::json;
+
+use crate::diagnose::settings::inferred;
+use crate::diagnose::write::Written;
+use crate::flow::key::Host;
+use crate::report::model::{Inferred, Kind};
+
+/// Which seconds of `TCP_DEFER_ACCEPT` lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`).
+pub fn infer(listener: Host, written: &[Written]) -> Option<Inferred> {
+    let mut alike =
+        written.iter().filter(|w| w.draft.kind == Kind::DeferAccept && w.draft.server == Some(listener));
+    let after = alike.next()?.draft.metrics.get("repeated_after_s")?.as_f64()?;
+    let (least, most) = match after {
+        0.0..2.0 => (1, 1),
+        2.0..5.0 => (2, 3),
+        5.0..11.0 => (4, 7),
+        11.0..23.0 => (8, 15),
+        _ => (16, 31),
+    };
+    let n = alike.count() + 1;
+    let from = format!("the only repetition of the SYN-ACK came after {after:.1} s ({n} times)");
+    Some(inferred(listener.socket(), "TCP_DEFER_ACCEPT (s)", json!({ "least": least, "most": most }), from))
+}

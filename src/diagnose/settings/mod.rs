@@ -1,0 +1,74 @@
+//! What the wire betrays of the kernels' settings: each with what it was read from, and only where enough shows it.
+//!
+//! * [`clock`]: the pace and the offsets of timestamp clocks, and hosts that share an address.
+//! * [`cookies`]: when a listener sends syncookies.
+//! * [`defer_accept`]: how long a listener puts off.
+//! * [`kernel`]: which generations of the kernel agree with all that.
+//! * [`queues`]: the lengths of a listener's two queues.
+//! * [`retries`]: how often SYNs and SYN-ACKs are repeated.
+//! * [`teardown`]: how long orphans live, when keepalive probes begin.
+//! * [`ttl`]: the TTL that hosts start from.
+
+pub mod clock;
+pub mod cookies;
+pub mod defer_accept;
+pub mod kernel;
+pub mod queues;
+pub mod retries;
+pub mod teardown;
+pub mod ttl;
+
+use crate::detect::reading::Readings;
+use crate::detect::screen::Sample;
+use crate::detect::surroundings::World;
+use crate::diagnose::write::Written;
+use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::Host;
+use crate::report::model::{Inferred, Kind};
+use crate::time::Timestamp;
+
+/// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
+const AGREE: usize = 3;
+
+/// Reads what can be read, in a fixed order.
+pub fn infer(
+    world: &World,
+    kept: &[ConnectionFacts],
+    samples: &[(std::net::IpAddr, Vec<Sample>)],
+    readings: &Readings,
+    written: &[Written],
+) -> Vec<Inferred> {
+    let mut all = Vec::new();
+    for (server, some) in samples {
+        all.extend(ttl::of_server(*server, some));
+    }
+    let mut listeners: Vec<Host> = world.scenes.keys().chain(world.listeners.keys()).copied().collect();
+    listeners.sort_unstable();
+    listeners.dedup();
+    let clocks = clock::examine(readings, world);
+    for &listener in &listeners {
+        all.extend(queues::accept_queue(world, listener, written));
+        all.extend(queues::syn_queue(world, listener, written));
+        all.extend(retries::of_syn_ack(world, listener));
+        all.extend(defer_accept::infer(listener, written));
+        all.extend(cookies::infer(world, listener, readings, &clocks));
+    }
+    let linear = retries::linear(kept);
+    all.extend(retries::of_syn(world, kept, &linear));
+    all.extend(teardown::fin_timeout(written));
+    all.extend(teardown::keepalive(readings));
+    all.extend(ttl::of_clients(&clocks, samples));
+    all.extend(clock::infer(&clocks));
+    all.extend(kernel::infer(&clocks, &linear, written));
+    all
+}
+
+fn inferred(host: impl ToString, setting: &str, value: serde_json::Value, from: String) -> Inferred {
+    Inferred { host: host.to_string(), setting: setting.to_owned(), value, from }
+}
+
+/// When the first finding of one of `kinds` at `listener` began.
+fn first_of(written: &[Written], listener: Host, kinds: &[Kind]) -> Option<Timestamp> {
+    let mine = written.iter().filter(|w| w.draft.server == Some(listener) && kinds.contains(&w.draft.kind));
+    mine.map(|w| w.draft.during().0).min()
+}

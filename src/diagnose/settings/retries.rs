@@ -1,0 +1,98 @@
+//! How often SYNs and SYN-ACKs are repeated before they are given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use crate::detect::scene::HalfOpen;
+use crate::detect::surroundings::World;
+use crate::diagnose::settings::{AGREE, inferred};
+use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::Host;
+use crate::report::model::Inferred;
+use crate::time::{Span, Timestamp};
+
+/// A SYN repeated after this much at most, four times running, is sent by linear time-outs (Linux 6.5 and later).
+const LINEAR: std::ops::RangeInclusive<i64> = 900_000_000..=1_200_000_000;
+/// So many time-outs are linear by default (`tcp_syn_linear_timeouts`); they are not counted as retries.
+const LINEAR_TIMEOUTS: u32 = 4;
+/// A queue that is half full prunes requests down to so many retransmissions (`reqsk_timer_handler`): no fewer say
+/// what the setting is.
+const PRUNED: u32 = 2;
+
+/// The most SYN-ACK retransmissions of requests that were watched until they must have died of themselves.
+pub fn of_syn_ack(world: &World, listener: Host) -> Option<Inferred> {
+    let end = world.capture?.1;
+    let scene = world.scenes.get(&listener)?;
+    // After n SYN-ACKs a request dies 2^n - 1 timer periods (of a second or three) after the first. One that ended sooner
+    // was taken back by its client.
+    let lived = |h: &&HalfOpen| {
+        let died_at = Span::millis(900).0.saturating_mul((1 << h.syn_acks.min(16)) - 1);
+        h.during.to < end && (h.during.to - h.during.from).0 >= died_at
+    };
+    let watched = || scene.half_open.iter().filter(lived);
+    let most = watched().map(|h| h.syn_acks).max()?.checked_sub(1)?;
+    let agree = watched().filter(|h| h.syn_acks == most + 1).count();
+    (agree >= AGREE && most > PRUNED && !world.damaged).then(|| {
+        let from = format!("{agree} unanswered SYN-ACKs were sent {most} more times and then no more");
+        inferred(listener.socket(), "net.ipv4.tcp_synack_retries", json!(most), from)
+    })
+}
+
+/// Times between the SYNs of a connection that drew no answer at all.
+fn gaps(f: &ConnectionFacts) -> Option<Vec<Span>> {
+    (f.syn_ack.count == 0 && f.syn.count >= 2 && f.s.segments == 0 && f.icmp.is_none()).then(|| {
+        let times: Vec<Timestamp> = f.syn.iter().map(|s| s.at.time).collect();
+        times.windows(2).map(|t| t[1] - t[0]).collect()
+    })
+}
+
+/// Client hosts that repeat their SYNs four times a second apart, on so many connections that it is no accident.
+pub fn linear(kept: &[ConnectionFacts]) -> BTreeMap<IpAddr, usize> {
+    let mut hosts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for f in kept {
+        let Some(gaps) = gaps(f) else { continue };
+        if gaps.len() >= 4 && gaps[..4].iter().all(|gap| LINEAR.contains(&gap.0)) {
+            *hosts.entry(f.client.address.ip()).or_default() += 1;
+        }
+    }
+    hosts.retain(|_, n| *n >= AGREE);
+    hosts
+}
+
+/// SYNs of clients that gave up while they were watched, and whether the first ones came a second apart. The application
+/// may have given up before the kernel: the setting is not smaller.
+pub fn of_syn(world: &World, kept: &[ConnectionFacts], linear: &BTreeMap<IpAddr, usize>) -> Vec<Inferred> {
+    let end = world.capture.map_or(Timestamp::MIN, |(_, last)| last);
+    let mut hosts: BTreeMap<IpAddr, BTreeMap<u32, usize>> = BTreeMap::new();
+    for f in kept {
+        let Some((gaps, last)) = gaps(f).zip(f.syn.last()) else { continue };
+        let Some(gap) = gaps.last() else { continue };
+        if end.min(f.watched) - last.at.time > Span(gap.0.saturating_mul(5) / 2) {
+            *hosts.entry(f.client.address.ip()).or_default().entry(f.syn.count - 1).or_default() += 1;
+        }
+    }
+    let mut all = Vec::new();
+    let clients: BTreeSet<IpAddr> = hosts.keys().chain(linear.keys()).copied().collect();
+    for host in clients {
+        if let Some(n) = linear.get(&host) {
+            let from = format!("{n} SYNs were repeated four times a second apart: Linux 6.5 or later");
+            all.push(inferred(host, "net.ipv4.tcp_syn_linear_timeouts", json!(LINEAR_TIMEOUTS), from));
+        }
+        let counts = hosts.get(&host).into_iter().flatten();
+        let Some((&sent, &n)) = counts.max_by_key(|(_, n)| **n).filter(|(_, n)| **n >= AGREE) else {
+            continue;
+        };
+        let (retries, how) = if linear.contains_key(&host) {
+            (sent.saturating_sub(LINEAR_TIMEOUTS), ", the first four of which are linear and do not count")
+        } else {
+            (sent, "")
+        };
+        let from = format!(
+            "{n} connections were given up after {sent} repetitions{how}; by the application, if it was not by the kernel"
+        );
+        all.push(inferred(host, "net.ipv4.tcp_syn_retries", json!({ "least": retries }), from));
+    }
+    all
+}
