@@ -32,5 +32,5 @@ pub mod state;
 pub mod watch;
 pub mod witness;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "live"))]
 pub(crate) mod samples;

@@ -126,11 +126,9 @@ impl<D: Disk> Keeper<D> {
 
     /// Writes a run.
     pub fn write(&mut self, run: &Run) {
-        if let Some(failing) = &mut self.failing {
-            if Instant::now() < failing.again {
-                failing.lost += run.packets;
-                return;
-            }
+        if let Some(failing) = self.failing.as_mut().filter(|failing| Instant::now() < failing.again) {
+            failing.lost += run.packets;
+            return;
         }
         match self.try_write(run) {
             Ok(()) => {
@@ -328,10 +326,11 @@ impl<D: Disk> Keeper<D> {
             ));
         }
         // A run without a packet leaves no file.
-        if self.pieces.back().is_some_and(|piece| piece.octets == 0) && self.file.take().is_some() {
-            if let Some(empty) = self.pieces.pop_back() {
-                let _ = self.disk.remove(&empty.path);
-            }
+        if self.pieces.back().is_some_and(|piece| piece.octets == 0)
+            && self.file.take().is_some()
+            && let Some(empty) = self.pieces.pop_back()
+        {
+            let _ = self.disk.remove(&empty.path);
         }
     }
 
@@ -403,7 +402,11 @@ impl<D: Disk> Keeper<D> {
         let mut chunk = Vec::new();
         piece::read(from, &places, |interface, packet| {
             let taken = if narrow { case.narrowly(packet) } else { case.around(packet) };
-            if !taken || case.octets() + chunk.len() as u64 > self.shape.octets {
+            if !taken {
+                return Ok(());
+            }
+            if case.octets() + chunk.len() as u64 > self.shape.octets {
+                case.cut = true;
                 return Ok(());
             }
             // The interfaces may have become more since the evidence was begun: it gets a section for each file.

@@ -28,7 +28,7 @@ pub(super) fn read(
     mut each: impl FnMut(u32, &Packet<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
-    let mut block = Vec::new();
+    let mut block = vec![0; 8];
     loop {
         block.resize(8, 0);
         if !whole(file.read_exact(&mut block))? {

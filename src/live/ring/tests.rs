@@ -153,7 +153,7 @@ fn the_ring_keeps_to_its_shape() {
     assert_eq!(bench.ring.finish(), [""; 0]);
     let files = bench.files();
     assert_eq!(files.len(), 3, "{files:?}");
-    assert!(files[0] > "ring.000003".to_owned(), "{files:?}");
+    assert!(files[0].as_str() > "ring.000003", "{files:?}");
     let mut last = Timestamp::MIN;
     for name in &files {
         let path = bench.path(name);

@@ -15,15 +15,17 @@ use crate::report::words;
 /// More packets than this make no ladder that is read on a screen.
 const MOST_PACKETS: usize = 24;
 
-/// `CRITICAL accept-queue-overflow at 10.0.0.5:8080, confirmed`.
+/// `CRITICAL accept-queue-overflow, confirmed, at 10.0.0.5:8080`.
 pub(super) fn heading(watched: &Watched, palette: Palette) -> Vec<Text<'static>> {
     let incident = &watched.incident;
     let badge = format!(" {} ", incident.severity.to_string().to_uppercase());
+    let place = incident.listener.as_ref().map_or(String::new(), |at| format!(", at {}", clean(at)));
     vec![
         Text::styled(badge, palette.severity(incident.severity)),
         Text::raw(" "),
-        Text::styled(clean(&format!("{}{}", incident.kind, words::place(incident))), BOLD),
+        Text::styled(incident.kind.to_string(), BOLD),
         Text::styled(format!(", {}", incident.certainty), palette.certainty(incident.certainty)),
+        Text::raw(place),
     ]
 }
 
@@ -52,7 +54,9 @@ pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: 
     if let Some(kernel) = &watched.corroboration {
         sheet.prose(palette.good().patch(BOLD), "Kernel: ", PLAIN, &words::ended(kernel));
     }
-    if let Some(reason) = finding.and_then(words::certainty_reason) {
+    // The kernel's word is often the reason itself.
+    let told = |reason: &&str| watched.corroboration.as_deref() != Some(*reason);
+    if let Some(reason) = finding.and_then(words::certainty_reason).filter(told) {
         let mut certainty = incident.certainty.to_string();
         certainty[..1].make_ascii_uppercase();
         sheet.prose(BOLD, &format!("{certainty}: "), PLAIN, &words::ended(reason));

@@ -308,7 +308,7 @@ fn draw_detail(
         title.extend(detail::heading(watched, palette));
     }
     if above + below > 0 && height > 0 {
-        let more = format!(" {}-{} of {total} ", above + 1, above + height.min(total));
+        let more = format!(" {}-{}/{total} ", above + 1, above + height.min(total));
         cut(&mut title, width.saturating_sub(more.len()));
         title.push(Text::styled(more, FAINT));
     }

@@ -15,6 +15,8 @@ use crate::report::terminal::grouped;
 const IPV4_COLUMNS: usize = 21;
 /// The longest name of a kind.
 const KIND_COLUMNS: usize = 21;
+/// From this width on incidents show when they began.
+const DATED: usize = 90;
 /// Bars no longer than this: a longer one says no more.
 const LONGEST_BAR: usize = 40;
 
@@ -161,8 +163,10 @@ pub(super) fn incidents(
     let focused = view.focus == Pane::Incidents;
     let open = listed.iter().filter(|watched| watched.open).count();
     let count = format!("{} open, {} closed", grouped(open as u64), grouped((listed.len() - open) as u64));
-    // Fixed: marker 2, badge 9, kind, certainty 10, connections 6, begun 9, lasted 8; one between.
-    let fixed = 2 + 9 + KIND_COLUMNS + 1 + 1 + 10 + 6 + 9 + 8;
+    // Where there is no room for both, the address says more than the time of day.
+    let begun = if width < DATED { 0 } else { 9 };
+    // Fixed: marker 2, badge 9, kind, certainty 10, connections 6, begun, lasted 8; one between.
+    let fixed = 2 + 9 + KIND_COLUMNS + 1 + 1 + 10 + 6 + begun + 8;
     let address = width.saturating_sub(fixed).min(47);
     let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
     let wide = address >= 10;
@@ -172,7 +176,7 @@ pub(super) fn incidents(
     }
     title.push(Text::raw(" "));
     title.push(label("certainty", 10, Side::Left));
-    for (name, width) in [("conns", 6), ("begun", 9), ("lasted", 8)] {
+    for (name, width) in [("conns", 6), ("begun", begun), ("lasted", 8)] {
         title.push(label(name, width, Side::Right));
     }
     if listed.is_empty() {
@@ -217,7 +221,7 @@ pub(super) fn incidents(
             connections => connections,
         };
         for (text, width) in
-            [(short(count), 6), (clock.second(&incident.first), 9), (lasted(watched, &now), 8)]
+            [(short(count), 6), (clock.second(&incident.first), begun), (lasted(watched, &now), 8)]
         {
             parts.push(Text::styled(fit(&text, width, Side::Right), dull(PLAIN)));
         }

@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use self::keys::{Key, Reaction, View};
@@ -126,7 +126,7 @@ impl Drop for Screen {
 /// Draws and takes keys until one side ends.
 fn show(shared: &Shared, color: Color) -> io::Result<()> {
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    terminal.clear()?;
+    repaint(&mut terminal)?;
     let (mut view, palette) = (View::default(), Palette::new(color));
     let mut stale = true;
     loop {
@@ -153,7 +153,7 @@ fn show(shared: &Shared, color: Color) -> io::Result<()> {
                     Some(Reaction::Quit) => return Ok(()),
                     Some(Reaction::Draw) => stale = true,
                     Some(Reaction::Repaint) => {
-                        terminal.clear()?;
+                        repaint(&mut terminal)?;
                         stale = true;
                     }
                     Some(Reaction::None) | None => {}
@@ -166,6 +166,13 @@ fn show(shared: &Shared, color: Color) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Makes the next picture a whole one. `Terminal::clear` would ask the terminal where its cursor is, and wait for an
+/// answer that not every terminal gives.
+fn repaint<B: Backend>(terminal: &mut Terminal<B>) -> Result<(), B::Error> {
+    let size = terminal.size()?;
+    terminal.resize(size.into())
 }
 
 /// What a key of the terminal is to us.

@@ -199,3 +199,31 @@ proptest! {
         screen(state, &[Key::Enter, Key::End], (width, height), Color::Ansi);
     }
 }
+
+/// Runs itself on a terminal of its own, that of script(1).
+#[test]
+fn a_panic_gives_the_terminal_back_before_its_message() {
+    const INSIDE: &str = "SYNSCOPE_PANIC_ON_A_SCREEN";
+    if std::env::var_os(INSIDE).is_some() {
+        super::terminal::take().unwrap();
+        let _ = std::thread::spawn(|| panic!("on purpose")).join();
+        assert!(!super::terminal::taken());
+        return;
+    }
+    let name = "live::screen::tests::a_panic_gives_the_terminal_back_before_its_message";
+    let own = std::env::current_exe().unwrap();
+    let command = format!("'{}' --exact {name} --nocapture", own.display());
+    let run = std::process::Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env(INSIDE, "1")
+        .stdin(std::process::Stdio::null())
+        .output();
+    let Ok(run) = run else {
+        eprintln!("script(1) is not there: not tested");
+        return;
+    };
+    let out = String::from_utf8_lossy(&run.stdout);
+    let place = |what: &str| out.find(what).unwrap_or_else(|| panic!("no {what:?} in {out:?}"));
+    assert!(place("\u{1b}[?1049h") < place("\u{1b}[?1049l") && place("\u{1b}[?1049l") < place("on purpose"));
+    assert!(out.contains("\u{1b}[?25h") && run.status.success(), "{out:?}");
+}
