@@ -451,18 +451,25 @@ fn a_verdict_of_the_kernel_does_not_waver() {
     assert_eq!(outcome.report.findings.len(), 80);
 }
 
-/// A scan of very many ports is bounded in everything, and its incidents are closed.
-#[test]
-fn a_scan_of_many_ports_is_bounded() {
-    const PORTS: i64 = 1_200;
+/// Refusals by `hosts` hosts on `ports` ports each, one every 2 ms.
+fn refusals(hosts: u32, ports: u16) -> Script {
     let mut packets = Vec::new();
-    for n in 0..PORTS {
-        let (client, server) = ((0xc000_0300, 40_000), (SERVER, 1_000 + n as u16));
-        let at = Timestamp(1_800_000_000_000_000_000) + Span::millis(2 * n);
-        packets.push((at, segment(client, server, 7, 0, SYN, b"")));
-        packets.push((at + Span(50_000), segment(server, client, 0, 8, RST | ACK, b"")));
+    let mut at = Timestamp(1_800_000_000_000_000_000);
+    for host in 0..hosts {
+        for port in 0..ports {
+            let (client, server) = ((0xc000_0300, 40_000), (SERVER + host, 1_000 + port));
+            packets.push((at, segment(client, server, 7, 0, SYN, b"")));
+            packets.push((at + Span(50_000), segment(server, client, 0, 8, RST | ACK, b"")));
+            at = at + Span::millis(2);
+        }
     }
-    let mut script = made(packets);
+    made(packets)
+}
+
+/// Very many incidents are bounded in everything, and each is closed.
+#[test]
+fn very_many_incidents_are_bounded() {
+    let mut script = refusals(1_200, 1);
     script.afterwards = Span::secs(150);
     let mut setup = Setup::default();
     setup.bounds.findings = 500;
@@ -475,6 +482,18 @@ fn a_scan_of_many_ports_is_bounded() {
     assert!(told.state.incidents.iter().all(|watched| !watched.open));
     assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (500, 100));
     assert!(outcome.report.warnings.iter().any(|w| w.contains("700 are not listed")));
+}
+
+/// A scan of many ports of one host ends as one incident.
+#[test]
+fn a_scan_of_many_ports_is_one_incident() {
+    let mut script = refusals(1, 300);
+    script.afterwards = Span::secs(150);
+    let (told, outcome) = watch(&mut script, Setup::default(), None);
+    let closed = told.events.iter().filter(|event| matches!(event, Event::Closed { .. })).count();
+    assert_eq!(closed, 1);
+    assert!(told.state.incidents.iter().all(|watched| !watched.open));
+    assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (300, 1));
 }
 
 /// It ends after so many packets, and not one more is analyzed; or after so long.
@@ -508,14 +527,7 @@ fn the_log_is_not_flooded() {
     assert_eq!(lines(&one, "accept-queue-overflow  probable"), 1, "{one}");
     assert_eq!(lines(&one, "closed  accept-queue-overflow"), 1, "{one}");
     assert!(one.contains("Next: ss -ltn"), "{one}");
-    let mut packets = Vec::new();
-    for n in 0..400 {
-        let (client, server) = ((0xc000_0300, 40_000), (SERVER, 1_000 + n as u16));
-        let at = Timestamp(1_800_000_000_000_000_000) + Span::millis(2 * n);
-        packets.push((at, segment(client, server, 7, 0, SYN, b"")));
-        packets.push((at + Span(50_000), segment(server, client, 0, 8, RST | ACK, b"")));
-    }
-    let mut script = made(packets);
+    let mut script = refusals(400, 1);
     script.afterwards = Span::secs(30);
     let many = log(&mut script);
     assert!(many.lines().count() < 60, "{many}");
