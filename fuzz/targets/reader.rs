@@ -1,21 +1,85 @@
-//! Any octets as a capture: it is read to its end or to its damage, and the packets lie where they should.
+//! Any octets as a capture: it is read to its end or to its damage, and the packets lie where they should; read in
+//! parts they are the same.
 
 #![no_main]
 
 mod input;
 
 use libfuzzer_sys::fuzz_target;
-use synscope::capture::{Block, open};
+use synscope::capture::{Block, Part, Settled, Source, open};
+
+/// Number, time and length of a packet.
+type Seen = (u64, i64, usize);
 
 fuzz_target!(|octets: &[u8]| {
-    let Ok(mut opened) = open(&[input::file_of(octets)]) else { return };
-    let mut block = Block::default();
-    let mut last = 0;
+    let path = [input::file_of(octets)];
+    let Ok(mut opened) = open(&path) else { return };
+    let (mut block, mut seen) = (Block::default(), Vec::new());
     while opened.source.next_block(&mut block) {
-        for packet in block.packets() {
-            assert_eq!(packet.id.number(), last + 1, "packets are numbered as they lie in the file");
-            last = packet.id.number();
+        list(&block, &mut seen);
+    }
+    assert!(
+        seen.iter().map(|(number, ..)| *number).is_sorted_by(|a, b| a < b),
+        "packets are numbered as they lie"
+    );
+    let status = opened.source.status().remove(0);
+    assert_eq!(status.packets, seen.len() as u64, "the count is that of the packets delivered");
+
+    let Ok(mut opened) = open(&path) else { return };
+    assert_eq!(in_parts(opened.source.as_mut(), 64 + octets.len() as u64 / 16), seen);
+    let parts = opened.source.status().remove(0);
+    assert_eq!(
+        (parts.packets, parts.damage, parts.warnings),
+        (status.packets, status.damage, status.warnings)
+    );
+});
+
+fn list(block: &Block, seen: &mut Vec<Seen>) {
+    seen.extend(block.packets().map(|packet| (packet.id.number(), packet.time.0, packet.data.len())));
+}
+
+/// Reads three parts at a time, the last one first. What can only be read in turn is read so.
+fn in_parts(source: &mut dyn Source, octets: u64) -> Vec<Seen> {
+    let (mut block, mut all, mut any) = (Block::default(), Vec::new(), false);
+    let mut read = |part: &mut Part| {
+        let mut seen = Vec::new();
+        while part.next_block(&mut block) {
+            list(&block, &mut seen);
+        }
+        seen
+    };
+    loop {
+        let mut parts: Vec<(Part, Vec<Seen>)> = Vec::new();
+        while parts.len() < 3
+            && let Some(part) = source.next_part(octets)
+        {
+            parts.push((part, Vec::new()));
+        }
+        if parts.is_empty() {
+            break;
+        }
+        any = true;
+        parts.iter_mut().rev().for_each(|(part, seen)| *seen = read(part));
+        for (mut part, mut seen) in parts {
+            loop {
+                match source.settle(part) {
+                    Settled::Next { before } => {
+                        all.extend(
+                            seen.into_iter().map(|(number, time, length)| (number + before, time, length)),
+                        );
+                        break;
+                    }
+                    Settled::Again(again) => {
+                        part = *again;
+                        seen = read(&mut part);
+                    }
+                    Settled::Beyond => break,
+                }
+            }
         }
     }
-    assert_eq!(opened.source.status()[0].packets, last, "the count is that of the packets delivered");
-});
+    while !any && source.next_block(&mut block) {
+        list(&block, &mut all);
+    }
+    all
+}

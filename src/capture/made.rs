@@ -2,11 +2,13 @@
 
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::compress::Compression;
 use super::open::{OpenError, recognise};
 use super::order::Merged;
-use super::{Block, Source, Status};
+use super::part::{Part, Places, Settled};
+use super::{Block, Packet, Silence, Source, Status};
 
 /// `octets` compressed as one member, frame or stream.
 pub(super) fn compressed(compression: Compression, octets: &[u8]) -> Vec<u8> {
@@ -187,19 +189,90 @@ pub(super) struct Seen {
     pub packet: Made,
 }
 
+impl Seen {
+    /// A packet whose number is to be raised by `before`.
+    fn of(p: &Packet<'_>, before: u64) -> Seen {
+        Seen {
+            capture: p.id.capture(),
+            number: p.id.number() + before,
+            link: p.link.0,
+            timed: p.timed,
+            packet: Made { time: p.time.0, original: p.original_length, data: p.data.to_vec() },
+        }
+    }
+}
+
+impl Places for Vec<u8> {
+    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
+        let mut rest = self.get(place as usize..).unwrap_or_default();
+        rest.read(buf)
+    }
+}
+
+/// What came of reading in parts.
+pub(super) struct InParts {
+    pub seen: Vec<Seen>,
+    pub status: Status,
+    pub silences: Vec<Silence>,
+    /// Parts that had to be read again.
+    pub again: usize,
+}
+
+/// Reads a capture that lies in memory in parts of so many `octets`, several of them before they are settled.
+pub(super) fn read_in_parts(file: &[u8], octets: u64) -> InParts {
+    let mut reader =
+        recognise("test", 0, Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64)).unwrap();
+    reader.divide(Arc::new(file.to_vec()));
+    let mut source = Merged::default();
+    source.add_only(Path::new("test"), reader);
+    let (mut block, mut seen, mut repeated) = (Block::default(), Vec::new(), 0);
+    let mut read = |part: &mut Part| {
+        let mut packets = Vec::new();
+        while part.next_block(&mut block) {
+            packets.extend(block.packets().map(|p| Seen::of(&p, 0)));
+        }
+        packets
+    };
+    loop {
+        let mut parts: Vec<(Part, Vec<Seen>)> = Vec::new();
+        while parts.len() < 3
+            && let Some(part) = source.next_part(octets)
+        {
+            parts.push((part, Vec::new()));
+        }
+        if parts.is_empty() {
+            break;
+        }
+        // The last one first: none knows of the others.
+        parts.iter_mut().rev().for_each(|(part, packets)| *packets = read(part));
+        for (mut part, mut packets) in parts {
+            loop {
+                match source.settle(part) {
+                    Settled::Next { before } => {
+                        packets.iter_mut().for_each(|p| p.number += before);
+                        seen.extend(packets);
+                        break;
+                    }
+                    Settled::Again(again) => {
+                        repeated += 1;
+                        part = *again;
+                        packets = read(&mut part);
+                    }
+                    Settled::Beyond => break,
+                }
+            }
+        }
+    }
+    InParts { seen, status: source.status().remove(0), silences: source.silences(), again: repeated }
+}
+
 /// Reads a source to its end.
 pub(super) fn drain(source: &mut dyn Source) -> Vec<Seen> {
     let (mut block, mut seen) = (Block::default(), Vec::new());
     while source.next_block(&mut block) {
         assert!(!block.is_empty(), "a block has a packet at least");
         assert!(block.data.len() <= 8 << 20, "a block stays small: {}", block.data.len());
-        seen.extend(block.packets().map(|p| Seen {
-            capture: p.id.capture(),
-            number: p.id.number(),
-            link: p.link.0,
-            timed: p.timed,
-            packet: Made { time: p.time.0, original: p.original_length, data: p.data.to_vec() },
-        }));
+        seen.extend(block.packets().map(|p| Seen::of(&p, 0)));
     }
     assert!(!source.next_block(&mut block), "the end stays the end");
     seen
@@ -210,16 +283,39 @@ pub(super) fn read_from(
     octets: Box<dyn Read + Send>,
     size: Option<u64>,
 ) -> Result<(Vec<Seen>, Status), OpenError> {
+    read_in_turn(octets, size).map(|(seen, status, _)| (seen, status))
+}
+
+fn read_in_turn(
+    octets: Box<dyn Read + Send>,
+    size: Option<u64>,
+) -> Result<(Vec<Seen>, Status, Vec<Silence>), OpenError> {
     let reader = recognise("test", 0, octets, size)?;
     let mut source = Merged::default();
     source.add_only(Path::new("test"), reader);
     let seen = drain(&mut source);
-    Ok((seen, source.status().remove(0)))
+    Ok((seen, source.status().remove(0), source.silences()))
 }
 
-/// Reads one capture that lies in memory.
+/// Reads one capture that lies in memory: from record to record, and in parts of several sizes, which must be the same.
 pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
-    read_from(Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64))
+    let (seen, status, silences) =
+        read_in_turn(Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64))?;
+    if !status.format.contains('.') {
+        // Not so many parts that the tests take long.
+        let fewest = file.len() as u64 / 100;
+        for octets in [1, 7, 100, 1000, 30_000, 1 << 20].into_iter().filter(|octets| *octets >= fewest) {
+            let in_parts = read_in_parts(file, octets);
+            assert!(in_parts.seen == seen, "other packets in parts of {octets}");
+            assert_eq!(in_parts.silences, silences, "in parts of {octets}");
+            let told = |status: &Status| format!("{:?}", Status { position: (0, None), ..status.clone() });
+            assert_eq!(told(&in_parts.status), told(&status), "in parts of {octets}");
+            if status.damage.is_none() {
+                assert_eq!(in_parts.status.position, status.position, "in parts of {octets}");
+            }
+        }
+    }
+    Ok((seen, status))
 }
 
 /// Only the packets of what was seen.

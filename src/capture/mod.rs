@@ -20,6 +20,7 @@ mod memory;
 mod message;
 mod open;
 mod order;
+mod part;
 mod pcap;
 mod pcapng;
 mod reader;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use memory::MemorySource;
 pub use open::{OpenError, Opened, open};
+pub use part::{Part, Settled};
 pub use silence::Silences;
 
 /// A link-layer header type, as in <https://www.tcpdump.org/linktypes.html>.
@@ -157,6 +159,20 @@ pub trait Source: Send {
     /// [`Silences::KEPT`] the longest. A source that keeps no account of them has none.
     fn silences(&self) -> Vec<Silence> {
         Vec::new()
+    }
+
+    /// Another way to read the stream, for several threads at once: its next part of about so many `octets`, to be read
+    /// by any of them. `None` when those that are out must be settled first; with none out, at the end of the stream,
+    /// and always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
+    fn next_part(&mut self, octets: u64) -> Option<Part> {
+        let _ = octets;
+        None
+    }
+
+    /// Takes back a part that has been read to its end. All are to be given back, in the order in which they came.
+    fn settle(&mut self, part: Part) -> Settled {
+        drop(part);
+        Settled::Beyond
     }
 }
 

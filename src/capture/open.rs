@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Source;
 use super::compress::Compression;
 use super::order::Merged;
+use super::part::FileFrom;
 use super::reader::{NotRead, Reader};
 use super::stream::Stream;
 
@@ -155,6 +157,9 @@ pub(super) fn open_one(path: &Path, place: u16) -> Result<Reader, OpenError> {
         if input.is_terminal() {
             return Err(OpenError::Terminal);
         }
+        if let Some((file, origin, size)) = redirected(&input) {
+            return divided("standard input", place, file, origin, size);
+        }
         return recognise("standard input", place, Box::new(input), None);
     }
     let file = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
@@ -162,7 +167,34 @@ pub(super) fn open_one(path: &Path, place: u16) -> Result<Reader, OpenError> {
     if metadata.is_dir() {
         return Err(OpenError::Directory { path: name.trim_end_matches('/').to_owned() });
     }
-    recognise(&name, place, Box::new(file), metadata.is_file().then_some(metadata.len()))
+    if !metadata.is_file() {
+        return recognise(&name, place, Box::new(file), None);
+    }
+    divided(&name, place, file, 0, metadata.len())
+}
+
+/// A reader of `size` octets of `file` from `origin` on, where it stands.
+fn divided(name: &str, place: u16, file: File, origin: u64, size: u64) -> Result<Reader, OpenError> {
+    let file = Arc::new(file);
+    let mut reader = recognise(name, place, Box::new(Arc::clone(&file)), Some(size))?;
+    reader.divide(Arc::new(FileFrom { file, origin }));
+    Ok(reader)
+}
+
+/// Standard input, where that is a file: from where it stands, and how many octets there are.
+#[cfg(unix)]
+fn redirected(input: &io::Stdin) -> Option<(File, u64, u64)> {
+    use std::io::Seek;
+    use std::os::fd::AsFd;
+    let mut file = File::from(input.as_fd().try_clone_to_owned().ok()?);
+    let size = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+    let origin = file.stream_position().ok()?;
+    Some((file, origin, size.checked_sub(origin)?))
+}
+
+#[cfg(not(unix))]
+fn redirected(_: &io::Stdin) -> Option<(File, u64, u64)> {
+    None
 }
 
 fn refused(name: &str, error: io::Error) -> OpenError {

@@ -13,14 +13,13 @@ use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
 use super::open::{OpenError, open_one};
+use super::part::{Part, Parts, Settled};
 use super::reader::{Reader, WINDOW};
 use super::{Block, MERGED_OCTETS, Silence, Silences, Source, Status};
 use crate::time::Timestamp;
 
 /// Inputs that are open together at most. Each takes a window, a file descriptor, perhaps a decoder with its thread.
 const MOST_OPEN: usize = 128;
-/// Octets read at a time from each of several inputs that overlap.
-const SHARED_WINDOW: usize = 256 << 10;
 /// Octets read to learn the time of an input's first packet.
 const FIRST_LOOK: usize = 128 << 10;
 /// Packets in a block of merged packets.
@@ -41,6 +40,8 @@ pub(super) struct Merged {
     /// The latest key handed out.
     latest: Timestamp,
     silences: Silences,
+    /// Of an input that is alone.
+    parts: Parts,
 }
 
 struct Input {
@@ -169,7 +170,6 @@ impl Merged {
     /// Adds packets of the input that comes next to `out`, as far as it is its turn. Says whether `out` is to be
     /// handed out now.
     fn turn(&mut self, (_, place): Key, out: &mut Block) -> bool {
-        let alone = self.begun.is_empty();
         let free = self.begun.len() + 1 < MOST_OPEN;
         let limit = [self.begun.peek().map(|Reverse(key)| *key), self.first_waiting().filter(|_| free)];
         let limit = limit.into_iter().flatten().min();
@@ -182,7 +182,7 @@ impl Merged {
                 self.begun.push(Reverse((open.key, place)));
                 return true;
             }
-            if open.read(if alone { WINDOW } else { SHARED_WINDOW }) {
+            if open.read(WINDOW) {
                 self.begun.push(Reverse((open.next_key(), place)));
             } else {
                 self.inputs[place].state = State::Over(open.reader.status());
@@ -258,5 +258,21 @@ impl Source for Merged {
 
     fn silences(&self) -> Vec<Silence> {
         self.silences.list()
+    }
+
+    fn next_part(&mut self, octets: u64) -> Option<Part> {
+        match &self.inputs[..] {
+            [Input { state: State::Open(open), .. }] => self.parts.next(&open.reader, octets),
+            _ => None,
+        }
+    }
+
+    fn settle(&mut self, part: Part) -> Settled {
+        match &mut self.inputs[..] {
+            [Input { state: State::Open(open), .. }] => {
+                self.parts.settle(&mut open.reader, &mut self.silences, part)
+            }
+            _ => Settled::Beyond,
+        }
     }
 }

@@ -14,6 +14,11 @@ pub(super) const FILE_HEADER: usize = 24;
 /// to this length are believed even where the file declares a smaller snapshot length: many programs write such files.
 const MAXIMUM_SNAPLEN: u32 = 262_144;
 
+/// How many record headers in a row are believed, where one is looked for: each has 20 bits at least by which it can be
+/// told from anything else.
+const IN_A_ROW: usize = 6;
+const DAY: i64 = 86_400;
+
 /// A classic pcap file, past its header.
 #[derive(Clone, Debug)]
 pub(super) struct Pcap {
@@ -171,6 +176,42 @@ impl Pcap {
             numbers.take();
             at = end;
         }
+    }
+
+    /// Where in `data` a record seems to begin, if anywhere: the first place from which [`IN_A_ROW`] plausible headers
+    /// follow one another, or fewer where `data` ends before. `near` is the time of an earlier packet, if
+    /// one is known.
+    pub(super) fn find(&self, data: &[u8], near: Option<Timestamp>) -> Option<usize> {
+        let header = self.record_header();
+        let seconds_near =
+            near.map_or(i64::MIN..i64::MAX, |time| time.seconds() - DAY..time.seconds() + 30 * DAY);
+        // The place of the next record, if one begins here.
+        let next = |at: usize| {
+            let head = data.get(at..at + header)?;
+            let (seconds, fraction) = (word(head, 0, self.big_endian), word(head, 4, self.big_endian));
+            let (a, b) = (word(head, 8, self.big_endian), word(head, 12, self.big_endian));
+            let captured = match self.lengths {
+                Lengths::CapturedFirst => a,
+                Lengths::SmallerIsCaptured => a.min(b),
+                Lengths::OriginalFirst => b,
+            };
+            let plausible = seconds_near.contains(&i64::from(seconds))
+                && i64::from(fraction) * self.unit < 1_000_000_000
+                && captured > 0
+                && captured <= self.limit
+                && a.max(b) < 1 << 24;
+            plausible.then_some(at + header + captured as usize)
+        };
+        let follows = |mut at: usize| {
+            for seen in 0..IN_A_ROW {
+                match next(at) {
+                    Some(next) => at = next,
+                    None => return seen > 0 && at + header > data.len(),
+                }
+            }
+            true
+        };
+        (0..data.len().saturating_sub(header - 1)).find(|at| follows(*at))
     }
 
     /// How long the record is, octets, whose beginning is `rest`; `None` when not even its header is there.

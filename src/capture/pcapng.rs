@@ -45,6 +45,8 @@ const SHORTEST_BLOCK: u32 = 12;
 const SHORTEST_SECTION: u32 = 28;
 /// Interfaces of a section that are taken in, so that a hostile file cannot fill the memory with them.
 const MOST_INTERFACES: usize = 65_536;
+/// Where another block is looked for behind one, this many octets of it are not asked for.
+const LONGEST_USUAL: usize = 4 << 10;
 /// Unknown block types that are named in warnings.
 const MOST_UNKNOWN: usize = 8;
 /// A drop count of 65,535 in an obsolete packet block says that it is not known.
@@ -61,8 +63,12 @@ pub(super) struct Pcapng {
     earlier_drops: Option<u64>,
     /// Smallest snapshot length declared so far, octets; 0 when none.
     pub(super) snaplen: u32,
-    /// Time of the last packet that had one.
-    last: Timestamp,
+    /// Time of the last packet that had one; `None` where it is not known what was before.
+    last: Option<Timestamp>,
+    /// A packet without a time of its own was read, and it is not known what was before.
+    pub(super) needs_time: bool,
+    /// Counts whatever changes here but `last`.
+    pub(super) changes: u64,
     /// Blocks left out because something in them is wrong.
     skipped: u64,
     first_skipped: String,
@@ -154,7 +160,41 @@ impl Pcapng {
         if mark != ORDER_MARK_LITTLE && mark != ORDER_MARK_BIG {
             return Some(Err(format!("pcapng section header with {}", wrong_mark(mark))));
         }
-        Some(Ok(Pcapng::default()))
+        Some(Ok(Pcapng { last: Some(Timestamp::default()), ..Pcapng::default() }))
+    }
+
+    /// Goes on somewhere further in the file, where the time of the packet before is not known.
+    pub(super) fn forget_time(&mut self) {
+        self.last = None;
+    }
+
+    /// Goes on in the state of `later`, which began in this one.
+    pub(super) fn append(&mut self, later: Pcapng) {
+        let last = later.last.or(self.last);
+        *self = Pcapng { last, needs_time: false, ..later };
+    }
+
+    /// Where in `data`, which lies at `base` in the file, a block seems to begin, if anywhere: its length stands at both
+    /// ends, and another one follows or `data` ends.
+    pub(super) fn find(&self, data: &[u8], base: u64) -> Option<usize> {
+        let word = |at: usize| data.get(at..at + 4).map(|four| word(four, 0, self.big_endian));
+        // The place of the next block, if one begins here and ends inside.
+        let next = |at: usize| {
+            let (kind, total) = (word(at)?, word(at + 4)?);
+            match kind {
+                ENHANCED_PACKET if (word(at + 8)? as usize) < self.interfaces.len() => {}
+                INTERFACE_DESCRIPTION | OBSOLETE_PACKET | SIMPLE_PACKET | NAME_RESOLUTION => {}
+                INTERFACE_STATISTICS | SYSTEMD_JOURNAL | DECRYPTION_SECRETS | CUSTOM | CUSTOM_NO_COPY => {}
+                _ => return None,
+            }
+            let length = whole_length(total).ok()?;
+            (word(at + length - 4)? == total).then_some(at + length)
+        };
+        // Blocks begin at multiples of four.
+        let first = (base.next_multiple_of(4) - base) as usize;
+        (first..data.len()).step_by(4).find(|at| {
+            next(*at).is_some_and(|second| next(second).is_some() || second + LONGEST_USUAL > data.len())
+        })
     }
 
     /// Drops told so far: by statistics blocks or by the packets, whichever is more, summed over the interfaces.
@@ -280,7 +320,7 @@ impl Pcapng {
     }
 
     /// A block that does not end inside the window, which shows `rest` of it.
-    fn beyond(&self, kind: u32, total: u32, length: usize, rest: &[u8], numbers: &Numbers) -> Found {
+    fn beyond(&mut self, kind: u32, total: u32, length: usize, rest: &[u8], numbers: &Numbers) -> Found {
         if length <= LONG {
             return Found::Need(length);
         }
@@ -303,6 +343,7 @@ impl Pcapng {
             Some(Err(what)) => return Found::Damage(Damage::Other(what)),
             None => None,
         };
+        self.needs_time |= kind == SIMPLE_PACKET && self.last.is_none();
         let numbered = packet || matches!(kind, CUSTOM | CUSTOM_NO_COPY | SYSTEMD_JOURNAL);
         let trailer = Some(if self.big_endian { total.to_be_bytes() } else { total.to_le_bytes() });
         Found::Long(Long { length: length as u64, record, numbered, trailer })
@@ -344,6 +385,7 @@ impl Pcapng {
                 &format!("begins a section of pcapng version {major}.{minor}; expected version 1"),
             );
         }
+        self.changes += 1;
         self.earlier_drops = self.dropped();
         self.interfaces.clear();
         self.big_endian = big_endian;
@@ -360,7 +402,8 @@ impl Pcapng {
         block: &[u8],
     ) -> Result<(Record, Option<(u32, usize)>), String> {
         let (record, options) = self.look_at_packet(kind, total, block)?;
-        self.last = record.time;
+        self.needs_time |= kind == SIMPLE_PACKET && self.last.is_none();
+        self.last = Some(record.time);
         if kind == OBSOLETE_PACKET {
             let drops = (word(block, 8, self.big_endian) >> if self.big_endian { 0 } else { 16 }) as u16;
             if drops != DROPS_UNKNOWN
@@ -400,7 +443,7 @@ impl Pcapng {
         let room = total - least;
         let record = Record {
             id: Default::default(),
-            time: self.last,
+            time: self.last.unwrap_or_default(),
             offset: least - 4,
             captured: 0,
             original: 0,
@@ -443,11 +486,13 @@ impl Pcapng {
 
     fn count_drops(&mut self, interface: u32, drops: u64) {
         if let Some(interface) = self.interfaces.get_mut(interface as usize) {
+            self.changes += 1;
             interface.drops_at_packets = Some(interface.drops_at_packets.unwrap_or(0).saturating_add(drops));
         }
     }
 
     fn describe(&mut self, block: &[u8], place: u64) {
+        self.changes += 1;
         let parse = match self.big_endian {
             false => parse_interfacedescriptionblock_le,
             true => parse_interfacedescriptionblock_be,
@@ -495,6 +540,7 @@ impl Pcapng {
         };
         let Ok((_, statistics)) = parse(block) else { return };
         let Some(interface) = self.interfaces.get_mut(statistics.if_id as usize) else { return };
+        self.changes += 1;
         let drops = listed(&statistics.options)
             .filter(|option| matches!(option.code.0, ISB_IFDROP | ISB_OSDROP))
             .filter_map(|option| number(option.as_bytes().ok()?, self.big_endian))
@@ -504,6 +550,7 @@ impl Pcapng {
 
     #[cold]
     fn skip(&mut self, place: u64, wrong: &str) {
+        self.changes += 1;
         if self.skipped == 0 {
             self.first_skipped = format!("block at byte {} {wrong}", Grouped(place));
         }
@@ -511,6 +558,7 @@ impl Pcapng {
     }
 
     fn note_unknown(&mut self, kind: u32, place: u64) {
+        self.changes += 1;
         if let Some(known) = self.unknown.iter_mut().find(|(k, ..)| *k == kind) {
             known.1 += 1;
         } else if self.unknown.len() < MOST_UNKNOWN {

@@ -1,8 +1,10 @@
 //! One input: its octets read into blocks, its records indexed there, what is known of it kept.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::message::{Before, Grouped};
+use super::part::Places;
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::Pcapng;
 use super::stream::Stream;
@@ -10,9 +12,11 @@ use super::{Block, Record, Status};
 use crate::decode::segment::PacketId;
 use crate::time::{Span, Timestamp};
 
-/// Octets read into a block at a time, where one input is read alone: large enough that a block is worth handing to
-/// another thread, small enough to stay in the cache of the core that decodes it.
-pub(super) const WINDOW: usize = 1 << 20;
+/// Octets read into a block at a time: few enough that they are still in the core's own cache (L2) when they are decoded,
+/// where that is done by the thread that has read them, and always into the same room.
+pub(super) const WINDOW: usize = 256 << 10;
+/// Octets in which the first record of a part is looked for at first; more if that is not enough.
+const FIRST_LOOK: usize = 16 << 10;
 /// No window is smaller: it must hold what is kept of a long packet and leave room to read over the rest.
 const SMALLEST_WINDOW: usize = 128 << 10;
 /// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
@@ -75,6 +79,22 @@ impl Damage {
     }
 }
 
+/// Why the reading stopped before the end.
+#[derive(Clone, Debug)]
+struct Stopped {
+    /// Place of the record in the (decompressed) stream.
+    at: u64,
+    why: Why,
+}
+
+#[derive(Clone, Debug)]
+enum Why {
+    /// What a record says of itself, what is there instead, and what must have happened.
+    Damage { says: String, end: String, cause: &'static str },
+    /// The input cannot be read, or not be decompressed.
+    Failed(Arc<io::Error>),
+}
+
 /// Numbers packets as Wireshark's `frame.number` does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {
@@ -96,6 +116,7 @@ impl Numbers {
     }
 }
 
+#[derive(Clone, Debug)]
 enum Format {
     Pcap(Pcap),
     Pcapng(Pcapng),
@@ -119,6 +140,14 @@ impl Format {
         match self {
             Format::Pcap(pcap) => pcap.claimed(rest),
             Format::Pcapng(pcapng) => pcapng.claimed(rest),
+        }
+    }
+
+    /// As [`Pcap::find`], [`Pcapng::find`].
+    fn find(&self, data: &[u8], base: u64, near: Option<Timestamp>) -> Option<usize> {
+        match self {
+            Format::Pcap(pcap) => pcap.find(data, near),
+            Format::Pcapng(pcapng) => pcapng.find(data, base),
         }
     }
 
@@ -146,7 +175,7 @@ pub(super) enum NotRead {
 
 /// One input, from its first octet to its end.
 pub(super) struct Reader {
-    path: String,
+    path: Arc<str>,
     stream: Stream,
     format: Format,
     numbers: Numbers,
@@ -154,10 +183,16 @@ pub(super) struct Reader {
     carry: Vec<u8>,
     /// Where `carry` lies in the (decompressed) stream.
     base: u64,
+    /// Where the first record lies; `None` while it must be looked for, and when none was found.
+    began: Option<u64>,
+    /// The time of an earlier packet, to know a record by when it must be looked for.
+    near: Option<Timestamp>,
+    /// Records that begin here or later are not read.
+    until: u64,
     ended: bool,
     packets: u64,
     clock: Clock,
-    damage: Option<String>,
+    stopped: Option<Stopped>,
 }
 
 impl Reader {
@@ -178,17 +213,114 @@ impl Reader {
             return Err(NotRead::Unknown(head));
         };
         Ok(Reader {
-            path: path.to_owned(),
+            path: path.into(),
             stream,
             format,
             numbers: Numbers { input, next: 1 },
             carry: head,
             base,
+            began: Some(base),
+            near: None,
+            until: u64::MAX,
             ended: false,
             packets: 0,
             clock: Clock::default(),
-            damage: None,
+            stopped: None,
         })
+    }
+
+    /// A reader of the records from `from` to `until`, in the state that this one is in: `from` is where this one stands
+    /// (`exact`), or anywhere, and then the first record will be looked for. `None` where the input can only be read in
+    /// turn.
+    pub(super) fn part(&self, from: u64, until: u64, exact: bool) -> Option<Reader> {
+        let mut format = self.format.clone();
+        if let (Format::Pcapng(pcapng), false) = (&mut format, exact) {
+            pcapng.forget_time();
+        }
+        Some(Reader {
+            path: Arc::clone(&self.path),
+            stream: self.stream.from(from)?,
+            format,
+            numbers: Numbers { next: 1, ..self.numbers },
+            carry: Vec::new(),
+            base: from,
+            began: exact.then_some(from),
+            until,
+            ended: false,
+            packets: 0,
+            near: self.clock.times.map(|_| self.clock.last),
+            clock: Clock::default(),
+            stopped: None,
+        })
+    }
+
+    /// Goes on where `part` has stopped, as if this reader had read what it has. Says what is to be added to the numbers
+    /// of its packets.
+    pub(super) fn append(&mut self, part: Reader) -> u64 {
+        let before = self.numbers.next - 1;
+        self.numbers.next += part.numbers.next - 1;
+        self.packets += part.packets;
+        self.clock.append(&part.clock, before);
+        self.base = part.base;
+        self.stopped = part.stopped;
+        // A part that ends where it should is not the end.
+        self.ended = self.stopped.is_some() || part.until == u64::MAX;
+        match (&mut self.format, part.format) {
+            (Format::Pcapng(own), Format::Pcapng(later)) => own.append(later),
+            // Nothing in a pcap file changes after its header.
+            _ => {}
+        }
+        self.stream.pass(self.base);
+        before
+    }
+
+    /// Allows for reading in parts: `places` has the octets of the input.
+    pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
+        self.stream.divide(places);
+    }
+
+    /// Octets of the input, where it can be read in parts.
+    pub(super) fn divisible(&self) -> Option<u64> {
+        self.stream.size.filter(|_| self.stream.is_divisible())
+    }
+
+    /// Where the next record lies.
+    pub(super) fn place(&self) -> u64 {
+        self.base
+    }
+
+    /// Where the first record lies, as was given or found.
+    pub(super) fn began(&self) -> Option<u64> {
+        self.began
+    }
+
+    /// Where the records end that are this reader's.
+    pub(super) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// Whether there is nothing more to be read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Packets read.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// How often the format has changed its state, so that records are read in another way from there on or something was
+    /// counted.
+    pub(super) fn changes(&self) -> u64 {
+        match &self.format {
+            Format::Pcap(_) => 0,
+            Format::Pcapng(pcapng) => pcapng.changes,
+        }
+    }
+
+    /// Whether something that was read cannot be right without what comes before it.
+    pub(super) fn needs_what_was_before(&self) -> bool {
+        matches!(&self.format, Format::Pcapng(pcapng) if pcapng.needs_time)
     }
 
     /// Replaces the contents of `block` by the next packets, reading up to `window` octets at a time; `false` at the
@@ -202,9 +334,13 @@ impl Reader {
         if block.data.len() < room || block.data.len() > LONG.max(window) {
             block.data.resize(room, 0);
         }
-        block.data[..self.carry.len()].copy_from_slice(&self.carry);
         // Start and end of what is read and not yet indexed.
-        let (mut start, mut end) = (0, self.carry.len());
+        let (mut start, mut end) = if self.began.is_some() {
+            block.data[..self.carry.len()].copy_from_slice(&self.carry);
+            (0, self.carry.len())
+        } else {
+            self.find_first(&mut block.data)
+        };
         self.carry.clear();
         loop {
             let data = &block.data[start..end];
@@ -221,6 +357,7 @@ impl Reader {
                 break;
             }
             match found {
+                Found::Need(_) if self.base >= self.until => self.ended = true,
                 Found::Need(length) => {
                     if start > 0 && start + length > block.data.len() {
                         block.data.copy_within(start..end, 0);
@@ -229,10 +366,14 @@ impl Reader {
                     if length > block.data.len() {
                         block.data.resize(length, 0);
                     }
-                    match self.stream.read(&mut block.data[end..]) {
+                    // Nothing of the records that are another's, but the last one of ours whole.
+                    let there = (end - start) as u64;
+                    let wanted = self.until.saturating_sub(self.base + there).max(length as u64 - there);
+                    let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(block.data.len() - end);
+                    match self.stream.read(&mut block.data[end..end + limit]) {
                         Ok(0) => self.at_end(&block.data[start..end]),
                         Ok(n) => end += n,
-                        Err(error) => self.failed(&error),
+                        Err(error) => self.failed(error),
                     }
                 }
                 Found::Long(long) => {
@@ -263,6 +404,31 @@ impl Reader {
         !block.is_empty()
     }
 
+    /// Reads the beginning of the part into `data` and looks for the first record. Gives where it lies there, and where
+    /// what was read ends; without a record the reading is over.
+    fn find_first(&mut self, data: &mut [u8]) -> (usize, usize) {
+        let most = usize::try_from(self.until - self.base).unwrap_or(usize::MAX).min(data.len());
+        let (mut end, mut look) = (0, FIRST_LOOK);
+        loop {
+            while end < look.min(most) {
+                match self.stream.read(&mut data[end..look.min(most)]) {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) => end += n,
+                }
+            }
+            if let Some(start) = self.format.find(&data[..end], self.base, self.near) {
+                self.base += start as u64;
+                self.began = Some(self.base);
+                return (start, end);
+            }
+            if end < look {
+                self.ended = true;
+                return (0, 0);
+            }
+            look *= 4;
+        }
+    }
+
     /// Reads over a record that lies at `start` in `data`, which is filled up to `end`, without touching what is kept
     /// of its packet. Says whether it was there to its end.
     fn pass_over(
@@ -291,7 +457,7 @@ impl Reader {
                 Ok(n) => seen += n as u64,
                 Err(error) => {
                     self.base += seen;
-                    self.failed(&error);
+                    self.failed(error);
                     return false;
                 }
             }
@@ -346,24 +512,35 @@ impl Reader {
         self.stop(&says, &end, "The capture was cut off or overwritten there; what follows cannot be read.");
     }
 
-    fn stop(&mut self, says: &str, end: &str, cause: &str) {
-        let (path, unit, at, before) =
-            (&self.path, self.format.unit(), Grouped(self.base), Before(self.packets));
-        self.damage = Some(format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}"));
+    fn stop(&mut self, says: &str, end: &str, cause: &'static str) {
+        let why = Why::Damage { says: says.to_owned(), end: end.to_owned(), cause };
+        self.stopped = Some(Stopped { at: self.base, why });
         self.ended = true;
     }
 
-    fn failed(&mut self, error: &io::Error) {
-        let (path, at, before) = (&self.path, Grouped(self.base), Before(self.packets));
-        self.damage = Some(match self.stream.compression {
-            Some(compression) => format!(
+    fn failed(&mut self, error: io::Error) {
+        self.stopped = Some(Stopped { at: self.base, why: Why::Failed(Arc::new(error)) });
+        self.ended = true;
+    }
+
+    /// Why the reading stopped before the end, if it did.
+    fn damage(&self) -> Option<String> {
+        let Stopped { at, why } = self.stopped.as_ref()?;
+        let (path, at, before) = (&self.path, Grouped(*at), Before(self.packets));
+        Some(match (why, self.stream.compression) {
+            (Why::Damage { says, end, cause }, _) => {
+                let unit = self.format.unit();
+                format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}")
+            }
+            (Why::Failed(error), Some(compression)) => format!(
                 "{path}: the {name} data is damaged or cut off after byte {at} of the decompressed capture: {error}.\n  \
                  What follows cannot be read. {before} To check the file: {name} -t",
                 name = compression.name(),
             ),
-            None => format!("{path}: cannot be read after byte {at}: {error}.\n  {before}"),
-        });
-        self.ended = true;
+            (Why::Failed(error), None) => {
+                format!("{path}: cannot be read after byte {at}: {error}.\n  {before}")
+            }
+        })
     }
 
     /// The latest time so far; `Timestamp::MIN` before the first packet that has one.
@@ -387,7 +564,7 @@ impl Reader {
             None => name.to_owned(),
         };
         let mut warnings: Vec<String> = self.clock.warning().into_iter().collect();
-        let mut damage = self.damage.clone();
+        let mut damage = self.damage();
         if let Format::Pcapng(pcapng) = &self.format {
             warnings.extend(pcapng.warnings());
             let skipped = pcapng.damage();
@@ -399,7 +576,7 @@ impl Reader {
             }
         }
         Status {
-            path: self.path.clone(),
+            path: self.path.to_string(),
             format,
             packets: self.packets,
             times: self.clock.times,
@@ -418,6 +595,8 @@ impl Reader {
 struct Clock {
     /// Earliest and latest.
     times: Option<(Timestamp, Timestamp)>,
+    /// Of the first packet that has one, and its number.
+    first: (Timestamp, u64),
     /// Of the packet before.
     last: Timestamp,
     /// How often the clock stepped back by more than [`JUMP`].
@@ -432,21 +611,44 @@ impl Clock {
         if self.times.is_none() {
             let Some(first) = timed.next() else { return };
             self.times = Some((first.time, first.time));
+            self.first = (first.time, first.id.number());
             self.last = first.time;
         }
         let Some((mut earliest, mut latest)) = self.times else { return };
         for record in timed {
-            if self.last - record.time > JUMP {
-                if self.jumps == 0 {
-                    self.first_jump = (record.id.number(), self.last - record.time);
-                }
-                self.jumps += 1;
-            }
-            self.last = record.time;
+            self.step(record.time, record.id.number());
             earliest = earliest.min(record.time);
             latest = latest.max(record.time);
         }
         self.times = Some((earliest, latest));
+    }
+
+    /// Goes on with the packets of `part`, `before` being the number of the last one before it.
+    fn append(&mut self, part: &Clock, before: u64) {
+        let (Some((earliest, latest)), (first, number)) = (part.times, part.first) else { return };
+        match &mut self.times {
+            None => (self.times, self.first) = (part.times, (first, number + before)),
+            Some(times) => {
+                *times = (times.0.min(earliest), times.1.max(latest));
+                self.step(first, number + before);
+            }
+        }
+        if self.jumps == 0 && part.jumps > 0 {
+            self.first_jump = (part.first_jump.0 + before, part.first_jump.1);
+        }
+        self.jumps += part.jumps;
+        self.last = part.last;
+    }
+
+    #[inline]
+    fn step(&mut self, time: Timestamp, packet: u64) {
+        if self.last - time > JUMP {
+            if self.jumps == 0 {
+                self.first_jump = (packet, self.last - time);
+            }
+            self.jumps += 1;
+        }
+        self.last = time;
     }
 
     fn warning(&self) -> Option<String> {

@@ -9,15 +9,36 @@ use crate::time::{Span, Timestamp};
 /// kept (of equally long ones the earlier), in bounded memory and without a cost that grows with their number.
 #[derive(Clone, Debug, Default)]
 pub struct Silences {
+    first: Option<Timestamp>,
     latest: Option<Timestamp>,
     found: Vec<Silence>,
     /// Nothing shorter than this can be among the kept ones any more.
     floor: Span,
+    /// Of a stretch of the stream only: all are kept, as it is not known yet which are long.
+    part: bool,
 }
 
 impl Silences {
     /// How many are kept at most.
     pub const KEPT: usize = 4096;
+
+    /// Those of a stretch of the stream, to be appended to what comes before it.
+    pub(super) fn of_part() -> Silences {
+        Silences { part: true, ..Silences::default() }
+    }
+
+    /// Goes on with the packets of `part`. What is a silence there may be shorter here, or none, as a packet before it
+    /// may be as late.
+    pub(super) fn append(&mut self, part: &Silences) {
+        let (Some(first), Some(latest)) = (part.first, part.latest) else { return };
+        self.advance(first);
+        for silence in &part.found {
+            // Up to here there were packets all along.
+            self.latest = self.latest.max(Some(silence.from));
+            self.advance(silence.to);
+        }
+        self.latest = self.latest.max(Some(latest));
+    }
 
     /// Notes the next packet of the stream.
     pub fn note(&mut self, packet: &Packet<'_>) {
@@ -39,7 +60,8 @@ impl Silences {
         match self.latest {
             Some(latest) if time <= latest => return,
             Some(latest) if time - latest > QUIET => self.found(Silence { from: latest, to: time }),
-            _ => {}
+            Some(_) => {}
+            None => self.first = Some(time),
         }
         self.latest = Some(time);
     }
@@ -51,7 +73,7 @@ impl Silences {
         }
         self.found.push(silence);
         // Thinned out only when twice as many as needed have come together, so that each costs the same on average.
-        if self.found.len() == 2 * Silences::KEPT {
+        if self.found.len() == 2 * Silences::KEPT && !self.part {
             self.found = Silences::longest(&self.found);
             self.floor = self.found.iter().map(|s| s.to - s.from).min().unwrap_or_default();
         }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::compress::{Compression, Decompressor, MAGIC_OCTETS};
+use super::part::Places;
 
 /// The octets of one input.
 pub(super) struct Stream {
     octets: Box<dyn Read + Send>,
     consumed: Arc<AtomicU64>,
+    /// The same octets, to be read from any place, where that can be done.
+    places: Option<Arc<dyn Places>>,
     /// Size as stored, octets, where it is known.
     pub(super) size: Option<u64>,
     /// What was undone.
@@ -33,7 +36,34 @@ impl Stream {
             Some(compression) => Box::new(Decompressor::start(compression, whole)?),
             None => whole,
         };
-        Ok(Stream { octets, consumed, size, compression })
+        Ok(Stream { octets, consumed, places: None, size, compression })
+    }
+
+    /// Allows for the octets to be read in parts, too: `places` has the same ones as are read in turn.
+    pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
+        self.places = self.compression.is_none().then_some(places);
+    }
+
+    /// Whether [`Stream::from`] gives anything.
+    pub(super) fn is_divisible(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// The same octets from `place` on.
+    pub(super) fn from(&self, place: u64) -> Option<Stream> {
+        let places = self.places.clone()?;
+        Some(Stream {
+            octets: Box::new(From { places, place }),
+            consumed: Arc::default(),
+            places: None,
+            size: self.size,
+            compression: None,
+        })
+    }
+
+    /// Everything up to `place` was read in parts.
+    pub(super) fn pass(&self, place: u64) {
+        self.consumed.store(place, Relaxed);
     }
 
     /// Octets consumed of the input as stored.
@@ -86,6 +116,20 @@ impl<R: Read> Read for Headed<R> {
         let n = buf.len().min(self.head.len());
         buf[..n].copy_from_slice(&self.head[..n]);
         self.head.drain(..n);
+        Ok(n)
+    }
+}
+
+/// Reads on from a place.
+struct From {
+    places: Arc<dyn Places>,
+    place: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.places.read_at(buf, self.place)?;
+        self.place += n as u64;
         Ok(n)
     }
 }

@@ -42,6 +42,43 @@ fn every_format_and_compression_gives_the_same_packets() {
 }
 
 #[test]
+fn the_parts_of_an_ordinary_capture_are_found_at_once() {
+    let made = some_packets(5_000, 1_700_000_000_123_456_000);
+    for file in files(&made) {
+        assert_eq!(read_in_parts(&file, 20_000).again, 0);
+    }
+}
+
+#[test]
+fn captures_inside_of_packets_are_not_taken_for_what_is_around_them() {
+    let inside = some_packets(200, 1_700_000_000_000_000_000);
+    for (which, inner) in files(&inside).into_iter().enumerate() {
+        let data = inner[if inner[0] == 0x0a { 60 } else { 24 }..].to_vec();
+        let packet =
+            |n: i64| Made { time: 1_700_000_000_000_000_000 + n, original: 20_000, data: data.clone() };
+        let around = files(&(0..40).map(|n| packet(n * 1_000)).collect::<Vec<_>>()).swap_remove(which);
+        // As `read` does for every file; here the guesses are wrong, and are given up in the end.
+        let again = read_in_parts(&around, 10_000).again;
+        assert!((10..30).contains(&again), "{again}");
+        assert_eq!(read(&around).unwrap().0.len(), 40);
+    }
+}
+
+#[test]
+fn a_silence_is_the_same_wherever_the_capture_is_cut() {
+    // Packets out of order, silences in front of late ones and across them.
+    let times = [0, 50, 10, 45, 100, 131, 20, 163, 0, 1, 193, 400, 380, 431, 432];
+    let made: Vec<_> =
+        times.iter().map(|s| Made { time: s * 1_000_000_000, original: 60, data: vec![1; 60] }).collect();
+    for file in files(&made) {
+        let silences: Vec<_> = read_in_parts(&file, 100).silences;
+        let seconds: Vec<_> = silences.iter().map(|s| (s.from.seconds(), s.to.seconds())).collect();
+        assert_eq!(seconds, [(0, 50), (50, 100), (100, 131), (131, 163), (193, 400), (400, 431)]);
+        read(&file).unwrap();
+    }
+}
+
+#[test]
 fn a_file_cut_anywhere_gives_the_whole_packets_before_and_says_where() {
     let made = some_packets(6, 0);
     for file in files(&made) {

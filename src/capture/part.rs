@@ -1,0 +1,140 @@
+//! A stretch of a file, read by whoever needs its packets, beside the stretches before it.
+//!
+//! Where the first record of a [`Part`] begins is a guess: several plausible headers in a row. The guess is worth
+//! nothing by itself. Parts are given back in the order of the file, and one that did not begin exactly where the one
+//! before it ended, or that would have needed to know what stands there, is read again from the right place. So the
+//! packets, their numbers, and what is said of damage are those of a reader that goes from record to record.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::reader::{Reader, WINDOW};
+use super::{Block, Silences};
+
+/// A stretch of the input that can be read on its own, by any thread.
+pub struct Part {
+    pub(super) reader: Reader,
+    /// Begins where the reading before it ended, and not at a guess.
+    exact: bool,
+    silences: Silences,
+    /// The changes of the format's state that it builds on.
+    changes: u64,
+}
+
+impl Part {
+    /// Replaces the contents of `block` by the next packets of the part; `false` at its end. Their numbers count from
+    /// the part's beginning; [`Settled::Next`] tells what is to be added.
+    pub fn next_block(&mut self, block: &mut Block) -> bool {
+        let more = self.reader.fill(block, WINDOW);
+        self.silences.note_records(&block.records);
+        more
+    }
+
+    /// Packets read.
+    pub fn packets(&self) -> u64 {
+        self.reader.packets()
+    }
+}
+
+/// What has become of a [`Part`] that was read to its end and given back.
+pub enum Settled {
+    /// It is what comes next in the stream.
+    Next {
+        /// To be added to the number of each of its packets.
+        before: u64,
+    },
+    /// It did not begin where the stream goes on: what was read of it is void, and this is to be read in its place.
+    Again(Box<Part>),
+    /// The stream has ended before it.
+    Beyond,
+}
+
+/// Octets that several threads can read, each at its own place.
+pub(super) trait Places: Send + Sync {
+    /// Reads some octets from `place` on; 0 at the end only.
+    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize>;
+}
+
+/// A file from one of its octets on.
+pub(super) struct FileFrom {
+    pub file: Arc<File>,
+    pub origin: u64,
+}
+
+impl Places for FileFrom {
+    #[cfg(unix)]
+    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&*self.file, buf, self.origin + place)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&*self.file, buf, self.origin + place)
+    }
+}
+
+/// Cuts an input into parts and puts together what they found.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// Where the next part begins, as long as others are out.
+    next: u64,
+    /// Parts that are out.
+    out: usize,
+    /// Wrong guesses weigh more than right ones.
+    mistrust: u32,
+}
+
+/// Octets of the first part, at most: the others wait for it.
+const FIRST: u64 = 64 << 10;
+/// What a wrong guess adds to [`Parts::mistrust`]; a right one takes 1 away.
+const WRONG: u32 = 4;
+/// From here on nothing is guessed any more: reading twice costs more than reading in turn.
+const GIVE_UP: u32 = 64;
+
+impl Parts {
+    /// The next part of about so many `octets`; `None` when the ones that are out must be settled first, and when there
+    /// is none.
+    pub(super) fn next(&mut self, reader: &Reader, octets: u64) -> Option<Part> {
+        let size = reader.divisible().filter(|_| !reader.has_ended())?;
+        let exact = self.out == 0;
+        // Without one packet it is not known what packets look like: how late it is, which interfaces there are.
+        let begun = reader.packets() > 0;
+        if !exact && (self.next >= size || self.mistrust >= GIVE_UP || !begun) {
+            return None;
+        }
+        let from = if exact { reader.place() } else { self.next };
+        let end = from.saturating_add(if begun { octets.max(1) } else { octets.clamp(1, FIRST) });
+        // The file may have grown: the last part ends where the file does.
+        self.next = if end < size { end } else { u64::MAX };
+        self.part(reader, from, self.next, exact)
+    }
+
+    fn part(&mut self, reader: &Reader, from: u64, until: u64, exact: bool) -> Option<Part> {
+        let part = reader.part(from, until, exact)?;
+        self.out += 1;
+        Some(Part { reader: part, exact, silences: Silences::of_part(), changes: reader.changes() })
+    }
+
+    /// Takes back the next part in order.
+    pub(super) fn settle(&mut self, reader: &mut Reader, silences: &mut Silences, part: Part) -> Settled {
+        self.out -= 1;
+        if reader.has_ended() {
+            return Settled::Beyond;
+        }
+        let fits = part.reader.began() == Some(reader.place())
+            && (part.exact || part.changes == reader.changes() && !part.reader.needs_what_was_before());
+        if fits {
+            if !part.exact {
+                self.mistrust = self.mistrust.saturating_sub(1);
+            }
+            silences.append(&part.silences);
+            return Settled::Next { before: reader.append(part.reader) };
+        }
+        self.mistrust = (self.mistrust + WRONG).min(GIVE_UP + WRONG);
+        match self.part(reader, reader.place(), part.reader.until(), true) {
+            Some(again) => Settled::Again(Box::new(again)),
+            None => Settled::Beyond,
+        }
+    }
+}
