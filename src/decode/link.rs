@@ -105,11 +105,19 @@ pub fn is_supported(link: LinkType) -> bool {
     )
 }
 
-/// A packet as the capture has it.
-#[inline]
+/// A packet as the capture has it. TCP over IPv4 over Ethernet is one piece of code with the caller's: what is handed
+/// from function to function through memory in small writes and read again at once in large ones stalls the processor,
+/// which took a quarter of the time.
+#[inline(always)]
 pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match link.0 {
-        ETHERNET => ethernet(rest, walk),
+        ETHERNET => {
+            let (header, inner) = rest.take::<14>()?;
+            match EtherType(be16(header[12], header[13])) {
+                EtherType::IPV4 => ip::v4_inline(inner, walk),
+                EtherType(kind) => ethertype(kind, inner, walk),
+            }
+        }
         LINUX_SLL => cooked(rest, walk),
         LINUX_SLL2 => cooked_v2(rest, walk),
         RAW => ip::either(rest, walk),
@@ -158,14 +166,12 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 }
 
 /// An Ethernet header.
-#[inline]
 pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, inner) = rest.take::<14>()?;
     ethertype(be16(header[12], header[13]), inner, walk)
 }
 
 /// What an Ethernet type announces.
-#[inline]
 pub(super) fn ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match EtherType(kind) {
         EtherType::IPV4 => ip::v4(rest, walk),

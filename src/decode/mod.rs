@@ -86,7 +86,7 @@ impl Walk<'_> {
 /// A packet cut by the snapshot length is normal: [`Decoded::Tcp`] needs the first 14 octets of the TCP header (up to
 /// the control bits), whatever of the window and the options was captured is read, and
 /// [`segment::Traits::OPTIONS_CUT`] says that something may be missing.
-#[inline]
+#[inline(always)]
 pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     out.time = packet.time;
     out.packet = packet.id;

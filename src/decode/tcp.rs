@@ -18,8 +18,14 @@ const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 const PROTOCOL: u16 = 6;
 
 /// A TCP segment. TTL, TOS and IP ID are already in the output.
-#[inline]
+#[inline(never)]
 pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
+    segment_inline(rest, network, walk)
+}
+
+/// As [`segment`], for IPv4.
+#[inline(always)]
+pub(super) fn segment_inline(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     let mut traits = walk.traits | network.traits;
     let fragment = traits & Traits::FRAGMENT != 0;
     let data = rest.data;
