@@ -1,6 +1,9 @@
 //! What must not change a report: the number of threads, the format of the file, how many files it is, packets captured
 //! twice, small changes of order, other addresses, payload cut away. And what no input may do: end the program.
 
+#[allow(dead_code, reason = "the generator is shared with benchmarks, which use more of it")]
+#[path = "../benches/gencap/mod.rs"]
+mod gencap;
 mod support;
 
 use std::path::PathBuf;
@@ -63,6 +66,29 @@ fn the_number_of_threads_changes_no_octet() {
         let one = with(1);
         assert_eq!(one, with(2), "{}", case.name);
         assert_eq!(one, with(7), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_file_read_in_parts_is_the_stream_read_in_turn() {
+    let scratch = Scratch::new();
+    for format in [gencap::Format::Pcap, gencap::Format::Pcapng] {
+        let mut octets = Vec::new();
+        let plan = gencap::Plan { format, ..gencap::Plan::new(gencap::Profile::Web, 8_000_000) };
+        gencap::write(&plan, &mut octets).expect("memory can be written");
+        // What is compressed can only be read in turn. The end is in the middle of a packet.
+        octets.truncate(7_654_321);
+        let zst = zstd::bulk::compress(&octets, 1).expect("memory can be written");
+        let (file, compressed) = (scratch.write("file", &octets), scratch.write("compressed", &zst));
+        let with = |path: &PathBuf, threads| {
+            let report = analyze_all(std::slice::from_ref(path), &Options { threads, ..options() }).report;
+            assert!(report.summary.packets > 9_000 && !report.findings.is_empty());
+            json(&support::without_files(report)).replace(&path.display().to_string(), "")
+        };
+        let expected = with(&compressed, 2);
+        for threads in [1, 2, 7] {
+            assert!(expected == with(&file, threads), "{format:?} with {threads} threads");
+        }
     }
 }
 

@@ -144,6 +144,10 @@ impl Peers {
     fn remember(&mut self, pair: Pair, tsval: u32, at: Mark) {
         let second = at.time.seconds();
         let record = self.records.entry(pair).or_insert(Record { tsval, at });
+        // What was before it comes too late: the clock went back, or the capture has some packets again.
+        if at.time < record.at.time {
+            return;
+        }
         let newer = (tsval.wrapping_sub(record.tsval) as i32) >= 0;
         if newer || second - record.at.time.seconds() >= FRESH_SECONDS {
             *record = Record { tsval, at };
@@ -158,7 +162,8 @@ impl Peers {
     fn judge(&mut self, pair: Pair, e: &PeerEvent, in_time_wait: bool) {
         let Some(record) = self.records.get(&pair) else { return };
         let age = e.at.time.seconds() - record.at.time.seconds();
-        if !(0..FRESH_SECONDS).contains(&age) {
+        // A record that is younger than the SYN was not there yet, however late the SYN comes in the capture.
+        if record.at.time > e.at.time || age >= FRESH_SECONDS {
             return;
         }
         let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
@@ -270,5 +275,49 @@ impl Noted {
     fn contains(&self, pair: Pair) -> bool {
         let (word, bit) = Noted::place(pair);
         self.0[word] & bit != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::key::Host;
+    use crate::time::Span;
+
+    #[test]
+    fn what_comes_again_after_the_end_is_judged_as_it_was() {
+        let (client, server) = (Address::v4([192, 0, 2, 1]), Address::v4([198, 51, 100, 1]));
+        let event = |number: u64, second: i64, tsval: u32, what: PeerEventKind| {
+            let at =
+                Mark { time: Timestamp::default() + Span::secs(second), packet: PacketId::new(0, number) };
+            let connection = PacketId::new(0, number % 10);
+            let server = Host { address: server, port: 80 };
+            PeerEvent { at, connection, client, server, tsval: Some(tsval), what }
+        };
+        let syn = PeerEventKind::Syn { in_time_wait: false };
+        // Each timestamp is newer than the one before, and the first newer than the last: clocks of many hosts.
+        let once = [
+            event(1, 100, 0, PeerEventKind::Remembered),
+            event(2, 103, 1_500_000_000, PeerEventKind::Remembered),
+            event(3, 105, 1_400_000_000, syn),
+            event(4, 110, 3_000_000_000, PeerEventKind::Remembered),
+            event(5, 115, 1_400_000_000, syn),
+        ];
+        // The same again, but for the last record: that connection is known to be over.
+        let mut again = once.to_vec();
+        again.remove(3);
+        again.iter_mut().for_each(|e| e.at.packet = PacketId::new(0, e.at.packet.number() + 10));
+        let mut peers = Peers::default();
+        peers.take(&once);
+        let judged = |peers: &Peers, n: u64| {
+            let mut judged: Vec<_> =
+                peers.condemned(PacketId::new(0, n)).iter().map(|c| (c.at.time, c.record)).collect();
+            judged.dedup();
+            judged
+        };
+        let before = [judged(&peers, 3), judged(&peers, 5)];
+        assert_eq!(before.each_ref().map(Vec::len), [1, 1]);
+        peers.take(&again);
+        assert_eq!([judged(&peers, 3), judged(&peers, 5)], before);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::capture::{Block, LinkType};
-use crate::decode::segment::{Address, Segment, Traits};
+use crate::capture::{Block, LinkType, Part};
+use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
 use crate::engine::shard::{SHARDS, Shard};
 use crate::time::Timestamp;
@@ -77,22 +77,41 @@ impl Totals {
     }
 }
 
+/// So many segments are decoded, less one, before the first of them is copied to its shard: what was just written in
+/// small pieces cannot be read in large ones before it has left the processor's store buffer.
+const DELAY: usize = 4;
+
 /// The segments of one block, by shard, each in capture order.
 pub struct Batch {
     shards: Vec<Vec<Segment>>,
     totals: Totals,
+    /// Packets before it, where its own are numbered from 1.
+    before: u64,
 }
 
 impl Default for Batch {
     fn default() -> Batch {
-        Batch { shards: vec![Vec::new(); SHARDS], totals: Totals::default() }
+        Batch { shards: vec![Vec::new(); SHARDS], totals: Totals::default(), before: 0 }
     }
 }
 
 impl Batch {
+    /// Reads `part` to its end, through `window`, and decodes its packets that `filter` wants.
+    pub fn read(&mut self, part: &mut Part, window: &mut Block, filter: &Filter) {
+        while part.next_block(window) {
+            self.decode(window, filter);
+        }
+    }
+
+    /// The packets that were read are those after the first `before` of their input.
+    pub fn place(&mut self, before: u64) {
+        self.before = before;
+    }
+
     /// Decodes the packets of `block` that `filter` wants.
     pub fn decode(&mut self, block: &Block, filter: &Filter) {
-        let mut segment = Segment::default();
+        let mut latest = [Segment::default(); DELAY];
+        let mut count = 0;
         let t = &mut self.totals;
         for packet in block.packets() {
             if !filter.wants_time(packet.time) {
@@ -102,7 +121,8 @@ impl Batch {
                 t.first = Some(t.first.map_or(packet.time, |first| first.min(packet.time)));
                 t.last = t.last.max(Some(packet.time));
             }
-            match decode::decode(&packet, &mut segment) {
+            let segment = &mut latest[count % DELAY];
+            match decode::decode(&packet, segment) {
                 Decoded::Tcp => {
                     let capture = usize::from(packet.id.capture());
                     if t.segments.len() <= capture {
@@ -131,20 +151,50 @@ impl Batch {
                     continue;
                 }
             }
-            if filter.wants(&segment) {
-                self.shards[Shard::of(segment.hash)].push(segment);
+            if filter.wants(segment) {
+                count += 1;
+                if count >= DELAY {
+                    let oldest = &latest[count % DELAY];
+                    self.shards[Shard::of(oldest.hash)].push(*oldest);
+                }
             }
+        }
+        for place in count.saturating_sub(DELAY - 1)..count {
+            let left = &latest[place % DELAY];
+            self.shards[Shard::of(left.hash)].push(*left);
         }
     }
 
-    /// The segments of one shard.
-    pub fn segments(&self, shard: usize) -> &[Segment] {
-        &self.shards[shard]
+    /// The segments of each shard, with the numbers that their packets must still be given.
+    pub fn runs(&mut self) -> impl Iterator<Item = Run<'_>> {
+        let before = self.before;
+        self.shards.iter_mut().map(move |segments| Run { segments, before })
     }
 
     /// Empties it and keeps its room.
     pub fn clear(&mut self) {
         self.shards.iter_mut().for_each(Vec::clear);
         self.totals = Totals::default();
+        self.before = 0;
+    }
+}
+
+/// The segments of one block and one shard, in capture order.
+pub struct Run<'a> {
+    segments: &'a mut [Segment],
+    before: u64,
+}
+
+impl Run<'_> {
+    /// The segments, and their packets' numbers right.
+    pub fn segments(&mut self) -> &[Segment] {
+        if self.before > 0 {
+            for segment in self.segments.iter_mut() {
+                let id = segment.packet;
+                segment.packet = PacketId::new(id.capture(), id.number() + self.before);
+            }
+            self.before = 0;
+        }
+        self.segments
     }
 }

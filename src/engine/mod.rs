@@ -2,28 +2,28 @@
 //! in parallel, results merge in a fixed order. Nothing depends on the number of threads.
 //!
 //! * [`batch`]: blocks to segments, sorted by shard.
+//! * `intake`: the stream taken in, and all of it tracked.
 //! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its screen.
 //! * `conclude`: what the shards know, put together into the report.
 
 pub mod batch;
 mod conclude;
+mod intake;
 pub mod rolling;
 pub mod shard;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 
-use crate::capture::{self, Block, Source, Status};
+use crate::capture::{self, Source};
 use crate::decode::segment::Address;
 use crate::detect::peers::Peers;
-use crate::flow::peer::PeerEvent;
 use crate::host::HostFacts;
 use crate::report::model::Report;
 use crate::time::{Span, Timestamp};
-use batch::{Batch, Filter, Totals};
+use batch::{Filter, Totals};
 use rayon::prelude::*;
 use shard::{SHARDS, Shard};
 
@@ -121,7 +121,7 @@ pub fn analyze(
 /// # Errors
 /// When threads cannot be started.
 pub fn analyze_source(
-    mut source: Box<dyn Source>,
+    source: Box<dyn Source>,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Outcome, Error> {
@@ -131,34 +131,9 @@ pub fn analyze_source(
         .build()
         .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
     let mut engine = Engine::new(options);
-    // Tracking a shard finds its tables in the cache the more often the more it has to do at once.
-    let ahead = pool.current_num_threads() * 3;
-    thread::scope(|scope| {
-        let (full, blocks) = mpsc::sync_channel::<Read>(ahead);
-        let (back, empties) = mpsc::channel::<Block>();
-        let reader = scope.spawn(move || {
-            let mut since_status = 0;
-            loop {
-                let mut block = empties.try_recv().unwrap_or_default();
-                if !source.next_block(&mut block) {
-                    break;
-                }
-                since_status += 1;
-                let status = (since_status % 16 == 0).then(|| source.status());
-                if full.send((block, status)).is_err() {
-                    break;
-                }
-            }
-            source
-        });
-        pool.install(|| engine.run(blocks, back, ahead, progress));
-        let source = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok(pool.install(move || engine.conclude(source)))
-    })
+    let source = intake::run(&mut engine, source, &pool, progress);
+    Ok(pool.install(move || engine.conclude(source)))
 }
-
-/// A block, and now and then how far the inputs have been read.
-type Read = (Block, Option<Vec<Status>>);
 
 /// Everything between the source and the report.
 struct Engine {
@@ -167,6 +142,8 @@ struct Engine {
     shards: Vec<Shard>,
     peers: Arc<Peers>,
     totals: Totals,
+    /// How many captures the stream is made of.
+    inputs: usize,
 }
 
 impl Engine {
@@ -179,62 +156,13 @@ impl Engine {
         };
         let shards =
             (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
-        Engine { options: options.clone(), filter, shards, peers: Arc::default(), totals: Totals::default() }
-    }
-
-    /// Takes in all blocks: while one batch is tracked the next is decoded.
-    fn run(
-        &mut self,
-        blocks: mpsc::Receiver<Read>,
-        back: mpsc::Sender<Block>,
-        most: usize,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) {
-        let mut told = Progress::default();
-        let mut decoded: Vec<Batch> = Vec::new();
-        let mut idle: Vec<Batch> = Vec::new();
-        loop {
-            let mut raw: Vec<Block> = Vec::new();
-            let mut take = |raw: &mut Vec<Block>, (block, status): Read| {
-                if let Some(status) = status {
-                    told.read = status.iter().map(|s| s.position.0).sum();
-                    told.total = status.iter().map(|s| s.position.1).sum();
-                }
-                told.packets += block.len() as u64;
-                raw.push(block);
-            };
-            // With work at hand whatever is there is taken; without it the next block is waited for.
-            if decoded.is_empty() {
-                match blocks.recv() {
-                    Ok(read) => take(&mut raw, read),
-                    Err(_) => break,
-                }
-            }
-            while raw.len() < most
-                && let Ok(read) = blocks.try_recv()
-            {
-                take(&mut raw, read);
-            }
-            let filter = &self.filter;
-            let mut next: Vec<(Block, Batch)> =
-                raw.into_iter().map(|block| (block, idle.pop().unwrap_or_default())).collect();
-            let (shards, peers) = (&mut self.shards, Arc::make_mut(&mut self.peers));
-            rayon::join(
-                || track(shards, peers, &decoded),
-                || next.par_iter_mut().for_each(|(block, batch)| batch.decode(block, filter)),
-            );
-            for mut batch in decoded.drain(..) {
-                self.totals.add(&batch);
-                batch.clear();
-                idle.push(batch);
-            }
-            for (block, batch) in next {
-                decoded.push(batch);
-                // The reader may have gone; then nobody needs the block.
-                let _ = back.send(block);
-            }
-            told.suspects = self.shards.iter().map(|shard| shard.screen.kept() as u64).sum();
-            progress(told);
+        Engine {
+            options: options.clone(),
+            filter,
+            shards,
+            peers: Arc::default(),
+            totals: Totals::default(),
+            inputs: 0,
         }
     }
 
@@ -245,24 +173,6 @@ impl Engine {
         settle(&mut self.shards, Arc::make_mut(&mut self.peers));
         conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
     }
-}
-
-/// Tracks decoded batches in every shard, then looks across the shards.
-fn track(shards: &mut [Shard], peers: &mut Peers, batches: &[Batch]) {
-    if batches.is_empty() {
-        return;
-    }
-    shards.par_iter_mut().enumerate().for_each(|(n, shard)| shard.track(n, batches));
-    shards.iter().for_each(|shard| peers.expect(shard.tracker.events()));
-    let asked: &Peers = peers;
-    let mut events: Vec<PeerEvent> = shards
-        .iter_mut()
-        .flat_map(|shard| shard.tracker.drain_events())
-        .filter(|event| asked.concerns(event))
-        .collect();
-    events.sort_unstable_by_key(|e| e.at);
-    peers.take(&events);
-    settle(shards, peers);
 }
 
 /// Tells [`Peers`] what became of the connections that it suspects.

@@ -20,8 +20,9 @@ use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Seen};
+use crate::engine::intake::track;
 use crate::engine::shard::SHARDS;
-use crate::engine::{Engine, Error, Options, Outcome, settle, track};
+use crate::engine::{Engine, Error, Options, Outcome, settle};
 use crate::flow::key::Host;
 use crate::report::model::{Incident, Vantage};
 use crate::time::{Span, Timestamp};
@@ -136,13 +137,13 @@ impl Rolling {
         let Rolling { engine, batches, pool, .. } = self;
         batches.resize_with(batches.len().max(blocks.len()), Batch::default);
         let batches = &mut batches[..blocks.len()];
-        let Engine { filter, shards, peers, totals, .. } = engine;
+        let Engine { filter, shards, peers, totals, inputs, .. } = engine;
         pool.install(|| {
             blocks
                 .par_iter()
                 .zip(batches.par_iter_mut())
                 .for_each(|(block, batch)| batch.decode(block, filter));
-            track(shards, Arc::make_mut(peers), batches);
+            track(shards, Arc::make_mut(peers), batches, *inputs);
         });
         for batch in batches {
             totals.add(batch);

@@ -3,7 +3,7 @@
 use crate::detect::peers::Peers;
 use crate::detect::scene::Embryo;
 use crate::detect::screen::Screen;
-use crate::engine::batch::Batch;
+use crate::engine::batch::Run;
 use crate::flow::table::{SHARD_BITS, Tracker};
 use crate::time::{Span, Timestamp};
 
@@ -45,11 +45,11 @@ impl Shard {
         hash as usize & (SHARDS - 1)
     }
 
-    /// Tracks this shard's segments of `batches`, in capture order.
-    pub fn track(&mut self, number: usize, batches: &[Batch]) {
-        for batch in batches {
+    /// Tracks this shard's segments, in capture order.
+    pub fn track<'r, 'b: 'r>(&mut self, runs: impl Iterator<Item = &'r mut Run<'b>>) {
+        for run in runs {
             let screen = &mut self.screen;
-            self.tracker.segments(batch.segments(number), |facts| screen.take(facts, Timestamp::MAX, None));
+            self.tracker.segments(run.segments(), |facts| screen.take(facts, Timestamp::MAX, None));
         }
     }
 

@@ -1,0 +1,240 @@
+//! The stream taken in: while what was decoded is tracked, what comes next is read and decoded.
+//!
+//! A file is read in parts by the threads that track, too. What can only be read in turn (a pipe, compressed octets,
+//! several files at once) is read and decoded by a thread of its own.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use super::batch::{Batch, Filter, Run};
+use super::shard::{SHARDS, Shard};
+use super::{Engine, Progress, settle};
+use crate::capture::{Block, Part, Settled, Source, Status};
+use crate::detect::peers::Peers;
+use crate::flow::peer::PeerEvent;
+
+/// Octets of a part: enough for the work on it to outweigh its overhead.
+const PART: u64 = 1 << 20;
+/// Parts for each thread that are tracked together: tracking a shard finds its tables in the cache the more often the
+/// more it has to do at once.
+const AHEAD: usize = 3;
+/// Packets that make a batch, where they come in smaller pieces.
+const BATCH: u64 = 2_000;
+/// How long a batch is waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// After so many blocks the inputs are asked again how far they are.
+const BETWEEN_STATUS: u32 = 64;
+
+/// What was read and decoded, and now and then how far the inputs are.
+#[derive(Default)]
+struct Read {
+    batch: Batch,
+    packets: u64,
+    status: Vec<Status>,
+}
+
+/// What the progress line shows.
+type Show<'p> = &'p mut (dyn FnMut(Progress) + Send);
+
+/// Takes in all of `source`.
+pub(super) fn run(
+    engine: &mut Engine,
+    mut source: Box<dyn Source>,
+    pool: &rayon::ThreadPool,
+    progress: Show<'_>,
+) -> Box<dyn Source> {
+    let threads = pool.current_num_threads();
+    engine.inputs = source.status().len();
+    match source.next_part(PART) {
+        Some(first) => pool.install(|| run_parts(engine, source.as_mut(), first, threads * AHEAD, progress)),
+        None => return run_blocks(engine, source, pool, threads * AHEAD, progress),
+    }
+    source
+}
+
+/// Reads and decodes `most` parts at a time.
+fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: usize, progress: Show<'_>) {
+    let mut told = Progress::default();
+    let windows = Windows::default();
+    let (mut decoded, mut idle) = (Vec::new(), Vec::new());
+    let mut first = Some(first);
+    loop {
+        let mut next: Vec<(Part, Batch)> = Vec::new();
+        while next.len() < most
+            && let Some(part) = first.take().or_else(|| source.next_part(PART))
+        {
+            next.push((part, idle.pop().unwrap_or_default()));
+        }
+        if next.is_empty() && decoded.is_empty() {
+            break;
+        }
+        let Engine { shards, peers, filter, totals, inputs, .. } = engine;
+        let (filter, peers): (&Filter, &mut Peers) = (filter, Arc::make_mut(peers));
+        rayon::join(
+            || track(shards, peers, &mut decoded, *inputs),
+            || {
+                next.par_iter_mut()
+                    .with_max_len(1)
+                    .for_each(|(part, batch)| windows.read(part, batch, filter))
+            },
+        );
+        for mut batch in decoded.drain(..) {
+            totals.add(&batch);
+            batch.clear();
+            idle.push(batch);
+        }
+        for (mut part, mut batch) in next {
+            loop {
+                let packets = part.packets();
+                match source.settle(part) {
+                    Settled::Next { before } => {
+                        batch.place(before);
+                        told.packets += packets;
+                        decoded.push(batch);
+                        break;
+                    }
+                    Settled::Again(again) => {
+                        part = *again;
+                        batch.clear();
+                        windows.read(&mut part, &mut batch, filter);
+                    }
+                    Settled::Beyond => {
+                        batch.clear();
+                        idle.push(batch);
+                        break;
+                    }
+                }
+            }
+        }
+        tell(&mut told, &source.status());
+        show(&mut told, engine, progress);
+    }
+}
+
+/// Room to read into. Whoever needs some takes what was used last, which is most likely still in a cache.
+#[derive(Default)]
+struct Windows(Mutex<Vec<Block>>);
+
+impl Windows {
+    fn read(&self, part: &mut Part, batch: &mut Batch, filter: &Filter) {
+        let windows = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = windows().pop();
+        let mut window = taken.unwrap_or_default();
+        batch.read(part, &mut window, filter);
+        windows().push(window);
+    }
+}
+
+/// Reads and decodes in a thread of its own: what was read is still in that core's cache.
+fn run_blocks(
+    engine: &mut Engine,
+    mut source: Box<dyn Source>,
+    pool: &rayon::ThreadPool,
+    most: usize,
+    progress: Show<'_>,
+) -> Box<dyn Source> {
+    let filter = engine.filter.clone();
+    thread::scope(|scope| {
+        let (full, batches) = mpsc::sync_channel::<Read>(most);
+        let (back, empties) = mpsc::channel::<Batch>();
+        let reader = scope.spawn(move || {
+            let (mut block, mut read) = (Block::default(), Read::default());
+            let (mut until_status, mut sent) = (0, Instant::now());
+            while source.next_block(&mut block) {
+                read.batch.decode(&block, &filter);
+                read.packets += block.len() as u64;
+                if until_status == 0 {
+                    read.status = source.status();
+                    until_status = BETWEEN_STATUS;
+                }
+                until_status -= 1;
+                if read.packets < BATCH && sent.elapsed() < PATIENCE {
+                    continue;
+                }
+                if full.send(read).is_err() {
+                    // Nobody is there any more to track it.
+                    return source;
+                }
+                read = Read { batch: empties.try_recv().unwrap_or_default(), ..Read::default() };
+                sent = Instant::now();
+            }
+            // Refused only if nobody is there.
+            let _ = full.send(read);
+            source
+        });
+        pool.install(|| take_batches(engine, batches, back, most, progress));
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Tracks all batches.
+fn take_batches(
+    engine: &mut Engine,
+    batches: mpsc::Receiver<Read>,
+    back: mpsc::Sender<Batch>,
+    most: usize,
+    progress: Show<'_>,
+) {
+    let mut told = Progress::default();
+    // Waits for one, then takes whatever is there.
+    while let Ok(first) = batches.recv() {
+        let mut decoded = Vec::new();
+        for read in std::iter::once(first).chain(batches.try_iter()).take(most) {
+            told.packets += read.packets;
+            tell(&mut told, &read.status);
+            decoded.push(read.batch);
+        }
+        let Engine { shards, peers, totals, inputs, .. } = &mut *engine;
+        track(shards, Arc::make_mut(peers), &mut decoded, *inputs);
+        for mut batch in decoded {
+            totals.add(&batch);
+            batch.clear();
+            // The reader may have gone; then nobody needs it.
+            let _ = back.send(batch);
+        }
+        show(&mut told, engine, progress);
+    }
+}
+
+fn tell(told: &mut Progress, status: &[Status]) {
+    if !status.is_empty() {
+        told.read = status.iter().map(|s| s.position.0).sum();
+        told.total = status.iter().map(|s| s.position.1).sum();
+    }
+}
+
+fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
+    told.suspects = engine.shards.iter().map(|shard| shard.screen.kept() as u64).sum();
+    progress(*told);
+}
+
+/// Tracks decoded batches in every shard, then looks across the shards.
+pub(super) fn track(shards: &mut [Shard], peers: &mut Peers, batches: &mut [Batch], inputs: usize) {
+    if batches.is_empty() {
+        return;
+    }
+    let mut by_shard: Vec<Vec<Run<'_>>> = Vec::new();
+    by_shard.resize_with(SHARDS, || Vec::with_capacity(batches.len()));
+    for batch in batches {
+        by_shard.iter_mut().zip(batch.runs()).for_each(|(runs, run)| runs.push(run));
+    }
+    shards.par_iter_mut().zip(by_shard).for_each(|(shard, mut runs)| shard.track(runs.iter_mut()));
+    shards.iter().for_each(|shard| peers.expect(shard.tracker.events()));
+    let asked: &Peers = peers;
+    let mut events: Vec<PeerEvent> = shards
+        .iter_mut()
+        .flat_map(|shard| shard.tracker.drain_events())
+        .filter(|event| asked.concerns(event))
+        .collect();
+    // One input's packets stay in their order even where its clock steps back, wherever one batch ends and the next begins.
+    match inputs {
+        1 => events.sort_unstable_by_key(|e| e.at.packet),
+        _ => events.sort_unstable_by_key(|e| e.at),
+    }
+    peers.take(&events);
+    settle(shards, peers);
+}
