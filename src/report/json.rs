@@ -1,12 +1,15 @@
 //! The report as one JSON document: the contract in full, nothing left out.
 
-use std::io;
+use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::model::Report;
 use super::terminal::is_hostile;
+
+/// Octets of a document that are put together before they are written.
+const PIECE: usize = 64 << 10;
 
 /// Writes `report` as indented JSON with a newline at the end.
 ///
@@ -21,9 +24,12 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 
 /// Writes any document the way a report is written.
 pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    let mut serializer = Serializer::with_formatter(&mut *out, Escaping::<PrettyFormatter>::default());
+    // Thousands of pieces of a few octets each: they are not worth a call through a table of methods.
+    let mut out = io::BufWriter::with_capacity(PIECE, out);
+    let mut serializer = Serializer::with_formatter(&mut out, Escaping::<PrettyFormatter>::default());
     document.serialize(&mut serializer).map_err(io::Error::from)?;
-    out.write_all(b"\n")
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// JSON in which no character steers a terminal; the layout is another formatter's.
