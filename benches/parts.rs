@@ -1,5 +1,6 @@
-//! The parts of the way that see every packet, one by one: reading and indexing a capture, and tracking its segments.
-//! Decoding has `decode.rs`, the whole way `whole.rs`.
+//! The parts of the way that see every packet, one by one: reading and indexing a capture from record to record, the same
+//! in stretches whose first record must be found, and tracking its segments. Decoding has `decode.rs`, the whole way
+//! `whole.rs`.
 
 #[allow(dead_code, reason = "the generator is shared with an example, which uses more of it")]
 mod gencap;
@@ -10,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gencap::{Plan, Profile};
-use synscope::capture::{self, Block, Source};
+use synscope::capture::{self, Block, Settled, Source};
 use synscope::decode::{Decoded, Segment, decode};
 use synscope::flow::table::Tracker;
 
 /// Octets of each capture.
 const SIZE: u64 = 10_000_000;
+/// Octets of each stretch.
+const PART: u64 = 1 << 20;
 
 fn parts(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a place for temporary files");
@@ -26,6 +29,10 @@ fn parts(criterion: &mut Criterion) {
         group.sample_size(20);
         group.throughput(Throughput::Elements(packets));
         group.bench_function(format!("read/{profile}"), |bencher| bencher.iter(|| count(&path)));
+        assert_eq!(count_in_parts(&path), packets);
+        group.bench_function(format!("read in parts/{profile}"), |bencher| {
+            bencher.iter(|| count_in_parts(&path));
+        });
         group.throughput(Throughput::Elements(segments.len() as u64));
         group.bench_function(format!("track/{profile}"), |bencher| {
             bencher.iter_batched(
@@ -59,6 +66,33 @@ fn count(path: &Path) -> u64 {
         packets += block.len() as u64;
     }
     packets
+}
+
+/// The same in parts of which two are out at a time.
+fn count_in_parts(path: &Path) -> u64 {
+    let mut source = open(path);
+    let (mut block, mut packets) = (Block::default(), 0);
+    loop {
+        let pair = [source.next_part(PART), source.next_part(PART)];
+        if pair[0].is_none() {
+            return packets;
+        }
+        for mut part in pair.into_iter().flatten() {
+            loop {
+                while part.next_block(&mut block) {}
+                let there = part.packets();
+                match source.settle(part) {
+                    Settled::Next { .. } => packets += there,
+                    Settled::Again(again) => {
+                        part = *again;
+                        continue;
+                    }
+                    Settled::Beyond => {}
+                }
+                break;
+            }
+        }
+    }
 }
 
 /// The capture's packets, and its segments.

@@ -21,7 +21,7 @@ fn whole(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a place for temporary files");
     let mut group = criterion.benchmark_group("whole");
     group.sample_size(20);
-    for profile in [Profile::Web, Profile::Syn] {
+    for profile in [Profile::Web, Profile::Syn, Profile::Bulk] {
         let (path, packets) = capture(folder.path(), profile);
         group.throughput(Throughput::Elements(packets));
         // 0 threads: one per core.
