@@ -1,6 +1,6 @@
 //! The history of one listener: what its connections got, and when.
 
-use crate::decode::segment::Options;
+use crate::decode::segment::{Address, Options};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
 use crate::time::{Span, Timestamp};
 
@@ -72,6 +72,9 @@ impl<'a> IntoIterator for &'a Seconds {
     }
 }
 
+/// Parts into which clients are divided by address: enough to tell one busy client from many.
+const SHARES: usize = 16;
+
 /// What is known of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Listener {
@@ -93,6 +96,8 @@ pub struct Listener {
     pub closed_in_turn: [u64; 2],
     /// First and last FIN of those that the client, and the server, closed first.
     pub closes: [Option<(Mark, Mark)>; 2],
+    /// Connections that the client closed first, in shares by client: what one client did is in one of them.
+    pub closers: [u32; SHARES],
     /// By second of capture time.
     pub seconds: Seconds,
 }
@@ -138,7 +143,10 @@ impl Listener {
             let second = self.seconds.at(c.min(s).time.seconds());
             let closer = if c < s { Role::Client } else { Role::Server };
             match closer {
-                Role::Client => second.closed_by_client += 1,
+                Role::Client => {
+                    second.closed_by_client += 1;
+                    self.closers[share(f.client.address)] += 1;
+                }
                 Role::Server => second.closed_by_server += 1,
             }
             self.closed_in_turn[closer.peer() as usize] += 1;
@@ -156,6 +164,9 @@ impl Listener {
         self.undeferred += other.undeferred;
         self.patient += other.patient;
         self.full_offers += other.full_offers;
+        for (own, others) in self.closers.iter_mut().zip(other.closers) {
+            *own += others;
+        }
         for (own, others) in self.closes.iter_mut().zip(other.closes) {
             if let Some(stretch) = others {
                 widen(own, stretch);
@@ -190,6 +201,13 @@ impl Listener {
             closed_unserved: sum.closed_unserved + s.closed_unserved,
         })
     }
+}
+
+/// The part of a client; always the same one.
+fn share(client: Address) -> usize {
+    let mixed =
+        client.0.iter().fold(0u32, |mixed, &octet| (mixed ^ u32::from(octet)).wrapping_mul(0x0100_0193));
+    (mixed >> 16) as usize % SHARES
 }
 
 fn widen(stretch: &mut Option<(Mark, Mark)>, (first, last): (Mark, Mark)) {

@@ -32,7 +32,7 @@ pub fn words(kind: Kind) -> &'static [&'static str] {
         Kind::ListenerClosed => &["listener-closed-with-queue"],
         Kind::HalfClose | Kind::FinWait2Expired => &["half-close-close-wait"],
         Kind::AbortiveClose => &["linger-rst"],
-        Kind::FinUnacknowledged => &[],
+        Kind::FinUnacknowledged => &["fin-unacknowledged"],
         Kind::TimeWaitPressure => &["time-wait-build-up"],
     }
 }

@@ -191,19 +191,59 @@ fn no_collision_in_a_split_handshake() {
     });
 }
 
-#[test]
-fn many_closes_by_one_side_pile_up_in_time_wait() {
-    let wire = Wire::at_client();
-    for n in 0..400 {
-        let l = wire.ladder(n);
-        let t = l.handshake(f64::from(n) * 0.1);
-        l.close(t + 0.01, Role::Client);
+/// `count` connections, one each `gap` seconds, of `hosts` clients in turn, that `first` closes first.
+fn closes(wire: &Wire, count: u16, gap: f64, hosts: u8, first: Role) {
+    for n in 0..count {
+        let l = wire.of_host(1 + (n % u16::from(hosts)) as u8, n);
+        let t = l.handshake(f64::from(n) * gap);
+        l.close(t + 0.01, first);
     }
+}
+
+#[test]
+fn one_client_that_closes_as_fast_as_its_ports_last_is_pressed() {
+    let wire = Wire::at_client();
+    closes(&wire, 1_200, 0.002, 1, Role::Client);
     let found = analyze(&wire);
     assert_eq!(found.counts().into_iter().collect::<Vec<_>>(), [(Kind::TimeWaitPressure, 1)]);
     let f = &found.report.findings[0];
     assert_eq!((f.severity, f.certainty), (Severity::Info, Certainty::Possible));
     assert_eq!(f.metrics["closed_first_by"], "clients");
+}
+
+#[test]
+fn as_many_closes_by_many_clients_are_an_ordinary_load() {
+    let wire = Wire::at_server();
+    closes(&wire, 1_200, 0.002, 200, Role::Client);
+    analyze(&wire).nothing();
+}
+
+#[test]
+fn one_client_that_closes_slowly_enough_for_its_ports_is_an_ordinary_load() {
+    // 200 a second would be 12,000 ports of 28,232.
+    let wire = Wire::at_server();
+    closes(&wire, 1_200, 0.005, 1, Role::Client);
+    analyze(&wire).nothing();
+}
+
+#[test]
+fn a_server_that_closes_first_needs_no_port_for_it() {
+    for (gap, hosts) in [(0.005, 1), (0.002, 1), (0.002, 200)] {
+        let wire = Wire::at_server();
+        closes(&wire, 1_200, gap, hosts, Role::Server);
+        analyze(&wire).nothing();
+    }
+}
+
+#[test]
+fn a_server_that_would_fill_its_buckets_is_told_once() {
+    let wire = Wire::at_server();
+    closes(&wire, 2_500, 0.000_7, 200, Role::Server);
+    let found = analyze(&wire);
+    assert_eq!(found.counts().into_iter().collect::<Vec<_>>(), [(Kind::TimeWaitPressure, 1)]);
+    let f = &found.report.findings[0];
+    assert_eq!((f.severity, f.certainty), (Severity::Info, Certainty::Possible));
+    assert!(f.alternatives.iter().any(|or| or.why_less_likely.contains("Harmless")), "{f:#?}");
 }
 
 #[test]

@@ -136,6 +136,28 @@ fn every_state_makes_a_page_by_the_rules() {
     }
 }
 
+/// `docs/live.md` has them in a table: their names as they are scraped, and what they are.
+#[test]
+fn the_documentation_lists_what_is_served() {
+    let served: Vec<String> = page(&samples::mixture(), &[])
+        .iter()
+        .map(|(name, family)| {
+            let suffix = match family.kind.as_str() {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            format!("| `{name}{suffix}` | {} |", family.help)
+        })
+        .collect();
+    let listed: Vec<&str> = include_str!("../../../docs/live.md")
+        .lines()
+        .filter(|line| line.starts_with("| `synscope_"))
+        .collect();
+    let ours: Vec<&String> = served.iter().filter(|line| line.contains("`synscope_")).collect();
+    assert_eq!(listed, ours, "docs/live.md should have\n{}", served.join("\n"));
+}
+
 #[test]
 fn what_the_page_says_is_what_is_known() {
     let mut state = samples::overflow();

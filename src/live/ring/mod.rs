@@ -68,7 +68,7 @@ impl FromStr for Shape {
     /// # Errors
     /// Anything else, fewer than two files, files smaller than 1 MiB.
     fn from_str(text: &str) -> Result<Shape, String> {
-        let advice = || "write how many files and how large, such as 8x64MiB".to_owned();
+        let advice = || "write how many files and how large in MiB or GiB, such as 8x64MiB".to_owned();
         let (files, size) = text.trim().split_once(['x', 'X', '*']).ok_or_else(advice)?;
         let files: usize = files.trim().parse().map_err(|_| advice())?;
         let size = size.trim();

@@ -125,7 +125,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, list: List) {
 fn header(state: &State, view: &View, palette: Palette, width: usize, rows: usize) -> Vec<Line<'static>> {
     let mut all = vec![title(state, view, palette, width)];
     all.extend(rates(state, palette, width, rows));
-    all.push(counters(state, palette));
+    all.push(counters(state, palette, width));
     if let Some(latest) = state.warnings.last() {
         let more = match state.warnings.len() {
             1 => String::new(),
@@ -152,7 +152,10 @@ fn title(state: &State, view: &View, palette: Palette, width: usize) -> Line<'st
     }
     let right = match &view.frozen {
         Some(frozen) => (format!(" FROZEN at {} UTC ", second(frozen)), palette.alert()),
-        None => (format!("{} UTC  {} ", second(state), state.at.since(state.began)), FAINT),
+        None => (
+            format!("{} UTC  for {} ", second(state), lists::whole_seconds(state.at.since(state.began))),
+            FAINT,
+        ),
     };
     let left: usize = parts.iter().map(Text::width).sum();
     let right_columns = columns(&right.0);
@@ -262,7 +265,7 @@ fn figures(state: &State, palette: Palette) -> Vec<Vec<Text<'static>>> {
 }
 
 /// Which counters of the kernel have risen.
-fn counters(state: &State, palette: Palette) -> Line<'static> {
+fn counters(state: &State, palette: Palette, width: usize) -> Line<'static> {
     let mut parts = vec![Text::styled(" kernel  ", FAINT)];
     let known = COUNTERS.iter().filter_map(|name| Some((*name, *state.counters.get(*name)?)));
     let risen: Vec<(&str, u64)> = known.filter(|(_, rose)| *rose > 0).collect();
@@ -271,11 +274,20 @@ fn counters(state: &State, palette: Palette) -> Line<'static> {
     } else if risen.is_empty() {
         parts.push(Text::styled("no counter of queues, cookies or retransmission has risen", FAINT));
     }
-    for (name, rose) in risen {
+    let mut used: usize = parts.iter().map(Text::width).sum();
+    let last = risen.len().saturating_sub(1);
+    for (n, (name, rose)) in risen.into_iter().enumerate() {
         let bare = name.strip_prefix("TcpExt").unwrap_or(name);
         let style = if name == "TcpRetransSegs" { PLAIN } else { palette.watch() };
-        parts.push(Text::raw(format!("{bare} ")));
-        parts.push(Text::styled(format!("+{}  ", grouped(rose)), style));
+        let rose = format!("+{}", grouped(rose));
+        // A counter is there as a whole or not at all; behind each but the last one there is room for a sign of more.
+        used += columns(bare) + 1 + columns(&rose);
+        if used + if n == last { 0 } else { 3 } > width {
+            parts.push(Text::styled("…", FAINT));
+            break;
+        }
+        parts.extend([Text::raw(format!("{bare} ")), Text::styled(rose, style), Text::raw("  ")]);
+        used += 2;
     }
     Line::from(parts)
 }

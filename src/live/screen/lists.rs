@@ -10,6 +10,7 @@ use crate::live::state::{Listener, State, Watched};
 use crate::report::clock::{self, Clock};
 use crate::report::model::Severity;
 use crate::report::terminal::grouped;
+use crate::time::Span;
 
 /// The longest address of IPv4 with its port.
 const IPV4_COLUMNS: usize = 21;
@@ -92,15 +93,21 @@ pub(super) fn listeners(
         return List { title: title.into(), rows: vec![none] };
     }
     let place = view.listener_place(&listed);
+    // Where the kernel was asked, an address without a queue has no listening socket.
+    let missing = match state.listeners.iter().any(|listener| listener.queue.is_some()) {
+        true => "no listener",
+        false => "not asked",
+    };
     let rows = listed.iter().enumerate().map(|(n, listener)| {
         let chosen = place == Some(n);
-        listener_row(listener, palette, (address, bar_columns), chosen, focused)
+        listener_row(listener, missing, palette, (address, bar_columns), chosen, focused)
     });
     List::windowed(title.into(), rows.collect(), place, height)
 }
 
 fn listener_row(
     listener: &Listener,
+    missing: &str,
     palette: Palette,
     (address, bar_columns): (usize, usize),
     chosen: bool,
@@ -123,7 +130,7 @@ fn listener_row(
             parts.push(Text::styled(fit(&format!("{queue}/{limit}"), 12, Side::Right), fill));
         }
         None => {
-            parts.push(Text::styled(fit("not asked", bar_columns, Side::Left), FAINT));
+            parts.push(Text::styled(fit(missing, bar_columns, Side::Left), FAINT));
             parts.push(Text::styled(fit("-", 12, Side::Right), FAINT));
         }
     }
@@ -235,12 +242,17 @@ fn lasted(watched: &Watched, now: &str) -> String {
     let incident = &watched.incident;
     let end = if watched.open { now } else { &incident.last };
     let Some(span) = clock::between(&incident.first, end) else { return String::new() };
-    let seconds = (span.0.max(0) + 500_000_000) / 1_000_000_000;
-    let text = match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+    let text = whole_seconds(Span(span.0 + 500_000_000));
+    if watched.open { text + "+" } else { text }
+}
+
+/// A span as people say it, from seconds to days: `45s`, `3m07s`, `2h11m`, `9d`.
+pub(super) fn whole_seconds(span: Span) -> String {
+    let seconds = span.0.max(0) / 1_000_000_000;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
         (0, m, s) => format!("{m}m{s:02}s"),
         (h @ 0..100, m, _) => format!("{h}h{m:02}m"),
         (h, ..) => format!("{}d", h / 24),
-    };
-    if watched.open { text + "+" } else { text }
+    }
 }
