@@ -172,8 +172,9 @@ fn decode(compression: Compression, raw: Raw, full: &SyncSender<Delivery>, empty
     }
 }
 
-/// An empty LZ4 frame: magic, flags (version 1, independent blocks), 64 KiB blocks, header checksum, end mark.
-const EMPTY_LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 0, 0, 0, 0];
+/// An empty LZ4 frame: magic, flags (version 1, linked blocks), 4 MiB blocks, header checksum, end mark. No frame needs a
+/// larger buffer, so that of the frame before it fits.
+const EMPTY_LZ4_FRAME: &[u8] = &[0x04, 0x22, 0x4d, 0x18, 0x40, 0x70, 0xdf, 0, 0, 0, 0];
 
 /// All frames of an LZ4 stream, and an error where the stream ends inside one.
 ///
@@ -314,6 +315,26 @@ mod tests {
             borders += 1;
         }
         assert!(borders > 1);
+    }
+
+    #[test]
+    fn lz4_blocks_of_any_size_are_read() {
+        use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+        use std::io::Write;
+        let text = text();
+        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+            for mode in [BlockMode::Independent, BlockMode::Linked] {
+                let info = FrameInfo::new().block_size(size).block_mode(mode);
+                let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+                encoder.write_all(&text).unwrap();
+                let whole = encoder.finish().unwrap();
+                let (out, result) = decompress(Compression::Lz4, whole.clone());
+                assert!(result.is_ok() && out == text, "{size:?} {mode:?}: {result:?}");
+                // Without its end mark, and its content is all there.
+                let (_, result) = decompress(Compression::Lz4, whole[..whole.len() - 4].to_vec());
+                assert_eq!(result.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{size:?} {mode:?}");
+            }
+        }
     }
 
     #[test]
