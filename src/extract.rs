@@ -105,12 +105,16 @@ fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
         .collect();
     for finding in order.chosen {
         for evidence in &finding.evidence {
-            let Some(&capture) = places.get(evidence.capture.as_str()) else { continue };
             let marks: String = evidence.marks.iter().map(|mark| format!(" [{mark}]")).collect();
-            comments.entry(PacketId::new(capture, evidence.packet)).or_default().push(format!(
-                "{} {}: {}{marks} (packet {} of {})",
-                finding.id, finding.kind, evidence.text, evidence.packet, evidence.capture
-            ));
+            let own = (evidence.capture.as_str(), evidence.packet);
+            let also = evidence.also.as_ref().map(|also| (also.capture.as_str(), also.packet));
+            for (name, packet) in [Some(own), also].into_iter().flatten() {
+                let Some(&capture) = places.get(name) else { continue };
+                comments.entry(PacketId::new(capture, packet)).or_default().push(format!(
+                    "{} {}: {}{marks} (packet {packet} of {name})",
+                    finding.id, finding.kind, evidence.text
+                ));
+            }
         }
     }
     comments
@@ -135,15 +139,19 @@ impl Around {
         let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
         let mut around = Around::default();
         for finding in order.chosen {
-            let (client, server) = (parsed(&finding.client), parsed(&finding.server));
-            match order.extent {
-                Extent::Evidence => {}
-                Extent::Connections => {
-                    around
-                        .connections
-                        .extend(client.zip(server).map(|(client, server)| ends(client, server)));
+            let own = (parsed(&finding.client), parsed(&finding.server));
+            let other = finding.also_known_as.as_ref();
+            let other = other.map(|names| (names.client.parse().ok(), names.server.parse().ok()));
+            for (client, server) in [Some(own), other].into_iter().flatten() {
+                match order.extent {
+                    Extent::Evidence => {}
+                    Extent::Connections => {
+                        around
+                            .connections
+                            .extend(client.zip(server).map(|(client, server)| ends(client, server)));
+                    }
+                    Extent::Listeners => around.listeners.extend(server),
                 }
-                Extent::Listeners => around.listeners.extend(server),
             }
         }
         around

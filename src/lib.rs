@@ -15,6 +15,7 @@
 //! * [`diagnose`]: vantage, certainty, incidents.
 //! * [`report`]: one model, many renderings.
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
+//! * [`pair`]: two captures of the same traffic, recognised, brought to one clock and joined.
 //! * [`live`]: the same on an interface, with the kernel's own counters beside it.
 //! * [`redact`]: captures without payload, addresses and names, before anything else looks at them.
 //! * [`extract`]: the packets of findings as a small capture with comments.
@@ -30,6 +31,7 @@ pub mod extract;
 pub mod flow;
 pub mod host;
 pub mod live;
+pub mod pair;
 pub mod redact;
 pub mod report;
 pub mod seq;

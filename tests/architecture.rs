@@ -31,13 +31,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "seq",
         ],
     ),
+    // Runs the engine on each side, and judges what it finds there a second time.
+    (
+        "pair",
+        &[
+            "capture",
+            "decode",
+            "flow",
+            "detect",
+            "diagnose",
+            "engine",
+            "report::model",
+            "report::path",
+            "time",
+            "seq",
+        ],
+    ),
     ("redact", &["capture", "time"]),
     ("extract", &["capture", "decode", "redact", "report::model", "report::clock", "report::pcapng", "time"]),
     (
         "cli",
         &[
-            "redact", "extract", "live", "capture", "decode", "flow", "detect", "host", "diagnose", "report",
-            "engine", "time", "seq",
+            "redact", "extract", "live", "pair", "capture", "decode", "flow", "detect", "host", "diagnose",
+            "report", "engine", "time", "seq",
         ],
     ),
     ("main", &["cli"]),

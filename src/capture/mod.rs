@@ -30,7 +30,7 @@ mod stream;
 mod tests;
 
 pub use memory::MemorySource;
-pub use open::{OpenError, Opened, open};
+pub use open::{OpenError, Opened, open, open_some};
 pub use part::{Part, Settled};
 pub use silence::Silences;
 

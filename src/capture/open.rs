@@ -118,6 +118,14 @@ pub enum OpenError {
 /// # Errors
 /// When not one input can be opened and recognised, or they are too many: one message each.
 pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
+    open_some(inputs, &vec![true; inputs.len()])
+}
+
+/// The same of those `inputs` that are `wanted`, place by place: the others keep their places, unread.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<Opened, Vec<OpenError>> {
     if inputs.is_empty() {
         return Err(vec![OpenError::NoInput]);
     }
@@ -127,11 +135,16 @@ pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
     let mut merged = Merged::default();
     let mut errors = Vec::new();
     let mut standard_input = false;
+    let many = wanted.iter().filter(|&&wanted| wanted).count();
     for (place, path) in inputs.iter().enumerate() {
+        if !wanted.get(place).is_some_and(|&wanted| wanted) {
+            merged.add_unread(path);
+            continue;
+        }
         let again = is_standard_input(path) && std::mem::replace(&mut standard_input, true);
         let reader = if again { Err(OpenError::StandardInputTwice) } else { open_one(path, place as u16) };
         match reader {
-            Ok(reader) if inputs.len() == 1 => merged.add_only(path, reader),
+            Ok(reader) if many == 1 => merged.add_only(path, reader),
             Ok(reader) => merged.add(path, reader),
             Err(error) => {
                 merged.add_failed(path, &error);
@@ -139,7 +152,7 @@ pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
             }
         }
     }
-    if errors.len() == inputs.len() {
+    if errors.len() == many {
         return Err(errors);
     }
     Ok(Opened { source: Box::new(merged), errors })

@@ -127,6 +127,11 @@ impl Merged {
         self.push(path, State::Over(Status { damage: Some(error.to_string()), ..Status::default() }));
     }
 
+    /// Adds an input that is not to be read, so that the others keep their places.
+    pub(super) fn add_unread(&mut self, path: &Path) {
+        self.push(path, State::Over(Status::default()));
+    }
+
     fn push(&mut self, path: &Path, state: State) {
         self.inputs.push(Input { path: path.to_owned(), state, warnings: Vec::new() });
     }

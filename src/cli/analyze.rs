@@ -13,6 +13,7 @@ use super::privacy::Privacy;
 use super::progress::ProgressLine;
 use super::snapshot;
 use crate::engine::{self, Options};
+use crate::pair::{self, Pairing};
 
 /// Runs it.
 ///
@@ -49,9 +50,13 @@ pub(super) fn examine(
     let host = snapshot::load(scope.snapshots()).map_err(Failed::Snapshot)?;
     let options = Options { host, ..scope.options() };
     let mut progress = ProgressLine::new(quiet);
-    let outcome = privacy.open(captures).and_then(|source| {
-        engine::analyze_source(source, &privacy.options(options), &mut |now| progress.show(now))
-    });
+    let outcome = pair::analyze(
+        captures,
+        &|wanted: &[bool]| privacy.open_some(captures, wanted),
+        scope.pairing(),
+        &privacy.options(options),
+        &mut |now| progress.show(now),
+    );
     progress.finish();
     let mut outcome = outcome.map_err(Failed::Engine)?;
     privacy.mark(&mut outcome.report);
@@ -109,6 +114,15 @@ pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) 
 }
 
 impl Scope {
+    /// Whether the captures are taken for two sides of the same traffic.
+    pub fn pairing(&self) -> Pairing {
+        match (self.pair, self.no_pair) {
+            (true, _) => Pairing::Force,
+            (false, true) => Pairing::Never,
+            (false, false) => Pairing::Auto,
+        }
+    }
+
     /// The snapshots that were named.
     pub fn snapshots(&self) -> impl Iterator<Item = &Path> {
         self.host.iter().filter_map(|host| match host {
@@ -127,6 +141,8 @@ impl Scope {
             since: None,
             until: None,
             half_close_after,
+            pair: false,
+            no_pair: false,
             threads,
             memory_limit,
         }
@@ -150,6 +166,7 @@ impl Scope {
             until: self.until,
             memory_limit: self.memory_limit,
             host: None,
+            placed: None,
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   synscope analyze edge-03.pcapng                     diagnose a capture
-  synscope analyze client.pcap server.pcap.gz         both sides as one stream in time order
+  synscope analyze client.pcap server.pcap.gz         both ends: what was lost on the way, what was ignored
   tcpdump -c 100000 -w - tcp | synscope analyze -     from a pipe
   synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
   synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
@@ -67,7 +67,7 @@ pub enum Command {
 /// Options of `synscope analyze`.
 #[derive(Args, Debug)]
 pub struct AnalyzeArgs {
-    /// Captures to read as one stream in time order; `-` is standard input
+    /// Captures to read as one stream in time order, or as two sides of the same traffic; `-` is standard input
     ///
     /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content.
     #[arg(value_name = "CAPTURE", required = true)]
@@ -431,6 +431,18 @@ pub struct Scope {
         help_heading = "What to look at"
     )]
     pub half_close_after: Span,
+
+    /// Take the captures for two sides of the same traffic, and fail if they are not
+    ///
+    /// Without it up to 8 captures are looked at for connections that two of them saw at different places. If there are
+    /// such, each side is analyzed for itself, the clocks are compared, and each packet that matters is looked for in
+    /// the other capture. Needs files: what comes through a pipe cannot be read again.
+    #[arg(long, conflicts_with = "no_pair", help_heading = "What to look at")]
+    pub pair: bool,
+
+    /// Read the captures as one stream in time order, even if they are two sides of the same traffic
+    #[arg(long, help_heading = "What to look at")]
+    pub no_pair: bool,
 
     /// Use N threads; 0 is one per core. The report does not depend on it
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]

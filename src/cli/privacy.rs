@@ -60,7 +60,15 @@ impl Privacy {
     /// # Errors
     /// When not one of them can be opened.
     pub fn open(&self, inputs: &[PathBuf]) -> Result<Box<dyn Source>, engine::Error> {
-        let opened = capture::open(inputs).map_err(|failed| {
+        self.open_some(inputs, &vec![true; inputs.len()])
+    }
+
+    /// The same of those that are `wanted`, place by place; the others keep their places.
+    ///
+    /// # Errors
+    /// When not one of them can be opened.
+    pub fn open_some(&self, inputs: &[PathBuf], wanted: &[bool]) -> Result<Box<dyn Source>, engine::Error> {
+        let opened = capture::open_some(inputs, wanted).map_err(|failed| {
             engine::Error::NothingReadable(failed.iter().map(ToString::to_string).collect())
         })?;
         Ok(match self.rewriter() {

@@ -6,7 +6,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
-use crate::report::model::{Alternative, Cause, Certainty, Kind, Severity};
+use crate::report::model::{Alternative, Cause, Certainty, Excluded, Kind, Severity};
 use crate::time::{Span, Timestamp};
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
@@ -30,6 +30,10 @@ pub struct Draft {
     pub cause: Cause,
     /// What else it could be, the likeliest first.
     pub alternatives: Vec<Alternative>,
+    /// What another capture excludes.
+    pub excluded: Vec<Excluded>,
+    /// The names of client and server in another capture, and which.
+    pub other_names: Option<(u16, Host, Host)>,
     /// The packets that show it. Never empty.
     evidence: Vec<(Mark, String)>,
     /// Until when it lasted, where that is later than the last packet that shows it.
@@ -57,6 +61,8 @@ impl Draft {
             summary: String::new(),
             cause: Cause::default(),
             alternatives: Vec::new(),
+            excluded: Vec::new(),
+            other_names: None,
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,
             packets: Packets::of(f, kind),
@@ -119,6 +125,13 @@ impl Draft {
     /// It lasted until `time`, with or without a packet that shows the end.
     pub fn lasted_until(&mut self, time: Timestamp) -> &mut Draft {
         self.until = Some(time);
+        self
+    }
+
+    /// Sets every time by another clock.
+    pub fn by_clock(&mut self, clock: impl Fn(Timestamp) -> Timestamp) -> &mut Draft {
+        self.evidence.iter_mut().for_each(|(at, _)| at.time = clock(at.time));
+        self.until = self.until.map(clock);
         self
     }
 

@@ -4,12 +4,22 @@ use crate::decode::segment::PacketId;
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
 use crate::report::model::{Kind, PacketMark, Sender};
 
+/// What another capture of the same traffic holds of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Elsewhere {
+    /// It is there too.
+    Seen(Mark),
+    /// It should be in this capture, and is not.
+    Missing(u16),
+}
+
 /// What is known of the packets that a connection's facts name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Packets {
     known: Vec<(PacketId, Sender, Vec<PacketMark>)>,
     /// Who sends the packets of a finding about a listener.
     otherwise: Option<Sender>,
+    elsewhere: Vec<(PacketId, Elsewhere)>,
 }
 
 /// Kinds whose cause is that the server ignored SYNs.
@@ -21,7 +31,7 @@ const ACK_IGNORED: [Kind; 2] = [Kind::AcceptQueueOverflow, Kind::DeferAccept];
 impl Packets {
     /// Reads the facts, for a finding of this kind.
     pub fn of(f: &ConnectionFacts, kind: Kind) -> Packets {
-        let mut packets = Packets { known: Vec::new(), otherwise: otherwise(kind) };
+        let mut packets = Packets { otherwise: otherwise(kind), ..Packets::default() };
         packets.handshake(f, kind);
         packets.reaction(f, kind);
         for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
@@ -98,6 +108,23 @@ impl Packets {
         if at != Mark::default() && !self.known.iter().any(|(known, ..)| *known == at.packet) {
             self.known.push((at.packet, sender, marks.to_vec()));
         }
+    }
+
+    /// Notes what another capture holds of a packet.
+    pub fn note_elsewhere(&mut self, packet: PacketId, elsewhere: Elsewhere) {
+        if self.elsewhere(packet).is_none() {
+            self.elsewhere.push((packet, elsewhere));
+        }
+    }
+
+    /// What another capture holds of this packet.
+    pub fn elsewhere(&self, packet: PacketId) -> Option<Elsewhere> {
+        self.elsewhere.iter().find(|(known, _)| *known == packet).map(|(_, e)| *e)
+    }
+
+    /// Notes who sent a packet that the facts do not name.
+    pub fn note_sender(&mut self, at: Mark, by: Role, marks: &[PacketMark]) {
+        self.note(at, by, marks);
     }
 
     /// Who sent this packet, and what sets it apart.

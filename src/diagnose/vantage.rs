@@ -7,6 +7,7 @@
 use crate::decode::segment::Traits;
 use crate::detect::screen::Sample;
 use crate::detect::surroundings::View;
+use crate::flow::facts::Role;
 use crate::report::model::Vantage;
 use crate::time::Span;
 
@@ -78,6 +79,34 @@ pub fn infer(samples: &[Sample]) -> View {
         return view(Vantage::Between, "the packets of both ends have passed a router".to_owned());
     }
     view(Vantage::Unknown, format!("{parts}: too short to tell the ends apart"))
+}
+
+/// The same where another capture of the same traffic says which end this one is nearer to: so it was not taken at the
+/// other end; and where nothing else tells, and no router lies between, it was taken at this one.
+pub fn infer_placed(samples: &[Sample], nearer: Role) -> View {
+    let view = infer(samples);
+    let (own, other) = match nearer {
+        Role::Client => (Vantage::Client, Vantage::Server),
+        Role::Server => (Vantage::Server, Vantage::Client),
+    };
+    if view.vantage != Vantage::Unknown && view.vantage != other {
+        return view;
+    }
+    let direct = |s: &Sample| {
+        INITIAL_TTL.contains(match nearer {
+            Role::Client => &s.client_ttl,
+            Role::Server => &s.server_ttl,
+        })
+    };
+    let (vantage, routers) = match !samples.is_empty() && samples.iter().all(direct) {
+        true => (own, "no router lies between"),
+        false => (Vantage::Unknown, "how far from it the packets do not tell"),
+    };
+    View {
+        vantage,
+        reason: format!("of the two captures it is the one nearer to the {nearer}; {routers}"),
+        ..view
+    }
 }
 
 fn median(spans: impl Iterator<Item = Span>) -> Span {

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::detect::Draft;
+use crate::detect::packets::Elsewhere;
+use crate::flow::facts::Mark;
 use crate::report::filter;
-use crate::report::model::{Evidence, Finding, Vantage};
+use crate::report::model::{Evidence, Finding, OtherNames, Sighting, Vantage};
 
 /// A finding with what grouping needs.
 #[derive(Clone, Debug)]
@@ -29,6 +31,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         first.0
     );
     let certainty = draft.certainty();
+    let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
     let metrics = draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let mut finding = Finding {
         id: id("f", &name),
@@ -42,17 +45,30 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
         summary: draft.summary.clone(),
         cause: draft.cause.clone(),
         alternatives: draft.alternatives.clone(),
+        excluded: draft.excluded.clone(),
+        also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
+            capture: path(place),
+            client: client.socket().to_string(),
+            server: server.socket().to_string(),
+        }),
         evidence: evidence
             .into_iter()
             .map(|(at, text)| {
                 let (sender, marks) = draft.packets.of_packet(at.packet);
+                let (also, missing_in) = match draft.packets.elsewhere(at.packet) {
+                    Some(Elsewhere::Seen(there)) => (Some(sighting(there, path)), None),
+                    Some(Elsewhere::Missing(place)) => (None, Some(path(place))),
+                    None => (None, None),
+                };
                 Evidence {
-                    capture: captures.get(usize::from(at.packet.capture())).cloned().unwrap_or_default(),
+                    capture: path(at.packet.capture()),
                     packet: at.packet.number(),
                     time: at.time.to_string(),
                     text,
                     sender,
                     marks,
+                    also,
+                    missing_in,
                 }
             })
             .collect(),
@@ -63,6 +79,10 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     };
     finding.display_filters = Some(filter::of(&finding));
     Written { finding, draft }
+}
+
+fn sighting(at: Mark, path: impl Fn(u16) -> String) -> Sighting {
+    Sighting { capture: path(at.packet.capture()), packet: at.packet.number(), time: at.time.to_string() }
 }
 
 /// A short stable name: FNV-1a over what is named (<https://datatracker.ietf.org/doc/draft-eastlake-fnv/>).

@@ -17,35 +17,72 @@ use crate::diagnose::write::Written;
 use crate::diagnose::{host, incident, settings, vantage, write};
 use crate::engine::batch::Totals;
 use crate::engine::shard::{MOST_EXAMINED, Shard};
-use crate::engine::{Options, Outcome};
+use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{self, Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
-pub(super) fn conclude(
+/// What was learned from one stream of packets, before it becomes a report.
+pub struct Study {
+    /// Surroundings, remarkable connections, findings.
+    pub seen: Seen,
+    /// The inputs as the report names them.
+    pub captures: Vec<Capture>,
+    /// What limits the whole report.
+    pub warnings: Vec<String>,
+    /// One message per input that was damaged.
+    pub damage: Vec<String>,
+    /// How far the captures can be trusted.
+    pub quality: model::Quality,
+    /// What the report is written with, as the stream was read.
+    pub(super) pool: Option<rayon::ThreadPool>,
+}
+
+pub(super) fn study(
     shards: Vec<Shard>,
     peers: Arc<Peers>,
     totals: &Totals,
     options: &Options,
     source: &dyn Source,
-) -> Outcome {
+) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
     let screens = shards.into_iter().map(|shard| shard.screen);
     let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
-    let mut seen = see(screens, World { damaged: is_damaged(&status), ..world });
+    let world = World { damaged: is_damaged(&status), ..world };
+    let mut seen = see(screens, world, options.placed.as_ref());
     seen.gathered.evicted = evicted;
-    let told =
-        options.host.as_ref().map(|facts| host::corroborate(&mut seen.drafts, facts)).unwrap_or_default();
-    let paths: Vec<String> = status.iter().map(|status| status.path.clone()).collect();
-    let written = write(std::mem::take(&mut seen.drafts), &paths);
-    let incidents = incident::group(&written, &seen.world);
-    report(&seen, written, incidents, told, totals, options, status)
+    let mut warnings = Vec::new();
+    let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
+    let (captures, damage) = describe(status, totals, &mut warnings);
+    let quality = judge(&seen.gathered, seen.world.damaged, totals, &captures, clock_jumps);
+    warn(&seen.gathered, seen.world.damaged, totals, options, &mut warnings);
+    Study { seen, captures, quality, warnings, damage, pool: None }
+}
+
+impl Study {
+    /// Writes the report.
+    pub fn report(mut self, options: &Options) -> Outcome {
+        match self.pool.take() {
+            Some(pool) => pool.install(|| self.write(options)),
+            None => self.write(options),
+        }
+    }
+
+    fn write(mut self, options: &Options) -> Outcome {
+        let drafts = &mut self.seen.drafts;
+        let told = options.host.as_ref().map(|facts| host::corroborate(drafts, facts)).unwrap_or_default();
+        let paths: Vec<String> = self.captures.iter().map(|capture| capture.path.clone()).collect();
+        let written = write(std::mem::take(drafts), &paths);
+        let incidents = incident::group(&written, &self.seen.world);
+        let described = (self.captures, self.damage);
+        compose(&self.seen, written, incidents, told, described, self.quality, self.warnings)
+    }
 }
 
 /// What the packets say, before it is written down.
-pub(super) struct Seen {
+pub struct Seen {
     /// What surrounds the connections.
     pub world: World,
     /// What the shards held.
@@ -71,8 +108,8 @@ pub(super) fn world(
 }
 
 /// Puts together what the screens hold and asks the detectors.
-pub(super) fn see(screens: impl Iterator<Item = Screen>, mut world: World) -> Seen {
-    let gathered = gather(screens, &mut world);
+pub(super) fn see(screens: impl Iterator<Item = Screen>, mut world: World, placed: Option<&Placed>) -> Seen {
+    let gathered = gather(screens, placed, &mut world);
     let drafts = examine(&gathered.kept, &world);
     Seen { world, gathered, drafts }
 }
@@ -87,12 +124,24 @@ pub(super) fn report(
     options: &Options,
     status: Vec<Status>,
 ) -> Outcome {
-    let Seen { world, gathered, .. } = seen;
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
-    let (captures, damage) = describe(status, totals, &mut warnings);
-    let quality = judge(gathered, world.damaged, totals, &captures, clock_jumps);
-    warn(gathered, world.damaged, totals, options, &mut warnings);
+    let described = describe(status, totals, &mut warnings);
+    let quality = judge(&seen.gathered, seen.world.damaged, totals, &described.0, clock_jumps);
+    warn(&seen.gathered, seen.world.damaged, totals, options, &mut warnings);
+    compose(seen, written, incidents, told, described, quality, warnings)
+}
+
+fn compose(
+    seen: &Seen,
+    written: Vec<Written>,
+    incidents: Vec<Incident>,
+    told: host::Told,
+    (captures, damage): (Vec<Capture>, Vec<String>),
+    quality: model::Quality,
+    mut warnings: Vec<String>,
+) -> Outcome {
+    let Seen { world, gathered, .. } = seen;
     warnings.extend(told.warnings);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
@@ -109,6 +158,7 @@ pub(super) fn report(
             findings: found,
         },
         captures,
+        pairs: Vec::new(),
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
         inferred: told.inferred.into_iter().chain(inferred).collect(),
@@ -121,7 +171,7 @@ pub(super) fn report(
 
 /// What the shards held.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub struct Gathered {
     /// Remarkable connections.
     pub kept: Vec<ConnectionFacts>,
     given_up: u64,
@@ -132,13 +182,13 @@ pub(super) struct Gathered {
     /// Trust in the capture.
     pub quality: Quality,
     /// Clean handshakes by server, in order of address.
-    samples: Vec<(IpAddr, Vec<Sample>)>,
+    pub samples: Vec<(IpAddr, Vec<Sample>)>,
     /// Clocks and timers of hosts.
-    readings: Readings,
+    pub readings: Readings,
 }
 
 /// Puts the screens' knowledge together, in an order that does not depend on them.
-fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered {
+fn gather(screens: impl Iterator<Item = Screen>, placed: Option<&Placed>, world: &mut World) -> Gathered {
     let mut g = Gathered::default();
     let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
     let (mut waits, mut kept, mut embryos) = (Vec::new(), Vec::new(), Vec::<Embryo>::new());
@@ -162,7 +212,11 @@ fn gather(screens: impl Iterator<Item = Screen>, world: &mut World) -> Gathered 
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
         some.truncate(screen::SAMPLES);
-        world.views.insert(address, vantage::infer(&some));
+        let view = match placed {
+            Some(placed) => vantage::infer_placed(&some, placed.of(address)),
+            None => vantage::infer(&some),
+        };
+        world.views.insert(address, view);
         g.samples.push((address.ip(), some));
     }
     waits.sort_unstable();
@@ -250,6 +304,7 @@ fn capture_points(written: &[Written], world: &World) -> Vec<CapturePoint> {
             server: server.ip().to_string(),
             vantage: v.vantage,
             reason: v.reason,
+            capture: None,
         })
         .collect()
 }

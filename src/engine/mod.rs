@@ -5,7 +5,7 @@
 //! * `intake`: the stream taken in, and all of it tracked.
 //! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its screen.
-//! * `conclude`: what the shards know, put together into the report.
+//! * `conclude`: what the shards know, put together: a [`Study`], then the report.
 
 pub mod batch;
 mod conclude;
@@ -20,10 +20,12 @@ use std::sync::Arc;
 use crate::capture::{self, Source};
 use crate::decode::segment::Address;
 use crate::detect::peers::Peers;
+use crate::flow::facts::Role;
 use crate::host::HostFacts;
 use crate::report::model::Report;
 use crate::time::{Span, Timestamp};
 use batch::{Filter, Totals};
+pub use conclude::Study;
 use rayon::prelude::*;
 use shard::{SHARDS, Shard};
 
@@ -46,6 +48,8 @@ pub struct Options {
     pub memory_limit: u64,
     /// What is known of the server's host, to confirm or refute findings with.
     pub host: Option<HostFacts>,
+    /// What a second capture of the same traffic says of where this one was taken.
+    pub placed: Option<Placed>,
 }
 
 impl Default for Options {
@@ -59,7 +63,24 @@ impl Default for Options {
             until: None,
             memory_limit: 1 << 30,
             host: None,
+            placed: None,
         }
+    }
+}
+
+/// Where a capture was taken, as far as another one of the same traffic tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// The end that it is nearer to than the other capture.
+    pub nearer: Role,
+    /// Servers of which it is nearer to the other end.
+    pub but: Vec<Address>,
+}
+
+impl Placed {
+    /// The end that it is nearer to, seen from this server.
+    pub fn of(&self, server: Address) -> Role {
+        if self.but.contains(&server) { self.nearer.peer() } else { self.nearer }
     }
 }
 
@@ -86,6 +107,9 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// The captures are to be read as two captures of the same traffic, and are not.
+    #[error("{0}")]
+    NotAPair(String),
 }
 
 /// How far the analysis is, told now and then from the thread that called [`analyze`].
@@ -125,6 +149,18 @@ pub fn analyze_source(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Outcome, Error> {
+    Ok(study(source, options, progress)?.report(options))
+}
+
+/// Reads a stream of packets to its end, and stops before the report is written.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn study(
+    source: Box<dyn Source>,
+    options: &Options,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Study, Error> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .thread_name(|n| format!("synscope-{n}"))
@@ -132,7 +168,9 @@ pub fn analyze_source(
         .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
     let mut engine = Engine::new(options);
     let source = intake::run(&mut engine, source, &pool, progress);
-    Ok(pool.install(move || engine.conclude(source)))
+    let mut study = pool.install(move || engine.conclude(source));
+    study.pool = Some(pool);
+    Ok(study)
 }
 
 /// Everything between the source and the report.
@@ -166,12 +204,12 @@ impl Engine {
         }
     }
 
-    fn conclude(mut self, source: Box<dyn Source>) -> Outcome {
+    fn conclude(mut self, source: Box<dyn Source>) -> Study {
         let end = self.totals.last.unwrap_or_default();
         let peers: &Peers = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
         settle(&mut self.shards, Arc::make_mut(&mut self.peers));
-        conclude::conclude(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
+        conclude::study(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
     }
 }
 

@@ -259,7 +259,7 @@ impl Rolling {
             let screens = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
             let world = conclude::world(peers, capture, silences, options);
-            conclude::see(screens, World { goes_on: moment == Moment::Between, ..world })
+            conclude::see(screens, World { goes_on: moment == Moment::Between, ..world }, None)
         });
         seen.gathered.evicted = self.evicted();
         let drafts = std::mem::take(&mut seen.drafts);

@@ -41,10 +41,13 @@ fn epoch(nanoseconds: i64) -> String {
 /// One filter per capture, in the order in which the evidence names them.
 fn packets(finding: &Finding) -> Vec<PacketFilter> {
     let mut by_capture: Vec<(&str, Vec<u64>)> = Vec::new();
-    for evidence in &finding.evidence {
-        match by_capture.iter_mut().find(|(capture, _)| *capture == evidence.capture) {
-            Some((_, numbers)) => numbers.push(evidence.packet),
-            None => by_capture.push((&evidence.capture, vec![evidence.packet])),
+    let own = finding.evidence.iter().map(|e| (e.capture.as_str(), e.packet));
+    let also =
+        finding.evidence.iter().filter_map(|e| e.also.as_ref()).map(|a| (a.capture.as_str(), a.packet));
+    for (name, packet) in own.chain(also) {
+        match by_capture.iter_mut().find(|(capture, _)| *capture == name) {
+            Some((_, numbers)) => numbers.push(packet),
+            None => by_capture.push((name, vec![packet])),
         }
     }
     let several = by_capture.len() > 1;

@@ -21,8 +21,8 @@ use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
-    alternatives, captured_at, certainty_reason, clearest, contents, ended, extent, host_of, left_over, more,
-    place, shown_path, time_range, union, who,
+    alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, host_of,
+    left_over, more, other_names, paired, place, shown_path, time_range, timed, union, who,
 };
 
 /// Incidents with a row in the table.
@@ -55,7 +55,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         report,
         clock: Clock::new(captures.chain(incidents.clone()).map(String::as_str)),
         over: Stretch::of(
-            report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten().chain(incidents),
+            timed(report).into_iter().flat_map(|c| [&c.first, &c.last]).flatten().chain(incidents),
         ),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
         explained: Explained::default(),
@@ -138,6 +138,10 @@ impl Page<'_> {
         );
         for sentence in summary::sentences(report) {
             let _ = writeln!(out, "<p>{}</p>", rich(&sentence));
+        }
+        for pair in &report.pairs {
+            let [common, clock] = paired(pair);
+            let _ = writeln!(out, "<p>{} {}</p>", rich(&common), rich(&clock));
         }
         out.push_str(
             "</header>\n<nav aria-label=\"Contents\">\n<ul>\n<li><a href=\"#overview\">Overview</a></li>\n",
@@ -331,6 +335,19 @@ impl Page<'_> {
             let _ = write!(text, " <span class=\"faint\">({})</span>", captured_at(finding.vantage));
         }
         let _ = writeln!(out, "<p>{}</p>", text.trim_start());
+        let excluded = excluded(findings);
+        if !excluded.is_empty() {
+            out.push_str("<p>Excluded by the other capture:</p>\n<ul>\n");
+            for cause in excluded {
+                let _ = writeln!(
+                    out,
+                    "<li>{} <span class=\"faint\">For example: {}</span></li>",
+                    rich(&ended(&cause.text)),
+                    rich(&ended(&cause.why))
+                );
+            }
+            out.push_str("</ul>\n");
+        }
         let alternatives = alternatives(findings);
         if alternatives.is_empty() {
             return;
@@ -357,8 +374,15 @@ impl Page<'_> {
             who => format!("<span class=\"mono\">{}</span>", escape(&who)),
         };
         let several = self.report.captures.len() > 1;
+        let names = other_names(finding).map(|names| {
+            format!(
+                "<p class=\"faint\">The same connection: <span class=\"mono\">{}</span></p>\n",
+                escape(&names)
+            )
+        });
         let body = format!(
-            "<p>{}</p>\n{}{}",
+            "{}<p>{}</p>\n{}{}",
+            names.unwrap_or_default(),
             rich(&finding.summary),
             packets::ladder(finding, self.clock, several),
             packets::numbers(finding)
@@ -575,7 +599,7 @@ impl Page<'_> {
             let _ =
                 writeln!(out, "<li>{}: {}</li>", code(shown_path(&capture.path)), escape(&contents(capture)));
         }
-        if let Some(time) = time_range(&report.captures) {
+        if let Some(time) = time_range(&timed(report)) {
             let _ = writeln!(out, "<li>{}</li>", escape(&time));
         }
         let mut vantages: BTreeMap<_, usize> = BTreeMap::new();

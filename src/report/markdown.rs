@@ -15,8 +15,8 @@ use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
-    alternatives, captured_at, certainty_reason, clearest, contents, ended, extent, left_over, more, place,
-    shown_path, time_range, union, who,
+    alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
+    more, other_names, paired, place, shown_path, time_range, timed, union, whereabouts, who,
 };
 
 /// How much is written.
@@ -91,6 +91,10 @@ impl Page<'_> {
         let mut out = f.heading(2, "TCP diagnosis");
         let [read, found, next] = summary::sentences(self.report);
         out.push_str(&format!("{} {} {}\n\n", f.text(&read), f.text(&found), f.text(&next)));
+        for pair in &self.report.pairs {
+            let [common, clock] = paired(pair);
+            out.push_str(&format!("{} {}\n\n", f.text(&common), f.text(&clock)));
+        }
         out.push_str(&self.warnings());
         let incidents = &self.report.incidents;
         if incidents.is_empty() {
@@ -194,6 +198,7 @@ impl Page<'_> {
         for finding in best.iter().take(self.limits.examples) {
             out.push_str(&self.example(finding));
         }
+        out.push_str(&self.excluded(&findings));
         out.push_str(&self.not_excluded(&findings));
         out.push_str(&self.next_steps(&incident.next_steps));
         out.push_str(&self.words(incident, best.first().copied()));
@@ -234,15 +239,34 @@ impl Page<'_> {
             captured_at(finding.vantage),
             f.text(&finding.summary)
         );
+        if let Some(names) = other_names(finding) {
+            out.push_str(&format!("{}\n\n", f.text(&format!("The same connection: {names}."))));
+        }
         let several = self.report.captures.len() > 1;
-        let named = |evidence: &Evidence| match several {
-            true => format!("  [{}]", shown_path(&evidence.capture)),
-            false => String::new(),
-        };
+        let named = |evidence: &Evidence| whereabouts(evidence, several);
         out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
         if let Some(filters) = &finding.display_filters {
             out.push_str(&format!("In Wireshark: {}\n\n", f.code(&filters.connection)));
         }
+        out
+    }
+
+    /// What one capture alone left open.
+    fn excluded(&self, findings: &[&Finding]) -> String {
+        let f = self.flavor;
+        let all = excluded(findings);
+        if all.is_empty() {
+            return String::new();
+        }
+        let mut out = format!("{}\n\n", f.strong("Excluded by the other capture"));
+        for cause in all {
+            out.push_str(&f.item(&f.text(&format!(
+                "{} For example: {}",
+                ended(&cause.text),
+                ended(&cause.why)
+            ))));
+        }
+        out.push('\n');
         out
     }
 
@@ -383,7 +407,7 @@ impl Page<'_> {
             counted(summary.connections, "TCP connection")
         );
         out.push_str(&f.item(&f.plain(&totals)));
-        if let Some(time) = time_range(&report.captures) {
+        if let Some(time) = time_range(&timed(report)) {
             out.push_str(&f.item(&f.plain(&time)));
         }
         out.push('\n');

@@ -11,6 +11,7 @@ pub(crate) mod ladder;
 pub mod markdown;
 mod markup;
 pub mod model;
+pub mod path;
 pub mod pcapng;
 pub mod schema;
 mod step;

@@ -19,6 +19,9 @@ pub struct Report {
     pub schema: String,
     /// The inputs, in the order given.
     pub captures: Vec<Capture>,
+    /// Inputs that saw the same connections at two places, with how their clocks differ; absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pairs: Vec<Pair>,
     /// Totals over all inputs.
     pub summary: Summary,
     /// Findings grouped by kind, listener and stretch of time, the gravest first.
@@ -68,6 +71,23 @@ pub struct Quality {
     pub several_ttls: u64,
 }
 
+impl Quality {
+    /// Takes in the numbers of other captures.
+    pub fn add(&mut self, other: &Quality) {
+        self.damaged |= other.damaged;
+        self.dropped = [self.dropped, other.dropped].into_iter().flatten().reduce(|sum, n| sum + n);
+        self.unseen += other.unseen;
+        self.one_sided += other.one_sided;
+        self.mid_stream += other.mid_stream;
+        self.duplicates += other.duplicates;
+        self.replayed += other.replayed;
+        self.clock_jumps += other.clock_jumps;
+        self.cut += other.cut;
+        self.malformed += other.malformed;
+        self.several_ttls += other.several_ttls;
+    }
+}
+
 /// One input file or interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {
@@ -90,6 +110,43 @@ pub struct Capture {
     pub warnings: Vec<String>,
 }
 
+/// Two captures of the same traffic, joined: each connection is reported once, with what both sides show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Pair {
+    /// Paths of the inputs nearer to the clients.
+    pub client_side: Vec<String>,
+    /// Paths of the inputs nearer to the servers. Their clock is the clock of all times in findings and incidents.
+    pub server_side: Vec<String>,
+    /// How far the clock of the client side is ahead of the server side's at the first connection matched, seconds;
+    /// negative when it is behind.
+    pub offset_s: f64,
+    /// How much that grows, seconds per million seconds; 0 when it does not show.
+    pub drift_ppm: f64,
+    /// The offset may be wrong by this much either way, seconds: half of the shortest round trip between the two
+    /// places. How it divides between the two directions cannot be seen. Null when only one direction was captured.
+    pub uncertainty_s: Option<f64>,
+    /// The shortest round trip between the two places, seconds; null when only one direction was captured.
+    pub round_trip_s: Option<f64>,
+    /// Connections whose handshake is in both.
+    pub connections_matched: u64,
+    /// Connections that have other addresses or ports on one side than on the other: a NAT or proxy is between.
+    pub translated: u64,
+    /// Connections that are in one side only, or were joined in the middle so that they cannot be matched.
+    pub only_in: OnlyIn,
+    /// There were too many connections to match all: the numbers are reckoned from a sample.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub estimated: bool,
+}
+
+/// Connections that only one side of a pair has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OnlyIn {
+    /// Only in the captures nearer to the clients.
+    pub client_side: u64,
+    /// Only in the captures nearer to the servers.
+    pub server_side: u64,
+}
+
 /// Where the captures were taken, seen from one server host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CapturePoint {
@@ -99,6 +156,9 @@ pub struct CapturePoint {
     pub vantage: Vantage,
     /// By what it is known.
     pub reason: String,
+    /// Path of the capture; absent when all inputs are one stream.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capture: Option<String>,
 }
 
 /// Totals.
@@ -305,6 +365,12 @@ pub struct Finding {
     pub cause: Cause,
     /// What else it could be, the likeliest first.
     pub alternatives: Vec<Alternative>,
+    /// What one capture alone could not exclude and the other one does.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub excluded: Vec<Excluded>,
+    /// Client and server as the other capture of a pair knows them, where a NAT or proxy gives them other names.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub also_known_as: Option<OtherNames>,
     /// The packets that show it, in order of time. Never empty.
     pub evidence: Vec<Evidence>,
     /// Time of the first packet concerned, RFC 3339.
@@ -359,6 +425,37 @@ pub struct Alternative {
     pub why_less_likely: String,
 }
 
+/// A cause that the second capture excludes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Excluded {
+    /// In words.
+    pub text: String,
+    /// By what.
+    pub why: String,
+}
+
+/// The ends of a connection under other names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OtherNames {
+    /// Path of the capture that has these names.
+    pub capture: String,
+    /// Client as `address:port`.
+    pub client: String,
+    /// Server as `address:port`.
+    pub server: String,
+}
+
+/// The same packet in another capture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sighting {
+    /// Path of the capture.
+    pub capture: String,
+    /// Number of the packet there.
+    pub packet: u64,
+    /// When, RFC 3339, by the clock of that capture.
+    pub time: String,
+}
+
 /// A packet that shows something.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
@@ -376,6 +473,12 @@ pub struct Evidence {
     /// What sets it apart from an ordinary packet, for whoever draws it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub marks: Vec<PacketMark>,
+    /// The same packet in the other capture of a pair.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub also: Option<Sighting>,
+    /// Path of the capture in which the packet should be and is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing_in: Option<String>,
 }
 
 /// An end of a connection.

@@ -71,6 +71,8 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
             .into_iter()
             .filter_map(|(holds, mark)| holds.then_some(mark))
             .collect(),
+            also: None,
+            missing_in: None,
         })
         .collect()
 }
@@ -112,6 +114,8 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             summary,
             cause: draft.cause.clone(),
             alternatives: draft.alternatives.clone(),
+            excluded: Vec::new(),
+            also_known_as: None,
             first: evidence[0].time.clone(),
             last: evidence[evidence.len() - 1].time.clone(),
             metrics: [("waited_s".to_owned(), json!(7.1))].into(),

@@ -3,7 +3,7 @@
 use super::model::{Incident, Report};
 use super::step::Step;
 use super::terminal::counted;
-use super::words::{ended, extent, place, shown_path, time_range};
+use super::words::{ended, extent, place, shown_path, time_range, timed};
 
 /// The sentences. `code` in them stands between backticks.
 pub(super) fn sentences(report: &Report) -> [String; 3] {
@@ -24,7 +24,7 @@ fn read(report: &Report) -> String {
         counted(report.summary.connections, "TCP connection"),
         counted(report.summary.packets, "packet")
     );
-    if let Some(time) = time_range(&report.captures) {
+    if let Some(time) = time_range(&timed(report)) {
         text.push_str(&format!(", from {time}"));
     }
     ended(&text)

@@ -10,7 +10,10 @@ use super::clock::{self, Clock};
 use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, grouped, severity_style};
-use super::words::{contents, ended, left_over, more, shown_path, time_range};
+use super::words::{
+    contents, ended, excluded, left_over, more, other_names, paired, shown_path, time_range, timed,
+    whereabouts,
+};
 use crate::time::Span;
 
 /// Incidents with a line on top; more than this nobody reads on a screen.
@@ -97,10 +100,17 @@ impl<'r, 'w> Text<'r, 'w> {
                 counted(summary.tcp_segments, "TCP segment")
             );
         }
-        if let Some(time) = time_range(captures) {
+        if let Some(time) = time_range(&timed(self.report)) {
             totals = format!("{totals}; {time}");
         }
-        self.page.prose("", &totals)
+        self.page.prose("", &totals)?;
+        for pair in &self.report.pairs {
+            self.page.blank()?;
+            for sentence in paired(pair) {
+                self.page.prose("", &sentence)?;
+            }
+        }
+        Ok(())
     }
 
     /// What limits the report, before what it says.
@@ -252,6 +262,7 @@ impl<'r, 'w> Text<'r, 'w> {
         self.names(&findings)?;
         self.related(incident)?;
         self.examples(incident, &findings)?;
+        self.excluded(&findings)?;
         self.alternatives(&findings)?;
         self.next_steps(&incident.next_steps)
     }
@@ -381,6 +392,9 @@ impl<'r, 'w> Text<'r, 'w> {
         };
         let gap = if who.is_empty() { "" } else { "  " };
         self.page.line(&[(PLAIN, INDENT), (HEADING, &who), (FAINT, gap), (FAINT, vantage)])?;
+        if let Some(names) = other_names(finding) {
+            self.page.styled_prose(FAINT, &format!("{INDENT}= "), FAINT, &names)?;
+        }
         self.page.prose(INDENT, &finding.summary)?;
         self.evidence(&finding.evidence)
     }
@@ -418,10 +432,7 @@ impl<'r, 'w> Text<'r, 'w> {
                 let text = format!("{} {JSON_HAS_ALL}", more(hidden, "packet"));
                 self.page.styled_prose(PLAIN, &format!("{INDENT}  "), FAINT, &text)?;
             }
-            let mut text = e.text.clone();
-            if naming == Naming::EachPacket {
-                text = format!("{text}  [{}]", shown_path(&e.capture));
-            }
+            let text = format!("{}{}", e.text, whereabouts(e, naming == Naming::EachPacket));
             let number = format!("#{}", e.packet);
             self.page.styled_prose(
                 CODE,
@@ -429,6 +440,20 @@ impl<'r, 'w> Text<'r, 'w> {
                 PLAIN,
                 &text,
             )?;
+        }
+        Ok(())
+    }
+
+    /// What one capture alone left open.
+    fn excluded(&mut self, findings: &[&Finding]) -> io::Result<()> {
+        let excluded = excluded(findings);
+        if excluded.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.line(&[(PLAIN, INDENT), (HEADING, "Excluded by the other capture")])?;
+        for cause in excluded.iter().take(ALTERNATIVES) {
+            self.page.prose(BULLET, &format!("{} For example: {}", ended(&cause.text), ended(&cause.why)))?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Phrases that more than one rendering uses.
 
 use super::clock;
-use super::model::{Alternative, Capture, Finding, Incident, Vantage};
+use super::model::{Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Report, Vantage};
+use super::path::apart;
 use super::terminal::{counted, grouped};
+use crate::time::Span;
 
 /// How many of `n` are not shown where `limit` are.
 pub(crate) fn left_over(n: usize, limit: usize) -> Option<usize> {
@@ -39,8 +41,88 @@ pub(crate) fn contents(capture: &Capture) -> String {
     text
 }
 
+/// The inputs whose clock is that of the findings: all, or the server's side of a pair.
+pub(super) fn timed(report: &Report) -> Vec<&Capture> {
+    let by_another = |c: &Capture| report.pairs.iter().any(|pair| pair.client_side.contains(&c.path));
+    report.captures.iter().filter(|capture| !by_another(capture)).collect()
+}
+
+/// What two captures of the same traffic have in common, and how their clocks differ: two sentences.
+pub(super) fn paired(pair: &Pair) -> [String; 2] {
+    let first = |paths: &'_ [String]| paths.first().cloned().unwrap_or_default();
+    let firsts = [first(&pair.client_side), first(&pair.server_side)];
+    let names = apart(&firsts[0], &firsts[1]);
+    let side = |name: &str, paths: &[String]| match paths.len() {
+        0 | 1 => name.to_owned(),
+        n => format!("{name} and {} more", grouped(n as u64 - 1)),
+    };
+    let (client, server) = (side(names[0], &pair.client_side), side(names[1], &pair.server_side));
+    let about = if pair.estimated { "about " } else { "" };
+    let translated = match pair.translated {
+        0 => String::new(),
+        n => format!(" ({} under other addresses: a NAT or proxy is between)", grouped(n)),
+    };
+    let common = format!(
+        "Two captures of the same traffic: {about}{} in both{translated}, {} only in {client}, {} only in {server}.",
+        counted(pair.connections_matched, "TCP connection"),
+        grouped(pair.only_in.client_side),
+        grouped(pair.only_in.server_side),
+    );
+    let span = |seconds: f64| Span((seconds * 1e9).round() as i64);
+    let sure = match pair.uncertainty_s {
+        Some(uncertainty) => format!("±{}", span(uncertainty)),
+        None => "only one direction was captured, so the delay between the two is part of it".to_owned(),
+    };
+    let drift = match pair.drift_ppm {
+        0.0 => String::new(),
+        ppm => format!(", drifting by {ppm:.1} ppm"),
+    };
+    let offset = span(pair.offset_s.abs());
+    let differs = match pair.uncertainty_s.is_some_and(|u| pair.offset_s.abs() <= u) {
+        true => format!("The clocks agree ({sure}{drift})"),
+        false => {
+            let way = if pair.offset_s < 0.0 { "behind" } else { "ahead of" };
+            format!("The clock of {client} is {offset} {way} that of {server} ({sure}{drift})")
+        }
+    };
+    [common, format!("{differs}; the times of findings are those of {server}.")]
+}
+
+/// What other captures hold of a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With `own` the capture
+/// itself is named first.
+pub(super) fn whereabouts(evidence: &Evidence, own: bool) -> String {
+    let elsewhere = evidence.also.as_ref().map(|also| &also.capture).or(evidence.missing_in.as_ref());
+    let [here, there] = match elsewhere {
+        Some(other) => apart(&evidence.capture, other),
+        None => [shown_path(&evidence.capture), ""],
+    };
+    let mut parts = Vec::new();
+    if own {
+        parts.push(here.to_owned());
+    }
+    match &evidence.also {
+        Some(also) => parts.push(format!("{there} #{}", also.packet)),
+        None if elsewhere.is_some() => parts.push(format!("not in {there}")),
+        None => {}
+    }
+    if parts.is_empty() { String::new() } else { format!("  [{}]", parts.join(", ")) }
+}
+
+/// The other names of a finding's ends: `10.0.0.1:4000 -> 10.0.0.5:80 in client.pcap`.
+pub(super) fn other_names(finding: &Finding) -> Option<String> {
+    let names = finding.also_known_as.as_ref()?;
+    Some(format!("{} -> {} in {}", names.client, names.server, shown_path(&names.capture)))
+}
+
+/// The causes that a second capture excludes in `findings`, each once.
+pub(super) fn excluded<'r>(findings: &[&'r Finding]) -> Vec<&'r Excluded> {
+    let mut seen = std::collections::HashSet::new();
+    let all = findings.iter().flat_map(|finding| &finding.excluded);
+    all.filter(|excluded| seen.insert(excluded.text.as_str())).collect()
+}
+
 /// From the first to the last packet of all inputs, and how long that is.
-pub(crate) fn time_range(captures: &[Capture]) -> Option<String> {
+pub(crate) fn time_range(captures: &[&Capture]) -> Option<String> {
     let key = |time: &&String| clock::parse(time);
     let first = captures.iter().filter_map(|capture| capture.first.as_ref()).min_by_key(key)?;
     let last = captures.iter().filter_map(|capture| capture.last.as_ref()).max_by_key(key)?;

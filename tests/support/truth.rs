@@ -69,6 +69,44 @@ fn covers(a: Option<End>, b: Option<End>) -> bool {
     a.zip(b).is_none_or(|(a, b)| a.covers(&b))
 }
 
+/// The key that stands for the client's and the server's capture together.
+pub const PAIR: &str = "pair";
+
+/// What is due and what is allowed for one row of a truth file.
+struct Expectation {
+    must: Vec<Vec<String>>,
+    may: Vec<String>,
+}
+
+impl Expectation {
+    fn of(row: &Value, key: &str) -> Expectation {
+        if key == PAIR {
+            return Expectation::of(row, "server").and(Expectation::of(row, "client"));
+        }
+        let expect = &row["expect"];
+        let expect = expect.get(key).unwrap_or(&expect["default"]);
+        let words = |must| string(must).split('|').map(str::to_owned).collect();
+        Expectation {
+            must: list(&expect["must"]).iter().map(words).collect(),
+            may: list(&expect["may"]).iter().map(string).collect(),
+        }
+    }
+
+    /// Both captures together leave open what both leave open, and whether a packet was lost between them is no
+    /// question any more.
+    fn and(mut self, client: Expectation) -> Expectation {
+        for theirs in client.must {
+            match self.must.iter_mut().find(|own| own[0] == theirs[0]) {
+                Some(own) => own.retain(|word| theirs.contains(word)),
+                None if theirs[0].starts_with("net-loss-") => self.must.push(vec![theirs[0].clone()]),
+                None => self.must.push(theirs),
+            }
+        }
+        self.may.extend(client.may);
+        self
+    }
+}
+
 /// One capture of a recording.
 pub struct Capture {
     pub key: String,
@@ -156,18 +194,16 @@ impl Truth {
     fn connections(&self, key: &str) -> BTreeMap<(End, End), Due> {
         let mut connections: BTreeMap<(End, End), Due> = BTreeMap::new();
         for row in list(&self.document["connections"]) {
-            let expect = &row["expect"];
-            let expect = expect.get(key).unwrap_or(&expect["default"]);
+            let expect = Expectation::of(row, key);
             let client = End::parse(&string(&row["client"]));
             let due = connections.entry((client, End::parse(&string(&row["server"])))).or_default();
             // A 4-tuple that was used several times: what any of its connections allows is allowed.
-            for must in list(&expect["must"]) {
-                let must: Vec<String> = string(must).split('|').map(str::to_owned).collect();
+            for must in expect.must {
                 if !due.must.contains(&must) {
                     due.must.push(must);
                 }
             }
-            due.may.extend(list(&expect["may"]).iter().map(string));
+            due.may.extend(expect.may);
             due.names.insert(client);
             // Before a NAT it may be known by the name of its host only, which no capture shows.
             let before = row["client_before_nat"].as_str();
@@ -179,7 +215,8 @@ impl Truth {
     fn groups(&self, key: &str) -> Vec<Group> {
         let here = |group: &&Value| {
             let captures = list(&group["captures"]);
-            captures.is_empty() || captures.iter().any(|capture| capture == key)
+            let sides: &[&str] = if key == PAIR { &["client", "server"] } else { &[key] };
+            captures.is_empty() || captures.iter().any(|capture| sides.iter().any(|side| capture == side))
         };
         list(&self.document["groups"])
             .iter()

@@ -7,7 +7,7 @@ use crate::report::clock::Clock;
 use crate::report::ladder::{Gap, Ladder, Rung};
 use crate::report::model::{Finding, PacketMark, Sender};
 use crate::report::terminal::{counted, grouped};
-use crate::report::words::shown_path;
+use crate::report::words::whereabouts;
 
 /// Packets of one ladder.
 const PACKETS: usize = 24;
@@ -58,11 +58,7 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, several: bool) -> String {
                     escape(time),
                     evidence.packet,
                     escape(&evidence.text),
-                    if several {
-                        format!(" [{}]", escape(shown_path(&evidence.capture)))
-                    } else {
-                        String::new()
-                    },
+                    escape(whereabouts(evidence, several).strip_prefix(' ').unwrap_or_default()),
                 );
             }
         }

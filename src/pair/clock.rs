@@ -1,0 +1,250 @@
+//! How the clocks of two captures differ, from the packets that both hold.
+//!
+//! A packet that passes the client's side first is seen there a delay earlier, by another clock: `t_s - t_c` is the
+//! offset plus the delay for a SYN, the offset minus the delay for a SYN-ACK. Half of the sum of the two is the offset,
+//! if both directions take the same time (RFC 5905 section 8); the handshake with the shortest round trip errs least,
+//! and by no more than half of that round trip.
+
+use crate::time::{Span, Timestamp};
+
+/// One handshake that both captures hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// When the nearer capture of the two, by its clock.
+    pub at: Timestamp,
+    /// The other capture's time of a packet on its way there, minus this one's.
+    pub there: Option<Span>,
+    /// The other capture's time of a packet on its way back, minus this one's.
+    pub back: Option<Span>,
+}
+
+impl Sample {
+    /// Both delays together: what the two clocks say of one handshake does not depend on their offset.
+    pub fn round_trip(&self) -> Option<Span> {
+        Some(self.there? - self.back?)
+    }
+}
+
+/// The time of one capture in terms of another's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Clock {
+    /// A time by the first capture's clock at which `offset` holds.
+    pub origin: Timestamp,
+    /// What the second capture's clock shows more than the first one's.
+    pub offset: Span,
+    /// How much that grows, nanoseconds per second.
+    pub drift: i64,
+    /// The offset errs by no more than this; `None` when only one direction was captured.
+    pub uncertainty: Option<Span>,
+    /// The shortest round trip between the two; `None` when only one direction was captured.
+    pub round_trip: Option<Span>,
+}
+
+/// Stretches of time in each of which the handshake with the shortest round trip is chosen.
+const STRETCHES: i64 = 64;
+/// Stretches from which on a drift is believed.
+const BELIEVED: usize = 4;
+/// Over less time than this no drift shows.
+const LONG: Span = Span::secs(10);
+/// Clocks that run further apart than this are not clocks but another reason (1,000 ppm).
+const FASTEST: i64 = 1_000_000;
+
+impl Clock {
+    /// Reads the clock from `samples`; none without a sample.
+    pub fn of(samples: &[Sample]) -> Option<Clock> {
+        let origin = samples.iter().map(|s| s.at).min()?;
+        let drift = drift(samples).unwrap_or(0);
+        let straight = Clock { origin, drift, ..Clock::default() };
+        let rest = |s: &Sample, difference: Option<Span>| difference.map(|d| d - straight.since_origin(s.at));
+        let shortest = samples.iter().filter_map(Sample::round_trip).filter(|trip| *trip >= Span::ZERO).min();
+        let there = samples.iter().filter_map(|s| rest(s, s.there)).min();
+        let back = samples.iter().filter_map(|s| rest(s, s.back)).max();
+        Some(match (there, back) {
+            (Some(there), Some(back)) => {
+                let round_trip = there - back;
+                Clock {
+                    offset: Span(midpoint(there.0, back.0)),
+                    // Less than nothing is a clock that was set meanwhile: then so much is uncertain.
+                    uncertainty: Some(Span((round_trip.0 / 2).abs().max(1_000))),
+                    round_trip: shortest,
+                    ..straight
+                }
+            }
+            (one, other) => Clock { offset: one.or(other)?, ..straight },
+        })
+    }
+
+    /// By how much the offset has grown at `at`, a time of the first capture.
+    fn since_origin(&self, at: Timestamp) -> Span {
+        Span((i128::from((at - self.origin).0) * i128::from(self.drift) / 1_000_000_000) as i64)
+    }
+
+    /// A time of the first capture by the second one's clock.
+    pub fn there(&self, at: Timestamp) -> Timestamp {
+        at + self.offset + self.since_origin(at)
+    }
+
+    /// A time of the second capture by the first one's clock.
+    pub fn back(&self, at: Timestamp) -> Timestamp {
+        let since = i128::from((at - self.origin).0) - i128::from(self.offset.0);
+        // While this clock moves by a second, the second one moves by a second and the drift.
+        let own = since * 1_000_000_000 / (1_000_000_000 + i128::from(self.drift));
+        self.origin + Span(own.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+}
+
+/// The middle of two numbers, without overflow.
+fn midpoint(a: i64, b: i64) -> i64 {
+    ((i128::from(a) + i128::from(b)).div_euclid(2)) as i64
+}
+
+/// How fast the clocks part, nanoseconds per second: the median of the slopes between the best handshakes of
+/// `STRETCHES` stretches (Theil and Sen), where it is more than the round trips can feign.
+fn drift(samples: &[Sample]) -> Option<i64> {
+    let whole: Vec<(Timestamp, Span, i64)> = samples
+        .iter()
+        .filter_map(|s| Some((s.at, s.round_trip()?, midpoint(s.there?.0, s.back?.0))))
+        .collect();
+    let from = whole.iter().map(|(at, ..)| *at).min()?;
+    let to = whole.iter().map(|(at, ..)| *at).max()?;
+    let length = to - from;
+    if length < LONG {
+        return None;
+    }
+    let mut best: Vec<Option<(Timestamp, Span, i64)>> = vec![None; STRETCHES as usize];
+    for sample in whole {
+        let place =
+            (i128::from((sample.0 - from).0) * i128::from(STRETCHES - 1) / i128::from(length.0)) as usize;
+        let chosen = &mut best[place];
+        if chosen.is_none_or(|known| (sample.1, sample.0) < (known.1, known.0)) {
+            *chosen = Some(sample);
+        }
+    }
+    let best: Vec<_> = best.into_iter().flatten().collect();
+    if best.len() < BELIEVED {
+        return None;
+    }
+    let mut slopes = Vec::new();
+    for (n, a) in best.iter().enumerate() {
+        for b in &best[n + 1..] {
+            let apart = i128::from((b.0 - a.0).0);
+            if apart > 0 {
+                slopes.push((i128::from(b.2 - a.2) * 1_000_000_000 / apart) as i64);
+            }
+        }
+    }
+    slopes.sort_unstable();
+    let slope = *slopes.get(slopes.len() / 2)?;
+    let mut round_trips: Vec<i64> = best.iter().map(|(_, round_trip, _)| round_trip.0.abs()).collect();
+    round_trips.sort_unstable();
+    let feigned = round_trips[round_trips.len() / 2].max(50_000);
+    let grown = i128::from(slope).abs() * i128::from(length.0) / 1_000_000_000;
+    (slope.abs() <= FASTEST && grown > i128::from(feigned)).then_some(slope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Handshakes every 500 ms between captures whose clocks differ by `offset` and part by `drift` ns/s; delays in
+    /// microseconds there and back, each with up to `jitter` more.
+    fn samples(offset: Span, drift: i64, (there, back): (i64, i64), jitter: i64, seed: u64) -> Vec<Sample> {
+        let mut state = seed | 1;
+        let mut random = move |below: i64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if below == 0 { 0 } else { (state >> 33) as i64 % below }
+        };
+        (0..400)
+            .map(|n| {
+                let at = Timestamp(1_700_000_000_000_000_000) + Span::millis(500 * n);
+                let now = Span(offset.0 + drift * (n / 2));
+                Sample {
+                    at,
+                    there: Some(now + Span(1_000 * (there + random(jitter)))),
+                    back: Some(now - Span(1_000 * (back + random(jitter)))),
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn without_samples_there_is_no_clock() {
+        assert_eq!(Clock::of(&[]), None);
+    }
+
+    #[test]
+    fn equal_delays_give_the_offset_exactly() {
+        let clock = Clock::of(&samples(Span::secs(7_200), 0, (15_000, 15_000), 0, 1)).unwrap();
+        assert_eq!(clock.offset, Span::secs(7_200));
+        assert_eq!(clock.round_trip, Some(Span::millis(30)));
+        assert_eq!(clock.drift, 0);
+    }
+
+    #[test]
+    fn an_asymmetric_path_stays_within_the_uncertainty() {
+        let clock = Clock::of(&samples(Span::millis(-40), 0, (30_000, 2_000), 500, 3)).unwrap();
+        assert!((clock.offset.0 - Span::millis(-40).0).abs() <= clock.uncertainty.unwrap().0);
+        assert!(clock.uncertainty.unwrap() <= Span::millis(17));
+    }
+
+    #[test]
+    fn one_direction_alone_leaves_the_delay_unknown() {
+        let mut one = samples(Span::secs(1), 0, (5_000, 5_000), 100, 9);
+        one.iter_mut().for_each(|s| s.back = None);
+        let clock = Clock::of(&one).unwrap();
+        assert_eq!((clock.uncertainty, clock.round_trip), (None, None));
+        assert!((clock.offset - Span::secs(1)).0 >= 5_000_000);
+    }
+
+    #[test]
+    fn times_go_there_and_back() {
+        let clock = Clock { origin: Timestamp(5), offset: Span::secs(-9), drift: 40_000, ..Clock::default() };
+        let at = Timestamp(1_700_000_000_000_000_000);
+        assert!((clock.back(clock.there(at)) - at).0.abs() <= 1);
+        let near = Clock { origin: at, ..clock };
+        assert!((near.back(near.there(at + Span::secs(60))) - (at + Span::secs(60))).0.abs() <= 1);
+    }
+
+    proptest! {
+        #[test]
+        fn known_offsets_are_found_whatever_the_drift_and_the_jitter(
+            offset in -200_000_000_000_000_i64..200_000_000_000_000,
+            drift in -100_000_i64..100_000,
+            delay in 10_i64..100_000,
+            jitter in 0_i64..50_000,
+            seed: u64,
+        ) {
+            let all = samples(Span(offset), drift, (delay, delay), jitter, seed);
+            let clock = Clock::of(&all).unwrap();
+            for (n, sample) in all.iter().enumerate() {
+                let truth = offset + drift * (n as i64 / 2);
+                let error = ((clock.there(sample.at) - sample.at).0 - truth).abs();
+                // Half of a round trip, and what a drift that does not show adds up to.
+                let allowed = 1_000 * (delay + jitter) + 100_000;
+                prop_assert!(error <= allowed, "{error} > {allowed} at {n}");
+            }
+        }
+
+        #[test]
+        fn setting_one_clock_changes_the_offset_by_just_that(
+            by in -90_000_000_000_000_i64..90_000_000_000_000,
+            drift in -100_000_i64..100_000,
+            seed: u64,
+        ) {
+            let all = samples(Span::millis(3), drift, (9_000, 4_000), 3_000, seed);
+            let plain = Clock::of(&all).unwrap();
+            let set: Vec<Sample> = all
+                .iter()
+                .map(|s| Sample {
+                    at: s.at + Span(-by),
+                    there: s.there.map(|d| d + Span(by)),
+                    back: s.back.map(|d| d + Span(by)),
+                })
+                .collect();
+            let moved = Clock::of(&set).unwrap();
+            prop_assert_eq!(moved.offset, plain.offset + Span(by));
+            prop_assert_eq!((moved.drift, moved.uncertainty), (plain.drift, plain.uncertainty));
+        }
+    }
+}

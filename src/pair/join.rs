@@ -1,0 +1,378 @@
+//! Both sides analyzed, their connections matched, and one report written of them.
+
+use std::collections::{HashMap, HashSet};
+use std::thread;
+
+use crate::decode::segment::PacketId;
+use crate::detect::Draft;
+use crate::diagnose::settings;
+use crate::engine::{self, Error, Options, Outcome, Progress, Study};
+use crate::flow::key::Host;
+use crate::pair::Opener;
+use crate::pair::passage::{Passage, Watch};
+use crate::pair::recognise::Places;
+use crate::pair::settle::{Found, Joint, Named};
+use crate::pair::trace::{self, Track, Wanted};
+use crate::report::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
+use crate::report::path::apart;
+use crate::seq::Seq;
+use crate::time::{Span, Timestamp};
+
+/// Connections that are compared packet by packet at most.
+const MOST_TRACED: u64 = 8_192;
+
+/// Analyzes both sides and joins them.
+pub fn analyze(
+    inputs: usize,
+    open: Opener<'_>,
+    places: &Places,
+    options: &Options,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Outcome, Error> {
+    let mut studies = Vec::new();
+    for side in [0, 1] {
+        // The user's times are those of the report: side 1's.
+        let by_own =
+            |time: Option<Timestamp>| if side == 0 { time.map(|t| places.clock.back(t)) } else { time };
+        let own = Options {
+            since: by_own(options.since),
+            until: by_own(options.until),
+            memory_limit: options.memory_limit / 2,
+            placed: Some(places.placed(side)),
+            ..options.clone()
+        };
+        studies.push(engine::study(open(&places.mask(side, inputs))?, &own, progress)?);
+    }
+    let two = "two sides were studied";
+    let (far, near) = (studies.pop().expect(two), studies.pop().expect(two));
+    Join { places, options, open, inputs, studies: [near, far] }.outcome()
+}
+
+struct Join<'j> {
+    places: &'j Places,
+    options: &'j Options,
+    open: Opener<'j>,
+    inputs: usize,
+    studies: [Study; 2],
+}
+
+/// A connection that is compared: where its facts lie on each side, and how it is found.
+#[derive(Default)]
+struct Entry {
+    facts: [Option<usize>; 2],
+    wanted: Wanted,
+}
+
+impl Join<'_> {
+    fn outcome(mut self) -> Result<Outcome, Error> {
+        let (entries, left_out) = self.entries();
+        let traced = entries.len() - left_out;
+        let wanted: Vec<Wanted> = entries[..traced].iter().map(|e| e.wanted.clone()).collect();
+        let tracks = self.tracks(&wanted)?;
+        let watches = [0, 1].map(|side| {
+            let of_side = tracks.iter().filter_map(|both| both[side].as_ref());
+            self.watch(side, of_side.flat_map(|track| &track.segments).any(|s| !s.is_control()))
+        });
+        let paths = self.names();
+        let named = Named { paths: [&paths[0], &paths[1]] };
+        let clock = self.places.clock;
+
+        let mut by_connection: [HashMap<PacketId, Vec<Found>>; 2] = Default::default();
+        let mut drafts: Vec<Found> = Vec::new();
+        let mut of_listeners: [Vec<Found>; 2] = Default::default();
+        for side in [0, 1] {
+            for (mut draft, vantage) in std::mem::take(&mut self.studies[side].seen.drafts) {
+                if side == 0 {
+                    draft.by_clock(|t| clock.there(t));
+                }
+                match draft.connection {
+                    Some(packet) => by_connection[side].entry(packet).or_default().push((draft, vantage)),
+                    None => of_listeners[side].push((draft, vantage)),
+                }
+            }
+        }
+        let tracks = tracks.iter().map(Some).chain(std::iter::repeat(None));
+        for (entry, tracks) in entries.iter().zip(tracks) {
+            let facts =
+                [0, 1].map(|side| entry.facts[side].map(|n| &self.studies[side].seen.gathered.kept[n]));
+            let found = [0, 1].map(|side: usize| {
+                facts[side].and_then(|f| by_connection[side].remove(&f.first.packet)).unwrap_or_default()
+            });
+            match tracks {
+                Some([Some(a), Some(b)]) => {
+                    let near = self.places.client_side(b.server.address);
+                    let vantage = |side: usize, track: &Track| {
+                        let view = self.studies[side].seen.world.views.get(&track.server.address);
+                        view.map_or(Vantage::Unknown, |view| view.vantage)
+                    };
+                    let joint = Joint {
+                        facts,
+                        found,
+                        passage: Passage::new([a, b], clock, watches),
+                        near,
+                        vantages: [vantage(0, a), vantage(1, b)],
+                    };
+                    drafts.extend(joint.settle(&named));
+                }
+                Some(_) => {
+                    for (side, some) in found.into_iter().enumerate() {
+                        drafts.extend(some.into_iter().map(|found| self.alone(found, side, watches, &named)));
+                    }
+                }
+                // Not compared packet by packet: the capture nearer to the server judges, each connection once.
+                None => {
+                    let near = facts[1].map_or(0, |f| self.places.client_side(f.server.address));
+                    let [a, b] = found;
+                    let (of_client, of_server) = if near == 0 { (a, b) } else { (b, a) };
+                    let judged = facts.iter().all(Option::is_some) && !of_server.is_empty();
+                    drafts.extend(of_client.into_iter().filter(|_| !judged));
+                    drafts.extend(of_server);
+                }
+            }
+        }
+        drafts.extend(by_connection.into_iter().flat_map(HashMap::into_values).flatten());
+        let [near, far] = of_listeners;
+        drafts.extend(near.into_iter().filter(|(d, _)| !self.is_said(d, &far)));
+        drafts.extend(far);
+        drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+        Ok(self.report(drafts, left_out))
+    }
+
+    /// The connections of either side that deserve it, those of both sides as one; and for how many of them, the last
+    /// ones, there is no room to compare their packets.
+    fn entries(&self) -> (Vec<Entry>, usize) {
+        let room = (self.options.memory_limit / 8 / (2 * trace::COST)).clamp(64, MOST_TRACED) as usize;
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut by_isn: HashMap<Option<Seq>, Vec<usize>> = HashMap::new();
+        for side in [1, 0] {
+            let study = &self.studies[side];
+            let found: HashSet<PacketId> =
+                study.seen.drafts.iter().filter_map(|(d, _)| d.connection).collect();
+            for (n, f) in study.seen.gathered.kept.iter().enumerate() {
+                let wanted = Wanted::of(f, side);
+                let known = by_isn.get(&wanted.isn).into_iter().flatten().copied().find(|&other| {
+                    let entry = &entries[other];
+                    entry.facts[side].is_none() && entry.wanted.is(&wanted)
+                });
+                if let Some(known) = known {
+                    entries[known].facts[side] = Some(n);
+                    entries[known].wanted.merge(&wanted);
+                    continue;
+                }
+                if !found.contains(&f.first.packet) && f.syn.count < 2 && f.syn_ack.count < 2 {
+                    continue;
+                }
+                by_isn.entry(wanted.isn).or_default().push(entries.len());
+                let mut facts = [None; 2];
+                facts[side] = Some(n);
+                entries.push(Entry { facts, wanted });
+            }
+        }
+        let left_out = entries.len().saturating_sub(room);
+        (entries, left_out)
+    }
+
+    /// The packets of those connections on both sides.
+    fn tracks(&self, wanted: &[Wanted]) -> Result<Vec<[Option<Track>; 2]>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let source = |side| (self.open)(&self.places.mask(side, self.inputs));
+        let (near, far) = (source(0)?, source(1)?);
+        let (a, b) = if self.options.threads == 1 {
+            (trace::collect(near, wanted, 0), trace::collect(far, wanted, 1))
+        } else {
+            thread::scope(|scope| {
+                let near = scope.spawn(|| trace::collect(near, wanted, 0));
+                let far = trace::collect(far, wanted, 1);
+                (near.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), far)
+            })
+        };
+        Ok(a.into_iter().zip(b).map(|(a, b)| [a, b]).collect())
+    }
+
+    fn watch(&self, side: usize, plain: bool) -> Watch {
+        let study = &self.studies[side];
+        let (from, to) = study.seen.world.capture.unwrap_or_default();
+        let quality = &study.quality;
+        let lossy = quality.damaged || quality.cut > 0 || quality.unseen > 0;
+        Watch { from, to, lossy, plain, place: self.places.sides[side].first().map_or(0, |&n| n as u16) }
+    }
+
+    /// What the sides are called: by their captures, or the first of them and how many more there are.
+    fn names(&self) -> [String; 2] {
+        let paths = [0, 1].map(|side: usize| path_of(&self.studies[side].captures, self.places, side));
+        let names = apart(&paths[0], &paths[1]);
+        [0, 1].map(|side: usize| match self.places.sides[side].len() {
+            0 | 1 => names[side].to_owned(),
+            n => format!("{} (and {} more)", names[side], n - 1),
+        })
+    }
+
+    /// A finding on a connection that only `side` has. If it is the client's side, and the other one demonstrably
+    /// captures this client's connections to this listener, the connection's packets did not come so far.
+    fn alone(&self, (mut d, vantage): Found, side: usize, watches: [Watch; 2], named: &Named<'_>) -> Found {
+        let (Some(client), Some(server)) = (d.client, d.server) else { return (d, vantage) };
+        let there = self.places.listeners.get(&server).copied().unwrap_or(server);
+        let near = self.places.client_side(there.address);
+        let (from, to) = d.during();
+        let clock = self.places.clock;
+        let watch = &watches[1 - side];
+        let (from, to) = if side == 0 { (from, to) } else { (clock.back(from), clock.back(to)) };
+        let common = side == 0 && self.places.common.contains(&(client.address, server));
+        if side != near || !common || watch.lossy || from < watch.from || to > watch.to {
+            return (d, vantage);
+        }
+        let other = named.side(1 - side);
+        let reason = format!(
+            "not one packet of it is in {other}, which has other connections of this client to this listener"
+        );
+        match d.kind {
+            Kind::SynUnanswered
+            | Kind::SynDropAcceptQueue
+            | Kind::SynDropSynQueue
+            | Kind::SynDropTimestamp => {
+                let queue = d.cause.text.clone();
+                d.kind = Kind::HandshakeLoss;
+                d.cause.text =
+                    "The SYNs were dropped on the way between the two captures: lost, or filtered."
+                        .to_owned();
+                d.cause.kernel_functions.clear();
+                d.cause.sysctls.clear();
+                d.cause.counters = vec!["TcpExtTCPSynRetrans".to_owned()];
+                d.excluded.push(Excluded { text: queue, why: reason.clone() });
+                d.alternatives.clear();
+                d.or(
+                    "The server has another host behind the same address, and its packets pass elsewhere.",
+                    "Then others of this client would be missing too.",
+                );
+                d.measure("lost", "SYN").measure("direction", "to server");
+                d.probable(reason);
+            }
+            Kind::ConnectionRefused => {
+                d.cause.text =
+                    "A device between the two captures refused the connection: its SYN did not come to the server."
+                        .to_owned();
+                d.cause.counters.clear();
+                d.alternatives.clear();
+                d.measure("by", "middlebox").measure("by_firewall", true);
+                d.probable(reason);
+            }
+            _ => {}
+        }
+        (d, vantage)
+    }
+
+    /// Whether the server's side says of a listener what the client's side does.
+    fn is_said(&self, d: &Draft, far: &[Found]) -> bool {
+        let server =
+            d.server.map(|server: Host| self.places.listeners.get(&server).copied().unwrap_or(server));
+        far.iter()
+            .any(|(other, _)| other.kind == d.kind && (other.server == server || other.server == d.server))
+    }
+
+    fn report(self, drafts: Vec<Found>, left_out: usize) -> Outcome {
+        let Join { places, options, studies, .. } = self;
+        let [mut near, mut far] = studies;
+        let connections = [&near, &far].map(|study| study.seen.gathered.quality.connections);
+        let matched = places.matched.min(connections[0]).min(connections[1]);
+        for (n, capture) in std::mem::take(&mut near.captures).into_iter().enumerate() {
+            if places.sides[0].contains(&n) {
+                far.captures[n] = capture;
+            }
+        }
+        let warnings = joined_warnings(&near, &far, places, left_out);
+        let points = points(&near, &drafts, places, &far.captures);
+        let gathered = &near.seen.gathered;
+        let early =
+            settings::infer(&near.seen.world, &gathered.kept, &gathered.samples, &gathered.readings, &[]);
+        let mut damage = near.damage;
+        damage.append(&mut far.damage);
+        let pair = pair(places, &far.captures, matched, connections);
+        let far_side = path_of(&far.captures, places, 1);
+        far.seen.drafts = drafts;
+        (far.warnings, far.damage) = (warnings, damage);
+        far.quality.add(&near.quality);
+        far.seen.gathered.quality.connections = connections[0] + connections[1] - matched;
+        let mut outcome = far.report(options);
+        let report = &mut outcome.report;
+        report.pairs = vec![pair];
+        report.capture_points.iter_mut().for_each(|p| p.capture = Some(far_side.clone()));
+        report.capture_points.extend(points);
+        for setting in early {
+            let known = |i: &crate::report::model::Inferred| {
+                (&i.host, &i.setting) == (&setting.host, &setting.setting)
+            };
+            if !report.inferred.iter().any(known) {
+                report.inferred.push(setting);
+            }
+        }
+        outcome
+    }
+}
+
+fn path_of(captures: &[Capture], places: &Places, side: usize) -> String {
+    let first = places.sides[side].first().and_then(|&n| captures.get(n));
+    first.map(|c| c.path.clone()).unwrap_or_default()
+}
+
+/// Where the client's side was captured, for each server with a finding.
+fn points(near: &Study, drafts: &[Found], places: &Places, captures: &[Capture]) -> Vec<CapturePoint> {
+    let mut servers: Vec<_> = drafts.iter().filter_map(|(d, _)| d.server).map(|host| host.address).collect();
+    servers.sort_unstable();
+    servers.dedup();
+    let capture = path_of(captures, places, 0);
+    let known = servers.iter().filter_map(|server| Some((server, near.seen.world.views.get(server)?)));
+    known
+        .map(|(server, view)| CapturePoint {
+            server: server.ip().to_string(),
+            vantage: view.vantage,
+            reason: view.reason.clone(),
+            capture: Some(capture.clone()),
+        })
+        .collect()
+}
+
+/// What limits each side, with its name; what limits both the same way once.
+fn joined_warnings(near: &Study, far: &Study, places: &Places, left_out: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    for (side, study) in [(0, near), (1, far)] {
+        let path = {
+            let captures =
+                if side == 0 && !near.captures.is_empty() { &near.captures } else { &far.captures };
+            path_of(captures, places, side)
+        };
+        for warning in &study.warnings {
+            let named = study.damage.contains(warning) || warning.starts_with(&format!("{path}:"));
+            all.push(if named { warning.clone() } else { format!("{path}: {warning}") });
+        }
+    }
+    if left_out > 0 {
+        all.push(format!(
+            "of {left_out} remarkable connections the two captures were not compared packet by packet: narrow them with \
+             --host, --port, --since, --until"
+        ));
+    }
+    all
+}
+
+fn pair(places: &Places, captures: &[Capture], matched: u64, connections: [u64; 2]) -> Pair {
+    let paths = |side: usize| {
+        places.sides[side].iter().filter_map(|&n| captures.get(n)).map(|c| c.path.clone()).collect()
+    };
+    // Added to nothing: minus nothing is nothing.
+    let micro = |span: Span| (span.0 as f64 / 1e3).round() / 1e6 + 0.0;
+    let clock = places.clock;
+    Pair {
+        client_side: paths(0),
+        server_side: paths(1),
+        offset_s: micro(Span(-clock.offset.0)),
+        drift_ppm: (-clock.drift) as f64 / 1e3,
+        uncertainty_s: clock.uncertainty.map(micro),
+        round_trip_s: clock.round_trip.map(micro),
+        connections_matched: matched,
+        translated: places.translated.min(matched),
+        only_in: OnlyIn { client_side: connections[0] - matched, server_side: connections[1] - matched },
+        estimated: places.estimated,
+    }
+}

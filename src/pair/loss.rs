@@ -1,0 +1,218 @@
+//! A handshake of which packets were lost between the two captures.
+
+use crate::decode::segment::Flags;
+use crate::detect::draft::{Draft, cause, count};
+use crate::detect::packets::Elsewhere;
+use crate::flow::facts::{ConnectionFacts, Role};
+use crate::pair::passage::{Absence, Passage};
+use crate::pair::settle::Named;
+use crate::pair::trace::Seen;
+use crate::report::model::{Kind, PacketMark, Severity};
+use crate::time::Timestamp;
+
+/// What was lost, by its places among the segments of the side that has it.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Losses {
+    /// SYNs that the client's side has and the server's has not.
+    pub syns: Vec<usize>,
+    /// SYN-ACKs that the server's side has and the client's has not.
+    pub syn_acks: Vec<usize>,
+    /// The final ACK, on the client's side.
+    pub final_ack: Option<usize>,
+    /// Something of it may be missing only because the other capture was not complete.
+    pub doubtful: bool,
+}
+
+impl Losses {
+    /// Whether nothing was lost.
+    pub fn is_empty(&self) -> bool {
+        self.syns.is_empty() && self.syn_acks.is_empty() && self.final_ack.is_none()
+    }
+
+    /// Which way the lost packets went.
+    fn direction(&self) -> &'static str {
+        match (self.syn_acks.is_empty(), self.syns.is_empty() && self.final_ack.is_none()) {
+            (true, _) => "to server",
+            (false, true) => "to client",
+            (false, false) => "both",
+        }
+    }
+
+    /// Reads the handshake; `near` is the side of the client. A packet that an end shows to have received was not lost,
+    /// whatever a capture lacks.
+    pub fn of(p: &Passage<'_>, near: usize) -> Losses {
+        let far = 1 - near;
+        let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
+        let mut losses = Losses::default();
+        for (i, syn) in c.iter().enumerate().filter(|(_, x)| x.is_syn() && x.by_client) {
+            let repeated = c[i + 1..].iter().any(Seen::is_syn);
+            let Some(absence) = p.absence(near, i).filter(|_| repeated) else { continue };
+            let due = p.due(near, i);
+            let next = s.iter().find(|x| x.is_syn() && x.at.time > due).map_or(Timestamp::MAX, |x| x.at.time);
+            let answered = s.iter().filter(|x| x.is_syn_ack()).any(|x| match (x.stamps, syn.stamps) {
+                (Some((_, echo)), Some((tsval, _))) => echo == tsval,
+                _ => x.at.time >= due && x.at.time < next,
+            });
+            if !answered {
+                losses.syns.push(i);
+                losses.doubtful |= absence == Absence::Doubtful;
+            }
+        }
+        let final_ack = final_ack(c);
+        for (i, syn_ack) in s.iter().enumerate().filter(|(_, x)| x.is_syn_ack()) {
+            let Some(absence) = p.absence(far, i) else { continue };
+            let due = p.due(far, i);
+            let again =
+                c.iter().any(|x| x.is_syn() && x.at.time > due) || s[i + 1..].iter().any(Seen::is_syn_ack);
+            // The client answers a SYN-ACK that it has; the first one's timestamp is in its final ACK.
+            let received = final_ack.is_some_and(|f| match (c[f].stamps, syn_ack.stamps) {
+                (Some((_, echo)), Some((tsval, _))) => echo == tsval,
+                _ => c[f].at.time >= due && !c[..f].iter().any(Seen::is_syn_ack),
+            });
+            if again && !received {
+                losses.syn_acks.push(i);
+                losses.doubtful |= absence == Absence::Doubtful;
+            }
+        }
+        if let Some(f) = final_ack
+            && let Some(absence) = p.absence(near, f)
+        {
+            let due = p.due(near, f);
+            let arrived = s.iter().find(|x| x.by_client && !x.is_syn() && !x.flags.has(Flags::RST));
+            let before = arrived.map_or(Timestamp::MAX, |x| x.at.time);
+            // The server asks again, before anything of the client has come.
+            if s.iter().any(|x| x.is_syn_ack() && x.at.time > due && x.at.time <= before) {
+                losses.final_ack = Some(f);
+                losses.doubtful |= absence == Absence::Doubtful;
+            }
+        }
+        losses
+    }
+}
+
+/// The place of the client's first answer to a SYN-ACK.
+pub fn final_ack(c: &[Seen]) -> Option<usize> {
+    let from = c.iter().position(Seen::is_syn_ack)?;
+    let next = c[from].seq.advance(1);
+    let answers = |x: &Seen| x.by_client && x.flags.has(Flags::ACK) && !x.flags.any(Flags::SYN | Flags::RST);
+    c.iter().enumerate().skip(from).find(|(_, x)| answers(x) && x.ack.at_or_after(next)).map(|(i, _)| i)
+}
+
+/// The finding: what was lost, where, and by what it shows. `f` is the connection as either side knows it.
+pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize, named: &Named<'_>) -> Draft {
+    let far = 1 - near;
+    let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
+    let all_syns = c.iter().filter(|x| x.is_syn()).count();
+    let mut shown: Vec<(usize, usize, String, PacketMarks)> = Vec::new();
+    let mut lost = Vec::new();
+    if !losses.syns.is_empty() {
+        lost.push("SYN");
+    }
+    if !losses.syn_acks.is_empty() {
+        lost.push("SYN-ACK");
+    }
+    if losses.final_ack.is_some() {
+        lost.push("final ACK");
+    }
+    for (n, (i, _)) in c.iter().enumerate().filter(|(_, x)| x.is_syn()).enumerate() {
+        let text = if n == 0 { "SYN" } else { "SYN again" };
+        shown.push((near, i, text.to_owned(), again(n)));
+    }
+    for (n, (i, _)) in s.iter().enumerate().filter(|(_, x)| x.is_syn_ack()).enumerate() {
+        let text = if n == 0 { "SYN-ACK" } else { "SYN-ACK again" };
+        shown.push((far, i, text.to_owned(), again(n)));
+    }
+    let completed = final_ack(c);
+    if let Some(i) = completed {
+        shown.push((near, i, "final ACK".to_owned(), &[]));
+    }
+    let (side, first, text, _) = &shown[0];
+    let mark = |side: usize, i: usize| p.mark(side, i);
+    let mut d = Draft::about(f, Kind::HandshakeLoss, (mark(*side, *first), text.clone()));
+    for (side, i, text, marks) in &shown {
+        let (at, by_client) = (mark(*side, *i), p.tracks[*side].segments[*i].by_client);
+        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, marks);
+        d.shows(at, text.clone());
+        match (p.other(*side, *i), p.absence(*side, *i)) {
+            (Some(there), _) => d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at)),
+            (None, Some(_)) => d.packets.note_elsewhere(at.packet, Elsewhere::Missing(p.capture(1 - side))),
+            (None, None) => {}
+        }
+    }
+    let what = lost.join(" and ");
+    let who = f.client.socket();
+    let none_arrived = losses.syns.len() == all_syns;
+    let took = completed.map(|i| c[i].at.time - c[0].at.time);
+    d.severity = if took.is_some() { Severity::Info } else { Severity::Critical };
+    let numbers = |places: &[usize], side: usize| {
+        let all: Vec<String> =
+            places.iter().map(|&i| format!("#{}", mark(side, i).packet.number())).collect();
+        all.join(", ")
+    };
+    let mut parts = Vec::new();
+    if !losses.syns.is_empty() {
+        parts.push(format!(
+            "SYN {} of {} is not in {}",
+            numbers(&losses.syns, near),
+            named.side(near),
+            named.side(far)
+        ));
+    }
+    if !losses.syn_acks.is_empty() {
+        let packets = numbers(&losses.syn_acks, far);
+        parts.push(format!("SYN-ACK {packets} of {} is not in {}", named.side(far), named.side(near)));
+    }
+    if let Some(i) = losses.final_ack {
+        let packet = numbers(&[i], near);
+        parts.push(format!("final ACK {packet} of {} is not in {}", named.side(near), named.side(far)));
+    }
+    let reason = parts.join("; ");
+    d.summary = match took {
+        Some(took) => {
+            format!("A {what} of {who} was lost between the two captures; the handshake took {took}.")
+        }
+        None => format!("A {what} of {who} was lost between the two captures, and no handshake came of it."),
+    };
+    let n = (losses.syns.len() + losses.syn_acks.len() + usize::from(losses.final_ack.is_some())) as u64;
+    d.cause = cause(
+        match lost[..] {
+            ["SYN"] => "A SYN was lost on the way from the client to the server.",
+            ["SYN-ACK"] => "A SYN-ACK was lost on the way from the server to the client.",
+            ["final ACK"] => "The final ACK was lost on the way from the client to the server.",
+            _ => "Segments of the handshake were lost on the way, in more than one place.",
+        },
+        &[],
+        &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
+        &[],
+    );
+    d.measure("lost", what.as_str()).measure("lost_packets", n).measure("direction", losses.direction());
+    if let Some(took) = took {
+        d.measure_span("handshake_s", took);
+    }
+    if losses.doubtful {
+        d.probable(format!("{reason}, which {}", named.doubt(p, near, losses)));
+        d.or(
+            "The packet arrived, and that capture missed it.",
+            "Then its receiver would have answered; it asked again, or was asked again.",
+        );
+    } else {
+        d.confirmed(reason);
+    }
+    if none_arrived && took.is_none() && all_syns > 2 {
+        d.or(
+            "A firewall or a route between the two captures drops them all.",
+            format!("{}, and not one arrived.", count(all_syns as u64, "SYN")),
+        );
+    }
+    d.next_steps = vec![
+        "ip -s link; ethtool -S IFACE   # drops on the hosts and on the way".to_owned(),
+        "Capture at a place between the two: on which side of it are they lost?".to_owned(),
+    ];
+    d
+}
+
+type PacketMarks = &'static [PacketMark];
+
+fn again(n: usize) -> PacketMarks {
+    if n > 0 { &[PacketMark::Repeated] } else { &[] }
+}

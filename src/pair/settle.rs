@@ -1,0 +1,365 @@
+//! The findings of both sides on one connection, made into one: what one side leaves open the other decides.
+//!
+//! What a server did is judged by the capture nearer to it, and what that one cannot see (whether a packet was lost
+//! before it, whether a RST came from the server at all) by comparing the two.
+
+use crate::decode::segment::Flags;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::packets::Elsewhere;
+use crate::flow::facts::ConnectionFacts;
+use crate::pair::loss::{self, Losses, final_ack};
+use crate::pair::passage::{Absence, Passage};
+use crate::pair::trace::Seen;
+use crate::report::model::{Certainty, Excluded, Kind, Severity, Vantage};
+
+/// Kinds that are about how a handshake went: a connection has one of them.
+const SET_UP: [Kind; 9] = [
+    Kind::AcceptQueueOverflow,
+    Kind::AcceptQueueReset,
+    Kind::SynDropAcceptQueue,
+    Kind::SynDropSynQueue,
+    Kind::SynDropTimestamp,
+    Kind::SynUnanswered,
+    Kind::TimeWaitCollision,
+    Kind::HandshakeLoss,
+    Kind::DeferAccept,
+];
+/// Kinds that say why SYNs went unanswered.
+const SYN_IGNORED: [Kind; 4] =
+    [Kind::SynDropAcceptQueue, Kind::SynDropSynQueue, Kind::SynDropTimestamp, Kind::SynUnanswered];
+/// Kinds that say why a RST was sent.
+const RESETS: [Kind; 5] = [
+    Kind::AcceptQueueReset,
+    Kind::ConnectionRefused,
+    Kind::ListenerClosed,
+    Kind::AbortiveClose,
+    Kind::FinWait2Expired,
+];
+
+/// A finding and where the capture that it rests on was taken.
+pub type Found = (Draft, Vantage);
+
+/// What the two sides are called.
+pub struct Named<'a> {
+    /// By side.
+    pub paths: [&'a str; 2],
+}
+
+impl Named<'_> {
+    /// The captures of a side.
+    pub fn side(&self, side: usize) -> &str {
+        self.paths[side]
+    }
+
+    /// Why a packet that a capture lacks may have passed all the same.
+    pub fn doubt(&self, p: &Passage<'_>, near: usize, losses: &Losses) -> String {
+        // The capture that lacks packets: the client's only where nothing but SYN-ACKs is missing.
+        let lacks = if losses.syns.is_empty() && losses.final_ack.is_none() { near } else { 1 - near };
+        if p.is_lossy(lacks) {
+            format!("may have missed it: {} lost packets itself", self.side(lacks))
+        } else {
+            "may have begun only after it".to_owned()
+        }
+    }
+}
+
+/// One connection that both sides have.
+pub struct Joint<'a> {
+    /// What either side kept of it, times by its own clock.
+    pub facts: [Option<&'a ConnectionFacts>; 2],
+    /// Its findings on each side, times by the clock of side 1.
+    pub found: [Vec<Found>; 2],
+    /// Its packets.
+    pub passage: Passage<'a>,
+    /// The side nearer to the client.
+    pub near: usize,
+    /// Where each side was captured, seen from this server.
+    pub vantages: [Vantage; 2],
+}
+
+impl Joint<'_> {
+    /// The findings that remain.
+    pub fn settle(mut self, named: &Named<'_>) -> Vec<Found> {
+        let (near, far) = (self.near, 1 - self.near);
+        let losses = Losses::of(&self.passage, near);
+        let mut of_client = std::mem::take(&mut self.found[near]);
+        let mut of_server = std::mem::take(&mut self.found[far]);
+        let judged = of_server.iter().any(|(d, _)| SET_UP.contains(&d.kind) && d.kind != Kind::HandshakeLoss);
+        let mut settled = Vec::new();
+        if !losses.is_empty() && !judged {
+            settled.extend(self.lost(&losses, &mut of_client, &mut of_server, named));
+        } else {
+            of_server.retain(|(d, _)| d.kind != Kind::HandshakeLoss || !self.nothing_lost(&losses, judged));
+            let answered = of_server.iter().any(|(d, _)| SET_UP.contains(&d.kind));
+            of_client.retain_mut(|(d, _)| {
+                !SET_UP.contains(&d.kind) || !answered && self.stands(d, &losses, named)
+            });
+        }
+        for side in [&mut of_client, &mut of_server] {
+            side.iter_mut().for_each(|(d, _)| self.origin_of_reset(d, named));
+        }
+        let reset_judged = of_server.iter().any(|(d, _)| RESETS.contains(&d.kind));
+        of_client.retain(|(d, _)| {
+            let same = of_server.iter().any(|(s, _)| s.kind == d.kind);
+            let judged = same || reset_judged && RESETS.contains(&d.kind);
+            !judged && !self.was_closed(d)
+        });
+        of_server.retain(|(d, _)| !self.was_closed(d));
+        of_server.iter_mut().for_each(|(d, vantage)| self.close(d, *vantage, named));
+        settled.extend(of_server);
+        settled.extend(of_client);
+        for (d, _) in &mut settled {
+            self.note_elsewhere(d);
+            self.note_names(d);
+        }
+        settled
+    }
+
+    /// The finding that packets of the handshake were lost, in place of what each side made of it.
+    fn lost(
+        &self,
+        losses: &Losses,
+        of_client: &mut Vec<Found>,
+        of_server: &mut Vec<Found>,
+        named: &Named<'_>,
+    ) -> Option<Found> {
+        let far = 1 - self.near;
+        let f = self.facts[far].or(self.facts[self.near])?;
+        let mut d = loss::draft(f, losses, &self.passage, self.near, named);
+        let replaced = |d: &Draft| {
+            SET_UP.contains(&d.kind) && !matches!(d.kind, Kind::TimeWaitCollision | Kind::AcceptQueueReset)
+        };
+        for (other, _) in of_client.iter().filter(|(other, _)| replaced(other)) {
+            if other.kind != Kind::HandshakeLoss {
+                d.excluded.push(Excluded { text: other.cause.text.clone(), why: d.reason.clone() });
+            }
+        }
+        of_client.retain(|(other, _)| !replaced(other));
+        of_server.retain(|(other, _)| !replaced(other));
+        Some((d, self.vantages[far]))
+    }
+
+    /// Whether a finding of loss is refuted: the two captures stand at the two ends, and all of the handshake passed.
+    fn nothing_lost(&self, losses: &Losses, judged: bool) -> bool {
+        let (near, far) = (self.near, 1 - self.near);
+        let at_the_ends = self.vantages[near] == Vantage::Client && self.vantages[far] == Vantage::Server;
+        judged || losses.is_empty() && at_the_ends && self.handshake_passed()
+    }
+
+    fn handshake_passed(&self) -> bool {
+        let side = |side: usize, by_client: bool| {
+            let segments = &self.passage.tracks[side].segments;
+            let mut of = segments
+                .iter()
+                .enumerate()
+                .filter(move |(_, s)| s.by_client == by_client && s.flags.has(Flags::SYN));
+            of.all(|(i, _)| self.passage.passed(side, i))
+        };
+        let c = &self.passage.tracks[self.near].segments;
+        let acked = final_ack(c).is_none_or(|i| self.passage.passed(self.near, i));
+        side(self.near, true) && side(1 - self.near, false) && acked
+    }
+
+    /// Whether what the client's side alone makes of the handshake stands beside what the server's side saw.
+    fn stands(&self, d: &mut Draft, losses: &Losses, named: &Named<'_>) -> bool {
+        let far = 1 - self.near;
+        match d.kind {
+            Kind::HandshakeLoss => !self.nothing_lost(losses, false),
+            Kind::AcceptQueueOverflow => !self.server_went_on(),
+            kind if SYN_IGNORED.contains(&kind) => {
+                let Some(arrived) = self.arrived(Seen::is_syn) else { return true };
+                d.excluded.push(Excluded {
+                    text: "The SYNs were lost on the way to the server.".to_owned(),
+                    why: format!("they are in {}: {arrived}", named.side(far)),
+                });
+                d.alternatives.retain(|a| !a.text.contains("lost"));
+                let reason =
+                    format!("the SYNs reached {} ({arrived}) and drew no answer there", named.side(far));
+                if self.vantages[far] == Vantage::Server {
+                    d.probable(reason);
+                } else {
+                    d.reason = format!("{}; {reason}", d.reason);
+                }
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// The packet numbers on the far side of the client's segments that are `such`, if all of them arrived there.
+    fn arrived(&self, such: impl Fn(&Seen) -> bool) -> Option<String> {
+        let near = self.near;
+        let mut numbers = Vec::new();
+        for (i, _) in
+            self.passage.tracks[near].segments.iter().enumerate().filter(|(_, s)| s.by_client && such(s))
+        {
+            numbers.push(format!("#{}", self.passage.other(near, i)?.at.packet.number()));
+        }
+        (!numbers.is_empty()).then(|| numbers.join(", "))
+    }
+
+    /// Whether the server's side shows that the server had the connection before it asked for the final ACK again: then
+    /// only its answers were lost.
+    fn server_went_on(&self) -> bool {
+        let s = &self.passage.tracks[1 - self.near].segments;
+        let Some(went_on) = s
+            .iter()
+            .position(|x| !x.by_client && !x.flags.any(Flags::SYN | Flags::RST) && x.flags.has(Flags::ACK))
+        else {
+            return false;
+        };
+        s[..went_on].iter().filter(|x| x.is_syn_ack()).count() == 1
+    }
+
+    /// A RST that the client's side has and the server never sent (or the other way round) came from a device between.
+    fn origin_of_reset(&self, d: &mut Draft, named: &Named<'_>) {
+        if !RESETS.contains(&d.kind) {
+            return;
+        }
+        for (side, by_client, who) in [(self.near, false, "server"), (1 - self.near, true, "client")] {
+            let track = self.passage.tracks[side];
+            let evidence = d.evidence();
+            let reset = track.segments.iter().enumerate().find(|(_, s)| {
+                s.flags.has(Flags::RST)
+                    && s.by_client == by_client
+                    && evidence.iter().any(|(at, _)| at.packet == s.at.packet)
+            });
+            let Some((i, seen)) = reset else { continue };
+            // Missing in a capture that was not complete it proves nothing.
+            if self.passage.absence(side, i) != Some(Absence::Certain) {
+                continue;
+            }
+            // Whoever has sent a RST says no more.
+            let due = self.passage.due(side, i);
+            let went_on = self.passage.tracks[1 - side]
+                .segments
+                .iter()
+                .any(|s| s.by_client == by_client && !s.flags.has(Flags::RST) && s.at.time > due);
+            let (here, there) = (named.side(side), named.side(1 - side));
+            let reason = format!(
+                "the RST #{} of {here} is not in {there}: the {who} never sent it",
+                seen.at.packet.number()
+            );
+            forged(d, who, &reason, went_on);
+        }
+    }
+
+    /// Whether a half-close is refuted: the side said to be silent closed in turn, and its FIN was lost on the way.
+    fn was_closed(&self, d: &Draft) -> bool {
+        if d.kind != Kind::HalfClose {
+            return false;
+        }
+        let silent = d.metrics.get("close_wait").and_then(|v| v.as_str()).map(str::to_owned);
+        let by_client = d.client.is_some_and(|c| Some(c.socket().to_string()) == silent);
+        let own = if by_client { self.near } else { 1 - self.near };
+        let other = &self.passage.tracks[1 - own].segments;
+        let has =
+            |segments: &[Seen]| segments.iter().any(|s| s.by_client == by_client && s.flags.has(Flags::FIN));
+        has(&self.passage.tracks[own].segments) && !has(other)
+    }
+
+    /// Names what the client's side could not exclude and the server's side does.
+    fn close(&self, d: &mut Draft, vantage: Vantage, named: &Named<'_>) {
+        let far = 1 - self.near;
+        let at_server = vantage == Vantage::Server;
+        match d.kind {
+            Kind::AcceptQueueOverflow => {
+                let c = &self.passage.tracks[self.near].segments;
+                let Some(ack) = final_ack(c).and_then(|i| self.passage.other(self.near, i)) else { return };
+                let arrived = format!("the final ACK is #{} of {}", ack.at.packet.number(), named.side(far));
+                exclude(d, "The final ACK was lost on the way to the server.", &arrived, at_server);
+            }
+            kind if SYN_IGNORED.contains(&kind) => {
+                let Some(arrived) = self.arrived(Seen::is_syn) else { return };
+                let arrived = format!("in {}: {arrived}", named.side(far));
+                exclude(d, "The SYNs were lost on the way to the server.", &arrived, at_server);
+            }
+            kind if RESETS.contains(&kind) => {
+                let s = self.passage.tracks[far];
+                let sent = s.segments.iter().find(|x| x.flags.has(Flags::RST) && !x.by_client);
+                let shown = |x: &&Seen| d.evidence().iter().any(|(at, _)| at.packet == x.at.packet);
+                if let Some(sent) = sent.filter(shown) {
+                    let left = format!("it is #{} of {}", sent.at.packet.number(), named.side(far));
+                    exclude(d, "A device between the two captures sent the RST.", &left, false);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Names each packet's number in the other capture.
+    fn note_elsewhere(&self, d: &mut Draft) {
+        for (at, _) in d.evidence() {
+            for side in [0, 1] {
+                let Some(i) = self.passage.tracks[side].place(at.packet) else { continue };
+                if let Some(there) = self.passage.other(side, i) {
+                    d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at));
+                } else if self.passage.absence(side, i) == Some(Absence::Certain) {
+                    d.packets.note_elsewhere(at.packet, Elsewhere::Missing(self.passage.capture(1 - side)));
+                }
+            }
+        }
+    }
+
+    fn note_names(&self, d: &mut Draft) {
+        let own = d.client.zip(d.server);
+        for side in [0, 1] {
+            let track = self.passage.tracks[side];
+            if own.is_some_and(|own| own != (track.client, track.server)) {
+                d.other_names = Some((self.passage.capture(side), track.client, track.server));
+            }
+        }
+    }
+}
+
+/// Takes `text` out of what could be, where the capture that shows it stands at the server; else it may still have
+/// happened behind that capture.
+fn exclude(d: &mut Draft, text: &str, why: &str, at_server: bool) {
+    d.excluded.push(Excluded { text: text.to_owned(), why: why.to_owned() });
+    for a in &mut d.alternatives {
+        if a.text == "A firewall dropped the SYN, or it was lost." && at_server {
+            a.text = "A firewall on the server dropped the SYN.".to_owned();
+        } else if a.text == "The SYNs were lost, or a queue was full." && at_server {
+            a.text = "A queue was full.".to_owned();
+        }
+    }
+    if at_server {
+        d.alternatives.retain(|a| !a.text.contains("lost on the way"));
+    }
+    if d.certainty() != Certainty::Confirmed && !d.reason.contains(why) {
+        d.reason = format!("{}; {why}", d.reason);
+    }
+}
+
+/// The RST came from a device between the two captures, in the name of `who`, which went on regardless or fell silent.
+fn forged(d: &mut Draft, who: &str, reason: &str, went_on: bool) {
+    let refused = d.kind == Kind::ConnectionRefused;
+    if !refused {
+        d.kind = Kind::AbortiveClose;
+        d.severity = Severity::Warning;
+    }
+    d.excluded.push(Excluded { text: d.cause.text.clone(), why: reason.to_owned() });
+    d.cause = cause(
+        if who == "server" {
+            "A device between the two captures (firewall, load balancer) sent the RST in the server's name."
+        } else {
+            "A device between the two captures (firewall, NAT) sent the RST in the client's name."
+        },
+        &[],
+        &[],
+        &[],
+    );
+    d.alternatives.clear();
+    d.measure("by", "middlebox").measure("in_the_name_of", who).measure("by_firewall", true);
+    if went_on {
+        d.confirmed(format!("{reason}, and went on"));
+    } else {
+        d.probable(reason);
+        d.or(
+            format!("The {who} sent it, and the capture near it missed it."),
+            "Nothing else shows that this capture has lost packets.",
+        );
+    }
+    d.next_steps =
+        vec!["Which firewalls, load balancers and NATs stand between the two capture points? Their logs name the rule".to_owned()];
+}

@@ -1,0 +1,273 @@
+//! The handshakes of one input, as many as fit: enough to see whether another input saw the same ones.
+//!
+//! Of too many handshakes those are kept whose initial sequence numbers hash lowest. Another sketch keeps the same
+//! ones, wherever its capture begins and whatever addresses a NAT has given them: so two sketches can be compared, and
+//! what is counted in them stands for the whole.
+
+use std::collections::BTreeMap;
+
+use crate::capture::{Block, Source};
+use crate::decode::segment::{Flags, Options, Segment, Traits};
+use crate::decode::{Decoded, decode};
+use crate::flow::key::Host;
+use crate::seq::Seq;
+use crate::time::Timestamp;
+
+/// Handshakes that one sketch keeps.
+const KEPT: usize = 1 << 16;
+/// Transmissions of one segment that are kept.
+const SIGHTINGS: usize = 4;
+
+/// One transmission of a SYN or SYN-ACK.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sighting {
+    /// When, by the clock of its capture.
+    pub at: Timestamp,
+    /// TSval; `None` without timestamps.
+    pub tsval: Option<u32>,
+    /// Time to live.
+    pub ttl: u8,
+    /// Whether its checksum is not filled in yet: so only on the host that sends it.
+    pub partial: bool,
+}
+
+/// The opening of one connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handshake {
+    /// The client's initial sequence number.
+    pub isn: Seq,
+    /// The client as this input knows it.
+    pub client: Host,
+    /// The server as this input knows it.
+    pub server: Host,
+    /// The server's initial sequence number, where a SYN-ACK was seen.
+    pub server_isn: Option<Seq>,
+    /// Its SYNs.
+    pub syns: Vec<Sighting>,
+    /// Its SYN-ACKs.
+    pub syn_acks: Vec<Sighting>,
+}
+
+impl Handshake {
+    /// Whether `other`, of another input and with the same initial sequence number of the client, is the same
+    /// connection: by four-tuple, or by the server's initial sequence number, or by a timestamp where addresses differ.
+    pub fn is(&self, other: &Handshake) -> bool {
+        match (self.server_isn, other.server_isn) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.has_names_of(other) || self.shares_a_timestamp(other),
+        }
+    }
+
+    /// Whether no chance and no habit (a scanner that comes again with the same number) makes the two alike.
+    pub fn is_surely(&self, other: &Handshake) -> bool {
+        match (self.server_isn, other.server_isn) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.shares_a_timestamp(other),
+        }
+    }
+
+    /// Whether a SYN of both carries the same timestamp.
+    fn shares_a_timestamp(&self, other: &Handshake) -> bool {
+        self.syns.iter().filter_map(|s| s.tsval).any(|v| other.syns.iter().any(|o| o.tsval == Some(v)))
+    }
+
+    /// Whether both inputs know it by the same names.
+    pub fn has_names_of(&self, other: &Handshake) -> bool {
+        (self.client, self.server) == (other.client, other.server)
+    }
+}
+
+/// Orders handshakes alike in all inputs.
+type Key = (u64, Host, Host);
+
+/// The handshakes of one input.
+#[derive(Clone, Default, Debug)]
+pub struct Sketch {
+    kept: BTreeMap<Key, Handshake>,
+    /// Keys from here on are not kept.
+    bound: Option<u64>,
+}
+
+/// A mixture of all bits of an initial sequence number (the finalizer of `splitmix64`).
+fn mixed(isn: Seq) -> u64 {
+    let mut x = u64::from(isn.0).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+impl Sketch {
+    /// Reads `source` to its end.
+    pub fn of(mut source: Box<dyn Source>) -> Sketch {
+        let mut sketch = Sketch::default();
+        let (mut block, mut segment) = (Block::default(), Segment::default());
+        while source.next_block(&mut block) {
+            for packet in block.packets() {
+                if decode(&packet, &mut segment) == Decoded::Tcp {
+                    sketch.take(&segment);
+                }
+            }
+        }
+        sketch
+    }
+
+    /// Takes in a segment, if it belongs to the opening of a connection.
+    pub fn take(&mut self, s: &Segment) {
+        if !s.flags.has(Flags::SYN) || s.flags.any(Flags::RST | Flags::FIN) || s.traits.has(Traits::NO_TIME) {
+            return;
+        }
+        let source = Host { address: s.src, port: s.src_port };
+        let destination = Host { address: s.dst, port: s.dst_port };
+        let answer = s.flags.has(Flags::ACK);
+        let (isn, client, server) = if answer {
+            (s.ack.advance(u32::MAX), destination, source)
+        } else {
+            (s.seq, source, destination)
+        };
+        let hash = mixed(isn);
+        if self.bound.is_some_and(|bound| hash >= bound) {
+            return;
+        }
+        let handshake = self.kept.entry((hash, client, server)).or_insert_with(|| Handshake {
+            isn,
+            client,
+            server,
+            server_isn: None,
+            syns: Vec::new(),
+            syn_acks: Vec::new(),
+        });
+        if answer && *handshake.server_isn.get_or_insert(s.seq) != s.seq {
+            return;
+        }
+        let list = if answer { &mut handshake.syn_acks } else { &mut handshake.syns };
+        let tsval = s.options.has(Options::TIMESTAMPS).then_some(s.tsval);
+        // The same timestamp again is a copy of the packet.
+        let copy = tsval.is_some() && list.iter().any(|known| known.tsval == tsval);
+        if list.len() < SIGHTINGS && !copy {
+            let partial = s.traits.has(Traits::CHECKSUM_PARTIAL);
+            list.push(Sighting { at: s.time, tsval, ttl: s.ttl, partial });
+        }
+        if self.kept.len() > KEPT {
+            self.thin_out();
+        }
+    }
+
+    /// Lets go of the last quarter: of all handshakes with one hash or of none.
+    fn thin_out(&mut self) {
+        if let Some(&(bound, ..)) = self.kept.keys().nth(KEPT / 4 * 3) {
+            self.kept = {
+                let mut kept = std::mem::take(&mut self.kept);
+                // A flood with one initial sequence number may fill it all: it cannot be told apart anyway.
+                drop(kept.split_off(&(bound, Host::default(), Host::default())));
+                kept
+            };
+            self.bound = Some(bound);
+        }
+    }
+
+    /// Takes in the handshakes of another input of the same side.
+    pub fn merge(&mut self, other: &Sketch) {
+        self.bound = [self.bound, other.bound].into_iter().flatten().min();
+        for (key, theirs) in &other.kept {
+            let own = self.kept.entry(*key).or_insert_with(|| theirs.clone());
+            if own.server_isn.is_none() {
+                own.server_isn = theirs.server_isn;
+                own.syn_acks.clone_from(&theirs.syn_acks);
+            }
+        }
+        if let Some(bound) = self.bound {
+            drop(self.kept.split_off(&(bound, Host::default(), Host::default())));
+        }
+    }
+
+    /// The share of all handshakes that is kept.
+    pub fn share(&self) -> f64 {
+        self.bound.map_or(1.0, |bound| bound as f64 / u64::MAX as f64)
+    }
+
+    /// The handshakes that `other` has too, mine first, each once, in an order that depends on neither.
+    pub fn shared<'a>(&'a self, other: &'a Sketch) -> Vec<(&'a Handshake, &'a Handshake)> {
+        let mut all = Vec::new();
+        for ((hash, client, server), mine) in &self.kept {
+            let named = other.kept.get(&(*hash, *client, *server)).filter(|theirs| mine.is(theirs));
+            let alike = || {
+                let from = (*hash, Host::default(), Host::default());
+                let mut found = other.kept.range(from..).take_while(|((h, ..), _)| h == hash);
+                found.find(|(_, theirs)| mine.is(theirs)).map(|(_, theirs)| theirs)
+            };
+            all.extend(named.or_else(alike).map(|theirs| (mine, theirs)));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::segment::Address;
+    use crate::time::Span;
+
+    fn syn(client: u8, isn: u32, tsval: u32) -> Segment {
+        Segment {
+            time: Timestamp(0) + Span::millis(i64::from(isn)),
+            src: Address::v4([192, 0, 2, client]),
+            dst: Address::v4([198, 51, 100, 1]),
+            src_port: 4000,
+            dst_port: 80,
+            seq: Seq(isn),
+            flags: Flags(Flags::SYN),
+            options: Options(Options::TIMESTAMPS),
+            tsval,
+            ..Segment::default()
+        }
+    }
+
+    fn answer(syn: &Segment, isn: u32) -> Segment {
+        Segment {
+            src: syn.dst,
+            dst: syn.src,
+            src_port: syn.dst_port,
+            dst_port: syn.src_port,
+            seq: Seq(isn),
+            ack: syn.seq.advance(1),
+            flags: Flags(Flags::SYN | Flags::ACK),
+            ..*syn
+        }
+    }
+
+    fn sketch(segments: &[Segment]) -> Sketch {
+        let mut sketch = Sketch::default();
+        segments.iter().for_each(|s| sketch.take(s));
+        sketch
+    }
+
+    #[test]
+    fn behind_a_nat_a_connection_is_known_by_its_numbers() {
+        let (inside, outside) = (syn(1, 77, 5), syn(200, 77, 5));
+        let (a, b) = (sketch(&[inside]), sketch(&[outside]));
+        assert_eq!(a.shared(&b).len(), 1);
+        let (a, b) = (sketch(&[answer(&inside, 9)]), sketch(&[answer(&outside, 9)]));
+        assert_eq!(a.shared(&b).len(), 1);
+    }
+
+    #[test]
+    fn the_same_number_in_another_connection_is_another_connection() {
+        let (one, other) = (syn(1, 77, 5), syn(1, 77, 6));
+        assert!(sketch(&[one, answer(&one, 9)]).shared(&sketch(&[other, answer(&other, 10)])).is_empty());
+        let none = Options(0);
+        let plain = |s: Segment| Segment { options: none, ..s };
+        let (a, b) = (sketch(&[plain(one)]), sketch(&[plain(other)]));
+        assert!(a.shared(&b).iter().all(|(a, b)| !a.is_surely(b)));
+        let elsewhere = Segment { src: Address::v4([192, 0, 2, 9]), ..plain(other) };
+        assert!(a.shared(&sketch(&[elsewhere])).is_empty());
+    }
+
+    #[test]
+    fn two_sketches_of_too_many_handshakes_keep_the_same_ones() {
+        let all: Vec<Segment> = (0..200_000).map(|n| syn(1, n * 7919, n)).collect();
+        let (a, b) = (sketch(&all), sketch(&all[50_000..]));
+        assert!(a.kept.len() <= KEPT && a.share() < 0.5, "{}", a.share());
+        let both = a.shared(&b).len() as f64 / a.share().min(b.share());
+        assert!((both - 150_000.0).abs() < 5_000.0, "{both}");
+    }
+}

@@ -1,0 +1,503 @@
+//! Two captures of the same traffic: what the pairs of recordings must say, and what must not change it.
+//!
+//! Every case of `testdata/` with a capture at the client and one at the server is a pair, and so are the larger sets of
+//! recordings where `SYNSCOPE_CAPTURES` and `SYNSCOPE_CAPTURES_OLD` point at them.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::altered::{self, Frame, Scratch};
+use support::truth::{PAIR, Truth, Worth, score};
+use support::{Case, claim, claims, json, options};
+use synscope::engine::{Error, Options};
+use synscope::pair::{self, Pairing};
+use synscope::report::model::{Certainty, Kind, Report};
+use synscope::report::terminal::{Color, Look};
+use synscope::report::{html, jsonl, markdown, text};
+
+/// Recordings of which no handshake is in both captures: nothing shows that they belong together.
+const WITHOUT_HANDSHAKES: [&str; 1] = ["mid-flow.mid"];
+
+fn with(captures: &[PathBuf], pairing: Pairing, options: &Options) -> Result<Report, Error> {
+    pair::analyze_files(captures, pairing, options, &mut |_| ()).map(|outcome| outcome.report)
+}
+
+fn report(captures: &[PathBuf]) -> Report {
+    with(captures, Pairing::Auto, &options()).unwrap_or_else(|error| panic!("{captures:?}: {error}"))
+}
+
+/// A recording with both sides.
+struct Both {
+    truth: Truth,
+    client: PathBuf,
+    server: PathBuf,
+}
+
+impl Both {
+    fn of(folder: &Path, truth: Truth) -> Option<Both> {
+        let path = |key: &str| {
+            let capture = truth.captures.iter().find(|capture| capture.key == key);
+            capture.map(|capture| folder.join(&capture.file))
+        };
+        let (client, server) = (path("client")?, path("server")?);
+        Some(Both { truth, client, server })
+    }
+
+    fn captures(&self) -> [PathBuf; 2] {
+        [self.client.clone(), self.server.clone()]
+    }
+}
+
+/// Those below `folder`, in order of their names.
+fn recordings(folder: &Path) -> Vec<Both> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            all.extend(recordings(&path));
+        } else if path.to_string_lossy().ends_with("truth.json") {
+            all.extend(Both::of(folder, Truth::read(&path)));
+        }
+    }
+    all
+}
+
+fn cases() -> Vec<Both> {
+    recordings(&support::testdata())
+}
+
+/// One named case of `testdata/`.
+fn case(name: &str) -> Both {
+    let case = Case::named(name);
+    Both::of(&case.folder, case.truth).expect("a case with both sides")
+}
+
+/// What the recordings call the segment that was lost.
+fn word_of_loss(lost: &str) -> &'static str {
+    match lost {
+        "SYN" => "net-loss-syn",
+        "SYN-ACK" => "net-loss-synack",
+        "final ACK" => "net-loss-final-ack",
+        _ => "",
+    }
+}
+
+/// Holds each pair below `folder` to what happened: nothing missed, nothing wrong, no loss put down to a queue or the
+/// other way round, and nothing confirmed that is not so.
+fn measure(folder: &Path) {
+    let (mut wrong, mut pairs) = (Vec::new(), 0);
+    for both in recordings(folder) {
+        let name = &both.truth.name;
+        let report = report(&both.captures());
+        if WITHOUT_HANDSHAKES.contains(&name.as_str()) {
+            assert!(report.pairs.is_empty(), "{name}");
+            continue;
+        }
+        pairs += 1;
+        let Some(pair) = report.pairs.first() else {
+            wrong.push(format!("{name}: not recognised as a pair"));
+            continue;
+        };
+        if pair.client_side != [both.client.display().to_string()] {
+            wrong.push(format!("{name}: taken for the client's side: {:?}", pair.client_side));
+        }
+        let score = score(&both.truth, PAIR, &report.findings);
+        wrong.extend(score.missed.iter().map(|(word, place)| format!("{name}: {word} of {place} is missed")));
+        for (finding, worth) in score.findings {
+            let line = format!("{name}: {} ({}): {worth:?}", claim(finding), finding.certainty);
+            let confirmed = finding.certainty == Certainty::Confirmed;
+            if worth == Worth::False || confirmed && worth == Worth::Indistinguishable {
+                wrong.push(line);
+                continue;
+            }
+            if finding.kind == Kind::HandshakeLoss {
+                let lost = finding.metrics["lost"].as_str().unwrap_or_default();
+                if !both.truth.labels(PAIR).contains(word_of_loss(lost)) {
+                    wrong.push(format!("{line}, but what was lost is not the {lost}"));
+                }
+            }
+            // Which of the two it is the pair always tells.
+            let open = finding.alternatives.iter().any(|or| or.text.contains("lost on the way"));
+            if open && finding.client.is_some() && pair.round_trip_s.is_some_and(|trip| trip > 0.01) {
+                wrong.push(format!("{line}, and loss on the way is left open"));
+            }
+        }
+        // Each connection once, not once for each side.
+        let alone = both.captures().map(|capture| claims(&support::analyze(&capture).report));
+        let all = claims(&report);
+        for claim in &all {
+            let count = |list: &[String]| list.iter().filter(|other| *other == claim).count();
+            let most = count(&alone[0]).max(count(&alone[1])).max(1);
+            if count(&all) > most {
+                wrong.push(format!("{name}: {claim} is said {} times", count(&all)));
+            }
+        }
+    }
+    assert!(pairs > 20, "{}: only {pairs} pairs", folder.display());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pairs_of_recorded_cases_say_what_happened() {
+    measure(&support::testdata());
+}
+
+#[test]
+fn pairs_of_recordings_of_current_kernels_say_what_happened() {
+    if let Some(folder) = support::outside("SYNSCOPE_CAPTURES", "captures") {
+        measure(&folder);
+    }
+}
+
+#[test]
+fn pairs_of_recordings_of_old_kernels_say_what_happened() {
+    if let Some(folder) = support::outside("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel") {
+        measure(&folder);
+    }
+}
+
+#[test]
+fn what_was_lost_is_confirmed_and_names_both_captures() {
+    for (name, lost, missing_in) in [
+        ("handshake-loss/syn-lost", "SYN", "server.pcap"),
+        ("handshake-loss/syn-ack-lost", "SYN-ACK", "client.pcap"),
+        ("handshake-loss/final-ack-lost", "final ACK", "server.pcap"),
+    ] {
+        let report = report(&case(name).captures());
+        let found: Vec<_> = report.findings.iter().filter(|f| f.kind == Kind::HandshakeLoss).collect();
+        assert!(!found.is_empty() && found.len() == report.findings.len(), "{name}: {:?}", claims(&report));
+        assert!(found.iter().any(|f| f.certainty == Certainty::Confirmed), "{name}");
+        for finding in found {
+            assert_eq!(finding.metrics["lost"], lost, "{name}");
+            let missing = finding.evidence.iter().filter_map(|e| e.missing_in.as_deref());
+            assert!(
+                missing.clone().count() > 0 && missing.into_iter().all(|m| m.ends_with(missing_in)),
+                "{name}"
+            );
+            assert!(finding.evidence.iter().any(|e| e.also.is_some()), "{name}: no packet is in both");
+        }
+    }
+}
+
+#[test]
+fn a_full_queue_is_not_a_loss_and_not_confirmed_by_the_wire() {
+    for name in ["accept-queue-overflow/data-then-served", "accept-queue-overflow/firewall-drops-final-ack"] {
+        let report = report(&case(name).captures());
+        let stuck = report.findings.iter().filter(|f| f.kind == Kind::AcceptQueueOverflow);
+        assert!(stuck.clone().count() > 1, "{name}");
+        for finding in stuck {
+            assert_eq!(finding.certainty, Certainty::Probable, "{name}");
+            assert!(finding.excluded.iter().any(|e| e.text.contains("lost on the way")), "{name}");
+            assert!(finding.alternatives.iter().any(|or| or.text.contains("firewall")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_form_of_the_report_tells_of_the_pair() {
+    let report = report(&case("handshake-loss/syn-ack-lost").captures());
+    let schema = synscope::report::schema::schema().to_value();
+    let document = serde_json::from_str(&json(&report)).expect("the report is JSON");
+    assert!(jsonschema::is_valid(&schema, &document), "{document:#}");
+    let look = Look { width: 100, color: Color::Off };
+    let full = markdown::Options { flavor: markdown::Flavor::Github, length: markdown::Length::Full };
+    let mut forms = [Vec::new(), Vec::new(), Vec::new()];
+    text::write(&report, look, &mut forms[0]).expect("memory takes it");
+    markdown::write(&report, full, &mut forms[1]).expect("memory takes it");
+    html::write(&report, &mut forms[2]).expect("memory takes it");
+    for form in forms {
+        let form = String::from_utf8(form).expect("UTF-8");
+        for due in ["Two captures of the same traffic: 6 TCP connections in both", "not in", "server.pcap #"]
+        {
+            assert!(form.contains(due), "{due} is not in {form}");
+        }
+    }
+    let mut lines = Vec::new();
+    jsonl::write(&report, &mut lines).expect("memory takes it");
+    for line in String::from_utf8(lines).expect("UTF-8").lines() {
+        assert!(line.contains("\"missing_in\""), "{line}");
+    }
+}
+
+/// The findings with what they claim, how surely, and what they rest on, without times.
+fn judgements(report: &Report) -> Vec<String> {
+    let mut all: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| {
+            let packets: Vec<String> = f
+                .evidence
+                .iter()
+                .map(|e| {
+                    let also = e.also.as_ref().map(|a| a.packet);
+                    let name = Path::new(&e.capture).file_name().map(|n| n.to_string_lossy().into_owned());
+                    format!("{name:?}#{}={also:?}{}", e.packet, if e.missing_in.is_some() { "!" } else { "" })
+                })
+                .collect();
+            format!("{} {} {} {:?} {packets:?}", claim(f), f.certainty, f.severity, f.alternatives)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_order_of_the_captures_does_not_matter() {
+    for both in cases() {
+        let [client, server] = both.captures();
+        let (one, other) = (report(&[client.clone(), server.clone()]), report(&[server, client]));
+        assert_eq!(judgements(&one), judgements(&other), "{}", both.truth.name);
+        assert_eq!(one.pairs, other.pairs, "{}", both.truth.name);
+    }
+}
+
+fn later(frames: &[Frame], by: i64) -> Vec<Frame> {
+    frames.iter().map(|f| Frame { time: f.time + by, ..f.clone() }).collect()
+}
+
+#[test]
+fn setting_a_clock_changes_nothing_but_times() {
+    let scratch = Scratch::new();
+    for both in cases() {
+        let (client, server) = (altered::read(&both.client), altered::read(&both.server));
+        if client.is_empty() || server.is_empty() {
+            continue;
+        }
+        let plain = [scratch.pcap("client.pcap", &client), scratch.pcap("server.pcap", &server)];
+        let expected = report(&plain);
+        if WITHOUT_HANDSHAKES.contains(&both.truth.name.as_str()) {
+            continue;
+        }
+        // Hours ahead, hours behind, less than a round trip.
+        for by in [5 * 3_600_000_000_000, -7_201_234_567_891, 3_000_000] {
+            let set = [scratch.pcap("client.pcap", &later(&client, by)), plain[1].clone()];
+            let found = report(&set);
+            let name = format!("{} by {by}", both.truth.name);
+            assert_eq!(judgements(&found), judgements(&expected), "{name}");
+            for (a, b) in found.pairs.iter().zip(&expected.pairs) {
+                assert!((a.offset_s - b.offset_s - by as f64 / 1e9).abs() < 1e-5, "{name}: {a:?} {b:?}");
+                assert_eq!(a.connections_matched, b.connections_matched, "{name}");
+            }
+            assert_eq!(found.pairs.len(), expected.pairs.len(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_octet() {
+    for both in cases() {
+        let with_threads = |threads| {
+            let options = Options { threads, ..options() };
+            json(&with(&both.captures(), Pairing::Auto, &options).expect("captures that can be read"))
+        };
+        assert_eq!(with_threads(1), with_threads(3), "{}", both.truth.name);
+    }
+}
+
+#[test]
+fn behind_a_nat_both_names_are_given() {
+    let both = case("time-wait-collision/nat-timestamps");
+    let report = report(&both.captures());
+    let pair = &report.pairs[0];
+    assert!(pair.translated > 0 && pair.translated == pair.connections_matched, "{pair:?}");
+    for finding in report.findings.iter().filter(|f| f.client.is_some()) {
+        let names = finding.also_known_as.as_ref().unwrap_or_else(|| panic!("{finding:?}"));
+        assert_ne!(Some(&names.client), finding.client.as_ref());
+        assert_eq!(Some(&names.server), finding.server.as_ref());
+    }
+}
+
+/// The report must be that of one stream.
+fn is_one_stream(captures: &[PathBuf]) {
+    let found = report(captures);
+    assert!(found.pairs.is_empty(), "{captures:?}");
+    assert_eq!(json(&found), json(&support::analyze_all(captures, &options()).report), "{captures:?}");
+}
+
+#[test]
+fn pieces_of_one_capture_are_never_a_pair() {
+    let scratch = Scratch::new();
+    for both in cases() {
+        let frames = altered::read(&both.server);
+        if frames.len() < 4 {
+            continue;
+        }
+        let (first, rest) = frames.split_at(frames.len() / 2);
+        is_one_stream(&[scratch.pcap("a.pcap", first), scratch.pcap("b.pcap", rest)]);
+    }
+}
+
+#[test]
+fn the_same_file_twice_is_no_pair() {
+    let scratch = Scratch::new();
+    for name in ["accept-queue-overflow/data-then-served", "handshake-loss/syn-lost"] {
+        let server = case(name).server;
+        is_one_stream(&[server.clone(), server.clone()]);
+        let set = scratch.pcap("later.pcap", &later(&altered::read(&server), 3_600_000_000_000));
+        is_one_stream(&[server, set]);
+    }
+}
+
+#[test]
+fn two_directions_of_one_place_are_no_pair() {
+    let case = Case::named("accept-queue-overflow/one-way");
+    is_one_stream(&[case.capture("server-in"), case.capture("server-out")]);
+}
+
+#[test]
+fn captures_without_a_connection_in_common_are_no_pair() {
+    let (one, other) = (case("half-close/keepalive").client, case("handshake-loss/syn-lost").server);
+    is_one_stream(&[one.clone(), other.clone()]);
+    let forced = with(&[one, other], Pairing::Force, &options());
+    assert!(matches!(forced, Err(Error::NotAPair(_))), "{forced:?}");
+}
+
+#[test]
+fn what_is_asked_for_is_done() {
+    let captures = case("accept-queue-overflow/data-then-served").captures();
+    let never = with(&captures, Pairing::Never, &options()).expect("captures that can be read");
+    assert_eq!(json(&never), json(&support::analyze_all(&captures, &options()).report));
+    let forced = with(&captures, Pairing::Force, &options()).expect("a pair");
+    assert_eq!(json(&forced), json(&report(&captures)));
+    let alone = with(&captures[..1], Pairing::Force, &options());
+    assert!(matches!(alone, Err(Error::NotAPair(_))), "{alone:?}");
+}
+
+#[test]
+fn a_side_in_pieces_is_still_a_side() {
+    let scratch = Scratch::new();
+    for name in ["accept-queue-overflow/data-then-served", "handshake-loss/final-ack-lost"] {
+        let both = case(name);
+        let frames = altered::read(&both.server);
+        let (first, rest) = frames.split_at(frames.len() / 2);
+        let pieces = [both.client.clone(), scratch.pcap("s1.pcap", first), scratch.pcap("s2.pcap", rest)];
+        let (whole, found) = (report(&both.captures()), report(&pieces));
+        assert_eq!(found.pairs[0].server_side.len(), 2, "{name}");
+        assert_eq!(claims(&found), claims(&whole), "{name}");
+    }
+}
+
+#[test]
+fn three_places_are_not_guessed_at() {
+    let scratch = Scratch::new();
+    let both = case("accept-queue-overflow/data-then-served");
+    let (client, server) = (altered::read(&both.client), altered::read(&both.server));
+    // A third place halfway between the two.
+    let between: Vec<Frame> = client
+        .iter()
+        .map(|f| {
+            let there = server.iter().find(|s| s.octets == f.octets);
+            Frame { time: there.map_or(f.time, |s| f.time + (s.time - f.time) / 2), ..f.clone() }
+        })
+        .collect();
+    let mut sorted = between;
+    sorted.sort_by_key(|f| f.time);
+    let [a, b] = both.captures();
+    let found = report(&[a, b, scratch.pcap("between.pcap", &sorted)]);
+    assert!(found.pairs.is_empty());
+    assert!(found.warnings.iter().any(|w| w.contains("more than two places")), "{:?}", found.warnings);
+}
+
+/// Whether a packet's TCP header, behind Ethernet and IPv4 without options, has any of these control bits.
+fn has_flags(frame: &Frame, bits: u8) -> bool {
+    frame.octets.get(14 + 20 + 13).is_some_and(|flags| flags & bits != 0)
+}
+
+const RST: u8 = 0x04;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+#[test]
+fn a_reset_that_the_server_never_sent_is_a_forgery() {
+    let scratch = Scratch::new();
+    let both = case("accept-queue-reset/silent-clients");
+    let mut server = altered::read(&both.server);
+    server.retain(|f| !has_flags(f, RST));
+    let report = report(&[both.client, scratch.pcap("server.pcap", &server)]);
+    assert!(!report.findings.is_empty());
+    for finding in &report.findings {
+        // The server falls silent after it in this recording, so it may have been missed.
+        assert_eq!(
+            (finding.kind, finding.certainty),
+            (Kind::AbortiveClose, Certainty::Probable),
+            "{finding:?}"
+        );
+        assert_eq!(finding.metrics["by"], "middlebox");
+        assert!(finding.evidence.iter().any(|e| e.missing_in.is_some()));
+    }
+}
+
+/// Whether the packet at a place is missing.
+type Missing<'m> = &'m dyn Fn(usize, &Frame) -> bool;
+
+#[test]
+fn packets_that_a_capture_missed_are_not_lost_on_the_way() {
+    let scratch = Scratch::new();
+    for name in
+        ["nothing-wrong/slow-server", "half-close/keepalive", "accept-queue-overflow/data-then-served"]
+    {
+        let both = case(name);
+        let whole = report(&both.captures());
+        // Every SYN, every SYN-ACK, or every third packet is missing in one of the two.
+        let without: [(&str, Missing<'_>); 3] = [
+            ("SYNs", &|_, f| has_flags(f, SYN) && !has_flags(f, ACK)),
+            ("SYN-ACKs", &|_, f| has_flags(f, SYN) && has_flags(f, ACK)),
+            ("a third", &|n, _| n % 3 == 2),
+        ];
+        for (what, missing) in without {
+            for side in [0, 1] {
+                let mut captures = both.captures();
+                let frames = altered::read(&captures[side]);
+                let kept: Vec<Frame> = frames
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, f)| !missing(*n, f))
+                    .map(|(_, f)| f.clone())
+                    .collect();
+                captures[side] = scratch.pcap("cut.pcap", &kept);
+                let found = report(&captures);
+                let loss = found.findings.iter().find(|f| {
+                    f.kind == Kind::HandshakeLoss && f.certainty == Certainty::Confirmed
+                        || f.metrics.get("by").is_some_and(|by| by == "middlebox")
+                });
+                assert!(loss.is_none(), "{name} without {what} on side {side}: {loss:?}");
+            }
+        }
+        assert!(!whole.pairs.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn different_snapshot_lengths_do_not_matter() {
+    let scratch = Scratch::new();
+    for both in cases() {
+        let mut client = altered::read(&both.client);
+        client.iter_mut().for_each(|f| f.octets.truncate(96));
+        let cut = [scratch.pcap("cut.pcap", &client), both.server.clone()];
+        let (found, whole) = (report(&cut), report(&both.captures()));
+        assert_eq!(claims(&found), claims(&whole), "{}", both.truth.name);
+    }
+}
+
+#[test]
+fn connections_of_one_side_alone_are_judged_as_they_were() {
+    let scratch = Scratch::new();
+    let both = case("accept-queue-overflow/data-then-served");
+    let client = altered::read(&both.client);
+    // The port of the first client: its connection is all that the client's capture holds.
+    let port = altered::source_port(&client[0]).expect("a TCP segment");
+    let of_it = |f: &&Frame| {
+        let octets = &f.octets;
+        let ports = [(octets[34], octets[35]), (octets[36], octets[37])];
+        ports.iter().any(|&(a, b)| u16::from_be_bytes([a, b]) == port)
+    };
+    let one: Vec<Frame> = client.iter().filter(of_it).cloned().collect();
+    let found = report(&[scratch.pcap("client.pcap", &one), both.server.clone()]);
+    assert_eq!(found.pairs[0].connections_matched, 1);
+    assert_eq!(found.pairs[0].only_in.client_side, 0);
+    let alone = support::analyze(&both.server).report;
+    assert_eq!(claims(&found), claims(&alone));
+}
