@@ -97,7 +97,7 @@ pub struct Listener {
     /// First and last FIN of those that the client, and the server, closed first.
     pub closes: [Option<(Mark, Mark)>; 2],
     /// Connections that the client closed first, in shares by client: what one client did is in one of them.
-    pub closers: [u32; SHARES],
+    pub closers: [u64; SHARES],
     /// By second of capture time.
     pub seconds: Seconds,
 }

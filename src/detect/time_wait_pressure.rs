@@ -39,6 +39,9 @@ const NEARLY_ALL_PORTS: u64 = 22_500;
 /// `tcp_max_tw_buckets` of a machine with some GB of memory (`inet_hashinfo2_init`, `tcp_init`: half of 131,072 places).
 const BUCKETS: u64 = 65_536;
 
+/// So many times the median share is due to one client, not to chance.
+const OUTSTANDING: u64 = 4;
+
 /// Sockets in TIME_WAIT at once.
 #[derive(Clone, Copy)]
 struct Peak {
@@ -80,10 +83,12 @@ impl Peak {
 
 /// See [`TimeWaitPressure`].
 pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
-    // Each client has ports of its own: the busiest one is what counts.
-    let closers = around.listener.closers;
-    let busiest = u64::from(closers.into_iter().max().unwrap_or(0));
-    let whole = closers.into_iter().map(u64::from).sum();
+    // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
+    let mut closers = around.listener.closers;
+    closers.sort_unstable();
+    let (ordinary, busiest) = (closers[closers.len() / 2], closers[closers.len() - 1]);
+    let busiest = if busiest >= OUTSTANDING * ordinary { busiest } else { 0 };
+    let whole = closers.into_iter().sum();
     let by_client = Peak::of(around, Role::Client).map(|peak| peak.share(busiest, whole));
     let by_client = by_client.filter(|peak| peak.ahead >= NEARLY_ALL_PORTS);
     let by_server = Peak::of(around, Role::Server).filter(|peak| peak.ahead >= BUCKETS);
