@@ -265,10 +265,9 @@ impl Reader {
         self.stopped = part.stopped;
         // A part that ends where it should is not the end.
         self.ended = self.stopped.is_some() || part.until == u64::MAX;
-        match (&mut self.format, part.format) {
-            (Format::Pcapng(own), Format::Pcapng(later)) => own.append(later),
-            // Nothing in a pcap file changes after its header.
-            _ => {}
+        // Nothing in a pcap file changes after its header.
+        if let (Format::Pcapng(own), Format::Pcapng(later)) = (&mut self.format, part.format) {
+            own.append(later);
         }
         self.stream.pass(self.base);
         before
