@@ -203,11 +203,15 @@ impl Listener {
     }
 }
 
-/// The part of a client; always the same one.
+/// The part of a client; always the same one. Neighbours in one network fall into different parts.
 fn share(client: Address) -> usize {
-    let mixed =
-        client.0.iter().fold(0u32, |mixed, &octet| (mixed ^ u32::from(octet)).wrapping_mul(0x0100_0193));
-    (mixed >> 16) as usize % SHARES
+    /// 2^64 divided by the golden ratio.
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = client.0.iter().fold(0u64, |mixed, &octet| {
+        let mixed = (mixed ^ u64::from(octet)).wrapping_mul(GOLDEN);
+        mixed ^ mixed >> 32
+    });
+    (mixed.wrapping_mul(GOLDEN) >> 60) as usize % SHARES
 }
 
 fn widen(stretch: &mut Option<(Mark, Mark)>, (first, last): (Mark, Mark)) {
