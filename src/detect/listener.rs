@@ -1,7 +1,9 @@
 //! The history of one listener: what its connections got, and when.
 
 use crate::decode::segment::{Address, Options};
+use crate::flow::brief::{Brief, Course};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
+use crate::flow::half_open::HalfOpen;
 use crate::time::{Span, Timestamp};
 
 /// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
@@ -40,7 +42,7 @@ impl Seconds {
     pub fn at(&mut self, second: i64) -> &mut Second {
         let place = match self.0.last() {
             Some((last, _)) if *last == second => self.0.len() - 1,
-            Some((last, _)) if *last > second => self.place(second),
+            Some((last, _)) if *last > second => self.place(second, *last),
             _ => {
                 self.0.push((second, Second::default()));
                 self.0.len() - 1
@@ -49,7 +51,13 @@ impl Seconds {
         &mut self.0[place].1
     }
 
-    fn place(&mut self, second: i64) -> usize {
+    fn place(&mut self, second: i64, last: i64) -> usize {
+        // Where something happened in every second since, it is as far from the end.
+        let guess =
+            usize::try_from(last.abs_diff(second)).ok().and_then(|far| (self.0.len() - 1).checked_sub(far));
+        if let Some(guess) = guess.filter(|guess| self.0[*guess].0 == second) {
+            return guess;
+        }
         self.0.binary_search_by_key(&second, |(at, _)| *at).unwrap_or_else(|place| {
             self.0.insert(place, (second, Second::default()));
             place
@@ -140,19 +148,62 @@ impl Listener {
             self.seconds.at(fin.time.seconds()).closed_unserved += 1;
         }
         if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
-            let second = self.seconds.at(c.min(s).time.seconds());
-            let closer = if c < s { Role::Client } else { Role::Server };
-            match closer {
-                Role::Client => {
-                    second.closed_by_client += 1;
-                    self.closers[share(f.client.address)] += 1;
-                }
-                Role::Server => second.closed_by_server += 1,
-            }
-            self.closed_in_turn[closer.peer() as usize] += 1;
-            let closed = c.min(s);
-            widen(&mut self.closes[closer as usize], (closed, closed));
+            self.take_close(f.client.address, c, s);
         }
+    }
+
+    /// The same of a connection of which nothing but one SYN and SYN-ACKs were seen.
+    pub fn take_half_open(&mut self, h: &HalfOpen) {
+        let answered = h.syn_acks() > 0;
+        self.attempts += 1;
+        self.answers += u64::from(answered);
+        let second = self.seconds.at(h.first().time.seconds());
+        second.syns += 1;
+        second.answered += u32::from(answered);
+        self.full_offers += u64::from(answered && is_full_offer(h));
+    }
+
+    /// The same of a connection whose SYNs were refused.
+    pub fn take_refused(&mut self, h: &HalfOpen) {
+        self.attempts += 1;
+        self.answers += 1;
+        let second = self.seconds.at(h.first().time.seconds());
+        second.syns += 1;
+        second.refused += 1;
+    }
+
+    /// The same of a connection that went as it should.
+    pub fn take_brief(&mut self, b: &Brief, course: &Course) {
+        self.take_half_open(&b.asked);
+        self.completed += 1;
+        self.seconds.at(course.final_ack.seconds()).completed += 1;
+        self.served += 1;
+        self.seconds.at(course.progress.seconds()).served += 1;
+        let spoke_first = course.progress_spoke && course.progress < course.client_spoke;
+        let waited = course.client_spoke - course.final_ack >= PATIENCE;
+        self.undeferred += u64::from(course.bare && spoke_first);
+        self.patient += u64::from(course.bare && !spoke_first && waited);
+        let (c, s) = (course.client_fin, course.server_fin);
+        if !course.was_answered && s < c {
+            self.seconds.at(s.time.seconds()).closed_unserved += 1;
+        }
+        self.take_close(b.asked.client().address, c, s);
+    }
+
+    /// Takes in the FINs of the client and of the server.
+    fn take_close(&mut self, client: Address, c: Mark, s: Mark) {
+        let second = self.seconds.at(c.min(s).time.seconds());
+        let closer = if c < s { Role::Client } else { Role::Server };
+        match closer {
+            Role::Client => {
+                second.closed_by_client += 1;
+                self.closers[share(client)] += 1;
+            }
+            Role::Server => second.closed_by_server += 1,
+        }
+        self.closed_in_turn[closer.peer() as usize] += 1;
+        let closed = c.min(s);
+        widen(&mut self.closes[closer as usize], (closed, closed));
     }
 
     /// Adds up two histories of the same listener.
@@ -217,6 +268,12 @@ fn share(client: Address) -> usize {
 fn widen(stretch: &mut Option<(Mark, Mark)>, (first, last): (Mark, Mark)) {
     let (from, to) = stretch.unwrap_or((first, last));
     *stretch = Some((from.min(first), to.max(last)));
+}
+
+/// Whether the SYN-ACK has window scale or SACK-permitted for a client without timestamps.
+fn is_full_offer(h: &HalfOpen) -> bool {
+    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+    !h.asked_options().has(Options::TIMESTAMPS) && h.answer_options().0.any(offered)
 }
 
 /// By what a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.

@@ -104,20 +104,28 @@ pub struct Peers {
     noted: Noted,
     /// Records were thrown away since `noted` was begun.
     renew: bool,
+    /// How many records there may be; 0 for any number.
+    most_records: usize,
+    forgone: u64,
     /// The tallies before the last [`Peers::turn`], by pair and by server.
     earlier: (Map<Pair, Tally>, Map<Address, Tally>),
 }
 
 impl Peers {
-    /// Notes the pairs that `events` will make records for: to be told of all of them before any is asked about.
-    pub fn expect<'e>(&mut self, events: impl Iterator<Item = &'e PeerEvent>) {
+    /// The pairs that `events` will make records for.
+    pub fn pairs<'e>(events: impl Iterator<Item = &'e PeerEvent>) -> impl Iterator<Item = Pair> {
+        events
+            .filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some())
+            .map(|e| Pair { client: e.client, server: e.server.address })
+    }
+
+    /// Notes [`Peers::pairs`]: to be told of all of them before any is asked about.
+    pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p Pair>) {
         if std::mem::take(&mut self.renew) {
             self.noted = Noted::default();
             self.records.keys().for_each(|pair| self.noted.insert(*pair));
         }
-        for e in events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()) {
-            self.noted.insert(Pair { client: e.client, server: e.server.address });
-        }
+        pairs.for_each(|pair| self.noted.insert(*pair));
     }
 
     /// Whether the event can change anything: a SYN counts only where the pair may have a record.
@@ -140,9 +148,26 @@ impl Peers {
         }
     }
 
+    /// A memory of at most `records` host pairs at once.
+    pub fn within(records: usize) -> Peers {
+        Peers { most_records: records, ..Peers::default() }
+    }
+
+    /// Closes that left no record because there were too many.
+    pub fn forgone(&self) -> u64 {
+        self.forgone
+    }
+
     /// The newer timestamp wins; an older one only over a record that is no longer fresh (`tcp_remember_stamp`).
     fn remember(&mut self, pair: Pair, tsval: u32, at: Mark) {
         let second = at.time.seconds();
+        if self.most_records > 0
+            && self.records.len() >= self.most_records
+            && !self.records.contains_key(&pair)
+        {
+            self.forgone += 1;
+            return;
+        }
         let record = self.records.entry(pair).or_insert(Record { tsval, at });
         // What was before it comes too late: the clock went back, or the capture has some packets again.
         if at.time < record.at.time {

@@ -3,8 +3,10 @@
 //!
 //! A few hundred per shard are kept, of whatever connections come first: they tell settings, not findings.
 
-use crate::decode::segment::Traits;
+use crate::decode::segment::{Options, Traits};
+use crate::flow::brief::Brief;
 use crate::flow::facts::{ConnectionFacts, Mark, Role};
+use crate::flow::half_open::HalfOpen;
 use crate::flow::key::Host;
 use crate::time::{Span, Timestamp};
 
@@ -123,6 +125,25 @@ impl Readings {
         if some.len() < Readings::KEPT {
             some.extend([Role::Client, Role::Server].into_iter().filter_map(|role| Reading::of(f, role)));
         }
+    }
+
+    /// Whether something can be read on a connection of which nothing but SYNs and SYN-ACKs were seen: on SYN-ACKs that
+    /// lie apart.
+    #[inline]
+    pub fn want_half_open(&self, h: &HalfOpen) -> bool {
+        h.syn_acks() > 1 && self.want(h.asked_options(), h.answer_options().0, h.last().time - h.first().time)
+    }
+
+    /// Whether something can be read on a connection that went as it should.
+    #[inline]
+    pub fn want_brief(&self, b: &Brief) -> bool {
+        let asked = &b.asked;
+        self.want(asked.asked_options(), asked.answer_options().0, b.last() - asked.first().time)
+    }
+
+    fn want(&self, asked: Options, answered: Options, lasted: Span) -> bool {
+        let some = if lasted >= LONG { &self.long } else { &self.short };
+        some.len() < Readings::KEPT && asked.has(Options::TIMESTAMPS) && answered.has(Options::TIMESTAMPS)
     }
 
     fn take_idle(&mut self, f: &ConnectionFacts) {

@@ -8,6 +8,7 @@ use crate::decode::segment::{Address, Options, Traits};
 use crate::detect::accept_queue_overflow::ordeal;
 use crate::detect::surroundings::{Stretch, Stuck, Unserved};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles};
+use crate::flow::half_open as flow;
 use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
 
@@ -20,25 +21,64 @@ pub struct HalfOpen {
     pub during: Stretch,
     /// The client.
     pub client: Host,
-    /// SYNs that asked for it.
-    pub syns: u32,
-    /// SYN-ACKs sent for it.
-    pub syn_acks: u32,
+    /// SYNs that asked for it, at most 65,535.
+    pub syns: u16,
+    /// SYN-ACKs sent for it, at most 65,535.
+    pub syn_acks: u16,
 }
 
 /// A handshake that was never completed, of which no more need be known: one SYN, answered or not, and no other
 /// segment of the client. A flood leaves millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Embryo {
-    /// Its listener.
-    pub server: Host,
     /// The handshake; with `syn_acks` 0 the SYN drew no answer, and the stretch is that of the SYN.
     pub half_open: HalfOpen,
     /// The SYN-ACK, where it is stripped of options.
     pub stripped: Option<Mark>,
 }
 
+/// The embryos of one listener.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Embryos {
+    /// The handshakes.
+    pub half_open: Vec<HalfOpen>,
+    /// Their SYN-ACKs that were stripped of options.
+    pub stripped: Vec<Mark>,
+}
+
+impl Embryos {
+    /// How many were answered, and how many not.
+    pub fn answered_and_lone(&self) -> [usize; 2] {
+        let answered = self.half_open.iter().filter(|h| h.syn_acks > 0).count();
+        [answered, self.half_open.len() - answered]
+    }
+
+    /// One more.
+    pub fn push(&mut self, embryo: Embryo) {
+        self.half_open.push(embryo.half_open);
+        self.stripped.extend(embryo.stripped);
+    }
+}
+
 impl Embryo {
+    /// The embryo of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
+    pub fn of_half_open(h: &flow::HalfOpen) -> Option<Embryo> {
+        let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
+        if h.syns() != 1 || h.is_refused() || h.asked_options().any(fast_open) {
+            return None;
+        }
+        let (syn_acks, first) = (h.syn_acks(), h.first());
+        let during = match h.answered() {
+            Some(answer) => Stretch { from: answer.time, to: h.last().time + patience(syn_acks) },
+            None => Stretch { from: first.time, to: first.time },
+        };
+        let half_open =
+            HalfOpen { syn: first, during, client: h.client(), syns: 1, syn_acks: syn_acks as u16 };
+        let (options, traits) = h.answer_options();
+        let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
+        Some(Embryo { half_open, stripped })
+    }
+
     /// The embryo of a connection, if it is no more than that.
     pub fn of(f: &ConnectionFacts) -> Option<Embryo> {
         if f.roles != Roles::BySyn
@@ -64,7 +104,7 @@ impl Embryo {
             syn_acks: 0,
         });
         let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
-        Some(Embryo { server: f.server, half_open, stripped })
+        Some(Embryo { half_open, stripped })
     }
 }
 
@@ -160,25 +200,36 @@ impl Crowd {
 }
 
 impl Scene {
-    /// Takes in connections that were never completed; `end` and `behind` as for [`Scene::take`].
-    pub fn take_embryo(&mut self, embryo: &Embryo, end: Timestamp, behind: bool) {
-        let HalfOpen { during, client, .. } = embryo.half_open;
-        if embryo.half_open.syn_acks > 0 {
-            let during = Stretch { to: during.to.min(end), ..during };
-            self.half_open.push(HalfOpen { during, ..embryo.half_open });
-        } else {
-            self.lone_syns.push(embryo.half_open);
-            self.ignored.push(Ignored { during, client, behind });
+    /// Makes room for so many embryos, answered and not.
+    pub fn reserve(&mut self, [answered, lone]: [usize; 2]) {
+        self.half_open.reserve_exact(answered);
+        self.lone_syns.reserve_exact(lone);
+        self.ignored.reserve_exact(lone);
+    }
+
+    /// Takes in connections that were never completed; `end` as for [`Scene::take`], `is_behind` says of a connection
+    /// that `tcp_tw_recycle` would have dropped its SYN.
+    pub fn take_embryos(&mut self, embryos: Embryos, end: Timestamp, is_behind: impl Fn(&HalfOpen) -> bool) {
+        for h in embryos.half_open {
+            let HalfOpen { during, client, .. } = h;
+            if h.syn_acks > 0 {
+                let during = Stretch { to: during.to.min(end), ..during };
+                self.half_open.push(HalfOpen { during, ..h });
+            } else {
+                self.lone_syns.push(h);
+                self.ignored.push(Ignored { during, client, behind: is_behind(&h) });
+            }
         }
-        self.stripped.extend(embryo.stripped);
+        self.stripped.extend(embryos.stripped);
     }
 
     /// Puts everything in order of time.
     pub fn sort(&mut self) {
-        self.half_open.sort_by_key(|h| (h.syn, h.client));
-        self.lone_syns.sort_by_key(|h| (h.syn, h.client));
-        self.ignored.sort_by_key(|i| (i.during.from, i.client));
-        self.stripped.sort();
+        // In place: the room for a copy would be missing where there are very many.
+        self.half_open.sort_unstable_by_key(|h| (h.syn, h.client));
+        self.lone_syns.sort_unstable_by_key(|h| (h.syn, h.client));
+        self.ignored.sort_unstable_by_key(|i| (i.during, i.client, i.behind));
+        self.stripped.sort_unstable();
     }
 
     /// Takes in one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
@@ -255,6 +306,12 @@ impl Scene {
     }
 }
 
+/// How long a request is held after this many SYN-ACKs: each wait is twice the one before, after the last SYN-ACK
+/// another 2^n seconds (`reqsk_timer_handler`).
+fn patience(syn_acks: u32) -> Span {
+    Span::secs(1 << syn_acks.clamp(1, 6) >> 1)
+}
+
 /// The stretch in which the server held a request that its client did not complete.
 pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
@@ -265,28 +322,29 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
     if was_completed || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
         return None;
     }
-    // Each wait is twice the one before: after the last SYN-ACK another 2^n seconds (`reqsk_timer_handler`).
-    let wait = Span::secs(1 << f.syn_ack.count.clamp(1, 6) >> 1);
     let dropped = f.c.reset.as_ref().map_or(Timestamp::MAX, |r| r.at.time);
-    let to = (last.at.time + wait).min(dropped).min(end);
+    let to = (last.at.time + patience(f.syn_ack.count)).min(dropped).min(end);
     Some(HalfOpen {
         syn: f.first,
         during: Stretch { from: first.at.time, to },
         client: f.client,
-        syns: f.syn.count,
-        syn_acks: f.syn_ack.count,
+        syns: f.syn.count.min(u16::MAX.into()) as u16,
+        syn_acks: f.syn_ack.count.min(u16::MAX.into()) as u16,
     })
 }
 
 /// Whether the SYN-ACK lacks window scale and SACK although the SYN offered them without timestamps: what a syncookie
 /// cannot keep (`cookie_init_timestamp`, `tcp_synack_options`).
 pub fn is_stripped(f: &ConnectionFacts) -> bool {
-    let options = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
-    let (syn, syn_ack) = (&f.syn_offer, &f.syn_ack_offer);
     f.syn_ack.count > 0
         && f.syn.count > 0
-        && syn.options.has(options)
-        && !syn.options.has(Options::TIMESTAMPS)
-        && syn_ack.options.0 == Options::MSS
-        && !f.s.traits.has(Traits::OPTIONS_CUT)
+        && is_stripped_of(f.syn_offer.options, f.syn_ack_offer.options, f.s.traits)
+}
+
+/// The same of the options of a SYN and of a SYN-ACK from an end with these traits.
+fn is_stripped_of(syn: Options, syn_ack: Options, traits: Traits) -> bool {
+    syn.has(Options::SACK_PERMITTED | Options::WINDOW_SCALE)
+        && !syn.has(Options::TIMESTAMPS)
+        && syn_ack.0 == Options::MSS
+        && !traits.has(Traits::OPTIONS_CUT)
 }

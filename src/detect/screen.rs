@@ -4,9 +4,12 @@ use crate::decode::segment::{Address, Options, PacketId, Traits};
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
 use crate::detect::reading::Readings;
-use crate::detect::scene::Embryo;
+use crate::detect::scene::{Embryo, Embryos};
 use crate::detect::surroundings::{Stretch, Unserved};
+use crate::flow::brief::{Brief, Course};
 use crate::flow::facts::{ConnectionFacts, Mark, Roles, Side};
+use crate::flow::gone::{Gone, Parting};
+use crate::flow::half_open::HalfOpen;
 use crate::flow::key::{Host, Map};
 use crate::time::{Span, Timestamp};
 
@@ -16,6 +19,9 @@ pub const SAMPLES: usize = 64;
 const WAITED: Span = Span::secs(1);
 /// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
 const DELAYED_ACK: Span = Span::millis(500);
+
+/// A listener's list of embryos with its first one takes as much memory as so many embryos: a scan makes many of them.
+const LISTENER_WITH_EMBRYOS: usize = 6;
 
 /// A clean handshake as the capture point saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +90,7 @@ impl Quality {
 #[derive(Clone, Default)]
 pub struct Screen {
     /// Facts of connections worth a second look.
-    kept: Vec<(Class, ConnectionFacts)>,
+    kept: Vec<Kept>,
     /// How many of each class are in `kept`.
     held: Map<Class, u32>,
     /// How many of one class may be.
@@ -93,14 +99,16 @@ pub struct Screen {
     pub given_up: u64,
     /// How many may be kept.
     limit: usize,
-    /// Handshakes that were never completed and are not in `kept`.
-    pub embryos: Vec<Embryo>,
-    /// Those that were not kept for want of room, by listener.
-    pub surplus: Map<Host, u64>,
+    /// Handshakes that were never completed and are not in `kept`, by listener.
+    pub embryos: Map<Host, Embryos>,
+    /// How many embryos there are; a listener counts for some more.
+    embryo_count: usize,
+    /// How many were not kept for want of room.
+    pub surplus: u64,
     /// How many embryos may be kept.
     most_embryos: usize,
     /// Lone SYNs of which it is not known yet whether they are under suspicion.
-    doubtful: Vec<(Embryo, ConnectionFacts)>,
+    doubtful: Vec<(Embryo, Doubtful)>,
     half_close_after: Span,
     /// By listener.
     pub listeners: Map<Host, Listener>,
@@ -117,6 +125,18 @@ pub struct Screen {
     settled: Vec<(PacketId, Option<Mark>, bool)>,
     /// Of how many listeners and servers anything is known; 0 for all.
     most_listeners: usize,
+    /// Connections that were left out of the histories because there were too many listeners.
+    pub unlisted: u64,
+}
+
+/// A remarkable connection.
+pub type Kept = (Class, Box<ConnectionFacts>);
+
+/// A lone SYN.
+#[derive(Clone)]
+enum Doubtful {
+    HalfOpen(HalfOpen, Parting),
+    Full(Box<ConnectionFacts>),
 }
 
 /// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
@@ -127,11 +147,13 @@ pub struct Class {
 }
 
 impl Class {
+    const REFUSED: u8 = 0;
+
     /// The class of a remarkable connection.
     fn of(f: &ConnectionFacts) -> Class {
         let refused = f.s.resets > 0;
         let what = match f.final_ack {
-            None if refused || f.icmp.is_some() => 0,
+            None if refused || f.icmp.is_some() => Class::REFUSED,
             None if f.syn.count > 1 => 1,
             None => 2,
             Some(_) if refused && f.progress.is_none() => 3,
@@ -146,7 +168,7 @@ impl Class {
 
 /// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each class the first
 /// so many that they are no more than `limit` together. Says how many were left out.
-pub fn choose(all: &mut Vec<(Class, ConnectionFacts)>, limit: usize) -> u64 {
+pub fn choose(all: &mut Vec<Kept>, limit: usize) -> u64 {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
     let mut counts: Map<Class, usize> = Map::default();
     for (class, _) in all.iter() {
@@ -180,25 +202,59 @@ impl Screen {
         self
     }
 
+    /// Handshakes kept that were never completed.
+    pub fn embryos(&self) -> usize {
+        self.embryo_count
+    }
+
     /// Connections kept so far.
     pub fn kept(&self) -> usize {
         self.kept.len()
     }
 
     /// Moves out the connections kept.
-    pub fn take_kept(&mut self) -> Vec<(Class, ConnectionFacts)> {
+    pub fn take_kept(&mut self) -> Vec<Kept> {
         std::mem::take(&mut self.kept)
     }
 
     /// Takes in a connection that is over; `end` is the last packet of the capture, once it is over; `peers` knows
     /// the SYNs under suspicion, if all SYNs so far were shown to it. If not, [`Screen::resolve`] comes later.
-    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&Peers>) {
+    ///
+    /// Most connections are counted in the form in which they were kept.
+    pub fn take(&mut self, gone: Gone<'_>, end: Timestamp, peers: Option<&Peers>) {
+        match gone {
+            Gone::HalfOpen(h, _) if h.is_refused() => {
+                let class = Class { server: h.server(), what: Class::REFUSED };
+                if self.held.get(&class).is_some_and(|held| *held >= self.quota) {
+                    return self.take_refused(h, peers);
+                }
+            }
+            Gone::HalfOpen(h, parting) => {
+                if let Some(embryo) = Embryo::of_half_open(h)
+                    && !self.readings.want_half_open(h)
+                {
+                    return self.take_embryo(h, parting, embryo, peers);
+                }
+            }
+            Gone::Brief(b, _) => {
+                if let Some(course) = b.course()
+                    && !self.is_remarkable_brief(b, &course)
+                    && !self.readings.want_brief(b)
+                {
+                    return self.take_brief(b, &course, peers);
+                }
+            }
+            Gone::Full(_) => {}
+        }
+        self.take_facts(&gone.facts(), end, peers);
+    }
+
+    fn take_facts(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&Peers>) {
         self.note_quality(f);
-        let full = self.most_listeners > 0
-            && self.listeners.len() >= self.most_listeners
-            && !self.listeners.contains_key(&f.server);
-        if f.roles != Roles::Guessed && !full {
-            self.listeners.entry(f.server).or_default().take(f, end.min(f.watched));
+        if f.roles != Roles::Guessed
+            && let Some(listener) = self.listener(f.server)
+        {
+            listener.take(f, end.min(f.watched));
             self.note_sample(f);
             self.readings.take(f);
             self.note_wait(f);
@@ -213,34 +269,118 @@ impl Screen {
             match Embryo::of(f) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
-                    None => self.doubtful.push((embryo, f.clone())),
-                    Some(peers) => self.decide(embryo, f, peers),
+                    None => self.doubtful.push((embryo, Doubtful::Full(Box::new(f.clone())))),
+                    Some(peers) if peers.is_condemned(f.first.packet) => self.keep(f),
+                    Some(_) => self.keep_embryo(f.server, embryo),
                 },
-                Some(embryo) => self.keep_embryo(embryo),
+                Some(embryo) => self.keep_embryo(f.server, embryo),
                 None => self.keep(f),
             }
         }
     }
 
-    /// All SYNs so far were shown to `peers`: drops what it does not suspect.
-    pub fn resolve(&mut self, peers: &Peers) {
-        self.settled.retain(|(connection, ..)| peers.is_condemned(*connection));
-        for (embryo, f) in std::mem::take(&mut self.doubtful) {
-            self.decide(embryo, &f, peers);
+    /// What [`Screen::take_facts`] makes of one SYN and its answers.
+    fn take_embryo(&mut self, h: &HalfOpen, parting: Parting, embryo: Embryo, peers: Option<&Peers>) {
+        let answered = embryo.half_open.syn_acks > 0;
+        self.quality.connections += 1;
+        self.quality.segments += 1 + u64::from(embryo.half_open.syn_acks);
+        self.quality.only_handshakes += 1;
+        self.quality.only_syns += u64::from(!answered);
+        if let Some(listener) = self.listener(h.server()) {
+            listener.take_half_open(h);
+        }
+        let first = h.first();
+        let is_condemned = peers.map(|peers| peers.is_condemned(first.packet));
+        if is_condemned != Some(false) {
+            self.settled.push((first.packet, answered.then_some(first), false));
+        }
+        match is_condemned {
+            None if !answered => self.doubtful.push((embryo, Doubtful::HalfOpen(*h, parting))),
+            Some(true) if !answered => self.keep(&Gone::HalfOpen(h, parting).facts()),
+            _ => self.keep_embryo(h.server(), embryo),
         }
     }
 
-    fn decide(&mut self, embryo: Embryo, f: &ConnectionFacts, peers: &Peers) {
-        if peers.is_condemned(f.first.packet) { self.keep(f) } else { self.keep_embryo(embryo) }
+    /// What [`Screen::take_facts`] makes of SYNs that were refused, where enough of them are kept.
+    fn take_refused(&mut self, h: &HalfOpen, peers: Option<&Peers>) {
+        self.quality.connections += 1;
+        self.quality.segments += u64::from(h.syns()) + 1;
+        if let Some(listener) = self.listener(h.server()) {
+            listener.take_refused(h);
+        }
+        let first = h.first().packet;
+        if peers.is_none_or(|peers| peers.is_condemned(first)) {
+            self.settled.push((first, None, true));
+        }
+        self.given_up += 1;
     }
 
-    fn keep_embryo(&mut self, embryo: Embryo) {
-        if self.embryos.len() < self.most_embryos {
-            self.embryos.push(embryo);
+    /// What [`Screen::take_facts`] makes of a connection that went as it should.
+    fn take_brief(&mut self, b: &Brief, course: &Course, peers: Option<&Peers>) {
+        let (server, first) = (b.asked.server(), b.asked.first());
+        self.quality.connections += 1;
+        self.quality.segments += u64::from(course.segments);
+        self.quality.several_ttls += u64::from(course.several_ttls);
+        let is_listed = self.listener(server).map(|listener| listener.take_brief(b, course)).is_some();
+        if is_listed && (course.bare || course.brought_payload) {
+            let answered = b.asked.last().time;
+            let (client_ttl, server_ttl) = b.asked.ttls();
+            let [client_traits, server_traits] = course.traits;
+            self.keep_sample(server.address, || Sample {
+                at: first,
+                syn_to_syn_ack: answered - first.time,
+                syn_ack_to_ack: course.final_ack - answered,
+                client_ttl,
+                server_ttl,
+                client_traits,
+                server_traits,
+            });
+        }
+        if peers.is_none_or(|peers| peers.is_condemned(first.packet)) {
+            self.settled.push((first.packet, Some(first), false));
+        }
+    }
+
+    /// Whether a connection that went as it should may be remarkable all the same, or have kept somebody waiting: a
+    /// FIN that was answered late, a SYN-ACK without the options that the SYN offered.
+    fn is_remarkable_brief(&self, b: &Brief, course: &Course) -> bool {
+        let (c, s) = (course.client_fin.time, course.server_fin.time);
+        (c - s).0.abs() >= self.half_close_after.0
+            || course.closed - course.final_ack >= WAITED
+            || lacks_options(b.asked.asked_options(), b.asked.answer_options().0)
+    }
+
+    /// The history of a listener, begun where there is none and room for one.
+    fn listener(&mut self, server: Host) -> Option<&mut Listener> {
+        if self.most_listeners > 0 && self.listeners.len() >= self.most_listeners {
+            let known = self.listeners.get_mut(&server);
+            self.unlisted += u64::from(known.is_none());
+            return known;
+        }
+        Some(self.listeners.entry(server).or_default())
+    }
+
+    /// All SYNs so far were shown to `peers`: drops what it does not suspect.
+    pub fn resolve(&mut self, peers: &Peers) {
+        self.settled.retain(|(connection, ..)| peers.is_condemned(*connection));
+        for (embryo, lone) in std::mem::take(&mut self.doubtful) {
+            let condemned = peers.is_condemned(embryo.half_open.syn.packet);
+            match (lone, condemned) {
+                (Doubtful::HalfOpen(h, parting), true) => self.keep(&Gone::HalfOpen(&h, parting).facts()),
+                (Doubtful::HalfOpen(h, _), false) => self.keep_embryo(h.server(), embryo),
+                (Doubtful::Full(f), true) => self.keep(&f),
+                (Doubtful::Full(f), false) => self.keep_embryo(f.server, embryo),
+            }
+        }
+    }
+
+    fn keep_embryo(&mut self, server: Host, embryo: Embryo) {
+        if self.embryo_count < self.most_embryos {
+            let of_listener = self.embryos.entry(server).or_default();
+            self.embryo_count += if of_listener.half_open.is_empty() { LISTENER_WITH_EMBRYOS } else { 1 };
+            of_listener.push(embryo);
         } else {
-            let full = self.most_listeners > 0 && self.surplus.len() >= self.most_listeners;
-            let server = if full { Host::default() } else { embryo.server };
-            *self.surplus.entry(server).or_default() += 1;
+            self.surplus += 1;
         }
     }
 
@@ -252,7 +392,7 @@ impl Screen {
             return;
         }
         *held += 1;
-        self.kept.push((class, f.clone()));
+        self.kept.push((class, Box::new(f.clone())));
         if self.kept.len() > self.limit {
             self.thin_out();
         }
@@ -357,21 +497,25 @@ impl Screen {
         if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
             return;
         }
+        self.keep_sample(f.server.address, || Sample {
+            at: f.first,
+            syn_to_syn_ack: a,
+            syn_ack_to_ack: b,
+            client_ttl: f.syn_offer.ttl,
+            server_ttl: f.syn_ack_offer.ttl,
+            client_traits: f.c.traits,
+            server_traits: f.s.traits,
+        });
+    }
+
+    fn keep_sample(&mut self, server: Address, sample: impl FnOnce() -> Sample) {
         let full = self.most_listeners > 0 && self.samples.len() >= self.most_listeners;
-        if full && !self.samples.contains_key(&f.server.address) {
+        if full && !self.samples.contains_key(&server) {
             return;
         }
-        let samples = self.samples.entry(f.server.address).or_default();
+        let samples = self.samples.entry(server).or_default();
         if samples.len() < SAMPLES {
-            samples.push(Sample {
-                at: f.first,
-                syn_to_syn_ack: a,
-                syn_ack_to_ack: b,
-                client_ttl: f.syn_offer.ttl,
-                server_ttl: f.syn_ack_offer.ttl,
-                client_traits: f.c.traits,
-                server_traits: f.s.traits,
-            });
+            samples.push(sample());
         }
     }
 }
@@ -379,8 +523,12 @@ impl Screen {
 /// Fast Open, a SYN-ACK without the options that the SYN offered, a four-tuple used again.
 fn is_peculiar(f: &ConnectionFacts) -> bool {
     let fast_open = f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
-    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
-    let stripped =
-        f.syn_ack.count > 0 && f.syn_offer.options.any(offered) && !f.syn_ack_offer.options.any(offered);
+    let stripped = f.syn_ack.count > 0 && lacks_options(f.syn_offer.options, f.syn_ack_offer.options);
     fast_open || stripped || f.previous.is_some()
+}
+
+/// Whether the SYN-ACK has neither window scale nor SACK-permitted although the SYN offered one.
+fn lacks_options(syn: Options, syn_ack: Options) -> bool {
+    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+    syn.any(offered) && !syn_ack.any(offered)
 }

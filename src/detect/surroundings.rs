@@ -1,17 +1,18 @@
 //! What a detector may look at beside the connection itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::Address;
 use crate::detect::half_close::half;
 use crate::detect::listener::Listener;
 use crate::detect::peers::{Condemned, Pair, Peers, Tally};
-use crate::detect::scene::{Embryo, LeftOpen, Scene};
+use crate::detect::scene::{Embryos, HalfOpen, LeftOpen, Scene};
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Map};
 use crate::report::model::Vantage;
 use crate::time::{Span, Timestamp};
+use rayon::prelude::*;
 
 /// What the user set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,9 +88,9 @@ pub struct World {
     /// Stretches without any packet.
     pub silences: Vec<Stretch>,
     /// By listener.
-    pub listeners: HashMap<Host, Listener>,
+    pub listeners: Map<Host, Listener>,
     /// By server address.
-    pub views: HashMap<Address, View>,
+    pub views: Map<Address, View>,
     /// The replayed memory of servers with `tcp_tw_recycle`.
     pub peers: Arc<Peers>,
     /// Server addresses of which at least one answer was captured.
@@ -101,7 +102,7 @@ pub struct World {
     /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
-    pub scenes: HashMap<Host, Scene>,
+    pub scenes: Map<Host, Scene>,
     /// The capture goes on: what is missing may yet come.
     pub goes_on: bool,
 }
@@ -174,8 +175,9 @@ impl World {
     /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
     /// completed connections waited for the application.
     ///
-    /// `embryos` are handshakes that were never completed and were not kept.
-    pub fn survey(&mut self, kept: &[ConnectionFacts], embryos: &[Embryo], waits: &[Unserved]) {
+    /// `embryos` are handshakes that were never completed and were not kept, by listener; a listener may come more
+    /// than once.
+    pub fn survey(&mut self, kept: &[ConnectionFacts], embryos: Vec<(Host, Embryos)>, waits: &[Unserved]) {
         let end = self.capture.map(|(_, last)| last).unwrap_or_default();
         let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
         self.answering = answering.map(|(host, _)| host.address).collect();
@@ -183,12 +185,21 @@ impl World {
             let behind = self.peers.is_condemned(f.first.packet);
             self.scenes.entry(f.server).or_default().take(f, end, behind);
         }
-        for embryo in embryos {
-            let behind = self.peers.is_condemned(embryo.half_open.syn.packet);
-            self.scenes.entry(embryo.server).or_default().take_embryo(embryo, end, behind);
-        }
         if !embryos.is_empty() {
-            self.scenes.values_mut().for_each(Scene::sort);
+            let mut room: Map<Host, [usize; 2]> = Map::default();
+            for (server, embryos) in &embryos {
+                let room = room.entry(*server).or_default();
+                let more = embryos.answered_and_lone();
+                *room = [room[0] + more[0], room[1] + more[1]];
+            }
+            for (server, room) in room {
+                self.scenes.entry(server).or_default().reserve(room);
+            }
+            for (server, embryos) in embryos {
+                let is_behind = |h: &HalfOpen| self.peers.is_condemned(h.syn.packet);
+                self.scenes.entry(server).or_default().take_embryos(embryos, end, is_behind);
+            }
+            self.scenes.par_iter_mut().for_each(|(_, scene)| scene.sort());
         }
         for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
             let pair = Pair { client: f.client.address, server: f.server.address };

@@ -9,16 +9,17 @@ use crate::decode;
 use crate::detect::draft::count;
 use crate::detect::peers::Peers;
 use crate::detect::reading::Readings;
-use crate::detect::scene::Embryo;
+use crate::detect::scene::Embryos;
 use crate::detect::screen::{self, Quality, Sample, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
 use crate::diagnose::{host, incident, settings, vantage, write};
 use crate::engine::batch::Totals;
-use crate::engine::shard::{MOST_EXAMINED, Shard};
+use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::Host;
 use crate::report::model::{self, Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
 use crate::time::Timestamp;
 use rayon::prelude::*;
@@ -51,7 +52,8 @@ pub(super) fn study(
     let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
     let world = World { damaged: is_damaged(&status), ..world };
-    let mut seen = see(screens, world, options.placed.as_ref());
+    let most = most_examined(options.memory_limit);
+    let mut seen = see(screens, world, options.placed.as_ref(), most);
     seen.gathered.evicted = evicted;
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
@@ -107,9 +109,15 @@ pub(super) fn world(
     }
 }
 
-/// Puts together what the screens hold and asks the detectors.
-pub(super) fn see(screens: impl Iterator<Item = Screen>, mut world: World, placed: Option<&Placed>) -> Seen {
-    let gathered = gather(screens, placed, &mut world);
+/// Puts together what the screens hold and asks the detectors, about `most` connections at most.
+pub(super) fn see(
+    screens: impl Iterator<Item = Screen>,
+    mut world: World,
+    placed: Option<&Placed>,
+    most: usize,
+) -> Seen {
+    let mut gathered = gather(screens, placed, &mut world, most);
+    gathered.forgone = world.peers.forgone();
     let drafts = examine(&gathered.kept, &world);
     Seen { world, gathered, drafts }
 }
@@ -179,6 +187,10 @@ pub struct Gathered {
     pub evicted: u64,
     /// Handshakes never completed that were only counted.
     surplus: u64,
+    /// Closes that would have left a server a memory of its client.
+    forgone: u64,
+    /// Connections to listeners of which there were too many.
+    unlisted: u64,
     /// Trust in the capture.
     pub quality: Quality,
     /// Clean handshakes by server, in order of address.
@@ -188,14 +200,21 @@ pub struct Gathered {
 }
 
 /// Puts the screens' knowledge together, in an order that does not depend on them.
-fn gather(screens: impl Iterator<Item = Screen>, placed: Option<&Placed>, world: &mut World) -> Gathered {
+fn gather(
+    screens: impl Iterator<Item = Screen>,
+    placed: Option<&Placed>,
+    world: &mut World,
+    most: usize,
+) -> Gathered {
     let mut g = Gathered::default();
     let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
-    let (mut waits, mut kept, mut embryos) = (Vec::new(), Vec::new(), Vec::<Embryo>::new());
+    let (mut waits, mut kept) = (Vec::new(), Vec::new());
+    let mut embryos: Vec<(Host, Embryos)> = Vec::new();
     for mut screen in screens {
         kept.append(&mut screen.take_kept());
-        embryos.append(&mut screen.embryos);
-        g.surplus += screen.surplus.values().sum::<u64>();
+        embryos.extend(screen.embryos);
+        g.surplus += screen.surplus;
+        g.unlisted += screen.unlisted;
         waits.extend(screen.waits);
         g.given_up += screen.given_up;
         g.quality.add(&screen.quality);
@@ -207,8 +226,8 @@ fn gather(screens: impl Iterator<Item = Screen>, placed: Option<&Placed>, world:
             samples.entry(address).or_default().extend(some);
         }
     }
-    g.given_up += screen::choose(&mut kept, MOST_EXAMINED);
-    g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
+    g.given_up += screen::choose(&mut kept, most);
+    g.kept = kept.into_iter().map(|(_, facts)| *facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
         some.truncate(screen::SAMPLES);
@@ -225,7 +244,7 @@ fn gather(screens: impl Iterator<Item = Screen>, placed: Option<&Placed>, world:
         g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
-    world.survey(&g.kept, &embryos, &waits);
+    world.survey(&g.kept, embryos, &waits);
     g
 }
 
@@ -403,14 +422,20 @@ fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warning
             g.kept.len()
         ));
     }
-    if g.evicted + g.surplus > 0 {
+    let given_up = [
+        (g.evicted, "connections were let go early"),
+        (g.surplus, "handshakes that were never completed were only counted"),
+        (g.forgone, "times a server's memory of a client was not followed"),
+        (g.unlisted, "connections were to listeners that there was no room for"),
+    ];
+    let given_up: Vec<String> =
+        given_up.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if !given_up.is_empty() {
         warnings.push(format!(
-            "the memory limit of {} MiB was reached: {} connections were let go early and {} handshakes that were never \
-             completed were only counted; raise --memory-limit, or narrow the capture with --host, --port, --since, \
-             --until",
+            "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \
+             --port, --since, --until",
             options.memory_limit >> 20,
-            g.evicted,
-            g.surplus
+            given_up.join(", "),
         ));
     }
 }

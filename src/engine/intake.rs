@@ -14,7 +14,7 @@ use super::batch::{Batch, Filter, Run};
 use super::shard::{SHARDS, Shard};
 use super::{Engine, Progress, settle};
 use crate::capture::{Block, Part, Settled, Source, Status};
-use crate::detect::peers::Peers;
+use crate::detect::peers::{Pair, Peers};
 use crate::flow::peer::PeerEvent;
 
 /// Octets of a part: enough for the work on it to outweigh its overhead.
@@ -223,12 +223,13 @@ pub(super) fn track(shards: &mut [Shard], peers: &mut Peers, batches: &mut [Batc
         by_shard.iter_mut().zip(batch.runs()).for_each(|(runs, run)| runs.push(run));
     }
     shards.par_iter_mut().zip(by_shard).for_each(|(shard, mut runs)| shard.track(runs.iter_mut()));
-    shards.iter().for_each(|shard| peers.expect(shard.tracker.events()));
+    let expected: Vec<Vec<Pair>> =
+        shards.par_iter().map(|shard| Peers::pairs(shard.tracker.events()).collect()).collect();
+    peers.expect(expected.iter().flatten());
     let asked: &Peers = peers;
     let mut events: Vec<PeerEvent> = shards
-        .iter_mut()
-        .flat_map(|shard| shard.tracker.drain_events())
-        .filter(|event| asked.concerns(event))
+        .par_iter_mut()
+        .flat_map_iter(|shard| shard.tracker.drain_events().filter(|event| asked.concerns(event)))
         .collect();
     // One input's packets stay in their order even where its clock steps back, wherever one batch ends and the next begins.
     match inputs {

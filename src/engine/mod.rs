@@ -198,7 +198,7 @@ impl Engine {
             options: options.clone(),
             filter,
             shards,
-            peers: Arc::default(),
+            peers: Arc::new(Peers::within(shard::most_host_pairs(options.memory_limit))),
             totals: Totals::default(),
             inputs: 0,
         }

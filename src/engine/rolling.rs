@@ -21,9 +21,10 @@ use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Seen};
 use crate::engine::intake::track;
-use crate::engine::shard::SHARDS;
+use crate::engine::shard::{SHARDS, most_examined, watched_octets};
 use crate::engine::{Engine, Error, Options, Outcome, settle};
 use crate::flow::key::Host;
+use crate::flow::table::Tracker;
 use crate::report::model::{Incident, Vantage};
 use crate::time::{Span, Timestamp};
 
@@ -118,6 +119,7 @@ impl Rolling {
         let mut engine = Engine::new(options);
         for shard in &mut engine.shards {
             shard.screen = limits.screen(options);
+            shard.tracker = Tracker::within(watched_octets(options.memory_limit));
         }
         Ok(Rolling {
             engine,
@@ -160,7 +162,7 @@ impl Rolling {
         self.pool.install(|| {
             shards.par_iter_mut().for_each(|shard| {
                 let screen = &mut shard.screen;
-                shard.tracker.advance(now, |facts| screen.take(facts, Timestamp::MAX, None));
+                shard.tracker.advance(now, |gone| screen.take(gone, Timestamp::MAX, None));
             });
             settle(shards, Arc::make_mut(peers));
         });
@@ -178,7 +180,7 @@ impl Rolling {
         let part = |all: usize| all / SHARDS * 3 / 4;
         self.engine.shards.iter().any(|shard| {
             shard.screen.kept() > part(self.limits.kept)
-                || shard.screen.embryos.len() > part(self.limits.embryos)
+                || shard.screen.embryos() > part(self.limits.embryos)
                 || shard.screen.listeners.len() > part(self.limits.listeners)
         })
     }
@@ -221,8 +223,8 @@ impl Rolling {
 
     /// Octets that the tables take, and may take.
     pub fn memory(&self) -> (u64, u64) {
-        let taken = self.engine.shards.iter().map(|shard| shard.tracker.taken() as u64).sum();
-        (taken, self.engine.options.memory_limit / 2)
+        let of_shards = self.engine.shards.iter().map(|shard| shard.tracker.taken());
+        of_shards.fold((0, 0), |sum, (taken, most)| (sum.0 + taken as u64, sum.1 + most as u64))
     }
 
     /// Connections let go early for want of room.
@@ -246,7 +248,7 @@ impl Rolling {
                 .par_iter_mut()
                 .map(|shard| {
                     let mut open = limits.screen(options);
-                    shard.tracker.visit_open(|facts| open.take(facts, end, Some(known)));
+                    shard.tracker.visit_open(|gone| open.take(gone, end, Some(known)));
                     open
                 })
                 .collect();
@@ -259,7 +261,8 @@ impl Rolling {
             let screens = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
             let world = conclude::world(peers, capture, silences, options);
-            conclude::see(screens, World { goes_on: moment == Moment::Between, ..world }, None)
+            let world = World { goes_on: moment == Moment::Between, ..world };
+            conclude::see(screens, world, None, most_examined(options.memory_limit))
         });
         seen.gathered.evicted = self.evicted();
         let drafts = std::mem::take(&mut seen.drafts);

@@ -1,7 +1,7 @@
 //! One part of the connections: those whose flow hash falls here.
 
 use crate::detect::peers::Peers;
-use crate::detect::scene::Embryo;
+use crate::detect::scene::HalfOpen;
 use crate::detect::screen::Screen;
 use crate::engine::batch::Run;
 use crate::flow::table::{SHARD_BITS, Tracker};
@@ -10,14 +10,42 @@ use crate::time::{Span, Timestamp};
 /// Number of shards. Fixed, so that nothing depends on the number of threads.
 pub const SHARDS: usize = 1 << SHARD_BITS;
 
+/// What the process takes whatever it finds: the program, blocks being read and decoded, octets.
+const BASE: u64 = 48 << 20;
 /// What a kept connection costs until the end, octets: the record and what its repeats allocate.
-const PER_KEPT: u64 = 1_536;
-/// What a handshake that was never completed costs once it is over, octets, with the room that a list grows by.
-const PER_EMBRYO: u64 = 2 * size_of::<Embryo>() as u64;
+const PER_KEPT: u64 = 1_280;
+/// What a handshake that was never completed costs once it is over, octets: with the room that a list grows by, and once
+/// more in the scene of its listener.
+const PER_EMBRYO: u64 = 5 * size_of::<HalfOpen>() as u64 / 2;
+/// What the history of a listener costs, octets, with the scene that is made of it.
+const PER_LISTENER: u64 = 768;
+/// What a finding costs until it is written, octets.
+const PER_FINDING: u64 = 1 << 16;
 /// No more connections are kept than are examined in the end, and a few more for shards that are not alike.
-const MOST_KEPT: u64 = 4 * MOST_EXAMINED as u64 / SHARDS as u64;
+const MOST_KEPT: u64 = 4 * MOST_EXAMINED / SHARDS as u64;
 /// Connections that are examined one by one at most. Of more remarkable ones than that most are of one kind.
-pub const MOST_EXAMINED: usize = 16_384;
+const MOST_EXAMINED: u64 = 16_384;
+
+/// Connections that are examined one by one at most within `memory_limit` octets.
+pub fn most_examined(memory_limit: u64) -> usize {
+    (memory_limit / PER_FINDING).clamp(64, MOST_EXAMINED) as usize
+}
+
+/// Octets of one shard's tables in a watch: less than in [`Shard::new`], for what is remembered is held up to five times:
+/// of two generations, copied while the engine is asked, and of what is open then.
+pub fn watched_octets(memory_limit: u64) -> usize {
+    (for_tables(memory_limit) * 6 / 20) as usize
+}
+
+/// Octets of one shard.
+fn for_tables(memory_limit: u64) -> u64 {
+    memory_limit.saturating_sub(BASE).max(memory_limit / 4) / SHARDS as u64
+}
+
+/// Host pairs that are remembered at once within `memory_limit` octets: one needs 128 of them while the table grows.
+pub fn most_host_pairs(memory_limit: u64) -> usize {
+    (memory_limit / 8 / 128).max(1_024) as usize
+}
 
 /// A tracker and the screen behind it.
 pub struct Shard {
@@ -28,14 +56,20 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard that may use its part of `memory_limit` octets: half for open connections, half for kept ones.
+    /// A shard that may use its part of the `memory_limit` octets of the whole process: the half for open connections,
+    /// the rest for what is remembered of those that are over.
     pub fn new(memory_limit: u64, half_close_after: Span) -> Shard {
-        let part = memory_limit / 2 / SHARDS as u64;
-        let kept = (part / 2 / PER_KEPT).clamp(64, MOST_KEPT) as usize;
-        let embryos = (part / 2 / PER_EMBRYO).max(64) as usize;
+        let all = for_tables(memory_limit);
+        let part =
+            |twentieths: u64, each: u64, most: u64| (all * twentieths / 20 / each).clamp(64, most) as usize;
+        let kept = part(2, PER_KEPT, MOST_KEPT);
         Shard {
-            tracker: Tracker::within(part as usize),
-            screen: Screen::new(kept, embryos, half_close_after),
+            tracker: Tracker::within(part(10, 1, u64::MAX)),
+            screen: Screen::new(kept, part(4, PER_EMBRYO, u64::MAX), half_close_after).with_listeners(part(
+                2,
+                PER_LISTENER,
+                u64::MAX,
+            )),
         }
     }
 
@@ -49,13 +83,13 @@ impl Shard {
     pub fn track<'r, 'b: 'r>(&mut self, runs: impl Iterator<Item = &'r mut Run<'b>>) {
         for run in runs {
             let screen = &mut self.screen;
-            self.tracker.segments(run.segments(), |facts| screen.take(facts, Timestamp::MAX, None));
+            self.tracker.segments(run.segments(), |gone| screen.take(gone, Timestamp::MAX, None));
         }
     }
 
     /// The stream has ended at `end`: all connections are over.
     pub fn finish(&mut self, end: Timestamp, peers: &Peers) {
         let screen = &mut self.screen;
-        self.tracker.finish_into(|facts| screen.take(facts, end, Some(peers)));
+        self.tracker.finish_into(|gone| screen.take(gone, end, Some(peers)));
     }
 }

@@ -30,73 +30,55 @@ const LAST_SYN: Span = Span::secs(300);
 /// retransmissions need acknowledgments, which an ignored client does not get.
 const RETRANSMIT_AFTER: Span = Span::millis(50);
 
+/// How long after a segment with this IPv4 identification, with timestamps or without, a copy of it may come.
+#[inline]
+pub(super) fn copies_come_within(s: &Segment) -> Span {
+    if s.ip_id != 0 {
+        COPY_WITH_IP_ID
+    } else if s.options.has(Options::TIMESTAMPS) {
+        COPY_WITH_TIMESTAMP
+    } else {
+        COPY_BARE
+    }
+}
+
 /// Enough of a segment to recognise its copy.
-#[derive(Clone, Copy, Default, Debug)]
-struct Fingerprint {
-    hash: u32,
-    ip_id: u16,
-    stamped: bool,
-    time: Timestamp,
-}
-
-impl Fingerprint {
-    #[inline]
-    fn of(s: &Segment) -> Fingerprint {
-        let mut h = (u64::from(s.seq.0) << 32 | u64::from(s.ack.0)) ^ 0x9e37_79b9_7f4a_7c15;
-        h = h.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (h >> 29);
-        h ^= u64::from(s.tsval) << 32 | u64::from(s.tsecr);
-        h = h.wrapping_mul(0xa076_1d64_78bd_642f) ^ (h >> 31);
-        h ^= u64::from(s.payload) << 40
-            | u64::from(s.window) << 24
-            | u64::from(s.flags.0) << 16
-            | u64::from(s.ip_id);
-        h = h.wrapping_mul(0xe703_7ed1_a0b4_28db);
-        Fingerprint {
-            hash: (h >> 32) as u32,
-            ip_id: s.ip_id,
-            stamped: s.options.has(Options::TIMESTAMPS),
-            time: s.time,
-        }
-    }
-
-    /// Whether `self` is a copy of the earlier `seen`.
-    #[inline]
-    fn copies(&self, seen: &Fingerprint) -> bool {
-        if self.hash != seen.hash {
-            return false;
-        }
-        let apart = (self.time - seen.time).0.abs();
-        let limit = if self.ip_id != 0 {
-            COPY_WITH_IP_ID
-        } else if self.stamped {
-            COPY_WITH_TIMESTAMP
-        } else {
-            COPY_BARE
-        };
-        apart <= limit.0
-    }
-}
-
-/// Whether `s` is a copy of the earlier `seen`, which came from the same end.
-pub(super) fn is_copy(s: &Segment, seen: &Segment) -> bool {
-    Fingerprint::of(s).copies(&Fingerprint::of(seen))
+#[inline]
+fn fingerprint(s: &Segment) -> u32 {
+    let mut h = (u64::from(s.seq.0) << 32 | u64::from(s.ack.0)) ^ 0x9e37_79b9_7f4a_7c15;
+    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ (h >> 29);
+    h ^= u64::from(s.tsval) << 32 | u64::from(s.tsecr);
+    h = h.wrapping_mul(0xa076_1d64_78bd_642f) ^ (h >> 31);
+    h ^= u64::from(s.payload) << 40
+        | u64::from(s.window) << 24
+        | u64::from(s.flags.0) << 16
+        | u64::from(s.ip_id);
+    h = h.wrapping_mul(0xe703_7ed1_a0b4_28db);
+    (h >> 32) as u32
 }
 
 /// The last few segments of one direction.
 #[derive(Clone, Copy, Default, Debug)]
 struct Recent {
-    seen: [Fingerprint; 4],
+    prints: [u32; 4],
+    times: [Timestamp; 4],
     next: u8,
 }
 
 impl Recent {
-    /// Whether `print` is a copy of one of the last segments; if not, remembers it.
+    /// Whether `s` is a copy of one of the last segments; if not, remembers it.
     #[inline]
-    fn is_copy(&mut self, print: Fingerprint) -> bool {
-        if self.seen.iter().any(|seen| print.copies(seen)) {
-            return true;
+    fn is_copy(&mut self, s: &Segment) -> bool {
+        let print = fingerprint(s);
+        if self.prints.contains(&print) {
+            let within = copies_come_within(s);
+            let near = |(seen, at): (&u32, &Timestamp)| *seen == print && (s.time - *at).0.abs() <= within.0;
+            if self.prints.iter().zip(&self.times).any(near) {
+                return true;
+            }
         }
-        self.seen[usize::from(self.next & 3)] = print;
+        let place = usize::from(self.next & 3);
+        (self.prints[place], self.times[place]) = (print, s.time);
         self.next = self.next.wrapping_add(1);
         false
     }
@@ -184,9 +166,8 @@ impl Connection {
             ^ self.facts.c.last.time.0 as u32
             ^ self.facts.s.last.time.0 as u32
             ^ self.facts.last.time.0 as u32
-            ^ self.recent[0].seen[0].hash
-            ^ self.recent[0].seen[3].hash
-            ^ self.recent[1].seen[2].hash
+            ^ self.recent[0].prints[0]
+            ^ self.recent[1].prints[2]
             ^ self.sent_at[0].0 as u32
             ^ u32::from(self.replay)
     }
@@ -235,7 +216,7 @@ impl Connection {
             self.on_icmp_error(s, role);
             return true;
         }
-        if self.recent[role as usize].is_copy(Fingerprint::of(s)) {
+        if self.recent[role as usize].is_copy(s) {
             self.facts.duplicates += 1;
             return false;
         }

@@ -1,34 +1,32 @@
-//! A connection of which nothing but SYNs and SYN-ACKs was seen, in 168 octets: a flood leaves millions of them.
+//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 152 octets: a flood
+//! leaves millions of them, a scan as many.
 //!
 //! It is no second state machine: the segments are kept in short form, and whoever wants to know what they mean plays
 //! them to a [`Connection`] ([`HalfOpen::play`]). What does not fit in short form is for a full record.
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
-use crate::flow::connection::{Connection, is_copy};
-use crate::flow::facts::Mark;
-use crate::flow::key::{Direction, FlowKey};
+use crate::flow::connection::{Connection, copies_come_within};
+use crate::flow::facts::{Mark, Previous};
+use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
 /// Segments that fit.
 const MOST: usize = 4;
+/// The control bits that make a SYN or SYN-ACK.
+const CONTROL: u8 = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
 
-/// The fields of a SYN or SYN-ACK other than packet and time.
+/// The fields of a SYN or SYN-ACK that do not change when it is repeated.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Header {
-    seq: Seq,
-    ack: Seq,
-    tsval: u32,
-    tsecr: u32,
+pub(super) struct Header {
+    pub(super) seq: Seq,
     window: u16,
-    ip_id: u16,
     mss: u16,
-    traits: Traits,
-    payload: u16,
+    pub(super) traits: Traits,
     flags: Flags,
-    options: Options,
+    pub(super) options: Options,
     window_scale: u8,
-    ttl: u8,
+    pub(super) ttl: u8,
     tos: u8,
 }
 
@@ -36,14 +34,9 @@ impl Header {
     fn of(s: &Segment) -> Header {
         Header {
             seq: s.seq,
-            ack: s.ack,
-            tsval: s.tsval,
-            tsecr: s.tsecr,
             window: s.window,
-            ip_id: s.ip_id,
             mss: s.mss,
             traits: s.traits,
-            payload: s.payload as u16,
             flags: s.flags,
             options: s.options,
             window_scale: s.window_scale,
@@ -53,7 +46,7 @@ impl Header {
     }
 }
 
-/// Packet and time as distances from the first segment, and what differs from the header.
+/// Packet and time as distances from the first segment, and what the header does not have.
 #[derive(Clone, Copy, Default, Debug)]
 struct Sent {
     /// The low 32 bits of the nanoseconds.
@@ -66,7 +59,7 @@ struct Sent {
     after_high: u16,
 }
 
-/// SYNs and SYN-ACKs of one four-tuple.
+/// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST by which they were refused.
 #[derive(Clone, Copy, Debug)]
 pub struct HalfOpen {
     /// Which four-tuple.
@@ -74,18 +67,27 @@ pub struct HalfOpen {
     client_is: Direction,
     count: u8,
     first: Mark,
-    syn: Header,
-    syn_ack: Header,
+    pub(super) syn: Header,
+    /// Of the SYN-ACKs, or of the RST.
+    pub(super) syn_ack: Header,
+    /// TSval of the first SYN.
+    tsval: u32,
+    /// IPv4 identification of the first SYN.
+    ip_id: u16,
     /// The second segment and on.
     further: [Sent; MOST - 1],
 }
 
 impl HalfOpen {
-    /// Begins with `s`, if that is a SYN.
+    /// Begins with `s`, if that is a SYN and nothing else: no payload, nothing acknowledged or echoed.
     #[inline]
     pub fn begin(key: FlowKey, from: Direction, s: &Segment) -> Option<HalfOpen> {
-        let control = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
-        if s.flags.0 & control != Flags::SYN || s.payload > 0xffff || s.icmp().is_some() {
+        if s.flags.0 & CONTROL != Flags::SYN
+            || s.payload > 0
+            || s.ack != Seq(0)
+            || s.tsecr != 0
+            || s.icmp().is_some()
+        {
             return None;
         }
         Some(HalfOpen {
@@ -95,21 +97,30 @@ impl HalfOpen {
             first: Mark::of(s),
             syn: Header::of(s),
             syn_ack: Header::default(),
+            tsval: s.tsval,
+            ip_id: s.ip_id,
             further: [Sent::default(); MOST - 1],
         })
     }
 
-    /// Takes in a further segment, if it is the first SYN-ACK or a repetition of what is there; `false` if it is
-    /// anything else, or there is no room.
+    /// Takes in a further segment, if it is the first answer to the SYN or a repetition of what is there; `false` if
+    /// it is anything else, or there is no room.
     #[inline]
     pub fn take(&mut self, from: Direction, s: &Segment) -> bool {
-        let control = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
         let answer = from != self.client_is;
-        let expected = if answer { Flags::SYN | Flags::ACK } else { Flags::SYN };
-        if s.flags.0 & control != expected
+        let (expected, ack) = match answer {
+            true => (Flags::SYN | Flags::ACK, self.syn.seq.advance(1)),
+            false => (Flags::SYN, Seq(0)),
+        };
+        let answered = self.further().iter().any(Sent::is_answer);
+        let control = s.flags.0 & CONTROL;
+        let refusal = answer && !answered && control == Flags::RST | Flags::ACK;
+        if (control != expected && !refusal)
+            || self.is_refused()
+            || s.ack != ack
             || usize::from(self.count) == MOST
-            || s.time < self.last()
-            || s.payload > 0xffff
+            || s.time < self.last().time
+            || s.payload > 0
             || s.icmp().is_some()
             || s.packet.capture() != self.first.packet.capture()
         {
@@ -122,15 +133,9 @@ impl HalfOpen {
             return false;
         }
         let header = Header::of(s);
-        let begun = !answer || self.further().iter().any(Sent::is_answer);
-        if begun {
+        if !answer || answered {
             let known = if answer { self.syn_ack } else { self.syn };
-            if (Header { tsval: known.tsval, tsecr: known.tsecr, ip_id: known.ip_id, ..header }) != known
-                || (0..usize::from(self.count)).any(|n| {
-                    let (seen, seen_from) = self.segment(n);
-                    seen_from == from && is_copy(s, &seen)
-                })
-            {
+            if header != known || (!answer && s.tsecr != 0) || self.may_be_a_copy(answer, s) {
                 return false;
             }
         } else {
@@ -146,6 +151,35 @@ impl HalfOpen {
         };
         self.count += 1;
         true
+    }
+
+    /// Whether a segment like `s`, which repeats what its end sent before, came so shortly before that it may be the
+    /// same packet once more: for [`Connection`] to judge.
+    fn may_be_a_copy(&self, answer: bool, s: &Segment) -> bool {
+        let within = copies_come_within(s);
+        let near = |at: Timestamp| s.time - at <= within;
+        let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;
+        (!answer && same(self.tsval, self.ip_id) && near(self.first.time))
+            || self.further().iter().any(|sent| {
+                sent.is_answer() == answer
+                    && same(sent.tsval, sent.ip_id)
+                    && near(self.first.time + sent.after())
+            })
+    }
+
+    /// Which end of the key the client is.
+    pub fn client_is(&self) -> Direction {
+        self.client_is
+    }
+
+    /// The client's address and port.
+    pub fn client(&self) -> Host {
+        self.key.sender(self.client_is)
+    }
+
+    /// The server's address and port.
+    pub fn server(&self) -> Host {
+        self.key.sender(self.client_is.reverse())
     }
 
     /// Whether the sender in `direction` is the client.
@@ -169,10 +203,68 @@ impl HalfOpen {
         self.first
     }
 
-    /// The time of the last segment.
+    /// The last segment.
     #[inline]
-    pub fn last(&self) -> Timestamp {
-        self.further().last().map_or(self.first.time, |sent| self.first.time + sent.after())
+    pub fn last(&self) -> Mark {
+        self.further().last().map_or(self.first, |sent| self.mark(sent))
+    }
+
+    /// How many SYNs.
+    pub fn syns(&self) -> u32 {
+        u32::from(self.count) - self.answers()
+    }
+
+    /// Whether a RST that acknowledges the SYN was the answer. Then it is the last segment.
+    #[inline]
+    pub fn is_refused(&self) -> bool {
+        self.syn_ack.flags.has(Flags::RST)
+    }
+
+    /// How many SYN-ACKs.
+    pub fn syn_acks(&self) -> u32 {
+        if self.is_refused() { 0 } else { self.answers() }
+    }
+
+    fn answers(&self) -> u32 {
+        self.further().iter().filter(|sent| sent.is_answer()).count() as u32
+    }
+
+    /// The first SYN-ACK, or the RST.
+    pub fn answered(&self) -> Option<Mark> {
+        self.further().iter().find(|sent| sent.is_answer()).map(|sent| self.mark(sent))
+    }
+
+    /// Options of the SYN.
+    pub fn asked_options(&self) -> Options {
+        self.syn.options
+    }
+
+    /// Options and traits of the SYN-ACKs, if there is one.
+    pub fn answer_options(&self) -> (Options, Traits) {
+        (self.syn_ack.options, self.syn_ack.traits)
+    }
+
+    /// TTL of the SYN and of the SYN-ACK.
+    pub fn ttls(&self) -> (u8, u8) {
+        (self.syn.ttl, self.syn_ack.ttl)
+    }
+
+    /// TSval of the last SYN, if the SYNs carried timestamps.
+    pub(super) fn client_tsval(&self) -> Option<u32> {
+        let last = self.further().iter().rfind(|sent| !sent.is_answer());
+        self.syn.options.has(Options::TIMESTAMPS).then(|| last.map_or(self.tsval, |sent| sent.tsval))
+    }
+
+    /// What the next incarnation of the four-tuple should know of this one.
+    pub fn as_previous(&self) -> Previous {
+        Previous {
+            last: self.last(),
+            client_next: self.syn.seq.advance(1),
+            server_next: if self.syn_acks() > 0 { self.syn_ack.seq.advance(1) } else { Seq(0) },
+            closed: self.is_refused(),
+            first_fin: None,
+            client_tsval: self.client_tsval(),
+        }
     }
 
     /// Plays everything to a connection.
@@ -191,24 +283,23 @@ impl HalfOpen {
         &self.further[..usize::from(self.count) - 1]
     }
 
+    fn mark(&self, sent: &Sent) -> Mark {
+        let packet = &self.first.packet;
+        Mark {
+            time: self.first.time + sent.after(),
+            packet: PacketId::new(packet.capture(), packet.number() + u64::from(sent.packets)),
+        }
+    }
+
     /// The segment in its full form.
     fn segment(&self, n: usize) -> (Segment, Direction) {
-        let sent = n.checked_sub(1).map(|n| self.further[n]);
-        let (header, at, from) = match sent {
-            None => (self.syn, self.first, self.client_is),
-            Some(sent) => {
-                let (known, from) = match sent.is_answer() {
-                    true => (self.syn_ack, self.client_is.reverse()),
-                    false => (self.syn, self.client_is),
-                };
-                let packet = &self.first.packet;
-                let at = Mark {
-                    time: self.first.time + sent.after(),
-                    packet: PacketId::new(packet.capture(), packet.number() + u64::from(sent.packets)),
-                };
-                (Header { tsval: sent.tsval, tsecr: sent.tsecr, ip_id: sent.ip_id, ..known }, at, from)
-            }
+        let begin = Sent { tsval: self.tsval, ip_id: self.ip_id, ..Sent::default() };
+        let sent = n.checked_sub(1).map_or(begin, |n| self.further[n]);
+        let (header, from, ack) = match sent.is_answer() {
+            true => (self.syn_ack, self.client_is.reverse(), self.syn.seq.advance(1)),
+            false => (self.syn, self.client_is, Seq(0)),
         };
+        let at = self.mark(&sent);
         let (src, dst) = (self.key.sender(from), self.key.sender(from.reverse()));
         let segment = Segment {
             time: at.time,
@@ -219,12 +310,12 @@ impl HalfOpen {
             src_port: src.port,
             dst_port: dst.port,
             seq: header.seq,
-            ack: header.ack,
-            payload: header.payload.into(),
+            ack,
+            payload: 0,
             window: header.window,
-            ip_id: header.ip_id,
-            tsval: header.tsval,
-            tsecr: header.tsecr,
+            ip_id: sent.ip_id,
+            tsval: sent.tsval,
+            tsecr: sent.tsecr,
             mss: header.mss,
             traits: header.traits,
             flags: header.flags,
@@ -254,6 +345,6 @@ mod tests {
 
     #[test]
     fn a_half_open_connection_stays_small() {
-        assert!(size_of::<HalfOpen>() <= 200, "{}", size_of::<HalfOpen>());
+        assert!(size_of::<HalfOpen>() <= 152, "{}", size_of::<HalfOpen>());
     }
 }

@@ -51,6 +51,20 @@ impl FlowKey {
         }
     }
 
+    /// Which way the segment goes, if it is one of this four-tuple.
+    #[inline]
+    pub fn direction_of(&self, s: &Segment) -> Option<Direction> {
+        let (src, dst) =
+            (Host { address: s.src, port: s.src_port }, Host { address: s.dst, port: s.dst_port });
+        if src == self.low && dst == self.high {
+            Some(Direction::FromLow)
+        } else if src == self.high && dst == self.low {
+            Some(Direction::FromHigh)
+        } else {
+            None
+        }
+    }
+
     /// The end that sends in `direction`.
     pub fn sender(&self, direction: Direction) -> Host {
         match direction {

@@ -2,40 +2,101 @@
 //! and to tell the next connection of the four-tuple of it.
 
 use crate::decode::segment::{Flags, Segment};
+use crate::flow::brief::Brief;
 use crate::flow::connection::Connection;
-use crate::flow::facts::{Mark, Previous};
+use crate::flow::facts::{Mark, Previous, Role};
+use crate::flow::half_open::HalfOpen;
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 
-/// A connection that is over and whose facts were handed out.
+/// A connection that is over and whose facts were handed out. A server that closes many has very many of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Over {
     /// Which four-tuple.
     pub key: FlowKey,
     client_is: Direction,
+    /// Which of the following are known, and who closed first: see the constants.
+    known: u8,
     /// The client's initial sequence number: a SYN with it is a late copy.
-    isn: Option<Seq>,
-    /// What the next one should know.
-    pub previous: Previous,
+    isn: Seq,
+    client_next: Seq,
+    server_next: Seq,
+    client_tsval: u32,
+    /// Its last packet.
+    pub last: Mark,
 }
+
+/// [`Over::isn`] is known.
+const ISN: u8 = 1 << 0;
+/// [`Over::client_tsval`] is known.
+const TSVAL: u8 = 1 << 1;
+/// FINs or a RST ended it.
+const CLOSED: u8 = 1 << 2;
+/// The client sent the first FIN.
+const CLIENT_FIRST: u8 = 1 << 3;
+/// The server did.
+const SERVER_FIRST: u8 = 1 << 4;
 
 impl Over {
     /// What stays of `connection`.
     pub fn of(connection: &Connection) -> Over {
+        Over::new(connection.key, connection.client_is(), connection.own_isn(), &connection.as_previous())
+    }
+
+    /// The same of a short one.
+    pub fn of_brief(brief: &Brief) -> Over {
+        let asked = &brief.asked;
+        Over::new(asked.key, asked.client_is(), Some(asked.syn.seq), &brief.as_previous())
+    }
+
+    /// The same of one that was refused.
+    pub fn of_half_open(asked: &HalfOpen) -> Over {
+        Over::new(asked.key, asked.client_is(), Some(asked.syn.seq), &asked.as_previous())
+    }
+
+    fn new(key: FlowKey, client_is: Direction, isn: Option<Seq>, previous: &Previous) -> Over {
+        let first = match previous.first_fin {
+            Some(Role::Client) => CLIENT_FIRST,
+            Some(Role::Server) => SERVER_FIRST,
+            None => 0,
+        };
+        let if_so = |so: bool, bit: u8| if so { bit } else { 0 };
         Over {
-            key: connection.key,
-            client_is: connection.client_is(),
-            isn: connection.own_isn(),
-            previous: connection.as_previous(),
+            key,
+            client_is,
+            known: first
+                | if_so(isn.is_some(), ISN)
+                | if_so(previous.client_tsval.is_some(), TSVAL)
+                | if_so(previous.closed, CLOSED),
+            isn: isn.unwrap_or_default(),
+            client_next: previous.client_next,
+            server_next: previous.server_next,
+            client_tsval: previous.client_tsval.unwrap_or_default(),
+            last: previous.last,
+        }
+    }
+
+    /// What the next one should know.
+    pub fn previous(&self) -> Previous {
+        let has = |bit: u8| self.known & bit != 0;
+        Previous {
+            last: self.last,
+            client_next: self.client_next,
+            server_next: self.server_next,
+            closed: has(CLOSED),
+            first_fin: match (has(CLIENT_FIRST), has(SERVER_FIRST)) {
+                (true, _) => Some(Role::Client),
+                (_, true) => Some(Role::Server),
+                _ => None,
+            },
+            client_tsval: has(TSVAL).then_some(self.client_tsval),
         }
     }
 
     /// Reads of every cache line of the record.
     #[inline]
     pub fn touch(&self) -> u32 {
-        self.previous.client_next.0
-            ^ u32::from(self.previous.closed)
-            ^ u32::from(self.key.sender(Direction::FromLow).port)
+        self.client_next.0 ^ self.last.time.0 as u32 ^ u32::from(self.key.sender(Direction::FromLow).port)
     }
 
     /// Whether `s` opens a new connection; see [`Connection::is_replaced_by`].
@@ -43,13 +104,23 @@ impl Over {
         s.flags.has(Flags::SYN)
             && !s.flags.any(Flags::ACK | Flags::RST)
             && s.icmp().is_none()
-            && (from != self.client_is || self.isn != Some(s.seq))
+            && (from != self.client_is || self.known & ISN == 0 || self.isn != s.seq)
     }
 
     /// A late segment: nothing of it is news, but the four-tuple is still in use.
     pub fn absorb(&mut self, s: &Segment) {
-        if s.time >= self.previous.last.time {
-            self.previous.last = Mark::of(s);
+        if s.time >= self.last.time {
+            self.last = Mark::of(s);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_small() {
+        assert!(size_of::<Over>() <= 72, "{}", size_of::<Over>());
     }
 }

@@ -14,6 +14,7 @@
 //! does; whatever a test needs otherwise is changed on the [`Rung`] that every call returns. The segments go to a
 //! [`Tracker`] ([`Wire::facts`]), or as real packets to the whole program ([`Wire::packets`]).
 
+pub mod courses;
 mod octets;
 
 use std::cell::RefCell;
@@ -52,6 +53,12 @@ pub struct Wire {
     v6: bool,
     stamps: bool,
     file: u32,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.segments()).finish()
+    }
 }
 
 /// A segment, sent and perhaps captured.

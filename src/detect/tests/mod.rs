@@ -8,6 +8,7 @@ mod accept_queue_reset;
 mod ends;
 mod fastopen_and_loss;
 mod flood_and_cookies;
+mod forms;
 mod half_close;
 mod syn_unanswered;
 mod timestamps;

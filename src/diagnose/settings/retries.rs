@@ -19,7 +19,7 @@ const LINEAR: std::ops::RangeInclusive<i64> = 900_000_000..=1_200_000_000;
 const LINEAR_TIMEOUTS: u32 = 4;
 /// A queue that is half full prunes requests down to so many retransmissions (`reqsk_timer_handler`): no fewer say
 /// what the setting is.
-const PRUNED: u32 = 2;
+const PRUNED: u16 = 2;
 
 /// The most SYN-ACK retransmissions of requests that were watched until they must have died of themselves.
 pub fn of_syn_ack(world: &World, listener: Host) -> Option<Inferred> {

@@ -2,6 +2,7 @@
 
 mod copies;
 mod endings;
+mod forms;
 mod handshake;
 mod model;
 mod stream;

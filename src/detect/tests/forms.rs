@@ -1,0 +1,45 @@
+//! The screen makes the same of a connection in whatever form it comes.
+
+use proptest::prelude::*;
+
+use crate::detect::peers::Peers;
+use crate::detect::screen::Screen;
+use crate::flow::gone::Gone;
+use crate::flow::table::Tracker;
+use crate::flow::wire::{Wire, courses};
+use crate::time::{Span, Timestamp};
+
+/// Half of the segments, then the rest with the end of the capture; everything in form of facts if `as_facts`.
+fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Screen {
+    let segments = wire.segments();
+    let end = segments.last().map_or(Timestamp::MIN, |s| s.time);
+    let mut screen = Screen::new(limit, 1 << 10, Span::millis(100));
+    let mut tracker = Tracker::new(1 << 10);
+    let peers = Peers::default();
+    let take = |screen: &mut Screen, gone: Gone<'_>, end, peers| match as_facts {
+        true => screen.take(Gone::Full(&gone.facts()), end, peers),
+        false => screen.take(gone, end, peers),
+    };
+    tracker.segments(&segments, |gone| take(&mut screen, gone, Timestamp::MAX, None));
+    screen.resolve(&peers);
+    tracker.finish_into(|gone| take(&mut screen, gone, end, Some(&peers)));
+    screen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_form_makes_no_difference(wire in courses::few(), limit in 1_usize..9) {
+        let (mut short, mut full) = (screened(&wire, false, limit), screened(&wire, true, limit));
+        prop_assert_eq!(&short.listeners, &full.listeners);
+        prop_assert_eq!(&short.samples, &full.samples);
+        prop_assert_eq!(&short.embryos, &full.embryos);
+        prop_assert_eq!(&short.waits, &full.waits);
+        prop_assert_eq!(&short.readings, &full.readings);
+        prop_assert_eq!(short.quality, full.quality);
+        prop_assert_eq!(short.given_up, full.given_up);
+        prop_assert!(short.drain_settled().eq(full.drain_settled()));
+        prop_assert_eq!(short.take_kept(), full.take_kept());
+    }
+}

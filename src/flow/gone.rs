@@ -1,0 +1,64 @@
+//! A connection that is let go, in the form in which it was kept.
+
+use std::borrow::Cow;
+
+use crate::flow::brief::Brief;
+use crate::flow::connection::Connection;
+use crate::flow::facts::{ConnectionFacts, Ending};
+use crate::flow::half_open::HalfOpen;
+use crate::flow::table::due;
+use crate::time::Timestamp;
+
+/// A connection that is let go: most can be counted as they are, and [`Gone::facts`] has everything.
+#[derive(Clone, Copy)]
+pub enum Gone<'a> {
+    /// Nothing but SYNs and SYN-ACKs.
+    HalfOpen(&'a HalfOpen, Parting),
+    /// Short, and all as it should be.
+    Brief(&'a Brief, Parting),
+    /// Anything else.
+    Full(&'a ConnectionFacts),
+}
+
+/// Why and when a connection was let go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parting {
+    /// Unless its FINs, a RST or the end of the capture say why.
+    pub(super) ending: Option<Ending>,
+    /// The latest time that was seen.
+    pub(super) now: Timestamp,
+}
+
+impl Gone<'_> {
+    /// Everything that was seen of it.
+    pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
+        match self {
+            Gone::HalfOpen(half_open, parting) => Cow::Owned(parting.facts(half_open.play())),
+            Gone::Brief(brief, parting) => Cow::Owned(parting.facts(brief.play())),
+            Gone::Full(facts) => Cow::Borrowed(facts),
+        }
+    }
+}
+
+impl Parting {
+    fn facts(self, connection: Connection) -> ConnectionFacts {
+        let mut facts = connection.facts;
+        self.seal(&mut facts);
+        facts
+    }
+
+    /// Writes down the end of it.
+    pub(super) fn seal(self, facts: &mut ConnectionFacts) {
+        facts.ending = self.ending.unwrap_or(match facts.closed {
+            Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
+            Some(_) => Ending::Closed,
+            None => Ending::CaptureEnd,
+        });
+        facts.watched = match facts.ending {
+            Ending::CaptureEnd => Timestamp::MAX,
+            Ending::Expired => due(facts),
+            Ending::Replaced | Ending::Evicted => self.now,
+            Ending::Closed | Ending::Reset => facts.last.time,
+        };
+    }
+}
