@@ -322,7 +322,7 @@ fn every_link_type_and_tunnel_keeps_its_segment_and_nothing_that_names_somebody(
 /// A frame whose TCP header has these options.
 fn with_options(options: &[u8]) -> Vec<u8> {
     let mut frame = frame(b"");
-    frame[46] = ((20 + options.len()) / 4 << 4) as u8;
+    frame[46] = (((20 + options.len()) / 4) << 4) as u8;
     frame[16..18].copy_from_slice(&((40 + options.len()) as u16).to_be_bytes());
     frame.extend(options);
     let header = etherparse::Ipv4HeaderSlice::from_slice(&frame[14..34]).unwrap().to_header();
