@@ -57,6 +57,7 @@ fn decoding(c: &mut Criterion) {
             id: PacketId::new(0, 1),
             time: Timestamp(1),
             timed: true,
+            interface: 0,
             link: LinkType(1),
             original_length: data.len() as u32,
             data,

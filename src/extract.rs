@@ -1,13 +1,14 @@
 //! The packets of findings as a small capture, each with a comment that says what it shows.
 //!
-//! The inputs are read a second time, so that an analysis need not keep packets. Nothing but packets is taken from
-//! them: blocks with names and secrets stay behind, and so does the payload unless it is asked for.
+//! The inputs are read a second time, so that an analysis need not keep packets. Nothing but packets and the texts of
+//! their interfaces is taken from them: comments, blocks with names and secrets stay behind, and so does the payload
+//! unless it is asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 
-use crate::capture::{Block, LinkType, Packet, Source};
+use crate::capture::{Block, InterfaceText, LinkType, Packet, Source};
 use crate::decode::segment::{PacketId, Segment};
 use crate::decode::{Decoded, decode};
 use crate::redact::Rewriter;
@@ -58,7 +59,7 @@ pub fn write(
         order.notice
     );
     let mut writer = Writer::new(out, &about)?;
-    let mut interfaces: HashMap<(u16, LinkType), u32> = HashMap::new();
+    let mut interfaces: HashMap<(u16, u8, LinkType), u32> = HashMap::new();
     let (mut block, mut octets) = (Block::default(), Vec::new());
     while source.next_block(&mut block) {
         for packet in block.packets() {
@@ -66,13 +67,12 @@ pub fn write(
             if shown.is_none() && !around.has(&packet) {
                 continue;
             }
-            let place = (packet.id.capture(), packet.link);
+            let place = (packet.id.capture(), packet.interface, packet.link);
             let interface = match interfaces.get(&place) {
                 Some(known) => *known,
                 None => {
-                    let capture = order.report.captures.get(usize::from(place.0));
-                    let name = capture.map(|capture| capture.path.as_str()).unwrap_or_default();
-                    let new = writer.interface(packet.link.0, name)?;
+                    let text = interface(order.report, source.as_ref(), &packet);
+                    let new = writer.interface(packet.link.0, &text.name, &text.description)?;
                     interfaces.insert(place, new);
                     new
                 }
@@ -90,6 +90,18 @@ pub fn write(
         }
     }
     Ok(())
+}
+
+/// What is said of the interface of `packet`: what the input says, else the input's name.
+fn interface(report: &Report, source: &dyn Source, packet: &Packet<'_>) -> InterfaceText {
+    let capture = usize::from(packet.id.capture());
+    let path = report.captures.get(capture).map(|capture| capture.path.clone()).unwrap_or_default();
+    let input = source.status().into_iter().nth(capture);
+    let said = input.and_then(|input| input.interfaces.into_iter().nth(packet.interface.into()));
+    match said {
+        Some(said) if !said.name.is_empty() => said,
+        said => InterfaceText { name: path, description: said.unwrap_or_default().description },
+    }
 }
 
 /// What is said about each packet that a finding names.

@@ -199,12 +199,18 @@ fn standard_input_can_be_named_once() {
 
 #[test]
 fn the_schema_is_json() {
-    let output = run(&["schema"]);
-    assert_eq!(code(&output), 0);
-    let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    assert!(stdout(&output).ends_with("}\n"));
-    assert!(jsonschema::validator_for(&schema).is_ok());
+    for args in [&["schema"][..], &["schema", "--events"]] {
+        let output = run(args);
+        assert_eq!(code(&output), 0);
+        let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert!(stdout(&output).ends_with("}\n"));
+        assert!(jsonschema::validator_for(&schema).is_ok());
+    }
+    let events: Value = serde_json::from_slice(&run(&["schema", "--events"]).stdout).expect("JSON");
+    let warning = serde_json::json!({"event": "warning", "at": "2026-11-22T14:03:07Z", "text": "x"});
+    assert!(jsonschema::is_valid(&events, &warning));
+    assert!(!jsonschema::is_valid(&events, &serde_json::json!({"event": "rumour", "at": "now"})));
 }
 
 #[test]
@@ -395,4 +401,36 @@ fn what_is_no_capture_is_exit_code_2() {
     let output = run(&["analyze", text(&path)]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("notes.txt"), "{}", stderr(&output));
+}
+
+#[test]
+fn completions_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(code(&output), 0, "{shell}");
+        for command in ["analyze", "extract", "diff", "explain"] {
+            assert!(stdout(&output).contains(command), "{shell}: {command}");
+        }
+    }
+    assert_eq!(code(&run(&["completions", "cmd"])), 2);
+}
+
+#[test]
+fn the_manual_has_a_page_for_the_program_and_each_command() {
+    let program = run(&["man"]);
+    assert!(stdout(&program).contains(".TH synscope 1"), "{}", stdout(&program));
+    assert!(stdout(&program).contains("Exit codes"));
+    let command = run(&["man", "analyze"]);
+    assert!(stdout(&command).contains(".TH synscope-analyze 1"), "{}", stdout(&command));
+    assert!(stdout(&command).contains("half\\-close\\-after"));
+    let unknown = run(&["man", "analyse"]);
+    assert_eq!(code(&unknown), 2);
+    assert!(stderr(&unknown).contains("no command 'analyse'"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said() {
+    let output = run(&["snapshot", "--output", "/nonexistent/a.json"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("there is no folder /nonexistent"), "{}", stderr(&output));
 }

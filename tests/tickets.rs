@@ -1,277 +1,19 @@
-//! What goes into a ticket: several reports at once, extracts that Wireshark reads, redaction that leaves nothing,
-//! comparisons. Runs the program as a user does.
+//! What goes into a ticket: several reports at once, extracts that Wireshark reads, comparisons. Runs the program as a
+//! user does.
+
+#[path = "support/acme.rs"]
+mod acme;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use acme::{Pcapng, done, left_of_it, synscope, text};
 use serde_json::Value;
-
-const PAYLOAD: &[u8] = b"TOPSECRET-PAYLOAD";
-const CLIENT: [u8; 4] = [203, 0, 113, 77];
-const SERVER: [u8; 4] = [198, 51, 100, 99];
-const CLIENT6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0xca, 0xfe, 0, 1, 0, 0, 0, 0, 0, 0, 0xbe, 0xef];
-const SERVER6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0xca, 0xfe, 0, 2, 0, 0, 0, 0, 0, 0, 0xd0, 0x0d];
-const MACS: [[u8; 6]; 2] = [[0x52, 0x54, 0, 0xaa, 0xbb, 0x01], [0x52, 0x54, 0, 0xaa, 0xbb, 0x02]];
-/// Words that stand in the names, comments, blocks and path of the capture.
-const NAMES: [&str; 6] =
-    ["acme-customer", "uplink-of-acme", "db7.acme.example", "CLIENT_RANDOM", "comment-by-acme", "acme-host"];
-
-fn synscope(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_synscope"));
-    command.args(args).stdin(Stdio::null()).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
-    command.output().expect("the program starts")
-}
-
-fn done(args: &[&str]) -> Output {
-    let output = synscope(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a report was written")).expect("it is JSON")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary paths are UTF-8")
-}
-
-/// A pcapng with everything that must not leave it: names, comments, secrets, payload, MAC addresses.
-struct Pcapng(Vec<u8>);
-
-impl Pcapng {
-    fn block(&mut self, kind: u32, mut body: Vec<u8>) {
-        body.resize(body.len().next_multiple_of(4), 0);
-        let length = (body.len() as u32 + 12).to_le_bytes();
-        self.0.extend(kind.to_le_bytes());
-        self.0.extend(length);
-        self.0.extend(body);
-        self.0.extend(length);
-    }
-
-    fn option(body: &mut Vec<u8>, code: u16, value: &str) {
-        body.extend(code.to_le_bytes());
-        body.extend((value.len() as u16).to_le_bytes());
-        body.extend(value.as_bytes());
-        body.resize(body.len().next_multiple_of(4), 0);
-    }
-
-    fn new() -> Pcapng {
-        let mut file = Pcapng(Vec::new());
-        let mut section = Vec::new();
-        section.extend(0x1a2b_3c4d_u32.to_le_bytes());
-        section.extend([1, 0, 0, 0]);
-        section.extend([0xff; 8]);
-        Self::option(&mut section, 1, "comment-by-acme");
-        Self::option(&mut section, 2, "acme-host");
-        section.extend([0; 4]);
-        file.block(0x0a0d_0d0a, section);
-        let mut interface = vec![1, 0, 0, 0, 0, 0, 0, 0];
-        Self::option(&mut interface, 2, "uplink-of-acme<script>");
-        interface.extend([0; 4]);
-        file.block(1, interface);
-        // Name resolution: 203.0.113.77 is db7.acme.example.
-        let mut names = vec![1, 0, 21, 0];
-        names.extend(CLIENT);
-        names.extend(b"db7.acme.example\0");
-        names.resize(names.len().next_multiple_of(4), 0);
-        names.extend([0; 4]);
-        file.block(4, names);
-        // Decryption secrets: a TLS key log.
-        let secret = b"CLIENT_RANDOM 00 11";
-        let mut secrets = b"KSLT".to_vec();
-        secrets.extend((secret.len() as u32).to_le_bytes());
-        secrets.extend(secret);
-        file.block(10, secrets);
-        file
-    }
-
-    fn packet(mut self, ms: u64, data: &[u8]) -> Pcapng {
-        let time = 1_795_356_187_000_000 + ms * 1000;
-        let mut body = vec![0; 4];
-        body.extend(((time >> 32) as u32).to_le_bytes());
-        body.extend((time as u32).to_le_bytes());
-        body.extend((data.len() as u32).to_le_bytes());
-        body.extend((data.len() as u32).to_le_bytes());
-        body.extend(data);
-        body.resize(body.len().next_multiple_of(4), 0);
-        Self::option(&mut body, 1, "comment-by-acme");
-        body.extend([0; 4]);
-        self.block(6, body);
-        self
-    }
-
-    /// Two refused connections with data in the SYN, an ICMP error that quotes one, ARP and UDP around them.
-    fn acme() -> Pcapng {
-        let syn = |port: u16, seq| {
-            etherparse::PacketBuilder::ethernet2(MACS[0], MACS[1])
-                .ipv4(CLIENT, SERVER, 64)
-                .tcp(port, 80, seq, 65_000)
-                .syn()
-        };
-        let reset = |port: u16, seq| {
-            etherparse::PacketBuilder::ethernet2(MACS[1], MACS[0])
-                .ipv4(SERVER, CLIENT, 64)
-                .tcp(80, port, 0, 0)
-                .rst()
-                .ack(seq)
-        };
-        let syn6 = etherparse::PacketBuilder::ethernet2(MACS[0], MACS[1])
-            .ipv6(CLIENT6, SERVER6, 64)
-            .tcp(41_000, 81, 500, 65_000)
-            .syn();
-        let reset6 = etherparse::PacketBuilder::ethernet2(MACS[1], MACS[0])
-            .ipv6(SERVER6, CLIENT6, 64)
-            .tcp(81, 41_000, 0, 0)
-            .rst()
-            .ack(518);
-        let udp = etherparse::PacketBuilder::ethernet2(MACS[0], MACS[1]).ipv4(CLIENT, SERVER, 64).udp(53, 53);
-        let mut arp = [MACS[1], MACS[0]].concat();
-        arp.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        arp.extend(MACS[0]);
-        arp.extend(CLIENT);
-        arp.extend([0; 6]);
-        arp.extend(SERVER);
-        let built =
-            |builder: etherparse::PacketBuilderStep<etherparse::TcpHeader>, payload: &[u8]| -> Vec<u8> {
-                let mut out = Vec::new();
-                builder.write(&mut out, payload).expect("a packet in memory");
-                out
-            };
-        let datagram = |payload: &[u8]| {
-            let mut out = Vec::new();
-            udp.write(&mut out, payload).expect("a packet in memory");
-            out
-        };
-        let first = built(syn(40_001, 100), PAYLOAD);
-        let quoting = {
-            let mut quote = first[14..].to_vec();
-            quote.truncate(20 + 20 + PAYLOAD.len());
-            let mut out = Vec::new();
-            etherparse::PacketBuilder::ethernet2(MACS[1], MACS[0])
-                .ipv4(SERVER, CLIENT, 64)
-                .icmpv4_raw(3, 3, [0; 4])
-                .write(&mut out, &quote)
-                .expect("a packet in memory");
-            out
-        };
-        Pcapng::new()
-            .packet(0, &first)
-            .packet(1, &built(reset(40_001, 118), b""))
-            .packet(2, &arp)
-            .packet(3, &datagram(PAYLOAD))
-            .packet(10, &built(syn(40_002, 900), PAYLOAD))
-            .packet(11, &quoting)
-            .packet(12, &built(reset(40_002, 918), b""))
-            .packet(20, &built(syn6, PAYLOAD))
-            .packet(21, &built(reset6, b""))
-    }
-
-    fn written(&self, folder: &Path) -> PathBuf {
-        let path = folder.join("acme-customer.pcapng");
-        fs::write(&path, &self.0).expect("the temporary folder can be written");
-        path
-    }
-}
-
-/// What of the original is left in `octets`.
-fn left_of_it(octets: &[u8]) -> Vec<String> {
-    let holds = |needle: &[u8]| octets.windows(needle.len()).any(|window| window == needle);
-    let shown = String::from_utf8_lossy(octets);
-    let mut left: Vec<String> =
-        NAMES.iter().filter(|name| shown.contains(**name)).map(|n| (*n).to_owned()).collect();
-    for (what, needle) in [
-        ("payload", PAYLOAD),
-        ("client", &CLIENT[..]),
-        ("server", &SERVER[..]),
-        ("client, IPv6", &CLIENT6[..]),
-        ("server, IPv6", &SERVER6[..]),
-        ("MAC address", &MACS[0][..]),
-        ("MAC address", &MACS[1][..]),
-    ] {
-        if holds(needle) {
-            left.push(what.to_owned());
-        }
-    }
-    for address in ["203.0.113.77", "198.51.100.99", "2001:db8:cafe:1::beef", "2001:db8:cafe:2::d00d"] {
-        if shown.contains(address) {
-            left.push(address.to_owned());
-        }
-    }
-    left
-}
-
-#[test]
-fn redaction_leaves_nothing_in_any_output() {
-    let folder = tempfile::tempdir().unwrap();
-    let capture = Pcapng::acme().written(folder.path());
-    assert!(left_of_it(&fs::read(&capture).unwrap()).len() >= 12, "the capture holds what must not leave");
-    let key = folder.path().join("key");
-    for format in ["text", "json", "jsonl", "markdown", "html", "pcapng"] {
-        let output = done(&[
-            "analyze",
-            "--redact",
-            "--redact-key-file",
-            text(&key),
-            "-f",
-            format,
-            "--full",
-            text(&capture),
-        ]);
-        assert!(!output.stdout.is_empty(), "{format}");
-        assert_eq!(left_of_it(&output.stdout), Vec::<String>::new(), "{format}");
-        assert_eq!(left_of_it(&output.stderr), Vec::<String>::new(), "{format}");
-        let digits = fs::read_to_string(&key).unwrap();
-        assert!(!String::from_utf8_lossy(&output.stdout).contains(digits.trim()), "{format}: the key");
-    }
-    for extent in [&["--whole"][..], &["--listener"], &[]] {
-        let args = [&["extract", "--redact", "-o", "-", text(&capture)], extent].concat();
-        assert_eq!(left_of_it(&done(&args).stdout), Vec::<String>::new(), "{extent:?}");
-    }
-}
-
-#[test]
-fn a_redacted_report_finds_the_same_and_says_that_it_is_redacted() {
-    let folder = tempfile::tempdir().unwrap();
-    let capture = Pcapng::acme().written(folder.path());
-    let report = |args: &[&str]| -> Value {
-        let args = [&["analyze", "-f", "json", text(&capture)], args].concat();
-        serde_json::from_slice(&done(&args).stdout).unwrap()
-    };
-    let (plain, redacted) = (report(&[]), report(&["--redact"]));
-    assert_eq!(plain["summary"], redacted["summary"]);
-    assert!(redacted["warnings"][0].as_str().unwrap().contains("pseudonyms"), "{}", redacted["warnings"]);
-    assert_eq!(
-        report(&["--host", "203.0.113.77"])["summary"],
-        report(&["--redact", "--host", "203.0.113.77"])["summary"]
-    );
-    assert_ne!(report(&["--redact"])["findings"], redacted["findings"], "a key per run");
-}
-
-#[test]
-fn a_key_file_is_made_once_and_gives_the_same_pseudonyms() {
-    let folder = tempfile::tempdir().unwrap();
-    let capture = Pcapng::acme().written(folder.path());
-    let key = folder.path().join("key");
-    let run = || {
-        done(&["analyze", "--redact", "--redact-key-file", text(&key), "-f", "json", text(&capture)]).stdout
-    };
-    assert_eq!(run(), run());
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-    fs::write(&key, "guess").unwrap();
-    let refused = synscope(&["analyze", "--redact", "--redact-key-file", text(&key), text(&capture)]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(!String::from_utf8_lossy(&refused.stderr).contains("guess"), "what is in the file is not shown");
-    assert_eq!(
-        synscope(&["analyze", "--redact-key-file", text(&key), text(&capture)]).status.code(),
-        Some(2)
-    );
 }
 
 #[test]
@@ -401,24 +143,176 @@ fn tshark_reads_the_comments_and_the_filters_select_the_findings() {
     assert!(rows[0][0].starts_with("1795356187.000000"), "times are the original ones: {}", rows[0][0]);
 }
 
-/// The extracts of recorded captures lead to the same findings, plain and redacted.
+/// Every recorded case of `testdata`, with the place of its capture.
+fn recorded() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut captures = Vec::new();
+    for kind in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for case in fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()) {
+            let files = fs::read_dir(case).unwrap().map(|entry| entry.unwrap().path());
+            captures.extend(files.filter(|path| {
+                path.extension().is_some_and(|extension| extension == "pcap" || extension == "pcapng")
+            }));
+        }
+    }
+    captures.sort();
+    assert!(captures.len() > 20);
+    captures
+}
+
+fn analyzed(path: &Path) -> Value {
+    serde_json::from_slice(&done(&["analyze", "-q", "-f", "json", text(path)]).stdout).unwrap()
+}
+
+/// The extracts of recorded captures lead to the same findings, with the same ids.
 #[test]
 fn recorded_captures_give_the_same_findings_again() {
-    let Ok(folder) = std::env::var("SYNSCOPE_CAPTURES") else { return };
     let work = tempfile::tempdir().unwrap();
     let packets = work.path().join("x.pcapng");
-    let report = |path: &Path| -> Value {
-        serde_json::from_slice(&done(&["analyze", "-q", "-f", "json", text(path)]).stdout).unwrap()
-    };
-    for name in [
-        "accept-overflow-silent.mixed-recover-slow.server.pcap",
-        "listener-closed-with-queue.overflowed.server.pcap",
-        "syn-queue-full-drop.backlog.server.pcap",
-        "tw-recycle-emulated.nat.server.pcap",
-    ] {
-        let capture = Path::new(&folder).join(name);
+    let mut findings = 0;
+    for capture in recorded() {
+        let report = analyzed(&capture);
+        if ids(&report).is_empty() {
+            continue;
+        }
         done(&["extract", "-q", "--listener", "-o", text(&packets), text(&capture)]);
-        assert_eq!(ids(&report(&packets)), ids(&report(&capture)), "{name}");
+        assert_eq!(ids(&analyzed(&packets)), ids(&report), "{}", capture.display());
+        findings += ids(&report).len();
+    }
+    assert!(findings > 100, "{findings}");
+}
+
+/// The four-tuple over its time holds the evidence; the set of frames is the evidence.
+#[test]
+fn display_filters_select_the_packets_of_recorded_findings() {
+    let mut kinds = BTreeSet::new();
+    for capture in recorded() {
+        let report = analyzed(&capture);
+        let Some(finding) = report["findings"].as_array().unwrap().first() else { continue };
+        if !kinds.insert(finding["kind"].to_string()) {
+            continue;
+        }
+        let evidence = finding["evidence"].as_array().unwrap();
+        let wanted: BTreeSet<u64> = evidence.iter().map(|e| e["packet"].as_u64().unwrap()).collect();
+        let filters = &finding["display_filters"];
+        let (frames, connection) =
+            (filters["packets"][0]["filter"].as_str().unwrap(), filters["connection"].as_str().unwrap());
+        // One run for both: what the frames are, and which of them the other filter has, too.
+        let Some(rows) = tshark(&capture, frames, &["frame.number"]) else { return };
+        let shown: BTreeSet<u64> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+        assert_eq!(shown, wanted, "{}", capture.display());
+        let both = tshark(&capture, &format!("({frames}) && ({connection})"), &["frame.number"]).unwrap();
+        // A finding may name packets of others, too, for comparison.
+        assert!(!both.is_empty(), "{}: {connection}", capture.display());
+    }
+    assert!(kinds.len() > 8, "{kinds:?}");
+}
+
+#[test]
+fn an_extract_keeps_interfaces_and_says_nothing_of_them_when_redacted() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Pcapng::everywhere().written(folder.path());
+    let packets = folder.path().join("x.pcapng");
+    let names = |args: &[&str]| -> Option<BTreeSet<String>> {
+        done(&[&["extract", "-q", "-o", text(&packets), text(&capture)], args].concat());
+        let rows = tshark(&packets, "frame", &["frame.interface_name", "frame.encap_type"])?;
+        Some(rows.into_iter().map(|row| row.join(" ")).collect())
+    };
+    let Some(plain) = names(&[]) else { return };
+    // Wireshark's own numbers of link types.
+    let expected = ["uplink-of-acme<script> 1", "any-of-acme 25", "any2-of-acme 210", "nflog-of-acme 141"];
+    assert_eq!(plain, expected.map(str::to_owned).into());
+    assert_eq!(names(&["--redact"]).unwrap().len(), 4);
+    assert!(names(&["--redact"]).unwrap().iter().all(|name| name.starts_with("capture-1 ")));
+}
+
+#[test]
+fn ids_are_the_same_in_every_format_and_with_any_number_of_threads() {
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/accept-queue-overflow/silent-clients/server.pcap");
+    let wanted: BTreeSet<String> = analyzed(&capture)["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(!wanted.is_empty());
+    for threads in ["1", "2", "5"] {
+        for format in ["json", "jsonl", "markdown", "html", "pcapng"] {
+            let output =
+                done(&["analyze", "-q", "--full", "-t", threads, "-f", format, text(&capture)]).stdout;
+            let shown = String::from_utf8_lossy(&output);
+            for id in &wanted {
+                assert!(shown.contains(id), "{id} in {format} with {threads} threads");
+            }
+        }
+    }
+}
+
+/// What a terminal, a browser or a tracker could take for an order, in the name of a file, of an interface, in comments.
+const HOSTILE: &str =
+    "=cmd|x <img src=x onerror=alert(1)> [l](http://evil.example) @all `b` {noformat} \u{1b}[2J \u{202e}x";
+
+#[cfg(unix)]
+#[test]
+fn hostile_names_reach_no_output_raw() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file name may hold anything but a slash.
+    let name = HOSTILE.replace('/', "|");
+    let capture = folder.path().join(format!("{name}.pcapng"));
+    let damaged = {
+        let mut octets = Pcapng::on(HOSTILE).then_acme().0;
+        // A block of an unknown type, and an end in the middle of one.
+        octets.extend([0xad, 0x0b, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0, 6, 0, 0, 0]);
+        octets
+    };
+    fs::write(&capture, damaged).unwrap();
+    let steers = |text: &str| {
+        text.chars().find(|c| (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c))
+    };
+    for format in [
+        &["text"][..],
+        &["json"],
+        &["jsonl"],
+        &["markdown", "--full"],
+        &["markdown", "--full", "--flavor", "gitlab"],
+        &["markdown", "--full", "--flavor", "jira"],
+        &["html"],
+    ] {
+        let output = synscope(&[&["analyze", text(&capture), "-f"], format].concat());
+        assert_eq!(output.status.code(), Some(3), "{format:?}");
+        let shown = String::from_utf8(output.stdout).expect("reports are UTF-8");
+        let said = String::from_utf8(output.stderr).expect("messages are UTF-8");
+        assert_eq!((steers(&shown), steers(&said)), (None, None), "{format:?}");
+        match format[0] {
+            "html" => {
+                assert!(!shown.contains("<img") && !shown.contains("<a href=\"http"), "{format:?}");
+                assert!(shown.contains("&lt;img"), "the name is shown as it is");
+            }
+            "markdown" => {
+                // Code keeps what is in it; outside of it the signs are escaped.
+                // Jira takes no HTML.
+                let jira = format.contains(&"jira");
+                for line in
+                    shown.lines().filter(|line| !jira && !line.contains('`') && !line.starts_with('|'))
+                {
+                    assert!(!line.contains(" <img") && !line.contains(" [l]("), "{format:?}: {line}");
+                }
+                // Quick actions of GitLab, formulas of whatever the text is pasted into; Jira knows neither.
+                let begins = |line: &str| line.starts_with(['=', '+', '@', '/']);
+                assert!(jira || !shown.lines().any(begins), "{format:?}");
+            }
+            "json" => drop(serde_json::from_str::<Value>(&shown).unwrap()),
+            "jsonl" => shown.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap())),
+            _ => {}
+        }
+    }
+    let packets = folder.path().join("x.pcapng");
+    synscope(&["extract", "-q", "-o", text(&packets), text(&capture)]);
+    let octets = fs::read(&packets).unwrap();
+    assert!(!octets.windows(4).any(|octets| octets == b"\x1b[2J"), "in names and comments of the extract");
+    if let Some(rows) = tshark(&packets, "frame", &["frame.interface_name", "frame.comment"]) {
+        assert!(rows.iter().all(|row| row.join("").contains("<img") && steers(&row.join("")).is_none()));
     }
 }
 

@@ -27,6 +27,7 @@ fuzz_target!(|octets: &[u8]| {
         id: PacketId::new(0, 1),
         time: Timestamp(0),
         timed: true,
+        interface: 0,
         link: LinkType(link),
         // Cut by as many octets as the second octet says, which a chosen link type has no other use for.
         original_length: data.len() as u32 + u32::from(*high),

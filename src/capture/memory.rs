@@ -40,6 +40,7 @@ impl Source for MemorySource {
                 id: PacketId::new(0, self.next as u64),
                 time: *time,
                 timed: true,
+                interface: 0,
                 link: *link,
                 original_length: data.len() as u32,
                 data,

@@ -50,6 +50,8 @@ pub struct Packet<'a> {
     pub timed: bool,
     /// How its first octets are to be read.
     pub link: LinkType,
+    /// Its interface, as a place in [`Status::interfaces`]; [`OTHER_INTERFACES`] from there on.
+    pub interface: u8,
     /// Length on the wire, octets.
     pub original_length: u32,
     /// What was captured of it, or its first part: at least 64 KiB of a packet over 1 MiB, at least
@@ -79,6 +81,7 @@ struct Record {
     original: u32,
     link: LinkType,
     timed: bool,
+    interface: u8,
 }
 
 impl Block {
@@ -127,6 +130,7 @@ impl Block {
             original: packet.original_length,
             link: packet.link,
             timed: packet.timed,
+            interface: packet.interface,
         });
         self.filled = end;
     }
@@ -136,6 +140,7 @@ impl Block {
             id: r.id,
             time: r.time,
             timed: r.timed,
+            interface: r.interface,
             link: r.link,
             original_length: r.original,
             data: &self.data[r.offset as usize..r.offset as usize + r.captured as usize],
@@ -194,6 +199,9 @@ pub struct Status {
     pub clock_jumps: u64,
     /// Where the packets' own octets end: the smallest snapshot length declared, octets; 0 when none.
     pub snaplen: u32,
+    /// The interfaces that a pcapng describes, those of all its sections one after the other, the first
+    /// [`OTHER_INTERFACES`] of them. Their texts are as they stand in the file: hostile.
+    pub interfaces: Vec<InterfaceText>,
     /// Octets of the input consumed (compressed octets where it is compressed) and its size if known: for progress.
     pub position: (u64, Option<u64>),
     /// Why not everything could be read, if so: one message that says where and what was expected, beginning with
@@ -211,6 +219,18 @@ pub struct Silence {
     /// The first packet after it.
     pub to: Timestamp,
 }
+
+/// What a pcapng says of an interface; empty where it says nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InterfaceText {
+    /// `eth0`.
+    pub name: String,
+    /// Whatever somebody wrote there.
+    pub description: String,
+}
+
+/// [`Packet::interface`] of all interfaces from this one on.
+pub const OTHER_INTERFACES: u8 = u8::MAX;
 
 /// A stretch without packets shorter than this is not worth noting.
 pub const QUIET: Span = Span::secs(30);

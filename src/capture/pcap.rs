@@ -158,6 +158,7 @@ impl Pcap {
                 original,
                 link,
                 timed: true,
+                interface: 0,
             };
             if end > data.len() {
                 if length <= LONG {

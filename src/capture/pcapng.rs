@@ -10,7 +10,7 @@ use pcap_parser::pcapng::{
 
 use super::message::Grouped;
 use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
-use super::{LinkType, Record};
+use super::{InterfaceText, LinkType, OTHER_INTERFACES, Record};
 use crate::time::Timestamp;
 
 // Block types, section 11.1 of the draft.
@@ -28,6 +28,8 @@ const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
 // Option codes.
 const END_OF_OPTIONS: u16 = 0;
+const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 const ISB_IFDROP: u16 = 5;
@@ -47,6 +49,8 @@ const SHORTEST_SECTION: u32 = 28;
 const MOST_INTERFACES: usize = 65_536;
 /// Where another block is looked for behind one, this many octets of it are not asked for.
 const LONGEST_USUAL: usize = 4 << 10;
+/// Octets of an interface's texts that are kept.
+const LONGEST_TEXT: usize = 256;
 /// Unknown block types that are named in warnings.
 const MOST_UNKNOWN: usize = 8;
 /// A drop count of 65,535 in an obsolete packet block says that it is not known.
@@ -59,6 +63,10 @@ pub(super) struct Pcapng {
     /// This section is of a version that is not known: its blocks are skipped.
     foreign: bool,
     interfaces: Vec<Interface>,
+    /// Interfaces of the sections that are over.
+    earlier_interfaces: usize,
+    /// What is said of the first interfaces of all sections.
+    pub(super) texts: Vec<InterfaceText>,
     /// Drops told by the sections that are over.
     earlier_drops: Option<u64>,
     /// Smallest snapshot length declared so far, octets; 0 when none.
@@ -387,6 +395,7 @@ impl Pcapng {
         }
         self.changes += 1;
         self.earlier_drops = self.dropped();
+        self.earlier_interfaces += self.interfaces.len();
         self.interfaces.clear();
         self.big_endian = big_endian;
         Ok(length)
@@ -449,6 +458,7 @@ impl Pcapng {
             original: 0,
             link: described.link,
             timed: kind != SIMPLE_PACKET,
+            interface: (self.earlier_interfaces + interface as usize).min(OTHER_INTERFACES.into()) as u8,
         };
         if kind == SIMPLE_PACKET {
             let original = word(8);
@@ -513,9 +523,16 @@ impl Pcapng {
             interface.link = LinkType(if self.big_endian { links >> 16 } else { links } as u16);
             interface.snaplen = word(block, 12, self.big_endian);
         }
+        let mut texts = InterfaceText::default();
         if let Ok((_, described)) = parse(block) {
+            let text = |octets: &[u8]| {
+                let octets = &octets[..octets.len().min(LONGEST_TEXT)];
+                String::from_utf8_lossy(octets).trim_end_matches('\0').to_owned()
+            };
             for option in listed(&described.options) {
                 match (option.code.0, option.as_bytes()) {
+                    (IF_NAME, Ok(name)) => texts.name = text(name),
+                    (IF_DESCRIPTION, Ok(description)) => texts.description = text(description),
                     (IF_TSRESOL, Ok([tsresol, ..])) => interface.resolution = Resolution::of(*tsresol),
                     (IF_TSOFFSET, Ok(value)) => {
                         // Two's complement; pcap-parser reads it as little-endian in either byte order.
@@ -530,6 +547,9 @@ impl Pcapng {
             self.snaplen = interface.snaplen;
         }
         self.interfaces.push(interface);
+        if self.texts.len() < OTHER_INTERFACES.into() {
+            self.texts.push(texts);
+        }
     }
 
     /// Takes the drops from a statistics block; one that cannot be read, or of no interface, tells nothing.

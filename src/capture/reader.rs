@@ -582,6 +582,10 @@ impl Reader {
             dropped,
             clock_jumps: self.clock.jumps,
             snaplen,
+            interfaces: match &self.format {
+                Format::Pcapng(pcapng) => pcapng.texts.clone(),
+                Format::Pcap(_) => Vec::new(),
+            },
             position: (self.stream.consumed(), self.stream.size),
             damage,
             warnings,

@@ -61,7 +61,14 @@ pub enum Command {
     /// Says what a kind of finding means; without a kind, lists them all.
     Explain(ExplainArgs),
     /// Prints the JSON Schema of the JSON report.
-    Schema,
+    Schema(SchemaArgs),
+    /// Prints completions for a shell.
+    ///
+    /// bash: `synscope completions bash >/etc/bash_completion.d/synscope`; zsh: into a folder of `$fpath` as `_synscope`;
+    /// fish: `synscope completions fish >~/.config/fish/completions/synscope.fish`.
+    Completions(CompletionsArgs),
+    /// Prints the manual page: `synscope man | man -l -`.
+    Man(ManArgs),
 }
 
 /// Options of `synscope analyze`.
@@ -482,6 +489,30 @@ pub struct ExplainArgs {
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
     #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
     pub color: When,
+}
+
+/// Options of `synscope schema`.
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// That of an event instead: a line of `synscope live --format jsonl`
+    #[arg(long)]
+    pub events: bool,
+}
+
+/// Options of `synscope completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `synscope man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// The command whose page is wanted; without it, that of the program
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
 }
 
 /// How a report is written.

@@ -32,7 +32,7 @@ fn read(path: &Path) -> anyhow::Result<Report> {
     let name = path.display();
     let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
     let report: Report = serde_json::from_reader(BufReader::new(file)).with_context(|| {
-        format!("{name} is no JSON report. Make one: synscope analyze --format json CAPTURE >{name}")
+        format!("{name} is no JSON report. Make one: synscope analyze --format json CAPTURE >report.json")
     })?;
     if report.schema != SCHEMA {
         bail!("{name} is a '{}', and this program compares '{SCHEMA}'", report.schema);

@@ -2,12 +2,14 @@
 
 pub mod analyze;
 pub mod args;
+pub mod completions;
 mod destination;
 pub mod diff;
 pub mod exit;
 pub mod explain;
 pub mod extract;
 pub mod live;
+pub mod man;
 pub mod output;
 mod privacy;
 mod progress;
@@ -37,7 +39,9 @@ pub fn main() -> ExitCode {
         Command::Extract(args) => extract::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Explain(args) => explain::run(&args).map(|()| Exit::Done),
-        Command::Schema => schema::run().map(|()| Exit::Done),
+        Command::Schema(args) => schema::run(&args).map(|()| Exit::Done),
+        Command::Completions(args) => completions::run(&args).map(|()| Exit::Done),
+        Command::Man(args) => man::run(&args).map(|()| Exit::Done),
     };
     done.unwrap_or_else(|error| {
         complain(&format!("{error:#}"));

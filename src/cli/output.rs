@@ -56,6 +56,10 @@ impl Output {
                 let file = OpenOptions::new().write(true).open(path);
                 (file.with_context(|| cannot_write(path))?, Origin::Existing)
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().unwrap_or(Path::new("/"));
+                bail!("{}: there is no folder {}", cannot_write(path), folder.display());
+            }
             Err(error) => return Err(error).with_context(|| cannot_write(path)),
         };
         Ok(Output::File { path: path.to_owned(), file, origin })

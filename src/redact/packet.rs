@@ -3,6 +3,9 @@
 //! Only what is known to be harmless passes. A link type, a tunnel or a protocol that this walk does not know ends the
 //! packet before it, whatever [`crate::decode`] may know of it.
 
+mod link;
+mod tunnel;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::pseudonym::Pseudonyms;
@@ -23,24 +26,14 @@ pub struct Rewriter {
     pseudonyms: Option<Pseudonyms>,
 }
 
-// Link types: <https://www.tcpdump.org/linktypes.html>.
-const NULL: u16 = 0;
-const ETHERNET: u16 = 1;
-const PPP: u16 = 9;
-const RAW_BSD: u16 = 12;
-const RAW_OPENBSD: u16 = 14;
-const PPP_HDLC: u16 = 50;
-const RAW: u16 = 101;
-const LOOP: u16 = 108;
-const LINUX_SLL: u16 = 113;
-const IPV4: u16 = 228;
-const IPV6: u16 = 229;
-const LINUX_SLL2: u16 = 276;
-
 /// TCP's number in the pseudo-header.
 const TCP: u64 = 6;
+/// ICMPv6's.
+const ICMP_V6: u64 = 58;
+/// Magic number of the experimental Fast Open option, RFC 7413 appendix A.
+const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 /// Packets inside packets are followed this far.
-const MOST_LAYERS: u8 = 8;
+const MOST_LAYERS: u8 = 24;
 
 /// The walk over one packet: its octets, and how deep it is.
 struct Walk<'d, 'p> {
@@ -74,34 +67,13 @@ impl Rewriter {
         }
         let wire = data.len().max(original_length as usize);
         let mut walk = Walk { data, wire, pseudonyms: self.pseudonyms.as_mut(), layers: 0 };
-        let kept = walk.link(link);
+        let kept = walk.link(link.0, 0);
         kept.min(data.len())
     }
 }
 
 /// Where a packet ends is an octet's place: each layer gives the place up to which it may stay.
 impl Walk<'_, '_> {
-    fn link(&mut self, link: LinkType) -> usize {
-        match link.0 {
-            ETHERNET => self.ethernet(0),
-            LINUX_SLL => {
-                self.blank(6, 8);
-                self.ethertype(14)
-            }
-            LINUX_SLL2 => {
-                self.blank(12, 8);
-                match self.be16(0) {
-                    Some(kind) => self.typed(kind, 20),
-                    None => 0,
-                }
-            }
-            RAW | RAW_BSD | RAW_OPENBSD | IPV4 | IPV6 => self.ip(0),
-            NULL | LOOP => self.ip(4),
-            PPP | PPP_HDLC => self.ppp(0),
-            _ => 0,
-        }
-    }
-
     fn be16(&self, at: usize) -> Option<u16> {
         Some(u16::from_be_bytes([*self.data.get(at)?, *self.data.get(at + 1)?]))
     }
@@ -110,7 +82,7 @@ impl Walk<'_, '_> {
         self.data.get(at).copied()
     }
 
-    /// MAC addresses, where addresses are replaced.
+    /// Zeros, where addresses are replaced: MAC addresses, names, options.
     fn blank(&mut self, at: usize, octets: usize) {
         let end = self.data.len().min(at + octets);
         if self.pseudonyms.is_some() && at < end {
@@ -122,57 +94,6 @@ impl Walk<'_, '_> {
     fn enter(&mut self) -> bool {
         self.layers += 1;
         self.layers <= MOST_LAYERS
-    }
-
-    fn ethernet(&mut self, at: usize) -> usize {
-        self.blank(at, 12);
-        self.ethertype(at + 12)
-    }
-
-    /// An Ethernet type at `at`, and what it announces behind it.
-    fn ethertype(&mut self, at: usize) -> usize {
-        match self.be16(at) {
-            Some(kind) => self.typed(kind, at + 2),
-            None => at,
-        }
-    }
-
-    fn typed(&mut self, kind: u16, at: usize) -> usize {
-        if !self.enter() {
-            return at;
-        }
-        match kind {
-            0x0800 | 0x86dd => self.ip(at),
-            // VLAN tags.
-            0x8100 | 0x88a8 | 0x9100 => self.ethertype(at + 2),
-            0x8847 | 0x8848 => self.mpls(at),
-            0x8864 => self.ppp(at + 6),
-            // Ethernet inside GRE or Geneve.
-            0x6558 => self.ethernet(at),
-            _ => at,
-        }
-    }
-
-    fn mpls(&mut self, mut at: usize) -> usize {
-        while let Some(low) = self.octet(at + 2) {
-            at += 4;
-            // The bottom of the stack.
-            if low & 1 != 0 {
-                return self.ip(at);
-            }
-        }
-        at
-    }
-
-    fn ppp(&mut self, mut at: usize) -> usize {
-        if self.be16(at) == Some(0xff03) {
-            at += 2;
-        }
-        match (self.octet(at), self.be16(at)) {
-            (Some(0x21 | 0x57), _) => self.ip(at + 1),
-            (_, Some(0x0021 | 0x0057)) => self.ip(at + 2),
-            _ => at,
-        }
     }
 
     fn ip(&mut self, at: usize) -> usize {
@@ -219,16 +140,23 @@ impl Walk<'_, '_> {
         let (mut next, mut place) = (self.data[at + 6], at + 40);
         loop {
             let octets = match (next, self.octet(place), self.octet(place + 1)) {
-                // A home address, a route: options with addresses in them.
-                (43 | 60, ..) if self.pseudonyms.is_some() => return place,
-                (0 | 43 | 60, Some(_), Some(length)) => (usize::from(length) + 1) * 8,
+                // Options, routes, mobility, HIP, shim6: they may hold addresses and anything else.
+                (0 | 43 | 60 | 135 | 139 | 140, Some(_), Some(length)) => {
+                    let octets = (usize::from(length) + 1) * 8;
+                    self.blank_extension(place, octets);
+                    octets
+                }
                 (44, Some(_), Some(_)) => {
                     if self.be16(place + 2).unwrap_or(0) & 0xfff8 != 0 {
                         return (place + 8).min(self.data.len());
                     }
                     8
                 }
-                (51, Some(_), Some(length)) => (usize::from(length) + 2) * 4,
+                (51, Some(_), Some(length)) => {
+                    let octets = (usize::from(length) + 2) * 4;
+                    self.blank(place + 12, octets.saturating_sub(12));
+                    octets
+                }
                 _ => break,
             };
             next = self.data[place];
@@ -238,45 +166,53 @@ impl Walk<'_, '_> {
         self.protocol(next, place, Pseudo { length, change })
     }
 
+    /// An extension header loses all but its first two octets and the length of a jumbogram. What is left reads as
+    /// padding.
+    fn blank_extension(&mut self, at: usize, octets: usize) {
+        let jumbo = self.data.get(at + 2..at + 8).and_then(|option| <[u8; 6]>::try_from(option).ok());
+        self.blank(at + 2, octets - 2);
+        if let Some(option) = jumbo.filter(|option| option[..2] == [0xc2, 4]) {
+            self.data[at + 2..at + 8].copy_from_slice(&option);
+        }
+    }
+
     /// What an IP header carries at `at`.
     fn protocol(&mut self, protocol: u8, at: usize, pseudo: Pseudo) -> usize {
         match protocol {
             6 => self.tcp(at, pseudo),
-            1 => self.icmp(at, |kind| matches!(kind, 3 | 4 | 11 | 12)),
-            58 => self.icmp(at, |kind| matches!(kind, 1..=4)),
+            1 => self.icmp(at, |kind| matches!(kind, 3 | 4 | 11 | 12), 0),
+            58 => {
+                let covered = pseudo.change.new + ICMP_V6 + pseudo.length as u64;
+                self.icmp(at, |kind| matches!(kind, 1..=4), covered)
+            }
             4 | 41 => self.ip(at),
+            17 => self.udp(at),
             47 => self.gre(at),
-            17 => match self.be16(at + 2) {
-                Some(4789 | 8472) => self.ethernet(at + 16),
-                Some(6081) => match self.octet(at + 8) {
-                    Some(first) => {
-                        // Options are for the tunnel's ends to know.
-                        self.blank(at + 16, usize::from(first & 0x3f) * 4);
-                        match self.be16(at + 10) {
-                            Some(kind) => self.typed(kind, at + 16 + usize::from(first & 0x3f) * 4),
-                            None => at + 8,
-                        }
-                    }
-                    None => at + 8,
-                },
-                _ => at + 8,
+            // The authentication header of IPv4.
+            51 => match (self.octet(at), self.octet(at + 1)) {
+                (Some(next), Some(length)) if next != 51 => {
+                    let octets = (usize::from(length) + 2) * 4;
+                    self.blank(at + 12, octets.saturating_sub(12));
+                    let length = pseudo.length.saturating_sub(octets);
+                    self.protocol(next, at + octets, Pseudo { length, ..pseudo })
+                }
+                _ => at,
             },
+            // EtherIP, MPLS and Ethernet directly in IP.
+            97 => self.ethernet_inside(at + 2),
+            137 => self.mpls(at),
+            143 => self.ethernet_inside(at),
             _ => at,
         }
     }
 
-    fn gre(&mut self, at: usize) -> usize {
-        let (Some(flags), Some(kind)) = (self.be16(at), self.be16(at + 2)) else { return at };
-        // Version 0 without source routes.
-        if flags & 0x4007 != 0 {
-            return at + 4;
-        }
-        let optional = [0x8000, 0x2000, 0x1000].iter().filter(|bit| flags & **bit != 0).count();
-        self.typed(kind, at + 4 + 4 * optional)
-    }
-
     fn tcp(&mut self, at: usize, pseudo: Pseudo) -> usize {
         let header = self.octet(at + 12).map_or(20, |octet| usize::from(octet >> 4) * 4).max(20);
+        if header > pseudo.length {
+            // It reaches into what is no part of the packet.
+            return at;
+        }
+        let change = self.options(at + 20, at + header, pseudo.change);
         if self.pseudonyms.is_some()
             && let Some(field) = self.be16(at + 16)
         {
@@ -286,21 +222,62 @@ impl Walk<'_, '_> {
             if field == fold(before) {
                 self.data[at + 16..at + 18].copy_from_slice(&fold(own).to_be_bytes());
             } else {
-                self.adjust(at + 16, pseudo.change);
+                self.adjust(at + 16, change);
             }
         }
         at + header
     }
 
-    /// An ICMP message; of errors the quoted headers are kept.
-    fn icmp(&mut self, at: usize, quotes: fn(u8) -> bool) -> usize {
-        if !self.octet(at).is_some_and(quotes) {
-            return at + 4;
+    /// TCP options from `at` to `end`, where addresses are replaced: those of RFC 9293, 7323 and 2018 stay, Fast Open
+    /// keeps its length and loses its cookie, all others become "no operation". Load balancers write the client's
+    /// address into one (TOA), MPTCP announces addresses in another.
+    fn options(&mut self, at: usize, end: usize, mut change: Change) -> Change {
+        let end = end.min(self.data.len());
+        if self.pseudonyms.is_none() || at >= end {
+            return change;
         }
-        match self.octet(at + 8) {
-            Some(first) if matches!(first >> 4, 4 | 6) => self.ip(at + 8),
+        let list = &mut self.data[at..end];
+        let before = list.to_vec();
+        let mut place = 0;
+        while place < list.len() {
+            let (kind, length) = (list[place], list.get(place + 1).map_or(0, |length| usize::from(*length)));
+            let whole = length >= 2 && place + length <= list.len();
+            match (kind, length) {
+                (1, _) => {
+                    place += 1;
+                    continue;
+                }
+                (0, _) => list[place..].fill(0),
+                _ if !whole => list[place..].fill(0),
+                (2, 4) | (3, 3) | (4, 2) | (8, 10) => {}
+                (5, _) if length % 8 == 2 => {}
+                (34, _) => list[place + 2..place + length].fill(0),
+                (253 | 254, _) if list[place + 2..place + length].starts_with(&FAST_OPEN_MAGIC) => {
+                    list[place + 4..place + length].fill(0);
+                }
+                _ => list[place..place + length].fill(1),
+            }
+            place = if kind == 0 || !whole { list.len() } else { place + length };
+        }
+        change.replace(&before, list);
+        change
+    }
+
+    /// An ICMP message; of errors the quoted headers are kept. Its checksum, which covers the addresses quoted, becomes
+    /// that of what is left; `covered` is what else it covers.
+    fn icmp(&mut self, at: usize, quotes: fn(u8) -> bool, covered: u64) -> usize {
+        let kept = match (self.octet(at), self.octet(at + 8)) {
+            (Some(kind), _) if !quotes(kind) => at + 4,
+            (Some(_), Some(first)) if matches!(first >> 4, 4 | 6) => self.ip(at + 8),
             _ => at + 8,
+        };
+        let end = kept.min(self.data.len());
+        if self.pseudonyms.is_some() && end >= at + 4 {
+            self.data[at + 2..at + 4].fill(0);
+            let sum = !fold(covered + words(&self.data[at..end]));
+            self.data[at + 2..at + 4].copy_from_slice(&sum.to_be_bytes());
         }
+        kept
     }
 
     /// Replaces the two addresses at `at`, of so many octets each.
@@ -335,7 +312,7 @@ impl Walk<'_, '_> {
 }
 
 /// The sums, not folded, of what was there and of what is there now.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Change {
     old: u64,
     new: u64,

@@ -38,10 +38,16 @@ impl Source for Redacted {
 
     fn status(&self) -> Vec<Status> {
         let mut all = self.inner.status();
-        let names: Vec<(String, String)> =
+        let mut names: Vec<(String, String)> =
             all.iter().enumerate().map(|(n, status)| (status.path.clone(), name(n))).collect();
+        // A message about a relative path says where it begins.
+        if let Some(folder) = std::env::current_dir().ok().filter(|folder| folder.parent().is_some()) {
+            names.push((folder.display().to_string(), "the working folder".to_owned()));
+        }
         for (n, status) in all.iter_mut().enumerate() {
             status.path = name(n);
+            // Whoever named an interface may have named somebody.
+            status.interfaces.clear();
             for text in status.damage.iter_mut().chain(&mut status.warnings) {
                 *text = without(text, &names);
             }

@@ -171,6 +171,26 @@ impl Explained {
         self.done.insert(known).then_some(meaning)
     }
 
+    /// The names of the kernel that appear in `texts` for the first time, with their meaning. A counter may stand there
+    /// without its group: `ListenOverflows`.
+    pub fn kernel_in<'t>(
+        &mut self,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        for text in texts {
+            for (name, meaning) in KERNEL {
+                let there = |name: &str| text.contains(name) && appears(name, text);
+                let short = name.strip_prefix("TcpExt").filter(|short| short.len() > 4);
+                if !self.done.contains(name) && (there(name) || short.is_some_and(there)) {
+                    self.done.insert(name);
+                    found.push((*name, *meaning));
+                }
+            }
+        }
+        found
+    }
+
     /// The words of TCP that appear in `texts` for the first time, with their meaning.
     pub fn words<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
@@ -191,9 +211,11 @@ fn appears(word: &str, text: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = &text[at + word.len()..];
+        // `net.ipv4.tcp_orphan_retries` is not the function of that name.
+        let part = before == Some('.');
         let bounded = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
         let plural = after.strip_prefix('s').unwrap_or(after);
-        bounded(before) && (bounded(after.chars().next()) || bounded(plural.chars().next()))
+        !part && bounded(before) && (bounded(after.chars().next()) || bounded(plural.chars().next()))
     })
 }
 
@@ -218,6 +240,18 @@ mod tests {
         let words = |explained: &mut Explained, text| explained.words([text].into_iter()).len();
         assert_eq!(words(&mut explained, "a SYN, then a SYN-ACK"), 2);
         assert_eq!(words(&mut explained, "a SYN, then a RST"), 1);
+    }
+
+    #[test]
+    fn kernel_names_are_found_in_sentences_and_commands() {
+        let mut explained = Explained::default();
+        let mut names = |text| -> Vec<&str> {
+            explained.kernel_in([text].into_iter()).into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names("ListenOverflows would not move"), ["TcpExtListenOverflows"]);
+        assert_eq!(names("nstat -az TcpExtListenOverflows TcpExtListenDrops"), ["TcpExtListenDrops"]);
+        assert_eq!(names("sysctl net.ipv4.tcp_syn_retries"), ["net.ipv4.tcp_syn_retries"]);
+        assert!(names("net.ipv4.tcp_synack_retries_of_acme").is_empty());
     }
 
     /// Every kernel name that a detector hands to a report must be explained here.

@@ -21,15 +21,22 @@ use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
-    alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, host_of,
-    left_over, more, other_names, paired, place, shown_path, time_range, timed, union, who,
+    alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
+    host_of, left_over, more, other_names, paired, place, quality, share, shown_path, time_range, timed,
+    trust, union, who,
 };
 
-/// Incidents with a row in the table.
+/// Incidents with a row in the list, and those of them that are shown at once.
 const ROWS: usize = 1_000;
+/// See [`ROWS`].
+const OPEN_ROWS: usize = 15;
+/// Incidents whose sections are open; those of no severity are closed where there are more than a few.
+const OPEN_SECTIONS: usize = 12;
+/// A few.
+const FEW: usize = 3;
 /// Incidents with a section of their own.
 const SECTIONS: usize = 100;
-/// Incidents in the navigation and in the time line.
+/// Incidents in the navigation.
 const LISTED: usize = 40;
 /// Examples of an incident; the first one is open.
 const EXAMPLES: usize = 3;
@@ -37,8 +44,6 @@ const EXAMPLES: usize = 3;
 const FINDINGS: usize = 300;
 /// The same for the whole page.
 const ALL_FINDINGS: usize = 3_000;
-/// Clients of an incident that are listed.
-const CLIENTS: usize = 20;
 /// Warnings and settings shown.
 const NOTES: usize = 100;
 /// Fewer findings than this need no chart.
@@ -102,6 +107,15 @@ fn code(text: &str) -> String {
     format!("<code>{}</code>", escape(text))
 }
 
+/// The class of a severity in the style sheet.
+const fn class(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}
+
 /// The badge of a severity.
 fn badge(severity: Severity) -> String {
     format!("<span class=\"sev {severity}\">{severity}</span>")
@@ -136,18 +150,24 @@ impl Page<'_> {
             // What is far from the screen is laid out when it comes near.
             if report.incidents.len() > LARGE { " large" } else { "" }
         );
-        for sentence in summary::sentences(report) {
-            let _ = writeln!(out, "<p>{}</p>", rich(&sentence));
-        }
+        let [read, found, next] = summary::sentences(report);
+        let verdict = report.incidents.first().map_or("ok", |incident| class(incident.severity));
+        let _ = writeln!(
+            out,
+            "<div class=\"verdict {verdict}\"><p>{}</p>\n<p class=\"found\">{}</p>\n<p>{}</p></div>",
+            rich(&read),
+            rich(&found),
+            rich(&next)
+        );
         for pair in &report.pairs {
             let [common, clock] = paired(pair);
-            let _ = writeln!(out, "<p>{} {}</p>", rich(&common), rich(&clock));
+            let _ = writeln!(out, "<p class=\"pair\">{} {}</p>", rich(&common), rich(&clock));
         }
         out.push_str(
             "</header>\n<nav aria-label=\"Contents\">\n<ul>\n<li><a href=\"#overview\">Overview</a></li>\n",
         );
         if !report.incidents.is_empty() {
-            out.push_str("<li><a href=\"#incidents\">All incidents</a>\n<ul class=\"sub\">\n");
+            out.push_str("<li><a href=\"#incidents\">Incidents</a>\n<ul class=\"sub\">\n");
             for (i, incident) in report.incidents.iter().take(LISTED).enumerate() {
                 let _ = writeln!(
                     out,
@@ -169,15 +189,16 @@ impl Page<'_> {
         out
     }
 
-    /// Counts, warnings, time line, rates, the table of incidents.
+    /// Counts, warnings, the incidents over time.
     fn overview(&self) -> String {
         let report = self.report;
         let mut out = String::from("<section id=\"overview\">\n<h2>Overview</h2>\n<ul class=\"tiles\">\n");
         let mut tile = |n: u64, what: &str| {
-            let _ = writeln!(out, "<li><b>{}</b>{what}</li>", grouped(n));
+            let _ = writeln!(out, "<li><b>{}</b> {what}</li>", grouped(n));
         };
         let plural = |n: u64| if n == 1 { "" } else { "s" };
         for (n, noun) in [
+            (report.summary.packets, "packet"),
             (report.summary.connections, "TCP connection"),
             (report.incidents.len() as u64, "incident"),
             (report.findings.len() as u64, "finding"),
@@ -186,94 +207,102 @@ impl Page<'_> {
         }
         for severity in [Severity::Critical, Severity::Warning, Severity::Info] {
             let n = report.incidents.iter().filter(|incident| incident.severity == severity).count();
-            if n > 0 {
+            if n > 0 && report.incidents.len() > 1 {
                 tile(n as u64, &badge(severity));
             }
         }
         out.push_str("</ul>\n");
-        if report.incidents.is_empty() && report.findings.is_empty() && report.summary.connections > 0 {
-            out.push_str("<p class=\"good lead\"><b>Nothing was found to be wrong.</b></p>\n");
+        let facts = quality(&report.quality);
+        if !facts.is_empty() {
+            let _ = writeln!(
+                out,
+                "<p class=\"trust\"><a href=\"#quality\">Capture quality</a>: {}.{}</p>",
+                escape(&facts.join("; ")),
+                trust(&report.quality)
+            );
         }
         let warnings = self.warnings();
         if !warnings.is_empty() {
-            let _ = writeln!(
-                out,
-                "<p class=\"warn\">What was captured limits this report: <a href=\"#quality\">{}</a>.</p>",
-                counted(warnings.len() as u64, "remark")
-            );
-        }
-        self.time_line(&mut out);
-        if let Some(over) = self.over {
-            let all: Vec<&Finding> = report.findings.iter().collect();
-            let chart =
-                if all.len() >= CHARTED { chart::rate(&all, over, self.clock) } else { String::new() };
-            if !chart.is_empty() {
-                let _ = writeln!(out, "<h3>How often</h3>\n<figure>{chart}</figure>");
+            out.push_str("<div class=\"warn\">\n<p><b>What limits this report</b></p>\n<ul>\n");
+            for warning in warnings.iter().take(FEW) {
+                let _ = writeln!(out, "<li>{}</li>", rich(warning));
             }
+            if let Some(rest) = left_over(warnings.len(), FEW) {
+                let _ = writeln!(out, "<li><a href=\"#quality\">{}</a></li>", more(rest, "remark"));
+            }
+            out.push_str("</ul>\n</div>\n");
         }
         out.push_str("</section>\n");
-        self.table(&mut out);
+        self.list(&mut out);
         out
     }
 
-    fn time_line(&self, out: &mut String) {
-        let incidents = &self.report.incidents;
-        let Some(over) = self.over.filter(|_| !incidents.is_empty()) else { return };
-        out.push_str("<h3>When</h3>\n<ol class=\"tl\">\n");
-        for (i, incident) in incidents.iter().take(LISTED).enumerate() {
-            let _ = writeln!(
-                out,
-                "<li class=\"{}\"><span><a href=\"#incident-{n}\">{n}. {}</a> <span class=\"faint\">{}</span></span>\
-                 <span class=\"track\"><i style=\"{}\"></i></span></li>",
-                incident.severity,
-                incident.kind,
-                escape(&self.clock.stretch(&incident.first, &incident.last)),
-                over.bar(&incident.first, &incident.last),
-                n = i + 1
-            );
-        }
-        out.push_str("</ol>\n");
-        if let Some(rest) = left_over(incidents.len(), LISTED) {
-            let _ = writeln!(out, "<p class=\"faint\">{} in the table</p>", more(rest, "incident"));
-        }
-    }
-
-    fn table(&self, out: &mut String) {
+    /// The incidents, each with the time in which it lay, and how often something was found.
+    fn list(&self, out: &mut String) {
         let incidents = &self.report.incidents;
         if incidents.is_empty() {
             return;
         }
-        out.push_str(
-            "<section id=\"incidents\">\n<h2>All incidents</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
-             aria-label=\"Incidents\">\n<table>\n<thead><tr><th class=\"n\" scope=\"col\">No.</th>\
-             <th scope=\"col\">Severity</th><th scope=\"col\">Incident</th><th scope=\"col\">Certainty</th>\
-             <th scope=\"col\">Listener</th><th class=\"n\" scope=\"col\">Connections</th>\
-             <th class=\"n\" scope=\"col\">Clients</th><th scope=\"col\">Time (UTC)</th></tr></thead>\n<tbody>\n",
-        );
-        for (i, incident) in incidents.iter().take(ROWS).enumerate() {
-            let number = i + 1;
-            let kind = if i < SECTIONS {
-                format!("<a href=\"#incident-{number}\">{}</a>", incident.kind)
-            } else {
-                incident.kind.to_string()
-            };
+        out.push_str("<section id=\"incidents\">\n<h2>Incidents</h2>\n");
+        if let Some(over) = self.over {
+            let _ = writeln!(out, "<p class=\"axis tl-axis\">{}</p>", over.axis(self.clock, ""));
+        }
+        let shown = incidents.len().min(ROWS);
+        let open = shown.min(OPEN_ROWS);
+        self.rows(out, 0..open);
+        if shown > open {
             let _ = writeln!(
                 out,
-                "<tr><td class=\"n\">{number}</td><td>{}</td><td>{kind}</td><td>{}</td><td>{}</td><td class=\"n\">{}\
-                 </td><td class=\"n\">{}</td><td>{}</td></tr>",
-                badge(incident.severity),
-                incident.certainty,
-                escape(incident.listener.as_deref().unwrap_or_default()),
-                grouped(incident.connections),
-                grouped(incident.clients),
-                escape(self.clock.stretch(&incident.first, &incident.last).trim_end_matches(" UTC")),
+                "<details class=\"fold\"><summary>{}</summary>",
+                more(shown - open, "incident")
             );
+            self.rows(out, open..shown);
+            out.push_str("</details>\n");
         }
-        out.push_str("</tbody>\n</table>\n</div>\n");
         if let Some(rest) = left_over(incidents.len(), ROWS) {
             let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "incident"));
         }
+        let all: Vec<&Finding> = self.report.findings.iter().collect();
+        if let Some(over) = self.over.filter(|_| all.len() >= CHARTED && incidents.len() > 1) {
+            let chart = chart::rate(&all, over, self.clock);
+            if !chart.is_empty() {
+                let _ = writeln!(out, "<h3>When findings began</h3>\n<figure>{chart}</figure>");
+            }
+        }
         out.push_str("</section>\n");
+    }
+
+    /// Rows of the list of incidents.
+    fn rows(&self, out: &mut String, which: std::ops::Range<usize>) {
+        let _ = writeln!(out, "<ol class=\"tl\" start=\"{}\">", which.start + 1);
+        for number in which.start + 1..=which.end {
+            let incident = &self.report.incidents[number - 1];
+            let name = format!("{number}. {}", incident.kind);
+            let name = if number <= SECTIONS {
+                format!("<a href=\"#incident-{number}\">{name}</a>")
+            } else {
+                format!("<b>{name}</b>")
+            };
+            let track = self.over.map(|over| {
+                format!(
+                    "<span class=\"track\"><i style=\"{}\"></i></span>",
+                    over.bar(&incident.first, &incident.last)
+                )
+            });
+            let _ = writeln!(
+                out,
+                "<li class=\"{}\">{}<span class=\"name\">{name} <span class=\"mono\">{}</span></span>\
+                 <span class=\"what\">{}, {}</span>{}<span class=\"when\">{}</span></li>",
+                class(incident.severity),
+                badge(incident.severity),
+                escape(incident.listener.as_deref().unwrap_or_default()),
+                escape(&extent(incident)),
+                incident.certainty,
+                track.unwrap_or_default(),
+                escape(&self.clock.stretch(&incident.first, &incident.last)),
+            );
+        }
+        out.push_str("</ol>\n");
     }
 
     fn incident(&mut self, number: usize, incident: &Incident) -> String {
@@ -281,18 +310,19 @@ impl Page<'_> {
             incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
         let best = clearest(&findings);
         let mut out = format!(
-            "<section class=\"incident {severity}\" id=\"incident-{number}\" aria-labelledby=\"title-{number}\">\n\
-             <h2 id=\"title-{number}\">{number}. {}{}</h2>\n<p>{} <span class=\"faint\">{}, {}{}</span></p>\n",
+            "<section class=\"incident {}\" id=\"incident-{number}\" aria-labelledby=\"title-{number}\">\n\
+             <h2 id=\"title-{number}\">{number}. {}{}</h2>\n<p class=\"meta\">{} <b>{}</b> · {} · {}{}</p>\n",
+            class(incident.severity),
             incident.kind,
             escape(&place(incident)),
             badge(incident.severity),
+            incident.certainty,
             escape(&extent(incident)),
             escape(&self.clock.stretch(&incident.first, &incident.last)),
             clock::between(&incident.first, &incident.last)
                 .filter(|span| span.0 > 0)
                 .map(|span| format!(" ({span})"))
                 .unwrap_or_default(),
-            severity = incident.severity,
         );
         let _ = writeln!(
             out,
@@ -300,6 +330,15 @@ impl Page<'_> {
             escape(glossary::kind(incident.kind)),
             rich(&ended(&incident.cause))
         );
+        if let Some(share) = share(incident) {
+            let _ = writeln!(out, "<p>{}</p>", escape(&ended(&capital(&share))));
+        }
+        self.related(&mut out, incident);
+        let closed = self.report.incidents.len() > FEW
+            && (incident.severity == Severity::Info || number > OPEN_SECTIONS);
+        if closed {
+            out.push_str("<details class=\"fold\"><summary>Reasons, packets, next steps</summary>\n");
+        }
         self.words(&mut out, incident, best.first().copied());
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
@@ -308,21 +347,45 @@ impl Page<'_> {
         }
         self.next_steps(&mut out, incident);
         self.names(&mut out, &findings);
-        self.affected(&mut out, &findings, incident);
+        self.affected(&mut out, number, &findings, incident);
+        if closed {
+            out.push_str("</details>\n");
+        }
         out.push_str("</section>\n");
         out
     }
 
-    /// Words of TCP that appear for the first time.
+    /// The other incidents that it has to do with.
+    fn related(&self, out: &mut String, incident: &Incident) {
+        for link in &incident.related {
+            let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) else {
+                continue;
+            };
+            let name = format!("{}. {}", at + 1, self.report.incidents[at].kind);
+            let name =
+                if at < SECTIONS { format!("<a href=\"#incident-{}\">{name}</a>", at + 1) } else { name };
+            let _ = writeln!(out, "<p class=\"see\">See also {name}: {}</p>", rich(&ended(&link.how)));
+        }
+    }
+
+    /// Words of TCP and names of the kernel that appear for the first time.
     fn words(&mut self, out: &mut String, incident: &Incident, example: Option<&Finding>) {
-        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_str()));
-        let words = self.explained.words([incident.cause.as_str()].into_iter().chain(evidence));
+        let mut texts = vec![incident.cause.as_str()];
+        if let Some(finding) = example {
+            texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_str()));
+            texts.push(&finding.certainty_reason);
+            texts.extend(
+                finding.alternatives.iter().flat_map(|a| [a.text.as_str(), a.why_less_likely.as_str()]),
+            );
+        }
+        let mut words = self.explained.words(texts.iter().copied());
+        words.extend(self.explained.kernel_in(texts.into_iter()));
         if words.is_empty() {
             return;
         }
-        out.push_str("<dl class=\"names\">");
+        out.push_str("<dl class=\"names words\">");
         for (word, meaning) in words {
-            let _ = write!(out, "<dt><b>{}</b></dt><dd>{}</dd>", escape(word), escape(meaning));
+            let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(word), escape(meaning));
         }
         out.push_str("</dl>\n");
     }
@@ -330,9 +393,12 @@ impl Page<'_> {
     fn certainty(&self, out: &mut String, incident: &Incident, findings: &[&Finding], best: &[&Finding]) {
         let _ = writeln!(out, "<h3>How sure this is: {}</h3>", incident.certainty);
         let reason = best.first().and_then(|finding| certainty_reason(finding));
-        let mut text = reason.map(|reason| ended(&rich(reason))).unwrap_or_default();
+        let mut text = reason.map(|reason| rich(&ended(&capital(reason)))).unwrap_or_default();
         if let Some(finding) = best.first() {
-            let _ = write!(text, " <span class=\"faint\">({})</span>", captured_at(finding.vantage));
+            let at = captured_at(finding.vantage);
+            if !reason.is_some_and(|reason| reason.contains(at)) {
+                let _ = write!(text, " <span class=\"faint\">{}</span>", ended(&capital(at)));
+            }
         }
         let _ = writeln!(out, "<p>{}</p>", text.trim_start());
         let excluded = excluded(findings);
@@ -352,7 +418,7 @@ impl Page<'_> {
         if alternatives.is_empty() {
             return;
         }
-        out.push_str("<p>It could also be, less likely:</p>\n<ul>\n");
+        out.push_str("<p>Less likely, but not excluded:</p>\n<ul>\n");
         for alternative in alternatives {
             let _ = writeln!(
                 out,
@@ -371,9 +437,8 @@ impl Page<'_> {
     fn example(&self, out: &mut String, finding: &Finding, number: usize) {
         let title = match who(finding) {
             who if who.is_empty() => code(&finding.id),
-            who => format!("<span class=\"mono\">{}</span>", escape(&who)),
+            who => format!("<span class=\"mono\">{}</span>", escape(&who).replace(" -&gt; ", " → ")),
         };
-        let several = self.report.captures.len() > 1;
         let names = other_names(finding).map(|names| {
             format!(
                 "<p class=\"faint\">The same connection: <span class=\"mono\">{}</span></p>\n",
@@ -384,7 +449,7 @@ impl Page<'_> {
             "{}<p>{}</p>\n{}{}",
             names.unwrap_or_default(),
             rich(&finding.summary),
-            packets::ladder(finding, self.clock, several),
+            packets::ladder(finding, self.clock, &self.report.captures),
             packets::numbers(finding)
         );
         let _ = match number {
@@ -393,23 +458,27 @@ impl Page<'_> {
         };
     }
 
-    fn next_steps(&self, out: &mut String, incident: &Incident) {
+    fn next_steps(&mut self, out: &mut String, incident: &Incident) {
         if incident.next_steps.is_empty() {
             return;
         }
-        out.push_str("<h3>Next</h3>\n<ol class=\"steps\">\n");
+        out.push_str("<h3>Next <span class=\"faint hint\">a click selects a command</span></h3>\n<ol class=\"steps\">\n");
         for step in &incident.next_steps {
             let command =
                 |command: &str| format!("<pre class=\"cmd\"><code>{}</code></pre>", escape(command));
             let _ = match Step::read(step) {
                 Step::Command { command: line, remark } => {
-                    writeln!(out, "<li>{}{}</li>", command(line), rich(remark))
+                    write!(out, "<li>{}{}", command(line), rich(&capital(remark)))
                 }
                 Step::Ending { text, command: line } => {
-                    writeln!(out, "<li>{}{}</li>", rich(text), command(line))
+                    write!(out, "<li>{}{}", rich(text), command(line))
                 }
-                Step::Words(text) => writeln!(out, "<li>{}</li>", rich(text)),
+                Step::Words(text) => write!(out, "<li>{}", rich(text)),
             };
+            for (name, meaning) in self.explained.kernel_in([step.as_str()].into_iter()) {
+                let _ = write!(out, "<br><span class=\"faint\">{}: {}</span>", code(name), escape(meaning));
+            }
+            out.push_str("</li>\n");
         }
         let _ = writeln!(
             out,
@@ -428,45 +497,37 @@ impl Page<'_> {
             if names.is_empty() {
                 continue;
             }
-            let _ = write!(out, "<h3>{title}</h3>\n<dl class=\"names\">");
+            let _ = writeln!(out, "<h3>{title}</h3>");
+            let mut known = Vec::new();
+            let mut rows = String::new();
             for name in names {
-                let meaning = match (self.explained.kernel(name), glossary::kernel(name)) {
-                    (Some(meaning), _) => escape(meaning),
-                    (None, Some(_)) => "explained above".to_owned(),
-                    (None, None) => String::new(),
-                };
-                let _ = write!(out, "<dt>{}</dt><dd>{meaning}</dd>", code(name));
+                match self.explained.kernel(name) {
+                    Some(meaning) => {
+                        let _ = write!(rows, "<dt>{}</dt><dd>{}</dd>", code(name), escape(meaning));
+                    }
+                    None => known.push(code(name)),
+                }
             }
-            out.push_str("</dl>\n");
+            if !rows.is_empty() {
+                let _ = writeln!(out, "<dl class=\"names\">{rows}</dl>");
+            }
+            if !known.is_empty() {
+                let _ =
+                    writeln!(out, "<p>{} <span class=\"faint\">explained above</span></p>", known.join(", "));
+            }
         }
     }
 
     /// The clients, the rate, and every finding as far as there is room.
-    fn affected(&mut self, out: &mut String, findings: &[&Finding], incident: &Incident) {
-        let mut clients: BTreeMap<&str, usize> = BTreeMap::new();
-        for client in findings.iter().filter_map(|finding| finding.client.as_deref()) {
-            *clients.entry(host_of(client)).or_default() += 1;
-        }
-        if !clients.is_empty() {
-            let mut clients: Vec<(&str, usize)> = clients.into_iter().collect();
-            clients.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
-            let shown: Vec<String> = clients
-                .iter()
-                .take(CLIENTS)
-                .map(|(host, n)| format!("{} ({})", code(host), grouped(*n as u64)))
-                .collect();
-            let rest = left_over(clients.len(), CLIENTS).map(|rest| format!(" {}", more(rest, "client")));
-            let _ = writeln!(
-                out,
-                "<h3>Clients affected</h3>\n<p>{}{}</p>",
-                shown.join(", "),
-                rest.unwrap_or_default()
-            );
-        }
+    fn affected(&mut self, out: &mut String, number: usize, findings: &[&Finding], incident: &Incident) {
         let times = findings.iter().flat_map(|finding| [&finding.first, &finding.last]);
         if let Some(over) = Stretch::of(times).filter(|_| findings.len() >= CHARTED) {
-            let _ = writeln!(out, "<figure>{}</figure>", chart::rate(findings, over, self.clock));
+            let chart = chart::rate(findings, over, self.clock);
+            if !chart.is_empty() {
+                let _ = writeln!(out, "<h3>When they began</h3>\n<figure>{chart}</figure>");
+            }
         }
+        clients(out, findings, incident);
         if findings.len() <= EXAMPLES {
             return;
         }
@@ -475,7 +536,7 @@ impl Page<'_> {
         let _ = write!(
             out,
             "<details class=\"long\"><summary>{}</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
-             aria-label=\"Findings of incident\">\n<table><thead><tr><th scope=\"col\">Id</th><th scope=\"col\">Client</th>\
+             aria-label=\"Findings of incident {number}\">\n<table><thead><tr><th scope=\"col\">Id</th><th scope=\"col\">Client</th>\
              <th scope=\"col\">From</th><th scope=\"col\">Certainty</th><th scope=\"col\">Packets</th></tr></thead><tbody>\n",
             match left_over(findings.len(), listed) {
                 None => format!("All {}", counted(findings.len() as u64, "finding")),
@@ -527,7 +588,7 @@ impl Page<'_> {
     }
 
     /// What has no section, settings, capture quality, how to read it.
-    fn foot(&self) -> String {
+    fn foot(&mut self) -> String {
         let report = self.report;
         let mut out = String::new();
         if let Some(rest) = left_over(report.incidents.len(), SECTIONS) {
@@ -547,14 +608,15 @@ impl Page<'_> {
         }
         self.settings(&mut out);
         self.quality(&mut out);
-        out.push_str(
+        let _ = write!(
+            out,
             "<section id=\"reading\">\n<h2>How to read this</h2>\n<dl class=\"names\">\
              <dt><b>confirmed</b></dt><dd>the packets admit no other cause, or the host's own counters agree</dd>\
              <dt><b>probable</b></dt><dd>the best of several causes; the others are named</dd>\
              <dt><b>possible</b></dt><dd>seen, but this capture cannot tell it from the others</dd>\
              <dt><b>#27</b></dt><dd>packet 27 of the capture, as Wireshark numbers it</dd>\
              <dt><b>client, server</b></dt><dd>who asked for the connection, and who listened</dd></dl>\n</section>\n\
-             </main>\n<footer>\n<p>Written by synscope. This page needs no network and contains no script. ",
+             </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. ",
         );
         let _ = write!(
             out,
@@ -564,21 +626,26 @@ impl Page<'_> {
         out
     }
 
-    fn settings(&self, out: &mut String) {
+    fn settings(&mut self, out: &mut String) {
         let inferred = &self.report.inferred;
         if inferred.is_empty() {
             return;
         }
         out.push_str(
             "<section id=\"settings\">\n<h2>Kernel settings that the packets betray</h2>\n<div class=\"scroll\" \
-             tabindex=\"0\" role=\"region\" aria-label=\"Settings\"><table>\n<thead><tr><th scope=\"col\">Host</th>\
+             tabindex=\"0\" role=\"region\" aria-label=\"Settings\"><table class=\"stack\">\n<thead><tr><th scope=\"col\">Host</th>\
              <th scope=\"col\">Setting</th><th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>\n",
         );
         for setting in inferred.iter().take(NOTES) {
             let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+            let meaning = self.explained.kernel_in([setting.setting.as_str()].into_iter());
+            let meaning: String = meaning
+                .into_iter()
+                .map(|(_, meaning)| format!("<br><span class=\"faint\">{}</span>", escape(meaning)))
+                .collect();
             let _ = writeln!(
                 out,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td class=\"mono\">{}</td><td>{}{meaning}</td><td>{}</td><td>{}</td></tr>",
                 escape(&setting.host),
                 code(&setting.setting),
                 code(&value),
@@ -607,7 +674,13 @@ impl Page<'_> {
         for (vantage, n) in vantages {
             let _ = writeln!(out, "<li>{}: {}</li>", captured_at(vantage), counted(n as u64, "finding"));
         }
+        for fact in quality(&report.quality) {
+            let _ = writeln!(out, "<li>{}</li>", escape(&fact));
+        }
         out.push_str("</ul>\n");
+        if report.quality.damaged {
+            let _ = writeln!(out, "<p>{}</p>", trust(&report.quality).trim_start());
+        }
         let warnings = self.warnings();
         if warnings.is_empty() {
             out.push_str("<p>Nothing limits the report as far as the captures tell.</p>\n");
@@ -622,6 +695,42 @@ impl Page<'_> {
     }
 }
 
+/// Who was hit, and how often.
+fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
+    let Some(most) = incident.top_clients.first().map(|share| share.findings.max(1)) else {
+        if let Some(client) = findings.iter().find_map(|finding| finding.client.as_deref())
+            && findings.len() > 1
+        {
+            let _ = writeln!(
+                out,
+                "<h3>Clients affected</h3>\n<p>Only <span class=\"mono\">{}</span>.</p>",
+                escape(host_of(client))
+            );
+        }
+        return;
+    };
+    out.push_str(
+        "<h3>Clients affected</h3>\n<table class=\"small clients\"><thead><tr><th scope=\"col\">Client</th>\
+         <th class=\"n\" scope=\"col\">Findings</th><th scope=\"col\" class=\"share\"><span class=\"vh\">Share</span>\
+         </th></tr></thead><tbody>\n",
+    );
+    for share in &incident.top_clients {
+        let _ = writeln!(
+            out,
+            "<tr><td class=\"mono\">{}</td><td class=\"n\">{}</td><td class=\"share\"><i style=\"width:{}%\"></i></td></tr>",
+            escape(&share.client),
+            grouped(share.findings),
+            (share.findings * 100 / most).max(1),
+        );
+    }
+    out.push_str("</tbody></table>\n");
+    if let Some(rest) = left_over(incident.clients as usize, incident.top_clients.len()) {
+        let _ = writeln!(out, "<p class=\"faint\">{}</p>", more(rest, "client"));
+    }
+}
+
+/// The program's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A page with more incidents than this is large.
 const LARGE: usize = 60;
 /// Where the rest is.

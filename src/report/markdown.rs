@@ -16,7 +16,8 @@ use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
-    more, other_names, paired, place, shown_path, time_range, timed, union, whereabouts, who,
+    more, most_affected, other_names, paired, place, quality, share, shown_path, time_range, timed, trust,
+    union, whereabouts, who,
 };
 
 /// How much is written.
@@ -45,11 +46,18 @@ struct Limits {
     examples: usize,
     packets: usize,
     warnings: usize,
+    clients: usize,
 }
 
-const SHORT: Limits = Limits { rows: 20, incidents: 3, examples: 1, packets: 10, warnings: 5 };
-const FULL: Limits =
-    Limits { rows: usize::MAX, incidents: usize::MAX, examples: 3, packets: 40, warnings: usize::MAX };
+const SHORT: Limits = Limits { rows: 20, incidents: 3, examples: 1, packets: 10, warnings: 5, clients: 3 };
+const FULL: Limits = Limits {
+    rows: usize::MAX,
+    incidents: usize::MAX,
+    examples: 3,
+    packets: 40,
+    warnings: usize::MAX,
+    clients: 10,
+};
 
 /// Writes `report`.
 ///
@@ -95,6 +103,7 @@ impl Page<'_> {
             let [common, clock] = paired(pair);
             out.push_str(&format!("{} {}\n\n", f.text(&common), f.text(&clock)));
         }
+        out.push_str(&self.quality());
         out.push_str(&self.warnings());
         let incidents = &self.report.incidents;
         if incidents.is_empty() {
@@ -131,6 +140,20 @@ impl Page<'_> {
     fn left_out(&self, rest: usize, noun: &str) -> String {
         let f = self.flavor;
         format!("{} ({} lists all)", more(rest, noun), f.code("--format html"))
+    }
+
+    /// How far the captures can be trusted, where anything is known against them.
+    fn quality(&self) -> String {
+        let f = self.flavor;
+        match quality(&self.report.quality) {
+            facts if facts.is_empty() => String::new(),
+            facts => format!(
+                "{} {}.{}\n\n",
+                f.strong("Capture quality:"),
+                f.plain(&facts.join("; ")),
+                trust(&self.report.quality)
+            ),
+        }
     }
 
     fn warnings(&self) -> String {
@@ -181,7 +204,7 @@ impl Page<'_> {
             f.text(&ended(&incident.cause))
         ));
         let reason = best.first().and_then(|finding| certainty_reason(finding));
-        let because = reason.map(|reason| format!(": {}", f.text(reason))).unwrap_or_default();
+        let because = reason.map(|reason| format!(": {}", f.text(&ended(reason)))).unwrap_or_default();
         let span = clock::between(&incident.first, &incident.last).filter(|span| span.0 > 0);
         let during = span.map(|span| format!(" ({span})")).unwrap_or_default();
         out.push_str(&f.item(&format!("{}{because}", f.strong(&incident.certainty.to_string()))));
@@ -190,18 +213,35 @@ impl Page<'_> {
             extent(incident),
             self.clock.stretch(&incident.first, &incident.last)
         ))));
+        if let Some(share) = share(incident) {
+            out.push_str(&f.item(&f.plain(&share)));
+        }
+        if let Some(clients) = most_affected(incident, self.limits.clients) {
+            out.push_str(&f.item(&f.plain(&format!("most affected: {clients}"))));
+        }
+        for link in &incident.related {
+            if let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) {
+                let kind = self.report.incidents[at].kind;
+                out.push_str(&f.item(&format!(
+                    "see also {}. {}: {}",
+                    at + 1,
+                    f.code(kind.name()),
+                    f.text(&link.how)
+                )));
+            }
+        }
         if self.length == Length::Full {
             out.push_str(&f.item(&format!("incident {}", f.code(&incident.id))));
         }
         out.push_str(&self.names(&findings));
         out.push('\n');
+        out.push_str(&self.words(incident, best.first().copied()));
         for finding in best.iter().take(self.limits.examples) {
             out.push_str(&self.example(finding));
         }
         out.push_str(&self.excluded(&findings));
         out.push_str(&self.not_excluded(&findings));
         out.push_str(&self.next_steps(&incident.next_steps));
-        out.push_str(&self.words(incident, best.first().copied()));
         if self.length == Length::Full {
             out.push_str(&self.all(&findings));
         }
@@ -242,7 +282,7 @@ impl Page<'_> {
         if let Some(names) = other_names(finding) {
             out.push_str(&format!("{}\n\n", f.text(&format!("The same connection: {names}."))));
         }
-        let several = self.report.captures.len() > 1;
+        let several = Some(self.report.captures.as_slice()).filter(|all| all.len() > 1);
         let named = |evidence: &Evidence| whereabouts(evidence, several);
         out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
         if let Some(filters) = &finding.display_filters {
@@ -297,7 +337,9 @@ impl Page<'_> {
         for step in steps {
             let item = match Step::read(step) {
                 Step::Command { command, remark: "" } => f.code(command),
-                Step::Command { command, remark } => format!("{} {}", f.code(command), f.text(remark)),
+                Step::Command { command, remark } => {
+                    format!("{}: {}", f.code(command), f.text(remark))
+                }
                 Step::Ending { text, command } => format!("{} {}", f.text(text), f.code(command)),
                 Step::Words(text) => f.text(text),
             };
@@ -329,6 +371,10 @@ impl Page<'_> {
     /// Every finding of an incident, one row each.
     fn all(&self, findings: &[&Finding]) -> String {
         let f = self.flavor;
+        let title = match findings.len() as u64 {
+            1 => "The finding".to_owned(),
+            n => format!("All {}", counted(n, "finding")),
+        };
         let mut out = f.table_head(&["Finding", "Client", "Certainty", "From", "What", "Packets"]);
         for finding in findings {
             let packets = finding.display_filters.iter().flat_map(|filters| &filters.packets);
@@ -342,7 +388,7 @@ impl Page<'_> {
             ]));
         }
         out.push('\n');
-        out
+        f.folded(&title, &out)
     }
 
     /// What was left out, settings, the inputs, how to read it.
@@ -375,13 +421,16 @@ impl Page<'_> {
             }
         }
         out.push_str(&self.inputs());
+        let mut legend = String::new();
         if !report.incidents.is_empty() {
-            out.push_str(&f.plain(
+            legend.push_str(
                 "Confirmed: the packets admit no other cause. Probable: the best of several. Possible: this capture \
-                 cannot tell. Numbers of packets are those of Wireshark.",
-            ));
-            out.push('\n');
+                 cannot tell. Numbers of packets are those of Wireshark. ",
+            );
         }
+        legend.push_str(concat!("Written by synscope ", env!("CARGO_PKG_VERSION"), "."));
+        out.push_str(&f.plain(&legend));
+        out.push('\n');
         out
     }
 

@@ -93,6 +93,15 @@ impl Flavor {
         }
     }
 
+    /// `body` below the line `title`, folded away where the tracker can.
+    pub(super) fn folded(self, title: &str, body: &str) -> String {
+        match self {
+            Flavor::Jira => format!("{}\n\n{body}", self.strong(&self.plain(title))),
+            // The empty lines make what is inside Markdown again.
+            _ => format!("<details>\n<summary>{}</summary>\n\n{body}</details>\n\n", self.plain(title)),
+        }
+    }
+
     /// Text in which what stands between backticks is code.
     pub(super) fn text(self, text: &str) -> String {
         if !text.matches('`').count().is_multiple_of(2) {
@@ -122,6 +131,8 @@ impl Flavor {
         let mut out = String::with_capacity(text.len() + 16);
         let mut chars = text.chars().peekable();
         let mut first = before.is_none();
+        // `1.` and `1)` begin a list where nothing stands before the number.
+        let mut numbered = false;
         let mut before = before.unwrap_or(' ');
         while let Some(c) = chars.next() {
             let next = chars.peek().copied().unwrap_or(' ');
@@ -135,14 +146,14 @@ impl Flavor {
                 _ => {
                     "\\`*_[]<>|~#!".contains(c)
                         || first && "+-=:/".contains(c)
-                        || (first || before.is_ascii_digit()) && ".)".contains(c) && next == ' '
+                        || numbered && ".)".contains(c) && next == ' '
                 }
             };
             match c {
                 '&' if self != Flavor::Jira => out.push_str("&amp;"),
                 // `http://` and `www.` would become links.
                 ':' if next == '/' => out.push_str("&#58;"),
-                '.' if before == 'w' && next.is_alphanumeric() => out.push_str("&#46;"),
+                '.' if out.ends_with("www") && next.is_alphanumeric() => out.push_str("&#46;"),
                 _ if escaped => {
                     out.push('\\');
                     out.push(c);
@@ -152,6 +163,7 @@ impl Flavor {
             if "@#!~$%".contains(c) && next.is_ascii_alphanumeric() {
                 out.push_str(JOINER);
             }
+            numbered = (first || numbered) && c.is_ascii_digit();
             first = false;
             before = c;
         }

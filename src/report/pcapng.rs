@@ -19,6 +19,7 @@ const SHB_USERAPPL: u16 = 4;
 /// Option of a packet: its number, the same wherever the packet is.
 pub const EPB_PACKETID: u16 = 5;
 const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
 /// Times in units of 10^-9 seconds.
 const NANOSECONDS: u8 = 9;
@@ -60,9 +61,9 @@ impl<'w> Writer<'w> {
     ///
     /// # Errors
     /// What the writer says.
-    pub fn interface(&mut self, link: u16, name: &str) -> io::Result<u32> {
+    pub fn interface(&mut self, link: u16, name: &str, description: &str) -> io::Result<u32> {
         let mut octets = Vec::new();
-        interface_block(&mut octets, link, name);
+        interface_block(&mut octets, link, name, description);
         self.out.write_all(&octets)?;
         self.interfaces += 1;
         Ok(self.interfaces - 1)
@@ -93,14 +94,17 @@ pub fn section_block(out: &mut Vec<u8>, comment: &str) {
     });
 }
 
-/// Appends the block that describes an interface. They are numbered in their order, from 0.
-pub fn interface_block(out: &mut Vec<u8>, link: u16, name: &str) {
+/// Appends the block that describes an interface; `description` may be empty. They are numbered in their order, from 0.
+pub fn interface_block(out: &mut Vec<u8>, link: u16, name: &str, description: &str) {
     block(out, INTERFACE_DESCRIPTION, |body| {
         body.extend(link.to_le_bytes());
         body.extend([0; 2]);
         // No limit.
         body.extend(0u32.to_le_bytes());
         option(body, IF_NAME, text(name).as_bytes());
+        if !description.is_empty() {
+            option(body, IF_DESCRIPTION, text(description).as_bytes());
+        }
         option(body, IF_TSRESOL, &[NANOSECONDS]);
         option(body, OPT_END, &[]);
     });
@@ -172,7 +176,7 @@ mod tests {
     fn golden_octets() {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, "why\x1b[2J").unwrap();
-        let interface = writer.interface(1, "capture-1").unwrap();
+        let interface = writer.interface(1, "eth0", "port 7").unwrap();
         let packet =
             Packet { interface, time: Timestamp(5_000_000_001), original_length: 60, data: b"abcde" };
         writer.packet(&packet, &["one".to_owned(), "two".to_owned()]).unwrap();

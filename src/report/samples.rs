@@ -7,7 +7,7 @@ use super::model::{
     Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
     SCHEMA, Sender, Severity, Summary, Vantage,
 };
-use crate::report::model::Rate;
+use crate::report::model::{ClientShare, Quality, Rate};
 use crate::time::{Span, Timestamp};
 
 /// 2026-11-22T14:03:07.001Z.
@@ -126,6 +126,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         finding.display_filters = Some(filter::of(finding));
     }
     hosts.sort();
+    let top_clients = top_clients(&hosts);
     hosts.dedup();
     let mine = &report.findings[report.findings.len() - ids.len()..];
     let connections = mine.iter().filter(|finding| finding.client.is_some()).count() as u64;
@@ -145,10 +146,21 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         attempts: (draft.kind == Kind::AcceptQueueOverflow).then_some(connections * 2),
         rate: (connections > 2).then(|| Rate { step_s: 1, counts: vec![connections - 2, 0, 2] }),
         recovered: None,
-        top_clients: Vec::new(),
+        top_clients,
         related: Vec::new(),
     });
     *report.summary.findings.entry(draft.kind).or_default() += ids.len() as u64;
+}
+
+/// The ten hosts that stand most often in `hosts`, which are in order, if there are several.
+fn top_clients(hosts: &[String]) -> Vec<ClientShare> {
+    let mut shares: Vec<ClientShare> = hosts
+        .chunk_by(|one, other| one == other)
+        .map(|same| ClientShare { client: same[0].clone(), findings: same.len() as u64 })
+        .collect();
+    shares.sort_by_key(|share| std::cmp::Reverse(share.findings));
+    shares.truncate(if shares.len() > 1 { 10 } else { 0 });
+    shares
 }
 
 fn overflow_draft() -> Draft {
@@ -250,6 +262,14 @@ pub(crate) fn damaged() -> Report {
     let mut report = report(vec![cut, dropped], 77);
     report.warnings.push(damage.to_owned());
     report.warnings.push("the clock of edge-04.pcapng.zst jumped back by 2.1 s at packet 4,410".to_owned());
+    report.quality = Quality {
+        damaged: true,
+        dropped: Some(1_204),
+        unseen: 31,
+        one_sided: 1,
+        clock_jumps: 1,
+        ..Quality::default()
+    };
     report
 }
 

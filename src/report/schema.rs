@@ -2,8 +2,8 @@
 
 use std::io;
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::json;
 
 use super::json::write_document;
@@ -13,11 +13,7 @@ use super::model::{Report, SCHEMA};
 ///
 /// Fields that stand in every document are required; others may stand beside the known ones.
 pub fn schema() -> Schema {
-    // "For serialize": a field that is always written is required, even where it may be null.
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut schema = settings.into_generator().into_root_schema_for::<Report>();
-    schema.insert("$id".to_owned(), json!("urn:synscope:report:1"));
-    schema.insert("title".to_owned(), json!("synscope report, version 1"));
+    let mut schema = made_of::<Report>("urn:synscope:report:1", "synscope report, version 1");
     if let Some(name) = schema.pointer_mut("/properties/schema").and_then(|name| name.as_object_mut()) {
         name.insert("const".to_owned(), json!(SCHEMA));
     }
@@ -30,12 +26,22 @@ pub fn schema() -> Schema {
     schema
 }
 
-/// Writes the schema as indented JSON with a newline at the end.
+/// The schema of what is written of a `T`.
+pub fn made_of<T: JsonSchema>(id: &str, title: &str) -> Schema {
+    // "For serialize": a field that is always written is required, even where it may be null.
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    schema.insert("$id".to_owned(), json!(id));
+    schema.insert("title".to_owned(), json!(title));
+    schema
+}
+
+/// Writes a schema as indented JSON with a newline at the end.
 ///
 /// # Errors
 /// What the writer says.
-pub fn write(out: &mut dyn io::Write) -> io::Result<()> {
-    write_document(&schema(), out)
+pub fn write(schema: &Schema, out: &mut dyn io::Write) -> io::Result<()> {
+    write_document(schema, out)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The report in three sentences: what was read, what was found, what comes next.
 
-use super::model::{Incident, Report};
+use super::model::{Capture, Incident, Report, Severity};
 use super::step::Step;
-use super::terminal::counted;
-use super::words::{ended, extent, place, shown_path, time_range, timed};
+use super::terminal::{counted, grouped};
+use super::words::{ended, extent, place, time_range, timed};
 
 /// The sentences. `code` in them stands between backticks.
 pub(super) fn sentences(report: &Report) -> [String; 3] {
@@ -13,9 +13,9 @@ pub(super) fn sentences(report: &Report) -> [String; 3] {
 fn read(report: &Report) -> String {
     let what = match report.captures.as_slice() {
         [] => "Nothing".to_owned(),
-        [one] => shown_path(&one.path).to_owned(),
+        [one] => name(one),
         [first, rest @ ..] => {
-            format!("{} and {}", shown_path(&first.path), counted(rest.len() as u64, "other capture"))
+            format!("{} and {}", name(first), counted(rest.len() as u64, "other capture"))
         }
     };
     let verb = if report.captures.len() > 1 { "hold" } else { "holds" };
@@ -30,6 +30,15 @@ fn read(report: &Report) -> String {
     ended(&text)
 }
 
+/// A file as code, unless its name would end that.
+fn name(capture: &Capture) -> String {
+    match capture.path.as_str() {
+        "-" => "Standard input".to_owned(),
+        path if path.contains('`') => path.to_owned(),
+        path => format!("`{path}`"),
+    }
+}
+
 fn found(report: &Report) -> String {
     let Some(gravest) = report.incidents.first() else {
         return match (report.findings.len() as u64, report.summary.connections) {
@@ -39,20 +48,31 @@ fn found(report: &Report) -> String {
         };
     };
     let head = match report.incidents.len() as u64 {
-        1 => "One incident was found".to_owned(),
-        n => format!("{} were found, the gravest first", counted(n, "incident")),
+        1 => format!("One {} incident was found", gravest.severity),
+        n => format!("{} were found ({}), the gravest first", counted(n, "incident"), severities(report)),
     };
     format!("{head}: {}", described(gravest))
 }
 
-/// `accept-queue-overflow at 10.0.0.5:8080 with 41 connections of 12 clients (critical, probable), ...`
+/// `5 critical, 4 warning`.
+fn severities(report: &Report) -> String {
+    let counts = [Severity::Critical, Severity::Warning, Severity::Info].into_iter().filter_map(|severity| {
+        let n = report.incidents.iter().filter(|incident| incident.severity == severity).count();
+        (n > 0).then(|| format!("{} {severity}", grouped(n as u64)))
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// `accept-queue-overflow at 10.0.0.5:8080 hit 41 connections of 12 clients; probable cause: ...`
 fn described(incident: &Incident) -> String {
+    let hit = match incident.connections {
+        0 => String::new(),
+        _ => format!(" hit {}", extent(incident)),
+    };
     format!(
-        "{}{} with {} ({}, {}); {}",
+        "{}{}{hit}; {} cause: {}",
         incident.kind,
         place(incident),
-        extent(incident),
-        incident.severity,
         incident.certainty,
         uncapitalized(&ended(first_sentence(&incident.cause)))
     )

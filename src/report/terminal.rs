@@ -32,7 +32,7 @@ pub const fn severity_style(severity: Severity) -> Style {
     match severity {
         Severity::Critical => AnsiColor::Red.on_default().bold(),
         Severity::Warning => AnsiColor::Yellow.on_default().bold(),
-        Severity::Info => AnsiColor::Blue.on_default().bold(),
+        Severity::Info => AnsiColor::BrightBlue.on_default().bold(),
     }
 }
 

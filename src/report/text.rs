@@ -9,10 +9,10 @@ use std::io;
 use super::clock::{self, Clock};
 use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use super::step::Step;
-use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, grouped, severity_style};
+use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    contents, ended, excluded, left_over, more, other_names, paired, shown_path, time_range, timed,
-    whereabouts,
+    capital, contents, ended, excluded, left_over, more, most_affected, other_names, paired, quality, share,
+    shown_path, time_range, timed, whereabouts,
 };
 use crate::time::Span;
 
@@ -104,6 +104,10 @@ impl<'r, 'w> Text<'r, 'w> {
             totals = format!("{totals}; {time}");
         }
         self.page.prose("", &totals)?;
+        match quality(&self.report.quality) {
+            facts if facts.is_empty() => {}
+            facts => self.page.prose("", &format!("capture quality: {}", facts.join("; ")))?,
+        }
         for pair in &self.report.pairs {
             self.page.blank()?;
             for sentence in paired(pair) {
@@ -269,21 +273,8 @@ impl<'r, 'w> Text<'r, 'w> {
 
     /// What share of the attempts it was, whether the listener recovered, and how it spread over time.
     fn share(&mut self, incident: &Incident) -> io::Result<()> {
-        let mut said = Vec::new();
-        if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
-            let percent = incident.connections * 100 / attempts;
-            said.push(format!(
-                "{percent} % of the {} tried there meanwhile",
-                counted(attempts, "connection")
-            ));
-        }
-        match incident.recovered {
-            Some(true) => said.push("some got through in the end".to_owned()),
-            Some(false) => said.push("none got through while captured".to_owned()),
-            None => {}
-        }
-        if !said.is_empty() {
-            self.page.prose(INDENT, &said.join("; "))?;
+        if let Some(said) = share(incident) {
+            self.page.prose(INDENT, &said)?;
         }
         self.clients(incident)?;
         match &incident.rate {
@@ -298,18 +289,10 @@ impl<'r, 'w> Text<'r, 'w> {
 
     /// Which clients suffered most, where there are more than the examples show.
     fn clients(&mut self, incident: &Incident) -> io::Result<()> {
-        if incident.top_clients.is_empty() || incident.findings.len() <= EXAMPLES {
-            return Ok(());
+        match most_affected(incident, CLIENTS).filter(|_| incident.findings.len() > EXAMPLES) {
+            Some(clients) => self.page.prose(INDENT, &format!("most affected: {clients}")),
+            None => Ok(()),
         }
-        let shown: Vec<String> = incident
-            .top_clients
-            .iter()
-            .take(CLIENTS)
-            .map(|share| format!("{} ({})", share.client, grouped(share.findings)))
-            .collect();
-        let rest = (incident.clients as usize).saturating_sub(shown.len());
-        let rest = if rest > 0 { format!(", and {} more", grouped(rest as u64)) } else { String::new() };
-        self.page.prose(INDENT, &format!("most affected: {}{rest}", shown.join(", ")))
     }
 
     /// Why it is as sure as it is.
@@ -427,12 +410,13 @@ impl<'r, 'w> Text<'r, 'w> {
             })
             .collect();
         let time = times.iter().map(|time| columns(time)).max().unwrap_or(0);
+        let own = (naming == Naming::EachPacket).then_some(self.report.captures.as_slice());
         for (i, (e, when)) in shown().zip(&times).enumerate() {
             if let (Some(hidden), true) = (hidden, i == head) {
                 let text = format!("{} {JSON_HAS_ALL}", more(hidden, "packet"));
                 self.page.styled_prose(PLAIN, &format!("{INDENT}  "), FAINT, &text)?;
             }
-            let text = format!("{}{}", e.text, whereabouts(e, naming == Naming::EachPacket));
+            let text = format!("{}{}", e.text, whereabouts(e, own));
             let number = format!("#{}", e.packet);
             self.page.styled_prose(
                 CODE,
@@ -617,12 +601,6 @@ fn bars(counts: &[u64]) -> String {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let bar = |n: u64| if n == 0 { ' ' } else { BARS[((n * 8).div_ceil(most) - 1) as usize] };
     counts.iter().map(|&n| bar(n)).collect()
-}
-
-/// With a capital letter.
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Phrases that more than one rendering uses.
 
 use super::clock;
-use super::model::{Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Report, Vantage};
+use super::model::{
+    Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Quality, Report, Vantage,
+};
 use super::path::apart;
 use super::terminal::{counted, grouped};
 use crate::time::Span;
@@ -29,6 +31,9 @@ pub(crate) fn shown_path(path: &str) -> &str {
 
 /// `pcapng.gz, 812,400 packets, 811,002 TCP segments`.
 pub(crate) fn contents(capture: &Capture) -> String {
+    if capture.format.is_empty() {
+        return "not read".to_owned();
+    }
     let mut text = format!(
         "{}, {}, {}",
         capture.format,
@@ -88,16 +93,16 @@ pub(super) fn paired(pair: &Pair) -> [String; 2] {
     [common, format!("{differs}; the times of findings are those of {server}.")]
 }
 
-/// What other captures hold of a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With `own` the capture
-/// itself is named first.
-pub(super) fn whereabouts(evidence: &Evidence, own: bool) -> String {
+/// What other captures hold of a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With the
+/// captures of the report as `own` its own one is named first.
+pub(super) fn whereabouts(evidence: &Evidence, own: Option<&[Capture]>) -> String {
     let elsewhere = evidence.also.as_ref().map(|also| &also.capture).or(evidence.missing_in.as_ref());
     let [here, there] = match elsewhere {
         Some(other) => apart(&evidence.capture, other),
-        None => [shown_path(&evidence.capture), ""],
+        None => [short_path(&evidence.capture, own.unwrap_or_default()), ""],
     };
     let mut parts = Vec::new();
-    if own {
+    if own.is_some() {
         parts.push(here.to_owned());
     }
     match &evidence.also {
@@ -201,4 +206,94 @@ pub(crate) fn extent(incident: &Incident) -> String {
 /// ` at 10.0.0.5:8080`, or nothing where an incident is about no listener.
 pub(crate) fn place(incident: &Incident) -> String {
     incident.listener.as_ref().map(|listener| format!(" at {listener}")).unwrap_or_default()
+}
+
+/// With a capital letter.
+pub(super) fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+/// `40 % of the 10 connections tried there meanwhile; none got through while captured`, where that is known.
+pub(super) fn share(incident: &Incident) -> Option<String> {
+    let mut said = Vec::new();
+    if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
+        let percent = incident.connections * 100 / attempts;
+        said.push(format!("{percent} % of the {} tried there meanwhile", counted(attempts, "connection")));
+    }
+    match incident.recovered {
+        Some(true) => said.push("some got through in the end".to_owned()),
+        Some(false) => said.push("none got through while captured".to_owned()),
+        None => {}
+    }
+    Some(said.join("; ")).filter(|said| !said.is_empty())
+}
+
+/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, where there are several.
+pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String> {
+    let shown = incident.top_clients.iter().take(limit);
+    let shown: Vec<String> =
+        shown.map(|share| format!("{} ({})", share.client, grouped(share.findings))).collect();
+    let rest = left_over(incident.clients as usize, shown.len());
+    let rest = rest.map(|rest| format!(", and {} more", grouped(rest as u64))).unwrap_or_default();
+    (!shown.is_empty()).then(|| format!("{}{rest}", shown.join(", ")))
+}
+
+/// What is known of how far the captures can be trusted, a clause each; empty where nothing is known against them.
+pub(super) fn quality(quality: &Quality) -> Vec<String> {
+    let times = |n: u64| match n {
+        1 => "once".to_owned(),
+        n => format!("{} times", grouped(n)),
+    };
+    let on = |n: u64| format!("on {}", counted(n, "connection"));
+    let facts = [
+        (
+            quality.dropped.unwrap_or(0),
+            counted(quality.dropped.unwrap_or(0), "packet") + " dropped while capturing",
+        ),
+        (quality.unseen, format!("data acknowledged {} that was not captured", times(quality.unseen))),
+        (quality.one_sided, format!("one direction only {}", on(quality.one_sided))),
+        (quality.mid_stream, counted(quality.mid_stream, "connection") + " joined in the middle"),
+        (quality.duplicates, counted(quality.duplicates, "packet") + " captured twice"),
+        (quality.replayed, counted(quality.replayed, "packet") + " of stretches that are there twice"),
+        (quality.clock_jumps, format!("the clock stepped back {}", times(quality.clock_jumps))),
+        (quality.cut, counted(quality.cut, "packet") + " cut before the end of the TCP header"),
+        (quality.malformed, counted(quality.malformed, "malformed packet")),
+        (quality.several_ttls, format!("several TTLs of one end {}", on(quality.several_ttls))),
+    ];
+    facts.into_iter().filter_map(|(n, fact)| (n > 0).then_some(fact)).collect()
+}
+
+/// What follows for the findings where the captures lost packets or mixed up their times.
+pub(super) const fn trust(quality: &Quality) -> &'static str {
+    match quality.damaged {
+        true => " Therefore nothing is confirmed because a packet is missing.",
+        false => "",
+    }
+}
+
+/// The file's name where it is enough to tell `path` from the other captures, else all of it.
+pub(super) fn short_path<'p>(path: &'p str, captures: &[Capture]) -> &'p str {
+    fn name(path: &str) -> &str {
+        path.rsplit('/').next().unwrap_or(path)
+    }
+    let own = name(path);
+    match captures.iter().any(|other| other.path != path && name(&other.path) == own) || own.is_empty() {
+        true => path,
+        false => shown_path(own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_is_enough_unless_two_share_it() {
+        let capture = |path: &str| Capture { path: path.to_owned(), ..Capture::default() };
+        let captures = [capture("/a/server.pcap"), capture("/b/server.pcap"), capture("/b/client.pcap")];
+        assert_eq!(short_path("/a/server.pcap", &captures), "/a/server.pcap");
+        assert_eq!(short_path("/b/client.pcap", &captures), "client.pcap");
+        assert_eq!(short_path("-", &captures), "standard input");
+    }
 }

@@ -16,6 +16,7 @@ fn packet(link: u16, data: &[u8]) -> Packet<'_> {
         id: PacketId::new(0, 1),
         time: Timestamp(1),
         timed: true,
+        interface: 0,
         link: LinkType(link),
         original_length: data.len() as u32,
         data,

@@ -482,6 +482,6 @@ fn head(out: &mut Vec<u8>, about: &str, places: &[Place], interfaces: &[String])
     pcapng::section_block(out, about);
     for place in places {
         let name = interfaces.get(usize::from(place.capture)).map_or("", String::as_str);
-        pcapng::interface_block(out, place.link.0, name);
+        pcapng::interface_block(out, place.link.0, name, "");
     }
 }

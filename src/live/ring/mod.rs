@@ -153,7 +153,7 @@ impl Ring {
             let known = self.places.iter().position(|known| *known == place);
             let interface = known.unwrap_or_else(|| {
                 let name = self.interfaces.get(usize::from(place.capture)).map_or("", String::as_str);
-                pcapng::interface_block(&mut encoded.octets, place.link.0, name);
+                pcapng::interface_block(&mut encoded.octets, place.link.0, name, "");
                 Arc::make_mut(&mut self.places).push(place);
                 self.places.len() - 1
             });

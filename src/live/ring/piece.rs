@@ -55,6 +55,7 @@ pub(super) fn read(
             id: PacketId::new(place.capture, number.map_or(0, u64::from_le_bytes)),
             time: Timestamp(i64::try_from(time).unwrap_or(i64::MAX)),
             timed: true,
+            interface: 0,
             link: place.link,
             original_length: packet.origlen,
             data: packet.data.get(..packet.caplen as usize).unwrap_or(packet.data),

@@ -73,6 +73,15 @@ impl Stretch {
         format!("left:{:.2}%;width:{:.2}%", from.min(99.5), (to - from).max(0.0))
     }
 
+    /// What stands below a chart over it: its first time, `middle`, its last time.
+    pub fn axis(self, clock: Clock, middle: &str) -> String {
+        format!(
+            "<span>{}</span><span>{middle}</span><span>{} UTC</span>",
+            escape(&clock.second(&self.from.to_string())),
+            escape(&clock.second(&self.to.to_string()))
+        )
+    }
+
     /// How long a bar of the chart lasts.
     fn width(self) -> Span {
         let whole = self.to.since(self.from).0;
@@ -80,7 +89,7 @@ impl Stretch {
     }
 }
 
-/// Findings per stretch of time as bars, coloured by severity.
+/// Findings per stretch of time as bars, coloured by severity; nothing where all began at one moment.
 pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String {
     let width = over.width();
     let bars = (over.to.since(over.from).0 / width.0 + 1) as usize;
@@ -94,7 +103,8 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String
         }
     }
     let most = counts.iter().map(|bar| bar.iter().sum::<u64>()).max().unwrap_or(0);
-    if most == 0 {
+    // One bar shows nothing that a sentence does not say.
+    if counts.iter().filter(|bar| bar.iter().sum::<u64>() > 0).count() < 2 {
         return String::new();
     }
     let label = format!(
@@ -127,14 +137,8 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String
             let _ = write!(svg, "<path class=\"{severity}\" d=\"{path}\"/>");
         }
     }
-    let _ = write!(
-        svg,
-        "</svg><p class=\"axis\"><span>{}</span><span>{} per {} at most</span><span>{} UTC</span></p>",
-        escape(&clock.second(&over.from.to_string())),
-        grouped(most),
-        spoken(width),
-        escape(&clock.second(&over.to.to_string()))
-    );
+    let middle = format!("at most {} per {}", grouped(most), spoken(width));
+    let _ = write!(svg, "</svg><p class=\"axis\">{}</p>", over.axis(clock, &middle));
     svg
 }
 

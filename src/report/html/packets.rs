@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::escape;
 use crate::report::clock::Clock;
 use crate::report::ladder::{Gap, Ladder, Rung};
-use crate::report::model::{Finding, PacketMark, Sender};
+use crate::report::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::terminal::{counted, grouped};
 use crate::report::words::whereabouts;
 
@@ -14,8 +14,8 @@ const PACKETS: usize = 24;
 /// Height of the longest gap that is drawn in full, in pixels.
 const TALLEST: f64 = 56.0;
 
-/// The evidence of `finding`. `several` captures: each packet is named with its own.
-pub(super) fn ladder(finding: &Finding, clock: Clock, several: bool) -> String {
+/// The evidence of `finding`. With several `captures` each packet is named with its own.
+pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> String {
     let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
     let mut out = String::from(
         "<ol class=\"ladder\"><li class=\"heads\" aria-hidden=\"true\"><span></span><i><span>client</span>\
@@ -58,7 +58,13 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, several: bool) -> String {
                     escape(time),
                     evidence.packet,
                     escape(&evidence.text),
-                    escape(whereabouts(evidence, several).strip_prefix(' ').unwrap_or_default()),
+                    {
+                        let place = whereabouts(evidence, Some(captures).filter(|all| all.len() > 1));
+                        match place.trim_start() {
+                            "" => String::new(),
+                            place => format!(" <span class=\"faint\">{}</span>", escape(place)),
+                        }
+                    },
                 );
             }
         }
@@ -67,8 +73,8 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, several: bool) -> String {
     if let Some(scale) = ladder.scale {
         let _ = write!(
             out,
-            "<p class=\"faint\">Time runs downward, to scale up to {} between two packets; dotted lanes are a longer \
-             pause. Dashed: sent again. &#10005;: not taken by the other end.</p>",
+            "<p class=\"faint legend\">Time runs downward, to scale up to {} between two packets; dotted lanes are a \
+             longer pause. Dashed: sent again. &#10005;: not taken by the other end.</p>",
             escape(&scale.to_string())
         );
     }
@@ -97,9 +103,8 @@ pub(super) fn numbers(finding: &Finding) -> String {
         }
     }
     out.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Numbers\"><table><thead><tr>\
-         <th class=\"n\" scope=\"col\">Packet</th><th scope=\"col\">Time</th><th scope=\"col\">Sender</th>\
-         </tr></thead><tbody>",
+        "<table class=\"small\"><thead><tr><th class=\"n\" scope=\"col\">Packet</th><th scope=\"col\">Time</th>\
+         <th scope=\"col\">Sender</th></tr></thead><tbody>",
     );
     for evidence in finding.evidence.iter().take(PACKETS) {
         let _ = write!(
@@ -110,7 +115,7 @@ pub(super) fn numbers(finding: &Finding) -> String {
             evidence.sender.map(|sender| sender.to_string()).unwrap_or_default()
         );
     }
-    out.push_str("</tbody></table></div><dl class=\"names\">");
+    out.push_str("</tbody></table><dl class=\"names\">");
     for (name, value) in &finding.metrics {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let _ = write!(out, "<dt><code>{}</code></dt><dd>{}</dd>", escape(name), escape(&value));

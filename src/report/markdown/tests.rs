@@ -7,10 +7,12 @@ use crate::report::terminal::is_hostile;
 
 const FLAVORS: [Flavor; 3] = [Flavor::Github, Flavor::Gitlab, Flavor::Jira];
 
+/// Without the program's version.
 fn rendered(report: &Report, flavor: Flavor, length: Length) -> String {
     let mut out = Vec::new();
     write(report, Options { flavor, length }, &mut out).unwrap();
-    String::from_utf8(out).unwrap()
+    let text = String::from_utf8(out).unwrap();
+    text.replace(concat!("synscope ", env!("CARGO_PKG_VERSION")), "synscope VERSION")
 }
 
 fn gfm() -> comrak::Options<'static> {
@@ -59,12 +61,17 @@ fn attack() -> Report {
 
 #[test]
 fn nothing_from_a_capture_becomes_markup() {
-    for length in [Length::Short, Length::Full] {
-        let text = rendered(&attack(), Flavor::Github, length);
+    for (flavor, length) in [Flavor::Github, Flavor::Gitlab]
+        .into_iter()
+        .flat_map(|flavor| [Length::Short, Length::Full].map(|length| (flavor, length)))
+    {
+        let text = rendered(&attack(), flavor, length);
         let arena = Arena::new();
         let root = parse_document(&arena, &text, &gfm());
         for node in root.descendants() {
             match &node.data.borrow().value {
+                // Of the program's own making: see below.
+                NodeValue::HtmlBlock(html) if html.literal.contains("details>") => {}
                 NodeValue::HtmlBlock(html) => panic!("HTML: {}", html.literal),
                 NodeValue::HtmlInline(html) => panic!("HTML: {html}"),
                 NodeValue::Link(link) => panic!("link to {}", link.url),
@@ -122,5 +129,134 @@ fn the_short_form_fits_a_comment() {
         let text = rendered(&report, flavor, Length::Short);
         assert!(text.len() < 30_000, "{}", text.len());
         assert!(text.contains("more incidents"));
+    }
+}
+
+/// What Jira's renderer makes of a line outside `{noformat}`: its text, and whatever it would have taken for markup.
+///
+/// After the notation guide of Jira's wiki renderer: a backslash takes the meaning from the sign behind it; `{{...}}`
+/// is monospaced, `*...*` strong, `{name}` a macro, `[...]` a link, `!...!` an image, `|` a cell.
+#[derive(Default, Debug)]
+struct Wiki {
+    cells: Vec<String>,
+    heads: usize,
+    macros: Vec<String>,
+    links: Vec<String>,
+    images: usize,
+}
+
+fn wiki(line: &str) -> Wiki {
+    let mut wiki = Wiki::default();
+    let mut text = String::new();
+    let mut chars = line.chars().peekable();
+    let mut bangs = 0;
+    let row = line.starts_with('|');
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => text.push(chars.next().unwrap_or(' ')),
+            '|' if row => {
+                wiki.heads += usize::from(chars.next_if_eq(&'|').is_some());
+                wiki.cells.push(std::mem::take(&mut text));
+            }
+            '{' if chars.next_if_eq(&'{').is_some() => {
+                // Monospaced up to the closing braces; nothing but escapes has a meaning inside.
+                loop {
+                    match chars.next() {
+                        Some('\\') => text.push(chars.next().unwrap_or(' ')),
+                        Some('}') if chars.next_if_eq(&'}').is_some() => break,
+                        Some('|') if row => panic!("a cell ends inside code: {line}"),
+                        Some(c) => text.push(c),
+                        None => panic!("code does not end: {line}"),
+                    }
+                }
+            }
+            '{' => {
+                let name: String = std::iter::from_fn(|| chars.next_if(|c| *c != '}')).collect();
+                wiki.macros.push(name);
+            }
+            '[' => wiki.links.push(std::iter::from_fn(|| chars.next_if(|c| *c != ']')).collect()),
+            '!' => {
+                bangs += 1;
+                text.push('!');
+            }
+            c => text.push(c),
+        }
+    }
+    wiki.images = bangs / 2;
+    wiki
+}
+
+#[test]
+fn jira_reads_tables_blocks_and_nothing_else() {
+    let mut reports = samples::all();
+    reports.push(("attack", attack()));
+    for (name, report) in reports {
+        for length in [Length::Short, Length::Full] {
+            let text = rendered(&report, Flavor::Jira, length);
+            let mut verbatim = false;
+            let mut columns = None;
+            let mut tables = 0;
+            for line in text.lines() {
+                if line == "{noformat}" {
+                    verbatim = !verbatim;
+                    continue;
+                }
+                if verbatim {
+                    assert!(!line.contains("{noformat"), "{name}: {line}");
+                    continue;
+                }
+                let read = wiki(line);
+                assert!(read.macros.is_empty(), "{name}: macro {:?}: {line}", read.macros);
+                assert!(read.links.is_empty(), "{name}: link {:?}: {line}", read.links);
+                assert_eq!(read.images, 0, "{name}: image: {line}");
+                assert!(!line.contains("h1. ") && !line.starts_with("bq. "), "{name}: {line}");
+                match line.strip_prefix("||") {
+                    Some(_) => {
+                        assert_eq!(read.heads, read.cells.len(), "{name}: a head of heads only: {line}");
+                        columns = Some(read.cells.len());
+                        tables += 1;
+                    }
+                    None if line.starts_with('|') => {
+                        assert_eq!(read.heads, 0, "{name}: a cell without content is a head: {line}");
+                        assert_eq!(Some(read.cells.len()), columns, "{name}: {line}");
+                    }
+                    None => columns = None,
+                }
+            }
+            assert!(!verbatim, "{name}: the last block is closed");
+            assert_eq!(tables > 0, !report.incidents.is_empty() || !report.inferred.is_empty(), "{name}");
+        }
+    }
+}
+
+/// GitHub and GitLab take HTML in Markdown. The only HTML of a report is what folds its long lists.
+#[test]
+fn what_is_folded_is_a_table_between_details() {
+    for flavor in [Flavor::Github, Flavor::Gitlab] {
+        let text = rendered(&attack(), flavor, Length::Full);
+        let arena = Arena::new();
+        let root = parse_document(&arena, &text, &gfm());
+        let mut inside = false;
+        let mut folded = 0;
+        for node in root.children() {
+            match &node.data.borrow().value {
+                NodeValue::HtmlBlock(html) if html.literal.starts_with("<details>") => {
+                    assert!(!inside, "one inside another");
+                    let title = html.literal.strip_prefix("<details>\n<summary>").expect("a title");
+                    let title = title.strip_suffix("</summary>\n").expect("nothing but a title");
+                    assert!(!title.contains('<'), "{title}");
+                    inside = true;
+                }
+                NodeValue::HtmlBlock(html) => {
+                    assert_eq!(html.literal, "</details>\n");
+                    assert!(inside, "an end without a beginning");
+                    inside = false;
+                }
+                NodeValue::Table(_) => folded += usize::from(inside),
+                _ => {}
+            }
+        }
+        assert!(!inside);
+        assert_eq!(folded, attack().incidents.len());
     }
 }
