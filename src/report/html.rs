@@ -151,7 +151,13 @@ impl Page<'_> {
             if report.incidents.len() > LARGE { " large" } else { "" }
         );
         let [read, found, next] = summary::sentences(report);
-        let verdict = report.incidents.first().map_or("ok", |incident| class(incident.severity));
+        let verdict = match report.incidents.first() {
+            Some(incident) => class(incident.severity),
+            // What may be missing from the captures is no good news.
+            None if report.quality.damaged || !report.warnings.is_empty() => "warning",
+            None if report.summary.connections == 0 => "info",
+            None => "ok",
+        };
         let _ = writeln!(
             out,
             "<div class=\"verdict {verdict}\"><p>{}</p>\n<p class=\"found\">{}</p>\n<p>{}</p></div>",
