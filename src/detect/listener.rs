@@ -11,6 +11,10 @@ use crate::time::{Span, Timestamp};
 /// setting (`inet_csk_reqsk_queue_prune`, `reqsk_timer_handler`), later for longer ones.
 const PATIENCE: Span = Span::millis(1_700);
 
+/// A SYN is sent again after this (`TCP_TIMEOUT_INIT`, RFC 6298 section 2.1). An answer that comes later may be to a
+/// second try that the capture has missed.
+const SECOND_TRY: Span = Span::secs(1);
+
 /// What happened at a listener within one second.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Second {
@@ -18,7 +22,7 @@ pub struct Second {
     pub syns: u32,
     /// Handshakes whose server showed that it has the connection.
     pub served: u32,
-    /// SYNs answered by SYN-ACK at the first try.
+    /// SYNs answered by SYN-ACK at the first try, before a second was due.
     pub answered: u32,
     /// Handshakes answered by RST.
     pub refused: u32,
@@ -122,7 +126,9 @@ impl Listener {
             let second = self.seconds.at(at);
             second.completed += u32::from(completed_at.take_if(|completed| *completed == at).is_some());
             second.syns += 1;
-            second.answered += u32::from(f.syn_ack.count > 0 && f.answered_syn() == f.syn.first());
+            let at_first_try =
+                f.syn_ack.first().is_some_and(|answer| answer.at.time - syn.at.time < SECOND_TRY);
+            second.answered += u32::from(at_first_try && f.answered_syn() == Some(syn));
             second.refused += u32::from(f.syn_ack.count == 0 && f.s.resets > 0);
         }
         if let Some(at) = completed_at {
@@ -154,12 +160,14 @@ impl Listener {
 
     /// The same of a connection of which nothing but one SYN and SYN-ACKs were seen.
     pub fn take_half_open(&mut self, h: &HalfOpen) {
-        let answered = h.syn_acks() > 0;
+        let syn = h.first().time;
+        let answer = h.answered().filter(|_| !h.is_refused());
+        let answered = answer.is_some();
         self.attempts += 1;
         self.answers += u64::from(answered);
-        let second = self.seconds.at(h.first().time.seconds());
+        let second = self.seconds.at(syn.seconds());
         second.syns += 1;
-        second.answered += u32::from(answered);
+        second.answered += u32::from(answer.is_some_and(|at| at.time - syn < SECOND_TRY));
         self.full_offers += u64::from(answered && is_full_offer(h));
     }
 

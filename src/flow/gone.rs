@@ -52,6 +52,8 @@ impl Parting {
         facts.ending = self.ending.unwrap_or(match facts.closed {
             Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
             Some(_) => Ending::Closed,
+            // Its record may outlast it.
+            None if due(facts) < self.now => Ending::Expired,
             None => Ending::CaptureEnd,
         });
         facts.watched = match facts.ending {
