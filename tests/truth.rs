@@ -246,7 +246,7 @@ fn unnamed_alternatives(folder: &Path) -> (usize, Vec<String>) {
     let (mut named, mut unnamed) = (0, Vec::new());
     for Recording { truth, key, path } in recordings(folder) {
         for finding in &analyze(&path).report.findings {
-            let text: Vec<&str> = finding.alternatives.iter().map(|or| or.text.as_str()).collect();
+            let text: Vec<&str> = finding.alternatives.iter().map(|or| or.text.as_ref()).collect();
             for word in truth.look_alikes(&key, finding) {
                 let Some((_, said)) = SAID_AS.iter().find(|(known, _)| *known == word) else { continue };
                 // The likelier of the two, the other kind's finding may stand beside it; else it is an alternative.

@@ -6,7 +6,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
-use crate::report::model::{Alternative, Cause, Certainty, Excluded, Kind, Severity};
+use crate::report::model::{Alternative, Cause, Certainty, Excluded, Kind, Phrase, Severity};
 use crate::time::{Span, Timestamp};
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
@@ -35,7 +35,7 @@ pub struct Draft {
     /// The names of client and server in another capture, and which.
     pub other_names: Option<(u16, Host, Host)>,
     /// The packets that show it. Never empty.
-    evidence: Vec<(Mark, String)>,
+    evidence: Vec<(Mark, Phrase)>,
     /// Until when it lasted, where that is later than the last packet that shows it.
     until: Option<Timestamp>,
     /// Who sent the packets of the connection, and what became of them.
@@ -50,7 +50,7 @@ pub struct Draft {
 
 impl Draft {
     /// A finding about one connection, shown by `evidence`.
-    pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (Mark, impl Into<String>)) -> Draft {
+    pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (Mark, impl Into<Phrase>)) -> Draft {
         Draft {
             kind,
             severity: Severity::Warning,
@@ -73,19 +73,19 @@ impl Draft {
     }
 
     /// A finding about a listener as a whole, shown by `evidence`.
-    pub fn about_listener(server: Host, kind: Kind, evidence: (Mark, impl Into<String>)) -> Draft {
+    pub fn about_listener(server: Host, kind: Kind, evidence: (Mark, impl Into<Phrase>)) -> Draft {
         let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };
         Draft { client: None, connection: None, ..Draft::about(&nobody, kind, evidence) }
     }
 
     /// Adds a packet that shows something.
-    pub fn shows(&mut self, at: Mark, text: impl Into<String>) -> &mut Draft {
+    pub fn shows(&mut self, at: Mark, text: impl Into<Phrase>) -> &mut Draft {
         self.evidence.push((at, text.into()));
         self
     }
 
     /// Adds a cause that could not be excluded.
-    pub fn or(&mut self, text: impl Into<String>, why_less_likely: impl Into<String>) -> &mut Draft {
+    pub fn or(&mut self, text: impl Into<Phrase>, why_less_likely: impl Into<Phrase>) -> &mut Draft {
         self.alternatives.push(Alternative { text: text.into(), why_less_likely: why_less_likely.into() });
         self
     }
@@ -142,13 +142,26 @@ impl Draft {
         (first, times().chain(self.until).max().unwrap_or(first))
     }
 
+    /// The first packet that shows it.
+    pub fn first(&self) -> Mark {
+        self.evidence.iter().map(|(at, _)| *at).min().unwrap_or_default()
+    }
+
+    /// Lets go of all words but those for who is to act: times, hosts and measured values stay.
+    pub fn forget_words(&mut self) {
+        (self.reason, self.summary) = (String::new(), String::new());
+        (self.cause, self.packets) = (Cause::default(), Packets::default());
+        (self.alternatives, self.excluded) = (Vec::new(), Vec::new());
+        self.evidence.iter_mut().for_each(|(_, text)| *text = Phrase::default());
+    }
+
     /// How sure the cause is.
     pub fn certainty(&self) -> Certainty {
         self.certainty
     }
 
     /// The packets that show it, in order of time.
-    pub fn evidence(&self) -> Vec<(Mark, String)> {
+    pub fn evidence(&self) -> Vec<(Mark, Phrase)> {
         let mut evidence = self.evidence.clone();
         evidence.sort_by_key(|(at, _)| *at);
         evidence.dedup_by_key(|(at, _)| *at);
@@ -157,13 +170,18 @@ impl Draft {
 }
 
 /// A cause in the report's form, from static words.
-pub fn cause(text: &str, functions: &[&str], counters: &[&str], sysctls: &[&str]) -> Cause {
-    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+pub fn cause(
+    text: &'static str,
+    functions: &'static [&'static str],
+    counters: &'static [&'static str],
+    sysctls: &'static [&'static str],
+) -> Cause {
+    let texts = |names: &[&'static str]| names.iter().map(|&name| name.into()).collect();
     Cause {
-        text: text.to_owned(),
-        kernel_functions: owned(functions),
-        counters: owned(counters),
-        sysctls: owned(sysctls),
+        text: text.into(),
+        kernel_functions: texts(functions),
+        counters: texts(counters),
+        sysctls: texts(sysctls),
     }
 }
 

@@ -172,7 +172,7 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
         severity: stretch.iter().map(|w| w.draft.severity).max().unwrap_or(Severity::Info),
         certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(Certainty::Possible),
         listener: name,
-        cause: cause(place, stretch, gravest.map(|w| w.draft.cause.text.as_str()).unwrap_or_default()),
+        cause: cause(place, stretch, gravest.map(|w| w.finding.cause.text.as_ref()).unwrap_or_default()),
         first: from.to_string(),
         last: to.to_string(),
         connections,

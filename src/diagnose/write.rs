@@ -17,6 +17,14 @@ pub struct Written {
     pub draft: Draft,
 }
 
+impl Written {
+    /// Lets go of the draft's words, which stand in the finding: there may be very many.
+    pub fn without_words(mut self) -> Written {
+        self.draft.forget_words();
+        self
+    }
+}
+
 /// Writes drafts down. `captures` are the paths of the inputs.
 pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     let evidence = draft.evidence();

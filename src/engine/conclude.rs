@@ -76,7 +76,7 @@ impl Study {
         let drafts = &mut self.seen.drafts;
         let told = options.host.as_ref().map(|facts| host::corroborate(drafts, facts)).unwrap_or_default();
         let paths: Vec<String> = self.captures.iter().map(|capture| capture.path.clone()).collect();
-        let written = write(std::mem::take(drafts), &paths);
+        let written = write(std::mem::take(drafts), &paths, Written::without_words);
         let incidents = incident::group(&written, &self.seen.world);
         let described = (self.captures, self.damage);
         compose(&self.seen, written, incidents, told, described, self.quality, self.warnings)
@@ -297,14 +297,18 @@ fn examine(kept: &[ConnectionFacts], world: &World) -> Vec<(Draft, Vantage)> {
         let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
         drafts.extend(found.map(|d| (d, around.view.vantage)));
     }
-    drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+    drafts.sort_by_cached_key(|(d, _)| (d.first(), d.kind, d.client, d.server));
     drafts
 }
 
 /// Drafts to findings, each once.
-pub(super) fn write(drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
+pub(super) fn write(
+    drafts: Vec<(Draft, Vantage)>,
+    paths: &[String],
+    keep: impl Fn(Written) -> Written + Sync,
+) -> Vec<Written> {
     let mut written: Vec<Written> =
-        drafts.into_par_iter().map(|(d, vantage)| write::finding(d, vantage, paths)).collect();
+        drafts.into_par_iter().map(|(d, vantage)| keep(write::finding(d, vantage, paths))).collect();
     // The same stretch captured twice, far apart in the file, gives the same finding twice.
     let mut seen = std::collections::HashSet::new();
     written.retain(|w| seen.insert(w.finding.id.clone()));

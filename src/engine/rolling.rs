@@ -287,7 +287,7 @@ impl Rolling {
 
     /// Drafts as findings, each once.
     pub fn write(&self, drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
-        self.pool.install(|| conclude::write(drafts, paths))
+        self.pool.install(|| conclude::write(drafts, paths, |written| written))
     }
 }
 

@@ -662,5 +662,5 @@ const MOST_FOLDED: usize = 4_096;
 
 /// The order of findings in a report.
 fn order(w: &Written) -> impl Ord + use<> {
-    (w.draft.evidence()[0].0, w.draft.kind, w.draft.client, w.draft.server)
+    (w.draft.first(), w.draft.kind, w.draft.client, w.draft.server)
 }

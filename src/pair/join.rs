@@ -235,11 +235,10 @@ impl Join<'_> {
                 let queue = d.cause.text.clone();
                 d.kind = Kind::HandshakeLoss;
                 d.cause.text =
-                    "The SYNs were dropped on the way between the two captures: lost, or filtered."
-                        .to_owned();
+                    "The SYNs were dropped on the way between the two captures: lost, or filtered.".into();
                 d.cause.kernel_functions.clear();
                 d.cause.sysctls.clear();
-                d.cause.counters = vec!["TcpExtTCPSynRetrans".to_owned()];
+                d.cause.counters = vec!["TcpExtTCPSynRetrans".into()];
                 d.excluded.push(Excluded { text: queue, why: reason.clone() });
                 d.alternatives.clear();
                 d.or(
@@ -252,7 +251,7 @@ impl Join<'_> {
             Kind::ConnectionRefused => {
                 d.cause.text =
                     "A device between the two captures refused the connection: its SYN did not come to the server."
-                        .to_owned();
+                        .into();
                 d.cause.counters.clear();
                 d.alternatives.clear();
                 d.measure("by", "middlebox").measure("by_firewall", true);

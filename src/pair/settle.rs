@@ -169,7 +169,7 @@ impl Joint<'_> {
             kind if SYN_IGNORED.contains(&kind) => {
                 let Some(arrived) = self.arrived(Seen::is_syn) else { return true };
                 d.excluded.push(Excluded {
-                    text: "The SYNs were lost on the way to the server.".to_owned(),
+                    text: "The SYNs were lost on the way to the server.".into(),
                     why: format!("they are in {}: {arrived}", named.side(far)),
                 });
                 d.alternatives.retain(|a| !a.text.contains("lost"));
@@ -314,13 +314,13 @@ impl Joint<'_> {
 
 /// Takes `text` out of what could be, where the capture that shows it stands at the server; else it may still have
 /// happened behind that capture.
-fn exclude(d: &mut Draft, text: &str, why: &str, at_server: bool) {
-    d.excluded.push(Excluded { text: text.to_owned(), why: why.to_owned() });
+fn exclude(d: &mut Draft, text: &'static str, why: &str, at_server: bool) {
+    d.excluded.push(Excluded { text: text.into(), why: why.to_owned() });
     for a in &mut d.alternatives {
         if a.text == "A firewall dropped the SYN, or it was lost." && at_server {
-            a.text = "A firewall on the server dropped the SYN.".to_owned();
+            a.text = "A firewall on the server dropped the SYN.".into();
         } else if a.text == "The SYNs were lost, or a queue was full." && at_server {
-            a.text = "A queue was full.".to_owned();
+            a.text = "A queue was full.".into();
         }
     }
     if at_server {

@@ -3,6 +3,7 @@
 //! Syntax: <https://www.wireshark.org/docs/man-pages/wireshark-filter.html>. The form of the four-tuple is that of
 //! Wireshark's own conversation filter.
 
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 use super::clock;
@@ -15,20 +16,27 @@ pub fn of(finding: &Finding) -> DisplayFilters {
 
 /// `ip.addr == 192.0.2.1 && ip.addr == 192.0.2.2 && tcp.port == 40000 && tcp.port == 80 && frame.time_epoch >= ...`.
 fn connection(finding: &Finding) -> String {
-    let mut terms: Vec<String> = Vec::new();
+    let mut filter = String::with_capacity(192);
+    let mut and = |term: fmt::Arguments<'_>| {
+        let joint = if filter.is_empty() { "" } else { " && " };
+        // A string takes everything.
+        let _ = write!(filter, "{joint}{term}");
+    };
     let ends = [&finding.client, &finding.server].into_iter().flatten().filter_map(|end| end.parse().ok());
     let ends: Vec<SocketAddr> = ends.collect();
-    terms.extend(ends.iter().map(|end| match end.ip() {
-        IpAddr::V4(ip) => format!("ip.addr == {ip}"),
-        IpAddr::V6(ip) => format!("ipv6.addr == {ip}"),
-    }));
-    terms.extend(ends.iter().map(|end| format!("tcp.port == {}", end.port())));
-    for (time, relation) in [(&finding.first, ">="), (&finding.last, "<=")] {
-        if let Some(time) = clock::parse(time) {
-            terms.push(format!("frame.time_epoch {relation} {}", epoch(time.0)));
+    for end in &ends {
+        match end.ip() {
+            IpAddr::V4(ip) => and(format_args!("ip.addr == {ip}")),
+            IpAddr::V6(ip) => and(format_args!("ipv6.addr == {ip}")),
         }
     }
-    terms.join(" && ")
+    ends.iter().for_each(|end| and(format_args!("tcp.port == {}", end.port())));
+    for (time, relation) in [(&finding.first, ">="), (&finding.last, "<=")] {
+        if let Some(time) = clock::parse(time) {
+            and(format_args!("frame.time_epoch {relation} {}", epoch(time.0)));
+        }
+    }
+    filter
 }
 
 /// Seconds since 1970 with nine digits of fraction.
@@ -56,11 +64,12 @@ fn packets(finding: &Finding) -> Vec<PacketFilter> {
         .map(|(capture, mut numbers)| {
             numbers.sort_unstable();
             numbers.dedup();
-            let set: Vec<String> = numbers.iter().map(u64::to_string).collect();
-            PacketFilter {
-                capture: several.then(|| capture.to_owned()),
-                filter: format!("frame.number in {{{}}}", set.join(", ")),
+            let mut filter = "frame.number in {".to_owned();
+            for (n, number) in numbers.iter().enumerate() {
+                let _ = write!(filter, "{}{number}", if n > 0 { ", " } else { "" });
             }
+            filter.push('}');
+            PacketFilter { capture: several.then(|| capture.to_owned()), filter }
         })
         .collect()
 }

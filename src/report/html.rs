@@ -378,10 +378,10 @@ impl Page<'_> {
     fn words(&mut self, out: &mut String, incident: &Incident, example: Option<&Finding>) {
         let mut texts = vec![incident.cause.as_str()];
         if let Some(finding) = example {
-            texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_str()));
+            texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_ref()));
             texts.push(&finding.certainty_reason);
             texts.extend(
-                finding.alternatives.iter().flat_map(|a| [a.text.as_str(), a.why_less_likely.as_str()]),
+                finding.alternatives.iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]),
             );
         }
         let mut words = self.explained.words(texts.iter().copied());
@@ -430,7 +430,7 @@ impl Page<'_> {
                 out,
                 "<li>{} <span class=\"faint\">{}</span></li>",
                 rich(&ended(&alternative.text)),
-                match alternative.why_less_likely.as_str() {
+                match alternative.why_less_likely.as_ref() {
                     "" => String::new(),
                     why => format!("Against it: {}", rich(&ended(why))),
                 }

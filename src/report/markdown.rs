@@ -318,7 +318,7 @@ impl Page<'_> {
         }
         let mut out = format!("{}\n\n", f.strong("Could also be"));
         for alternative in alternatives {
-            let why = match alternative.why_less_likely.as_str() {
+            let why = match alternative.why_less_likely.as_ref() {
                 "" => String::new(),
                 why => format!(" Less likely: {}", f.text(&ended(why))),
             };
@@ -352,7 +352,7 @@ impl Page<'_> {
     /// Words of TCP that appear for the first time.
     fn words(&mut self, incident: &Incident, example: Option<&Finding>) -> String {
         let f = self.flavor;
-        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_str()));
+        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_ref()));
         let words = self.explained.words([incident.cause.as_str()].into_iter().chain(evidence));
         if words.is_empty() {
             return String::new();

@@ -2,6 +2,7 @@
 //!
 //! The contract is `synscope.report/1`: the fields here are fixed, more may come to stand beside them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -403,33 +404,36 @@ pub struct PacketFilter {
     pub filter: String,
 }
 
+/// Words of a finding: nearly all are the program's own, and stand in very many findings.
+pub type Phrase = Cow<'static, str>;
+
 /// What the kernel did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     /// In words.
-    pub text: String,
+    pub text: Phrase,
     /// Kernel functions on the path, `tcp_v4_syn_recv_sock`.
-    pub kernel_functions: Vec<String>,
+    pub kernel_functions: Vec<Phrase>,
     /// Counters that move, as `nstat` names them: `TcpExtListenOverflows`.
-    pub counters: Vec<String>,
+    pub counters: Vec<Phrase>,
     /// Settings that decide, as `sysctl` names them: `net.core.somaxconn`.
-    pub sysctls: Vec<String>,
+    pub sysctls: Vec<Phrase>,
 }
 
 /// A cause that could not be excluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alternative {
     /// In words.
-    pub text: String,
+    pub text: Phrase,
     /// Why it ranks lower, or what would tell.
-    pub why_less_likely: String,
+    pub why_less_likely: Phrase,
 }
 
 /// A cause that the second capture excludes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Excluded {
     /// In words.
-    pub text: String,
+    pub text: Phrase,
     /// By what.
     pub why: String,
 }
@@ -466,7 +470,7 @@ pub struct Evidence {
     /// When, RFC 3339.
     pub time: String,
     /// What this packet shows.
-    pub text: String,
+    pub text: Phrase,
     /// Which end sent it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sender: Option<Sender>,

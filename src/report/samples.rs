@@ -57,7 +57,7 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
             capture: capture.to_owned(),
             packet,
             time: at(ms),
-            text: text.to_owned(),
+            text: text.to_string().into(),
             sender: Some(if ["SYN-ACK", "RST", "ACK of"].iter().any(|start| text.starts_with(start)) {
                 Sender::Server
             } else {
@@ -136,7 +136,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         severity: draft.severity,
         certainty: draft.certainty,
         listener: draft.listener.map(str::to_owned),
-        cause: draft.cause.text.clone(),
+        cause: draft.cause.text.clone().into_owned(),
         first: mine.iter().map(|finding| finding.first.clone()).min().unwrap(),
         last: mine.iter().map(|finding| finding.last.clone()).max().unwrap(),
         connections,
@@ -172,21 +172,21 @@ fn overflow_draft() -> Draft {
         cause: Cause {
             text: "The listener's accept queue was full: handshakes that clients had completed were dropped silently, \
                    and so was the data they sent. The application accepts more slowly than connections arrive."
-                .to_owned(),
-            kernel_functions: owned(&["tcp_check_req", "tcp_v4_syn_recv_sock"]),
-            counters: owned(&["TcpExtListenOverflows", "TcpExtListenDrops"]),
-            sysctls: owned(&["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"]),
+                .into(),
+            kernel_functions: vec!["tcp_check_req".into(), "tcp_v4_syn_recv_sock".into()],
+            counters: vec!["TcpExtListenOverflows".into(), "TcpExtListenDrops".into()],
+            sysctls: vec!["net.core.somaxconn".into(), "net.ipv4.tcp_abort_on_overflow".into(), "net.ipv4.tcp_synack_retries".into()],
         },
         alternatives: vec![
             Alternative {
-                text: "The final ACKs were lost between this capture and the server.".to_owned(),
+                text: "The final ACKs were lost between this capture and the server.".into(),
                 why_less_likely: "all 41 of 41 would have to be lost while other segments to the same host arrived"
-                    .to_owned(),
+                    .into(),
             },
             Alternative {
-                text: "The listener uses `TCP_DEFER_ACCEPT`.".to_owned(),
+                text: "The listener uses `TCP_DEFER_ACCEPT`.".into(),
                 why_less_likely: "the data was ignored as well; with TCP_DEFER_ACCEPT the first data is accepted at once"
-                    .to_owned(),
+                    .into(),
             },
         ],
         next_steps: owned(&[
@@ -300,7 +300,7 @@ pub(crate) fn mixture() -> Report {
         severity,
         certainty,
         listener,
-        cause: Cause { text: text.to_owned(), ..Cause::default() },
+        cause: Cause { text: text.to_owned().into(), ..Cause::default() },
         alternatives: Vec::new(),
         next_steps: owned(steps),
     };
@@ -454,7 +454,7 @@ pub(crate) fn hostile() -> Report {
     report.inferred[0].from = "\x1b[5mblink".to_owned();
     for finding in &mut report.findings {
         finding.summary.push_str("\x1b[8m");
-        finding.evidence[1].text.push('\r');
+        finding.evidence[1].text.to_mut().push('\r');
     }
     report.incidents[0].cause.push_str("\u{2028}\x1b[H");
     report.incidents[0].next_steps.push("`rm\x1b[8m -rf /\x1b[0m`".to_owned());

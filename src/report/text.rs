@@ -12,7 +12,7 @@ use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
     capital, contents, ended, excluded, left_over, more, most_affected, other_names, paired, quality, share,
-    shown_path, time_range, timed, whereabouts,
+    shown_path, time_range, timed, union, whereabouts,
 };
 use crate::time::Span;
 
@@ -321,19 +321,13 @@ impl<'r, 'w> Text<'r, 'w> {
 
     /// The kernel's own names: functions, counters, settings.
     fn names(&mut self, findings: &[&Finding]) -> io::Result<()> {
-        let union = |pick: fn(&Finding) -> &Vec<String>| {
-            let mut seen = HashSet::new();
-            let names =
-                findings.iter().flat_map(|finding| pick(finding)).filter(|name| seen.insert(name.as_str()));
-            names.map(String::as_str).collect::<Vec<_>>().join(", ")
-        };
         for (lead, names) in [
-            ("in the kernel  ", union(|finding| &finding.cause.kernel_functions)),
-            ("counters       ", union(|finding| &finding.cause.counters)),
-            ("settings       ", union(|finding| &finding.cause.sysctls)),
+            ("in the kernel  ", union(findings, |finding| &finding.cause.kernel_functions)),
+            ("counters       ", union(findings, |finding| &finding.cause.counters)),
+            ("settings       ", union(findings, |finding| &finding.cause.sysctls)),
         ] {
             if !names.is_empty() {
-                self.page.styled_prose(FAINT, &format!("{INDENT}{lead}"), PLAIN, &names)?;
+                self.page.styled_prose(FAINT, &format!("{INDENT}{lead}"), PLAIN, &names.join(", "))?;
             }
         }
         Ok(())
@@ -447,7 +441,7 @@ impl<'r, 'w> Text<'r, 'w> {
         let alternatives: Vec<&Alternative> = findings
             .iter()
             .flat_map(|finding| &finding.alternatives)
-            .filter(|alternative| seen.insert(alternative.text.as_str()))
+            .filter(|alternative| seen.insert(alternative.text.as_ref()))
             .collect();
         if alternatives.is_empty() {
             return Ok(());
@@ -457,7 +451,8 @@ impl<'r, 'w> Text<'r, 'w> {
         for alternative in alternatives.iter().take(ALTERNATIVES) {
             let mut text = alternative.text.clone();
             if !alternative.why_less_likely.is_empty() {
-                text = format!("{} Less likely: {}", ended(&text), ended(&alternative.why_less_likely));
+                text =
+                    format!("{} Less likely: {}", ended(&text), ended(&alternative.why_less_likely)).into();
             }
             self.page.prose(BULLET, &text)?;
         }

@@ -2,7 +2,7 @@
 
 use super::clock;
 use super::model::{
-    Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Quality, Report, Vantage,
+    Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Phrase, Quality, Report, Vantage,
 };
 use super::path::apart;
 use super::terminal::{counted, grouped};
@@ -123,7 +123,7 @@ pub(super) fn other_names(finding: &Finding) -> Option<String> {
 pub(super) fn excluded<'r>(findings: &[&'r Finding]) -> Vec<&'r Excluded> {
     let mut seen = std::collections::HashSet::new();
     let all = findings.iter().flat_map(|finding| &finding.excluded);
-    all.filter(|excluded| seen.insert(excluded.text.as_str())).collect()
+    all.filter(|excluded| seen.insert(excluded.text.as_ref())).collect()
 }
 
 /// From the first to the last packet of all inputs, and how long that is.
@@ -171,13 +171,13 @@ pub(crate) fn host_of(socket: &str) -> &str {
 pub(crate) fn alternatives<'r>(findings: &[&'r Finding]) -> Vec<&'r Alternative> {
     let mut seen = std::collections::HashSet::new();
     let all = findings.iter().flat_map(|finding| &finding.alternatives);
-    all.filter(|alternative| seen.insert(alternative.text.as_str())).collect()
+    all.filter(|alternative| seen.insert(alternative.text.as_ref())).collect()
 }
 
 /// Names that `findings` bring, each once.
-pub(crate) fn union<'r>(findings: &[&'r Finding], pick: fn(&Finding) -> &Vec<String>) -> Vec<&'r str> {
+pub(crate) fn union<'r>(findings: &[&'r Finding], pick: fn(&Finding) -> &[Phrase]) -> Vec<&'r str> {
     let mut seen = std::collections::HashSet::new();
-    let names = findings.iter().flat_map(|finding| pick(finding)).map(String::as_str);
+    let names = findings.iter().flat_map(|finding| pick(finding)).map(AsRef::as_ref);
     names.filter(|name| seen.insert(*name)).collect()
 }
 

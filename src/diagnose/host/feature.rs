@@ -14,11 +14,11 @@ pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
         Some(sent) if sent >= number(d, "stripped_syn_acks") => {
             let set = match account.facts.setting("net.ipv4.tcp_syncookies") {
                 Some("2") => {
-                    d.cause.text = "tcp_syncookies is 2: every SYN is answered by a cookie.".to_owned();
+                    d.cause.text = "tcp_syncookies is 2: every SYN is answered by a cookie.".into();
                     ", tcp_syncookies is 2"
                 }
                 Some("1") => {
-                    d.cause.text = "The SYN queue was full, and tcp_syncookies is 1.".to_owned();
+                    d.cause.text = "The SYN queue was full, and tcp_syncookies is 1.".into();
                     ", tcp_syncookies is 1"
                 }
                 _ => "",
@@ -41,14 +41,14 @@ pub fn fast_open(d: &mut Draft, account: &Account<'_>) {
     let overflow = account.rise(d, account::FAST_OPEN_OVERFLOW).unwrap_or(0);
     let refused = account.rise(d, account::FAST_OPEN_FAIL).unwrap_or(0);
     if let Some(set) = set.filter(|set| set & SERVER_SIDE == 0) {
-        d.cause.text = "Fast Open is switched off for servers.".to_owned();
+        d.cause.text = "Fast Open is switched off for servers.".into();
         d.confirmed(format!("net.ipv4.tcp_fastopen is {set}: bit {SERVER_SIDE} is not set"));
         d.alternatives.clear();
     } else if overflow > 0 && overflow >= account.found(d.kind) {
-        d.cause.text = "Too many Fast Open connections were pending at the listener.".to_owned();
+        d.cause.text = "Too many Fast Open connections were pending at the listener.".into();
         d.probable(format!("TCPFastOpenListenOverflow rose by {overflow} between the snapshots"));
     } else if overflow == 0 && refused > 0 && refused >= account.found(d.kind) {
-        d.cause.text = "The server refused the Fast Open cookie.".to_owned();
+        d.cause.text = "The server refused the Fast Open cookie.".into();
         d.confirmed(format!("TCPFastOpenPassiveFail rose by {refused} between the snapshots"));
         d.alternatives.clear();
     }
@@ -64,8 +64,7 @@ pub fn time_wait(d: &mut Draft, account: &Account<'_>) {
     let limit = buckets.map(|n| format!(", tcp_max_tw_buckets is {n}")).unwrap_or_default();
     if overflow > 0 {
         d.severity = Severity::Warning;
-        d.cause.text =
-            "The server's TIME_WAIT buckets ran out: sockets that close skip TIME_WAIT.".to_owned();
+        d.cause.text = "The server's TIME_WAIT buckets ran out: sockets that close skip TIME_WAIT.".into();
         d.confirmed(format!("TCPTimeWaitOverflow rose by {overflow} between the snapshots{limit}"));
         d.alternatives.clear();
     } else {

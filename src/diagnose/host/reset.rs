@@ -52,7 +52,7 @@ pub fn abortive(d: &mut Draft, account: &Account<'_>) {
             return;
         }
     };
-    d.cause.text = text.to_owned();
+    d.cause.text = text.into();
     d.alternatives.clear();
     d.confirmed(format!(
         "{} between the snapshots, {}; {ended}",

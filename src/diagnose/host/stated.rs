@@ -44,7 +44,7 @@ pub fn all<'a>(drafts: impl Iterator<Item = &'a Draft> + Clone, facts: &HostFact
             state("drops of the socket", drops.into());
         }
     }
-    let named: BTreeSet<&str> = drafts.flat_map(|d| d.cause.sysctls.iter().map(String::as_str)).collect();
+    let named: BTreeSet<&str> = drafts.flat_map(|d| d.cause.sysctls.iter().map(AsRef::as_ref)).collect();
     for (name, value) in &latest.sysctls {
         if !ALWAYS.contains(&name.as_str()) && !named.contains(name.as_str()) {
             continue;

@@ -159,7 +159,7 @@ fn what_strangers_have_named_cannot_steer_the_terminal() {
         watched.incident.id.push_str(evil);
         for finding in &mut watched.examples {
             finding.client = Some(evil.to_owned());
-            finding.evidence[0].text = evil.to_owned();
+            finding.evidence[0].text = evil.into();
         }
     }
     let keys = [vec![], vec![Key::Enter], typed("w"), typed("?"), typed("/\u{1b}[2J")];

@@ -96,15 +96,15 @@ fn nothing_from_a_capture_becomes_markup() {
         finding.summary = EVIL.to_owned();
         finding.metrics.insert(EVIL.to_owned(), EVIL.into());
         for alternative in &mut finding.alternatives {
-            alternative.text = EVIL.to_owned();
-            alternative.why_less_likely = EVIL.to_owned();
+            alternative.text = EVIL.into();
+            alternative.why_less_likely = EVIL.into();
         }
         for evidence in &mut finding.evidence {
-            evidence.text = EVIL.to_owned();
+            evidence.text = EVIL.into();
             evidence.capture = EVIL.to_owned();
             evidence.time = EVIL.to_owned();
         }
-        finding.cause.counters.push(EVIL.to_owned());
+        finding.cause.counters.push(EVIL.into());
     }
     report.warnings.push(EVIL.to_owned());
     let page = rendered(&report);

@@ -52,7 +52,7 @@ fn attack() -> Report {
     for finding in &mut report.findings {
         finding.summary = EVIL.to_owned();
         for evidence in &mut finding.evidence {
-            evidence.text = EVIL.to_owned();
+            evidence.text = EVIL.into();
             evidence.capture = EVIL.to_owned();
         }
     }
