@@ -729,9 +729,20 @@ impl Tracker {
     }
 
     /// Drops checks of what is gone: most connections end long before their first check. If that leaves little room
-    /// the queue doubles.
+    /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
+    /// are stale, and to find out costs a cache miss for each.
     fn drop_stale(&mut self, wait: Wait) {
         let mut queue = std::mem::take(&mut self.checks[wait as usize]);
+        let held = match wait {
+            Wait::Handshake => self.half_open.held,
+            Wait::Over => self.over.held,
+            Wait::Open | Wait::Closing | Wait::Aftermath => self.brief.held + self.full.held,
+        };
+        if held >= queue.len() / 2 {
+            queue.reserve(queue.capacity());
+            self.checks[wait as usize] = queue;
+            return;
+        }
         queue.retain(|check| self.generation(check.what) == check.generation);
         if queue.len() > queue.capacity() / 2 {
             queue.reserve(queue.capacity());

@@ -11,8 +11,8 @@ const CLIENT6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0xca, 0xfe, 0, 1, 0, 0, 0, 0, 0,
 const SERVER6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0xca, 0xfe, 0, 2, 0, 0, 0, 0, 0, 0, 0xd0, 0x0d];
 const MACS: [[u8; 6]; 2] = [[0x52, 0x54, 0, 0xaa, 0xbb, 0x01], [0x52, 0x54, 0, 0xaa, 0xbb, 0x02]];
 /// Words that stand in the names, comments, blocks and path of the capture.
-const NAMES: [&str; 7] =
-    ["acme-customer", "of-acme", "db7", "acme", "CLIENT_RANDOM", "52:54:00:aa:bb", "525400aabb"];
+const NAMES: [&str; 6] =
+    ["acme-customer", "of-acme", "acme", "CLIENT_RANDOM", "52:54:00:aa:bb", "525400aabb"];
 
 pub fn synscope(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synscope"));
