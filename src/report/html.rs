@@ -22,8 +22,8 @@ use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    host_of, left_over, more, other_names, paired, place, quality, share, shown_path, time_range, timed,
-    trust, union, who,
+    host_of, left_over, more, other_names, paired, place, quality, ranked, share, shown_path, time_range,
+    timed, trust, union, who,
 };
 
 /// Incidents with a row in the list, and those of them that are shown at once.
@@ -38,7 +38,7 @@ const FEW: usize = 3;
 const SECTIONS: usize = 100;
 /// Incidents in the navigation.
 const LISTED: usize = 40;
-/// Examples of an incident; the first one is open.
+/// Examples of an incident; the first one is open, of the gravest incident all.
 const EXAMPLES: usize = 3;
 /// Findings of one incident that are listed, and of all together.
 const FINDINGS: usize = 300;
@@ -349,7 +349,7 @@ impl Page<'_> {
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
         for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
-            self.example(&mut out, finding, i);
+            self.example(&mut out, finding, i == 0 || number == 1);
         }
         self.next_steps(&mut out, incident);
         self.names(&mut out, &findings);
@@ -439,8 +439,8 @@ impl Page<'_> {
         out.push_str("</ul>\n");
     }
 
-    /// One connection. The first is open, the others are folded.
-    fn example(&self, out: &mut String, finding: &Finding, number: usize) {
+    /// One connection, shown at once or folded.
+    fn example(&self, out: &mut String, finding: &Finding, open: bool) {
         let title = match who(finding) {
             who if who.is_empty() => code(&finding.id),
             who => format!("<span class=\"mono\">{}</span>", escape(&who).replace(" -&gt; ", " → ")),
@@ -458,9 +458,9 @@ impl Page<'_> {
             packets::ladder(finding, self.clock, &self.report.captures),
             packets::numbers(finding)
         );
-        let _ = match number {
-            0 => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
-            _ => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
+        let _ = match open {
+            true => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
+            false => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
         };
     }
 
@@ -622,7 +622,8 @@ impl Page<'_> {
              <dt><b>possible</b></dt><dd>seen, but this capture cannot tell it from the others</dd>\
              <dt><b>#27</b></dt><dd>packet 27 of the capture, as Wireshark numbers it</dd>\
              <dt><b>client, server</b></dt><dd>who asked for the connection, and who listened</dd></dl>\n</section>\n\
-             </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. ",
+             </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. \
+             <span class=\"paper\">What was folded on the screen is not printed.</span> ",
         );
         let _ = write!(
             out,
@@ -703,6 +704,22 @@ impl Page<'_> {
 
 /// Who was hit, and how often.
 fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
+    if !incident.top_clients.is_empty() && !ranked(incident) {
+        let shown: Vec<String> = incident
+            .top_clients
+            .iter()
+            .map(|share| format!("<span class=\"mono\">{}</span>", escape(&share.client)))
+            .collect();
+        let rest = left_over(incident.clients as usize, shown.len());
+        let rest = rest.map(|rest| format!(", {}", more(rest, "client"))).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "<h3>Clients affected</h3>\n<p>{}, once each: {}{rest}.</p>",
+            counted(incident.clients, "client"),
+            shown.join(", ")
+        );
+        return;
+    }
     let Some(most) = incident.top_clients.first().map(|share| share.findings.max(1)) else {
         if let Some(client) = findings.iter().find_map(|finding| finding.client.as_deref())
             && findings.len() > 1

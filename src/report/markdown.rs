@@ -16,8 +16,8 @@ use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
-    more, most_affected, other_names, paired, place, quality, share, shown_path, time_range, timed, trust,
-    union, whereabouts, who,
+    more, most_affected, other_names, paired, place, quality, share, shown_path, sole_capture, time_range,
+    timed, trust, union, whereabouts, who,
 };
 
 /// How much is written.
@@ -195,7 +195,7 @@ impl Page<'_> {
                 "{number}. {} {} {}",
                 incident.severity,
                 f.code(incident.kind.name()),
-                f.plain(&place(incident))
+                f.text(&place(incident))
             ),
         );
         out.push_str(&format!(
@@ -217,7 +217,7 @@ impl Page<'_> {
             out.push_str(&f.item(&f.plain(&share)));
         }
         if let Some(clients) = most_affected(incident, self.limits.clients) {
-            out.push_str(&f.item(&f.plain(&format!("most affected: {clients}"))));
+            out.push_str(&f.item(&f.text(&format!("most affected: {clients}"))));
         }
         for link in &incident.related {
             if let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) {
@@ -273,16 +273,18 @@ impl Page<'_> {
 
     fn example(&self, finding: &Finding) -> String {
         let f = self.flavor;
+        let sole = sole_capture(finding, &self.report.captures);
         let mut out = format!(
-            "{}, {}: {}\n\n",
+            "{}, {}{}: {}\n\n",
             f.code(&who(finding)),
             captured_at(finding.vantage),
+            sole.map(|path| format!(", packets of {}", f.code(path))).unwrap_or_default(),
             f.text(&finding.summary)
         );
         if let Some(names) = other_names(finding) {
             out.push_str(&format!("{}\n\n", f.text(&format!("The same connection: {names}."))));
         }
-        let several = Some(self.report.captures.as_slice()).filter(|all| all.len() > 1);
+        let several = Some(self.report.captures.as_slice()).filter(|all| all.len() > 1 && sole.is_none());
         let named = |evidence: &Evidence| whereabouts(evidence, several);
         out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
         if let Some(filters) = &finding.display_filters {

@@ -113,6 +113,13 @@ pub(super) fn whereabouts(evidence: &Evidence, own: Option<&[Capture]>) -> Strin
     if parts.is_empty() { String::new() } else { format!("  [{}]", parts.join(", ")) }
 }
 
+/// The capture that all packets of `finding` are in, and no other has them; `None` where `captures` are one anyway.
+pub(super) fn sole_capture<'p>(finding: &'p Finding, captures: &[Capture]) -> Option<&'p str> {
+    let first = finding.evidence.first().filter(|_| captures.len() > 1)?;
+    let here = |e: &Evidence| e.capture == first.capture && e.also.is_none() && e.missing_in.is_none();
+    finding.evidence.iter().all(here).then(|| short_path(&first.capture, captures))
+}
+
 /// The other names of a finding's ends: `10.0.0.1:4000 -> 10.0.0.5:80 in client.pcap`.
 pub(super) fn other_names(finding: &Finding) -> Option<String> {
     let names = finding.also_known_as.as_ref()?;
@@ -214,12 +221,18 @@ pub(super) fn capital(text: &str) -> String {
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-/// `40 % of the 10 connections tried there meanwhile; none got through while captured`, where that is known.
+/// `40 % of the 10 connections tried there meanwhile; none got through while captured`, where that is known; `all 10
+/// connections ...` where it was each of them.
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
     if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
-        let percent = incident.connections * 100 / attempts;
-        said.push(format!("{percent} % of the {} tried there meanwhile", counted(attempts, "connection")));
+        said.push(match (attempts, incident.connections * 100 / attempts) {
+            (1, 100..) => "the only connection tried there meanwhile".to_owned(),
+            (n, 100..) => format!("all {} tried there meanwhile", counted(n, "connection")),
+            (n, percent) => {
+                format!("{percent} % of the {} tried there meanwhile", counted(n, "connection"))
+            }
+        });
     }
     match incident.recovered {
         Some(true) => said.push("some got through in the end".to_owned()),
@@ -229,8 +242,17 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 
-/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, where there are several.
+/// Whether some client was hit more than once: else there is no order among them.
+pub(super) fn ranked(incident: &Incident) -> bool {
+    incident.top_clients.first().is_some_and(|share| share.findings > 1)
+}
+
+/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, where there are several and they
+/// were not hit once each.
 pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String> {
+    if !ranked(incident) {
+        return None;
+    }
     let shown = incident.top_clients.iter().take(limit);
     let shown: Vec<String> =
         shown.map(|share| format!("{} ({})", share.client, grouped(share.findings))).collect();

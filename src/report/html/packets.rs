@@ -7,19 +7,26 @@ use crate::report::clock::Clock;
 use crate::report::ladder::{Gap, Ladder, Rung};
 use crate::report::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::terminal::{counted, grouped};
-use crate::report::words::whereabouts;
+use crate::report::words::{sole_capture, whereabouts};
 
 /// Packets of one ladder.
 const PACKETS: usize = 24;
 /// Height of the longest gap that is drawn in full, in pixels.
 const TALLEST: f64 = 56.0;
 
-/// The evidence of `finding`. With several `captures` each packet is named with its own.
+/// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them.
 pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> String {
     let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
-    let mut out = String::from(
-        "<ol class=\"ladder\"><li class=\"heads\" aria-hidden=\"true\"><span></span><i><span>client</span>\
-         <span>server</span></i><span></span></li>",
+    let sole = sole_capture(finding, captures);
+    let named = Some(captures).filter(|all| all.len() > 1 && sole.is_none());
+    let (day, of) =
+        (ladder.day.as_deref().unwrap_or_default(), sole.map(|path| format!("packets of {path}")));
+    let mut out = format!(
+        "<ol class=\"ladder\"><li class=\"heads\"{}><span class=\"t\">{day}</span><i aria-hidden=\"true\">\
+         <span>client</span><span>server</span></i><span class=\"faint\">{}</span></li>",
+        // Nothing to be read aloud, then.
+        if day.is_empty() && of.is_none() { " aria-hidden=\"true\"" } else { "" },
+        escape(of.as_deref().unwrap_or_default())
     );
     for rung in &ladder.rungs {
         match rung {
@@ -59,7 +66,7 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> S
                     evidence.packet,
                     escape(&evidence.text),
                     {
-                        let place = whereabouts(evidence, Some(captures).filter(|all| all.len() > 1));
+                        let place = whereabouts(evidence, named);
                         match place.trim_start() {
                             "" => String::new(),
                             place => format!(" <span class=\"faint\">{}</span>", escape(place)),
