@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 
 use acme::{Pcapng, done, left_of_it, synscope, text};
 use serde_json::Value;
+use synscope::report::model::Report;
+use synscope::report::{glossary, html, markdown};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a report was written")).expect("it is JSON")
@@ -367,4 +369,93 @@ fn diff_says_by_its_exit_code_whether_it_got_worse() {
     assert_eq!(code(&["diff", text(&capture), text(&bad)]), Some(2));
     let shown = done(&["diff", "-f", "markdown", text(&bad), text(&good)]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("| **gone** |"));
+}
+
+/// A page without its tags, its style sheet and what stands before its main part.
+fn words_of(page: &str) -> String {
+    let main = page.split_once("<main").expect("a main part").1;
+    let mut text = String::new();
+    for piece in main.split('<') {
+        let (tag, inside) = piece.split_once('>').unwrap_or(("", piece));
+        // A section ends what can be called near.
+        text.push_str(if tag.starts_with("section") { "\u{c}" } else { " " });
+        text.push_str(inside);
+    }
+    for (entity, sign) in [("&#39;", "'"), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")] {
+        text = text.replace(entity, sign);
+    }
+    text
+}
+
+/// Names in `text` that only a kernel engineer knows: settings, counters, functions.
+fn kernel_names(text: &str) -> BTreeSet<&str> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let names = text.split(|c| !part(c)).map(|name| name.trim_matches('.'));
+    let starts = [
+        "net.ipv4.",
+        "net.core.",
+        "TcpExt",
+        "tcp_v4_",
+        "tcp_check",
+        "tcp_rcv",
+        "inet_csk_",
+        "reqsk_",
+        "tcp_send",
+    ];
+    names
+        .filter(|name| starts.iter().any(|start| name.starts_with(start) && name.len() > start.len()))
+        .collect()
+}
+
+/// Every kernel name is explained, once, in the section in which it first appears.
+#[test]
+fn kernel_names_are_explained_once_where_they_first_appear() {
+    let mut explained = 0;
+    let mut wrong = BTreeSet::new();
+    for capture in recorded() {
+        let report: Report = serde_json::from_value(analyzed(&capture)).unwrap();
+        let mut page = Vec::new();
+        html::write(&report, &mut page).unwrap();
+        let mut ticket = Vec::new();
+        let full = markdown::Options { length: markdown::Length::Full, ..markdown::Options::default() };
+        markdown::write(&report, full, &mut ticket).unwrap();
+        let page = words_of(&String::from_utf8(page).unwrap());
+        let ticket = String::from_utf8(ticket).unwrap().replace("\n### ", "\n\u{c}### ").replace('\\', "");
+        // The summary on top is explained below.
+        let ticket = ticket.split_once("\u{c}").map_or("", |(_, rest)| rest).to_owned();
+        for (format, text) in [("html", page), ("markdown", ticket)] {
+            for name in kernel_names(&text) {
+                let Some(meaning) = glossary::kernel(name) else {
+                    wrong.insert(format!("{name} is not explained anywhere"));
+                    continue;
+                };
+                let places: Vec<usize> = text.match_indices(meaning).map(|(at, _)| at).collect();
+                let first = text.find(name).expect("it was found there");
+                match places.as_slice() {
+                    [at] if !text[first.min(*at)..first.max(*at)].contains('\u{c}') => explained += 1,
+                    [_] => drop(wrong.insert(format!("{format}: {name} is explained in another section"))),
+                    more => drop(wrong.insert(format!("{format}: {name} is explained {} times", more.len()))),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(explained > 500, "{explained}");
+}
+
+/// Packets of every link type come out as they went in: tshark reads each, and the findings are there again.
+#[test]
+fn extracts_hold_packets_of_every_link_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Pcapng::every_link_type().written(folder.path());
+    let report = analyzed(&capture);
+    let packets = folder.path().join("x.pcapng");
+    done(&["extract", "-q", "--listener", "-o", text(&packets), text(&capture)]);
+    assert_eq!(ids(&analyzed(&packets)), ids(&report));
+    done(&["extract", "-q", "-o", text(&packets), text(&capture)]);
+    let Some(rows) = tshark(&packets, "frame", &["frame.interface_name", "frame.comment"]) else { return };
+    for (link, _) in acme::LINKS {
+        let name = format!("link-{link}-of-acme");
+        assert!(rows.iter().any(|row| row[0] == name && row[1].contains("f-")), "{name}: {rows:?}");
+    }
 }

@@ -345,7 +345,7 @@ impl Page<'_> {
         if closed {
             out.push_str("<details class=\"fold\"><summary>Reasons, packets, next steps</summary>\n");
         }
-        self.words(&mut out, incident, best.first().copied());
+        self.words(&mut out, incident, &findings, &best);
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
         for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
@@ -375,15 +375,18 @@ impl Page<'_> {
     }
 
     /// Words of TCP and names of the kernel that appear for the first time.
-    fn words(&mut self, out: &mut String, incident: &Incident, example: Option<&Finding>) {
+    fn words(&mut self, out: &mut String, incident: &Incident, findings: &[&Finding], best: &[&Finding]) {
         let mut texts = vec![incident.cause.as_str()];
-        if let Some(finding) = example {
+        texts.extend(best.first().map(|finding| finding.certainty_reason.as_str()));
+        for finding in best.iter().take(EXAMPLES) {
+            texts.push(&finding.summary);
             texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_ref()));
-            texts.push(&finding.certainty_reason);
-            texts.extend(
-                finding.alternatives.iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]),
-            );
         }
+        let others =
+            alternatives(findings).into_iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]);
+        texts.extend(
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.text.as_ref(), e.why.as_str()])),
+        );
         let mut words = self.explained.words(texts.iter().copied());
         words.extend(self.explained.kernel_in(texts.into_iter()));
         if words.is_empty() {
@@ -645,7 +648,8 @@ impl Page<'_> {
         );
         for setting in inferred.iter().take(NOTES) {
             let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
-            let meaning = self.explained.kernel_in([setting.setting.as_str()].into_iter());
+            let names = [setting.setting.as_str(), &value, &setting.from];
+            let meaning = self.explained.kernel_in(names.into_iter());
             let meaning: String = meaning
                 .into_iter()
                 .map(|(_, meaning)| format!("<br><span class=\"faint\">{}</span>", escape(meaning)))

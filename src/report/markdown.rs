@@ -235,7 +235,7 @@ impl Page<'_> {
         }
         out.push_str(&self.names(&findings));
         out.push('\n');
-        out.push_str(&self.words(incident, best.first().copied()));
+        out.push_str(&self.words(incident, &findings, best.first().copied()));
         for finding in best.iter().take(self.limits.examples) {
             out.push_str(&self.example(finding));
         }
@@ -330,7 +330,7 @@ impl Page<'_> {
         out
     }
 
-    fn next_steps(&self, steps: &[String]) -> String {
+    fn next_steps(&mut self, steps: &[String]) -> String {
         let f = self.flavor;
         if steps.is_empty() {
             return String::new();
@@ -345,23 +345,49 @@ impl Page<'_> {
                 Step::Ending { text, command } => format!("{} {}", f.text(text), f.code(command)),
                 Step::Words(text) => f.text(text),
             };
-            out.push_str(&f.item(&item));
+            let names = self.kernel_names([step.as_str()].into_iter());
+            out.push_str(&f.item(&format!("{item}{names}")));
         }
         out.push('\n');
         out
     }
 
-    /// Words of TCP that appear for the first time.
-    fn words(&mut self, incident: &Incident, example: Option<&Finding>) -> String {
+    /// The names of the kernel that appear in `texts` for the first time, with their meanings in parentheses.
+    fn kernel_names<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> String {
         let f = self.flavor;
-        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_ref()));
-        let words = self.explained.words([incident.cause.as_str()].into_iter().chain(evidence));
-        if words.is_empty() {
+        let names: Vec<String> = self
+            .explained
+            .kernel_in(texts)
+            .iter()
+            .map(|(name, meaning)| format!("{}: {}", f.code(name), f.plain(meaning)))
+            .collect();
+        if names.is_empty() { String::new() } else { format!(" ({})", names.join("; ")) }
+    }
+
+    /// Words of TCP and names of the kernel that appear for the first time.
+    fn words(&mut self, incident: &Incident, findings: &[&Finding], example: Option<&Finding>) -> String {
+        let f = self.flavor;
+        let mut texts = vec![incident.cause.as_str()];
+        if let Some(finding) = example {
+            texts.push(&finding.certainty_reason);
+            texts.push(&finding.summary);
+            texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_ref()));
+        }
+        let words = self.explained.words(texts.iter().copied());
+        let others =
+            alternatives(findings).into_iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]);
+        texts.extend(
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.text.as_ref(), e.why.as_str()])),
+        );
+        let names = self.explained.kernel_in(texts.into_iter());
+        if words.is_empty() && names.is_empty() {
             return String::new();
         }
+        let words = words.iter().map(|(word, meaning)| (f.plain(word), *meaning));
+        let names = names.iter().map(|(name, meaning)| (f.code(name), *meaning));
         let words: Vec<String> = words
-            .iter()
-            .map(|(word, meaning)| format!("{}: {}", f.strong(&f.plain(word)), f.plain(meaning)))
+            .chain(names)
+            .map(|(word, meaning)| format!("{}: {}", f.strong(&word), f.plain(meaning)))
             .collect();
         format!(
             "{}. {}\n\n",
@@ -394,7 +420,7 @@ impl Page<'_> {
     }
 
     /// What was left out, settings, the inputs, how to read it.
-    fn foot(&self) -> String {
+    fn foot(&mut self) -> String {
         let f = self.flavor;
         let report = self.report;
         let mut out = String::new();
@@ -410,9 +436,11 @@ impl Page<'_> {
             out.push_str(&f.table_head(&["Host", "Setting", "Value", "Read from"]));
             for setting in report.inferred.iter().take(self.limits.rows) {
                 let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+                let names = [setting.setting.as_str(), &value, &setting.from];
+                let names = self.kernel_names(names.into_iter());
                 out.push_str(&f.row(&[
                     f.code(&setting.host),
-                    f.code(&setting.setting),
+                    format!("{}{names}", f.code(&setting.setting)),
                     f.code(&value),
                     f.text(&setting.from),
                 ]));
