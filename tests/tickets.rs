@@ -459,3 +459,48 @@ fn extracts_hold_packets_of_every_link_type() {
         assert!(rows.iter().any(|row| row[0] == name && row[1].contains("f-")), "{name}: {rows:?}");
     }
 }
+
+/// Behind a NAT a connection has two names: reports, filters and the comments of extracts have both.
+#[test]
+fn both_sides_of_a_nat_are_found_by_their_own_names() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/time-wait-collision/nat-timestamps");
+    let captures = ["client.pcap", "server.pcap"].map(|name| folder.join(name));
+    let args = ["analyze", "-q", "--pair", text(&captures[0]), text(&captures[1]), "-f"];
+    let report: Value = serde_json::from_slice(&done(&[&args[..], &["json"]].concat()).stdout).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let packets = work.path().join("x.pcapng");
+    done(&["extract", "-q", "-o", text(&packets), text(&captures[0]), text(&captures[1])]);
+    let Some(rows) = tshark(&packets, "frame", &["frame.comment"]) else { return };
+    let comments: String = rows.into_iter().flatten().collect();
+    let shown: Vec<String> = ["text", "html", "markdown"]
+        .map(|format| String::from_utf8(done(&[&args[..], &[format]].concat()).stdout).unwrap())
+        .into();
+    let finding = &report["findings"][0];
+    let (own, other) =
+        (finding["client"].as_str().unwrap(), finding["also_known_as"]["client"].as_str().unwrap());
+    assert_ne!(own, other);
+    for text in shown.iter().chain([&comments]) {
+        assert!(text.contains(own) && text.contains(other), "{own}, {other}: {text}");
+    }
+    for finding in report["findings"].as_array().unwrap() {
+        let filters = &finding["display_filters"];
+        let elsewhere = &filters["elsewhere"][0];
+        assert_eq!(elsewhere["capture"].as_str(), Some(text(&captures[0])));
+        let of = |capture: &str| {
+            let all = filters["packets"].as_array().unwrap();
+            all.iter().find(|filter| filter["capture"].as_str() == Some(capture)).unwrap()["filter"]
+                .as_str()
+                .unwrap()
+        };
+        // Every packet that the evidence names there is selected by the filter of the connection, too.
+        for (capture, connection) in
+            [(&captures[0], &elsewhere["filter"]), (&captures[1], &filters["connection"])]
+        {
+            let frames = of(text(capture));
+            let both = format!("({frames}) && ({})", connection.as_str().unwrap());
+            let count = |filter: &str| tshark(capture, filter, &["frame.number"]).unwrap().len();
+            assert_eq!(count(&both), count(frames), "{}: {both}", capture.display());
+            assert!(count(connection.as_str().unwrap()) < 20, "not the whole capture");
+        }
+    }
+}

@@ -288,7 +288,12 @@ impl Page<'_> {
         let named = |evidence: &Evidence| whereabouts(evidence, several);
         out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
         if let Some(filters) = &finding.display_filters {
-            out.push_str(&format!("In Wireshark: {}\n\n", f.code(&filters.connection)));
+            out.push_str(&format!("In Wireshark: {}", f.code(&filters.connection)));
+            for filter in &filters.elsewhere {
+                let capture = filter.capture.as_deref().unwrap_or_default();
+                out.push_str(&format!("; in {}: {}", f.code(capture), f.code(&filter.filter)));
+            }
+            out.push_str("\n\n");
         }
         out
     }

@@ -362,15 +362,13 @@ impl Pcapng {
             out
         };
         let mut file = Pcapng::everywhere();
-        let mut interface = 4;
         for (n, (link, before)) in (0..).zip(LINKS) {
             file.interface(*link, &format!("link-{link}-of-acme"));
             for server in [false, true] {
                 let ip = packet(*link == 229, 43_000 + n, server);
                 let ms = 1_000 + u64::from(n) * 10 + u64::from(server);
-                file = file.packet_on(interface, ms, &[header(before, ip.len()), ip].concat());
+                file = file.packet_on(4 + u32::from(n), ms, &[header(before, ip.len()), ip].concat());
             }
-            interface += 1;
         }
         file
     }

@@ -104,9 +104,13 @@ pub(super) fn numbers(finding: &Finding) -> String {
     );
     if let Some(filters) = &finding.display_filters {
         out.push_str("<p>Wireshark display filters, for the connection and for the packets:</p>");
-        let packets = filters.packets.iter().map(|packets| &packets.filter);
-        for filter in std::iter::once(&filters.connection).chain(packets) {
-            let _ = write!(out, "<pre class=\"cmd\"><code>{}</code></pre>", escape(filter));
+        let command = |filter: &str| format!("<pre class=\"cmd\"><code>{}</code></pre>", escape(filter));
+        out.push_str(&command(&filters.connection));
+        for filter in filters.packets.iter().chain(&filters.elsewhere) {
+            if let Some(capture) = &filter.capture {
+                let _ = write!(out, "<p class=\"faint\">In {}:</p>", escape(capture));
+            }
+            out.push_str(&command(&filter.filter));
         }
     }
     out.push_str(
