@@ -255,6 +255,17 @@ fn ids_are_the_same_in_every_format_and_with_any_number_of_threads() {
 const HOSTILE: &str =
     "=cmd|x <img src=x onerror=alert(1)> [l](http://evil.example) @all `b` {noformat} \u{1b}[2J \u{202e}x";
 
+/// What a spreadsheet would take from a cell: behind the rest of its tag, without others.
+fn words_of_a_cell(cell: &str) -> String {
+    let inside = cell.split_once('>').map_or("", |(_, inside)| inside);
+    let inside = inside.split("</td>").next().unwrap_or_default();
+    inside
+        .split('<')
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { part.split_once('>').map_or("", |p| p.1) })
+        .collect()
+}
+
 #[cfg(unix)]
 #[test]
 fn hostile_names_reach_no_output_raw() {
@@ -263,7 +274,7 @@ fn hostile_names_reach_no_output_raw() {
     let name = HOSTILE.replace('/', "|");
     let capture = folder.path().join(format!("{name}.pcapng"));
     let damaged = {
-        let mut octets = Pcapng::on(HOSTILE).then_acme().0;
+        let mut octets = Pcapng::on(HOSTILE).then_acme().named(HOSTILE).0;
         // A block of an unknown type, and an end in the middle of one.
         octets.extend([0xad, 0x0b, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0, 6, 0, 0, 0]);
         octets
@@ -290,6 +301,9 @@ fn hostile_names_reach_no_output_raw() {
             "html" => {
                 assert!(!shown.contains("<img") && !shown.contains("<a href=\"http"), "{format:?}");
                 assert!(shown.contains("&lt;img"), "the name is shown as it is");
+                for cell in shown.split("<td").skip(1).map(words_of_a_cell) {
+                    assert!(!cell.starts_with(['=', '+', '@', '-']), "a formula: {cell}");
+                }
             }
             "markdown" => {
                 // Code keeps what is in it; outside of it the signs are escaped.
@@ -303,6 +317,12 @@ fn hostile_names_reach_no_output_raw() {
                 // Quick actions of GitLab, formulas of whatever the text is pasted into; Jira knows neither.
                 let begins = |line: &str| line.starts_with(['=', '+', '@', '/']);
                 assert!(jira || !shown.lines().any(begins), "{format:?}");
+                let cells = shown.lines().filter(|line| line.starts_with('|') && !line.contains(" --- "));
+                for cell in
+                    cells.flat_map(|line| line.split('|')).map(|cell| cell.trim_matches([' ', '`', '{']))
+                {
+                    assert!(!cell.starts_with(['=', '+', '@', '-']), "{format:?}: a formula: {cell}");
+                }
             }
             "json" => drop(serde_json::from_str::<Value>(&shown).unwrap()),
             "jsonl" => shown.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap())),

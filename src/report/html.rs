@@ -349,7 +349,7 @@ impl Page<'_> {
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
         for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
-            self.example(&mut out, finding, i == 0 || number == 1);
+            self.example(&mut out, finding, i == 0 || number == 1, i == 0);
         }
         self.next_steps(&mut out, incident);
         self.names(&mut out, &findings);
@@ -442,8 +442,8 @@ impl Page<'_> {
         out.push_str("</ul>\n");
     }
 
-    /// One connection, shown at once or folded.
-    fn example(&self, out: &mut String, finding: &Finding, open: bool) {
+    /// One connection, shown at once or folded; the first of an incident with what its ladder means.
+    fn example(&self, out: &mut String, finding: &Finding, open: bool, first: bool) {
         let title = match who(finding) {
             who if who.is_empty() => code(&finding.id),
             who => format!("<span class=\"mono\">{}</span>", escape(&who).replace(" -&gt; ", " → ")),
@@ -458,7 +458,7 @@ impl Page<'_> {
             "{}<p>{}</p>\n{}{}",
             names.unwrap_or_default(),
             rich(&finding.summary),
-            packets::ladder(finding, self.clock, &self.report.captures),
+            packets::ladder(finding, self.clock, &self.report.captures, first),
             packets::numbers(finding)
         );
         let _ = match open {
@@ -485,7 +485,7 @@ impl Page<'_> {
                 Step::Words(text) => write!(out, "<li>{}", rich(text)),
             };
             for (name, meaning) in self.explained.kernel_in([step.as_str()].into_iter()) {
-                let _ = write!(out, "<br><span class=\"faint\">{}: {}</span>", code(name), escape(meaning));
+                let _ = write!(out, "<span class=\"faint note\">{}: {}</span>", code(name), escape(meaning));
             }
             out.push_str("</li>\n");
         }
@@ -652,7 +652,7 @@ impl Page<'_> {
             let meaning = self.explained.kernel_in(names.into_iter());
             let meaning: String = meaning
                 .into_iter()
-                .map(|(_, meaning)| format!("<br><span class=\"faint\">{}</span>", escape(meaning)))
+                .map(|(_, meaning)| format!("<span class=\"faint note\">{}</span>", escape(meaning)))
                 .collect();
             let _ = writeln!(
                 out,

@@ -128,6 +128,7 @@ for (const file of arguments_) {
         await page.keyboard.press('Enter');
         if (!(await folded.evaluate((summary) => summary.parentElement.open))) fail(look, 'a fold does not open');
         await page.keyboard.press('Enter');
+        await folded.evaluate((summary) => summary.blur());
       }
       await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
     }

@@ -148,6 +148,30 @@ impl Pcapng {
         self.block(1, body);
     }
 
+    /// With a host, a comment on the section's statistics and one on a packet of this name.
+    pub fn named(mut self, name: &str) -> Pcapng {
+        let mut hosts = vec![1, 0, (CLIENT.len() + name.len() + 1) as u8, 0];
+        hosts.extend(CLIENT);
+        hosts.extend(name.as_bytes());
+        hosts.push(0);
+        hosts.resize(hosts.len().next_multiple_of(4), 0);
+        hosts.extend([0; 4]);
+        self.block(4, hosts);
+        // Statistics of the first interface.
+        let mut statistics = vec![0; 12];
+        Self::option(&mut statistics, 1, name);
+        statistics.extend([0; 4]);
+        self.block(5, statistics);
+        let time: u64 = 1_795_356_187_100_000;
+        let [high, low] = [(time >> 32) as u32, time as u32];
+        let mut packet: Vec<u8> = [0, high, low, 4, 4].iter().flat_map(|n| n.to_le_bytes()).collect();
+        packet.extend([0; 4]);
+        Self::option(&mut packet, 1, name);
+        packet.extend([0; 4]);
+        self.block(6, packet);
+        self
+    }
+
     pub fn packet(self, ms: u64, data: &[u8]) -> Pcapng {
         self.packet_on(0, ms, data)
     }

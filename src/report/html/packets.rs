@@ -14,8 +14,9 @@ const PACKETS: usize = 24;
 /// Height of the longest gap that is drawn in full, in pixels.
 const TALLEST: f64 = 56.0;
 
-/// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them.
-pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> String {
+/// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them. The
+/// first one says how it is to be read.
+pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], first: bool) -> String {
     let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
     let sole = sole_capture(finding, captures);
     let named = Some(captures).filter(|all| all.len() > 1 && sole.is_none());
@@ -78,12 +79,15 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> S
     }
     out.push_str("</ol>");
     if let Some(scale) = ladder.scale {
-        let _ = write!(
-            out,
-            "<p class=\"faint legend\">Time runs downward, to scale up to {} between two packets; dotted lanes are a \
-             longer pause. Dashed: sent again. &#10005;: not taken by the other end.</p>",
-            escape(&scale.to_string())
-        );
+        let scale = escape(&scale.to_string());
+        let _ = match first {
+            true => write!(
+                out,
+                "<p class=\"faint legend\">Time runs downward, to scale up to {scale} between two packets; dotted lanes \
+                 are a longer pause. Dashed: sent again. &#10005;: not taken by the other end.</p>"
+            ),
+            false => write!(out, "<p class=\"faint legend\">To scale up to {scale} between two packets.</p>"),
+        };
     }
     out
 }
