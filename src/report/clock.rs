@@ -51,8 +51,8 @@ impl Clock {
     /// The date of `time` where the report spans days, and the clock that leaves it out: for a column of times that has
     /// its date at the head.
     pub fn dateless(self, time: &str) -> (Option<String>, Clock) {
-        let day = self.second(time).split_once(' ').map(|(day, _)| day.to_owned());
-        (day.filter(|_| self.dated), Clock { dated: false })
+        let day = parse(time).filter(|_| self.dated).map(|time| time.to_string());
+        (day.map(|text| text.split('T').next().unwrap_or_default().to_owned()), Clock { dated: false })
     }
 
     fn written(self, time: &str, fraction: Fraction) -> String {
@@ -116,6 +116,7 @@ mod tests {
         let (day, dateless) = clock.dateless(A);
         assert_eq!((day.as_deref(), dateless.milli(A).as_str()), (Some("2026-11-22"), "14:03:07.001"));
         assert_eq!(Clock::new([A, B]).dateless(A).0, None);
+        assert_eq!(clock.dateless("soon or later").0, None);
         assert_eq!(range(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
     }
 

@@ -22,8 +22,8 @@ use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    host_of, left_over, more, other_names, paired, place, quality, ranked, share, shown_path, time_range,
-    timed, trust, union, who,
+    host_of, left_over, more, other_names, paired, place, quality, ranked, settings_title, share, shown_path,
+    time_range, timed, trust, union, who,
 };
 
 /// Incidents with a row in the list, and those of them that are shown at once.
@@ -641,10 +641,12 @@ impl Page<'_> {
         if inferred.is_empty() {
             return;
         }
-        out.push_str(
-            "<section id=\"settings\">\n<h2>Kernel settings that the packets betray</h2>\n<div class=\"scroll\" \
-             tabindex=\"0\" role=\"region\" aria-label=\"Settings\"><table class=\"stack\">\n<thead><tr><th scope=\"col\">Host</th>\
-             <th scope=\"col\">Setting</th><th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>\n",
+        let _ = writeln!(
+            out,
+            "<section id=\"settings\">\n<h2>{}</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+             aria-label=\"Settings\"><table class=\"stack\">\n<thead><tr><th scope=\"col\">Host</th><th scope=\"col\">Setting</th>\
+             <th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>",
+            settings_title(inferred).replacen("Settings", "Kernel settings", 1)
         );
         for setting in inferred.iter().take(NOTES) {
             let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);

@@ -16,8 +16,8 @@ use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
-    more, most_affected, other_names, paired, place, quality, share, shown_path, sole_capture, time_range,
-    timed, trust, union, whereabouts, who,
+    more, most_affected, other_names, paired, place, quality, settings_title, share, shown_path,
+    sole_capture, time_range, timed, trust, union, whereabouts, who,
 };
 
 /// How much is written.
@@ -437,7 +437,7 @@ impl Page<'_> {
             out.push_str(&format!("{}\n\n", self.left_out(rest, "finding")));
         }
         if !report.inferred.is_empty() {
-            out.push_str(&f.heading(3, "Settings that the packets betray"));
+            out.push_str(&f.heading(3, settings_title(&report.inferred)));
             out.push_str(&f.table_head(&["Host", "Setting", "Value", "Read from"]));
             for setting in report.inferred.iter().take(self.limits.rows) {
                 let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);

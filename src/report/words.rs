@@ -2,7 +2,8 @@
 
 use super::clock;
 use super::model::{
-    Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Phrase, Quality, Report, Vantage,
+    Alternative, Capture, Evidence, Excluded, Finding, Incident, Inferred, Pair, Phrase, Quality, Report,
+    Vantage,
 };
 use super::path::apart;
 use super::terminal::{counted, grouped};
@@ -242,6 +243,14 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 
+/// What the table of settings is: with what snapshots of the host state, or of the packets alone.
+pub(super) fn settings_title(inferred: &[Inferred]) -> &'static str {
+    match inferred.iter().any(|setting| setting.from.starts_with("snapshot of ")) {
+        true => "Settings that the host states and the packets betray",
+        false => "Settings that the packets betray",
+    }
+}
+
 /// Whether some client was hit more than once: else there is no order among them.
 pub(super) fn ranked(incident: &Incident) -> bool {
     incident.top_clients.first().is_some_and(|share| share.findings > 1)
@@ -309,6 +318,14 @@ pub(super) fn short_path<'p>(path: &'p str, captures: &[Capture]) -> &'p str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_snapshot_states_is_no_inference() {
+        let mut inferred = crate::report::samples::overflow().inferred;
+        assert_eq!(settings_title(&inferred), "Settings that the packets betray");
+        inferred[0].from = "snapshot of 2026-11-22T14:03:07Z".to_owned();
+        assert_eq!(settings_title(&inferred), "Settings that the host states and the packets betray");
+    }
 
     #[test]
     fn a_file_name_is_enough_unless_two_share_it() {

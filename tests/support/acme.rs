@@ -394,7 +394,7 @@ impl Pcapng {
                 file = file.packet_on(4 + u32::from(n), ms, &[header(before, ip.len()), ip].concat());
             }
         }
-        file
+        file.named("host-of-acme")
     }
 
     pub fn written(&self, folder: &Path) -> PathBuf {

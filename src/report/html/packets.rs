@@ -23,10 +23,11 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], firs
     let (day, of) =
         (ladder.day.as_deref().unwrap_or_default(), sole.map(|path| format!("packets of {path}")));
     let mut out = format!(
-        "<ol class=\"ladder\"><li class=\"heads\"{}><span class=\"t\">{day}</span><i aria-hidden=\"true\">\
+        "<ol class=\"ladder\"><li class=\"heads\"{}><span class=\"t\">{}</span><i aria-hidden=\"true\">\
          <span>client</span><span>server</span></i><span class=\"faint\">{}</span></li>",
         // Nothing to be read aloud, then.
         if day.is_empty() && of.is_none() { " aria-hidden=\"true\"" } else { "" },
+        escape(day),
         escape(of.as_deref().unwrap_or_default())
     );
     for rung in &ladder.rungs {
