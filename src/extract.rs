@@ -123,13 +123,29 @@ fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
             for (name, packet) in [Some(own), also].into_iter().flatten() {
                 let Some(&capture) = places.get(name) else { continue };
                 comments.entry(PacketId::new(capture, packet)).or_default().push(format!(
-                    "{} {}: {}{marks} (packet {packet} of {name})",
-                    finding.id, finding.kind, evidence.text
+                    "{} {}: {}{marks} (packet {packet} of {name}){}",
+                    finding.id,
+                    finding.kind,
+                    evidence.text,
+                    other_names(finding, name)
                 ));
             }
         }
     }
     comments
+}
+
+/// What a connection is called on the other side of a NAT, for a packet of the capture `name`.
+fn other_names(finding: &Finding, name: &str) -> String {
+    let (Some(names), Some(client), Some(server)) =
+        (&finding.also_known_as, &finding.client, &finding.server)
+    else {
+        return String::new();
+    };
+    match names.capture == name {
+        true => format!("; {} -> {} is {client} -> {server} on the other side", names.client, names.server),
+        false => format!("; {client} -> {server} is {} -> {} on the other side", names.client, names.server),
+    }
 }
 
 /// Both ends of a connection, the smaller first.

@@ -415,6 +415,29 @@ fn completions_name_every_command() {
     assert_eq!(code(&run(&["completions", "cmd"])), 2);
 }
 
+#[cfg(unix)]
+#[test]
+fn bash_completes_commands_options_and_values() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = folder.path().join("synscope");
+    fs::write(&script, run(&["completions", "bash"]).stdout).expect("the temporary folder can be written");
+    let completed = |words: &[&str]| {
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let command = format!(
+            "source '{}'; COMP_WORDS=({}); COMP_CWORD={}; _synscope synscope '{last}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
+            text(&script),
+            words.iter().map(|word| format!("'{word}' ")).collect::<String>(),
+            words.len() - 1
+        );
+        let output = Command::new("bash").args(["-c", &command]).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(command) = completed(&["synscope", "ext"]) else { return };
+    assert_eq!(command, "extract");
+    assert_eq!(completed(&["synscope", "analyze", "--redact-k"]).unwrap(), "--redact-key-file");
+    assert!(completed(&["synscope", "analyze", "--format", ""]).unwrap().contains("markdown html pcapng"));
+}
+
 #[test]
 fn the_manual_has_a_page_for_the_program_and_each_command() {
     let program = run(&["man"]);

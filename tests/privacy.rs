@@ -20,12 +20,13 @@ fn nothing_left(output: &Output, what: &str) {
     );
 }
 
-const FORMATS: [&[&str]; 8] = [
+const FORMATS: [&[&str]; 9] = [
     &["text"],
     &["text", "--color", "always"],
     &["json"],
     &["jsonl"],
     &["markdown", "--full"],
+    &["markdown", "--full", "--flavor", "gitlab"],
     &["markdown", "--full", "--flavor", "jira"],
     &["html"],
     &["pcapng"],
@@ -34,7 +35,7 @@ const FORMATS: [&[&str]; 8] = [
 #[test]
 fn redaction_leaves_nothing_in_any_output() {
     let folder = tempfile::tempdir().unwrap();
-    let capture = Pcapng::everywhere().written(folder.path());
+    let capture = Pcapng::every_link_type().written(folder.path());
     let present = left_of_it(&fs::read(&capture).unwrap());
     assert!(present.len() >= 12, "the capture holds what must not leave: {present:?}");
     let key = folder.path().join("key");
@@ -53,11 +54,62 @@ fn redaction_leaves_nothing_in_any_output() {
     }
 }
 
+/// All formats of one run, with the same pseudonyms; and what is made of them afterwards.
+#[test]
+fn redaction_leaves_nothing_in_all_formats_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Pcapng::every_link_type().written(folder.path());
+    let outputs = tempfile::tempdir().unwrap();
+    let mut args = vec!["analyze".to_owned(), "--redact".to_owned(), text(&capture).to_owned()];
+    let formats = ["text", "json", "jsonl", "markdown", "html", "pcapng"];
+    for format in formats {
+        args.extend(["--report".to_owned(), format!("{format}={}", text(&outputs.path().join(format)))]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    nothing_left(&done(&args), "what is printed");
+    let json = outputs.path().join("json");
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let listener = report["incidents"][0]["listener"].as_str().unwrap().to_owned();
+    for format in formats {
+        let octets = fs::read(outputs.path().join(format)).unwrap();
+        assert_eq!(left_of_it(&octets), Vec::<String>::new(), "{format}");
+        let shown = String::from_utf8_lossy(&octets).replace("&#8288;", "");
+        assert!(format == "pcapng" || shown.contains(&listener), "{format}: another pseudonym");
+    }
+    nothing_left(&synscope(&["diff", text(&json), text(&json)]), "the difference");
+}
+
+/// The capture of these tests has packets of every link type that is decoded, and they are found in it.
+#[test]
+fn every_link_type_is_tried() {
+    let tried =
+        |link: u16| acme::LINKS.iter().any(|(own, _)| *own == link) || [1, 113, 239, 276].contains(&link);
+    let missing: Vec<u16> = (0..400)
+        .filter(|&link| synscope::decode::is_supported(synscope::capture::LinkType(link)) && !tried(link))
+        .collect();
+    assert_eq!(missing, Vec::<u16>::new(), "link types without a packet in tests/support/acme.rs");
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Pcapng::every_link_type().written(folder.path());
+    for redact in [&["--redact"][..], &[]] {
+        let args = [&["analyze", "-f", "json", text(&capture)], redact].concat();
+        let report: Value = serde_json::from_slice(&done(&args).stdout).unwrap();
+        let ports: Vec<String> = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|finding| Some(finding["client"].as_str()?.rsplit_once(':')?.1.to_owned()))
+            .collect();
+        for (n, (link, _)) in (43_000..).zip(acme::LINKS) {
+            assert!(ports.contains(&n.to_string()), "{redact:?}: no finding on link type {link}: {ports:?}");
+        }
+    }
+}
+
 /// All wrappings are looked into, redacted or not: nothing is lost for being unknown to one of the two.
 #[test]
 fn redaction_loses_no_finding() {
     let folder = tempfile::tempdir().unwrap();
-    let capture = Pcapng::everywhere().written(folder.path());
+    let capture = Pcapng::every_link_type().written(folder.path());
     let report = |args: &[&str]| -> Value {
         let args = [&["analyze", "-f", "json", text(&capture)], args].concat();
         serde_json::from_slice(&done(&args).stdout).unwrap()
@@ -113,7 +165,7 @@ fn the_working_folder_is_not_named() {
 #[test]
 fn stripping_leaves_no_payload() {
     let folder = tempfile::tempdir().unwrap();
-    let capture = Pcapng::everywhere().written(folder.path());
+    let capture = Pcapng::every_link_type().written(folder.path());
     for extent in [&["--whole"][..], &["--listener"], &[]] {
         let args = [&["extract", "--strip-payload", "-o", "-", text(&capture)], extent].concat();
         let left = left_of_it(&done(&args).stdout);

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 
 use acme::{Pcapng, done, left_of_it, synscope, text};
 use serde_json::Value;
+use synscope::report::model::Report;
+use synscope::report::{glossary, html, markdown};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("a report was written")).expect("it is JSON")
@@ -253,6 +255,17 @@ fn ids_are_the_same_in_every_format_and_with_any_number_of_threads() {
 const HOSTILE: &str =
     "=cmd|x <img src=x onerror=alert(1)> [l](http://evil.example) @all `b` {noformat} \u{1b}[2J \u{202e}x";
 
+/// What a spreadsheet would take from a cell: behind the rest of its tag, without others.
+fn words_of_a_cell(cell: &str) -> String {
+    let inside = cell.split_once('>').map_or("", |(_, inside)| inside);
+    let inside = inside.split("</td>").next().unwrap_or_default();
+    inside
+        .split('<')
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { part.split_once('>').map_or("", |p| p.1) })
+        .collect()
+}
+
 #[cfg(unix)]
 #[test]
 fn hostile_names_reach_no_output_raw() {
@@ -261,7 +274,7 @@ fn hostile_names_reach_no_output_raw() {
     let name = HOSTILE.replace('/', "|");
     let capture = folder.path().join(format!("{name}.pcapng"));
     let damaged = {
-        let mut octets = Pcapng::on(HOSTILE).then_acme().0;
+        let mut octets = Pcapng::on(HOSTILE).then_acme().named(HOSTILE).0;
         // A block of an unknown type, and an end in the middle of one.
         octets.extend([0xad, 0x0b, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0, 6, 0, 0, 0]);
         octets
@@ -288,6 +301,9 @@ fn hostile_names_reach_no_output_raw() {
             "html" => {
                 assert!(!shown.contains("<img") && !shown.contains("<a href=\"http"), "{format:?}");
                 assert!(shown.contains("&lt;img"), "the name is shown as it is");
+                for cell in shown.split("<td").skip(1).map(words_of_a_cell) {
+                    assert!(!cell.starts_with(['=', '+', '@', '-']), "a formula: {cell}");
+                }
             }
             "markdown" => {
                 // Code keeps what is in it; outside of it the signs are escaped.
@@ -301,6 +317,12 @@ fn hostile_names_reach_no_output_raw() {
                 // Quick actions of GitLab, formulas of whatever the text is pasted into; Jira knows neither.
                 let begins = |line: &str| line.starts_with(['=', '+', '@', '/']);
                 assert!(jira || !shown.lines().any(begins), "{format:?}");
+                let cells = shown.lines().filter(|line| line.starts_with('|') && !line.contains(" --- "));
+                for cell in
+                    cells.flat_map(|line| line.split('|')).map(|cell| cell.trim_matches([' ', '`', '{']))
+                {
+                    assert!(!cell.starts_with(['=', '+', '@', '-']), "{format:?}: a formula: {cell}");
+                }
             }
             "json" => drop(serde_json::from_str::<Value>(&shown).unwrap()),
             "jsonl" => shown.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap())),
@@ -367,4 +389,138 @@ fn diff_says_by_its_exit_code_whether_it_got_worse() {
     assert_eq!(code(&["diff", text(&capture), text(&bad)]), Some(2));
     let shown = done(&["diff", "-f", "markdown", text(&bad), text(&good)]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("| **gone** |"));
+}
+
+/// A page without its tags, its style sheet and what stands before its main part.
+fn words_of(page: &str) -> String {
+    let main = page.split_once("<main").expect("a main part").1;
+    let mut text = String::new();
+    for piece in main.split('<') {
+        let (tag, inside) = piece.split_once('>').unwrap_or(("", piece));
+        // A section ends what can be called near.
+        text.push_str(if tag.starts_with("section") { "\u{c}" } else { " " });
+        text.push_str(inside);
+    }
+    for (entity, sign) in [("&#39;", "'"), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")] {
+        text = text.replace(entity, sign);
+    }
+    text
+}
+
+/// Names in `text` that only a kernel engineer knows: settings, counters, functions.
+fn kernel_names(text: &str) -> BTreeSet<&str> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let names = text.split(|c| !part(c)).map(|name| name.trim_matches('.'));
+    let starts = [
+        "net.ipv4.",
+        "net.core.",
+        "TcpExt",
+        "tcp_v4_",
+        "tcp_check",
+        "tcp_rcv",
+        "inet_csk_",
+        "reqsk_",
+        "tcp_send",
+    ];
+    names
+        .filter(|name| starts.iter().any(|start| name.starts_with(start) && name.len() > start.len()))
+        .collect()
+}
+
+/// Every kernel name is explained, once, in the section in which it first appears.
+#[test]
+fn kernel_names_are_explained_once_where_they_first_appear() {
+    let mut explained = 0;
+    let mut wrong = BTreeSet::new();
+    for capture in recorded() {
+        let report: Report = serde_json::from_value(analyzed(&capture)).unwrap();
+        let mut page = Vec::new();
+        html::write(&report, &mut page).unwrap();
+        let mut ticket = Vec::new();
+        let full = markdown::Options { length: markdown::Length::Full, ..markdown::Options::default() };
+        markdown::write(&report, full, &mut ticket).unwrap();
+        let page = words_of(&String::from_utf8(page).unwrap());
+        let ticket = String::from_utf8(ticket).unwrap().replace("\n### ", "\n\u{c}### ").replace('\\', "");
+        // The summary on top is explained below.
+        let ticket = ticket.split_once("\u{c}").map_or("", |(_, rest)| rest).to_owned();
+        for (format, text) in [("html", page), ("markdown", ticket)] {
+            for name in kernel_names(&text) {
+                let Some(meaning) = glossary::kernel(name) else {
+                    wrong.insert(format!("{name} is not explained anywhere"));
+                    continue;
+                };
+                let places: Vec<usize> = text.match_indices(meaning).map(|(at, _)| at).collect();
+                let first = text.find(name).expect("it was found there");
+                match places.as_slice() {
+                    [at] if !text[first.min(*at)..first.max(*at)].contains('\u{c}') => explained += 1,
+                    [_] => drop(wrong.insert(format!("{format}: {name} is explained in another section"))),
+                    more => drop(wrong.insert(format!("{format}: {name} is explained {} times", more.len()))),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(explained > 500, "{explained}");
+}
+
+/// Packets of every link type come out as they went in: tshark reads each, and the findings are there again.
+#[test]
+fn extracts_hold_packets_of_every_link_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Pcapng::every_link_type().written(folder.path());
+    let report = analyzed(&capture);
+    let packets = folder.path().join("x.pcapng");
+    done(&["extract", "-q", "--listener", "-o", text(&packets), text(&capture)]);
+    assert_eq!(ids(&analyzed(&packets)), ids(&report));
+    done(&["extract", "-q", "-o", text(&packets), text(&capture)]);
+    let Some(rows) = tshark(&packets, "frame", &["frame.interface_name", "frame.comment"]) else { return };
+    for (link, _) in acme::LINKS {
+        let name = format!("link-{link}-of-acme");
+        assert!(rows.iter().any(|row| row[0] == name && row[1].contains("f-")), "{name}: {rows:?}");
+    }
+}
+
+/// Behind a NAT a connection has two names: reports, filters and the comments of extracts have both.
+#[test]
+fn both_sides_of_a_nat_are_found_by_their_own_names() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/time-wait-collision/nat-timestamps");
+    let captures = ["client.pcap", "server.pcap"].map(|name| folder.join(name));
+    let args = ["analyze", "-q", "--pair", text(&captures[0]), text(&captures[1]), "-f"];
+    let report: Value = serde_json::from_slice(&done(&[&args[..], &["json"]].concat()).stdout).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let packets = work.path().join("x.pcapng");
+    done(&["extract", "-q", "-o", text(&packets), text(&captures[0]), text(&captures[1])]);
+    let Some(rows) = tshark(&packets, "frame", &["frame.comment"]) else { return };
+    let comments: String = rows.into_iter().flatten().collect();
+    let shown: Vec<String> = ["text", "html", "markdown"]
+        .map(|format| String::from_utf8(done(&[&args[..], &[format]].concat()).stdout).unwrap())
+        .into();
+    let finding = &report["findings"][0];
+    let (own, other) =
+        (finding["client"].as_str().unwrap(), finding["also_known_as"]["client"].as_str().unwrap());
+    assert_ne!(own, other);
+    for text in shown.iter().chain([&comments]) {
+        assert!(text.contains(own) && text.contains(other), "{own}, {other}: {text}");
+    }
+    for finding in report["findings"].as_array().unwrap() {
+        let filters = &finding["display_filters"];
+        let elsewhere = &filters["elsewhere"][0];
+        assert_eq!(elsewhere["capture"].as_str(), Some(text(&captures[0])));
+        let of = |capture: &str| {
+            let all = filters["packets"].as_array().unwrap();
+            all.iter().find(|filter| filter["capture"].as_str() == Some(capture)).unwrap()["filter"]
+                .as_str()
+                .unwrap()
+        };
+        // Every packet that the evidence names there is selected by the filter of the connection, too.
+        for (capture, connection) in
+            [(&captures[0], &elsewhere["filter"]), (&captures[1], &filters["connection"])]
+        {
+            let frames = of(text(capture));
+            let both = format!("({frames}) && ({})", connection.as_str().unwrap());
+            let count = |filter: &str| tshark(capture, filter, &["frame.number"]).unwrap().len();
+            assert_eq!(count(&both), count(frames), "{}: {both}", capture.display());
+            assert!(count(connection.as_str().unwrap()) < 20, "not the whole capture");
+        }
+    }
 }

@@ -41,12 +41,18 @@ impl Clock {
 
     /// `14:03:07-14:03:52 UTC`, one time only where both fall into one second.
     pub fn stretch(self, first: &str, last: &str) -> String {
-        let (first, last) = (self.second(first), self.second(last));
-        match (first == last, self.dated) {
-            (true, _) => format!("{first} UTC"),
-            (false, false) => format!("{first}-{last} UTC"),
-            (false, true) => format!("{first} to {last} UTC"),
+        if self.dated {
+            return range(first, last);
         }
+        let (first, last) = (self.second(first), self.second(last));
+        if first == last { format!("{first} UTC") } else { format!("{first}-{last} UTC") }
+    }
+
+    /// The date of `time` where the report spans days, and the clock that leaves it out: for a column of times that has
+    /// its date at the head.
+    pub fn dateless(self, time: &str) -> (Option<String>, Clock) {
+        let day = parse(time).filter(|_| self.dated).map(|time| time.to_string());
+        (day.map(|text| text.split('T').next().unwrap_or_default().to_owned()), Clock { dated: false })
     }
 
     fn written(self, time: &str, fraction: Fraction) -> String {
@@ -105,6 +111,12 @@ mod tests {
     fn several_days_show_their_dates() {
         let clock = Clock::new([A, NEXT_DAY]);
         assert_eq!(clock.stretch(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
+        assert_eq!(clock.stretch(A, B), "2026-11-22 14:03:07 to 14:03:52 UTC");
+        assert_eq!(clock.stretch(A, A), "2026-11-22 14:03:07 UTC");
+        let (day, dateless) = clock.dateless(A);
+        assert_eq!((day.as_deref(), dateless.milli(A).as_str()), (Some("2026-11-22"), "14:03:07.001"));
+        assert_eq!(Clock::new([A, B]).dateless(A).0, None);
+        assert_eq!(clock.dateless("soon or later").0, None);
         assert_eq!(range(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
     }
 

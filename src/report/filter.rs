@@ -8,22 +8,57 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::clock;
 use super::model::{DisplayFilters, Finding, PacketFilter};
+use crate::time::{Span, Timestamp};
 
 /// The filters of `finding`, whose own are not looked at.
 pub fn of(finding: &Finding) -> DisplayFilters {
-    DisplayFilters { connection: connection(finding), packets: packets(finding) }
+    let own = [&finding.client, &finding.server].map(Option::as_deref);
+    let over = [&finding.first, &finding.last].map(|time| clock::parse(time));
+    DisplayFilters {
+        connection: connection(own, over),
+        packets: packets(finding),
+        elsewhere: elsewhere(finding),
+    }
+}
+
+/// The connection as the captures have it that saw the same packets elsewhere.
+fn elsewhere(finding: &Finding) -> Vec<PacketFilter> {
+    let seen = || finding.evidence.iter().filter_map(|e| Some((e, e.also.as_ref()?)));
+    let mut filters: Vec<PacketFilter> = Vec::new();
+    for (_, also) in seen() {
+        let known = filters.iter().any(|filter| filter.capture.as_ref() == Some(&also.capture));
+        if known || seen().any(|(own, _)| own.capture == also.capture) {
+            continue;
+        }
+        let names = finding.also_known_as.as_ref().filter(|names| names.capture == also.capture);
+        let ends = match names {
+            Some(names) => [Some(names.client.as_str()), Some(names.server.as_str())],
+            None => [&finding.client, &finding.server].map(Option::as_deref),
+        };
+        // By how much that clock differs: not the same for the two directions, since packets travel.
+        let shifts = || {
+            let there = seen().filter(|(_, other)| other.capture == also.capture);
+            there.filter_map(|(here, there)| Some(clock::between(&here.time, &there.time)?.0))
+        };
+        let (first, last) = (clock::parse(&finding.first), clock::parse(&finding.last));
+        let over = [
+            first.zip(shifts().min()).map(|(time, shift)| time + Span(shift)),
+            last.zip(shifts().max()).map(|(time, shift)| time + Span(shift)),
+        ];
+        filters.push(PacketFilter { capture: Some(also.capture.clone()), filter: connection(ends, over) });
+    }
+    filters
 }
 
 /// `ip.addr == 192.0.2.1 && ip.addr == 192.0.2.2 && tcp.port == 40000 && tcp.port == 80 && frame.time_epoch >= ...`.
-fn connection(finding: &Finding) -> String {
+fn connection(ends: [Option<&str>; 2], [first, last]: [Option<Timestamp>; 2]) -> String {
     let mut filter = String::with_capacity(192);
     let mut and = |term: fmt::Arguments<'_>| {
         let joint = if filter.is_empty() { "" } else { " && " };
         // A string takes everything.
         let _ = write!(filter, "{joint}{term}");
     };
-    let ends = [&finding.client, &finding.server].into_iter().flatten().filter_map(|end| end.parse().ok());
-    let ends: Vec<SocketAddr> = ends.collect();
+    let ends: Vec<SocketAddr> = ends.into_iter().flatten().filter_map(|end| end.parse().ok()).collect();
     for end in &ends {
         match end.ip() {
             IpAddr::V4(ip) => and(format_args!("ip.addr == {ip}")),
@@ -31,8 +66,8 @@ fn connection(finding: &Finding) -> String {
         }
     }
     ends.iter().for_each(|end| and(format_args!("tcp.port == {}", end.port())));
-    for (time, relation) in [(&finding.first, ">="), (&finding.last, "<=")] {
-        if let Some(time) = clock::parse(time) {
+    for (time, relation) in [(first, ">="), (last, "<=")] {
+        if let Some(time) = time {
             and(format_args!("frame.time_epoch {relation} {}", epoch(time.0)));
         }
     }
@@ -77,6 +112,7 @@ fn packets(finding: &Finding) -> Vec<PacketFilter> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::model::{OtherNames, Sighting};
     use crate::report::samples;
 
     #[test]
@@ -104,6 +140,30 @@ mod tests {
                 (Some("server.pcap".to_owned()), "frame.number in {91}".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn the_other_capture_of_a_pair_has_its_own_names_and_clock() {
+        let mut finding = samples::overflow().findings[0].clone();
+        finding.also_known_as = Some(OtherNames {
+            capture: "client.pcap".to_owned(),
+            client: "192.168.1.7:50000".to_owned(),
+            server: "203.0.113.5:80".to_owned(),
+        });
+        for (evidence, shift) in finding.evidence.iter_mut().zip([60_000, 60_020]) {
+            let there = clock::parse(&evidence.time).unwrap() + Span::millis(shift);
+            let capture = "client.pcap".to_owned();
+            evidence.also = Some(Sighting { capture, packet: 1, time: there.to_string() });
+        }
+        let filters = of(&finding);
+        assert_eq!(filters.elsewhere.len(), 1);
+        assert_eq!(filters.elsewhere[0].capture.as_deref(), Some("client.pcap"));
+        assert_eq!(
+            filters.elsewhere[0].filter,
+            "ip.addr == 192.168.1.7 && ip.addr == 203.0.113.5 && tcp.port == 50000 && tcp.port == 80 && \
+             frame.time_epoch >= 1795356247.001000000 && frame.time_epoch <= 1795356250.091000000"
+        );
+        assert!(filters.connection.contains("198.51.100.1"), "{}", filters.connection);
     }
 
     #[test]

@@ -61,6 +61,10 @@ const KERNEL: &[(&str, &str)] = &[
     ("tcp_validate_incoming", "checks sequence number, timestamp and flags of a segment"),
     ("net.core.somaxconn", "upper bound of every listener's accept queue"),
     ("net.ipv4.conf.all.rp_filter", "drop packets whose sender would be reached another way"),
+    (
+        "net.ipv4.ip_default_ttl",
+        "the TTL that packets start with: what is missing of it was spent on the way",
+    ),
     ("net.ipv4.ip_local_port_range", "ports that outgoing connections may use"),
     ("net.ipv4.tcp_abort_on_overflow", "0: drop in silence when the accept queue is full; 1: reset"),
     ("net.ipv4.tcp_challenge_ack_limit", "how many challenge ACKs may be sent per second"),
@@ -74,6 +78,10 @@ const KERNEL: &[(&str, &str)] = &[
     ("net.ipv4.tcp_retries2", "how often to send again before an open connection is given up"),
     ("net.ipv4.tcp_rfc1337", "ignore resets in TIME_WAIT"),
     ("net.ipv4.tcp_syn_retries", "how often a client repeats its SYN"),
+    (
+        "net.ipv4.tcp_syn_linear_timeouts",
+        "how many SYNs are repeated after one second each (Linux 6.5 and later)",
+    ),
     ("net.ipv4.tcp_synack_retries", "how often the SYN-ACK is repeated"),
     ("net.ipv4.tcp_syncookies", "0 never, 1 when the SYN queue is full, 2 always"),
     ("net.ipv4.tcp_timestamps", "use of TCP timestamps"),

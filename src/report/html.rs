@@ -22,8 +22,8 @@ use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    host_of, left_over, more, other_names, paired, place, quality, share, shown_path, time_range, timed,
-    trust, union, who,
+    host_of, left_over, more, other_names, paired, place, quality, ranked, settings_title, share, shown_path,
+    time_range, timed, trust, union, who,
 };
 
 /// Incidents with a row in the list, and those of them that are shown at once.
@@ -38,7 +38,7 @@ const FEW: usize = 3;
 const SECTIONS: usize = 100;
 /// Incidents in the navigation.
 const LISTED: usize = 40;
-/// Examples of an incident; the first one is open.
+/// Examples of an incident; the first one is open, of the gravest incident all.
 const EXAMPLES: usize = 3;
 /// Findings of one incident that are listed, and of all together.
 const FINDINGS: usize = 300;
@@ -345,11 +345,11 @@ impl Page<'_> {
         if closed {
             out.push_str("<details class=\"fold\"><summary>Reasons, packets, next steps</summary>\n");
         }
-        self.words(&mut out, incident, best.first().copied());
+        self.words(&mut out, incident, &findings, &best);
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
         for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
-            self.example(&mut out, finding, i);
+            self.example(&mut out, finding, i == 0 || number == 1, i == 0);
         }
         self.next_steps(&mut out, incident);
         self.names(&mut out, &findings);
@@ -375,15 +375,18 @@ impl Page<'_> {
     }
 
     /// Words of TCP and names of the kernel that appear for the first time.
-    fn words(&mut self, out: &mut String, incident: &Incident, example: Option<&Finding>) {
+    fn words(&mut self, out: &mut String, incident: &Incident, findings: &[&Finding], best: &[&Finding]) {
         let mut texts = vec![incident.cause.as_str()];
-        if let Some(finding) = example {
+        texts.extend(best.first().map(|finding| finding.certainty_reason.as_str()));
+        for finding in best.iter().take(EXAMPLES) {
+            texts.push(&finding.summary);
             texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_ref()));
-            texts.push(&finding.certainty_reason);
-            texts.extend(
-                finding.alternatives.iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]),
-            );
         }
+        let others =
+            alternatives(findings).into_iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]);
+        texts.extend(
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.text.as_ref(), e.why.as_str()])),
+        );
         let mut words = self.explained.words(texts.iter().copied());
         words.extend(self.explained.kernel_in(texts.into_iter()));
         if words.is_empty() {
@@ -439,8 +442,8 @@ impl Page<'_> {
         out.push_str("</ul>\n");
     }
 
-    /// One connection. The first is open, the others are folded.
-    fn example(&self, out: &mut String, finding: &Finding, number: usize) {
+    /// One connection, shown at once or folded; the first of an incident with what its ladder means.
+    fn example(&self, out: &mut String, finding: &Finding, open: bool, first: bool) {
         let title = match who(finding) {
             who if who.is_empty() => code(&finding.id),
             who => format!("<span class=\"mono\">{}</span>", escape(&who).replace(" -&gt; ", " → ")),
@@ -455,12 +458,12 @@ impl Page<'_> {
             "{}<p>{}</p>\n{}{}",
             names.unwrap_or_default(),
             rich(&finding.summary),
-            packets::ladder(finding, self.clock, &self.report.captures),
+            packets::ladder(finding, self.clock, &self.report.captures, first),
             packets::numbers(finding)
         );
-        let _ = match number {
-            0 => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
-            _ => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
+        let _ = match open {
+            true => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
+            false => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
         };
     }
 
@@ -482,7 +485,7 @@ impl Page<'_> {
                 Step::Words(text) => write!(out, "<li>{}", rich(text)),
             };
             for (name, meaning) in self.explained.kernel_in([step.as_str()].into_iter()) {
-                let _ = write!(out, "<br><span class=\"faint\">{}: {}</span>", code(name), escape(meaning));
+                let _ = write!(out, "<span class=\"faint note\">{}: {}</span>", code(name), escape(meaning));
             }
             out.push_str("</li>\n");
         }
@@ -622,7 +625,8 @@ impl Page<'_> {
              <dt><b>possible</b></dt><dd>seen, but this capture cannot tell it from the others</dd>\
              <dt><b>#27</b></dt><dd>packet 27 of the capture, as Wireshark numbers it</dd>\
              <dt><b>client, server</b></dt><dd>who asked for the connection, and who listened</dd></dl>\n</section>\n\
-             </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. ",
+             </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. \
+             <span class=\"paper\">What was folded on the screen is not printed.</span> ",
         );
         let _ = write!(
             out,
@@ -637,17 +641,20 @@ impl Page<'_> {
         if inferred.is_empty() {
             return;
         }
-        out.push_str(
-            "<section id=\"settings\">\n<h2>Kernel settings that the packets betray</h2>\n<div class=\"scroll\" \
-             tabindex=\"0\" role=\"region\" aria-label=\"Settings\"><table class=\"stack\">\n<thead><tr><th scope=\"col\">Host</th>\
-             <th scope=\"col\">Setting</th><th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>\n",
+        let _ = writeln!(
+            out,
+            "<section id=\"settings\">\n<h2>{}</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+             aria-label=\"Settings\"><table class=\"stack\">\n<thead><tr><th scope=\"col\">Host</th><th scope=\"col\">Setting</th>\
+             <th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>",
+            settings_title(inferred).replacen("Settings", "Kernel settings", 1)
         );
         for setting in inferred.iter().take(NOTES) {
             let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
-            let meaning = self.explained.kernel_in([setting.setting.as_str()].into_iter());
+            let names = [setting.setting.as_str(), &value, &setting.from];
+            let meaning = self.explained.kernel_in(names.into_iter());
             let meaning: String = meaning
                 .into_iter()
-                .map(|(_, meaning)| format!("<br><span class=\"faint\">{}</span>", escape(meaning)))
+                .map(|(_, meaning)| format!("<span class=\"faint note\">{}</span>", escape(meaning)))
                 .collect();
             let _ = writeln!(
                 out,
@@ -703,6 +710,22 @@ impl Page<'_> {
 
 /// Who was hit, and how often.
 fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
+    if !incident.top_clients.is_empty() && !ranked(incident) {
+        let shown: Vec<String> = incident
+            .top_clients
+            .iter()
+            .map(|share| format!("<span class=\"mono\">{}</span>", escape(&share.client)))
+            .collect();
+        let rest = left_over(incident.clients as usize, shown.len());
+        let rest = rest.map(|rest| format!(", {}", more(rest, "client"))).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "<h3>Clients affected</h3>\n<p>{}, once each: {}{rest}.</p>",
+            counted(incident.clients, "client"),
+            shown.join(", ")
+        );
+        return;
+    }
     let Some(most) = incident.top_clients.first().map(|share| share.findings.max(1)) else {
         if let Some(client) = findings.iter().find_map(|finding| finding.client.as_deref())
             && findings.len() > 1

@@ -34,6 +34,8 @@ pub(crate) struct Ladder<'r> {
     pub rungs: Vec<Rung<'r>>,
     /// The longest gap that is drawn in full; `None` where there is no gap at all.
     pub scale: Option<Span>,
+    /// The date of the first packet, where the report spans days.
+    pub day: Option<String>,
 }
 
 /// What stands in a ladder.
@@ -71,6 +73,7 @@ impl<'r> Ladder<'r> {
             .map(|pair| clock::between(&pair[0].time, &pair[1].time).unwrap_or(Span::ZERO))
             .collect();
         let scale = scale_of(&gaps);
+        let (day, clock) = clock.dateless(shown.first().map_or("", |first| first.time.as_str()));
         let mut rungs = Vec::new();
         for (i, evidence) in shown.iter().enumerate() {
             if let Some(left_out) = left_out.filter(|_| i == head) {
@@ -88,7 +91,7 @@ impl<'r> Ladder<'r> {
             };
             rungs.push(Rung::Packet { evidence, time, gap });
         }
-        Ladder { rungs, scale }
+        Ladder { rungs, scale, day }
     }
 }
 
@@ -117,11 +120,13 @@ pub(crate) fn text(
         Rung::Packet { time, .. } => time.chars().count(),
         Rung::LeftOut(_) => 0,
     });
+    let day = ladder.day.as_deref().unwrap_or_default();
+    let times = times.max(day.len());
     let numbers = width(&|rung| match rung {
         Rung::Packet { evidence, .. } => evidence.packet.to_string().len() + 1,
         Rung::LeftOut(_) => 0,
     });
-    let mut out = format!("{:times$}  client {:pad$} server\n", "", "", pad = ARROW - 10);
+    let mut out = format!("{day:>times$}  client {:pad$} server\n", "", pad = ARROW - 10);
     for rung in &ladder.rungs {
         match rung {
             Rung::LeftOut(n) => {
@@ -198,6 +203,17 @@ mod tests {
             "long",
             text(&samples::mixture().findings[2].evidence, Clock::new([]), 4, |_| String::new())
         );
+    }
+
+    #[test]
+    fn where_there_are_several_days_the_date_stands_at_the_head() {
+        let report = samples::overflow();
+        let clock = Clock::new(["2026-11-21T00:00:00Z", "2026-11-22T14:03:07Z"]);
+        let text = text(&report.findings[0].evidence, clock, 20, |_| String::new());
+        let lines: Vec<_> = text.lines().take(3).map(str::trim_end).collect();
+        assert_eq!(lines[0], "  2026-11-22  client      server");
+        assert!(lines[1].starts_with("14:03:07.001  |"), "{text}");
+        assert!(lines[2].starts_with("       +0 ns  |"), "{text}");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
-    more, most_affected, other_names, paired, place, quality, share, shown_path, time_range, timed, trust,
-    union, whereabouts, who,
+    more, most_affected, other_names, paired, place, quality, settings_title, share, shown_path,
+    sole_capture, time_range, timed, trust, union, whereabouts, who,
 };
 
 /// How much is written.
@@ -195,7 +195,7 @@ impl Page<'_> {
                 "{number}. {} {} {}",
                 incident.severity,
                 f.code(incident.kind.name()),
-                f.plain(&place(incident))
+                f.text(&place(incident))
             ),
         );
         out.push_str(&format!(
@@ -217,7 +217,7 @@ impl Page<'_> {
             out.push_str(&f.item(&f.plain(&share)));
         }
         if let Some(clients) = most_affected(incident, self.limits.clients) {
-            out.push_str(&f.item(&f.plain(&format!("most affected: {clients}"))));
+            out.push_str(&f.item(&f.text(&format!("most affected: {clients}"))));
         }
         for link in &incident.related {
             if let Some(at) = self.report.incidents.iter().position(|other| other.id == link.incident) {
@@ -235,7 +235,7 @@ impl Page<'_> {
         }
         out.push_str(&self.names(&findings));
         out.push('\n');
-        out.push_str(&self.words(incident, best.first().copied()));
+        out.push_str(&self.words(incident, &findings, best.first().copied()));
         for finding in best.iter().take(self.limits.examples) {
             out.push_str(&self.example(finding));
         }
@@ -273,20 +273,27 @@ impl Page<'_> {
 
     fn example(&self, finding: &Finding) -> String {
         let f = self.flavor;
+        let sole = sole_capture(finding, &self.report.captures);
         let mut out = format!(
-            "{}, {}: {}\n\n",
+            "{}, {}{}: {}\n\n",
             f.code(&who(finding)),
             captured_at(finding.vantage),
+            sole.map(|path| format!(", packets of {}", f.code(path))).unwrap_or_default(),
             f.text(&finding.summary)
         );
         if let Some(names) = other_names(finding) {
             out.push_str(&format!("{}\n\n", f.text(&format!("The same connection: {names}."))));
         }
-        let several = Some(self.report.captures.as_slice()).filter(|all| all.len() > 1);
+        let several = Some(self.report.captures.as_slice()).filter(|all| all.len() > 1 && sole.is_none());
         let named = |evidence: &Evidence| whereabouts(evidence, several);
         out.push_str(&f.fenced(&ladder::text(&finding.evidence, self.clock, self.limits.packets, named)));
         if let Some(filters) = &finding.display_filters {
-            out.push_str(&format!("In Wireshark: {}\n\n", f.code(&filters.connection)));
+            out.push_str(&format!("In Wireshark: {}", f.code(&filters.connection)));
+            for filter in &filters.elsewhere {
+                let capture = filter.capture.as_deref().unwrap_or_default();
+                out.push_str(&format!("; in {}: {}", f.code(capture), f.code(&filter.filter)));
+            }
+            out.push_str("\n\n");
         }
         out
     }
@@ -328,7 +335,7 @@ impl Page<'_> {
         out
     }
 
-    fn next_steps(&self, steps: &[String]) -> String {
+    fn next_steps(&mut self, steps: &[String]) -> String {
         let f = self.flavor;
         if steps.is_empty() {
             return String::new();
@@ -343,23 +350,49 @@ impl Page<'_> {
                 Step::Ending { text, command } => format!("{} {}", f.text(text), f.code(command)),
                 Step::Words(text) => f.text(text),
             };
-            out.push_str(&f.item(&item));
+            let names = self.kernel_names([step.as_str()].into_iter());
+            out.push_str(&f.item(&format!("{item}{names}")));
         }
         out.push('\n');
         out
     }
 
-    /// Words of TCP that appear for the first time.
-    fn words(&mut self, incident: &Incident, example: Option<&Finding>) -> String {
+    /// The names of the kernel that appear in `texts` for the first time, with their meanings in parentheses.
+    fn kernel_names<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> String {
         let f = self.flavor;
-        let evidence = example.iter().flat_map(|e| e.evidence.iter().map(|e| e.text.as_ref()));
-        let words = self.explained.words([incident.cause.as_str()].into_iter().chain(evidence));
-        if words.is_empty() {
+        let names: Vec<String> = self
+            .explained
+            .kernel_in(texts)
+            .iter()
+            .map(|(name, meaning)| format!("{}: {}", f.code(name), f.plain(meaning)))
+            .collect();
+        if names.is_empty() { String::new() } else { format!(" ({})", names.join("; ")) }
+    }
+
+    /// Words of TCP and names of the kernel that appear for the first time.
+    fn words(&mut self, incident: &Incident, findings: &[&Finding], example: Option<&Finding>) -> String {
+        let f = self.flavor;
+        let mut texts = vec![incident.cause.as_str()];
+        if let Some(finding) = example {
+            texts.push(&finding.certainty_reason);
+            texts.push(&finding.summary);
+            texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_ref()));
+        }
+        let words = self.explained.words(texts.iter().copied());
+        let others =
+            alternatives(findings).into_iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]);
+        texts.extend(
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.text.as_ref(), e.why.as_str()])),
+        );
+        let names = self.explained.kernel_in(texts.into_iter());
+        if words.is_empty() && names.is_empty() {
             return String::new();
         }
+        let words = words.iter().map(|(word, meaning)| (f.plain(word), *meaning));
+        let names = names.iter().map(|(name, meaning)| (f.code(name), *meaning));
         let words: Vec<String> = words
-            .iter()
-            .map(|(word, meaning)| format!("{}: {}", f.strong(&f.plain(word)), f.plain(meaning)))
+            .chain(names)
+            .map(|(word, meaning)| format!("{}: {}", f.strong(&word), f.plain(meaning)))
             .collect();
         format!(
             "{}. {}\n\n",
@@ -392,7 +425,7 @@ impl Page<'_> {
     }
 
     /// What was left out, settings, the inputs, how to read it.
-    fn foot(&self) -> String {
+    fn foot(&mut self) -> String {
         let f = self.flavor;
         let report = self.report;
         let mut out = String::new();
@@ -404,13 +437,15 @@ impl Page<'_> {
             out.push_str(&format!("{}\n\n", self.left_out(rest, "finding")));
         }
         if !report.inferred.is_empty() {
-            out.push_str(&f.heading(3, "Settings that the packets betray"));
+            out.push_str(&f.heading(3, settings_title(&report.inferred)));
             out.push_str(&f.table_head(&["Host", "Setting", "Value", "Read from"]));
             for setting in report.inferred.iter().take(self.limits.rows) {
                 let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+                let names = [setting.setting.as_str(), &value, &setting.from];
+                let names = self.kernel_names(names.into_iter());
                 out.push_str(&f.row(&[
                     f.code(&setting.host),
-                    f.code(&setting.setting),
+                    format!("{}{names}", f.code(&setting.setting)),
                     f.code(&value),
                     f.text(&setting.from),
                 ]));

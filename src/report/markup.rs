@@ -1,6 +1,8 @@
 //! The three dialects of Markdown-like markup that trackers read: how each writes a heading, a table, a code span, and
 //! how text from a capture is kept from being any of these.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::terminal::sanitize;
 
 /// Where the report is to be pasted.
@@ -15,8 +17,15 @@ pub enum Flavor {
     Jira,
 }
 
-/// Separates a sign from what follows it and takes no room: keeps `@name` and `#12` from becoming references.
+/// Separates a sign from what follows it and takes no room: keeps `@name` and `#12` from becoming references, `:a:` and
+/// `{+` from becoming pictures and changes. Trackers look for these in the text that is left when the escapes are gone.
 const JOINER: &str = "&#8288;";
+
+/// What Jira draws as small pictures when they stand behind a parenthesis. Those of colons and semicolons are not here.
+const JIRA_PICTURES: [&str; 17] = [
+    "y)", "n)", "i)", "/)", "x)", "!)", "+)", "-)", "?)", "on)", "off)", "*)", "*r)", "*g)", "*b)", "*y)",
+    "flag",
+];
 
 impl Flavor {
     /// A heading, `level` from 1.
@@ -102,8 +111,9 @@ impl Flavor {
         }
     }
 
-    /// Text in which what stands between backticks is code.
+    /// Text in which what stands between backticks is code, and so are addresses.
     pub(super) fn text(self, text: &str) -> String {
+        let text = text.trim();
         if !text.matches('`').count().is_multiple_of(2) {
             return self.plain(text);
         }
@@ -112,12 +122,33 @@ impl Flavor {
             if i % 2 == 1 {
                 out.push_str(&self.code(piece));
             } else {
-                // What follows a code span does not begin a line.
-                let before = if out.is_empty() { None } else { Some('`') };
-                out.push_str(&self.escaped(piece, before));
+                self.prose(piece, &mut out);
             }
         }
         out
+    }
+
+    /// Appends `text`, with addresses in it as code: `:a:` in one of IPv6 is a picture elsewhere.
+    fn prose(self, text: &str, out: &mut String) {
+        // What follows a code span does not begin a line.
+        let before = |out: &String| if out.is_empty() { None } else { Some('`') };
+        let (mut begin, mut at) = (0, 0);
+        for word in text.split_inclusive(' ') {
+            let core = word.trim_start_matches('(').trim_end_matches([' ', ',', '.', ';', ':', ')']);
+            let start = at + word.len() - word.trim_start_matches('(').len();
+            at += word.len();
+            // Two code spans must not meet.
+            let apart = start > 0 || out.is_empty();
+            if !is_address(core) || !apart || start + core.len() == text.len() && !out.is_empty() {
+                continue;
+            }
+            let plain = self.escaped(&text[begin..start], before(out));
+            out.push_str(&plain);
+            out.push_str(&self.code(core));
+            begin = start + core.len();
+        }
+        let plain = self.escaped(&text[begin..], before(out));
+        out.push_str(&plain);
     }
 
     /// Text in which nothing is markup.
@@ -129,22 +160,26 @@ impl Flavor {
     fn escaped(self, text: &str, before: Option<char>) -> String {
         let text = one_line(text);
         let mut out = String::with_capacity(text.len() + 16);
-        let mut chars = text.chars().peekable();
+        let mut chars = text.char_indices().peekable();
         let mut first = before.is_none();
+        // `h1.` and `bq.` at the start of a line are a heading and a quotation in Jira.
+        let lead = text.split_once(". ").map_or("", |(lead, _)| lead);
+        let block = before.is_none() && matches!(lead, "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "bq");
         // `1.` and `1)` begin a list where nothing stands before the number.
         let mut numbered = false;
         let mut before = before.unwrap_or(' ');
-        while let Some(c) = chars.next() {
-            let next = chars.peek().copied().unwrap_or(' ');
+        while let Some((at, c)) = chars.next() {
+            let next = chars.peek().map_or(' ', |(_, next)| *next);
+            let rest = &text[at + c.len_utf8()..];
             let escaped = match self {
                 Flavor::Jira => {
-                    "\\{}[]|*_^~#".contains(c)
+                    "\\{}[]|*_^~#!".contains(c)
                         || c == '-' && (first || before == '-')
                         || c == '+' && before == ' '
-                        || "?!".contains(c) && !" .,".contains(next)
+                        || c == '?' && !" .,".contains(next)
                 }
                 _ => {
-                    "\\`*_[]<>|~#!".contains(c)
+                    "\\`*_[]<>|~#!$".contains(c)
                         || first && "+-=:/".contains(c)
                         || numbered && ".)".contains(c) && next == ' '
                 }
@@ -153,6 +188,13 @@ impl Flavor {
                 '&' if self != Flavor::Jira => out.push_str("&amp;"),
                 // `http://` and `www.` would become links.
                 ':' if next == '/' => out.push_str("&#58;"),
+                ':' if self == Flavor::Jira && "(PDpd".contains(next) => out.push_str("&#58;"),
+                // Entities end in a semicolon, too.
+                ')' if self == Flavor::Jira && out.ends_with([':', ';']) => out.push_str("&#41;"),
+                '(' if self == Flavor::Jira && JIRA_PICTURES.iter().any(|name| rest.starts_with(name)) => {
+                    out.push_str("&#40;");
+                }
+                '.' if self == Flavor::Jira && block && at == lead.len() => out.push_str("&#46;"),
                 '.' if out.ends_with("www") && next.is_alphanumeric() => out.push_str("&#46;"),
                 _ if escaped => {
                     out.push('\\');
@@ -160,7 +202,15 @@ impl Flavor {
                 }
                 _ => out.push(c),
             }
-            if "@#!~$%".contains(c) && next.is_ascii_alphanumeric() {
+            let names = match c {
+                '@' | '#' | '!' | '~' | '$' | '%' => next.is_ascii_alphanumeric(),
+                '&' => next.is_ascii_digit(),
+                // GitLab shows what stands between `{+` and `+}` as added.
+                '[' | '{' => self == Flavor::Gitlab && "+-".contains(next),
+                ':' => self != Flavor::Jira && names_picture(rest),
+                _ => false,
+            };
+            if names {
                 out.push_str(JOINER);
             }
             numbered = (first || numbered) && c.is_ascii_digit();
@@ -178,6 +228,20 @@ fn one_line(text: &str) -> String {
 
 fn longest_run(text: &str, of: char) -> usize {
     text.split(|c| c != of).map(str::len).max().unwrap_or(0)
+}
+
+/// Whether `rest`, behind a colon, would end the name of a picture: `tada:`, `a:`, `100:`; but no time of day.
+fn names_picture(rest: &str) -> bool {
+    let name = |c: char| c.is_ascii_alphanumeric() || "_+-".contains(c);
+    rest.split_once(':').is_some_and(|(inside, _)| {
+        let word = inside.chars().all(name) && inside.chars().any(|c| c.is_ascii_alphabetic());
+        word || ["100", "1234", "+1", "-1"].contains(&inside)
+    })
+}
+
+/// Whether `word` is an address, or one with its port.
+fn is_address(word: &str) -> bool {
+    word.parse::<SocketAddr>().is_ok() || word.parse::<IpAddr>().is_ok()
 }
 
 fn or_space(cell: &str) -> &str {
@@ -221,5 +285,27 @@ mod tests {
         assert_eq!(Flavor::Github.plain("http://x www.x"), "http&#58;//x www&#46;x");
         assert_eq!(Flavor::Github.plain("/close"), "\\/close");
         assert_eq!(Flavor::Github.plain("<b>&amp;"), "\\<b\\>&amp;amp;");
+        assert_eq!(Flavor::Gitlab.plain("&12 {+x+} $x$"), "&amp;&#8288;12 {&#8288;+x+} \\$&#8288;x\\$");
+    }
+
+    #[test]
+    fn no_text_becomes_a_picture() {
+        assert_eq!(Flavor::Github.plain("a:tada: 14:03:07"), "a:&#8288;tada: 14:03:07");
+        assert_eq!(Flavor::Jira.plain("(y) :D (why) ;) :)"), "&#40;y) &#58;D (why) ;&#41; :&#41;");
+        assert_eq!(Flavor::Jira.plain("h1. big"), "h1&#46; big");
+        assert_eq!(Flavor::Jira.plain("no h1. here"), "no h1. here");
+    }
+
+    #[test]
+    fn addresses_are_code() {
+        let github = |text| Flavor::Github.text(text);
+        assert_eq!(
+            github("[2001:db8:a::5]:80 was (192.0.2.1), too"),
+            "`[2001:db8:a::5]:80` was (`192.0.2.1`), too"
+        );
+        assert_eq!(github("of 192.0.2.1:80."), "of `192.0.2.1:80`.");
+        assert_eq!(github("`x`192.0.2.1 192.0.2.1`x`"), "`x`192.0.2.1 192.0.2.1`x`");
+        assert_eq!(Flavor::Jira.text("of 192.0.2.1:80"), "of {{192.0.2.1:80}}");
+        assert_eq!(github("14:03:07, 1, 1.5"), "14:03:07, 1, 1.5");
     }
 }

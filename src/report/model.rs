@@ -392,6 +392,9 @@ pub struct DisplayFilters {
     pub connection: String,
     /// The packets of the evidence, by their numbers, one filter per capture.
     pub packets: Vec<PacketFilter>,
+    /// The connection in the other capture of a pair, by the names that it has there and by that capture's clock.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub elsewhere: Vec<PacketFilter>,
 }
 
 /// Packets of one capture.

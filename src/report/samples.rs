@@ -411,6 +411,28 @@ pub(crate) fn mixture() -> Report {
     report
 }
 
+/// One incident of 5,000 connections, of clients that were hit once each.
+pub(crate) fn crowd() -> Report {
+    let path = "edge-03.pcapng.gz";
+    let mut report = report(vec![capture(path, -56_000, 157_000)], 5_120);
+    let cases = (0..5_000u64).map(|i| {
+        let (packet, ms) = (1_201 + i * 7, i as i64 * 17);
+        let shown = [
+            (packet, ms, "SYN"),
+            (packet + 1, ms, "SYN-ACK"),
+            (packet + 2, ms + 20, "final ACK: the handshake is complete"),
+            (packet + 5, ms + 1_020, "SYN-ACK again"),
+        ];
+        (
+            Some(format!("198.18.{}.{}:{}", i / 250, i % 250 + 1, 20_000 + i)),
+            "The SYN-ACK came again although it was answered.".to_owned(),
+            evidence(path, &shown),
+        )
+    });
+    add(&mut report, overflow_draft(), cases.collect());
+    report
+}
+
 /// `findings` findings in incidents of all sizes: a few large ones, many small ones.
 pub(crate) fn many(findings: usize) -> Report {
     let mut report = report(vec![capture("large.pcapng", 0, 3_600_000)], 4_000_000);

@@ -49,6 +49,9 @@ fn found(report: &Report) -> String {
     };
     let head = match report.incidents.len() as u64 {
         1 => format!("One {} incident was found", gravest.severity),
+        n if report.incidents.iter().all(|incident| incident.severity == gravest.severity) => {
+            format!("{} {} incidents were found, the gravest first", grouped(n), gravest.severity)
+        }
         n => format!("{} were found ({}), the gravest first", counted(n, "incident"), severities(report)),
     };
     format!("{head}: {}", described(gravest))

@@ -11,8 +11,8 @@ use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, S
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    capital, contents, ended, excluded, left_over, more, most_affected, other_names, paired, quality, share,
-    shown_path, time_range, timed, union, whereabouts,
+    capital, contents, ended, excluded, left_over, more, most_affected, other_names, paired, quality,
+    settings_title, share, shown_path, time_range, timed, union, whereabouts,
 };
 use crate::time::Span;
 
@@ -529,7 +529,7 @@ impl<'r, 'w> Text<'r, 'w> {
             return Ok(());
         }
         self.page.blank()?;
-        self.page.line(&[(HEADING, "Settings that the packets betray")])?;
+        self.page.line(&[(HEADING, settings_title(inferred))])?;
         for Inferred { host, setting, value, from } in inferred.iter().take(SETTINGS) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             self.page.line(&[

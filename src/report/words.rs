@@ -2,7 +2,8 @@
 
 use super::clock;
 use super::model::{
-    Alternative, Capture, Evidence, Excluded, Finding, Incident, Pair, Phrase, Quality, Report, Vantage,
+    Alternative, Capture, Evidence, Excluded, Finding, Incident, Inferred, Pair, Phrase, Quality, Report,
+    Vantage,
 };
 use super::path::apart;
 use super::terminal::{counted, grouped};
@@ -113,6 +114,13 @@ pub(super) fn whereabouts(evidence: &Evidence, own: Option<&[Capture]>) -> Strin
     if parts.is_empty() { String::new() } else { format!("  [{}]", parts.join(", ")) }
 }
 
+/// The capture that all packets of `finding` are in, and no other has them; `None` where `captures` are one anyway.
+pub(super) fn sole_capture<'p>(finding: &'p Finding, captures: &[Capture]) -> Option<&'p str> {
+    let first = finding.evidence.first().filter(|_| captures.len() > 1)?;
+    let here = |e: &Evidence| e.capture == first.capture && e.also.is_none() && e.missing_in.is_none();
+    finding.evidence.iter().all(here).then(|| short_path(&first.capture, captures))
+}
+
 /// The other names of a finding's ends: `10.0.0.1:4000 -> 10.0.0.5:80 in client.pcap`.
 pub(super) fn other_names(finding: &Finding) -> Option<String> {
     let names = finding.also_known_as.as_ref()?;
@@ -214,12 +222,18 @@ pub(super) fn capital(text: &str) -> String {
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-/// `40 % of the 10 connections tried there meanwhile; none got through while captured`, where that is known.
+/// `40 % of the 10 connections tried there meanwhile; none got through while captured`, where that is known; `all 10
+/// connections ...` where it was each of them.
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
     if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
-        let percent = incident.connections * 100 / attempts;
-        said.push(format!("{percent} % of the {} tried there meanwhile", counted(attempts, "connection")));
+        said.push(match (attempts, incident.connections * 100 / attempts) {
+            (1, 100..) => "the only connection tried there meanwhile".to_owned(),
+            (n, 100..) => format!("all {} tried there meanwhile", counted(n, "connection")),
+            (n, percent) => {
+                format!("{percent} % of the {} tried there meanwhile", counted(n, "connection"))
+            }
+        });
     }
     match incident.recovered {
         Some(true) => said.push("some got through in the end".to_owned()),
@@ -229,8 +243,25 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 
-/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, where there are several.
+/// What the table of settings is: with what snapshots of the host state, or of the packets alone.
+pub(super) fn settings_title(inferred: &[Inferred]) -> &'static str {
+    match inferred.iter().any(|setting| setting.from.starts_with("snapshot of ")) {
+        true => "Settings that the host states and the packets betray",
+        false => "Settings that the packets betray",
+    }
+}
+
+/// Whether some client was hit more than once: else there is no order among them.
+pub(super) fn ranked(incident: &Incident) -> bool {
+    incident.top_clients.first().is_some_and(|share| share.findings > 1)
+}
+
+/// `10.0.0.7 (12), 10.0.0.9 (3), and 5 more`: the `limit` clients that were hit most, where there are several and they
+/// were not hit once each.
 pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String> {
+    if !ranked(incident) {
+        return None;
+    }
     let shown = incident.top_clients.iter().take(limit);
     let shown: Vec<String> =
         shown.map(|share| format!("{} ({})", share.client, grouped(share.findings))).collect();
@@ -287,6 +318,14 @@ pub(super) fn short_path<'p>(path: &'p str, captures: &[Capture]) -> &'p str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_snapshot_states_is_no_inference() {
+        let mut inferred = crate::report::samples::overflow().inferred;
+        assert_eq!(settings_title(&inferred), "Settings that the packets betray");
+        inferred[0].from = "snapshot of 2026-11-22T14:03:07Z".to_owned();
+        assert_eq!(settings_title(&inferred), "Settings that the host states and the packets betray");
+    }
 
     #[test]
     fn a_file_name_is_enough_unless_two_share_it() {

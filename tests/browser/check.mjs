@@ -1,8 +1,8 @@
 // Looks at HTML reports in a real browser: `node check.mjs [--pictures FOLDER] REPORT.html...`
 //
 // Each page, at phone, laptop and print width, light and dark: no console message, no network request, no script, axe
-// finds nothing (contrast, landmarks, names), every link of the navigation leads somewhere, nothing is wider than the
-// screen, and it is there within two seconds.
+// finds nothing (contrast, landmarks, names), every link of the navigation leads into view, by mouse and by keyboard,
+// nothing is wider than the screen, not even at 320 pixels, paper is white, and it is there within two seconds.
 import { readFileSync, existsSync, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { createRequire } from 'node:module';
@@ -21,6 +21,7 @@ const LOOKS = [
   ['laptop', { width: 1280, height: 720 }, 'light', 'screen'],
   ['laptop', { width: 1280, height: 720 }, 'dark', 'screen'],
   ['print', { width: 794, height: 1123 }, 'light', 'print'],
+  ['print', { width: 794, height: 1123 }, 'dark', 'print'],
 ];
 
 let failures = 0;
@@ -53,8 +54,23 @@ for (const file of arguments_) {
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
     const took = Date.now() - begin;
     if (took > MOST_MS) fail(look, `opened after ${took} ms`);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const tooWide = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const wide = await tooWide();
     if (wide > 0 && media === 'screen') fail(look, `${wide} pixels wider than the screen`);
+    if (screen === 'phone') {
+      await page.setViewportSize({ ...viewport, width: 320 });
+      const narrow = await tooWide();
+      if (narrow > 0) fail(look, `${narrow} pixels wider than a screen of 320`);
+      await page.setViewportSize(viewport);
+    }
+    if (media === 'print') {
+      const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      if (ground !== 'rgb(255, 255, 255)') fail(look, `paper is ${ground}`);
+    }
+    for (const landmark of ['main', 'header', 'nav', 'footer', 'h1']) {
+      const n = await page.locator(landmark).count();
+      if (n !== 1) fail(look, `${n} of <${landmark}>`);
+    }
     if (await page.locator('script').count()) fail(look, 'has a script');
     const lost = await page.evaluate(() => [...document.querySelectorAll('a[href^="#"]')]
       .map((a) => a.getAttribute('href').slice(1)).filter((id) => !document.getElementById(id)));
@@ -78,20 +94,41 @@ for (const file of arguments_) {
       }
     }
     if (media === 'screen' && screen === 'laptop') {
-      const links = page.locator('nav a');
-      const last = links.nth((await links.count()) - 1);
-      const target = await last.getAttribute('href');
-      await last.click();
-      const seen = await page.evaluate((id) => {
-        const box = document.querySelector(id).getBoundingClientRect();
-        return box.top < innerHeight && box.bottom > 0;
-      }, target);
-      if (!seen && (await page.evaluate(() => new Promise((done) => setTimeout(() => done(false), 800)))) === false) {
-        const late = await page.evaluate((id) => {
+      const inView = async (target) => {
+        const seen = () => page.evaluate((id) => {
           const box = document.querySelector(id).getBoundingClientRect();
           return box.top < innerHeight && box.bottom > 0;
         }, target);
-        if (!late) fail(look, `${target} is not in view after its link was followed`);
+        // A page whose far parts are laid out late may take a moment.
+        for (let attempt = 0; attempt < 10; attempt += 1) {
+          if (await seen()) return;
+          await page.waitForTimeout(100);
+        }
+        fail(look, `${target} is not in view after its link was followed`);
+      };
+      const links = page.locator('nav a, .tl a');
+      const count = await links.count();
+      for (let n = 0; n < count; n += count > 30 ? Math.ceil(count / 10) : 1) {
+        const link = links.nth(n);
+        if (!(await link.isVisible())) continue;
+        await link.click();
+        await inView(await link.getAttribute('href'));
+      }
+      // From the top, the first key leads to a link that passes over the navigation.
+      await page.goto(url);
+      await page.keyboard.press('Tab');
+      const skip = await page.evaluate(() => document.activeElement.getAttribute('href'));
+      if (skip !== '#main') fail(look, `the first stop of the keyboard is ${skip}`);
+      await page.keyboard.press('Enter');
+      await inView('#main');
+      // What is folded opens without a mouse.
+      const folded = page.locator('summary').first();
+      if (await folded.count()) {
+        await folded.focus();
+        await page.keyboard.press('Enter');
+        if (!(await folded.evaluate((summary) => summary.parentElement.open))) fail(look, 'a fold does not open');
+        await page.keyboard.press('Enter');
+        await folded.evaluate((summary) => summary.blur());
       }
       await page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }));
     }

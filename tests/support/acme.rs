@@ -14,6 +14,60 @@ const MACS: [[u8; 6]; 2] = [[0x52, 0x54, 0, 0xaa, 0xbb, 0x01], [0x52, 0x54, 0, 0
 const NAMES: [&str; 6] =
     ["acme-customer", "of-acme", "acme", "CLIENT_RANDOM", "52:54:00:aa:bb", "525400aabb"];
 
+/// The link types besides Ethernet, cooked captures and netfilter's log, with what stands before IP: octets in
+/// hexadecimal, a `NAME`, the MAC addresses as `M0` and `M1`, the length of what follows in two octets as `LEN+2`.
+pub const LINKS: &[(u16, &str)] = &[
+    (0, "02000000"),
+    (9, "ff030021"),
+    (12, ""),
+    (14, ""),
+    (50, "ff030021"),
+    (51, "11000001 LEN+2 0021"),
+    (100, "aaaa03 000000 0800"),
+    (101, ""),
+    (104, "0f00 0800"),
+    (105, "8801 0000 M1 M0 M1 1000 0000 aaaa03 000000 0800"),
+    (107, "1841 0300 cc"),
+    (108, "00000002"),
+    (109, "02000000 00000000 00000000"),
+    (117, "10 02 0000 NAME 00000000000000"),
+    (119, "44000000 10000000 NAME 000000 8801 0000 M1 M0 M1 1000 0000 aaaa03 000000 0800"),
+    (123, "00000001 aaaa03 000000 0800"),
+    (127, "0000 0d00 00000080 00000000 00 8801 0000 M1 M0 M1 1000 0000 aaaa03 000000 0800"),
+    (138, "M0 0102 M1 0102 0800"),
+    (163, "80211001 00000010 NAME 000000 8801 0000 M1 M0 M1 1000 0000 aaaa03 000000 0800"),
+    (166, "01 03 0021"),
+    (192, "0000 1000 01000000 NAME 000000 M1 M0 0800"),
+    (204, "00 ff03 0021"),
+    (205, "01 0f00 0800"),
+    (206, "01 1841 0300 cc"),
+    (219, "00001140"),
+    (228, ""),
+    (229, ""),
+    (240, "00000000 M1 M0 0800"),
+    (258, "14000000 01000000 01000000 NAME 000000 M1 M0 0800"),
+    (274, "555555555555 55d5 M1 M0 0800"),
+];
+
+/// The octets of a header of [`LINKS`] before `inside` octets.
+fn header(text: &str, inside: usize) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for word in text.split_whitespace() {
+        match word {
+            "NAME" => octets.extend(b"acme!"),
+            "M0" => octets.extend(MACS[0]),
+            "M1" => octets.extend(MACS[1]),
+            "LEN+2" => octets.extend((inside as u16 + 2).to_be_bytes()),
+            digits => octets.extend(
+                (0..digits.len())
+                    .step_by(2)
+                    .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits")),
+            ),
+        }
+    }
+    octets
+}
+
 pub fn synscope(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synscope"));
     command.args(args).stdin(Stdio::null()).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
@@ -92,6 +146,30 @@ impl Pcapng {
         Self::option(&mut body, 3, "port 7 of acme-customer");
         body.extend([0; 4]);
         self.block(1, body);
+    }
+
+    /// With a host, a comment on the section's statistics and one on a packet of this name.
+    pub fn named(mut self, name: &str) -> Pcapng {
+        let mut hosts = vec![1, 0, (CLIENT.len() + name.len() + 1) as u8, 0];
+        hosts.extend(CLIENT);
+        hosts.extend(name.as_bytes());
+        hosts.push(0);
+        hosts.resize(hosts.len().next_multiple_of(4), 0);
+        hosts.extend([0; 4]);
+        self.block(4, hosts);
+        // Statistics of the first interface.
+        let mut statistics = vec![0; 12];
+        Self::option(&mut statistics, 1, name);
+        statistics.extend([0; 4]);
+        self.block(5, statistics);
+        let time: u64 = 1_795_356_187_100_000;
+        let [high, low] = [(time >> 32) as u32, time as u32];
+        let mut packet: Vec<u8> = [0, high, low, 4, 4].iter().flat_map(|n| n.to_le_bytes()).collect();
+        packet.extend([0; 4]);
+        Self::option(&mut packet, 1, name);
+        packet.extend([0; 4]);
+        self.block(6, packet);
+        self
     }
 
     pub fn packet(self, ms: u64, data: &[u8]) -> Pcapng {
@@ -290,6 +368,35 @@ impl Pcapng {
         file.packet(ms + 4, &ethernet(0x0800, &v4(1, &redirect)))
     }
 
+    /// The same, and a refused connection on each link type that is decoded, each on an interface of its own.
+    pub fn every_link_type() -> Pcapng {
+        let packet = |six: bool, port: u16, server: bool| {
+            let tcp = |ip: etherparse::PacketBuilderStep<etherparse::IpHeaders>| match server {
+                true => ip.tcp(80, port, 0, 0).rst().ack(118),
+                false => ip.tcp(port, 80, 100, 65_000).syn(),
+            };
+            let ip = match (six, server) {
+                (false, false) => etherparse::PacketBuilder::ipv4(CLIENT, SERVER, 64),
+                (false, true) => etherparse::PacketBuilder::ipv4(SERVER, CLIENT, 64),
+                (true, false) => etherparse::PacketBuilder::ipv6(CLIENT6, SERVER6, 64),
+                (true, true) => etherparse::PacketBuilder::ipv6(SERVER6, CLIENT6, 64),
+            };
+            let mut out = Vec::new();
+            tcp(ip).write(&mut out, if server { b"" } else { PAYLOAD }).expect("a packet in memory");
+            out
+        };
+        let mut file = Pcapng::everywhere();
+        for (n, (link, before)) in (0..).zip(LINKS) {
+            file.interface(*link, &format!("link-{link}-of-acme"));
+            for server in [false, true] {
+                let ip = packet(*link == 229, 43_000 + n, server);
+                let ms = 1_000 + u64::from(n) * 10 + u64::from(server);
+                file = file.packet_on(4 + u32::from(n), ms, &[header(before, ip.len()), ip].concat());
+            }
+        }
+        file.named("host-of-acme")
+    }
+
     pub fn written(&self, folder: &Path) -> PathBuf {
         let path = folder.join("acme-customer.pcapng");
         fs::write(&path, &self.0).expect("the temporary folder can be written");
@@ -303,8 +410,11 @@ pub fn left_of_it(octets: &[u8]) -> Vec<String> {
     let shown = String::from_utf8_lossy(octets);
     let mut left: Vec<String> =
         NAMES.iter().filter(|name| shown.contains(**name)).map(|n| (*n).to_owned()).collect();
+    // Not even a few octets of it.
+    if PAYLOAD.windows(5).any(holds) {
+        left.push("payload".to_owned());
+    }
     for (what, needle) in [
-        ("payload", PAYLOAD),
         ("client", &CLIENT[..]),
         ("server", &SERVER[..]),
         ("client, IPv6", &CLIENT6[..]),

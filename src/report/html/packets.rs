@@ -7,19 +7,28 @@ use crate::report::clock::Clock;
 use crate::report::ladder::{Gap, Ladder, Rung};
 use crate::report::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::terminal::{counted, grouped};
-use crate::report::words::whereabouts;
+use crate::report::words::{sole_capture, whereabouts};
 
 /// Packets of one ladder.
 const PACKETS: usize = 24;
 /// Height of the longest gap that is drawn in full, in pixels.
 const TALLEST: f64 = 56.0;
 
-/// The evidence of `finding`. With several `captures` each packet is named with its own.
-pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> String {
+/// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them. The
+/// first one says how it is to be read.
+pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], first: bool) -> String {
     let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
-    let mut out = String::from(
-        "<ol class=\"ladder\"><li class=\"heads\" aria-hidden=\"true\"><span></span><i><span>client</span>\
-         <span>server</span></i><span></span></li>",
+    let sole = sole_capture(finding, captures);
+    let named = Some(captures).filter(|all| all.len() > 1 && sole.is_none());
+    let (day, of) =
+        (ladder.day.as_deref().unwrap_or_default(), sole.map(|path| format!("packets of {path}")));
+    let mut out = format!(
+        "<ol class=\"ladder\"><li class=\"heads\"{}><span class=\"t\">{}</span><i aria-hidden=\"true\">\
+         <span>client</span><span>server</span></i><span class=\"faint\">{}</span></li>",
+        // Nothing to be read aloud, then.
+        if day.is_empty() && of.is_none() { " aria-hidden=\"true\"" } else { "" },
+        escape(day),
+        escape(of.as_deref().unwrap_or_default())
     );
     for rung in &ladder.rungs {
         match rung {
@@ -59,7 +68,7 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> S
                     evidence.packet,
                     escape(&evidence.text),
                     {
-                        let place = whereabouts(evidence, Some(captures).filter(|all| all.len() > 1));
+                        let place = whereabouts(evidence, named);
                         match place.trim_start() {
                             "" => String::new(),
                             place => format!(" <span class=\"faint\">{}</span>", escape(place)),
@@ -71,12 +80,15 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture]) -> S
     }
     out.push_str("</ol>");
     if let Some(scale) = ladder.scale {
-        let _ = write!(
-            out,
-            "<p class=\"faint legend\">Time runs downward, to scale up to {} between two packets; dotted lanes are a \
-             longer pause. Dashed: sent again. &#10005;: not taken by the other end.</p>",
-            escape(&scale.to_string())
-        );
+        let scale = escape(&scale.to_string());
+        let _ = match first {
+            true => write!(
+                out,
+                "<p class=\"faint legend\">Time runs downward, to scale up to {scale} between two packets; dotted lanes \
+                 are a longer pause. Dashed: sent again. &#10005;: not taken by the other end.</p>"
+            ),
+            false => write!(out, "<p class=\"faint legend\">To scale up to {scale} between two packets.</p>"),
+        };
     }
     out
 }
@@ -97,9 +109,13 @@ pub(super) fn numbers(finding: &Finding) -> String {
     );
     if let Some(filters) = &finding.display_filters {
         out.push_str("<p>Wireshark display filters, for the connection and for the packets:</p>");
-        let packets = filters.packets.iter().map(|packets| &packets.filter);
-        for filter in std::iter::once(&filters.connection).chain(packets) {
-            let _ = write!(out, "<pre class=\"cmd\"><code>{}</code></pre>", escape(filter));
+        let command = |filter: &str| format!("<pre class=\"cmd\"><code>{}</code></pre>", escape(filter));
+        out.push_str(&command(&filters.connection));
+        for filter in filters.packets.iter().chain(&filters.elsewhere) {
+            if let Some(capture) = &filter.capture {
+                let _ = write!(out, "<p class=\"faint\">In {}:</p>", escape(capture));
+            }
+            out.push_str(&command(&filter.filter));
         }
     }
     out.push_str(

@@ -127,12 +127,31 @@ fn fifty_thousand_findings_stay_small() {
     assert_eq!(page.matches("<section class=\"incident").count(), SECTIONS);
 }
 
+/// However many connections an incident has: its sentences, three examples in full, and the rest folded.
+#[test]
+fn five_thousand_connections_are_one_incident_with_three_examples() {
+    let report = samples::crowd();
+    let page = rendered(&report);
+    assert!(page.len() < 200_000, "{} octets", page.len());
+    assert_eq!(page.matches("<section class=\"incident").count(), 1);
+    assert_eq!(page.matches("<div class=\"ex\">").count(), EXAMPLES);
+    assert_eq!(page.matches("<ol class=\"ladder\">").count(), EXAMPLES);
+    assert!(page.contains("hit 5,000 connections of 5,000 clients"));
+    assert!(page.contains("<summary>300 of 5,000 findings</summary>"));
+    assert!(page.contains("5,000 clients, once each: "), "no chart of equal bars");
+    assert!(page.contains("… and 4,990 more clients"));
+    let (open, _) = page.split_once("300 of 5,000 findings").unwrap();
+    let rows = open.matches("<tr>").count();
+    assert!(rows < 40, "{rows} rows before what is folded");
+}
+
 /// Writes pages into the folder SYNSCOPE_PAGES, for tests/browser/run to look at.
 #[test]
 fn pages_for_the_browser() {
     let Ok(folder) = std::env::var("SYNSCOPE_PAGES") else { return };
     let mut all = samples::all();
     all.push(("large", samples::many(50_000)));
+    all.push(("crowd", samples::crowd()));
     for (name, report) in all {
         std::fs::write(std::path::Path::new(&folder).join(format!("{name}.html")), rendered(&report))
             .unwrap();

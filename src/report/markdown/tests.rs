@@ -36,53 +36,145 @@ fn golden_texts() {
     insta::assert_snapshot!("overflow-gitlab", rendered(&samples::overflow(), Flavor::Gitlab, Length::Short));
 }
 
-/// A report in which every string that a capture can bring is an attack on the ticket.
-fn attack() -> Report {
-    const EVIL: &str = "<script>alert(1)</script> [x](http://evil.example) ![i](http://evil.example/p) @root #1 !1 ~a \
-                        | a | b |\n\n# h\n```\n`x` *b* _i_ http://evil.example www.evil.example <!-- {noformat} {{x}} \
-                        &lt; \\| a@evil.example\n/close";
+/// What a capture can bring, each an attack on the ticket: on what renders it, on who is named in it, on its state.
+const EVIL: &[&str] = &[
+    "<script>alert(1)</script> [x](http://evil.example) ![i](http://evil.example/p) @root #1 !1 ~a | a | b |\n\n# h\n```\n\
+     `x` *b* _i_ http://evil.example www.evil.example <!-- {noformat} {{x}} &lt; \\| a@evil.example\n/close",
+    "# heading",
+    "h1. heading",
+    "bq. quotation",
+    "> quotation",
+    ">>> quotation",
+    "- [ ] task",
+    "+ item",
+    "* item",
+    "1) item",
+    "---",
+    "===\n===",
+    "| a | b |\n| --- | --- |",
+    "|| a || b ||",
+    "~~~ fence",
+    "```` fence",
+    "    code",
+    "$$x$$ $x$ $`x`$ $1",
+    ":tada: 2001:db8:a:1::5 :100:",
+    "[+ added +] {+ added +} [- gone -] {- gone -}",
+    "[[_TOC_]] [[page]] [^1] [^1]: note",
+    "(x) (/) (on) :D ;) :)",
+    "{color:red}red{color} {html}<b>{html} !picture.png! [~root] ??cited?? +ins+ ^up^",
+    "=cmd|'/C calc'!A0 @all %1 &1",
+    "/close",
+    "<details open><summary>x</summary>",
+    "</details> <!-- x --> <http://evil.example> &#60;b&#62;",
+    "`unpaired",
+    "``pair`` `",
+    "a\\",
+];
+
+/// The mixture with `evil` wherever text of a capture can come to stand.
+fn attacked(evil: &str) -> Report {
     let mut report = samples::mixture();
-    report.captures[0].path = EVIL.to_owned();
-    report.captures[0].warnings.push(format!("interface {EVIL} is odd"));
-    report.warnings.push(EVIL.to_owned());
-    report.inferred[0].from = EVIL.to_owned();
-    report.inferred[0].value = EVIL.into();
-    report.incidents[0].cause = EVIL.to_owned();
-    report.incidents[0].next_steps.push(EVIL.to_owned());
+    report.captures[0].path = evil.to_owned();
+    report.captures[0].warnings.push(format!("interface {evil} is odd"));
+    report.warnings.push(evil.to_owned());
+    report.inferred[0].from = evil.to_owned();
+    report.inferred[0].value = evil.into();
+    report.inferred[1].host = evil.to_owned();
+    report.incidents[0].cause = evil.to_owned();
+    report.incidents[0].next_steps.push(evil.to_owned());
+    report.incidents[0].next_steps.push(format!("{evil}  # {evil}"));
     for finding in &mut report.findings {
-        finding.summary = EVIL.to_owned();
+        finding.summary = evil.to_owned();
+        finding.certainty_reason = evil.to_owned();
         for evidence in &mut finding.evidence {
-            evidence.text = EVIL.into();
-            evidence.capture = EVIL.to_owned();
+            evidence.text = evil.to_owned().into();
+            evidence.capture = evil.to_owned();
         }
     }
     report
 }
 
+fn attack() -> Report {
+    attacked(EVIL[0])
+}
+
+/// All that GitLab turns on in this very parser; besides, what GitHub has.
+fn everything() -> comrak::Options<'static> {
+    let mut options = gfm();
+    options.extension.math_dollars = true;
+    options.extension.math_code = true;
+    options.extension.wikilinks_title_before_pipe = true;
+    options.extension.multiline_block_quotes = true;
+    options.extension.alerts = true;
+    options.extension.description_lists = true;
+    options.extension.inline_footnotes = true;
+    options.extension.front_matter_delimiter = Some("---".to_owned());
+    options
+}
+
+/// The kinds of the outermost blocks, in their order.
+fn blocks<'a>(root: &'a comrak::nodes::AstNode<'a>) -> Vec<std::mem::Discriminant<NodeValue>> {
+    root.children().map(|node| std::mem::discriminant(&node.data.borrow().value)).collect()
+}
+
+/// What a tracker looks for in text that no escape protects any more: pictures, people, numbers of issues, changes.
+fn found_by_the_tracker(text: &str, flavor: Flavor) -> Option<String> {
+    let name = |c: char| c.is_ascii_alphanumeric() || "_+-".contains(c);
+    for (at, c) in text.char_indices() {
+        let rest = &text[at + c.len_utf8()..];
+        let next = rest.chars().next().unwrap_or(' ');
+        let found = match c {
+            ':' => rest.split_once(':').is_some_and(|(inside, _)| {
+                inside.chars().all(name) && inside.chars().any(|c| c.is_ascii_alphabetic()) || inside == "100"
+            }),
+            '@' | '#' | '!' | '~' | '$' | '%' => next.is_ascii_alphanumeric(),
+            '&' => next.is_ascii_digit(),
+            '[' | '{' => flavor == Flavor::Gitlab && "+-".contains(next),
+            _ => false,
+        };
+        if found {
+            return Some(text[at..].chars().take(12).collect());
+        }
+    }
+    None
+}
+
 #[test]
 fn nothing_from_a_capture_becomes_markup() {
-    for (flavor, length) in [Flavor::Github, Flavor::Gitlab]
-        .into_iter()
-        .flat_map(|flavor| [Length::Short, Length::Full].map(|length| (flavor, length)))
-    {
-        let text = rendered(&attack(), flavor, length);
-        let arena = Arena::new();
-        let root = parse_document(&arena, &text, &gfm());
-        for node in root.descendants() {
-            match &node.data.borrow().value {
-                // Of the program's own making: see below.
-                NodeValue::HtmlBlock(html) if html.literal.contains("details>") => {}
-                NodeValue::HtmlBlock(html) => panic!("HTML: {}", html.literal),
-                NodeValue::HtmlInline(html) => panic!("HTML: {html}"),
-                NodeValue::Link(link) => panic!("link to {}", link.url),
-                NodeValue::Image(link) => panic!("image {}", link.url),
-                NodeValue::Emph | NodeValue::Strikethrough => panic!("emphasis"),
-                NodeValue::Heading(heading) => assert!(heading.level > 1, "a heading of a capture"),
-                _ => {}
+    for evil in EVIL {
+        for (flavor, length) in [Flavor::Github, Flavor::Gitlab]
+            .into_iter()
+            .flat_map(|flavor| [Length::Short, Length::Full].map(|length| (flavor, length)))
+        {
+            let text = rendered(&attacked(evil), flavor, length);
+            let (arena, plain_arena) = (Arena::new(), Arena::new());
+            let root = parse_document(&arena, &text, &everything());
+            // The same kinds of blocks in the same order as with a harmless text: nothing begins or ends one.
+            let plain = rendered(&attacked("harmless"), flavor, length);
+            let plain = parse_document(&plain_arena, &plain, &everything());
+            assert_eq!(blocks(root), blocks(plain), "{evil}: {text}");
+            for node in root.descendants() {
+                match &node.data.borrow().value {
+                    // Of the program's own making: see below.
+                    NodeValue::HtmlBlock(html) if html.literal.contains("details>") => {}
+                    NodeValue::Heading(heading) => assert!(heading.level > 1, "{evil}: a heading"),
+                    NodeValue::Text(text) => assert_eq!(found_by_the_tracker(text, flavor), None, "{evil}"),
+                    NodeValue::Document
+                    | NodeValue::List(_)
+                    | NodeValue::Item(_)
+                    | NodeValue::CodeBlock(_)
+                    | NodeValue::Code(_)
+                    | NodeValue::Paragraph
+                    | NodeValue::Strong
+                    | NodeValue::Table(_)
+                    | NodeValue::TableRow(_)
+                    | NodeValue::TableCell => {}
+                    other => panic!("{evil}: {other:?}"),
+                }
             }
+            assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)));
+            assert!(!text.contains("\n/"), "{evil}: a quick action");
         }
-        assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)));
-        assert!(!text.contains("\n/"), "a quick action");
     }
 }
 
@@ -143,6 +235,7 @@ struct Wiki {
     macros: Vec<String>,
     links: Vec<String>,
     images: usize,
+    pictures: usize,
 }
 
 fn wiki(line: &str) -> Wiki {
@@ -183,13 +276,17 @@ fn wiki(line: &str) -> Wiki {
         }
     }
     wiki.images = bangs / 2;
+    // These are found in all text, code as well, unless a sign of them is written as an entity.
+    let small =
+        [":)", ":(", ":D", ":P", ";)", "(x)", "(/)", "(on)", "(i)", "(!)", "(y)", "(n)", "(*)", "(+)", "(-)"];
+    wiki.pictures = small.iter().map(|small| line.matches(small).count()).sum();
     wiki
 }
 
 #[test]
 fn jira_reads_tables_blocks_and_nothing_else() {
     let mut reports = samples::all();
-    reports.push(("attack", attack()));
+    reports.extend(EVIL.iter().map(|evil| (*evil, attacked(evil))));
     for (name, report) in reports {
         for length in [Length::Short, Length::Full] {
             let text = rendered(&report, Flavor::Jira, length);
@@ -209,7 +306,10 @@ fn jira_reads_tables_blocks_and_nothing_else() {
                 assert!(read.macros.is_empty(), "{name}: macro {:?}: {line}", read.macros);
                 assert!(read.links.is_empty(), "{name}: link {:?}: {line}", read.links);
                 assert_eq!(read.images, 0, "{name}: image: {line}");
-                assert!(!line.contains("h1. ") && !line.starts_with("bq. "), "{name}: {line}");
+                let heading = line.strip_prefix(['h']).is_some_and(|rest| rest[1..].starts_with(". "));
+                let known = ["h2. TCP diagnosis", "h3. "].iter().any(|own| line.starts_with(own));
+                assert!((!heading || known) && !line.starts_with("bq. "), "{name}: {line}");
+                assert_eq!(read.pictures, 0, "{name}: picture: {line}");
                 match line.strip_prefix("||") {
                     Some(_) => {
                         assert_eq!(read.heads, read.cells.len(), "{name}: a head of heads only: {line}");
