@@ -186,6 +186,12 @@ fn payload_cut_away_changes_no_finding() {
     same_claims(judgements, |frames| altered::cut(frames, 96));
 }
 
+/// Where none is right they say nothing of what arrived.
+#[test]
+fn checksums_that_are_all_wrong_change_no_finding() {
+    same_claims(claims, altered::wrong_checksums);
+}
+
 #[test]
 fn neighbours_of_one_direction_may_change_places() {
     same_claims(claims, |frames| altered::shuffled(frames, 100_000, Swap::OneDirection));

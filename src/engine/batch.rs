@@ -47,6 +47,8 @@ pub struct Totals {
     pub fragments: u64,
     /// TCP segments found inside tunnels.
     pub tunneled: u64,
+    /// TCP segments whose checksum was computed and is wrong.
+    pub bad_checksums: u64,
     /// Packets of link types that are not known.
     pub unknown_links: BTreeMap<u16, u64>,
     /// Earliest time of a packet that was wanted.
@@ -69,6 +71,7 @@ impl Totals {
         self.malformed += b.malformed;
         self.fragments += b.fragments;
         self.tunneled += b.tunneled;
+        self.bad_checksums += b.bad_checksums;
         for (link, n) in &b.unknown_links {
             *self.unknown_links.entry(*link).or_default() += n;
         }
@@ -130,6 +133,7 @@ impl Batch {
                     }
                     t.segments[capture] += 1;
                     t.tunneled += u64::from(segment.traits.has(Traits::TUNNELED));
+                    t.bad_checksums += u64::from(segment.traits.has(Traits::CHECKSUM_BAD));
                 }
                 Decoded::Icmp => {}
                 Decoded::Other => continue,

@@ -276,6 +276,7 @@ fn judge(
         clock_jumps,
         cut: totals.cut,
         malformed: totals.malformed,
+        bad_checksums: totals.bad_checksums,
         several_ttls: q.several_ttls,
     }
 }

@@ -504,7 +504,7 @@ impl Connection {
                 && s.ack == f.s.isn.advance(1)
                 && s.seq.at_or_after(f.syn_ack_ack)
                 && s.seq.distance(f.syn_ack_ack) < 1 << 20
-                && !s.traits.has(Traits::CHECKSUM_BAD);
+                && !is_damaged(s, f.c.traits);
             if acceptable {
                 f.final_ack = Some(FinalAck {
                     at: Mark::of(s),
@@ -704,4 +704,10 @@ fn offer(s: &Segment) -> Offer {
         ttl: s.ttl,
         tos: s.tos,
     }
+}
+/// Whether `s` was damaged on its way, so that its receiver dropped it. A wrong checksum says so only where others of
+/// the same end are right: what rewrites addresses often leaves all checksums as they were, and some hosts leave the
+/// field to their network card.
+fn is_damaged(s: &Segment, of_end: Traits) -> bool {
+    s.traits.has(Traits::CHECKSUM_BAD) && of_end.0 & (Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL) != 0
 }

@@ -67,6 +67,10 @@ pub struct Quality {
     pub cut: u64,
     /// Packets that contradict themselves (lengths, versions).
     pub malformed: u64,
+    /// TCP segments whose checksum is wrong (of those whose checksum was looked at: without payload, or with SYN, FIN or
+    /// RST). Where other checksums of the same end are right, their receiver dropped them.
+    #[serde(default)]
+    pub bad_checksums: u64,
     /// Connections on which the packets of one end came with several TTLs: a proxy or another box answers for it, or the
     /// route changed.
     pub several_ttls: u64,
@@ -85,6 +89,7 @@ impl Quality {
         self.clock_jumps += other.clock_jumps;
         self.cut += other.cut;
         self.malformed += other.malformed;
+        self.bad_checksums += other.bad_checksums;
         self.several_ttls += other.several_ttls;
     }
 }

@@ -290,6 +290,7 @@ pub(super) fn quality(quality: &Quality) -> Vec<String> {
         (quality.clock_jumps, format!("the clock stepped back {}", times(quality.clock_jumps))),
         (quality.cut, counted(quality.cut, "packet") + " cut before the end of the TCP header"),
         (quality.malformed, counted(quality.malformed, "malformed packet")),
+        (quality.bad_checksums, counted(quality.bad_checksums, "segment") + " with a wrong checksum"),
         (quality.several_ttls, format!("several TTLs of one end {}", on(quality.several_ttls))),
     ];
     facts.into_iter().filter_map(|(n, fact)| (n > 0).then_some(fact)).collect()

@@ -268,6 +268,22 @@ pub fn mirrored(frames: &[Frame]) -> Vec<Frame> {
     frames
 }
 
+/// Every TCP checksum over IPv4 made wrong, as by a program that rewrites addresses and nothing else.
+pub fn wrong_checksums(frames: &[Frame]) -> Vec<Frame> {
+    let mut frames = frames.to_vec();
+    for frame in &mut frames {
+        if let Some(at) = ipv4(frame)
+            && let header = &mut frame.octets[at..]
+            && header.len() >= 38
+            && header[9] == 6
+        {
+            let sum = u16::from_be_bytes([header[36], header[37]]);
+            header[36..38].copy_from_slice(&add(sum, 0x1234).to_be_bytes());
+        }
+    }
+    frames
+}
+
 /// The sum in one's complement.
 fn add(a: u16, b: u16) -> u16 {
     let (sum, carry) = a.overflowing_add(b);

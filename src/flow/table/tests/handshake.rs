@@ -230,13 +230,23 @@ fn only_the_servers_direction_captured() {
 fn wrong_numbers_do_not_complete_the_handshake() {
     let wire = Wire::at_server();
     let l = wire.ladder(1);
-    l.client.syn(0.0);
+    l.client.syn(0.0).with(|s| s.traits.set(Traits::CHECKSUM_GOOD));
     l.server.syn_ack(0.001);
     l.client.ack(0.02).acks(l.server.isn().advance(2));
     l.client.ack(0.03).acks(l.server.isn());
     l.client.ack(0.04).with(|s| s.seq = s.seq.advance(u32::MAX - 5));
     l.client.ack(0.05).with(|s| s.traits.set(Traits::CHECKSUM_BAD));
     assert_eq!(wire.only().final_ack, None);
+}
+
+#[test]
+fn checksums_that_are_never_right_say_nothing() {
+    let wire = Wire::at_server();
+    let l = wire.ladder(1);
+    for rung in [l.client.syn(0.0), l.server.syn_ack(0.001), l.client.ack(0.02)] {
+        rung.with(|s| s.traits.set(Traits::CHECKSUM_BAD));
+    }
+    assert!(wire.only().final_ack.is_some());
 }
 
 #[test]
