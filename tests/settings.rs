@@ -205,8 +205,22 @@ fn settings_read_from_recorded_cases_are_those_of_their_hosts() {
         "net.ipv4.tcp_keepalive_time, or TCP_KEEPIDLE (s)",
         "net.ipv4.tcp_keepalive_intvl, or TCP_KEEPINTVL (s)",
         "net.ipv4.tcp_fin_timeout (s)",
+        "net.ipv4.tcp_synack_retries",
     ] {
         assert!(read.contains_key(setting), "{setting} is read from none: {read:?}");
+    }
+}
+
+#[test]
+fn a_timeout_has_bounds_on_both_sides_where_orphans_were_probed() {
+    for key in ["client", "server"] {
+        let path = support::Case::named("fin-wait2-expired/probed-orphans").capture(key);
+        let inferred = analyze(&path).report.inferred;
+        let found = inferred.iter().find(|i| i.setting == "net.ipv4.tcp_fin_timeout (s)");
+        let value = &found.expect("it is read").value;
+        let bound = |name: &str| value[name].as_f64().expect("a bound");
+        assert!((3.5..5.0).contains(&bound("least")), "{key}: {value}");
+        assert!((5.0..6.5).contains(&bound("most")), "{key}: {value}");
     }
 }
 
