@@ -470,6 +470,45 @@ fn packets_that_a_capture_missed_are_not_lost_on_the_way() {
     }
 }
 
+/// The recordings of IPv4 over Ethernet as one pair, each of them twice: once more with other addresses.
+fn all_as_one(scratch: &Scratch) -> [PathBuf; 2] {
+    let mut sides = [Vec::new(), Vec::new()];
+    for both in cases() {
+        let captures = both.captures().map(|path| altered::read(&path));
+        let is_plain =
+            |frame: &Frame| frame.link == 1 && altered::source(frame).is_none_or(|address| address.is_ipv4());
+        if captures.iter().flatten().all(is_plain) {
+            for (side, frames) in sides.iter_mut().zip(captures) {
+                side.extend(altered::mirrored(&frames));
+                side.extend(frames);
+            }
+        }
+    }
+    sides.iter_mut().for_each(|frames| frames.sort_by_key(|frame| frame.time));
+    [scratch.pcap("client.pcap", &sides[0]), scratch.pcap("server.pcap", &sides[1])]
+}
+
+#[test]
+fn no_more_connections_are_compared_than_there_is_room_for_and_the_rest_is_said() {
+    let scratch = Scratch::new();
+    let captures = all_as_one(&scratch);
+    let left_out = |report: &Report| {
+        let said = report.warnings.iter().find(|w| w.contains("were not compared packet by packet"));
+        said.map(|w| w.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number"))
+    };
+    let compared = |report: &Report| {
+        let of_both = |f: &&synscope::report::model::Finding| f.evidence.iter().any(|e| e.also.is_some());
+        report.findings.iter().filter(of_both).count()
+    };
+    let whole = report(&captures);
+    assert_eq!(left_out(&whole), None);
+    let little = Options { memory_limit: 4 << 20, ..options() };
+    let some = with(&captures, Pairing::Auto, &little).expect("captures that can be read");
+    assert_eq!(some.pairs.len(), 1);
+    assert!(left_out(&some).is_some_and(|n| n > 0), "{:?}", some.warnings);
+    assert!(compared(&some) < compared(&whole), "{}", compared(&some));
+}
+
 #[test]
 fn different_snapshot_lengths_do_not_matter() {
     let scratch = Scratch::new();

@@ -32,6 +32,11 @@ impl Known<'_> {
         self.document["sysctls"][role][name].as_str()?.parse().ok()
     }
 
+    /// What the application set on its sockets; where that is not written down, it is not known.
+    fn keepalive(&self, name: &str) -> Option<i64> {
+        self.document["keepalive"][name].as_i64()
+    }
+
     fn listener(&self, host: &str) -> Option<&Value> {
         self.document["listeners"]
             .as_array()
@@ -69,7 +74,15 @@ impl Known<'_> {
                 let known = self.sysctl(host, "net.ipv4.tcp_fin_timeout");
                 // Old kernels let an orphan live up to a fifth of a minute longer, none lets it go sooner.
                 let lives = |t: f64| if t <= 60.0 { t } else { 2.0 * (t - 60.0) };
-                differs(known, &|known| most.is_some_and(|most| lives(known) > most && known > most))
+                differs(known, &|known| {
+                    most.is_some_and(|most| lives(known) > most && known > most) || least > Some(known)
+                })
+            }
+            "net.ipv4.tcp_keepalive_time, or TCP_KEEPIDLE (s)" => {
+                differs(self.keepalive("keepalive_time_s"), &|known| value.as_f64() != Some(known))
+            }
+            "net.ipv4.tcp_keepalive_intvl, or TCP_KEEPINTVL (s)" => {
+                differs(self.keepalive("keepalive_intvl_s"), &|known| value.as_f64() != Some(known))
             }
             "accept queue limit (listen backlog, net.core.somaxconn)" => {
                 let known = self.listener(host)?["effective_backlog"].as_i64();
@@ -189,8 +202,25 @@ fn settings_read_from_recorded_cases_are_those_of_their_hosts() {
         "net.ipv4.ip_default_ttl",
         "accept queue limit (listen backlog, net.core.somaxconn)",
         "TCP_DEFER_ACCEPT (s)",
+        "net.ipv4.tcp_keepalive_time, or TCP_KEEPIDLE (s)",
+        "net.ipv4.tcp_keepalive_intvl, or TCP_KEEPINTVL (s)",
+        "net.ipv4.tcp_fin_timeout (s)",
+        "net.ipv4.tcp_synack_retries",
     ] {
         assert!(read.contains_key(setting), "{setting} is read from none: {read:?}");
+    }
+}
+
+#[test]
+fn a_timeout_has_bounds_on_both_sides_where_orphans_were_probed() {
+    for key in ["client", "server"] {
+        let path = support::Case::named("fin-wait2-expired/probed-orphans").capture(key);
+        let inferred = analyze(&path).report.inferred;
+        let found = inferred.iter().find(|i| i.setting == "net.ipv4.tcp_fin_timeout (s)");
+        let value = &found.expect("it is read").value;
+        let bound = |name: &str| value[name].as_f64().expect("a bound");
+        assert!((3.5..5.0).contains(&bound("least")), "{key}: {value}");
+        assert!((5.0..6.5).contains(&bound("most")), "{key}: {value}");
     }
 }
 

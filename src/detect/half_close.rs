@@ -1,5 +1,6 @@
 //! `half-close`: one side has closed, the other has long been silent.
 
+use crate::decode::segment::Traits;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::surroundings::Surroundings;
@@ -139,6 +140,22 @@ fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
     f.roles == Roles::Guessed && b.bytes == 0 && b.keepalives == 0 && b.fin.is_none()
 }
 
+/// Whether the server's application had said anything when the connection was half-closed: else it may not have
+/// accepted it.
+fn was_served(f: &ConnectionFacts, half: &Half) -> bool {
+    half.closer == Role::Server || f.s.first_data.map_or(f.s.has_spoken(), |said| said <= half.fin)
+}
+
+/// How long after the acknowledgment of its FIN the closer was seen to be an orphan in FIN_WAIT2: a small socket, whose
+/// answers to probes have IPv4 identification 0, while its own segments counted.
+fn orphan_alive(f: &ConnectionFacts, half: &Half) -> Option<Span> {
+    let (closer, waiter) = (f.side(half.closer), f.side(half.closer.peer()));
+    let probing = waiter.probing.as_ref()?;
+    let small = probing.answers > 0 && probing.ip_id == 0 && closer.last_ip_id != 0;
+    let is_v4 = !closer.traits.has(Traits::V6);
+    (small && is_v4 && probing.answered > half.acked).then(|| probing.answered.time - half.acked.time)
+}
+
 /// See [`HalfClose`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let half = half(f, around)?;
@@ -195,7 +212,12 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         .measure("close_wait", waiter.socket().to_string())
         .measure("fin_wait2", closer.socket().to_string())
         .measure("ended", half.ended_by.is_some())
-        .measure("keepalives", b.keepalives);
+        .measure("keepalives", b.keepalives)
+        .measure("served", was_served(f, &half))
+        .measure("closed_by", f.host(half.closer).address.ip().to_string());
+    if let Some(alive) = orphan_alive(f, &half) {
+        d.measure_span("orphan_alive_s", alive);
+    }
     let reason = "FIN and its acknowledgment were captured, and no FIN came back in that time";
     if !long_enough {
         d.possible("the capture ended too soon; no connection of this listener was closed in turn");

@@ -46,7 +46,7 @@ pub struct Together {
 /// Whether the server reset this connection together with others that it had never served.
 pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Together> {
     let reset = f.s.reset.as_deref()?;
-    if f.final_ack.is_none() || f.s.bytes > 0 || reset.is_socketless() || f.s.fin.is_some() {
+    if f.final_ack.is_none() || f.s.has_spoken() || reset.is_socketless() || f.s.fin.is_some() {
         return None;
     }
     let near = around.scene.aborted.iter().filter(|a| (a.at.time - reset.at.time).0.abs() <= AT_ONCE.0);

@@ -3,6 +3,7 @@
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
+//! * [`lag`]: how far SYN-ACKs lag their server's clock.
 //! * [`listener`]: the history of one listener: what its other connections got at the same moment.
 //! * [`packets`]: who sent a packet of the evidence, and what became of it.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
@@ -12,6 +13,7 @@
 
 pub mod draft;
 pub mod explain;
+pub mod lag;
 pub mod listener;
 pub mod packets;
 pub mod peers;

@@ -41,25 +41,35 @@ impl Reading {
     }
 
     fn of(f: &ConnectionFacts, role: Role) -> Option<Reading> {
-        let side = f.side(role);
+        let [(_, tsval), last] = Reading::clock(f, role)?;
         let (sent, offer) = match role {
             Role::Client => (f.syn.first()?, &f.syn_offer),
             Role::Server => (f.syn_ack.first()?, &f.syn_ack_offer),
+        };
+        (f.replayed == 0).then_some(Reading {
+            at: f.first,
+            host: f.host(role),
+            peer: f.host(role.peer()),
+            role,
+            first: (sent.at.time, tsval),
+            last,
+            ttl: offer.ttl,
+        })
+    }
+
+    /// The clock of one end at its SYN or SYN-ACK and at its last segment.
+    pub fn clock(f: &ConnectionFacts, role: Role) -> Option<[(Timestamp, u32); 2]> {
+        let side = f.side(role);
+        let sent = match role {
+            Role::Client => f.syn.first()?,
+            Role::Server => f.syn_ack.first()?,
         };
         // A RST by a host without the socket, or a segment that was cut, has no timestamp: then the last one is older than
         // the last segment.
         let stamped = f.timestamps() && side.resets == 0 && !side.traits.has(Traits::OPTIONS_CUT);
         let last = (side.last.time, side.tsval?);
-        (stamped && last.0 > sent.at.time && !f.odd_handshake && f.other_isns == 0 && f.replayed == 0)
-            .then_some(Reading {
-                at: f.first,
-                host: f.host(role),
-                peer: f.host(role.peer()),
-                role,
-                first: (sent.at.time, sent.tsval),
-                last,
-                ttl: offer.ttl,
-            })
+        (stamped && last.0 > sent.at.time && !f.odd_handshake && f.other_isns == 0)
+            .then_some([(sent.at.time, sent.tsval), last])
     }
 }
 
@@ -72,10 +82,14 @@ pub struct Idle {
     pub host: Host,
     /// How many.
     pub probes: u16,
+    /// From the last exchange to the first of them.
+    pub first: Span,
     /// From the last exchange to the last of them.
     pub lasted: Span,
     /// Whether the peer answered the last one.
     pub answered: bool,
+    /// Whether the peer answered any.
+    pub any_answered: bool,
 }
 
 impl Idle {
@@ -90,8 +104,11 @@ impl Idle {
             at: f.first,
             host: f.host(role),
             probes: side.keepalives,
+            first: side.probing.as_ref().map_or(probe, |probing| probing.first).time - since.time,
             lasted: probe.time - since.time,
             answered: peer.last > probe,
+            any_answered: peer.last > probe
+                || side.probing.as_ref().is_some_and(|probing| probing.answers > 0),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use crate::decode::segment::{Address, Options, Traits};
 use crate::detect::accept_queue_overflow::ordeal;
+use crate::detect::lag::Lags;
 use crate::detect::surroundings::{Stretch, Stuck, Unserved};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles};
 use crate::flow::half_open as flow;
@@ -35,6 +36,8 @@ pub struct Embryo {
     pub half_open: HalfOpen,
     /// The SYN-ACK, where it is stripped of options.
     pub stripped: Option<Mark>,
+    /// Whether that was repeated: the server kept a request.
+    pub kept: bool,
 }
 
 /// The embryos of one listener.
@@ -42,8 +45,10 @@ pub struct Embryo {
 pub struct Embryos {
     /// The handshakes.
     pub half_open: Vec<HalfOpen>,
-    /// Their SYN-ACKs that were stripped of options.
+    /// Their SYN-ACKs that were stripped of options and not repeated.
     pub stripped: Vec<Mark>,
+    /// How many were stripped and repeated.
+    pub stripped_and_kept: u64,
 }
 
 impl Embryos {
@@ -56,7 +61,8 @@ impl Embryos {
     /// One more.
     pub fn push(&mut self, embryo: Embryo) {
         self.half_open.push(embryo.half_open);
-        self.stripped.extend(embryo.stripped);
+        self.stripped.extend(embryo.stripped.filter(|_| !embryo.kept));
+        self.stripped_and_kept += u64::from(embryo.stripped.is_some() && embryo.kept);
     }
 }
 
@@ -76,7 +82,7 @@ impl Embryo {
             HalfOpen { syn: first, during, client: h.client(), syns: 1, syn_acks: syn_acks as u16 };
         let (options, traits) = h.answer_options();
         let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
-        Some(Embryo { half_open, stripped })
+        Some(Embryo { half_open, stripped, kept: h.answered_again() })
     }
 
     /// The embryo of a connection, if it is no more than that.
@@ -104,7 +110,7 @@ impl Embryo {
             syn_acks: 0,
         });
         let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
-        Some(Embryo { half_open, stripped })
+        Some(Embryo { half_open, stripped, kept: is_kept(f) })
     }
 }
 
@@ -161,8 +167,13 @@ pub struct Scene {
     pub aborted: Vec<Aborted>,
     /// Bare RSTs in answer to the final ACK.
     pub reset: Vec<Mark>,
-    /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps.
+    /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps, and not repeated unless asked
+    /// for again.
     pub stripped: Vec<Mark>,
+    /// How many were stripped and repeated: the server kept a request, so these are no cookies.
+    pub stripped_and_kept: u64,
+    /// SYN-ACKs that lag the server's clock.
+    pub lags: Lags,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
 }
@@ -221,6 +232,7 @@ impl Scene {
             }
         }
         self.stripped.extend(embryos.stripped);
+        self.stripped_and_kept += embryos.stripped_and_kept;
     }
 
     /// Puts everything in order of time.
@@ -250,18 +262,21 @@ impl Scene {
         }
         if let Some(reset) = f.s.reset.as_deref()
             && let Some(ack) = f.final_ack
-            && f.s.bytes == 0
+            && !f.s.has_spoken()
         {
             if reset.is_socketless() {
                 if f.progress.is_none() && reset.at.time - ack.at.time < Span::secs(1) {
                     self.reset.push(reset.at);
                 }
             } else {
-                self.aborted.push(Aborted { at: reset.at, asked: f.c.bytes > 0 });
+                self.aborted.push(Aborted { at: reset.at, asked: f.c.has_spoken() });
             }
         }
         if is_stripped(f) {
-            self.stripped.push(f.syn_ack.first().map_or(f.first, |s| s.at));
+            match is_kept(f) {
+                true => self.stripped_and_kept += 1,
+                false => self.stripped.push(f.syn_ack.first().map_or(f.first, |s| s.at)),
+            }
         }
     }
 
@@ -331,6 +346,11 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
         syns: f.syn.count.min(u16::MAX.into()) as u16,
         syn_acks: f.syn_ack.count.min(u16::MAX.into()) as u16,
     })
+}
+
+/// Whether the server kept a request: it repeated its SYN-ACK without being asked for it again.
+fn is_kept(f: &ConnectionFacts) -> bool {
+    f.syn_ack.iter().zip(f.syn_ack.iter().skip(1)).any(|(one, next)| one.syns == next.syns)
 }
 
 /// Whether the SYN-ACK lacks window scale and SACK although the SYN offered them without timestamps: what a syncookie

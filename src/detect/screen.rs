@@ -1,13 +1,14 @@
 //! What to keep of a connection that is over: most are unremarkable, and only counted.
 
 use crate::decode::segment::{Address, Options, PacketId, Traits};
+use crate::detect::lag::Lags;
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
-use crate::detect::reading::Readings;
+use crate::detect::reading::{Reading, Readings};
 use crate::detect::scene::{Embryo, Embryos};
 use crate::detect::surroundings::{Stretch, Unserved};
 use crate::flow::brief::{Brief, Course};
-use crate::flow::facts::{ConnectionFacts, Mark, Roles, Side};
+use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles, Side};
 use crate::flow::gone::{Gone, Parting};
 use crate::flow::half_open::HalfOpen;
 use crate::flow::key::{Host, Map};
@@ -120,6 +121,8 @@ pub struct Screen {
     pub waits: Vec<Unserved>,
     /// Clocks and timers of hosts.
     pub readings: Readings,
+    /// SYN-ACKs that lag, by listener.
+    pub lags: Map<Host, Lags>,
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<Mark>, bool)>,
@@ -257,6 +260,7 @@ impl Screen {
             listener.take(f, end.min(f.watched));
             self.note_sample(f);
             self.readings.take(f);
+            self.note_lag(f);
             self.note_wait(f);
         }
         if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
@@ -276,6 +280,16 @@ impl Screen {
                 Some(embryo) => self.keep_embryo(f.server, embryo),
                 None => self.keep(f),
             }
+        }
+    }
+
+    fn note_lag(&mut self, f: &ConnectionFacts) {
+        if let Some([first, later]) = Reading::clock(f, Role::Server)
+            && let Some(after_syn) = f.syn_to_syn_ack().filter(|_| f.syn.count > 0)
+            && let Some(lag) = Lags::read(after_syn, first, later)
+            && let Some(syn_ack) = f.syn_ack.first()
+        {
+            self.lags.entry(f.server).or_default().take(syn_ack.at, lag);
         }
     }
 
@@ -322,6 +336,12 @@ impl Screen {
         self.quality.segments += u64::from(course.segments);
         self.quality.several_ttls += u64::from(course.several_ttls);
         let is_listed = self.listener(server).map(|listener| listener.take_brief(b, course)).is_some();
+        if is_listed
+            && let Some([syn_ack, later]) = b.server_clock()
+            && let Some(lag) = Lags::read(syn_ack.0 - first.time, syn_ack, later)
+        {
+            self.lags.entry(server).or_default().take(b.asked.last(), lag);
+        }
         if is_listed && (course.bare || course.brought_payload) {
             let answered = b.asked.last().time;
             let (client_ttl, server_ttl) = b.asked.ttls();

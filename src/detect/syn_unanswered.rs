@@ -3,6 +3,7 @@
 use crate::decode::segment::Options;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::fastopen_fallback;
 use crate::detect::ignored_syn::{self, Why};
 use crate::detect::surroundings::Surroundings;
 use crate::flow::facts::ConnectionFacts;
@@ -32,8 +33,12 @@ finding! {
 /// See [`SynUnanswered`].
 pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> {
     let (syns, Why::Unknown) = ignored_syn::why(f, around)? else { return None };
-    let mut d = ignored_syn::draft(f, Kind::SynUnanswered, &syns);
     let at_server = around.view.vantage == Vantage::Server;
+    // Away from the server, SYNs with data may be what a box on the way does not let pass.
+    if fastopen_fallback::is_swallowed(f) && !at_server {
+        return None;
+    }
+    let mut d = ignored_syn::draft(f, Kind::SynUnanswered, &syns);
     d.cause = if at_server {
         cause(
             "The server's host let the SYN fall: a firewall rule, or a queue of its listener.",

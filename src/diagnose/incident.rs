@@ -40,6 +40,18 @@ const RELATED: &[(Kind, Kind, &str, &str)] = &[
         "connections waited in a full accept queue",
     ),
     (
+        Kind::SynDropAcceptQueue,
+        Kind::HalfClose,
+        "clients closed connections that nobody accepted",
+        "connections waited in a full accept queue",
+    ),
+    (
+        Kind::Syncookies,
+        Kind::AcceptQueueOverflow,
+        "the final ACKs that brought cookies back met a full accept queue",
+        "its SYN queue was full, too: it sent cookies",
+    ),
+    (
         Kind::SynFlood,
         Kind::SynDropSynQueue,
         "its half-open handshakes filled the SYN queue",
@@ -84,6 +96,8 @@ struct Grouped {
     listener: Option<Host>,
     from: Timestamp,
     to: Timestamp,
+    /// The server had said nothing on some of its connections.
+    unserved: bool,
 }
 
 /// Groups findings, which are in order of time, into incidents: the gravest first, then in order of time.
@@ -186,8 +200,10 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
         recovered: is_about_a_queue(kind).then(|| stretch.iter().any(|w| was_served(w))),
         top_clients: top_clients(stretch),
         related: Vec::new(),
+        got_through: is_about_a_queue(kind).then(|| stretch.iter().filter(|w| was_served(w)).count() as u64),
     };
-    Grouped { incident, listener, from, to }
+    let unserved = stretch.iter().any(|w| was_not_served(w));
+    Grouped { incident, listener, from, to, unserved }
 }
 
 /// The place as it names an incident.
@@ -251,6 +267,11 @@ fn was_served(w: &Written) -> bool {
         .any(|name| w.draft.metrics.get(name).and_then(|v| v.as_bool()) == Some(true))
 }
 
+/// Whether the server is known to have said nothing on the connection.
+fn was_not_served(w: &Written) -> bool {
+    w.draft.metrics.get("served").and_then(|v| v.as_bool()) == Some(false)
+}
+
 /// Steps of whole seconds, as few seconds as [`STEPS`] allow.
 fn rate(stretch: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
     let first = from.seconds();
@@ -275,7 +296,9 @@ fn relate(groups: &mut [Grouped]) {
         for &m in &at[&cause.listener] {
             let effect = &groups[m];
             let near = cause.from <= effect.to + TOGETHER && effect.from <= cause.to + TOGETHER;
-            if n == m || !near {
+            // Half-closes of connections that were served have to do with the application, not with a queue.
+            let of_served = effect.incident.kind == Kind::HalfClose && !effect.unserved;
+            if n == m || !near || of_served {
                 continue;
             }
             for &(first, second, to_effect, to_cause) in RELATED {
@@ -340,6 +363,27 @@ mod tests {
             (1, 50, None)
         );
         assert!(incidents[0].cause.starts_with("50 ports"), "{}", incidents[0].cause);
+    }
+
+    #[test]
+    fn half_closes_of_connections_that_nobody_accepted_point_to_the_full_queue() {
+        for full in [Kind::AcceptQueueOverflow, Kind::SynDropAcceptQueue] {
+            for (served, links) in [(false, 1), (true, 0)] {
+                let mut all = [found(full, 1, 0), found(Kind::HalfClose, 2, 5)];
+                all[1].draft.measure("served", served);
+                let incidents = group(&all, &World::default());
+                assert!(incidents.iter().all(|incident| incident.related.len() == links), "{incidents:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn how_many_got_through_is_counted() {
+        let mut all: Vec<_> = (0..5).map(|n| found(Kind::SynDropAcceptQueue, n, n.into())).collect();
+        all[1].draft.measure("answered", true);
+        all[4].draft.measure("answered", true);
+        let incident = &group(&all, &World::default())[0];
+        assert_eq!((incident.recovered, incident.got_through), (Some(true), Some(2)));
     }
 
     #[test]

@@ -222,6 +222,9 @@ fn gather(
         for (host, listener) in screen.listeners {
             world.listeners.entry(host).or_default().merge(listener);
         }
+        for (host, lags) in screen.lags {
+            world.scenes.entry(host).or_default().lags.merge(lags);
+        }
         for (address, some) in screen.samples {
             samples.entry(address).or_default().extend(some);
         }

@@ -342,6 +342,17 @@ impl Brief {
         })
     }
 
+    /// The server's clock at its SYN-ACK and at its last segment, if both ends use timestamps.
+    #[inline]
+    pub fn server_clock(&self) -> Option<[(Timestamp, u32); 2]> {
+        let timestamps = |options: Options| options.has(Options::TIMESTAMPS);
+        if !timestamps(self.asked.asked_options()) || !timestamps(self.asked.answer_options().0) {
+            return None;
+        }
+        let last = self.said().rfind(|said| said.by_server && timestamps(said.options))?;
+        Some([(self.asked.last().time, self.asked.answer_tsval()), (self.mark(last).time, last.tsval)])
+    }
+
     /// What the next incarnation of the four-tuple should know of this one.
     pub fn as_previous(&self) -> Previous {
         let stamped = self.said().rfind(|said| !said.by_server && said.options.has(Options::TIMESTAMPS));

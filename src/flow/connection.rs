@@ -6,8 +6,8 @@
 
 use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, IcmpError, Mark, Offer, Previous, Reset, Role, Roles, Sent, ServerProgress,
-    Side, Trigger, What,
+    ConnectionFacts, FinalAck, IcmpError, Mark, Offer, Previous, Probing, Reset, Role, Roles, Sent,
+    ServerProgress, Side, Trigger, What,
 };
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
@@ -224,6 +224,10 @@ impl Connection {
             self.facts.replayed += 1;
             return false;
         }
+        if s.flags.has(Flags::SYN) && self.is_late_copy(s, role) {
+            self.facts.duplicates += 1;
+            return false;
+        }
         self.note_sender(s, role);
         let what = if s.flags.has(Flags::RST) {
             self.on_reset(s, role)
@@ -241,6 +245,17 @@ impl Connection {
             self.facts.last = Mark::of(s);
         }
         true
+    }
+
+    /// A SYN or SYN-ACK with the timestamp and IP ID of one before: whoever sends again has a later clock. Two captures
+    /// of different places joined in one file, by clocks that differ, hold such copies seconds apart.
+    fn is_late_copy(&self, s: &Segment, role: Role) -> bool {
+        let (sent, isn) = match role {
+            Role::Client => (&self.facts.syn, self.facts.c.isn),
+            Role::Server => (&self.facts.syn_ack, self.facts.s.isn),
+        };
+        let same = |x: &Sent| (x.tsval, x.tsecr, x.ip_id) == (s.tsval, s.tsecr, s.ip_id);
+        s.options.has(Options::TIMESTAMPS) && s.tsval != 0 && s.seq == isn && sent.iter().any(same)
     }
 
     /// A SYN with our initial sequence number, well before the last packet: the capture was joined to itself. From
@@ -289,7 +304,9 @@ impl Connection {
 
     /// The client asks (or repeats its question).
     fn on_syn(&mut self, s: &Segment, role: Role) -> What {
-        let context = self.context();
+        let fast_open =
+            s.payload > 0 || s.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
+        let context = self.context() | if fast_open { Sent::FAST_OPEN } else { 0 };
         let f = &mut self.facts;
         if role == Role::Server {
             // SYN from both ends: simultaneous open or a split handshake (RFC 9293 3.5). Followed, not diagnosed.
@@ -376,6 +393,9 @@ impl Connection {
             f.side_mut(role).tsval = Some(s.tsval);
         }
         let what = self.classify(s, role);
+        if what == What::Ack && self.facts.side(role.peer()).keepalive == Some(self.facts.last) {
+            self.note_answer_to_probe(s, role.peer());
+        }
         self.note_stream(s, role, what);
         if s.flags.has(Flags::ACK) {
             self.note_acknowledgment(s, role);
@@ -419,6 +439,15 @@ impl Connection {
         }
     }
 
+    /// The keepalive probe of `prober`, the segment before this one, is answered.
+    #[cold]
+    fn note_answer_to_probe(&mut self, s: &Segment, prober: Role) {
+        if let Some(probing) = &mut self.facts.side_mut(prober).probing {
+            probing.answers = probing.answers.saturating_add(1);
+            (probing.answered, probing.ip_id) = (Mark::of(s), s.ip_id);
+        }
+    }
+
     /// The sender's stream: octets, payload, FIN, keepalive probes.
     #[inline]
     fn note_stream(&mut self, s: &Segment, role: Role, what: What) {
@@ -443,6 +472,8 @@ impl Connection {
             What::Retransmit => side.retransmits = side.retransmits.saturating_add(1),
             What::KeepAlive => {
                 side.keepalive = Some(Mark::of(s));
+                side.probing
+                    .get_or_insert_with(|| Box::new(Probing { first: Mark::of(s), ..Probing::default() }));
                 side.keepalives = side.keepalives.saturating_add(1);
             }
             What::Fin => {

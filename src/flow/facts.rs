@@ -92,6 +92,8 @@ impl Sent {
     pub const AFTER_RESET: u8 = 1 << 2;
     /// The client had sent data (or FIN).
     pub const AFTER_DATA: u8 = 1 << 3;
+    /// A SYN that asks for Fast Open, or brings payload.
+    pub const FAST_OPEN: u8 = 1 << 4;
 
     /// Whether all of `bits` hold.
     pub fn is(&self, bits: u8) -> bool {
@@ -215,6 +217,8 @@ pub struct Side {
     pub keepalive: Option<Mark>,
     /// How many keepalive probes.
     pub keepalives: u16,
+    /// What became of them.
+    pub probing: Option<Box<Probing>>,
     /// Every [`Traits`] bit seen in this side's segments.
     pub traits: Traits,
     /// Smallest and largest TTL seen.
@@ -229,6 +233,19 @@ pub struct Side {
     pub reset: Option<Box<Reset>>,
     /// How many RSTs.
     pub resets: u16,
+}
+
+/// Keepalive probes of one side, and their answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Probing {
+    /// The first probe.
+    pub first: Mark,
+    /// How many the peer answered at once by a bare acknowledgment.
+    pub answers: u16,
+    /// The last such answer.
+    pub answered: Mark,
+    /// Its IPv4 identification: 0 where a small socket in FIN_WAIT2 or TIME_WAIT answers (`tcp_v4_timewait_ack`).
+    pub ip_id: u16,
 }
 
 /// A RST and what it answers.
@@ -259,6 +276,12 @@ pub struct Reset {
 }
 
 impl Side {
+    /// Whether it has sent payload, also where that stands behind its acknowledgment in the capture and is not counted
+    /// as new, or is missing in it.
+    pub fn has_spoken(&self) -> bool {
+        self.bytes > 0 || self.retransmits > 0 || self.unseen > 0
+    }
+
     /// Whether the peer acknowledged payload that was sent after its own FIN: it had only shut down its sending side.
     pub fn late_data_taken(&self) -> bool {
         self.late_data.is_some() && self.acked_known && self.acked.after(self.late_seq)

@@ -153,11 +153,13 @@ impl HalfOpen {
         true
     }
 
-    /// Whether a segment like `s`, which repeats what its end sent before, came so shortly before that it may be the
+    /// Whether a segment like `s`, which repeats what its end sent before, came before in such a way that it may be the
     /// same packet once more: for [`Connection`] to judge.
     fn may_be_a_copy(&self, answer: bool, s: &Segment) -> bool {
         let within = copies_come_within(s);
-        let near = |at: Timestamp| s.time - at <= within;
+        // With a timestamp at any distance: whoever sends again has a later clock.
+        let stamped = s.options.has(Options::TIMESTAMPS) && s.tsval != 0;
+        let near = |at: Timestamp| stamped || s.time - at <= within;
         let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;
         (!answer && same(self.tsval, self.ip_id) && near(self.first.time))
             || self.further().iter().any(|sent| {
@@ -232,6 +234,17 @@ impl HalfOpen {
     /// The first SYN-ACK, or the RST.
     pub fn answered(&self) -> Option<Mark> {
         self.further().iter().find(|sent| sent.is_answer()).map(|sent| self.mark(sent))
+    }
+
+    /// TSval of the first SYN-ACK; 0 without timestamps.
+    #[inline]
+    pub(super) fn answer_tsval(&self) -> u32 {
+        self.further().iter().find(|sent| sent.is_answer()).map_or(0, |sent| sent.tsval)
+    }
+
+    /// Whether the SYN-ACK was repeated without being asked for again.
+    pub fn answered_again(&self) -> bool {
+        self.further().windows(2).any(|two| two.iter().all(Sent::is_answer))
     }
 
     /// Options of the SYN.

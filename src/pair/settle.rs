@@ -86,7 +86,9 @@ impl Joint<'_> {
         let mut of_server = std::mem::take(&mut self.found[far]);
         let judged = of_server.iter().any(|(d, _)| SET_UP.contains(&d.kind) && d.kind != Kind::HandshakeLoss);
         let mut settled = Vec::new();
-        if !losses.is_empty() && !judged {
+        self.settle_fast_open(&mut of_client, &losses, named);
+        let swallowed = of_client.iter().any(|(d, _)| is_swallowed(d));
+        if !losses.is_empty() && !judged && !swallowed {
             settled.extend(self.lost(&losses, &mut of_client, &mut of_server, named));
         } else {
             of_server.retain(|(d, _)| d.kind != Kind::HandshakeLoss || !self.nothing_lost(&losses, judged));
@@ -137,6 +139,27 @@ impl Joint<'_> {
         of_client.retain(|(other, _)| !replaced(other));
         of_server.retain(|(other, _)| !replaced(other));
         Some((d, self.vantages[far]))
+    }
+
+    /// A SYN with Fast Open that drew no answer, the one without did: it stands if that SYN did not arrive, and nothing
+    /// else was lost.
+    fn settle_fast_open(&self, of_client: &mut Vec<Found>, losses: &Losses, named: &Named<'_>) {
+        let (near, far) = (self.near, 1 - self.near);
+        let first = match losses.syns[..] {
+            [first] if losses.syn_acks.is_empty() && losses.final_ack.is_none() => Some(first),
+            _ => None,
+        };
+        of_client.retain_mut(|(d, _)| {
+            if !is_swallowed(d) {
+                return true;
+            }
+            let Some(first) = first else { return false };
+            let number = self.passage.mark(near, first).packet.number();
+            let why = format!("#{number} of {} is not in {}", named.side(near), named.side(far));
+            d.reason = format!("{}; {why}", d.reason);
+            d.excluded.push(Excluded { text: "The server's host dropped the SYN.".into(), why });
+            true
+        });
     }
 
     /// Whether a finding of loss is refuted: the two captures stand at the two ends, and all of the handshake passed.
@@ -310,6 +333,11 @@ impl Joint<'_> {
             }
         }
     }
+}
+
+/// Whether it says that a SYN with Fast Open was swallowed.
+fn is_swallowed(d: &Draft) -> bool {
+    d.kind == Kind::FastopenFallback && d.metrics.get("refused").is_some_and(|what| what == "SYN")
 }
 
 /// Takes `text` out of what could be, where the capture that shows it stands at the server; else it may still have

@@ -558,6 +558,9 @@ pub struct Incident {
     /// Incidents that have to do with this one, by id: a flood and the SYNs dropped for it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub related: Vec<Related>,
+    /// How many of its connections got through in the end; absent where that is no question.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub got_through: Option<u64>,
 }
 
 /// A client, and how much of an incident it is.

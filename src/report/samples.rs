@@ -146,6 +146,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         attempts: (draft.kind == Kind::AcceptQueueOverflow).then_some(connections * 2),
         rate: (connections > 2).then(|| Rate { step_s: 1, counts: vec![connections - 2, 0, 2] }),
         recovered: None,
+        got_through: None,
         top_clients,
         related: Vec::new(),
     });

@@ -3,6 +3,7 @@
 //! What was read, what limits it, one line per incident; then a paragraph per incident with cause, examples,
 //! alternatives and next steps. Where something is left out the text says how much, and that `--format json` has it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
@@ -11,8 +12,8 @@ use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, S
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    capital, contents, ended, excluded, left_over, more, most_affected, other_names, paired, quality,
-    settings_title, share, shown_path, time_range, timed, union, whereabouts,
+    capital, clearest, contents, ended, excluded, left_over, more, most_affected, other_names, paired,
+    quality, settings_title, share, shown_path, time_range, timed, union, whereabouts,
 };
 use crate::time::Span;
 
@@ -334,9 +335,7 @@ impl<'r, 'w> Text<'r, 'w> {
     }
 
     fn examples(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
-        // The surest ones are the best to look at; the order of time holds among equals.
-        let mut best = findings.to_vec();
-        best.sort_by_key(|finding| std::cmp::Reverse((finding.certainty, finding.severity)));
+        let best = clearest(findings);
         let limit = if incident.severity == Severity::Info { EXAMPLES_INFO } else { EXAMPLES };
         for finding in best.iter().take(limit) {
             self.page.blank()?;
@@ -530,16 +529,20 @@ impl<'r, 'w> Text<'r, 'w> {
         }
         self.page.blank()?;
         self.page.line(&[(HEADING, settings_title(inferred))])?;
-        for Inferred { host, setting, value, from } in inferred.iter().take(SETTINGS) {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let alike = alike(inferred);
+        for (Inferred { host, setting, value, from }, others) in alike.iter().take(SETTINGS) {
+            let others = match others {
+                0 => String::new(),
+                n => format!(" and {}", counted(*n as u64, "other host")),
+            };
             self.page.line(&[
                 (PLAIN, INDENT),
-                (PLAIN, &format!("{host}  ")),
-                (CODE, &format!("{setting} = {value}")),
+                (PLAIN, &format!("{host}{others}  ")),
+                (CODE, &setting_is(setting, value)),
             ])?;
             self.page.styled_prose(PLAIN, "     ", FAINT, &format!("from {from}"))?;
         }
-        if let Some(rest) = left_over(inferred.len(), SETTINGS) {
+        if let Some(rest) = left_over(alike.len(), SETTINGS) {
             self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "setting")))?;
         }
         Ok(())
@@ -588,6 +591,36 @@ struct Row {
     certainty: String,
     listener: String,
     extent: String,
+}
+
+/// Settings with how many more hosts have the same value: a crowd of clients is one line.
+fn alike(inferred: &[Inferred]) -> Vec<(&Inferred, usize)> {
+    let mut alike: Vec<(&Inferred, usize)> = Vec::new();
+    let mut places: HashMap<_, usize> = HashMap::new();
+    for one in inferred {
+        match places.entry((&one.setting, one.value.to_string())) {
+            Entry::Occupied(place) => alike[*place.get()].1 += 1,
+            Entry::Vacant(place) => {
+                place.insert(alike.len());
+                alike.push((one, 0));
+            }
+        }
+    }
+    alike
+}
+
+/// `net.ipv4.tcp_fin_timeout (s) at most 61`, where the value is not one but a bound.
+fn setting_is(setting: &str, value: &serde_json::Value) -> String {
+    match (value.as_str(), &value["least"], &value["most"]) {
+        (Some(text), ..) => format!("{setting} = {text}"),
+        (_, least, most) if !least.is_null() && !most.is_null() && least != most => {
+            format!("{setting} from {least} to {most}")
+        }
+        (_, least, most) if !least.is_null() && least == most => format!("{setting} = {least}"),
+        (_, least, _) if !least.is_null() => format!("{setting} at least {least}"),
+        (_, _, most) if !most.is_null() => format!("{setting} at most {most}"),
+        _ => format!("{setting} = {value}"),
+    }
 }
 
 /// One bar per step: `▂ ▁█`.
@@ -668,6 +701,37 @@ mod tests {
         assert!(text.contains("… and 56 more incidents (--format json lists all)"), "{text}");
         assert!(text.contains("… and 216 more incidents without a paragraph here"), "{text}");
         assert!(text.contains("… and 12 more packets (--format json lists all)"), "{text}");
+    }
+
+    #[test]
+    fn a_setting_that_a_crowd_of_hosts_has_is_one_line() {
+        let mut report = samples::clean();
+        let of = |host: u8, value| Inferred {
+            host: format!("192.0.2.{host}"),
+            setting: "net.ipv4.tcp_syn_retries".to_owned(),
+            value,
+            from: "their SYNs".to_owned(),
+        };
+        report.inferred = (1..=9).map(|host| of(host, serde_json::json!({ "least": 2 }))).collect();
+        report.inferred.push(of(10, serde_json::json!({ "least": 1, "most": 3 })));
+        let text = plain(&report);
+        assert!(
+            text.contains("192.0.2.1 and 8 other hosts  net.ipv4.tcp_syn_retries at least 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("192.0.2.10  net.ipv4.tcp_syn_retries from 1 to 3\n"), "{text}");
+    }
+
+    #[test]
+    fn the_last_example_is_one_that_went_otherwise() {
+        let mut report = samples::overflow();
+        let last = report.findings.len() - 1;
+        let usual = report.findings[0].severity;
+        report.findings.iter_mut().for_each(|finding| finding.severity = usual);
+        report.findings[last].severity = Severity::Info;
+        report.findings[last].certainty = report.findings[0].certainty;
+        let who = report.findings[last].client.clone().expect("a client");
+        assert!(plain(&report).contains(&format!("{who} -> ")));
     }
 
     #[test]

@@ -189,16 +189,26 @@ pub(crate) fn union<'r>(findings: &[&'r Finding], pick: fn(&Finding) -> &[Phrase
     names.filter(|name| seen.insert(*name)).collect()
 }
 
-/// The findings to look at first: the surest and gravest, those that show most packets; then in order of time.
+/// The findings to look at first: the surest and gravest, those that show most packets; then in order of time. The third
+/// is one that went otherwise, if any did: of many connections that were never answered, one that was.
 pub(crate) fn clearest<'r>(findings: &[&'r Finding]) -> Vec<&'r Finding> {
     let mut best = findings.to_vec();
     best.sort_by_key(|finding| {
         let shown = finding.evidence.len().min(ENOUGH_PACKETS);
         std::cmp::Reverse((finding.certainty, finding.severity, shown))
     });
+    if best.len() > EXAMPLES {
+        let usual = best[0].severity;
+        let other = best.iter().position(|finding| finding.severity != usual);
+        if let Some(other) = other.filter(|other| *other >= EXAMPLES) {
+            best[EXAMPLES - 1..=other].rotate_right(1);
+        }
+    }
     best
 }
 
+/// So many findings of an incident are shown in full.
+const EXAMPLES: usize = 3;
 /// More packets than this do not make an example clearer.
 const ENOUGH_PACKETS: usize = 10;
 
@@ -235,10 +245,14 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
             }
         });
     }
-    match incident.recovered {
-        Some(true) => said.push("some got through in the end".to_owned()),
-        Some(false) => said.push("none got through while captured".to_owned()),
-        None => {}
+    match (incident.recovered, incident.got_through) {
+        (Some(true), Some(n)) if n == incident.connections => {
+            said.push("all got through in the end".to_owned())
+        }
+        (Some(true), Some(n)) => said.push(format!("{} got through in the end", grouped(n))),
+        (Some(true), None) => said.push("some got through in the end".to_owned()),
+        (Some(false), _) => said.push("none got through while captured".to_owned()),
+        (None, _) => {}
     }
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }

@@ -9,9 +9,10 @@ use crate::report::model::Severity;
 pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
     match account.rise(d, account::SYNCOOKIES_SENT) {
         Some(0) => Verdict::Withdrawn(
-            "its SYN-ACKs lack options, but SyncookiesSent did not move between the snapshots".to_owned(),
+            "its SYN-ACKs look like cookies, but SyncookiesSent did not move between the snapshots"
+                .to_owned(),
         ),
-        Some(sent) if sent >= number(d, "stripped_syn_acks") => {
+        Some(sent) if sent >= number(d, "stripped_syn_acks") + number(d, "lagging_syn_acks") => {
             let set = match account.facts.setting("net.ipv4.tcp_syncookies") {
                 Some("2") => {
                     d.cause.text = "tcp_syncookies is 2: every SYN is answered by a cookie.".into();

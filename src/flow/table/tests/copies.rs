@@ -33,6 +33,20 @@ fn both_sides_of_a_router() {
 }
 
 #[test]
+fn two_places_joined_by_clocks_that_differ() {
+    for apart in [0.7, 2.0, 5.0] {
+        let wire = Wire::at_server();
+        let l = wire.ladder(1);
+        l.client.syn(0.0).twice(apart);
+        l.server.syn_ack(0.001).twice(apart);
+        l.client.ack(0.02);
+        l.exchange(0.1, 100, 100);
+        let f = wire.only();
+        assert_eq!((f.syn.count, f.syn_ack.count, f.duplicates), (1, 1, 2), "{apart}");
+    }
+}
+
+#[test]
 fn retransmissions_are_no_copies() {
     let wire = Wire::at_server();
     let l = wire.ladder(1);
