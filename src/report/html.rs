@@ -22,8 +22,8 @@ use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    host_of, left_over, more, other_names, paired, place, quality, ranked, settings_title, share, shown_path,
-    time_range, timed, trust, union, who,
+    host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value, settings_title,
+    share, shown_path, time_range, timed, trust, union, who,
 };
 
 /// Incidents with a row in the list, and those of them that are shown at once.
@@ -649,7 +649,7 @@ impl Page<'_> {
             settings_title(inferred).replacen("Settings", "Kernel settings", 1)
         );
         for setting in inferred.iter().take(NOTES) {
-            let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+            let (_, value) = setting_value(&setting.value);
             let names = [setting.setting.as_str(), &value, &setting.from];
             let meaning = self.explained.kernel_in(names.into_iter());
             let meaning: String = meaning

@@ -16,8 +16,8 @@ use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
-    more, most_affected, other_names, paired, place, quality, settings_title, share, shown_path,
-    sole_capture, time_range, timed, trust, union, whereabouts, who,
+    more, most_affected, other_names, paired, place, quality, setting_value, settings_title, share,
+    shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
 };
 
 /// How much is written.
@@ -440,7 +440,7 @@ impl Page<'_> {
             out.push_str(&f.heading(3, settings_title(&report.inferred)));
             out.push_str(&f.table_head(&["Host", "Setting", "Value", "Read from"]));
             for setting in report.inferred.iter().take(self.limits.rows) {
-                let value = setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned);
+                let (_, value) = setting_value(&setting.value);
                 let names = [setting.setting.as_str(), &value, &setting.from];
                 let names = self.kernel_names(names.into_iter());
                 out.push_str(&f.row(&[

@@ -611,16 +611,8 @@ fn alike(inferred: &[Inferred]) -> Vec<(&Inferred, usize)> {
 
 /// `net.ipv4.tcp_fin_timeout (s) at most 61`, where the value is not one but a bound.
 fn setting_is(setting: &str, value: &serde_json::Value) -> String {
-    match (value.as_str(), &value["least"], &value["most"]) {
-        (Some(text), ..) => format!("{setting} = {text}"),
-        (_, least, most) if !least.is_null() && !most.is_null() && least != most => {
-            format!("{setting} from {least} to {most}")
-        }
-        (_, least, most) if !least.is_null() && least == most => format!("{setting} = {least}"),
-        (_, least, _) if !least.is_null() => format!("{setting} at least {least}"),
-        (_, _, most) if !most.is_null() => format!("{setting} at most {most}"),
-        _ => format!("{setting} = {value}"),
-    }
+    let (is_exact, said) = setting_value(value);
+    format!("{setting}{} {said}", if is_exact { " =" } else { "" })
 }
 
 /// One bar per step: `▂ ▁█`.
@@ -719,7 +711,7 @@ mod tests {
             text.contains("192.0.2.1 and 8 other hosts  net.ipv4.tcp_syn_retries at least 2\n"),
             "{text}"
         );
-        assert!(text.contains("192.0.2.10  net.ipv4.tcp_syn_retries from 1 to 3\n"), "{text}");
+        assert!(text.contains("192.0.2.10  net.ipv4.tcp_syn_retries 1 to 3\n"), "{text}");
     }
 
     #[test]

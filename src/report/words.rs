@@ -257,6 +257,18 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 
+/// The value of a setting, and whether it is one and not a bound: `2`, or `at least 2`.
+pub(super) fn setting_value(value: &serde_json::Value) -> (bool, String) {
+    match (value.as_str(), &value["least"], &value["most"]) {
+        (Some(text), ..) => (true, text.to_owned()),
+        (_, least, most) if !least.is_null() && least == most => (true, least.to_string()),
+        (_, least, most) if !least.is_null() && !most.is_null() => (false, format!("{least} to {most}")),
+        (_, least, _) if !least.is_null() => (false, format!("at least {least}")),
+        (_, _, most) if !most.is_null() => (false, format!("at most {most}")),
+        _ => (true, value.to_string()),
+    }
+}
+
 /// What the table of settings is: with what snapshots of the host state, or of the packets alone.
 pub(super) fn settings_title(inferred: &[Inferred]) -> &'static str {
     match inferred.iter().any(|setting| setting.from.starts_with("snapshot of ")) {
