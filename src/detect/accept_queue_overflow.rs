@@ -49,6 +49,8 @@ const TIMER: Span = Span::millis(900);
 const FOREIGN_TIMER: std::ops::Range<i64> = 50_000_000..850_000_000;
 /// The first retransmission of a 1 s timer, with the slack of a listener that is swept every 200 ms (before 4.2).
 const FIRST_REPEAT: Span = Span::millis(1_700);
+/// How much later than that a timer's SYN-ACK may come, each time: the sweep again, and a busy server.
+const SWEEP: Span = Span::millis(800);
 /// How much later than a round trip an answer may come and still be one.
 const TURNAROUND: Span = Span::millis(100);
 /// Retransmissions that an ignored client must have made where no SYN-ACK came again.
@@ -59,6 +61,8 @@ const SUSPICIOUSLY_LARGE: u32 = 1_200;
 const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
 /// A lag that delays seldom vary by, milliseconds; three of four cookies have it.
 const CLEAR_LAG: i64 = 16;
+/// No buffer on the way is large enough to hold segments back for this long.
+const LASTING: Span = Span::secs(7);
 /// How near in time another connection must be stuck to speak for a full queue.
 const SAME_TIME: Span = Span::secs(10);
 
@@ -75,6 +79,10 @@ pub struct Ordeal<'a> {
     pub read_by_tcp: bool,
     /// From the final ACK to whatever ended it.
     pub during: Stretch,
+    /// When the client was surely ignored, if its segments reached the server.
+    pub ignored: Stretch,
+    /// The first of `repeats` came when the timer of a request is due, not when a listener that defers asks.
+    pub on_time: bool,
 }
 
 impl Ordeal<'_> {
@@ -82,13 +90,29 @@ impl Ordeal<'_> {
     pub fn stuck(&self, f: &ConnectionFacts) -> Option<Stuck> {
         let retransmits = u32::from(f.unanswered.retransmits);
         let repeats = self.repeats.len() as u32;
+        let on_schedule = self.on_time && !lacks_syn_acks(f);
         (repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS)).then_some(Stuck {
             during: self.during,
+            ignored: self.ignored,
             repeats,
             retransmits,
+            data_ignored: on_schedule && self.data_ignored,
+            in_vain: on_schedule && (repeats < 2 || self.data_ignored || answered_in_vain(f, self)),
+            lasting: self.outlasts_buffers(f),
             lag: cookie_lag(f),
             client: f.client,
         })
+    }
+
+    /// Whether the client was ignored for longer than a buffer on the way holds its segments back: the third SYN-ACK
+    /// retransmission comes after 7 s, data would have been acknowledged when it came out, and what was acknowledged
+    /// would have been the first transmission.
+    fn outlasts_buffers(&self, f: &ConnectionFacts) -> bool {
+        let asked = self.repeats.len() >= 2 && f.unanswered.retransmits > 0;
+        let lasted = f.c.first_data.or(f.c.fin).map_or(Span::ZERO, |spoke| self.during.to - spoke.time);
+        (self.repeats.len() >= 3 && !lacks_syn_acks(f))
+            || (asked && lasted >= LASTING)
+            || (asked && f.progress.is_some() && f.timestamps() && !was_late(f))
     }
 }
 
@@ -116,10 +140,9 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
         before = Some(sent);
     }
     let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
+    // What is sent after the SYN-ACK was repeated for the last time may be lost while the server waits for it.
     let data_ignored = spoke.is_some_and(|spoke| {
-        let in_vain =
-            repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND);
-        in_vain || (!repeats.is_empty() && f.unanswered.retransmits >= 2)
+        repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND)
     });
     let last_syn = f.syn.iter().map(|syn| syn.tsval).last();
     let read_by_tcp = f.timestamps()
@@ -139,7 +162,27 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<Ordeal<'_>> {
         // that it had been.
         to = last.at.time.max(f.unanswered.last_ack.time).min(to);
     }
-    Some(Ordeal { ack, repeats, data_ignored, read_by_tcp, during: Stretch { from: ack.at.time, to } })
+    let ignored = surely_ignored(f, ack, &repeats);
+    let on_time = is_on_time(f, &repeats);
+    let during = Stretch { from: ack.at.time, to };
+    Some(Ordeal { ack, repeats, data_ignored, read_by_tcp, during, ignored, on_time })
+}
+
+/// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or twice the
+/// time between those before. One that comes later is that of a listener that defers, or the first to pass after an
+/// outage.
+fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent]) -> bool {
+    let Some(again) = repeats.first() else { return false };
+    let before: Vec<&Sent> = f.syn_ack.iter().take_while(|sent| sent.at < again.at).collect();
+    let Some(last) = before.last() else { return false };
+    let waited = again.at.time - last.at.time;
+    let is_second = before.len() >= 2 && waited <= growth(before[before.len() - 2].at.time, last.at.time);
+    waited <= FIRST_REPEAT || is_second || again.syns > last.syns
+}
+
+/// The longest that the timer waits after it has waited from `from` to `to`.
+fn growth(from: Timestamp, to: Timestamp) -> Span {
+    Span((to - from).0.saturating_mul(2)) + SWEEP
 }
 
 /// Whether SYN-ACKs were repeated as no Linux timer does: too soon, or again and again after the same time. (Each of
@@ -210,15 +253,6 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
 
 fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Option<Picture> {
     let others = || around.others_stuck(f, o.during, SAME_TIME);
-    // A request is asked for again after 1 s. A first repetition that comes later is that of a listener that defers, or
-    // the first to pass after an outage.
-    let on_time = o.repeats.len() > 1
-        || f.syn_ack.count > 2
-        || f.syn.count > 1
-        || o.repeats
-            .first()
-            .zip(f.syn_ack.first())
-            .is_some_and(|(r, first)| r.at.time - first.at.time <= FIRST_REPEAT);
     match o.repeats.len() {
         0 => {
             let u = &f.unanswered;
@@ -228,38 +262,74 @@ fn picture(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> Op
                 || (others().count() >= 2 && u.largest < SUSPICIOUSLY_LARGE && was_alive(f, o, around));
             (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
         }
-        _ if o.data_ignored && (on_time || around.at_server()) => Some(Picture::Data),
-        1 => {
-            let company = others().any(Stuck::agrees_with_a_full_queue);
-            // A connection that was not asked again may have been, and the capture has lost it: more of them must say so
-            // than there are that were.
-            let asked_once = around.scene.stuck.iter().filter(|s| s.repeats == 1).count() as u64;
-            let patient = around.listener.patient > asked_once;
-            let alone_at_server = around.at_server() && (around.listener.undeferred > 0 || patient);
-            (on_time && (company || alone_at_server)).then_some(Picture::Once)
+        _ if o.data_ignored && (o.on_time || around.at_server()) => Some(Picture::Data),
+        n if n == 1 || !o.on_time || !answered_in_vain(f, o) || lacks_syn_acks(f) => {
+            // A listener that defers asks once. A connection that was not asked again may have been, and the capture has
+            // lost it; one that was asked twice may have answered, and the path has lost it: more of them must say so
+            // than there are that were asked once.
+            let asked_once = around.scene.stuck.iter().filter(|s| s.repeats == 1 && !s.data_ignored).count();
+            let asked_again = others().filter(|s| s.shows_a_full_queue()).count();
+            let company = others().any(|s| s.data_ignored) || asked_again > asked_once;
+            // Who waited for a second or two says nothing of a listener that asks later.
+            let asked_first = f.syn_ack.first().zip(o.repeats.first());
+            let soon = asked_first.is_some_and(|(first, r)| r.at.time - first.at.time <= FIRST_REPEAT);
+            let patient = if soon { around.listener.patient } else { 0 };
+            let undeferred = around.listener.undeferred + patient > asked_once as u64;
+            let alone_at_server = around.at_server() && undeferred;
+            (o.on_time && (company || alone_at_server)).then_some(Picture::Once)
         }
         _ => Some(Picture::Silent),
     }
 }
 
+/// Whether the client had answered a SYN-ACK that came again, or had sent data, before another one came. A listener that
+/// defers repeats it as often as it draws no answer.
+fn answered_in_vain(f: &ConnectionFacts, o: &Ordeal<'_>) -> bool {
+    let (u, Some(last)) = (&f.unanswered, o.repeats.last()) else { return false };
+    let spoke = u.retransmits > 0 && u.first < last.at;
+    let acks = u.acks.saturating_sub(f.c.keepalives);
+    let answered = acks >= 2 || (acks == 1 && u.last_ack < last.at);
+    spoke || answered
+}
+
+/// Whether the time between SYN-ACKs grew faster than the timer's does, which doubles: some in between did not get here.
+fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
+    let all: Vec<&Sent> = f.syn_ack.iter().collect();
+    all.windows(3).any(|three| {
+        let [a, b, c] = three else { return false };
+        a.syns == c.syns && c.at.time - b.at.time > growth(a.at.time, b.at.time)
+    })
+}
+
 /// Whether neither the server nor the path was dead while this client was ignored: the listener answered others, or the
 /// clocks of those that were ignored with it say that their handshakes were cookies.
 fn was_alive(f: &ConnectionFacts, o: &Ordeal<'_>, around: &Surroundings<'_>) -> bool {
-    let u = &f.unanswered;
-    // The last retransmission may be the one that was taken. The waits double, so half of the way from the first to the
-    // last had passed between the first transmission and the last but one.
-    let sent =
-        [f.c.last_data, f.c.fin].into_iter().flatten().map(|at| at.time).filter(|t| *t < u.first.time).max();
-    let ignored_last = sent.unwrap_or(u.first.time) + Span((u.last.time - u.first.time).0 / 2);
-    // Whole seconds between the two: the listener's history is kept by the second.
-    let (from, to) = (u.first.time + Span::secs(1), ignored_last + Span::secs(-1));
-    let meanwhile = around.listener.between(from, to);
-    let answered =
-        to.seconds() >= from.seconds() && meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
+    let meanwhile = around.listener.inside(o.ignored);
+    let answered = meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
     let others = around.others_stuck(f, o.during, SAME_TIME).filter_map(|s| s.lag);
     let lags: Vec<i64> = others.chain(cookie_lag(f)).collect();
     let clear = lags.iter().filter(|&&lag| lag >= CLEAR_LAG).count();
     answered || (clear >= 2 && clear * 2 > lags.len() && lags.iter().all(|lag| COOKIE_LAG.contains(lag)))
+}
+
+/// From when to when the client was surely ignored, if its segments reached the server: from when the final ACK, or the
+/// first retransmission, would have been taken until the last segment of which it is known that it was not. That is the
+/// answer to the last SYN-ACK but one, or the last retransmission but one, for the last may be the one that was taken.
+///
+/// The waits double (the first two may be alike: a tail loss probe), so of the time from the first retransmission to the
+/// last of n the last but one comes after the part (2^(n-2) - 1) / (2^(n-1) - 1). Where the capture missed some it is
+/// sooner than that.
+fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Stretch {
+    let (u, turnaround) = (&f.unanswered, server_turnaround(f));
+    let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
+    let part = Span((u.last.time - u.first.time).0 / (2 * waits + 1) * waits);
+    // What was acknowledged at last may be the first transmission, which has waited in a buffer.
+    let not_late =
+        f.progress.is_none() || (f.timestamps() && !was_late(f)) || u.last.time - u.first.time >= LASTING;
+    let spoke = (u.retransmits > 1 && not_late).then(|| u.first.time + (part - TURNAROUND));
+    let answered = repeats.len().checked_sub(2).map(|n| repeats[n].at.time);
+    let from = if repeats.is_empty() { u.first.time } else { ack.at.time };
+    Stretch { from: from + turnaround, to: spoke.max(answered).unwrap_or(from) }
 }
 
 /// How far the SYN-ACK's TSval lagged the server's clock, of which a tick is taken to be a millisecond (Linux 4.13 and
@@ -350,16 +420,24 @@ fn write(f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroun
 fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, around: &Surroundings<'_>) {
     let firewall = "A firewall at or before the server drops the client's segments after this capture point.";
     let lost = "The client's segments are lost on the way to the server.";
-    let company = around
+    let company: Vec<&Stuck> = around
         .others_stuck(f, o.during, SAME_TIME)
         .filter(|s| picture == Picture::Cookie || s.agrees_with_a_full_queue())
-        .count();
+        .collect();
+    let others_got_through = |ignored: Stretch| {
+        let meanwhile = around.listener.inside(ignored);
+        meanwhile.answered + meanwhile.served > 0
+    };
+    let path_works = others_got_through(o.ignored)
+        || o.outlasts_buffers(f)
+        || company.iter().any(|s| s.lasting || others_got_through(s.ignored))
+        || (picture == Picture::Cookie && was_alive(f, o, around));
     if o.read_by_tcp && o.data_ignored && !around.world.damaged {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server then ignored: its TCP read it");
         return;
     }
     match around.view.vantage {
-        Vantage::Server => {
+        Vantage::Server if picture != Picture::Cookie || around.view.on_host || path_works => {
             d.probable("captured at the server, the final ACK arrived there and was ignored");
             d.or(
                 firewall,
@@ -367,10 +445,10 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, a
             );
             d.or(lost, "Hardly any way is left from here, and each of them would have to be lost on it.");
         }
-        Vantage::Client | Vantage::Between | Vantage::Unknown if company >= 2 => {
+        Vantage::Client | Vantage::Between | Vantage::Unknown if company.len() >= 2 && path_works => {
             d.probable(format!(
                 "{} of this listener were stuck at the same time",
-                count(company as u64 + 1, "connection")
+                count(company.len() as u64 + 1, "connection")
             ));
             d.or(lost, "Loss would not hit the connections of one listener all at once and spare the SYNs.");
             d.or(
@@ -378,8 +456,15 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, o: &Ordeal<'_>, picture: Picture, a
                 "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
             );
         }
-        _ => {
-            d.possible("not captured at the server: whether the final ACK reached it cannot be seen");
+        vantage => {
+            d.possible(match vantage {
+                Vantage::Server => "nothing shows that the server was alive: nobody else got an answer meanwhile",
+                _ if company.len() >= 2 => {
+                    "not captured at the server: nobody else got through to it meanwhile, so the way there may have been \
+                     blocked or full"
+                }
+                _ => "not captured at the server: whether the final ACK reached it cannot be seen",
+            });
             d.or(
                 lost,
                 "Every one of the client's answers would have to be lost, and none of the server's SYN-ACKs.",

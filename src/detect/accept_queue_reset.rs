@@ -38,6 +38,12 @@ const AT_ONCE: Span = Span::millis(200);
 /// A request that is older than this may have died of old age: pruned requests live 7 s.
 const PRUNED: Span = Span::secs(6);
 
+/// Where the SYN-ACK was not repeated by then, the final ACK came in time and is not in the capture.
+const UNASKED: Span = Span::millis(1_700);
+
+/// A SYN is sent again after this (`TCP_TIMEOUT_INIT`).
+const SYN_TIMER: Span = Span::secs(1);
+
 /// A SYN that the port refuses this near in time says that the listener was gone, not full.
 const CLOSED_NEAR: Span = Span::secs(2);
 
@@ -47,7 +53,11 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let reset = f.s.reset.as_deref()?;
     let syn_ack = f.syn_ack.first()?;
     let repeated = ordeal(f, around.end())?.repeats.len();
-    let turnaround = f.syn_to_syn_ack().unwrap_or(Span::ZERO).max(Span::ZERO);
+    // Which of several SYNs was answered is known by timestamps only.
+    let turnaround = f.syn_to_syn_ack().filter(|_| f.timestamps() || f.syn.count == 1);
+    let usual = around.round_trip().unwrap_or(Span::ZERO);
+    // Where it seems to have come later than the SYN would have been repeated, earlier ones were missed.
+    let turnaround = turnaround.unwrap_or(usual).max(Span::ZERO).min(usual.max(SYN_TIMER));
     let after = reset.at.time - ack.at.time;
     let plain_handshake =
         f.roles == Roles::BySyn && f.other_isns == 0 && repeated == 0 && f.progress.is_none();
@@ -57,7 +67,8 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
         && after.0 <= turnaround.0.saturating_mul(2).saturating_add(AT_ONCE.0)
         && f.c.reset.as_ref().is_none_or(|r| r.at > reset.at);
     let by_the_server = reset.ttl == f.syn_ack_offer.ttl;
-    let in_time = ack.at.time - syn_ack.at.time < PRUNED;
+    let delay = ack.at.time - syn_ack.at.time;
+    let in_time = delay < PRUNED && (delay < UNASKED || f.syn_ack.count > 1);
     // REJECT never copies the type of service of what it answers; `tcp_v4_send_reset` always does.
     let rejected = reset.trigger.is_some_and(|t| t.tos >> 2 != 0 && reset.tos == 0);
     let takes_others = around.listener.served >= 1 || around.listener.completed >= 3;

@@ -33,6 +33,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let syn = f.syn.first()?;
     let icmp = f.icmp.as_deref().filter(|i| i.quotes_client);
     let reset = f.s.reset.as_deref().filter(|r| f.c.isn.advance(1) == r.ack || r.is_socketless());
+    let reset = reset.filter(|_| f.is_refused());
     let mut d = match (reset, icmp) {
         (Some(reset), _) => Draft::about(f, Kind::ConnectionRefused, (reset.at, "RST answers the SYN")),
         (None, Some(i)) => Draft::about(

@@ -7,11 +7,13 @@ use crate::detect::surroundings::{Stretch, Surroundings};
 use crate::detect::syn_drop_timestamp;
 use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::report::model::{Kind, Severity, Vantage};
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 
 /// Half-open handshakes at once from which on a SYN queue may be full: the smallest table holds 8
 /// (`reqsk_queue_alloc` up to 4.3), the smallest backlog that is used in earnest is not below it.
 pub const CROWD: usize = 8;
+/// The server's timer does not send a SYN-ACK again sooner than this (`TCP_TIMEOUT_INIT`, less what the path shortens).
+const TIMER: Span = Span::millis(900);
 /// How near in time a connection stuck in the handshake speaks for a full accept queue.
 const NEAR: Span = Span::secs(2);
 
@@ -36,7 +38,11 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
     if f.syn_ack.count == 0 && (f.syn.count == 1 || waited < Span::millis(900)) {
         return None;
     }
-    if !answers_are_captured(f, around) || answered_late(f) || syn_drop_timestamp::explains(f, around) {
+    if !answers_are_captured(f, around)
+        || answered_late(f)
+        || answered_unseen(f)
+        || syn_drop_timestamp::explains(f, around)
+    {
         return None;
     }
     let during = Stretch { from: first.at.time, to: last.at.time };
@@ -47,11 +53,10 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
         + around.others_stuck(f, during, NEAR).filter(|s| s.shows_a_full_queue()).count()
         + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
-    let served_meanwhile =
-        around.listener.between(second_after(during.from), second_before(during.to)).answered;
+    let meanwhile = around.listener.inside(during);
     let why = if half_open >= CROWD && stuck == 0 {
         Why::SynQueue
-    } else if stuck > 0 || (served_meanwhile == 0 && around.at_server() && many_wait(during, around)) {
+    } else if stuck > 0 || (meanwhile.answered == 0 && around.at_server() && many_wait(f, during, around)) {
         Why::AcceptQueue
     } else if half_open >= CROWD {
         Why::SynQueue
@@ -65,22 +70,27 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
 /// clients, if SYNs of one of their addresses are ignored meanwhile: nothing but the queue has changed for it.
 ///
 /// Only the server's own capture can tell this from a path that broke.
-fn many_wait(during: Stretch, around: &Surroundings<'_>) -> bool {
+fn many_wait(f: &ConnectionFacts, during: Stretch, around: &Surroundings<'_>) -> bool {
     let (scene, at) = (around.scene, during.from);
+    // A single SYN: its answer may have been missed, if it was the only one or others were answered just then.
+    let mut others = scene.ignored.iter().filter(|i| i.client != f.client);
+    let is_single = during.from == during.to;
+    if is_single
+        && (around.listener.between(at, at).answered > 0 || !others.any(|i| i.during.meets(at, at, NEAR)))
+    {
+        return false;
+    }
     scene.waiting_at(at) >= 2 || (scene.unserved_at(at) >= 2 && scene.unserved_and_ignored_at(at) > 0)
 }
 
-/// Whole seconds strictly inside a stretch: its first and last second may belong to what came before and after.
-fn second_after(t: Timestamp) -> Timestamp {
-    Timestamp((t.seconds() + 1).saturating_mul(1_000_000_000))
-}
-
-fn second_before(t: Timestamp) -> Timestamp {
-    Timestamp((t.seconds() - 1).saturating_mul(1_000_000_000))
-}
-
-/// Whether an answer would have been in the capture: this connection or another of the same server has one.
+/// Whether an answer would have been in the capture: this connection or another of the same server has one. Not if the
+/// SYN-ACK acknowledges a SYN that is not in the capture.
 fn answers_are_captured(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
+    let acknowledged = f.syn_ack_ack.distance(f.c.isn.advance(1));
+    let of_another = f.syn_ack.count > 0 && !(0..=i32::from(f.syn_offer.payload)).contains(&acknowledged);
+    if of_another {
+        return false;
+    }
     f.s.segments > 0 || around.world.answering.contains(&f.server.address) || !around.world.one_way
 }
 
@@ -95,6 +105,15 @@ fn answered_late(f: &ConnectionFacts) -> bool {
     let back = f.syn_ack_to_ack().unwrap_or(Span::ZERO);
     let delay = answer.at.time - syn.at.time;
     (later + back).0.saturating_mul(3) >= delay.0.saturating_mul(2)
+}
+
+/// Whether the server held a request before the SYN that seems to be the first that it answered: a SYN-ACK of its timer
+/// came soon after the answer to that SYN. Earlier ones were missed by the capture.
+fn answered_unseen(f: &ConnectionFacts) -> bool {
+    let all: Vec<&Sent> = f.syn_ack.iter().take(2).collect();
+    let [first, second] = all[..] else { return false };
+    let asked_again = f.syn.iter().any(|syn| syn.at > first.at && syn.at < second.at);
+    second.at.time - first.at.time < TIMER && !asked_again
 }
 
 /// The parts of the finding that all three kinds share: packets, numbers, severity, one sentence.
@@ -129,10 +148,23 @@ pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
     d
 }
 
-/// Certainty by where the capture was taken: only near the server is an unanswered SYN one that arrived.
-pub fn judge(d: &mut Draft, around: &Surroundings<'_>, reason: &str) {
+/// Certainty by where the capture was taken: only near the server is an unanswered SYN one that arrived; and unless it
+/// was taken on the server's host, only what was heard of the server meanwhile says that this was not down: anything, or
+/// SYN-ACKs that it repeated again and again.
+pub fn judge(d: &mut Draft, f: &ConnectionFacts, around: &Surroundings<'_>, syns: &[&Sent], reason: &str) {
+    let was_heard = |during| {
+        around.listener.inside(during).heard > 0
+            || around.others_stuck(f, during, NEAR).any(|s| s.shows_a_full_queue())
+    };
+    let during = syns.first().zip(syns.last()).map(|(a, b)| Stretch { from: a.at.time, to: b.at.time });
+    let is_alive = around.view.on_host || during.is_some_and(was_heard);
     match around.view.vantage {
-        Vantage::Server => d.probable(format!("captured at the server, the SYNs arrived there; {reason}")),
+        Vantage::Server if is_alive => {
+            d.probable(format!("captured at the server, the SYNs arrived there; {reason}"))
+        }
+        Vantage::Server => d.possible(format!(
+            "{reason}; but nothing shows that the server was up meanwhile: it may have been down, or cut off from the capture"
+        )),
         _ => d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here")),
     };
 }

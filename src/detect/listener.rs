@@ -1,6 +1,7 @@
 //! The history of one listener: what its connections got, and when.
 
 use crate::decode::segment::{Address, Options};
+use crate::detect::surroundings::Stretch;
 use crate::flow::brief::{Brief, Course};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
 use crate::flow::half_open::HalfOpen;
@@ -34,6 +35,8 @@ pub struct Second {
     pub completed: u32,
     /// Connections that the server closed by FIN before it had sent any payload.
     pub closed_unserved: u32,
+    /// Segments of the server, not all of them: SYN-ACKs, the first and last word, FINs.
+    pub heard: u32,
 }
 
 /// A [`Second`] for each second in which something happened, in order of time.
@@ -129,7 +132,13 @@ impl Listener {
             let at_first_try =
                 f.syn_ack.first().is_some_and(|answer| answer.at.time - syn.at.time < SECOND_TRY);
             second.answered += u32::from(at_first_try && f.answered_syn() == Some(syn));
-            second.refused += u32::from(f.syn_ack.count == 0 && f.s.resets > 0);
+            second.refused += u32::from(f.is_refused());
+        }
+        self.hear(f.syn_ack.iter().map(|sent| sent.at.time));
+        self.hear([f.progress.map(|p| p.at), f.s.fin].into_iter().flatten().map(|at| at.time));
+        if f.closed.is_none() {
+            let last = (f.s.segments > f.syn_ack.count).then_some(f.s.last);
+            self.hear([f.s.last_data, last].into_iter().flatten().map(|at| at.time));
         }
         if let Some(at) = completed_at {
             self.seconds.at(at).completed += 1;
@@ -158,6 +167,11 @@ impl Listener {
         }
     }
 
+    /// Notes when the server was heard.
+    fn hear(&mut self, times: impl Iterator<Item = Timestamp>) {
+        times.for_each(|time| self.seconds.at(time.seconds()).heard += 1);
+    }
+
     /// The same of a connection of which nothing but one SYN and SYN-ACKs were seen.
     pub fn take_half_open(&mut self, h: &HalfOpen) {
         let syn = h.first().time;
@@ -168,6 +182,9 @@ impl Listener {
         let second = self.seconds.at(syn.seconds());
         second.syns += 1;
         second.answered += u32::from(answer.is_some_and(|at| at.time - syn < SECOND_TRY));
+        if !h.is_refused() {
+            self.hear(h.answer_times());
+        }
         self.full_offers += u64::from(answered && is_full_offer(h));
     }
 
@@ -187,6 +204,7 @@ impl Listener {
         self.seconds.at(course.final_ack.seconds()).completed += 1;
         self.served += 1;
         self.seconds.at(course.progress.seconds()).served += 1;
+        self.hear([course.progress, course.server_fin.time].into_iter());
         let spoke_first = course.progress_spoke && course.progress < course.client_spoke;
         let waited = course.client_spoke - course.final_ack >= PATIENCE;
         self.undeferred += u64::from(course.bare && spoke_first);
@@ -243,6 +261,7 @@ impl Listener {
             second.closed_by_server += s.closed_by_server;
             second.completed += s.completed;
             second.closed_unserved += s.closed_unserved;
+            second.heard += s.heard;
         }
     }
 
@@ -258,7 +277,17 @@ impl Listener {
             closed_by_server: sum.closed_by_server + s.closed_by_server,
             completed: sum.completed + s.completed,
             closed_unserved: sum.closed_unserved + s.closed_unserved,
+            heard: sum.heard + s.heard,
         })
+    }
+
+    /// The same of the whole seconds that lie inside of a stretch: what happened in them happened after its beginning
+    /// and before its end. Nothing where it holds no whole second.
+    pub fn inside(&self, stretch: Stretch) -> Second {
+        let second =
+            |t: Timestamp, after: i64| Timestamp((t.seconds() + after).saturating_mul(1_000_000_000));
+        let (from, to) = (second(stretch.from, 1), second(stretch.to, -1));
+        if from <= to { self.between(from, to) } else { Second::default() }
     }
 }
 
@@ -309,6 +338,10 @@ fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> Option<Undeferred> 
         && spoke.is_none_or(|spoke| progress.at.time < spoke)
     {
         return Some(Undeferred::Served);
+    }
+    // What was said in vain may have been said to a server that had died.
+    if spoke.is_some() && f.progress.is_none() {
+        return None;
     }
     let silent_until = spoke.or(f.closed).unwrap_or(end);
     (silent_until - ack.at.time >= PATIENCE).then_some(Undeferred::Waited)

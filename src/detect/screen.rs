@@ -16,6 +16,9 @@ use crate::time::{Span, Timestamp};
 
 /// Handshakes per server host from which the vantage is inferred.
 pub const SAMPLES: usize = 64;
+/// After this a SYN-ACK that drew no answer is repeated (`TCP_TIMEOUT_INIT`): where it was not, and the final ACK comes
+/// later, an earlier one was missed.
+const TIMER: Span = Span::secs(1);
 /// A connection that waited this long for the application's first payload is worth knowing.
 const WAITED: Span = Span::secs(1);
 /// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
@@ -265,8 +268,8 @@ impl Screen {
         }
         if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
             let answered = f.answered_syn().map(|syn| syn.at);
-            let otherwise =
-                f.syn_ack.count == 0 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some());
+            let otherwise = f.syn_ack.count == 0
+                && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on());
             self.settled.push((f.first.packet, answered, otherwise));
         }
         if self.is_remarkable(f) {
@@ -512,7 +515,8 @@ impl Screen {
     }
 
     fn note_sample(&mut self, f: &ConnectionFacts) {
-        let (Some(ack), 1, 1) = (f.final_ack, f.syn.count, f.syn_ack.count) else { return };
+        // SYN-ACKs that come again after the final ACK say nothing of the path.
+        let (Some(ack), 1) = (f.final_ack, f.syn.count) else { return };
         let (Some(a), Some(b)) = (f.syn_to_syn_ack(), f.syn_ack_to_ack()) else { return };
         if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
             return;
@@ -535,7 +539,10 @@ impl Screen {
         }
         let samples = self.samples.entry(server).or_default();
         if samples.len() < SAMPLES {
-            samples.push(sample());
+            let sample = sample();
+            if sample.syn_ack_to_ack < TIMER {
+                samples.push(sample);
+            }
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Unserved {
 pub struct View {
     /// Where the capture was taken, seen from this server's connections.
     pub vantage: Vantage,
+    /// Whether it is known by what only the host itself sees of its own packets: not by a switch before it.
+    pub on_host: bool,
     /// By what it is known, one clause.
     pub reason: String,
     /// The usual round trip of its handshakes.
@@ -71,6 +73,7 @@ impl Default for View {
     fn default() -> View {
         View {
             vantage: Vantage::Unknown,
+            on_host: false,
             reason: "no plain handshake was captured".to_owned(),
             round_trip: None,
             server_ttl: None,
@@ -118,10 +121,18 @@ impl Default for Settings {
 pub struct Stuck {
     /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
     pub during: Stretch,
+    /// When its client was surely ignored, if its segments reached the server.
+    pub ignored: Stretch,
     /// SYN-ACK retransmissions in that time that nothing else explains.
     pub repeats: u32,
     /// Retransmissions by the client in that time.
     pub retransmits: u32,
+    /// Whether the SYN-ACK came again although the client had sent data.
+    pub data_ignored: bool,
+    /// Whether a listener that defers, and whose SYN-ACKs draw no answer, would not have done the same.
+    pub in_vain: bool,
+    /// Whether it lasted longer than a buffer on the way can hold segments back.
+    pub lasting: bool,
     /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
     /// syncookie, nothing for a request. Known where the server took the connection at last.
     pub lag: Option<i64>,
@@ -133,12 +144,12 @@ impl Stuck {
     /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
     /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
     pub fn shows_a_full_queue(&self) -> bool {
-        self.repeats >= 2
+        self.in_vain && self.repeats >= 2
     }
 
     /// Whether it was ignored in a way that agrees with a full queue, if something else speaks for one.
     pub fn agrees_with_a_full_queue(&self) -> bool {
-        self.repeats >= 2 || (self.repeats == 1 && self.retransmits >= 2)
+        self.shows_a_full_queue() || self.data_ignored
     }
 }
 

@@ -43,7 +43,9 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     d.measure("waiting_for_accept", waiting);
     ignored_syn::judge(
         &mut d,
+        f,
         around,
+        &syns,
         "other connections of this listener were waiting or stuck at that moment",
     );
     d.or(

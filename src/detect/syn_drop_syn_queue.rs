@@ -41,7 +41,13 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     let half_open = around.scene.half_open_at(syns[0].at.time);
     d.measure("half_open", half_open);
-    ignored_syn::judge(&mut d, around, &format!("{half_open} handshakes of this listener were half open"));
+    ignored_syn::judge(
+        &mut d,
+        f,
+        around,
+        &syns,
+        &format!("{half_open} handshakes of this listener were half open"),
+    );
     d.or("The accept queue was full.", "No completed connection was stuck; ListenOverflows would move.").or(
         "A firewall dropped the SYN, or it was lost.",
         "It would have to begin as the half-open ones pile up.",

@@ -3,10 +3,10 @@
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
 use crate::detect::peers::Condemned;
-use crate::detect::surroundings::Surroundings;
+use crate::detect::surroundings::{Stretch, Surroundings};
 use crate::flow::facts::ConnectionFacts;
 use crate::report::model::{Kind, Severity, Vantage};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 finding! {
     /// SYNs of one address go unanswered exactly when their timestamp is older than that address's last one.
@@ -44,6 +44,12 @@ const CASES: u32 = 8;
 const PER_UNEXPLAINED: u32 = 3;
 /// Drops that must stand against each SYN that should have been dropped and was answered.
 const PER_CONTRADICTION: u32 = 20;
+
+/// How near in time SYNs are ignored by one outage; and a stretch in which a server that is up answers somebody.
+const LONG: Span = Span::secs(5);
+
+/// A SYN that was not answered by then would have been sent again (`TCP_TIMEOUT_INIT`).
+const ANSWERED: Span = Span::secs(1);
 
 /// How near in time other unanswered SYNs speak for another cause.
 const SAME_TIME: Span = Span::secs(5);
@@ -115,6 +121,10 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     );
     if around.view.vantage == Vantage::Client || explained < 3 {
         d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here"));
+    } else if !others_fared_better(first.at.time, around) {
+        d.possible(format!(
+            "{reason}; but no SYN at all was answered about then: the server may have been down, or the path to it"
+        ));
     } else {
         d.probable(reason);
     }
@@ -144,6 +154,11 @@ fn dropped<'a>(f: &ConnectionFacts, around: &Surroundings<'a>) -> impl Iterator<
 /// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
 pub fn explains(f: &ConnectionFacts, around: &Surroundings<'_>) -> bool {
     let Some(first) = dropped(f, around).next() else { return false };
+    // The answer to a SYN at the end of the capture comes after it.
+    let waited = around.observed_until(f.last.time).min(f.watched) - first.at.time;
+    if f.syn_ack.count == 0 && waited < ANSWERED {
+        return false;
+    }
     let (_, server) = around.tallies(f);
     // A listener that was never heard may not be one; a SYN that something else explains proves nothing.
     let listens = around.listener.answers > 0;
@@ -169,4 +184,11 @@ fn singled_out(first: &Condemned, around: &Surroundings<'_>) -> bool {
     let near = around.scene.ignored.iter().filter(|i| i.during.meets(at, at, SAME_TIME));
     let (behind, all) = (near.clone().filter(|i| i.behind).count(), near.count());
     (all - behind) * 2 <= behind
+}
+
+/// Whether SYNs were answered between those that were ignored about then. If not, the server was down, or the path.
+fn others_fared_better(at: Timestamp, around: &Surroundings<'_>) -> bool {
+    let near = around.scene.ignored.iter().filter(|i| i.behind && i.during.meets(at, at, LONG));
+    let all = near.map(|i| i.during).reduce(|a, b| Stretch { from: a.from.min(b.from), to: a.to.max(b.to) });
+    all.is_none_or(|all| all.to - all.from < LONG || around.listener.inside(all).answered > 0)
 }

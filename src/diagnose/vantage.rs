@@ -15,6 +15,8 @@ use crate::time::Span;
 const MEASURABLE: Span = Span::millis(1);
 /// The longer part of the round trip is this many times the shorter one when the capture was taken at an end.
 const AT_AN_END: i64 = 5;
+/// A host answers a SYN within this, even an emulated one, unless it is busy or must ask for an address first.
+const AT_ONCE: Span = Span::millis(3);
 /// See [`shortest`].
 const SHORTEST: usize = 20;
 /// Values of TTL that hosts start from.
@@ -25,10 +27,11 @@ pub fn infer(samples: &[Sample]) -> View {
     let Some(one) = samples.first() else { return View::default() };
     let server_ttl = samples.iter().all(|s| s.server_ttl == one.server_ttl).then_some(one.server_ttl);
     let round_trip = Some(median(samples.iter().map(|s| s.syn_to_syn_ack + s.syn_ack_to_ack)));
-    let view = |vantage, reason: String| View { vantage, reason, round_trip, server_ttl };
     let most =
         |test: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3;
     let server_sends = |s: &Sample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
+    let on_host = most(&|s| server_sends(s, Traits::OUTGOING) || server_sends(s, Traits::CHECKSUM_PARTIAL));
+    let view = |vantage, reason: String| View { vantage, on_host, reason, round_trip, server_ttl };
     let client_sends = |s: &Sample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);
     if most(&|s| server_sends(s, Traits::OUTGOING)) {
         return view(Vantage::Server, "the cooked header marks the server's packets as outgoing".to_owned());
@@ -42,7 +45,11 @@ pub fn infer(samples: &[Sample]) -> View {
     let b = median(samples.iter().map(|s| s.syn_ack_to_ack));
     let parts = format!("SYN to SYN-ACK takes {a}, SYN-ACK to ACK {b}");
     if a.max(b) >= MEASURABLE {
-        return if b.0 >= a.0.saturating_mul(AT_AN_END) {
+        // Where delays vary, the shortest of either part is far below what is usual. At the server more than a few are
+        // that short, and a host answers at once.
+        let quick = (b.0 / AT_AN_END).min(AT_ONCE.0);
+        let few = samples.iter().filter(|s| s.syn_to_syn_ack.0 <= quick).count();
+        return if b.0 >= a.0.saturating_mul(AT_AN_END) && few * 4 >= samples.len() {
             view(Vantage::Server, parts)
         } else if a.0 >= b.0.saturating_mul(AT_AN_END) {
             view(Vantage::Client, parts)
@@ -151,6 +158,13 @@ mod tests {
     fn a_server_that_must_first_ask_for_the_clients_address_is_not_far_away() {
         let resolving = [sample(30_000, 30_000), sample(60, 30_000), sample(31_000, 30_000)];
         assert_eq!(infer(&resolving).vantage, Vantage::Server);
+    }
+
+    #[test]
+    fn delays_that_vary_everywhere_are_no_end() {
+        let ways = [(2, 9), (7, 14), (9, 3), (11, 10), (12, 11), (14, 16), (17, 13), (19, 10)];
+        let samples = ways.map(|(a, b)| sample(a * 1_000, b * 1_000));
+        assert_eq!(infer(&samples).vantage, Vantage::Between);
     }
 
     #[test]

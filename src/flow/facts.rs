@@ -570,11 +570,25 @@ impl ConnectionFacts {
         });
         let refused = self.ack_to_syn.is_some()
             || met_an_older_one
+            || self.went_on()
             || self.syn_ack.count == 0
                 && (self.s.resets > 0 || self.icmp.as_ref().is_some_and(|i| i.quotes_client));
         let answered = self.answered_syn().map(|syn| syn.at);
         let all = if refused || self.odd_handshake { 0 } else { usize::MAX };
         self.syn.iter().take(all).take_while(move |syn| Some(syn.at) != answered)
+    }
+
+    /// Whether the client went on although the capture holds no answer to its SYN: it had one.
+    pub fn went_on(&self) -> bool {
+        self.syn_ack.count == 0
+            && self.syn.count > 0
+            && self.c.segments > self.syn.count + u32::from(self.c.resets)
+    }
+
+    /// Whether a SYN was answered by RST.
+    pub fn is_refused(&self) -> bool {
+        let answers_a_syn = |r: &Reset| r.trigger.is_none_or(|t| t.what == What::Syn);
+        self.syn_ack.count == 0 && self.s.reset.as_deref().is_some_and(answers_a_syn)
     }
 
     /// When the server first sent payload: the application had accepted the connection by then.

@@ -247,6 +247,11 @@ impl HalfOpen {
         self.further().windows(2).any(|two| two.iter().all(Sent::is_answer))
     }
 
+    /// When the SYN-ACKs came, or the RST.
+    pub fn answer_times(&self) -> impl Iterator<Item = Timestamp> {
+        self.further().iter().filter(|sent| sent.is_answer()).map(|sent| self.mark(sent).time)
+    }
+
     /// Options of the SYN.
     pub fn asked_options(&self) -> Options {
         self.syn.options

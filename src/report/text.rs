@@ -13,7 +13,7 @@ use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
     capital, clearest, contents, ended, excluded, left_over, more, most_affected, other_names, paired,
-    quality, settings_title, share, shown_path, time_range, timed, union, whereabouts,
+    quality, setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts,
 };
 use crate::time::Span;
 

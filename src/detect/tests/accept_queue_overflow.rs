@@ -657,3 +657,38 @@ fn no_finding_when_the_uplink_is_full() {
     l.client.ack(t + 2.21);
     analyze(&wire).none(KIND);
 }
+
+#[test]
+fn no_finding_when_the_answers_to_a_deferring_listener_are_lost() {
+    // It has put the first ACK off, and asks until it gets another one: the path to it is broken meanwhile.
+    let wire = Wire::at_server();
+    ordinary(&wire, -5.0, 5);
+    for (n, asks) in [&TIMER[..], &TIMER[1..]].into_iter().enumerate() {
+        let l = wire.ladder(n as u16);
+        l.handshake(0.0);
+        for again in asks {
+            l.server.syn_ack(*again);
+            l.client.ack(again + wire.to_client).lost();
+        }
+    }
+    analyze(&wire).none(KIND);
+}
+
+#[test]
+fn no_finding_when_others_get_through_after_an_outage() {
+    let wire = Wire::between();
+    ordinary(&wire, -5.0, 5);
+    for n in 1..5 {
+        let l = wire.of_host(n, u16::from(n));
+        l.handshake(5.0);
+        l.client.data(6.0, 100);
+        for t in [8.0, 12.0, 20.0] {
+            l.client.again(t);
+        }
+        l.server.ack(20.1);
+        l.exchange(30.0, 100, 500);
+    }
+    // The path was broken from 5.5 to 12.5.
+    ordinary(&wire, 13.05, 8);
+    analyze(&wire).none(KIND);
+}

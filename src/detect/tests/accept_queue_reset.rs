@@ -391,3 +391,31 @@ fn a_null_or_fin_scan_is_no_connection() {
         analyze(&wire).nothing();
     });
 }
+
+#[test]
+fn no_finding_when_the_final_ack_is_missing_and_the_server_has_restarted() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.server.syn_ack(wire.to_server);
+        l.client.ack(wire.to_server + wire.to_client).lost();
+        l.client.data(4.0, 100);
+        l.server.rst(4.0 + wire.to_server);
+        analyze(&wire).none(Kind::AcceptQueueReset);
+    });
+}
+
+#[test]
+fn a_rst_to_data_refuses_no_connection() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.server.syn_ack(wire.to_server).lost();
+        l.client.ack(wire.to_server + wire.to_client);
+        l.client.data(9.0, 100);
+        l.server.rst(9.0 + wire.to_server);
+        analyze(&wire).none(Kind::ConnectionRefused);
+    });
+}

@@ -323,3 +323,21 @@ fn an_evening_of_long_polls_and_one_lost_syn() {
         assert_eq!(found.of(&l), [Kind::SynUnanswered], "{}", found.summaries());
     }
 }
+
+#[test]
+fn a_client_that_goes_on_had_an_answer() {
+    // The way back of this connection does not pass the capture point.
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(50);
+        for t in [0.0, 1.02, 3.04] {
+            l.client.syn(t);
+        }
+        l.server.syn_ack(3.05).lost();
+        l.client.ack(3.06);
+        l.client.data(3.07, 100);
+        l.server.ack(3.08).lost();
+        l.client.ack(3.1);
+        analyze(&wire).none(Kind::SynUnanswered);
+    });
+}
