@@ -3,6 +3,7 @@
 use crate::detect::accept_queue_overflow::ordeal;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::listener::SECOND_TRY;
 use crate::detect::surroundings::Surroundings;
 use crate::flow::facts::{ConnectionFacts, Roles};
 use crate::report::model::{Kind, Severity, Vantage};
@@ -41,9 +42,6 @@ const PRUNED: Span = Span::secs(6);
 /// Where the SYN-ACK was not repeated by then, the final ACK came in time and is not in the capture.
 const UNASKED: Span = Span::millis(1_700);
 
-/// A SYN is sent again after this (`TCP_TIMEOUT_INIT`).
-const SYN_TIMER: Span = Span::secs(1);
-
 /// A SYN that the port refuses this near in time says that the listener was gone, not full.
 const CLOSED_NEAR: Span = Span::secs(2);
 
@@ -57,7 +55,7 @@ pub fn examine(f: &ConnectionFacts, around: &Surroundings<'_>) -> Option<Draft> 
     let turnaround = f.syn_to_syn_ack().filter(|_| f.timestamps() || f.syn.count == 1);
     let usual = around.round_trip().unwrap_or(Span::ZERO);
     // Where it seems to have come later than the SYN would have been repeated, earlier ones were missed.
-    let turnaround = turnaround.unwrap_or(usual).max(Span::ZERO).min(usual.max(SYN_TIMER));
+    let turnaround = turnaround.unwrap_or(usual).max(Span::ZERO).min(usual.max(SECOND_TRY));
     let after = reset.at.time - ack.at.time;
     let plain_handshake =
         f.roles == Roles::BySyn && f.other_isns == 0 && repeated == 0 && f.progress.is_none();

@@ -14,7 +14,7 @@ const PATIENCE: Span = Span::millis(1_700);
 
 /// A SYN is sent again after this (`TCP_TIMEOUT_INIT`, RFC 6298 section 2.1). An answer that comes later may be to a
 /// second try that the capture has missed.
-const SECOND_TRY: Span = Span::secs(1);
+pub(super) const SECOND_TRY: Span = Span::secs(1);
 
 /// What happened at a listener within one second.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
