@@ -99,8 +99,8 @@ pub struct Screen {
     held: Map<Class, u32>,
     /// How many of one class may be.
     quota: u32,
-    /// How many more there would have been.
-    pub given_up: u64,
+    /// What more there would have been.
+    pub left_out: Map<Class, LeftOut>,
     /// How many may be kept.
     limit: usize,
     /// Handshakes that were never completed and are not in `kept`, by listener.
@@ -135,6 +135,23 @@ pub struct Screen {
     pub unlisted: u64,
 }
 
+/// Remarkable connections of one class that are only counted.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// How many.
+    pub connections: u64,
+    /// The last packet of them.
+    pub last: Timestamp,
+}
+
+impl LeftOut {
+    /// Counts some more.
+    pub fn add(&mut self, connections: u64, last: Timestamp) {
+        self.connections += connections;
+        self.last = self.last.max(last);
+    }
+}
+
 /// A remarkable connection.
 pub type Kept = (Class, Box<ConnectionFacts>);
 
@@ -156,7 +173,7 @@ impl Class {
     const REFUSED: u8 = 0;
 
     /// The class of a remarkable connection.
-    fn of(f: &ConnectionFacts) -> Class {
+    pub fn of(f: &ConnectionFacts) -> Class {
         let refused = f.s.resets > 0;
         let what = match f.final_ack {
             None if refused || f.icmp.is_some() => Class::REFUSED,
@@ -173,8 +190,8 @@ impl Class {
 }
 
 /// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each class the first
-/// so many that they are no more than `limit` together. Says how many were left out.
-pub fn choose(all: &mut Vec<Kept>, limit: usize) -> u64 {
+/// so many that they are no more than `limit` together. The others are counted.
+pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut Map<Class, LeftOut>) {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
     let mut counts: Map<Class, usize> = Map::default();
     for (class, _) in all.iter() {
@@ -186,14 +203,17 @@ pub fn choose(all: &mut Vec<Kept>, limit: usize) -> u64 {
         let middle = (low + high).div_ceil(2);
         if fits(middle) { low = middle } else { high = middle - 1 }
     }
-    let (before, quota) = (all.len(), low);
+    let quota = low;
     counts.clear();
-    all.retain(|(class, _)| {
+    all.retain(|(class, f)| {
         let n = counts.entry(*class).or_default();
         *n += 1;
-        *n <= quota
+        let stays = *n <= quota;
+        if !stays {
+            left_out.entry(*class).or_default().add(1, f.last.time);
+        }
+        stays
     });
-    (before - all.len()) as u64
 }
 
 impl Screen {
@@ -329,7 +349,8 @@ impl Screen {
         if peers.is_none_or(|peers| peers.is_condemned(first)) {
             self.settled.push((first, None, true));
         }
-        self.given_up += 1;
+        let class = Class { server: h.server(), what: Class::REFUSED };
+        self.left_out.entry(class).or_default().add(1, h.last().time);
     }
 
     /// What [`Screen::take_facts`] makes of a connection that went as it should.
@@ -411,7 +432,7 @@ impl Screen {
         let class = Class::of(f);
         let held = self.held.entry(class).or_default();
         if *held >= self.quota {
-            self.given_up += 1;
+            self.left_out.entry(class).or_default().add(1, f.last.time);
             return;
         }
         *held += 1;
@@ -427,19 +448,21 @@ impl Screen {
             let most = self.held.values().copied().max().unwrap_or(0);
             self.quota = (self.quota.min(most) / 2).max(1);
             self.held.clear();
-            let (held, quota) = (&mut self.held, self.quota);
-            let before = self.kept.len();
-            self.kept.retain(|(class, _)| {
+            let (held, quota, left_out) = (&mut self.held, self.quota, &mut self.left_out);
+            self.kept.retain(|(class, f)| {
                 let n = held.entry(*class).or_default();
                 let stays = *n < quota;
                 *n += u32::from(stays);
+                if !stays {
+                    left_out.entry(*class).or_default().add(1, f.last.time);
+                }
                 stays
             });
-            self.given_up += (before - self.kept.len()) as u64;
         }
         if self.kept.len() > self.limit {
-            self.given_up += (self.kept.len() - self.limit) as u64;
-            self.kept.truncate(self.limit);
+            for (class, f) in self.kept.drain(self.limit..) {
+                self.left_out.entry(class).or_default().add(1, f.last.time);
+            }
         }
     }
 

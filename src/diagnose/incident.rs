@@ -200,6 +200,7 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
         recovered: is_about_a_queue(kind).then(|| stretch.iter().any(|w| was_served(w))),
         top_clients: top_clients(stretch),
         related: Vec::new(),
+        unexamined: None,
         got_through: is_about_a_queue(kind).then(|| stretch.iter().filter(|w| was_served(w)).count() as u64),
     };
     let unserved = stretch.iter().any(|w| was_not_served(w));

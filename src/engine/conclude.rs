@@ -10,17 +10,18 @@ use crate::detect::draft::count;
 use crate::detect::peers::Peers;
 use crate::detect::reading::Readings;
 use crate::detect::scene::Embryos;
-use crate::detect::screen::{self, Quality, Sample, Screen};
+use crate::detect::screen::{self, Class, LeftOut, Quality, Sample, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
-use crate::diagnose::{host, incident, settings, vantage, write};
+use crate::diagnose::{host, incident, settings, unexamined, vantage, write};
 use crate::engine::batch::Totals;
 use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Map};
 use crate::report::model::{self, Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::report::terminal::grouped;
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
@@ -77,7 +78,9 @@ impl Study {
         let told = options.host.as_ref().map(|facts| host::corroborate(drafts, facts)).unwrap_or_default();
         let paths: Vec<String> = self.captures.iter().map(|capture| capture.path.clone()).collect();
         let written = write(std::mem::take(drafts), &paths, Written::without_words);
-        let incidents = incident::group(&written, &self.seen.world);
+        let mut incidents = incident::group(&written, &self.seen.world);
+        let Gathered { kept, left_out, .. } = &self.seen.gathered;
+        unexamined::tell(&mut incidents, &written, kept, left_out);
         let described = (self.captures, self.damage);
         compose(&self.seen, written, incidents, told, described, self.quality, self.warnings)
     }
@@ -182,7 +185,8 @@ fn compose(
 pub struct Gathered {
     /// Remarkable connections.
     pub kept: Vec<ConnectionFacts>,
-    given_up: u64,
+    /// Remarkable connections that are not in `kept`.
+    left_out: Map<Class, LeftOut>,
     /// Connections let go early.
     pub evicted: u64,
     /// Handshakes never completed that were only counted.
@@ -216,7 +220,9 @@ fn gather(
         g.surplus += screen.surplus;
         g.unlisted += screen.unlisted;
         waits.extend(screen.waits);
-        g.given_up += screen.given_up;
+        for (class, some) in screen.left_out {
+            g.left_out.entry(class).or_default().add(some.connections, some.last);
+        }
         g.quality.add(&screen.quality);
         g.readings.append(screen.readings);
         for (host, listener) in screen.listeners {
@@ -229,7 +235,7 @@ fn gather(
             samples.entry(address).or_default().extend(some);
         }
     }
-    g.given_up += screen::choose(&mut kept, most);
+    screen::choose(&mut kept, most, &mut g.left_out);
     g.kept = kept.into_iter().map(|(_, facts)| *facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
@@ -422,12 +428,13 @@ fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warning
                 .to_owned(),
         );
     }
-    if g.given_up > 0 {
+    let left_out: u64 = g.left_out.values().map(|some| some.connections).sum();
+    if left_out > 0 {
         warnings.push(format!(
             "of {} remarkable connections {} were examined one by one, the first of each kind and listener; the others \
              were only counted: narrow the capture with --host, --port, --since, --until",
-            g.given_up + g.kept.len() as u64,
-            g.kept.len()
+            grouped(left_out + g.kept.len() as u64),
+            grouped(g.kept.len() as u64)
         ));
     }
     let given_up = [

@@ -561,6 +561,19 @@ pub struct Incident {
     /// How many of its connections got through in the end; absent where that is no question.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub got_through: Option<u64>,
+    /// Connections of this listener that were like these at first sight, and were only counted because there were too
+    /// many; absent where there are none. Some may be of another kind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unexamined: Option<Unexamined>,
+}
+
+/// Connections that were only counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unexamined {
+    /// How many.
+    pub connections: u64,
+    /// Time of their last packet, RFC 3339.
+    pub last: String,
 }
 
 /// A client, and how much of an incident it is.

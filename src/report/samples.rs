@@ -147,6 +147,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         rate: (connections > 2).then(|| Rate { step_s: 1, counts: vec![connections - 2, 0, 2] }),
         recovered: None,
         got_through: None,
+        unexamined: None,
         top_clients,
         related: Vec::new(),
     });

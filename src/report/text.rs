@@ -12,8 +12,8 @@ use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, S
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    capital, clearest, contents, ended, excluded, left_over, more, most_affected, other_names, paired,
-    quality, setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts,
+    at_least, capital, clearest, contents, ended, excluded, left_over, more, most_affected, other_names,
+    paired, quality, setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts,
 };
 use crate::time::Span;
 
@@ -230,7 +230,7 @@ impl<'r, 'w> Text<'r, 'w> {
     fn extent(&self, incident: &Incident) -> String {
         let mut parts = Vec::new();
         if incident.connections > 0 {
-            parts.push(counted(incident.connections, "connection"));
+            parts.push(format!("{}{}", at_least(incident), counted(incident.connections, "connection")));
         }
         if incident.clients > 0 {
             parts.push(counted(incident.clients, "client"));

@@ -1,6 +1,6 @@
 //! Phrases that more than one rendering uses.
 
-use super::clock;
+use super::clock::{self, Clock};
 use super::model::{
     Alternative, Capture, Evidence, Excluded, Finding, Incident, Inferred, Pair, Phrase, Quality, Report,
     Vantage,
@@ -214,11 +214,17 @@ const ENOUGH_PACKETS: usize = 10;
 
 /// `5 connections of 2 clients`, or how many findings where they are about no connection.
 pub(crate) fn extent(incident: &Incident) -> String {
+    let at_least = at_least(incident);
     match (incident.connections, incident.clients) {
         (0, _) => counted(incident.findings.len() as u64, "finding"),
-        (n, 0) => counted(n, "connection"),
-        (n, clients) => format!("{} of {}", counted(n, "connection"), counted(clients, "client")),
+        (n, 0) => format!("{at_least}{}", counted(n, "connection")),
+        (n, clients) => format!("{at_least}{} of {}", counted(n, "connection"), counted(clients, "client")),
     }
+}
+
+/// Before a number of what was examined, where more was only counted.
+pub(super) fn at_least(incident: &Incident) -> &'static str {
+    if incident.unexamined.is_some() { "at least " } else { "" }
 }
 
 /// ` at 10.0.0.5:8080`, or nothing where an incident is about no listener.
@@ -236,7 +242,14 @@ pub(super) fn capital(text: &str) -> String {
 /// connections ...` where it was each of them.
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
-    if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
+    if let Some(unexamined) = &incident.unexamined {
+        let clock = Clock::new([incident.last.as_str(), &unexamined.last]);
+        said.push(format!(
+            "{} more like them at first sight, the last at {} UTC, only counted: too many to examine each",
+            grouped(unexamined.connections),
+            clock.second(&unexamined.last)
+        ));
+    } else if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
         said.push(match (attempts, incident.connections * 100 / attempts) {
             (1, 100..) => "the only connection tried there meanwhile".to_owned(),
             (n, 100..) => format!("all {} tried there meanwhile", counted(n, "connection")),
@@ -246,7 +259,7 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
         });
     }
     match (incident.recovered, incident.got_through) {
-        (Some(true), Some(n)) if n == incident.connections => {
+        (Some(true), Some(n)) if n == incident.connections && incident.unexamined.is_none() => {
             said.push("all got through in the end".to_owned())
         }
         (Some(true), Some(n)) => said.push(format!("{} got through in the end", grouped(n))),

@@ -38,7 +38,7 @@ proptest! {
         prop_assert_eq!(&short.waits, &full.waits);
         prop_assert_eq!(&short.readings, &full.readings);
         prop_assert_eq!(short.quality, full.quality);
-        prop_assert_eq!(short.given_up, full.given_up);
+        prop_assert_eq!(&short.left_out, &full.left_out);
         prop_assert!(short.drain_settled().eq(full.drain_settled()));
         prop_assert_eq!(short.take_kept(), full.take_kept());
     }
