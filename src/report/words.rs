@@ -262,7 +262,10 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
         (Some(true), Some(n)) if n == incident.connections && incident.unexamined.is_none() => {
             said.push("all got through in the end".to_owned())
         }
-        (Some(true), Some(n)) => said.push(format!("{} got through in the end", grouped(n))),
+        (Some(true), Some(n)) => {
+            let of = if incident.unexamined.is_some() { " of those examined" } else { "" };
+            said.push(format!("{}{of} got through in the end", grouped(n)));
+        }
         (Some(true), None) => said.push("some got through in the end".to_owned()),
         (Some(false), _) => said.push("none got through while captured".to_owned()),
         (None, _) => {}
