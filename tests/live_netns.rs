@@ -441,6 +441,20 @@ fn signals_bring_reports() {
     assert_eq!(read().expect("a report")["captures"][0]["path"], "veth0");
 }
 
+/// timeout(1) sends its signal twice, to the process and to its group: that is one request to stop, with a report.
+#[test]
+fn a_time_limit_ends_with_the_report() {
+    let Some(net) = Net::build("live-timeout") else { return };
+    let report = net.path("report.json");
+    let json = format!("json={}", text(&report));
+    let mut command = Command::new("timeout");
+    command.args(["-s", "INT", "1.5", env!("CARGO_BIN_EXE_synscope"), "live"]);
+    command.args(["--netns", &net.server, "-i", "veth0", "--report", &json]);
+    let output = command.output().expect("it runs");
+    let written = std::fs::read_to_string(&report).unwrap_or_default();
+    assert!(written.contains("synscope.report/1"), "{written} {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Whoever reads the events has gone away: no complaint, no report.
 #[test]
 fn a_broken_pipe_ends_it_quietly() {

@@ -30,6 +30,8 @@ mod session {
     use std::io::{self, IsTerminal, Write};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
 
     use anyhow::{Context, bail};
     use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -262,30 +264,40 @@ mod session {
         }
     }
 
+    /// Whoever asks to stop again after this does not want to wait for a report. What comes sooner is the same request:
+    /// timeout(1) signals the process and then its group.
+    const TWICE: Duration = Duration::from_millis(500);
+
     /// What signals ask for.
     struct Signals {
         stop: Arc<AtomicBool>,
+        /// Another signal to stop ends the program at once.
+        impatient: Arc<AtomicBool>,
         report: Arc<AtomicBool>,
     }
 
     impl Signals {
         fn heed() -> anyhow::Result<Signals> {
-            let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+            let [stop, impatient, report] = [(); 3].map(|()| Arc::<AtomicBool>::default());
             let heed = || -> io::Result<()> {
                 for signal in [SIGINT, SIGTERM] {
-                    // Whoever asks twice does not want to wait for a report.
-                    flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+                    flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&impatient))?;
                     flag::register(signal, Arc::clone(&stop))?;
                 }
                 flag::register(SIGUSR1, Arc::clone(&report))?;
                 Ok(())
             };
             heed().context("cannot heed signals")?;
-            Ok(Signals { stop, report })
+            Ok(Signals { stop, impatient, report })
         }
 
         fn wanted(&self) -> Wanted {
             if self.stop.load(Ordering::Relaxed) {
+                let impatient = Arc::clone(&self.impatient);
+                thread::spawn(move || {
+                    thread::sleep(TWICE);
+                    impatient.store(true, Ordering::Relaxed);
+                });
                 return Wanted::Stop;
             }
             if self.report.swap(false, Ordering::Relaxed) { Wanted::Report } else { Wanted::Nothing }
