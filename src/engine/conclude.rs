@@ -21,7 +21,6 @@ use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
 use crate::report::model::{self, Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
-use crate::report::terminal::grouped;
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
@@ -433,8 +432,8 @@ fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warning
         warnings.push(format!(
             "of {} remarkable connections {} were examined one by one, the first of each kind and listener; the others \
              were only counted: narrow the capture with --host, --port, --since, --until",
-            grouped(left_out + g.kept.len() as u64),
-            grouped(g.kept.len() as u64)
+            left_out + g.kept.len() as u64,
+            g.kept.len()
         ));
     }
     let given_up = [
