@@ -12,6 +12,7 @@ use crate::time::{Span, Timestamp};
 
 mod compress;
 pub mod feed;
+pub(crate) mod link_types;
 #[cfg(feature = "live")]
 pub mod live;
 #[cfg(test)]

@@ -1,42 +1,7 @@
 //! Link layers: what is known of each of them stays, its addresses, names and labels for people go.
 
 use super::Walk;
-
-// Link types: <https://www.tcpdump.org/linktypes.html>.
-const NULL: u16 = 0;
-const ETHERNET: u16 = 1;
-const PPP: u16 = 9;
-const RAW_BSD: u16 = 12;
-const RAW_OPENBSD: u16 = 14;
-const PPP_HDLC: u16 = 50;
-const PPP_ETHER: u16 = 51;
-const ATM_RFC1483: u16 = 100;
-const RAW: u16 = 101;
-const C_HDLC: u16 = 104;
-const IEEE802_11: u16 = 105;
-const FRELAY: u16 = 107;
-const LOOP: u16 = 108;
-const ENC: u16 = 109;
-const LINUX_SLL: u16 = 113;
-const PFLOG: u16 = 117;
-const PRISM: u16 = 119;
-const SUNATM: u16 = 123;
-const RADIOTAP: u16 = 127;
-const APPLE_IP_OVER_IEEE1394: u16 = 138;
-const AVS: u16 = 163;
-const PPP_PPPD: u16 = 166;
-const PPI: u16 = 192;
-const PPP_WITH_DIR: u16 = 204;
-const C_HDLC_WITH_DIR: u16 = 205;
-const FRELAY_WITH_DIR: u16 = 206;
-const MPLS: u16 = 219;
-const IPV4: u16 = 228;
-const IPV6: u16 = 229;
-const NFLOG: u16 = 239;
-const NETANALYZER: u16 = 240;
-const PKTAP: u16 = 258;
-const ETHERNET_MPACKET: u16 = 274;
-const LINUX_SLL2: u16 = 276;
+use crate::capture::link_types::*;
 
 /// From here on an Ethernet type is a type and no length.
 const FIRST_TYPE: u16 = 0x0600;

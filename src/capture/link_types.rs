@@ -1,0 +1,36 @@
+//! Numbers of the link types that are read, for those who look into packets: <https://www.tcpdump.org/linktypes.html>.
+
+pub(crate) const NULL: u16 = 0;
+pub(crate) const ETHERNET: u16 = 1;
+pub(crate) const PPP: u16 = 9;
+pub(crate) const RAW_BSD: u16 = 12;
+pub(crate) const RAW_OPENBSD: u16 = 14;
+pub(crate) const PPP_HDLC: u16 = 50;
+pub(crate) const PPP_ETHER: u16 = 51;
+pub(crate) const ATM_RFC1483: u16 = 100;
+pub(crate) const RAW: u16 = 101;
+pub(crate) const C_HDLC: u16 = 104;
+pub(crate) const IEEE802_11: u16 = 105;
+pub(crate) const FRELAY: u16 = 107;
+pub(crate) const LOOP: u16 = 108;
+pub(crate) const ENC: u16 = 109;
+pub(crate) const LINUX_SLL: u16 = 113;
+pub(crate) const PFLOG: u16 = 117;
+pub(crate) const PRISM: u16 = 119;
+pub(crate) const SUNATM: u16 = 123;
+pub(crate) const RADIOTAP: u16 = 127;
+pub(crate) const APPLE_IP_OVER_IEEE1394: u16 = 138;
+pub(crate) const AVS: u16 = 163;
+pub(crate) const PPP_PPPD: u16 = 166;
+pub(crate) const PPI: u16 = 192;
+pub(crate) const PPP_WITH_DIR: u16 = 204;
+pub(crate) const C_HDLC_WITH_DIR: u16 = 205;
+pub(crate) const FRELAY_WITH_DIR: u16 = 206;
+pub(crate) const MPLS: u16 = 219;
+pub(crate) const IPV4: u16 = 228;
+pub(crate) const IPV6: u16 = 229;
+pub(crate) const NFLOG: u16 = 239;
+pub(crate) const NETANALYZER: u16 = 240;
+pub(crate) const PKTAP: u16 = 258;
+pub(crate) const ETHERNET_MPACKET: u16 = 274;
+pub(crate) const LINUX_SLL2: u16 = 276;
