@@ -5,6 +5,7 @@ use crate::detect::surroundings::Stretch;
 use crate::flow::brief::{Brief, Course};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
 use crate::flow::half_open::HalfOpen;
+use crate::flow::key::FlowKey;
 use crate::time::{Span, Timestamp};
 
 /// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
@@ -198,7 +199,7 @@ impl Listener {
     }
 
     /// The same of a connection that went as it should.
-    pub fn take_brief(&mut self, b: &Brief, course: &Course) {
+    pub fn take_brief(&mut self, key: &FlowKey, b: &Brief, course: &Course) {
         self.take_half_open(&b.asked);
         self.completed += 1;
         self.seconds.at(course.final_ack.seconds()).completed += 1;
@@ -213,7 +214,7 @@ impl Listener {
         if !course.was_answered && s < c {
             self.seconds.at(s.time.seconds()).closed_unserved += 1;
         }
-        self.take_close(b.asked.client().address, c, s);
+        self.take_close(b.asked.client(key).address, c, s);
     }
 
     /// Takes in the FINs of the client and of the server.

@@ -10,7 +10,7 @@ use crate::detect::lag::Lags;
 use crate::detect::surroundings::{Stretch, Stuck, Unserved};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles};
 use crate::flow::half_open as flow;
-use crate::flow::key::{Host, Map};
+use crate::flow::key::{FlowKey, Host, Map};
 use crate::time::{Span, Timestamp};
 
 /// A handshake that its client did not complete, while the server held a request for it.
@@ -68,7 +68,7 @@ impl Embryos {
 
 impl Embryo {
     /// The embryo of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
-    pub fn of_half_open(h: &flow::HalfOpen) -> Option<Embryo> {
+    pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen) -> Option<Embryo> {
         let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
         if h.syns() != 1 || h.is_refused() || h.asked_options().any(fast_open) {
             return None;
@@ -79,7 +79,7 @@ impl Embryo {
             None => Stretch { from: first.time, to: first.time },
         };
         let half_open =
-            HalfOpen { syn: first, during, client: h.client(), syns: 1, syn_acks: syn_acks as u16 };
+            HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16 };
         let (options, traits) = h.answer_options();
         let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
         Some(Embryo { half_open, stripped, kept: h.answered_again() })

@@ -11,7 +11,7 @@ use crate::flow::brief::{Brief, Course};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, Roles, Side};
 use crate::flow::gone::{Gone, Parting};
 use crate::flow::half_open::HalfOpen;
-use crate::flow::key::{Host, Map};
+use crate::flow::key::{FlowKey, Host, Map};
 use crate::time::{Span, Timestamp};
 
 /// Handshakes per server host from which the vantage is inferred.
@@ -158,7 +158,7 @@ pub type Kept = (Class, Box<ConnectionFacts>);
 /// A lone SYN.
 #[derive(Clone)]
 enum Doubtful {
-    HalfOpen(HalfOpen, Parting),
+    HalfOpen(FlowKey, HalfOpen, Parting),
     Full(Box<ConnectionFacts>),
 }
 
@@ -249,25 +249,25 @@ impl Screen {
     /// Most connections are counted in the form in which they were kept.
     pub fn take(&mut self, gone: Gone<'_>, end: Timestamp, peers: Option<&Peers>) {
         match gone {
-            Gone::HalfOpen(h, _) if h.is_refused() => {
-                let class = Class { server: h.server(), what: Class::REFUSED };
+            Gone::HalfOpen(key, h, _) if h.is_refused() => {
+                let class = Class { server: h.server(key), what: Class::REFUSED };
                 if self.held.get(&class).is_some_and(|held| *held >= self.quota) {
-                    return self.take_refused(h, peers);
+                    return self.take_refused(key, h, peers);
                 }
             }
-            Gone::HalfOpen(h, parting) => {
-                if let Some(embryo) = Embryo::of_half_open(h)
+            Gone::HalfOpen(key, h, parting) => {
+                if let Some(embryo) = Embryo::of_half_open(key, h)
                     && !self.readings.want_half_open(h)
                 {
-                    return self.take_embryo(h, parting, embryo, peers);
+                    return self.take_embryo(key, h, parting, embryo, peers);
                 }
             }
-            Gone::Brief(b, _) => {
+            Gone::Brief(key, b, _) => {
                 if let Some(course) = b.course()
                     && !self.is_remarkable_brief(b, &course)
                     && !self.readings.want_brief(b)
                 {
-                    return self.take_brief(b, &course, peers);
+                    return self.take_brief(key, b, &course, peers);
                 }
             }
             Gone::Full(_) => {}
@@ -317,13 +317,21 @@ impl Screen {
     }
 
     /// What [`Screen::take_facts`] makes of one SYN and its answers.
-    fn take_embryo(&mut self, h: &HalfOpen, parting: Parting, embryo: Embryo, peers: Option<&Peers>) {
+    fn take_embryo(
+        &mut self,
+        key: &FlowKey,
+        h: &HalfOpen,
+        parting: Parting,
+        embryo: Embryo,
+        peers: Option<&Peers>,
+    ) {
+        let server = h.server(key);
         let answered = embryo.half_open.syn_acks > 0;
         self.quality.connections += 1;
         self.quality.segments += 1 + u64::from(embryo.half_open.syn_acks);
         self.quality.only_handshakes += 1;
         self.quality.only_syns += u64::from(!answered);
-        if let Some(listener) = self.listener(h.server()) {
+        if let Some(listener) = self.listener(server) {
             listener.take_half_open(h);
         }
         let first = h.first();
@@ -332,34 +340,35 @@ impl Screen {
             self.settled.push((first.packet, answered.then_some(first), false));
         }
         match is_condemned {
-            None if !answered => self.doubtful.push((embryo, Doubtful::HalfOpen(*h, parting))),
-            Some(true) if !answered => self.keep(&Gone::HalfOpen(h, parting).facts()),
-            _ => self.keep_embryo(h.server(), embryo),
+            None if !answered => self.doubtful.push((embryo, Doubtful::HalfOpen(*key, h.clone(), parting))),
+            Some(true) if !answered => self.keep(&Gone::HalfOpen(key, h, parting).facts()),
+            _ => self.keep_embryo(server, embryo),
         }
     }
 
     /// What [`Screen::take_facts`] makes of SYNs that were refused, where enough of them are kept.
-    fn take_refused(&mut self, h: &HalfOpen, peers: Option<&Peers>) {
+    fn take_refused(&mut self, key: &FlowKey, h: &HalfOpen, peers: Option<&Peers>) {
+        let server = h.server(key);
         self.quality.connections += 1;
         self.quality.segments += u64::from(h.syns()) + 1;
-        if let Some(listener) = self.listener(h.server()) {
+        if let Some(listener) = self.listener(server) {
             listener.take_refused(h);
         }
         let first = h.first().packet;
         if peers.is_none_or(|peers| peers.is_condemned(first)) {
             self.settled.push((first, None, true));
         }
-        let class = Class { server: h.server(), what: Class::REFUSED };
+        let class = Class { server, what: Class::REFUSED };
         self.left_out.entry(class).or_default().add(1, h.last().time);
     }
 
     /// What [`Screen::take_facts`] makes of a connection that went as it should.
-    fn take_brief(&mut self, b: &Brief, course: &Course, peers: Option<&Peers>) {
-        let (server, first) = (b.asked.server(), b.asked.first());
+    fn take_brief(&mut self, key: &FlowKey, b: &Brief, course: &Course, peers: Option<&Peers>) {
+        let (server, first) = (b.asked.server(key), b.asked.first());
         self.quality.connections += 1;
         self.quality.segments += u64::from(course.segments);
         self.quality.several_ttls += u64::from(course.several_ttls);
-        let is_listed = self.listener(server).map(|listener| listener.take_brief(b, course)).is_some();
+        let is_listed = self.listener(server).map(|listener| listener.take_brief(key, b, course)).is_some();
         if is_listed
             && let Some([syn_ack, later]) = b.server_clock()
             && let Some(lag) = Lags::read(syn_ack.0 - first.time, syn_ack, later)
@@ -410,8 +419,10 @@ impl Screen {
         for (embryo, lone) in std::mem::take(&mut self.doubtful) {
             let condemned = peers.is_condemned(embryo.half_open.syn.packet);
             match (lone, condemned) {
-                (Doubtful::HalfOpen(h, parting), true) => self.keep(&Gone::HalfOpen(&h, parting).facts()),
-                (Doubtful::HalfOpen(h, _), false) => self.keep_embryo(h.server(), embryo),
+                (Doubtful::HalfOpen(key, h, parting), true) => {
+                    self.keep(&Gone::HalfOpen(&key, &h, parting).facts());
+                }
+                (Doubtful::HalfOpen(key, h, _), false) => self.keep_embryo(h.server(&key), embryo),
                 (Doubtful::Full(f), true) => self.keep(&f),
                 (Doubtful::Full(f), false) => self.keep_embryo(f.server, embryo),
             }

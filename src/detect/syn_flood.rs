@@ -1,12 +1,10 @@
 //! `syn-flood`: many half-open handshakes that never get their final ACK.
 
-use std::collections::BTreeSet;
-
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
 use crate::detect::scene::HalfOpen;
 use crate::detect::surroundings::Surroundings;
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Set};
 use crate::report::model::{Kind, Severity};
 use crate::time::Span;
 
@@ -59,7 +57,8 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
     let half_open: Vec<_> = scene.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
     let unanswered = if half_open.len() >= HALF_OPEN { &scene.lone_syns[..] } else { &[] };
     let mut never: Vec<_> = half_open.into_iter().chain(unanswered).collect();
-    never.sort_unstable_by_key(|h| h.syn);
+    // Two runs in order: a stable sort only merges them.
+    never.sort_by_key(|h| h.syn);
     let (mut most, mut oldest) = (0, 0);
     for (n, h) in never.iter().enumerate() {
         while h.syn.time - never[oldest].syn.time > WINDOW {
@@ -67,7 +66,7 @@ pub fn survey(server: Host, around: &Surroundings<'_>) -> Option<Draft> {
         }
         most = most.max(n + 1 - oldest);
     }
-    let sources: BTreeSet<_> = never.iter().map(|h| h.client.address).collect();
+    let sources: Set<_> = never.iter().map(|h| h.client.address).collect();
     if most < LEAST || (sources.len() < SOURCES && most < FROM_FEW) {
         return None;
     }

@@ -74,8 +74,10 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
         }
         let Engine { shards, peers, filter, totals, inputs, .. } = engine;
         let (filter, peers): (&Filter, &mut Peers) = (filter, Arc::make_mut(peers));
+        // What one thread does alone, while the others have something to decode.
+        follow(shards, &mut decoded);
         rayon::join(
-            || track(shards, peers, &mut decoded, *inputs),
+            || compare(shards, peers, *inputs),
             || {
                 next.par_iter_mut()
                     .with_max_len(1)
@@ -214,15 +216,26 @@ fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
 
 /// Tracks decoded batches in every shard, then looks across the shards.
 pub(super) fn track(shards: &mut [Shard], peers: &mut Peers, batches: &mut [Batch], inputs: usize) {
-    if batches.is_empty() {
-        return;
-    }
+    follow(shards, batches);
+    compare(shards, peers, inputs);
+}
+
+/// Tracks decoded batches in every shard.
+fn follow(shards: &mut [Shard], batches: &mut [Batch]) {
     let mut by_shard: Vec<Vec<Run<'_>>> = Vec::new();
     by_shard.resize_with(SHARDS, || Vec::with_capacity(batches.len()));
     for batch in batches {
         by_shard.iter_mut().zip(batch.runs()).for_each(|(runs, run)| runs.push(run));
     }
-    shards.par_iter_mut().zip(by_shard).for_each(|(shard, mut runs)| shard.track(runs.iter_mut()));
+    shards
+        .par_iter_mut()
+        .zip(by_shard)
+        .with_max_len(1)
+        .for_each(|(shard, mut runs)| shard.track(runs.iter_mut()));
+}
+
+/// Looks across the shards: at what the hosts of a pair would remember of each other.
+fn compare(shards: &mut [Shard], peers: &mut Peers, inputs: usize) {
     let expected: Vec<Vec<Pair>> =
         shards.par_iter().map(|shard| Peers::pairs(shard.tracker.events()).collect()).collect();
     peers.expect(expected.iter().flatten());

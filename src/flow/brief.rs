@@ -9,7 +9,7 @@ use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::connection::Connection;
 use crate::flow::facts::{Mark, Previous, Role};
 use crate::flow::half_open::HalfOpen;
-use crate::flow::key::Direction;
+use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
 use crate::time::Timestamp;
 
@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 const MOST: usize = 16;
 /// So many of them fit without an allocation: very many connections are completed and then wait.
 const FEW: usize = 2;
+/// The others.
+type More = Box<[Said; MOST - FEW]>;
 
 /// A segment without what follows from those before it.
 #[derive(Clone, Copy, Default, Debug)]
@@ -77,16 +79,32 @@ struct End {
 pub struct Brief {
     /// SYN and SYN-ACK.
     pub asked: HalfOpen,
-    last: Timestamp,
-    /// Packets from the SYN to the last segment.
-    packets: u32,
     /// By [`Role`].
     ends: [End; 2],
     count: u8,
     /// The server's FIN was the first.
     server_first: bool,
     few: [Said; FEW],
-    more: Option<Box<[Said; MOST - FEW]>>,
+    more: Option<More>,
+}
+
+/// Room for segments that connections gave back, for the next ones: it is most likely still in a cache.
+#[derive(Default, Debug)]
+pub struct Spare(Vec<More>);
+
+impl Spare {
+    /// So many are kept at most.
+    const MOST: usize = 256;
+
+    /// Takes what a connection does not need any more.
+    #[inline]
+    pub fn take(&mut self, brief: Brief) {
+        if let Some(more) = brief.more
+            && self.0.len() < Spare::MOST
+        {
+            self.0.push(more);
+        }
+    }
 }
 
 /// What a [`Brief`] that came to its end shows.
@@ -123,7 +141,7 @@ pub struct Course {
 impl Brief {
     /// Begins with the final ACK of a handshake that had nothing out of the ordinary.
     #[inline]
-    pub fn begin(asked: &HalfOpen, from: Direction, s: &Segment) -> Option<Brief> {
+    pub fn begin(asked: &HalfOpen, from: Direction, s: &Segment, spare: &mut Spare) -> Option<Brief> {
         let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
         if asked.syns() != 1 || asked.syn_acks() != 1 || asked.syn.options.any(fast_open) {
             return None;
@@ -134,9 +152,7 @@ impl Brief {
             return None;
         }
         let mut brief = Brief {
-            asked: *asked,
-            last: asked.last().time,
-            packets: 0,
+            asked: asked.clone(),
             ends: [
                 End { next: client, acked: client, told: Seq(0), fin: false, fin_acked: false },
                 End { next: server, acked: server, told: client, fin: false, fin_acked: false },
@@ -148,15 +164,15 @@ impl Brief {
         };
         // An acknowledgment number of 0 is none that was told before.
         brief.ends[0].told = Seq(server.0.wrapping_sub(1));
-        brief.take(from, s).then_some(brief)
+        brief.take(from, s, spare).then_some(brief)
     }
 
     /// Takes in a further segment if it goes on as it should; `false` if it does not, or there is no room.
     #[inline]
-    pub fn take(&mut self, from: Direction, s: &Segment) -> bool {
+    pub fn take(&mut self, from: Direction, s: &Segment, spare: &mut Spare) -> bool {
         let role = if self.asked.is_client(from) { Role::Client } else { Role::Server };
         let (own, peer) = (self.ends[role as usize], self.ends[role.peer() as usize]);
-        let first = self.asked.first();
+        let (first, last) = (self.asked.first(), self.last());
         let fin = s.flags.has(Flags::FIN);
         let packets = s.packet.number().wrapping_sub(first.packet.number());
         let after = (s.time.0.wrapping_sub(first.time.0)) as u64;
@@ -170,10 +186,10 @@ impl Brief {
             || (own.fin && (s.payload > 0 || fin))
             || usize::from(self.count) == MOST
             || s.payload > 0xffff
-            || s.time < self.last
+            || s.time < last.time
             || s.packet.capture() != first.packet.capture()
             || packets > u64::from(u32::MAX)
-            || packets <= u64::from(self.packets)
+            || s.packet <= last.packet
             || after >> 48 != 0
             || self.is_closed()
         {
@@ -182,7 +198,7 @@ impl Brief {
         let n = usize::from(self.count);
         let room = match n.checked_sub(FEW) {
             None => &mut self.few[n],
-            Some(n) => &mut self.more.get_or_insert_default()[n],
+            Some(n) => &mut self.more.get_or_insert_with(|| spare.0.pop().unwrap_or_default())[n],
         };
         *room = Said {
             after_low: after as u32,
@@ -202,7 +218,6 @@ impl Brief {
             by_server: role == Role::Server,
         };
         self.count += 1;
-        (self.last, self.packets) = (s.time, packets as u32);
         self.server_first |= fin && role == Role::Server && !peer.fin;
         let [own, peer] = match role {
             Role::Client => self.ends.each_mut(),
@@ -243,35 +258,26 @@ impl Brief {
         self.ends[0].fin_acked && self.ends[1].fin_acked
     }
 
-    /// The time of the last segment.
+    /// The last segment.
     #[inline]
-    pub fn last(&self) -> Timestamp {
-        self.last
+    pub fn last(&self) -> Mark {
+        match (usize::from(self.count).checked_sub(1), &self.more) {
+            (None, _) => self.asked.last(),
+            (Some(n), Some(more)) if n >= FEW => self.mark(&more[n - FEW]),
+            (Some(n), _) => self.mark(&self.few[n]),
+        }
     }
 
-    /// Reads of the cache lines that the next segment needs.
-    #[inline]
-    pub fn touch(&self) -> u32 {
-        self.asked.touch()
-            ^ self.ends[0].next.0
-            ^ u32::from(self.count)
-            ^ self.few[FEW - 1].packets
-            ^ self
-                .more
-                .as_ref()
-                .map_or(0, |more| more[usize::from(self.count).saturating_sub(FEW) % (MOST - FEW)].packets)
-    }
-
-    /// Plays everything to a connection.
-    pub fn play(&self) -> Connection {
-        let mut connection = self.asked.play();
+    /// Plays everything to a connection; `key` is its key.
+    pub fn play(&self, key: &FlowKey) -> Connection {
+        let mut connection = self.asked.play(key);
         let mut next = [self.asked.syn.seq.advance(1), self.asked.syn_ack.seq.advance(1)];
         for said in self.said() {
             let (from, next) = match said.by_server {
                 true => (self.asked.client_is().reverse(), &mut next[1]),
                 false => (self.asked.client_is(), &mut next[0]),
             };
-            let (src, dst) = (self.asked.key.sender(from), self.asked.key.sender(from.reverse()));
+            let (src, dst) = (key.sender(from), key.sender(from.reverse()));
             let at = self.mark(said);
             let segment = Segment {
                 time: at.time,
@@ -334,7 +340,7 @@ impl Brief {
             client_spoke: self.mark(client_spoke?).time,
             client_fin: self.mark(fins[0]?),
             server_fin: self.mark(fins[1]?),
-            closed: self.last,
+            closed: self.last().time,
             traits,
             segments: 2 + u32::from(self.count),
             several_ttls,
@@ -358,7 +364,7 @@ impl Brief {
         let stamped = self.said().rfind(|said| !said.by_server && said.options.has(Options::TIMESTAMPS));
         let [client, server] = &self.ends;
         Previous {
-            last: self.said().next_back().map_or(self.asked.last(), |said| self.mark(said)),
+            last: self.last(),
             client_next: client.next,
             server_next: server.next,
             closed: self.is_closed(),

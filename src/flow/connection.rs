@@ -87,8 +87,6 @@ impl Recent {
 /// A connection being followed.
 #[derive(Debug)]
 pub struct Connection {
-    /// Which four-tuple.
-    pub key: FlowKey,
     /// What was seen of it.
     pub facts: ConnectionFacts,
     /// Which end of the key the client is.
@@ -125,7 +123,6 @@ impl Connection {
             ..ConnectionFacts::default()
         };
         Connection {
-            key,
             facts,
             client_is,
             recent: Default::default(),
@@ -156,20 +153,6 @@ impl Connection {
             // SYN from the other end: a simultaneous open while the handshake runs, a new connection otherwise.
             Role::Server => f.mid_stream || f.closed.is_some() || f.final_ack.is_some(),
         }
-    }
-
-    /// Reads of the cache lines of the record that nearly every segment needs.
-    #[inline]
-    pub fn touch(&self) -> u32 {
-        self.facts.c.segments
-            ^ self.facts.s.segments
-            ^ self.facts.c.last.time.0 as u32
-            ^ self.facts.s.last.time.0 as u32
-            ^ self.facts.last.time.0 as u32
-            ^ self.recent[0].prints[0]
-            ^ self.recent[1].prints[2]
-            ^ self.sent_at[0].0 as u32
-            ^ u32::from(self.replay)
     }
 
     /// Which end of the key the client is.

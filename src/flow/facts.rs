@@ -108,8 +108,8 @@ pub struct Repeats {
     pub count: u32,
     first: Sent,
     last: Sent,
-    /// The second and later ones; allocated only when there is a second.
-    between: Option<Box<[Sent; Repeats::KEPT - 1]>>,
+    /// The second and later ones; never longer than it must be, for there are few.
+    between: Box<[Sent]>,
 }
 
 impl Repeats {
@@ -121,7 +121,10 @@ impl Repeats {
         match self.count as usize {
             0 => self.first = sent,
             n if n < Self::KEPT => {
-                self.between.get_or_insert_default()[n - 1] = sent;
+                let mut between = std::mem::take(&mut self.between).into_vec();
+                between.reserve_exact(1);
+                between.push(sent);
+                self.between = between.into_boxed_slice();
             }
             _ => {}
         }
@@ -141,9 +144,7 @@ impl Repeats {
 
     /// The transmissions in order; of more than [`Repeats::KEPT`] those after it are left out.
     pub fn iter(&self) -> impl Iterator<Item = &Sent> + Clone {
-        let kept = (self.count as usize).min(Self::KEPT);
-        let between = self.between.as_deref().map_or(&[][..], |b| &b[..]);
-        self.first().into_iter().chain(between.iter().take(kept.saturating_sub(1)))
+        self.first().into_iter().chain(&self.between)
     }
 }
 

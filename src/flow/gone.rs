@@ -6,6 +6,7 @@ use crate::flow::brief::Brief;
 use crate::flow::connection::Connection;
 use crate::flow::facts::{ConnectionFacts, Ending};
 use crate::flow::half_open::HalfOpen;
+use crate::flow::key::FlowKey;
 use crate::flow::table::due;
 use crate::time::Timestamp;
 
@@ -13,9 +14,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy)]
 pub enum Gone<'a> {
     /// Nothing but SYNs and SYN-ACKs.
-    HalfOpen(&'a HalfOpen, Parting),
+    HalfOpen(&'a FlowKey, &'a HalfOpen, Parting),
     /// Short, and all as it should be.
-    Brief(&'a Brief, Parting),
+    Brief(&'a FlowKey, &'a Brief, Parting),
     /// Anything else.
     Full(&'a ConnectionFacts),
 }
@@ -33,8 +34,8 @@ impl Gone<'_> {
     /// Everything that was seen of it.
     pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
         match self {
-            Gone::HalfOpen(half_open, parting) => Cow::Owned(parting.facts(half_open.play())),
-            Gone::Brief(brief, parting) => Cow::Owned(parting.facts(brief.play())),
+            Gone::HalfOpen(key, half_open, parting) => Cow::Owned(parting.facts(half_open.play(key))),
+            Gone::Brief(key, brief, parting) => Cow::Owned(parting.facts(brief.play(key))),
             Gone::Full(facts) => Cow::Borrowed(facts),
         }
     }

@@ -1,5 +1,5 @@
-//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 152 octets: a flood
-//! leaves millions of them, a scan as many.
+//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 octets and its key: a
+//! flood leaves millions of them, a scan as many.
 //!
 //! It is no second state machine: the segments are kept in short form, and whoever wants to know what they mean plays
 //! them to a [`Connection`] ([`HalfOpen::play`]). What does not fit in short form is for a full record.
@@ -11,8 +11,9 @@ use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
-/// Segments that fit.
-const MOST: usize = 4;
+/// Segments that fit: a SYN and all its repetitions (`tcp_syn_retries`), or a SYN, its SYN-ACK and the repetitions of that
+/// (`tcp_synack_retries`), as Linux has them unless told otherwise.
+const MOST: usize = 8;
 /// The control bits that make a SYN or SYN-ACK.
 const CONTROL: u8 = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
 
@@ -59,11 +60,9 @@ struct Sent {
     after_high: u16,
 }
 
-/// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST by which they were refused.
-#[derive(Clone, Copy, Debug)]
+/// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST by which they were refused. Which four-tuple, its owner knows.
+#[derive(Clone, Debug)]
 pub struct HalfOpen {
-    /// Which four-tuple.
-    pub key: FlowKey,
     client_is: Direction,
     count: u8,
     first: Mark,
@@ -75,13 +74,15 @@ pub struct HalfOpen {
     /// IPv4 identification of the first SYN.
     ip_id: u16,
     /// The second segment and on.
-    further: [Sent; MOST - 1],
+    second: Sent,
+    /// Those after it; never longer than it must be, for a server under a flood repeats little.
+    more: Box<[Sent]>,
 }
 
 impl HalfOpen {
     /// Begins with `s`, if that is a SYN and nothing else: no payload, nothing acknowledged or echoed.
     #[inline]
-    pub fn begin(key: FlowKey, from: Direction, s: &Segment) -> Option<HalfOpen> {
+    pub fn begin(from: Direction, s: &Segment) -> Option<HalfOpen> {
         if s.flags.0 & CONTROL != Flags::SYN
             || s.payload > 0
             || s.ack != Seq(0)
@@ -91,7 +92,6 @@ impl HalfOpen {
             return None;
         }
         Some(HalfOpen {
-            key,
             client_is: from,
             count: 1,
             first: Mark::of(s),
@@ -99,7 +99,8 @@ impl HalfOpen {
             syn_ack: Header::default(),
             tsval: s.tsval,
             ip_id: s.ip_id,
-            further: [Sent::default(); MOST - 1],
+            second: Sent::default(),
+            more: Box::default(),
         })
     }
 
@@ -112,7 +113,7 @@ impl HalfOpen {
             true => (Flags::SYN | Flags::ACK, self.syn.seq.advance(1)),
             false => (Flags::SYN, Seq(0)),
         };
-        let answered = self.further().iter().any(Sent::is_answer);
+        let answered = self.further().any(Sent::is_answer);
         let control = s.flags.0 & CONTROL;
         let refusal = answer && !answered && control == Flags::RST | Flags::ACK;
         if (control != expected && !refusal)
@@ -141,7 +142,7 @@ impl HalfOpen {
         } else {
             self.syn_ack = header;
         }
-        self.further[usize::from(self.count) - 1] = Sent {
+        let sent = Sent {
             after_low: after as u32,
             packets,
             tsval: s.tsval,
@@ -149,6 +150,14 @@ impl HalfOpen {
             ip_id: s.ip_id,
             after_high: (after >> 32) as u16 | u16::from(answer) << 15,
         };
+        if self.count == 1 {
+            self.second = sent;
+        } else {
+            let mut more = std::mem::take(&mut self.more).into_vec();
+            more.reserve_exact(1);
+            more.push(sent);
+            self.more = more.into_boxed_slice();
+        }
         self.count += 1;
         true
     }
@@ -162,7 +171,7 @@ impl HalfOpen {
         let near = |at: Timestamp| stamped || s.time - at <= within;
         let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;
         (!answer && same(self.tsval, self.ip_id) && near(self.first.time))
-            || self.further().iter().any(|sent| {
+            || self.further().any(|sent| {
                 sent.is_answer() == answer
                     && same(sent.tsval, sent.ip_id)
                     && near(self.first.time + sent.after())
@@ -174,30 +183,22 @@ impl HalfOpen {
         self.client_is
     }
 
-    /// The client's address and port.
-    pub fn client(&self) -> Host {
-        self.key.sender(self.client_is)
+    /// The client's address and port; `key` is the connection's.
+    #[inline]
+    pub fn client(&self, key: &FlowKey) -> Host {
+        key.sender(self.client_is)
     }
 
-    /// The server's address and port.
-    pub fn server(&self) -> Host {
-        self.key.sender(self.client_is.reverse())
+    /// The server's address and port; `key` is the connection's.
+    #[inline]
+    pub fn server(&self, key: &FlowKey) -> Host {
+        key.sender(self.client_is.reverse())
     }
 
     /// Whether the sender in `direction` is the client.
     #[inline]
     pub fn is_client(&self, direction: Direction) -> bool {
         direction == self.client_is
-    }
-
-    /// Reads of every cache line of the record.
-    #[inline]
-    pub fn touch(&self) -> u32 {
-        self.syn.seq.0
-            ^ self.syn_ack.seq.0
-            ^ self.further[2].packets
-            ^ self.first.time.0 as u32
-            ^ u32::from(self.count)
     }
 
     /// The first segment.
@@ -208,7 +209,10 @@ impl HalfOpen {
     /// The last segment.
     #[inline]
     pub fn last(&self) -> Mark {
-        self.further().last().map_or(self.first, |sent| self.mark(sent))
+        match usize::from(self.count) - 1 {
+            0 => self.first,
+            n => self.mark(self.sent(n - 1)),
+        }
     }
 
     /// How many SYNs.
@@ -228,28 +232,28 @@ impl HalfOpen {
     }
 
     fn answers(&self) -> u32 {
-        self.further().iter().filter(|sent| sent.is_answer()).count() as u32
+        self.further().filter(|sent| sent.is_answer()).count() as u32
     }
 
     /// The first SYN-ACK, or the RST.
     pub fn answered(&self) -> Option<Mark> {
-        self.further().iter().find(|sent| sent.is_answer()).map(|sent| self.mark(sent))
+        self.further().find(|sent| sent.is_answer()).map(|sent| self.mark(sent))
     }
 
     /// TSval of the first SYN-ACK; 0 without timestamps.
     #[inline]
     pub(super) fn answer_tsval(&self) -> u32 {
-        self.further().iter().find(|sent| sent.is_answer()).map_or(0, |sent| sent.tsval)
+        self.further().find(|sent| sent.is_answer()).map_or(0, |sent| sent.tsval)
     }
 
     /// Whether the SYN-ACK was repeated without being asked for again.
     pub fn answered_again(&self) -> bool {
-        self.further().windows(2).any(|two| two.iter().all(Sent::is_answer))
+        self.further().zip(self.further().skip(1)).any(|(one, next)| one.is_answer() && next.is_answer())
     }
 
     /// When the SYN-ACKs came, or the RST.
     pub fn answer_times(&self) -> impl Iterator<Item = Timestamp> {
-        self.further().iter().filter(|sent| sent.is_answer()).map(|sent| self.mark(sent).time)
+        self.further().filter(|sent| sent.is_answer()).map(|sent| self.mark(sent).time)
     }
 
     /// Options of the SYN.
@@ -269,7 +273,7 @@ impl HalfOpen {
 
     /// TSval of the last SYN, if the SYNs carried timestamps.
     pub(super) fn client_tsval(&self) -> Option<u32> {
-        let last = self.further().iter().rfind(|sent| !sent.is_answer());
+        let last = self.further().rfind(|sent| !sent.is_answer());
         self.syn.options.has(Options::TIMESTAMPS).then(|| last.map_or(self.tsval, |sent| sent.tsval))
     }
 
@@ -285,20 +289,34 @@ impl HalfOpen {
         }
     }
 
-    /// Plays everything to a connection.
-    pub fn play(&self) -> Connection {
-        let (first, from) = self.segment(0);
-        let mut connection = Connection::begin(self.key, from, &first, None);
+    /// Plays everything to a connection; `key` is its key.
+    pub fn play(&self, key: &FlowKey) -> Connection {
+        let (first, from) = self.segment(0, key);
+        let mut connection = Connection::begin(*key, from, &first, None);
         connection.segment(&first, from);
         for n in 1..usize::from(self.count) {
-            let (s, from) = self.segment(n);
+            let (s, from) = self.segment(n, key);
             connection.segment(&s, from);
         }
         connection
     }
 
-    fn further(&self) -> &[Sent] {
-        &self.further[..usize::from(self.count) - 1]
+    /// Octets that it takes beyond its own.
+    #[inline]
+    pub(super) fn more_octets(&self) -> usize {
+        size_of_val(&*self.more)
+    }
+
+    /// The second segment and on.
+    #[inline]
+    fn further(&self) -> impl DoubleEndedIterator<Item = &Sent> {
+        (self.count > 1).then_some(&self.second).into_iter().chain(&self.more)
+    }
+
+    /// A further segment, counted from 0.
+    #[inline]
+    fn sent(&self, n: usize) -> &Sent {
+        n.checked_sub(1).map_or(&self.second, |n| &self.more[n])
     }
 
     fn mark(&self, sent: &Sent) -> Mark {
@@ -310,15 +328,15 @@ impl HalfOpen {
     }
 
     /// The segment in its full form.
-    fn segment(&self, n: usize) -> (Segment, Direction) {
+    fn segment(&self, n: usize, key: &FlowKey) -> (Segment, Direction) {
         let begin = Sent { tsval: self.tsval, ip_id: self.ip_id, ..Sent::default() };
-        let sent = n.checked_sub(1).map_or(begin, |n| self.further[n]);
+        let sent = n.checked_sub(1).map_or(begin, |n| *self.sent(n));
         let (header, from, ack) = match sent.is_answer() {
             true => (self.syn_ack, self.client_is.reverse(), self.syn.seq.advance(1)),
             false => (self.syn, self.client_is, Seq(0)),
         };
         let at = self.mark(&sent);
-        let (src, dst) = (self.key.sender(from), self.key.sender(from.reverse()));
+        let (src, dst) = (key.sender(from), key.sender(from.reverse()));
         let segment = Segment {
             time: at.time,
             packet: at.packet,
@@ -363,6 +381,6 @@ mod tests {
 
     #[test]
     fn a_half_open_connection_stays_small() {
-        assert!(size_of::<HalfOpen>() <= 152, "{}", size_of::<HalfOpen>());
+        assert!(size_of::<HalfOpen>() <= 96, "{}", size_of::<HalfOpen>());
     }
 }

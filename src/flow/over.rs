@@ -6,14 +6,13 @@ use crate::flow::brief::Brief;
 use crate::flow::connection::Connection;
 use crate::flow::facts::{Mark, Previous, Role};
 use crate::flow::half_open::HalfOpen;
-use crate::flow::key::{Direction, FlowKey};
+use crate::flow::key::Direction;
 use crate::seq::Seq;
 
-/// A connection that is over and whose facts were handed out. A server that closes many has very many of them.
+/// A connection that is over and whose facts were handed out. A server that closes many has very many of them. Which
+/// four-tuple, its owner knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Over {
-    /// Which four-tuple.
-    pub key: FlowKey,
     client_is: Direction,
     /// Which of the following are known, and who closed first: see the constants.
     known: u8,
@@ -40,21 +39,20 @@ const SERVER_FIRST: u8 = 1 << 4;
 impl Over {
     /// What stays of `connection`.
     pub fn of(connection: &Connection) -> Over {
-        Over::new(connection.key, connection.client_is(), connection.own_isn(), &connection.as_previous())
+        Over::new(connection.client_is(), connection.own_isn(), &connection.as_previous())
     }
 
     /// The same of a short one.
     pub fn of_brief(brief: &Brief) -> Over {
-        let asked = &brief.asked;
-        Over::new(asked.key, asked.client_is(), Some(asked.syn.seq), &brief.as_previous())
+        Over::new(brief.asked.client_is(), Some(brief.asked.syn.seq), &brief.as_previous())
     }
 
     /// The same of one that was refused.
     pub fn of_half_open(asked: &HalfOpen) -> Over {
-        Over::new(asked.key, asked.client_is(), Some(asked.syn.seq), &asked.as_previous())
+        Over::new(asked.client_is(), Some(asked.syn.seq), &asked.as_previous())
     }
 
-    fn new(key: FlowKey, client_is: Direction, isn: Option<Seq>, previous: &Previous) -> Over {
+    fn new(client_is: Direction, isn: Option<Seq>, previous: &Previous) -> Over {
         let first = match previous.first_fin {
             Some(Role::Client) => CLIENT_FIRST,
             Some(Role::Server) => SERVER_FIRST,
@@ -62,7 +60,6 @@ impl Over {
         };
         let if_so = |so: bool, bit: u8| if so { bit } else { 0 };
         Over {
-            key,
             client_is,
             known: first
                 | if_so(isn.is_some(), ISN)
@@ -93,12 +90,6 @@ impl Over {
         }
     }
 
-    /// Reads of every cache line of the record.
-    #[inline]
-    pub fn touch(&self) -> u32 {
-        self.client_next.0 ^ self.last.time.0 as u32 ^ u32::from(self.key.sender(Direction::FromLow).port)
-    }
-
     /// Whether `s` opens a new connection; see [`Connection::is_replaced_by`].
     pub fn is_replaced_by(&self, s: &Segment, from: Direction) -> bool {
         s.flags.has(Flags::SYN)
@@ -121,6 +112,6 @@ mod tests {
 
     #[test]
     fn what_stays_is_small() {
-        assert!(size_of::<Over>() <= 72, "{}", size_of::<Over>());
+        assert!(size_of::<Over>() <= 40, "{}", size_of::<Over>());
     }
 }

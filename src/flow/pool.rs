@@ -1,11 +1,19 @@
-//! Where the records of connections lie: pools by form, and places in them.
+//! Where the records of connections lie: a head for every four-tuple, and a body in the pool of its form.
 //!
-//! The index of the [table](super::table) names places; a record that goes leaves its place to another one, told apart
-//! by a count of the records that were there.
+//! The [index](super::index) names heads. A head stays where it is as long as its four-tuple is known,
+//! whatever becomes of the body; one that goes leaves its place to another, told apart by a count of those that were
+//! there.
 
-/// Which record of which pool; 0 for none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct At(u32);
+use crate::flow::key::FlowKey;
+use crate::flow::prefetch::prefetch;
+
+/// Which head; 0 for none.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct At(pub(super) u32);
+
+impl At {
+    pub(super) const NONE: At = At(0);
+}
 
 /// The pools.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,17 +24,19 @@ pub(super) enum Form {
     Over,
 }
 
-impl At {
-    pub(super) const NONE: At = At(0);
+/// Which record of which pool.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Body(u32);
 
+impl Body {
     #[inline]
-    pub(super) fn new(form: Form, place: u32) -> At {
-        At((place << 2) + form as u32 + 1)
+    pub(super) fn new(form: Form, place: u32) -> Body {
+        Body((place << 2) + form as u32)
     }
 
     #[inline]
     pub(super) fn form(self) -> Form {
-        match (self.0 - 1) & 3 {
+        match self.0 & 3 {
             0 => Form::HalfOpen,
             1 => Form::Brief,
             2 => Form::Full,
@@ -36,33 +46,114 @@ impl At {
 
     #[inline]
     pub(super) fn place(self) -> u32 {
-        (self.0 - 1) >> 2
+        self.0 >> 2
     }
 }
 
-/// A place in a pool.
-#[derive(Debug)]
-pub(super) struct Entry<T> {
+/// What every four-tuple has, whatever the form of its record, and found without knowing that form.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Head {
+    pub(super) key: FlowKey,
     /// The upper half of the flow hash, by which its slot is found.
-    tag: u32,
-    /// Counts the records that were here, so that a queue entry of an earlier one is recognised.
+    pub(super) tag: u32,
+    pub(super) body: Body,
+    /// Counts what was here, so that a queue entry of an earlier record is recognised. A connection that is over is
+    /// another one than before.
     pub(super) generation: u32,
-    pub(super) value: Option<T>,
 }
 
-impl<T> Entry<T> {
-    #[inline]
-    pub(super) fn touch(&self, inside: impl Fn(&T) -> u32) -> u32 {
-        self.generation ^ self.value.as_ref().map_or(0, inside)
+/// All heads, in pieces so that none is ever moved.
+#[derive(Debug)]
+pub(super) struct Heads {
+    pieces: Vec<Vec<Head>>,
+    vacant: Vec<At>,
+    pub(super) held: usize,
+}
+
+/// Records in a piece.
+const PIECE: usize = 512;
+
+impl Default for Heads {
+    /// None but the one that [`At::NONE`] names.
+    fn default() -> Heads {
+        let mut piece = Vec::with_capacity(PIECE);
+        piece.push(Head::default());
+        Heads { pieces: vec![piece], vacant: Vec::new(), held: 0 }
     }
 }
 
-/// Records of one form, in pieces so that none is ever moved and no room is set aside twice.
+impl Heads {
+    /// A head whose body is not there yet.
+    pub(super) fn insert(&mut self, key: FlowKey, tag: u32) -> At {
+        self.held += 1;
+        if let Some(at) = self.vacant.pop() {
+            let head = self.get_mut(at);
+            (head.key, head.tag) = (key, tag);
+            return at;
+        }
+        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        let piece = self.pieces.len() - 1;
+        self.pieces[piece].push(Head { key, tag, ..Head::default() });
+        At((piece * PIECE + self.pieces[piece].len() - 1) as u32)
+    }
+
+    /// Gives up a head.
+    pub(super) fn remove(&mut self, at: At) {
+        let head = self.get_mut(at);
+        head.generation = head.generation.wrapping_add(1);
+        self.held -= 1;
+        self.vacant.push(at);
+    }
+
+    /// Has a head fetched.
+    #[inline]
+    pub(super) fn prefetch(&self, at: At) {
+        prefetch(self.get(at));
+    }
+
+    /// Of [`At::NONE`] there is one, too: whoever only wants it fetched need not ask.
+    #[inline]
+    pub(super) fn get(&self, at: At) -> &Head {
+        &self.pieces[at.0 as usize / PIECE][at.0 as usize % PIECE]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, at: At) -> &mut Head {
+        &mut self.pieces[at.0 as usize / PIECE][at.0 as usize % PIECE]
+    }
+}
+
+/// Bodies of one form, in pieces so that none is ever moved and no room is set aside twice.
 #[derive(Debug)]
 pub(super) struct Pool<T> {
-    pub(super) pieces: Vec<Vec<Entry<T>>>,
+    pieces: Vec<Piece<T>>,
     vacant: Vec<u32>,
     pub(super) held: usize,
+}
+
+/// Bodies, and whose they are.
+#[derive(Debug)]
+pub(super) struct Piece<T> {
+    bodies: Vec<Option<T>>,
+    heads: Vec<At>,
+}
+
+impl<T> Piece<T> {
+    fn new() -> Piece<T> {
+        Piece { bodies: Vec::with_capacity(PIECE), heads: Vec::with_capacity(PIECE) }
+    }
+
+    /// What is there, with the heads.
+    pub(super) fn held(&self) -> impl Iterator<Item = (At, &T)> {
+        self.heads.iter().zip(&self.bodies).filter_map(|(at, body)| Some((*at, body.as_ref()?)))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn held_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.bodies.iter_mut().flatten()
+    }
 }
 
 impl<T> Default for Pool<T> {
@@ -72,53 +163,75 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// Records in a piece.
-    const PIECE: usize = 64;
+    /// Octets of a body.
+    pub(super) const OCTETS: usize = size_of::<Option<T>>() + size_of::<At>();
 
     /// Puts a record in a place, vacant or new.
-    pub(super) fn insert(&mut self, tag: u32, value: T) -> u32 {
+    #[inline]
+    pub(super) fn insert(&mut self, head: At, body: T) -> u32 {
         self.held += 1;
         if let Some(place) = self.vacant.pop() {
-            let entry = self.entry_mut(place);
-            (entry.tag, entry.value) = (tag, Some(value));
+            let piece = &mut self.pieces[place as usize / PIECE];
+            let place_in = place as usize % PIECE;
+            (piece.bodies[place_in], piece.heads[place_in]) = (Some(body), head);
             return place;
         }
-        if self.pieces.last().is_none_or(|piece| piece.len() == Self::PIECE) {
-            self.pieces.push(Vec::with_capacity(Self::PIECE));
+        if self.pieces.last().is_none_or(|piece| piece.bodies.len() == PIECE) {
+            self.pieces.push(Piece::new());
         }
-        let piece = self.pieces.len() - 1;
-        self.pieces[piece].push(Entry { tag, generation: 0, value: Some(value) });
-        (piece * Self::PIECE + self.pieces[piece].len() - 1) as u32
+        let last = self.pieces.len() - 1;
+        let piece = &mut self.pieces[last];
+        piece.bodies.push(Some(body));
+        piece.heads.push(head);
+        (last * PIECE + piece.bodies.len() - 1) as u32
     }
 
-    /// Empties a place, and says by which tag its slot is found.
-    pub(super) fn remove(&mut self, place: u32) -> u32 {
-        let entry = self.entry_mut(place);
-        entry.value = None;
-        entry.generation = entry.generation.wrapping_add(1);
-        let tag = entry.tag;
+    /// Empties a place.
+    #[inline]
+    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
         self.held -= 1;
         self.vacant.push(place);
-        tag
+        self.body_mut(place).take()
+    }
+
+    /// Has the body fetched that is in this place, or was.
+    #[inline]
+    pub(super) fn prefetch(&self, place: u32) {
+        prefetch(self.body(place));
     }
 
     #[inline]
-    pub(super) fn entry(&self, place: u32) -> &Entry<T> {
-        &self.pieces[place as usize / Self::PIECE][place as usize % Self::PIECE]
+    fn body(&self, place: u32) -> &Option<T> {
+        &self.pieces[place as usize / PIECE].bodies[place as usize % PIECE]
     }
 
     #[inline]
-    fn entry_mut(&mut self, place: u32) -> &mut Entry<T> {
-        &mut self.pieces[place as usize / Self::PIECE][place as usize % Self::PIECE]
+    fn body_mut(&mut self, place: u32) -> &mut Option<T> {
+        &mut self.pieces[place as usize / PIECE].bodies[place as usize % PIECE]
     }
 
     #[inline]
     pub(super) fn get(&self, place: u32) -> &T {
-        self.entry(place).value.as_ref().expect("the index names occupied places only")
+        self.body(place).as_ref().expect("heads name occupied places only")
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, place: u32) -> &mut T {
-        self.entry_mut(place).value.as_mut().expect("the index names occupied places only")
+        self.body_mut(place).as_mut().expect("heads name occupied places only")
+    }
+
+    /// All pieces, to look at.
+    pub(super) fn pieces(&self) -> &[Piece<T>] {
+        &self.pieces
+    }
+
+    /// All pieces, to be changed.
+    pub(super) fn pieces_mut(&mut self) -> &mut [Piece<T>] {
+        &mut self.pieces
+    }
+
+    /// Moves all out, one piece after the other.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Piece<T>> + use<T> {
+        std::mem::take(self).pieces.into_iter()
     }
 }

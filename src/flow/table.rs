@@ -10,15 +10,16 @@
 use std::collections::VecDeque;
 
 use crate::decode::segment::{Address, Flags, PacketId, Segment};
-use crate::flow::brief::Brief;
+use crate::flow::brief::{Brief, Spare};
 use crate::flow::connection::Connection;
 use crate::flow::facts::{ConnectionFacts, Ending, Mark, Previous, Role};
 use crate::flow::gone::{Gone, Parting};
 use crate::flow::half_open::HalfOpen;
+use crate::flow::index::Index;
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::over::Over;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
-use crate::flow::pool::{At, Entry, Form, Pool};
+use crate::flow::pool::{At, Body, Form, Head, Heads, Piece, Pool};
 use crate::time::{Span, Timestamp};
 
 /// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
@@ -37,13 +38,8 @@ const CLOSING: Span = Span::millis(50);
 /// How many segments are looked up together.
 const LOOKAHEAD: usize = 16;
 
-/// Octets of a full record with its place in the index and in a queue.
-const FULL_OCTETS: usize = size_of::<Entry<Connection>>() + PLACE_OCTETS;
-const HALF_OPEN_OCTETS: usize = size_of::<Entry<HalfOpen>>() + PLACE_OCTETS;
-const BRIEF_OCTETS: usize = size_of::<Entry<Brief>>() + PLACE_OCTETS;
-const OVER_OCTETS: usize = size_of::<Entry<Over>>() + PLACE_OCTETS;
-/// A place in the index, which is at least three eighths full, and one in a queue, which may be half empty.
-const PLACE_OCTETS: usize = 2 * size_of::<Slot>() + 3 * size_of::<Check>() / 2;
+/// A head with its place in the index, and one in a queue, which may be half empty.
+const HEAD_OCTETS: usize = size_of::<Head>() + Index::OCTETS + 3 * size_of::<Check>() / 2;
 
 /// Which wait a connection is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,16 +92,6 @@ pub(super) fn due(f: &ConnectionFacts) -> Timestamp {
     f.last.time + Wait::of(f).span()
 }
 
-/// A place in the index: where the connection is, and enough of the hash to pass over others.
-#[derive(Clone, Copy)]
-struct Slot {
-    /// The upper half of the hash; its low bits are the home.
-    tag: u32,
-    at: At,
-}
-
-const FREE: Slot = Slot { tag: 0, at: At::NONE };
-
 /// When to look at a connection again.
 #[derive(Clone, Copy, Debug)]
 struct Check {
@@ -119,12 +105,15 @@ type Sink<'s> = dyn FnMut(Gone<'_>) + 's;
 
 /// The connections of one shard.
 pub struct Tracker {
-    /// Open addressing with linear probing; the length is a power of two.
-    slots: Vec<Slot>,
+    index: Index,
+    heads: Heads,
     half_open: Pool<HalfOpen>,
     brief: Pool<Brief>,
     full: Pool<Connection>,
     over: Pool<Over>,
+    spare: Spare,
+    /// Octets that half-open connections take beyond their records.
+    more_octets: usize,
     /// The most connections held at once; beyond it the one that is due first goes.
     limit: usize,
     /// The same in octets.
@@ -146,11 +135,14 @@ impl Tracker {
     /// A tracker that holds at most `limit` connections at once (at least one).
     pub fn new(limit: usize) -> Tracker {
         Tracker {
-            slots: vec![FREE; 1 << 8],
+            index: Index::default(),
+            heads: Heads::default(),
             half_open: Pool::default(),
             brief: Pool::default(),
             full: Pool::default(),
             over: Pool::default(),
+            spare: Spare::default(),
+            more_octets: 0,
             limit: limit.max(1),
             most_octets: usize::MAX,
             checks: Default::default(),
@@ -173,34 +165,51 @@ impl Tracker {
     /// Takes in a run of segments, in capture order; `gone` gets the connections as they end.
     ///
     /// What a segment needs is rarely in the cache when millions of connections are open. Looking up the next few
-    /// first lets the processor fetch for all of them at once.
+    /// first lets the processor fetch for all of them at once: first places in the index, then heads, then bodies,
+    /// so that none of these steps has to guess what the one before will find.
     pub fn segments(&mut self, segments: &[Segment], mut gone: impl FnMut(Gone<'_>)) {
-        for few in segments.chunks(LOOKAHEAD) {
-            let mut at = [At::NONE; LOOKAHEAD];
-            let mask = self.slots.len() - 1;
-            for (at, s) in at.iter_mut().zip(few) {
-                let tag = (s.hash >> 32) as u32;
-                let slot = self.slots[tag as usize & mask];
-                *at = if slot.tag == tag { slot.at } else { At::NONE };
+        let chunks = segments.len().div_ceil(LOOKAHEAD);
+        let chunk = |n: usize| {
+            let from = (n * LOOKAHEAD).min(segments.len());
+            &segments[from..(from + LOOKAHEAD).min(segments.len())]
+        };
+        let mut guesses = [[At::NONE; LOOKAHEAD]; 2];
+        for n in 0..chunks + 3 {
+            for s in chunk(n) {
+                self.index.prefetch((s.hash >> 32) as u32);
             }
-            std::hint::black_box(at.iter().fold(0, |sum, at| sum ^ self.touch(*at)));
-            for s in few {
-                self.take_in(s, &mut gone);
+            if n >= 1 {
+                let at = &mut guesses[n % 2];
+                for (at, s) in at.iter_mut().zip(chunk(n - 1)) {
+                    *at = self.index.guess((s.hash >> 32) as u32);
+                    self.heads.prefetch(*at);
+                }
+            }
+            if n >= 2 {
+                for at in guesses[(n - 1) % 2].iter().take(chunk(n - 2).len()) {
+                    self.prefetch_body(*at);
+                }
+            }
+            if n >= 3 {
+                for s in chunk(n - 3) {
+                    self.take_in(s, &mut gone);
+                }
             }
         }
     }
 
-    /// Reads something at either end of a record.
+    /// Fetches the body of what is there.
     #[inline]
-    fn touch(&self, at: At) -> u32 {
+    fn prefetch_body(&self, at: At) {
         if at == At::NONE {
-            return 0;
+            return;
         }
-        match at.form() {
-            Form::HalfOpen => self.half_open.entry(at.place()).touch(HalfOpen::touch),
-            Form::Brief => self.brief.entry(at.place()).touch(Brief::touch),
-            Form::Full => self.full.entry(at.place()).touch(Connection::touch),
-            Form::Over => self.over.entry(at.place()).touch(Over::touch),
+        let body = self.heads.get(at).body;
+        match body.form() {
+            Form::HalfOpen => self.half_open.prefetch(body.place()),
+            Form::Brief => self.brief.prefetch(body.place()),
+            Form::Full => self.full.prefetch(body.place()),
+            Form::Over => self.over.prefetch(body.place()),
         }
     }
 
@@ -219,84 +228,71 @@ impl Tracker {
             }
         }
         let tag = (s.hash >> 32) as u32;
-        let Some((slot, from)) = self.find(tag, s) else {
+        let Some((at, from)) = self.find(tag, s) else {
             let (key, from) = FlowKey::of(s);
             return self.start(tag, key, from, s, None, sink);
         };
-        let at = self.slots[slot].at;
-        match at.form() {
-            Form::HalfOpen => {
-                let known = self.half_open.get_mut(at.place());
-                if known.last().time + Wait::of_half_open(known).span() < s.time {
-                    // What is over keeps its four-tuple longer than its record.
-                    if known.is_refused() {
-                        self.release(at, sink);
-                        return self.take_in(s, sink);
-                    }
-                    let key = known.key;
-                    self.end(at, Some(Ending::Expired), sink);
-                    self.start(tag, key, from, s, None, sink);
-                } else if known.take(from, s) {
-                    if known.is_client(from) {
-                        let (connection, at) = (known.first().packet, Mark::of(s));
-                        self.events.push(syn(connection, at, known.key, from, s, false));
-                    } else if known.is_refused() {
-                        self.check(at, Wait::Aftermath);
-                    }
-                } else if let Some(brief) = Brief::begin(known, from, s) {
-                    self.half_open.remove(at.place());
-                    let at = At::new(Form::Brief, self.brief.insert(tag, brief));
-                    self.slots[slot].at = at;
-                    self.check(at, Wait::Handshake);
-                } else {
-                    let connection = known.play();
-                    self.half_open.remove(at.place());
-                    let at = self.fill(slot, connection);
-                    self.full_segment(at, tag, from, s, sink);
-                }
-            }
-            Form::Brief => self.brief_segment(slot, from, s, sink),
-            Form::Full => self.full_segment(at, tag, from, s, sink),
-            Form::Over => {
-                let known = self.over.get_mut(at.place());
-                let key = known.key;
-                if known.last.time + OVER < s.time {
-                    self.end(at, None, sink);
-                    self.start(tag, key, from, s, None, sink);
-                } else if known.is_replaced_by(s, from) {
-                    let previous = known.previous();
-                    self.end(at, None, sink);
-                    self.start(tag, key, from, s, Some(previous), sink);
-                } else {
-                    known.absorb(s);
-                    self.late += 1;
-                }
-            }
+        match self.heads.get(at).body.form() {
+            Form::HalfOpen => self.half_open_segment(at, from, s, sink),
+            Form::Brief => self.brief_segment(at, from, s, sink),
+            Form::Full => self.full_segment(at, from, s, sink),
+            Form::Over => self.over_segment(at, from, s, sink),
         }
     }
 
-    fn brief_segment(&mut self, slot: usize, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Slot { tag, at } = self.slots[slot];
-        let known = self.brief.get_mut(at.place());
-        if known.last() + Wait::of_brief(known).span() < s.time {
+    fn half_open_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let known = self.half_open.get_mut(body.place());
+        if known.last().time + Wait::of_half_open(known).span() < s.time {
+            // What is over keeps its four-tuple longer than its record.
+            if known.is_refused() {
+                self.release(at, sink);
+                return self.take_in(s, sink);
+            }
+            self.end(at, Some(Ending::Expired), sink);
+            return self.start(tag, key, from, s, None, sink);
+        }
+        let before = known.more_octets();
+        if known.take(from, s) {
+            self.more_octets += known.more_octets() - before;
+            if known.is_client(from) {
+                let (connection, at) = (known.first().packet, Mark::of(s));
+                self.events.push(syn(connection, at, key, from, s, false));
+            } else if known.is_refused() {
+                self.check(at, Wait::Aftermath);
+            }
+        } else if let Some(brief) = Brief::begin(known, from, s, &mut self.spare) {
+            self.remove_half_open(body.place());
+            self.heads.get_mut(at).body = Body::new(Form::Brief, self.brief.insert(at, brief));
+        } else {
+            let connection = known.play(&key);
+            self.remove_half_open(body.place());
+            self.fill(at, connection);
+            self.full_segment(at, from, s, sink);
+        }
+    }
+
+    fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let known = self.brief.get_mut(body.place());
+        if known.last().time + Wait::of_brief(known).span() < s.time {
             // What is over keeps its four-tuple longer than its record.
             if known.is_closed() {
                 self.release(at, sink);
                 return self.take_in(s, sink);
             }
-            let key = known.asked.key;
             self.end(at, Some(Ending::Expired), sink);
             return self.start(tag, key, from, s, None, sink);
         }
         let was_acked = known.server_fin_is_acked();
-        if known.take(from, s) {
+        if known.take(from, s, &mut self.spare) {
             if known.is_remembered(from, s, was_acked) {
                 let asked = &known.asked;
                 self.events.push(PeerEvent {
                     at: Mark::of(s),
                     connection: asked.first().packet,
-                    client: asked.client().address,
-                    server: asked.server(),
+                    client: asked.client(&key).address,
+                    server: asked.server(&key),
                     tsval: s.timestamp(),
                     what: PeerEventKind::Remembered,
                 });
@@ -306,27 +302,26 @@ impl Tracker {
             }
             return;
         }
-        let connection = known.play();
-        self.brief.remove(at.place());
-        let at = self.fill(slot, connection);
-        self.full_segment(at, tag, from, s, sink);
+        let connection = known.play(&key);
+        self.remove_brief(body.place());
+        self.fill(at, connection);
+        self.full_segment(at, from, s, sink);
     }
 
-    fn full_segment(&mut self, at: At, tag: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let connection = self.full.get_mut(at.place());
+    fn full_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let connection = self.full.get(body.place());
         if due(&connection.facts) < s.time {
-            let closed = connection.facts.closed.is_some();
             // What is over keeps its four-tuple longer than its record.
-            if closed {
+            if connection.facts.closed.is_some() {
                 self.release(at, sink);
                 return self.take_in(s, sink);
             }
-            let key = connection.key;
             self.end(at, Some(Ending::Expired), sink);
             return self.start(tag, key, from, s, None, sink);
         }
         if connection.is_replaced_by(s, from) {
-            let (key, previous) = (connection.key, connection.as_previous());
+            let previous = connection.as_previous();
             let ending = connection.facts.closed.is_none().then_some(Ending::Replaced);
             self.end(at, ending, sink);
             return self.start(tag, key, from, s, Some(previous), sink);
@@ -334,10 +329,26 @@ impl Tracker {
         self.take(at, from, s);
     }
 
+    fn over_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let known = self.over.get_mut(body.place());
+        if known.last.time + OVER < s.time {
+            self.end(at, None, sink);
+            return self.start(tag, key, from, s, None, sink);
+        }
+        if known.is_replaced_by(s, from) {
+            let previous = known.previous();
+            self.end(at, None, sink);
+            return self.start(tag, key, from, s, Some(previous), sink);
+        }
+        known.absorb(s);
+        self.late += 1;
+    }
+
     /// Hands a segment to its full record.
     #[inline]
     fn take(&mut self, at: At, from: Direction, s: &Segment) {
-        let connection = self.full.get_mut(at.place());
+        let connection = self.full.get_mut(self.heads.get(at).body.place());
         let was_closed = connection.facts.closed.is_some();
         if !connection.segment(s, from) {
             return;
@@ -361,15 +372,16 @@ impl Tracker {
         let parting = Parting { ending: None, now: self.now };
         self.finished.drain(..).for_each(|facts| take(Gone::Full(&facts)));
         // What is not needed any more goes at once: the facts of the last connections want room.
-        (self.slots, self.checks, self.over) = (Vec::new(), Default::default(), Pool::default());
-        for piece in std::mem::take(&mut self.half_open.pieces) {
-            piece.iter().filter_map(|e| e.value.as_ref()).for_each(|h| take(Gone::HalfOpen(h, parting)));
+        (self.index, self.checks, self.over) = Default::default();
+        let heads = &self.heads;
+        for piece in self.half_open.drain() {
+            piece.held().for_each(|(at, h)| take(Gone::HalfOpen(&heads.get(at).key, h, parting)));
         }
-        for piece in std::mem::take(&mut self.brief.pieces) {
-            piece.iter().filter_map(|e| e.value.as_ref()).for_each(|b| take(Gone::Brief(b, parting)));
+        for piece in self.brief.drain() {
+            piece.held().for_each(|(at, b)| take(Gone::Brief(&heads.get(at).key, b, parting)));
         }
-        for mut piece in std::mem::take(&mut self.full.pieces) {
-            for connection in piece.iter_mut().filter_map(|entry| entry.value.as_mut()) {
+        for mut piece in self.full.drain() {
+            for connection in piece.held_mut() {
                 parting.seal(&mut connection.facts);
                 take(Gone::Full(&connection.facts));
             }
@@ -396,7 +408,7 @@ impl Tracker {
 
     /// Connections held now, those included that are over and keep their four-tuple.
     pub fn live(&self) -> usize {
-        self.half_open.held + self.brief.held + self.full.held + self.over.held
+        self.heads.held
     }
 
     /// Segments that came after their connection was over and its facts were handed out: no news.
@@ -427,23 +439,22 @@ impl Tracker {
                 break;
             }
         }
-        if (self.live() + 1) * 4 > self.slots.len() * 3 {
-            self.grow();
-        }
-        let half_open = if previous.is_none() { HalfOpen::begin(key, from, s) } else { None };
+        let half_open = if previous.is_none() { HalfOpen::begin(from, s) } else { None };
         #[cfg(test)]
         let half_open = half_open.filter(|_| !self.always_full);
         match half_open {
             Some(half_open) => {
-                let at = At::new(Form::HalfOpen, self.half_open.insert(tag, half_open));
-                self.index(tag, at);
+                let at = self.heads.insert(key, tag);
+                self.heads.get_mut(at).body = Body::new(Form::HalfOpen, self.half_open.insert(at, half_open));
+                self.index.insert(tag, at);
                 self.check(at, Wait::Handshake);
                 self.events.push(syn(s.packet, Mark::of(s), key, from, s, false));
             }
             None => {
                 let connection = Connection::begin(key, from, s, previous);
-                let at = At::new(Form::Full, self.full.insert(tag, connection));
-                self.index(tag, at);
+                let at = self.heads.insert(key, tag);
+                self.heads.get_mut(at).body = Body::new(Form::Full, self.full.insert(at, connection));
+                self.index.insert(tag, at);
                 self.check(at, Wait::Handshake);
                 self.take(at, from, s);
             }
@@ -451,158 +462,116 @@ impl Tracker {
     }
 
     fn octets(&self) -> usize {
-        self.half_open.held * HALF_OPEN_OCTETS
-            + self.brief.held * BRIEF_OCTETS
-            + self.full.held * FULL_OCTETS
-            + self.over.held * OVER_OCTETS
+        self.heads.held * HEAD_OCTETS
+            + self.half_open.held * Pool::<HalfOpen>::OCTETS
+            + self.more_octets
+            + self.brief.held * Pool::<Brief>::OCTETS
+            + self.full.held * Pool::<Connection>::OCTETS
+            + self.over.held * Pool::<Over>::OCTETS
     }
 
-    /// Gives the connection in `slot`, whose record in short form was removed, a full record.
-    fn fill(&mut self, slot: usize, connection: Connection) -> At {
+    #[inline]
+    fn remove_half_open(&mut self, place: u32) {
+        if let Some(half_open) = self.half_open.remove(place) {
+            self.more_octets -= half_open.more_octets();
+        }
+    }
+
+    #[inline]
+    fn remove_brief(&mut self, place: u32) {
+        if let Some(brief) = self.brief.remove(place) {
+            self.spare.take(brief);
+        }
+    }
+
+    /// Gives a connection, whose record in short form was removed, a full record.
+    fn fill(&mut self, at: At, connection: Connection) {
         let closed = connection.facts.closed.is_some().then(|| Wait::of(&connection.facts));
-        let at = At::new(Form::Full, self.full.insert(self.slots[slot].tag, connection));
-        self.slots[slot].at = at;
-        self.check(at, Wait::Handshake);
+        self.heads.get_mut(at).body = Body::new(Form::Full, self.full.insert(at, connection));
         if let Some(wait) = closed {
             self.check(at, wait);
         }
-        at
     }
 
     /// Hands out a connection that is closed; its four-tuple stays.
     fn release(&mut self, at: At, sink: &mut Sink<'_>) {
         let parting = Parting { ending: None, now: self.now };
-        let (over, tag) = match at.form() {
+        let Head { key, body, .. } = *self.heads.get(at);
+        let (key, place) = (&key, body.place());
+        let over = match body.form() {
             Form::HalfOpen => {
-                let half_open = self.half_open.get(at.place());
-                sink(Gone::HalfOpen(half_open, parting));
-                (Over::of_half_open(half_open), self.half_open.remove(at.place()))
+                let half_open = self.half_open.get(place);
+                sink(Gone::HalfOpen(key, half_open, parting));
+                let over = Over::of_half_open(half_open);
+                self.remove_half_open(place);
+                over
             }
             Form::Brief => {
-                let brief = self.brief.get(at.place());
-                sink(Gone::Brief(brief, parting));
-                (Over::of_brief(brief), self.brief.remove(at.place()))
+                let brief = self.brief.get(place);
+                sink(Gone::Brief(key, brief, parting));
+                let over = Over::of_brief(brief);
+                self.remove_brief(place);
+                over
             }
             _ => {
-                let connection = self.full.get_mut(at.place());
+                let connection = self.full.get_mut(place);
                 parting.seal(&mut connection.facts);
                 sink(Gone::Full(&connection.facts));
-                (Over::of(connection), self.full.remove(at.place()))
+                let over = Over::of(connection);
+                self.full.remove(place);
+                over
             }
         };
-        let slot = self.slot_of(tag, at);
-        let over = At::new(Form::Over, self.over.insert(tag, over));
-        self.slots[slot].at = over;
-        self.check(over, Wait::Over);
+        let body = Body::new(Form::Over, self.over.insert(at, over));
+        let head = self.heads.get_mut(at);
+        head.body = body;
+        // Its checks so far are of a connection that is no more.
+        head.generation = head.generation.wrapping_add(1);
+        self.check(at, Wait::Over);
     }
 
     /// Lets go of a record and of its four-tuple.
     fn end(&mut self, at: At, ending: Option<Ending>, sink: &mut Sink<'_>) {
-        let (place, parting) = (at.place(), Parting { ending, now: self.now });
-        let tag = match at.form() {
+        let parting = Parting { ending, now: self.now };
+        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let (key, place) = (&key, body.place());
+        match body.form() {
             Form::HalfOpen => {
-                sink(Gone::HalfOpen(self.half_open.get(place), parting));
-                self.half_open.remove(place)
+                sink(Gone::HalfOpen(key, self.half_open.get(place), parting));
+                self.remove_half_open(place);
             }
             Form::Brief => {
-                sink(Gone::Brief(self.brief.get(place), parting));
-                self.brief.remove(place)
+                sink(Gone::Brief(key, self.brief.get(place), parting));
+                self.remove_brief(place);
             }
             Form::Full => {
                 let connection = self.full.get_mut(place);
                 parting.seal(&mut connection.facts);
                 sink(Gone::Full(&connection.facts));
-                self.full.remove(place)
+                self.full.remove(place);
             }
-            Form::Over => self.over.remove(place),
-        };
-        self.vacate_slot(self.slot_of(tag, at));
-    }
-
-    fn index(&mut self, tag: u32, at: At) {
-        let mask = self.slots.len() - 1;
-        let mut i = tag as usize & mask;
-        while self.slots[i].at != At::NONE {
-            i = (i + 1) & mask;
+            Form::Over => {
+                self.over.remove(place);
+            }
         }
-        self.slots[i] = Slot { tag, at };
+        self.index.remove(tag, at);
+        self.heads.remove(at);
     }
 
-    /// The slot of a segment's four-tuple, and which way the segment goes.
+    /// What is known of a segment's four-tuple, and which way the segment goes.
     #[inline]
-    fn find(&self, tag: u32, s: &Segment) -> Option<(usize, Direction)> {
-        let mask = self.slots.len() - 1;
-        let mut i = tag as usize & mask;
-        loop {
-            let slot = self.slots[i];
-            if slot.at == At::NONE {
-                return None;
-            }
-            if slot.tag == tag {
-                let place = slot.at.place();
-                let key = match slot.at.form() {
-                    Form::HalfOpen => &self.half_open.get(place).key,
-                    Form::Brief => &self.brief.get(place).asked.key,
-                    Form::Full => &self.full.get(place).key,
-                    Form::Over => &self.over.get(place).key,
-                };
-                if let Some(direction) = key.direction_of(s) {
-                    return Some((i, direction));
-                }
-            }
-            i = (i + 1) & mask;
+    fn find(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
+        let is = |at: At| Some((at, self.heads.get(at).key.direction_of(s)?));
+        // Nearly always right; then no branch is hard to foretell.
+        match self.index.guess(tag) {
+            At::NONE => None,
+            guess => is(guess),
         }
-    }
-
-    fn slot_of(&self, tag: u32, at: At) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut i = tag as usize & mask;
-        while self.slots[i].at != at {
-            i = (i + 1) & mask;
-        }
-        i
-    }
-
-    /// Frees a slot and closes the gap, so that probing still finds what lay beyond it.
-    fn vacate_slot(&mut self, mut hole: usize) {
-        let mask = self.slots.len() - 1;
-        let mut i = hole;
-        loop {
-            i = (i + 1) & mask;
-            let slot = self.slots[i];
-            if slot.at == At::NONE {
-                break;
-            }
-            let home = slot.tag as usize & mask;
-            // The slot may move back to the hole only if its home is not after the hole (on the circle).
-            if (i.wrapping_sub(home) & mask) >= (i.wrapping_sub(hole) & mask) {
-                self.slots[hole] = slot;
-                hole = i;
-            }
-        }
-        self.slots[hole] = FREE;
-    }
-
-    fn grow(&mut self) {
-        let length = self.slots.len() * 2;
-        for slot in std::mem::replace(&mut self.slots, vec![FREE; length]) {
-            if slot.at != At::NONE {
-                self.index(slot.tag, slot.at);
-            }
-        }
-    }
-
-    fn generation(&self, at: At) -> u32 {
-        match at.form() {
-            Form::HalfOpen => self.half_open.entry(at.place()).generation,
-            Form::Brief => self.brief.entry(at.place()).generation,
-            Form::Full => self.full.entry(at.place()).generation,
-            Form::Over => self.over.entry(at.place()).generation,
-        }
+        .or_else(|| self.index.find(tag, is))
     }
 
     fn check(&mut self, at: At, wait: Wait) {
-        let check = Check { at: self.now + wait.span(), what: at, generation: self.generation(at) };
+        let check = Check { at: self.now + wait.span(), what: at, generation: self.heads.get(at).generation };
         self.soonest = self.soonest.min(check.at);
         let queue = &self.checks[wait as usize];
         if queue.len() == queue.capacity() && queue.len() >= 64 {
@@ -611,13 +580,19 @@ impl Tracker {
         self.checks[wait as usize].push_back(check);
     }
 
+    /// Whether what is to be looked at is still there.
+    #[inline]
+    fn is_current(&self, check: &Check) -> bool {
+        self.heads.get(check.what).generation == check.generation
+    }
+
     /// Drops checks of what is gone: most connections end long before their first check. If that leaves little room
     /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
     /// are stale, and to find out costs a cache miss for each.
     fn drop_stale(&mut self, wait: Wait) {
         let mut queue = std::mem::take(&mut self.checks[wait as usize]);
         let held = match wait {
-            Wait::Handshake => self.half_open.held,
+            Wait::Handshake => self.half_open.held + self.brief.held + self.full.held,
             Wait::Over => self.over.held,
             Wait::Open | Wait::Closing | Wait::Aftermath => self.brief.held + self.full.held,
         };
@@ -626,7 +601,7 @@ impl Tracker {
             self.checks[wait as usize] = queue;
             return;
         }
-        queue.retain(|check| self.generation(check.what) == check.generation);
+        queue.retain(|check| self.is_current(check));
         if queue.len() > queue.capacity() / 2 {
             queue.reserve(queue.capacity());
         }
@@ -643,10 +618,11 @@ impl Tracker {
                 let queue = &mut self.checks[wait as usize];
                 queue.pop_front();
                 // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
-                if let Some(soon) = queue.get(LOOKAHEAD / 2).map(|check| check.what) {
-                    std::hint::black_box(self.touch(soon));
-                }
-                if self.generation(check.what) == check.generation {
+                let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
+                let (next, later) = (soon(LOOKAHEAD / 4), soon(LOOKAHEAD / 2));
+                self.heads.prefetch(later);
+                self.prefetch_body(next);
+                if self.is_current(&check) {
                     self.look_at(check.what, wait, sink);
                 }
             }
@@ -656,20 +632,22 @@ impl Tracker {
     }
 
     fn look_at(&mut self, at: At, wait: Wait, sink: &mut Sink<'_>) {
-        let (now_in, due) = match at.form() {
+        let head = self.heads.get(at);
+        let place = head.body.place();
+        let (now_in, due) = match head.body.form() {
             Form::HalfOpen => {
-                let half_open = self.half_open.get(at.place());
+                let half_open = self.half_open.get(place);
                 let wait = Wait::of_half_open(half_open);
                 (wait, half_open.last().time + wait.span())
             }
-            Form::Over => (Wait::Over, self.over.get(at.place()).last.time + OVER),
+            Form::Over => (Wait::Over, self.over.get(place).last.time + OVER),
             Form::Brief => {
-                let brief = self.brief.get(at.place());
+                let brief = self.brief.get(place);
                 let wait = Wait::of_brief(brief);
-                (wait, brief.last() + wait.span())
+                (wait, brief.last().time + wait.span())
             }
             Form::Full => {
-                let facts = &self.full.get(at.place()).facts;
+                let facts = &self.full.get(place).facts;
                 (Wait::of(facts), due(facts))
             }
         };
@@ -687,13 +665,14 @@ impl Tracker {
     fn evict(&mut self, sink: &mut Sink<'_>) -> bool {
         for wait in [Wait::Over, Wait::Closing, Wait::Aftermath, Wait::Handshake, Wait::Open] {
             while let Some(check) = self.checks[wait as usize].pop_front() {
-                if self.generation(check.what) != check.generation {
+                if !self.is_current(&check) {
                     continue;
                 }
-                let now_in = match check.what.form() {
-                    Form::HalfOpen => Wait::of_half_open(self.half_open.get(check.what.place())),
-                    Form::Brief => Wait::of_brief(self.brief.get(check.what.place())),
-                    Form::Full => Wait::of(&self.full.get(check.what.place()).facts),
+                let body = self.heads.get(check.what).body;
+                let now_in = match body.form() {
+                    Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
+                    Form::Brief => Wait::of_brief(self.brief.get(body.place())),
+                    Form::Full => Wait::of(&self.full.get(body.place()).facts),
                     Form::Over => Wait::Over,
                 };
                 if now_in == Wait::Over {
@@ -779,14 +758,13 @@ impl Tracker {
     /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
     pub fn visit_open(&mut self, mut take: impl FnMut(Gone<'_>)) {
         let parting = Parting { ending: None, now: self.now };
-        for half_open in self.half_open.pieces.iter().flatten().filter_map(|entry| entry.value.as_ref()) {
-            take(Gone::HalfOpen(half_open, parting));
+        for (at, h) in self.half_open.pieces().iter().flat_map(Piece::held) {
+            take(Gone::HalfOpen(&self.heads.get(at).key, h, parting));
         }
-        for brief in self.brief.pieces.iter().flatten().filter_map(|entry| entry.value.as_ref()) {
-            take(Gone::Brief(brief, parting));
+        for (at, b) in self.brief.pieces().iter().flat_map(Piece::held) {
+            take(Gone::Brief(&self.heads.get(at).key, b, parting));
         }
-        for entry in self.full.pieces.iter_mut().flatten() {
-            let Some(Connection { facts, .. }) = &mut entry.value else { continue };
+        for Connection { facts, .. } in self.full.pieces_mut().iter_mut().flat_map(Piece::held_mut) {
             parting.seal(facts);
             take(Gone::Full(facts));
             (facts.ending, facts.watched) = Default::default();
