@@ -172,11 +172,13 @@ pub struct Class {
 impl Class {
     const REFUSED: u8 = 0;
 
-    /// The class of a remarkable connection.
-    pub fn of(f: &ConnectionFacts) -> Class {
+    /// The class of a remarkable connection; `is_condemned` says that a server with `tcp_tw_recycle` would have dropped a
+    /// SYN of it, as far as that is known.
+    fn of(f: &ConnectionFacts, is_condemned: bool) -> Class {
         let refused = f.s.resets > 0;
         let what = match f.final_ack {
             None if refused || f.icmp.is_some() => Class::REFUSED,
+            None if is_condemned => 8,
             None if f.syn.count > 1 => 1,
             None => 2,
             Some(_) if refused && f.progress.is_none() => 3,
@@ -293,15 +295,16 @@ impl Screen {
             self.settled.push((f.first.packet, answered, otherwise));
         }
         if self.is_remarkable(f) {
+            let is_condemned = peers.is_some_and(|peers| peers.is_condemned(f.first.packet));
             match Embryo::of(f) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
                     None => self.doubtful.push((embryo, Doubtful::Full(Box::new(f.clone())))),
-                    Some(peers) if peers.is_condemned(f.first.packet) => self.keep(f),
+                    Some(_) if is_condemned => self.keep(f, true),
                     Some(_) => self.keep_embryo(f.server, embryo),
                 },
                 Some(embryo) => self.keep_embryo(f.server, embryo),
-                None => self.keep(f),
+                None => self.keep(f, is_condemned),
             }
         }
     }
@@ -341,7 +344,7 @@ impl Screen {
         }
         match is_condemned {
             None if !answered => self.doubtful.push((embryo, Doubtful::HalfOpen(*key, h.clone(), parting))),
-            Some(true) if !answered => self.keep(&Gone::HalfOpen(key, h, parting).facts()),
+            Some(true) if !answered => self.keep(&Gone::HalfOpen(key, h, parting).facts(), true),
             _ => self.keep_embryo(server, embryo),
         }
     }
@@ -420,10 +423,10 @@ impl Screen {
             let condemned = peers.is_condemned(embryo.half_open.syn.packet);
             match (lone, condemned) {
                 (Doubtful::HalfOpen(key, h, parting), true) => {
-                    self.keep(&Gone::HalfOpen(&key, &h, parting).facts());
+                    self.keep(&Gone::HalfOpen(&key, &h, parting).facts(), true);
                 }
                 (Doubtful::HalfOpen(key, h, _), false) => self.keep_embryo(h.server(&key), embryo),
-                (Doubtful::Full(f), true) => self.keep(&f),
+                (Doubtful::Full(f), true) => self.keep(&f, true),
                 (Doubtful::Full(f), false) => self.keep_embryo(f.server, embryo),
             }
         }
@@ -439,8 +442,8 @@ impl Screen {
         }
     }
 
-    fn keep(&mut self, f: &ConnectionFacts) {
-        let class = Class::of(f);
+    fn keep(&mut self, f: &ConnectionFacts, is_condemned: bool) {
+        let class = Class::of(f, is_condemned);
         let held = self.held.entry(class).or_default();
         if *held >= self.quota {
             self.left_out.entry(class).or_default().add(1, f.last.time);

@@ -6,22 +6,20 @@ use std::collections::{BTreeMap, HashMap};
 use crate::decode::segment::PacketId;
 use crate::detect::screen::{Class, LeftOut};
 use crate::diagnose::write::Written;
-use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Map;
 use crate::report::model::{Incident, Unexamined};
 
-/// Tells each class of `left_out` with the incident to which most of the examined connections of that class belong.
+/// Tells each class of `left_out`, `classes` being those of the connections that were examined, with the incident to which most of the examined connections of that class belong.
 /// Classes of which nothing was found, or nothing examined, are told with none.
 pub fn tell(
     incidents: &mut [Incident],
     written: &[Written],
-    kept: &[ConnectionFacts],
+    classes: &Map<PacketId, Class>,
     left_out: &Map<Class, LeftOut>,
 ) {
     if left_out.is_empty() {
         return;
     }
-    let classes: HashMap<PacketId, Class> = kept.iter().map(|f| (f.first.packet, Class::of(f))).collect();
     let places = incidents.iter().enumerate();
     let places: HashMap<&str, usize> =
         places.flat_map(|(n, incident)| incident.findings.iter().map(move |id| (id.as_str(), n))).collect();

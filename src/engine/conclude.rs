@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::capture::{LinkType, Silence, Source, Status};
 use crate::decode;
+use crate::decode::segment::PacketId;
 use crate::detect::draft::count;
 use crate::detect::peers::Peers;
 use crate::detect::reading::Readings;
@@ -78,8 +79,8 @@ impl Study {
         let paths: Vec<String> = self.captures.iter().map(|capture| capture.path.clone()).collect();
         let written = write(std::mem::take(drafts), &paths, Written::without_words);
         let mut incidents = incident::group(&written, &self.seen.world);
-        let Gathered { kept, left_out, .. } = &self.seen.gathered;
-        unexamined::tell(&mut incidents, &written, kept, left_out);
+        let Gathered { classes, left_out, .. } = &self.seen.gathered;
+        unexamined::tell(&mut incidents, &written, classes, left_out);
         let described = (self.captures, self.damage);
         compose(&self.seen, written, incidents, told, described, self.quality, self.warnings)
     }
@@ -184,6 +185,8 @@ fn compose(
 pub struct Gathered {
     /// Remarkable connections.
     pub kept: Vec<ConnectionFacts>,
+    /// Their classes by first packet, if there are any that are not in `kept`.
+    classes: Map<PacketId, Class>,
     /// Remarkable connections that are not in `kept`.
     left_out: Map<Class, LeftOut>,
     /// Connections let go early.
@@ -235,6 +238,9 @@ fn gather(
         }
     }
     screen::choose(&mut kept, most, &mut g.left_out);
+    if !g.left_out.is_empty() {
+        g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
+    }
     g.kept = kept.into_iter().map(|(_, facts)| *facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
@@ -300,12 +306,13 @@ fn examine(kept: &[ConnectionFacts], world: &World) -> Vec<(Draft, Vantage)> {
                 .filter_map(move |detector| detector(f, &around).map(|d| (d, around.view.vantage)))
         })
         .collect();
-    for &server in world.scenes.keys().chain(world.listeners.keys().filter(|h| !world.scenes.contains_key(h)))
-    {
+    let listeners = world.listeners.keys().filter(|host| !world.scenes.contains_key(host));
+    let servers: Vec<Host> = world.scenes.keys().chain(listeners).copied().collect();
+    drafts.par_extend(servers.par_iter().with_max_len(8).flat_map_iter(|&server| {
         let around = world.at(server);
         let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
-        drafts.extend(found.map(|d| (d, around.view.vantage)));
-    }
+        found.map(|d| (d, around.view.vantage)).collect::<Vec<_>>()
+    }));
     drafts.sort_by_cached_key(|(d, _)| (d.first(), d.kind, d.client, d.server));
     drafts
 }
