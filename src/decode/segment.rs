@@ -1,33 +1,55 @@
 //! The one thing that decode hands to flow: a TCP segment as plain data.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 
 use crate::seq::Seq;
 use crate::time::Timestamp;
 
 /// Which packet of which capture: the capture's place in the list of inputs and Wireshark's `frame.number` in it.
 ///
-/// Ordered by capture, then by number. 16 bits of capture and 48 bits of number in one word.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct PacketId(u64);
+/// Ordered by capture, then by number. 16 bits of capture and 48 bits of number in one word, and one more than that, so
+/// that an `Option` of it (and of what holds it) needs no room of its own: a connection has very many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(NonZeroU64);
 
 impl PacketId {
     /// The packet `number` (from 1) of the input `capture` (from 0). Numbers from 2^48 on are cut.
     #[inline]
     pub const fn new(capture: u16, number: u64) -> PacketId {
-        PacketId((capture as u64) << 48 | (number & 0xffff_ffff_ffff))
+        let word = (capture as u64) << 48 | (number & 0xffff_ffff_ffff);
+        // Nobody has the last packet of the last capture.
+        PacketId(NonZeroU64::MIN.saturating_add(word))
     }
 
     /// Place of the capture in the list of inputs, from 0.
     #[inline]
     pub const fn capture(self) -> u16 {
-        (self.0 >> 48) as u16
+        (self.word() >> 48) as u16
     }
 
     /// Number of the packet in that capture, from 1, as Wireshark counts.
     #[inline]
     pub const fn number(self) -> u64 {
-        self.0 & 0xffff_ffff_ffff
+        self.word() & 0xffff_ffff_ffff
+    }
+
+    #[inline]
+    const fn word(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
+impl Default for PacketId {
+    fn default() -> PacketId {
+        PacketId::new(0, 0)
+    }
+}
+
+impl fmt::Debug for PacketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketId").field("capture", &self.capture()).field("number", &self.number()).finish()
     }
 }
 

@@ -74,6 +74,15 @@ fn options(list: &[u8], out: &mut Segment) {
         timestamps(times, out);
         return;
     }
+    // A SYN or SYN-ACK of Linux with timestamps (`tcp_options_write`): MSS, SACK-permitted, timestamps, NOP, window scale.
+    if let Ok([2, 4, high, low, 4, 2, 8, 10, a, b, c, d, e, f, g, h, 1, 3, 3, shift]) =
+        <&[u8; 20]>::try_from(list)
+    {
+        out.options.0 |= Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+        (out.mss, out.window_scale) = (be16(*high, *low), *shift);
+        timestamps([*a, *b, *c, *d, *e, *f, *g, *h], out);
+        return;
+    }
     any_options(list, out);
 }
 
