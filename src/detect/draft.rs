@@ -1,12 +1,10 @@
 //! A finding being written, still in packets and times; [`crate::diagnose`] turns it into the report's form.
 
-use std::collections::BTreeMap;
-
 use crate::decode::segment::PacketId;
 use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
-use crate::report::model::{Alternative, Cause, Certainty, Excluded, Kind, Phrase, Severity};
+use crate::report::model::{Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity};
 use crate::time::{Span, Timestamp};
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
@@ -43,7 +41,7 @@ pub struct Draft {
     /// What to check or change next.
     pub next_steps: Vec<String>,
     /// Measured values.
-    pub metrics: BTreeMap<&'static str, serde_json::Value>,
+    pub metrics: Metrics,
     /// The first packet of the connection, which names it; `None` for a finding about a listener.
     pub connection: Option<PacketId>,
 }
@@ -67,7 +65,7 @@ impl Draft {
             until: None,
             packets: Packets::of(f, kind),
             next_steps: Vec::new(),
-            metrics: BTreeMap::new(),
+            metrics: Metrics::default(),
             connection: Some(f.first.packet),
         }
     }
@@ -147,8 +145,9 @@ impl Draft {
         self.evidence.iter().map(|(at, _)| *at).min().unwrap_or_default()
     }
 
-    /// Lets go of all words but those for who is to act: times, hosts and measured values stay.
+    /// Lets go of all words but those for who is to act, and of measured values: times and hosts stay.
     pub fn forget_words(&mut self) {
+        self.metrics = Metrics::default();
         (self.reason, self.summary) = (String::new(), String::new());
         (self.cause, self.packets) = (Cause::default(), Packets::default());
         (self.alternatives, self.excluded) = (Vec::new(), Vec::new());

@@ -123,7 +123,7 @@ pub struct Peers {
 impl Peers {
     /// The pairs that `events` will make records for.
     pub fn pairs<'e>(events: impl Iterator<Item = &'e PeerEvent>) -> impl Iterator<Item = Pair> {
-        events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(|e| Pair::of(e))
+        events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(Pair::of)
     }
 
     /// Notes [`Peers::pairs`]: to be told of all of them before any is asked about.
@@ -294,7 +294,7 @@ impl Default for Noted {
 }
 
 impl Noted {
-    const BITS: usize = 1 << 20;
+    const BITS: usize = 1 << 22;
 
     fn place(pair: Pair) -> (usize, u64) {
         let mut hash = Mix::default();

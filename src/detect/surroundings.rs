@@ -188,7 +188,12 @@ impl World {
     ///
     /// `embryos` are handshakes that were never completed and were not kept, by listener; a listener may come more
     /// than once.
-    pub fn survey(&mut self, kept: &[ConnectionFacts], embryos: Vec<(Host, Embryos)>, waits: &[Unserved]) {
+    pub fn survey(
+        &mut self,
+        kept: &[Box<ConnectionFacts>],
+        embryos: Vec<(Host, Embryos)>,
+        waits: &[Unserved],
+    ) {
         let end = self.capture.map(|(_, last)| last).unwrap_or_default();
         let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
         self.answering = answering.map(|(host, _)| host.address).collect();

@@ -265,12 +265,12 @@ fn is_about_a_queue(kind: Kind) -> bool {
 fn was_served(w: &Written) -> bool {
     ["served", "answered"]
         .iter()
-        .any(|name| w.draft.metrics.get(name).and_then(|v| v.as_bool()) == Some(true))
+        .any(|name| w.finding.metrics.get(name).and_then(|v| v.as_bool()) == Some(true))
 }
 
 /// Whether the server is known to have said nothing on the connection.
 fn was_not_served(w: &Written) -> bool {
-    w.draft.metrics.get("served").and_then(|v| v.as_bool()) == Some(false)
+    w.finding.metrics.get("served").and_then(|v| v.as_bool()) == Some(false)
 }
 
 /// Steps of whole seconds, as few seconds as [`STEPS`] allow.
@@ -371,7 +371,7 @@ mod tests {
         for full in [Kind::AcceptQueueOverflow, Kind::SynDropAcceptQueue] {
             for (served, links) in [(false, 1), (true, 0)] {
                 let mut all = [found(full, 1, 0), found(Kind::HalfClose, 2, 5)];
-                all[1].draft.measure("served", served);
+                all[1].finding.metrics.insert("served", served.into());
                 let incidents = group(&all, &World::default());
                 assert!(incidents.iter().all(|incident| incident.related.len() == links), "{incidents:?}");
             }
@@ -381,8 +381,8 @@ mod tests {
     #[test]
     fn how_many_got_through_is_counted() {
         let mut all: Vec<_> = (0..5).map(|n| found(Kind::SynDropAcceptQueue, n, n.into())).collect();
-        all[1].draft.measure("answered", true);
-        all[4].draft.measure("answered", true);
+        all[1].finding.metrics.insert("answered", true.into());
+        all[4].finding.metrics.insert("answered", true.into());
         let incident = &group(&all, &World::default())[0];
         assert_eq!((incident.recovered, incident.got_through), (Some(true), Some(2)));
     }

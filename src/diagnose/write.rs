@@ -18,7 +18,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Lets go of the draft's words, which stand in the finding: there may be very many.
+    /// Lets go of the draft's words and measured values, which stand in the finding: there may be very many.
     pub fn without_words(mut self) -> Written {
         self.draft.forget_words();
         self
@@ -40,7 +40,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     );
     let certainty = draft.certainty();
     let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
-    let metrics = draft.metrics.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut metrics = draft.metrics.clone();
+    metrics.shrink_to_fit();
     let mut finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
@@ -64,7 +65,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
             .map(|(at, text)| {
                 let (sender, marks) = draft.packets.of_packet(at.packet);
                 let (also, missing_in) = match draft.packets.elsewhere(at.packet) {
-                    Some(Elsewhere::Seen(there)) => (Some(sighting(there, path)), None),
+                    Some(Elsewhere::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
                     Some(Elsewhere::Missing(place)) => (None, Some(path(place))),
                     None => (None, None),
                 };

@@ -1,6 +1,6 @@
 //! What the shards know, put together: surroundings, findings, incidents, the report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,7 +21,9 @@ use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
-use crate::report::model::{self, Capture, CapturePoint, Incident, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::report::model::{
+    self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Summary, Vantage,
+};
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
@@ -76,13 +78,18 @@ impl Study {
     fn write(mut self, options: &Options) -> Outcome {
         let drafts = &mut self.seen.drafts;
         let told = options.host.as_ref().map(|facts| host::corroborate(drafts, facts)).unwrap_or_default();
+        let drafts = std::mem::take(drafts);
+        let about: Vec<&Draft> = drafts.iter().map(|(draft, _)| draft).collect();
+        let inferred = self.seen.infer(&about);
+        // The findings want room.
+        self.seen.gathered.kept = Vec::new();
         let paths: Vec<String> = self.captures.iter().map(|capture| capture.path.clone()).collect();
-        let written = write(std::mem::take(drafts), &paths, Written::without_words);
+        let written = write(drafts, &paths, Written::without_words);
         let mut incidents = incident::group(&written, &self.seen.world);
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
         unexamined::tell(&mut incidents, &written, classes, left_out);
         let described = (self.captures, self.damage);
-        compose(&self.seen, written, incidents, told, described, self.quality, self.warnings)
+        compose(&self.seen, written, incidents, (told, inferred), described, self.quality, self.warnings)
     }
 }
 
@@ -94,6 +101,14 @@ pub struct Seen {
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
     pub drafts: Vec<(Draft, Vantage)>,
+}
+
+impl Seen {
+    /// What settings show, in the packets and in what was found.
+    fn infer(&self, drafts: &[&Draft]) -> Vec<Inferred> {
+        let Gathered { kept, samples, readings, .. } = &self.gathered;
+        settings::infer(&self.world, kept, samples, readings, drafts)
+    }
 }
 
 /// The surroundings, empty yet. `capture` is the time that was watched.
@@ -140,14 +155,16 @@ pub(super) fn report(
     let described = describe(status, totals, &mut warnings);
     let quality = judge(&seen.gathered, seen.world.damaged, totals, &described.0, clock_jumps);
     warn(&seen.gathered, seen.world.damaged, totals, options, &mut warnings);
-    compose(seen, written, incidents, told, described, quality, warnings)
+    let about: Vec<&Draft> = written.iter().map(|w| &w.draft).collect();
+    let inferred = seen.infer(&about);
+    compose(seen, written, incidents, (told, inferred), described, quality, warnings)
 }
 
 fn compose(
     seen: &Seen,
     written: Vec<Written>,
     incidents: Vec<Incident>,
-    told: host::Told,
+    (told, inferred): (host::Told, Vec<Inferred>),
     (captures, damage): (Vec<Capture>, Vec<String>),
     quality: model::Quality,
     mut warnings: Vec<String>,
@@ -159,7 +176,6 @@ fn compose(
         *found.entry(w.finding.kind).or_default() += 1;
     }
     let capture_points = capture_points(&written, world);
-    let inferred = settings::infer(world, &gathered.kept, &gathered.samples, &gathered.readings, &written);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -184,7 +200,11 @@ fn compose(
 #[derive(Default)]
 pub struct Gathered {
     /// Remarkable connections.
-    pub kept: Vec<ConnectionFacts>,
+    #[expect(
+        clippy::vec_box,
+        reason = "handed on as they are: there would be no room for a second copy of them"
+    )]
+    pub kept: Vec<Box<ConnectionFacts>>,
     /// Their classes by first packet, if there are any that are not in `kept`.
     classes: Map<PacketId, Class>,
     /// Remarkable connections that are not in `kept`.
@@ -241,7 +261,7 @@ fn gather(
     if !g.left_out.is_empty() {
         g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
     }
-    g.kept = kept.into_iter().map(|(_, facts)| *facts).collect();
+    g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
     for (address, mut some) in samples {
         some.sort_unstable_by_key(|s| s.at);
         some.truncate(screen::SAMPLES);
@@ -296,7 +316,7 @@ fn judge(
 }
 
 /// Asks every detector about every kept connection. Findings come in order of time.
-fn examine(kept: &[ConnectionFacts], world: &World) -> Vec<(Draft, Vantage)> {
+fn examine(kept: &[Box<ConnectionFacts>], world: &World) -> Vec<(Draft, Vantage)> {
     let mut drafts: Vec<(Draft, Vantage)> = kept
         .par_iter()
         .flat_map_iter(|f| {
@@ -314,21 +334,19 @@ fn examine(kept: &[ConnectionFacts], world: &World) -> Vec<(Draft, Vantage)> {
         found.map(|d| (d, around.view.vantage)).collect::<Vec<_>>()
     }));
     drafts.sort_by_cached_key(|(d, _)| (d.first(), d.kind, d.client, d.server));
+    // The same stretch captured twice, far apart in the file, gives the same finding twice.
+    let mut seen = HashSet::new();
+    drafts.retain(|(d, _)| seen.insert((d.kind, d.client, d.server, d.during().0)));
     drafts
 }
 
-/// Drafts to findings, each once.
+/// Drafts to findings.
 pub(super) fn write(
     drafts: Vec<(Draft, Vantage)>,
     paths: &[String],
     keep: impl Fn(Written) -> Written + Sync,
 ) -> Vec<Written> {
-    let mut written: Vec<Written> =
-        drafts.into_par_iter().map(|(d, vantage)| keep(write::finding(d, vantage, paths))).collect();
-    // The same stretch captured twice, far apart in the file, gives the same finding twice.
-    let mut seen = std::collections::HashSet::new();
-    written.retain(|w| seen.insert(w.finding.id.clone()));
-    written
+    drafts.into_par_iter().map(|(d, vantage)| keep(write::finding(d, vantage, paths))).collect()
 }
 
 /// Where the capture was taken, for each server with a finding.

@@ -285,7 +285,7 @@ impl Rolling {
         outcome
     }
 
-    /// Drafts as findings, each once.
+    /// Drafts as findings.
     pub fn write(&self, drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
         self.pool.install(|| conclude::write(drafts, paths, |written| written))
     }

@@ -231,7 +231,7 @@ impl Issued {
             keys.iter().flatten().filter_map(|key| self.index.get(key)).copied().collect();
         let judged = |number: &u64| {
             let entry = self.entries.get(number);
-            entry.is_some_and(|e| e.written.draft.metrics.keys().any(|name| name.starts_with("host_")))
+            entry.is_some_and(|e| e.written.draft.metrics.iter().any(|(name, _)| name.starts_with("host_")))
         };
         if !numbers.iter().any(judged) {
             return false;

@@ -517,7 +517,7 @@ impl Watch {
 
 /// An incident as it is shown.
 fn watched(examples: Vec<Finding>, incident: Incident, open: bool) -> Watched {
-    let heard = examples.iter().find(|f| f.metrics.keys().any(|name| name.starts_with("host_")));
+    let heard = examples.iter().find(|f| f.metrics.iter().any(|(name, _)| name.starts_with("host_")));
     let corroboration = heard.map(|finding| finding.certainty_reason.clone());
     Watched { incident, open, examples, corroboration }
 }

@@ -94,7 +94,7 @@ impl Join<'_> {
         let tracks = tracks.iter().map(Some).chain(std::iter::repeat(None));
         for (entry, tracks) in entries.iter().zip(tracks) {
             let facts =
-                [0, 1].map(|side| entry.facts[side].map(|n| &self.studies[side].seen.gathered.kept[n]));
+                [0, 1].map(|side| entry.facts[side].map(|n| &*self.studies[side].seen.gathered.kept[n]));
             let found = [0, 1].map(|side: usize| {
                 facts[side].and_then(|f| by_connection[side].remove(&f.first.packet)).unwrap_or_default()
             });

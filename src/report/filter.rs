@@ -153,7 +153,7 @@ mod tests {
         for (evidence, shift) in finding.evidence.iter_mut().zip([60_000, 60_020]) {
             let there = clock::parse(&evidence.time).unwrap() + Span::millis(shift);
             let capture = "client.pcap".to_owned();
-            evidence.also = Some(Sighting { capture, packet: 1, time: there.to_string() });
+            evidence.also = Some(Box::new(Sighting { capture, packet: 1, time: there.to_string() }));
         }
         let filters = of(&finding);
         assert_eq!(filters.elsewhere.len(), 1);

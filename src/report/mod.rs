@@ -10,6 +10,7 @@ pub mod jsonl;
 pub(crate) mod ladder;
 pub mod markdown;
 mod markup;
+mod metrics;
 pub mod model;
 pub mod path;
 pub mod pcapng;

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::metrics::Metrics;
+
 /// Name and version of the contract, the value of [`Report::schema`].
 pub const SCHEMA: &str = "synscope.report/1";
 
@@ -384,7 +386,8 @@ pub struct Finding {
     /// Time of the last packet concerned, RFC 3339.
     pub last: String,
     /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` octets, none a count.
-    pub metrics: BTreeMap<String, serde_json::Value>,
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub metrics: Metrics,
     /// Display filters that select it in Wireshark and tshark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub display_filters: Option<DisplayFilters>,
@@ -487,7 +490,7 @@ pub struct Evidence {
     pub marks: Vec<PacketMark>,
     /// The same packet in the other capture of a pair.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub also: Option<Sighting>,
+    pub also: Option<Box<Sighting>>,
     /// Path of the capture in which the packet should be and is not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_in: Option<String>,

@@ -118,7 +118,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             also_known_as: None,
             first: evidence[0].time.clone(),
             last: evidence[evidence.len() - 1].time.clone(),
-            metrics: [("waited_s".to_owned(), json!(7.1))].into(),
+            metrics: std::collections::BTreeMap::from([("waited_s".to_owned(), json!(7.1))]).into(),
             evidence,
             display_filters: None,
         });

@@ -2,16 +2,15 @@
 
 use serde_json::json;
 
+use crate::detect::Draft;
 use crate::diagnose::settings::inferred;
-use crate::diagnose::write::Written;
 use crate::flow::key::Host;
 use crate::report::model::{Inferred, Kind};
 
 /// Which seconds of `TCP_DEFER_ACCEPT` lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`).
-pub fn infer(listener: Host, written: &[Written]) -> Option<Inferred> {
-    let mut alike =
-        written.iter().filter(|w| w.draft.kind == Kind::DeferAccept && w.draft.server == Some(listener));
-    let after = alike.next()?.draft.metrics.get("repeated_after_s")?.as_f64()?;
+pub fn infer(listener: Host, drafts: &[&Draft]) -> Option<Inferred> {
+    let mut alike = drafts.iter().filter(|d| d.kind == Kind::DeferAccept && d.server == Some(listener));
+    let after = alike.next()?.metrics.get("repeated_after_s")?.as_f64()?;
     let (least, most) = match after {
         0.0..2.0 => (1, 1),
         2.0..5.0 => (2, 3),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use crate::detect::Draft;
 use crate::diagnose::settings::clock::{HostClock, Offset};
 use crate::diagnose::settings::inferred;
-use crate::diagnose::write::Written;
 use crate::report::model::{Inferred, Kind};
 
 /// A kernel version: major, minor.
@@ -53,11 +53,7 @@ impl Hint {
 }
 
 /// The range for each host that betrays one.
-pub fn infer(
-    clocks: &[HostClock<'_>],
-    linear: &BTreeMap<IpAddr, usize>,
-    written: &[Written],
-) -> Vec<Inferred> {
+pub fn infer(clocks: &[HostClock<'_>], linear: &BTreeMap<IpAddr, usize>, drafts: &[&Draft]) -> Vec<Inferred> {
     let mut hints: BTreeMap<IpAddr, Hint> = BTreeMap::new();
     for clock in clocks {
         let mut hint = Hint::default();
@@ -85,9 +81,9 @@ pub fn infer(
     for host in linear.keys() {
         hints.entry(*host).or_default().from((6, 5), "SYNs repeated a second apart");
     }
-    for w in written.iter().filter(|w| w.draft.kind == Kind::AcceptQueueOverflow) {
-        let refreshed = w.draft.metrics.get("read_by_server_tcp").and_then(|v| v.as_bool()) == Some(true);
-        if let (true, Some(server)) = (refreshed, w.draft.server) {
+    for d in drafts.iter().filter(|d| d.kind == Kind::AcceptQueueOverflow) {
+        let refreshed = d.metrics.get("read_by_server_tcp").and_then(|v| v.as_bool()) == Some(true);
+        if let (true, Some(server)) = (refreshed, d.server) {
             let hint = hints.entry(server.address.ip()).or_default();
             let why = "repeated SYN-ACKs echo what the client sent last";
             if !hint.from.contains(&why) {

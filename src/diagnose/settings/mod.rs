@@ -18,10 +18,10 @@ pub mod retries;
 pub mod teardown;
 pub mod ttl;
 
+use crate::detect::Draft;
 use crate::detect::reading::Readings;
 use crate::detect::screen::Sample;
 use crate::detect::surroundings::World;
-use crate::diagnose::write::Written;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::report::model::{Inferred, Kind};
@@ -33,10 +33,10 @@ const AGREE: usize = 3;
 /// Reads what can be read, in a fixed order.
 pub fn infer(
     world: &World,
-    kept: &[ConnectionFacts],
+    kept: &[Box<ConnectionFacts>],
     samples: &[(std::net::IpAddr, Vec<Sample>)],
     readings: &Readings,
-    written: &[Written],
+    drafts: &[&Draft],
 ) -> Vec<Inferred> {
     let mut all = Vec::new();
     for (server, some) in samples {
@@ -47,19 +47,19 @@ pub fn infer(
     listeners.dedup();
     let clocks = clock::examine(readings, world);
     for &listener in &listeners {
-        all.extend(queues::accept_queue(world, listener, written));
-        all.extend(queues::syn_queue(world, listener, written));
+        all.extend(queues::accept_queue(world, listener, drafts));
+        all.extend(queues::syn_queue(world, listener, drafts));
         all.extend(retries::of_syn_ack(world, listener));
-        all.extend(defer_accept::infer(listener, written));
+        all.extend(defer_accept::infer(listener, drafts));
         all.extend(cookies::infer(world, listener, readings, &clocks));
     }
     let linear = retries::linear(kept);
     all.extend(retries::of_syn(world, kept, &linear));
-    all.extend(teardown::fin_timeout(written));
+    all.extend(teardown::fin_timeout(drafts));
     all.extend(teardown::keepalive(readings));
     all.extend(ttl::of_clients(&clocks, samples));
     all.extend(clock::infer(&clocks));
-    all.extend(kernel::infer(&clocks, &linear, written));
+    all.extend(kernel::infer(&clocks, &linear, drafts));
     all
 }
 
@@ -68,7 +68,7 @@ fn inferred(host: impl ToString, setting: &str, value: serde_json::Value, from: 
 }
 
 /// When the first finding of one of `kinds` at `listener` began.
-fn first_of(written: &[Written], listener: Host, kinds: &[Kind]) -> Option<Timestamp> {
-    let mine = written.iter().filter(|w| w.draft.server == Some(listener) && kinds.contains(&w.draft.kind));
-    mine.map(|w| w.draft.during().0).min()
+fn first_of(drafts: &[&Draft], listener: Host, kinds: &[Kind]) -> Option<Timestamp> {
+    let mine = drafts.iter().filter(|d| d.server == Some(listener) && kinds.contains(&d.kind));
+    mine.map(|d| d.during().0).min()
 }

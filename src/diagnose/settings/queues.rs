@@ -2,19 +2,19 @@
 
 use serde_json::json;
 
+use crate::detect::Draft;
 use crate::detect::ignored_syn::CROWD;
 use crate::detect::surroundings::World;
 use crate::diagnose::settings::{first_of, inferred};
-use crate::diagnose::write::Written;
 use crate::flow::key::Host;
 use crate::report::model::{Inferred, Kind, Vantage};
 use crate::time::Span;
 
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
 /// (`sk_acceptq_is_full`).
-pub fn accept_queue(world: &World, listener: Host, written: &[Written]) -> Option<Inferred> {
+pub fn accept_queue(world: &World, listener: Host, drafts: &[&Draft]) -> Option<Inferred> {
     let kinds = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
-    first_of(written, listener, &kinds)?;
+    first_of(drafts, listener, &kinds)?;
     let scene = world.scenes.get(&listener)?;
     // Refused at the final ACK or at the SYN; others of the same burst may have taken the last places just before.
     let stuck = scene.stuck.iter().map(|s| s.during.from);
@@ -37,8 +37,8 @@ pub fn accept_queue(world: &World, listener: Host, written: &[Written]) -> Optio
 }
 
 /// How many handshakes were half open when the first SYN was dropped for it.
-pub fn syn_queue(world: &World, listener: Host, written: &[Written]) -> Option<Inferred> {
-    let first = first_of(written, listener, &[Kind::SynDropSynQueue])?;
+pub fn syn_queue(world: &World, listener: Host, drafts: &[&Draft]) -> Option<Inferred> {
+    let first = first_of(drafts, listener, &[Kind::SynDropSynQueue])?;
     let half_open = world.scenes.get(&listener)?.half_open_at(first);
     (half_open >= CROWD).then(|| {
         let from = format!("{half_open} handshakes were half open when the first SYN was dropped");

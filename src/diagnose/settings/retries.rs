@@ -49,7 +49,7 @@ fn gaps(f: &ConnectionFacts) -> Option<Vec<Span>> {
 }
 
 /// Client hosts that repeat their SYNs four times a second apart, on so many connections that it is no accident.
-pub fn linear(kept: &[ConnectionFacts]) -> BTreeMap<IpAddr, usize> {
+pub fn linear(kept: &[Box<ConnectionFacts>]) -> BTreeMap<IpAddr, usize> {
     let mut hosts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for f in kept {
         let Some(gaps) = gaps(f) else { continue };
@@ -63,7 +63,11 @@ pub fn linear(kept: &[ConnectionFacts]) -> BTreeMap<IpAddr, usize> {
 
 /// SYNs of clients that gave up while they were watched, and whether the first ones came a second apart. The application
 /// may have given up before the kernel: the setting is not smaller.
-pub fn of_syn(world: &World, kept: &[ConnectionFacts], linear: &BTreeMap<IpAddr, usize>) -> Vec<Inferred> {
+pub fn of_syn(
+    world: &World,
+    kept: &[Box<ConnectionFacts>],
+    linear: &BTreeMap<IpAddr, usize>,
+) -> Vec<Inferred> {
     let end = world.capture.map_or(Timestamp::MIN, |(_, last)| last);
     let mut hosts: BTreeMap<IpAddr, BTreeMap<u32, usize>> = BTreeMap::new();
     for f in kept {

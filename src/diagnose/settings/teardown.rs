@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use crate::detect::Draft;
 use crate::detect::reading::Readings;
 use crate::diagnose::settings::{AGREE, inferred};
-use crate::diagnose::write::Written;
 use crate::report::model::{Inferred, Kind};
 use crate::time::Span;
 
@@ -29,16 +29,16 @@ struct Lives {
 
 /// A FIN or a probe that drew a RST: by then the orphan was gone. A probe that was answered by a small socket: it was
 /// still there.
-pub fn fin_timeout(written: &[Written]) -> Vec<Inferred> {
+pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
     let mut hosts: BTreeMap<String, Lives> = BTreeMap::new();
-    for w in written.iter().filter(|w| matches!(w.draft.kind, Kind::FinWait2Expired | Kind::HalfClose)) {
-        let metrics = &w.draft.metrics;
+    for d in drafts.iter().filter(|d| matches!(d.kind, Kind::FinWait2Expired | Kind::HalfClose)) {
+        let metrics = &d.metrics;
         let number = |name: &str| metrics.get(name).and_then(|v| v.as_f64());
         let text = |name: &str| metrics.get(name).and_then(|v| v.as_str());
         let Some(closer) = text("closed_by") else { continue };
         let lives = hosts.entry(closer.to_owned()).or_default();
         // A connection with both findings is told twice.
-        if let Some(alive) = number("orphan_alive_s").filter(|_| w.draft.kind == Kind::HalfClose) {
+        if let Some(alive) = number("orphan_alive_s").filter(|_| d.kind == Kind::HalfClose) {
             let (least, n) = lives.alive.unwrap_or((alive, 0));
             lives.alive = Some((least.min(alive), n + 1));
         }

@@ -132,7 +132,7 @@ pub(super) fn numbers(finding: &Finding) -> String {
         );
     }
     out.push_str("</tbody></table><dl class=\"names\">");
-    for (name, value) in &finding.metrics {
+    for (name, value) in finding.metrics.iter() {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let _ = write!(out, "<dt><code>{}</code></dt><dd>{}</dd>", escape(name), escape(&value));
     }
