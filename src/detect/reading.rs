@@ -155,7 +155,7 @@ impl Readings {
     #[inline]
     pub fn want_brief(&self, b: &Brief) -> bool {
         let asked = &b.asked;
-        self.want(asked.asked_options(), asked.answer_options().0, b.last().time - asked.first().time)
+        self.want(asked.asked_options(), asked.answer_options().0, b.last() - asked.first().time)
     }
 
     fn want(&self, asked: Options, answered: Options, lasted: Span) -> bool {

@@ -79,6 +79,9 @@ struct End {
 pub struct Brief {
     /// SYN and SYN-ACK.
     pub asked: HalfOpen,
+    last: Timestamp,
+    /// Packets from the SYN to the last segment.
+    packets: u32,
     /// By [`Role`].
     ends: [End; 2],
     count: u8,
@@ -153,6 +156,8 @@ impl Brief {
         }
         let mut brief = Brief {
             asked: asked.clone(),
+            last: asked.last().time,
+            packets: 0,
             ends: [
                 End { next: client, acked: client, told: Seq(0), fin: false, fin_acked: false },
                 End { next: server, acked: server, told: client, fin: false, fin_acked: false },
@@ -172,7 +177,7 @@ impl Brief {
     pub fn take(&mut self, from: Direction, s: &Segment, spare: &mut Spare) -> bool {
         let role = if self.asked.is_client(from) { Role::Client } else { Role::Server };
         let (own, peer) = (self.ends[role as usize], self.ends[role.peer() as usize]);
-        let (first, last) = (self.asked.first(), self.last());
+        let first = self.asked.first();
         let fin = s.flags.has(Flags::FIN);
         let packets = s.packet.number().wrapping_sub(first.packet.number());
         let after = (s.time.0.wrapping_sub(first.time.0)) as u64;
@@ -186,10 +191,10 @@ impl Brief {
             || (own.fin && (s.payload > 0 || fin))
             || usize::from(self.count) == MOST
             || s.payload > 0xffff
-            || s.time < last.time
+            || s.time < self.last
             || s.packet.capture() != first.packet.capture()
             || packets > u64::from(u32::MAX)
-            || s.packet <= last.packet
+            || packets <= u64::from(self.packets)
             || after >> 48 != 0
             || self.is_closed()
         {
@@ -218,6 +223,7 @@ impl Brief {
             by_server: role == Role::Server,
         };
         self.count += 1;
+        (self.last, self.packets) = (s.time, packets as u32);
         self.server_first |= fin && role == Role::Server && !peer.fin;
         let [own, peer] = match role {
             Role::Client => self.ends.each_mut(),
@@ -258,14 +264,10 @@ impl Brief {
         self.ends[0].fin_acked && self.ends[1].fin_acked
     }
 
-    /// The last segment.
+    /// The time of the last segment.
     #[inline]
-    pub fn last(&self) -> Mark {
-        match (usize::from(self.count).checked_sub(1), &self.more) {
-            (None, _) => self.asked.last(),
-            (Some(n), Some(more)) if n >= FEW => self.mark(&more[n - FEW]),
-            (Some(n), _) => self.mark(&self.few[n]),
-        }
+    pub fn last(&self) -> Timestamp {
+        self.last
     }
 
     /// Plays everything to a connection; `key` is its key.
@@ -340,7 +342,7 @@ impl Brief {
             client_spoke: self.mark(client_spoke?).time,
             client_fin: self.mark(fins[0]?),
             server_fin: self.mark(fins[1]?),
-            closed: self.last().time,
+            closed: self.last,
             traits,
             segments: 2 + u32::from(self.count),
             several_ttls,
@@ -364,7 +366,7 @@ impl Brief {
         let stamped = self.said().rfind(|said| !said.by_server && said.options.has(Options::TIMESTAMPS));
         let [client, server] = &self.ends;
         Previous {
-            last: self.last(),
+            last: self.said().next_back().map_or(self.asked.last(), |said| self.mark(said)),
             client_next: client.next,
             server_next: server.next,
             closed: self.is_closed(),

@@ -35,6 +35,8 @@ const AFTERMATH: Span = Span::secs(2);
 /// How long after the last acknowledgment: copies of the last packets come at once.
 const CLOSING: Span = Span::millis(50);
 
+/// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
+const MANY: usize = 4_096;
 /// How many segments are looked up together.
 const LOOKAHEAD: usize = 16;
 
@@ -168,6 +170,9 @@ impl Tracker {
     /// first lets the processor fetch for all of them at once: first places in the index, then heads, then bodies,
     /// so that none of these steps has to guess what the one before will find.
     pub fn segments(&mut self, segments: &[Segment], mut gone: impl FnMut(Gone<'_>)) {
+        if self.heads.held < MANY {
+            return segments.iter().for_each(|s| self.take_in(s, &mut gone));
+        }
         let chunks = segments.len().div_ceil(LOOKAHEAD);
         let chunk = |n: usize| {
             let from = (n * LOOKAHEAD).min(segments.len());
@@ -275,7 +280,7 @@ impl Tracker {
     fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let Head { key, tag, body, .. } = *self.heads.get(at);
         let known = self.brief.get_mut(body.place());
-        if known.last().time + Wait::of_brief(known).span() < s.time {
+        if known.last() + Wait::of_brief(known).span() < s.time {
             // What is over keeps its four-tuple longer than its record.
             if known.is_closed() {
                 self.release(at, sink);
@@ -644,7 +649,7 @@ impl Tracker {
             Form::Brief => {
                 let brief = self.brief.get(place);
                 let wait = Wait::of_brief(brief);
-                (wait, brief.last().time + wait.span())
+                (wait, brief.last() + wait.span())
             }
             Form::Full => {
                 let facts = &self.full.get(place).facts;
