@@ -39,12 +39,6 @@ pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// An IPv4 header and what it carries. A wrong header checksum is not looked at: offload leaves it so.
 #[inline(never)]
 pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    v4_inline(rest, walk)
-}
-
-/// As [`v4`], for the one place that the speed depends on.
-#[inline(always)]
-pub(super) fn v4_inline(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, _) = rest.take::<20>()?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_length < 20 {
@@ -79,7 +73,7 @@ pub(super) fn v4_inline(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         network.traits |= Traits::FRAGMENT;
     }
     match IpNumber(header[9]) {
-        IpNumber::TCP => tcp::segment_inline(body, network, walk),
+        IpNumber::TCP => tcp::segment(body, network, walk),
         protocol => not_tcp(protocol, body, network, walk),
     }
 }

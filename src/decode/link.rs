@@ -6,7 +6,7 @@ use super::link_names::NAMES;
 use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::tunnel::TRANSPARENT_ETHERNET;
-use super::{Decoded, Step, Walk, ip};
+use super::{Decoded, Step, Walk, ip, usual};
 use crate::capture::LinkType;
 use crate::capture::link_types::*;
 
@@ -70,19 +70,14 @@ pub fn is_supported(link: LinkType) -> bool {
     )
 }
 
-/// A packet as the capture has it. TCP over IPv4 over Ethernet is one piece of code with the caller's: what is handed
+/// A packet as the capture has it. The usual one is decoded by the same piece of code as the caller's: what is handed
 /// from function to function through memory in small writes and read again at once in large ones stalls the processor,
 /// which took a quarter of the time.
 #[inline(always)]
 pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match link.0 {
-        ETHERNET => {
-            let (header, inner) = rest.take::<14>()?;
-            match EtherType(be16(header[12], header[13])) {
-                EtherType::IPV4 => ip::v4_inline(inner, walk),
-                EtherType(kind) => ethertype(kind, inner, walk),
-            }
-        }
+        ETHERNET if usual::decode(rest, walk) => Ok(Decoded::Tcp),
+        ETHERNET => ethernet(rest, walk),
         LINUX_SLL => cooked(rest, walk),
         LINUX_SLL2 => cooked_v2(rest, walk),
         RAW => ip::either(rest, walk),

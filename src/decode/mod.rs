@@ -8,6 +8,7 @@
 //! * `tunnel`: what carries another packet: GRE, UDP tunnels, IP in IP.
 //! * `tcp`: the TCP header, its options and its checksum.
 //! * `icmp`: errors that quote a TCP segment.
+//! * `usual`: all of that at once for the packets that nearly all are.
 //! * [`segment`]: the result.
 
 mod icmp;
@@ -20,6 +21,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod usual;
 
 pub use link::{is_supported, link_name};
 pub use segment::Segment;

@@ -20,12 +20,6 @@ const PROTOCOL: u16 = 6;
 /// A TCP segment. TTL, TOS and IP ID are already in the output.
 #[inline(never)]
 pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
-    segment_inline(rest, network, walk)
-}
-
-/// As [`segment`], for IPv4.
-#[inline(always)]
-pub(super) fn segment_inline(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     let mut traits = walk.traits | network.traits;
     let fragment = traits & Traits::FRAGMENT != 0;
     let data = rest.data;
@@ -66,7 +60,7 @@ pub(super) fn segment_inline(rest: Rest<'_>, network: Network, walk: &mut Walk<'
 
 /// Reads options; those with a length that does not fit are left out, and a length that cannot be ends the reading.
 #[inline]
-fn options(list: &[u8], out: &mut Segment) {
+pub(super) fn options(list: &[u8], out: &mut Segment) {
     if let Some((layout, times)) = list.split_first_chunk::<4>()
         && *layout == NOP_NOP_TIMESTAMPS
         && let Ok(times) = <[u8; 8]>::try_from(times)
@@ -156,12 +150,22 @@ fn fast_open(cookie: &[u8], out: &mut Segment) {
 /// chance is told from a partial sum by the full sum, where all octets were captured.
 #[inline]
 fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &Address) -> u16 {
-    let Some(&[high, low]) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
+    let Some(field) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
         return 0;
     };
-    let field = u16::from_le_bytes([high, low]);
-    let pseudo = pseudo_header(src, dst, rest.wire as u32);
-    let partial = fold(pseudo) == field;
+    checksum_over(pseudo_header(src, dst, rest.wire as u32), rest, payload, *field, flags)
+}
+
+/// The same, given the sum of the pseudo-header and the checksum field.
+#[inline]
+pub(super) fn checksum_over(
+    pseudo: u64,
+    rest: Rest<'_>,
+    payload: usize,
+    field: [u8; 2],
+    flags: Flags,
+) -> u16 {
+    let partial = fold(pseudo) == u16::from_le_bytes(field);
     if rest.whole() && (payload == 0 || partial || flags.any(Flags::SYN | Flags::FIN | Flags::RST)) {
         if fold(add(pseudo, sum(rest.data))) == 0xffff {
             return Traits::CHECKSUM_GOOD;
@@ -173,12 +177,23 @@ fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &A
     if partial { Traits::CHECKSUM_PARTIAL } else { 0 }
 }
 
+/// The same as [`pseudo_header`], from both addresses of an IPv4 header and the length.
+#[inline]
+pub(super) fn pseudo_header_v4(addresses: [u8; 8], length: usize) -> u64 {
+    add(u64::from_le_bytes(addresses), numbers(length as u32))
+}
+
 /// The pseudo-header's sum, not folded. The mapped prefix of an IPv4 address adds 0xffff, which is nothing in ones'
 /// complement, so one sum serves RFC 9293 section 3.1 and RFC 8200 section 8.1.
 #[inline]
 fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
-    let numbers = u64::from(PROTOCOL.swap_bytes()) + u64::from(length.swap_bytes());
-    add(add(sum(&src.0), sum(&dst.0)), numbers)
+    add(add(sum(&src.0), sum(&dst.0)), numbers(length))
+}
+
+/// What the pseudo-header has besides the addresses.
+#[inline]
+fn numbers(length: u32) -> u64 {
+    u64::from(PROTOCOL.swap_bytes()) + u64::from(length.swap_bytes())
 }
 
 /// Sum of the 16-bit words in little-endian order, not folded: RFC 1071 section 2 shows that neither the order of the

@@ -267,6 +267,37 @@ proptest! {
         }
     }
 
+    /// Without its link header a packet is decoded layer by layer.
+    #[test]
+    fn a_usual_packet_is_read_as_its_layers_one_by_one_are(
+        parts in parts(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        captured in any::<prop::sample::Index>(),
+        trailer in 0_usize..8,
+    ) {
+        let mut octets = Parts { link: Link::Ethernet, ..parts }.octets();
+        octets.resize(octets.len() + trailer, 0);
+        for (place, value) in damage {
+            let place = 14 + place.index(octets.len().min(80) - 14);
+            octets[place] = value;
+        }
+        let length = octets.len() as u32;
+        for captured in [octets.len(), 14 + captured.index(octets.len() - 14)] {
+            let octets = &octets[..captured];
+            let (mut whole, mut inner) = (Segment::default(), Segment::default());
+            let framed = Packet { original_length: length, ..packet(1, octets) };
+            let bare = Packet { original_length: length - 14, ..packet(101, &octets[14..]) };
+            let (framed, bare) = (decode(&framed, &mut whole), decode(&bare, &mut inner));
+            // Of another version than its Ethernet type says it is nothing that IPv4 or IPv6 decode.
+            if octets.get(12..15).is_some_and(|kind| matches!(kind, [0x08, 0x00, version] if version >> 4 == 4)) {
+                prop_assert_eq!(framed, bare);
+                if framed == Decoded::Tcp {
+                    prop_assert_eq!(whole, inner);
+                }
+            }
+        }
+    }
+
     #[test]
     fn cutting_changes_nothing_that_is_still_there(parts in parts()) {
         super::properties::survives_cutting(parts.link.number(), &parts.octets());

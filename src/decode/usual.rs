@@ -1,0 +1,72 @@
+//! The packet that nearly all are: TCP over IPv4 over Ethernet without IP options or fragments, its headers captured.
+//! Everything has its fixed place then. It says what the layers one by one would say (a property test holds it to that),
+//! and leaves to them whatever is out of the ordinary.
+
+use super::rest::{Rest, be16};
+use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
+use super::{Walk, tcp};
+use crate::seq::Seq;
+
+/// Ethernet, IPv4 and TCP without options.
+const HEADERS: usize = IP + 20 + 20;
+/// Where the IPv4 header begins.
+const IP: usize = 14;
+/// Where the TCP header begins.
+const TCP: usize = IP + 20;
+
+/// Decodes a packet that begins with an Ethernet header, if it is a usual one: then the output holds its segment.
+#[inline(always)]
+pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
+    let Some(h) = rest.data.first_chunk::<HEADERS>() else { return false };
+    let total = usize::from(be16(h[16], h[17]));
+    let header = usize::from(h[46] >> 4) * 4;
+    // Type IPv4, version 4 and five words of header, no fragment, protocol TCP; lengths that agree. A total length of 0
+    // (segmentation offload) does not.
+    let is_usual = [h[12], h[13], h[14]] == [0x08, 0x00, 0x45]
+        && (h[20] & 0x3f) | h[21] == 0
+        && h[23] == 6
+        && header >= 20
+        && total >= 20 + header
+        && total <= rest.wire - IP
+        && rest.data.len() >= TCP + header;
+    if !is_usual {
+        return false;
+    }
+    let (src, dst) = (Address::v4([h[26], h[27], h[28], h[29]]), Address::v4([h[30], h[31], h[32], h[33]]));
+    let (src_port, dst_port) = (be16(h[34], h[35]), be16(h[36], h[37]));
+    let flags = Flags(h[47]);
+    let payload = total - 20 - header;
+    let segment = &rest.data[TCP..rest.data.len().min(IP + total)];
+    let pseudo = tcp::pseudo_header_v4([h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33]], total - 20);
+    let fragment = if h[20] & 0x40 != 0 { Traits::DF } else { 0 };
+    let checksum =
+        tcp::checksum_over(pseudo, Rest { data: segment, wire: total - 20 }, payload, [h[50], h[51]], flags);
+    let out = &mut *walk.out;
+    *out = Segment {
+        time: out.time,
+        packet: out.packet,
+        hash: flow_hash(src, src_port, dst, dst_port),
+        src,
+        dst,
+        src_port,
+        dst_port,
+        seq: Seq(u32::from_be_bytes([h[38], h[39], h[40], h[41]])),
+        ack: Seq(u32::from_be_bytes([h[42], h[43], h[44], h[45]])),
+        payload: payload as u32,
+        window: be16(h[48], h[49]),
+        ip_id: be16(h[18], h[19]),
+        tsval: 0,
+        tsecr: 0,
+        mss: 0,
+        traits: Traits(walk.traits | fragment | checksum),
+        flags,
+        options: Options(0),
+        window_scale: 0,
+        ttl: h[22],
+        tos: h[15],
+    };
+    if header > 20 {
+        tcp::options(&rest.data[HEADERS..TCP + header], out);
+    }
+    true
+}
