@@ -3,6 +3,7 @@
 //! A file is read in parts by the threads that track, too. What can only be read in turn (a pipe, compressed octets,
 //! several files at once) is read and decoded by a thread of its own.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -74,14 +75,30 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
         }
         let Engine { shards, peers, filter, totals, inputs, .. } = engine;
         let (filter, peers): (&Filter, &mut Peers) = (filter, Arc::make_mut(peers));
-        // What one thread does alone, while the others have something to decode.
-        follow(shards, &mut decoded);
+        let parts = Mutex::new(next.iter_mut());
+        let decode_one = || {
+            let part = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            part.map(|(part, batch)| windows.read(part, batch, filter)).is_some()
+        };
+        let to_track = AtomicUsize::new(SHARDS);
         rayon::join(
-            || compare(shards, peers, *inputs),
             || {
-                next.par_iter_mut()
-                    .with_max_len(1)
-                    .for_each(|(part, batch)| windows.read(part, batch, filter))
+                follow(shards, &mut decoded, || {
+                    to_track.fetch_sub(1, Ordering::Relaxed);
+                });
+                compare(shards, peers, *inputs);
+                while decode_one() {}
+            },
+            || {
+                (1..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
+                    // Shards first, then there is enough to do while one thread compares. But if all segments are of
+                    // one connection, there is nothing to help with.
+                    let helped = || {
+                        to_track.load(Ordering::Relaxed) > 0
+                            && rayon::yield_now() == Some(rayon::Yield::Executed)
+                    };
+                    while helped() || decode_one() {}
+                });
             },
         );
         for mut batch in decoded.drain(..) {
@@ -216,22 +233,21 @@ fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
 
 /// Tracks decoded batches in every shard, then looks across the shards.
 pub(super) fn track(shards: &mut [Shard], peers: &mut Peers, batches: &mut [Batch], inputs: usize) {
-    follow(shards, batches);
+    follow(shards, batches, || ());
     compare(shards, peers, inputs);
 }
 
-/// Tracks decoded batches in every shard.
-fn follow(shards: &mut [Shard], batches: &mut [Batch]) {
+/// Tracks decoded batches in every shard, and tells `done` of each shard.
+fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
     let mut by_shard: Vec<Vec<Run<'_>>> = Vec::new();
     by_shard.resize_with(SHARDS, || Vec::with_capacity(batches.len()));
     for batch in batches {
         by_shard.iter_mut().zip(batch.runs()).for_each(|(runs, run)| runs.push(run));
     }
-    shards
-        .par_iter_mut()
-        .zip(by_shard)
-        .with_max_len(1)
-        .for_each(|(shard, mut runs)| shard.track(runs.iter_mut()));
+    shards.par_iter_mut().zip(by_shard).with_max_len(1).for_each(|(shard, mut runs)| {
+        shard.track(runs.iter_mut());
+        done();
+    });
 }
 
 /// Looks across the shards: at what the hosts of a pair would remember of each other.
