@@ -233,6 +233,9 @@ fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
 
 /// Tracks decoded batches in every shard, then looks across the shards.
 pub(super) fn track(shards: &mut [Shard], peers: &mut Peers, batches: &mut [Batch], inputs: usize) {
+    if batches.is_empty() {
+        return;
+    }
     follow(shards, batches, || ());
     compare(shards, peers, inputs);
 }

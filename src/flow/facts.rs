@@ -120,12 +120,7 @@ impl Repeats {
     pub fn push(&mut self, sent: Sent) {
         match self.count as usize {
             0 => self.first = sent,
-            n if n < Self::KEPT => {
-                let mut between = std::mem::take(&mut self.between).into_vec();
-                between.reserve_exact(1);
-                between.push(sent);
-                self.between = between.into_boxed_slice();
-            }
+            n if n < Self::KEPT => push_exactly(&mut self.between, sent),
             _ => {}
         }
         self.last = sent;
@@ -146,6 +141,14 @@ impl Repeats {
     pub fn iter(&self) -> impl Iterator<Item = &Sent> + Clone {
         self.first().into_iter().chain(&self.between)
     }
+}
+
+/// Adds to a list that has no room to spare: very many are held, and few of them grow.
+pub(super) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
+    let mut longer = std::mem::take(list).into_vec();
+    longer.reserve_exact(1);
+    longer.push(item);
+    *list = longer.into_boxed_slice();
 }
 
 /// The SYN or SYN-ACK of a side, as first sent.

@@ -6,7 +6,7 @@
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::connection::{Connection, copies_come_within};
-use crate::flow::facts::{Mark, Previous};
+use crate::flow::facts::{Mark, Previous, push_exactly};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -73,7 +73,7 @@ pub struct HalfOpen {
     tsval: u32,
     /// IPv4 identification of the first SYN.
     ip_id: u16,
-    /// The second segment and on.
+    /// The second segment, if there is one.
     second: Sent,
     /// Those after it; never longer than it must be, for a server under a flood repeats little.
     more: Box<[Sent]>,
@@ -150,13 +150,9 @@ impl HalfOpen {
             ip_id: s.ip_id,
             after_high: (after >> 32) as u16 | u16::from(answer) << 15,
         };
-        if self.count == 1 {
-            self.second = sent;
-        } else {
-            let mut more = std::mem::take(&mut self.more).into_vec();
-            more.reserve_exact(1);
-            more.push(sent);
-            self.more = more.into_boxed_slice();
+        match self.count {
+            1 => self.second = sent,
+            _ => push_exactly(&mut self.more, sent),
         }
         self.count += 1;
         true

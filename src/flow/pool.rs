@@ -54,7 +54,7 @@ impl Body {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Head {
     pub(super) key: FlowKey,
-    /// The upper half of the flow hash, by which its slot is found.
+    /// The upper half of the flow hash, by which its place in the index is found.
     pub(super) tag: u32,
     pub(super) body: Body,
     /// Counts what was here, so that a queue entry of an earlier record is recognised. A connection that is over is
@@ -146,12 +146,12 @@ impl<T> Piece<T> {
     }
 
     /// What is there, with the heads.
-    pub(super) fn held(&self) -> impl Iterator<Item = (At, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
         self.heads.iter().zip(&self.bodies).filter_map(|(at, body)| Some((*at, body.as_ref()?)))
     }
 
     /// The same, to be changed.
-    pub(super) fn held_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.bodies.iter_mut().flatten()
     }
 }
@@ -220,14 +220,14 @@ impl<T> Pool<T> {
         self.body_mut(place).as_mut().expect("heads name occupied places only")
     }
 
-    /// All pieces, to look at.
-    pub(super) fn pieces(&self) -> &[Piece<T>] {
-        &self.pieces
+    /// All that is there, with the heads.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
+        self.pieces.iter().flat_map(Piece::iter)
     }
 
-    /// All pieces, to be changed.
-    pub(super) fn pieces_mut(&mut self) -> &mut [Piece<T>] {
-        &mut self.pieces
+    /// The same, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pieces.iter_mut().flat_map(Piece::iter_mut)
     }
 
     /// Moves all out, one piece after the other.

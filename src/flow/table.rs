@@ -19,7 +19,7 @@ use crate::flow::index::Index;
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::over::Over;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
-use crate::flow::pool::{At, Body, Form, Head, Heads, Piece, Pool};
+use crate::flow::pool::{At, Body, Form, Head, Heads, Pool};
 use crate::time::{Span, Timestamp};
 
 /// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
@@ -246,16 +246,11 @@ impl Tracker {
     }
 
     fn half_open_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let Head { key, body, .. } = *self.heads.get(at);
         let known = self.half_open.get_mut(body.place());
         if known.last().time + Wait::of_half_open(known).span() < s.time {
-            // What is over keeps its four-tuple longer than its record.
-            if known.is_refused() {
-                self.release(at, sink);
-                return self.take_in(s, sink);
-            }
-            self.end(at, Some(Ending::Expired), sink);
-            return self.start(tag, key, from, s, None, sink);
+            let is_over = known.is_refused();
+            return self.overdue(at, is_over, from, s, sink);
         }
         let before = known.more_octets();
         if known.take(from, s) {
@@ -278,16 +273,11 @@ impl Tracker {
     }
 
     fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Head { key, tag, body, .. } = *self.heads.get(at);
+        let Head { key, body, .. } = *self.heads.get(at);
         let known = self.brief.get_mut(body.place());
         if known.last() + Wait::of_brief(known).span() < s.time {
-            // What is over keeps its four-tuple longer than its record.
-            if known.is_closed() {
-                self.release(at, sink);
-                return self.take_in(s, sink);
-            }
-            self.end(at, Some(Ending::Expired), sink);
-            return self.start(tag, key, from, s, None, sink);
+            let is_over = known.is_closed();
+            return self.overdue(at, is_over, from, s, sink);
         }
         let was_acked = known.server_fin_is_acked();
         if known.take(from, s, &mut self.spare) {
@@ -314,40 +304,54 @@ impl Tracker {
     }
 
     fn full_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Head { key, tag, body, .. } = *self.heads.get(at);
-        let connection = self.full.get(body.place());
+        let connection = self.full.get(self.heads.get(at).body.place());
+        let is_over = connection.facts.closed.is_some();
         if due(&connection.facts) < s.time {
-            // What is over keeps its four-tuple longer than its record.
-            if connection.facts.closed.is_some() {
-                self.release(at, sink);
-                return self.take_in(s, sink);
-            }
-            self.end(at, Some(Ending::Expired), sink);
-            return self.start(tag, key, from, s, None, sink);
+            return self.overdue(at, is_over, from, s, sink);
         }
         if connection.is_replaced_by(s, from) {
             let previous = connection.as_previous();
-            let ending = connection.facts.closed.is_none().then_some(Ending::Replaced);
-            self.end(at, ending, sink);
-            return self.start(tag, key, from, s, Some(previous), sink);
+            let ending = (!is_over).then_some(Ending::Replaced);
+            return self.restart(at, ending, from, s, Some(previous), sink);
         }
         self.take(at, from, s);
     }
 
     fn over_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Head { key, tag, body, .. } = *self.heads.get(at);
-        let known = self.over.get_mut(body.place());
+        let known = self.over.get_mut(self.heads.get(at).body.place());
         if known.last.time + OVER < s.time {
-            self.end(at, None, sink);
-            return self.start(tag, key, from, s, None, sink);
+            return self.restart(at, None, from, s, None, sink);
         }
         if known.is_replaced_by(s, from) {
             let previous = known.previous();
-            self.end(at, None, sink);
-            return self.start(tag, key, from, s, Some(previous), sink);
+            return self.restart(at, None, from, s, Some(previous), sink);
         }
         known.absorb(s);
         self.late += 1;
+    }
+
+    /// A segment of a connection that was due before. What is over keeps its four-tuple longer than its record.
+    fn overdue(&mut self, at: At, is_over: bool, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        if is_over {
+            self.release(at, sink);
+            return self.take_in(s, sink);
+        }
+        self.restart(at, Some(Ending::Expired), from, s, None, sink);
+    }
+
+    /// Lets go of a record, and begins another one of the same four-tuple.
+    fn restart(
+        &mut self,
+        at: At,
+        ending: Option<Ending>,
+        from: Direction,
+        s: &Segment,
+        previous: Option<Previous>,
+        sink: &mut Sink<'_>,
+    ) {
+        let Head { key, tag, .. } = *self.heads.get(at);
+        self.end(at, ending, sink);
+        self.start(tag, key, from, s, previous, sink);
     }
 
     /// Hands a segment to its full record.
@@ -380,13 +384,13 @@ impl Tracker {
         (self.index, self.checks, self.over) = Default::default();
         let heads = &self.heads;
         for piece in self.half_open.drain() {
-            piece.held().for_each(|(at, h)| take(Gone::HalfOpen(&heads.get(at).key, h, parting)));
+            piece.iter().for_each(|(at, h)| take(Gone::HalfOpen(&heads.get(at).key, h, parting)));
         }
         for piece in self.brief.drain() {
-            piece.held().for_each(|(at, b)| take(Gone::Brief(&heads.get(at).key, b, parting)));
+            piece.iter().for_each(|(at, b)| take(Gone::Brief(&heads.get(at).key, b, parting)));
         }
         for mut piece in self.full.drain() {
-            for connection in piece.held_mut() {
+            for connection in piece.iter_mut() {
                 parting.seal(&mut connection.facts);
                 take(Gone::Full(&connection.facts));
             }
@@ -447,20 +451,16 @@ impl Tracker {
         let half_open = if previous.is_none() { HalfOpen::begin(from, s) } else { None };
         #[cfg(test)]
         let half_open = half_open.filter(|_| !self.always_full);
+        let at = self.heads.insert(key, tag);
+        self.index.insert(tag, at);
+        self.check(at, Wait::Handshake);
         match half_open {
             Some(half_open) => {
-                let at = self.heads.insert(key, tag);
                 self.heads.get_mut(at).body = Body::new(Form::HalfOpen, self.half_open.insert(at, half_open));
-                self.index.insert(tag, at);
-                self.check(at, Wait::Handshake);
                 self.events.push(syn(s.packet, Mark::of(s), key, from, s, false));
             }
             None => {
-                let connection = Connection::begin(key, from, s, previous);
-                let at = self.heads.insert(key, tag);
-                self.heads.get_mut(at).body = Body::new(Form::Full, self.full.insert(at, connection));
-                self.index.insert(tag, at);
-                self.check(at, Wait::Handshake);
+                self.fill(at, Connection::begin(key, from, s, previous));
                 self.take(at, from, s);
             }
         }
@@ -489,7 +489,7 @@ impl Tracker {
         }
     }
 
-    /// Gives a connection, whose record in short form was removed, a full record.
+    /// Gives a connection that has no record, or none any more, a full one.
     fn fill(&mut self, at: At, connection: Connection) {
         let closed = connection.facts.closed.is_some().then(|| Wait::of(&connection.facts));
         self.heads.get_mut(at).body = Body::new(Form::Full, self.full.insert(at, connection));
@@ -763,13 +763,13 @@ impl Tracker {
     /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
     pub fn visit_open(&mut self, mut take: impl FnMut(Gone<'_>)) {
         let parting = Parting { ending: None, now: self.now };
-        for (at, h) in self.half_open.pieces().iter().flat_map(Piece::held) {
+        for (at, h) in self.half_open.iter() {
             take(Gone::HalfOpen(&self.heads.get(at).key, h, parting));
         }
-        for (at, b) in self.brief.pieces().iter().flat_map(Piece::held) {
+        for (at, b) in self.brief.iter() {
             take(Gone::Brief(&self.heads.get(at).key, b, parting));
         }
-        for Connection { facts, .. } in self.full.pieces_mut().iter_mut().flat_map(Piece::held_mut) {
+        for Connection { facts, .. } in self.full.iter_mut() {
             parting.seal(facts);
             take(Gone::Full(facts));
             (facts.ending, facts.watched) = Default::default();
