@@ -67,6 +67,13 @@ impl Address {
         Address((0xffff_0000_0000 | u32::from_be_bytes(a) as u128).to_be_bytes())
     }
 
+    /// The number that an IPv4 address is.
+    #[inline]
+    pub const fn as_v4(self) -> Option<u32> {
+        let address = u128::from_be_bytes(self.0);
+        if address >> 32 == 0xffff { Some(address as u32) } else { None }
+    }
+
     /// As the standard library's type, IPv4 where it is IPv4.
     pub fn ip(self) -> IpAddr {
         match Ipv6Addr::from(self.0).to_ipv4_mapped() {

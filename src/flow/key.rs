@@ -45,10 +45,16 @@ impl FlowKey {
         let src = Host { address: s.src, port: s.src_port };
         let dst = Host { address: s.dst, port: s.dst_port };
         if src <= dst {
-            (FlowKey { low: src, high: dst }, Direction::FromLow)
+            (FlowKey::between(src, dst), Direction::FromLow)
         } else {
-            (FlowKey { low: dst, high: src }, Direction::FromHigh)
+            (FlowKey::between(dst, src), Direction::FromHigh)
         }
+    }
+
+    /// The key of these ends, the one that sorts first named first.
+    #[inline]
+    pub(super) fn between(low: Host, high: Host) -> FlowKey {
+        FlowKey { low, high }
     }
 
     /// Which way the segment goes, if it is one of this four-tuple.

@@ -4,8 +4,10 @@
 //! whatever becomes of the body; one that goes leaves its place to another, told apart by a count of those that were
 //! there.
 
-use crate::flow::key::FlowKey;
+use crate::decode::segment::Segment;
+use crate::flow::key::{Direction, FlowKey};
 use crate::flow::prefetch::prefetch;
+use crate::flow::short_key::{Elsewhere, ShortKey};
 
 /// Which head; 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -53,7 +55,7 @@ impl Body {
 /// What every four-tuple has, whatever the form of its record, and found without knowing that form.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Head {
-    pub(super) key: FlowKey,
+    key: ShortKey,
     /// The upper half of the flow hash, by which its place in the index is found.
     pub(super) tag: u32,
     pub(super) body: Body,
@@ -68,24 +70,51 @@ pub(super) struct Heads {
     pieces: Vec<Vec<Head>>,
     vacant: Vec<At>,
     pub(super) held: usize,
+    long: LongKeys,
+}
+
+/// The keys that are not in the heads.
+#[derive(Default, Debug)]
+struct LongKeys {
+    keys: Vec<FlowKey>,
+    vacant: Vec<Elsewhere>,
+}
+
+impl LongKeys {
+    fn insert(&mut self, key: FlowKey) -> Elsewhere {
+        if let Some(Elsewhere(place)) = self.vacant.pop() {
+            self.keys[place as usize] = key;
+            return Elsewhere(place);
+        }
+        self.keys.push(key);
+        Elsewhere((self.keys.len() - 1) as u32)
+    }
+
+    #[inline]
+    fn get(&self, Elsewhere(place): Elsewhere) -> &FlowKey {
+        &self.keys[place as usize]
+    }
 }
 
 /// Records in a piece.
 const PIECE: usize = 512;
+/// How many records ahead their heads are fetched.
+const AHEAD: usize = 8;
 
 impl Default for Heads {
     /// None but the one that [`At::NONE`] names.
     fn default() -> Heads {
         let mut piece = Vec::with_capacity(PIECE);
         piece.push(Head::default());
-        Heads { pieces: vec![piece], vacant: Vec::new(), held: 0 }
+        Heads { pieces: vec![piece], vacant: Vec::new(), held: 0, long: LongKeys::default() }
     }
 }
 
 impl Heads {
     /// A head whose body is not there yet.
-    pub(super) fn insert(&mut self, key: FlowKey, tag: u32) -> At {
+    pub(super) fn insert(&mut self, key: &FlowKey, tag: u32) -> At {
         self.held += 1;
+        let key = ShortKey::of(key).unwrap_or_else(|| ShortKey::elsewhere(self.long.insert(*key)));
         if let Some(at) = self.vacant.pop() {
             let head = self.get_mut(at);
             (head.key, head.tag) = (key, tag);
@@ -103,8 +132,29 @@ impl Heads {
     pub(super) fn remove(&mut self, at: At) {
         let head = self.get_mut(at);
         head.generation = head.generation.wrapping_add(1);
+        if let Err(place) = head.key.key() {
+            self.long.vacant.push(place);
+        }
         self.held -= 1;
         self.vacant.push(at);
+    }
+
+    /// Octets that the heads take.
+    #[inline]
+    pub(super) fn octets(&self) -> usize {
+        self.held * size_of::<Head>() + (self.long.keys.len() - self.long.vacant.len()) * size_of::<FlowKey>()
+    }
+
+    /// The four-tuple of a head.
+    #[inline]
+    pub(super) fn key(&self, at: At) -> FlowKey {
+        self.get(at).key.key().unwrap_or_else(|place| *self.long.get(place))
+    }
+
+    /// Which way the segment goes, if it is one of this head's four-tuple.
+    #[inline]
+    pub(super) fn direction_of(&self, at: At, s: &Segment) -> Option<Direction> {
+        self.get(at).key.direction_of(s).unwrap_or_else(|place| self.long.get(place).direction_of(s))
     }
 
     /// Has a head fetched.
@@ -148,6 +198,15 @@ impl<T> Piece<T> {
     /// What is there, with the heads.
     pub(super) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
         self.heads.iter().zip(&self.bodies).filter_map(|(at, body)| Some((*at, body.as_ref()?)))
+    }
+
+    /// The same, for whoever reads the heads, too: they are fetched a few ahead.
+    pub(super) fn iter_ahead(&self, heads: &Heads) -> impl Iterator<Item = (At, &T)> {
+        let soon = self.heads.iter().skip(AHEAD).chain(std::iter::repeat(&At::NONE));
+        self.heads.iter().zip(soon).zip(&self.bodies).filter_map(|((at, soon), body)| {
+            heads.prefetch(*soon);
+            Some((*at, body.as_ref()?))
+        })
     }
 
     /// The same, to be changed.

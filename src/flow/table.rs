@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::decode::segment::{Address, Flags, PacketId, Segment};
+use crate::decode::segment::{Flags, PacketId, Segment};
 use crate::flow::brief::{Brief, Spare};
 use crate::flow::connection::Connection;
 use crate::flow::facts::{ConnectionFacts, Ending, Mark, Previous, Role};
@@ -40,8 +40,8 @@ const MANY: usize = 4_096;
 /// How many segments are looked up together.
 const LOOKAHEAD: usize = 16;
 
-/// A head with its place in the index, and one in a queue, which may be half empty.
-const HEAD_OCTETS: usize = size_of::<Head>() + Index::OCTETS + 3 * size_of::<Check>() / 2;
+/// The place of a head in the index, and one in a queue, which may be half empty.
+const PLACES_OCTETS: usize = Index::OCTETS + 3 * size_of::<Check>() / 2;
 
 /// Which wait a connection is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -246,7 +246,7 @@ impl Tracker {
     }
 
     fn half_open_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Head { key, body, .. } = *self.heads.get(at);
+        let body = self.heads.get(at).body;
         let known = self.half_open.get_mut(body.place());
         if known.last().time + Wait::of_half_open(known).span() < s.time {
             let is_over = known.is_refused();
@@ -256,8 +256,8 @@ impl Tracker {
         if known.take(from, s) {
             self.more_octets += known.more_octets() - before;
             if known.is_client(from) {
-                let (connection, at) = (known.first().packet, Mark::of(s));
-                self.events.push(syn(connection, at, key, from, s, false));
+                let connection = known.first().packet;
+                self.events.push(syn(connection, s));
             } else if known.is_refused() {
                 self.check(at, Wait::Aftermath);
             }
@@ -265,7 +265,7 @@ impl Tracker {
             self.remove_half_open(body.place());
             self.heads.get_mut(at).body = Body::new(Form::Brief, self.brief.insert(at, brief));
         } else {
-            let connection = known.play(&key);
+            let connection = known.play(&self.heads.key(at));
             self.remove_half_open(body.place());
             self.fill(at, connection);
             self.full_segment(at, from, s, sink);
@@ -273,7 +273,7 @@ impl Tracker {
     }
 
     fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let Head { key, body, .. } = *self.heads.get(at);
+        let body = self.heads.get(at).body;
         let known = self.brief.get_mut(body.place());
         if known.last() + Wait::of_brief(known).span() < s.time {
             let is_over = known.is_closed();
@@ -282,12 +282,11 @@ impl Tracker {
         let was_acked = known.server_fin_is_acked();
         if known.take(from, s, &mut self.spare) {
             if known.is_remembered(from, s, was_acked) {
-                let asked = &known.asked;
                 self.events.push(PeerEvent {
                     at: Mark::of(s),
-                    connection: asked.first().packet,
-                    client: asked.client(&key).address,
-                    server: asked.server(&key),
+                    connection: known.asked.first().packet,
+                    client: s.src,
+                    server: Host { address: s.dst, port: s.dst_port },
                     tsval: s.timestamp(),
                     what: PeerEventKind::Remembered,
                 });
@@ -297,7 +296,7 @@ impl Tracker {
             }
             return;
         }
-        let connection = known.play(&key);
+        let connection = known.play(&self.heads.key(at));
         self.remove_brief(body.place());
         self.fill(at, connection);
         self.full_segment(at, from, s, sink);
@@ -349,7 +348,7 @@ impl Tracker {
         previous: Option<Previous>,
         sink: &mut Sink<'_>,
     ) {
-        let Head { key, tag, .. } = *self.heads.get(at);
+        let (key, tag) = (self.heads.key(at), self.heads.get(at).tag);
         self.end(at, ending, sink);
         self.start(tag, key, from, s, previous, sink);
     }
@@ -384,10 +383,10 @@ impl Tracker {
         (self.index, self.checks, self.over) = Default::default();
         let heads = &self.heads;
         for piece in self.half_open.drain() {
-            piece.iter().for_each(|(at, h)| take(Gone::HalfOpen(&heads.get(at).key, h, parting)));
+            piece.iter_ahead(heads).for_each(|(at, h)| take(Gone::HalfOpen(&heads.key(at), h, parting)));
         }
         for piece in self.brief.drain() {
-            piece.iter().for_each(|(at, b)| take(Gone::Brief(&heads.get(at).key, b, parting)));
+            piece.iter_ahead(heads).for_each(|(at, b)| take(Gone::Brief(&heads.key(at), b, parting)));
         }
         for mut piece in self.full.drain() {
             for connection in piece.iter_mut() {
@@ -451,13 +450,13 @@ impl Tracker {
         let half_open = if previous.is_none() { HalfOpen::begin(from, s) } else { None };
         #[cfg(test)]
         let half_open = half_open.filter(|_| !self.always_full);
-        let at = self.heads.insert(key, tag);
+        let at = self.heads.insert(&key, tag);
         self.index.insert(tag, at);
         self.check(at, Wait::Handshake);
         match half_open {
             Some(half_open) => {
                 self.heads.get_mut(at).body = Body::new(Form::HalfOpen, self.half_open.insert(at, half_open));
-                self.events.push(syn(s.packet, Mark::of(s), key, from, s, false));
+                self.events.push(syn(s.packet, s));
             }
             None => {
                 self.fill(at, Connection::begin(key, from, s, previous));
@@ -467,7 +466,8 @@ impl Tracker {
     }
 
     fn octets(&self) -> usize {
-        self.heads.held * HEAD_OCTETS
+        self.heads.octets()
+            + self.heads.held * PLACES_OCTETS
             + self.half_open.held * Pool::<HalfOpen>::OCTETS
             + self.more_octets
             + self.brief.held * Pool::<Brief>::OCTETS
@@ -501,8 +501,8 @@ impl Tracker {
     /// Hands out a connection that is closed; its four-tuple stays.
     fn release(&mut self, at: At, sink: &mut Sink<'_>) {
         let parting = Parting { ending: None, now: self.now };
-        let Head { key, body, .. } = *self.heads.get(at);
-        let (key, place) = (&key, body.place());
+        let (key, body) = (&self.heads.key(at), self.heads.get(at).body);
+        let place = body.place();
         let over = match body.form() {
             Form::HalfOpen => {
                 let half_open = self.half_open.get(place);
@@ -538,8 +538,8 @@ impl Tracker {
     /// Lets go of a record and of its four-tuple.
     fn end(&mut self, at: At, ending: Option<Ending>, sink: &mut Sink<'_>) {
         let parting = Parting { ending, now: self.now };
-        let Head { key, tag, body, .. } = *self.heads.get(at);
-        let (key, place) = (&key, body.place());
+        let (key, Head { tag, body, .. }) = (&self.heads.key(at), *self.heads.get(at));
+        let place = body.place();
         match body.form() {
             Form::HalfOpen => {
                 sink(Gone::HalfOpen(key, self.half_open.get(place), parting));
@@ -566,7 +566,7 @@ impl Tracker {
     /// What is known of a segment's four-tuple, and which way the segment goes.
     #[inline]
     fn find(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
-        let is = |at: At| Some((at, self.heads.get(at).key.direction_of(s)?));
+        let is = |at: At| Some((at, self.heads.direction_of(at, s)?));
         // Nearly always right; then no branch is hard to foretell.
         match self.index.guess(tag) {
             At::NONE => None,
@@ -696,23 +696,15 @@ impl Tracker {
     }
 }
 
-/// The event of a SYN of the client.
-fn syn(
-    connection: PacketId,
-    at: Mark,
-    key: FlowKey,
-    from: Direction,
-    s: &Segment,
-    in_time_wait: bool,
-) -> PeerEvent {
-    let (client, server): (Address, Host) = (key.sender(from).address, key.sender(from.reverse()));
+/// The event of a SYN of the client that found nothing of an earlier connection.
+fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
     PeerEvent {
-        at,
+        at: Mark::of(s),
         connection,
-        client,
-        server,
+        client: s.src,
+        server: Host { address: s.dst, port: s.dst_port },
         tsval: s.timestamp(),
-        what: PeerEventKind::Syn { in_time_wait },
+        what: PeerEventKind::Syn { in_time_wait: false },
     }
 }
 
@@ -764,10 +756,10 @@ impl Tracker {
     pub fn visit_open(&mut self, mut take: impl FnMut(Gone<'_>)) {
         let parting = Parting { ending: None, now: self.now };
         for (at, h) in self.half_open.iter() {
-            take(Gone::HalfOpen(&self.heads.get(at).key, h, parting));
+            take(Gone::HalfOpen(&self.heads.key(at), h, parting));
         }
         for (at, b) in self.brief.iter() {
-            take(Gone::Brief(&self.heads.get(at).key, b, parting));
+            take(Gone::Brief(&self.heads.key(at), b, parting));
         }
         for Connection { facts, .. } in self.full.iter_mut() {
             parting.seal(facts);
