@@ -1,6 +1,7 @@
 //! The history of one listener: what its connections got, and when.
 
 use crate::decode::segment::{Address, Options};
+use crate::detect::seconds::{Second, Seconds};
 use crate::detect::surroundings::Stretch;
 use crate::flow::brief::{Brief, Course};
 use crate::flow::facts::{ConnectionFacts, Mark, Role, What};
@@ -16,77 +17,6 @@ const PATIENCE: Span = Span::millis(1_700);
 /// A SYN is sent again after this (`TCP_TIMEOUT_INIT`, RFC 6298 section 2.1). An answer that comes later may be to a
 /// second try that the capture has missed.
 pub(super) const SECOND_TRY: Span = Span::secs(1);
-
-/// What happened at a listener within one second.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Second {
-    /// First SYNs.
-    pub syns: u32,
-    /// Handshakes whose server showed that it has the connection.
-    pub served: u32,
-    /// SYNs answered by SYN-ACK at the first try, before a second was due.
-    pub answered: u32,
-    /// Handshakes answered by RST.
-    pub refused: u32,
-    /// Connections that the client closed first: it holds TIME_WAIT.
-    pub closed_by_client: u32,
-    /// Connections that the server closed first.
-    pub closed_by_server: u32,
-    /// Handshakes that the client completed.
-    pub completed: u32,
-    /// Connections that the server closed by FIN before it had sent any payload.
-    pub closed_unserved: u32,
-    /// Segments of the server, not all of them: SYN-ACKs, the first and last word, FINs.
-    pub heard: u32,
-}
-
-/// A [`Second`] for each second in which something happened, in order of time.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Seconds(Vec<(i64, Second)>);
-
-impl Seconds {
-    /// The entry of a second, made where there is none. What happens comes nearly in order: the place is at the end.
-    #[inline]
-    pub fn at(&mut self, second: i64) -> &mut Second {
-        let place = match self.0.last() {
-            Some((last, _)) if *last == second => self.0.len() - 1,
-            Some((last, _)) if *last > second => self.place(second, *last),
-            _ => {
-                self.0.push((second, Second::default()));
-                self.0.len() - 1
-            }
-        };
-        &mut self.0[place].1
-    }
-
-    fn place(&mut self, second: i64, last: i64) -> usize {
-        // Where something happened in every second since, it is as far from the end.
-        let guess =
-            usize::try_from(last.abs_diff(second)).ok().and_then(|far| (self.0.len() - 1).checked_sub(far));
-        if let Some(guess) = guess.filter(|guess| self.0[*guess].0 == second) {
-            return guess;
-        }
-        self.0.binary_search_by_key(&second, |(at, _)| *at).unwrap_or_else(|place| {
-            self.0.insert(place, (second, Second::default()));
-            place
-        })
-    }
-
-    /// The seconds from `from` to `to`, both included.
-    fn range(&self, from: i64, to: i64) -> impl Iterator<Item = &(i64, Second)> {
-        let start = self.0.partition_point(|(at, _)| *at < from);
-        self.0[start..].iter().take_while(move |(at, _)| *at <= to)
-    }
-}
-
-impl<'a> IntoIterator for &'a Seconds {
-    type Item = (&'a i64, &'a Second);
-    type IntoIter = std::iter::Map<std::slice::Iter<'a, (i64, Second)>, fn(&'a (i64, Second)) -> Self::Item>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter().map(|(at, second)| (at, second))
-    }
-}
 
 /// Parts into which clients are divided by address: enough to tell one busy client from many.
 const SHARES: usize = 16;
@@ -252,43 +182,18 @@ impl Listener {
         }
         self.closed_in_turn[0] += other.closed_in_turn[0];
         self.closed_in_turn[1] += other.closed_in_turn[1];
-        for (&at, s) in &other.seconds {
-            let second = self.seconds.at(at);
-            second.syns += s.syns;
-            second.served += s.served;
-            second.answered += s.answered;
-            second.refused += s.refused;
-            second.closed_by_client += s.closed_by_client;
-            second.closed_by_server += s.closed_by_server;
-            second.completed += s.completed;
-            second.closed_unserved += s.closed_unserved;
-            second.heard += s.heard;
-        }
+        self.seconds.add(other.seconds);
     }
 
     /// The seconds from `from` to `to`, both included, added up.
     pub fn between(&self, from: Timestamp, to: Timestamp) -> Second {
-        let (from, to) = (from.seconds(), to.seconds().max(from.seconds()));
-        self.seconds.range(from, to).fold(Second::default(), |sum, (_, s)| Second {
-            syns: sum.syns + s.syns,
-            served: sum.served + s.served,
-            answered: sum.answered + s.answered,
-            refused: sum.refused + s.refused,
-            closed_by_client: sum.closed_by_client + s.closed_by_client,
-            closed_by_server: sum.closed_by_server + s.closed_by_server,
-            completed: sum.completed + s.completed,
-            closed_unserved: sum.closed_unserved + s.closed_unserved,
-            heard: sum.heard + s.heard,
-        })
+        self.seconds.between(from.seconds(), to.seconds().max(from.seconds()))
     }
 
     /// The same of the whole seconds that lie inside of a stretch: what happened in them happened after its beginning
     /// and before its end. Nothing where it holds no whole second.
     pub fn inside(&self, stretch: Stretch) -> Second {
-        let second =
-            |t: Timestamp, after: i64| Timestamp((t.seconds() + after).saturating_mul(1_000_000_000));
-        let (from, to) = (second(stretch.from, 1), second(stretch.to, -1));
-        if from <= to { self.between(from, to) } else { Second::default() }
+        self.seconds.inside(stretch.from.seconds(), stretch.to.seconds())
     }
 }
 

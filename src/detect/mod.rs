@@ -4,7 +4,8 @@
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
 //! * [`lag`]: how far SYN-ACKs lag their server's clock.
-//! * [`listener`]: the history of one listener: what its other connections got at the same moment.
+//! * [`listener`]: the history of one listener: what its other connections got at the same moment; `seconds`: that by the
+//!   second; [`histories`]: that of all listeners.
 //! * [`packets`]: who sent a packet of the evidence, and what became of it.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
 //! * [`reading`]: what connections say of the clocks and timers of the hosts at their ends.
@@ -13,6 +14,7 @@
 
 pub mod draft;
 pub mod explain;
+pub mod histories;
 pub mod lag;
 pub mod listener;
 pub mod packets;
@@ -20,6 +22,7 @@ pub mod peers;
 pub mod reading;
 pub mod scene;
 pub mod screen;
+mod seconds;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

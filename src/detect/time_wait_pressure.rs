@@ -55,14 +55,17 @@ impl Peak {
     /// From what was closed in which second.
     fn of(around: &Surroundings<'_>, role: Role) -> Option<Peak> {
         let (mut window, mut sum, mut most) = (VecDeque::new(), 0, 0);
-        for (&second, s) in &around.listener.seconds {
+        // Of a step that is longer than TIME_WAIT one part at least had its share, or more.
+        let step = around.listener.seconds.step();
+        let (step, parts) = (step.min(TIME_WAIT), (step as u64).div_ceil(TIME_WAIT as u64));
+        for (second, s) in around.listener.seconds.iter() {
             let closed = u64::from(match role {
                 Role::Client => s.closed_by_client,
                 Role::Server => s.closed_by_server,
-            });
+            }) / parts;
             window.push_back((second, closed));
             sum += closed;
-            while window.front().is_some_and(|(old, _)| second - old >= TIME_WAIT) {
+            while window.front().is_some_and(|(old, _)| second + step - old > TIME_WAIT) {
                 sum -= window.pop_front().map_or(0, |(_, n)| n);
             }
             most = most.max(sum);

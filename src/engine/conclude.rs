@@ -8,6 +8,7 @@ use crate::capture::{LinkType, Silence, Source, Status};
 use crate::decode;
 use crate::decode::segment::PacketId;
 use crate::detect::draft::count;
+use crate::detect::histories::Histories;
 use crate::detect::peers::Peers;
 use crate::detect::reading::Readings;
 use crate::detect::scene::Embryos;
@@ -45,7 +46,7 @@ pub struct Study {
 
 pub(super) fn study(
     shards: Vec<Shard>,
-    peers: Arc<Peers>,
+    (peers, histories): (Arc<Peers>, Histories),
     totals: &Totals,
     options: &Options,
     source: &dyn Source,
@@ -54,10 +55,11 @@ pub(super) fn study(
     let screens = shards.into_iter().map(|shard| shard.screen);
     let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
-    let world = World { damaged: is_damaged(&status), ..world };
+    let step = histories.step();
+    let world = World { damaged: is_damaged(&status), listeners: histories.into_listeners(), ..world };
     let most = most_examined(options.memory_limit);
     let mut seen = see(screens, world, options.placed.as_ref(), most);
-    seen.gathered.evicted = evicted;
+    (seen.gathered.evicted, seen.gathered.step) = (evicted, step);
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let (captures, damage) = describe(status, totals, &mut warnings);
@@ -217,6 +219,8 @@ pub struct Gathered {
     forgone: u64,
     /// Connections to listeners of which there were too many.
     unlisted: u64,
+    /// How long the steps are in which listeners are known, seconds, where they are known of the whole capture.
+    step: i64,
     /// Trust in the capture.
     pub quality: Quality,
     /// Clean handshakes by server, in order of address.
@@ -467,8 +471,10 @@ fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warning
         (g.forgone, "times a server's memory of a client was not followed"),
         (g.unlisted, "connections were to listeners that there was no room for"),
     ];
-    let given_up: Vec<String> =
-        given_up.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let coarse = (g.step > 1)
+        .then(|| format!("what happened at each listener was counted in steps of {} seconds", g.step));
+    let given_up = given_up.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    let given_up: Vec<String> = given_up.chain(coarse).collect();
     if !given_up.is_empty() {
         warnings.push(format!(
             "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \

@@ -15,6 +15,7 @@ use super::batch::{Batch, Filter, Run};
 use super::shard::{SHARDS, Shard};
 use super::{Engine, Progress, settle};
 use crate::capture::{Block, Part, Settled, Source, Status};
+use crate::detect::histories::Histories;
 use crate::detect::peers::{Pair, Peers};
 use crate::flow::peer::PeerEvent;
 
@@ -73,7 +74,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
         if next.is_empty() && decoded.is_empty() {
             break;
         }
-        let Engine { shards, peers, filter, totals, inputs, .. } = engine;
+        let Engine { shards, peers, histories, filter, totals, inputs, .. } = engine;
         let (filter, peers): (&Filter, &mut Peers) = (filter, Arc::make_mut(peers));
         let parts = Mutex::new(next.iter_mut());
         let decode_one = || {
@@ -87,6 +88,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
                     to_track.fetch_sub(1, Ordering::Relaxed);
                 });
                 compare(shards, peers, *inputs);
+                remember(shards, histories);
                 while decode_one() {}
             },
             || {
@@ -207,8 +209,9 @@ fn take_batches(
             tell(&mut told, &read.status);
             decoded.push(read.batch);
         }
-        let Engine { shards, peers, totals, inputs, .. } = &mut *engine;
+        let Engine { shards, peers, histories, totals, inputs, .. } = &mut *engine;
         track(shards, Arc::make_mut(peers), &mut decoded, *inputs);
+        remember(shards, histories);
         for mut batch in decoded {
             totals.add(&batch);
             batch.clear();
@@ -270,4 +273,12 @@ fn compare(shards: &mut [Shard], peers: &mut Peers, inputs: usize) {
     }
     peers.take(&events);
     settle(shards, peers);
+}
+
+/// Puts together now and then what the shards have noted of their listeners.
+fn remember(shards: &mut [Shard], histories: &mut Histories) {
+    let connections = shards.iter().map(|shard| shard.screen.quality.connections).sum();
+    if histories.is_due(connections) {
+        histories.gather(shards.iter_mut().map(|shard| &mut shard.screen));
+    }
 }

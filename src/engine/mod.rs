@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use crate::capture::{self, Source};
 use crate::decode::segment::Address;
+use crate::detect::histories::Histories;
 use crate::detect::peers::Peers;
 use crate::flow::facts::Role;
 use crate::host::HostFacts;
@@ -161,16 +162,21 @@ pub fn study(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Study, Error> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .thread_name(|n| format!("synscope-{n}"))
-        .build()
-        .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
+    let pool = threads(options.threads)?;
     let mut engine = Engine::new(options);
     let source = intake::run(&mut engine, source, &pool, progress);
     let mut study = pool.install(move || engine.conclude(source));
     study.pool = Some(pool);
     Ok(study)
+}
+
+/// So many worker threads; with 0 one per core.
+fn threads(threads: usize) -> Result<rayon::ThreadPool, Error> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|n| format!("synscope-{n}"))
+        .build()
+        .map_err(|e| Error::Threads { threads, reason: e.to_string() })
 }
 
 /// Everything between the source and the report.
@@ -179,6 +185,7 @@ struct Engine {
     filter: Filter,
     shards: Vec<Shard>,
     peers: Arc<Peers>,
+    histories: Histories,
     totals: Totals,
     /// How many captures the stream is made of.
     inputs: usize,
@@ -199,6 +206,7 @@ impl Engine {
             filter,
             shards,
             peers: Arc::new(Peers::within(shard::most_host_pairs(options.memory_limit))),
+            histories: Histories::within(shard::history_octets(options.memory_limit)),
             totals: Totals::default(),
             inputs: 0,
         }
@@ -209,7 +217,14 @@ impl Engine {
         let peers: &Peers = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
         settle(&mut self.shards, Arc::make_mut(&mut self.peers));
-        conclude::study(self.shards, self.peers, &self.totals, &self.options, source.as_ref())
+        self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.screen));
+        conclude::study(
+            self.shards,
+            (self.peers, self.histories),
+            &self.totals,
+            &self.options,
+            source.as_ref(),
+        )
     }
 }
 

@@ -22,7 +22,7 @@ use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Seen};
 use crate::engine::intake::track;
 use crate::engine::shard::{SHARDS, most_examined, watched_octets};
-use crate::engine::{Engine, Error, Options, Outcome, settle};
+use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
 use crate::flow::table::Tracker;
 use crate::report::model::{Incident, Vantage};
@@ -111,11 +111,7 @@ impl Rolling {
     /// # Errors
     /// When threads cannot be started.
     pub fn new(options: &Options, limits: Limits) -> Result<Rolling, Error> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            .thread_name(|n| format!("synscope-{n}"))
-            .build()
-            .map_err(|e| Error::Threads { threads: options.threads, reason: e.to_string() })?;
+        let pool = threads(options.threads)?;
         let mut engine = Engine::new(options);
         for shard in &mut engine.shards {
             shard.screen = limits.screen(options);

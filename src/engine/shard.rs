@@ -47,6 +47,11 @@ pub fn most_host_pairs(memory_limit: u64) -> usize {
     (memory_limit / 8 / 128).max(1_024) as usize
 }
 
+/// Octets of what happened at all listeners, second by second.
+pub fn history_octets(memory_limit: u64) -> usize {
+    (for_tables(memory_limit) * SHARDS as u64 * 2 / 20) as usize
+}
+
 /// A tracker and the screen behind it.
 pub struct Shard {
     /// Follows the connections.
@@ -57,7 +62,7 @@ pub struct Shard {
 
 impl Shard {
     /// A shard that may use its part of the `memory_limit` octets of the whole process: the half for open connections,
-    /// the rest for what is remembered of those that are over.
+    /// the rest for what is remembered of those that are over, here and in [`history_octets`].
     pub fn new(memory_limit: u64, half_close_after: Span) -> Shard {
         let all = for_tables(memory_limit);
         let part =

@@ -72,8 +72,9 @@ impl<F: Formatter> Formatter for Escaping<F> {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all there is. Looking at characters one by one took a third of a large report's time.
-        if fragment.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+        // Nearly all there is. Looking at characters one by one took a third of a large report's time, at octets one by one
+        // a tenth: without a way out in the middle they are looked at many at once.
+        if fragment.bytes().fold(true, |plain, octet| plain & matches!(octet, b' '..=b'~')) {
             return CompactFormatter.write_string_fragment(out, fragment);
         }
         let mut rest = fragment;
