@@ -42,9 +42,10 @@ fn for_tables(memory_limit: u64) -> u64 {
     memory_limit.saturating_sub(BASE).max(memory_limit / 4) / SHARDS as u64
 }
 
-/// Host pairs that are remembered at once within `memory_limit` octets: one needs 128 of them while the table grows.
+/// Host pairs that are remembered at once within `memory_limit` octets: one needs 192 of them while the tables grow, with
+/// what became of its SYNs.
 pub fn most_host_pairs(memory_limit: u64) -> usize {
-    (memory_limit / 8 / 128).max(1_024) as usize
+    (memory_limit / 8 / 192).max(1_024) as usize
 }
 
 /// Octets of what happened at all listeners, second by second.

@@ -264,6 +264,12 @@ impl Brief {
         self.ends[0].fin_acked && self.ends[1].fin_acked
     }
 
+    /// Octets that it takes beyond its own.
+    #[inline]
+    pub(super) fn more_octets(&self) -> usize {
+        self.more.as_deref().map_or(0, size_of_val)
+    }
+
     /// The time of the last segment.
     #[inline]
     pub fn last(&self) -> Timestamp {

@@ -37,8 +37,11 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Octets of an entry's place; three eighths of all places are taken at least, once the index has grown.
-    pub(super) const OCTETS: usize = 2 * size_of::<Bucket>() / WIDTH;
+    /// Octets of the room for entries.
+    #[inline]
+    pub(super) fn octets(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
 
     #[inline]
     fn home(&self, tag: u32) -> usize {

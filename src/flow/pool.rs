@@ -96,15 +96,22 @@ impl LongKeys {
     }
 }
 
-/// Records in a piece.
-const PIECE: usize = 512;
+/// Octets of a piece, about.
+pub(super) const PIECE: usize = 32 << 10;
+/// Heads in a piece.
+const HEADS: usize = in_piece(size_of::<Head>());
+/// How many records of a size, octets, are in a piece: a power of two.
+const fn in_piece(size: usize) -> usize {
+    1 << (PIECE / size).ilog2()
+}
+
 /// How many records ahead their heads are fetched.
 const AHEAD: usize = 8;
 
 impl Default for Heads {
     /// None but the one that [`At::NONE`] names.
     fn default() -> Heads {
-        let mut piece = Vec::with_capacity(PIECE);
+        let mut piece = Vec::with_capacity(HEADS);
         piece.push(Head::default());
         Heads { pieces: vec![piece], vacant: Vec::new(), held: 0, long: LongKeys::default() }
     }
@@ -120,12 +127,12 @@ impl Heads {
             (head.key, head.tag) = (key, tag);
             return at;
         }
-        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
-            self.pieces.push(Vec::with_capacity(PIECE));
+        if self.pieces.last().is_none_or(|piece| piece.len() == HEADS) {
+            self.pieces.push(Vec::with_capacity(HEADS));
         }
         let piece = self.pieces.len() - 1;
         self.pieces[piece].push(Head { key, tag, ..Head::default() });
-        At((piece * PIECE + self.pieces[piece].len() - 1) as u32)
+        At((piece * HEADS + self.pieces[piece].len() - 1) as u32)
     }
 
     /// Gives up a head.
@@ -139,10 +146,10 @@ impl Heads {
         self.vacant.push(at);
     }
 
-    /// Octets that the heads take.
+    /// Octets of the room for heads.
     #[inline]
     pub(super) fn octets(&self) -> usize {
-        self.held * size_of::<Head>() + (self.long.keys.len() - self.long.vacant.len()) * size_of::<FlowKey>()
+        self.pieces.len() * HEADS * size_of::<Head>() + self.long.keys.capacity() * size_of::<FlowKey>()
     }
 
     /// The four-tuple of a head.
@@ -166,12 +173,12 @@ impl Heads {
     /// Of [`At::NONE`] there is one, too: whoever only wants it fetched need not ask.
     #[inline]
     pub(super) fn get(&self, at: At) -> &Head {
-        &self.pieces[at.0 as usize / PIECE][at.0 as usize % PIECE]
+        &self.pieces[at.0 as usize / HEADS][at.0 as usize % HEADS]
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, at: At) -> &mut Head {
-        &mut self.pieces[at.0 as usize / PIECE][at.0 as usize % PIECE]
+        &mut self.pieces[at.0 as usize / HEADS][at.0 as usize % HEADS]
     }
 }
 
@@ -192,7 +199,8 @@ pub(super) struct Piece<T> {
 
 impl<T> Piece<T> {
     fn new() -> Piece<T> {
-        Piece { bodies: Vec::with_capacity(PIECE), heads: Vec::with_capacity(PIECE) }
+        let length = Pool::<T>::PIECE;
+        Piece { bodies: Vec::with_capacity(length), heads: Vec::with_capacity(length) }
     }
 
     /// What is there, with the heads.
@@ -222,27 +230,51 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// Octets of a body.
-    pub(super) const OCTETS: usize = size_of::<Option<T>>() + size_of::<At>();
+    const PIECE: usize = in_piece(size_of::<Option<T>>());
+
+    /// Octets of the room for bodies.
+    #[inline]
+    pub(super) fn octets(&self) -> usize {
+        self.pieces.len() * Pool::<T>::PIECE * (size_of::<Option<T>>() + size_of::<At>())
+    }
+
+    /// Whether what is in the last piece has more than room enough before it.
+    pub(super) fn is_loose(&self) -> bool {
+        self.vacant.len() >= 2 * Pool::<T>::PIECE
+    }
+
+    /// Gives back the last piece of a pool that is loose. What is in it goes to other places: `moved` is told whose body
+    /// is where now.
+    pub(super) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) {
+        let Some(Piece { bodies, heads }) = self.pieces.pop() else { return };
+        let end = self.pieces.len() * Pool::<T>::PIECE;
+        self.vacant.retain(|place| (*place as usize) < end);
+        for (at, body) in heads.into_iter().zip(bodies) {
+            if let Some(body) = body {
+                self.held -= 1;
+                moved(at, self.insert(at, body));
+            }
+        }
+    }
 
     /// Puts a record in a place, vacant or new.
     #[inline]
     pub(super) fn insert(&mut self, head: At, body: T) -> u32 {
         self.held += 1;
         if let Some(place) = self.vacant.pop() {
-            let piece = &mut self.pieces[place as usize / PIECE];
-            let place_in = place as usize % PIECE;
+            let piece = &mut self.pieces[place as usize / Pool::<T>::PIECE];
+            let place_in = place as usize % Pool::<T>::PIECE;
             (piece.bodies[place_in], piece.heads[place_in]) = (Some(body), head);
             return place;
         }
-        if self.pieces.last().is_none_or(|piece| piece.bodies.len() == PIECE) {
+        if self.pieces.last().is_none_or(|piece| piece.bodies.len() == Pool::<T>::PIECE) {
             self.pieces.push(Piece::new());
         }
         let last = self.pieces.len() - 1;
         let piece = &mut self.pieces[last];
         piece.bodies.push(Some(body));
         piece.heads.push(head);
-        (last * PIECE + piece.bodies.len() - 1) as u32
+        (last * Pool::<T>::PIECE + piece.bodies.len() - 1) as u32
     }
 
     /// Empties a place.
@@ -253,20 +285,23 @@ impl<T> Pool<T> {
         self.body_mut(place).take()
     }
 
-    /// Has the body fetched that is in this place, or was.
+    /// Has the body fetched that is in this place, or was, if there still is such a place.
     #[inline]
     pub(super) fn prefetch(&self, place: u32) {
-        prefetch(self.body(place));
+        let piece = self.pieces.get(place as usize / Pool::<T>::PIECE);
+        if let Some(body) = piece.and_then(|piece| piece.bodies.get(place as usize % Pool::<T>::PIECE)) {
+            prefetch(body);
+        }
     }
 
     #[inline]
     fn body(&self, place: u32) -> &Option<T> {
-        &self.pieces[place as usize / PIECE].bodies[place as usize % PIECE]
+        &self.pieces[place as usize / Pool::<T>::PIECE].bodies[place as usize % Pool::<T>::PIECE]
     }
 
     #[inline]
     fn body_mut(&mut self, place: u32) -> &mut Option<T> {
-        &mut self.pieces[place as usize / PIECE].bodies[place as usize % PIECE]
+        &mut self.pieces[place as usize / Pool::<T>::PIECE].bodies[place as usize % Pool::<T>::PIECE]
     }
 
     #[inline]

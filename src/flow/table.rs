@@ -19,7 +19,7 @@ use crate::flow::index::Index;
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::over::Over;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
-use crate::flow::pool::{At, Body, Form, Head, Heads, Pool};
+use crate::flow::pool::{At, Body, Form, Head, Heads, PIECE, Pool};
 use crate::time::{Span, Timestamp};
 
 /// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
@@ -40,8 +40,11 @@ const MANY: usize = 4_096;
 /// How many segments are looked up together.
 const LOOKAHEAD: usize = 16;
 
-/// The place of a head in the index, and one in a queue, which may be half empty.
-const PLACES_OCTETS: usize = Index::OCTETS + 3 * size_of::<Check>() / 2;
+/// The least room: for two pieces of heads and of each form of body.
+const LEAST: usize = 10 * PIECE;
+
+/// What a full record allocates beyond itself, octets, about.
+const FULL_MORE: usize = 256;
 
 /// Which wait a connection is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,9 +162,10 @@ impl Tracker {
         }
     }
 
-    /// A tracker that takes about `octets` at most for connections that are open, half open or just over.
+    /// A tracker that takes about `octets` at most for connections that are open, half open or just over; or what a few
+    /// hundred take, if that is more.
     pub fn within(octets: usize) -> Tracker {
-        Tracker { most_octets: octets, ..Tracker::new(usize::MAX) }
+        Tracker { most_octets: octets.max(LEAST), ..Tracker::new(usize::MAX) }
     }
 
     /// Takes in a run of segments, in capture order; `gone` gets the connections as they end.
@@ -279,8 +283,9 @@ impl Tracker {
             let is_over = known.is_closed();
             return self.overdue(at, is_over, from, s, sink);
         }
-        let was_acked = known.server_fin_is_acked();
+        let (was_acked, before) = (known.server_fin_is_acked(), known.more_octets());
         if known.take(from, s, &mut self.spare) {
+            self.more_octets += known.more_octets() - before;
             if known.is_remembered(from, s, was_acked) {
                 self.events.push(PeerEvent {
                     at: Mark::of(s),
@@ -442,7 +447,7 @@ impl Tracker {
         if s.icmp().is_some() {
             return;
         }
-        while self.live() >= self.limit || self.octets() >= self.most_octets {
+        while self.live() >= self.limit || self.octets() >= self.most_octets && !self.tighten() {
             if !self.evict(sink) {
                 break;
             }
@@ -465,14 +470,40 @@ impl Tracker {
         }
     }
 
+    /// Octets of the room that there is, taken or vacant.
     fn octets(&self) -> usize {
-        self.heads.octets()
-            + self.heads.held * PLACES_OCTETS
-            + self.half_open.held * Pool::<HalfOpen>::OCTETS
+        let checks: usize = self.checks.iter().map(VecDeque::capacity).sum();
+        self.index.octets()
+            + self.heads.octets()
+            + checks * size_of::<Check>()
+            + self.half_open.octets()
+            + self.brief.octets()
             + self.more_octets
-            + self.brief.held * Pool::<Brief>::OCTETS
-            + self.full.held * Pool::<Connection>::OCTETS
-            + self.over.held * Pool::<Over>::OCTETS
+            + self.full.octets()
+            + self.full.held * FULL_MORE
+            + self.over.octets()
+    }
+
+    /// Gives back room that is vacant, some of it at a time; `false` if there is too little of it in any one place.
+    fn tighten(&mut self) -> bool {
+        let heads = &mut self.heads;
+        let mut moved = |form, at, place| heads.get_mut(at).body = Body::new(form, place);
+        if self.half_open.is_loose() {
+            self.half_open.tighten(|at, place| moved(Form::HalfOpen, at, place));
+        } else if self.brief.is_loose() {
+            self.brief.tighten(|at, place| moved(Form::Brief, at, place));
+        } else if self.full.is_loose() {
+            self.full.tighten(|at, place| moved(Form::Full, at, place));
+        } else if self.over.is_loose() {
+            self.over.tighten(|at, place| moved(Form::Over, at, place));
+        } else if let Some(queue) =
+            self.checks.iter_mut().find(|q| q.capacity() > 4 * q.len() + LOOKAHEAD * 8)
+        {
+            queue.shrink_to(2 * queue.len());
+        } else {
+            return false;
+        }
+        true
     }
 
     #[inline]
@@ -485,6 +516,7 @@ impl Tracker {
     #[inline]
     fn remove_brief(&mut self, place: u32) {
         if let Some(brief) = self.brief.remove(place) {
+            self.more_octets -= brief.more_octets();
             self.spare.take(brief);
         }
     }

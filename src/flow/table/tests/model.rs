@@ -73,6 +73,53 @@ proptest! {
         prop_assert_eq!(counts, over);
     }
 
+    /// Handshakes, connections that go on and ones that are over, in changing parts, with little room: whoever is still
+    /// held is found again, and all are handed out once.
+    #[test]
+    fn little_room_is_kept_and_nobody_lost(
+        phases in prop::collection::vec((0_u8..4, 200_usize..900), 1..8),
+        room in 320_usize..600,
+    ) {
+        let room = room << 10;
+        let mut tracker = Tracker::within(room);
+        let (mut n, mut begun) = (0, 0);
+        for (what, connections) in phases {
+            for connection in 0..connections {
+                begun += 1;
+                let (host, port) = ((connection % 200) as u8, 1_024 + (begun % 60_000) as u16);
+                let mut send = |flags: u8, back: bool, seq: u32, ack: u32| {
+                    n += 1;
+                    let mut s = segment(n, host, port, flags, seq, n as i64, false);
+                    s.ack = Seq(ack);
+                    if back {
+                        (s.src, s.dst, s.src_port, s.dst_port) = (s.dst, s.src, s.dst_port, s.src_port);
+                    }
+                    tracker.segment(&s);
+                };
+                send(Flags::SYN, false, 0, 0);
+                if what == 1 {
+                    send(Flags::RST | Flags::ACK, true, 0, 1);
+                }
+                if what >= 2 {
+                    send(Flags::SYN | Flags::ACK, true, 0, 1);
+                    send(Flags::ACK, false, 1, 1);
+                }
+                if what == 3 {
+                    // Sent twice: no short form for this one.
+                    send(Flags::SYN | Flags::ACK, true, 0, 1);
+                }
+                // The index or a queue may just have doubled.
+                prop_assert!(tracker.octets() <= room + room / 4, "{} octets", tracker.octets());
+            }
+        }
+        let held = tracker.live();
+        let finished = tracker.finished.len();
+        tracker.finish();
+        let handed_out = tracker.drain_finished().count();
+        prop_assert_eq!(handed_out, begun);
+        prop_assert!(held + finished >= begun && held > 0);
+    }
+
     /// Whatever comes, nothing panics and nothing is forgotten.
     #[test]
     fn any_segments_add_up(
