@@ -53,7 +53,7 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &Surroundings<'_>) -> Option<(Vec
         + around.others_stuck(f, during, NEAR).filter(|s| s.shows_a_full_queue()).count()
         + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
-    let meanwhile = around.listener.inside(during);
+    let meanwhile = around.listener.possibly_inside(during);
     let why = if half_open >= CROWD && stuck == 0 {
         Why::SynQueue
     } else if stuck > 0 || (meanwhile.answered == 0 && around.at_server() && many_wait(f, during, around)) {

@@ -195,6 +195,15 @@ impl Listener {
     pub fn inside(&self, stretch: Stretch) -> Second {
         self.seconds.inside(stretch.from.seconds(), stretch.to.seconds())
     }
+
+    /// [`Listener::inside`] for whoever takes it to mean something that a thing did not happen: where seconds are counted
+    /// in longer steps it is all that may have happened inside of the stretch.
+    pub fn possibly_inside(&self, stretch: Stretch) -> Second {
+        match self.seconds.step() {
+            1 => self.inside(stretch),
+            _ => self.between(stretch.from, stretch.to),
+        }
+    }
 }
 
 /// The part of a client; always the same one. Neighbours in one network fall into different parts.
@@ -251,4 +260,21 @@ fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> Option<Undeferred> 
     }
     let silent_until = spoke.or(f.closed).unwrap_or(end);
     (silent_until - ack.at.time >= PATIENCE).then_some(Undeferred::Waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_longer_steps_nothing_is_thought_not_to_have_happened() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
+        let stretch = Stretch { from: at(100), to: at(106) };
+        let mut listener = Listener::default();
+        listener.seconds.at(103).answered += 1;
+        let inside = |l: &Listener| [l.inside(stretch), l.possibly_inside(stretch)].map(|s| s.answered);
+        assert_eq!(inside(&listener), [1, 1]);
+        listener.seconds.coarsen(3);
+        assert_eq!(inside(&listener), [0, 1]);
+    }
 }

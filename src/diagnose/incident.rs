@@ -179,7 +179,9 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
     let gravest = stretch.iter().max_by_key(|w| (w.draft.severity, w.finding.certainty));
     let name = listener.map(|host| host.socket().to_string());
     let connections = stretch.iter().filter(|w| w.draft.client.is_some()).count() as u64;
-    let seconds = listener.and_then(|host| world.listeners.get(&host)).map(|l| l.between(from, to));
+    // Where only longer steps are known the number would be of a longer time.
+    let known = listener.and_then(|host| world.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
+    let seconds = known.map(|l| l.between(from, to));
     let incident = Incident {
         id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
