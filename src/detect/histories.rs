@@ -64,11 +64,6 @@ impl Histories {
         }
     }
 
-    /// How long the steps are in which listeners are known, seconds.
-    pub fn step(&self) -> i64 {
-        1 << self.coarseness
-    }
-
     /// The listeners, with nothing but this of each.
     pub fn into_listeners(self) -> Map<Host, Listener> {
         let listener = |seconds| Listener { seconds, ..Listener::default() };
@@ -87,7 +82,7 @@ mod tests {
         Host { address: Address::v4([192, 0, 2, 1]), port }
     }
 
-    /// Of so much the room is for `most` entries.
+    /// With room for `most` entries.
     fn room(most: usize) -> Histories {
         Histories::within(most * Seconds::OCTETS)
     }
@@ -112,7 +107,7 @@ mod tests {
             let [a, b, c, d] = &mut screens;
             often.gather([a, b].into_iter());
             once.gather([c, d].into_iter());
-            prop_assert_eq!(often.step(), once.step());
+            prop_assert_eq!(often.coarseness, once.coarseness);
             prop_assert_eq!(&often.of, &once.of);
             let entries: usize = once.of.values().map(Seconds::len).sum();
             prop_assert!(entries <= most.max(3), "{} entries where {} fit", entries, most);

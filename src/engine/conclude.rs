@@ -55,16 +55,15 @@ pub(super) fn study(
     let screens = shards.into_iter().map(|shard| shard.screen);
     let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
-    let step = histories.step();
     let world = World { damaged: is_damaged(&status), listeners: histories.into_listeners(), ..world };
     let most = most_examined(options.memory_limit);
     let mut seen = see(screens, world, options.placed.as_ref(), most);
-    (seen.gathered.evicted, seen.gathered.step) = (evicted, step);
+    seen.gathered.evicted = evicted;
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let (captures, damage) = describe(status, totals, &mut warnings);
     let quality = judge(&seen.gathered, seen.world.damaged, totals, &captures, clock_jumps);
-    warn(&seen.gathered, seen.world.damaged, totals, options, &mut warnings);
+    warn(&seen, totals, options, &mut warnings);
     Study { seen, captures, quality, warnings, damage, pool: None }
 }
 
@@ -156,7 +155,7 @@ pub(super) fn report(
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let described = describe(status, totals, &mut warnings);
     let quality = judge(&seen.gathered, seen.world.damaged, totals, &described.0, clock_jumps);
-    warn(&seen.gathered, seen.world.damaged, totals, options, &mut warnings);
+    warn(seen, totals, options, &mut warnings);
     let about: Vec<&Draft> = written.iter().map(|w| &w.draft).collect();
     let inferred = seen.infer(&about);
     compose(seen, written, incidents, (told, inferred), described, quality, warnings)
@@ -219,8 +218,6 @@ pub struct Gathered {
     forgone: u64,
     /// Connections to listeners of which there were too many.
     unlisted: u64,
-    /// How long the steps are in which listeners are known, seconds, where they are known of the whole capture.
-    step: i64,
     /// Trust in the capture.
     pub quality: Quality,
     /// Clean handshakes by server, in order of address.
@@ -399,7 +396,8 @@ fn describe(status: Vec<Status>, totals: &Totals, warnings: &mut Vec<String>) ->
 }
 
 /// What limits the whole report.
-fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
+fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
+    let Seen { world, gathered: g, .. } = seen;
     for (&link, n) in &totals.unknown_links {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
         warnings.push(format!(
@@ -449,7 +447,7 @@ fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warning
             count(q.several_ttls, "connection")
         ));
     }
-    if damaged {
+    if world.damaged {
         warnings.push(
             "the capture is not complete: nothing is confirmed because a packet is missing from it, and a single half-close \
              is not counted as trouble"
@@ -471,8 +469,10 @@ fn warn(g: &Gathered, damaged: bool, totals: &Totals, options: &Options, warning
         (g.forgone, "times a server's memory of a client was not followed"),
         (g.unlisted, "connections were to listeners that there was no room for"),
     ];
-    let coarse = (g.step > 1)
-        .then(|| format!("what happened at each listener was counted in steps of {} seconds", g.step));
+    let step = world.listeners.values().map(|listener| listener.seconds.step()).max();
+    let coarse = step
+        .filter(|step| *step > 1)
+        .map(|step| format!("what happened at each listener was counted in steps of {step} seconds"));
     let given_up = given_up.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
     let given_up: Vec<String> = given_up.chain(coarse).collect();
     if !given_up.is_empty() {

@@ -139,7 +139,7 @@ impl Heads {
     pub(super) fn remove(&mut self, at: At) {
         let head = self.get_mut(at);
         head.generation = head.generation.wrapping_add(1);
-        if let Err(place) = head.key.key() {
+        if let Err(place) = head.key.is_here() {
             self.long.vacant.push(place);
         }
         self.held -= 1;
@@ -235,19 +235,17 @@ impl<T> Pool<T> {
     /// Octets of the room for bodies.
     #[inline]
     pub(super) fn octets(&self) -> usize {
-        self.pieces.len() * Pool::<T>::PIECE * (size_of::<Option<T>>() + size_of::<At>())
+        self.pieces.len() * Self::PIECE * (size_of::<Option<T>>() + size_of::<At>())
     }
 
-    /// Whether what is in the last piece has more than room enough before it.
-    pub(super) fn is_loose(&self) -> bool {
-        self.vacant.len() >= 2 * Pool::<T>::PIECE
-    }
-
-    /// Gives back the last piece of a pool that is loose. What is in it goes to other places: `moved` is told whose body
-    /// is where now.
-    pub(super) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) {
-        let Some(Piece { bodies, heads }) = self.pieces.pop() else { return };
-        let end = self.pieces.len() * Pool::<T>::PIECE;
+    /// Gives back the last piece, if there is more than room enough before it for what it holds: `moved` is told whose
+    /// body is where now. Says whether it did.
+    pub(super) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
+        if self.vacant.len() < 2 * Self::PIECE {
+            return false;
+        }
+        let Some(Piece { bodies, heads }) = self.pieces.pop() else { return false };
+        let end = self.pieces.len() * Self::PIECE;
         self.vacant.retain(|place| (*place as usize) < end);
         for (at, body) in heads.into_iter().zip(bodies) {
             if let Some(body) = body {
@@ -255,6 +253,13 @@ impl<T> Pool<T> {
                 moved(at, self.insert(at, body));
             }
         }
+        true
+    }
+
+    /// In which piece a place is, and where there.
+    #[inline]
+    fn split(place: u32) -> (usize, usize) {
+        (place as usize / Self::PIECE, place as usize % Self::PIECE)
     }
 
     /// Puts a record in a place, vacant or new.
@@ -262,19 +267,19 @@ impl<T> Pool<T> {
     pub(super) fn insert(&mut self, head: At, body: T) -> u32 {
         self.held += 1;
         if let Some(place) = self.vacant.pop() {
-            let piece = &mut self.pieces[place as usize / Pool::<T>::PIECE];
-            let place_in = place as usize % Pool::<T>::PIECE;
-            (piece.bodies[place_in], piece.heads[place_in]) = (Some(body), head);
+            let (piece, at) = Self::split(place);
+            let piece = &mut self.pieces[piece];
+            (piece.bodies[at], piece.heads[at]) = (Some(body), head);
             return place;
         }
-        if self.pieces.last().is_none_or(|piece| piece.bodies.len() == Pool::<T>::PIECE) {
+        if self.pieces.last().is_none_or(|piece| piece.bodies.len() == Self::PIECE) {
             self.pieces.push(Piece::new());
         }
         let last = self.pieces.len() - 1;
         let piece = &mut self.pieces[last];
         piece.bodies.push(Some(body));
         piece.heads.push(head);
-        (last * Pool::<T>::PIECE + piece.bodies.len() - 1) as u32
+        (last * Self::PIECE + piece.bodies.len() - 1) as u32
     }
 
     /// Empties a place.
@@ -288,20 +293,22 @@ impl<T> Pool<T> {
     /// Has the body fetched that is in this place, or was, if there still is such a place.
     #[inline]
     pub(super) fn prefetch(&self, place: u32) {
-        let piece = self.pieces.get(place as usize / Pool::<T>::PIECE);
-        if let Some(body) = piece.and_then(|piece| piece.bodies.get(place as usize % Pool::<T>::PIECE)) {
+        let (piece, at) = Self::split(place);
+        if let Some(body) = self.pieces.get(piece).and_then(|piece| piece.bodies.get(at)) {
             prefetch(body);
         }
     }
 
     #[inline]
     fn body(&self, place: u32) -> &Option<T> {
-        &self.pieces[place as usize / Pool::<T>::PIECE].bodies[place as usize % Pool::<T>::PIECE]
+        let (piece, at) = Self::split(place);
+        &self.pieces[piece].bodies[at]
     }
 
     #[inline]
     fn body_mut(&mut self, place: u32) -> &mut Option<T> {
-        &mut self.pieces[place as usize / Pool::<T>::PIECE].bodies[place as usize % Pool::<T>::PIECE]
+        let (piece, at) = Self::split(place);
+        &mut self.pieces[piece].bodies[at]
     }
 
     #[inline]

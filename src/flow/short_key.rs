@@ -37,8 +37,9 @@ impl ShortKey {
         ShortKey { low: u32::MAX, high: place, ..ShortKey::default() }
     }
 
+    /// Where the key lies, if not here.
     #[inline]
-    fn is_here(self) -> Result<(), Elsewhere> {
+    pub(super) fn is_here(self) -> Result<(), Elsewhere> {
         if self.low > self.high { Err(Elsewhere(self.high)) } else { Ok(()) }
     }
 

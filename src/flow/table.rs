@@ -43,6 +43,9 @@ const LOOKAHEAD: usize = 16;
 /// The least room: for two pieces of heads and of each form of body.
 const LEAST: usize = 10 * PIECE;
 
+/// A queue with room for so many checks is not worth making smaller.
+const SHORT: usize = 128;
+
 /// What a full record allocates beyond itself, octets, about.
 const FULL_MORE: usize = 256;
 
@@ -488,22 +491,16 @@ impl Tracker {
     fn tighten(&mut self) -> bool {
         let heads = &mut self.heads;
         let mut moved = |form, at, place| heads.get_mut(at).body = Body::new(form, place);
-        if self.half_open.is_loose() {
-            self.half_open.tighten(|at, place| moved(Form::HalfOpen, at, place));
-        } else if self.brief.is_loose() {
-            self.brief.tighten(|at, place| moved(Form::Brief, at, place));
-        } else if self.full.is_loose() {
-            self.full.tighten(|at, place| moved(Form::Full, at, place));
-        } else if self.over.is_loose() {
-            self.over.tighten(|at, place| moved(Form::Over, at, place));
-        } else if let Some(queue) =
-            self.checks.iter_mut().find(|q| q.capacity() > 4 * q.len() + LOOKAHEAD * 8)
-        {
-            queue.shrink_to(2 * queue.len());
-        } else {
-            return false;
-        }
-        true
+        self.half_open.tighten(|at, place| moved(Form::HalfOpen, at, place))
+            || self.brief.tighten(|at, place| moved(Form::Brief, at, place))
+            || self.full.tighten(|at, place| moved(Form::Full, at, place))
+            || self.over.tighten(|at, place| moved(Form::Over, at, place))
+            || self
+                .checks
+                .iter_mut()
+                .find(|queue| queue.capacity() > 4 * queue.len() + SHORT)
+                .map(|queue| queue.shrink_to(2 * queue.len()))
+                .is_some()
     }
 
     #[inline]
