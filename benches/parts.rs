@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use gencap::{Plan, Profile};
 use synscope::capture::{self, Block, Settled, Source};
 use synscope::decode::{Decoded, Segment, decode};
-use synscope::flow::table::Tracker;
+use synscope::flow::table::{TOGETHER, Tracker};
 
 /// Octets of each capture.
 const SIZE: u64 = 10_000_000;
@@ -39,7 +39,7 @@ fn parts(criterion: &mut Criterion) {
                 || Tracker::new(usize::MAX),
                 |mut tracker| {
                     let mut over = 0;
-                    tracker.segments(&segments, |_| over += 1);
+                    tracker.segments(segments.chunks(TOGETHER), |_| over += 1);
                     tracker.drain_events();
                     tracker.finish_into(|_| over += 1);
                     over

@@ -6,6 +6,7 @@ use crate::capture::{Block, LinkType, Part};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
 use crate::engine::shard::{SHARDS, Shard};
+use crate::flow::table::TOGETHER;
 use crate::time::Timestamp;
 
 /// Which packets and connections are wanted.
@@ -84,17 +85,61 @@ impl Totals {
 /// small pieces cannot be read in large ones before it has left the processor's store buffer.
 const DELAY: usize = 4;
 
+/// Segments that lie in one piece of memory: few enough for a shard that has one to waste little.
+const CHUNK: usize = 4 * TOGETHER;
+
 /// The segments of one block, by shard, each in capture order.
 pub struct Batch {
-    shards: Vec<Vec<Segment>>,
+    shards: Vec<Chunks>,
+    /// Chunks that are empty.
+    spare: Vec<Vec<Segment>>,
     totals: Totals,
     /// Packets before it, where its own are numbered from 1.
     before: u64,
 }
 
+/// The segments of one shard. Room for them is never grown, moved or given back while packets come.
+#[derive(Clone, Default)]
+struct Chunks {
+    full: Vec<Vec<Segment>>,
+    last: Vec<Segment>,
+}
+
+impl Chunks {
+    #[inline]
+    fn push(&mut self, segment: &Segment, spare: &mut Vec<Vec<Segment>>) {
+        if self.last.len() == self.last.capacity() {
+            self.begin(spare);
+        }
+        self.last.push(*segment);
+    }
+
+    #[cold]
+    fn begin(&mut self, spare: &mut Vec<Vec<Segment>>) {
+        let next = spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+        let full = std::mem::replace(&mut self.last, next);
+        if !full.is_empty() {
+            self.full.push(full);
+        }
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Vec<Segment>> {
+        self.full.iter_mut().chain(std::iter::once(&mut self.last))
+    }
+
+    fn clear(&mut self, spare: &mut Vec<Vec<Segment>>) {
+        self.last.clear();
+        for mut chunk in self.full.drain(..) {
+            chunk.clear();
+            spare.push(chunk);
+        }
+    }
+}
+
 impl Default for Batch {
     fn default() -> Batch {
-        Batch { shards: vec![Vec::new(); SHARDS], totals: Totals::default(), before: 0 }
+        let shards = vec![Chunks::default(); SHARDS];
+        Batch { shards, spare: Vec::new(), totals: Totals::default(), before: 0 }
     }
 }
 
@@ -159,25 +204,27 @@ impl Batch {
                 count += 1;
                 if count >= DELAY {
                     let oldest = &latest[count % DELAY];
-                    self.shards[Shard::of(oldest.hash)].push(*oldest);
+                    self.shards[Shard::of(oldest.hash)].push(oldest, &mut self.spare);
                 }
             }
         }
         for place in count.saturating_sub(DELAY - 1)..count {
             let left = &latest[place % DELAY];
-            self.shards[Shard::of(left.hash)].push(*left);
+            self.shards[Shard::of(left.hash)].push(left, &mut self.spare);
         }
     }
 
     /// The segments of each shard, with the numbers that their packets must still be given.
     pub fn runs(&mut self) -> impl Iterator<Item = Run<'_>> {
         let before = self.before;
-        self.shards.iter_mut().map(move |segments| Run { segments, before })
+        self.shards.iter_mut().map(move |chunks| Run { chunks, before })
     }
 
     /// Empties it and keeps its room.
     pub fn clear(&mut self) {
-        self.shards.iter_mut().for_each(Vec::clear);
+        for chunks in &mut self.shards {
+            chunks.clear(&mut self.spare);
+        }
         self.totals = Totals::default();
         self.before = 0;
     }
@@ -185,20 +232,22 @@ impl Batch {
 
 /// The segments of one block and one shard, in capture order.
 pub struct Run<'a> {
-    segments: &'a mut [Segment],
+    chunks: &'a mut Chunks,
     before: u64,
 }
 
-impl Run<'_> {
-    /// The segments, and their packets' numbers right.
-    pub fn segments(&mut self) -> &[Segment] {
-        if self.before > 0 {
-            for segment in self.segments.iter_mut() {
-                let id = segment.packet;
-                segment.packet = PacketId::new(id.capture(), id.number() + self.before);
+impl<'a> Run<'a> {
+    /// The segments, a few at a time, with their packets' numbers set right.
+    pub fn pieces(self) -> impl Iterator<Item = &'a [Segment]> {
+        let before = self.before;
+        self.chunks.iter_mut().flat_map(|chunk| chunk.chunks_mut(TOGETHER)).map(move |few| {
+            if before > 0 {
+                for segment in few.iter_mut() {
+                    let id = segment.packet;
+                    segment.packet = PacketId::new(id.capture(), id.number() + before);
+                }
             }
-            self.before = 0;
-        }
-        self.segments
+            &*few
+        })
     }
 }

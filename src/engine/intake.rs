@@ -250,8 +250,8 @@ fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
     for batch in batches {
         by_shard.iter_mut().zip(batch.runs()).for_each(|(runs, run)| runs.push(run));
     }
-    shards.par_iter_mut().zip(by_shard).with_max_len(1).for_each(|(shard, mut runs)| {
-        shard.track(runs.iter_mut());
+    shards.par_iter_mut().zip(by_shard).with_max_len(1).for_each(|(shard, runs)| {
+        shard.track(runs.into_iter());
         done();
     });
 }

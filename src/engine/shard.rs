@@ -86,11 +86,9 @@ impl Shard {
     }
 
     /// Tracks this shard's segments, in capture order.
-    pub fn track<'r, 'b: 'r>(&mut self, runs: impl Iterator<Item = &'r mut Run<'b>>) {
-        for run in runs {
-            let screen = &mut self.screen;
-            self.tracker.segments(run.segments(), |gone| screen.take(gone, Timestamp::MAX, None));
-        }
+    pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
+        let screen = &mut self.screen;
+        self.tracker.segments(runs.flat_map(Run::pieces), |gone| screen.take(gone, Timestamp::MAX, None));
     }
 
     /// The stream has ended at `end`: all connections are over.

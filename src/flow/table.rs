@@ -38,7 +38,7 @@ const CLOSING: Span = Span::millis(50);
 /// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
 const MANY: usize = 4_096;
 /// How many segments are looked up together.
-const LOOKAHEAD: usize = 16;
+pub const TOGETHER: usize = 16;
 
 /// The least room: for two pieces of heads and of each form of body.
 const LEAST: usize = 10 * PIECE;
@@ -171,42 +171,44 @@ impl Tracker {
         Tracker { most_octets: octets.max(LEAST), ..Tracker::new(usize::MAX) }
     }
 
-    /// Takes in a run of segments, in capture order; `gone` gets the connections as they end.
+    /// Takes in segments, in capture order, at most [`TOGETHER`] in a piece; `gone` gets the connections as they end.
     ///
     /// What a segment needs is rarely in the cache when millions of connections are open. Looking up the next few
     /// first lets the processor fetch for all of them at once: first places in the index, then heads, then bodies,
     /// so that none of these steps has to guess what the one before will find.
-    pub fn segments(&mut self, segments: &[Segment], mut gone: impl FnMut(Gone<'_>)) {
+    pub fn segments<'s>(
+        &mut self,
+        mut pieces: impl Iterator<Item = &'s [Segment]>,
+        mut gone: impl FnMut(Gone<'_>),
+    ) {
         if self.heads.held < MANY {
-            return segments.iter().for_each(|s| self.take_in(s, &mut gone));
+            return pieces.flatten().for_each(|s| self.take_in(s, &mut gone));
         }
-        let chunks = segments.len().div_ceil(LOOKAHEAD);
-        let chunk = |n: usize| {
-            let from = (n * LOOKAHEAD).min(segments.len());
-            &segments[from..(from + LOOKAHEAD).min(segments.len())]
-        };
-        let mut guesses = [[At::NONE; LOOKAHEAD]; 2];
-        for n in 0..chunks + 3 {
-            for s in chunk(n) {
+        // What was read last, before that, and before that; of the first two what is there, by a guess.
+        let mut latest: [&[Segment]; 3] = [&[]; 3];
+        let mut guesses = [[At::NONE; TOGETHER]; 2];
+        let mut to_come = latest.len();
+        while to_come > 0 {
+            let next = pieces.next().unwrap_or_else(|| {
+                to_come -= 1;
+                &[]
+            });
+            debug_assert!(next.len() <= TOGETHER, "{}", next.len());
+            for s in next {
                 self.index.prefetch((s.hash >> 32) as u32);
             }
-            if n >= 1 {
-                let at = &mut guesses[n % 2];
-                for (at, s) in at.iter_mut().zip(chunk(n - 1)) {
-                    *at = self.index.guess((s.hash >> 32) as u32);
-                    self.heads.prefetch(*at);
-                }
+            guesses[1] = guesses[0];
+            for (at, s) in guesses[0].iter_mut().zip(latest[0]) {
+                *at = self.index.guess((s.hash >> 32) as u32);
+                self.heads.prefetch(*at);
             }
-            if n >= 2 {
-                for at in guesses[(n - 1) % 2].iter().take(chunk(n - 2).len()) {
-                    self.prefetch_body(*at);
-                }
+            for at in guesses[1].iter().take(latest[1].len()) {
+                self.prefetch_body(*at);
             }
-            if n >= 3 {
-                for s in chunk(n - 3) {
-                    self.take_in(s, &mut gone);
-                }
+            for s in latest[2] {
+                self.take_in(s, &mut gone);
             }
+            latest = [next, latest[0], latest[1]];
         }
     }
 
@@ -653,7 +655,7 @@ impl Tracker {
                 queue.pop_front();
                 // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
                 let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
-                let (next, later) = (soon(LOOKAHEAD / 4), soon(LOOKAHEAD / 2));
+                let (next, later) = (soon(TOGETHER / 4), soon(TOGETHER / 2));
                 self.heads.prefetch(later);
                 self.prefetch_body(next);
                 if self.is_current(&check) {

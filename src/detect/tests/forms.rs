@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::detect::peers::Peers;
 use crate::detect::screen::Screen;
 use crate::flow::gone::Gone;
-use crate::flow::table::Tracker;
+use crate::flow::table::{TOGETHER, Tracker};
 use crate::flow::wire::{Wire, courses};
 use crate::time::{Span, Timestamp};
 
@@ -20,7 +20,7 @@ fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Screen {
         true => screen.take(Gone::Full(&gone.facts()), end, peers),
         false => screen.take(gone, end, peers),
     };
-    tracker.segments(&segments, |gone| take(&mut screen, gone, Timestamp::MAX, None));
+    tracker.segments(segments.chunks(TOGETHER), |gone| take(&mut screen, gone, Timestamp::MAX, None));
     screen.resolve(&peers);
     tracker.finish_into(|gone| take(&mut screen, gone, end, Some(&peers)));
     screen

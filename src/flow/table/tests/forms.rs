@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::gone::Gone;
 use crate::flow::peer::PeerEvent;
+use crate::flow::table::TOGETHER;
 use crate::flow::wire::courses;
 
 /// Facts in order, and events.
@@ -19,7 +20,7 @@ fn handed_out(segments: &[Segment], always_full: bool) -> (Vec<ConnectionFacts>,
         }] += 1;
         facts.push(gone.facts().into_owned());
     };
-    tracker.segments(segments, &mut take);
+    tracker.segments(segments.chunks(TOGETHER), &mut take);
     let events = tracker.drain_events().collect();
     tracker.finish_into(&mut take);
     facts.sort_by_key(|f| f.first);
