@@ -40,7 +40,7 @@ fn parts(criterion: &mut Criterion) {
                 |mut tracker| {
                     let mut over = 0;
                     tracker.segments(segments.chunks(TOGETHER), |_| over += 1);
-                    tracker.drain_events();
+                    tracker.events().clear();
                     tracker.finish_into(|_| over += 1);
                     over
                 },

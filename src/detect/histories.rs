@@ -1,11 +1,13 @@
-//! What happened at each listener in the whole capture, within bounded memory.
+//! What happened at each listener in the whole capture, within bounded memory; and the first handshakes of each server.
 //!
 //! A screen notes it for the connections of its own shard. Over hours that becomes a list for each listener and shard
 //! with an entry for nearly every second, so now and then the lists are put together here. Where there are too many
 //! seconds even so, all are counted in longer steps of time: how long they are in the end depends on nothing but the
 //! capture and the room.
 
+use crate::decode::segment::Address;
 use crate::detect::listener::Listener;
+use crate::detect::samples::{self, Sample};
 use crate::detect::screen::Screen;
 use crate::detect::seconds::Seconds;
 use crate::flow::key::{Host, Map};
@@ -20,6 +22,7 @@ const COARSEST: u32 = 16;
 #[derive(Default)]
 pub struct Histories {
     of: Map<Host, Seconds>,
+    samples: Map<Address, Vec<Sample>>,
     /// Of all lists, see [`Seconds::coarsen`].
     coarseness: u32,
     /// How many entries there may be.
@@ -44,6 +47,12 @@ impl Histories {
         self.connections = 0;
         for screen in screens {
             self.connections += screen.quality.connections;
+            for (address, some) in &mut screen.samples {
+                let some = some.drain();
+                if !some.is_empty() {
+                    samples::merge(self.samples.entry(*address).or_default(), some);
+                }
+            }
             for (host, listener) in &mut screen.listeners {
                 if listener.seconds.len() > 0 {
                     self.of.entry(*host).or_default().add(std::mem::take(&mut listener.seconds));
@@ -64,10 +73,13 @@ impl Histories {
         }
     }
 
-    /// The listeners, with nothing but this of each.
-    pub fn into_listeners(self) -> Map<Host, Listener> {
+    /// The listeners and servers, with nothing but this of each.
+    pub fn into_screen(self) -> Screen {
         let listener = |seconds| Listener { seconds, ..Listener::default() };
-        self.of.into_iter().map(|(host, seconds)| (host, listener(seconds))).collect()
+        let mut screen = Screen::default();
+        screen.listeners = self.of.into_iter().map(|(host, seconds)| (host, listener(seconds))).collect();
+        screen.samples = self.samples.into_iter().map(|(host, some)| (host, some.into())).collect();
+        screen
     }
 }
 
@@ -76,7 +88,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::segment::Address;
 
     fn host(port: u16) -> Host {
         Host { address: Address::v4([192, 0, 2, 1]), port }

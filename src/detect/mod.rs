@@ -1,5 +1,6 @@
 //! Facts to findings: one file per finding kind, each a pure function of the facts and of what surrounds them.
 //!
+//! * [`by_pair`]: something for each host pair.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
@@ -9,9 +10,11 @@
 //! * [`packets`]: who sent a packet of the evidence, and what became of it.
 //! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
 //! * [`reading`]: what connections say of the clocks and timers of the hosts at their ends.
+//! * [`samples`]: clean handshakes of each server.
 //! * [`scene`]: what happened at one listener across its connections.
 //! * [`surroundings`]: all that together, as a detector sees it.
 
+pub mod by_pair;
 pub mod draft;
 pub mod explain;
 pub mod histories;
@@ -20,6 +23,7 @@ pub mod listener;
 pub mod packets;
 pub mod peers;
 pub mod reading;
+pub mod samples;
 pub mod scene;
 pub mod screen;
 mod seconds;

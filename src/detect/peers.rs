@@ -13,11 +13,10 @@
 //! The replay says "would explain", never "is on": a server whose kernel has no such rule answers SYNs that the rule
 //! would drop, and each answer counts against it.
 
-use std::hash::{Hash, Hasher};
-
 use crate::decode::segment::{Address, PacketId};
+use crate::detect::by_pair::{ByPair, Pair};
 use crate::flow::facts::Mark;
-use crate::flow::key::{Map, Mix};
+use crate::flow::key::Map;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 use crate::time::Timestamp;
 
@@ -30,20 +29,9 @@ const TOGETHER: usize = 16;
 /// SYNs held for judgement at once; further ones are not judged.
 const KEPT: usize = 1 << 18;
 
-/// A client host and a server host.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Pair {
-    /// The client's address as the server sees it.
-    pub client: Address,
-    /// The server's address.
-    pub server: Address,
-}
-
-impl Pair {
-    /// The hosts of an event.
-    fn of(e: &PeerEvent) -> Pair {
-        Pair { client: e.client, server: e.server.address }
-    }
+/// The hosts of an event.
+fn pair_of(e: &PeerEvent) -> Pair {
+    Pair { client: e.client, server: e.server.address }
 }
 
 /// What the server would remember.
@@ -102,10 +90,10 @@ impl Tally {
 /// The replayed memory of all servers.
 #[derive(Clone, Default)]
 pub struct Peers {
-    records: Map<Pair, Record>,
+    records: ByPair<Record>,
     /// SYNs that the rule would drop, by connection.
     condemned: Map<PacketId, (Pair, Vec<Condemned>)>,
-    tallies: Map<Pair, Tally>,
+    tallies: ByPair<Tally>,
     /// The same by server address.
     by_server: Map<Address, Tally>,
     swept: i64,
@@ -117,37 +105,40 @@ pub struct Peers {
     most_records: usize,
     forgone: u64,
     /// The tallies before the last [`Peers::turn`], by pair and by server.
-    earlier: (Map<Pair, Tally>, Map<Address, Tally>),
+    earlier: (ByPair<Tally>, Map<Address, Tally>),
 }
 
 impl Peers {
     /// The pairs that `events` will make records for.
     pub fn pairs<'e>(events: impl Iterator<Item = &'e PeerEvent>) -> impl Iterator<Item = Pair> {
-        events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(Pair::of)
+        events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(pair_of)
     }
 
     /// Notes [`Peers::pairs`]: to be told of all of them before any is asked about.
     pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p Pair>) {
         if std::mem::take(&mut self.renew) {
             self.noted = Noted::default();
-            self.records.keys().for_each(|pair| self.noted.insert(*pair));
+            self.records.pairs().for_each(|pair| self.noted.insert(pair));
         }
         pairs.for_each(|pair| self.noted.insert(*pair));
     }
 
     /// Whether the event can change anything: a SYN counts only where the pair may have a record.
     pub fn concerns(&self, e: &PeerEvent) -> bool {
-        e.what == PeerEventKind::Remembered || self.noted.contains(Pair::of(e))
+        e.what == PeerEventKind::Remembered || self.noted.contains(pair_of(e))
     }
 
     /// Takes in events in order of time.
-    pub fn take(&mut self, events: &[PeerEvent]) {
+    pub fn take(&mut self, events: &[&PeerEvent]) {
         for few in events.chunks(TOGETHER) {
-            // Looking up a few first lets the processor fetch the records of all of them at once.
-            let tsval = |e| self.records.get(&Pair::of(e)).map_or(0, |record| record.tsval);
-            std::hint::black_box(few.iter().map(tsval).fold(0, u32::wrapping_add));
+            // Looking up a few first lets the processor fetch what is known of all of them at once.
+            let known = |e: &&PeerEvent| {
+                let record = self.records.get(pair_of(e)).map_or(0, |record| record.tsval);
+                record.wrapping_add(self.tallies.get(pair_of(e)).map_or(0, |tally| tally.passing))
+            };
+            std::hint::black_box(few.iter().map(known).fold(0, u32::wrapping_add));
             for e in few {
-                let pair = Pair::of(e);
+                let pair = pair_of(e);
                 match e.what {
                     PeerEventKind::Remembered => {
                         let Some(tsval) = e.tsval else { continue };
@@ -173,13 +164,13 @@ impl Peers {
     fn remember(&mut self, pair: Pair, tsval: u32, at: Mark) {
         let second = at.time.seconds();
         if self.most_records > 0
-            && self.records.len() >= self.most_records
-            && !self.records.contains_key(&pair)
+            && self.records.count() >= self.most_records
+            && self.records.get(pair).is_none()
         {
             self.forgone += 1;
             return;
         }
-        let record = self.records.entry(pair).or_insert(Record { tsval, at });
+        let record = self.records.get_or_insert(pair, Record { tsval, at });
         // What was before it comes too late: the clock went back, or the capture has some packets again.
         if at.time < record.at.time {
             return;
@@ -190,13 +181,13 @@ impl Peers {
         }
         if second - self.swept > FRESH_SECONDS {
             self.swept = second;
-            self.records.retain(|_, r| second - r.at.time.seconds() <= FRESH_SECONDS);
+            self.records.retain(|r| second - r.at.time.seconds() <= FRESH_SECONDS);
             self.renew = true;
         }
     }
 
     fn judge(&mut self, pair: Pair, e: &PeerEvent, in_time_wait: bool) {
-        let Some(record) = self.records.get(&pair) else { return };
+        let Some(record) = self.records.get(pair) else { return };
         let age = e.at.time.seconds() - record.at.time.seconds();
         // A record that is younger than the SYN was not there yet, however late the SYN comes in the capture.
         if record.at.time > e.at.time || age >= FRESH_SECONDS {
@@ -204,7 +195,7 @@ impl Peers {
         }
         let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
         if behind.is_some_and(|behind| behind <= WINDOW) {
-            self.tallies.entry(pair).or_default().passing += 1;
+            self.tallies.get_or_insert(pair, Tally::default()).passing += 1;
             self.by_server.entry(pair.server).or_default().passing += 1;
             return;
         }
@@ -248,7 +239,7 @@ impl Peers {
             }
             own.dropped_connections = u32::from(dropped);
         }
-        let tally = self.tallies.entry(pair).or_default();
+        let tally = self.tallies.get_or_insert(pair, Tally::default());
         *tally = tally.plus(own);
         let of_server = self.by_server.entry(pair.server).or_default();
         *of_server = of_server.plus(own);
@@ -264,7 +255,7 @@ impl Peers {
 
     /// What became of the SYNs from one host to another.
     pub fn tally(&self, pair: Pair) -> Tally {
-        let of = |tallies: &Map<Pair, Tally>| tallies.get(&pair).copied().unwrap_or_default();
+        let of = |tallies: &ByPair<Tally>| tallies.get(pair).copied().unwrap_or_default();
         of(&self.tallies).plus(of(&self.earlier.0))
     }
 
@@ -272,6 +263,11 @@ impl Peers {
     pub fn server_tally(&self, server: Address) -> Tally {
         let of = |tallies: &Map<Address, Tally>| tallies.get(&server).copied().unwrap_or_default();
         of(&self.by_server).plus(of(&self.earlier.1))
+    }
+
+    /// No more events come: lets go of what the servers would remember, and keeps what became of the SYNs.
+    pub fn close(&mut self) {
+        self.records = ByPair::default();
     }
 
     /// Forgets what was counted before the last call of this, and the SYNs under suspicion from before `before`: for a
@@ -297,9 +293,7 @@ impl Noted {
     const BITS: usize = 1 << 22;
 
     fn place(pair: Pair) -> (usize, u64) {
-        let mut hash = Mix::default();
-        pair.hash(&mut hash);
-        let bit = hash.finish() as usize % Noted::BITS;
+        let bit = pair.mixed() as usize % Noted::BITS;
         (bit / 64, 1 << (bit % 64))
     }
 
@@ -344,7 +338,7 @@ mod tests {
         again.remove(3);
         again.iter_mut().for_each(|e| e.at.packet = PacketId::new(0, e.at.packet.number() + 10));
         let mut peers = Peers::default();
-        peers.take(&once);
+        peers.take(&once.each_ref());
         let judged = |peers: &Peers, n: u64| {
             let mut judged: Vec<_> =
                 peers.condemned(PacketId::new(0, n)).iter().map(|c| (c.at.time, c.record)).collect();
@@ -353,7 +347,7 @@ mod tests {
         };
         let before = [judged(&peers, 3), judged(&peers, 5)];
         assert_eq!(before.each_ref().map(Vec::len), [1, 1]);
-        peers.take(&again);
+        peers.take(&again.iter().collect::<Vec<_>>());
         assert_eq!([judged(&peers, 3), judged(&peers, 5)], before);
     }
 }

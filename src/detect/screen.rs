@@ -1,10 +1,11 @@
 //! What to keep of a connection that is over: most are unremarkable, and only counted.
 
-use crate::decode::segment::{Address, Options, PacketId, Traits};
+use crate::decode::segment::{Address, Options, PacketId};
 use crate::detect::lag::Lags;
 use crate::detect::listener::Listener;
 use crate::detect::peers::Peers;
 use crate::detect::reading::{Reading, Readings};
+use crate::detect::samples::{Sample, Samples};
 use crate::detect::scene::{Embryo, Embryos};
 use crate::detect::surroundings::{Stretch, Unserved};
 use crate::flow::brief::{Brief, Course};
@@ -14,8 +15,6 @@ use crate::flow::half_open::HalfOpen;
 use crate::flow::key::{FlowKey, Host, Map};
 use crate::time::{Span, Timestamp};
 
-/// Handshakes per server host from which the vantage is inferred.
-pub const SAMPLES: usize = 64;
 /// After this a SYN-ACK that drew no answer is repeated (`TCP_TIMEOUT_INIT`): where it was not, and the final ACK comes
 /// later, an earlier one was missed.
 const TIMER: Span = Span::secs(1);
@@ -26,25 +25,6 @@ const DELAYED_ACK: Span = Span::millis(500);
 
 /// A listener's list of embryos with its first one takes as much memory as so many embryos: a scan makes many of them.
 const LISTENER_WITH_EMBRYOS: usize = 6;
-
-/// A clean handshake as the capture point saw it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
-    /// When: samples are kept in order of time.
-    pub at: Mark,
-    /// From SYN to SYN-ACK.
-    pub syn_to_syn_ack: Span,
-    /// From SYN-ACK to final ACK.
-    pub syn_ack_to_ack: Span,
-    /// TTL of the SYN.
-    pub client_ttl: u8,
-    /// TTL of the SYN-ACK.
-    pub server_ttl: u8,
-    /// Traits of the client's segments, all together.
-    pub client_traits: Traits,
-    /// Traits of the server's segments, all together.
-    pub server_traits: Traits,
-}
 
 /// Losses of the capture itself, and what else lowers trust in it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -117,7 +97,7 @@ pub struct Screen {
     /// By listener.
     pub listeners: Map<Host, Listener>,
     /// By server address.
-    pub samples: Map<Address, Vec<Sample>>,
+    pub samples: Map<Address, Samples>,
     /// Trust in the capture.
     pub quality: Quality,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
@@ -575,10 +555,10 @@ impl Screen {
             return;
         }
         let samples = self.samples.entry(server).or_default();
-        if samples.len() < SAMPLES {
+        if !samples.is_full() {
             let sample = sample();
             if sample.syn_ack_to_ack < TIMER {
-                samples.push(sample);
+                samples.take(sample);
             }
         }
     }

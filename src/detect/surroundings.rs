@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::Address;
+use crate::detect::by_pair::Pair;
 use crate::detect::half_close::half;
 use crate::detect::listener::Listener;
-use crate::detect::peers::{Condemned, Pair, Peers, Tally};
+use crate::detect::peers::{Condemned, Peers, Tally};
 use crate::detect::scene::{Embryos, HalfOpen, LeftOpen, Scene};
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::{Host, Map};

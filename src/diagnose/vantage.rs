@@ -5,7 +5,7 @@
 //! (SYN to SYN-ACK against SYN-ACK to final ACK), then the TTL.
 
 use crate::decode::segment::Traits;
-use crate::detect::screen::Sample;
+use crate::detect::samples::Sample;
 use crate::detect::surroundings::View;
 use crate::flow::facts::Role;
 use crate::report::model::Vantage;

@@ -11,8 +11,9 @@ use crate::detect::draft::count;
 use crate::detect::histories::Histories;
 use crate::detect::peers::Peers;
 use crate::detect::reading::Readings;
+use crate::detect::samples::{self, Sample};
 use crate::detect::scene::Embryos;
-use crate::detect::screen::{self, Class, LeftOut, Quality, Sample, Screen};
+use crate::detect::screen::{self, Class, LeftOut, Quality, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
 use crate::diagnose::write::Written;
@@ -52,10 +53,11 @@ pub(super) fn study(
     source: &dyn Source,
 ) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
-    let screens = shards.into_iter().map(|shard| shard.screen);
+    let screens =
+        std::iter::once(histories.into_screen()).chain(shards.into_iter().map(|shard| shard.screen));
     let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
-    let world = World { damaged: is_damaged(&status), listeners: histories.into_listeners(), ..world };
+    let world = World { damaged: is_damaged(&status), ..world };
     let most = most_examined(options.memory_limit);
     let mut seen = see(screens, world, options.placed.as_ref(), most);
     seen.gathered.evicted = evicted;
@@ -234,7 +236,7 @@ fn gather(
     most: usize,
 ) -> Gathered {
     let mut g = Gathered::default();
-    let mut samples: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
+    let mut by_server: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
     let (mut waits, mut kept) = (Vec::new(), Vec::new());
     let mut embryos: Vec<(Host, Embryos)> = Vec::new();
     for mut screen in screens {
@@ -254,8 +256,8 @@ fn gather(
         for (host, lags) in screen.lags {
             world.scenes.entry(host).or_default().lags.merge(lags);
         }
-        for (address, some) in screen.samples {
-            samples.entry(address).or_default().extend(some);
+        for (address, mut some) in screen.samples {
+            samples::merge(by_server.entry(address).or_default(), some.drain());
         }
     }
     screen::choose(&mut kept, most, &mut g.left_out);
@@ -263,9 +265,7 @@ fn gather(
         g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
     }
     g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
-    for (address, mut some) in samples {
-        some.sort_unstable_by_key(|s| s.at);
-        some.truncate(screen::SAMPLES);
+    for (address, some) in by_server {
         let view = match placed {
             Some(placed) => vantage::infer_placed(&some, placed.of(address)),
             None => vantage::infer(&some),

@@ -15,8 +15,9 @@ use super::batch::{Batch, Filter, Run};
 use super::shard::{SHARDS, Shard};
 use super::{Engine, Progress, settle};
 use crate::capture::{Block, Part, Settled, Source, Status};
+use crate::detect::by_pair::Pair;
 use crate::detect::histories::Histories;
-use crate::detect::peers::{Pair, Peers};
+use crate::detect::peers::Peers;
 use crate::flow::peer::PeerEvent;
 
 /// Octets of a part: enough for the work on it to outweigh its overhead.
@@ -259,19 +260,19 @@ fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
 /// Looks across the shards: at what the hosts of a pair would remember of each other.
 fn compare(shards: &mut [Shard], peers: &mut Peers, inputs: usize) {
     let expected: Vec<Vec<Pair>> =
-        shards.par_iter().map(|shard| Peers::pairs(shard.tracker.events()).collect()).collect();
+        shards.par_iter_mut().map(|shard| Peers::pairs(shard.tracker.events().iter()).collect()).collect();
     peers.expect(expected.iter().flatten());
     let asked: &Peers = peers;
-    let mut events: Vec<PeerEvent> = shards
-        .par_iter_mut()
-        .flat_map_iter(|shard| shard.tracker.drain_events().filter(|event| asked.concerns(event)))
-        .collect();
+    shards.par_iter_mut().for_each(|shard| shard.tracker.events().retain(|event| asked.concerns(event)));
+    let mut events: Vec<&PeerEvent> =
+        shards.iter_mut().flat_map(|shard| shard.tracker.events().iter()).collect();
     // One input's packets stay in their order even where its clock steps back, wherever one batch ends and the next begins.
     match inputs {
-        1 => events.sort_unstable_by_key(|e| e.at.packet),
-        _ => events.sort_unstable_by_key(|e| e.at),
+        1 => events.sort_by_key(|e| e.at.packet),
+        _ => events.sort_by_key(|e| e.at),
     }
     peers.take(&events);
+    shards.iter_mut().for_each(|shard| shard.tracker.events().clear());
     settle(shards, peers);
 }
 

@@ -216,7 +216,9 @@ impl Engine {
         let end = self.totals.last.unwrap_or_default();
         let peers: &Peers = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
-        settle(&mut self.shards, Arc::make_mut(&mut self.peers));
+        let peers = Arc::make_mut(&mut self.peers);
+        settle(&mut self.shards, peers);
+        peers.close();
         self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.screen));
         conclude::study(
             self.shards,

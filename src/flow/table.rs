@@ -414,14 +414,9 @@ impl Tracker {
         self.finished.drain(..)
     }
 
-    /// Moves out the events since the last call, in capture order.
-    pub fn drain_events(&mut self) -> std::vec::Drain<'_, PeerEvent> {
-        self.events.drain(..)
-    }
-
-    /// The events since the last [`Tracker::drain_events`], in capture order.
-    pub fn events(&self) -> impl Iterator<Item = &PeerEvent> {
-        self.events.iter()
+    /// The events that nobody has taken out yet, in capture order.
+    pub fn events(&mut self) -> &mut Vec<PeerEvent> {
+        &mut self.events
     }
 
     /// Connections held now, those included that are over and keep their four-tuple.

@@ -20,7 +20,7 @@ pub mod ttl;
 
 use crate::detect::Draft;
 use crate::detect::reading::Readings;
-use crate::detect::screen::Sample;
+use crate::detect::samples::Sample;
 use crate::detect::surroundings::World;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::detect::screen::Sample;
+use crate::detect::samples::Sample;
 use crate::diagnose::settings::clock::HostClock;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::diagnose::vantage::INITIAL_TTL;

@@ -192,7 +192,7 @@ fn the_server_remembers_a_client_when_it_closed_first() {
     m.close(t + 1.0, Role::Client);
     let mut tracker = Tracker::new(10);
     wire.segments().iter().for_each(|s| tracker.segment(s));
-    let events: Vec<_> = tracker.drain_events().collect();
+    let events: Vec<_> = std::mem::take(tracker.events());
     let remembered: Vec<_> = events.iter().filter(|e| e.what == PeerEventKind::Remembered).collect();
     assert!(!remembered.is_empty());
     assert!(remembered.iter().all(|e| e.at.time < at(3.0)), "not where the client closed first");

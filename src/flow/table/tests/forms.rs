@@ -21,7 +21,7 @@ fn handed_out(segments: &[Segment], always_full: bool) -> (Vec<ConnectionFacts>,
         facts.push(gone.facts().into_owned());
     };
     tracker.segments(segments.chunks(TOGETHER), &mut take);
-    let events = tracker.drain_events().collect();
+    let events = std::mem::take(tracker.events());
     tracker.finish_into(&mut take);
     facts.sort_by_key(|f| f.first);
     (facts, events, forms)

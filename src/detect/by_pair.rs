@@ -1,0 +1,123 @@
+//! Something for each host pair, of which there may be very many: what two IPv4 addresses name takes a key of 8 octets
+//! instead of 32.
+
+use std::hash::{Hash, Hasher};
+
+use crate::decode::segment::Address;
+use crate::flow::key::{Map, Mix};
+
+/// A client host and a server host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Pair {
+    /// The client's address as the server sees it.
+    pub client: Address,
+    /// The server's address.
+    pub server: Address,
+}
+
+impl Pair {
+    /// Both addresses in one number, if they are IPv4.
+    #[inline]
+    fn as_v4(self) -> Option<u64> {
+        Some(u64::from(self.client.as_v4()?) << 32 | u64::from(self.server.as_v4()?))
+    }
+
+    /// A hash of it.
+    #[inline]
+    pub fn mixed(self) -> u64 {
+        let mut mix = Mix::default();
+        match self.as_v4() {
+            Some(v4) => v4.hash(&mut mix),
+            None => self.hash(&mut mix),
+        }
+        mix.finish()
+    }
+}
+
+/// A map by host pair.
+#[derive(Clone, Debug)]
+pub struct ByPair<V> {
+    v4: Map<u64, V>,
+    others: Map<Pair, V>,
+}
+
+impl<V> Default for ByPair<V> {
+    fn default() -> ByPair<V> {
+        ByPair { v4: Map::default(), others: Map::default() }
+    }
+}
+
+impl<V> ByPair<V> {
+    /// How many pairs there are.
+    pub fn count(&self) -> usize {
+        self.v4.len() + self.others.len()
+    }
+
+    /// What there is for this pair.
+    #[inline]
+    pub fn get(&self, pair: Pair) -> Option<&V> {
+        match pair.as_v4() {
+            Some(v4) => self.v4.get(&v4),
+            None => self.others.get(&pair),
+        }
+    }
+
+    /// What there is for this pair, `new` if there was nothing.
+    #[inline]
+    pub fn get_or_insert(&mut self, pair: Pair, new: V) -> &mut V {
+        match pair.as_v4() {
+            Some(v4) => self.v4.entry(v4).or_insert(new),
+            None => self.others.entry(pair).or_insert(new),
+        }
+    }
+
+    /// Keeps what `wanted` wants.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&V) -> bool) {
+        self.v4.retain(|_, value| wanted(value));
+        self.others.retain(|_, value| wanted(value));
+    }
+
+    /// The pairs, in no order.
+    pub fn pairs(&self) -> impl Iterator<Item = Pair> {
+        let host = |v4: u64| Address::v4((v4 as u32).to_be_bytes());
+        let short = self.v4.keys().map(move |v4| Pair { client: host(v4 >> 32), server: host(*v4) });
+        short.chain(self.others.keys().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn pairs_of_any_family_are_told_apart() {
+        let v4 = |last| Address::v4([192, 0, 2, last]);
+        let v6 = |last| {
+            Address::from(
+                "2001:db8::"
+                    .parse::<std::net::Ipv6Addr>()
+                    .map(|a| a.to_bits() | last)
+                    .map(std::net::Ipv6Addr::from)
+                    .map(std::net::IpAddr::V6)
+                    .unwrap(),
+            )
+        };
+        let hosts = [v4(1), v4(2), v6(1), v6(2)];
+        let all: Vec<Pair> =
+            hosts.iter().flat_map(|&client| hosts.map(|server| Pair { client, server })).collect();
+        let mut map = ByPair::default();
+        for (n, &pair) in all.iter().enumerate() {
+            assert!(map.get(pair).is_none());
+            assert_eq!(*map.get_or_insert(pair, n), n);
+            assert_eq!(*map.get_or_insert(pair, 99), n);
+        }
+        assert_eq!(map.count(), all.len());
+        assert!(all.iter().enumerate().all(|(n, &pair)| map.get(pair) == Some(&n)));
+        assert_eq!(map.pairs().collect::<BTreeSet<_>>(), all.iter().copied().collect());
+        assert_eq!(all.iter().map(|pair| pair.mixed()).collect::<BTreeSet<_>>().len(), all.len());
+        map.retain(|n| n % 2 == 0);
+        assert_eq!(map.count(), all.len() / 2);
+    }
+}
