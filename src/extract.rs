@@ -118,7 +118,7 @@ fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
     for finding in order.chosen {
         for evidence in &finding.evidence {
             let marks: String = evidence.marks.iter().map(|mark| format!(" [{mark}]")).collect();
-            let own = (evidence.capture.as_str(), evidence.packet);
+            let own = (&*evidence.capture, evidence.packet);
             let also = evidence.also.as_ref().map(|also| (also.capture.as_str(), also.packet));
             for (name, packet) in [Some(own), also].into_iter().flatten() {
                 let Some(&capture) = places.get(name) else { continue };

@@ -112,7 +112,7 @@ fn replay(events: &[Event]) -> Vec<String> {
 /// Findings without the name of the capture.
 fn without_names(mut findings: Vec<Finding>) -> Vec<Finding> {
     for finding in &mut findings {
-        finding.evidence.iter_mut().for_each(|e| e.capture.clear());
+        finding.evidence.iter_mut().for_each(|e| e.capture = "".into());
         finding.display_filters = None;
     }
     findings

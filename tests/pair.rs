@@ -233,7 +233,7 @@ fn judgements(report: &Report) -> Vec<String> {
                 .iter()
                 .map(|e| {
                     let also = e.also.as_ref().map(|a| a.packet);
-                    let name = Path::new(&e.capture).file_name().map(|n| n.to_string_lossy().into_owned());
+                    let name = Path::new(&*e.capture).file_name().map(|n| n.to_string_lossy().into_owned());
                     format!("{name:?}#{}={also:?}{}", e.packet, if e.missing_in.is_some() { "!" } else { "" })
                 })
                 .collect();

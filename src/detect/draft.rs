@@ -4,8 +4,14 @@ use crate::decode::segment::PacketId;
 use crate::detect::packets::Packets;
 use crate::flow::facts::{ConnectionFacts, Mark};
 use crate::flow::key::Host;
-use crate::report::model::{Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity};
+use crate::report::model::{
+    Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity, Vantage,
+};
 use crate::time::{Span, Timestamp};
+
+/// A finding and where the capture that it rests on was taken: in a box, for there may be very many, and they are sorted and
+/// handed on.
+pub type Found = (Box<Draft>, Vantage);
 
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
 #[derive(Clone, PartialEq, Debug)]
@@ -145,13 +151,20 @@ impl Draft {
         self.evidence.iter().map(|(at, _)| *at).min().unwrap_or_default()
     }
 
-    /// Lets go of all words but those for who is to act, and of measured values: times and hosts stay.
-    pub fn forget_words(&mut self) {
-        self.metrics = Metrics::default();
-        (self.reason, self.summary) = (String::new(), String::new());
-        (self.cause, self.packets) = (Cause::default(), Packets::default());
-        (self.alternatives, self.excluded) = (Vec::new(), Vec::new());
-        self.evidence.iter_mut().for_each(|(_, text)| *text = Phrase::default());
+    /// What findings are sorted by: time first.
+    pub fn order(&self) -> impl Ord + use<> {
+        (self.first(), self.kind, self.client, self.server)
+    }
+
+    /// Gives back the room that nothing is going to be written into any more.
+    pub fn shrink_to_fit(&mut self) {
+        self.reason.shrink_to_fit();
+        self.summary.shrink_to_fit();
+        self.alternatives.shrink_to_fit();
+        self.evidence.shrink_to_fit();
+        self.next_steps.shrink_to_fit();
+        self.packets.shrink_to_fit();
+        self.metrics.shrink_to_fit();
     }
 
     /// How sure the cause is.

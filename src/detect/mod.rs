@@ -52,7 +52,7 @@ pub mod syncookies;
 pub mod time_wait_collision;
 pub mod time_wait_pressure;
 
-pub use draft::Draft;
+pub use draft::{Draft, Found};
 pub use surroundings::Surroundings;
 
 use crate::flow::facts::ConnectionFacts;

@@ -16,11 +16,14 @@ pub enum Elsewhere {
 /// What is known of the packets that a connection's facts name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Packets {
-    known: Vec<(PacketId, Sender, Vec<PacketMark>)>,
+    known: Vec<(PacketId, Sender, Marks)>,
     /// Who sends the packets of a finding about a listener.
     otherwise: Option<Sender>,
     elsewhere: Vec<(PacketId, Elsewhere)>,
 }
+
+/// What sets a packet apart: it may have been repeated, and then ignored or a RST.
+type Marks = [Option<PacketMark>; 2];
 
 /// Kinds whose cause is that the server ignored SYNs.
 const SYN_IGNORED: [Kind; 4] =
@@ -36,18 +39,17 @@ impl Packets {
         packets.reaction(f, kind);
         for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
             if let Some(reset) = &side.reset {
-                packets.note(reset.at, role, &[PacketMark::Reset]);
+                packets.note(reset.at, role, [Some(PacketMark::Reset), None]);
                 if let Some(trigger) = reset.trigger {
-                    let again: &[_] =
-                        if trigger.what == What::Retransmit { &[PacketMark::Repeated] } else { &[] };
-                    packets.note(trigger.at, role.peer(), again);
+                    let again = (trigger.what == What::Retransmit).then_some(PacketMark::Repeated);
+                    packets.note(trigger.at, role.peer(), [again, None]);
                 }
             }
             for at in [side.first_data, side.last_data, side.fin, side.late_data, side.keepalive] {
                 packets.note_some(at, role);
             }
             packets.note_some(side.fin_acked, role.peer());
-            packets.note(side.last, role, &[]);
+            packets.note(side.last, role, [None; 2]);
         }
         packets
     }
@@ -56,16 +58,14 @@ impl Packets {
         let ignored = |list: &[Kind]| list.contains(&kind).then_some(PacketMark::Ignored);
         let unanswered: Vec<Mark> = f.unanswered_syns().map(|syn| syn.at).collect();
         for (n, syn) in f.syn.iter().chain(f.syn.last()).enumerate() {
-            let mut marks = again(n);
-            marks.extend(ignored(&SYN_IGNORED).filter(|_| unanswered.contains(&syn.at)));
-            self.note(syn.at, Role::Client, &marks);
+            let ignored = ignored(&SYN_IGNORED).filter(|_| unanswered.contains(&syn.at));
+            self.note(syn.at, Role::Client, [again(n), ignored]);
         }
         for (n, syn_ack) in f.syn_ack.iter().chain(f.syn_ack.last()).enumerate() {
-            self.note(syn_ack.at, Role::Server, &again(n));
+            self.note(syn_ack.at, Role::Server, [again(n), None]);
         }
         if let Some(ack) = f.final_ack {
-            let marks: Vec<_> = ignored(&ACK_IGNORED).into_iter().collect();
-            self.note(ack.at, Role::Client, &marks);
+            self.note(ack.at, Role::Client, [ignored(&ACK_IGNORED), None]);
         }
     }
 
@@ -73,40 +73,40 @@ impl Packets {
     fn reaction(&mut self, f: &ConnectionFacts, kind: Kind) {
         if kind == Kind::AcceptQueueOverflow {
             if f.unanswered.retransmits > 0 {
-                let marks = [PacketMark::Repeated, PacketMark::Ignored];
-                self.note(f.unanswered.first, Role::Client, &marks);
-                self.note(f.unanswered.last, Role::Client, &marks);
+                let marks = [PacketMark::Repeated, PacketMark::Ignored].map(Some);
+                self.note(f.unanswered.first, Role::Client, marks);
+                self.note(f.unanswered.last, Role::Client, marks);
             }
             if f.unanswered.acks > 0 {
-                self.note(f.unanswered.last_ack, Role::Client, &[PacketMark::Ignored]);
+                self.note(f.unanswered.last_ack, Role::Client, [Some(PacketMark::Ignored), None]);
             }
         }
         if let Some(progress) = f.progress {
-            self.note(progress.at, Role::Server, &[]);
-            self.note(progress.after, Role::Client, &[]);
+            self.note(progress.at, Role::Server, [None; 2]);
+            self.note(progress.after, Role::Client, [None; 2]);
         }
         self.note_some(f.ack_to_syn.as_ref().map(|ack| ack.at), Role::Server);
         if let Some(icmp) = &f.icmp {
             // The error travels toward the end whose segment it quotes.
             let toward = if icmp.quotes_client { Role::Client } else { Role::Server };
-            self.note(icmp.at, toward.peer(), &[]);
+            self.note(icmp.at, toward.peer(), [None; 2]);
         }
     }
 
     fn note_some(&mut self, at: Option<Mark>, by: Role) {
         if let Some(at) = at {
-            self.note(at, by, &[]);
+            self.note(at, by, [None; 2]);
         }
     }
 
     /// What is noted first holds.
-    fn note(&mut self, at: Mark, by: Role, marks: &[PacketMark]) {
+    fn note(&mut self, at: Mark, by: Role, marks: Marks) {
         let sender = match by {
             Role::Client => Sender::Client,
             Role::Server => Sender::Server,
         };
         if at != Mark::default() && !self.known.iter().any(|(known, ..)| *known == at.packet) {
-            self.known.push((at.packet, sender, marks.to_vec()));
+            self.known.push((at.packet, sender, marks));
         }
     }
 
@@ -123,22 +123,27 @@ impl Packets {
     }
 
     /// Notes who sent a packet that the facts do not name.
-    pub fn note_sender(&mut self, at: Mark, by: Role, marks: &[PacketMark]) {
-        self.note(at, by, marks);
+    pub fn note_sender(&mut self, at: Mark, by: Role, mark: Option<PacketMark>) {
+        self.note(at, by, [mark, None]);
+    }
+
+    /// Gives back the room that nothing is going to be noted in any more.
+    pub fn shrink_to_fit(&mut self) {
+        self.known.shrink_to_fit();
     }
 
     /// Who sent this packet, and what sets it apart.
     pub fn of_packet(&self, packet: PacketId) -> (Option<Sender>, Vec<PacketMark>) {
         match self.known.iter().find(|(known, ..)| *known == packet) {
-            Some((_, sender, marks)) => (Some(*sender), marks.clone()),
+            Some((_, sender, marks)) => (Some(*sender), marks.iter().flatten().copied().collect()),
             None => (self.otherwise, Vec::new()),
         }
     }
 }
 
 /// The `n`th transmission, from 0.
-fn again(n: usize) -> Vec<PacketMark> {
-    if n > 0 { vec![PacketMark::Repeated] } else { Vec::new() }
+fn again(n: usize) -> Option<PacketMark> {
+    (n > 0).then_some(PacketMark::Repeated)
 }
 
 /// The sender in findings about a listener, whose evidence is one kind of packet.

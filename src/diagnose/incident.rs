@@ -106,20 +106,22 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &World) 
     let scanned = scanned(&written);
     let mut by_place: BTreeMap<(Kind, Place), Vec<&Written>> = BTreeMap::new();
     for w in written {
-        let place = match w.draft.server {
+        let place = match w.outline.server {
             None => Place::Nowhere,
-            Some(server) if scanned.contains(&(w.draft.kind, server.address)) => Place::Ports(server.address),
+            Some(server) if scanned.contains(&(w.outline.kind, server.address)) => {
+                Place::Ports(server.address)
+            }
             Some(server) => Place::Listener(server),
         };
-        by_place.entry((w.draft.kind, place)).or_default().push(w);
+        by_place.entry((w.outline.kind, place)).or_default().push(w);
     }
     let mut groups = Vec::new();
     for ((kind, place), mut all) in by_place {
-        all.sort_by_key(|w| w.draft.during());
+        all.sort_by_key(|w| w.outline.during);
         let mut stretch: Vec<&Written> = Vec::new();
         let mut until = Timestamp::MIN;
         for w in all {
-            let (from, to) = w.draft.during();
+            let (from, to) = w.outline.during;
             if !stretch.is_empty() && from - until > APART {
                 groups.push(incident(kind, place, &stretch, world));
                 stretch.clear();
@@ -159,10 +161,11 @@ const MANY_PORTS: usize = 10;
 /// Kinds and addresses that were hit on many ports.
 fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
     let mut ports: BTreeMap<(Kind, Address), BTreeSet<u16>> = BTreeMap::new();
-    for w in written.iter().filter(|w| matches!(w.draft.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
+    for w in
+        written.iter().filter(|w| matches!(w.outline.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
     {
-        if let Some(server) = w.draft.server {
-            ports.entry((w.draft.kind, server.address)).or_default().insert(server.port);
+        if let Some(server) = w.outline.server {
+            ports.entry((w.outline.kind, server.address)).or_default().insert(server.port);
         }
     }
     ports.into_iter().filter(|(_, ports)| ports.len() >= MANY_PORTS).map(|(place, _)| place).collect()
@@ -173,19 +176,19 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
         Place::Listener(listener) => Some(listener),
         _ => None,
     };
-    let from = stretch.iter().map(|w| w.draft.during().0).min().unwrap_or_default();
-    let to = stretch.iter().map(|w| w.draft.during().1).max().unwrap_or_default();
-    let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.draft.client.map(|c| c.address)).collect();
-    let gravest = stretch.iter().max_by_key(|w| (w.draft.severity, w.finding.certainty));
+    let from = stretch.iter().map(|w| w.outline.during.0).min().unwrap_or_default();
+    let to = stretch.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
+    let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
+    let gravest = stretch.iter().max_by_key(|w| (w.outline.severity, w.finding.certainty));
     let name = listener.map(|host| host.socket().to_string());
-    let connections = stretch.iter().filter(|w| w.draft.client.is_some()).count() as u64;
+    let connections = stretch.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
     let known = listener.and_then(|host| world.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
     let seconds = known.map(|l| l.between(from, to));
     let incident = Incident {
         id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
-        severity: stretch.iter().map(|w| w.draft.severity).max().unwrap_or(Severity::Info),
+        severity: stretch.iter().map(|w| w.outline.severity).max().unwrap_or(Severity::Info),
         certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(Certainty::Possible),
         listener: name,
         cause: cause(place, stretch, gravest.map(|w| w.finding.cause.text.as_ref()).unwrap_or_default()),
@@ -194,7 +197,7 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
         connections,
         clients: clients.len() as u64,
         findings: stretch.iter().map(|w| w.finding.id.clone()).collect(),
-        next_steps: gravest.map(|w| w.draft.next_steps.clone()).unwrap_or_default(),
+        next_steps: gravest.map(|w| w.outline.next_steps.clone()).unwrap_or_default(),
         attempts: seconds
             .filter(|s| is_about_set_up(kind) && u64::from(s.syns) >= connections && s.syns > 0)
             .map(|s| u64::from(s.syns)),
@@ -222,7 +225,7 @@ fn whereabouts(place: Place) -> String {
 fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
     let Place::Ports(address) = place else { return likely.to_owned() };
     let ports: BTreeSet<_> =
-        stretch.iter().filter_map(|w| w.draft.server).map(|server| server.port).collect();
+        stretch.iter().filter_map(|w| w.outline.server).map(|server| server.port).collect();
     format!(
         "{} ports of {} were tried: a port scan, or services that are gone. {likely}",
         ports.len(),
@@ -236,7 +239,7 @@ const NAMED: usize = 10;
 /// Who was hit most, if it was more than one.
 fn top_clients(stretch: &[&Written]) -> Vec<ClientShare> {
     let mut counts: BTreeMap<Address, u64> = BTreeMap::new();
-    for client in stretch.iter().filter_map(|w| w.draft.client) {
+    for client in stretch.iter().filter_map(|w| w.outline.client) {
         *counts.entry(client.address).or_default() += 1;
     }
     if counts.len() < 2 {
@@ -282,7 +285,7 @@ fn rate(stretch: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
     let step = length.div_ceil(STEPS).max(1);
     let mut counts = vec![0; length.div_ceil(step) as usize];
     for w in stretch {
-        let second = (w.draft.during().0.seconds() - first).max(0) as u64;
+        let second = (w.outline.during.0.seconds() - first).max(0) as u64;
         counts[(second / step) as usize] += 1;
     }
     Rate { step_s: step, counts }
@@ -356,7 +359,7 @@ mod tests {
         let all: Vec<_> = (0..50)
             .map(|n| {
                 let mut w = found(Kind::ConnectionRefused, n, 0);
-                w.draft.server = Some(Host { port: 8_000 + n, ..Host::default() });
+                w.outline.server = Some(Host { port: 8_000 + n, ..Host::default() });
                 w
             })
             .collect();

@@ -25,7 +25,7 @@ pub fn tell(
         places.flat_map(|(n, incident)| incident.findings.iter().map(move |id| (id.as_str(), n))).collect();
     let mut examined: BTreeMap<Class, BTreeMap<usize, u64>> = BTreeMap::new();
     for w in written {
-        let class = w.draft.connection.and_then(|connection| classes.get(&connection));
+        let class = w.outline.connection.and_then(|connection| classes.get(&connection));
         let class = class.filter(|class| left_out.contains_key(class));
         if let (Some(class), Some(place)) = (class, places.get(w.finding.id.as_str())) {
             *examined.entry(*class).or_default().entry(*place).or_default() += 1;

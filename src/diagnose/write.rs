@@ -1,32 +1,59 @@
 //! Drafts to the report's findings: stable ids, RFC 3339 times, packet numbers of the right capture.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::packets::Elsewhere;
 use crate::flow::facts::Mark;
+use crate::flow::key::Host;
 use crate::report::filter;
-use crate::report::model::{Evidence, Finding, OtherNames, Sighting, Vantage};
+use crate::report::model::{Evidence, Finding, Kind, OtherNames, Severity, Sighting, Vantage};
+use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// As it stands in the report.
     pub finding: Finding,
-    /// As it was drafted.
-    pub draft: Draft,
+    /// Who and when, in numbers.
+    pub outline: Outline,
 }
 
-impl Written {
-    /// Lets go of the draft's words and measured values, which stand in the finding: there may be very many.
-    pub fn without_words(mut self) -> Written {
-        self.draft.forget_words();
-        self
-    }
+/// What a draft leaves behind once it is written down.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// What it is.
+    pub kind: Kind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The client; `None` for a finding about a listener.
+    pub client: Option<Host>,
+    /// The server.
+    pub server: Option<Host>,
+    /// See [`Draft::first`].
+    pub first: Mark,
+    /// See [`Draft::during`].
+    pub during: (Timestamp, Timestamp),
+    /// The first packet of the connection, if it is about one.
+    pub connection: Option<PacketId>,
+    /// What to check or change next.
+    pub next_steps: Vec<String>,
 }
 
-/// Writes drafts down. `captures` are the paths of the inputs.
-pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
+/// Writes a draft down. `captures` are the paths of the inputs.
+pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written {
+    let outline = Outline {
+        kind: draft.kind,
+        severity: draft.severity,
+        client: draft.client,
+        server: draft.server,
+        first: draft.first(),
+        during: draft.during(),
+        connection: draft.connection,
+        next_steps: Vec::new(),
+    };
     let evidence = draft.evidence();
     let (first, last) = draft.during();
     let client = draft.client.map(|host| host.socket().to_string());
@@ -40,23 +67,21 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
     );
     let certainty = draft.certainty();
     let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
-    let mut metrics = draft.metrics.clone();
-    metrics.shrink_to_fit();
     let mut finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
         severity: draft.severity,
         certainty,
-        certainty_reason: draft.reason.clone(),
+        certainty_reason: draft.reason,
         client,
         server,
         vantage,
-        summary: draft.summary.clone(),
-        cause: draft.cause.clone(),
-        alternatives: draft.alternatives.clone(),
-        excluded: draft.excluded.clone(),
+        summary: draft.summary,
+        cause: draft.cause,
+        alternatives: draft.alternatives,
+        excluded: draft.excluded,
         also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
-            capture: path(place),
+            capture: path(place).to_string(),
             client: client.socket().to_string(),
             server: server.socket().to_string(),
         }),
@@ -66,7 +91,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
                 let (sender, marks) = draft.packets.of_packet(at.packet);
                 let (also, missing_in) = match draft.packets.elsewhere(at.packet) {
                     Some(Elsewhere::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
-                    Some(Elsewhere::Missing(place)) => (None, Some(path(place))),
+                    Some(Elsewhere::Missing(place)) => (None, Some(path(place).to_string())),
                     None => (None, None),
                 };
                 Evidence {
@@ -83,15 +108,19 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[String]) -> Written {
             .collect(),
         first: first.to_string(),
         last: last.to_string(),
-        metrics,
+        metrics: draft.metrics,
         display_filters: None,
     };
     finding.display_filters = Some(filter::of(&finding));
-    Written { finding, draft }
+    Written { finding, outline: Outline { next_steps: draft.next_steps, ..outline } }
 }
 
-fn sighting(at: Mark, path: impl Fn(u16) -> String) -> Sighting {
-    Sighting { capture: path(at.packet.capture()), packet: at.packet.number(), time: at.time.to_string() }
+fn sighting(at: Mark, path: impl Fn(u16) -> Arc<str>) -> Sighting {
+    Sighting {
+        capture: path(at.packet.capture()).to_string(),
+        packet: at.packet.number(),
+        time: at.time.to_string(),
+    }
 }
 
 /// A short stable name: FNV-1a over what is named (<https://datatracker.ietf.org/doc/draft-eastlake-fnv/>).

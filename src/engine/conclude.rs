@@ -15,7 +15,8 @@ use crate::detect::samples::{self, Sample};
 use crate::detect::scene::Embryos;
 use crate::detect::screen::{self, Class, LeftOut, Quality, Screen};
 use crate::detect::surroundings::{Settings, Stretch, World};
-use crate::detect::{DETECTORS, Draft, LISTENER_DETECTORS};
+use crate::detect::{DETECTORS, Draft, Found, LISTENER_DETECTORS};
+use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::write::Written;
 use crate::diagnose::{host, incident, settings, unexamined, vantage, write};
 use crate::engine::batch::Totals;
@@ -51,6 +52,7 @@ pub(super) fn study(
     totals: &Totals,
     options: &Options,
     source: &dyn Source,
+    after: Facts,
 ) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
     let screens =
@@ -59,7 +61,7 @@ pub(super) fn study(
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
     let world = World { damaged: is_damaged(&status), ..world };
     let most = most_examined(options.memory_limit);
-    let mut seen = see(screens, world, options.placed.as_ref(), most);
+    let mut seen = see(screens, world, options.placed.as_ref(), (most, after));
     seen.gathered.evicted = evicted;
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
@@ -82,12 +84,11 @@ impl Study {
         let drafts = &mut self.seen.drafts;
         let told = options.host.as_ref().map(|facts| host::corroborate(drafts, facts)).unwrap_or_default();
         let drafts = std::mem::take(drafts);
-        let about: Vec<&Draft> = drafts.iter().map(|(draft, _)| draft).collect();
-        let inferred = self.seen.infer(&about);
+        let inferred = self.seen.infer(&drafts);
         // The findings want room.
         self.seen.gathered.kept = Vec::new();
-        let paths: Vec<String> = self.captures.iter().map(|capture| capture.path.clone()).collect();
-        let written = write(drafts, &paths, Written::without_words);
+        let paths: Vec<Arc<str>> = self.captures.iter().map(|c| c.path.as_str().into()).collect();
+        let written = write(drafts, &paths);
         let mut incidents = incident::group(&written, &self.seen.world);
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
         unexamined::tell(&mut incidents, &written, classes, left_out);
@@ -103,14 +104,15 @@ pub struct Seen {
     /// What the shards held.
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
-    pub drafts: Vec<(Draft, Vantage)>,
+    pub drafts: Vec<Found>,
 }
 
 impl Seen {
     /// What settings show, in the packets and in what was found.
-    fn infer(&self, drafts: &[&Draft]) -> Vec<Inferred> {
-        let Gathered { kept, samples, readings, .. } = &self.gathered;
-        settings::infer(&self.world, kept, samples, readings, drafts)
+    fn infer(&self, drafts: &[Found]) -> Vec<Inferred> {
+        let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
+        let Gathered { retries, samples, readings, .. } = &self.gathered;
+        settings::infer(&self.world, retries, samples, readings, &drafts)
     }
 }
 
@@ -135,19 +137,19 @@ pub(super) fn see(
     screens: impl Iterator<Item = Screen>,
     mut world: World,
     placed: Option<&Placed>,
-    most: usize,
+    (most, after): (usize, Facts),
 ) -> Seen {
     let mut gathered = gather(screens, placed, &mut world, most);
     gathered.forgone = world.peers.forgone();
-    let drafts = examine(&gathered.kept, &world);
+    let drafts = examine(&mut gathered.kept, &world, after);
     Seen { world, gathered, drafts }
 }
 
 /// The report on what was written down.
 pub(super) fn report(
     seen: &Seen,
-    written: Vec<Written>,
-    incidents: Vec<Incident>,
+    drafts: &[Found],
+    (written, incidents): (Vec<Written>, Vec<Incident>),
     told: host::Told,
     totals: &Totals,
     options: &Options,
@@ -158,8 +160,7 @@ pub(super) fn report(
     let described = describe(status, totals, &mut warnings);
     let quality = judge(&seen.gathered, seen.world.damaged, totals, &described.0, clock_jumps);
     warn(seen, totals, options, &mut warnings);
-    let about: Vec<&Draft> = written.iter().map(|w| &w.draft).collect();
-    let inferred = seen.infer(&about);
+    let inferred = seen.infer(drafts);
     compose(seen, written, incidents, (told, inferred), described, quality, warnings)
 }
 
@@ -208,6 +209,10 @@ pub struct Gathered {
         reason = "handed on as they are: there would be no room for a second copy of them"
     )]
     pub kept: Vec<Box<ConnectionFacts>>,
+    /// How many were examined: `kept` may be let go.
+    examined: usize,
+    /// How often SYNs were repeated in them.
+    pub retries: Retries,
     /// Their classes by first packet, if there are any that are not in `kept`.
     classes: Map<PacketId, Class>,
     /// Remarkable connections that are not in `kept`.
@@ -280,6 +285,8 @@ fn gather(
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     world.survey(&g.kept, embryos, &waits);
+    g.examined = g.kept.len();
+    g.retries = Retries::read(&g.kept, world);
     g
 }
 
@@ -316,44 +323,55 @@ fn judge(
     }
 }
 
+/// What becomes of the facts of remarkable connections once they have been examined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Facts {
+    /// They are still needed.
+    Stay,
+    /// They make room for what was found.
+    LetGo,
+}
+
 /// Asks every detector about every kept connection. Findings come in order of time.
-fn examine(kept: &[Box<ConnectionFacts>], world: &World) -> Vec<(Draft, Vantage)> {
-    let mut drafts: Vec<(Draft, Vantage)> = kept
-        .par_iter()
-        .flat_map_iter(|f| {
-            let around = world.around(f);
-            DETECTORS
-                .iter()
-                .filter_map(move |detector| detector(f, &around).map(|d| (d, around.view.vantage)))
-        })
-        .collect();
+#[expect(clippy::vec_box, reason = "as they are kept")]
+fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &World, after: Facts) -> Vec<Found> {
+    let about = |f: &ConnectionFacts| {
+        let around = world.around(f);
+        let found = DETECTORS.iter().filter_map(|detector| detector(f, &around));
+        found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<Found>>()
+    };
+    let mut drafts: Vec<Found> = match after {
+        Facts::Stay => kept.par_iter().flat_map_iter(|f| about(f)).collect(),
+        Facts::LetGo => std::mem::take(kept).into_par_iter().flat_map_iter(|f| about(&f)).collect(),
+    };
     let listeners = world.listeners.keys().filter(|host| !world.scenes.contains_key(host));
     let servers: Vec<Host> = world.scenes.keys().chain(listeners).copied().collect();
     drafts.par_extend(servers.par_iter().with_max_len(8).flat_map_iter(|&server| {
         let around = world.at(server);
         let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
-        found.map(|d| (d, around.view.vantage)).collect::<Vec<_>>()
+        found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<_>>()
     }));
-    drafts.sort_by_cached_key(|(d, _)| (d.first(), d.kind, d.client, d.server));
+    drafts.sort_by_cached_key(|(d, _)| d.order());
     // The same stretch captured twice, far apart in the file, gives the same finding twice.
     let mut seen = HashSet::new();
     drafts.retain(|(d, _)| seen.insert((d.kind, d.client, d.server, d.during().0)));
     drafts
 }
 
+fn boxed(mut draft: Draft, vantage: Vantage) -> Found {
+    draft.shrink_to_fit();
+    (Box::new(draft), vantage)
+}
+
 /// Drafts to findings.
-pub(super) fn write(
-    drafts: Vec<(Draft, Vantage)>,
-    paths: &[String],
-    keep: impl Fn(Written) -> Written + Sync,
-) -> Vec<Written> {
-    drafts.into_par_iter().map(|(d, vantage)| keep(write::finding(d, vantage, paths))).collect()
+pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>]) -> Vec<Written> {
+    drafts.into_par_iter().map(|(d, vantage)| write::finding(*d, vantage, paths)).collect()
 }
 
 /// Where the capture was taken, for each server with a finding.
 fn capture_points(written: &[Written], world: &World) -> Vec<CapturePoint> {
     let servers: BTreeSet<_> =
-        written.iter().filter_map(|w| w.draft.server).map(|host| host.address).collect();
+        written.iter().filter_map(|w| w.outline.server).map(|host| host.address).collect();
     let view = |server| world.views.get(server).cloned().unwrap_or_default();
     servers
         .iter()
@@ -459,8 +477,8 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
         warnings.push(format!(
             "of {} remarkable connections {} were examined one by one, the first of each kind and listener; the others \
              were only counted: narrow the capture with --host, --port, --since, --until",
-            left_out + g.kept.len() as u64,
-            g.kept.len()
+            left_out + g.examined as u64,
+            g.examined
         ));
     }
     let given_up = [

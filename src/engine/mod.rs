@@ -26,6 +26,7 @@ use crate::host::HostFacts;
 use crate::report::model::Report;
 use crate::time::{Span, Timestamp};
 use batch::{Filter, Totals};
+use conclude::Facts;
 pub use conclude::Study;
 use rayon::prelude::*;
 use shard::{SHARDS, Shard};
@@ -150,7 +151,7 @@ pub fn analyze_source(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Outcome, Error> {
-    Ok(study(source, options, progress)?.report(options))
+    Ok(read(source, options, progress, Facts::LetGo)?.report(options))
 }
 
 /// Reads a stream of packets to its end, and stops before the report is written.
@@ -162,10 +163,19 @@ pub fn study(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Study, Error> {
+    read(source, options, progress, Facts::Stay)
+}
+
+fn read(
+    source: Box<dyn Source>,
+    options: &Options,
+    progress: &mut (dyn FnMut(Progress) + Send),
+    after: Facts,
+) -> Result<Study, Error> {
     let pool = threads(options.threads)?;
     let mut engine = Engine::new(options);
     let source = intake::run(&mut engine, source, &pool, progress);
-    let mut study = pool.install(move || engine.conclude(source));
+    let mut study = pool.install(move || engine.conclude(source, after));
     study.pool = Some(pool);
     Ok(study)
 }
@@ -212,7 +222,7 @@ impl Engine {
         }
     }
 
-    fn conclude(mut self, source: Box<dyn Source>) -> Study {
+    fn conclude(mut self, source: Box<dyn Source>, after: Facts) -> Study {
         let end = self.totals.last.unwrap_or_default();
         let peers: &Peers = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
@@ -226,6 +236,7 @@ impl Engine {
             &self.totals,
             &self.options,
             source.as_ref(),
+            after,
         )
     }
 }

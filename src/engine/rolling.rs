@@ -12,20 +12,21 @@ use rayon::prelude::*;
 
 use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::PacketId;
-use crate::detect::draft::Draft;
+use crate::detect::draft::Found;
 use crate::detect::peers::Peers;
 use crate::detect::screen::{Quality, Screen};
 use crate::detect::surroundings::World;
 use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
+use crate::engine::conclude::Facts;
 use crate::engine::conclude::{self, Seen};
 use crate::engine::intake::track;
 use crate::engine::shard::{SHARDS, most_examined, watched_octets};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
 use crate::flow::table::Tracker;
-use crate::report::model::{Incident, Vantage};
+use crate::report::model::Incident;
 use crate::time::{Span, Timestamp};
 
 /// How much is remembered.
@@ -86,7 +87,7 @@ pub enum Moment {
 pub struct Sight {
     seen: Seen,
     /// What the detectors found, in order of time.
-    pub drafts: Vec<(Draft, Vantage)>,
+    pub drafts: Vec<Found>,
     /// The connections that were examined, by their first packet: of others nothing new is said.
     pub examined: HashSet<PacketId>,
     /// From when on everything is known; before it only what was not forgotten yet.
@@ -258,7 +259,7 @@ impl Rolling {
             let capture = totals.first.map(|first| (first, end));
             let world = conclude::world(peers, capture, silences, options);
             let world = World { goes_on: moment == Moment::Between, ..world };
-            conclude::see(screens, world, None, most_examined(options.memory_limit))
+            conclude::see(screens, world, None, (most_examined(options.memory_limit), Facts::Stay))
         });
         seen.gathered.evicted = self.evicted();
         let drafts = std::mem::take(&mut seen.drafts);
@@ -270,20 +271,15 @@ impl Rolling {
     pub fn report(
         &self,
         sight: &Sight,
-        written: Vec<Written>,
-        incidents: Vec<Incident>,
+        drafts: &[Found],
+        written: (Vec<Written>, Vec<Incident>),
         told: host::Told,
         status: Vec<Status>,
     ) -> Outcome {
         let Engine { totals, options, .. } = &self.engine;
-        let mut outcome = conclude::report(&sight.seen, written, incidents, told, totals, options, status);
+        let mut outcome = conclude::report(&sight.seen, drafts, written, told, totals, options, status);
         outcome.report.summary.connections += self.forgotten;
         outcome
-    }
-
-    /// Drafts as findings.
-    pub fn write(&self, drafts: Vec<(Draft, Vantage)>, paths: &[String]) -> Vec<Written> {
-        self.pool.install(|| conclude::write(drafts, paths, |written| written))
     }
 }
 

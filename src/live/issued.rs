@@ -5,10 +5,11 @@
 //! has forgotten what surrounded a connection, its finding stays as it was last.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
-use crate::detect::Draft;
 use crate::detect::surroundings::World;
+use crate::detect::{Draft, Found};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
 use crate::engine::rolling::Sight;
@@ -88,6 +89,7 @@ fn name_of(incident: &Incident) -> Named {
 
 /// A finding that was told.
 struct Entry {
+    draft: Box<Draft>,
     written: Written,
     /// The incident that it belongs to; empty until it is known.
     incident: String,
@@ -163,7 +165,7 @@ impl Issued {
         sight: &Sight,
         now: Timestamp,
         settle: Span,
-        paths: &[String],
+        paths: &[Arc<str>],
     ) -> Vec<Event> {
         let mut changes = Vec::new();
         let mut present: HashSet<Key> = HashSet::with_capacity(judged.drafts.len());
@@ -231,7 +233,7 @@ impl Issued {
             keys.iter().flatten().filter_map(|key| self.index.get(key)).copied().collect();
         let judged = |number: &u64| {
             let entry = self.entries.get(number);
-            entry.is_some_and(|e| e.written.draft.metrics.iter().any(|(name, _)| name.starts_with("host_")))
+            entry.is_some_and(|e| e.draft.metrics.iter().any(|(name, _)| name.starts_with("host_")))
         };
         if !numbers.iter().any(judged) {
             return false;
@@ -249,21 +251,21 @@ impl Issued {
     fn renew(
         &mut self,
         number: u64,
-        draft: Draft,
+        draft: Box<Draft>,
         vantage: Vantage,
         now: Timestamp,
-        paths: &[String],
+        paths: &[Arc<str>],
         changes: &mut Vec<Change>,
     ) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.missing_since = None;
-        let known = &entry.written.draft;
+        let known = &entry.draft;
         if *known != draft {
             let other = (known.certainty(), known.severity, &known.cause.text)
                 != (draft.certainty(), draft.severity, &draft.cause.text);
-            let mut written = write::finding(draft, vantage, paths);
+            let mut written = write::finding((*draft).clone(), vantage, paths);
             let was = &entry.written.finding;
-            if written.draft.connection.is_none() && written.finding.first > was.first {
+            if draft.connection.is_none() && written.finding.first > was.first {
                 // Its beginning is no longer remembered; it is the same flood all the same.
                 written.finding.first.clone_from(&was.first);
                 written.finding.id.clone_from(&was.id);
@@ -271,7 +273,7 @@ impl Issued {
             if written.finding.id != was.id {
                 entry.was.get_or_insert_with(|| was.id.clone());
             }
-            entry.written = written;
+            (entry.written, entry.draft) = (written, draft);
             entry.grown = true;
             if other {
                 entry.wait = FIRST_WAIT;
@@ -295,7 +297,7 @@ impl Issued {
             }
             let Some(entry) = self.entries.get_mut(number) else { continue };
             let known = key.connection().is_none_or(|connection| sight.examined.contains(&connection));
-            if known && entry.written.draft.during().1 >= sight.since {
+            if known && entry.draft.during().1 >= sight.since {
                 entry.missing_since.get_or_insert(now);
                 missing.push((*number, *key));
             }
@@ -307,10 +309,10 @@ impl Issued {
     fn issue(
         &mut self,
         key: Key,
-        draft: Draft,
+        draft: Box<Draft>,
         vantage: Vantage,
         now: Timestamp,
-        paths: &[String],
+        paths: &[Arc<str>],
         changes: &mut Vec<Change>,
     ) {
         let place = (draft.kind, draft.server);
@@ -336,7 +338,8 @@ impl Issued {
         self.entries.insert(
             number,
             Entry {
-                written: write::finding(draft, vantage, paths),
+                written: write::finding((*draft).clone(), vantage, paths),
+                draft,
                 incident: String::new(),
                 over: false,
                 told_at: now,
@@ -367,7 +370,7 @@ impl Issued {
             }
             // Those that are listed are not to be counted again.
             let listed = self.entries.values().filter(|entry| !entry.over);
-            let here = listed.map(|entry| &entry.written.draft).filter(|d| (d.kind, d.server) == place);
+            let here = listed.map(|entry| &*entry.draft).filter(|d| (d.kind, d.server) == place);
             let clients = here.filter_map(|draft| draft.client.map(|client| client.address)).collect();
             self.folded.insert(name.clone(), Folded { clients, ..Folded::default() });
         }
@@ -383,7 +386,7 @@ impl Issued {
     fn make_room(&mut self) -> bool {
         let Some((&number, _)) = self.entries.iter().find(|(_, entry)| entry.over) else { return false };
         if let Some(entry) = self.entries.get(&number) {
-            let key = Key::of(&entry.written.draft);
+            let key = Key::of(&entry.draft);
             if self.index.get(&key) == Some(&number) {
                 // Its draft may still stand; it is not to be told again.
                 self.unlink(key);
@@ -399,7 +402,7 @@ impl Issued {
         let number = self.unlink(key)?;
         let entry = self.entries.remove(&number)?;
         if !entry.over {
-            self.leave_place((entry.written.draft.kind, entry.written.draft.server));
+            self.leave_place((entry.draft.kind, entry.draft.server));
         }
         Some(entry)
     }
@@ -431,8 +434,7 @@ impl Issued {
             .index
             .iter()
             .filter(|(key, number)| {
-                let old =
-                    self.entries.get(number).is_none_or(|entry| entry.written.draft.during().1 < sight.since);
+                let old = self.entries.get(number).is_none_or(|entry| entry.draft.during().1 < sight.since);
                 old && key.connection().is_none_or(|connection| !sight.examined.contains(&connection))
             })
             .map(|(key, _)| *key)
@@ -578,7 +580,7 @@ impl Issued {
         for entry in self.entries.values_mut() {
             if !entry.over && ids.contains(entry.written.finding.id.as_str()) {
                 entry.over = true;
-                left.push((entry.written.draft.kind, entry.written.draft.server));
+                left.push((entry.draft.kind, entry.draft.server));
             }
         }
         left.into_iter().for_each(|place| self.leave_place(place));
@@ -631,9 +633,14 @@ impl Issued {
     /// Kind, beginning and end of every finding that is remembered.
     pub fn times(&self) -> impl Iterator<Item = (Kind, Timestamp, Timestamp)> + Clone {
         self.entries.values().map(|entry| {
-            let (first, last) = entry.written.draft.during();
-            (entry.written.draft.kind, first, last)
+            let (first, last) = entry.draft.during();
+            (entry.draft.kind, first, last)
         })
+    }
+
+    /// What every finding that is remembered was written from, in no order.
+    pub fn drafts(&self) -> impl Iterator<Item = Found> {
+        self.entries.values().map(|entry| (entry.draft.clone(), entry.written.finding.vantage))
     }
 
     /// Everything for a report: findings in order of time, incidents the gravest first.
@@ -662,5 +669,5 @@ const MOST_FOLDED: usize = 4_096;
 
 /// The order of findings in a report.
 fn order(w: &Written) -> impl Ord + use<> {
-    (w.draft.first(), w.draft.kind, w.draft.client, w.draft.server)
+    (w.outline.first, w.outline.kind, w.outline.client, w.outline.server)
 }

@@ -4,10 +4,11 @@
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
-use crate::detect::Draft;
+use crate::detect::{Draft, Found};
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
 use crate::flow::key::Host;
@@ -16,7 +17,7 @@ use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
-use crate::report::model::{Certainty, Finding, Incident, Vantage};
+use crate::report::model::{Certainty, Finding, Incident};
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked.
@@ -217,12 +218,12 @@ impl Watch {
         self.asked = now;
         let mut sight = self.engine.look(&self.silences, moment);
         let drafts = std::mem::take(&mut sight.drafts);
-        if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| d)) {
+        if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| &**d)) {
             self.look(now, events);
         }
         let mut judged = self.testimony.judge(drafts);
         judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
-        let paths: Vec<String> = self.interfaces.iter().map(|interface| interface.name.clone()).collect();
+        let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
         let found: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
         events.extend(self.issued.take(judged, &sight, now, settle, &paths));
         let known = found.into_iter().chain(self.issued.times());
@@ -496,9 +497,9 @@ impl Watch {
         let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);
         let (written, incidents) = self.issued.all();
-        let drafts: Vec<(Draft, Vantage)> =
-            written.iter().map(|w| (w.draft.clone(), w.finding.vantage)).collect();
-        let mut told = self.testimony.states(drafts);
+        let mut drafts: Vec<Found> = self.issued.drafts().collect();
+        drafts.sort_by_cached_key(|(d, _)| d.order());
+        let mut told = self.testimony.states(&drafts);
         told.warnings.extend(self.notes.iter().cloned());
         if self.issued.folded() + self.issued.forgotten > 0 {
             told.warnings.push(format!(
@@ -510,7 +511,7 @@ impl Watch {
         let taken = self.taken.iter().copied().chain(std::iter::repeat(Taken::default()));
         let status =
             self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect();
-        let outcome = self.engine.report(&sight, written, incidents, told, status);
+        let outcome = self.engine.report(&sight, &drafts, (written, incidents), told, status);
         (events, outcome)
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::decode::segment::PacketId;
-use crate::detect::Draft;
+use crate::detect::{Draft, Found};
 use crate::diagnose::host::{self, TROUBLE, Told};
 use crate::host::listeners::ListenSocket;
 use crate::host::{HostFacts, Snapshot};
-use crate::report::model::{Kind, Vantage};
+use crate::report::model::Kind;
 use crate::time::{Span, Timestamp};
 
 /// Whoever can be asked about the host that is watched.
@@ -48,7 +48,7 @@ pub struct Testimony {
 #[derive(Default)]
 pub struct Judged {
     /// In order of time.
-    pub drafts: Vec<(Draft, Vantage)>,
+    pub drafts: Vec<Found>,
     /// The connections of this host of which the kernel could not be heard.
     pub unheard: HashMap<PacketId, Unheard>,
 }
@@ -147,12 +147,12 @@ impl Testimony {
 
     /// Confirms, refutes or rewrites the findings about this host: each by what changed between the last look before
     /// it and the first look after it. Findings that share such a time are judged together.
-    pub fn judge(&self, drafts: Vec<(Draft, Vantage)>) -> Judged {
+    pub fn judge(&self, drafts: Vec<Found>) -> Judged {
         let mut judged = Judged::default();
         let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
             return Judged { drafts, ..judged };
         };
-        let mut mine: Vec<(usize, usize, (Draft, Vantage))> = Vec::new();
+        let mut mine: Vec<(usize, usize, Found)> = Vec::new();
         for found in drafts {
             if !host::is_here(&found.0, &facts) {
                 judged.drafts.push(found);
@@ -242,11 +242,12 @@ impl Testimony {
     }
 
     /// What the newest look states, for a report on these findings.
-    pub fn states(&self, drafts: Vec<(Draft, Vantage)>) -> Told {
+    pub fn states(&self, drafts: &[Found]) -> Told {
         let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
             return Told::default();
         };
-        let mut here: Vec<_> = drafts.into_iter().filter(|(d, _)| host::is_here(d, &facts)).collect();
+        let here = drafts.iter().filter(|(d, _)| host::is_here(d, &facts));
+        let mut here: Vec<Found> = here.cloned().collect();
         let told = host::corroborate(&mut here, &facts);
         Told { warnings: Vec::new(), ..told }
     }

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::thread;
 
 use crate::decode::segment::PacketId;
-use crate::detect::Draft;
+use crate::detect::{Draft, Found};
 use crate::diagnose::settings;
 use crate::engine::{self, Error, Options, Outcome, Progress, Study};
 use crate::flow::key::Host;
 use crate::pair::Opener;
 use crate::pair::passage::{Passage, Watch};
 use crate::pair::recognise::Places;
-use crate::pair::settle::{Found, Joint, Named};
+use crate::pair::settle::{Joint, Named};
 use crate::pair::trace::{self, Track, Wanted};
 use crate::report::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::report::path::apart;
@@ -284,7 +284,7 @@ impl Join<'_> {
         let points = points(&near, &drafts, places, &far.captures);
         let gathered = &near.seen.gathered;
         let early =
-            settings::infer(&near.seen.world, &gathered.kept, &gathered.samples, &gathered.readings, &[]);
+            settings::infer(&near.seen.world, &gathered.retries, &gathered.samples, &gathered.readings, &[]);
         let mut damage = near.damage;
         damage.append(&mut far.damage);
         let pair = pair(places, &far.captures, matched, connections);

@@ -103,7 +103,7 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     let far = 1 - near;
     let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
     let all_syns = c.iter().filter(|x| x.is_syn()).count();
-    let mut shown: Vec<(usize, usize, String, PacketMarks)> = Vec::new();
+    let mut shown: Vec<(usize, usize, String, Option<PacketMark>)> = Vec::new();
     let mut lost = Vec::new();
     if !losses.syns.is_empty() {
         lost.push("SYN");
@@ -124,14 +124,14 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     }
     let completed = final_ack(c);
     if let Some(i) = completed {
-        shown.push((near, i, "final ACK".to_owned(), &[]));
+        shown.push((near, i, "final ACK".to_owned(), None));
     }
     let (side, first, text, _) = &shown[0];
     let mark = |side: usize, i: usize| p.mark(side, i);
     let mut d = Draft::about(f, Kind::HandshakeLoss, (mark(*side, *first), text.clone()));
-    for (side, i, text, marks) in &shown {
+    for (side, i, text, mark_of) in &shown {
         let (at, by_client) = (mark(*side, *i), p.tracks[*side].segments[*i].by_client);
-        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, marks);
+        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, *mark_of);
         d.shows(at, text.clone());
         match (p.other(*side, *i), p.absence(*side, *i)) {
             (Some(there), _) => d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at)),
@@ -211,8 +211,6 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     d
 }
 
-type PacketMarks = &'static [PacketMark];
-
-fn again(n: usize) -> PacketMarks {
-    if n > 0 { &[PacketMark::Repeated] } else { &[] }
+fn again(n: usize) -> Option<PacketMark> {
+    (n > 0).then_some(PacketMark::Repeated)
 }

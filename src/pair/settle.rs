@@ -4,7 +4,7 @@
 //! before it, whether a RST came from the server at all) by comparing the two.
 
 use crate::decode::segment::Flags;
-use crate::detect::draft::{Draft, cause};
+use crate::detect::draft::{Draft, Found, cause};
 use crate::detect::packets::Elsewhere;
 use crate::flow::facts::ConnectionFacts;
 use crate::pair::loss::{self, Losses, final_ack};
@@ -35,9 +35,6 @@ const RESETS: [Kind; 5] = [
     Kind::AbortiveClose,
     Kind::FinWait2Expired,
 ];
-
-/// A finding and where the capture that it rests on was taken.
-pub type Found = (Draft, Vantage);
 
 /// What the two sides are called.
 pub struct Named<'a> {
@@ -138,7 +135,7 @@ impl Joint<'_> {
         }
         of_client.retain(|(other, _)| !replaced(other));
         of_server.retain(|(other, _)| !replaced(other));
-        Some((d, self.vantages[far]))
+        Some((Box::new(d), self.vantages[far]))
     }
 
     /// A SYN with Fast Open that drew no answer, the one without did: it stands if that SYN did not arrive, and nothing

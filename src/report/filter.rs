@@ -27,7 +27,7 @@ fn elsewhere(finding: &Finding) -> Vec<PacketFilter> {
     let mut filters: Vec<PacketFilter> = Vec::new();
     for (_, also) in seen() {
         let known = filters.iter().any(|filter| filter.capture.as_ref() == Some(&also.capture));
-        if known || seen().any(|(own, _)| own.capture == also.capture) {
+        if known || seen().any(|(own, _)| *own.capture == *also.capture) {
             continue;
         }
         let names = finding.also_known_as.as_ref().filter(|names| names.capture == also.capture);
@@ -84,7 +84,7 @@ fn epoch(nanoseconds: i64) -> String {
 /// One filter per capture, in the order in which the evidence names them.
 fn packets(finding: &Finding) -> Vec<PacketFilter> {
     let mut by_capture: Vec<(&str, Vec<u64>)> = Vec::new();
-    let own = finding.evidence.iter().map(|e| (e.capture.as_str(), e.packet));
+    let own = finding.evidence.iter().map(|e| (&*e.capture, e.packet));
     let also =
         finding.evidence.iter().filter_map(|e| e.also.as_ref()).map(|a| (a.capture.as_str(), a.packet));
     for (name, packet) in own.chain(also) {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -475,7 +476,7 @@ pub struct Sighting {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Path of the capture.
-    pub capture: String,
+    pub capture: Arc<str>,
     /// Number of the packet there, as Wireshark's `frame.number`.
     pub packet: u64,
     /// When, RFC 3339.

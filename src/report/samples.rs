@@ -54,7 +54,7 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
     packets
         .iter()
         .map(|&(packet, ms, text)| Evidence {
-            capture: capture.to_owned(),
+            capture: capture.into(),
             packet,
             time: at(ms),
             text: text.to_string().into(),

@@ -128,7 +128,7 @@ pub fn without_files(mut report: Report) -> Report {
         capture.path.clear();
         capture.format.clear();
     }
-    report.findings.iter_mut().flat_map(|finding| &mut finding.evidence).for_each(|e| e.capture.clear());
+    report.findings.iter_mut().flat_map(|finding| &mut finding.evidence).for_each(|e| e.capture = "".into());
     report
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::detect::Draft;
+use crate::detect::{Draft, Found};
 use crate::flow::key::Host;
 use crate::host::HostFacts;
 use crate::report::model::{Kind, Vantage};
@@ -77,7 +77,7 @@ pub struct Account<'a> {
 
 impl<'a> Account<'a> {
     /// Adds up the findings about this host.
-    pub fn new<'d>(facts: &'a HostFacts, drafts: impl Iterator<Item = &'d (Draft, Vantage)>) -> Account<'a> {
+    pub fn new<'d>(facts: &'a HostFacts, drafts: impl Iterator<Item = &'d Found>) -> Account<'a> {
         let mut account =
             Account { facts, found: BTreeMap::new(), dropped: BTreeMap::new(), acks: 0, syns: 0 };
         for (d, vantage) in drafts {

@@ -22,8 +22,8 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use crate::detect::Draft;
 use crate::detect::draft::count;
+use crate::detect::{Draft, Found};
 use crate::host::HostFacts;
 use crate::report::model::{Inferred, Kind, Vantage};
 use account::{Account, Counter};
@@ -46,7 +46,7 @@ enum Verdict {
 }
 
 /// Confirms, refutes or rewrites the findings about this host.
-pub fn corroborate(drafts: &mut Vec<(Draft, Vantage)>, facts: &HostFacts) -> Told {
+pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> Told {
     let mut told = Told::default();
     let here: Vec<usize> = (0..drafts.len()).filter(|&n| is_here(&drafts[n].0, facts)).collect();
     if here.is_empty() && !drafts.is_empty() {
@@ -72,8 +72,8 @@ pub fn corroborate(drafts: &mut Vec<(Draft, Vantage)>, facts: &HostFacts) -> Tol
             withdrawn.insert(n);
         }
     }
-    told.warnings.extend(unexplained(here.iter().map(|&n| &drafts[n].0), &account));
-    told.inferred = stated::all(here.iter().map(|&n| &drafts[n].0), facts);
+    told.warnings.extend(unexplained(here.iter().map(|&n| &*drafts[n].0), &account));
+    told.inferred = stated::all(here.iter().map(|&n| &*drafts[n].0), facts);
     let mut n = 0;
     drafts.retain(|_| {
         n += 1;

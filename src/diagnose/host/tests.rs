@@ -20,7 +20,7 @@ fn at(seconds: i64) -> Mark {
 }
 
 /// A finding of `kind` about a connection to port 80 of `server`, seen at the server at 50 s.
-fn finding(kind: Kind, server: [u8; 4]) -> (Draft, Vantage) {
+fn finding(kind: Kind, server: [u8; 4]) -> Found {
     let facts = ConnectionFacts {
         client: Host { address: Address::v4([203, 0, 113, 1]), port: 50_000 },
         server: Host { address: Address::v4(server), port: 80 },
@@ -28,7 +28,7 @@ fn finding(kind: Kind, server: [u8; 4]) -> (Draft, Vantage) {
     };
     let mut d = Draft::about(&facts, kind, (at(50), "a packet"));
     d.probable("the packets look like it").or("something else", "it is rare");
-    (d, Vantage::Server)
+    (Box::new(d), Vantage::Server)
 }
 
 /// A kernel that has every counter of interest at `rises` above 100, with `listeners`.
@@ -91,7 +91,7 @@ fn set(name: &str, value: &str, rises: &[(&str, u64)]) -> HostFacts {
 fn told(kind: Kind, facts: &HostFacts) -> (Draft, Told) {
     let mut drafts = vec![finding(kind, SERVER)];
     let told = corroborate(&mut drafts, facts);
-    (drafts.pop().expect("it stays").0, told)
+    (*drafts.pop().expect("it stays").0, told)
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn an_unknown_counter_decides_nothing() {
             let before = finding(kind, SERVER).0;
             let (after, told) = told(kind, &facts);
             if kind != Kind::SynDropTimestamp {
-                assert_eq!(after, before, "{kind}");
+                assert_eq!(after, *before, "{kind}");
             }
             assert_eq!(told.warnings, Vec::<String>::new(), "{kind}");
         }

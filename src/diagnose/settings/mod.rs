@@ -22,7 +22,7 @@ use crate::detect::Draft;
 use crate::detect::reading::Readings;
 use crate::detect::samples::Sample;
 use crate::detect::surroundings::World;
-use crate::flow::facts::ConnectionFacts;
+use crate::diagnose::settings::retries::Retries;
 use crate::flow::key::Host;
 use crate::report::model::{Inferred, Kind};
 use crate::time::Timestamp;
@@ -33,7 +33,7 @@ const AGREE: usize = 3;
 /// Reads what can be read, in a fixed order.
 pub fn infer(
     world: &World,
-    kept: &[Box<ConnectionFacts>],
+    retries: &Retries,
     samples: &[(std::net::IpAddr, Vec<Sample>)],
     readings: &Readings,
     drafts: &[&Draft],
@@ -53,13 +53,12 @@ pub fn infer(
         all.extend(defer_accept::infer(listener, drafts));
         all.extend(cookies::infer(world, listener, readings, &clocks));
     }
-    let linear = retries::linear(kept);
-    all.extend(retries::of_syn(world, kept, &linear));
+    all.extend(retries.inferred());
     all.extend(teardown::fin_timeout(drafts));
     all.extend(teardown::keepalive(readings));
     all.extend(ttl::of_clients(&clocks, samples));
     all.extend(clock::infer(&clocks));
-    all.extend(kernel::infer(&clocks, &linear, drafts));
+    all.extend(kernel::infer(&clocks, retries.linear(), drafts));
     all
 }
 

@@ -48,55 +48,71 @@ fn gaps(f: &ConnectionFacts) -> Option<Vec<Span>> {
     })
 }
 
-/// Client hosts that repeat their SYNs four times a second apart, on so many connections that it is no accident.
-pub fn linear(kept: &[Box<ConnectionFacts>]) -> BTreeMap<IpAddr, usize> {
-    let mut hosts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    for f in kept {
-        let Some(gaps) = gaps(f) else { continue };
-        if gaps.len() >= 4 && gaps[..4].iter().all(|gap| LINEAR.contains(&gap.0)) {
-            *hosts.entry(f.client.address.ip()).or_default() += 1;
-        }
-    }
-    hosts.retain(|_, n| *n >= AGREE);
-    hosts
+/// How often the SYNs of connections without any answer were repeated, by client host.
+#[derive(Default)]
+pub struct Retries {
+    /// Hosts that repeat their SYNs four times a second apart, and how often they did.
+    linear: BTreeMap<IpAddr, usize>,
+    /// How many connections were given up after so many repetitions while they were watched.
+    given_up: BTreeMap<(IpAddr, u32), usize>,
 }
 
-/// SYNs of clients that gave up while they were watched, and whether the first ones came a second apart. The application
-/// may have given up before the kernel: the setting is not smaller.
-pub fn of_syn(
-    world: &World,
-    kept: &[Box<ConnectionFacts>],
-    linear: &BTreeMap<IpAddr, usize>,
-) -> Vec<Inferred> {
-    let end = world.capture.map_or(Timestamp::MIN, |(_, last)| last);
-    let mut hosts: BTreeMap<IpAddr, BTreeMap<u32, usize>> = BTreeMap::new();
-    for f in kept {
-        let Some((gaps, last)) = gaps(f).zip(f.syn.last()) else { continue };
-        let Some(gap) = gaps.last() else { continue };
-        if end.min(f.watched) - last.at.time > Span(gap.0.saturating_mul(5) / 2) {
-            *hosts.entry(f.client.address.ip()).or_default().entry(f.syn.count - 1).or_default() += 1;
+impl Retries {
+    /// Reads them off the facts of connections.
+    pub fn read(kept: &[Box<ConnectionFacts>], world: &World) -> Retries {
+        let end = world.capture.map_or(Timestamp::MIN, |(_, last)| last);
+        let Retries { mut linear, mut given_up } = Retries::default();
+        for f in kept {
+            let Some(gaps) = gaps(f) else { continue };
+            let client = f.client.address.ip();
+            if gaps.len() >= 4 && gaps[..4].iter().all(|gap| LINEAR.contains(&gap.0)) {
+                *linear.entry(client).or_default() += 1;
+            }
+            let Some((gap, last)) = gaps.last().zip(f.syn.last()) else { continue };
+            if end.min(f.watched) - last.at.time > Span(gap.0.saturating_mul(5) / 2) {
+                *given_up.entry((client, f.syn.count - 1)).or_default() += 1;
+            }
         }
+        // On so many connections that it is no accident.
+        linear.retain(|_, n| *n >= AGREE);
+        given_up.retain(|_, n| *n >= AGREE);
+        Retries { linear, given_up }
     }
-    let mut all = Vec::new();
-    let clients: BTreeSet<IpAddr> = hosts.keys().chain(linear.keys()).copied().collect();
-    for host in clients {
-        if let Some(n) = linear.get(&host) {
-            let from = format!("{n} SYNs were repeated four times a second apart: Linux 6.5 or later");
-            all.push(inferred(host, "net.ipv4.tcp_syn_linear_timeouts", json!(LINEAR_TIMEOUTS), from));
+
+    /// Client hosts that repeat their SYNs four times a second apart, and on how many connections they did.
+    pub fn linear(&self) -> &BTreeMap<IpAddr, usize> {
+        &self.linear
+    }
+
+    /// SYNs of clients that gave up while they were watched, and whether the first ones came a second apart. The
+    /// application may have given up before the kernel: the setting is not smaller.
+    pub fn inferred(&self) -> Vec<Inferred> {
+        let Retries { linear, given_up } = self;
+        let mut all = Vec::new();
+        let clients: BTreeSet<IpAddr> =
+            given_up.keys().map(|(host, _)| host).chain(linear.keys()).copied().collect();
+        for host in clients {
+            if let Some(n) = linear.get(&host) {
+                let from = format!("{n} SYNs were repeated four times a second apart: Linux 6.5 or later");
+                all.push(inferred(host, "net.ipv4.tcp_syn_linear_timeouts", json!(LINEAR_TIMEOUTS), from));
+            }
+            let counts = given_up.range((host, 0)..=(host, u32::MAX));
+            let Some((&(_, sent), &n)) = counts.max_by_key(|(_, n)| **n) else {
+                continue;
+            };
+            let (retries, how) = if linear.contains_key(&host) {
+                (
+                    sent.saturating_sub(LINEAR_TIMEOUTS),
+                    ", the first four of which are linear and do not count",
+                )
+            } else {
+                (sent, "")
+            };
+            let from = format!(
+                "{n} connections were given up after {sent} repetitions{how}; by the application, if it was not by the kernel"
+            );
+            all.push(inferred(host, "net.ipv4.tcp_syn_retries", json!({ "least": retries }), from));
         }
-        let counts = hosts.get(&host).into_iter().flatten();
-        let Some((&sent, &n)) = counts.max_by_key(|(_, n)| **n).filter(|(_, n)| **n >= AGREE) else {
-            continue;
-        };
-        let (retries, how) = if linear.contains_key(&host) {
-            (sent.saturating_sub(LINEAR_TIMEOUTS), ", the first four of which are linear and do not count")
-        } else {
-            (sent, "")
-        };
-        let from = format!(
-            "{n} connections were given up after {sent} repetitions{how}; by the application, if it was not by the kernel"
-        );
-        all.push(inferred(host, "net.ipv4.tcp_syn_retries", json!({ "least": retries }), from));
+        all
     }
-    all
 }

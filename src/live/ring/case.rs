@@ -88,7 +88,7 @@ impl Case {
             }
         }
         for evidence in &finding.evidence {
-            let Some(capture) = interfaces.iter().position(|name| *name == evidence.capture) else {
+            let Some(capture) = interfaces.iter().position(|name| **name == *evidence.capture) else {
                 continue;
             };
             let marks: String = evidence.marks.iter().map(|mark| format!(" [{mark}]")).collect();

@@ -128,7 +128,7 @@ fn example() -> (Finding, Incident) {
     let (mut finding, mut incident) = (report.findings[0].clone(), report.incidents[0].clone());
     let at = |number: u64| (START + Span::millis(number as i64)).to_string();
     for (evidence, number) in finding.evidence.iter_mut().zip(101..) {
-        evidence.capture = "eth0".to_owned();
+        evidence.capture = "eth0".into();
         evidence.packet = number;
         evidence.time = at(number);
     }

@@ -101,7 +101,7 @@ fn nothing_from_a_capture_becomes_markup() {
         }
         for evidence in &mut finding.evidence {
             evidence.text = EVIL.into();
-            evidence.capture = EVIL.to_owned();
+            evidence.capture = EVIL.into();
             evidence.time = EVIL.to_owned();
         }
         finding.cause.counters.push(EVIL.into());

@@ -88,7 +88,7 @@ fn attacked(evil: &str) -> Report {
         finding.certainty_reason = evil.to_owned();
         for evidence in &mut finding.evidence {
             evidence.text = evil.to_owned().into();
-            evidence.capture = evil.to_owned();
+            evidence.capture = evil.into();
         }
     }
     report
