@@ -101,8 +101,8 @@ pub struct Peers {
     noted: Noted,
     /// Records were thrown away since `noted` was begun.
     renew: bool,
-    /// How many records there may be; 0 for any number.
-    most_records: usize,
+    /// How many records there may be, and as many tallies and connections under suspicion; 0 for any number.
+    most: usize,
     forgone: u64,
     /// The tallies before the last [`Peers::turn`], by pair and by server.
     earlier: (ByPair<Tally>, Map<Address, Tally>),
@@ -150,23 +150,29 @@ impl Peers {
         }
     }
 
-    /// A memory of at most `records` host pairs at once.
-    pub fn within(records: usize) -> Peers {
-        Peers { most_records: records, ..Peers::default() }
+    /// A memory of at most `pairs` host pairs at once.
+    pub fn within(pairs: usize) -> Peers {
+        Peers { most: pairs, ..Peers::default() }
     }
 
-    /// Closes that left no record because there were too many.
+    /// Closes that left no record and SYNs that were not judged because there were too many.
     pub fn forgone(&self) -> u64 {
         self.forgone
+    }
+
+    fn has_room(&self, count: usize) -> bool {
+        self.most == 0 || count < self.most
     }
 
     /// The newer timestamp wins; an older one only over a record that is no longer fresh (`tcp_remember_stamp`).
     fn remember(&mut self, pair: Pair, tsval: u32, at: Mark) {
         let second = at.time.seconds();
-        if self.most_records > 0
-            && self.records.count() >= self.most_records
-            && self.records.get(pair).is_none()
-        {
+        if second - self.swept > FRESH_SECONDS {
+            self.swept = second;
+            self.records.retain(|r| second - r.at.time.seconds() <= FRESH_SECONDS);
+            self.renew = true;
+        }
+        if !self.has_room(self.records.count()) && self.records.get(pair).is_none() {
             self.forgone += 1;
             return;
         }
@@ -179,11 +185,6 @@ impl Peers {
         if newer || second - record.at.time.seconds() >= FRESH_SECONDS {
             *record = Record { tsval, at };
         }
-        if second - self.swept > FRESH_SECONDS {
-            self.swept = second;
-            self.records.retain(|r| second - r.at.time.seconds() <= FRESH_SECONDS);
-            self.renew = true;
-        }
     }
 
     fn judge(&mut self, pair: Pair, e: &PeerEvent, in_time_wait: bool) {
@@ -195,11 +196,12 @@ impl Peers {
         }
         let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
         if behind.is_some_and(|behind| behind <= WINDOW) {
-            self.tallies.get_or_insert(pair, Tally::default()).passing += 1;
-            self.by_server.entry(pair.server).or_default().passing += 1;
+            self.add(pair, Tally { passing: 1, ..Tally::default() });
             return;
         }
-        if self.condemned.len() < KEPT {
+        if self.condemned.len() >= KEPT || !self.has_room(self.condemned.len()) {
+            self.forgone += 1;
+        } else {
             let (_, kept) = self.condemned.entry(e.connection).or_insert_with(|| (pair, Vec::new()));
             if kept.len() < 16 {
                 kept.push(Condemned {
@@ -239,12 +241,21 @@ impl Peers {
             }
             own.dropped_connections = u32::from(dropped);
         }
-        let tally = self.tallies.get_or_insert(pair, Tally::default());
-        *tally = tally.plus(own);
-        let of_server = self.by_server.entry(pair.server).or_default();
-        *of_server = of_server.plus(own);
+        self.add(pair, own);
         if !dropped {
             self.condemned.remove(&connection);
+        }
+    }
+
+    /// Counts further SYNs of a pair.
+    fn add(&mut self, pair: Pair, more: Tally) {
+        let of_server = self.by_server.entry(pair.server).or_default();
+        *of_server = of_server.plus(more);
+        if self.has_room(self.tallies.count()) || self.tallies.get(pair).is_some() {
+            let tally = self.tallies.get_or_insert(pair, Tally::default());
+            *tally = tally.plus(more);
+        } else {
+            self.forgone += 1;
         }
     }
 
@@ -314,24 +325,53 @@ mod tests {
     use crate::flow::key::Host;
     use crate::time::Span;
 
+    const CLIENT: Address = Address::v4([192, 0, 2, 1]);
+    const SYN: PeerEventKind = PeerEventKind::Syn { in_time_wait: false };
+
+    /// Packet `number`, of a client; every tenth packet is of the same connection.
+    fn event(client: Address, number: u64, second: i64, tsval: u32, what: PeerEventKind) -> PeerEvent {
+        PeerEvent {
+            at: Mark { time: Timestamp::default() + Span::secs(second), packet: PacketId::new(0, number) },
+            connection: PacketId::new(0, number % 10),
+            client,
+            server: Host { address: Address::v4([198, 51, 100, 1]), port: 80 },
+            tsval: Some(tsval),
+            what,
+        }
+    }
+
+    #[test]
+    fn with_little_room_the_first_pairs_are_followed_and_others_once_those_are_forgotten() {
+        let client = |n: u8| Address::v4([192, 0, 2, n]);
+        let pair = |n: u8| Pair { client: client(n), server: Address::v4([198, 51, 100, 1]) };
+        let mut peers = Peers::within(2);
+        let mut number = 0;
+        let mut take = |peers: &mut Peers, n: u8, second: i64, tsval: u32, what| {
+            number += 1;
+            peers.take(&[&event(client(n), number, second, tsval, what)]);
+        };
+        for n in 1..=3 {
+            take(&mut peers, n, 100, 1_000, PeerEventKind::Remembered);
+            take(&mut peers, n, 101, 2_000, SYN);
+        }
+        assert_eq!([1, 2, 3].map(|n| peers.tally(pair(n)).passing), [1, 1, 0]);
+        assert_eq!((peers.server_tally(pair(1).server).passing, peers.forgone()), (2, 1));
+        // A minute later both records are stale; there is room for those of others, but not for more tallies.
+        take(&mut peers, 3, 170, 1_000, PeerEventKind::Remembered);
+        take(&mut peers, 3, 171, 2_000, SYN);
+        assert_eq!((peers.tally(pair(3)).passing, peers.server_tally(pair(3).server).passing), (0, 3));
+        assert_eq!(peers.forgone(), 2);
+    }
+
     #[test]
     fn what_comes_again_after_the_end_is_judged_as_it_was() {
-        let (client, server) = (Address::v4([192, 0, 2, 1]), Address::v4([198, 51, 100, 1]));
-        let event = |number: u64, second: i64, tsval: u32, what: PeerEventKind| {
-            let at =
-                Mark { time: Timestamp::default() + Span::secs(second), packet: PacketId::new(0, number) };
-            let connection = PacketId::new(0, number % 10);
-            let server = Host { address: server, port: 80 };
-            PeerEvent { at, connection, client, server, tsval: Some(tsval), what }
-        };
-        let syn = PeerEventKind::Syn { in_time_wait: false };
         // Each timestamp is newer than the one before, and the first newer than the last: clocks of many hosts.
         let once = [
-            event(1, 100, 0, PeerEventKind::Remembered),
-            event(2, 103, 1_500_000_000, PeerEventKind::Remembered),
-            event(3, 105, 1_400_000_000, syn),
-            event(4, 110, 3_000_000_000, PeerEventKind::Remembered),
-            event(5, 115, 1_400_000_000, syn),
+            event(CLIENT, 1, 100, 0, PeerEventKind::Remembered),
+            event(CLIENT, 2, 103, 1_500_000_000, PeerEventKind::Remembered),
+            event(CLIENT, 3, 105, 1_400_000_000, SYN),
+            event(CLIENT, 4, 110, 3_000_000_000, PeerEventKind::Remembered),
+            event(CLIENT, 5, 115, 1_400_000_000, SYN),
         ];
         // The same again, but for the last record: that connection is known to be over.
         let mut again = once.to_vec();
