@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::detect::ignored_syn::CROWD;
-use crate::detect::reading::{Reading, Readings};
+use crate::detect::reading::Reading;
 use crate::detect::surroundings::World;
 use crate::diagnose::settings::clock::HostClock;
 use crate::diagnose::settings::{AGREE, inferred};
@@ -25,12 +25,7 @@ const SPREAD: i64 = 16;
 const LONGEST: Span = Span::secs(20);
 
 /// Reads it of one listener.
-pub fn infer(
-    world: &World,
-    listener: Host,
-    readings: &Readings,
-    clocks: &[HostClock<'_>],
-) -> Option<Inferred> {
+pub fn infer(world: &World, listener: Host, clocks: &[HostClock<'_>]) -> Option<Inferred> {
     let scene = world.scenes.get(&listener);
     let stripped = scene.map_or(0, |scene| scene.stripped.len());
     let full = world.listeners.get(&listener).map_or(0, |l| l.full_offers);
@@ -40,15 +35,11 @@ pub fn infer(
     if stripped >= AGREE && full >= AGREE as u64 {
         return say(1, format!("{stripped} SYN-ACKs without the options that {full} others carried"));
     }
-    let millisecond = clocks
-        .iter()
-        .any(|c| c.host == listener.address.ip() && c.pace.is_some_and(|(pace, _)| pace == 1_000));
-    if !millisecond {
-        return None;
-    }
+    let millisecond = |clock: &&HostClock<'_>| clock.pace.is_some_and(|(pace, _)| pace == 1_000);
+    let clock = clocks.iter().find(|clock| clock.host == listener.address.ip()).filter(millisecond)?;
     let of_listener = |r: &&Reading| r.role == Role::Server && r.host == listener && r.span() <= LONGEST;
-    let all: Vec<(&Reading, i64)> =
-        readings.clocks().filter(of_listener).map(|r| (r, r.ticks() - r.span().0 / 1_000_000)).collect();
+    let own = clock.readings.iter().copied().filter(of_listener);
+    let all: Vec<(&Reading, i64)> = own.map(|r| (r, r.ticks() - r.span().0 / 1_000_000)).collect();
     let clear: Vec<i64> = all.iter().map(|(_, lag)| *lag).filter(|lag| *lag >= CLEAR).collect();
     let spread = clear.iter().max()? - clear.iter().min()?;
     if all.len() < ENOUGH || spread < SPREAD || all.iter().any(|(_, lag)| !LAG.contains(lag)) {

@@ -7,9 +7,10 @@ use crate::diagnose::settings::inferred;
 use crate::flow::key::Host;
 use crate::report::model::{Inferred, Kind};
 
-/// Which seconds of `TCP_DEFER_ACCEPT` lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`).
-pub fn infer(listener: Host, drafts: &[&Draft]) -> Option<Inferred> {
-    let mut alike = drafts.iter().filter(|d| d.kind == Kind::DeferAccept && d.server == Some(listener));
+/// Which seconds of `TCP_DEFER_ACCEPT` lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`). `own` are the drafts
+/// of the listener.
+pub fn infer(listener: Host, own: &[&Draft]) -> Option<Inferred> {
+    let mut alike = own.iter().filter(|d| d.kind == Kind::DeferAccept);
     let after = alike.next()?.metrics.get("repeated_after_s")?.as_f64()?;
     let (least, most) = match after {
         0.0..2.0 => (1, 1),

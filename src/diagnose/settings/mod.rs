@@ -23,7 +23,7 @@ use crate::detect::reading::Readings;
 use crate::detect::samples::Sample;
 use crate::detect::surroundings::World;
 use crate::diagnose::settings::retries::Retries;
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Map};
 use crate::report::model::{Inferred, Kind};
 use crate::time::Timestamp;
 
@@ -46,12 +46,19 @@ pub fn infer(
     listeners.sort_unstable();
     listeners.dedup();
     let clocks = clock::examine(readings, world);
+    let mut of_listeners: Map<Host, Vec<&Draft>> = Map::default();
+    for draft in drafts {
+        if let Some(listener) = draft.server {
+            of_listeners.entry(listener).or_default().push(draft);
+        }
+    }
     for &listener in &listeners {
-        all.extend(queues::accept_queue(world, listener, drafts));
-        all.extend(queues::syn_queue(world, listener, drafts));
+        let own = of_listeners.get(&listener).map_or(&[][..], |own| own);
+        all.extend(queues::accept_queue(world, listener, own));
+        all.extend(queues::syn_queue(world, listener, own));
         all.extend(retries::of_syn_ack(world, listener));
-        all.extend(defer_accept::infer(listener, drafts));
-        all.extend(cookies::infer(world, listener, readings, &clocks));
+        all.extend(defer_accept::infer(listener, own));
+        all.extend(cookies::infer(world, listener, &clocks));
     }
     all.extend(retries.inferred());
     all.extend(teardown::fin_timeout(drafts));
@@ -66,8 +73,7 @@ fn inferred(host: impl ToString, setting: &str, value: serde_json::Value, from: 
     Inferred { host: host.to_string(), setting: setting.to_owned(), value, from }
 }
 
-/// When the first finding of one of `kinds` at `listener` began.
-fn first_of(drafts: &[&Draft], listener: Host, kinds: &[Kind]) -> Option<Timestamp> {
-    let mine = drafts.iter().filter(|d| d.server == Some(listener) && kinds.contains(&d.kind));
-    mine.map(|d| d.during().0).min()
+/// When the first of `drafts` began that is of one of `kinds`.
+fn first_of(drafts: &[&Draft], kinds: &[Kind]) -> Option<Timestamp> {
+    drafts.iter().filter(|d| kinds.contains(&d.kind)).map(|d| d.during().0).min()
 }

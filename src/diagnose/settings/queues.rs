@@ -11,10 +11,10 @@ use crate::report::model::{Inferred, Kind, Vantage};
 use crate::time::Span;
 
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
-/// (`sk_acceptq_is_full`).
-pub fn accept_queue(world: &World, listener: Host, drafts: &[&Draft]) -> Option<Inferred> {
+/// (`sk_acceptq_is_full`). `own` are the drafts of the listener.
+pub fn accept_queue(world: &World, listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let kinds = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
-    first_of(drafts, listener, &kinds)?;
+    first_of(own, &kinds)?;
     let scene = world.scenes.get(&listener)?;
     // Refused at the final ACK or at the SYN; others of the same burst may have taken the last places just before.
     let stuck = scene.stuck.iter().map(|s| s.during.from);
@@ -36,9 +36,9 @@ pub fn accept_queue(world: &World, listener: Host, drafts: &[&Draft]) -> Option<
     })
 }
 
-/// How many handshakes were half open when the first SYN was dropped for it.
-pub fn syn_queue(world: &World, listener: Host, drafts: &[&Draft]) -> Option<Inferred> {
-    let first = first_of(drafts, listener, &[Kind::SynDropSynQueue])?;
+/// How many handshakes were half open when the first SYN was dropped for it. `own` are the drafts of the listener.
+pub fn syn_queue(world: &World, listener: Host, own: &[&Draft]) -> Option<Inferred> {
+    let first = first_of(own, &[Kind::SynDropSynQueue])?;
     let half_open = world.scenes.get(&listener)?.half_open_at(first);
     (half_open >= CROWD).then(|| {
         let from = format!("{half_open} handshakes were half open when the first SYN was dropped");
