@@ -255,8 +255,12 @@ fn gather(
         }
         g.quality.add(&screen.quality);
         g.readings.append(screen.readings);
-        for (host, listener) in screen.listeners {
-            world.listeners.entry(host).or_default().merge(listener);
+        if world.listeners.is_empty() {
+            world.listeners = screen.listeners;
+        } else {
+            for (host, listener) in screen.listeners {
+                world.listeners.entry(host).or_default().merge(listener);
+            }
         }
         for (host, lags) in screen.lags {
             world.scenes.entry(host).or_default().lags.merge(lags);
@@ -332,6 +336,9 @@ pub(super) enum Facts {
     LetGo,
 }
 
+/// So many facts are let go together.
+const LET_GO: usize = 2_048;
+
 /// Asks every detector about every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
 fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &World, after: Facts) -> Vec<Found> {
@@ -340,10 +347,19 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &World, after: Facts) ->
         let found = DETECTORS.iter().filter_map(|detector| detector(f, &around));
         found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<Found>>()
     };
-    let mut drafts: Vec<Found> = match after {
-        Facts::Stay => kept.par_iter().flat_map_iter(|f| about(f)).collect(),
-        Facts::LetGo => std::mem::take(kept).into_par_iter().flat_map_iter(|f| about(&f)).collect(),
-    };
+    let mut drafts: Vec<Found> = Vec::new();
+    match after {
+        Facts::Stay => drafts.par_extend(kept.par_iter().flat_map_iter(|f| about(f))),
+        // Not one by one, each by the thread that has examined it: threads that free what others have allocated wait for
+        // each other.
+        Facts::LetGo => {
+            while !kept.is_empty() {
+                let some: Vec<_> = kept.drain(..kept.len().min(LET_GO)).collect();
+                drafts.par_extend(some.par_iter().flat_map_iter(|f| about(f)));
+            }
+            kept.shrink_to_fit();
+        }
+    }
     let listeners = world.listeners.keys().filter(|host| !world.scenes.contains_key(host));
     let servers: Vec<Host> = world.scenes.keys().chain(listeners).copied().collect();
     drafts.par_extend(servers.par_iter().with_max_len(8).flat_map_iter(|&server| {
