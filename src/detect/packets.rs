@@ -141,8 +141,8 @@ impl Packets {
     }
 }
 
-/// The `n`th transmission, from 0.
-fn again(n: usize) -> Option<PacketMark> {
+/// What sets the `n`th transmission apart, from 0.
+pub fn again(n: usize) -> Option<PacketMark> {
     (n > 0).then_some(PacketMark::Repeated)
 }
 

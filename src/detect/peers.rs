@@ -133,8 +133,9 @@ impl Peers {
         for few in events.chunks(TOGETHER) {
             // Looking up a few first lets the processor fetch what is known of all of them at once.
             let known = |e: &&PeerEvent| {
-                let record = self.records.get(pair_of(e)).map_or(0, |record| record.tsval);
-                record.wrapping_add(self.tallies.get(pair_of(e)).map_or(0, |tally| tally.passing))
+                let pair = pair_of(e);
+                let record = self.records.get(pair).map_or(0, |record| record.tsval);
+                record.wrapping_add(self.tallies.get(pair).map_or(0, |tally| tally.passing))
             };
             std::hint::black_box(few.iter().map(known).fold(0, u32::wrapping_add));
             for e in few {

@@ -108,12 +108,12 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &World) 
     for w in written {
         let place = match w.outline.server {
             None => Place::Nowhere,
-            Some(server) if scanned.contains(&(w.outline.kind, server.address)) => {
+            Some(server) if scanned.contains(&(w.finding.kind, server.address)) => {
                 Place::Ports(server.address)
             }
             Some(server) => Place::Listener(server),
         };
-        by_place.entry((w.outline.kind, place)).or_default().push(w);
+        by_place.entry((w.finding.kind, place)).or_default().push(w);
     }
     let mut groups = Vec::new();
     for ((kind, place), mut all) in by_place {
@@ -162,10 +162,10 @@ const MANY_PORTS: usize = 10;
 fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
     let mut ports: BTreeMap<(Kind, Address), BTreeSet<u16>> = BTreeMap::new();
     for w in
-        written.iter().filter(|w| matches!(w.outline.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
+        written.iter().filter(|w| matches!(w.finding.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
     {
         if let Some(server) = w.outline.server {
-            ports.entry((w.outline.kind, server.address)).or_default().insert(server.port);
+            ports.entry((w.finding.kind, server.address)).or_default().insert(server.port);
         }
     }
     ports.into_iter().filter(|(_, ports)| ports.len() >= MANY_PORTS).map(|(place, _)| place).collect()
@@ -179,7 +179,7 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
     let from = stretch.iter().map(|w| w.outline.during.0).min().unwrap_or_default();
     let to = stretch.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
     let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
-    let gravest = stretch.iter().max_by_key(|w| (w.outline.severity, w.finding.certainty));
+    let gravest = stretch.iter().max_by_key(|w| (w.finding.severity, w.finding.certainty));
     let name = listener.map(|host| host.socket().to_string());
     let connections = stretch.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
@@ -188,7 +188,7 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Gr
     let incident = Incident {
         id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
-        severity: stretch.iter().map(|w| w.outline.severity).max().unwrap_or(Severity::Info),
+        severity: stretch.iter().map(|w| w.finding.severity).max().unwrap_or(Severity::Info),
         certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(Certainty::Possible),
         listener: name,
         cause: cause(place, stretch, gravest.map(|w| w.finding.cause.text.as_ref()).unwrap_or_default()),

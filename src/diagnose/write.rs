@@ -9,7 +9,7 @@ use crate::detect::packets::Elsewhere;
 use crate::flow::facts::Mark;
 use crate::flow::key::Host;
 use crate::report::filter;
-use crate::report::model::{Evidence, Finding, Kind, OtherNames, Severity, Sighting, Vantage};
+use crate::report::model::{Evidence, Finding, OtherNames, Sighting, Vantage};
 use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
@@ -21,19 +21,13 @@ pub struct Written {
     pub outline: Outline,
 }
 
-/// What a draft leaves behind once it is written down.
+/// What a draft leaves behind once it is written down, beside what the finding says.
 #[derive(Clone, Debug)]
 pub struct Outline {
-    /// What it is.
-    pub kind: Kind,
-    /// How bad it is.
-    pub severity: Severity,
     /// The client; `None` for a finding about a listener.
     pub client: Option<Host>,
     /// The server.
     pub server: Option<Host>,
-    /// See [`Draft::first`].
-    pub first: Mark,
     /// See [`Draft::during`].
     pub during: (Timestamp, Timestamp),
     /// The first packet of the connection, if it is about one.
@@ -44,16 +38,6 @@ pub struct Outline {
 
 /// Writes a draft down. `captures` are the paths of the inputs.
 pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written {
-    let outline = Outline {
-        kind: draft.kind,
-        severity: draft.severity,
-        client: draft.client,
-        server: draft.server,
-        first: draft.first(),
-        during: draft.during(),
-        connection: draft.connection,
-        next_steps: Vec::new(),
-    };
     let evidence = draft.evidence();
     let (first, last) = draft.during();
     let client = draft.client.map(|host| host.socket().to_string());
@@ -112,7 +96,14 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         display_filters: None,
     };
     finding.display_filters = Some(filter::of(&finding));
-    Written { finding, outline: Outline { next_steps: draft.next_steps, ..outline } }
+    let outline = Outline {
+        client: draft.client,
+        server: draft.server,
+        during: (first, last),
+        connection: draft.connection,
+        next_steps: draft.next_steps,
+    };
+    Written { finding, outline }
 }
 
 fn sighting(at: Mark, path: impl Fn(u16) -> Arc<str>) -> Sighting {

@@ -450,10 +450,9 @@ impl Issued {
         for entry in self.entries.values().filter(|entry| !entry.incident.is_empty()) {
             told.insert(&entry.written.finding.id, &entry.incident);
         }
-        let mut sorted: Vec<&Written> =
-            self.entries.values().filter(|entry| !entry.over).map(|entry| &entry.written).collect();
-        sorted.sort_by_cached_key(|w| order(w));
-        let mut incidents = incident::group(sorted, world);
+        let mut sorted: Vec<&Entry> = self.entries.values().filter(|entry| !entry.over).collect();
+        sorted.sort_by_cached_key(|entry| entry.draft.order());
+        let mut incidents = incident::group(sorted.into_iter().map(|entry| &entry.written), world);
         let mut renamed: HashMap<String, String> = HashMap::new();
         let mut taken: HashSet<String> = HashSet::new();
         for incident in &incidents {
@@ -638,21 +637,19 @@ impl Issued {
         })
     }
 
-    /// What every finding that is remembered was written from, in no order.
-    pub fn drafts(&self) -> impl Iterator<Item = Found> {
-        self.entries.values().map(|entry| (entry.draft.clone(), entry.written.finding.vantage))
-    }
-
-    /// Everything for a report: findings in order of time, incidents the gravest first.
-    pub fn all(&self) -> (Vec<Written>, Vec<Incident>) {
-        let mut written: Vec<Written> = self.entries.values().map(|entry| entry.written.clone()).collect();
-        written.sort_by_cached_key(order);
+    /// Everything for a report: findings in order of time with what they were written from, incidents the gravest first.
+    pub fn all(&self) -> (Vec<Found>, Vec<Written>, Vec<Incident>) {
+        let mut sorted: Vec<&Entry> = self.entries.values().collect();
+        sorted.sort_by_cached_key(|entry| entry.draft.order());
+        let drafts =
+            sorted.iter().map(|entry| (entry.draft.clone(), entry.written.finding.vantage)).collect();
+        let written = sorted.iter().map(|entry| entry.written.clone()).collect();
         let mut incidents: Vec<Incident> =
             self.open(usize::MAX).into_iter().chain(self.closed.iter().cloned()).collect();
         incidents.sort_by(|a, b| {
             (b.severity, &a.first, a.kind, &a.listener).cmp(&(a.severity, &b.first, b.kind, &b.listener))
         });
-        (written, incidents)
+        (drafts, written, incidents)
     }
 
     /// How many findings are only counted in open incidents.
@@ -666,8 +663,3 @@ const MOST_CLIENTS: usize = 65_536;
 
 /// Kinds at listeners of which findings are only counted: a scan of ports makes one of each.
 const MOST_FOLDED: usize = 4_096;
-
-/// The order of findings in a report.
-fn order(w: &Written) -> impl Ord + use<> {
-    (w.outline.first, w.outline.kind, w.outline.client, w.outline.server)
-}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
-use crate::detect::{Draft, Found};
+use crate::detect::Draft;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
 use crate::flow::key::Host;
@@ -496,9 +496,7 @@ impl Watch {
         }
         let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);
-        let (written, incidents) = self.issued.all();
-        let mut drafts: Vec<Found> = self.issued.drafts().collect();
-        drafts.sort_by_cached_key(|(d, _)| d.order());
+        let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
         told.warnings.extend(self.notes.iter().cloned());
         if self.issued.folded() + self.issued.forgotten > 0 {

@@ -180,7 +180,7 @@ impl Testimony {
             }
             judged.drafts.append(&mut together);
         }
-        judged.drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+        judged.drafts.sort_by_cached_key(|(d, _)| d.order());
         judged
     }
 

@@ -134,7 +134,7 @@ impl Join<'_> {
         let [near, far] = of_listeners;
         drafts.extend(near.into_iter().filter(|(d, _)| !self.is_said(d, &far)));
         drafts.extend(far);
-        drafts.sort_by_cached_key(|(d, _)| (d.evidence()[0].0, d.kind, d.client, d.server));
+        drafts.sort_by_cached_key(|(d, _)| d.order());
         Ok(self.report(drafts, left_out))
     }
 

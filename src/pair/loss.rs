@@ -2,7 +2,7 @@
 
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::packets::Elsewhere;
+use crate::detect::packets::{Elsewhere, again};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::pair::passage::{Absence, Passage};
 use crate::pair::settle::Named;
@@ -129,9 +129,9 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     let (side, first, text, _) = &shown[0];
     let mark = |side: usize, i: usize| p.mark(side, i);
     let mut d = Draft::about(f, Kind::HandshakeLoss, (mark(*side, *first), text.clone()));
-    for (side, i, text, mark_of) in &shown {
+    for (side, i, text, apart) in &shown {
         let (at, by_client) = (mark(*side, *i), p.tracks[*side].segments[*i].by_client);
-        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, *mark_of);
+        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, *apart);
         d.shows(at, text.clone());
         match (p.other(*side, *i), p.absence(*side, *i)) {
             (Some(there), _) => d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at)),
@@ -209,8 +209,4 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
         "Capture at a place between the two: on which side of it are they lost?".to_owned(),
     ];
     d
-}
-
-fn again(n: usize) -> Option<PacketMark> {
-    (n > 0).then_some(PacketMark::Repeated)
 }
