@@ -150,7 +150,9 @@ fn recorded() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut captures = Vec::new();
     for kind in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
-        for case in fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()) {
+        for case in
+            fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+        {
             let files = fs::read_dir(case).unwrap().map(|entry| entry.unwrap().path());
             captures.extend(files.filter(|path| {
                 path.extension().is_some_and(|extension| extension == "pcap" || extension == "pcapng")

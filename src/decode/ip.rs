@@ -50,6 +50,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if total != 0 && total < header_length {
         return Err(Decoded::Malformed);
     }
+    walk.note_header();
     let body = datagram.skip(header_length)?;
     let out = &mut *walk.out;
     out.tos = header[1];
@@ -85,6 +86,7 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if header[0] >> 4 != 6 {
         return Err(Decoded::Malformed);
     }
+    walk.note_header();
     let out = &mut *walk.out;
     out.tos = header[0] << 4 | header[1] >> 4;
     out.ttl = header[7];
@@ -136,6 +138,7 @@ pub(super) fn extensions(
 ) -> Result<Extended<'_>, Decoded> {
     let (mut fragment, mut verifiable) = (false, true);
     loop {
+        // Every extension header begins with the number of the next one; most tell their own length after it.
         let length = match next {
             IpNumber::IPV6_HEADER_HOP_BY_HOP
             | IpNumber::IPV6_ROUTE_HEADER
@@ -143,18 +146,18 @@ pub(super) fn extensions(
             | IpNumber::MOBILITY_HEADER
             | IpNumber::SHIM6
             | HIP => {
-                let (head, _) = body.take::<2>()?;
-                (usize::from(head[1]) + 1) * 8
+                let ([_, units], _) = body.take::<2>()?;
+                (usize::from(*units) + 1) * 8
             }
             IpNumber::AUTHENTICATION_HEADER => {
-                let (head, _) = body.take::<2>()?;
-                (usize::from(head[1]) + 2) * 4
+                let ([_, units], _) = body.take::<2>()?;
+                (usize::from(*units) + 2) * 4
             }
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
-                let (head, _) = body.take::<8>()?;
-                let field = be16(head[2], head[3]);
+                let ([protocol, _, high, low, ..], _) = body.take::<8>()?;
+                let field = be16(*high, *low);
                 if field & 0xfff8 != 0 {
-                    return Ok(Extended::LaterFragment(IpNumber(head[0])));
+                    return Ok(Extended::LaterFragment(IpNumber(*protocol)));
                 }
                 // Neither offset nor more-fragments: an atomic fragment (RFC 6946), which is whole.
                 fragment |= field & 1 != 0;
@@ -162,21 +165,21 @@ pub(super) fn extensions(
             }
             _ => return Ok(Extended::Upper { protocol: next, body, fragment, verifiable }),
         };
-        let after = body.skip(length)?;
+        let (header, mut after) = body.split(length)?;
         match next {
-            IpNumber::IPV6_HEADER_HOP_BY_HOP => {
-                if let Some(total) = jumbo.then(|| jumbo_length(&body.data[2..length])).flatten() {
-                    body = body.limit(total);
+            IpNumber::IPV6_HEADER_HOP_BY_HOP if jumbo => {
+                if let Some(total) = header.get(2..).and_then(jumbo_length) {
+                    // The length counts from the end of the IPv6 header: one that ends before this header does is a
+                    // contradiction.
+                    after = after.limit(total.checked_sub(length).ok_or(Decoded::Malformed)?);
                 }
             }
             // These may name a final destination or a home address other than the ones in the header.
             IpNumber::IPV6_ROUTE_HEADER | IpNumber::IPV6_DESTINATION_OPTIONS => verifiable = false,
             _ => {}
         }
-        next = IpNumber(body.data[0]);
-        // `after` lies within the captured octets; a jumbo length that ends before it is a contradiction.
-        body =
-            if body.wire < length { return Err(Decoded::Malformed) } else { after.limit(body.wire - length) };
+        next = IpNumber(*header.first().ok_or(Decoded::Malformed)?);
+        body = after;
     }
 }
 

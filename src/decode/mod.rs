@@ -63,6 +63,8 @@ struct Walk<'o> {
     traits: u16,
     /// Packets inside packets so far.
     depth: u8,
+    /// IP headers so far whose own fields agree.
+    headers: u8,
 }
 
 impl Walk<'_> {
@@ -73,6 +75,11 @@ impl Walk<'_> {
         }
         self.depth += 1;
         Ok(())
+    }
+
+    /// Notes an IP header whose own fields agree: a guess that led to it was right.
+    fn note_header(&mut self) {
+        self.headers = self.headers.saturating_add(1);
     }
 
     /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].
@@ -93,7 +100,7 @@ pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     out.time = packet.time;
     out.packet = packet.id;
     let traits = if packet.timed { 0 } else { Traits::NO_TIME };
-    let mut walk = Walk { out, traits, depth: 0 };
+    let mut walk = Walk { out, traits, depth: 0, headers: 0 };
     match link::dispatch(packet.link, Rest::new(packet.data, packet.original_length), &mut walk) {
         Ok(decoded) | Err(decoded) => decoded,
     }

@@ -40,6 +40,15 @@ impl<'a> Rest<'a> {
         }
     }
 
+    /// The first `n` bytes, and what follows them.
+    #[inline]
+    pub fn split(self, n: usize) -> Result<(&'a [u8], Rest<'a>), Decoded> {
+        match self.data.split_at_checked(n) {
+            Some((head, data)) => Ok((head, Rest { data, wire: self.wire - n })),
+            None => Err(self.short(n)),
+        }
+    }
+
     /// The rest, ended after `n` octets by a length field. A length field beyond the end changes nothing.
     #[inline]
     pub fn limit(self, n: usize) -> Rest<'a> {

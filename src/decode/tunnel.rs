@@ -1,7 +1,7 @@
 //! Packets inside packets: GRE and ERSPAN, VXLAN, Geneve, GTP-U, Teredo, EtherIP, and MPLS inside IP.
 //!
 //! What rides on a UDP port is a guess by that port: where the guess does not bear out, the packet is plain UDP and
-//! counts as [`Decoded::Other`].
+//! counts as [`Decoded::Other`]. It has borne out once an IP header was found; what is wrong behind that is malformed.
 
 use super::rest::{Rest, be16};
 use super::{Decoded, Step, Walk, ip, link};
@@ -36,6 +36,7 @@ const MPLS_PORT: u16 = 6635;
 pub(super) fn udp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, body) = rest.take::<8>()?;
     let (from, to) = (be16(header[0], header[1]), be16(header[2], header[3]));
+    let headers = walk.headers;
     let inner = match (from, to) {
         (_, VXLAN_PORT | VXLAN_LINUX_PORT | VXLAN_GPE_PORT) => vxlan(body, to == VXLAN_GPE_PORT, walk),
         (_, GENEVE_PORT) => geneve(body, walk),
@@ -45,7 +46,7 @@ pub(super) fn udp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         _ => Ok(Decoded::Other),
     };
     match inner {
-        Ok(Decoded::Malformed) | Err(Decoded::Malformed) => Ok(Decoded::Other),
+        Ok(Decoded::Malformed) | Err(Decoded::Malformed) if walk.headers == headers => Ok(Decoded::Other),
         known => known,
     }
 }

@@ -422,6 +422,27 @@ fn jumbograms_and_offload_without_a_length() {
 }
 
 #[test]
+fn a_jumbo_length_that_ends_inside_its_own_header_is_malformed() {
+    for (next, length) in [("06", 0_u32), ("06", 7), ("3c", 0), ("00", 4), ("2c", 1)] {
+        let mut packet = syn_v6();
+        packet[4..7].copy_from_slice(&[0, 0, 0]);
+        packet.splice(40..40, hex(&format!("{next}00 c204 {length:08x}")));
+        assert_eq!(decoded(101, &packet).0, Decoded::Malformed, "{next} {length}");
+        // Inside a tunnel on a UDP port too: the IP header proves that the port was no coincidence.
+        let vxlan = behind("08000000 00000100", &ethernet("86dd", &packet));
+        assert_eq!(decoded(101, &udp(54321, 4789, &vxlan)).0, Decoded::Malformed, "{next} {length}");
+        // A length of just the header leaves an empty segment.
+        packet[44..48].copy_from_slice(&8_u32.to_be_bytes());
+        assert_eq!(decoded(101, &packet).0, Decoded::Malformed, "{next}");
+    }
+    // What a UDP port made us expect and is not there is no contradiction.
+    for port in [4789, 8472, 6081, 2152, 3544, 6635] {
+        assert_eq!(decoded(101, &udp(54321, port, &[0; 4])).0, Decoded::Other, "{port}");
+        assert_eq!(decoded(101, &udp(54321, port, &[8; 40])).0, Decoded::Other, "{port}");
+    }
+}
+
+#[test]
 fn payload_comes_from_the_ip_header_as_far_as_the_frame_permits() {
     let mut long = syn_v4();
     long[2..4].copy_from_slice(&1500_u16.to_be_bytes());
