@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use gencap::{Plan, Profile};
 use synscope::capture::{self, Block, Settled, Source};
 use synscope::decode::{Decoded, Segment, decode};
-use synscope::flow::table::{TOGETHER, Tracker};
+use synscope::flow::tracker::{TOGETHER, Tracker};
 
 /// Octets of each capture.
 const SIZE: u64 = 10_000_000;

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use crate::capture::{Block, InterfaceText, LinkType, Packet, Source};
 use crate::decode::segment::{PacketId, Segment};
 use crate::decode::{Decoded, decode};
+use crate::model::{Finding, Report};
 use crate::redact::Rewriter;
-use crate::report::model::{Finding, Report};
 use crate::report::pcapng::{self, Writer};
 
 /// Which packets are written.

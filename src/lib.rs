@@ -3,16 +3,19 @@
 //! Data flows one way; imports follow the arrows only (`tests/architecture.rs` holds them to it):
 //!
 //! ```text
-//!  capture  ->  decode  ->  flow  ->  detect  ->  diagnose  ->  report
-//!  blocks       segments    facts     findings    incidents     text, json
+//!  capture  ->  decode  ->  flow  ->  history   ->  detect  ->  diagnose  ->  report
+//!  blocks       segments    facts     listeners,    findings    incidents     text, json
+//!                                     host pairs
 //! ```
 //!
 //! * [`capture`]: where packets come from: pcap, pcapng, compressed, standard input, several files in time order.
 //! * [`decode`]: one packet's octets to at most one [`decode::Segment`].
 //! * [`flow`]: segments to connections; the only state machine. It writes down facts and judges nothing.
-//! * [`detect`]: facts to findings; one file per finding kind, the registry that `synscope explain` prints.
+//! * [`history`]: what only shows across connections: which are kept, each listener's time line, host pairs.
+//! * [`detect`]: facts and history to findings; one file per finding kind, the registry that `synscope explain` prints.
 //! * [`host`]: counters, settings and listening sockets of a host, and how they changed around a capture.
 //! * [`diagnose`]: vantage, certainty, incidents.
+//! * [`model`]: the report as data; every other stage writes or reads it.
 //! * [`report`]: one model, many renderings.
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
 //! * [`pair`]: two captures of the same traffic, recognised, brought to one clock and joined.
@@ -29,8 +32,10 @@ pub mod diagnose;
 pub mod engine;
 pub mod extract;
 pub mod flow;
+pub mod history;
 pub mod host;
 pub mod live;
+pub mod model;
 pub mod pair;
 pub mod redact;
 pub mod report;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use support::{CORE, analyze, claim};
 use synscope::engine::{Options, analyze as analyze_with};
-use synscope::report::model::{Certainty, Kind, Report};
+use synscope::model::{Certainty, Kind, Report};
 
 /// A row of the table.
 struct Row {

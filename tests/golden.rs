@@ -8,7 +8,7 @@ mod support;
 use std::fmt::Write as _;
 
 use support::{Case, analyze, cases};
-use synscope::report::model::Report;
+use synscope::model::Report;
 use synscope::report::terminal::Look;
 use synscope::report::text;
 

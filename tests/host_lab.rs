@@ -11,7 +11,7 @@ use serde_json::Value;
 use synscope::engine::{self, Options};
 use synscope::host::snapshot::SCHEMA;
 use synscope::host::{HostFacts, Snapshot};
-use synscope::report::model::{Certainty, Finding, Kind, Report, Vantage};
+use synscope::model::{Certainty, Finding, Kind, Report, Vantage};
 use synscope::time::{Span, Timestamp};
 
 /// Counters that every kernel of the recordings has.

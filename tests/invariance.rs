@@ -13,7 +13,7 @@ use support::altered::{self, Frame, Scratch, Swap, Unit};
 use support::truth::{Worth, score};
 use support::{CORE, Case, analyze, analyze_all, cases, claim, claims, json, options};
 use synscope::engine::{self, Options};
-use synscope::report::model::{Certainty, Finding, Report};
+use synscope::model::{Certainty, Finding, Report};
 
 /// A capture of each case: the server's where there is one.
 fn captures() -> Vec<(Case, String, PathBuf)> {

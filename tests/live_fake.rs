@@ -18,7 +18,7 @@ use synscope::live::event::Event;
 use synscope::live::log::TextLog;
 use synscope::live::run::Until;
 use synscope::live::watch::Setup;
-use synscope::report::model::{Certainty, Finding, Kind, Report};
+use synscope::model::{Certainty, Finding, Kind, Report};
 use synscope::report::terminal::Look;
 use synscope::time::{Span, Timestamp};
 

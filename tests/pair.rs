@@ -11,8 +11,8 @@ use support::altered::{self, Frame, Scratch};
 use support::truth::{PAIR, Truth, Worth, score};
 use support::{Case, claim, claims, json, options};
 use synscope::engine::{Error, Options};
+use synscope::model::{Certainty, Kind, Report};
 use synscope::pair::{self, Pairing};
-use synscope::report::model::{Certainty, Kind, Report};
 use synscope::report::terminal::{Color, Look};
 use synscope::report::{html, jsonl, markdown, text};
 
@@ -497,7 +497,7 @@ fn no_more_connections_are_compared_than_there_is_room_for_and_the_rest_is_said(
         said.map(|w| w.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number"))
     };
     let compared = |report: &Report| {
-        let of_both = |f: &&synscope::report::model::Finding| f.evidence.iter().any(|e| e.also.is_some());
+        let of_both = |f: &&synscope::model::Finding| f.evidence.iter().any(|e| e.also.is_some());
         report.findings.iter().filter(of_both).count()
     };
     let whole = report(&captures);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::truth::Truth;
 use support::{analyze, testdata};
-use synscope::report::model::Inferred;
+use synscope::model::Inferred;
 
 /// What is known of the hosts of one recording.
 struct Known<'a> {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use acme::{Pcapng, done, left_of_it, synscope, text};
 use serde_json::Value;
-use synscope::report::model::Report;
+use synscope::model::Report;
 use synscope::report::{glossary, html, markdown};
 
 fn json(path: &Path) -> Value {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use support::altered::{self, Frame, Scratch};
 use support::truth::{Truth, Worth, score, words};
 use support::{CORE, analyze, claim, testdata};
-use synscope::report::model::{Certainty, Finding, Kind, Severity};
+use synscope::model::{Certainty, Finding, Kind, Severity};
 
 /// Findings that are right although the recordings do not label them: the recording, how the claim begins, and why.
 const RIGHT_ALL_THE_SAME: [(&str, &str, &str); 2] = [

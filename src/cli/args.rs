@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::value::{self, FailOn};
 use crate::live::ring::Shape;
-use crate::report::model::{Kind, Severity};
+use crate::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Says what the Linux kernel did to the TCP connections in a packet capture, and why.

@@ -7,7 +7,7 @@ use super::args::{AnalyzeArgs, FlavorName, Format};
 use super::output::Output;
 use super::privacy::Privacy;
 use crate::extract;
-use crate::report::model::Report;
+use crate::model::Report;
 use crate::report::{html, json, jsonl, markdown, text};
 
 /// The reports to be written, their files open.

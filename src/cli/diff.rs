@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use super::args::{DiffArgs, DiffFormat};
 use super::exit::{Damage, Exit, Verdict};
 use super::output::{stdout_look, to_stdout};
+use crate::model::{Report, SCHEMA};
 use crate::report::diff::{self, Diff};
-use crate::report::model::{Report, SCHEMA};
 
 /// Runs it.
 ///

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::args::ExplainArgs;
 use super::output::{stdout_look, to_stdout};
 use crate::detect::explain::{self, Explanation, NOT_DETECTED};
-use crate::report::model::Kind;
+use crate::model::Kind;
 use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page};
 
 /// Runs it.
@@ -132,7 +132,7 @@ mod tests {
                SYN, SYN-ACK, final ACK.\n \n Then again:\n ```text\n 0.0  C  SYN\n ```\n ## Looks alike\n * The final \
                ACK was lost between this capture and the server, on the\n   path. Told apart only at the server.\n * \
                `TCP_DEFER_ACCEPT`.\n \n",
-        file: "src/detect/accept_queue_overflow.rs",
+        file: "src/detect/kinds/accept_queue_overflow.rs",
     };
 
     #[test]

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::privacy::Privacy;
 use super::{analyze, complain};
 use crate::extract::{self, Extent, Order};
-use crate::report::model::{Finding, Report};
+use crate::model::{Finding, Report};
 
 /// Runs it.
 ///

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use super::args::PrivacyArgs;
 use crate::capture::{self, Source};
 use crate::engine::{self, Options};
+use crate::model::Report;
 use crate::redact::{Key, Payload, Pseudonyms, Redacted, Rewriter};
-use crate::report::model::Report;
 
 /// What every rendering says about a redacted report.
 const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they keep which addresses share a network, and \

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::args::{Format, HostArg};
-use crate::report::model::{Kind, Report, Severity};
+use crate::model::{Kind, Report, Severity};
 use crate::time::{Span, Timestamp};
 
 /// `500ms`, `2s`, `1m`, `1h`, `1m30s`.

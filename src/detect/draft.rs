@@ -1,12 +1,10 @@
 //! A finding being written, still in packets and times; [`crate::diagnose`] turns it into the report's form.
 
 use crate::decode::segment::PacketId;
-use crate::detect::packets::Packets;
-use crate::flow::facts::{ConnectionFacts, Mark};
+use crate::detect::evidence::Packets;
+use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
-use crate::report::model::{
-    Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity, Vantage,
-};
+use crate::model::{Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity, Vantage};
 use crate::time::{Span, Timestamp};
 
 /// A finding and where the capture that it rests on was taken: in a box, for there may be very many, and they are sorted and
@@ -39,7 +37,7 @@ pub struct Draft {
     /// The names of client and server in another capture, and which.
     pub other_names: Option<(u16, Host, Host)>,
     /// The packets that show it. Never empty.
-    evidence: Vec<(Mark, Phrase)>,
+    evidence: Vec<(PacketRef, Phrase)>,
     /// Until when it lasted, where that is later than the last packet that shows it.
     until: Option<Timestamp>,
     /// Who sent the packets of the connection, and what became of them.
@@ -54,7 +52,7 @@ pub struct Draft {
 
 impl Draft {
     /// A finding about one connection, shown by `evidence`.
-    pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (Mark, impl Into<Phrase>)) -> Draft {
+    pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
         Draft {
             kind,
             severity: Severity::Warning,
@@ -77,13 +75,13 @@ impl Draft {
     }
 
     /// A finding about a listener as a whole, shown by `evidence`.
-    pub fn about_listener(server: Host, kind: Kind, evidence: (Mark, impl Into<Phrase>)) -> Draft {
+    pub fn about_listener(server: Host, kind: Kind, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
         let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };
         Draft { client: None, connection: None, ..Draft::about(&nobody, kind, evidence) }
     }
 
     /// Adds a packet that shows something.
-    pub fn shows(&mut self, at: Mark, text: impl Into<Phrase>) -> &mut Draft {
+    pub fn shows(&mut self, at: PacketRef, text: impl Into<Phrase>) -> &mut Draft {
         self.evidence.push((at, text.into()));
         self
     }
@@ -147,7 +145,7 @@ impl Draft {
     }
 
     /// The first packet that shows it.
-    pub fn first(&self) -> Mark {
+    pub fn first(&self) -> PacketRef {
         self.evidence.iter().map(|(at, _)| *at).min().unwrap_or_default()
     }
 
@@ -173,7 +171,7 @@ impl Draft {
     }
 
     /// The packets that show it, in order of time.
-    pub fn evidence(&self) -> Vec<(Mark, Phrase)> {
+    pub fn evidence(&self) -> Vec<(PacketRef, Phrase)> {
         let mut evidence = self.evidence.clone();
         evidence.sort_by_key(|(at, _)| *at);
         evidence.dedup_by_key(|(at, _)| *at);

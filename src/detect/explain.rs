@@ -3,8 +3,8 @@
 //! A detector's text is written once, as the doc comment inside `finding!`. rustdoc shows it on the detector's
 //! type; `synscope explain` and `docs/findings.md` print the same words from [`all`].
 
-use crate::detect;
-use crate::report::model::Kind;
+use crate::detect::kinds;
+use crate::model::Kind;
 
 /// The documentation of one finding kind, lifted from the file that detects it.
 #[derive(Clone, Copy, Debug)]
@@ -68,25 +68,25 @@ pub(crate) use finding;
 
 /// One line per detector, in the order of [`Kind::ALL`].
 static REGISTRY: &[&Explanation] = &[
-    &detect::accept_queue_overflow::EXPLANATION,
-    &detect::accept_queue_reset::EXPLANATION,
-    &detect::syn_drop_accept_queue::EXPLANATION,
-    &detect::syn_drop_syn_queue::EXPLANATION,
-    &detect::syn_drop_timestamp::EXPLANATION,
-    &detect::syn_unanswered::EXPLANATION,
-    &detect::syn_flood::EXPLANATION,
-    &detect::syncookies::EXPLANATION,
-    &detect::time_wait_collision::EXPLANATION,
-    &detect::connection_refused::EXPLANATION,
-    &detect::handshake_loss::EXPLANATION,
-    &detect::defer_accept::EXPLANATION,
-    &detect::fastopen_fallback::EXPLANATION,
-    &detect::listener_closed::EXPLANATION,
-    &detect::half_close::EXPLANATION,
-    &detect::fin_wait2_expired::EXPLANATION,
-    &detect::abortive_close::EXPLANATION,
-    &detect::fin_unacknowledged::EXPLANATION,
-    &detect::time_wait_pressure::EXPLANATION,
+    &kinds::accept_queue_overflow::EXPLANATION,
+    &kinds::accept_queue_reset::EXPLANATION,
+    &kinds::syn_drop_accept_queue::EXPLANATION,
+    &kinds::syn_drop_syn_queue::EXPLANATION,
+    &kinds::syn_drop_timestamp::EXPLANATION,
+    &kinds::syn_unanswered::EXPLANATION,
+    &kinds::syn_flood::EXPLANATION,
+    &kinds::syncookies::EXPLANATION,
+    &kinds::time_wait_collision::EXPLANATION,
+    &kinds::connection_refused::EXPLANATION,
+    &kinds::handshake_loss::EXPLANATION,
+    &kinds::defer_accept::EXPLANATION,
+    &kinds::fastopen_fallback::EXPLANATION,
+    &kinds::listener_closed::EXPLANATION,
+    &kinds::half_close::EXPLANATION,
+    &kinds::fin_wait2_expired::EXPLANATION,
+    &kinds::abortive_close::EXPLANATION,
+    &kinds::fin_unacknowledged::EXPLANATION,
+    &kinds::time_wait_pressure::EXPLANATION,
 ];
 
 /// All explanations, in the order of [`Kind::ALL`]; a kind that is not detected yet has none.
@@ -158,7 +158,7 @@ mod tests {
     use std::{env, fs};
 
     mod example {
-        use crate::report::model::Kind;
+        use crate::model::Kind;
 
         crate::detect::explain::finding! {
             /// The server goes on sending its SYN-ACK although the client has answered it. So the client believes

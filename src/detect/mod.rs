@@ -1,68 +1,38 @@
-//! Facts to findings: one file per finding kind, each a pure function of the facts and of what surrounds them.
+//! Facts and history to findings.
 //!
-//! * [`by_pair`]: something for each host pair.
+//! * [`kinds`]: one file per finding kind, each a pure function of the facts and of what surrounds them.
+//! * [`analysis`]: what several kinds read together.
+//! * [`context`]: what a detector may look at beside the connection itself.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
-//! * [`screen`]: what to keep of a connection that is over: most are unremarkable and only counted.
-//! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
-//! * [`lag`]: how far SYN-ACKs lag their server's clock.
-//! * [`listener`]: the history of one listener: what its other connections got at the same moment; `seconds`: that by the
-//!   second; [`histories`]: that of all listeners.
-//! * [`packets`]: who sent a packet of the evidence, and what became of it.
-//! * [`peers`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
-//! * [`reading`]: what connections say of the clocks and timers of the hosts at their ends.
-//! * [`samples`]: clean handshakes of each server.
-//! * [`scene`]: what happened at one listener across its connections.
-//! * [`surroundings`]: all that together, as a detector sees it.
+//! * [`evidence`]: who sent a packet of the evidence, and what became of it.
+//! * [`explain`]: the registry of the kinds' documentation.
 
-pub mod by_pair;
+pub mod analysis;
+pub mod context;
 pub mod draft;
+pub mod evidence;
 pub mod explain;
-pub mod histories;
-pub mod lag;
-pub mod listener;
-pub mod packets;
-pub mod peers;
-pub mod reading;
-pub mod samples;
-pub mod scene;
-pub mod screen;
-mod seconds;
-pub mod surroundings;
+pub mod kinds;
 #[cfg(test)]
 mod tests;
 
-pub mod abortive_close;
-pub mod accept_queue_overflow;
-pub mod accept_queue_reset;
-pub mod connection_refused;
-pub mod defer_accept;
-pub mod fastopen_fallback;
-pub mod fin_unacknowledged;
-pub mod fin_wait2_expired;
-pub mod half_close;
-pub mod handshake_loss;
-pub mod ignored_syn;
-pub mod listener_closed;
-pub mod syn_drop_accept_queue;
-pub mod syn_drop_syn_queue;
-pub mod syn_drop_timestamp;
-pub mod syn_flood;
-pub mod syn_unanswered;
-pub mod syncookies;
-pub mod time_wait_collision;
-pub mod time_wait_pressure;
-
+pub use context::DetectContext;
 pub use draft::{Draft, Found};
-pub use surroundings::Surroundings;
 
+use self::kinds::{
+    abortive_close, accept_queue_overflow, accept_queue_reset, connection_refused, defer_accept,
+    fastopen_fallback, fin_unacknowledged, fin_wait2_expired, half_close, handshake_loss, listener_closed,
+    syn_drop_accept_queue, syn_drop_syn_queue, syn_drop_timestamp, syn_flood, syn_unanswered, syncookies,
+    time_wait_collision, time_wait_pressure,
+};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 
 /// A detector of one connection's pathology: facts and surroundings in, at most one finding out.
-pub type Detector = fn(&ConnectionFacts, &Surroundings<'_>) -> Option<Draft>;
+pub type Detector = fn(&ConnectionFacts, &DetectContext<'_>) -> Option<Draft>;
 
 /// A detector of what befell a listener as a whole.
-pub type ListenerDetector = fn(Host, &Surroundings<'_>) -> Option<Draft>;
+pub type ListenerDetector = fn(Host, &DetectContext<'_>) -> Option<Draft>;
 
 /// The detectors of single connections.
 pub const DETECTORS: &[Detector] = &[

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decode::segment::Address;
-use crate::detect::surroundings::World;
+use crate::detect::context::CaptureContext;
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
-use crate::report::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severity};
+use crate::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Findings further apart than this belong to different incidents.
@@ -101,7 +101,7 @@ struct Grouped {
 }
 
 /// Groups findings, which are in order of time, into incidents: the gravest first, then in order of time.
-pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &World) -> Vec<Incident> {
+pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &CaptureContext) -> Vec<Incident> {
     let written: Vec<&Written> = written.into_iter().collect();
     let scanned = scanned(&written);
     let mut by_place: BTreeMap<(Kind, Place), Vec<&Written>> = BTreeMap::new();
@@ -171,7 +171,7 @@ fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
     ports.into_iter().filter(|(_, ports)| ports.len() >= MANY_PORTS).map(|(place, _)| place).collect()
 }
 
-fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &World) -> Grouped {
+fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureContext) -> Grouped {
     let listener = match place {
         Place::Listener(listener) => Some(listener),
         _ => None,
@@ -329,11 +329,11 @@ mod tests {
     use super::*;
     use crate::detect::Draft;
     use crate::diagnose::write;
-    use crate::flow::facts::{ConnectionFacts, Mark};
-    use crate::report::model::Vantage;
+    use crate::flow::facts::{ConnectionFacts, PacketRef};
+    use crate::model::Vantage;
 
     fn found(kind: Kind, port: u16, second: i64) -> Written {
-        let at = Mark { time: Timestamp(0) + Span::secs(second), ..Mark::default() };
+        let at = PacketRef { time: Timestamp(0) + Span::secs(second), ..PacketRef::default() };
         let facts =
             ConnectionFacts { client: Host { port, ..Host::default() }, ..ConnectionFacts::default() };
         write::finding(Draft::about(&facts, kind, (at, "")), Vantage::Unknown, &[])
@@ -342,14 +342,14 @@ mod tests {
     #[test]
     fn a_pause_of_two_minutes_parts_incidents() {
         let all: Vec<_> = [0, 60, 179, 400].iter().map(|&s| found(Kind::HalfClose, s as u16, s)).collect();
-        let incidents = group(&all, &World::default());
+        let incidents = group(&all, &CaptureContext::default());
         assert_eq!(incidents.iter().map(|i| i.connections).collect::<Vec<_>>(), [3, 1]);
     }
 
     #[test]
     fn the_rate_counts_every_finding_once() {
         let all: Vec<_> = (0..500).map(|s| found(Kind::HalfClose, s as u16, s)).collect();
-        let rate = group(&all, &World::default())[0].rate.clone().unwrap();
+        let rate = group(&all, &CaptureContext::default())[0].rate.clone().unwrap();
         assert_eq!((rate.step_s, rate.counts.iter().sum::<u64>()), (9, 500));
         assert!(rate.counts.len() <= STEPS as usize);
     }
@@ -363,7 +363,7 @@ mod tests {
                 w
             })
             .collect();
-        let incidents = group(&all, &World::default());
+        let incidents = group(&all, &CaptureContext::default());
         assert_eq!(
             (incidents.len(), incidents[0].connections, incidents[0].listener.as_deref()),
             (1, 50, None)
@@ -377,7 +377,7 @@ mod tests {
             for (served, links) in [(false, 1), (true, 0)] {
                 let mut all = [found(full, 1, 0), found(Kind::HalfClose, 2, 5)];
                 all[1].finding.metrics.insert("served", served.into());
-                let incidents = group(&all, &World::default());
+                let incidents = group(&all, &CaptureContext::default());
                 assert!(incidents.iter().all(|incident| incident.related.len() == links), "{incidents:?}");
             }
         }
@@ -388,14 +388,14 @@ mod tests {
         let mut all: Vec<_> = (0..5).map(|n| found(Kind::SynDropAcceptQueue, n, n.into())).collect();
         all[1].finding.metrics.insert("answered", true.into());
         all[4].finding.metrics.insert("answered", true.into());
-        let incident = &group(&all, &World::default())[0];
+        let incident = &group(&all, &CaptureContext::default())[0];
         assert_eq!((incident.recovered, incident.got_through), (Some(true), Some(2)));
     }
 
     #[test]
     fn a_flood_and_the_syns_dropped_for_it_point_to_each_other() {
         let all = [found(Kind::SynFlood, 1, 0), found(Kind::SynDropSynQueue, 2, 5)];
-        let incidents = group(&all, &World::default());
+        let incidents = group(&all, &CaptureContext::default());
         assert_eq!(incidents[0].related[0].incident, incidents[1].id);
         assert_eq!(incidents[1].related[0].incident, incidents[0].id);
     }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::decode::segment::PacketId;
-use crate::detect::screen::{Class, LeftOut};
 use crate::diagnose::write::Written;
 use crate::flow::key::Map;
-use crate::report::model::{Incident, Unexamined};
+use crate::history::triage::{Class, LeftOut};
+use crate::model::{Incident, Unexamined};
 
 /// Tells each class of `left_out`, `classes` being those of the connections that were examined, with the incident to which most of the examined connections of that class belong.
 /// Classes of which nothing was found, or nothing examined, are told with none.
@@ -51,7 +51,7 @@ mod tests {
     use crate::capture::MemorySource;
     use crate::engine::{self, Options};
     use crate::flow::wire::Wire;
-    use crate::report::model::{Kind, Report};
+    use crate::model::{Kind, Report};
 
     fn analyze(wire: &Wire, memory_limit: u64) -> Report {
         let options = Options { threads: 1, memory_limit, ..Options::default() };

@@ -5,10 +5,10 @@
 //! (SYN to SYN-ACK against SYN-ACK to final ACK), then the TTL.
 
 use crate::decode::segment::Traits;
-use crate::detect::samples::Sample;
-use crate::detect::surroundings::View;
+use crate::detect::context::View;
 use crate::flow::facts::Role;
-use crate::report::model::Vantage;
+use crate::history::handshakes::Sample;
+use crate::model::Vantage;
 use crate::time::Span;
 
 /// A round trip below this tells nothing: both parts are near zero on a local link.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
-use crate::detect::packets::Elsewhere;
-use crate::flow::facts::Mark;
+use crate::detect::evidence::Elsewhere;
+use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
+use crate::model::{Evidence, Finding, OtherNames, Sighting, Vantage};
 use crate::report::filter;
-use crate::report::model::{Evidence, Finding, OtherNames, Sighting, Vantage};
 use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
@@ -106,7 +106,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     Written { finding, outline }
 }
 
-fn sighting(at: Mark, path: impl Fn(u16) -> Arc<str>) -> Sighting {
+fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {
     Sighting {
         capture: path(at.packet.capture()).to_string(),
         packet: at.packet.number(),

@@ -6,7 +6,7 @@ use crate::capture::{Block, LinkType, Part};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
 use crate::engine::shard::{SHARDS, Shard};
-use crate::flow::table::TOGETHER;
+use crate::flow::tracker::TOGETHER;
 use crate::time::Timestamp;
 
 /// Which packets and connections are wanted.

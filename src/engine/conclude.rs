@@ -7,14 +7,8 @@ use std::sync::Arc;
 use crate::capture::{LinkType, Silence, Source, Status};
 use crate::decode;
 use crate::decode::segment::PacketId;
+use crate::detect::context::{CaptureContext, Settings};
 use crate::detect::draft::count;
-use crate::detect::histories::Histories;
-use crate::detect::peers::Peers;
-use crate::detect::reading::Readings;
-use crate::detect::samples::{self, Sample};
-use crate::detect::scene::Embryos;
-use crate::detect::screen::{self, Class, LeftOut, Quality, Screen};
-use crate::detect::surroundings::{Settings, Stretch, World};
 use crate::detect::{DETECTORS, Draft, Found, LISTENER_DETECTORS};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::write::Written;
@@ -24,9 +18,14 @@ use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
-use crate::report::model::{
-    self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Summary, Vantage,
-};
+use crate::history::handshakes::{self, Sample};
+use crate::history::host_clocks::Readings;
+use crate::history::incomplete::IncompleteHandshakes;
+use crate::history::interval::Interval;
+use crate::history::merge::Histories;
+use crate::history::triage::{self, Class, LeftOut, Quality, Triage};
+use crate::history::tw_recycle::TwRecycleModel;
+use crate::model::{self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Summary, Vantage};
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
@@ -48,7 +47,7 @@ pub struct Study {
 
 pub(super) fn study(
     shards: Vec<Shard>,
-    (peers, histories): (Arc<Peers>, Histories),
+    (peers, histories): (Arc<TwRecycleModel>, Histories),
     totals: &Totals,
     options: &Options,
     source: &dyn Source,
@@ -59,7 +58,7 @@ pub(super) fn study(
         std::iter::once(histories.into_screen()).chain(shards.into_iter().map(|shard| shard.screen));
     let status = source.status();
     let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
-    let world = World { damaged: is_damaged(&status), ..world };
+    let world = CaptureContext { damaged: is_damaged(&status), ..world };
     let most = most_examined(options.memory_limit);
     let mut seen = see(screens, world, options.placed.as_ref(), (most, after));
     seen.gathered.evicted = evicted;
@@ -100,7 +99,7 @@ impl Study {
 /// What the packets say, before it is written down.
 pub struct Seen {
     /// What surrounds the connections.
-    pub world: World,
+    pub world: CaptureContext,
     /// What the shards held.
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
@@ -118,24 +117,24 @@ impl Seen {
 
 /// The surroundings, empty yet. `capture` is the time that was watched.
 pub(super) fn world(
-    peers: Arc<Peers>,
+    peers: Arc<TwRecycleModel>,
     capture: Option<(Timestamp, Timestamp)>,
     silences: &[Silence],
     options: &Options,
-) -> World {
-    World {
+) -> CaptureContext {
+    CaptureContext {
         settings: Settings { half_close_after: options.half_close_after },
         capture,
-        silences: silences.iter().map(|s| Stretch { from: s.from, to: s.to }).collect(),
+        silences: silences.iter().map(|s| Interval { from: s.from, to: s.to }).collect(),
         peers,
-        ..World::default()
+        ..CaptureContext::default()
     }
 }
 
 /// Puts together what the screens hold and asks the detectors, about `most` connections at most.
 pub(super) fn see(
-    screens: impl Iterator<Item = Screen>,
-    mut world: World,
+    screens: impl Iterator<Item = Triage>,
+    mut world: CaptureContext,
     placed: Option<&Placed>,
     (most, after): (usize, Facts),
 ) -> Seen {
@@ -235,15 +234,15 @@ pub struct Gathered {
 
 /// Puts the screens' knowledge together, in an order that does not depend on them.
 fn gather(
-    screens: impl Iterator<Item = Screen>,
+    screens: impl Iterator<Item = Triage>,
     placed: Option<&Placed>,
-    world: &mut World,
+    world: &mut CaptureContext,
     most: usize,
 ) -> Gathered {
     let mut g = Gathered::default();
     let mut by_server: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
     let (mut waits, mut kept) = (Vec::new(), Vec::new());
-    let mut embryos: Vec<(Host, Embryos)> = Vec::new();
+    let mut embryos: Vec<(Host, IncompleteHandshakes)> = Vec::new();
     for mut screen in screens {
         kept.append(&mut screen.take_kept());
         embryos.extend(screen.embryos);
@@ -266,10 +265,10 @@ fn gather(
             world.scenes.entry(host).or_default().lags.merge(lags);
         }
         for (address, mut some) in screen.samples {
-            samples::merge(by_server.entry(address).or_default(), some.drain());
+            handshakes::merge(by_server.entry(address).or_default(), some.drain());
         }
     }
-    screen::choose(&mut kept, most, &mut g.left_out);
+    triage::choose(&mut kept, most, &mut g.left_out);
     if !g.left_out.is_empty() {
         g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
     }
@@ -341,7 +340,7 @@ const LET_GO: usize = 2_048;
 
 /// Asks every detector about every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
-fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &World, after: Facts) -> Vec<Found> {
+fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: Facts) -> Vec<Found> {
     let about = |f: &ConnectionFacts| {
         let around = world.around(f);
         let found = DETECTORS.iter().filter_map(|detector| detector(f, &around));
@@ -385,7 +384,7 @@ pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>]) -> Vec<Written> {
 }
 
 /// Where the capture was taken, for each server with a finding.
-fn capture_points(written: &[Written], world: &World) -> Vec<CapturePoint> {
+fn capture_points(written: &[Written], world: &CaptureContext) -> Vec<CapturePoint> {
     let servers: BTreeSet<_> =
         written.iter().filter_map(|w| w.outline.server).map(|host| host.address).collect();
     let view = |server| world.views.get(server).cloned().unwrap_or_default();

@@ -15,10 +15,10 @@ use super::batch::{Batch, Filter, Run};
 use super::shard::{SHARDS, Shard};
 use super::{Engine, Progress, settle};
 use crate::capture::{Block, Part, Settled, Source, Status};
-use crate::detect::by_pair::Pair;
-use crate::detect::histories::Histories;
-use crate::detect::peers::Peers;
 use crate::flow::peer::PeerEvent;
+use crate::history::host_pairs::Pair;
+use crate::history::merge::Histories;
+use crate::history::tw_recycle::TwRecycleModel;
 
 /// Octets of a part: enough for the work on it to outweigh its overhead.
 const PART: u64 = 1 << 20;
@@ -76,7 +76,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
             break;
         }
         let Engine { shards, peers, histories, filter, totals, inputs, .. } = engine;
-        let (filter, peers): (&Filter, &mut Peers) = (filter, Arc::make_mut(peers));
+        let (filter, peers): (&Filter, &mut TwRecycleModel) = (filter, Arc::make_mut(peers));
         let parts = Mutex::new(next.iter_mut());
         let decode_one = || {
             let part = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -236,7 +236,7 @@ fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
 }
 
 /// Tracks decoded batches in every shard, then looks across the shards.
-pub(super) fn track(shards: &mut [Shard], peers: &mut Peers, batches: &mut [Batch], inputs: usize) {
+pub(super) fn track(shards: &mut [Shard], peers: &mut TwRecycleModel, batches: &mut [Batch], inputs: usize) {
     if batches.is_empty() {
         return;
     }
@@ -258,11 +258,13 @@ fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
 }
 
 /// Looks across the shards: at what the hosts of a pair would remember of each other.
-fn compare(shards: &mut [Shard], peers: &mut Peers, inputs: usize) {
-    let expected: Vec<Vec<Pair>> =
-        shards.par_iter_mut().map(|shard| Peers::pairs(shard.tracker.events().iter()).collect()).collect();
+fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
+    let expected: Vec<Vec<Pair>> = shards
+        .par_iter_mut()
+        .map(|shard| TwRecycleModel::pairs(shard.tracker.events().iter()).collect())
+        .collect();
     peers.expect(expected.iter().flatten());
-    let asked: &Peers = peers;
+    let asked: &TwRecycleModel = peers;
     shards.par_iter_mut().for_each(|shard| shard.tracker.events().retain(|event| asked.concerns(event)));
     let mut events: Vec<&PeerEvent> =
         shards.iter_mut().flat_map(|shard| shard.tracker.events().iter()).collect();

@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use crate::capture::{self, Source};
 use crate::decode::segment::Address;
-use crate::detect::histories::Histories;
-use crate::detect::peers::Peers;
 use crate::flow::facts::Role;
+use crate::history::merge::Histories;
+use crate::history::tw_recycle::TwRecycleModel;
 use crate::host::HostFacts;
-use crate::report::model::Report;
+use crate::model::Report;
 use crate::time::{Span, Timestamp};
 use batch::{Filter, Totals};
 use conclude::Facts;
@@ -194,7 +194,7 @@ struct Engine {
     options: Options,
     filter: Filter,
     shards: Vec<Shard>,
-    peers: Arc<Peers>,
+    peers: Arc<TwRecycleModel>,
     histories: Histories,
     totals: Totals,
     /// How many captures the stream is made of.
@@ -215,7 +215,7 @@ impl Engine {
             options: options.clone(),
             filter,
             shards,
-            peers: Arc::new(Peers::within(shard::most_host_pairs(options.memory_limit))),
+            peers: Arc::new(TwRecycleModel::within(shard::most_host_pairs(options.memory_limit))),
             histories: Histories::within(shard::history_octets(options.memory_limit)),
             totals: Totals::default(),
             inputs: 0,
@@ -224,7 +224,7 @@ impl Engine {
 
     fn conclude(mut self, source: Box<dyn Source>, after: Facts) -> Study {
         let end = self.totals.last.unwrap_or_default();
-        let peers: &Peers = &self.peers;
+        let peers: &TwRecycleModel = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
         let peers = Arc::make_mut(&mut self.peers);
         settle(&mut self.shards, peers);
@@ -241,9 +241,9 @@ impl Engine {
     }
 }
 
-/// Tells [`Peers`] what became of the connections that it suspects.
-fn settle(shards: &mut [Shard], peers: &mut Peers) {
-    let knows: &Peers = peers;
+/// Tells [`TwRecycleModel`] what became of the connections that it suspects.
+fn settle(shards: &mut [Shard], peers: &mut TwRecycleModel) {
+    let knows: &TwRecycleModel = peers;
     shards.par_iter_mut().for_each(|shard| shard.screen.resolve(knows));
     for shard in shards {
         for (connection, answered, otherwise) in shard.screen.drain_settled() {

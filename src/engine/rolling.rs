@@ -12,10 +12,8 @@ use rayon::prelude::*;
 
 use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::PacketId;
+use crate::detect::context::CaptureContext;
 use crate::detect::draft::Found;
-use crate::detect::peers::Peers;
-use crate::detect::screen::{Quality, Screen};
-use crate::detect::surroundings::World;
 use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
@@ -25,8 +23,10 @@ use crate::engine::intake::track;
 use crate::engine::shard::{SHARDS, most_examined, watched_octets};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
-use crate::flow::table::Tracker;
-use crate::report::model::Incident;
+use crate::flow::tracker::Tracker;
+use crate::history::triage::{Quality, Triage};
+use crate::history::tw_recycle::TwRecycleModel;
+use crate::model::Incident;
 use crate::time::{Span, Timestamp};
 
 /// How much is remembered.
@@ -63,7 +63,7 @@ pub struct Rolling {
     limits: Limits,
     pool: rayon::ThreadPool,
     /// The generation before the current one, by shard.
-    earlier: Vec<Screen>,
+    earlier: Vec<Triage>,
     /// When the current generation and the earlier one began.
     began: [Timestamp; 2],
     /// Connections of generations that were forgotten.
@@ -96,7 +96,7 @@ pub struct Sight {
 
 impl Sight {
     /// What surrounds the connections.
-    pub fn world(&self) -> &World {
+    pub fn world(&self) -> &CaptureContext {
         &self.seen.world
     }
 
@@ -238,10 +238,10 @@ impl Rolling {
     pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Sight {
         let (limits, end) = (self.limits, self.now);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
-        let (options, known): (&Options, &Peers) = (options, peers);
+        let (options, known): (&Options, &TwRecycleModel) = (options, peers);
         let mut seen = self.pool.install(|| {
             // What is open is taken for over, as at the end of a capture.
-            let mut open: Vec<Screen> = shards
+            let mut open: Vec<Triage> = shards
                 .par_iter_mut()
                 .map(|shard| {
                     let mut open = limits.screen(options);
@@ -249,7 +249,7 @@ impl Rolling {
                     open
                 })
                 .collect();
-            let settled: Vec<_> = open.iter_mut().flat_map(Screen::drain_settled).collect();
+            let settled: Vec<_> = open.iter_mut().flat_map(Triage::drain_settled).collect();
             let mut peers = Arc::clone(peers);
             for (connection, answered, otherwise) in &settled {
                 Arc::make_mut(&mut peers).settle(*connection, *answered, *otherwise);
@@ -258,7 +258,7 @@ impl Rolling {
             let screens = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
             let world = conclude::world(peers, capture, silences, options);
-            let world = World { goes_on: moment == Moment::Between, ..world };
+            let world = CaptureContext { goes_on: moment == Moment::Between, ..world };
             conclude::see(screens, world, None, (most_examined(options.memory_limit), Facts::Stay))
         });
         seen.gathered.evicted = self.evicted();
@@ -284,15 +284,15 @@ impl Rolling {
 }
 
 impl Limits {
-    fn screen(&self, options: &Options) -> Screen {
+    fn screen(&self, options: &Options) -> Triage {
         let part = |all: usize| (all / SHARDS).max(16);
-        Screen::new(part(self.kept), part(self.embryos), options.half_close_after)
+        Triage::new(part(self.kept), part(self.embryos), options.half_close_after)
             .with_listeners(part(self.listeners))
     }
 }
 
 /// Connections tried and handshakes completed at each listener in one second.
-pub fn rates(world: &World, second: Timestamp) -> BTreeMap<Host, (u64, u64)> {
+pub fn rates(world: &CaptureContext, second: Timestamp) -> BTreeMap<Host, (u64, u64)> {
     let of = world.listeners.iter().map(|(host, listener)| {
         let sum = listener.between(second, second);
         (*host, (u64::from(sum.syns), u64::from(sum.completed)))

@@ -1,10 +1,10 @@
 //! One part of the connections: those whose flow hash falls here.
 
-use crate::detect::peers::Peers;
-use crate::detect::scene::HalfOpen;
-use crate::detect::screen::Screen;
 use crate::engine::batch::Run;
-use crate::flow::table::{SHARD_BITS, Tracker};
+use crate::flow::tracker::{SHARD_BITS, Tracker};
+use crate::history::incomplete::HalfOpen;
+use crate::history::triage::Triage;
+use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
 
 /// Number of shards. Fixed, so that nothing depends on the number of threads.
@@ -58,7 +58,7 @@ pub struct Shard {
     /// Follows the connections.
     pub tracker: Tracker,
     /// Keeps the remarkable ones.
-    pub screen: Screen,
+    pub screen: Triage,
 }
 
 impl Shard {
@@ -71,7 +71,7 @@ impl Shard {
         let kept = part(2, PER_KEPT, MOST_KEPT);
         Shard {
             tracker: Tracker::within(part(10, 1, u64::MAX)),
-            screen: Screen::new(kept, part(4, PER_EMBRYO, u64::MAX), half_close_after).with_listeners(part(
+            screen: Triage::new(kept, part(4, PER_EMBRYO, u64::MAX), half_close_after).with_listeners(part(
                 2,
                 PER_LISTENER,
                 u64::MAX,
@@ -92,7 +92,7 @@ impl Shard {
     }
 
     /// The stream has ended at `end`: all connections are over.
-    pub fn finish(&mut self, end: Timestamp, peers: &Peers) {
+    pub fn finish(&mut self, end: Timestamp, peers: &TwRecycleModel) {
         let screen = &mut self.screen;
         self.tracker.finish_into(|gone| screen.take(gone, end, Some(peers)));
     }

@@ -6,7 +6,7 @@
 
 use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, IcmpError, Mark, Offer, Previous, Probing, Reset, Role, Roles, Sent,
+    ConnectionFacts, FinalAck, IcmpError, Offer, PacketRef, Previous, Probing, Reset, Role, Roles, Sent,
     ServerProgress, Side, Trigger, What,
 };
 use crate::flow::key::{Direction, FlowKey};
@@ -116,8 +116,8 @@ impl Connection {
             client: key.sender(client_is),
             server: key.sender(client_is.reverse()),
             roles,
-            first: Mark::of(s),
-            last: Mark::of(s),
+            first: PacketRef::of(s),
+            last: PacketRef::of(s),
             mid_stream: roles == Roles::Guessed,
             previous: previous.map(Box::new),
             ..ConnectionFacts::default()
@@ -223,9 +223,9 @@ impl Connection {
         } else {
             self.on_segment(s, role)
         };
-        self.latest[role as usize] = Some(Trigger { at: Mark::of(s), what, ack: s.ack, tos: s.tos });
+        self.latest[role as usize] = Some(Trigger { at: PacketRef::of(s), what, ack: s.ack, tos: s.tos });
         if s.time >= self.facts.last.time {
-            self.facts.last = Mark::of(s);
+            self.facts.last = PacketRef::of(s);
         }
         true
     }
@@ -261,7 +261,7 @@ impl Connection {
         };
         side.segments = side.segments.saturating_add(1);
         side.traits.set(s.traits.0);
-        side.last = Mark::of(s);
+        side.last = PacketRef::of(s);
         if s.ip_id != 0 {
             match s.ip_id.wrapping_sub(side.last_ip_id) {
                 1 => side.ip_ids.0 = side.ip_ids.0.saturating_add(1),
@@ -306,7 +306,7 @@ impl Connection {
         Self::moved_ip_id(&mut f.c, s);
         f.c.tsval = s.timestamp();
         f.syn.push(Sent {
-            at: Mark::of(s),
+            at: PacketRef::of(s),
             tsval: s.tsval,
             tsecr: s.tsecr,
             context,
@@ -357,7 +357,7 @@ impl Connection {
         Self::moved_ip_id(&mut f.s, s);
         f.s.tsval = s.timestamp();
         f.syn_ack.push(Sent {
-            at: Mark::of(s),
+            at: PacketRef::of(s),
             tsval: s.tsval,
             tsecr: s.tsecr,
             context,
@@ -427,7 +427,7 @@ impl Connection {
     fn note_answer_to_probe(&mut self, s: &Segment, prober: Role) {
         if let Some(probing) = &mut self.facts.side_mut(prober).probing {
             probing.answers = probing.answers.saturating_add(1);
-            (probing.answered, probing.ip_id) = (Mark::of(s), s.ip_id);
+            (probing.answered, probing.ip_id) = (PacketRef::of(s), s.ip_id);
         }
     }
 
@@ -441,33 +441,34 @@ impl Connection {
             if side.late_data.is_none() {
                 side.late_seq = s.seq;
             }
-            side.late_data.get_or_insert(Mark::of(s));
+            side.late_data.get_or_insert(PacketRef::of(s));
         }
         match what {
             What::Data => {
                 let new = if side.next_known { s.end().distance(side.next).max(0) as u32 } else { s.payload };
                 side.bytes += u64::from(new.min(s.payload));
                 side.data_segments = side.data_segments.saturating_add(1);
-                side.first_data.get_or_insert(Mark::of(s));
-                side.last_data = Some(Mark::of(s));
+                side.first_data.get_or_insert(PacketRef::of(s));
+                side.last_data = Some(PacketRef::of(s));
                 *sent_at = s.time;
             }
             What::Retransmit => side.retransmits = side.retransmits.saturating_add(1),
             What::KeepAlive => {
-                side.keepalive = Some(Mark::of(s));
-                side.probing
-                    .get_or_insert_with(|| Box::new(Probing { first: Mark::of(s), ..Probing::default() }));
+                side.keepalive = Some(PacketRef::of(s));
+                side.probing.get_or_insert_with(|| {
+                    Box::new(Probing { first: PacketRef::of(s), ..Probing::default() })
+                });
                 side.keepalives = side.keepalives.saturating_add(1);
             }
             What::Fin => {
                 if s.payload > 0 && (!side.next_known || s.seq.advance(s.payload).after(side.next)) {
                     side.bytes += u64::from(s.payload);
                     side.data_segments = side.data_segments.saturating_add(1);
-                    side.first_data.get_or_insert(Mark::of(s));
-                    side.last_data = Some(Mark::of(s));
+                    side.first_data.get_or_insert(PacketRef::of(s));
+                    side.last_data = Some(PacketRef::of(s));
                 }
                 if side.fin.is_none() {
-                    side.fin = Some(Mark::of(s));
+                    side.fin = Some(PacketRef::of(s));
                     side.fin_seq = s.seq.advance(s.payload);
                     *sent_at = s.time;
                 }
@@ -492,7 +493,7 @@ impl Connection {
         } else if s.ack.after(peer.next) {
             // Acknowledges what the capture does not hold.
             peer.unseen = peer.unseen.saturating_add(1);
-            peer.unseen_at = Some(Mark::of(s));
+            peer.unseen_at = Some(PacketRef::of(s));
             peer.next = s.ack;
         }
         if !peer.acked_known || s.ack.after(peer.acked) {
@@ -500,7 +501,7 @@ impl Connection {
             peer.acked_known = true;
         }
         if peer.fin.is_some() && peer.fin_acked.is_none() && s.ack.after(peer.fin_seq) {
-            peer.fin_acked = Some(Mark::of(s));
+            peer.fin_acked = Some(PacketRef::of(s));
         }
     }
 
@@ -521,7 +522,7 @@ impl Connection {
                 && !is_damaged(s, f.c.traits);
             if acceptable {
                 f.final_ack = Some(FinalAck {
-                    at: Mark::of(s),
+                    at: PacketRef::of(s),
                     bare: what == What::Ack,
                     traits: s.traits,
                     tsval: s.tsval,
@@ -541,7 +542,7 @@ impl Connection {
         match what {
             What::Ack | What::KeepAlive => {
                 u.acks = u.acks.saturating_add(1);
-                u.last_ack = Mark::of(s);
+                u.last_ack = PacketRef::of(s);
             }
             What::Retransmit | What::Fin | What::Data => {
                 u.largest = u.largest.max(s.payload);
@@ -551,10 +552,10 @@ impl Connection {
                     - if u.retransmits > 0 { u.last.time } else { self.sent_at[Role::Client as usize] };
                 if again && (gap >= RETRANSMIT_AFTER || u.retransmits > 0) {
                     if u.retransmits == 0 {
-                        u.first = Mark::of(s);
+                        u.first = PacketRef::of(s);
                     }
                     u.retransmits = u.retransmits.saturating_add(1);
-                    u.last = Mark::of(s);
+                    u.last = PacketRef::of(s);
                 }
             }
             What::Syn | What::SynAck | What::Reset => {}
@@ -574,12 +575,12 @@ impl Connection {
         if f.progress.is_none() && f.final_ack.is_some() {
             let after = self.latest[Role::Client as usize];
             f.progress = Some(ServerProgress {
-                at: Mark::of(s),
+                at: PacketRef::of(s),
                 acked: s.ack.distance(f.c.isn.advance(1)).max(0) as u32,
                 tsval: s.tsval,
                 tsecr: s.tsecr,
                 what,
-                after: after.map_or(Mark::of(s), |t| t.at),
+                after: after.map_or(PacketRef::of(s), |t| t.at),
                 after_what: after.map_or(What::Ack, |t| t.what),
             });
         }
@@ -608,7 +609,7 @@ impl Connection {
     fn on_ack_to_syn(&mut self, s: &Segment) -> What {
         let a = self.facts.ack_to_syn.get_or_insert_default();
         if a.count == 0 {
-            (a.at, a.seq, a.ack) = (Mark::of(s), s.seq, s.ack);
+            (a.at, a.seq, a.ack) = (PacketRef::of(s), s.seq, s.ack);
         }
         a.count = a.count.saturating_add(1);
         What::Ack
@@ -628,7 +629,7 @@ impl Connection {
         side.resets = side.resets.saturating_add(1);
         if side.reset.is_none() {
             side.reset = Some(Box::new(Reset {
-                at: Mark::of(s),
+                at: PacketRef::of(s),
                 seq: s.seq,
                 ack: s.ack,
                 flags: s.flags,
@@ -659,7 +660,7 @@ impl Connection {
         let Some((kind, code)) = s.icmp() else { return };
         if self.facts.icmp.is_none() {
             self.facts.icmp = Some(Box::new(IcmpError {
-                at: Mark::of(s),
+                at: PacketRef::of(s),
                 kind,
                 code,
                 ttl: s.ttl,

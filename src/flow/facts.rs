@@ -11,18 +11,18 @@ use crate::time::{Span, Timestamp};
 
 /// A packet and its time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Mark {
+pub struct PacketRef {
     /// When.
     pub time: Timestamp,
     /// Which packet.
     pub packet: PacketId,
 }
 
-impl Mark {
+impl PacketRef {
     /// The mark of a segment.
     #[inline]
-    pub fn of(s: &Segment) -> Mark {
-        Mark { time: s.time, packet: s.packet }
+    pub fn of(s: &Segment) -> PacketRef {
+        PacketRef { time: s.time, packet: s.packet }
     }
 }
 
@@ -70,7 +70,7 @@ pub enum Roles {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sent {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// TSval; 0 without timestamps (see [`ConnectionFacts::timestamps`]).
     pub tsval: u32,
     /// TSecr; 0 without timestamps.
@@ -196,29 +196,29 @@ pub struct Side {
     /// How often the peer acknowledged octets of this side that the capture does not hold.
     pub unseen: u32,
     /// The last time that happened: by then this side had sent something.
-    pub unseen_at: Option<Mark>,
+    pub unseen_at: Option<PacketRef>,
     /// Payload octets, each counted once.
     pub bytes: u64,
     /// First segment with payload.
-    pub first_data: Option<Mark>,
+    pub first_data: Option<PacketRef>,
     /// Last segment with new payload.
-    pub last_data: Option<Mark>,
+    pub last_data: Option<PacketRef>,
     /// The last segment of any kind.
-    pub last: Mark,
+    pub last: PacketRef,
     /// First FIN.
-    pub fin: Option<Mark>,
+    pub fin: Option<PacketRef>,
     /// Sequence number of the FIN itself.
     pub fin_seq: Seq,
     /// How often FIN was sent.
     pub fins: u16,
     /// The peer's first segment that acknowledges the FIN.
-    pub fin_acked: Option<Mark>,
+    pub fin_acked: Option<PacketRef>,
     /// First segment with new payload after the peer's FIN had been acknowledged.
-    pub late_data: Option<Mark>,
+    pub late_data: Option<PacketRef>,
     /// Sequence number of that payload: [`Side::acked`] beyond it says that the peer still takes data.
     pub late_seq: Seq,
     /// Last keepalive probe this side sent (RFC 9293 3.8.4).
-    pub keepalive: Option<Mark>,
+    pub keepalive: Option<PacketRef>,
     /// How many keepalive probes.
     pub keepalives: u16,
     /// What became of them.
@@ -243,11 +243,11 @@ pub struct Side {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Probing {
     /// The first probe.
-    pub first: Mark,
+    pub first: PacketRef,
     /// How many the peer answered at once by a bare acknowledgment.
     pub answers: u16,
     /// The last such answer.
-    pub answered: Mark,
+    pub answered: PacketRef,
     /// Its IPv4 identification: 0 where a small socket in FIN_WAIT2 or TIME_WAIT answers (`tcp_v4_timewait_ack`).
     pub ip_id: u16,
 }
@@ -256,7 +256,7 @@ pub struct Probing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reset {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// Sequence number.
     pub seq: Seq,
     /// Acknowledgment number.
@@ -293,7 +293,7 @@ impl Side {
 
     /// Where the peer acknowledged what may have been this side's FIN, which the capture does not hold: an octet more
     /// than its payload, or some that never came, and nothing after it.
-    pub fn fin_not_captured(&self) -> Option<Mark> {
+    pub fn fin_not_captured(&self) -> Option<PacketRef> {
         let at = self
             .unseen_at
             .filter(|at| self.fin.is_none() && self.last_data.is_none_or(|data| data <= *at))?;
@@ -321,7 +321,7 @@ impl Reset {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Trigger {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// What it was.
     pub what: What,
     /// Its acknowledgment number.
@@ -356,7 +356,7 @@ pub enum What {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FinalAck {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// Whether it carried no payload and no FIN.
     pub bare: bool,
     /// Checksum and other traits.
@@ -375,7 +375,7 @@ pub struct FinalAck {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerProgress {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// How many octets of the client's stream it acknowledged.
     pub acked: u32,
     /// TSval, 0 without timestamps.
@@ -385,7 +385,7 @@ pub struct ServerProgress {
     /// What it was.
     pub what: What,
     /// The client's last segment before it.
-    pub after: Mark,
+    pub after: PacketRef,
     /// What that segment was.
     pub after_what: What,
 }
@@ -396,15 +396,15 @@ pub struct Unanswered {
     /// Payload or FIN sent again, capture duplicates not counted.
     pub retransmits: u16,
     /// First of them.
-    pub first: Mark,
+    pub first: PacketRef,
     /// Last of them.
-    pub last: Mark,
+    pub last: PacketRef,
     /// Largest payload among them, octets: a path that drops only large packets shows here.
     pub largest: u32,
     /// Pure ACKs.
     pub acks: u16,
     /// Last pure ACK.
-    pub last_ack: Mark,
+    pub last_ack: PacketRef,
     /// Highest TSval of any of them: a SYN-ACK that echoes it proves that the server's TCP read one.
     pub tsval: u32,
     /// TSval of the first segment by which the client repeated itself: a retransmission, or its answer to a SYN-ACK
@@ -416,7 +416,7 @@ pub struct Unanswered {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AckToSyn {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// Sequence number.
     pub seq: Seq,
     /// Acknowledgment number.
@@ -429,7 +429,7 @@ pub struct AckToSyn {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct IcmpError {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// ICMP type.
     pub kind: u8,
     /// ICMP code.
@@ -446,7 +446,7 @@ pub struct IcmpError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Previous {
     /// Its last packet.
-    pub last: Mark,
+    pub last: PacketRef,
     /// The client's SND.NXT at its end.
     pub client_next: Seq,
     /// The server's SND.NXT at its end.
@@ -487,9 +487,9 @@ pub struct ConnectionFacts {
     /// How the roles are known.
     pub roles: Roles,
     /// The first packet; names the connection.
-    pub first: Mark,
+    pub first: PacketRef,
     /// The last packet.
-    pub last: Mark,
+    pub last: PacketRef,
     /// How it ended, as far as the capture knows.
     pub ending: Ending,
     /// Until when it was watched: when it was let go, [`Timestamp::MAX`] for the end of the capture.

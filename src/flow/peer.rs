@@ -2,14 +2,14 @@
 //! and the SYNs that it would hold against that memory.
 
 use crate::decode::segment::{Address, PacketId};
-use crate::flow::facts::Mark;
+use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 
 /// One event between a client host and a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerEvent {
     /// Packet and time.
-    pub at: Mark,
+    pub at: PacketRef,
     /// The connection: its first packet.
     pub connection: PacketId,
     /// The client's address.

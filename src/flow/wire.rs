@@ -25,7 +25,7 @@ use crate::capture::LinkType;
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits, flow_hash};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::flow::key::Host;
-use crate::flow::table::Tracker;
+use crate::flow::tracker::Tracker;
 use crate::seq::Seq;
 use crate::time::Timestamp;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
-use crate::detect::surroundings::World;
+use crate::detect::context::CaptureContext;
 use crate::detect::{Draft, Found};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
@@ -16,7 +16,7 @@ use crate::engine::rolling::Sight;
 use crate::flow::key::Host;
 use crate::live::event::Event;
 use crate::live::witness::{Judged, Unheard};
-use crate::report::model::{Finding, Incident, Kind, Vantage};
+use crate::model::{Finding, Incident, Kind, Vantage};
 use crate::time::{Span, Timestamp};
 
 /// How long a draft must stand before it is told, and be gone before it is withdrawn.
@@ -445,7 +445,7 @@ impl Issued {
     }
 
     /// Makes incidents of the findings that are not over, and keeps the names that were told.
-    fn group(&mut self, world: &World) {
+    fn group(&mut self, world: &CaptureContext) {
         let mut told: HashMap<&str, &str> = HashMap::new();
         for entry in self.entries.values().filter(|entry| !entry.incident.is_empty()) {
             told.insert(&entry.written.finding.id, &entry.incident);

@@ -8,7 +8,7 @@ use anstyle::Style;
 use crate::live::event::Event;
 use crate::live::output::{Next, Output};
 use crate::live::state::State;
-use crate::report::model::{Certainty, Finding, Incident, Kind, Severity};
+use crate::model::{Certainty, Finding, Incident, Kind, Severity};
 use crate::report::terminal::{Color, FAINT, Look, PLAIN, counted, grouped, sanitize, severity_style, wrap};
 use crate::time::{Span, Timestamp};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::state::{Interface, Listener, Second, State, Watched};
-use crate::report::model::{Certainty, Finding, Report};
+use crate::model::{Certainty, Finding, Report};
 use crate::report::samples;
 use crate::time::{Span, Timestamp};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use crate::report::model::{Finding, Incident};
+use crate::model::{Finding, Incident};
 use crate::time::{Span, Timestamp};
 
 /// Everything that can be shown.

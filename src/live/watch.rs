@@ -17,7 +17,7 @@ use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
-use crate::report::model::{Certainty, Finding, Incident};
+use crate::model::{Certainty, Finding, Incident};
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked.

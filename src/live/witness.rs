@@ -8,7 +8,7 @@ use crate::detect::{Draft, Found};
 use crate::diagnose::host::{self, TROUBLE, Told};
 use crate::host::listeners::ListenSocket;
 use crate::host::{HostFacts, Snapshot};
-use crate::report::model::Kind;
+use crate::model::Kind;
 use crate::time::{Span, Timestamp};
 
 /// Whoever can be asked about the host that is watched.

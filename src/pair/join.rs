@@ -8,12 +8,12 @@ use crate::detect::{Draft, Found};
 use crate::diagnose::settings;
 use crate::engine::{self, Error, Options, Outcome, Progress, Study};
 use crate::flow::key::Host;
+use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::pair::Opener;
 use crate::pair::passage::{Passage, Watch};
 use crate::pair::recognise::Places;
 use crate::pair::settle::{Joint, Named};
 use crate::pair::trace::{self, Track, Wanted};
-use crate::report::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::report::path::apart;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -299,9 +299,8 @@ impl Join<'_> {
         report.capture_points.iter_mut().for_each(|p| p.capture = Some(far_side.clone()));
         report.capture_points.extend(points);
         for setting in early {
-            let known = |i: &crate::report::model::Inferred| {
-                (&i.host, &i.setting) == (&setting.host, &setting.setting)
-            };
+            let known =
+                |i: &crate::model::Inferred| (&i.host, &i.setting) == (&setting.host, &setting.setting);
             if !report.inferred.iter().any(known) {
                 report.inferred.push(setting);
             }

@@ -2,12 +2,12 @@
 
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::packets::{Elsewhere, again};
+use crate::detect::evidence::{Elsewhere, again};
 use crate::flow::facts::{ConnectionFacts, Role};
+use crate::model::{Kind, PacketMark, Severity};
 use crate::pair::passage::{Absence, Passage};
 use crate::pair::settle::Named;
 use crate::pair::trace::Seen;
-use crate::report::model::{Kind, PacketMark, Severity};
 use crate::time::Timestamp;
 
 /// What was lost, by its places among the segments of the side that has it.

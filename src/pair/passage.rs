@@ -1,6 +1,6 @@
 //! One connection on both sides, packet by packet: which packet of one is which of the other, and which has none.
 
-use crate::flow::facts::Mark;
+use crate::flow::facts::PacketRef;
 use crate::pair::clock::Clock;
 use crate::pair::trace::{HEAD, Seen, Track};
 use crate::time::{Span, Timestamp};
@@ -124,9 +124,9 @@ impl<'a> Passage<'a> {
     }
 
     /// A packet with its time by the clock of side 1, in which the findings of a pair are written.
-    pub fn mark(&self, side: usize, place: usize) -> Mark {
+    pub fn mark(&self, side: usize, place: usize) -> PacketRef {
         let at = self.tracks[side].segments[place].at;
-        if side == 0 { Mark { time: self.clock.there(at.time), ..at } } else { at }
+        if side == 0 { PacketRef { time: self.clock.there(at.time), ..at } } else { at }
     }
 
     /// Whether the side's capture has lost packets itself.
@@ -181,7 +181,7 @@ mod tests {
 
     fn seen(number: u64, millis: i64, flags: u8, tsval: Option<u32>) -> Seen {
         Seen {
-            at: Mark { time: Timestamp(0) + Span::millis(millis), packet: PacketId::new(0, number) },
+            at: PacketRef { time: Timestamp(0) + Span::millis(millis), packet: PacketId::new(0, number) },
             by_client: flags != Flags::SYN | Flags::ACK,
             seq: Seq(1),
             ack: Seq(0),

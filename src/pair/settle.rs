@@ -5,12 +5,12 @@
 
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, Found, cause};
-use crate::detect::packets::Elsewhere;
+use crate::detect::evidence::Elsewhere;
 use crate::flow::facts::ConnectionFacts;
+use crate::model::{Certainty, Excluded, Kind, Severity, Vantage};
 use crate::pair::loss::{self, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage};
 use crate::pair::trace::Seen;
-use crate::report::model::{Certainty, Excluded, Kind, Severity, Vantage};
 
 /// Kinds that are about how a handshake went: a connection has one of them.
 const SET_UP: [Kind; 9] = [

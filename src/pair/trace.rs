@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::capture::{Block, Source};
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode};
-use crate::flow::facts::{ConnectionFacts, Mark};
+use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::Span;
@@ -25,7 +25,7 @@ const COPY: Span = Span::millis(100);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// Packet, and time by the clock of its side.
-    pub at: Mark,
+    pub at: PacketRef,
     /// Whether the client sent it.
     pub by_client: bool,
     /// Sequence number.
@@ -260,7 +260,7 @@ impl<'w> Search<'w> {
         let found = &mut self.found[n];
         let stamps = s.options.has(Options::TIMESTAMPS).then_some((s.tsval, s.tsecr));
         found.take(Seen {
-            at: Mark::of(s),
+            at: PacketRef::of(s),
             by_client: from == found.client,
             seq: s.seq,
             ack: if s.flags.has(Flags::ACK) { s.ack } else { Seq(0) },

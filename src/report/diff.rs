@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::json::write_document;
 use super::markup::Flavor;
-use super::model::{Certainty, Kind, Report, Severity};
 use super::terminal::{FAINT, HEADING, Look, PLAIN, Page, counted, grouped, severity_style};
+use crate::model::{Certainty, Kind, Report, Severity};
 
 /// A share that grows (or shrinks) by less than this part of itself is the same: captures are samples.
 const NOISE: f64 = 0.1;

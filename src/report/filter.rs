@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 use super::clock;
-use super::model::{DisplayFilters, Finding, PacketFilter};
+use crate::model::{DisplayFilters, Finding, PacketFilter};
 use crate::time::{Span, Timestamp};
 
 /// The filters of `finding`, whose own are not looked at.
@@ -112,7 +112,7 @@ fn packets(finding: &Finding) -> Vec<PacketFilter> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{OtherNames, Sighting};
+    use crate::model::{OtherNames, Sighting};
     use crate::report::samples;
 
     #[test]

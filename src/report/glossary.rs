@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::model::Kind;
+use crate::model::Kind;
 
 /// Names of the kernel: functions, counters as `nstat` prints them, settings as `sysctl` does.
 const KERNEL: &[(&str, &str)] = &[
@@ -276,10 +276,13 @@ mod tests {
     /// Every kernel name that a detector hands to a report must be explained here.
     #[test]
     fn no_detector_names_what_is_not_explained() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/detect");
+        let folders = ["/src/detect/kinds", "/src/detect/analysis"];
         let mut missing = Vec::new();
-        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        for path in paths.filter(|path| path.is_file()) {
+        let paths = folders.iter().flat_map(|folder| {
+            let folder = format!("{}{folder}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+        });
+        for path in paths {
             let text = std::fs::read_to_string(path).unwrap();
             for literal in text.split('"').skip(1).step_by(1) {
                 let name_like = literal.len() > 4

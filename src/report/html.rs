@@ -16,7 +16,6 @@ use std::io;
 use self::chart::Stretch;
 use super::clock::{self, Clock};
 use super::glossary::{self, Explained};
-use super::model::{Finding, Incident, Report, Severity};
 use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped, sanitize};
@@ -25,6 +24,7 @@ use super::words::{
     host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value, settings_title,
     share, shown_path, time_range, timed, trust, union, who,
 };
+use crate::model::{Finding, Incident, Report, Severity};
 
 /// Incidents with a row in the list, and those of them that are shown at once.
 const ROWS: usize = 1_000;

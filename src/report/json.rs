@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::model::Report;
 use super::terminal::is_hostile;
+use crate::model::Report;
 
 /// Octets of a document that are put together before they are written.
 const PIECE: usize = 64 << 10;

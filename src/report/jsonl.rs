@@ -7,7 +7,7 @@ use std::io;
 use serde::Serialize;
 
 use super::json::Escaping;
-use super::model::{Finding, Report};
+use crate::model::{Finding, Report};
 
 /// A line.
 #[derive(Serialize)]

@@ -4,7 +4,7 @@
 //! rendering.
 
 use super::clock::{self, Clock};
-use super::model::{Evidence, PacketMark, Sender};
+use crate::model::{Evidence, PacketMark, Sender};
 use crate::time::Span;
 
 /// Steps of the scale: what the longest gap that is drawn in full may be.

@@ -10,7 +10,6 @@ use super::clock::{self, Clock};
 use super::glossary::{self, Explained};
 use super::ladder;
 pub use super::markup::Flavor;
-use super::model::{Evidence, Finding, Incident, Report};
 use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped};
@@ -19,6 +18,7 @@ use super::words::{
     more, most_affected, other_names, paired, place, quality, setting_value, settings_title, share,
     shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
 };
+use crate::model::{Evidence, Finding, Incident, Report};
 
 /// How much is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -10,8 +10,6 @@ pub mod jsonl;
 pub(crate) mod ladder;
 pub mod markdown;
 mod markup;
-mod metrics;
-pub mod model;
 pub mod path;
 pub mod pcapng;
 pub mod schema;

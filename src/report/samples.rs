@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::filter;
-use super::model::{
+use crate::model::{
     Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
     SCHEMA, Sender, Severity, Summary, Vantage,
 };
-use crate::report::model::{ClientShare, Quality, Rate};
+use crate::model::{ClientShare, Quality, Rate};
 use crate::time::{Span, Timestamp};
 
 /// 2026-11-22T14:03:07.001Z.

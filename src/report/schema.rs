@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::json;
 
 use super::json::write_document;
-use super::model::{Report, SCHEMA};
+use crate::model::{Report, SCHEMA};
 
 /// The schema (draft 2020-12) of what `--format json` writes.
 ///

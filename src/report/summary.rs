@@ -1,9 +1,9 @@
 //! The report in three sentences: what was read, what was found, what comes next.
 
-use super::model::{Capture, Incident, Report, Severity};
 use super::step::Step;
 use super::terminal::{counted, grouped};
 use super::words::{ended, extent, place, time_range, timed};
+use crate::model::{Capture, Incident, Report, Severity};
 
 /// The sentences. `code` in them stands between backticks.
 pub(super) fn sentences(report: &Report) -> [String; 3] {

@@ -9,7 +9,7 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::model::Severity;
+use crate::model::Severity;
 
 /// Widest line, however wide the terminal: longer lines are hard to read.
 pub const WIDEST: usize = 120;

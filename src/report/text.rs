@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::clock::{self, Clock};
-use super::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
     at_least, capital, clearest, contents, ended, excluded, left_over, more, most_affected, other_names,
     paired, quality, setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts,
 };
+use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use crate::time::Span;
 
 /// Incidents with a line on top; more than this nobody reads on a screen.
@@ -626,7 +626,7 @@ fn bars(counts: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::Kind;
+    use crate::model::Kind;
     use crate::report::samples;
     use crate::report::terminal::{Color, is_hostile};
 

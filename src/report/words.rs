@@ -1,12 +1,12 @@
 //! Phrases that more than one rendering uses.
 
 use super::clock::{self, Clock};
-use super::model::{
+use super::path::apart;
+use super::terminal::{counted, grouped};
+use crate::model::{
     Alternative, Capture, Evidence, Excluded, Finding, Incident, Inferred, Pair, Phrase, Quality, Report,
     Vantage,
 };
-use super::path::apart;
-use super::terminal::{counted, grouped};
 use crate::time::Span;
 
 /// How many of `n` are not shown where `limit` are.

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use synscope::engine::{self, Options, Outcome};
-use synscope::report::model::{Finding, Kind, Report};
+use synscope::model::{Finding, Kind, Report};
 use synscope::time::Span;
 
 use truth::Truth;

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use serde_json::Value;
-use synscope::report::model::{Finding, Kind};
+use synscope::model::{Finding, Kind};
 
 /// What the recordings call the things that a kind stands for; empty when they do not label it.
 pub fn words(kind: Kind) -> &'static [&'static str] {

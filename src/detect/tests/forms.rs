@@ -2,22 +2,22 @@
 
 use proptest::prelude::*;
 
-use crate::detect::peers::Peers;
-use crate::detect::screen::Screen;
-use crate::flow::gone::Gone;
-use crate::flow::table::{TOGETHER, Tracker};
+use crate::flow::ended::EndedFlow;
+use crate::flow::tracker::{TOGETHER, Tracker};
 use crate::flow::wire::{Wire, courses};
+use crate::history::triage::Triage;
+use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
 
 /// Half of the segments, then the rest with the end of the capture; everything in form of facts if `as_facts`.
-fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Screen {
+fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Triage {
     let segments = wire.segments();
     let end = segments.last().map_or(Timestamp::MIN, |s| s.time);
-    let mut screen = Screen::new(limit, 1 << 10, Span::millis(100));
+    let mut screen = Triage::new(limit, 1 << 10, Span::millis(100));
     let mut tracker = Tracker::new(1 << 10);
-    let peers = Peers::default();
-    let take = |screen: &mut Screen, gone: Gone<'_>, end, peers| match as_facts {
-        true => screen.take(Gone::Full(&gone.facts()), end, peers),
+    let peers = TwRecycleModel::default();
+    let take = |screen: &mut Triage, gone: EndedFlow<'_>, end, peers| match as_facts {
+        true => screen.take(EndedFlow::Full(&gone.facts()), end, peers),
         false => screen.take(gone, end, peers),
     };
     tracker.segments(segments.chunks(TOGETHER), |gone| take(&mut screen, gone, Timestamp::MAX, None));

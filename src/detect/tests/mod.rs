@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use crate::capture::MemorySource;
 use crate::engine::{self, Options};
 use crate::flow::wire::{Ladder, Wire};
-use crate::report::model::{Certainty, Finding, Kind, Report, Severity, Vantage};
+use crate::model::{Certainty, Finding, Kind, Report, Severity, Vantage};
 
 /// What the program says of a ladder.
 struct Found {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::detect::{Draft, Found};
 use crate::flow::key::Host;
 use crate::host::HostFacts;
-use crate::report::model::{Kind, Vantage};
+use crate::model::{Kind, Vantage};
 
 /// A counter of the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::account::{self, Account, number};
 use crate::detect::Draft;
-use crate::report::model::Severity;
+use crate::model::Severity;
 
 /// `syncookies`: each one sent is counted.
 pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {

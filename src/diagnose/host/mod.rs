@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use crate::detect::draft::count;
 use crate::detect::{Draft, Found};
 use crate::host::HostFacts;
-use crate::report::model::{Inferred, Kind, Vantage};
+use crate::model::{Inferred, Kind, Vantage};
 use account::{Account, Counter};
 
 /// What the host's facts add to a report beside its findings.

@@ -4,7 +4,7 @@ use super::account::{self, Account, and_own, number};
 use super::so_many;
 use crate::detect::Draft;
 use crate::detect::draft::cause;
-use crate::report::model::{Certainty, Kind, Severity};
+use crate::model::{Certainty, Kind, Severity};
 
 /// `accept-queue-overflow`: each segment that a full queue refuses moves `ListenOverflows`, in every kernel.
 pub fn overflow(d: &mut Draft, at_server: bool, account: &Account<'_>) {

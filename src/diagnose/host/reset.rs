@@ -4,7 +4,7 @@ use super::account::{self, Account};
 use super::so_many;
 use crate::detect::Draft;
 use crate::detect::draft::cause;
-use crate::report::model::Kind;
+use crate::model::Kind;
 
 /// `connection-refused`: TCP counts the RSTs that it sends, a firewall's are not among them.
 pub fn refused(d: &mut Draft, account: &Account<'_>) {

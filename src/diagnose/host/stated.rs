@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::detect::Draft;
 use crate::host::{HostFacts, listeners};
-use crate::report::model::Inferred;
+use crate::model::Inferred;
 
 /// Settings that matter whatever was found; others when a finding's cause names them.
 const ALWAYS: &[&str] = &[

@@ -4,7 +4,7 @@ use super::account::{self, Account, and_own, number};
 use super::so_many;
 use crate::detect::Draft;
 use crate::detect::draft::cause;
-use crate::report::model::{Cause, Kind};
+use crate::model::{Cause, Kind};
 
 /// Up to here each cookie that is sent counts as a drop of the listener, too (measured on 3.10; not on 4.9).
 const COOKIES_COUNT_AS_DROPS: (u32, u32) = (4, 4);

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::decode::segment::{Address, PacketId};
-use crate::flow::facts::{ConnectionFacts, Mark};
+use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::host::Snapshot;
 use crate::host::listeners::ListenSocket;
 use crate::host::snapshot::SCHEMA;
-use crate::report::model::Certainty;
+use crate::model::Certainty;
 use crate::time::Timestamp;
 
 const SERVER: [u8; 4] = [192, 0, 2, 7];
 const ELSEWHERE: [u8; 4] = [198, 51, 100, 1];
 
-fn at(seconds: i64) -> Mark {
-    Mark { time: Timestamp(seconds * 1_000_000_000), packet: PacketId::new(0, seconds as u64) }
+fn at(seconds: i64) -> PacketRef {
+    PacketRef { time: Timestamp(seconds * 1_000_000_000), packet: PacketId::new(0, seconds as u64) }
 }
 
 /// A finding of `kind` about a connection to port 80 of `server`, seen at the server at 50 s.

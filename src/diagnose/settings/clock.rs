@@ -10,11 +10,11 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::decode::segment::Address;
-use crate::detect::reading::{Reading, Readings};
-use crate::detect::surroundings::World;
+use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::Role;
-use crate::report::model::Inferred;
+use crate::history::host_clocks::{Reading, Readings};
+use crate::model::Inferred;
 use crate::time::{Span, Timestamp};
 
 /// Paces of the clocks in use, ticks per second: jiffies of 100 to 1000 Hz, milliseconds from Linux 4.13 on, microseconds
@@ -67,7 +67,7 @@ pub struct HostClock<'a> {
 }
 
 /// Examines the hosts whose clocks were read most often, in order of address.
-pub fn examine<'a>(readings: &'a Readings, world: &World) -> Vec<HostClock<'a>> {
+pub fn examine<'a>(readings: &'a Readings, world: &CaptureContext) -> Vec<HostClock<'a>> {
     let mut by_host: BTreeMap<Address, Vec<&Reading>> = BTreeMap::new();
     for reading in readings.clocks() {
         by_host.entry(reading.host.address).or_default().push(reading);
@@ -81,23 +81,23 @@ pub fn examine<'a>(readings: &'a Readings, world: &World) -> Vec<HostClock<'a>> 
         .into_iter()
         .map(|(host, readings)| {
             let pace = pace(&readings);
-            let peers = pace.map(|(pace, _)| Peers::of(&readings, pace, epoch));
+            let peers = pace.map(|(pace, _)| TwRecycleModel::of(&readings, pace, epoch));
             HostClock {
                 host: host.ip(),
                 pace,
-                offset: peers.as_ref().and_then(Peers::offset),
-                hosts: peers.as_ref().and_then(Peers::hosts),
+                offset: peers.as_ref().and_then(TwRecycleModel::offset),
+                hosts: peers.as_ref().and_then(TwRecycleModel::hosts),
                 readings,
             }
         })
         .collect()
 }
 
-/// The pace on which nearly all connections of [`crate::detect::reading::LONG`] agree.
+/// The pace on which nearly all connections of [`crate::history::host_clocks::LONG`] agree.
 fn pace(readings: &[&Reading]) -> Option<(i64, usize)> {
     let mut counts = [0; PACES.len()];
     let mut all = 0;
-    for r in readings.iter().filter(|r| r.span() >= crate::detect::reading::LONG) {
+    for r in readings.iter().filter(|r| r.span() >= crate::history::host_clocks::LONG) {
         all += 1;
         let measured = r.ticks() as f64 * 1e9 / r.span().0 as f64;
         let near = if r.span() < SHORT { NEAR_SHORT } else { NEAR };
@@ -119,15 +119,15 @@ struct Cluster {
 }
 
 /// The clocks that one address showed to each of its peers.
-struct Peers {
+struct TwRecycleModel {
     /// By peer: distinct connections, and the clocks that they show.
     peers: Vec<(usize, Vec<Cluster>)>,
     tolerance: u32,
     role: Option<Role>,
 }
 
-impl Peers {
-    fn of(readings: &[&Reading], pace: i64, epoch: Timestamp) -> Peers {
+impl TwRecycleModel {
+    fn of(readings: &[&Reading], pace: i64, epoch: Timestamp) -> TwRecycleModel {
         let tolerance = (SAME_CLOCK.0 as i128 * i128::from(pace) / 1_000_000_000) as u32 + 2;
         let mut by_peer: BTreeMap<Address, Vec<(u32, Timestamp)>> = BTreeMap::new();
         // The same two ports again have the same offset whatever the rule.
@@ -142,7 +142,7 @@ impl Peers {
         let one_role =
             readings.first().map(|r| r.role).filter(|role| readings.iter().all(|r| r.role == *role));
         let peers = by_peer.into_values().map(|all| (all.len(), clusters(all, tolerance))).collect();
-        Peers { peers, tolerance, role: one_role }
+        TwRecycleModel { peers, tolerance, role: one_role }
     }
 
     fn offset(&self) -> Option<Offset> {
@@ -251,7 +251,7 @@ pub fn infer(clocks: &[HostClock<'_>]) -> Vec<Inferred> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::facts::Mark;
+    use crate::flow::facts::PacketRef;
     use crate::flow::key::Host;
 
     /// A reading of a clock that stood at `offset` at the epoch and ticks `pace` times a second.
@@ -259,7 +259,7 @@ mod tests {
         let time = |s: i64| Timestamp(0) + Span::secs(s);
         let tick = |s: i64| offset.wrapping_add((s as u32).wrapping_mul(pace));
         Reading {
-            at: Mark { time: time(at), ..Mark::default() },
+            at: PacketRef { time: time(at), ..PacketRef::default() },
             host: Host { port, ..Host::default() },
             peer: Host { port: peer, address: Address::from(IpAddr::from([192, 0, 2, peer as u8])) },
             role: Role::Client,
@@ -271,7 +271,8 @@ mod tests {
 
     fn examined(long: Vec<Reading>) -> (Option<i64>, Option<Offset>, Option<usize>) {
         let readings = Readings { long, ..Readings::default() };
-        let world = World { capture: Some((Timestamp(0), Timestamp(0))), ..World::default() };
+        let world =
+            CaptureContext { capture: Some((Timestamp(0), Timestamp(0))), ..CaptureContext::default() };
         let clock = &examine(&readings, &world)[0];
         (clock.pace.map(|(pace, _)| pace), clock.offset, clock.hosts)
     }
@@ -315,7 +316,7 @@ mod tests {
         assert!(
             examine(
                 &Readings { long: vec![reading(1, 1, 0, 0, 100); 2], ..Readings::default() },
-                &World::default()
+                &CaptureContext::default()
             )
             .is_empty()
         );

@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::detect::ignored_syn::CROWD;
-use crate::detect::reading::Reading;
-use crate::detect::surroundings::World;
+use crate::detect::analysis::ignored_syn::CROWD;
+use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::clock::HostClock;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::report::model::Inferred;
+use crate::history::host_clocks::Reading;
+use crate::model::Inferred;
 use crate::time::Span;
 
 /// Handshakes whose clocks must be read before anything is said: one cookie in 32 lags no further than the noise.
@@ -25,7 +25,7 @@ const SPREAD: i64 = 16;
 const LONGEST: Span = Span::secs(20);
 
 /// Reads it of one listener.
-pub fn infer(world: &World, listener: Host, clocks: &[HostClock<'_>]) -> Option<Inferred> {
+pub fn infer(world: &CaptureContext, listener: Host, clocks: &[HostClock<'_>]) -> Option<Inferred> {
     let scene = world.scenes.get(&listener);
     let stripped = scene.map_or(0, |scene| scene.stripped.len());
     let full = world.listeners.get(&listener).map_or(0, |l| l.full_offers);

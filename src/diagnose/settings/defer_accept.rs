@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::detect::Draft;
 use crate::diagnose::settings::inferred;
 use crate::flow::key::Host;
-use crate::report::model::{Inferred, Kind};
+use crate::model::{Inferred, Kind};
 
 /// Which seconds of `TCP_DEFER_ACCEPT` lead to a first repetition after 1, 3, 7 ... s (`secs_to_retrans`). `own` are the drafts
 /// of the listener.

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::detect::Draft;
 use crate::diagnose::settings::clock::{HostClock, Offset};
 use crate::diagnose::settings::inferred;
-use crate::report::model::{Inferred, Kind};
+use crate::model::{Inferred, Kind};
 
 /// A kernel version: major, minor.
 type Version = (u8, u8);

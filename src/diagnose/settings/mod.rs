@@ -19,12 +19,12 @@ pub mod teardown;
 pub mod ttl;
 
 use crate::detect::Draft;
-use crate::detect::reading::Readings;
-use crate::detect::samples::Sample;
-use crate::detect::surroundings::World;
+use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::retries::Retries;
 use crate::flow::key::{Host, Map};
-use crate::report::model::{Inferred, Kind};
+use crate::history::handshakes::Sample;
+use crate::history::host_clocks::Readings;
+use crate::model::{Inferred, Kind};
 use crate::time::Timestamp;
 
 /// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
@@ -32,7 +32,7 @@ const AGREE: usize = 3;
 
 /// Reads what can be read, in a fixed order.
 pub fn infer(
-    world: &World,
+    world: &CaptureContext,
     retries: &Retries,
     samples: &[(std::net::IpAddr, Vec<Sample>)],
     readings: &Readings,

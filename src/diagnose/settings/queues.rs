@@ -3,16 +3,16 @@
 use serde_json::json;
 
 use crate::detect::Draft;
-use crate::detect::ignored_syn::CROWD;
-use crate::detect::surroundings::World;
+use crate::detect::analysis::ignored_syn::CROWD;
+use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::{first_of, inferred};
 use crate::flow::key::Host;
-use crate::report::model::{Inferred, Kind, Vantage};
+use crate::model::{Inferred, Kind, Vantage};
 use crate::time::Span;
 
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
 /// (`sk_acceptq_is_full`). `own` are the drafts of the listener.
-pub fn accept_queue(world: &World, listener: Host, own: &[&Draft]) -> Option<Inferred> {
+pub fn accept_queue(world: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let kinds = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
     first_of(own, &kinds)?;
     let scene = world.scenes.get(&listener)?;
@@ -37,7 +37,7 @@ pub fn accept_queue(world: &World, listener: Host, own: &[&Draft]) -> Option<Inf
 }
 
 /// How many handshakes were half open when the first SYN was dropped for it. `own` are the drafts of the listener.
-pub fn syn_queue(world: &World, listener: Host, own: &[&Draft]) -> Option<Inferred> {
+pub fn syn_queue(world: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let first = first_of(own, &[Kind::SynDropSynQueue])?;
     let half_open = world.scenes.get(&listener)?.half_open_at(first);
     (half_open >= CROWD).then(|| {

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::detect::scene::HalfOpen;
-use crate::detect::surroundings::World;
+use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
-use crate::report::model::Inferred;
+use crate::history::incomplete::HalfOpen;
+use crate::model::Inferred;
 use crate::time::{Span, Timestamp};
 
 /// A SYN repeated after this much at most, four times running, is sent by linear time-outs (Linux 6.5 and later).
@@ -22,7 +22,7 @@ const LINEAR_TIMEOUTS: u32 = 4;
 const PRUNED: u16 = 2;
 
 /// The most SYN-ACK retransmissions of requests that were watched until they must have died of themselves.
-pub fn of_syn_ack(world: &World, listener: Host) -> Option<Inferred> {
+pub fn of_syn_ack(world: &CaptureContext, listener: Host) -> Option<Inferred> {
     let end = world.capture?.1;
     let scene = world.scenes.get(&listener)?;
     // After n SYN-ACKs a request dies 2^n - 1 timer periods (of a second or three) after the first. One that ended sooner
@@ -59,7 +59,7 @@ pub struct Retries {
 
 impl Retries {
     /// Reads them off the facts of connections.
-    pub fn read(kept: &[Box<ConnectionFacts>], world: &World) -> Retries {
+    pub fn read(kept: &[Box<ConnectionFacts>], world: &CaptureContext) -> Retries {
         let end = world.capture.map_or(Timestamp::MIN, |(_, last)| last);
         let Retries { mut linear, mut given_up } = Retries::default();
         for f in kept {

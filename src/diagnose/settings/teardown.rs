@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::detect::Draft;
-use crate::detect::reading::Readings;
 use crate::diagnose::settings::{AGREE, inferred};
-use crate::report::model::{Inferred, Kind};
+use crate::history::host_clocks::Readings;
+use crate::model::{Inferred, Kind};
 use crate::time::Span;
 
 /// Up to this `tcp_fin_timeout` an orphan lives as long as it says; above it lives twice the excess, seconds
@@ -132,9 +132,9 @@ fn agreed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::reading::Idle;
-    use crate::flow::facts::Mark;
+    use crate::flow::facts::PacketRef;
     use crate::flow::key::Host;
+    use crate::history::host_clocks::Idle;
 
     fn lives(alive: Option<(f64, usize)>, gone: Option<f64>) -> Option<serde_json::Value> {
         bounds("192.0.2.1".to_owned(), Lives { alive, gone }).map(|i| i.value)
@@ -156,7 +156,7 @@ mod tests {
 
     fn idle(probes: u16, first: i64, lasted: i64, answered: bool) -> Idle {
         Idle {
-            at: Mark::default(),
+            at: PacketRef::default(),
             host: Host::default(),
             probes,
             first: Span::secs(first),

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::detect::samples::Sample;
 use crate::diagnose::settings::clock::HostClock;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::diagnose::vantage::INITIAL_TTL;
-use crate::report::model::Inferred;
+use crate::history::handshakes::Sample;
+use crate::model::Inferred;
 
 /// No path has more routers than this: a TTL further below an initial value began at the next higher one.
 const FARTHEST: u8 = 32;

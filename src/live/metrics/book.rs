@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::live::event::Event;
 use crate::live::state::{Listener, State};
-use crate::report::model::Kind;
+use crate::model::Kind;
 
 /// How many listeners have series of their own; the others are together `other`.
 pub const MOST_LISTENERS: usize = 64;

@@ -211,7 +211,7 @@ fn a_scan_makes_no_more_series_than_the_limit() {
             limit: None,
             ..state.listeners[0].clone()
         });
-        let finding = crate::report::model::Finding { server: Some(server), ..template.clone() };
+        let finding = crate::model::Finding { server: Some(server), ..template.clone() };
         events.push(Event::Opened { at: String::new(), incident: "i".into(), finding: finding.into() });
     }
     let page = page(&state, &events);

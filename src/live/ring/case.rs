@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use crate::capture::Packet;
 use crate::decode::segment::PacketId;
 use crate::extract::{Around, ends};
+use crate::model::{Finding, Incident};
 use crate::report::clock;
-use crate::report::model::{Finding, Incident};
 use crate::time::{Span, Timestamp};
 
 /// What lies this long before an incident is part of its evidence: what the listener did while all was well.

@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::names::Names;
 use super::{Place, Shape, piece};
 use crate::live::event::Event;
-use crate::report::model::Incident;
+use crate::model::Incident;
 use crate::report::pcapng;
 use crate::report::terminal::{counted, grouped};
 use crate::time::Timestamp;

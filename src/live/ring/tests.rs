@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::capture::{Packet, open};
 use crate::decode::segment::PacketId;
-use crate::report::model::{Finding, Incident};
+use crate::model::{Finding, Incident};
 use crate::report::samples;
 use crate::time::Span;
 

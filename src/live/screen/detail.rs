@@ -6,9 +6,9 @@ use ratatui::text::{Line, Span as Text};
 use super::cells::{clean, columns};
 use super::palette::{BOLD, FAINT, PLAIN, Palette};
 use crate::live::state::Watched;
+use crate::model::{Evidence, Finding, PacketMark};
 use crate::report::clock::Clock;
 use crate::report::ladder::{ARROW, Gap, Ladder, Rung, arrow};
-use crate::report::model::{Evidence, Finding, PacketMark};
 use crate::report::terminal::{counted, wrap};
 use crate::report::words;
 

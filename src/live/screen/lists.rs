@@ -7,8 +7,8 @@ use super::cells::{Side, bar, clean, columns, fit, fit_address, short};
 use super::keys::{Pane, View};
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use crate::live::state::{Listener, State, Watched};
+use crate::model::Severity;
 use crate::report::clock::{self, Clock};
-use crate::report::model::Severity;
 use crate::report::terminal::grouped;
 use crate::time::Span;
 

@@ -3,7 +3,7 @@
 
 use ratatui::style::{Color as Ink, Modifier, Style};
 
-use crate::report::model::{Certainty, Severity};
+use crate::model::{Certainty, Severity};
 use crate::report::terminal::Color;
 
 /// The styles of the screen.

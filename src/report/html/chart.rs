@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::escape;
+use crate::model::{Finding, Severity};
 use crate::report::clock::{self, Clock};
-use crate::report::model::{Finding, Severity};
 use crate::report::terminal::grouped;
 use crate::time::{Span, Timestamp};
 

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::escape;
+use crate::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::clock::Clock;
 use crate::report::ladder::{Gap, Ladder, Rung};
-use crate::report::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::terminal::{counted, grouped};
 use crate::report::words::{sole_capture, whereabouts};
 

@@ -1,0 +1,263 @@
+//! What happened at one listener across its connections: who was stuck, who waited, which SYNs went unanswered, when.
+//!
+//! Built once, from the connections that were kept, before the detectors run.
+
+use std::sync::OnceLock;
+
+use crate::decode::segment::Address;
+use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
+use crate::flow::key::{Host, Map};
+use crate::history::incomplete::{HalfOpen, IncompleteHandshakes, half_open, is_kept, is_stripped};
+use crate::history::interval::{Interval, Unserved};
+use crate::history::syn_ack_lag::Lags;
+use crate::time::{Span, Timestamp};
+
+/// A connection whose server gave no sign of life although its client completed the handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
+    pub during: Interval,
+    /// When its client was surely ignored, if its segments reached the server.
+    pub ignored: Interval,
+    /// SYN-ACK retransmissions in that time that nothing else explains.
+    pub repeats: u32,
+    /// Retransmissions by the client in that time.
+    pub retransmits: u32,
+    /// Whether the SYN-ACK came again although the client had sent data.
+    pub data_ignored: bool,
+    /// Whether a listener that defers, and whose SYN-ACKs draw no answer, would not have done the same.
+    pub in_vain: bool,
+    /// Whether it lasted longer than a buffer on the way can hold segments back.
+    pub lasting: bool,
+    /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
+    /// syncookie, nothing for a request. Known where the server took the connection at last.
+    pub lag: Option<i64>,
+    /// The client's address, so that several connections of one client can be told from several clients.
+    pub client: Host,
+}
+
+impl Stuck {
+    /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
+    /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
+    pub fn shows_a_full_queue(&self) -> bool {
+        self.in_vain && self.repeats >= 2
+    }
+
+    /// Whether it was ignored in a way that agrees with a full queue, if something else speaks for one.
+    pub fn agrees_with_a_full_queue(&self) -> bool {
+        self.shows_a_full_queue() || self.data_ignored
+    }
+}
+
+/// A SYN that drew no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ignored {
+    /// From the first such SYN of the connection to the last.
+    pub during: Interval,
+    /// The client.
+    pub client: Host,
+    /// A server with `tcp_tw_recycle` would have dropped one of them.
+    pub behind: bool,
+}
+
+/// A connection left half-closed when the capture ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeftOpen {
+    /// Who had closed.
+    pub closer: Role,
+    /// For how long the other had kept silent.
+    pub lasted: Span,
+}
+
+/// A connection that a socket of the server reset before it had sent any payload on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aborted {
+    /// The RST.
+    pub at: PacketRef,
+    /// Whether the client had sent payload, which the application may have left unread.
+    pub asked: bool,
+}
+
+/// What happened at one listener.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct ListenerActivity {
+    /// Clients ignored after they had completed the handshake.
+    pub stuck: Vec<Stuck>,
+    /// Completed handshakes of which the application showed nothing for a second or longer: they wait in the accept
+    /// queue, or for a slow answer.
+    pub waiting: Vec<Unserved>,
+    /// The same of clients that had asked for nothing yet: in the accept queue, or accepted and idle.
+    pub idle: Vec<Unserved>,
+    /// Handshakes that their clients did not complete.
+    pub half_open: Vec<HalfOpen>,
+    /// SYNs that were neither answered nor repeated: no real client asks only once.
+    pub lone_syns: Vec<HalfOpen>,
+    /// SYNs without an answer.
+    pub ignored: Vec<Ignored>,
+    /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
+    pub unexplained: u32,
+    /// Connections left half-closed at the end.
+    pub left_open: Vec<LeftOpen>,
+    /// RSTs by a socket of the server on connections on which it had sent no payload.
+    pub aborted: Vec<Aborted>,
+    /// Bare RSTs in answer to the final ACK.
+    pub reset: Vec<PacketRef>,
+    /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps, and not repeated unless asked
+    /// for again.
+    pub stripped: Vec<PacketRef>,
+    /// How many were stripped and repeated: the server kept a request, so these are no cookies.
+    pub stripped_and_kept: u64,
+    /// SYN-ACKs that lag the server's clock.
+    pub lags: Lags,
+    /// Made of the others when first asked.
+    pub crowds: OnceLock<Crowds>,
+}
+
+/// What stretches of a [`ListenerActivity`] hold a moment.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Crowds {
+    half_open: Crowd,
+    waiting: Crowd,
+    idle: Crowd,
+    ignored: Crowd,
+}
+
+/// How many stretches hold a moment, found in logarithmic time.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Crowd {
+    from: Vec<Timestamp>,
+    to: Vec<Timestamp>,
+}
+
+impl Crowd {
+    /// Of these stretches.
+    pub fn of(stretches: impl Iterator<Item = Interval>) -> Crowd {
+        let (mut from, mut to): (Vec<_>, Vec<_>) =
+            stretches.filter(|s| s.from <= s.to).map(|s| (s.from, s.to)).unzip();
+        from.sort_unstable();
+        to.sort_unstable();
+        Crowd { from, to }
+    }
+
+    /// How many began at `at` or before and did not end before.
+    pub fn at(&self, at: Timestamp) -> usize {
+        self.from.partition_point(|from| *from <= at) - self.to.partition_point(|to| *to < at)
+    }
+}
+
+impl ListenerActivity {
+    /// Makes room for so many embryos, answered and not.
+    pub fn reserve(&mut self, [answered, lone]: [usize; 2]) {
+        self.half_open.reserve_exact(answered);
+        self.lone_syns.reserve_exact(lone);
+        self.ignored.reserve_exact(lone);
+    }
+
+    /// Takes in connections that were never completed; `end` as for [`ListenerActivity::take`], `is_behind` says of a connection
+    /// that `tcp_tw_recycle` would have dropped its SYN.
+    pub fn take_embryos(
+        &mut self,
+        embryos: IncompleteHandshakes,
+        end: Timestamp,
+        is_behind: impl Fn(&HalfOpen) -> bool,
+    ) {
+        for h in embryos.half_open {
+            let HalfOpen { during, client, .. } = h;
+            if h.syn_acks > 0 {
+                let during = Interval { to: during.to.min(end), ..during };
+                self.half_open.push(HalfOpen { during, ..h });
+            } else {
+                self.lone_syns.push(h);
+                self.ignored.push(Ignored { during, client, behind: is_behind(&h) });
+            }
+        }
+        self.stripped.extend(embryos.stripped);
+        self.stripped_and_kept += embryos.stripped_and_kept;
+    }
+
+    /// Puts everything in order of time.
+    pub fn sort(&mut self) {
+        // In place: the room for a copy would be missing where there are very many.
+        self.half_open.sort_unstable_by_key(|h| (h.syn, h.client));
+        self.lone_syns.sort_unstable_by_key(|h| (h.syn, h.client));
+        self.ignored.sort_unstable_by_key(|i| (i.during, i.client, i.behind));
+        self.stripped.sort_unstable();
+    }
+
+    /// Takes in one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
+    /// dropped a SYN of it.
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, behind: bool) {
+        if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
+            self.stuck.push(stuck);
+        }
+        self.half_open.extend(half_open(f, end));
+        if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
+            let during = Interval { from: f.first.time, to: f.first.time };
+            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syns: 1, syn_acks: 0 });
+        }
+        let ignored = f.unanswered_syns();
+        if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
+            let during = Interval { from: first.at.time, to: last.at.time };
+            self.ignored.push(Ignored { during, client: f.client, behind });
+        }
+        if let Some(reset) = f.s.reset.as_deref()
+            && let Some(ack) = f.final_ack
+            && !f.s.has_spoken()
+        {
+            if reset.is_socketless() {
+                if f.progress.is_none() && reset.at.time - ack.at.time < Span::secs(1) {
+                    self.reset.push(reset.at);
+                }
+            } else {
+                self.aborted.push(Aborted { at: reset.at, asked: f.c.has_spoken() });
+            }
+        }
+        if is_stripped(f) {
+            match is_kept(f) {
+                true => self.stripped_and_kept += 1,
+                false => self.stripped.push(f.syn_ack.first().map_or(f.first, |s| s.at)),
+            }
+        }
+    }
+
+    /// How many handshakes were half open at `at`.
+    pub fn half_open_at(&self, at: Timestamp) -> usize {
+        self.crowds().half_open.at(at)
+    }
+
+    /// How many completed connections the application had said nothing on at `at`, asked or not.
+    pub fn unserved_at(&self, at: Timestamp) -> usize {
+        self.crowds().idle.at(at) + self.waiting_at(at)
+    }
+
+    /// How many completed connections waited for the application at `at`.
+    pub fn waiting_at(&self, at: Timestamp) -> usize {
+        self.crowds().waiting.at(at)
+    }
+
+    /// How many of the unserved were of addresses that meanwhile had SYNs ignored.
+    pub fn unserved_and_ignored_at(&self, at: Timestamp) -> usize {
+        self.crowds().ignored.at(at)
+    }
+
+    fn crowds(&self) -> &Crowds {
+        self.crowds.get_or_init(|| {
+            let mut ignored: Map<Address, Interval> = Map::default();
+            for i in &self.ignored {
+                let all = ignored.entry(i.client.address).or_insert(i.during);
+                *all = Interval { from: all.from.min(i.during.from), to: all.to.max(i.during.to) };
+            }
+            let meanwhile = |w: &&Unserved| {
+                ignored.get(&w.client).is_some_and(|i| i.meets(w.stretch.from, w.stretch.to, Span::ZERO))
+            };
+            let unserved = self.waiting.iter().chain(&self.idle);
+            Crowds {
+                half_open: Crowd::of(self.half_open.iter().map(|h| h.during)),
+                waiting: Crowd::of(self.waiting.iter().map(|w| w.stretch)),
+                idle: Crowd::of(self.idle.iter().map(|w| w.stretch)),
+                ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.stretch)),
+            }
+        })
+    }
+}

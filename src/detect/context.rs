@@ -1,0 +1,244 @@
+//! What a detector may look at beside the connection itself.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
+
+use crate::decode::segment::Address;
+use crate::detect::analysis::listener_activity::{LeftOpen, ListenerActivity, Stuck};
+use crate::detect::kinds::half_close::half;
+use crate::flow::facts::{ConnectionFacts, Ending, Roles};
+use crate::flow::key::{Host, Map};
+use crate::history::host_pairs::Pair;
+use crate::history::incomplete::{HalfOpen, IncompleteHandshakes};
+use crate::history::interval::{Interval, Unserved};
+use crate::history::listener::Listener;
+use crate::history::tw_recycle::{PawsSuspect, Tally, TwRecycleModel};
+use crate::model::Vantage;
+use crate::time::{Span, Timestamp};
+use rayon::prelude::*;
+
+/// What the user set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
+    pub half_close_after: Span,
+}
+
+/// A capture without a single packet for this long is taken to have stood still.
+const STANDSTILL: Span = Span::secs(3_600);
+
+/// Why a vantage was inferred, and which.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// Where the capture was taken, seen from this server's connections.
+    pub vantage: Vantage,
+    /// Whether it is known by what only the host itself sees of its own packets: not by a switch before it.
+    pub on_host: bool,
+    /// By what it is known, one clause.
+    pub reason: String,
+    /// The usual round trip of its handshakes.
+    pub round_trip: Option<Span>,
+    /// TTL of its SYN-ACKs, when they all have the same.
+    pub server_ttl: Option<u8>,
+}
+
+impl Default for View {
+    fn default() -> View {
+        View {
+            vantage: Vantage::Unknown,
+            on_host: false,
+            reason: "no plain handshake was captured".to_owned(),
+            round_trip: None,
+            server_ttl: None,
+        }
+    }
+}
+
+/// Everything beside the connection itself.
+#[derive(Default)]
+pub struct CaptureContext {
+    /// What the user set.
+    pub settings: Settings,
+    /// The first and last packet of all inputs.
+    pub capture: Option<(Timestamp, Timestamp)>,
+    /// Stretches without any packet.
+    pub silences: Vec<Interval>,
+    /// By listener.
+    pub listeners: Map<Host, Listener>,
+    /// By server address.
+    pub views: Map<Address, View>,
+    /// The replayed memory of servers with `tcp_tw_recycle`.
+    pub peers: Arc<TwRecycleModel>,
+    /// Server addresses of which at least one answer was captured.
+    pub answering: HashSet<Address>,
+    /// The capture holds one direction only, or was filtered down to SYNs: a missing answer says nothing.
+    pub one_way: bool,
+    /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
+    pub damaged: bool,
+    /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
+    pub handshakes_only: bool,
+    /// What happened at each listener across its connections.
+    pub scenes: Map<Host, ListenerActivity>,
+    /// The capture goes on: what is missing may yet come.
+    pub goes_on: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { half_close_after: Span::secs(60) }
+    }
+}
+
+/// What surrounds one connection.
+#[derive(Clone, Copy)]
+pub struct DetectContext<'a> {
+    /// Everything.
+    pub world: &'a CaptureContext,
+    /// What the other connections of its listener got, in numbers.
+    pub listener: &'a Listener,
+    /// What happened to them.
+    pub scene: &'a ListenerActivity,
+    /// Where the capture was taken.
+    pub view: &'a View,
+}
+
+impl CaptureContext {
+    /// The surroundings of one connection.
+    pub fn around(&self, f: &ConnectionFacts) -> DetectContext<'_> {
+        self.at(f.server)
+    }
+
+    /// The surroundings of one listener.
+    pub fn at(&self, server: Host) -> DetectContext<'_> {
+        static NOTHING: LazyLock<(Listener, ListenerActivity, View)> = LazyLock::new(Default::default);
+        DetectContext {
+            world: self,
+            listener: self.listeners.get(&server).unwrap_or(&NOTHING.0),
+            scene: self.scenes.get(&server).unwrap_or(&NOTHING.1),
+            view: self.views.get(&server.address).unwrap_or(&NOTHING.2),
+        }
+    }
+
+    /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
+    /// completed connections waited for the application.
+    ///
+    /// `embryos` are handshakes that were never completed and were not kept, by listener; a listener may come more
+    /// than once.
+    pub fn survey(
+        &mut self,
+        kept: &[Box<ConnectionFacts>],
+        embryos: Vec<(Host, IncompleteHandshakes)>,
+        waits: &[Unserved],
+    ) {
+        let end = self.capture.map(|(_, last)| last).unwrap_or_default();
+        let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
+        self.answering = answering.map(|(host, _)| host.address).collect();
+        for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
+            let behind = self.peers.is_condemned(f.first.packet);
+            self.scenes.entry(f.server).or_default().take(f, end, behind);
+        }
+        if !embryos.is_empty() {
+            let mut room: Map<Host, [usize; 2]> = Map::default();
+            for (server, embryos) in &embryos {
+                let room = room.entry(*server).or_default();
+                let more = embryos.answered_and_lone();
+                *room = [room[0] + more[0], room[1] + more[1]];
+            }
+            for (server, room) in room {
+                self.scenes.entry(server).or_default().reserve(room);
+            }
+            for (server, embryos) in embryos {
+                let is_behind = |h: &HalfOpen| self.peers.is_condemned(h.syn.packet);
+                self.scenes.entry(server).or_default().take_embryos(embryos, end, is_behind);
+            }
+            self.scenes.par_iter_mut().for_each(|(_, scene)| scene.sort());
+        }
+        for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
+            let pair = Pair { client: f.client.address, server: f.server.address };
+            let known = self.peers.tally(pair) != Tally::default();
+            if known && !self.peers.is_condemned(f.first.packet) {
+                self.scenes.entry(f.server).or_default().unexplained += 1;
+            }
+        }
+        for wait in waits {
+            let stretch = Interval { to: wait.stretch.to.min(end), ..wait.stretch };
+            let scene = self.scenes.entry(wait.server).or_default();
+            // A client that has asked for nothing waits for nothing.
+            if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(Unserved { stretch, ..*wait });
+        }
+        let left_open: Vec<_> = kept
+            .iter()
+            .filter_map(|f| {
+                let half = half(f, &self.around(f)).filter(|half| half.ended_by.is_none())?;
+                (f.ending == Ending::CaptureEnd && f.both_seen())
+                    .then_some((f.server, LeftOpen { closer: half.closer, lasted: half.lasted() }))
+            })
+            .collect();
+        for (server, left) in left_open {
+            self.scenes.entry(server).or_default().left_open.push(left);
+        }
+    }
+}
+
+impl<'a> DetectContext<'a> {
+    /// The last packet of the capture.
+    pub fn end(&self) -> Timestamp {
+        self.world.capture.map_or(Timestamp::MAX, |(_, last)| last)
+    }
+
+    /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the beginning
+    /// of the first stretch after it that is so long without any packet (`STANDSTILL`) that the capture must have
+    /// stood still, or have been joined from several.
+    pub fn observed_until(&self, last: Timestamp) -> Timestamp {
+        let still = self.world.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);
+        still.map(|s| s.from).min().unwrap_or(Timestamp::MAX).min(self.end())
+    }
+
+    /// How much of the time from `from` to `to` the capture held packets: stretches without any are left out, for
+    /// nothing was seen then.
+    pub fn seen_time(&self, from: Timestamp, to: Timestamp) -> Span {
+        let unseen = self.world.silences.iter().map(|s| (s.to.min(to) - s.from.max(from)).max(Span::ZERO));
+        unseen.fold(to - from, |left, gap| left - gap)
+    }
+
+    /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.
+    pub fn condemned(&self, f: &ConnectionFacts) -> &'a [PawsSuspect] {
+        self.world.peers.condemned(f.first.packet)
+    }
+
+    /// What became of the SYNs from this client host to this server, and of all hosts to this server.
+    pub fn tallies(&self, f: &ConnectionFacts) -> (Tally, Tally) {
+        let pair = Pair { client: f.client.address, server: f.server.address };
+        (self.world.peers.tally(pair), self.world.peers.server_tally(f.server.address))
+    }
+
+    /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
+    /// out.
+    pub fn others_stuck(
+        &self,
+        f: &ConnectionFacts,
+        during: Interval,
+        slack: Span,
+    ) -> impl Iterator<Item = &Stuck> {
+        let me = f.client;
+        self.scene
+            .stuck
+            .iter()
+            .filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
+    }
+
+    /// The usual round trip of this server's handshakes.
+    pub fn round_trip(&self) -> Option<Span> {
+        self.view.round_trip
+    }
+
+    /// TTL of the server's SYN-ACKs, when they all have the same.
+    pub fn view_of_ttl(&self) -> Option<u8> {
+        self.view.server_ttl
+    }
+
+    /// Whether the capture was taken where the server's answers leave it.
+    pub fn at_server(&self) -> bool {
+        self.view.vantage == Vantage::Server
+    }
+}

@@ -1,0 +1,200 @@
+//! Who sent a packet of the evidence, and what became of it: read from the facts, so that no detector has to say so.
+
+use crate::decode::segment::PacketId;
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
+use crate::model::{Kind, PacketMark, Sender};
+
+/// What another capture of the same traffic holds of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Elsewhere {
+    /// It is there too.
+    Seen(PacketRef),
+    /// It should be in this capture, and is not.
+    Missing(u16),
+}
+
+/// What is known of the packets that a connection's facts name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Packets {
+    known: Vec<(PacketId, Sender, Marks)>,
+    /// Who sends the packets of a finding about a listener.
+    otherwise: Option<Sender>,
+    elsewhere: Vec<(PacketId, Elsewhere)>,
+}
+
+/// What sets a packet apart: it may have been repeated, and then ignored or a RST.
+type Marks = [Option<PacketMark>; 2];
+
+/// Kinds whose cause is that the server ignored SYNs.
+const SYN_IGNORED: [Kind; 4] =
+    [Kind::SynDropAcceptQueue, Kind::SynDropSynQueue, Kind::SynDropTimestamp, Kind::SynUnanswered];
+/// Kinds whose cause is that the server ignored the final ACK and what came after it.
+const ACK_IGNORED: [Kind; 2] = [Kind::AcceptQueueOverflow, Kind::DeferAccept];
+
+impl Packets {
+    /// Reads the facts, for a finding of this kind.
+    pub fn of(f: &ConnectionFacts, kind: Kind) -> Packets {
+        let mut packets = Packets { otherwise: otherwise(kind), ..Packets::default() };
+        packets.handshake(f, kind);
+        packets.reaction(f, kind);
+        for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
+            if let Some(reset) = &side.reset {
+                packets.note(reset.at, role, [Some(PacketMark::Reset), None]);
+                if let Some(trigger) = reset.trigger {
+                    let again = (trigger.what == What::Retransmit).then_some(PacketMark::Repeated);
+                    packets.note(trigger.at, role.peer(), [again, None]);
+                }
+            }
+            for at in [side.first_data, side.last_data, side.fin, side.late_data, side.keepalive] {
+                packets.note_some(at, role);
+            }
+            packets.note_some(side.fin_acked, role.peer());
+            packets.note(side.last, role, [None; 2]);
+        }
+        packets
+    }
+
+    fn handshake(&mut self, f: &ConnectionFacts, kind: Kind) {
+        let ignored = |list: &[Kind]| list.contains(&kind).then_some(PacketMark::Ignored);
+        let unanswered: Vec<PacketRef> = f.unanswered_syns().map(|syn| syn.at).collect();
+        for (n, syn) in f.syn.iter().chain(f.syn.last()).enumerate() {
+            let ignored = ignored(&SYN_IGNORED).filter(|_| unanswered.contains(&syn.at));
+            self.note(syn.at, Role::Client, [again(n), ignored]);
+        }
+        for (n, syn_ack) in f.syn_ack.iter().chain(f.syn_ack.last()).enumerate() {
+            self.note(syn_ack.at, Role::Server, [again(n), None]);
+        }
+        if let Some(ack) = f.final_ack {
+            self.note(ack.at, Role::Client, [ignored(&ACK_IGNORED), None]);
+        }
+    }
+
+    /// What the client sent in vain, and the server's first sign of life.
+    fn reaction(&mut self, f: &ConnectionFacts, kind: Kind) {
+        if kind == Kind::AcceptQueueOverflow {
+            if f.unanswered.retransmits > 0 {
+                let marks = [PacketMark::Repeated, PacketMark::Ignored].map(Some);
+                self.note(f.unanswered.first, Role::Client, marks);
+                self.note(f.unanswered.last, Role::Client, marks);
+            }
+            if f.unanswered.acks > 0 {
+                self.note(f.unanswered.last_ack, Role::Client, [Some(PacketMark::Ignored), None]);
+            }
+        }
+        if let Some(progress) = f.progress {
+            self.note(progress.at, Role::Server, [None; 2]);
+            self.note(progress.after, Role::Client, [None; 2]);
+        }
+        self.note_some(f.ack_to_syn.as_ref().map(|ack| ack.at), Role::Server);
+        if let Some(icmp) = &f.icmp {
+            // The error travels toward the end whose segment it quotes.
+            let toward = if icmp.quotes_client { Role::Client } else { Role::Server };
+            self.note(icmp.at, toward.peer(), [None; 2]);
+        }
+    }
+
+    fn note_some(&mut self, at: Option<PacketRef>, by: Role) {
+        if let Some(at) = at {
+            self.note(at, by, [None; 2]);
+        }
+    }
+
+    /// What is noted first holds.
+    fn note(&mut self, at: PacketRef, by: Role, marks: Marks) {
+        let sender = match by {
+            Role::Client => Sender::Client,
+            Role::Server => Sender::Server,
+        };
+        if at != PacketRef::default() && !self.known.iter().any(|(known, ..)| *known == at.packet) {
+            self.known.push((at.packet, sender, marks));
+        }
+    }
+
+    /// Notes what another capture holds of a packet.
+    pub fn note_elsewhere(&mut self, packet: PacketId, elsewhere: Elsewhere) {
+        if self.elsewhere(packet).is_none() {
+            self.elsewhere.push((packet, elsewhere));
+        }
+    }
+
+    /// What another capture holds of this packet.
+    pub fn elsewhere(&self, packet: PacketId) -> Option<Elsewhere> {
+        self.elsewhere.iter().find(|(known, _)| *known == packet).map(|(_, e)| *e)
+    }
+
+    /// Notes who sent a packet that the facts do not name.
+    pub fn note_sender(&mut self, at: PacketRef, by: Role, mark: Option<PacketMark>) {
+        self.note(at, by, [mark, None]);
+    }
+
+    /// Gives back the room that nothing is going to be noted in any more.
+    pub fn shrink_to_fit(&mut self) {
+        self.known.shrink_to_fit();
+    }
+
+    /// Who sent this packet, and what sets it apart.
+    pub fn of_packet(&self, packet: PacketId) -> (Option<Sender>, Vec<PacketMark>) {
+        match self.known.iter().find(|(known, ..)| *known == packet) {
+            Some((_, sender, marks)) => (Some(*sender), marks.iter().flatten().copied().collect()),
+            None => (self.otherwise, Vec::new()),
+        }
+    }
+}
+
+/// What sets the `n`th transmission apart, from 0.
+pub fn again(n: usize) -> Option<PacketMark> {
+    (n > 0).then_some(PacketMark::Repeated)
+}
+
+/// The sender in findings about a listener, whose evidence is one kind of packet.
+fn otherwise(kind: Kind) -> Option<Sender> {
+    match kind {
+        Kind::SynFlood => Some(Sender::Client),
+        Kind::Syncookies => Some(Sender::Server),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::facts::{FinalAck, Repeats, Sent};
+    use crate::time::Timestamp;
+
+    fn mark(n: u64) -> PacketRef {
+        PacketRef { time: Timestamp(n as i64), packet: PacketId::new(0, n) }
+    }
+
+    fn sent(packets: &[u64]) -> Repeats {
+        let mut repeats = Repeats::default();
+        packets.iter().for_each(|&n| repeats.push(Sent { at: mark(n), ..Sent::default() }));
+        repeats
+    }
+
+    #[test]
+    fn a_full_queue_ignores_the_final_ack_and_repeats_its_syn_ack() {
+        let final_ack = FinalAck {
+            at: mark(3),
+            bare: true,
+            traits: Default::default(),
+            tsval: 0,
+            tsecr: 0,
+            syn_acks: 1,
+            ip_id_hole: 0,
+        };
+        let f = ConnectionFacts {
+            syn: sent(&[1]),
+            syn_ack: sent(&[2, 4]),
+            final_ack: Some(final_ack),
+            ..ConnectionFacts::default()
+        };
+        let packets = Packets::of(&f, Kind::AcceptQueueOverflow);
+        let of = |n| packets.of_packet(PacketId::new(0, n));
+        assert_eq!(of(1), (Some(Sender::Client), vec![]));
+        assert_eq!(of(2), (Some(Sender::Server), vec![]));
+        assert_eq!(of(3), (Some(Sender::Client), vec![PacketMark::Ignored]));
+        assert_eq!(of(4), (Some(Sender::Server), vec![PacketMark::Repeated]));
+        assert_eq!(of(9), (None, vec![]));
+        assert_eq!(Packets::of(&f, Kind::HandshakeLoss).of_packet(PacketId::new(0, 3)).1, vec![]);
+    }
+}

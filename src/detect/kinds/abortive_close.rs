@@ -1,0 +1,176 @@
+//! `abortive-close`: RST by an end in mid-connection.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::detect::{fin_wait2_expired, listener_closed};
+use crate::flow::facts::{ConnectionFacts, Reset, Role, Side};
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// One end ended an established connection by RST instead of FIN.
+    ///
+    /// ## On the wire
+    /// RST with ACK in mid-connection, without a FIN of the same side before; with timestamps and a window when a
+    /// socket sent it.
+    /// ## In the kernel
+    /// close() or exit with unread data in the receive buffer (`TCPAbortOnClose`), close() with `SO_LINGER` 0
+    /// (`TCPAbortOnData`), `ss -K`, or keepalive failure (`TCPAbortOnTimeout`): all `tcp_send_active_reset`. Keepalive
+    /// shows, by its probes that drew no answer; the others leave the same RST. A process that is killed closes like any
+    /// other: by RST only with data unread.
+    /// ## Looks alike
+    /// * A host that has no such socket (restarted), or a firewall that rejects: bare RST, window 0, no timestamps. No
+    ///   finding.
+    /// * A middlebox that ends the connection: TTL and IP ID are not those of the host.
+    /// * The accept queue was full, or the listener closed: findings of their own.
+    /// ## Check next
+    /// `nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose` on the side that reset; `strace -e trace=setsockopt,close`.
+    /// ## References
+    /// socket(7) on SO_LINGER; RFC 1122 section 4.2.2.13; RFC 2525 section 2.17
+    pub struct AbortiveClose = Kind::AbortiveClose
+}
+
+/// See [`AbortiveClose`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let role = match (&f.c.reset, &f.s.reset) {
+        (Some(c), Some(s)) if s.at < c.at => Role::Server,
+        (Some(_), _) => Role::Client,
+        (None, Some(_)) => Role::Server,
+        (None, None) => return None,
+    };
+    let (side, peer) = (f.side(role), f.side(role.peer()));
+    let reset = side.reset.as_deref()?;
+    let established = f.mid_stream || f.final_ack.is_some();
+    let explained = listener_closed::explains(f, around).is_some()
+        || fin_wait2_expired::examine(f, around).is_some()
+        || ordeal(f, around.end())
+            .is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
+    // A RST after both sides had closed, or in answer to what the peer sent after our FIN, ends nothing.
+    let after_fin = side.fin.is_some_and(|fin| fin < reset.at);
+    if !established || !by_a_socket(reset) || after_fin || explained || f.odd_handshake {
+        return None;
+    }
+    let who = role;
+    let mut d =
+        Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST of the {who}, sent by its socket")));
+    if let Some(t) = reset.trigger {
+        d.shows(t.at, "the last segment of the other side before it");
+    }
+    d.severity = Severity::Info;
+    let reason = Reason::of(role, side, peer);
+    if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive) {
+        d.shows(probe, format!("keepalive probe without an answer, the last of {}", side.keepalives));
+    }
+    d.summary = format!("The {who} {} ended the connection by RST instead of FIN.", f.host(role).socket());
+    d.cause = cause(
+        reason.text(),
+        reason.functions(),
+        reason.counters(),
+        if reason == Reason::Keepalive { KEEPALIVE } else { &[] },
+    );
+    d.measure("by", who.to_string()).measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
+    d.probable("the RST carries the socket's own window and acknowledgment");
+    for (other, why) in reason.others() {
+        d.or(*other, *why);
+    }
+    let host = f.host(role).address.ip();
+    d.next_steps = vec![match reason {
+        Reason::Keepalive => format!(
+            "nstat -az TcpExtTCPAbortOnTimeout TcpExtTCPKeepAlive   # on {host}; and is {} up, and the path?",
+            f.host(role.peer()).address.ip()
+        ),
+        _ => format!(
+            "nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose   # on {host}, twice: which of them grows"
+        ),
+    }];
+    Some(d)
+}
+
+/// A socket's own RST acknowledges, and has a window (`tcp_send_active_reset`).
+fn by_a_socket(reset: &Reset) -> bool {
+    reset.flags.has(crate::decode::segment::Flags::ACK) && !reset.is_socketless()
+}
+
+/// Why a socket is reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reason {
+    /// Keepalive probes drew no answer.
+    Keepalive,
+    /// A request came and was not answered: it was left unread.
+    Unread,
+    /// The side has spoken last, so it has read what came before: `SO_LINGER` 0.
+    Linger,
+    /// An answer came, of which something may have been left unread; or `SO_LINGER` 0.
+    Either,
+}
+
+/// What decides on the probes.
+const KEEPALIVE: &[&str] =
+    &["net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"];
+
+/// The two that leave the same packets.
+const ALIKE: &str =
+    "The two look alike on the wire; the counters TCPAbortOnData and TCPAbortOnClose tell them apart.";
+
+impl Reason {
+    fn of(role: Role, side: &Side, peer: &Side) -> Reason {
+        if side.keepalives >= 2 && side.keepalive.is_some_and(|probe| peer.last < probe) {
+            return Reason::Keepalive;
+        }
+        let peer_spoke_last = match (side.last_data, peer.last_data) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(own), Some(theirs)) => theirs > own,
+        };
+        match (peer_spoke_last, role) {
+            (false, _) => Reason::Linger,
+            (true, Role::Server) => Reason::Unread,
+            // In most protocols the server speaks last, whatever the client makes of it.
+            (true, Role::Client) => Reason::Either,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Reason::Keepalive => "The peer or the path is gone: keepalive probes drew no answer.",
+            Reason::Unread => "The application closed, or exited, with data unread in its receive buffer.",
+            Reason::Linger => "The application closed with SO_LINGER 0.",
+            Reason::Either => {
+                "The application closed with data unread in its receive buffer, or with SO_LINGER 0."
+            }
+        }
+    }
+
+    fn functions(self) -> &'static [&'static str] {
+        match self {
+            Reason::Keepalive => &["tcp_keepalive_timer", "tcp_send_active_reset"],
+            _ => &["tcp_close", "tcp_send_active_reset"],
+        }
+    }
+
+    fn counters(self) -> &'static [&'static str] {
+        match self {
+            Reason::Keepalive => {
+                &["TcpExtTCPAbortOnTimeout", "TcpExtTCPKeepAlive", "TcpEstabResets", "TcpOutRsts"]
+            }
+            _ => &["TcpExtTCPAbortOnData", "TcpExtTCPAbortOnClose", "TcpEstabResets", "TcpOutRsts"],
+        }
+    }
+
+    fn others(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Reason::Keepalive => {
+                &[("The application closed with SO_LINGER 0.", "It would have to do so just after a probe.")]
+            }
+            Reason::Unread => &[("The application closed with SO_LINGER 0.", ALIKE)],
+            Reason::Linger => {
+                &[("The application closed, or exited, with data unread in its receive buffer.", ALIKE)]
+            }
+            Reason::Either => &[(
+                "An administrator ended it (ss -K).",
+                "Then TCPAbortOnData and TCPAbortOnClose stand still.",
+            )],
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `accept-queue-reset`: the accept queue was full and `tcp_abort_on_overflow` turned the final ACK into a RST.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::history::listener::SECOND_TRY;
+use crate::model::{Kind, Severity, Vantage};
+use crate::time::Span;
+
+finding! {
+    /// The server answers the client's final ACK with a RST, at a listener that takes other connections.
+    ///
+    /// ## On the wire
+    /// SYN, SYN-ACK, final ACK, and at once a RST without ACK flag: its sequence number is the one the client
+    /// acknowledged, window 0, no timestamps. Data that followed the ACK draws a second, identical RST. The client's
+    /// connect() has succeeded; its first read or write fails with ECONNRESET.
+    /// ## In the kernel
+    /// The accept queue was full when the final ACK came, and `tcp_abort_on_overflow` is 1: `tcp_check_req` sends the
+    /// reset and drops the request. `ListenOverflows`, `ListenDrops` and `EmbryonicRsts` move by one each.
+    /// ## Looks alike
+    /// * The application aborts (SO_LINGER 0, unread data): that RST carries ACK, timestamps and a window.
+    /// * The listener was closed between SYN and ACK: others are reset in the same instant, new SYNs are refused.
+    /// * A stale or forged syncookie: `SyncookiesFailed` moves, `EmbryonicRsts` does not.
+    /// * A firewall with REJECT: its RST has type of service 0 whatever it answers, and often another TTL.
+    /// * The end of a silent overflow: there the SYN-ACK was repeated first.
+    /// ## Check next
+    /// `sysctl net.ipv4.tcp_abort_on_overflow`; `nstat -az TcpExtListenOverflows TcpExtEmbryonicRsts`, twice;
+    /// `ss -ltn` for Recv-Q above Send-Q. Set it to 0 unless the client retries better on an error; make accept()
+    /// faster or the queue longer.
+    /// ## References
+    /// tcp(7); `net/ipv4/tcp_minisocks.c` `tcp_check_req`
+    pub struct AcceptQueueReset = Kind::AcceptQueueReset
+}
+
+/// The RST leaves as soon as the ACK arrives; a loaded server may take this much longer than for its SYN-ACK.
+const AT_ONCE: Span = Span::millis(200);
+/// A request that is older than this may have died of old age: pruned requests live 7 s.
+const PRUNED: Span = Span::secs(6);
+
+/// Where the SYN-ACK was not repeated by then, the final ACK came in time and is not in the capture.
+const UNASKED: Span = Span::millis(1_700);
+
+/// A SYN that the port refuses this near in time says that the listener was gone, not full.
+const CLOSED_NEAR: Span = Span::secs(2);
+
+/// See [`AcceptQueueReset`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let ack = f.final_ack?;
+    let reset = f.s.reset.as_deref()?;
+    let syn_ack = f.syn_ack.first()?;
+    let repeated = ordeal(f, around.end())?.repeats.len();
+    // Which of several SYNs was answered is known by timestamps only.
+    let turnaround = f.syn_to_syn_ack().filter(|_| f.timestamps() || f.syn.count == 1);
+    let usual = around.round_trip().unwrap_or(Span::ZERO);
+    // Where it seems to have come later than the SYN would have been repeated, earlier ones were missed.
+    let turnaround = turnaround.unwrap_or(usual).max(Span::ZERO).min(usual.max(SECOND_TRY));
+    let after = reset.at.time - ack.at.time;
+    let plain_handshake =
+        f.roles == Roles::BySyn && f.other_isns == 0 && repeated == 0 && f.progress.is_none();
+    let answers_the_ack = reset.is_bare()
+        && reset.seq == f.s.isn.advance(1)
+        && after >= Span::ZERO
+        && after.0 <= turnaround.0.saturating_mul(2).saturating_add(AT_ONCE.0)
+        && f.c.reset.as_ref().is_none_or(|r| r.at > reset.at);
+    let by_the_server = reset.ttl == f.syn_ack_offer.ttl;
+    let delay = ack.at.time - syn_ack.at.time;
+    let in_time = delay < PRUNED && (delay < UNASKED || f.syn_ack.count > 1);
+    // REJECT never copies the type of service of what it answers; `tcp_v4_send_reset` always does.
+    let rejected = reset.trigger.is_some_and(|t| t.tos >> 2 != 0 && reset.tos == 0);
+    let takes_others = around.listener.served >= 1 || around.listener.completed >= 3;
+    let near = around.listener.between(reset.at.time + Span(-CLOSED_NEAR.0), reset.at.time + CLOSED_NEAR);
+    if near.refused > 0 {
+        return None;
+    }
+    if !(plain_handshake && answers_the_ack && by_the_server && in_time && takes_others) || rejected {
+        return None;
+    }
+    let mut d =
+        Draft::about(f, Kind::AcceptQueueReset, (reset.at, format!("RST, {after} after the final ACK")));
+    if let Some(syn) = f.syn.first() {
+        d.shows(syn.at, "SYN");
+    }
+    d.shows(syn_ack.at, "SYN-ACK").shows(ack.at, "final ACK: the handshake is complete");
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "{} completed the handshake and was reset {after} later, by a RST that no socket sent.",
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The listener's accept queue was full, and tcp_abort_on_overflow=1 answers that with a RST.",
+        &["tcp_check_req", "tcp_v4_send_reset"],
+        &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtEmbryonicRsts", "TcpOutRsts"],
+        &["net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn"],
+    );
+    d.measure_span("reset_after_s", after).measure("resets", f.s.resets);
+    let at = match around.view.vantage {
+        Vantage::Server => "captured at the server",
+        _ => "the TTL is that of the server's other packets",
+    };
+    d.probable(format!("the RST answers the third segment at once, {at}"));
+    d.or(
+        "The listening socket was closed or replaced between SYN and final ACK.",
+        "Others were taken by the same listener; EmbryonicRsts would not move.",
+    )
+    .or(
+        "A firewall rejects the final ACK but not the SYN.",
+        "Such rules match SYNs; `nft list ruleset` shows counters.",
+    )
+    .or(
+        "The ACK of a syncookie was too old or invalid.",
+        "The SYN-ACK was answered at once; SyncookiesFailed would move.",
+    );
+    let server = f.server.socket();
+    d.next_steps = vec![
+        format!(
+            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: 1 turns an overflow into this RST",
+            server.ip()
+        ),
+        "nstat -az TcpExtListenOverflows TcpExtEmbryonicRsts   # twice, 10 s apart: both must grow"
+            .to_owned(),
+        format!(
+            "ss -ltn 'sport = :{}'   # Recv-Q above Send-Q means the accept queue is full now",
+            server.port()
+        ),
+        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together"
+            .to_owned(),
+    ];
+    Some(d)
+}

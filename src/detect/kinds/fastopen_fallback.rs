@@ -1,0 +1,155 @@
+//! `fastopen-fallback`: Fast Open data or cookie refused, or black-holed.
+
+use crate::decode::segment::Options;
+use crate::detect::analysis::ignored_syn::{Why, why};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::flow::facts::{ConnectionFacts, Roles, Sent};
+use crate::model::{Cause, Kind, Severity};
+
+finding! {
+    /// A Fast Open SYN was answered as an ordinary one: its data or its cookie was refused, or it was swallowed on the way.
+    ///
+    /// ## On the wire
+    /// SYN with the Fast Open option; the SYN-ACK acknowledges only the SYN, not the data in it (and may carry a new
+    /// cookie), or answers a cookie request without one. The client sends the data again after its ACK. Or the SYN with
+    /// data draws no answer, and the SYN that follows a second later, without data and option, does.
+    /// ## In the kernel
+    /// The cookie was stale, the server does not do Fast Open (`net.ipv4.tcp_fastopen`, bit 2), or its queue was full:
+    /// `tcp_try_fastopen`; counters `TCPFastOpenPassiveFail`, `TCPFastOpenListenOverflow`, at the client
+    /// `TCPFastOpenActiveFail`.
+    /// ## Looks alike
+    /// * An ordinary retransmission: here the data went out with the SYN.
+    /// * One SYN with data that was lost: the same packets as of a box that drops them. Several clients tell.
+    /// ## Check next
+    /// `sysctl net.ipv4.tcp_fastopen` at both ends; `nstat -az 'TcpExtTCPFastOpen*'`.
+    /// ## References
+    /// RFC 7413; `net/ipv4/tcp_fastopen.c`
+    pub struct FastopenFallback = Kind::FastopenFallback
+}
+
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// The cookie was not accepted, and a new one given.
+    Stale,
+    /// The data was not taken, nor a cookie given.
+    Refused,
+    /// A cookie was asked for, and none given.
+    NoCookie,
+    /// The SYN drew no answer, the same SYN without Fast Open did.
+    Swallowed,
+}
+
+impl Fate {
+    fn of(f: &ConnectionFacts) -> Option<Fate> {
+        let offer = &f.syn_offer;
+        let cookie = offer.options.has(Options::FAST_OPEN_COOKIE);
+        let request = offer.options.has(Options::FAST_OPEN_REQUEST);
+        if f.roles != Roles::BySyn || !(cookie || request) {
+            return None;
+        }
+        f.syn_ack.first()?;
+        let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
+        let new_cookie = f.syn_ack_offer.options.has(Options::FAST_OPEN_COOKIE);
+        if f.answered_syn()?.is(Sent::FAST_OPEN) {
+            return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
+                (true, _, true) => Some(Fate::Stale),
+                (true, _, false) => Some(Fate::Refused),
+                (_, true, false) => Some(Fate::NoCookie),
+                _ => None,
+            };
+        }
+        // A request without data is a SYN like any other but for one option.
+        (offer.payload > 0 && !new_cookie && only_the_syn).then_some(Fate::Swallowed)
+    }
+
+    fn shown(self) -> &'static str {
+        match self {
+            Fate::Stale => "SYN-ACK acknowledges the SYN alone, with a new cookie: the old one was stale",
+            Fate::Refused => "SYN-ACK acknowledges the SYN alone, without a cookie: refused",
+            Fate::NoCookie => "SYN-ACK without the cookie that was asked for",
+            Fate::Swallowed => "SYN-ACK in answer to the SYN without Fast Open",
+        }
+    }
+
+    fn cause(self) -> Cause {
+        match self {
+            Fate::Stale => cause(
+                "The server did not accept the Fast Open cookie: its key has changed, or the client's address.",
+                &["tcp_try_fastopen"],
+                &["TcpExtTCPFastOpenPassiveFail"],
+                &["net.ipv4.tcp_fastopen_key"],
+            ),
+            Fate::Refused => cause(
+                "The server took no Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
+                &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
+                &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
+                &["net.ipv4.tcp_fastopen"],
+            ),
+            Fate::NoCookie => cause(
+                "The server does not do Fast Open, at least not on this listener (TCP_FASTOPEN).",
+                &["tcp_try_fastopen"],
+                &["TcpExtTCPFastOpenCookieReqd"],
+                &["net.ipv4.tcp_fastopen"],
+            ),
+            Fate::Swallowed => cause(
+                "A firewall or other box dropped the SYN with data, and let pass the SYN without.",
+                &["tcp_retransmit_timer", "tcp_send_syn_data"],
+                &["TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole", "TcpExtTCPSynRetrans"],
+                &["net.ipv4.tcp_fastopen_blackhole_timeout_sec"],
+            ),
+        }
+    }
+}
+
+/// Whether the connection's SYN with Fast Open drew no answer, and the same SYN without it did.
+pub fn is_swallowed(f: &ConnectionFacts) -> bool {
+    Fate::of(f) == Some(Fate::Swallowed)
+}
+
+/// See [`FastopenFallback`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let fate = Fate::of(f)?;
+    // Dropped at the server: what drops SYNs there has no eye for Fast Open, and findings of its own.
+    if fate == Fate::Swallowed && (around.at_server() || !matches!(why(f, around), Some((_, Why::Unknown)))) {
+        return None;
+    }
+    let (syn, syn_ack) = (f.syn.first()?, f.syn_ack.first()?);
+    let mut d = Draft::about(f, Kind::FastopenFallback, (syn_ack.at, fate.shown()));
+    d.shows(syn.at, format!("SYN with Fast Open, {} octets of data", f.syn_offer.payload));
+    d.severity = Severity::Info;
+    let (what, how) = match fate {
+        Fate::Stale | Fate::Refused => ("data", "was refused"),
+        Fate::NoCookie => ("cookie", "was refused"),
+        Fate::Swallowed => ("SYN", "drew no answer"),
+    };
+    d.summary =
+        format!("Fast Open of {} fell back to an ordinary handshake: its {what} {how}.", f.client.socket());
+    d.cause = fate.cause();
+    d.measure("refused", what).measure("new_cookie", fate == Fate::Stale);
+    match fate {
+        Fate::Swallowed => {
+            for again in f.syn.iter().filter(|again| !again.is(Sent::FAST_OPEN) && again.at < syn_ack.at) {
+                d.shows(again.at, "SYN again, without Fast Open");
+            }
+            d.possible("the SYN without Fast Open was answered; one lost SYN looks the same");
+            d.or("That SYN was lost by chance.", "Then other SYNs with data pass.");
+            d.next_steps = vec![
+                "nstat -az TcpExtTCPFastOpenActiveFail TcpExtTCPFastOpenBlackhole   # on the client, twice"
+                    .to_owned(),
+                format!(
+                    "tcpdump -ni any 'tcp port {} and tcp[tcpflags] & tcp-syn != 0'   # on {}: do SYNs with data arrive?",
+                    f.server.port,
+                    f.server.address.ip()
+                ),
+            ];
+        }
+        _ => {
+            d.probable("the acknowledgment number of the SYN-ACK says what was taken");
+            d.next_steps = vec!["sysctl net.ipv4.tcp_fastopen   # bit 1 client, bit 2 server".to_owned()];
+        }
+    }
+    Some(d)
+}

@@ -1,0 +1,76 @@
+//! `fin-unacknowledged`: a FIN was retransmitted and never acknowledged.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, times};
+use crate::detect::explain::finding;
+use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::flow::facts::{ConnectionFacts, Role};
+use crate::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// A FIN was sent again and again, and never acknowledged.
+    ///
+    /// ## On the wire
+    /// The same FIN at growing intervals, nothing from the other side, no RST.
+    /// ## In the kernel
+    /// FIN_WAIT1, LAST_ACK or CLOSING; an orphan gives up after `tcp_orphan_retries` (0 stands for 8, some 100 s):
+    /// `tcp_retransmit_timer`, `TCPAbortOnTimeout`.
+    /// ## Looks alike
+    /// * Only one direction was captured: no finding.
+    /// * A client ignored by a full accept queue closes: `accept-queue-overflow`.
+    /// ## Check next
+    /// Is the peer up, and the path? `ss -tano state fin-wait-1 state last-ack state closing` shows retries and timers.
+    /// ## References
+    /// RFC 9293 section 3.6; `net/ipv4/tcp_timer.c`
+    pub struct FinUnacknowledged = Kind::FinUnacknowledged
+}
+
+/// FINs from which on it is a pattern.
+const LEAST: u16 = 3;
+/// Over how long at least.
+const LONG: Span = Span::secs(2);
+
+/// See [`FinUnacknowledged`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let role = [Role::Client, Role::Server].into_iter().find(|&role| {
+        let side = f.side(role);
+        side.fins >= LEAST && side.fin_acked.is_none()
+    })?;
+    let side = f.side(role);
+    let fin = side.fin?;
+    let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
+    let lasted = side.last.time - fin.time;
+    if !f.both_seen()
+        || stuck
+        || lasted < LONG
+        || f.c.resets + f.s.resets > 0
+        || f.side(role.peer()).last > fin
+    {
+        return None;
+    }
+    let who = role;
+    let mut d = Draft::about(f, Kind::FinUnacknowledged, (fin, format!("FIN of the {who}")));
+    d.shows(side.last, format!("sent {} in all, the last {lasted} later", times(u64::from(side.fins))));
+    d.severity = Severity::Warning;
+    d.summary = format!(
+        "The {who} {} sent its FIN {} within {lasted} and got no acknowledgment.",
+        f.host(role).socket(),
+        times(u64::from(side.fins))
+    );
+    d.cause = cause(
+        "The peer or the path is gone; the socket waits in FIN_WAIT1 or LAST_ACK until its retries run out.",
+        &["tcp_retransmit_timer", "tcp_orphan_retries"],
+        &["TcpExtTCPAbortOnTimeout", "TcpExtTCPTimeouts"],
+        &["net.ipv4.tcp_orphan_retries"],
+    );
+    d.measure("fins", side.fins).measure_span("lasted_s", lasted);
+    d.probable("the peer, heard before, sent nothing after the FIN");
+    d.or(
+        "A firewall or NAT forgot the connection.",
+        "Then only this connection is silent, the host answers others.",
+    );
+    d.next_steps =
+        vec![format!("ss -tano state fin-wait-1   # on {}; also state last-ack", f.host(role).address.ip())];
+    Some(d)
+}

@@ -1,0 +1,104 @@
+//! `fin-wait2-expired`: something late met a FIN_WAIT2 socket that was gone.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::detect::kinds::half_close::half;
+use crate::flow::facts::{ConnectionFacts, What};
+use crate::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// After a long half-close the side that had waited sends something, and is answered with a RST.
+    ///
+    /// ## On the wire
+    /// FIN, its ACK, a long silence; then data, FIN or a keepalive probe of the other side, answered by a RST without
+    /// ACK flag whose sequence number is the one acknowledged, window 0, no timestamps.
+    /// ## In the kernel
+    /// The application that closed had called close(): its socket became an orphan in FIN_WAIT2 and was removed after
+    /// `tcp_fin_timeout` (`tcp_time_wait`; above 60 s the rule is 2 times the excess). Whatever comes later finds no
+    /// socket: `tcp_v4_send_reset`. Data is refused by an orphan even before it expires (`tcp_rcv_state_process`,
+    /// `TCPAbortOnData`); a FIN or a keepalive probe only after.
+    /// ## Looks alike
+    /// * A browser that hangs up while the server still sends: the RST comes at once, not after a silence.
+    /// * shutdown() instead of close(): late data is taken and acknowledged.
+    /// ## Check next
+    /// `ss -tnpo state close-wait` on the late side: its application closes long after its peer. `sysctl
+    /// net.ipv4.tcp_fin_timeout` on the other.
+    /// ## References
+    /// tcp(7) on tcp_fin_timeout and TCP_LINGER2; `net/ipv4/tcp_minisocks.c`
+    pub struct FinWait2Expired = Kind::FinWait2Expired
+}
+
+/// The shortest silence after which a FIN or a keepalive probe that draws a RST is put down to expiry.
+const SHORTEST: Span = Span::secs(5);
+
+/// See [`FinWait2Expired`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let half = half(f, around)?;
+    let (a, b) = (f.side(half.closer), f.side(half.closer.peer()));
+    let reset = a.reset.as_deref()?;
+    let trigger = reset.trigger?;
+    let silence = half.lasted();
+    let threshold = around.world.settings.half_close_after;
+    let (needed, late) = match trigger.what {
+        What::Data | What::Retransmit => (threshold, "data"),
+        What::Fin if b.late_data.is_some() => (threshold, "data and FIN"),
+        What::Fin => (threshold.min(SHORTEST), "FIN"),
+        What::KeepAlive => (threshold.min(SHORTEST), "a keepalive probe"),
+        _ => return None,
+    };
+    let late_silence =
+        if trigger.what == What::KeepAlive { trigger.at.time - half.quiet_since } else { silence };
+    if late_silence < needed || !reset.is_bare() || reset.seq != trigger.ack || reset.at < trigger.at {
+        return None;
+    }
+    let (closer_is, waiter_is) = (half.closer, half.closer.peer());
+    let mut d = Draft::about(
+        f,
+        Kind::FinWait2Expired,
+        (reset.at, format!("RST of the {closer_is}: no socket there any more")),
+    );
+    d.shows(half.fin, format!("FIN of the {closer_is}"))
+        .shows(half.acked, "acknowledged: FIN_WAIT2 begins")
+        .shows(trigger.at, format!("{late} of the {waiter_is}, {late_silence} later"));
+    d.severity = Severity::Warning;
+    d.summary = format!(
+        "The {waiter_is} {} sent {late} {late_silence} after the {closer_is} had closed, and was answered with a RST.",
+        f.host(half.closer.peer()).socket()
+    );
+    d.cause = cause(
+        "The side that closed had an orphaned socket in FIN_WAIT2, which takes no data and is removed after tcp_fin_timeout.",
+        &["tcp_time_wait", "tcp_rcv_state_process", "tcp_v4_send_reset"],
+        &["TcpExtTCPAbortOnData", "TcpOutRsts", "TcpEstabResets"],
+        &["net.ipv4.tcp_fin_timeout"],
+    );
+    d.measure_span("silence_s", late_silence)
+        .measure("late", late)
+        .measure("closed_by", f.host(half.closer).address.ip().to_string());
+    if matches!(trigger.what, What::Data | What::Retransmit) || b.late_data.is_some() {
+        d.probable("late data drew a RST; an orphaned socket refuses data even before it expires");
+        d.or(
+            "The orphan had not expired yet, but its application had closed for both directions.",
+            "The remedy is the same: the late side answers a peer that has gone.",
+        );
+    } else {
+        d.probable("a FIN or probe draws a RST only when the socket is gone");
+        d.or(
+            "The host that closed was restarted, or a middlebox forgot the connection and answers for it.",
+            "Then other connections of that host are reset too.",
+        );
+    }
+    let waiter = f.host(half.closer.peer());
+    d.next_steps = vec![
+        format!(
+            "ss -tnpo state close-wait   # on {}: which process answers or closes so late",
+            waiter.address.ip()
+        ),
+        format!(
+            "sysctl net.ipv4.tcp_fin_timeout   # on {}: how long the orphan lives",
+            f.host(half.closer).address.ip()
+        ),
+    ];
+    Some(d)
+}

@@ -1,0 +1,150 @@
+//! `handshake-loss`: a segment of the handshake was lost on the path.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::detect::kinds::accept_queue_overflow::{self, ordeal};
+use crate::detect::kinds::defer_accept;
+use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// A SYN-ACK or the final ACK was lost on the path, and its repetition made up for it.
+    ///
+    /// ## On the wire
+    /// Seen at the server: the SYN-ACK is repeated before any final ACK came. If the final ACK that comes then echoes
+    /// the first SYN-ACK's timestamp, or the client's IP IDs have a hole just before it, an earlier one was lost;
+    /// otherwise the SYN-ACK was. Seen at the client: the SYN is repeated, and the SYN-ACK that comes echoes the first
+    /// one's timestamp (the SYN-ACK was lost); or the SYN-ACK comes again once although the client has answered.
+    /// ## In the kernel
+    /// Nothing: the timers of both ends did their work (`tcp_retransmit_timer`, `reqsk_timer_handler`).
+    /// ## Looks alike
+    /// * A round trip above one second: everything arrives, late.
+    /// * An accept queue that was full for a moment: at the client the same packets; company tells.
+    /// * `accept-queue-overflow`: a firewall behind the capture point drops final ACKs and leaves the same packets. With
+    ///   snapshots of the server (`analyze --host`) and `ListenOverflows` at rest, that is reported under this kind.
+    /// ## Check next
+    /// Captures at both ends; `ip -s link`, `ethtool -S` for drops on the way.
+    /// ## References
+    /// RFC 6298 section 2.1; RFC 7323 section 4
+    pub struct HandshakeLoss = Kind::HandshakeLoss
+}
+
+/// What was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    SynAck,
+    FinalAck,
+}
+
+/// See [`HandshakeLoss`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let ack = f.final_ack?;
+    let (first, syn) = (f.syn_ack.first()?, f.syn.first()?);
+    if f.roles != Roles::BySyn || f.odd_handshake || f.other_isns > 0 {
+        return None;
+    }
+    let before = f.syn_ack.iter().take(usize::from(ack.syn_acks));
+    let last_before = before.clone().last()?;
+    let (lost, why) = if ack.syn_acks >= 2 && last_before.at.time - first.at.time >= Span::millis(800) {
+        // The answer to the first SYN-ACK, late? Then its round trip is above the timer.
+        let slow = ack.at.time - last_before.at.time;
+        let round_trip = around.round_trip().unwrap_or(Span::ZERO);
+        // Not one handshake with this server went without a repetition: its path is slow, not lossy. Unless the client
+        // says that it answers a later SYN-ACK.
+        let answers_first = !f.timestamps() || ack.tsecr == first.tsval;
+        if answers_first && around.round_trip().is_none() && around.listener.completed >= 3 {
+            return None;
+        }
+        if ack.at.time - first.at.time <= round_trip + round_trip || (f.timestamps() && slow_path(f, slow)) {
+            return None;
+        }
+        if f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval {
+            (
+                Lost::FinalAck,
+                "the final ACK echoes the first SYN-ACK, so the client had answered that one before",
+            )
+        } else if ack.ip_id_hole > 0 {
+            (Lost::FinalAck, "the client's IP IDs have a hole just before its final ACK")
+        } else {
+            (Lost::SynAck, "no answer to the first SYN-ACK arrived, and the final ACK answers a later one")
+        }
+    } else if f.syn.count >= 2 && first.syns >= 2 && f.timestamps() && first.tsecr == syn.tsval {
+        let took = first.at.time - syn.at.time;
+        let later = f.progress.map_or(Span::ZERO, |p| p.at.time - p.after.time);
+        if later + later >= took {
+            return None;
+        }
+        (
+            Lost::SynAck,
+            "the SYN-ACK echoes the first SYN's timestamp: an earlier one was sent and did not arrive",
+        )
+    } else {
+        let o = ordeal(f, around.end())?;
+        let alone = o.repeats.len() == 1
+            && !o.data_ignored
+            && accept_queue_overflow::examine(f, around).is_none()
+            && defer_accept::examine(f, around).is_none();
+        if !alone || f.progress.is_none() && f.unanswered.acks == 0 {
+            return None;
+        }
+        (Lost::FinalAck, "the SYN-ACK came again once after the final ACK, and the answer to it was taken")
+    };
+    let what = match lost {
+        Lost::SynAck => "SYN-ACK",
+        Lost::FinalAck => "final ACK",
+    };
+    let mut d = Draft::about(f, Kind::HandshakeLoss, (ack.at, "final ACK"));
+    d.shows(syn.at, "SYN").shows(first.at, "SYN-ACK");
+    for again in f.syn.iter().skip(1) {
+        d.shows(again.at, "SYN again");
+    }
+    for again in f.syn_ack.iter().skip(1) {
+        d.shows(again.at, "SYN-ACK again");
+    }
+    d.severity = Severity::Info;
+    d.summary = format!(
+        "A {what} of {} was lost on the path; the handshake took {}.",
+        f.client.socket(),
+        ack.at.time - syn.at.time
+    );
+    d.cause = cause(
+        match lost {
+            Lost::SynAck => "A SYN-ACK was lost on the way from the server to the client.",
+            Lost::FinalAck => "The final ACK was lost on the way from the client to the server.",
+        },
+        &[],
+        &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
+        &[],
+    );
+    d.measure("lost", what).measure_span("handshake_s", ack.at.time - syn.at.time);
+    if around.at_server() {
+        d.probable(why);
+    } else {
+        d.possible(why);
+        if lost == Lost::FinalAck {
+            d.or(
+                "The listener's accept queue was full for a moment.",
+                "No other connection of it was stuck just then.",
+            );
+            d.or(
+                "A firewall at or before the server dropped it.",
+                "It let the answer to the next SYN-ACK pass.",
+            );
+        }
+    }
+    d.next_steps = vec!["ip -s link; ethtool -S IFACE   # drops on the hosts and on the way".to_owned()];
+    Some(d)
+}
+
+/// Whether the final ACK is an answer to the first SYN-ACK that took longer than the timer: the answer to the second
+/// one follows as a further ACK about one timer later.
+fn slow_path(f: &ConnectionFacts, after_last: Span) -> bool {
+    let further = f.unanswered.last_ack;
+    f.unanswered.acks > 0
+        && f.final_ack.is_some_and(|ack| {
+            let apart = further.time - ack.at.time;
+            apart >= Span::millis(700) && apart <= Span::millis(1_800) && after_last < Span::millis(900)
+        })
+}

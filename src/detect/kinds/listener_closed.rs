@@ -1,0 +1,109 @@
+//! `listener-closed`: the listener went away while connections waited in its queue.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::flow::facts::ConnectionFacts;
+use crate::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// Connections that had completed the handshake but were never served are reset all at once.
+    ///
+    /// ## On the wire
+    /// RSTs with ACK, timestamps and a window, on several connections of one listener within a few milliseconds; on
+    /// none of them the server had sent any payload. New SYNs are refused, or served by a new process.
+    /// ## In the kernel
+    /// close() of a listening socket aborts what still waits in its accept queue: `inet_csk_listen_stop`,
+    /// `tcp_send_active_reset`. Half-open requests are dropped in silence, their next segment draws a bare RST.
+    /// ## Looks alike
+    /// * An application that aborts one connection (`abortive-close`): not all at once.
+    /// * An application that ends, or closes all of its connections, with data unread on some of them: those on which
+    ///   nothing is unread are closed by FIN in the same moment. A closing listener resets them all.
+    /// * `accept-queue-reset`: bare RSTs, each right after its final ACK.
+    /// ## Check next
+    /// The server's log at that second: restart, deploy, crash. Hand the listening socket over (socket activation,
+    /// SO_REUSEPORT with `tcp_migrate_req=1` from Linux 5.14) or drain before closing.
+    /// ## References
+    /// `net/ipv4/inet_connection_sock.c` `inet_csk_listen_stop`
+    pub struct ListenerClosed = Kind::ListenerClosed
+}
+
+/// Connections reset together, this one included, from which on it is the listener.
+const TOGETHER: usize = 3;
+/// How near in time: one loop over the queue.
+const AT_ONCE: Span = Span::millis(50);
+
+/// Connections reset together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Together {
+    /// How many.
+    pub connections: usize,
+    /// On how many of them the client had sent nothing: nothing there was left unread.
+    pub silent: usize,
+}
+
+/// Whether the server reset this connection together with others that it had never served.
+pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Together> {
+    let reset = f.s.reset.as_deref()?;
+    if f.final_ack.is_none() || f.s.has_spoken() || reset.is_socketless() || f.s.fin.is_some() {
+        return None;
+    }
+    let near = around.scene.aborted.iter().filter(|a| (a.at.time - reset.at.time).0.abs() <= AT_ONCE.0);
+    let together = Together { connections: near.clone().count(), silent: near.filter(|a| !a.asked).count() };
+    // The application closed them: by FIN where nothing was unread.
+    let by_application = together.silent == 0
+        && around
+            .listener
+            .between(reset.at.time.after(Span(-AT_ONCE.0)), reset.at.time.after(AT_ONCE))
+            .closed_unserved
+            > 0;
+    (together.connections >= TOGETHER && !by_application).then_some(together)
+}
+
+/// See [`ListenerClosed`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Together { connections: together, silent } = explains(f, around)?;
+    let (reset, ack) = (f.s.reset.as_deref()?, f.final_ack?);
+    let mut d = Draft::about(
+        f,
+        Kind::ListenerClosed,
+        (reset.at, format!("RST by a socket, one of {together} within {AT_ONCE}")),
+    );
+    d.shows(ack.at, "final ACK: from now on it waits to be accepted");
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "{} had waited {} to be served and was reset together with {} others.",
+        f.client.socket(),
+        reset.at.time - ack.at.time,
+        together - 1
+    );
+    d.cause = cause(
+        "The listening socket was closed while connections waited in its accept queue.",
+        &["inet_csk_listen_stop", "tcp_send_active_reset"],
+        &["TcpEstabResets", "TcpOutRsts"],
+        &["net.ipv4.tcp_migrate_req"],
+    );
+    d.measure("reset_together", together).measure_span("waited_s", reset.at.time - ack.at.time);
+    if silent > 0 {
+        d.probable("only closing the listener resets unserved connections all at once, also those without unread data");
+        d.or(
+            "The application aborted them itself after accept(), with SO_LINGER 0.",
+            "It would have read or answered some of them.",
+        );
+    } else {
+        d.possible(
+            "connections never served were reset all at once; all of them had data that may have been unread",
+        );
+        d.or(
+            "The application had accepted them, and ended or closed them with data unread.",
+            "Then it had not even read what the first of them had sent.",
+        );
+    }
+    let server = f.server.socket();
+    d.next_steps = vec![
+        format!("journalctl --since '{}'   # on {}: restart, deploy or crash of the server?", reset.at.time, server.ip()),
+        "Drain before closing, or hand the listening socket over (socket activation); sysctl net.ipv4.tcp_migrate_req".to_owned(),
+    ];
+    Some(d)
+}

@@ -1,0 +1,72 @@
+//! `syn-drop-accept-queue`: the SYN was dropped because the accept queue was full.
+
+use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::flow::facts::ConnectionFacts;
+use crate::model::Kind;
+
+finding! {
+    /// SYNs go unanswered at a listener whose accept queue is full at that moment.
+    ///
+    /// ## On the wire
+    /// SYN, and the same SYN again, with no answer; at the same listener other connections are stuck after their
+    /// final ACK, or have completed the handshake and wait for the application. When the queue drains, the next SYN
+    /// is answered at once, and its SYN-ACK echoes that SYN's timestamp.
+    /// ## In the kernel
+    /// `tcp_conn_request` drops a SYN while `sk_acceptq_is_full`: always since Linux 4.10, before only while at least
+    /// two requests are young. `ListenOverflows` and `ListenDrops` move together.
+    /// ## Looks alike
+    /// * The SYN queue is full: many half-open handshakes, `ListenOverflows` stays (`syn-drop-syn-queue`).
+    /// * A firewall or loss: no counter of the listener moves (`syn-unanswered`). Away from the server a path that
+    ///   breaks looks the same, so there only handshakes that are repeated after their final ACK count.
+    /// * `tcp_tw_recycle`: only SYNs with older timestamps suffer (`syn-drop-timestamp`).
+    /// ## Check next
+    /// `ss -ltn`: Recv-Q above Send-Q means full now. `nstat -az TcpExtListenOverflows TcpExtListenDrops`: equal growth.
+    /// ## References
+    /// listen(2); `net/ipv4/tcp_input.c` `tcp_conn_request`
+    pub struct SynDropAcceptQueue = Kind::SynDropAcceptQueue
+}
+
+/// See [`SynDropAcceptQueue`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (syns, Why::AcceptQueue) = ignored_syn::why(f, around)? else { return None };
+    let mut d = ignored_syn::draft(f, Kind::SynDropAcceptQueue, &syns);
+    d.cause = cause(
+        "The listener's accept queue was full: the kernel dropped the SYN in silence.",
+        &["tcp_conn_request"],
+        &["TcpExtListenOverflows", "TcpExtListenDrops"],
+        &["net.core.somaxconn"],
+    );
+    let waiting = around.scene.waiting_at(syns[0].at.time);
+    d.measure("waiting_for_accept", waiting);
+    ignored_syn::judge(
+        &mut d,
+        f,
+        around,
+        &syns,
+        "other connections of this listener were waiting or stuck at that moment",
+    );
+    d.or(
+        "The SYN queue was full and syncookies are off.",
+        "Few handshakes were half open; ListenOverflows would not move.",
+    )
+    .or(
+        "A firewall dropped the SYN, or it was lost.",
+        "Others of the same listener were stuck at that moment.",
+    );
+    let server = f.server.socket();
+    d.next_steps = vec![
+        format!(
+            "ss -ltn 'sport = :{}'   # on {}: Recv-Q above Send-Q means the accept queue is full now",
+            server.port(),
+            server.ip()
+        ),
+        "nstat -az TcpExtListenOverflows TcpExtListenDrops   # twice, 10 s apart: both must grow alike"
+            .to_owned(),
+        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together"
+            .to_owned(),
+    ];
+    Some(d)
+}

@@ -1,0 +1,63 @@
+//! `syn-drop-syn-queue`: the SYN was dropped because the SYN queue was full.
+
+use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::flow::facts::ConnectionFacts;
+use crate::model::Kind;
+
+finding! {
+    /// SYNs go unanswered while half-open handshakes fill the listener's SYN queue.
+    ///
+    /// ## On the wire
+    /// Many handshakes of the listener stand at SYN-ACK without a final ACK, their SYN-ACKs are repeated, and further
+    /// SYNs draw no answer at all.
+    /// ## In the kernel
+    /// `tcp_conn_request` drops a SYN when the SYN queue is full (`inet_csk_reqsk_queue_is_full`: as many requests as
+    /// the listen backlog since Linux 4.4, a power of two above it before) and `tcp_syncookies` is 0:
+    /// `TCPReqQFullDrop` and `ListenDrops`. Short of that, the last quarter of `tcp_max_syn_backlog` is kept for known
+    /// hosts: `ListenDrops` alone.
+    /// ## Looks alike
+    /// * The accept queue is full: `ListenOverflows` moves too (`syn-drop-accept-queue`).
+    /// * With syncookies on, the SYN is answered (`syncookies`).
+    /// ## Check next
+    /// `ss -tn state syn-recv` counts the half-open ones; `nstat -az TcpExtTCPReqQFullDrop TcpExtListenDrops`, twice;
+    /// `sysctl net.ipv4.tcp_syncookies`: turn it on.
+    /// ## References
+    /// RFC 4987; `net/ipv4/tcp_input.c` `tcp_conn_request`
+    pub struct SynDropSynQueue = Kind::SynDropSynQueue
+}
+
+/// See [`SynDropSynQueue`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (syns, Why::SynQueue) = ignored_syn::why(f, around)? else { return None };
+    let mut d = ignored_syn::draft(f, Kind::SynDropSynQueue, &syns);
+    d.cause = cause(
+        "The listener's SYN queue was full and syncookies are off: the kernel dropped the SYN in silence.",
+        &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],
+        &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops"],
+        &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.core.somaxconn"],
+    );
+    let half_open = around.scene.half_open_at(syns[0].at.time);
+    d.measure("half_open", half_open);
+    ignored_syn::judge(
+        &mut d,
+        f,
+        around,
+        &syns,
+        &format!("{half_open} handshakes of this listener were half open"),
+    );
+    d.or("The accept queue was full.", "No completed connection was stuck; ListenOverflows would move.").or(
+        "A firewall dropped the SYN, or it was lost.",
+        "It would have to begin as the half-open ones pile up.",
+    );
+    let server = f.server.socket();
+    d.next_steps = vec![
+        format!("ss -tn state syn-recv 'sport = :{}' | wc -l   # on {}", server.port(), server.ip()),
+        "nstat -az TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart".to_owned(),
+        "sysctl -w net.ipv4.tcp_syncookies=1   # answer when the queue is full instead of dropping"
+            .to_owned(),
+    ];
+    Some(d)
+}

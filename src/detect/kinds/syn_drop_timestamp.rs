@@ -1,0 +1,195 @@
+//! `syn-drop-timestamp`: the server drops SYNs whose timestamp lies behind what it remembers of the client's host.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, count};
+use crate::detect::explain::finding;
+use crate::flow::facts::ConnectionFacts;
+use crate::history::interval::Interval;
+use crate::history::tw_recycle::PawsSuspect;
+use crate::model::{Kind, Severity, Vantage};
+use crate::time::{Span, Timestamp};
+
+finding! {
+    /// SYNs of one address go unanswered exactly when their timestamp is older than that address's last one.
+    ///
+    /// ## On the wire
+    /// The server has closed a connection of that address first, less than 60 s ago, and the client's last TSval was
+    /// T. A SYN from the same address with a TSval more than one tick below T gets no answer at all, a SYN above T is
+    /// answered at once; on RHEL 7 and 4.2 to 4.11 a SYN without timestamps is dropped too. Several hosts behind one
+    /// NAT address have clocks of their own, and recent kernels give every connection its own: then it hits at random.
+    /// ## In the kernel
+    /// `tcp_tw_recycle=1` with timestamps keeps one record per peer (`tcp_remember_stamp`, `tcp_peer_is_proven`);
+    /// `tcp_conn_request` drops the SYN: `PAWSPassive` and `ListenDrops`. Removed in Linux 4.12.
+    /// ## Looks alike
+    /// * A full queue: SYNs of all hosts suffer, whatever their timestamp.
+    /// * Loss: hits SYNs without regard to timestamps.
+    /// * Timestamps that go backwards and are answered: one offset per connection (Linux 4.10 and later); nothing is
+    ///   wrong. Every such answer speaks against this finding.
+    /// * The same four-tuple in TIME_WAIT: answered by a bare ACK (`time-wait-collision`).
+    /// ## Check next
+    /// `sysctl net.ipv4.tcp_tw_recycle` on the server (a kernel without it cannot do this); `nstat -az
+    /// TcpExtPAWSPassive`, twice. Set it to 0. Turning timestamps off on the clients is no cure.
+    /// ## References
+    /// RFC 7323 section 5; `net/ipv4/tcp_metrics.c` `tcp_peer_is_proven` (up to 4.11)
+    pub struct SynDropTimestamp = Kind::SynDropTimestamp
+}
+
+/// Connections whose SYNs the rule explains, below which it is no pattern.
+const LEAST_DROPPED: u32 = 2;
+/// SYNs that the rule lets pass and the server answered, below which nothing shows that the others were singled out.
+const LEAST_PASSING: u32 = 2;
+/// Cases for the rule, dropped and passing, that must come together: with an offset per connection every timestamp is
+/// behind the one before with probability one half, so fewer are chance.
+const CASES: u32 = 8;
+/// Connections that the rule explains, for each whose unanswered SYN it does not.
+const PER_UNEXPLAINED: u32 = 3;
+/// Drops that must stand against each SYN that should have been dropped and was answered.
+const PER_CONTRADICTION: u32 = 20;
+
+/// How near in time SYNs are ignored by one outage; and a stretch in which a server that is up answers somebody.
+const LONG: Span = Span::secs(5);
+
+/// A SYN that was not answered by then would have been sent again (`TCP_TIMEOUT_INIT`).
+const ANSWERED: Span = Span::secs(1);
+
+/// How near in time other unanswered SYNs speak for another cause.
+const SAME_TIME: Span = Span::secs(5);
+
+/// See [`SynDropTimestamp`].
+pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    if !explains(f, around) {
+        return None;
+    }
+    let dropped: Vec<_> = dropped(f, around).collect();
+    let first = dropped.first()?;
+    let (_, server) = around.tallies(f);
+    let mut d = Draft::about(
+        f,
+        Kind::SynDropTimestamp,
+        (
+            first.record,
+            format!(
+                "a connection of this address that the server closed first: it remembers TSval {}",
+                first.record_tsval
+            ),
+        ),
+    );
+    for syn in dropped.iter().skip(1).filter(|syn| syn.record != first.record) {
+        d.shows(syn.record, format!("another such connection: it remembers TSval {}", syn.record_tsval));
+    }
+    for syn in &dropped {
+        let age = syn.at.time - syn.record.time;
+        let how = match syn.behind {
+            Some(behind) => format!("TSval {behind} ticks behind"),
+            None => "no timestamps".to_owned(),
+        };
+        d.shows(syn.at, format!("SYN, {how}, {age} after the record: no answer"));
+    }
+    let outcome = match f.syn_ack.first() {
+        Some(syn_ack) => {
+            d.shows(syn_ack.at, "SYN-ACK at last");
+            d.severity = Severity::Warning;
+            format!("it got through {} after its first SYN", syn_ack.at.time - f.first.time)
+        }
+        None => {
+            d.severity = Severity::Critical;
+            "it never got an answer".to_owned()
+        }
+    };
+    d.summary = format!(
+        "{} of {} drew no answer while SYNs of the same address with newer timestamps did; {outcome}.",
+        count(dropped.len() as u64, "SYN"),
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The server runs with tcp_tw_recycle=1 and holds the client's timestamp against the last one of the same address.",
+        &["tcp_conn_request", "tcp_peer_is_proven", "tcp_remember_stamp"],
+        &["TcpExtPAWSPassive", "TcpExtListenDrops"],
+        &["net.ipv4.tcp_tw_recycle", "net.ipv4.tcp_timestamps"],
+    );
+    d.measure("syns_dropped", dropped.len())
+        .measure("rule_explains", server.dropped_behind + server.dropped_without)
+        .measure("rule_contradicted", server.answered_behind)
+        .measure("answered_with_newer_timestamp", server.passing);
+    if let Some(behind) = first.behind {
+        d.measure("behind_ticks", behind);
+    }
+    let explained = server.dropped_behind + server.dropped_without;
+    let reason = format!(
+        "the rule explains {} of this server and is contradicted by {}",
+        count(u64::from(explained), "dropped SYN"),
+        server.answered_behind
+    );
+    if around.view.vantage == Vantage::Client || explained < 3 {
+        d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here"));
+    } else if !others_fared_better(first.at.time, around) {
+        d.possible(format!(
+            "{reason}; but no SYN at all was answered about then: the server may have been down, or the path to it"
+        ));
+    } else {
+        d.probable(reason);
+    }
+    d.or(
+        "A stateful NAT or firewall that drops SYNs with older timestamps.",
+        "PAWSPassive on the server would not move; its kernel may be too new for tcp_tw_recycle.",
+    )
+    .or("The SYNs were lost, or a queue was full.", "Neither looks at timestamps.");
+    d.next_steps = vec![
+        format!(
+            "sysctl net.ipv4.tcp_tw_recycle   # on {}: 1 is the cause; a kernel without it is not",
+            f.server.address.ip()
+        ),
+        "nstat -az TcpExtPAWSPassive TcpExtListenDrops   # twice, 10 s apart: both must grow together"
+            .to_owned(),
+        "sysctl -w net.ipv4.tcp_tw_recycle=0   # the remedy; it helps at once".to_owned(),
+    ];
+    Some(d)
+}
+
+/// The SYNs of the connection that the rule would drop and that drew no answer.
+fn dropped<'a>(f: &ConnectionFacts, around: &DetectContext<'a>) -> impl Iterator<Item = &'a PawsSuspect> {
+    let answered = f.answered_syn().map(|syn| syn.at);
+    around.condemned(f).iter().filter(move |syn| Some(syn.at) != answered)
+}
+
+/// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
+pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
+    let Some(first) = dropped(f, around).next() else { return false };
+    // The answer to a SYN at the end of the capture comes after it.
+    let waited = around.observed_until(f.last.time).min(f.watched) - first.at.time;
+    if f.syn_ack.count == 0 && waited < ANSWERED {
+        return false;
+    }
+    let (_, server) = around.tallies(f);
+    // A listener that was never heard may not be one; a SYN that something else explains proves nothing.
+    let listens = around.listener.answers > 0;
+    let unexplained = around.scene.unexplained * PER_UNEXPLAINED > server.dropped_connections;
+    let contradicted = match first.behind {
+        Some(_) => server.answered_behind * PER_CONTRADICTION > server.dropped_behind,
+        None => server.answered_without > 0,
+    };
+    f.unanswered_syns().next().is_some()
+        && listens
+        && !unexplained
+        && !contradicted
+        && server.dropped_connections >= LEAST_DROPPED
+        && server.passing >= LEAST_PASSING
+        && server.dropped_connections + server.passing >= CASES
+        && singled_out(first, around)
+}
+
+/// Whether SYNs without anything against them fared better at that time: where they go unanswered as well, it was not
+/// for their timestamps.
+fn singled_out(first: &PawsSuspect, around: &DetectContext<'_>) -> bool {
+    let at = first.at.time;
+    let near = around.scene.ignored.iter().filter(|i| i.during.meets(at, at, SAME_TIME));
+    let (behind, all) = (near.clone().filter(|i| i.behind).count(), near.count());
+    (all - behind) * 2 <= behind
+}
+
+/// Whether SYNs were answered between those that were ignored about then. If not, the server was down, or the path.
+fn others_fared_better(at: Timestamp, around: &DetectContext<'_>) -> bool {
+    let near = around.scene.ignored.iter().filter(|i| i.behind && i.during.meets(at, at, LONG));
+    let all = near.map(|i| i.during).reduce(|a, b| Interval { from: a.from.min(b.from), to: a.to.max(b.to) });
+    all.is_none_or(|all| all.to - all.from < LONG || around.listener.inside(all).answered > 0)
+}

@@ -1,0 +1,110 @@
+//! `syncookies`: the listener answers with cookies.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, count};
+use crate::detect::explain::finding;
+use crate::flow::facts::PacketRef;
+use crate::flow::key::Host;
+use crate::history::syn_ack_lag::Lags;
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// The listener answers SYNs with syncookies: it keeps no request for them.
+    ///
+    /// ## On the wire
+    /// To a client without timestamps the SYN-ACK carries the MSS option alone, although the SYN offered SACK and window
+    /// scale, and such a SYN-ACK is never repeated. To a client with timestamps all options stand; the cookie hides in
+    /// the low bits of the SYN-ACK's TSval, which therefore lags by up to 63 ticks the clock that the server's next
+    /// segments show; read where that ticks in milliseconds (Linux 4.13 and later).
+    /// ## In the kernel
+    /// The SYN queue is full and `tcp_syncookies` is 1, or it is 2: `tcp_conn_request`, `cookie_init_timestamp`;
+    /// `TCPReqQFullDoCookies`, `SyncookiesSent`, `SyncookiesRecv`.
+    /// ## Looks alike
+    /// * A server or middlebox that never offers SACK and window scale: excluded where such a SYN-ACK is repeated.
+    /// * A SYN proxy in front of the server.
+    /// * A SYN-ACK that was held up on its way to the capture: it lags by no more than it came after its SYN.
+    /// ## Check next
+    /// `nstat -az 'TcpExtSyncookies*' TcpExtTCPReqQFullDoCookies`; `sysctl net.ipv4.tcp_syncookies`; a flood, or a listen
+    /// backlog that is too small?
+    /// ## References
+    /// RFC 4987 section 3.6; `net/ipv4/syncookies.c`
+    pub struct Syncookies = Kind::Syncookies
+}
+
+/// Stripped SYN-ACKs from which on it is a pattern where the listener never gave full ones.
+const LEAST: usize = 4;
+/// SYN-ACKs that lag the server's clock, by more than they can have been held up, from which on it is a pattern.
+const LAGGING: u64 = 3;
+/// Of those that lag one in so many may seem to lead, or lag further than a cookie can.
+const ODD: u64 = 8;
+/// Cookies lag differently, by 0 to 63 ms: the furthest and the nearest lie so far apart.
+const SPREAD: i64 = 16;
+
+/// The stripped SYN-ACKs of a listener, if they show cookies.
+fn stripped<'a>(around: &DetectContext<'a>) -> &'a [PacketRef] {
+    let scene = around.scene;
+    let switched = around.listener.full_offers > 0;
+    let is_pattern = switched || (scene.stripped.len() >= LEAST && scene.stripped_and_kept == 0);
+    if is_pattern { &scene.stripped } else { &[] }
+}
+
+/// The SYN-ACKs of a listener that lag, if they show cookies.
+fn lagging<'a>(around: &DetectContext<'a>) -> Option<&'a Lags> {
+    let lags = &around.scene.lags;
+    (lags.count >= LAGGING && lags.odd <= lags.count / ODD && lags.spread() >= SPREAD).then_some(lags)
+}
+
+/// See [`Syncookies`].
+pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+    let (stripped, lagging) = (stripped(around), lagging(around));
+    let lags = lagging.map_or(&[][..], |lags| &lags.clear);
+    let switched = around.listener.full_offers > 0;
+    let bare = "SYN-ACK with MSS alone, the SYN had offered SACK and window scale";
+    let of_stripped = stripped.iter().map(|&at| (at, bare.to_owned()));
+    let of_lagging = lags
+        .iter()
+        .map(|lag| (lag.at, format!("SYN-ACK whose TSval lags the server's clock by {} ms", lag.by)));
+    let both = of_stripped.chain(of_lagging);
+    let (first, last) = (both.clone().min_by_key(|(at, _)| *at)?, both.max_by_key(|(at, _)| *at)?);
+    let mut d = Draft::about_listener(server, Kind::Syncookies, first);
+    d.shows(last.0, last.1);
+    d.severity = Severity::Info;
+    let lag_count = lagging.map_or(0, |lags| lags.count);
+    let all = stripped.len() as u64 + lag_count;
+    d.summary = format!("{} answered {} with syncookies.", server.socket(), count(all, "SYN"));
+    d.cause = cause(
+        "The SYN queue was full with tcp_syncookies=1, or tcp_syncookies is 2.",
+        &["tcp_conn_request", "cookie_v4_init_sequence"],
+        &["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtTCPReqQFullDoCookies"],
+        &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog"],
+    );
+    d.measure("stripped_syn_acks", stripped.len()).measure("full_syn_acks", around.listener.full_offers);
+    d.measure("lagging_syn_acks", lag_count);
+    if let Some(lags) = lagging {
+        let furthest = lags.clear.iter().map(|lag| lag.by).max().unwrap_or(0);
+        let reason = format!(
+            "the TSval of {} lags the server's clock by up to {furthest} ms",
+            count(lag_count, "SYN-ACK")
+        );
+        d.probable(format!("{reason}, by more than it was on the way, as only cookies do"));
+        d.or(
+            "The host delays what it sends, SYN-ACKs more than what follows.",
+            "They lag differently, by no more than a cookie can.",
+        );
+    } else if switched {
+        d.probable("the same listener gave other clients without timestamps all options");
+    } else {
+        d.possible("this listener gave no client all options, so it may be its way");
+    }
+    if !stripped.is_empty() {
+        d.or(
+            "The server, or a box in front of it, never offers SACK and window scale.",
+            "Then it never does.",
+        );
+    }
+    d.next_steps = vec![
+        "nstat -az TcpExtSyncookiesSent TcpExtSyncookiesRecv TcpExtTCPReqQFullDoCookies   # twice".to_owned(),
+        "sysctl net.ipv4.tcp_syncookies   # 2 sends cookies always".to_owned(),
+    ];
+    Some(d)
+}

@@ -1,0 +1,111 @@
+//! `time-wait-collision`: the SYN met an older connection of the same four-tuple.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::flow::facts::ConnectionFacts;
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// A SYN is answered by a bare ACK: the four-tuple still lives at the server.
+    ///
+    /// ## On the wire
+    /// SYN, then an ACK without SYN whose numbers belong to the older connection; the client answers with a RST of that
+    /// acknowledgment number, and repeats its SYN: at once from Linux 5.10 on, after 1 s before. Then a SYN-ACK.
+    /// ## In the kernel
+    /// The server's socket is in TIME_WAIT and the SYN has an older timestamp, or none and a lower sequence number:
+    /// `tcp_timewait_state_process`, `PAWSEstab` or `PAWSTimewait`. Or it is still open: a challenge ACK
+    /// (`tcp_send_challenge_ack`, RFC 5961), and the RST ends it.
+    /// ## Looks alike
+    /// * Reuse that is accepted at once: the SYN-ACK's sequence number is the old one plus 65,537. No finding.
+    /// ## Check next
+    /// Who reuses ports so soon: a NAT with few ports, a client bound to one source port, several hosts behind one
+    /// address? `ss -tan state time-wait` at the server; `sysctl net.ipv4.ip_local_port_range` at the client.
+    /// ## References
+    /// RFC 6191; RFC 5961 section 4; `net/ipv4/tcp_minisocks.c`
+    pub struct TimeWaitCollision = Kind::TimeWaitCollision
+}
+
+/// Octets that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
+const OWN_OCTETS: i32 = 1 << 20;
+
+/// See [`TimeWaitCollision`].
+pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
+    let answer = f.ack_to_syn.as_deref()?;
+    let syn = f.syn.first()?;
+    // An ACK of the SYN itself is another oddity (a four-way handshake).
+    if answer.ack == f.c.isn.advance(1) || answer.at < syn.at {
+        return None;
+    }
+    let reset = f.c.reset.as_deref().filter(|r| r.seq == answer.ack);
+    // An acknowledgment of this connection's own octets that overtook its SYN-ACK in the capture.
+    let ahead = answer.ack.distance(f.c.isn.advance(1));
+    if reset.is_none() && (0..OWN_OCTETS).contains(&ahead) {
+        return None;
+    }
+    let old = f.previous.as_deref().filter(|p| p.client_next == answer.ack || p.server_next == answer.seq);
+    if reset.is_none() && f.syn.count < 2 && old.is_none() {
+        return None;
+    }
+    let mut d =
+        Draft::about(f, Kind::TimeWaitCollision, (answer.at, "bare ACK with other numbers answers the SYN"));
+    d.shows(syn.at, "SYN");
+    if let Some(p) = old {
+        d.shows(p.last, "last packet of the older connection of this four-tuple");
+    }
+    if let Some(reset) = reset {
+        d.shows(reset.at, "the client resets the older connection");
+    }
+    if let Some(again) = f.syn.iter().find(|s| s.at > answer.at) {
+        d.shows(again.at, "SYN again");
+    }
+    if let Some(syn_ack) = f.syn_ack.first() {
+        d.shows(syn_ack.at, "SYN-ACK").measure_span("delayed_s", syn_ack.at.time - syn.at.time);
+    }
+    let hangs = f.syn_ack.count == 0 && f.syn.count > 1;
+    d.severity = if hangs { Severity::Warning } else { Severity::Info };
+    d.summary = format!(
+        "The SYN of {} met an older connection of the same four-tuple at {}.",
+        f.client.socket(),
+        f.server.socket()
+    );
+    let open = old.is_some_and(|p| !p.closed);
+    d.cause = if open {
+        cause(
+            "The server still holds the older connection as open and answers with a challenge ACK.",
+            &["tcp_validate_incoming", "tcp_send_challenge_ack"],
+            &["TcpExtTCPSYNChallenge", "TcpExtTCPChallengeACK"],
+            &["net.ipv4.tcp_challenge_ack_limit"],
+        )
+    } else {
+        cause(
+            "The four-tuple is in TIME_WAIT at the server, and the SYN's timestamp or sequence number is not newer.",
+            &["tcp_timewait_state_process", "tcp_v4_timewait_ack"],
+            &["TcpExtPAWSEstab", "TcpExtPAWSTimewait"],
+            &["net.ipv4.tcp_rfc1337", "net.ipv4.ip_local_port_range"],
+        )
+    };
+    d.measure("old_connection_seen", old.is_some());
+    match old {
+        Some(_) => d.confirmed("the ACK has the numbers of the older connection in this capture"),
+        None => d.probable("the ACK has numbers of a connection that this one does not have"),
+    };
+    d.or(
+        if open {
+            "The older connection is in TIME_WAIT."
+        } else {
+            "The older connection is still open at the server."
+        },
+        "The packets are the same; the end of the older connection tells, if it was captured.",
+    );
+    d.next_steps = vec![
+        format!(
+            "ss -tan state time-wait | grep -c {}   # on {}",
+            f.client.address.ip(),
+            f.server.address.ip()
+        ),
+        "sysctl net.ipv4.ip_local_port_range   # on the client or its NAT: too few ports are reused too soon"
+            .to_owned(),
+    ];
+    Some(d)
+}

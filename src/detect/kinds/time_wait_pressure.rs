@@ -1,0 +1,157 @@
+//! `time-wait-pressure`: ports or buckets run out because of sockets in TIME_WAIT.
+
+use std::collections::VecDeque;
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::explain::finding;
+use crate::flow::facts::Role;
+use crate::flow::key::Host;
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// Connections to one listener are closed so fast that ports or buckets run out while their sockets are in TIME_WAIT.
+    ///
+    /// ## On the wire
+    /// One client address sends the first FIN on connections to one listener at a rate that would use up its ports
+    /// within the 60 s that TIME_WAIT lasts: more than 370 a second. Or the server closes first, more than 1,000 times
+    /// a second. When a client's ports have run out nothing at all is sent: connect() fails with EADDRNOTAVAIL.
+    /// ## In the kernel
+    /// Who closes first holds TIME_WAIT for 60 s (`tcp_time_wait`, `TCP_TIMEWAIT_LEN`, not tunable). A client has
+    /// 28,232 ports per destination by default (`__inet_hash_connect`), 470 connections a second; another destination
+    /// has its own. A server needs no port for it, only memory, up to `tcp_max_tw_buckets` (half of the table of
+    /// connections, 65,536 where that has 131,072 places); beyond it TIME_WAIT is left out (`TCPTimeWaitOverflow`).
+    /// ## Looks alike
+    /// * A busy server, whoever closes first: its many clients have ports of their own. No finding.
+    /// * A smaller port range runs out sooner. It is not on the wire: no finding below those rates.
+    /// ## Check next
+    /// `ss -s`; `ss -tan state time-wait | wc -l`; at the client `sysctl net.ipv4.ip_local_port_range
+    /// net.ipv4.tcp_tw_reuse`. Keep connections alive or pool them.
+    /// ## References
+    /// RFC 9293 section 3.6.1; tcp(7) on tcp_tw_reuse; `net/ipv4/inet_hashtables.c`, `net/ipv4/tcp_minisocks.c`
+    pub struct TimeWaitPressure = Kind::TimeWaitPressure
+}
+
+/// TIME_WAIT, seconds (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: i64 = 60;
+/// Four fifths of the default ephemeral range, 32768 to 60999, which one client has toward one listener.
+const NEARLY_ALL_PORTS: u64 = 22_500;
+/// `tcp_max_tw_buckets` of a machine with some GB of memory (`inet_hashinfo2_init`, `tcp_init`: half of 131,072 places).
+const BUCKETS: u64 = 65_536;
+
+/// So many times the median share is due to one client, not to chance.
+const OUTSTANDING: u64 = 4;
+
+/// Sockets in TIME_WAIT at once.
+#[derive(Clone, Copy)]
+struct Peak {
+    /// As many as were seen to be closed within [`TIME_WAIT`].
+    seen: u64,
+    /// As many as there will be if it goes on like that; the same where it was seen for long enough.
+    ahead: u64,
+}
+
+impl Peak {
+    /// From what was closed in which second.
+    fn of(around: &DetectContext<'_>, role: Role) -> Option<Peak> {
+        let (mut window, mut sum, mut most) = (VecDeque::new(), 0, 0);
+        // Of a step that is longer than TIME_WAIT one part at least had its share, or more.
+        let step = around.listener.seconds.step();
+        let (step, parts) = (step.min(TIME_WAIT), (step as u64).div_ceil(TIME_WAIT as u64));
+        for (second, s) in around.listener.seconds.iter() {
+            let closed = u64::from(match role {
+                Role::Client => s.closed_by_client,
+                Role::Server => s.closed_by_server,
+            }) / parts;
+            window.push_back((second, closed));
+            sum += closed;
+            while window.front().is_some_and(|(old, _)| second + step - old > TIME_WAIT) {
+                sum -= window.pop_front().map_or(0, |(_, n)| n);
+            }
+            most = most.max(sum);
+        }
+        let (first, last) = around.listener.closes[role as usize]?;
+        // The capture may be shorter than TIME_WAIT; less than a second of it says nothing about a minute.
+        let stretch = (last.time - first.time).0.clamp(1_000_000_000, TIME_WAIT * 1_000_000_000);
+        let ahead = u128::from(most) * (TIME_WAIT as u128 * 1_000_000_000) / stretch as u128;
+        Some(Peak { seen: most, ahead: ahead as u64 })
+    }
+
+    /// The same of the `part`th of `whole` connections.
+    fn share(self, part: u64, whole: u64) -> Peak {
+        let of = |n: u64| (u128::from(n) * u128::from(part) / u128::from(whole.max(1))) as u64;
+        Peak { seen: of(self.seen), ahead: of(self.ahead) }
+    }
+}
+
+/// See [`TimeWaitPressure`].
+pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+    // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
+    let mut closers = around.listener.closers;
+    closers.sort_unstable();
+    let (ordinary, busiest) = (closers[closers.len() / 2], closers[closers.len() - 1]);
+    let busiest = if busiest >= OUTSTANDING * ordinary { busiest } else { 0 };
+    let whole = closers.into_iter().sum();
+    let by_client = Peak::of(around, Role::Client).map(|peak| peak.share(busiest, whole));
+    let by_client = by_client.filter(|peak| peak.ahead >= NEARLY_ALL_PORTS);
+    let by_server = Peak::of(around, Role::Server).filter(|peak| peak.ahead >= BUCKETS);
+    let (role, peak) = match (by_client, by_server) {
+        (Some(peak), _) => (Role::Client, peak),
+        (None, peak) => (Role::Server, peak?),
+    };
+    let (first, last) = around.listener.closes[role as usize]?;
+    let most = peak.seen;
+    let who = match role {
+        Role::Client => "clients",
+        Role::Server => "server",
+    };
+    let mut d = Draft::about_listener(server, Kind::TimeWaitPressure, (first, "first FIN by that side"));
+    d.shows(last, "last FIN by that side");
+    let exhausted = role == Role::Client && most >= NEARLY_ALL_PORTS;
+    d.severity = if exhausted { Severity::Warning } else { Severity::Info };
+    d.summary = match role {
+        Role::Client => format!(
+            "A client of {} holds up to {most} sockets in TIME_WAIT toward it at once: that side closes first.",
+            server.socket()
+        ),
+        Role::Server => format!(
+            "The server {} holds up to {most} sockets in TIME_WAIT at once: that side closes first.",
+            server.socket()
+        ),
+    };
+    d.cause = cause(
+        "The side that closes first keeps each socket in TIME_WAIT for 60 s.",
+        &["tcp_time_wait", "inet_twsk_schedule"],
+        &["TcpExtTW", "TcpExtTCPTimeWaitOverflow"],
+        &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_max_tw_buckets"],
+    );
+    d.measure("time_wait_peak", most).measure("time_wait_ahead", peak.ahead).measure("closed_first_by", who);
+    if exhausted {
+        d.probable("nearly as many as a client has ports by default");
+    } else {
+        d.possible(
+            "how many ports or buckets there are is not on the wire, nor whether it goes on at that rate",
+        );
+    }
+    match role {
+        Role::Client => d.or(
+            "A short burst.",
+            "Harmless unless it goes on: 28,232 ports by default are free again after 60 s.",
+        ),
+        Role::Server => {
+            d.or("An ordinary load.", "Harmless to the server, which needs no port, only memory for it.")
+        }
+    };
+    d.next_steps = vec![
+        "ss -tan state time-wait | wc -l   # on the side that closes first".to_owned(),
+        match role {
+            Role::Client => "sysctl net.ipv4.ip_local_port_range net.ipv4.tcp_tw_reuse   # on the client",
+            Role::Server => {
+                "sysctl net.ipv4.tcp_max_tw_buckets; nstat -az TcpExtTCPTimeWaitOverflow   # on the server"
+            }
+        }
+        .to_owned(),
+        "Keep connections alive or pool them, so that fewer are opened".to_owned(),
+    ];
+    Some(d)
+}

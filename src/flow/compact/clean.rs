@@ -1,0 +1,401 @@
+//! A connection that goes as it should and is short: one SYN, one SYN-ACK, the final ACK, and then segments each of
+//! which follows on what its end sent before and acknowledges nothing that the capture does not hold.
+//!
+//! It is no second state machine: it knows which segments leave no question open, and keeps them as a list. Anything
+//! else (a RST, a repetition, a gap, a copy) is for a full record, to which the list is played
+//! ([`CleanFlow::play`]). Of what stayed in this form to its end [`CleanFlow::course`] says what there is to say.
+
+use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::connection::Connection;
+use crate::flow::facts::{PacketRef, Previous, Role};
+use crate::flow::key::{Direction, FlowKey};
+use crate::seq::Seq;
+use crate::time::Timestamp;
+
+/// Segments after the SYN-ACK that fit.
+const MOST: usize = 16;
+/// So many of them fit without an allocation: very many connections are completed and then wait.
+const FEW: usize = 2;
+/// The others.
+type More = Box<[Said; MOST - FEW]>;
+
+/// A segment without what follows from those before it.
+#[derive(Clone, Copy, Default, Debug)]
+struct Said {
+    /// The low 32 bits of the nanoseconds since the SYN.
+    after_low: u32,
+    /// The 16 bits of the nanoseconds above those.
+    after_high: u16,
+    payload: u16,
+    /// Packets since the SYN.
+    packets: u32,
+    ack: Seq,
+    tsval: u32,
+    tsecr: u32,
+    window: u16,
+    ip_id: u16,
+    traits: Traits,
+    flags: Flags,
+    options: Options,
+    ttl: u8,
+    tos: u8,
+    by_server: bool,
+}
+
+impl Said {
+    #[inline]
+    fn has_fin(&self) -> bool {
+        self.flags.has(Flags::FIN)
+    }
+
+    /// Sequence space taken.
+    #[inline]
+    fn length(&self) -> u32 {
+        u32::from(self.payload) + u32::from(self.has_fin())
+    }
+
+    #[inline]
+    fn after(&self) -> i64 {
+        i64::from(self.after_high) << 32 | i64::from(self.after_low)
+    }
+}
+
+/// What is known of one end.
+#[derive(Clone, Copy, Default, Debug)]
+struct End {
+    /// SND.NXT.
+    next: Seq,
+    /// The highest acknowledgment of it.
+    acked: Seq,
+    /// The last acknowledgment number it sent.
+    told: Seq,
+    fin: bool,
+    fin_acked: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct CleanFlow {
+    /// SYN and SYN-ACK.
+    pub asked: HalfOpen,
+    last: Timestamp,
+    /// Packets from the SYN to the last segment.
+    packets: u32,
+    /// By [`Role`].
+    ends: [End; 2],
+    count: u8,
+    /// The server's FIN was the first.
+    server_first: bool,
+    few: [Said; FEW],
+    more: Option<More>,
+}
+
+/// Room for segments that connections gave back, for the next ones: it is most likely still in a cache.
+#[derive(Default, Debug)]
+pub struct FreeList(Vec<More>);
+
+impl FreeList {
+    /// So many are kept at most.
+    const MOST: usize = 256;
+
+    /// Takes what a connection does not need any more.
+    #[inline]
+    pub fn take(&mut self, brief: CleanFlow) {
+        if let Some(more) = brief.more
+            && self.0.len() < FreeList::MOST
+        {
+            self.0.push(more);
+        }
+    }
+}
+
+/// What a [`CleanFlow`] that came to its end shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// The final ACK.
+    pub final_ack: Timestamp,
+    /// Whether that was bare.
+    pub bare: bool,
+    /// Whether that brought payload.
+    pub brought_payload: bool,
+    /// The server's first segment after that.
+    pub progress: Timestamp,
+    /// Whether that brought payload or FIN, and acknowledged nothing of what the client may have sent.
+    pub progress_spoke: bool,
+    /// The client's first payload or FIN.
+    pub client_spoke: Timestamp,
+    /// The client's FIN.
+    pub client_fin: PacketRef,
+    /// The server's FIN.
+    pub server_fin: PacketRef,
+    /// The acknowledgment of the last FIN.
+    pub closed: Timestamp,
+    /// Every [`Traits`] bit of each end's segments, by [`Role`].
+    pub traits: [Traits; 2],
+    /// Segments of both ends.
+    pub segments: u32,
+    /// The segments of one end came with several TTLs.
+    pub several_ttls: bool,
+    /// Whether the server sent payload.
+    pub was_answered: bool,
+}
+
+impl CleanFlow {
+    /// Begins with the final ACK of a handshake that had nothing out of the ordinary.
+    #[inline]
+    pub fn begin(asked: &HalfOpen, from: Direction, s: &Segment, spare: &mut FreeList) -> Option<CleanFlow> {
+        let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
+        if asked.syns() != 1 || asked.syn_acks() != 1 || asked.syn.options.any(fast_open) {
+            return None;
+        }
+        let (client, server) = (asked.syn.seq.advance(1), asked.syn_ack.seq.advance(1));
+        let plain = s.flags.has(Flags::ACK) && !s.flags.any(Flags::SYN | Flags::RST);
+        if !plain || !asked.is_client(from) || s.seq != client || s.ack != server {
+            return None;
+        }
+        let mut brief = CleanFlow {
+            asked: asked.clone(),
+            last: asked.last().time,
+            packets: 0,
+            ends: [
+                End { next: client, acked: client, told: Seq(0), fin: false, fin_acked: false },
+                End { next: server, acked: server, told: client, fin: false, fin_acked: false },
+            ],
+            count: 0,
+            server_first: false,
+            few: [Said::default(); FEW],
+            more: None,
+        };
+        // An acknowledgment number of 0 is none that was told before.
+        brief.ends[0].told = Seq(server.0.wrapping_sub(1));
+        brief.take(from, s, spare).then_some(brief)
+    }
+
+    /// Takes in a further segment if it goes on as it should; `false` if it does not, or there is no room.
+    #[inline]
+    pub fn take(&mut self, from: Direction, s: &Segment, spare: &mut FreeList) -> bool {
+        let role = if self.asked.is_client(from) { Role::Client } else { Role::Server };
+        let (own, peer) = (self.ends[role as usize], self.ends[role.peer() as usize]);
+        let first = self.asked.first();
+        let fin = s.flags.has(Flags::FIN);
+        let packets = s.packet.number().wrapping_sub(first.packet.number());
+        let after = (s.time.0.wrapping_sub(first.time.0)) as u64;
+        if !s.flags.has(Flags::ACK)
+            || s.flags.any(Flags::SYN | Flags::RST)
+            || s.traits.0 & (Traits::ICMP_ERROR | Traits::CHECKSUM_BAD) != 0
+            || s.seq != own.next
+            || s.ack.0.wrapping_sub(peer.acked.0) > peer.next.0.wrapping_sub(peer.acked.0)
+            // Nothing new: it may be a copy, or a duplicate acknowledgment.
+            || (s.payload == 0 && !fin && s.ack == own.told)
+            || (own.fin && (s.payload > 0 || fin))
+            || usize::from(self.count) == MOST
+            || s.payload > 0xffff
+            || s.time < self.last
+            || s.packet.capture() != first.packet.capture()
+            || packets > u64::from(u32::MAX)
+            || packets <= u64::from(self.packets)
+            || after >> 48 != 0
+            || self.is_closed()
+        {
+            return false;
+        }
+        let n = usize::from(self.count);
+        let room = match n.checked_sub(FEW) {
+            None => &mut self.few[n],
+            Some(n) => &mut self.more.get_or_insert_with(|| spare.0.pop().unwrap_or_default())[n],
+        };
+        *room = Said {
+            after_low: after as u32,
+            after_high: (after >> 32) as u16,
+            payload: s.payload as u16,
+            packets: packets as u32,
+            ack: s.ack,
+            tsval: s.tsval,
+            tsecr: s.tsecr,
+            window: s.window,
+            ip_id: s.ip_id,
+            traits: s.traits,
+            flags: s.flags,
+            options: s.options,
+            ttl: s.ttl,
+            tos: s.tos,
+            by_server: role == Role::Server,
+        };
+        self.count += 1;
+        (self.last, self.packets) = (s.time, packets as u32);
+        self.server_first |= fin && role == Role::Server && !peer.fin;
+        let [own, peer] = match role {
+            Role::Client => self.ends.each_mut(),
+            Role::Server => {
+                let [client, server] = self.ends.each_mut();
+                [server, client]
+            }
+        };
+        own.next = s.end();
+        own.told = s.ack;
+        own.fin |= fin;
+        peer.acked = s.ack;
+        peer.fin_acked |= peer.fin && s.ack == peer.next;
+        true
+    }
+
+    /// Whether the segment just taken in leaves the server a memory of the client's TSval; see
+    /// [`crate::flow::peer::PeerEventKind::Remembered`].
+    #[inline]
+    pub fn is_remembered(&self, from: Direction, s: &Segment, server_fin_was_acked: bool) -> bool {
+        let server = &self.ends[Role::Server as usize];
+        self.server_first
+            && self.asked.is_client(from)
+            && s.options.has(Options::TIMESTAMPS)
+            && server.fin_acked
+            && (!server_fin_was_acked || s.flags.has(Flags::FIN))
+    }
+
+    /// Whether the client has acknowledged the server's FIN.
+    #[inline]
+    pub fn server_fin_is_acked(&self) -> bool {
+        self.ends[Role::Server as usize].fin_acked
+    }
+
+    /// Both FINs are acknowledged.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.ends[0].fin_acked && self.ends[1].fin_acked
+    }
+
+    /// Octets that it takes beyond its own.
+    #[inline]
+    pub(in crate::flow) fn more_octets(&self) -> usize {
+        self.more.as_deref().map_or(0, size_of_val)
+    }
+
+    /// The time of the last segment.
+    #[inline]
+    pub fn last(&self) -> Timestamp {
+        self.last
+    }
+
+    /// Plays everything to a connection; `key` is its key.
+    pub fn play(&self, key: &FlowKey) -> Connection {
+        let mut connection = self.asked.play(key);
+        let mut next = [self.asked.syn.seq.advance(1), self.asked.syn_ack.seq.advance(1)];
+        for said in self.said() {
+            let (from, next) = match said.by_server {
+                true => (self.asked.client_is().reverse(), &mut next[1]),
+                false => (self.asked.client_is(), &mut next[0]),
+            };
+            let (src, dst) = (key.sender(from), key.sender(from.reverse()));
+            let at = self.mark(said);
+            let segment = Segment {
+                time: at.time,
+                packet: at.packet,
+                hash: 0,
+                src: src.address,
+                dst: dst.address,
+                src_port: src.port,
+                dst_port: dst.port,
+                seq: *next,
+                ack: said.ack,
+                payload: said.payload.into(),
+                window: said.window,
+                ip_id: said.ip_id,
+                tsval: said.tsval,
+                tsecr: said.tsecr,
+                mss: 0,
+                traits: said.traits,
+                flags: said.flags,
+                options: said.options,
+                window_scale: 0,
+                ttl: said.ttl,
+                tos: said.tos,
+            };
+            *next = next.advance(said.length());
+            connection.segment(&segment, from);
+        }
+        connection
+    }
+
+    /// What it shows, if both ends have closed.
+    pub fn course(&self) -> Option<Course> {
+        if !self.is_closed() {
+            return None;
+        }
+        let said = self.said();
+        let (first, progress) = (said.clone().next()?, said.clone().find(|said| said.by_server)?);
+        let (mut client_spoke, mut fins) = (None, [None; 2]);
+        let mut traits = [self.asked.syn.traits, self.asked.syn_ack.traits];
+        let ttls = [self.asked.syn.ttl, self.asked.syn_ack.ttl];
+        let (mut several_ttls, mut was_answered) = (false, false);
+        for said in said {
+            let role = usize::from(said.by_server);
+            traits[role].set(said.traits.0);
+            several_ttls |= said.ttl != ttls[role];
+            was_answered |= said.by_server && said.payload > 0;
+            if said.length() > 0 && !said.by_server {
+                client_spoke.get_or_insert(said);
+            }
+            if said.has_fin() {
+                fins[role].get_or_insert(said);
+            }
+        }
+        Some(Course {
+            final_ack: self.mark(first).time,
+            bare: first.length() == 0,
+            brought_payload: first.payload > 0,
+            progress: self.mark(progress).time,
+            progress_spoke: progress.length() > 0 && progress.ack == self.asked.syn.seq.advance(1),
+            client_spoke: self.mark(client_spoke?).time,
+            client_fin: self.mark(fins[0]?),
+            server_fin: self.mark(fins[1]?),
+            closed: self.last,
+            traits,
+            segments: 2 + u32::from(self.count),
+            several_ttls,
+            was_answered,
+        })
+    }
+
+    /// The server's clock at its SYN-ACK and at its last segment, if both ends use timestamps.
+    #[inline]
+    pub fn server_clock(&self) -> Option<[(Timestamp, u32); 2]> {
+        let timestamps = |options: Options| options.has(Options::TIMESTAMPS);
+        if !timestamps(self.asked.asked_options()) || !timestamps(self.asked.answer_options().0) {
+            return None;
+        }
+        let last = self.said().rfind(|said| said.by_server && timestamps(said.options))?;
+        Some([(self.asked.last().time, self.asked.answer_tsval()), (self.mark(last).time, last.tsval)])
+    }
+
+    /// What the next incarnation of the four-tuple should know of this one.
+    pub fn as_previous(&self) -> Previous {
+        let stamped = self.said().rfind(|said| !said.by_server && said.options.has(Options::TIMESTAMPS));
+        let [client, server] = &self.ends;
+        Previous {
+            last: self.said().next_back().map_or(self.asked.last(), |said| self.mark(said)),
+            client_next: client.next,
+            server_next: server.next,
+            closed: self.is_closed(),
+            first_fin: match (client.fin, server.fin) {
+                (_, true) if self.server_first => Some(Role::Server),
+                (true, _) => Some(Role::Client),
+                _ => None,
+            },
+            client_tsval: stamped.map(|said| said.tsval).or_else(|| self.asked.client_tsval()),
+        }
+    }
+
+    fn said(&self) -> impl DoubleEndedIterator<Item = &Said> + Clone {
+        let count = usize::from(self.count);
+        let more = self.more.as_ref().map_or(&[][..], |more| &more[..count.saturating_sub(FEW)]);
+        self.few[..count.min(FEW)].iter().chain(more)
+    }
+
+    fn mark(&self, said: &Said) -> PacketRef {
+        let first = self.asked.first();
+        PacketRef {
+            time: Timestamp(first.time.0 + said.after()),
+            packet: PacketId::new(first.packet.capture(), first.packet.number() + u64::from(said.packets)),
+        }
+    }
+}

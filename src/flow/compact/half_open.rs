@@ -1,0 +1,382 @@
+//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 octets and its key: a
+//! flood leaves millions of them, a scan as many.
+//!
+//! It is no second state machine: the segments are kept in short form, and whoever wants to know what they mean plays
+//! them to a [`Connection`] ([`HalfOpen::play`]). What does not fit in short form is for a full record.
+
+use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::flow::connection::{Connection, copies_come_within};
+use crate::flow::facts::{PacketRef, Previous, push_exactly};
+use crate::flow::key::{Direction, FlowKey, Host};
+use crate::seq::Seq;
+use crate::time::{Span, Timestamp};
+
+/// Segments that fit: a SYN and all its repetitions (`tcp_syn_retries`), or a SYN, its SYN-ACK and the repetitions of that
+/// (`tcp_synack_retries`), as Linux has them unless told otherwise.
+const MOST: usize = 8;
+/// The control bits that make a SYN or SYN-ACK.
+const CONTROL: u8 = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
+
+/// The fields of a SYN or SYN-ACK that do not change when it is repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(in crate::flow) struct Header {
+    pub(in crate::flow) seq: Seq,
+    window: u16,
+    mss: u16,
+    pub(in crate::flow) traits: Traits,
+    flags: Flags,
+    pub(in crate::flow) options: Options,
+    window_scale: u8,
+    pub(in crate::flow) ttl: u8,
+    tos: u8,
+}
+
+impl Header {
+    fn of(s: &Segment) -> Header {
+        Header {
+            seq: s.seq,
+            window: s.window,
+            mss: s.mss,
+            traits: s.traits,
+            flags: s.flags,
+            options: s.options,
+            window_scale: s.window_scale,
+            ttl: s.ttl,
+            tos: s.tos,
+        }
+    }
+}
+
+/// Packet and time as distances from the first segment, and what the header does not have.
+#[derive(Clone, Copy, Default, Debug)]
+struct Sent {
+    /// The low 32 bits of the nanoseconds.
+    after_low: u32,
+    packets: u32,
+    tsval: u32,
+    tsecr: u32,
+    ip_id: u16,
+    /// The 15 bits of the nanoseconds above those, and on top whether it is the server's.
+    after_high: u16,
+}
+
+/// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST by which they were refused. Which four-tuple, its owner knows.
+#[derive(Clone, Debug)]
+pub struct HalfOpen {
+    client_is: Direction,
+    count: u8,
+    first: PacketRef,
+    pub(in crate::flow) syn: Header,
+    /// Of the SYN-ACKs, or of the RST.
+    pub(in crate::flow) syn_ack: Header,
+    /// TSval of the first SYN.
+    tsval: u32,
+    /// IPv4 identification of the first SYN.
+    ip_id: u16,
+    /// The second segment, if there is one.
+    second: Sent,
+    /// Those after it; never longer than it must be, for a server under a flood repeats little.
+    more: Box<[Sent]>,
+}
+
+impl HalfOpen {
+    /// Begins with `s`, if that is a SYN and nothing else: no payload, nothing acknowledged or echoed.
+    #[inline]
+    pub fn begin(from: Direction, s: &Segment) -> Option<HalfOpen> {
+        if s.flags.0 & CONTROL != Flags::SYN
+            || s.payload > 0
+            || s.ack != Seq(0)
+            || s.tsecr != 0
+            || s.icmp().is_some()
+        {
+            return None;
+        }
+        Some(HalfOpen {
+            client_is: from,
+            count: 1,
+            first: PacketRef::of(s),
+            syn: Header::of(s),
+            syn_ack: Header::default(),
+            tsval: s.tsval,
+            ip_id: s.ip_id,
+            second: Sent::default(),
+            more: Box::default(),
+        })
+    }
+
+    /// Takes in a further segment, if it is the first answer to the SYN or a repetition of what is there; `false` if
+    /// it is anything else, or there is no room.
+    #[inline]
+    pub fn take(&mut self, from: Direction, s: &Segment) -> bool {
+        let answer = from != self.client_is;
+        let (expected, ack) = match answer {
+            true => (Flags::SYN | Flags::ACK, self.syn.seq.advance(1)),
+            false => (Flags::SYN, Seq(0)),
+        };
+        let answered = self.further().any(Sent::is_answer);
+        let control = s.flags.0 & CONTROL;
+        let refusal = answer && !answered && control == Flags::RST | Flags::ACK;
+        if (control != expected && !refusal)
+            || self.is_refused()
+            || s.ack != ack
+            || usize::from(self.count) == MOST
+            || s.time < self.last().time
+            || s.payload > 0
+            || s.icmp().is_some()
+            || s.packet.capture() != self.first.packet.capture()
+        {
+            return false;
+        }
+        let Some(packets) = s.packet.number().checked_sub(self.first.packet.number()) else { return false };
+        let Ok(packets) = u32::try_from(packets) else { return false };
+        let after = (s.time - self.first.time).0 as u64;
+        if after >> 47 != 0 {
+            return false;
+        }
+        let header = Header::of(s);
+        if !answer || answered {
+            let known = if answer { self.syn_ack } else { self.syn };
+            if header != known || (!answer && s.tsecr != 0) || self.may_be_a_copy(answer, s) {
+                return false;
+            }
+        } else {
+            self.syn_ack = header;
+        }
+        let sent = Sent {
+            after_low: after as u32,
+            packets,
+            tsval: s.tsval,
+            tsecr: s.tsecr,
+            ip_id: s.ip_id,
+            after_high: (after >> 32) as u16 | u16::from(answer) << 15,
+        };
+        match self.count {
+            1 => self.second = sent,
+            _ => push_exactly(&mut self.more, sent),
+        }
+        self.count += 1;
+        true
+    }
+
+    /// Whether a segment like `s`, which repeats what its end sent before, came before in such a way that it may be the
+    /// same packet once more: for [`Connection`] to judge.
+    fn may_be_a_copy(&self, answer: bool, s: &Segment) -> bool {
+        let within = copies_come_within(s);
+        // With a timestamp at any distance: whoever sends again has a later clock.
+        let stamped = s.options.has(Options::TIMESTAMPS) && s.tsval != 0;
+        let near = |at: Timestamp| stamped || s.time - at <= within;
+        let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;
+        (!answer && same(self.tsval, self.ip_id) && near(self.first.time))
+            || self.further().any(|sent| {
+                sent.is_answer() == answer
+                    && same(sent.tsval, sent.ip_id)
+                    && near(self.first.time + sent.after())
+            })
+    }
+
+    /// Which end of the key the client is.
+    pub fn client_is(&self) -> Direction {
+        self.client_is
+    }
+
+    /// The client's address and port; `key` is the connection's.
+    #[inline]
+    pub fn client(&self, key: &FlowKey) -> Host {
+        key.sender(self.client_is)
+    }
+
+    /// The server's address and port; `key` is the connection's.
+    #[inline]
+    pub fn server(&self, key: &FlowKey) -> Host {
+        key.sender(self.client_is.reverse())
+    }
+
+    /// Whether the sender in `direction` is the client.
+    #[inline]
+    pub fn is_client(&self, direction: Direction) -> bool {
+        direction == self.client_is
+    }
+
+    /// The first segment.
+    pub fn first(&self) -> PacketRef {
+        self.first
+    }
+
+    /// The last segment.
+    #[inline]
+    pub fn last(&self) -> PacketRef {
+        match usize::from(self.count) - 1 {
+            0 => self.first,
+            n => self.mark(self.sent(n - 1)),
+        }
+    }
+
+    /// How many SYNs.
+    pub fn syns(&self) -> u32 {
+        u32::from(self.count) - self.answers()
+    }
+
+    /// Whether a RST that acknowledges the SYN was the answer. Then it is the last segment.
+    #[inline]
+    pub fn is_refused(&self) -> bool {
+        self.syn_ack.flags.has(Flags::RST)
+    }
+
+    /// How many SYN-ACKs.
+    pub fn syn_acks(&self) -> u32 {
+        if self.is_refused() { 0 } else { self.answers() }
+    }
+
+    fn answers(&self) -> u32 {
+        self.further().filter(|sent| sent.is_answer()).count() as u32
+    }
+
+    /// The first SYN-ACK, or the RST.
+    pub fn answered(&self) -> Option<PacketRef> {
+        self.further().find(|sent| sent.is_answer()).map(|sent| self.mark(sent))
+    }
+
+    /// TSval of the first SYN-ACK; 0 without timestamps.
+    #[inline]
+    pub(in crate::flow) fn answer_tsval(&self) -> u32 {
+        self.further().find(|sent| sent.is_answer()).map_or(0, |sent| sent.tsval)
+    }
+
+    /// Whether the SYN-ACK was repeated without being asked for again.
+    pub fn answered_again(&self) -> bool {
+        self.further().zip(self.further().skip(1)).any(|(one, next)| one.is_answer() && next.is_answer())
+    }
+
+    /// When the SYN-ACKs came, or the RST.
+    pub fn answer_times(&self) -> impl Iterator<Item = Timestamp> {
+        self.further().filter(|sent| sent.is_answer()).map(|sent| self.mark(sent).time)
+    }
+
+    /// Options of the SYN.
+    pub fn asked_options(&self) -> Options {
+        self.syn.options
+    }
+
+    /// Options and traits of the SYN-ACKs, if there is one.
+    pub fn answer_options(&self) -> (Options, Traits) {
+        (self.syn_ack.options, self.syn_ack.traits)
+    }
+
+    /// TTL of the SYN and of the SYN-ACK.
+    pub fn ttls(&self) -> (u8, u8) {
+        (self.syn.ttl, self.syn_ack.ttl)
+    }
+
+    /// TSval of the last SYN, if the SYNs carried timestamps.
+    pub(in crate::flow) fn client_tsval(&self) -> Option<u32> {
+        let last = self.further().rfind(|sent| !sent.is_answer());
+        self.syn.options.has(Options::TIMESTAMPS).then(|| last.map_or(self.tsval, |sent| sent.tsval))
+    }
+
+    /// What the next incarnation of the four-tuple should know of this one.
+    pub fn as_previous(&self) -> Previous {
+        Previous {
+            last: self.last(),
+            client_next: self.syn.seq.advance(1),
+            server_next: if self.syn_acks() > 0 { self.syn_ack.seq.advance(1) } else { Seq(0) },
+            closed: self.is_refused(),
+            first_fin: None,
+            client_tsval: self.client_tsval(),
+        }
+    }
+
+    /// Plays everything to a connection; `key` is its key.
+    pub fn play(&self, key: &FlowKey) -> Connection {
+        let (first, from) = self.segment(0, key);
+        let mut connection = Connection::begin(*key, from, &first, None);
+        connection.segment(&first, from);
+        for n in 1..usize::from(self.count) {
+            let (s, from) = self.segment(n, key);
+            connection.segment(&s, from);
+        }
+        connection
+    }
+
+    /// Octets that it takes beyond its own.
+    #[inline]
+    pub(in crate::flow) fn more_octets(&self) -> usize {
+        size_of_val(&*self.more)
+    }
+
+    /// The second segment and on.
+    #[inline]
+    fn further(&self) -> impl DoubleEndedIterator<Item = &Sent> {
+        (self.count > 1).then_some(&self.second).into_iter().chain(&self.more)
+    }
+
+    /// A further segment, counted from 0.
+    #[inline]
+    fn sent(&self, n: usize) -> &Sent {
+        n.checked_sub(1).map_or(&self.second, |n| &self.more[n])
+    }
+
+    fn mark(&self, sent: &Sent) -> PacketRef {
+        let packet = &self.first.packet;
+        PacketRef {
+            time: self.first.time + sent.after(),
+            packet: PacketId::new(packet.capture(), packet.number() + u64::from(sent.packets)),
+        }
+    }
+
+    /// The segment in its full form.
+    fn segment(&self, n: usize, key: &FlowKey) -> (Segment, Direction) {
+        let begin = Sent { tsval: self.tsval, ip_id: self.ip_id, ..Sent::default() };
+        let sent = n.checked_sub(1).map_or(begin, |n| *self.sent(n));
+        let (header, from, ack) = match sent.is_answer() {
+            true => (self.syn_ack, self.client_is.reverse(), self.syn.seq.advance(1)),
+            false => (self.syn, self.client_is, Seq(0)),
+        };
+        let at = self.mark(&sent);
+        let (src, dst) = (key.sender(from), key.sender(from.reverse()));
+        let segment = Segment {
+            time: at.time,
+            packet: at.packet,
+            hash: 0,
+            src: src.address,
+            dst: dst.address,
+            src_port: src.port,
+            dst_port: dst.port,
+            seq: header.seq,
+            ack,
+            payload: 0,
+            window: header.window,
+            ip_id: sent.ip_id,
+            tsval: sent.tsval,
+            tsecr: sent.tsecr,
+            mss: header.mss,
+            traits: header.traits,
+            flags: header.flags,
+            options: header.options,
+            window_scale: header.window_scale,
+            ttl: header.ttl,
+            tos: header.tos,
+        };
+        (segment, from)
+    }
+}
+
+impl Sent {
+    fn after(&self) -> Span {
+        Span(i64::from(self.after_high & 0x7fff) << 32 | i64::from(self.after_low))
+    }
+
+    /// Whether it is the server's.
+    fn is_answer(&self) -> bool {
+        self.after_high >> 15 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_open_connection_stays_small() {
+        assert!(size_of::<HalfOpen>() <= 96, "{}", size_of::<HalfOpen>());
+    }
+}

@@ -1,0 +1,67 @@
+//! A connection that is let go, in the form in which it was kept.
+
+use std::borrow::Cow;
+
+use crate::flow::compact::clean::CleanFlow;
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::connection::Connection;
+use crate::flow::facts::{ConnectionFacts, Ending};
+use crate::flow::key::FlowKey;
+use crate::flow::tracker::due;
+use crate::time::Timestamp;
+
+/// A connection that is let go: most can be counted as they are, and [`EndedFlow::facts`] has everything.
+#[derive(Clone, Copy)]
+pub enum EndedFlow<'a> {
+    /// Nothing but SYNs and SYN-ACKs.
+    HalfOpen(&'a FlowKey, &'a HalfOpen, Parting),
+    /// Short, and all as it should be.
+    Clean(&'a FlowKey, &'a CleanFlow, Parting),
+    /// Anything else.
+    Full(&'a ConnectionFacts),
+}
+
+/// Why and when a connection was let go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parting {
+    /// Unless its FINs, a RST or the end of the capture say why.
+    pub(super) ending: Option<Ending>,
+    /// The latest time that was seen.
+    pub(super) now: Timestamp,
+}
+
+impl EndedFlow<'_> {
+    /// Everything that was seen of it.
+    pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
+        match self {
+            EndedFlow::HalfOpen(key, half_open, parting) => Cow::Owned(parting.facts(half_open.play(key))),
+            EndedFlow::Clean(key, brief, parting) => Cow::Owned(parting.facts(brief.play(key))),
+            EndedFlow::Full(facts) => Cow::Borrowed(facts),
+        }
+    }
+}
+
+impl Parting {
+    fn facts(self, connection: Connection) -> ConnectionFacts {
+        let mut facts = connection.facts;
+        self.seal(&mut facts);
+        facts
+    }
+
+    /// Writes down the end of it.
+    pub(super) fn seal(self, facts: &mut ConnectionFacts) {
+        facts.ending = self.ending.unwrap_or(match facts.closed {
+            Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
+            Some(_) => Ending::Closed,
+            // Its record may outlast it.
+            None if due(facts) < self.now => Ending::Expired,
+            None => Ending::CaptureEnd,
+        });
+        facts.watched = match facts.ending {
+            Ending::CaptureEnd => Timestamp::MAX,
+            Ending::Expired => due(facts),
+            Ending::Replaced | Ending::Evicted => self.now,
+            Ending::Closed | Ending::Reset => facts.last.time,
+        };
+    }
+}

@@ -1,0 +1,338 @@
+//! Where the records of connections lie: a head for every four-tuple, and a body in the pool of its form.
+//!
+//! The [index](super::index) names heads. A head stays where it is as long as its four-tuple is known,
+//! whatever becomes of the body; one that goes leaves its place to another, told apart by a count of those that were
+//! there.
+
+use crate::decode::segment::Segment;
+use crate::flow::key::{Direction, FlowKey};
+use crate::flow::store::key::{Elsewhere, ShortKey};
+use crate::flow::store::prefetch::prefetch;
+
+/// Which head; 0 for none.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(in crate::flow) struct At(pub(in crate::flow) u32);
+
+impl At {
+    pub(in crate::flow) const NONE: At = At(0);
+}
+
+/// The pools.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::flow) enum Form {
+    HalfOpen,
+    Clean,
+    Full,
+    TimeWait,
+}
+
+/// Which record of which pool.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(in crate::flow) struct Body(u32);
+
+impl Body {
+    #[inline]
+    pub(in crate::flow) fn new(form: Form, place: u32) -> Body {
+        Body((place << 2) + form as u32)
+    }
+
+    #[inline]
+    pub(in crate::flow) fn form(self) -> Form {
+        match self.0 & 3 {
+            0 => Form::HalfOpen,
+            1 => Form::Clean,
+            2 => Form::Full,
+            _ => Form::TimeWait,
+        }
+    }
+
+    #[inline]
+    pub(in crate::flow) fn place(self) -> u32 {
+        self.0 >> 2
+    }
+}
+
+/// What every four-tuple has, whatever the form of its record, and found without knowing that form.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in crate::flow) struct Head {
+    key: ShortKey,
+    /// The upper half of the flow hash, by which its place in the index is found.
+    pub(in crate::flow) tag: u32,
+    pub(in crate::flow) body: Body,
+    /// Counts what was here, so that a queue entry of an earlier record is recognised. A connection that is over is
+    /// another one than before.
+    pub(in crate::flow) generation: u32,
+}
+
+/// All heads, in pieces so that none is ever moved.
+#[derive(Debug)]
+pub(in crate::flow) struct Heads {
+    pieces: Vec<Vec<Head>>,
+    vacant: Vec<At>,
+    pub(in crate::flow) held: usize,
+    long: LongKeys,
+}
+
+/// The keys that are not in the heads.
+#[derive(Default, Debug)]
+struct LongKeys {
+    keys: Vec<FlowKey>,
+    vacant: Vec<Elsewhere>,
+}
+
+impl LongKeys {
+    fn insert(&mut self, key: FlowKey) -> Elsewhere {
+        if let Some(Elsewhere(place)) = self.vacant.pop() {
+            self.keys[place as usize] = key;
+            return Elsewhere(place);
+        }
+        self.keys.push(key);
+        Elsewhere((self.keys.len() - 1) as u32)
+    }
+
+    #[inline]
+    fn get(&self, Elsewhere(place): Elsewhere) -> &FlowKey {
+        &self.keys[place as usize]
+    }
+}
+
+/// Octets of a piece, about.
+pub(in crate::flow) const PIECE: usize = 32 << 10;
+/// Heads in a piece.
+const HEADS: usize = in_piece(size_of::<Head>());
+/// How many records of a size, octets, are in a piece: a power of two.
+const fn in_piece(size: usize) -> usize {
+    1 << (PIECE / size).ilog2()
+}
+
+/// How many records ahead their heads are fetched.
+const AHEAD: usize = 8;
+
+impl Default for Heads {
+    /// None but the one that [`At::NONE`] names.
+    fn default() -> Heads {
+        let mut piece = Vec::with_capacity(HEADS);
+        piece.push(Head::default());
+        Heads { pieces: vec![piece], vacant: Vec::new(), held: 0, long: LongKeys::default() }
+    }
+}
+
+impl Heads {
+    /// A head whose body is not there yet.
+    pub(in crate::flow) fn insert(&mut self, key: &FlowKey, tag: u32) -> At {
+        self.held += 1;
+        let key = ShortKey::of(key).unwrap_or_else(|| ShortKey::elsewhere(self.long.insert(*key)));
+        if let Some(at) = self.vacant.pop() {
+            let head = self.get_mut(at);
+            (head.key, head.tag) = (key, tag);
+            return at;
+        }
+        if self.pieces.last().is_none_or(|piece| piece.len() == HEADS) {
+            self.pieces.push(Vec::with_capacity(HEADS));
+        }
+        let piece = self.pieces.len() - 1;
+        self.pieces[piece].push(Head { key, tag, ..Head::default() });
+        At((piece * HEADS + self.pieces[piece].len() - 1) as u32)
+    }
+
+    /// Gives up a head.
+    pub(in crate::flow) fn remove(&mut self, at: At) {
+        let head = self.get_mut(at);
+        head.generation = head.generation.wrapping_add(1);
+        if let Err(place) = head.key.is_here() {
+            self.long.vacant.push(place);
+        }
+        self.held -= 1;
+        self.vacant.push(at);
+    }
+
+    /// Octets of the room for heads.
+    #[inline]
+    pub(in crate::flow) fn octets(&self) -> usize {
+        self.pieces.len() * HEADS * size_of::<Head>() + self.long.keys.capacity() * size_of::<FlowKey>()
+    }
+
+    /// The four-tuple of a head.
+    #[inline]
+    pub(in crate::flow) fn key(&self, at: At) -> FlowKey {
+        self.get(at).key.key().unwrap_or_else(|place| *self.long.get(place))
+    }
+
+    /// Which way the segment goes, if it is one of this head's four-tuple.
+    #[inline]
+    pub(in crate::flow) fn direction_of(&self, at: At, s: &Segment) -> Option<Direction> {
+        self.get(at).key.direction_of(s).unwrap_or_else(|place| self.long.get(place).direction_of(s))
+    }
+
+    /// Has a head fetched.
+    #[inline]
+    pub(in crate::flow) fn prefetch(&self, at: At) {
+        prefetch(self.get(at));
+    }
+
+    /// Of [`At::NONE`] there is one, too: whoever only wants it fetched need not ask.
+    #[inline]
+    pub(in crate::flow) fn get(&self, at: At) -> &Head {
+        &self.pieces[at.0 as usize / HEADS][at.0 as usize % HEADS]
+    }
+
+    #[inline]
+    pub(in crate::flow) fn get_mut(&mut self, at: At) -> &mut Head {
+        &mut self.pieces[at.0 as usize / HEADS][at.0 as usize % HEADS]
+    }
+}
+
+/// Bodies of one form, in pieces so that none is ever moved and no room is set aside twice.
+#[derive(Debug)]
+pub(in crate::flow) struct Pool<T> {
+    pieces: Vec<Piece<T>>,
+    vacant: Vec<u32>,
+    pub(in crate::flow) held: usize,
+}
+
+/// Bodies, and whose they are.
+#[derive(Debug)]
+pub(in crate::flow) struct Piece<T> {
+    bodies: Vec<Option<T>>,
+    heads: Vec<At>,
+}
+
+impl<T> Piece<T> {
+    fn new() -> Piece<T> {
+        let length = Pool::<T>::PIECE;
+        Piece { bodies: Vec::with_capacity(length), heads: Vec::with_capacity(length) }
+    }
+
+    /// What is there, with the heads.
+    pub(in crate::flow) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
+        self.heads.iter().zip(&self.bodies).filter_map(|(at, body)| Some((*at, body.as_ref()?)))
+    }
+
+    /// The same, for whoever reads the heads, too: they are fetched a few ahead.
+    pub(in crate::flow) fn iter_ahead(&self, heads: &Heads) -> impl Iterator<Item = (At, &T)> {
+        let soon = self.heads.iter().skip(AHEAD).chain(std::iter::repeat(&At::NONE));
+        self.heads.iter().zip(soon).zip(&self.bodies).filter_map(|((at, soon), body)| {
+            heads.prefetch(*soon);
+            Some((*at, body.as_ref()?))
+        })
+    }
+
+    /// The same, to be changed.
+    pub(in crate::flow) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.bodies.iter_mut().flatten()
+    }
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Pool<T> {
+        Pool { pieces: Vec::new(), vacant: Vec::new(), held: 0 }
+    }
+}
+
+impl<T> Pool<T> {
+    const PIECE: usize = in_piece(size_of::<Option<T>>());
+
+    /// Octets of the room for bodies.
+    #[inline]
+    pub(in crate::flow) fn octets(&self) -> usize {
+        self.pieces.len() * Self::PIECE * (size_of::<Option<T>>() + size_of::<At>())
+    }
+
+    /// Gives back the last piece, if there is more than room enough before it for what it holds: `moved` is told whose
+    /// body is where now. Says whether it did.
+    pub(in crate::flow) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
+        if self.vacant.len() < 2 * Self::PIECE {
+            return false;
+        }
+        let Some(Piece { bodies, heads }) = self.pieces.pop() else { return false };
+        let end = self.pieces.len() * Self::PIECE;
+        self.vacant.retain(|place| (*place as usize) < end);
+        for (at, body) in heads.into_iter().zip(bodies) {
+            if let Some(body) = body {
+                self.held -= 1;
+                moved(at, self.insert(at, body));
+            }
+        }
+        true
+    }
+
+    /// In which piece a place is, and where there.
+    #[inline]
+    fn split(place: u32) -> (usize, usize) {
+        (place as usize / Self::PIECE, place as usize % Self::PIECE)
+    }
+
+    /// Puts a record in a place, vacant or new.
+    #[inline]
+    pub(in crate::flow) fn insert(&mut self, head: At, body: T) -> u32 {
+        self.held += 1;
+        if let Some(place) = self.vacant.pop() {
+            let (piece, at) = Self::split(place);
+            let piece = &mut self.pieces[piece];
+            (piece.bodies[at], piece.heads[at]) = (Some(body), head);
+            return place;
+        }
+        if self.pieces.last().is_none_or(|piece| piece.bodies.len() == Self::PIECE) {
+            self.pieces.push(Piece::new());
+        }
+        let last = self.pieces.len() - 1;
+        let piece = &mut self.pieces[last];
+        piece.bodies.push(Some(body));
+        piece.heads.push(head);
+        (last * Self::PIECE + piece.bodies.len() - 1) as u32
+    }
+
+    /// Empties a place.
+    #[inline]
+    pub(in crate::flow) fn remove(&mut self, place: u32) -> Option<T> {
+        self.held -= 1;
+        self.vacant.push(place);
+        self.body_mut(place).take()
+    }
+
+    /// Has the body fetched that is in this place, or was, if there still is such a place.
+    #[inline]
+    pub(in crate::flow) fn prefetch(&self, place: u32) {
+        let (piece, at) = Self::split(place);
+        if let Some(body) = self.pieces.get(piece).and_then(|piece| piece.bodies.get(at)) {
+            prefetch(body);
+        }
+    }
+
+    #[inline]
+    fn body(&self, place: u32) -> &Option<T> {
+        let (piece, at) = Self::split(place);
+        &self.pieces[piece].bodies[at]
+    }
+
+    #[inline]
+    fn body_mut(&mut self, place: u32) -> &mut Option<T> {
+        let (piece, at) = Self::split(place);
+        &mut self.pieces[piece].bodies[at]
+    }
+
+    #[inline]
+    pub(in crate::flow) fn get(&self, place: u32) -> &T {
+        self.body(place).as_ref().expect("heads name occupied places only")
+    }
+
+    #[inline]
+    pub(in crate::flow) fn get_mut(&mut self, place: u32) -> &mut T {
+        self.body_mut(place).as_mut().expect("heads name occupied places only")
+    }
+
+    /// All that is there, with the heads.
+    pub(in crate::flow) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
+        self.pieces.iter().flat_map(Piece::iter)
+    }
+
+    /// The same, to be changed.
+    pub(in crate::flow) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pieces.iter_mut().flat_map(Piece::iter_mut)
+    }
+
+    /// Moves all out, one piece after the other.
+    pub(in crate::flow) fn drain(&mut self) -> impl Iterator<Item = Piece<T>> + use<T> {
+        std::mem::take(self).pieces.into_iter()
+    }
+}

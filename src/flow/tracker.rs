@@ -1,0 +1,802 @@
+//! Finds the connection of a segment, and lets go of connections that are over.
+//!
+//! One [`Tracker`] per shard. Time is capture time only: a connection that is due is gone for every later segment,
+//! whether or not its memory has been freed, so results do not depend on when that happens.
+//!
+//! A connection has a full record only while there is something to find out: before the handshake is complete it is
+//! a [`HalfOpen`], as long as it goes as it should a [`CleanFlow`], and once it was handed out an `TimeWaitEntry` stays, all of them
+//! small, so that what is open fits in the cache (measured in `docs/performance.md`).
+
+use std::collections::VecDeque;
+
+use crate::decode::segment::{Flags, PacketId, Segment};
+use crate::flow::compact::clean::{CleanFlow, FreeList};
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::compact::time_wait::TimeWaitEntry;
+use crate::flow::connection::Connection;
+use crate::flow::ended::{EndedFlow, Parting};
+use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Previous, Role};
+use crate::flow::key::{Direction, FlowKey, Host};
+use crate::flow::peer::{PeerEvent, PeerEventKind};
+use crate::flow::store::index::Index;
+use crate::flow::store::slots::{At, Body, Form, Head, Heads, PIECE, Pool};
+use crate::time::{Span, Timestamp};
+
+/// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
+/// (`tcp_syn_retries` 6 with linear time-outs); the last SYN-ACK request dies after 64 s.
+const HANDSHAKE: Span = Span::secs(180);
+/// An idle open connection: above the first keepalive probe (7,200 s) and all its retries (9 times 75 s).
+const OPEN: Span = Span::secs(3 * 3600);
+/// A connection that is over: as long as TIME_WAIT lasts (60 s, `TCP_TIMEWAIT_LEN`), and a little more.
+const OVER: Span = Span::secs(65);
+/// How long after a RST the connection is still watched in full: its peer may not have got it and go on.
+const AFTERMATH: Span = Span::secs(2);
+
+/// How long after the last acknowledgment: copies of the last packets come at once.
+const CLOSING: Span = Span::millis(50);
+
+/// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
+const MANY: usize = 4_096;
+/// How many segments are looked up together.
+pub const TOGETHER: usize = 16;
+
+/// The least room: for two pieces of heads and of each form of body.
+const LEAST: usize = 10 * PIECE;
+
+/// A queue with room for so many checks is not worth making smaller.
+const SHORT: usize = 128;
+
+/// What a full record allocates beyond itself, octets, about.
+const FULL_MORE: usize = 256;
+
+/// Which wait a connection is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    Handshake,
+    Open,
+    Closing,
+    Aftermath,
+    Expiry,
+}
+
+impl Wait {
+    const ALL: [Wait; 5] = [Wait::Handshake, Wait::Open, Wait::Closing, Wait::Aftermath, Wait::Expiry];
+
+    fn span(self) -> Span {
+        match self {
+            Wait::Handshake => HANDSHAKE,
+            Wait::Open => OPEN,
+            Wait::Closing => CLOSING,
+            Wait::Aftermath => AFTERMATH,
+            Wait::Expiry => OVER,
+        }
+    }
+
+    #[inline]
+    fn of_half_open(half_open: &HalfOpen) -> Wait {
+        if half_open.is_refused() { Wait::Aftermath } else { Wait::Handshake }
+    }
+
+    #[inline]
+    fn of_brief(brief: &CleanFlow) -> Wait {
+        if brief.is_closed() { Wait::Closing } else { Wait::Open }
+    }
+
+    #[inline]
+    fn of(f: &ConnectionFacts) -> Wait {
+        if f.closed.is_some() {
+            if f.c.resets + f.s.resets > 0 { Wait::Aftermath } else { Wait::Closing }
+        } else if f.final_ack.is_some() || f.mid_stream || f.progress.is_some() {
+            Wait::Open
+        } else {
+            Wait::Handshake
+        }
+    }
+}
+
+/// When `f` is due to be let go.
+#[inline]
+pub(super) fn due(f: &ConnectionFacts) -> Timestamp {
+    f.last.time + Wait::of(f).span()
+}
+
+/// When to look at a connection again.
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    at: Timestamp,
+    what: At,
+    generation: u32,
+}
+
+/// Who gets the connections that are let go.
+type Sink<'s> = dyn FnMut(EndedFlow<'_>) + 's;
+
+/// The connections of one shard.
+pub struct Tracker {
+    index: Index,
+    heads: Heads,
+    half_open: Pool<HalfOpen>,
+    brief: Pool<CleanFlow>,
+    full: Pool<Connection>,
+    over: Pool<TimeWaitEntry>,
+    spare: FreeList,
+    /// Octets that half-open connections take beyond their records.
+    more_octets: usize,
+    /// The most connections held at once; beyond it the one that is due first goes.
+    limit: usize,
+    /// The same in octets.
+    most_octets: usize,
+    checks: [VecDeque<Check>; 5],
+    /// No check is due before this.
+    soonest: Timestamp,
+    now: Timestamp,
+    finished: Vec<ConnectionFacts>,
+    events: Vec<PeerEvent>,
+    evicted: u64,
+    late: u64,
+    /// Every connection has a full record from its first segment on: for comparison.
+    #[cfg(test)]
+    always_full: bool,
+}
+
+impl Tracker {
+    /// A tracker that holds at most `limit` connections at once (at least one).
+    pub fn new(limit: usize) -> Tracker {
+        Tracker {
+            index: Index::default(),
+            heads: Heads::default(),
+            half_open: Pool::default(),
+            brief: Pool::default(),
+            full: Pool::default(),
+            over: Pool::default(),
+            spare: FreeList::default(),
+            more_octets: 0,
+            limit: limit.max(1),
+            most_octets: usize::MAX,
+            checks: Default::default(),
+            soonest: Timestamp::MAX,
+            now: Timestamp::MIN,
+            finished: Vec::new(),
+            events: Vec::new(),
+            evicted: 0,
+            late: 0,
+            #[cfg(test)]
+            always_full: false,
+        }
+    }
+
+    /// A tracker that takes about `octets` at most for connections that are open, half open or just over; or what a few
+    /// hundred take, if that is more.
+    pub fn within(octets: usize) -> Tracker {
+        Tracker { most_octets: octets.max(LEAST), ..Tracker::new(usize::MAX) }
+    }
+
+    /// Takes in segments, in capture order, at most [`TOGETHER`] in a piece; `gone` gets the connections as they end.
+    ///
+    /// What a segment needs is rarely in the cache when millions of connections are open. Looking up the next few
+    /// first lets the processor fetch for all of them at once: first places in the index, then heads, then bodies,
+    /// so that none of these steps has to guess what the one before will find.
+    pub fn segments<'s>(
+        &mut self,
+        mut pieces: impl Iterator<Item = &'s [Segment]>,
+        mut gone: impl FnMut(EndedFlow<'_>),
+    ) {
+        if self.heads.held < MANY {
+            return pieces.flatten().for_each(|s| self.take_in(s, &mut gone));
+        }
+        // What was read last, before that, and before that; of the first two what is there, by a guess.
+        let mut latest: [&[Segment]; 3] = [&[]; 3];
+        let mut guesses = [[At::NONE; TOGETHER]; 2];
+        let mut to_come = latest.len();
+        while to_come > 0 {
+            let next = pieces.next().unwrap_or_else(|| {
+                to_come -= 1;
+                &[]
+            });
+            debug_assert!(next.len() <= TOGETHER, "{}", next.len());
+            for s in next {
+                self.index.prefetch((s.hash >> 32) as u32);
+            }
+            guesses[1] = guesses[0];
+            for (at, s) in guesses[0].iter_mut().zip(latest[0]) {
+                *at = self.index.guess((s.hash >> 32) as u32);
+                self.heads.prefetch(*at);
+            }
+            for at in guesses[1].iter().take(latest[1].len()) {
+                self.prefetch_body(*at);
+            }
+            for s in latest[2] {
+                self.take_in(s, &mut gone);
+            }
+            latest = [next, latest[0], latest[1]];
+        }
+    }
+
+    /// Fetches the body of what is there.
+    #[inline]
+    fn prefetch_body(&self, at: At) {
+        if at == At::NONE {
+            return;
+        }
+        let body = self.heads.get(at).body;
+        match body.form() {
+            Form::HalfOpen => self.half_open.prefetch(body.place()),
+            Form::Clean => self.brief.prefetch(body.place()),
+            Form::Full => self.full.prefetch(body.place()),
+            Form::TimeWait => self.over.prefetch(body.place()),
+        }
+    }
+
+    /// Takes in one segment. Segments come in capture order.
+    pub fn segment(&mut self, s: &Segment) {
+        let mut finished = std::mem::take(&mut self.finished);
+        self.take_in(s, &mut |gone| finished.push(gone.facts().into_owned()));
+        self.finished = finished;
+    }
+
+    fn take_in(&mut self, s: &Segment, sink: &mut Sink<'_>) {
+        if s.time > self.now {
+            self.now = s.time;
+            if self.now > self.soonest {
+                self.let_go_of_due(sink);
+            }
+        }
+        let tag = (s.hash >> 32) as u32;
+        let Some((at, from)) = self.find(tag, s) else {
+            let (key, from) = FlowKey::of(s);
+            return self.start(tag, key, from, s, None, sink);
+        };
+        match self.heads.get(at).body.form() {
+            Form::HalfOpen => self.half_open_segment(at, from, s, sink),
+            Form::Clean => self.brief_segment(at, from, s, sink),
+            Form::Full => self.full_segment(at, from, s, sink),
+            Form::TimeWait => self.over_segment(at, from, s, sink),
+        }
+    }
+
+    fn half_open_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let body = self.heads.get(at).body;
+        let known = self.half_open.get_mut(body.place());
+        if known.last().time + Wait::of_half_open(known).span() < s.time {
+            let is_over = known.is_refused();
+            return self.overdue(at, is_over, from, s, sink);
+        }
+        let before = known.more_octets();
+        if known.take(from, s) {
+            self.more_octets += known.more_octets() - before;
+            if known.is_client(from) {
+                let connection = known.first().packet;
+                self.events.push(syn(connection, s));
+            } else if known.is_refused() {
+                self.check(at, Wait::Aftermath);
+            }
+        } else if let Some(brief) = CleanFlow::begin(known, from, s, &mut self.spare) {
+            self.remove_half_open(body.place());
+            self.heads.get_mut(at).body = Body::new(Form::Clean, self.brief.insert(at, brief));
+        } else {
+            let connection = known.play(&self.heads.key(at));
+            self.remove_half_open(body.place());
+            self.fill(at, connection);
+            self.full_segment(at, from, s, sink);
+        }
+    }
+
+    fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let body = self.heads.get(at).body;
+        let known = self.brief.get_mut(body.place());
+        if known.last() + Wait::of_brief(known).span() < s.time {
+            let is_over = known.is_closed();
+            return self.overdue(at, is_over, from, s, sink);
+        }
+        let (was_acked, before) = (known.server_fin_is_acked(), known.more_octets());
+        if known.take(from, s, &mut self.spare) {
+            self.more_octets += known.more_octets() - before;
+            if known.is_remembered(from, s, was_acked) {
+                self.events.push(PeerEvent {
+                    at: PacketRef::of(s),
+                    connection: known.asked.first().packet,
+                    client: s.src,
+                    server: Host { address: s.dst, port: s.dst_port },
+                    tsval: s.timestamp(),
+                    what: PeerEventKind::Remembered,
+                });
+            }
+            if known.is_closed() {
+                self.check(at, Wait::Closing);
+            }
+            return;
+        }
+        let connection = known.play(&self.heads.key(at));
+        self.remove_brief(body.place());
+        self.fill(at, connection);
+        self.full_segment(at, from, s, sink);
+    }
+
+    fn full_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let connection = self.full.get(self.heads.get(at).body.place());
+        let is_over = connection.facts.closed.is_some();
+        if due(&connection.facts) < s.time {
+            return self.overdue(at, is_over, from, s, sink);
+        }
+        if connection.is_replaced_by(s, from) {
+            let previous = connection.as_previous();
+            let ending = (!is_over).then_some(Ending::Replaced);
+            return self.restart(at, ending, from, s, Some(previous), sink);
+        }
+        self.take(at, from, s);
+    }
+
+    fn over_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let known = self.over.get_mut(self.heads.get(at).body.place());
+        if known.last.time + OVER < s.time {
+            return self.restart(at, None, from, s, None, sink);
+        }
+        if known.is_replaced_by(s, from) {
+            let previous = known.previous();
+            return self.restart(at, None, from, s, Some(previous), sink);
+        }
+        known.absorb(s);
+        self.late += 1;
+    }
+
+    /// A segment of a connection that was due before. What is over keeps its four-tuple longer than its record.
+    fn overdue(&mut self, at: At, is_over: bool, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        if is_over {
+            self.release(at, sink);
+            return self.take_in(s, sink);
+        }
+        self.restart(at, Some(Ending::Expired), from, s, None, sink);
+    }
+
+    /// Lets go of a record, and begins another one of the same four-tuple.
+    fn restart(
+        &mut self,
+        at: At,
+        ending: Option<Ending>,
+        from: Direction,
+        s: &Segment,
+        previous: Option<Previous>,
+        sink: &mut Sink<'_>,
+    ) {
+        let (key, tag) = (self.heads.key(at), self.heads.get(at).tag);
+        self.end(at, ending, sink);
+        self.start(tag, key, from, s, previous, sink);
+    }
+
+    /// Hands a segment to its full record.
+    #[inline]
+    fn take(&mut self, at: At, from: Direction, s: &Segment) {
+        let connection = self.full.get_mut(self.heads.get(at).body.place());
+        let was_closed = connection.facts.closed.is_some();
+        if !connection.segment(s, from) {
+            return;
+        }
+        note_event(connection, s, from, &mut self.events);
+        if !was_closed && connection.facts.closed.is_some() {
+            let wait = Wait::of(&connection.facts);
+            self.check(at, wait);
+        }
+    }
+
+    /// Lets go of every connection: the stream has ended.
+    pub fn finish(&mut self) {
+        let mut all = std::mem::take(&mut self.finished);
+        self.finish_into(|gone| all.push(gone.facts().into_owned()));
+        self.finished = all;
+    }
+
+    /// Lets go of every connection and hands it to `take`: the stream has ended.
+    pub fn finish_into(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
+        let parting = Parting { ending: None, now: self.now };
+        self.finished.drain(..).for_each(|facts| take(EndedFlow::Full(&facts)));
+        // What is not needed any more goes at once: the facts of the last connections want room.
+        (self.index, self.checks, self.over) = Default::default();
+        let heads = &self.heads;
+        for piece in self.half_open.drain() {
+            piece.iter_ahead(heads).for_each(|(at, h)| take(EndedFlow::HalfOpen(&heads.key(at), h, parting)));
+        }
+        for piece in self.brief.drain() {
+            piece.iter_ahead(heads).for_each(|(at, b)| take(EndedFlow::Clean(&heads.key(at), b, parting)));
+        }
+        for mut piece in self.full.drain() {
+            for connection in piece.iter_mut() {
+                parting.seal(&mut connection.facts);
+                take(EndedFlow::Full(&connection.facts));
+            }
+        }
+        let Tracker { limit, most_octets, evicted, late, .. } = *self;
+        *self = Tracker { limit, most_octets, evicted, late, now: self.now, ..Tracker::new(limit) };
+    }
+
+    /// Moves out the facts of the connections that are over, in no particular order.
+    #[inline]
+    pub fn drain_finished(&mut self) -> std::vec::Drain<'_, ConnectionFacts> {
+        self.finished.drain(..)
+    }
+
+    /// The events that nobody has taken out yet, in capture order.
+    pub fn events(&mut self) -> &mut Vec<PeerEvent> {
+        &mut self.events
+    }
+
+    /// Connections held now, those included that are over and keep their four-tuple.
+    pub fn live(&self) -> usize {
+        self.heads.held
+    }
+
+    /// Segments that came after their connection was over and its facts were handed out: no news.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Connections given up before their time because there were too many.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// A new connection where there was none. ICMP errors about connections that are not known start none.
+    fn start(
+        &mut self,
+        tag: u32,
+        key: FlowKey,
+        from: Direction,
+        s: &Segment,
+        previous: Option<Previous>,
+        sink: &mut Sink<'_>,
+    ) {
+        if s.icmp().is_some() {
+            return;
+        }
+        while self.live() >= self.limit || self.octets() >= self.most_octets && !self.tighten() {
+            if !self.evict(sink) {
+                break;
+            }
+        }
+        let half_open = if previous.is_none() { HalfOpen::begin(from, s) } else { None };
+        #[cfg(test)]
+        let half_open = half_open.filter(|_| !self.always_full);
+        let at = self.heads.insert(&key, tag);
+        self.index.insert(tag, at);
+        self.check(at, Wait::Handshake);
+        match half_open {
+            Some(half_open) => {
+                self.heads.get_mut(at).body = Body::new(Form::HalfOpen, self.half_open.insert(at, half_open));
+                self.events.push(syn(s.packet, s));
+            }
+            None => {
+                self.fill(at, Connection::begin(key, from, s, previous));
+                self.take(at, from, s);
+            }
+        }
+    }
+
+    /// Octets of the room that there is, taken or vacant.
+    fn octets(&self) -> usize {
+        let checks: usize = self.checks.iter().map(VecDeque::capacity).sum();
+        self.index.octets()
+            + self.heads.octets()
+            + checks * size_of::<Check>()
+            + self.half_open.octets()
+            + self.brief.octets()
+            + self.more_octets
+            + self.full.octets()
+            + self.full.held * FULL_MORE
+            + self.over.octets()
+    }
+
+    /// Gives back room that is vacant, some of it at a time; `false` if there is too little of it in any one place.
+    fn tighten(&mut self) -> bool {
+        let heads = &mut self.heads;
+        let mut moved = |form, at, place| heads.get_mut(at).body = Body::new(form, place);
+        self.half_open.tighten(|at, place| moved(Form::HalfOpen, at, place))
+            || self.brief.tighten(|at, place| moved(Form::Clean, at, place))
+            || self.full.tighten(|at, place| moved(Form::Full, at, place))
+            || self.over.tighten(|at, place| moved(Form::TimeWait, at, place))
+            || self
+                .checks
+                .iter_mut()
+                .find(|queue| queue.capacity() > 4 * queue.len() + SHORT)
+                .map(|queue| queue.shrink_to(2 * queue.len()))
+                .is_some()
+    }
+
+    #[inline]
+    fn remove_half_open(&mut self, place: u32) {
+        if let Some(half_open) = self.half_open.remove(place) {
+            self.more_octets -= half_open.more_octets();
+        }
+    }
+
+    #[inline]
+    fn remove_brief(&mut self, place: u32) {
+        if let Some(brief) = self.brief.remove(place) {
+            self.more_octets -= brief.more_octets();
+            self.spare.take(brief);
+        }
+    }
+
+    /// Gives a connection that has no record, or none any more, a full one.
+    fn fill(&mut self, at: At, connection: Connection) {
+        let closed = connection.facts.closed.is_some().then(|| Wait::of(&connection.facts));
+        self.heads.get_mut(at).body = Body::new(Form::Full, self.full.insert(at, connection));
+        if let Some(wait) = closed {
+            self.check(at, wait);
+        }
+    }
+
+    /// Hands out a connection that is closed; its four-tuple stays.
+    fn release(&mut self, at: At, sink: &mut Sink<'_>) {
+        let parting = Parting { ending: None, now: self.now };
+        let (key, body) = (&self.heads.key(at), self.heads.get(at).body);
+        let place = body.place();
+        let over = match body.form() {
+            Form::HalfOpen => {
+                let half_open = self.half_open.get(place);
+                sink(EndedFlow::HalfOpen(key, half_open, parting));
+                let over = TimeWaitEntry::of_half_open(half_open);
+                self.remove_half_open(place);
+                over
+            }
+            Form::Clean => {
+                let brief = self.brief.get(place);
+                sink(EndedFlow::Clean(key, brief, parting));
+                let over = TimeWaitEntry::of_brief(brief);
+                self.remove_brief(place);
+                over
+            }
+            _ => {
+                let connection = self.full.get_mut(place);
+                parting.seal(&mut connection.facts);
+                sink(EndedFlow::Full(&connection.facts));
+                let over = TimeWaitEntry::of(connection);
+                self.full.remove(place);
+                over
+            }
+        };
+        let body = Body::new(Form::TimeWait, self.over.insert(at, over));
+        let head = self.heads.get_mut(at);
+        head.body = body;
+        // Its checks so far are of a connection that is no more.
+        head.generation = head.generation.wrapping_add(1);
+        self.check(at, Wait::Expiry);
+    }
+
+    /// Lets go of a record and of its four-tuple.
+    fn end(&mut self, at: At, ending: Option<Ending>, sink: &mut Sink<'_>) {
+        let parting = Parting { ending, now: self.now };
+        let (key, Head { tag, body, .. }) = (&self.heads.key(at), *self.heads.get(at));
+        let place = body.place();
+        match body.form() {
+            Form::HalfOpen => {
+                sink(EndedFlow::HalfOpen(key, self.half_open.get(place), parting));
+                self.remove_half_open(place);
+            }
+            Form::Clean => {
+                sink(EndedFlow::Clean(key, self.brief.get(place), parting));
+                self.remove_brief(place);
+            }
+            Form::Full => {
+                let connection = self.full.get_mut(place);
+                parting.seal(&mut connection.facts);
+                sink(EndedFlow::Full(&connection.facts));
+                self.full.remove(place);
+            }
+            Form::TimeWait => {
+                self.over.remove(place);
+            }
+        }
+        self.index.remove(tag, at);
+        self.heads.remove(at);
+    }
+
+    /// What is known of a segment's four-tuple, and which way the segment goes.
+    #[inline]
+    fn find(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
+        let is = |at: At| Some((at, self.heads.direction_of(at, s)?));
+        // Nearly always right; then no branch is hard to foretell.
+        match self.index.guess(tag) {
+            At::NONE => None,
+            guess => is(guess),
+        }
+        .or_else(|| self.index.find(tag, is))
+    }
+
+    fn check(&mut self, at: At, wait: Wait) {
+        let check = Check { at: self.now + wait.span(), what: at, generation: self.heads.get(at).generation };
+        self.soonest = self.soonest.min(check.at);
+        let queue = &self.checks[wait as usize];
+        if queue.len() == queue.capacity() && queue.len() >= 64 {
+            self.drop_stale(wait);
+        }
+        self.checks[wait as usize].push_back(check);
+    }
+
+    /// Whether what is to be looked at is still there.
+    #[inline]
+    fn is_current(&self, check: &Check) -> bool {
+        self.heads.get(check.what).generation == check.generation
+    }
+
+    /// Drops checks of what is gone: most connections end long before their first check. If that leaves little room
+    /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
+    /// are stale, and to find out costs a cache miss for each.
+    fn drop_stale(&mut self, wait: Wait) {
+        let mut queue = std::mem::take(&mut self.checks[wait as usize]);
+        let held = match wait {
+            Wait::Handshake => self.half_open.held + self.brief.held + self.full.held,
+            Wait::Expiry => self.over.held,
+            Wait::Open | Wait::Closing | Wait::Aftermath => self.brief.held + self.full.held,
+        };
+        if held >= queue.len() / 2 {
+            queue.reserve(queue.capacity());
+            self.checks[wait as usize] = queue;
+            return;
+        }
+        queue.retain(|check| self.is_current(check));
+        if queue.len() > queue.capacity() / 2 {
+            queue.reserve(queue.capacity());
+        }
+        self.checks[wait as usize] = queue;
+    }
+
+    /// Frees what is due. A connection that went on meanwhile is looked at again later.
+    fn let_go_of_due(&mut self, sink: &mut Sink<'_>) {
+        for wait in Wait::ALL {
+            while let Some(check) = self.checks[wait as usize].front().copied() {
+                if check.at >= self.now {
+                    break;
+                }
+                let queue = &mut self.checks[wait as usize];
+                queue.pop_front();
+                // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
+                let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
+                let (next, later) = (soon(TOGETHER / 4), soon(TOGETHER / 2));
+                self.heads.prefetch(later);
+                self.prefetch_body(next);
+                if self.is_current(&check) {
+                    self.look_at(check.what, wait, sink);
+                }
+            }
+        }
+        let fronts = self.checks.iter().filter_map(|queue| queue.front());
+        self.soonest = fronts.map(|check| check.at).min().unwrap_or(Timestamp::MAX);
+    }
+
+    fn look_at(&mut self, at: At, wait: Wait, sink: &mut Sink<'_>) {
+        let head = self.heads.get(at);
+        let place = head.body.place();
+        let (now_in, due) = match head.body.form() {
+            Form::HalfOpen => {
+                let half_open = self.half_open.get(place);
+                let wait = Wait::of_half_open(half_open);
+                (wait, half_open.last().time + wait.span())
+            }
+            Form::TimeWait => (Wait::Expiry, self.over.get(place).last.time + OVER),
+            Form::Clean => {
+                let brief = self.brief.get(place);
+                let wait = Wait::of_brief(brief);
+                (wait, brief.last() + wait.span())
+            }
+            Form::Full => {
+                let facts = &self.full.get(place).facts;
+                (Wait::of(facts), due(facts))
+            }
+        };
+        match (now_in, due < self.now) {
+            (Wait::Expiry, true) => self.end(at, None, sink),
+            (Wait::Closing | Wait::Aftermath, true) => self.release(at, sink),
+            (_, true) => self.end(at, Some(Ending::Expired), sink),
+            // It has had a check of its own since it was closed.
+            (Wait::Closing | Wait::Aftermath, false) if matches!(wait, Wait::Handshake | Wait::Open) => {}
+            (_, false) => self.check(at, now_in),
+        }
+    }
+
+    /// Gives up the connection that has waited longest: first those that are over, then handshakes, then open ones.
+    fn evict(&mut self, sink: &mut Sink<'_>) -> bool {
+        for wait in [Wait::Expiry, Wait::Closing, Wait::Aftermath, Wait::Handshake, Wait::Open] {
+            while let Some(check) = self.checks[wait as usize].pop_front() {
+                if !self.is_current(&check) {
+                    continue;
+                }
+                let body = self.heads.get(check.what).body;
+                let now_in = match body.form() {
+                    Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
+                    Form::Clean => Wait::of_brief(self.brief.get(body.place())),
+                    Form::Full => Wait::of(&self.full.get(body.place()).facts),
+                    Form::TimeWait => Wait::Expiry,
+                };
+                if now_in == Wait::Expiry {
+                    self.end(check.what, None, sink);
+                } else if wait == Wait::Handshake && now_in == Wait::Open {
+                    self.check(check.what, Wait::Open);
+                    continue;
+                } else {
+                    self.evicted += 1;
+                    self.end(check.what, Some(Ending::Evicted), sink);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The event of a SYN of the client that found nothing of an earlier connection.
+fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
+    PeerEvent {
+        at: PacketRef::of(s),
+        connection,
+        client: s.src,
+        server: Host { address: s.dst, port: s.dst_port },
+        tsval: s.timestamp(),
+        what: PeerEventKind::Syn { in_time_wait: false },
+    }
+}
+
+/// What the segment means to the memory that a server keeps of its clients.
+#[inline]
+fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<PeerEvent>) {
+    if c.role(from) != Role::Client || s.icmp().is_some() {
+        return;
+    }
+    let f = &c.facts;
+    let what = if s.flags.has(Flags::SYN) && !s.flags.has(Flags::ACK) {
+        let in_time_wait = f.previous.as_ref().is_some_and(|p| p.closed && s.time - p.last.time <= OVER);
+        PeerEventKind::Syn { in_time_wait }
+    } else if let Some(server_fin) = f.s.fin
+        && s.timestamp().is_some()
+        && (f.s.fin_acked == Some(PacketRef::of(s)) || s.flags.has(Flags::FIN) && f.s.fin_acked.is_some())
+        && f.c.fin.is_none_or(|client_fin| client_fin > server_fin)
+    {
+        PeerEventKind::Remembered
+    } else {
+        return;
+    };
+    events.push(PeerEvent {
+        at: PacketRef::of(s),
+        connection: f.first.packet,
+        client: f.client.address,
+        server: f.server,
+        tsval: s.timestamp(),
+        what,
+    });
+}
+
+/// For whoever looks at connections while they go on.
+impl Tracker {
+    /// No segment comes before `now` any more: lets go of what is due, and hands it to `gone`.
+    pub fn advance(&mut self, now: Timestamp, mut gone: impl FnMut(EndedFlow<'_>)) {
+        if now > self.now {
+            self.now = now;
+            self.let_go_of_due(&mut gone);
+        }
+    }
+
+    /// Octets that the records take, and may take.
+    pub fn taken(&self) -> (usize, usize) {
+        (self.octets(), self.most_octets)
+    }
+
+    /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
+    pub fn visit_open(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
+        let parting = Parting { ending: None, now: self.now };
+        for (at, h) in self.half_open.iter() {
+            take(EndedFlow::HalfOpen(&self.heads.key(at), h, parting));
+        }
+        for (at, b) in self.brief.iter() {
+            take(EndedFlow::Clean(&self.heads.key(at), b, parting));
+        }
+        for Connection { facts, .. } in self.full.iter_mut() {
+            parting.seal(facts);
+            take(EndedFlow::Full(facts));
+            (facts.ending, facts.watched) = Default::default();
+        }
+    }
+}
+
+/// The low bits of the hash choose the shard ([`crate::engine`]); the table uses the upper half.
+pub const SHARD_BITS: u32 = 4;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Handshakes that were never completed, in short form: a flood leaves millions of them.
+
+use crate::decode::segment::{Options, Traits};
+use crate::flow::compact::half_open as flow;
+use crate::flow::facts::{ConnectionFacts, PacketRef, Roles};
+use crate::flow::key::{FlowKey, Host};
+use crate::history::interval::Interval;
+use crate::time::{Span, Timestamp};
+
+/// A handshake that its client did not complete, while the server held a request for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HalfOpen {
+    /// The SYN.
+    pub syn: PacketRef,
+    /// From the first SYN-ACK until the request must have been dropped.
+    pub during: Interval,
+    /// The client.
+    pub client: Host,
+    /// SYNs that asked for it, at most 65,535.
+    pub syns: u16,
+    /// SYN-ACKs sent for it, at most 65,535.
+    pub syn_acks: u16,
+}
+
+/// A handshake that was never completed, of which no more need be known: one SYN, answered or not, and no other
+/// segment of the client. A flood leaves millions of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IncompleteHandshake {
+    /// The handshake; with `syn_acks` 0 the SYN drew no answer, and the stretch is that of the SYN.
+    pub half_open: HalfOpen,
+    /// The SYN-ACK, where it is stripped of options.
+    pub stripped: Option<PacketRef>,
+    /// Whether that was repeated: the server kept a request.
+    pub kept: bool,
+}
+
+/// The embryos of one listener.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct IncompleteHandshakes {
+    /// The handshakes.
+    pub half_open: Vec<HalfOpen>,
+    /// Their SYN-ACKs that were stripped of options and not repeated.
+    pub stripped: Vec<PacketRef>,
+    /// How many were stripped and repeated.
+    pub stripped_and_kept: u64,
+}
+
+impl IncompleteHandshakes {
+    /// How many were answered, and how many not.
+    pub fn answered_and_lone(&self) -> [usize; 2] {
+        let answered = self.half_open.iter().filter(|h| h.syn_acks > 0).count();
+        [answered, self.half_open.len() - answered]
+    }
+
+    /// One more.
+    pub fn push(&mut self, embryo: IncompleteHandshake) {
+        self.half_open.push(embryo.half_open);
+        self.stripped.extend(embryo.stripped.filter(|_| !embryo.kept));
+        self.stripped_and_kept += u64::from(embryo.stripped.is_some() && embryo.kept);
+    }
+}
+
+impl IncompleteHandshake {
+    /// The embryo of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
+    pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen) -> Option<IncompleteHandshake> {
+        let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
+        if h.syns() != 1 || h.is_refused() || h.asked_options().any(fast_open) {
+            return None;
+        }
+        let (syn_acks, first) = (h.syn_acks(), h.first());
+        let during = match h.answered() {
+            Some(answer) => Interval { from: answer.time, to: h.last().time + patience(syn_acks) },
+            None => Interval { from: first.time, to: first.time },
+        };
+        let half_open =
+            HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16 };
+        let (options, traits) = h.answer_options();
+        let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
+        Some(IncompleteHandshake { half_open, stripped, kept: h.answered_again() })
+    }
+
+    /// The embryo of a connection, if it is no more than that.
+    pub fn of(f: &ConnectionFacts) -> Option<IncompleteHandshake> {
+        if f.roles != Roles::BySyn
+            || f.syn.count != 1
+            || f.c.segments != 1
+            || f.s.segments != f.syn_ack.count
+            || f.final_ack.is_some()
+            || f.odd_handshake
+            || f.other_isns > 0
+            || f.icmp.is_some()
+            || f.ack_to_syn.is_some()
+            || f.previous.is_some()
+            || f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE)
+            || f.syn_ack.first().is_some_and(|answer| answer.at < f.first)
+        {
+            return None;
+        }
+        let half_open = half_open(f, Timestamp::MAX).unwrap_or(HalfOpen {
+            syn: f.first,
+            during: Interval { from: f.first.time, to: f.first.time },
+            client: f.client,
+            syns: 1,
+            syn_acks: 0,
+        });
+        let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
+        Some(IncompleteHandshake { half_open, stripped, kept: is_kept(f) })
+    }
+}
+/// How long a request is held after this many SYN-ACKs: each wait is twice the one before, after the last SYN-ACK
+/// another 2^n seconds (`reqsk_timer_handler`).
+fn patience(syn_acks: u32) -> Span {
+    Span::secs(1 << syn_acks.clamp(1, 6) >> 1)
+}
+
+/// The stretch in which the server held a request that its client did not complete.
+pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
+    let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
+    // Whatever else the server sent, it sent from a connection; and a client that closes has opened one. A filter may
+    // have left no more of it.
+    let was_completed =
+        f.final_ack.is_some() || f.c.fin.is_some() || f.s.segments > f.syn_ack.count + u32::from(f.s.resets);
+    if was_completed || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
+        return None;
+    }
+    let dropped = f.c.reset.as_ref().map_or(Timestamp::MAX, |r| r.at.time);
+    let to = (last.at.time + patience(f.syn_ack.count)).min(dropped).min(end);
+    Some(HalfOpen {
+        syn: f.first,
+        during: Interval { from: first.at.time, to },
+        client: f.client,
+        syns: f.syn.count.min(u16::MAX.into()) as u16,
+        syn_acks: f.syn_ack.count.min(u16::MAX.into()) as u16,
+    })
+}
+
+/// Whether the server kept a request: it repeated its SYN-ACK without being asked for it again.
+pub fn is_kept(f: &ConnectionFacts) -> bool {
+    f.syn_ack.iter().zip(f.syn_ack.iter().skip(1)).any(|(one, next)| one.syns == next.syns)
+}
+
+/// Whether the SYN-ACK lacks window scale and SACK although the SYN offered them without timestamps: what a syncookie
+/// cannot keep (`cookie_init_timestamp`, `tcp_synack_options`).
+pub fn is_stripped(f: &ConnectionFacts) -> bool {
+    f.syn_ack.count > 0
+        && f.syn.count > 0
+        && is_stripped_of(f.syn_offer.options, f.syn_ack_offer.options, f.s.traits)
+}
+
+/// The same of the options of a SYN and of a SYN-ACK from an end with these traits.
+fn is_stripped_of(syn: Options, syn_ack: Options, traits: Traits) -> bool {
+    syn.has(Options::SACK_PERMITTED | Options::WINDOW_SCALE)
+        && !syn.has(Options::TIMESTAMPS)
+        && syn_ack.0 == Options::MSS
+        && !traits.has(Traits::OPTIONS_CUT)
+}

@@ -1,0 +1,280 @@
+//! The history of one listener: what its connections got, and when.
+
+use crate::decode::segment::{Address, Options};
+use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
+use crate::flow::key::FlowKey;
+use crate::history::interval::Interval;
+use crate::history::timeline::{Second, Seconds};
+use crate::time::{Span, Timestamp};
+
+/// A client that stayed silent this long after its final ACK without drawing a SYN-ACK retransmission shows that the
+/// listener does not defer: with `TCP_DEFER_ACCEPT` the SYN-ACK comes again after 1 s at the latest for its shortest
+/// setting (`inet_csk_reqsk_queue_prune`, `reqsk_timer_handler`), later for longer ones.
+const PATIENCE: Span = Span::millis(1_700);
+
+/// A SYN is sent again after this (`TCP_TIMEOUT_INIT`, RFC 6298 section 2.1). An answer that comes later may be to a
+/// second try that the capture has missed.
+pub const SECOND_TRY: Span = Span::secs(1);
+
+/// Parts into which clients are divided by address: enough to tell one busy client from many.
+const SHARES: usize = 16;
+
+/// What is known of one listener.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Connections whose SYN or SYN-ACK was seen.
+    pub attempts: u64,
+    /// Connections with at least one segment of the server.
+    pub answers: u64,
+    /// Handshakes completed by the client.
+    pub completed: u64,
+    /// Connections on which the server showed that it has them.
+    pub served: u64,
+    /// Connections that were served while the client had sent nothing: no deferral here.
+    pub undeferred: u64,
+    /// Connections that waited in silence, and no SYN-ACK came again: no deferral, unless the capture lost it.
+    pub patient: u64,
+    /// SYN-ACKs with window scale or SACK-permitted to clients without timestamps: no cookies at that moment.
+    pub full_offers: u64,
+    /// Connections on which the client, and the server, closed after the other had closed first.
+    pub closed_in_turn: [u64; 2],
+    /// First and last FIN of those that the client, and the server, closed first.
+    pub closes: [Option<(PacketRef, PacketRef)>; 2],
+    /// Connections that the client closed first, in shares by client: what one client did is in one of them.
+    pub closers: [u64; SHARES],
+    /// By second of capture time.
+    pub seconds: Seconds,
+}
+
+impl Listener {
+    /// Takes in a connection that is over.
+    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp) {
+        self.attempts += 1;
+        self.answers += u64::from(f.s.segments > 0);
+        let mut completed_at = f.final_ack.map(|ack| ack.at.time.seconds());
+        self.completed += u64::from(completed_at.is_some());
+        if let Some(syn) = f.syn.first() {
+            let at = syn.at.time.seconds();
+            let second = self.seconds.at(at);
+            second.completed += u32::from(completed_at.take_if(|completed| *completed == at).is_some());
+            second.syns += 1;
+            let at_first_try =
+                f.syn_ack.first().is_some_and(|answer| answer.at.time - syn.at.time < SECOND_TRY);
+            second.answered += u32::from(at_first_try && f.answered_syn() == Some(syn));
+            second.refused += u32::from(f.is_refused());
+        }
+        self.hear(f.syn_ack.iter().map(|sent| sent.at.time));
+        self.hear([f.progress.map(|p| p.at), f.s.fin].into_iter().flatten().map(|at| at.time));
+        if f.closed.is_none() {
+            let last = (f.s.segments > f.syn_ack.count).then_some(f.s.last);
+            self.hear([f.s.last_data, last].into_iter().flatten().map(|at| at.time));
+        }
+        if let Some(at) = completed_at {
+            self.seconds.at(at).completed += 1;
+        }
+        if let Some(progress) = f.progress {
+            self.served += 1;
+            self.seconds.at(progress.at.time.seconds()).served += 1;
+        }
+        match shows_no_deferral(f, end) {
+            Some(Undeferred::Served) => self.undeferred += 1,
+            Some(Undeferred::Waited) => self.patient += 1,
+            None => {}
+        }
+        let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+        self.full_offers += u64::from(
+            !f.syn_offer.options.has(Options::TIMESTAMPS)
+                && f.syn_ack.count > 0
+                && f.syn_ack_offer.options.any(offered),
+        );
+        if let Some(fin) = f.s.fin.filter(|fin| f.s.bytes == 0 && f.c.fin.is_none_or(|theirs| *fin < theirs))
+        {
+            self.seconds.at(fin.time.seconds()).closed_unserved += 1;
+        }
+        if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
+            self.take_close(f.client.address, c, s);
+        }
+    }
+
+    /// Notes when the server was heard.
+    fn hear(&mut self, times: impl Iterator<Item = Timestamp>) {
+        times.for_each(|time| self.seconds.at(time.seconds()).heard += 1);
+    }
+
+    /// The same of a connection of which nothing but one SYN and SYN-ACKs were seen.
+    pub fn take_half_open(&mut self, h: &HalfOpen) {
+        let syn = h.first().time;
+        let answer = h.answered().filter(|_| !h.is_refused());
+        let answered = answer.is_some();
+        self.attempts += 1;
+        self.answers += u64::from(answered);
+        let second = self.seconds.at(syn.seconds());
+        second.syns += 1;
+        second.answered += u32::from(answer.is_some_and(|at| at.time - syn < SECOND_TRY));
+        if !h.is_refused() {
+            self.hear(h.answer_times());
+        }
+        self.full_offers += u64::from(answered && is_full_offer(h));
+    }
+
+    /// The same of a connection whose SYNs were refused.
+    pub fn take_refused(&mut self, h: &HalfOpen) {
+        self.attempts += 1;
+        self.answers += 1;
+        let second = self.seconds.at(h.first().time.seconds());
+        second.syns += 1;
+        second.refused += 1;
+    }
+
+    /// The same of a connection that went as it should.
+    pub fn take_brief(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course) {
+        self.take_half_open(&b.asked);
+        self.completed += 1;
+        self.seconds.at(course.final_ack.seconds()).completed += 1;
+        self.served += 1;
+        self.seconds.at(course.progress.seconds()).served += 1;
+        self.hear([course.progress, course.server_fin.time].into_iter());
+        let spoke_first = course.progress_spoke && course.progress < course.client_spoke;
+        let waited = course.client_spoke - course.final_ack >= PATIENCE;
+        self.undeferred += u64::from(course.bare && spoke_first);
+        self.patient += u64::from(course.bare && !spoke_first && waited);
+        let (c, s) = (course.client_fin, course.server_fin);
+        if !course.was_answered && s < c {
+            self.seconds.at(s.time.seconds()).closed_unserved += 1;
+        }
+        self.take_close(b.asked.client(key).address, c, s);
+    }
+
+    /// Takes in the FINs of the client and of the server.
+    fn take_close(&mut self, client: Address, c: PacketRef, s: PacketRef) {
+        let second = self.seconds.at(c.min(s).time.seconds());
+        let closer = if c < s { Role::Client } else { Role::Server };
+        match closer {
+            Role::Client => {
+                second.closed_by_client += 1;
+                self.closers[share(client)] += 1;
+            }
+            Role::Server => second.closed_by_server += 1,
+        }
+        self.closed_in_turn[closer.peer() as usize] += 1;
+        let closed = c.min(s);
+        widen(&mut self.closes[closer as usize], (closed, closed));
+    }
+
+    /// Adds up two histories of the same listener.
+    pub fn merge(&mut self, other: Listener) {
+        self.attempts += other.attempts;
+        self.answers += other.answers;
+        self.completed += other.completed;
+        self.served += other.served;
+        self.undeferred += other.undeferred;
+        self.patient += other.patient;
+        self.full_offers += other.full_offers;
+        for (own, others) in self.closers.iter_mut().zip(other.closers) {
+            *own += others;
+        }
+        for (own, others) in self.closes.iter_mut().zip(other.closes) {
+            if let Some(stretch) = others {
+                widen(own, stretch);
+            }
+        }
+        self.closed_in_turn[0] += other.closed_in_turn[0];
+        self.closed_in_turn[1] += other.closed_in_turn[1];
+        self.seconds.add(other.seconds);
+    }
+
+    /// The seconds from `from` to `to`, both included, added up.
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> Second {
+        self.seconds.between(from.seconds(), to.seconds().max(from.seconds()))
+    }
+
+    /// The same of the whole seconds that lie inside of a stretch: what happened in them happened after its beginning
+    /// and before its end. Nothing where it holds no whole second.
+    pub fn inside(&self, stretch: Interval) -> Second {
+        self.seconds.inside(stretch.from.seconds(), stretch.to.seconds())
+    }
+
+    /// [`Listener::inside`] for whoever takes it to mean something that a thing did not happen: where seconds are counted
+    /// in longer steps it is all that may have happened inside of the stretch.
+    pub fn possibly_inside(&self, stretch: Interval) -> Second {
+        match self.seconds.step() {
+            1 => self.inside(stretch),
+            _ => self.between(stretch.from, stretch.to),
+        }
+    }
+}
+
+/// The part of a client; always the same one. Neighbours in one network fall into different parts.
+fn share(client: Address) -> usize {
+    /// 2^64 divided by the golden ratio.
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = client.0.iter().fold(0u64, |mixed, &octet| {
+        let mixed = (mixed ^ u64::from(octet)).wrapping_mul(GOLDEN);
+        mixed ^ mixed >> 32
+    });
+    (mixed.wrapping_mul(GOLDEN) >> 60) as usize % SHARES
+}
+
+fn widen(stretch: &mut Option<(PacketRef, PacketRef)>, (first, last): (PacketRef, PacketRef)) {
+    let (from, to) = stretch.unwrap_or((first, last));
+    *stretch = Some((from.min(first), to.max(last)));
+}
+
+/// Whether the SYN-ACK has window scale or SACK-permitted for a client without timestamps.
+fn is_full_offer(h: &HalfOpen) -> bool {
+    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+    !h.asked_options().has(Options::TIMESTAMPS) && h.answer_options().0.any(offered)
+}
+
+/// By what a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Undeferred {
+    /// It was served although the client had sent nothing.
+    Served,
+    /// It waited in silence, and was not asked again.
+    Waited,
+}
+
+/// Whether this connection shows that its listener does not use `TCP_DEFER_ACCEPT`, and by what.
+fn shows_no_deferral(f: &ConnectionFacts, end: Timestamp) -> Option<Undeferred> {
+    let (Some(ack), 1) = (f.final_ack, f.syn_ack.count) else { return None };
+    // Without its SYN the capture may lack earlier SYN-ACKs, too.
+    if !ack.bare || f.syn.count == 0 {
+        return None;
+    }
+    let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
+    // The server spoke first: it had the connection without data. (In a capture that changes the order of packets, what
+    // it says may come before what it answers.)
+    if let Some(progress) = f.progress
+        && matches!(progress.what, What::Data | What::Fin)
+        && progress.acked == 0
+        && spoke.is_none_or(|spoke| progress.at.time < spoke)
+    {
+        return Some(Undeferred::Served);
+    }
+    // What was said in vain may have been said to a server that had died.
+    if spoke.is_some() && f.progress.is_none() {
+        return None;
+    }
+    let silent_until = spoke.or(f.closed).unwrap_or(end);
+    (silent_until - ack.at.time >= PATIENCE).then_some(Undeferred::Waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_longer_steps_nothing_is_thought_not_to_have_happened() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
+        let stretch = Interval { from: at(100), to: at(106) };
+        let mut listener = Listener::default();
+        listener.seconds.at(103).answered += 1;
+        let inside = |l: &Listener| [l.inside(stretch), l.possibly_inside(stretch)].map(|s| s.answered);
+        assert_eq!(inside(&listener), [1, 1]);
+        listener.seconds.coarsen(3);
+        assert_eq!(inside(&listener), [0, 1]);
+    }
+}

@@ -1,0 +1,139 @@
+//! What happened at each listener in the whole capture, within bounded memory; and the first handshakes of each server.
+//!
+//! A screen notes it for the connections of its own shard. Over hours that becomes a list for each listener and shard
+//! with an entry for nearly every second, so now and then the lists are put together here. Where there are too many
+//! seconds even so, all are counted in longer steps of time: how long they are in the end depends on nothing but the
+//! capture and the room.
+
+use crate::decode::segment::Address;
+use crate::flow::key::{Host, Map};
+use crate::history::handshakes::{self, Sample};
+use crate::history::listener::Listener;
+use crate::history::timeline::Seconds;
+use crate::history::triage::Triage;
+
+/// After so many further connections the screens' lists are worth putting together.
+const WORTH_IT: u64 = 1 << 16;
+/// Steps do not become longer than 2 to the power of this, 18 hours: by then there is little more than one for each
+/// listener.
+const COARSEST: u32 = 16;
+
+/// See the module.
+#[derive(Default)]
+pub struct Histories {
+    of: Map<Host, Seconds>,
+    samples: Map<Address, Vec<Sample>>,
+    /// Of all lists, see [`Seconds::coarsen`].
+    coarseness: u32,
+    /// How many entries there may be.
+    most: usize,
+    /// Connections that were over when the lists were last put together.
+    connections: u64,
+}
+
+impl Histories {
+    /// Histories that take about `octets` at most.
+    pub fn within(octets: usize) -> Histories {
+        Histories { most: octets / Seconds::OCTETS, ..Histories::default() }
+    }
+
+    /// Whether it is time for [`Histories::gather`], when so many connections are over.
+    pub fn is_due(&self, connections: u64) -> bool {
+        connections - self.connections >= WORTH_IT
+    }
+
+    /// Takes over what all screens have noted.
+    pub fn gather<'s>(&mut self, screens: impl Iterator<Item = &'s mut Triage>) {
+        self.connections = 0;
+        for screen in screens {
+            self.connections += screen.quality.connections;
+            for (address, some) in &mut screen.samples {
+                let some = some.drain();
+                if !some.is_empty() {
+                    handshakes::merge(self.samples.entry(*address).or_default(), some);
+                }
+            }
+            for (host, listener) in &mut screen.listeners {
+                if listener.seconds.len() > 0 {
+                    self.of.entry(*host).or_default().add(std::mem::take(&mut listener.seconds));
+                }
+            }
+        }
+        self.fit();
+    }
+
+    fn fit(&mut self) {
+        loop {
+            self.of.values_mut().for_each(|seconds| seconds.coarsen(self.coarseness));
+            let entries: usize = self.of.values().map(Seconds::len).sum();
+            if entries <= self.most || self.coarseness == COARSEST {
+                return;
+            }
+            self.coarseness += 1;
+        }
+    }
+
+    /// The listeners and servers, with nothing but this of each.
+    pub fn into_screen(self) -> Triage {
+        let listener = |seconds| Listener { seconds, ..Listener::default() };
+        let mut screen = Triage::default();
+        screen.listeners = self.of.into_iter().map(|(host, seconds)| (host, listener(seconds))).collect();
+        screen.samples = self.samples.into_iter().map(|(host, some)| (host, some.into())).collect();
+        screen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn host(port: u16) -> Host {
+        Host { address: Address::v4([192, 0, 2, 1]), port }
+    }
+
+    /// With room for `most` entries.
+    fn room(most: usize) -> Histories {
+        Histories::within(most * Seconds::OCTETS)
+    }
+
+    proptest! {
+        /// Two screens that note what happened, each in its order; it is put together at any moments.
+        #[test]
+        fn nothing_depends_on_when_lists_are_put_together(
+            noted in proptest::collection::vec((0_usize..2, 1_u16..4, 0_i64..600, any::<bool>()), 1..300),
+            most in 1_usize..100,
+        ) {
+            let (mut often, mut once) = (room(most), room(most));
+            let mut screens = [(); 4].map(|()| Triage::default());
+            for (screen, port, second, now) in noted {
+                for screen in [screen, screen + 2] {
+                    screens[screen].listeners.entry(host(port)).or_default().seconds.at(second).syns += 1;
+                }
+                if now {
+                    often.gather(screens[..2].iter_mut());
+                }
+            }
+            let [a, b, c, d] = &mut screens;
+            often.gather([a, b].into_iter());
+            once.gather([c, d].into_iter());
+            prop_assert_eq!(often.coarseness, once.coarseness);
+            prop_assert_eq!(&often.of, &once.of);
+            let entries: usize = once.of.values().map(Seconds::len).sum();
+            prop_assert!(entries <= most.max(3), "{} entries where {} fit", entries, most);
+        }
+    }
+
+    #[test]
+    fn a_gathering_is_worth_it_after_many_connections() {
+        let mut histories = room(10);
+        let mut screen = Triage::default();
+        assert!(!histories.is_due(WORTH_IT - 1));
+        assert!(histories.is_due(WORTH_IT));
+        screen.quality.connections = WORTH_IT + 5;
+        histories.gather([&mut screen].into_iter());
+        assert!(!histories.is_due(2 * WORTH_IT + 4));
+        assert!(histories.is_due(2 * WORTH_IT + 5));
+    }
+}

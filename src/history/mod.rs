@@ -1,0 +1,24 @@
+//! What only shows across connections, in bounded memory: merged over shards in any order, read by the detectors.
+//!
+//! * [`triage`]: what to keep of a connection that is over: most are unremarkable and only counted.
+//! * [`listener`]: what the connections of one listener got; `timeline`: that second by second.
+//! * [`incomplete`]: handshakes that were never completed.
+//! * [`interval`]: intervals of time, and what lasted for one.
+//! * [`host_pairs`]: something for each pair of hosts.
+//! * [`tw_recycle`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
+//! * [`handshakes`]: clean handshakes of each server, which tell the capture point.
+//! * [`host_clocks`]: what connections say of the clocks and timers of the hosts at their ends.
+//! * [`syn_ack_lag`]: how far SYN-ACKs lag their server's clock.
+//! * [`merge`]: the histories of all listeners, put together now and then.
+
+pub mod handshakes;
+pub mod host_clocks;
+pub mod host_pairs;
+pub mod incomplete;
+pub mod interval;
+pub mod listener;
+pub mod merge;
+pub mod syn_ack_lag;
+mod timeline;
+pub mod triage;
+pub mod tw_recycle;

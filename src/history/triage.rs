@@ -1,0 +1,578 @@
+//! What to keep of a connection that is over: most are unremarkable, and only counted.
+
+use crate::decode::segment::{Address, Options, PacketId};
+use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::ended::{EndedFlow, Parting};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
+use crate::flow::key::{FlowKey, Host, Map};
+use crate::history::handshakes::{Sample, Samples};
+use crate::history::host_clocks::{Reading, Readings};
+use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
+use crate::history::interval::{Interval, Unserved};
+use crate::history::listener::Listener;
+use crate::history::syn_ack_lag::Lags;
+use crate::history::tw_recycle::TwRecycleModel;
+use crate::time::{Span, Timestamp};
+
+/// After this a SYN-ACK that drew no answer is repeated (`TCP_TIMEOUT_INIT`): where it was not, and the final ACK comes
+/// later, an earlier one was missed.
+const TIMER: Span = Span::secs(1);
+/// A connection that waited this long for the application's first payload is worth knowing.
+const WAITED: Span = Span::secs(1);
+/// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
+const DELAYED_ACK: Span = Span::millis(500);
+
+/// A listener's list of embryos with its first one takes as much memory as so many embryos: a scan makes many of them.
+const LISTENER_WITH_EMBRYOS: usize = 6;
+
+/// Losses of the capture itself, and what else lowers trust in it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Quality {
+    /// Connections.
+    pub connections: u64,
+    /// Segments of them, copies not counted.
+    pub segments: u64,
+    /// Connections of which only one direction was captured although the other must have sent.
+    pub one_sided: u64,
+    /// Connections whose client went on without a segment of the server in the capture: its direction is missing.
+    pub deaf: u64,
+    /// Connections of which nothing but SYNs was captured.
+    pub only_syns: u64,
+    /// Connections of which nothing but SYNs and SYN-ACKs was captured.
+    pub only_handshakes: u64,
+    /// Acknowledgments of octets that the capture does not hold.
+    pub unseen: u64,
+    /// Copies of packets.
+    pub duplicates: u64,
+    /// Packets of stretches captured twice.
+    pub replayed: u64,
+    /// Connections joined in the middle.
+    pub mid_stream: u64,
+    /// Connections on which the segments of one end came with several TTLs.
+    pub several_ttls: u64,
+}
+
+impl Quality {
+    /// Adds up two.
+    pub fn add(&mut self, other: &Quality) {
+        self.connections += other.connections;
+        self.segments += other.segments;
+        self.one_sided += other.one_sided;
+        self.deaf += other.deaf;
+        self.only_syns += other.only_syns;
+        self.only_handshakes += other.only_handshakes;
+        self.unseen += other.unseen;
+        self.duplicates += other.duplicates;
+        self.replayed += other.replayed;
+        self.mid_stream += other.mid_stream;
+        self.several_ttls += other.several_ttls;
+    }
+}
+
+/// Keeps the connections that a detector may want, and the history of every listener.
+#[derive(Clone, Default)]
+pub struct Triage {
+    /// Facts of connections worth a second look.
+    kept: Vec<Kept>,
+    /// How many of each class are in `kept`.
+    held: Map<Class, u32>,
+    /// How many of one class may be.
+    quota: u32,
+    /// What more there would have been.
+    pub left_out: Map<Class, LeftOut>,
+    /// How many may be kept.
+    limit: usize,
+    /// Handshakes that were never completed and are not in `kept`, by listener.
+    pub embryos: Map<Host, IncompleteHandshakes>,
+    /// How many embryos there are; a listener counts for some more.
+    embryo_count: usize,
+    /// How many were not kept for want of room.
+    pub surplus: u64,
+    /// How many embryos may be kept.
+    most_embryos: usize,
+    /// Lone SYNs of which it is not known yet whether they are under suspicion.
+    doubtful: Vec<(IncompleteHandshake, Doubtful)>,
+    half_close_after: Span,
+    /// By listener.
+    pub listeners: Map<Host, Listener>,
+    /// By server address.
+    pub samples: Map<Address, Samples>,
+    /// Trust in the capture.
+    pub quality: Quality,
+    /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
+    pub waits: Vec<Unserved>,
+    /// Clocks and timers of hosts.
+    pub readings: Readings,
+    /// SYN-ACKs that lag, by listener.
+    pub lags: Map<Host, Lags>,
+    /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
+    /// SYN-ACK.
+    settled: Vec<(PacketId, Option<PacketRef>, bool)>,
+    /// Of how many listeners and servers anything is known; 0 for all.
+    most_listeners: usize,
+    /// Connections that were left out of the histories because there were too many listeners.
+    pub unlisted: u64,
+}
+
+/// Remarkable connections of one class that are only counted.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// How many.
+    pub connections: u64,
+    /// The last packet of them.
+    pub last: Timestamp,
+}
+
+impl LeftOut {
+    /// Counts some more.
+    pub fn add(&mut self, connections: u64, last: Timestamp) {
+        self.connections += connections;
+        self.last = self.last.max(last);
+    }
+}
+
+/// A remarkable connection.
+pub type Kept = (Class, Box<ConnectionFacts>);
+
+/// A lone SYN.
+#[derive(Clone)]
+enum Doubtful {
+    HalfOpen(FlowKey, HalfOpen, Parting),
+    Full(Box<ConnectionFacts>),
+}
+
+/// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Class {
+    server: Host,
+    what: u8,
+}
+
+impl Class {
+    const REFUSED: u8 = 0;
+
+    /// The class of a remarkable connection; `is_condemned` says that a server with `tcp_tw_recycle` would have dropped a
+    /// SYN of it, as far as that is known.
+    fn of(f: &ConnectionFacts, is_condemned: bool) -> Class {
+        let refused = f.s.resets > 0;
+        let what = match f.final_ack {
+            None if refused || f.icmp.is_some() => Class::REFUSED,
+            None if is_condemned => 8,
+            None if f.syn.count > 1 => 1,
+            None => 2,
+            Some(_) if refused && f.progress.is_none() => 3,
+            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => 4,
+            Some(_) if f.syn.count > 1 => 5,
+            Some(_) if f.c.resets + f.s.resets > 0 => 6,
+            Some(_) => 7,
+        };
+        Class { server: f.server, what }
+    }
+}
+
+/// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each class the first
+/// so many that they are no more than `limit` together. The others are counted.
+pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut Map<Class, LeftOut>) {
+    all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
+    let mut counts: Map<Class, usize> = Map::default();
+    for (class, _) in all.iter() {
+        *counts.entry(*class).or_default() += 1;
+    }
+    let fits = |quota: usize| counts.values().map(|n| (*n).min(quota)).sum::<usize>() <= limit;
+    let (mut low, mut high) = (1, all.len());
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    let quota = low;
+    counts.clear();
+    all.retain(|(class, f)| {
+        let n = counts.entry(*class).or_default();
+        *n += 1;
+        let stays = *n <= quota;
+        if !stays {
+            left_out.entry(*class).or_default().add(1, f.last.time);
+        }
+        stays
+    });
+}
+
+impl Triage {
+    /// A screen that keeps at most `limit` connections and `embryos` handshakes that were never completed.
+    pub fn new(limit: usize, embryos: usize, half_close_after: Span) -> Triage {
+        Triage { limit, quota: u32::MAX, most_embryos: embryos, half_close_after, ..Triage::default() }
+    }
+
+    /// The same with histories of at most `most` listeners: a scan makes one of every port.
+    pub fn with_listeners(mut self, most: usize) -> Triage {
+        self.most_listeners = most;
+        self
+    }
+
+    /// Handshakes kept that were never completed.
+    pub fn embryos(&self) -> usize {
+        self.embryo_count
+    }
+
+    /// Connections kept so far.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Moves out the connections kept.
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Takes in a connection that is over; `end` is the last packet of the capture, once it is over; `peers` knows
+    /// the SYNs under suspicion, if all SYNs so far were shown to it. If not, [`Triage::resolve`] comes later.
+    ///
+    /// Most connections are counted in the form in which they were kept.
+    pub fn take(&mut self, gone: EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        match gone {
+            EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
+                let class = Class { server: h.server(key), what: Class::REFUSED };
+                if self.held.get(&class).is_some_and(|held| *held >= self.quota) {
+                    return self.take_refused(key, h, peers);
+                }
+            }
+            EndedFlow::HalfOpen(key, h, parting) => {
+                if let Some(embryo) = IncompleteHandshake::of_half_open(key, h)
+                    && !self.readings.want_half_open(h)
+                {
+                    return self.take_embryo(key, h, parting, embryo, peers);
+                }
+            }
+            EndedFlow::Clean(key, b, _) => {
+                if let Some(course) = b.course()
+                    && !self.is_remarkable_brief(b, &course)
+                    && !self.readings.want_brief(b)
+                {
+                    return self.take_brief(key, b, &course, peers);
+                }
+            }
+            EndedFlow::Full(_) => {}
+        }
+        self.take_facts(&gone.facts(), end, peers);
+    }
+
+    fn take_facts(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        self.note_quality(f);
+        if f.roles != Roles::Guessed
+            && let Some(listener) = self.listener(f.server)
+        {
+            listener.take(f, end.min(f.watched));
+            self.note_sample(f);
+            self.readings.take(f);
+            self.note_lag(f);
+            self.note_wait(f);
+        }
+        if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
+            let answered = f.answered_syn().map(|syn| syn.at);
+            let otherwise = f.syn_ack.count == 0
+                && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on());
+            self.settled.push((f.first.packet, answered, otherwise));
+        }
+        if self.is_remarkable(f) {
+            let is_condemned = peers.is_some_and(|peers| peers.is_condemned(f.first.packet));
+            match IncompleteHandshake::of(f) {
+                // A lone SYN may have been dropped for its timestamp; an answered one was not.
+                Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
+                    None => self.doubtful.push((embryo, Doubtful::Full(Box::new(f.clone())))),
+                    Some(_) if is_condemned => self.keep(f, true),
+                    Some(_) => self.keep_embryo(f.server, embryo),
+                },
+                Some(embryo) => self.keep_embryo(f.server, embryo),
+                None => self.keep(f, is_condemned),
+            }
+        }
+    }
+
+    fn note_lag(&mut self, f: &ConnectionFacts) {
+        if let Some([first, later]) = Reading::clock(f, Role::Server)
+            && let Some(after_syn) = f.syn_to_syn_ack().filter(|_| f.syn.count > 0)
+            && let Some(lag) = Lags::read(after_syn, first, later)
+            && let Some(syn_ack) = f.syn_ack.first()
+        {
+            self.lags.entry(f.server).or_default().take(syn_ack.at, lag);
+        }
+    }
+
+    /// What [`Triage::take_facts`] makes of one SYN and its answers.
+    fn take_embryo(
+        &mut self,
+        key: &FlowKey,
+        h: &HalfOpen,
+        parting: Parting,
+        embryo: IncompleteHandshake,
+        peers: Option<&TwRecycleModel>,
+    ) {
+        let server = h.server(key);
+        let answered = embryo.half_open.syn_acks > 0;
+        self.quality.connections += 1;
+        self.quality.segments += 1 + u64::from(embryo.half_open.syn_acks);
+        self.quality.only_handshakes += 1;
+        self.quality.only_syns += u64::from(!answered);
+        if let Some(listener) = self.listener(server) {
+            listener.take_half_open(h);
+        }
+        let first = h.first();
+        let is_condemned = peers.map(|peers| peers.is_condemned(first.packet));
+        if is_condemned != Some(false) {
+            self.settled.push((first.packet, answered.then_some(first), false));
+        }
+        match is_condemned {
+            None if !answered => self.doubtful.push((embryo, Doubtful::HalfOpen(*key, h.clone(), parting))),
+            Some(true) if !answered => self.keep(&EndedFlow::HalfOpen(key, h, parting).facts(), true),
+            _ => self.keep_embryo(server, embryo),
+        }
+    }
+
+    /// What [`Triage::take_facts`] makes of SYNs that were refused, where enough of them are kept.
+    fn take_refused(&mut self, key: &FlowKey, h: &HalfOpen, peers: Option<&TwRecycleModel>) {
+        let server = h.server(key);
+        self.quality.connections += 1;
+        self.quality.segments += u64::from(h.syns()) + 1;
+        if let Some(listener) = self.listener(server) {
+            listener.take_refused(h);
+        }
+        let first = h.first().packet;
+        if peers.is_none_or(|peers| peers.is_condemned(first)) {
+            self.settled.push((first, None, true));
+        }
+        let class = Class { server, what: Class::REFUSED };
+        self.left_out.entry(class).or_default().add(1, h.last().time);
+    }
+
+    /// What [`Triage::take_facts`] makes of a connection that went as it should.
+    fn take_brief(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course, peers: Option<&TwRecycleModel>) {
+        let (server, first) = (b.asked.server(key), b.asked.first());
+        self.quality.connections += 1;
+        self.quality.segments += u64::from(course.segments);
+        self.quality.several_ttls += u64::from(course.several_ttls);
+        let is_listed = self.listener(server).map(|listener| listener.take_brief(key, b, course)).is_some();
+        if is_listed
+            && let Some([syn_ack, later]) = b.server_clock()
+            && let Some(lag) = Lags::read(syn_ack.0 - first.time, syn_ack, later)
+        {
+            self.lags.entry(server).or_default().take(b.asked.last(), lag);
+        }
+        if is_listed && (course.bare || course.brought_payload) {
+            let answered = b.asked.last().time;
+            let (client_ttl, server_ttl) = b.asked.ttls();
+            let [client_traits, server_traits] = course.traits;
+            self.keep_sample(server.address, || Sample {
+                at: first,
+                syn_to_syn_ack: answered - first.time,
+                syn_ack_to_ack: course.final_ack - answered,
+                client_ttl,
+                server_ttl,
+                client_traits,
+                server_traits,
+            });
+        }
+        if peers.is_none_or(|peers| peers.is_condemned(first.packet)) {
+            self.settled.push((first.packet, Some(first), false));
+        }
+    }
+
+    /// Whether a connection that went as it should may be remarkable all the same, or have kept somebody waiting: a
+    /// FIN that was answered late, a SYN-ACK without the options that the SYN offered.
+    fn is_remarkable_brief(&self, b: &CleanFlow, course: &Course) -> bool {
+        let (c, s) = (course.client_fin.time, course.server_fin.time);
+        (c - s).0.abs() >= self.half_close_after.0
+            || course.closed - course.final_ack >= WAITED
+            || lacks_options(b.asked.asked_options(), b.asked.answer_options().0)
+    }
+
+    /// The history of a listener, begun where there is none and room for one.
+    fn listener(&mut self, server: Host) -> Option<&mut Listener> {
+        if self.most_listeners > 0 && self.listeners.len() >= self.most_listeners {
+            let known = self.listeners.get_mut(&server);
+            self.unlisted += u64::from(known.is_none());
+            return known;
+        }
+        Some(self.listeners.entry(server).or_default())
+    }
+
+    /// All SYNs so far were shown to `peers`: drops what it does not suspect.
+    pub fn resolve(&mut self, peers: &TwRecycleModel) {
+        self.settled.retain(|(connection, ..)| peers.is_condemned(*connection));
+        for (embryo, lone) in std::mem::take(&mut self.doubtful) {
+            let condemned = peers.is_condemned(embryo.half_open.syn.packet);
+            match (lone, condemned) {
+                (Doubtful::HalfOpen(key, h, parting), true) => {
+                    self.keep(&EndedFlow::HalfOpen(&key, &h, parting).facts(), true);
+                }
+                (Doubtful::HalfOpen(key, h, _), false) => self.keep_embryo(h.server(&key), embryo),
+                (Doubtful::Full(f), true) => self.keep(&f, true),
+                (Doubtful::Full(f), false) => self.keep_embryo(f.server, embryo),
+            }
+        }
+    }
+
+    fn keep_embryo(&mut self, server: Host, embryo: IncompleteHandshake) {
+        if self.embryo_count < self.most_embryos {
+            let of_listener = self.embryos.entry(server).or_default();
+            self.embryo_count += if of_listener.half_open.is_empty() { LISTENER_WITH_EMBRYOS } else { 1 };
+            of_listener.push(embryo);
+        } else {
+            self.surplus += 1;
+        }
+    }
+
+    fn keep(&mut self, f: &ConnectionFacts, is_condemned: bool) {
+        let class = Class::of(f, is_condemned);
+        let held = self.held.entry(class).or_default();
+        if *held >= self.quota {
+            self.left_out.entry(class).or_default().add(1, f.last.time);
+            return;
+        }
+        *held += 1;
+        self.kept.push((class, Box::new(f.clone())));
+        if self.kept.len() > self.limit {
+            self.thin_out();
+        }
+    }
+
+    /// Halves what one class may have, until there is room again: the first of each class stay.
+    fn thin_out(&mut self) {
+        while self.kept.len() > self.limit / 2 && self.quota > 1 {
+            let most = self.held.values().copied().max().unwrap_or(0);
+            self.quota = (self.quota.min(most) / 2).max(1);
+            self.held.clear();
+            let (held, quota, left_out) = (&mut self.held, self.quota, &mut self.left_out);
+            self.kept.retain(|(class, f)| {
+                let n = held.entry(*class).or_default();
+                let stays = *n < quota;
+                *n += u32::from(stays);
+                if !stays {
+                    left_out.entry(*class).or_default().add(1, f.last.time);
+                }
+                stays
+            });
+        }
+        if self.kept.len() > self.limit {
+            for (class, f) in self.kept.drain(self.limit..) {
+                self.left_out.entry(class).or_default().add(1, f.last.time);
+            }
+        }
+    }
+
+    /// Moves out what became of connections under suspicion.
+    pub fn drain_settled(&mut self) -> std::vec::Drain<'_, (PacketId, Option<PacketRef>, bool)> {
+        self.settled.drain(..)
+    }
+
+    /// Whether some detector may want the connection. Wide rather than narrow: the detectors decide.
+    fn is_remarkable(&self, f: &ConnectionFacts) -> bool {
+        let handshake = f.syn.count > 1
+            || f.syn_ack.count > 1
+            || f.other_isns > 0
+            || (f.syn.count > 0 && f.final_ack.is_none())
+            || (f.final_ack.is_some() && f.progress.is_none())
+            || f.unanswered.retransmits > 0
+            || f.ack_to_syn.is_some()
+            || f.icmp.is_some();
+        handshake || f.c.resets + f.s.resets > 0 || self.is_half_closed(f) || is_peculiar(f)
+    }
+
+    /// Whether one side's FIN stood alone for as long as the user finds remarkable (or to the end).
+    fn is_half_closed(&self, f: &ConnectionFacts) -> bool {
+        let lone = |first: Option<PacketRef>, second: Option<PacketRef>| match (first, second) {
+            (Some(a), Some(b)) => b.time - a.time >= self.half_close_after,
+            (Some(_), None) => true,
+            _ => false,
+        };
+        let lonely = match (f.c.fin, f.s.fin) {
+            (Some(c), Some(s)) if s < c => lone(Some(s), Some(c)),
+            (None, Some(s)) => lone(Some(s), None),
+            (c, s) => lone(c, s),
+        };
+        lonely || f.c.fins > 1 || f.s.fins > 1
+    }
+
+    fn note_quality(&mut self, f: &ConnectionFacts) {
+        let q = &mut self.quality;
+        q.connections += 1;
+        q.segments += u64::from(f.c.segments) + u64::from(f.s.segments);
+        q.unseen += u64::from(f.c.unseen) + u64::from(f.s.unseen);
+        q.duplicates += u64::from(f.duplicates);
+        q.replayed += u64::from(f.replayed);
+        q.mid_stream += u64::from(f.mid_stream);
+        // A RST may come from a box in between, or from the host itself: it starts from a TTL of its own.
+        let several = |side: &Side| side.ttl.0 != side.ttl.1 && side.resets == 0;
+        q.several_ttls += u64::from(several(&f.c) || several(&f.s));
+        let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
+        q.only_syns += u64::from(only_syns);
+        q.only_handshakes += u64::from(f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count);
+        q.deaf +=
+            u64::from(f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets));
+        let answered = f.c.acked_known || f.s.acked_known;
+        q.one_sided += u64::from(!f.both_seen() && answered);
+    }
+
+    fn note_wait(&mut self, f: &ConnectionFacts) {
+        let Some(ack) = f.final_ack else { return };
+        // A question that the server's kernel does not acknowledge waits for the path, or the connection is stuck.
+        let asked = f.c.first_data.map(|at| at.time);
+        let from = match (asked, f.progress) {
+            (None, _) => ack.at.time,
+            (Some(_), None) => return,
+            (Some(asked), Some(progress)) if progress.at.time - asked <= DELAYED_ACK => ack.at.time,
+            (Some(_), Some(progress)) => progress.at.time,
+        };
+        let asked = asked.is_some();
+        let to = f.served().or(f.closed).unwrap_or(f.watched);
+        if to - from >= WAITED && self.waits.len() < self.limit {
+            let stretch = Interval { from, to };
+            self.waits.push(Unserved { server: f.server, stretch, client: f.client.address, asked });
+        }
+    }
+
+    fn note_sample(&mut self, f: &ConnectionFacts) {
+        // SYN-ACKs that come again after the final ACK say nothing of the path.
+        let (Some(ack), 1) = (f.final_ack, f.syn.count) else { return };
+        let (Some(a), Some(b)) = (f.syn_to_syn_ack(), f.syn_ack_to_ack()) else { return };
+        if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
+            return;
+        }
+        self.keep_sample(f.server.address, || Sample {
+            at: f.first,
+            syn_to_syn_ack: a,
+            syn_ack_to_ack: b,
+            client_ttl: f.syn_offer.ttl,
+            server_ttl: f.syn_ack_offer.ttl,
+            client_traits: f.c.traits,
+            server_traits: f.s.traits,
+        });
+    }
+
+    fn keep_sample(&mut self, server: Address, sample: impl FnOnce() -> Sample) {
+        let full = self.most_listeners > 0 && self.samples.len() >= self.most_listeners;
+        if full && !self.samples.contains_key(&server) {
+            return;
+        }
+        let samples = self.samples.entry(server).or_default();
+        if !samples.is_full() {
+            let sample = sample();
+            if sample.syn_ack_to_ack < TIMER {
+                samples.take(sample);
+            }
+        }
+    }
+}
+
+/// Fast Open, a SYN-ACK without the options that the SYN offered, a four-tuple used again.
+fn is_peculiar(f: &ConnectionFacts) -> bool {
+    let fast_open = f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
+    let stripped = f.syn_ack.count > 0 && lacks_options(f.syn_offer.options, f.syn_ack_offer.options);
+    fast_open || stripped || f.previous.is_some()
+}
+
+/// Whether the SYN-ACK has neither window scale nor SACK-permitted although the SYN offered one.
+fn lacks_options(syn: Options, syn_ack: Options) -> bool {
+    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+    syn.any(offered) && !syn_ack.any(offered)
+}

@@ -1,0 +1,397 @@
+//! What a server with `tcp_tw_recycle=1` would remember of each client host, and which SYNs it would drop for it.
+//!
+//! The rule, as measured on 3.10, RHEL 7, 4.9 and 4.10 kernels: a connection that the *server* closes first leaves
+//! the client's last TSval and the second in which it came, one record per host pair. A SYN is dropped in silence when
+//!
+//! ```text
+//! seconds(now) - seconds(record) < 60   and   signed32(record.TSval - SYN.TSval) > 1
+//! ```
+//!
+//! (`tcp_peer_is_proven`, `TCP_PAWS_MSL`, `TCP_PAWS_WINDOW`; gone in Linux 4.12). RHEL 7 and 4.2 to 4.11 also drop a
+//! SYN *without* timestamps while a record is fresh. SYNs that match a TIME_WAIT socket are not asked.
+//!
+//! The replay says "would explain", never "is on": a server whose kernel has no such rule answers SYNs that the rule
+//! would drop, and each answer counts against it.
+
+use crate::decode::segment::{Address, PacketId};
+use crate::flow::facts::PacketRef;
+use crate::flow::key::Map;
+use crate::flow::peer::{PeerEvent, PeerEventKind};
+use crate::history::host_pairs::{ByPair, Pair};
+use crate::time::Timestamp;
+
+/// How long a record counts, whole seconds (`TCP_PAWS_MSL`).
+const FRESH_SECONDS: i64 = 60;
+/// How far a SYN may lie behind, timestamp ticks (`TCP_PAWS_WINDOW`).
+const WINDOW: i32 = 1;
+/// Events that are looked up together.
+const TOGETHER: usize = 16;
+/// SYNs held for judgement at once; further ones are not judged.
+const KEPT: usize = 1 << 18;
+
+/// The hosts of an event.
+fn pair_of(e: &PeerEvent) -> Pair {
+    Pair { client: e.client, server: e.server.address }
+}
+
+/// What the server would remember.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    tsval: u32,
+    at: PacketRef,
+}
+
+/// A SYN that the rule would drop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PawsSuspect {
+    /// The SYN.
+    pub at: PacketRef,
+    /// How far behind the record its TSval lies, ticks; `None` when it carried no timestamps.
+    pub behind: Option<i32>,
+    /// The segment that made the record.
+    pub record: PacketRef,
+    /// TSval of the record.
+    pub record_tsval: u32,
+    /// Its four-tuple may have been in TIME_WAIT; then it was not held against the record, and an answer proves nothing.
+    pub in_time_wait: bool,
+}
+
+/// What became of the SYNs of one host pair.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// SYNs with a fresh record that the rule lets pass.
+    pub passing: u32,
+    /// SYNs with timestamps that the rule would drop, and that were answered: they speak against the rule.
+    pub answered_behind: u32,
+    /// The same of SYNs without timestamps.
+    pub answered_without: u32,
+    /// SYNs with timestamps that the rule would drop, and that were not answered.
+    pub dropped_behind: u32,
+    /// The same of SYNs without timestamps.
+    pub dropped_without: u32,
+    /// Connections with at least one such SYN: a SYN and its repetitions are one case, not several.
+    pub dropped_connections: u32,
+}
+
+impl Tally {
+    /// Adds up two.
+    pub fn plus(self, other: Tally) -> Tally {
+        Tally {
+            passing: self.passing + other.passing,
+            answered_behind: self.answered_behind + other.answered_behind,
+            answered_without: self.answered_without + other.answered_without,
+            dropped_behind: self.dropped_behind + other.dropped_behind,
+            dropped_without: self.dropped_without + other.dropped_without,
+            dropped_connections: self.dropped_connections + other.dropped_connections,
+        }
+    }
+}
+
+/// The replayed memory of all servers.
+#[derive(Clone, Default)]
+pub struct TwRecycleModel {
+    records: ByPair<Record>,
+    /// SYNs that the rule would drop, by connection.
+    condemned: Map<PacketId, (Pair, Vec<PawsSuspect>)>,
+    tallies: ByPair<Tally>,
+    /// The same by server address.
+    by_server: Map<Address, Tally>,
+    swept: i64,
+    /// Pairs that may have a record.
+    noted: Noted,
+    /// Records were thrown away since `noted` was begun.
+    renew: bool,
+    /// How many records there may be, and as many tallies and connections under suspicion; 0 for any number.
+    most: usize,
+    forgone: u64,
+    /// The tallies before the last [`TwRecycleModel::turn`], by pair and by server.
+    earlier: (ByPair<Tally>, Map<Address, Tally>),
+}
+
+impl TwRecycleModel {
+    /// The pairs that `events` will make records for.
+    pub fn pairs<'e>(events: impl Iterator<Item = &'e PeerEvent>) -> impl Iterator<Item = Pair> {
+        events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(pair_of)
+    }
+
+    /// Notes [`TwRecycleModel::pairs`]: to be told of all of them before any is asked about.
+    pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p Pair>) {
+        if std::mem::take(&mut self.renew) {
+            self.noted = Noted::default();
+            self.records.pairs().for_each(|pair| self.noted.insert(pair));
+        }
+        pairs.for_each(|pair| self.noted.insert(*pair));
+    }
+
+    /// Whether the event can change anything: a SYN counts only where the pair may have a record.
+    pub fn concerns(&self, e: &PeerEvent) -> bool {
+        e.what == PeerEventKind::Remembered || self.noted.contains(pair_of(e))
+    }
+
+    /// Takes in events in order of time.
+    pub fn take(&mut self, events: &[&PeerEvent]) {
+        for few in events.chunks(TOGETHER) {
+            // Looking up a few first lets the processor fetch what is known of all of them at once.
+            let known = |e: &&PeerEvent| {
+                let pair = pair_of(e);
+                let record = self.records.get(pair).map_or(0, |record| record.tsval);
+                record.wrapping_add(self.tallies.get(pair).map_or(0, |tally| tally.passing))
+            };
+            std::hint::black_box(few.iter().map(known).fold(0, u32::wrapping_add));
+            for e in few {
+                let pair = pair_of(e);
+                match e.what {
+                    PeerEventKind::Remembered => {
+                        let Some(tsval) = e.tsval else { continue };
+                        self.remember(pair, tsval, e.at);
+                    }
+                    PeerEventKind::Syn { in_time_wait } => self.judge(pair, e, in_time_wait),
+                }
+            }
+        }
+    }
+
+    /// A memory of at most `pairs` host pairs at once.
+    pub fn within(pairs: usize) -> TwRecycleModel {
+        TwRecycleModel { most: pairs, ..TwRecycleModel::default() }
+    }
+
+    /// Closes that left no record and SYNs that were not judged because there were too many.
+    pub fn forgone(&self) -> u64 {
+        self.forgone
+    }
+
+    fn has_room(&self, count: usize) -> bool {
+        self.most == 0 || count < self.most
+    }
+
+    /// The newer timestamp wins; an older one only over a record that is no longer fresh (`tcp_remember_stamp`).
+    fn remember(&mut self, pair: Pair, tsval: u32, at: PacketRef) {
+        let second = at.time.seconds();
+        if second - self.swept > FRESH_SECONDS {
+            self.swept = second;
+            self.records.retain(|r| second - r.at.time.seconds() <= FRESH_SECONDS);
+            self.renew = true;
+        }
+        if !self.has_room(self.records.count()) && self.records.get(pair).is_none() {
+            self.forgone += 1;
+            return;
+        }
+        let record = self.records.get_or_insert(pair, Record { tsval, at });
+        // What was before it comes too late: the clock went back, or the capture has some packets again.
+        if at.time < record.at.time {
+            return;
+        }
+        let newer = (tsval.wrapping_sub(record.tsval) as i32) >= 0;
+        if newer || second - record.at.time.seconds() >= FRESH_SECONDS {
+            *record = Record { tsval, at };
+        }
+    }
+
+    fn judge(&mut self, pair: Pair, e: &PeerEvent, in_time_wait: bool) {
+        let Some(record) = self.records.get(pair) else { return };
+        let age = e.at.time.seconds() - record.at.time.seconds();
+        // A record that is younger than the SYN was not there yet, however late the SYN comes in the capture.
+        if record.at.time > e.at.time || age >= FRESH_SECONDS {
+            return;
+        }
+        let behind = e.tsval.map(|tsval| record.tsval.wrapping_sub(tsval) as i32);
+        if behind.is_some_and(|behind| behind <= WINDOW) {
+            self.add(pair, Tally { passing: 1, ..Tally::default() });
+            return;
+        }
+        if self.condemned.len() >= KEPT || !self.has_room(self.condemned.len()) {
+            self.forgone += 1;
+        } else {
+            let (_, kept) = self.condemned.entry(e.connection).or_insert_with(|| (pair, Vec::new()));
+            if kept.len() < 16 {
+                kept.push(PawsSuspect {
+                    at: e.at,
+                    behind,
+                    record: record.at,
+                    record_tsval: record.tsval,
+                    in_time_wait,
+                });
+            }
+        }
+    }
+
+    /// Whether the rule would have dropped a SYN of this connection.
+    pub fn is_condemned(&self, connection: PacketId) -> bool {
+        !self.condemned.is_empty() && self.condemned.contains_key(&connection)
+    }
+
+    /// A connection is over: `answered` is its SYN that drew a SYN-ACK, if one did. SYNs before it were not answered.
+    ///
+    /// `answered_otherwise` says that its SYNs drew a RST or a bare ACK: then they prove nothing.
+    pub fn settle(&mut self, connection: PacketId, answered: Option<PacketRef>, answered_otherwise: bool) {
+        let Some((pair, syns)) = self.condemned.get(&connection) else { return };
+        let pair = *pair;
+        let mut own = Tally::default();
+        let mut dropped = false;
+        if !answered_otherwise {
+            for syn in syns.iter().filter(|syn| !(syn.in_time_wait && answered == Some(syn.at))) {
+                let count = match (answered == Some(syn.at), syn.behind) {
+                    (true, Some(_)) => &mut own.answered_behind,
+                    (true, None) => &mut own.answered_without,
+                    (false, Some(_)) => &mut own.dropped_behind,
+                    (false, None) => &mut own.dropped_without,
+                };
+                *count += 1;
+                dropped |= answered != Some(syn.at);
+            }
+            own.dropped_connections = u32::from(dropped);
+        }
+        self.add(pair, own);
+        if !dropped {
+            self.condemned.remove(&connection);
+        }
+    }
+
+    /// Counts further SYNs of a pair.
+    fn add(&mut self, pair: Pair, more: Tally) {
+        let of_server = self.by_server.entry(pair.server).or_default();
+        *of_server = of_server.plus(more);
+        if self.has_room(self.tallies.count()) || self.tallies.get(pair).is_some() {
+            let tally = self.tallies.get_or_insert(pair, Tally::default());
+            *tally = tally.plus(more);
+        } else {
+            self.forgone += 1;
+        }
+    }
+
+    /// The SYNs of a connection that the rule would have dropped, in order.
+    pub fn condemned(&self, connection: PacketId) -> &[PawsSuspect] {
+        self.condemned.get(&connection).map_or(&[], |(_, syns)| syns)
+    }
+
+    /// What became of the SYNs from one host to another.
+    pub fn tally(&self, pair: Pair) -> Tally {
+        let of = |tallies: &ByPair<Tally>| tallies.get(pair).copied().unwrap_or_default();
+        of(&self.tallies).plus(of(&self.earlier.0))
+    }
+
+    /// What became of the SYNs from all hosts to one server.
+    pub fn server_tally(&self, server: Address) -> Tally {
+        let of = |tallies: &Map<Address, Tally>| tallies.get(&server).copied().unwrap_or_default();
+        of(&self.by_server).plus(of(&self.earlier.1))
+    }
+
+    /// No more events come: lets go of what the servers would remember, and keeps what became of the SYNs.
+    pub fn close(&mut self) {
+        self.records = ByPair::default();
+    }
+
+    /// Forgets what was counted before the last call of this, and the SYNs under suspicion from before `before`: for a
+    /// stream without an end.
+    pub fn turn(&mut self, before: Timestamp) {
+        self.earlier = (std::mem::take(&mut self.tallies), std::mem::take(&mut self.by_server));
+        self.condemned.retain(|_, (_, syns)| syns.iter().any(|syn| syn.at.time >= before));
+    }
+}
+
+/// A set of pairs that forgets none and holds a few too many: one bit each. Nearly every SYN comes from a host of
+/// which nothing is remembered; its event need not be put in order with the others.
+#[derive(Clone)]
+struct Noted(Vec<u64>);
+
+impl Default for Noted {
+    fn default() -> Noted {
+        Noted(vec![0; Noted::BITS / 64])
+    }
+}
+
+impl Noted {
+    const BITS: usize = 1 << 22;
+
+    fn place(pair: Pair) -> (usize, u64) {
+        let bit = pair.mixed() as usize % Noted::BITS;
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    fn insert(&mut self, pair: Pair) {
+        let (word, bit) = Noted::place(pair);
+        self.0[word] |= bit;
+    }
+
+    fn contains(&self, pair: Pair) -> bool {
+        let (word, bit) = Noted::place(pair);
+        self.0[word] & bit != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::key::Host;
+    use crate::time::Span;
+
+    const CLIENT: Address = Address::v4([192, 0, 2, 1]);
+    const SYN: PeerEventKind = PeerEventKind::Syn { in_time_wait: false };
+
+    /// Packet `number`, of a client; every tenth packet is of the same connection.
+    fn event(client: Address, number: u64, second: i64, tsval: u32, what: PeerEventKind) -> PeerEvent {
+        PeerEvent {
+            at: PacketRef {
+                time: Timestamp::default() + Span::secs(second),
+                packet: PacketId::new(0, number),
+            },
+            connection: PacketId::new(0, number % 10),
+            client,
+            server: Host { address: Address::v4([198, 51, 100, 1]), port: 80 },
+            tsval: Some(tsval),
+            what,
+        }
+    }
+
+    #[test]
+    fn with_little_room_the_first_pairs_are_followed_and_others_once_those_are_forgotten() {
+        let client = |n: u8| Address::v4([192, 0, 2, n]);
+        let pair = |n: u8| Pair { client: client(n), server: Address::v4([198, 51, 100, 1]) };
+        let mut peers = TwRecycleModel::within(2);
+        let mut number = 0;
+        let mut take = |peers: &mut TwRecycleModel, n: u8, second: i64, tsval: u32, what| {
+            number += 1;
+            peers.take(&[&event(client(n), number, second, tsval, what)]);
+        };
+        for n in 1..=3 {
+            take(&mut peers, n, 100, 1_000, PeerEventKind::Remembered);
+            take(&mut peers, n, 101, 2_000, SYN);
+        }
+        assert_eq!([1, 2, 3].map(|n| peers.tally(pair(n)).passing), [1, 1, 0]);
+        assert_eq!((peers.server_tally(pair(1).server).passing, peers.forgone()), (2, 1));
+        // A minute later both records are stale; there is room for those of others, but not for more tallies.
+        take(&mut peers, 3, 170, 1_000, PeerEventKind::Remembered);
+        take(&mut peers, 3, 171, 2_000, SYN);
+        assert_eq!((peers.tally(pair(3)).passing, peers.server_tally(pair(3).server).passing), (0, 3));
+        assert_eq!(peers.forgone(), 2);
+    }
+
+    #[test]
+    fn what_comes_again_after_the_end_is_judged_as_it_was() {
+        // Each timestamp is newer than the one before, and the first newer than the last: clocks of many hosts.
+        let once = [
+            event(CLIENT, 1, 100, 0, PeerEventKind::Remembered),
+            event(CLIENT, 2, 103, 1_500_000_000, PeerEventKind::Remembered),
+            event(CLIENT, 3, 105, 1_400_000_000, SYN),
+            event(CLIENT, 4, 110, 3_000_000_000, PeerEventKind::Remembered),
+            event(CLIENT, 5, 115, 1_400_000_000, SYN),
+        ];
+        // The same again, but for the last record: that connection is known to be over.
+        let mut again = once.to_vec();
+        again.remove(3);
+        again.iter_mut().for_each(|e| e.at.packet = PacketId::new(0, e.at.packet.number() + 10));
+        let mut peers = TwRecycleModel::default();
+        peers.take(&once.each_ref());
+        let judged = |peers: &TwRecycleModel, n: u64| {
+            let mut judged: Vec<_> =
+                peers.condemned(PacketId::new(0, n)).iter().map(|c| (c.at.time, c.record)).collect();
+            judged.dedup();
+            judged
+        };
+        let before = [judged(&peers, 3), judged(&peers, 5)];
+        assert_eq!(before.each_ref().map(Vec::len), [1, 1]);
+        peers.take(&again.iter().collect::<Vec<_>>());
+        assert_eq!([judged(&peers, 3), judged(&peers, 5)], before);
+    }
+}

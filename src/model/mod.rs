@@ -1,0 +1,637 @@
+//! The report as data: what every rendering renders and `synscope schema` describes.
+//!
+//! The contract is `synscope.report/1`: the fields here are fixed, more may come to stand beside them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod metrics;
+
+pub use metrics::Metrics;
+
+/// Name and version of the contract, the value of [`Report::schema`].
+pub const SCHEMA: &str = "synscope.report/1";
+
+/// The whole result of an analysis.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Always `synscope.report/1`.
+    pub schema: String,
+    /// The inputs, in the order given.
+    pub captures: Vec<Capture>,
+    /// Inputs that saw the same connections at two places, with how their clocks differ; absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pairs: Vec<Pair>,
+    /// Totals over all inputs.
+    pub summary: Summary,
+    /// Findings grouped by kind, listener and stretch of time, the gravest first.
+    pub incidents: Vec<Incident>,
+    /// One entry per pathology of one connection, listener or host pair, in order of time.
+    pub findings: Vec<Finding>,
+    /// Kernel settings that the packets betray.
+    pub inferred: Vec<Inferred>,
+    /// Where the captures were taken, for each server that has a finding.
+    #[serde(default)]
+    pub capture_points: Vec<CapturePoint>,
+    /// How far the capture can be trusted, in numbers.
+    #[serde(default)]
+    pub quality: Quality,
+    /// What limits the whole report: damage, loss, clock jumps, budgets.
+    pub warnings: Vec<String>,
+}
+
+/// How far the captures can be trusted. What matters of it is said in words in the warnings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quality {
+    /// Whether the captures lost packets, or their clock stepped back: then nothing is `confirmed` because a packet is
+    /// missing, and what rests on one is `possible`.
+    pub damaged: bool,
+    /// Packets that the capturing systems say they dropped; absent where no file tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dropped: Option<u64>,
+    /// Acknowledgments of octets that the captures do not hold: lost by the capture, sent another way, or captured out of
+    /// order.
+    pub unseen: u64,
+    /// Connections of which only one direction was captured although the other must have sent.
+    pub one_sided: u64,
+    /// Connections joined in the middle.
+    pub mid_stream: u64,
+    /// Copies of packets, not counted again.
+    pub duplicates: u64,
+    /// Packets of stretches that the captures hold twice.
+    pub replayed: u64,
+    /// How often a clock stepped back.
+    pub clock_jumps: u64,
+    /// Packets cut before the end of the TCP header.
+    pub cut: u64,
+    /// Packets that contradict themselves (lengths, versions).
+    pub malformed: u64,
+    /// TCP segments whose checksum is wrong (of those whose checksum was looked at: without payload, or with SYN, FIN or
+    /// RST). Where other checksums of the same end are right, their receiver dropped them.
+    #[serde(default)]
+    pub bad_checksums: u64,
+    /// Connections on which the packets of one end came with several TTLs: a proxy or another box answers for it, or the
+    /// route changed.
+    pub several_ttls: u64,
+}
+
+impl Quality {
+    /// Takes in the numbers of other captures.
+    pub fn add(&mut self, other: &Quality) {
+        self.damaged |= other.damaged;
+        self.dropped = [self.dropped, other.dropped].into_iter().flatten().reduce(|sum, n| sum + n);
+        self.unseen += other.unseen;
+        self.one_sided += other.one_sided;
+        self.mid_stream += other.mid_stream;
+        self.duplicates += other.duplicates;
+        self.replayed += other.replayed;
+        self.clock_jumps += other.clock_jumps;
+        self.cut += other.cut;
+        self.malformed += other.malformed;
+        self.bad_checksums += other.bad_checksums;
+        self.several_ttls += other.several_ttls;
+    }
+}
+
+/// One input file or interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Capture {
+    /// As given on the command line; `-` is standard input.
+    pub path: String,
+    /// `pcap`, `pcap-ns`, `pcap-modified`, `pcapng`, with the compression after it: `pcapng.gz`.
+    pub format: String,
+    /// Packets read.
+    pub packets: u64,
+    /// TCP segments among them.
+    pub tcp_segments: u64,
+    /// Time of the first packet, RFC 3339.
+    pub first: Option<String>,
+    /// Time of the last packet, RFC 3339.
+    pub last: Option<String>,
+    /// Packets that the capturing system says it dropped, where the file tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dropped: Option<u64>,
+    /// What limits this input: damage, unknown link types, drops.
+    pub warnings: Vec<String>,
+}
+
+/// Two captures of the same traffic, joined: each connection is reported once, with what both sides show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Pair {
+    /// Paths of the inputs nearer to the clients.
+    pub client_side: Vec<String>,
+    /// Paths of the inputs nearer to the servers. Their clock is the clock of all times in findings and incidents.
+    pub server_side: Vec<String>,
+    /// How far the clock of the client side is ahead of the server side's at the first connection matched, seconds;
+    /// negative when it is behind.
+    pub offset_s: f64,
+    /// How much that grows, seconds per million seconds; 0 when it does not show.
+    pub drift_ppm: f64,
+    /// The offset may be wrong by this much either way, seconds: half of the shortest round trip between the two
+    /// places. How it divides between the two directions cannot be seen. Null when only one direction was captured.
+    pub uncertainty_s: Option<f64>,
+    /// The shortest round trip between the two places, seconds; null when only one direction was captured.
+    pub round_trip_s: Option<f64>,
+    /// Connections whose handshake is in both.
+    pub connections_matched: u64,
+    /// Connections that have other addresses or ports on one side than on the other: a NAT or proxy is between.
+    pub translated: u64,
+    /// Connections that are in one side only, or were joined in the middle so that they cannot be matched.
+    pub only_in: OnlyIn,
+    /// There were too many connections to match all: the numbers are reckoned from a sample.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub estimated: bool,
+}
+
+/// Connections that only one side of a pair has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OnlyIn {
+    /// Only in the captures nearer to the clients.
+    pub client_side: u64,
+    /// Only in the captures nearer to the servers.
+    pub server_side: u64,
+}
+
+/// Where the captures were taken, seen from one server host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CapturePoint {
+    /// Address of the server.
+    pub server: String,
+    /// Where the capture was taken.
+    pub vantage: Vantage,
+    /// By what it is known.
+    pub reason: String,
+    /// Path of the capture; absent when all inputs are one stream.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capture: Option<String>,
+}
+
+/// Totals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Packets read from all inputs.
+    pub packets: u64,
+    /// TCP segments among them.
+    pub tcp_segments: u64,
+    /// TCP connections: incarnations of a four-tuple.
+    pub connections: u64,
+    /// Number of findings by kind; kinds without a finding are absent.
+    pub findings: BTreeMap<Kind, u64>,
+}
+
+/// What a finding is about. The names are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// SYN-ACK retransmitted after the final ACK reached the server: the accept queue was full.
+    AcceptQueueOverflow,
+    /// RST answers the final ACK: the accept queue was full and `tcp_abort_on_overflow` is 1.
+    AcceptQueueReset,
+    /// SYN dropped because the accept queue was full.
+    SynDropAcceptQueue,
+    /// SYN dropped because the SYN queue was full and syncookies are off.
+    SynDropSynQueue,
+    /// SYN dropped because its timestamp lay behind the host's last one (`tcp_tw_recycle`).
+    SynDropTimestamp,
+    /// SYN unanswered; the wire does not say why.
+    SynUnanswered,
+    /// Many half-open handshakes that never get their final ACK.
+    SynFlood,
+    /// The listener answers with syncookies.
+    Syncookies,
+    /// SYN answered by a bare ACK: the four-tuple still lives at the server.
+    TimeWaitCollision,
+    /// RST or ICMP error answers the SYN.
+    ConnectionRefused,
+    /// A segment of the handshake was lost on the path.
+    HandshakeLoss,
+    /// `TCP_DEFER_ACCEPT` at work.
+    DeferAccept,
+    /// Fast Open refused or black-holed.
+    FastopenFallback,
+    /// The listener went away while connections waited in its queue.
+    ListenerClosed,
+    /// One side has closed, the other has long been silent.
+    HalfClose,
+    /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
+    FinWait2Expired,
+    /// RST by an end in mid-connection.
+    AbortiveClose,
+    /// FIN never acknowledged.
+    FinUnacknowledged,
+    /// Ports or buckets run out because of sockets in TIME_WAIT.
+    TimeWaitPressure,
+}
+
+impl Kind {
+    /// All kinds, in the order of the design: set-up first, teardown last.
+    pub const ALL: [Kind; 19] = [
+        Kind::AcceptQueueOverflow,
+        Kind::AcceptQueueReset,
+        Kind::SynDropAcceptQueue,
+        Kind::SynDropSynQueue,
+        Kind::SynDropTimestamp,
+        Kind::SynUnanswered,
+        Kind::SynFlood,
+        Kind::Syncookies,
+        Kind::TimeWaitCollision,
+        Kind::ConnectionRefused,
+        Kind::HandshakeLoss,
+        Kind::DeferAccept,
+        Kind::FastopenFallback,
+        Kind::ListenerClosed,
+        Kind::HalfClose,
+        Kind::FinWait2Expired,
+        Kind::AbortiveClose,
+        Kind::FinUnacknowledged,
+        Kind::TimeWaitPressure,
+    ];
+
+    /// The name in reports and on the command line, `accept-queue-overflow`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::AcceptQueueOverflow => "accept-queue-overflow",
+            Kind::AcceptQueueReset => "accept-queue-reset",
+            Kind::SynDropAcceptQueue => "syn-drop-accept-queue",
+            Kind::SynDropSynQueue => "syn-drop-syn-queue",
+            Kind::SynDropTimestamp => "syn-drop-timestamp",
+            Kind::SynUnanswered => "syn-unanswered",
+            Kind::SynFlood => "syn-flood",
+            Kind::Syncookies => "syncookies",
+            Kind::TimeWaitCollision => "time-wait-collision",
+            Kind::ConnectionRefused => "connection-refused",
+            Kind::HandshakeLoss => "handshake-loss",
+            Kind::DeferAccept => "defer-accept",
+            Kind::FastopenFallback => "fastopen-fallback",
+            Kind::ListenerClosed => "listener-closed",
+            Kind::HalfClose => "half-close",
+            Kind::FinWait2Expired => "fin-wait2-expired",
+            Kind::AbortiveClose => "abortive-close",
+            Kind::FinUnacknowledged => "fin-unacknowledged",
+            Kind::TimeWaitPressure => "time-wait-pressure",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+    /// # Errors
+    /// The name of no kind: the message lists those there are.
+    fn from_str(name: &str) -> Result<Kind, String> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("no finding kind '{name}'; there are: {}", names.join(", "))
+        })
+    }
+}
+
+/// How bad it is for the users of the connection. Ordered: `Info < Warning < Critical`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing, harms nobody.
+    Info,
+    /// Somebody waits or is refused.
+    Warning,
+    /// Connections fail.
+    Critical,
+}
+
+/// How sure the cause is. Ordered: `Possible < Probable < Confirmed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// Seen, but this capture cannot tell it from the alternatives.
+    Possible,
+    /// The best of several causes; the others are named.
+    Probable,
+    /// The packets admit no other cause, or the host's own counters agree.
+    Confirmed,
+}
+
+/// Where a capture was taken, seen from one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Vantage {
+    /// At the client's host.
+    Client,
+    /// At the server's host.
+    Server,
+    /// On the path between them.
+    Between,
+    /// The packets do not tell.
+    Unknown,
+}
+
+macro_rules! lowercase_names {
+    ($type:ident: $($variant:ident = $name:literal),+) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $($type::$variant => $name),+ })
+            }
+        }
+    };
+}
+lowercase_names!(Sender: Client = "client", Server = "server");
+lowercase_names!(PacketMark: Repeated = "repeated", Ignored = "ignored", Reset = "reset");
+lowercase_names!(Severity: Info = "info", Warning = "warning", Critical = "critical");
+lowercase_names!(Certainty: Possible = "possible", Probable = "probable", Confirmed = "confirmed");
+lowercase_names!(Vantage: Client = "client", Server = "server", Between = "between", Unknown = "unknown");
+
+/// One pathology of one connection, listener or host pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// Stable across runs: derived from the kind, the addresses and what the packets say, not from the file.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How sure the cause is.
+    pub certainty: Certainty,
+    /// Why it is as sure as that, one clause.
+    #[serde(default)]
+    pub certainty_reason: String,
+    /// Client as `address:port`; null when the finding is about a listener.
+    pub client: Option<String>,
+    /// Server as `address:port`; null when the finding is about a host.
+    pub server: Option<String>,
+    /// Where this was captured, seen from this connection.
+    pub vantage: Vantage,
+    /// One sentence.
+    pub summary: String,
+    /// The likely cause.
+    pub cause: Cause,
+    /// What else it could be, the likeliest first.
+    pub alternatives: Vec<Alternative>,
+    /// What one capture alone could not exclude and the other one does.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub excluded: Vec<Excluded>,
+    /// Client and server as the other capture of a pair knows them, where a NAT or proxy gives them other names.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub also_known_as: Option<OtherNames>,
+    /// The packets that show it, in order of time. Never empty.
+    pub evidence: Vec<Evidence>,
+    /// Time of the first packet concerned, RFC 3339.
+    pub first: String,
+    /// Time of the last packet concerned, RFC 3339.
+    pub last: String,
+    /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` octets, none a count.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub metrics: Metrics,
+    /// Display filters that select it in Wireshark and tshark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub display_filters: Option<DisplayFilters>,
+}
+
+/// What to type into Wireshark's filter line, or behind `tshark -Y`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DisplayFilters {
+    /// The connection (or the listener) over the time of the finding.
+    pub connection: String,
+    /// The packets of the evidence, by their numbers, one filter per capture.
+    pub packets: Vec<PacketFilter>,
+    /// The connection in the other capture of a pair, by the names that it has there and by that capture's clock.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub elsewhere: Vec<PacketFilter>,
+}
+
+/// Packets of one capture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PacketFilter {
+    /// Path of the capture; absent when all of the evidence is in one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capture: Option<String>,
+    /// The filter: `frame.number in {1203, 1204}`.
+    pub filter: String,
+}
+
+/// Words of a finding: nearly all are the program's own, and stand in very many findings.
+pub type Phrase = Cow<'static, str>;
+
+/// What the kernel did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// In words.
+    pub text: Phrase,
+    /// Kernel functions on the path, `tcp_v4_syn_recv_sock`.
+    pub kernel_functions: Vec<Phrase>,
+    /// Counters that move, as `nstat` names them: `TcpExtListenOverflows`.
+    pub counters: Vec<Phrase>,
+    /// Settings that decide, as `sysctl` names them: `net.core.somaxconn`.
+    pub sysctls: Vec<Phrase>,
+}
+
+/// A cause that could not be excluded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Alternative {
+    /// In words.
+    pub text: Phrase,
+    /// Why it ranks lower, or what would tell.
+    pub why_less_likely: Phrase,
+}
+
+/// A cause that the second capture excludes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Excluded {
+    /// In words.
+    pub text: Phrase,
+    /// By what.
+    pub why: String,
+}
+
+/// The ends of a connection under other names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OtherNames {
+    /// Path of the capture that has these names.
+    pub capture: String,
+    /// Client as `address:port`.
+    pub client: String,
+    /// Server as `address:port`.
+    pub server: String,
+}
+
+/// The same packet in another capture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sighting {
+    /// Path of the capture.
+    pub capture: String,
+    /// Number of the packet there.
+    pub packet: u64,
+    /// When, RFC 3339, by the clock of that capture.
+    pub time: String,
+}
+
+/// A packet that shows something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Path of the capture.
+    pub capture: Arc<str>,
+    /// Number of the packet there, as Wireshark's `frame.number`.
+    pub packet: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// What this packet shows.
+    pub text: Phrase,
+    /// Which end sent it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sender: Option<Sender>,
+    /// What sets it apart from an ordinary packet, for whoever draws it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub marks: Vec<PacketMark>,
+    /// The same packet in the other capture of a pair.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub also: Option<Box<Sighting>>,
+    /// Path of the capture in which the packet should be and is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing_in: Option<String>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sender {
+    /// The end that sent the SYN.
+    Client,
+    /// The end that listened.
+    Server,
+}
+
+/// What sets a packet of the evidence apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketMark {
+    /// It had been sent before: a retransmission.
+    Repeated,
+    /// The other end gave no sign of having taken it.
+    Ignored,
+    /// A RST.
+    Reset,
+}
+
+/// Findings of one kind at one listener in one stretch of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Incident {
+    /// Stable across runs.
+    pub id: String,
+    /// The kind of its findings.
+    pub kind: Kind,
+    /// The gravest severity among them.
+    pub severity: Severity,
+    /// The certainty that holds for the incident.
+    pub certainty: Certainty,
+    /// The listener, `address:port`; null when it is about hosts.
+    pub listener: Option<String>,
+    /// The likely cause in words.
+    pub cause: String,
+    /// Time of the first packet concerned, RFC 3339.
+    pub first: String,
+    /// Time of the last packet concerned, RFC 3339.
+    pub last: String,
+    /// Connections affected.
+    pub connections: u64,
+    /// Client addresses among them.
+    pub clients: u64,
+    /// The findings' ids, in order of time.
+    pub findings: Vec<String>,
+    /// What to check or change, the most telling first; commands can be pasted.
+    pub next_steps: Vec<String>,
+    /// Connections that were tried at this listener meanwhile, these included; absent where there is no listener.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempts: Option<u64>,
+    /// How the findings spread over the time of the incident; absent when there are fewer than three.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate: Option<Rate>,
+    /// Whether connections of this listener were served again after it began and before it ended; absent where that
+    /// is no question.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recovered: Option<bool>,
+    /// The clients that were hit most, the most first, at most ten; absent when there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub top_clients: Vec<ClientShare>,
+    /// Incidents that have to do with this one, by id: a flood and the SYNs dropped for it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub related: Vec<Related>,
+    /// How many of its connections got through in the end; absent where that is no question.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub got_through: Option<u64>,
+    /// Connections of this listener that were like these at first sight, and were only counted because there were too
+    /// many; absent where there are none. Some may be of another kind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unexamined: Option<Unexamined>,
+}
+
+/// Connections that were only counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unexamined {
+    /// How many.
+    pub connections: u64,
+    /// Time of their last packet, RFC 3339.
+    pub last: String,
+}
+
+/// A client, and how much of an incident it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClientShare {
+    /// Its address.
+    pub client: String,
+    /// Its findings in the incident.
+    pub findings: u64,
+}
+
+/// How findings spread over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rate {
+    /// Length of one step, seconds.
+    pub step_s: u64,
+    /// Findings that began in each step, from the incident's first second on; at most 60 steps.
+    pub counts: Vec<u64>,
+}
+
+/// Another incident, and what it has to do with this one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Related {
+    /// Its id.
+    pub incident: String,
+    /// What it has to do with this one, one clause.
+    pub how: String,
+}
+
+/// A kernel setting that the packets betray.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Inferred {
+    /// Address of the host, or `address:port` of a listener.
+    pub host: String,
+    /// Name of the setting, a sysctl where it is one.
+    pub setting: String,
+    /// Its value.
+    pub value: serde_json::Value,
+    /// What it was read from.
+    pub from: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_one_name_in_json_and_on_the_command_line() {
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(kind.name().parse::<Kind>(), Ok(kind));
+        }
+        assert!("accept-queue".parse::<Kind>().unwrap_err().contains("accept-queue-reset"));
+    }
+}
