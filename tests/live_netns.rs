@@ -1,7 +1,7 @@
 //! `synscope live` on a real interface: in pairs of network namespaces real sockets are brought into each kind of trouble,
 //! while the program watches the server's end.
 //!
-//! Needs root, `ip` and, for one of them, `nft`; says so when it is skipped. All of it runs at the same time.
+//! Needs root, `ip` and, for one of them, `nft`; ignored without them. All of it runs at the same time.
 
 #![cfg(all(target_os = "linux", feature = "live"))]
 
@@ -99,23 +99,33 @@ enum Went {
 type Scene = fn(&mut Net) -> Went;
 
 #[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn real_trouble_is_told_within_a_second() {
-    let scenes: &[(&str, Scene)] = &[
+    play(&[
         ("overflow", overflow),
         ("abort", abort_on_overflow),
         ("syndrop", syn_drops_on_a_full_queue),
         ("cookies", syncookies),
         ("half", half_close),
         ("refused", refused),
-        ("firewall", firewall_drops_the_final_ack),
         ("clean", a_clean_load),
         ("gone", the_interface_goes_and_comes_back),
-    ];
+    ]);
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft), ignore = "needs root, ip, unshare and nft")]
+fn a_firewall_is_told_from_an_overflow() {
+    play(&[("firewall", firewall_drops_the_final_ack)]);
+}
+
+/// Plays scenes at the same time, each again when the machine was too slow.
+fn play(scenes: &[(&str, Scene)]) {
     thread::scope(|scope| {
         for (name, scene) in scenes {
             scope.spawn(move || {
                 for n in 0..ATTEMPTS {
-                    let Some(mut net) = Net::build(&format!("live-{name}{n}")) else { return };
+                    let mut net = Net::build(&format!("live-{name}{n}"));
                     if scene(&mut net) == Went::Well {
                         return;
                     }
@@ -285,10 +295,6 @@ fn refused(net: &mut Net) -> Went {
 
 /// The same packets as an overflow, and the counters do not move.
 fn firewall_drops_the_final_ack(net: &mut Net) -> Went {
-    if Command::new("nft").arg("--version").output().is_err() {
-        eprintln!("firewall: skipped: no nft");
-        return Went::Well;
-    }
     let (server, client) = (net.server.clone(), net.client.clone());
     net.play(&server, &format!("accept {SERVER}:8080"), "ready");
     let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
@@ -355,18 +361,12 @@ fn the_interface_goes_and_comes_back(net: &mut Net) -> Went {
 
 /// Whoever lacks the right is told what to type.
 #[test]
+#[cfg_attr(no_setpriv, ignore = "needs root and setpriv")]
 fn without_the_right_to_capture_one_message_says_what_to_type() {
     let program = env!("CARGO_BIN_EXE_synscope");
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", program, "live", "-i", "lo"];
-    let Ok(output) = Command::new("setpriv").args(nobody).output() else {
-        eprintln!("skipped: no setpriv");
-        return;
-    };
+    let output = Command::new("setpriv").args(nobody).output().expect("it is there");
     let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("setpriv:") || said.contains("ermission denied (os error 13)") {
-        eprintln!("skipped: {said}");
-        return;
-    }
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("synscope: cannot capture on lo: this process lacks CAP_NET_RAW."), "{said}");
     assert!(said.contains("sudo setcap cap_net_raw=ep"), "{said}");
@@ -375,8 +375,9 @@ fn without_the_right_to_capture_one_message_says_what_to_type() {
 
 /// Once it watches, no thread has a right but those that capture, and they have one.
 #[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn rights_are_given_up() {
-    let Some(net) = Net::build("live-rights") else { return };
+    let net = Net::build("live-rights");
     let live = Live::watch(&net, &[]);
     let tasks = std::fs::read_dir(format!("/proc/{}/task", live.child.id())).expect("it runs");
     let mut capturing = 0;
@@ -401,8 +402,9 @@ fn rights_are_given_up() {
 
 /// A name mistyped is answered with those there are.
 #[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn a_mistyped_interface_is_guessed() {
-    let Some(net) = Net::build("live-typo") else { return };
+    let net = Net::build("live-typo");
     let live = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_synscope"));
         command.args(["live", "--netns", &net.server]).args(args).output().expect("the program under test")
@@ -422,8 +424,9 @@ fn a_mistyped_interface_is_guessed() {
 
 /// SIGUSR1 prints the report and the watch goes on; SIGINT ends it with one.
 #[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn signals_bring_reports() {
-    let Some(net) = Net::build("live-signals") else { return };
+    let net = Net::build("live-signals");
     let report = net.path("report.json");
     let live = Live::watch(&net, &["--report", &format!("json={}", text(&report))]);
     let read = || -> Option<Value> {
@@ -443,8 +446,9 @@ fn signals_bring_reports() {
 
 /// timeout(1) sends its signal twice, to the process and to its group: that is one request to stop, with a report.
 #[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn a_time_limit_ends_with_the_report() {
-    let Some(net) = Net::build("live-timeout") else { return };
+    let net = Net::build("live-timeout");
     let report = net.path("report.json");
     let json = format!("json={}", text(&report));
     let mut command = Command::new("timeout");
@@ -457,8 +461,9 @@ fn a_time_limit_ends_with_the_report() {
 
 /// Whoever reads the events has gone away: no complaint, no report.
 #[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn a_broken_pipe_ends_it_quietly() {
-    let Some(net) = Net::build("live-pipe") else { return };
+    let net = Net::build("live-pipe");
     let mut live = Live::watch(&net, &[]);
     let (_, gone) = (live.out, live.child.stdin.take());
     drop(gone);

@@ -125,17 +125,15 @@ fn recorded_cases_are_diagnosed_as_they_happened() {
 }
 
 #[test]
+#[ignore = "needs recordings: SYNSCOPE_CAPTURES=FOLDER cargo test recordings -- --ignored"]
 fn recordings_of_current_kernels_are_diagnosed_as_they_happened() {
-    if let Some(folder) = support::outside("SYNSCOPE_CAPTURES", "captures") {
-        measure(&folder);
-    }
+    measure(&support::outside("SYNSCOPE_CAPTURES", "captures"));
 }
 
 #[test]
+#[ignore = "needs recordings: SYNSCOPE_CAPTURES_OLD=FOLDER cargo test recordings -- --ignored"]
 fn recordings_of_old_kernels_are_diagnosed_as_they_happened() {
-    if let Some(folder) = support::outside("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel") {
-        measure(&folder);
-    }
+    measure(&support::outside("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel"));
 }
 
 /// Which end's packets are kept.
@@ -425,13 +423,20 @@ fn unnamed_alternatives(folder: &Path) -> (usize, Vec<String>) {
 
 #[test]
 fn what_the_packets_cannot_tell_apart_is_named_ranked_and_never_confirmed() {
-    let outside = [("SYNSCOPE_CAPTURES", "captures"), ("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel")];
-    let folders = outside.into_iter().filter_map(|(variable, beside)| support::outside(variable, beside));
-    for folder in folders.chain([testdata()]) {
-        let (named, unnamed) = unnamed_alternatives(&folder);
-        assert!(named > 20, "{} holds look-alikes: {named}", folder.display());
-        assert!(unnamed.is_empty(), "{}", unnamed.join("\n"));
-    }
+    alternatives_are_named(&testdata());
+}
+
+#[test]
+#[ignore = "needs recordings: SYNSCOPE_CAPTURES=FOLDER cargo test recordings -- --ignored"]
+fn look_alikes_in_recordings_are_named_ranked_and_never_confirmed() {
+    alternatives_are_named(&support::outside("SYNSCOPE_CAPTURES", "captures"));
+    alternatives_are_named(&support::outside("SYNSCOPE_CAPTURES_OLD", "captures-oldkernel"));
+}
+
+fn alternatives_are_named(folder: &Path) {
+    let (named, unnamed) = unnamed_alternatives(folder);
+    assert!(named > 20, "{} holds look-alikes: {named}", folder.display());
+    assert!(unnamed.is_empty(), "{}", unnamed.join("\n"));
 }
 
 /// A capture as a worse recording would have it, and how much worse.

@@ -73,6 +73,18 @@ pub enum Promiscuous {
 /// Why nothing can be captured. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
+    /// The library that captures is not there.
+    #[error(
+        "cannot capture: libpcap is missing on this host ({reason}).\n  \
+         Debian, Ubuntu: sudo apt-get install libpcap0.8\n  \
+         Fedora, RHEL:   sudo dnf install libpcap\n  \
+         Alpine:         apk add libpcap\n  \
+         Captures can be analyzed without it: synscope analyze FILE"
+    )]
+    NoLibrary {
+        /// What the system says.
+        reason: String,
+    },
     /// No interface of that name.
     #[error("no interface '{name}'. There are: {known}{guess}")]
     NoInterface {
@@ -127,11 +139,19 @@ pub struct Known {
     pub description: Option<String>,
 }
 
+/// Sees to it that libpcap is there.
+fn load_library() -> Result<(), LiveError> {
+    #[cfg(libpcap_at_run_time)]
+    super::libpcap::load().map_err(|reason| LiveError::NoLibrary { reason: reason.to_owned() })?;
+    Ok(())
+}
+
 /// The interfaces that can be captured on, in this thread's network namespace.
 ///
 /// # Errors
 /// What libpcap says.
 pub fn interfaces() -> Result<Vec<Known>, LiveError> {
+    load_library()?;
     let devices = Device::list()
         .map_err(|error| LiveError::Failed { name: "any interface".to_owned(), reason: said(&error) })?;
     let known = devices.into_iter().filter(is_network).map(|device| Known {
@@ -188,6 +208,7 @@ impl LiveFeed {
     /// # Errors
     /// The first of them that cannot be opened.
     pub fn open(settings: &Settings) -> Result<LiveFeed, LiveError> {
+        load_library()?;
         let (to, messages) = mpsc::sync_channel(UNDER_WAY * settings.interfaces.len().max(1));
         let mut feed = LiveFeed { inputs: Vec::new(), messages, back: Vec::new(), silences: Vec::new() };
         for (number, name) in settings.interfaces.iter().enumerate() {

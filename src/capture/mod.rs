@@ -12,6 +12,8 @@ use crate::time::{Span, Timestamp};
 
 mod compress;
 pub mod feed;
+#[cfg(libpcap_at_run_time)]
+mod libpcap;
 pub(crate) mod link_types;
 #[cfg(feature = "live")]
 pub mod live;

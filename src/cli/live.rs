@@ -20,7 +20,7 @@ pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
 pub fn run(_: &LiveArgs) -> anyhow::Result<Exit> {
     anyhow::bail!(
         "this synscope was built without live capture.\n  \
-         With:    cargo install synscope --features live   (Linux; needs libpcap-dev)\n  \
+         With:    cargo install --locked --path .   (Linux, in a checkout of the sources, without --no-default-features)\n  \
          Without: tcpdump -U -s 192 -w - tcp | synscope analyze -"
     )
 }

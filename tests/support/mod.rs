@@ -83,15 +83,16 @@ fn folders(within: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A folder of recordings outside the tree: the one that `variable` names, else the one beside the checkout.
-pub fn outside(variable: &str, beside: &str) -> Option<PathBuf> {
+/// A folder of recordings outside the tree: the one that `variable` names, else the one beside the checkout. Tests that
+/// need one are ignored unless they are asked for.
+///
+/// # Panics
+/// When there is no such folder.
+pub fn outside(variable: &str, beside: &str) -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(beside);
     let folder = std::env::var_os(variable).map_or(beside, PathBuf::from);
-    if !folder.is_dir() {
-        println!("skipped: no folder {} (set {variable} to another)", folder.display());
-        return None;
-    }
-    Some(folder)
+    assert!(folder.is_dir(), "no folder {}: set {variable} to another", folder.display());
+    folder
 }
 
 /// What the tests analyze with, unless the number of threads or the threshold is the point.
