@@ -23,7 +23,7 @@ use crate::history::host_clocks::Readings;
 use crate::history::incomplete::IncompleteHandshakes;
 use crate::history::interval::Interval;
 use crate::history::merge::Histories;
-use crate::history::triage::{self, Class, LeftOut, Quality, Triage};
+use crate::history::triage::{self, Class, LeftOuts, Quality, Triage};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::{self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Summary, Vantage};
 use crate::time::Timestamp;
@@ -90,7 +90,7 @@ impl Study {
         let written = write(drafts, &paths);
         let mut incidents = incident::group(&written, &self.seen.world);
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
-        unexamined::tell(&mut incidents, &written, classes, left_out);
+        unexamined::tell(&mut incidents, &written, classes, &left_out.of);
         let described = (self.captures, self.damage);
         compose(&self.seen, written, incidents, (told, inferred), described, self.quality, self.warnings)
     }
@@ -215,7 +215,7 @@ pub struct Gathered {
     /// Their classes by first packet, if there are any that are not in `kept`.
     classes: Map<PacketId, Class>,
     /// Remarkable connections that are not in `kept`.
-    left_out: Map<Class, LeftOut>,
+    left_out: LeftOuts,
     /// Connections let go early.
     pub evicted: u64,
     /// Handshakes never completed that were only counted.
@@ -249,9 +249,7 @@ fn gather(
         g.surplus += screen.surplus;
         g.unlisted += screen.unlisted;
         waits.extend(screen.waits);
-        for (class, some) in screen.left_out {
-            g.left_out.entry(class).or_default().add(some.connections, some.last);
-        }
+        g.left_out.merge(screen.left_out, most);
         g.quality.add(&screen.quality);
         g.readings.append(screen.readings);
         if world.listeners.is_empty() {
@@ -269,7 +267,7 @@ fn gather(
         }
     }
     triage::choose(&mut kept, most, &mut g.left_out);
-    if !g.left_out.is_empty() {
+    if !g.left_out.of.is_empty() {
         g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
     }
     g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
@@ -487,13 +485,14 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
                 .to_owned(),
         );
     }
-    let left_out: u64 = g.left_out.values().map(|some| some.connections).sum();
+    let left_out = g.left_out.connections();
     if left_out > 0 {
         warnings.push(format!(
-            "of {} remarkable connections {} were examined one by one, the first of each kind and listener; the others \
-             were only counted: narrow the capture with --host, --port, --since, --until",
+            "of {} remarkable connections {} were examined one by one, the first of each kind{}; the others were only \
+             counted: narrow the capture with --host, --port, --since, --until",
             left_out + g.examined as u64,
-            g.examined
+            g.examined,
+            if g.left_out.others > 0 { "" } else { " and listener" }
         ));
     }
     let given_up = [

@@ -75,12 +75,14 @@ impl Quality {
 pub struct Triage {
     /// Facts of connections worth a second look.
     kept: Vec<Kept>,
-    /// How many of each class are in `kept`.
+    /// How many of each group are in `kept`: no more groups than `kept` has connections.
     held: Map<Class, u32>,
-    /// How many of one class may be.
+    /// How many of one group may be.
     quota: u32,
+    /// Which classes are one group.
+    grouping: Grouping,
     /// What more there would have been.
-    pub left_out: Map<Class, LeftOut>,
+    pub left_out: LeftOuts,
     /// How many may be kept.
     limit: usize,
     /// Handshakes that were never completed and are not in `kept`, by listener.
@@ -132,6 +134,73 @@ impl LeftOut {
     }
 }
 
+/// Counts of remarkable connections that are not examined one by one, of a bounded number of classes.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct LeftOuts {
+    /// By class, for the classes that came first.
+    pub of: Map<Class, LeftOut>,
+    /// Those of all further classes.
+    pub others: u64,
+}
+
+impl LeftOuts {
+    /// Counts some more of `class`; at most `most` classes are told apart.
+    pub fn add(&mut self, class: Class, some: LeftOut, most: usize) {
+        let LeftOut { connections, last } = some;
+        if self.of.len() < most || self.of.contains_key(&class) {
+            self.of.entry(class).or_default().add(connections, last);
+        } else {
+            self.others += connections;
+        }
+    }
+
+    /// Adds what another screen has counted.
+    pub fn merge(&mut self, other: LeftOuts, most: usize) {
+        let mut of: Vec<_> = other.of.into_iter().collect();
+        of.sort_unstable_by_key(|(class, _)| *class);
+        of.into_iter().for_each(|(class, some)| self.add(class, some, most));
+        self.others += other.others;
+    }
+
+    /// How many connections in all.
+    pub fn connections(&self) -> u64 {
+        self.of.values().map(|some| some.connections).sum::<u64>() + self.others
+    }
+}
+
+/// Which classes share their part of the room. A scan makes a class of each port: the more classes there are, the more of
+/// them are taken together.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Grouping {
+    /// Each class is a group of its own.
+    #[default]
+    Listener,
+    /// Classes of one kind at one server address are a group.
+    Server,
+    /// Classes of one kind are a group.
+    Kind,
+}
+
+impl Grouping {
+    /// The group of a class, named by the first class that could be in it.
+    fn of(self, class: Class) -> Class {
+        match self {
+            Grouping::Listener => class,
+            Grouping::Server => Class { server: Host { port: 0, ..class.server }, ..class },
+            Grouping::Kind => Class { server: Host::default(), ..class },
+        }
+    }
+
+    /// The next coarser one.
+    fn coarser(self) -> Option<Grouping> {
+        match self {
+            Grouping::Listener => Some(Grouping::Server),
+            Grouping::Server => Some(Grouping::Kind),
+            Grouping::Kind => None,
+        }
+    }
+}
+
 /// A remarkable connection.
 pub type Kept = (Class, Box<ConnectionFacts>);
 
@@ -171,13 +240,21 @@ impl Class {
     }
 }
 
-/// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each class the first
-/// so many that they are no more than `limit` together. The others are counted.
-pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut Map<Class, LeftOut>) {
+/// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each group of classes the
+/// first so many that they are no more than `limit` together. The others are counted.
+pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut LeftOuts) {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
+    let mut grouping = Grouping::default();
     let mut counts: Map<Class, usize> = Map::default();
-    for (class, _) in all.iter() {
-        *counts.entry(*class).or_default() += 1;
+    loop {
+        counts.clear();
+        for (class, _) in all.iter() {
+            *counts.entry(grouping.of(*class)).or_default() += 1;
+        }
+        match grouping.coarser() {
+            Some(coarser) if counts.len() > limit => grouping = coarser,
+            _ => break,
+        }
     }
     let fits = |quota: usize| counts.values().map(|n| (*n).min(quota)).sum::<usize>() <= limit;
     let (mut low, mut high) = (1, all.len());
@@ -188,11 +265,11 @@ pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut Map<Class, LeftO
     let quota = low;
     counts.clear();
     all.retain(|(class, f)| {
-        let n = counts.entry(*class).or_default();
+        let n = counts.entry(grouping.of(*class)).or_default();
         *n += 1;
         let stays = *n <= quota;
         if !stays {
-            left_out.entry(*class).or_default().add(1, f.last.time);
+            left_out.add(*class, LeftOut { connections: 1, last: f.last.time }, limit);
         }
         stays
     });
@@ -233,7 +310,8 @@ impl Triage {
         match gone {
             EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
                 let class = Class { server: h.server(key), what: Class::REFUSED };
-                if self.held.get(&class).is_some_and(|held| *held >= self.quota) {
+                let group = self.grouping.of(class);
+                if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
                     return self.take_refused(key, h, peers);
                 }
             }
@@ -342,7 +420,7 @@ impl Triage {
             self.settled.push((first, None, true));
         }
         let class = Class { server, what: Class::REFUSED };
-        self.left_out.entry(class).or_default().add(1, h.last().time);
+        self.left_out.add(class, LeftOut { connections: 1, last: h.last().time }, self.limit);
     }
 
     /// What [`Triage::take_facts`] makes of a connection that went as it should.
@@ -424,10 +502,9 @@ impl Triage {
 
     fn keep(&mut self, f: &ConnectionFacts, is_condemned: bool) {
         let class = Class::of(f, is_condemned);
-        let held = self.held.entry(class).or_default();
+        let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
-            self.left_out.entry(class).or_default().add(1, f.last.time);
-            return;
+            return self.left_out.add(class, LeftOut { connections: 1, last: f.last.time }, self.limit);
         }
         *held += 1;
         self.kept.push((class, Box::new(f.clone())));
@@ -436,27 +513,31 @@ impl Triage {
         }
     }
 
-    /// Halves what one class may have, until there is room again: the first of each class stay.
+    /// Halves what one group may have, until there is room again: the first of each group stay. Where there are too many
+    /// groups even for one connection of each, they become larger.
     fn thin_out(&mut self) {
-        while self.kept.len() > self.limit / 2 && self.quota > 1 {
-            let most = self.held.values().copied().max().unwrap_or(0);
-            self.quota = (self.quota.min(most) / 2).max(1);
+        while self.kept.len() > self.limit / 2 {
+            if self.quota > 1 {
+                let most = self.held.values().copied().max().unwrap_or(0);
+                self.quota = (self.quota.min(most) / 2).max(1);
+            } else if let Some(coarser) = self.grouping.coarser() {
+                self.grouping = coarser;
+                self.quota = (self.limit / 4).max(1) as u32;
+            } else {
+                break;
+            }
             self.held.clear();
             let (held, quota, left_out) = (&mut self.held, self.quota, &mut self.left_out);
+            let (grouping, limit) = (self.grouping, self.limit);
             self.kept.retain(|(class, f)| {
-                let n = held.entry(*class).or_default();
+                let n = held.entry(grouping.of(*class)).or_default();
                 let stays = *n < quota;
                 *n += u32::from(stays);
                 if !stays {
-                    left_out.entry(*class).or_default().add(1, f.last.time);
+                    left_out.add(*class, LeftOut { connections: 1, last: f.last.time }, limit);
                 }
                 stays
             });
-        }
-        if self.kept.len() > self.limit {
-            for (class, f) in self.kept.drain(self.limit..) {
-                self.left_out.entry(class).or_default().add(1, f.last.time);
-            }
         }
     }
 
