@@ -54,6 +54,7 @@ pub(super) fn study(
     after: Facts,
 ) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
+    let repeated = shards.iter().map(|shard| shard.tracker.repeated()).sum();
     let screens =
         std::iter::once(histories.into_screen()).chain(shards.into_iter().map(|shard| shard.screen));
     let status = source.status();
@@ -62,6 +63,7 @@ pub(super) fn study(
     let most = most_examined(options.memory_limit);
     let mut seen = see(screens, world, options.placed.as_ref(), (most, after));
     seen.gathered.evicted = evicted;
+    seen.gathered.correct(repeated);
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let (captures, damage) = describe(status, totals, &mut warnings);
@@ -218,6 +220,12 @@ pub struct Gathered {
     left_out: LeftOuts,
     /// Connections let go early.
     pub evicted: u64,
+    /// Segments of them afterwards.
+    let_go_segments: u64,
+    /// Segments of connections let go and forgotten, or joined in the middle.
+    strays: u64,
+    /// Handshakes that most likely repeat others that were let go and forgotten: not counted.
+    repeated: u64,
     /// Handshakes never completed that were only counted.
     surplus: u64,
     /// Closes that would have left a server a memory of its client.
@@ -230,6 +238,17 @@ pub struct Gathered {
     pub samples: Vec<(IpAddr, Vec<Sample>)>,
     /// Clocks and timers of hosts.
     pub readings: Readings,
+}
+
+impl Gathered {
+    /// About so many handshakes were counted that repeat others.
+    fn correct(&mut self, repeated: u64) {
+        self.repeated = repeated;
+        let q = &mut self.quality;
+        for count in [&mut q.connections, &mut q.only_handshakes, &mut q.only_syns] {
+            *count = count.saturating_sub(repeated);
+        }
+    }
 }
 
 /// Puts the screens' knowledge together, in an order that does not depend on them.
@@ -248,6 +267,8 @@ fn gather(
         embryos.extend(screen.embryos);
         g.surplus += screen.surplus;
         g.unlisted += screen.unlisted;
+        g.let_go_segments += screen.let_go_segments;
+        g.strays += screen.strays;
         waits.extend(screen.waits);
         g.left_out.merge(screen.left_out, most);
         g.quality.add(&screen.quality);
@@ -496,7 +517,17 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
         ));
     }
     let given_up = [
-        (g.evicted, "connections were let go early"),
+        (g.evicted, "connections were let go before their end: what became of them later is not known"),
+        (g.let_go_segments, "segments of connections let go were not examined"),
+        (
+            g.strays,
+            "segments belong to connections that were let go and forgotten, or joined in the middle, which are not told \
+             apart",
+        ),
+        (
+            g.repeated,
+            "SYNs, about, repeat others that were forgotten: the number of connections is an estimate",
+        ),
         (g.surplus, "handshakes that were never completed were only counted"),
         (g.forgone, "times a server's memory of a client was not followed"),
         (g.unlisted, "connections were to listeners that there was no room for"),
@@ -512,7 +543,7 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
             "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \
              --port, --since, --until",
             options.memory_limit >> 20,
-            given_up.join(", "),
+            given_up.join("; "),
         ));
     }
 }

@@ -89,6 +89,10 @@ impl Shard {
     pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
         let screen = &mut self.screen;
         self.tracker.segments(runs.flat_map(Run::pieces), |gone| screen.take(gone, Timestamp::MAX, None));
+        let went_on = self.tracker.take_went_on();
+        if !went_on.is_empty() {
+            self.screen.record_went_on(went_on);
+        }
     }
 
     /// The stream has ended at `end`: all connections are over.

@@ -31,6 +31,17 @@ pub struct Parting {
 }
 
 impl EndedFlow<'_> {
+    /// Whether it was let go for want of room, before its end.
+    #[inline]
+    pub fn is_evicted(&self) -> bool {
+        match self {
+            EndedFlow::HalfOpen(_, _, parting) | EndedFlow::Clean(_, _, parting) => {
+                parting.ending == Some(Ending::Evicted)
+            }
+            EndedFlow::Full(facts) => facts.ending == Ending::Evicted,
+        }
+    }
+
     /// Everything that was seen of it.
     pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
         match self {

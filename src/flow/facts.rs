@@ -535,6 +535,18 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
+    /// Whether something went other than it should so far: a repetition in vain, a reset, an error.
+    pub fn is_troubled(&self) -> bool {
+        self.syn.count > 1
+            || self.syn_ack.count > 1
+            || self.unanswered.retransmits > 0
+            || self.icmp.is_some()
+            || self.ack_to_syn.is_some()
+            || self.c.fins > 1
+            || self.s.fins > 1
+            || self.c.resets + self.s.resets > 0
+    }
+
     /// What is known of the end `role`.
     pub fn side(&self, role: Role) -> &Side {
         match role {

@@ -18,9 +18,14 @@ use crate::flow::ended::{EndedFlow, Parting};
 use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Previous, Role};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
+use crate::flow::store::evicted::EvictedFlows;
 use crate::flow::store::index::Index;
 use crate::flow::store::slots::{At, Body, Form, Head, Heads, PIECE, Pool};
 use crate::time::{Span, Timestamp};
+
+mod pressure;
+
+pub use pressure::WentOn;
 
 /// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
 /// (`tcp_syn_retries` 6 with linear time-outs); the last SYN-ACK request dies after 64 s.
@@ -45,6 +50,9 @@ const LEAST: usize = 10 * PIECE;
 
 /// A queue with room for so many checks is not worth making smaller.
 const SHORT: usize = 128;
+
+/// Of the room for connections so many tenths more are for fingerprints of those that were let go.
+const FINGERPRINTS: usize = 3;
 
 /// What a full record allocates beyond itself, octets, about.
 const FULL_MORE: usize = 256;
@@ -133,6 +141,15 @@ pub struct Tracker {
     finished: Vec<ConnectionFacts>,
     events: Vec<PeerEvent>,
     evicted: u64,
+    /// Those that were let go, when that began, and when some were let go last.
+    let_go: EvictedFlows,
+    pressed_since: Timestamp,
+    thinned: Timestamp,
+    /// Connections of a lower priority are not followed.
+    floor: u32,
+    went_on: WentOn,
+    /// See [`Tracker::repeated`]: of those before [`Tracker::finish_into`].
+    repeated: u64,
     late: u64,
     /// Every connection has a full record from its first segment on: for comparison.
     #[cfg(test)]
@@ -159,6 +176,12 @@ impl Tracker {
             finished: Vec::new(),
             events: Vec::new(),
             evicted: 0,
+            let_go: EvictedFlows::within(LEAST),
+            pressed_since: Timestamp::MAX,
+            thinned: Timestamp::MIN,
+            floor: 0,
+            went_on: WentOn::default(),
+            repeated: 0,
             late: 0,
             #[cfg(test)]
             always_full: false,
@@ -168,7 +191,9 @@ impl Tracker {
     /// A tracker that takes about `octets` at most for connections that are open, half open or just over; or what a few
     /// hundred take, if that is more.
     pub fn within(octets: usize) -> Tracker {
-        Tracker { most_octets: octets.max(LEAST), ..Tracker::new(usize::MAX) }
+        let most_octets = octets.max(LEAST);
+        let let_go = EvictedFlows::within(most_octets / 10 * FINGERPRINTS);
+        Tracker { most_octets, let_go, ..Tracker::new(usize::MAX) }
     }
 
     /// Takes in segments, in capture order, at most [`TOGETHER`] in a piece; `gone` gets the connections as they end.
@@ -243,6 +268,9 @@ impl Tracker {
         }
         let tag = (s.hash >> 32) as u32;
         let Some((at, from)) = self.find(tag, s) else {
+            if !self.let_go.is_empty() && self.is_of_evicted(tag, s) {
+                return;
+            }
             let (key, from) = FlowKey::of(s);
             return self.start(tag, key, from, s, None, sink);
         };
@@ -278,6 +306,7 @@ impl Tracker {
             self.remove_half_open(body.place());
             self.fill(at, connection);
             self.full_segment(at, from, s, sink);
+            self.make_room(sink);
         }
     }
 
@@ -310,6 +339,7 @@ impl Tracker {
         self.remove_brief(body.place());
         self.fill(at, connection);
         self.full_segment(at, from, s, sink);
+        self.make_room(sink);
     }
 
     fn full_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
@@ -404,8 +434,10 @@ impl Tracker {
                 take(EndedFlow::Full(&connection.facts));
             }
         }
-        let Tracker { limit, most_octets, evicted, late, .. } = *self;
-        *self = Tracker { limit, most_octets, evicted, late, now: self.now, ..Tracker::new(limit) };
+        let repeated = self.repeated();
+        let went_on = self.take_went_on();
+        let Tracker { limit, most_octets, evicted, late, now, .. } = *self;
+        *self = Tracker { limit, most_octets, evicted, late, repeated, went_on, now, ..Tracker::new(limit) };
     }
 
     /// Moves out the facts of the connections that are over, in no particular order.
@@ -447,10 +479,9 @@ impl Tracker {
         if s.icmp().is_some() {
             return;
         }
-        while self.live() >= self.limit || self.octets() >= self.most_octets && !self.tighten() {
-            if !self.evict(sink) {
-                break;
-            }
+        while (self.live() >= self.limit || self.is_short()) && self.evict(sink) {}
+        if !self.let_go.is_empty() && previous.is_none() && self.is_passed_over(tag, &key, from, s, sink) {
+            return;
         }
         let half_open = if previous.is_none() { HalfOpen::begin(from, s) } else { None };
         #[cfg(test)]
@@ -690,35 +721,6 @@ impl Tracker {
             (Wait::Closing | Wait::Aftermath, false) if matches!(wait, Wait::Handshake | Wait::Open) => {}
             (_, false) => self.check(at, now_in),
         }
-    }
-
-    /// Gives up the connection that has waited longest: first those that are over, then handshakes, then open ones.
-    fn evict(&mut self, sink: &mut Sink<'_>) -> bool {
-        for wait in [Wait::Expiry, Wait::Closing, Wait::Aftermath, Wait::Handshake, Wait::Open] {
-            while let Some(check) = self.checks[wait as usize].pop_front() {
-                if !self.is_current(&check) {
-                    continue;
-                }
-                let body = self.heads.get(check.what).body;
-                let now_in = match body.form() {
-                    Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
-                    Form::Clean => Wait::of_brief(self.brief.get(body.place())),
-                    Form::Full => Wait::of(&self.full.get(body.place()).facts),
-                    Form::TimeWait => Wait::Expiry,
-                };
-                if now_in == Wait::Expiry {
-                    self.end(check.what, None, sink);
-                } else if wait == Wait::Handshake && now_in == Wait::Open {
-                    self.check(check.what, Wait::Open);
-                    continue;
-                } else {
-                    self.evicted += 1;
-                    self.end(check.what, Some(Ending::Evicted), sink);
-                }
-                return true;
-            }
-        }
-        false
     }
 }
 

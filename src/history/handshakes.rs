@@ -26,43 +26,60 @@ pub struct Sample {
     pub server_traits: Traits,
 }
 
-/// The first handshakes of one server that were over in one screen.
+/// The first handshakes of one server that one screen has seen: those that began first, whichever are over first.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Samples {
     kept: Vec<Sample>,
-    /// How many there were, those moved out included.
-    taken: usize,
+    /// There are as many as are wanted that began at this or before.
+    until: Option<PacketRef>,
 }
 
 impl Samples {
-    /// Whether further ones are not wanted.
-    pub fn is_full(&self) -> bool {
-        self.taken >= MOST
+    /// Whether one that began at `at` is wanted.
+    #[inline]
+    pub fn wants(&self, at: PacketRef) -> bool {
+        self.until.is_none_or(|until| at < until)
     }
 
     /// Takes in one more, if it is wanted.
     pub fn take(&mut self, sample: Sample) {
-        if !self.is_full() {
+        if self.wants(sample.at) {
             self.kept.push(sample);
-            self.taken += 1;
+            if self.kept.len() >= 2 * MOST {
+                self.cut();
+            }
         }
     }
 
-    /// Moves out what is kept. How many more are wanted does not change by it.
+    fn cut(&mut self) {
+        if self.kept.len() >= MOST {
+            self.kept.sort_unstable_by_key(|sample| sample.at);
+            self.kept.truncate(MOST);
+            self.until = self.kept.last().map(|sample| sample.at);
+        }
+    }
+
+    /// Moves out what is kept. Which further ones are wanted does not change by it.
     pub fn drain(&mut self) -> Vec<Sample> {
+        self.cut();
         std::mem::take(&mut self.kept)
     }
 }
 
 impl From<Vec<Sample>> for Samples {
     fn from(kept: Vec<Sample>) -> Samples {
-        Samples { taken: kept.len(), kept }
+        Samples { kept, until: None }
     }
 }
 
 /// Adds some to others of the same server: the earliest stay.
-pub fn merge(all: &mut Vec<Sample>, mut some: Vec<Sample>) {
+pub fn merge(all: &mut Vec<Sample>, some: Vec<Sample>) {
+    merge_within(all, some, MOST);
+}
+
+/// The same with at most so many.
+pub fn merge_within(all: &mut Vec<Sample>, mut some: Vec<Sample>, most: usize) {
     all.append(&mut some);
     all.sort_unstable_by_key(|sample| sample.at);
-    all.truncate(MOST);
+    all.truncate(most);
 }

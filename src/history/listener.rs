@@ -46,6 +46,35 @@ pub struct Listener {
     pub closers: [u64; SHARES],
     /// By second of capture time.
     pub seconds: Seconds,
+    /// Handshakes not completed of which no more is kept.
+    pub uncounted: Uncounted,
+}
+
+/// Handshakes that were not completed and of which no more is kept, for want of room.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Uncounted {
+    /// Followed to their end.
+    pub surplus: u64,
+    /// Let go before their end.
+    pub let_go: u64,
+    /// How many of these were seen to be completed later.
+    pub completed: u64,
+    /// When the last of them began.
+    pub last: Timestamp,
+}
+
+impl Uncounted {
+    /// How many there are.
+    pub fn handshakes(&self) -> u64 {
+        self.surplus + self.let_go.saturating_sub(self.completed)
+    }
+
+    fn merge(&mut self, other: Uncounted) {
+        self.surplus += other.surplus;
+        self.let_go += other.let_go;
+        self.completed += other.completed;
+        self.last = self.last.max(other.last);
+    }
 }
 
 impl Listener {
@@ -183,6 +212,7 @@ impl Listener {
         self.closed_in_turn[0] += other.closed_in_turn[0];
         self.closed_in_turn[1] += other.closed_in_turn[1];
         self.seconds.add(other.seconds);
+        self.uncounted.merge(other.uncounted);
     }
 
     /// The seconds from `from` to `to`, both included, added up.

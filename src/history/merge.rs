@@ -18,11 +18,16 @@ const WORTH_IT: u64 = 1 << 16;
 /// listener.
 const COARSEST: u32 = 16;
 
+/// Fewer samples of a server tell little.
+const FEWEST_SAMPLES: usize = 4;
+
 /// See the module.
 #[derive(Default)]
 pub struct Histories {
     of: Map<Host, Seconds>,
     samples: Map<Address, Vec<Sample>>,
+    /// How many samples of one server there may be.
+    most_samples: usize,
     /// Of all lists, see [`Seconds::coarsen`].
     coarseness: u32,
     /// How many entries there may be.
@@ -34,7 +39,7 @@ pub struct Histories {
 impl Histories {
     /// Histories that take about `octets` at most.
     pub fn within(octets: usize) -> Histories {
-        Histories { most: octets / Seconds::OCTETS, ..Histories::default() }
+        Histories { most: octets / Seconds::OCTETS, most_samples: handshakes::MOST, ..Histories::default() }
     }
 
     /// Whether it is time for [`Histories::gather`], when so many connections are over.
@@ -50,7 +55,11 @@ impl Histories {
             for (address, some) in &mut screen.samples {
                 let some = some.drain();
                 if !some.is_empty() {
-                    handshakes::merge(self.samples.entry(*address).or_default(), some);
+                    handshakes::merge_within(
+                        self.samples.entry(*address).or_default(),
+                        some,
+                        self.most_samples,
+                    );
                 }
             }
             for (host, listener) in &mut screen.listeners {
@@ -63,6 +72,16 @@ impl Histories {
     }
 
     fn fit(&mut self) {
+        // With very many servers fewer samples of each have to do.
+        let samples = |of: &Map<Address, Vec<Sample>>| of.values().map(Vec::len).sum::<usize>();
+        let room = self.most * Seconds::OCTETS / size_of::<Sample>() / 2;
+        while samples(&self.samples) > room && self.most_samples > FEWEST_SAMPLES {
+            self.most_samples /= 2;
+            for some in self.samples.values_mut() {
+                some.truncate(self.most_samples);
+                some.shrink_to_fit();
+            }
+        }
         loop {
             self.of.values_mut().for_each(|seconds| seconds.coarsen(self.coarseness));
             let entries: usize = self.of.values().map(Seconds::len).sum();

@@ -18,7 +18,9 @@ const AHEAD: i64 = -2;
 /// Over a longer connection the drift of the clocks shows.
 const LONGEST: Span = Span::secs(20);
 /// Marks that are kept of one listener.
-const KEPT: usize = 64;
+pub const KEPT: usize = 64;
+/// The same where there are many listeners.
+pub const KEPT_OF_MANY: usize = 4;
 
 /// A SYN-ACK that lags.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,14 +54,14 @@ impl Lags {
         (!(AHEAD..CLEAR + held_up).contains(&lag) && elapsed <= LONGEST).then_some(lag)
     }
 
-    /// Takes in one more.
-    pub fn take(&mut self, at: PacketRef, lag: i64) {
+    /// Takes in one more; of those that lag clearly the first `most` are kept.
+    pub fn take(&mut self, at: PacketRef, lag: i64, most: usize) {
         if !(CLEAR..=LARGEST).contains(&lag) {
             self.odd += 1;
             return;
         }
         self.count += 1;
-        if self.clear.len() < KEPT {
+        if self.clear.len() < most {
             self.clear.push(Lagging { at, by: lag as u8 });
         }
     }
@@ -112,7 +114,7 @@ mod tests {
     fn what_a_cookie_cannot_be_is_counted_apart() {
         let mut lags = Lags::default();
         for lag in [-30, 6, 66, 67, 1_000] {
-            lags.take(PacketRef::default(), lag);
+            lags.take(PacketRef::default(), lag, KEPT);
         }
         assert_eq!((lags.count, lags.odd, lags.spread()), (2, 3, 60));
     }

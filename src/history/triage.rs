@@ -6,12 +6,13 @@ use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::ended::{EndedFlow, Parting};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
 use crate::flow::key::{FlowKey, Host, Map};
+use crate::flow::tracker::WentOn;
 use crate::history::handshakes::{Sample, Samples};
 use crate::history::host_clocks::{Reading, Readings};
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
-use crate::history::syn_ack_lag::Lags;
+use crate::history::syn_ack_lag::{self, Lags};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
 
@@ -25,6 +26,9 @@ const DELAYED_ACK: Span = Span::millis(500);
 
 /// A listener's list of embryos with its first one takes as much memory as so many embryos: a scan makes many of them.
 const LISTENER_WITH_EMBRYOS: usize = 6;
+
+/// With more listeners than that fewer lagging SYN-ACKs of each are kept.
+const MANY_LAGS: usize = 64;
 
 /// Losses of the capture itself, and what else lowers trust in it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -115,6 +119,10 @@ pub struct Triage {
     most_listeners: usize,
     /// Connections that were left out of the histories because there were too many listeners.
     pub unlisted: u64,
+    /// Segments of connections that had been let go.
+    pub let_go_segments: u64,
+    /// Segments of connections that had been let go and forgotten, or that were joined in the middle.
+    pub strays: u64,
 }
 
 /// Remarkable connections of one class that are only counted.
@@ -307,6 +315,9 @@ impl Triage {
     ///
     /// Most connections are counted in the form in which they were kept.
     pub fn take(&mut self, gone: EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        if gone.is_evicted() {
+            return self.record_evicted(&gone, end, peers);
+        }
         match gone {
             EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
                 let class = Class { server: h.server(key), what: Class::REFUSED };
@@ -333,6 +344,59 @@ impl Triage {
             EndedFlow::Full(_) => {}
         }
         self.take_facts(&gone.facts(), end, peers);
+    }
+
+    /// Takes in a connection that was let go before its end: what did not happen on it until then proves nothing.
+    fn record_evicted(&mut self, gone: &EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        if let EndedFlow::HalfOpen(key, h, _) = gone
+            && !h.is_troubled()
+        {
+            self.quality.connections += 1;
+            self.quality.segments += h.segments();
+            self.quality.only_handshakes += 1;
+            self.quality.only_syns += u64::from(h.syn_acks() == 0);
+            if let Some(listener) = self.listener(h.server(key)) {
+                listener.uncounted.let_go += 1;
+                listener.uncounted.last = listener.uncounted.last.max(h.first().time);
+            }
+            return self.exempt(h.first().packet, peers);
+        }
+        let f = &*gone.facts();
+        self.note_quality(f);
+        // What it would have come to is not known: it is no finding. But it was remarkable.
+        if f.is_troubled() && self.is_remarkable(f) {
+            let class = Class::of(f, false);
+            self.left_out.add(class, LeftOut { connections: 1, last: f.last.time }, self.limit);
+        }
+        if f.roles != Roles::Guessed
+            && f.progress.is_some()
+            && let Some(listener) = self.listener(f.server)
+        {
+            listener.take(f, end.min(f.watched));
+            self.note_sample(f);
+            self.readings.take(f);
+            self.note_lag(f);
+        }
+        self.exempt(f.first.packet, peers);
+    }
+
+    /// What became of a SYN is not known: it is no evidence of `tcp_tw_recycle`, nor against it.
+    fn exempt(&mut self, first: PacketId, peers: Option<&TwRecycleModel>) {
+        if peers.is_none_or(|peers| peers.is_condemned(first)) {
+            self.settled.push((first, None, true));
+        }
+    }
+
+    /// Takes in what became known of connections that had been let go.
+    pub fn record_went_on(&mut self, went_on: WentOn) {
+        self.let_go_segments += went_on.segments;
+        self.strays += went_on.strays;
+        self.quality.only_handshakes = self.quality.only_handshakes.saturating_sub(went_on.all_completed);
+        for (server, completed) in went_on.completed {
+            if let Some(listener) = self.listeners.get_mut(&server) {
+                listener.uncounted.completed += completed;
+            }
+        }
     }
 
     fn take_facts(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&TwRecycleModel>) {
@@ -373,8 +437,13 @@ impl Triage {
             && let Some(lag) = Lags::read(after_syn, first, later)
             && let Some(syn_ack) = f.syn_ack.first()
         {
-            self.lags.entry(f.server).or_default().take(syn_ack.at, lag);
+            self.record_lag(f.server, syn_ack.at, lag);
         }
+    }
+
+    fn record_lag(&mut self, server: Host, syn_ack: PacketRef, lag: i64) {
+        let most = if self.lags.len() < MANY_LAGS { syn_ack_lag::KEPT } else { syn_ack_lag::KEPT_OF_MANY };
+        self.lags.entry(server).or_default().take(syn_ack, lag, most);
     }
 
     /// What [`Triage::take_facts`] makes of one SYN and its answers.
@@ -434,13 +503,13 @@ impl Triage {
             && let Some([syn_ack, later]) = b.server_clock()
             && let Some(lag) = Lags::read(syn_ack.0 - first.time, syn_ack, later)
         {
-            self.lags.entry(server).or_default().take(b.asked.last(), lag);
+            self.record_lag(server, b.asked.last(), lag);
         }
         if is_listed && (course.bare || course.brought_payload) {
             let answered = b.asked.last().time;
             let (client_ttl, server_ttl) = b.asked.ttls();
             let [client_traits, server_traits] = course.traits;
-            self.keep_sample(server.address, || Sample {
+            self.keep_sample(server.address, first, || Sample {
                 at: first,
                 syn_to_syn_ack: answered - first.time,
                 syn_ack_to_ack: course.final_ack - answered,
@@ -497,6 +566,10 @@ impl Triage {
             of_listener.push(embryo);
         } else {
             self.surplus += 1;
+            if let Some(listener) = self.listeners.get_mut(&server) {
+                listener.uncounted.surplus += 1;
+                listener.uncounted.last = listener.uncounted.last.max(embryo.half_open.syn.time);
+            }
         }
     }
 
@@ -619,7 +692,7 @@ impl Triage {
         if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
             return;
         }
-        self.keep_sample(f.server.address, || Sample {
+        self.keep_sample(f.server.address, f.first, || Sample {
             at: f.first,
             syn_to_syn_ack: a,
             syn_ack_to_ack: b,
@@ -630,13 +703,13 @@ impl Triage {
         });
     }
 
-    fn keep_sample(&mut self, server: Address, sample: impl FnOnce() -> Sample) {
+    fn keep_sample(&mut self, server: Address, at: PacketRef, sample: impl FnOnce() -> Sample) {
         let full = self.most_listeners > 0 && self.samples.len() >= self.most_listeners;
         if full && !self.samples.contains_key(&server) {
             return;
         }
         let samples = self.samples.entry(server).or_default();
-        if !samples.is_full() {
+        if samples.wants(at) {
             let sample = sample();
             if sample.syn_ack_to_ack < TIMER {
                 samples.take(sample);

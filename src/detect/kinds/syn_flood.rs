@@ -78,20 +78,29 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     );
     d.shows(last.syn, "last of them");
     d.severity = if around.scene.ignored.len() > 1 { Severity::Critical } else { Severity::Warning };
-    let took = last.syn.time - first.syn.time;
+    let uncounted = around.listener.uncounted;
+    let took = last.syn.time.max(uncounted.last) - first.syn.time;
+    let all = never.len() as u64 + uncounted.handshakes();
     d.summary = format!(
-        "{} of {} to {} were never completed, within {took}.",
-        count(never.len() as u64, "handshake"),
+        "{} of {}{} to {} were never completed, within {took}.",
+        count(all, "handshake"),
+        if uncounted.handshakes() > 0 { "at least " } else { "" },
         count(sources.len() as u64, "source address").replace("addresss", "addresses"),
         server.socket()
     );
+    if uncounted.let_go > 0 {
+        d.summary.push_str(&format!(
+            " For want of memory {} could not be followed to the end.",
+            count(uncounted.let_go.saturating_sub(uncounted.completed), "handshake")
+        ));
+    }
     d.cause = cause(
         "A SYN flood, or clients whose packets from the server are lost: requests fill the SYN queue.",
         &["tcp_conn_request", "reqsk_timer_handler"],
         &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies", "TcpExtTCPReqQFullDrop"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
     );
-    d.measure("half_open", never.len()).measure("sources", sources.len()).measure_span("lasted_s", took);
+    d.measure("half_open", all).measure("sources", sources.len()).measure_span("lasted_s", took);
     d.probable("the clients did not repeat their SYNs, nor complete a handshake");
     d.or("The SYN-ACKs are lost on the way back.", "Real clients would repeat their SYNs.");
     d.next_steps = vec![

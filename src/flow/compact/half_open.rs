@@ -222,6 +222,16 @@ impl HalfOpen {
         self.syn_ack.flags.has(Flags::RST)
     }
 
+    /// Whether something was repeated.
+    pub fn is_troubled(&self) -> bool {
+        self.count > 2
+    }
+
+    /// How many segments.
+    pub fn segments(&self) -> u64 {
+        u64::from(self.count)
+    }
+
     /// How many SYN-ACKs.
     pub fn syn_acks(&self) -> u32 {
         if self.is_refused() { 0 } else { self.answers() }

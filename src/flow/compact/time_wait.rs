@@ -73,6 +73,11 @@ impl TimeWaitEntry {
         }
     }
 
+    /// The client's initial sequence number, where it is known.
+    pub fn isn(&self) -> Option<Seq> {
+        (self.known & ISN != 0).then_some(self.isn)
+    }
+
     /// What the next one should know.
     pub fn previous(&self) -> Previous {
         let has = |bit: u8| self.known & bit != 0;

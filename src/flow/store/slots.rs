@@ -135,6 +135,12 @@ impl Heads {
         At((piece * HEADS + self.pieces[piece].len() - 1) as u32)
     }
 
+    /// Where the next head will be.
+    pub(in crate::flow) fn next(&self) -> At {
+        let behind = |piece: &Vec<Head>| At(((self.pieces.len() - 1) * HEADS + piece.len()) as u32);
+        self.vacant.last().copied().or_else(|| self.pieces.last().map(behind)).unwrap_or_default()
+    }
+
     /// Gives up a head.
     pub(in crate::flow) fn remove(&mut self, at: At) {
         let head = self.get_mut(at);

@@ -154,16 +154,40 @@ fn what_comes_long_after_the_close_is_another_connection() {
 }
 
 #[test]
-fn beyond_the_limit_the_oldest_handshake_goes() {
+fn beyond_the_limit_some_are_let_go_and_early_ones_stay_as_well_as_late_ones() {
+    let wire = Wire::at_server();
+    for n in 0..2_000 {
+        wire.ladder(n).client.syn(f64::from(n) * 0.01);
+    }
+    let (facts, tracker) = tracked(&wire.segments(), 500);
+    assert_eq!((facts.len(), tracker.live()), (2_000, 0));
+    let followed: Vec<_> = facts.iter().filter(|f| f.ending != Ending::Evicted).collect();
+    assert_eq!(followed.len() as u64, 2_000 - tracker.evicted());
+    assert!((250..=500).contains(&followed.len()), "{}", followed.len());
+    let early = followed.iter().filter(|f| f.first.time < at(10.0)).count();
+    assert!(early * 4 > followed.len() && early * 4 < 3 * followed.len(), "{early} of {}", followed.len());
+}
+
+#[test]
+fn what_is_in_trouble_stays_and_what_was_let_go_is_not_begun_again() {
     let wire = Wire::at_server();
     for n in 0..20 {
-        wire.ladder(n).client.syn(f64::from(n));
+        let l = wire.ladder(n);
+        let t = l.handshake(f64::from(n) * 0.001);
+        l.server.syn_ack(t + 1.0);
+        l.client.ack(t + 1.02);
+        l.server.syn_ack(t + 3.0);
     }
-    let (facts, tracker) = tracked(&wire.segments(), 5);
-    assert_eq!((facts.len(), tracker.evicted(), tracker.live()), (20, 15, 0));
-    let evicted: Vec<_> = facts.iter().filter(|f| f.ending == Ending::Evicted).collect();
-    assert_eq!(evicted.len(), 15);
-    assert!(evicted.iter().all(|f| f.first.time <= at(14.0)), "the last five were kept");
+    for n in 20..400 {
+        let t = wire.ladder(n).handshake(2.0 + f64::from(n) * 0.001);
+        wire.ladder(n).exchange(t + 5.0, 100, 100);
+    }
+    let (facts, mut tracker) = tracked(&wire.segments(), 100);
+    assert_eq!(facts.len(), 400, "each connection once");
+    assert!(tracker.evicted() >= 300);
+    assert!(tracker.take_went_on().segments > 0);
+    let troubled = |f: &&ConnectionFacts| f.syn_ack.count == 3 && f.ending != Ending::Evicted;
+    assert_eq!(facts.iter().filter(troubled).count(), 20);
 }
 
 #[test]

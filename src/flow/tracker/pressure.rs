@@ -1,0 +1,262 @@
+//! What to let go of where there is no more room.
+//!
+//! First what is over. Then a part of the connections that show no trouble: chosen by when they began, so that of all
+//! connections the same part is followed to its end, early and late ones alike. New ones of the other part are counted, and
+//! not followed. The part grows again as the pressure eases. Connections in trouble go last.
+//!
+//! A fingerprint stays of each connection that is let go: its later segments begin no other connection.
+
+use super::{Check, Sink, Tracker, Wait, syn};
+use crate::decode::segment::{Flags, Segment};
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::connection::Connection;
+use crate::flow::ended::{EndedFlow, Parting};
+use crate::flow::facts::Ending;
+use crate::flow::key::{Direction, FlowKey, Host, Map};
+use crate::flow::store::evicted::Stage;
+use crate::flow::store::slots::{At, Body, Form};
+use crate::time::{Span, Timestamp};
+
+/// After so long without a connection let go the part that is followed doubles.
+const EASES_AFTER: Span = Span::secs(10);
+/// Listeners of which it is told how many of the connections let go were completed.
+const MOST_LISTENERS: usize = 1_024;
+/// Where fewer than one in so many go, those in trouble go, too.
+const TOO_FEW: usize = 16;
+
+/// What became known of connections that had been let go.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct WentOn {
+    /// Segments of them.
+    pub segments: u64,
+    /// Segments that belong to a connection that was let go and forgotten, or that was joined in the middle.
+    pub strays: u64,
+    /// Handshakes that were completed, by listener.
+    pub completed: Map<Host, u64>,
+    /// The same of all listeners.
+    pub all_completed: u64,
+}
+
+impl WentOn {
+    /// Whether nothing is known.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.segments == 0 && self.strays == 0
+    }
+
+    fn complete(&mut self, server: Host) {
+        self.all_completed += 1;
+        if self.completed.len() < MOST_LISTENERS || self.completed.contains_key(&server) {
+            *self.completed.entry(server).or_default() += 1;
+        }
+    }
+}
+
+/// By which number a connection stays: the higher the longer. It depends on nothing but when it began.
+fn priority(at: Timestamp, what: At) -> u32 {
+    let mixed = (at.0 as u64 ^ u64::from(what.0) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
+}
+
+impl Tracker {
+    /// What became known of connections that had been let go, since this was asked last.
+    pub fn take_went_on(&mut self) -> WentOn {
+        std::mem::take(&mut self.went_on)
+    }
+
+    /// How many handshakes were counted that repeat others which had been let go and forgotten, about.
+    pub fn repeated(&self) -> u64 {
+        self.repeated + self.let_go.repeated()
+    }
+
+    /// Whether there is too little room, even after vacant room was given back.
+    pub(super) fn is_short(&mut self) -> bool {
+        self.octets() >= self.most_octets && !self.tighten()
+    }
+
+    /// Makes room after a record has become larger.
+    pub(super) fn make_room(&mut self, sink: &mut Sink<'_>) {
+        while self.is_short() && self.evict(sink) {}
+    }
+
+    /// Whether a segment of no known connection belongs to one that was let go, or may: it begins none.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn is_of_evicted(&mut self, tag: u32, s: &Segment) -> bool {
+        if s.icmp().is_some() {
+            return false;
+        }
+        let is_syn = s.flags.has(Flags::SYN) && !s.flags.any(Flags::ACK | Flags::RST);
+        match self.let_go.find(tag, is_syn.then_some(s.seq)) {
+            // The four-tuple is used again.
+            Some(Stage::Over) if is_syn => return false,
+            Some(Stage::Over) => self.late += 1,
+            Some(stage) => {
+                self.went_on.segments += 1;
+                let completes = s.flags.has(Flags::ACK) && !s.flags.any(Flags::SYN | Flags::RST);
+                if stage == Stage::HalfOpen && completes {
+                    self.let_go.completed(tag);
+                    self.went_on.complete(Host { address: s.dst, port: s.dst_port });
+                }
+            }
+            None if !is_syn && self.let_go.forgot().is_some_and(|at| self.now - at <= super::OPEN) => {
+                self.went_on.strays += 1;
+            }
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether a new connection is only counted, because too many are followed already; then it has been.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn is_passed_over(
+        &mut self,
+        tag: u32,
+        key: &FlowKey,
+        from: Direction,
+        s: &Segment,
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        if self.now - self.thinned > EASES_AFTER {
+            (self.floor, self.thinned) = (self.floor / 2, self.now);
+        }
+        let is_syn = s.flags.has(Flags::SYN) && !s.flags.any(Flags::ACK | Flags::RST);
+        if is_syn {
+            self.let_go.enter(tag, s.seq);
+        }
+        if priority(self.now + Wait::Handshake.span(), self.heads.next()) >= self.floor {
+            return false;
+        }
+        let parting = Parting { ending: Some(Ending::Evicted), now: self.now };
+        if let Some(half_open) = HalfOpen::begin(from, s) {
+            self.events.push(syn(s.packet, s));
+            self.let_go.insert(tag, Some(s.seq), Stage::HalfOpen, self.now);
+            sink(EndedFlow::HalfOpen(key, &half_open, parting));
+        } else {
+            let mut connection = Connection::begin(*key, from, s, None);
+            connection.segment(s, from);
+            parting.seal(&mut connection.facts);
+            self.let_go.insert(tag, connection.own_isn(), Stage::Open, self.now);
+            sink(EndedFlow::Full(&connection.facts));
+        }
+        self.evicted += 1;
+        true
+    }
+
+    /// Makes room: see the module. Says whether anything could go.
+    pub(super) fn evict(&mut self, sink: &mut Sink<'_>) -> bool {
+        self.evict_first(&[Wait::Expiry, Wait::Closing, Wait::Aftermath], sink)
+            || self.thin_out(sink)
+            || self.evict_first(&[Wait::Handshake, Wait::Open], sink)
+    }
+
+    /// Lets go of the first connection in the first of these queues that has one.
+    fn evict_first(&mut self, queues: &[Wait], sink: &mut Sink<'_>) -> bool {
+        for &wait in queues {
+            while let Some(check) = self.checks[wait as usize].pop_front() {
+                if !self.is_current(&check) {
+                    continue;
+                }
+                if wait == Wait::Handshake && self.wait_of(check.what) == Wait::Open {
+                    self.check(check.what, Wait::Open);
+                    continue;
+                }
+                self.let_go_of(check.what, sink);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Lets go of a further part of the connections.
+    fn thin_out(&mut self, sink: &mut Sink<'_>) -> bool {
+        let held = self.half_open.held + self.brief.held + self.full.held;
+        self.thinned = self.now;
+        self.floor = self.floor.saturating_add((u32::MAX - self.floor) / 4 + 1);
+        let mut gone = self.sweep(|tracker, what| !tracker.is_troubled(what), sink);
+        if gone * TOO_FEW < held {
+            gone += self.sweep(|_, _| true, sink);
+        }
+        gone > 0
+    }
+
+    /// Lets go of connections below the floor, if they `may` go, and says how many.
+    fn sweep(&mut self, may: impl Fn(&Tracker, At) -> bool, sink: &mut Sink<'_>) -> usize {
+        let mut gone = 0;
+        for wait in [Wait::Handshake, Wait::Open] {
+            let mut queue = std::mem::take(&mut self.checks[wait as usize]);
+            queue.retain(|check: &Check| {
+                if priority(check.at, check.what) >= self.floor {
+                    return true;
+                }
+                if !self.is_current(check) {
+                    return false;
+                }
+                let stays = !may(self, check.what);
+                if !stays {
+                    self.let_go_of(check.what, sink);
+                    gone += 1;
+                }
+                stays
+            });
+            self.checks[wait as usize] = queue;
+        }
+        gone
+    }
+
+    fn is_troubled(&self, what: At) -> bool {
+        let body = self.heads.get(what).body;
+        match body.form() {
+            Form::HalfOpen => self.half_open.get(body.place()).is_troubled(),
+            Form::Full => self.full.get(body.place()).facts.is_troubled(),
+            Form::Clean | Form::TimeWait => false,
+        }
+    }
+
+    fn wait_of(&self, what: At) -> Wait {
+        let body: Body = self.heads.get(what).body;
+        match body.form() {
+            Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
+            Form::Clean => Wait::of_brief(self.brief.get(body.place())),
+            Form::Full => Wait::of(&self.full.get(body.place()).facts),
+            Form::TimeWait => Wait::Expiry,
+        }
+    }
+
+    /// Lets go of one connection, and remembers its fingerprint.
+    fn let_go_of(&mut self, what: At, sink: &mut Sink<'_>) {
+        let head = *self.heads.get(what);
+        let place = head.body.place();
+        let (isn, began) = match head.body.form() {
+            Form::HalfOpen => {
+                let half_open = self.half_open.get(place);
+                (Some(half_open.syn.seq), half_open.first().time)
+            }
+            Form::Clean => {
+                let asked = &self.brief.get(place).asked;
+                (Some(asked.syn.seq), asked.first().time)
+            }
+            Form::Full => {
+                let connection = self.full.get(place);
+                (connection.own_isn(), connection.facts.first.time)
+            }
+            Form::TimeWait => (self.over.get(place).isn(), Timestamp::MAX),
+        };
+        let stage = match self.wait_of(what) {
+            Wait::Handshake => Stage::HalfOpen,
+            Wait::Open => Stage::Open,
+            Wait::Closing | Wait::Aftermath | Wait::Expiry => Stage::Over,
+        };
+        if self.let_go.is_empty() {
+            self.pressed_since = self.now;
+        }
+        if let Some(isn) = isn.filter(|_| stage != Stage::Over && began < self.pressed_since) {
+            self.let_go.enter(head.tag, isn);
+        }
+        self.let_go.insert(head.tag, isn, stage, self.now);
+        let ending = (stage != Stage::Over).then_some(Ending::Evicted);
+        self.evicted += u64::from(ending.is_some());
+        self.end(what, ending, sink);
+    }
+}
