@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::decode::segment::PacketId;
 use crate::diagnose::write::Written;
 use crate::flow::key::Map;
-use crate::history::triage::{Class, LeftOut};
+use crate::history::remarkable::{Class, LeftOut};
 use crate::model::{Incident, Unexamined};
 
 /// Tells each class of `left_out`, `classes` being those of the connections that were examined, with the incident to which most of the examined connections of that class belong.

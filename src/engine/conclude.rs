@@ -23,7 +23,8 @@ use crate::history::host_clocks::Readings;
 use crate::history::incomplete::IncompleteHandshakes;
 use crate::history::interval::Interval;
 use crate::history::merge::Histories;
-use crate::history::triage::{self, Class, LeftOuts, Quality, Triage};
+use crate::history::remarkable::{self, Class, LeftOuts};
+use crate::history::triage::{Quality, Triage};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::{self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Summary, Vantage};
 use crate::time::Timestamp;
@@ -287,7 +288,7 @@ fn gather(
             handshakes::merge(by_server.entry(address).or_default(), some.drain());
         }
     }
-    triage::choose(&mut kept, most, &mut g.left_out);
+    remarkable::choose(&mut kept, most, &mut g.left_out);
     if !g.left_out.of.is_empty() {
         g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
     }

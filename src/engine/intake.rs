@@ -25,6 +25,8 @@ const PART: u64 = 1 << 20;
 /// Parts for each thread that are tracked together: tracking a shard finds its tables in the cache the more often the
 /// more it has to do at once.
 const AHEAD: usize = 3;
+/// What a part takes at most, bytes, with what is decoded from it; parts may take a quarter of the memory limit.
+const PART_TAKES: u64 = 3 * PART;
 /// Packets that make a batch, where they come in smaller pieces.
 const BATCH: u64 = 2_000;
 /// How long a batch is waited for.
@@ -43,6 +45,11 @@ struct Read {
 /// What the progress line shows.
 type Show<'p> = &'p mut (dyn FnMut(Progress) + Send);
 
+/// Parts or batches that are held at a time.
+fn ahead(threads: usize, memory_limit: u64) -> usize {
+    (threads * AHEAD).min((memory_limit / 4 / PART_TAKES) as usize).max(2)
+}
+
 /// Takes in all of `source`.
 pub(super) fn run(
     engine: &mut Engine,
@@ -50,11 +57,11 @@ pub(super) fn run(
     pool: &rayon::ThreadPool,
     progress: Show<'_>,
 ) -> Box<dyn Source> {
-    let threads = pool.current_num_threads();
+    let ahead = ahead(pool.current_num_threads(), engine.options.memory_limit);
     engine.inputs = source.status().len();
     match source.next_part(PART) {
-        Some(first) => pool.install(|| run_parts(engine, source.as_mut(), first, threads * AHEAD, progress)),
-        None => return run_blocks(engine, source, pool, threads * AHEAD, progress),
+        Some(first) => pool.install(|| run_parts(engine, source.as_mut(), first, ahead, progress)),
+        None => return run_blocks(engine, source, pool, ahead, progress),
     }
     source
 }

@@ -18,6 +18,7 @@ pub mod incomplete;
 pub mod interval;
 pub mod listener;
 pub mod merge;
+pub mod remarkable;
 pub mod syn_ack_lag;
 mod timeline;
 pub mod triage;

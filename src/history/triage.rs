@@ -12,6 +12,7 @@ use crate::history::host_clocks::{Reading, Readings};
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
+use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts};
 use crate::history::syn_ack_lag::{self, Lags};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
@@ -125,162 +126,11 @@ pub struct Triage {
     pub strays: u64,
 }
 
-/// Remarkable connections of one class that are only counted.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct LeftOut {
-    /// How many.
-    pub connections: u64,
-    /// The last packet of them.
-    pub last: Timestamp,
-}
-
-impl LeftOut {
-    /// Counts some more.
-    pub fn add(&mut self, connections: u64, last: Timestamp) {
-        self.connections += connections;
-        self.last = self.last.max(last);
-    }
-}
-
-/// Counts of remarkable connections that are not examined one by one, of a bounded number of classes.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct LeftOuts {
-    /// By class, for the classes that came first.
-    pub of: Map<Class, LeftOut>,
-    /// Those of all further classes.
-    pub others: u64,
-}
-
-impl LeftOuts {
-    /// Counts some more of `class`; at most `most` classes are told apart.
-    pub fn add(&mut self, class: Class, some: LeftOut, most: usize) {
-        let LeftOut { connections, last } = some;
-        if self.of.len() < most || self.of.contains_key(&class) {
-            self.of.entry(class).or_default().add(connections, last);
-        } else {
-            self.others += connections;
-        }
-    }
-
-    /// Adds what another screen has counted.
-    pub fn merge(&mut self, other: LeftOuts, most: usize) {
-        let mut of: Vec<_> = other.of.into_iter().collect();
-        of.sort_unstable_by_key(|(class, _)| *class);
-        of.into_iter().for_each(|(class, some)| self.add(class, some, most));
-        self.others += other.others;
-    }
-
-    /// How many connections in all.
-    pub fn connections(&self) -> u64 {
-        self.of.values().map(|some| some.connections).sum::<u64>() + self.others
-    }
-}
-
-/// Which classes share their part of the room. A scan makes a class of each port: the more classes there are, the more of
-/// them are taken together.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Grouping {
-    /// Each class is a group of its own.
-    #[default]
-    Listener,
-    /// Classes of one kind at one server address are a group.
-    Server,
-    /// Classes of one kind are a group.
-    Kind,
-}
-
-impl Grouping {
-    /// The group of a class, named by the first class that could be in it.
-    fn of(self, class: Class) -> Class {
-        match self {
-            Grouping::Listener => class,
-            Grouping::Server => Class { server: Host { port: 0, ..class.server }, ..class },
-            Grouping::Kind => Class { server: Host::default(), ..class },
-        }
-    }
-
-    /// The next coarser one.
-    fn coarser(self) -> Option<Grouping> {
-        match self {
-            Grouping::Listener => Some(Grouping::Server),
-            Grouping::Server => Some(Grouping::Kind),
-            Grouping::Kind => None,
-        }
-    }
-}
-
-/// A remarkable connection.
-pub type Kept = (Class, Box<ConnectionFacts>);
-
 /// A lone SYN.
 #[derive(Clone)]
 enum Doubtful {
     HalfOpen(FlowKey, HalfOpen, Parting),
     Full(Box<ConnectionFacts>),
-}
-
-/// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Class {
-    server: Host,
-    what: u8,
-}
-
-impl Class {
-    const REFUSED: u8 = 0;
-
-    /// The class of a remarkable connection; `is_condemned` says that a server with `tcp_tw_recycle` would have dropped a
-    /// SYN of it, as far as that is known.
-    fn of(f: &ConnectionFacts, is_condemned: bool) -> Class {
-        let refused = f.s.resets > 0;
-        let what = match f.final_ack {
-            None if refused || f.icmp.is_some() => Class::REFUSED,
-            None if is_condemned => 8,
-            None if f.syn.count > 1 => 1,
-            None => 2,
-            Some(_) if refused && f.progress.is_none() => 3,
-            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => 4,
-            Some(_) if f.syn.count > 1 => 5,
-            Some(_) if f.c.resets + f.s.resets > 0 => 6,
-            Some(_) => 7,
-        };
-        Class { server: f.server, what }
-    }
-}
-
-/// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each group of classes the
-/// first so many that they are no more than `limit` together. The others are counted.
-pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut LeftOuts) {
-    all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
-    let mut grouping = Grouping::default();
-    let mut counts: Map<Class, usize> = Map::default();
-    loop {
-        counts.clear();
-        for (class, _) in all.iter() {
-            *counts.entry(grouping.of(*class)).or_default() += 1;
-        }
-        match grouping.coarser() {
-            Some(coarser) if counts.len() > limit => grouping = coarser,
-            _ => break,
-        }
-    }
-    let fits = |quota: usize| counts.values().map(|n| (*n).min(quota)).sum::<usize>() <= limit;
-    let (mut low, mut high) = (1, all.len());
-    while low < high {
-        let middle = (low + high).div_ceil(2);
-        if fits(middle) { low = middle } else { high = middle - 1 }
-    }
-    let quota = low;
-    counts.clear();
-    all.retain(|(class, f)| {
-        let n = counts.entry(grouping.of(*class)).or_default();
-        *n += 1;
-        let stays = *n <= quota;
-        if !stays {
-            left_out.add(*class, LeftOut { connections: 1, last: f.last.time }, limit);
-        }
-        stays
-    });
 }
 
 impl Triage {

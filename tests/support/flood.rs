@@ -84,7 +84,7 @@ fn plain(n: u64) -> (u32, u16) {
 }
 
 /// Everything that the generator writes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Mode {
     /// Its name.
     pub name: &'static str,
