@@ -1,10 +1,16 @@
-//! Any octets as a packet of any link type: the decoder gives an answer.
+//! Any packet: the decoder gives an answer.
 //!
-//! The first octet chooses among the link types that are read, the next two name any other; the rest is the packet.
+//! The first byte chooses. Below 192 the other bytes choose a valid stack of layers with a field broken
+//! (`tests/support/stacks.rs`); above, they are the packet itself: one byte chooses among the link types that are read,
+//! the next two name any other.
 
 #![no_main]
 
+#[path = "../../tests/support/stacks.rs"]
+mod stacks;
+
 use libfuzzer_sys::fuzz_target;
+use stacks::{Choices, Frame};
 use synscope::capture::{LinkType, Packet};
 use synscope::decode::segment::{PacketId, Segment};
 use synscope::decode::{Decoded, decode};
@@ -17,24 +23,40 @@ const READ: [u16; 34] = [
     204, 205, 206, 219, 228, 229, 239, 240, 258, 274, 276,
 ];
 
-fuzz_target!(|octets: &[u8]| {
-    let [choice, high, low, data @ ..] = octets else { return };
-    let link = match READ.get(usize::from(*choice)) {
-        Some(link) => *link,
-        None => u16::from_be_bytes([*high, *low]),
-    };
+fuzz_target!(|bytes: &[u8]| {
+    match bytes {
+        [0..192, choices @ ..] => {
+            let frame = stacks::frame(&mut Choices::new(choices));
+            let found = decoded(&frame);
+            assert!(
+                !frame.intact || matches!(found, Decoded::Tcp | Decoded::Icmp),
+                "{found:?}: {frame:02x?}"
+            );
+        }
+        [_, choice, high, low, data @ ..] => {
+            let link = READ.get(usize::from(*choice)).copied().unwrap_or(u16::from_be_bytes([*high, *low]));
+            // Cut by as many bytes as the next byte says, which a chosen link type has no other use for.
+            let original_length = data.len() as u32 + u32::from(*high);
+            decoded(&Frame { link, bytes: data.to_vec(), original_length, intact: false });
+        }
+        _ => {}
+    }
+});
+
+fn decoded(frame: &Frame) -> Decoded {
     let packet = Packet {
         id: PacketId::new(0, 1),
         time: Timestamp(0),
         timed: true,
         interface: 0,
-        link: LinkType(link),
-        // Cut by as many octets as the second octet says, which a chosen link type has no other use for.
-        original_length: data.len() as u32 + u32::from(*high),
-        data,
+        link: LinkType(frame.link),
+        original_length: frame.original_length,
+        data: &frame.bytes,
     };
     let mut segment = Segment::default();
-    if decode(&packet, &mut segment) == Decoded::Tcp {
+    let found = decode(&packet, &mut segment);
+    if found == Decoded::Tcp {
         assert_eq!(segment.packet, packet.id, "a segment knows its packet");
     }
-});
+    found
+}

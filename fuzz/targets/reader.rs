@@ -3,7 +3,11 @@
 
 #![no_main]
 
+#[path = "../../tests/support/files.rs"]
+mod files;
 mod input;
+#[path = "../../tests/support/stacks.rs"]
+mod stacks;
 
 use libfuzzer_sys::fuzz_target;
 use synscope::capture::{Block, Part, Settled, Source, open};
@@ -11,8 +15,9 @@ use synscope::capture::{Block, Part, Settled, Source, open};
 /// Number, time and length of a packet.
 type Seen = (u64, i64, usize);
 
-fuzz_target!(|octets: &[u8]| {
-    let path = [input::file_of(octets)];
+fuzz_target!(|bytes: &[u8]| {
+    let octets = input::capture_of(bytes);
+    let path = [input::file_of(&octets)];
     let Ok(mut opened) = open(&path) else { return };
     let (mut block, mut seen) = (Block::default(), Vec::new());
     while opened.source.next_block(&mut block) {

@@ -2,13 +2,18 @@
 
 #![no_main]
 
+#[path = "../../tests/support/files.rs"]
+mod files;
 mod input;
+#[path = "../../tests/support/stacks.rs"]
+mod stacks;
 
 use libfuzzer_sys::fuzz_target;
 use synscope::engine::{Options, analyze};
 
-fuzz_target!(|octets: &[u8]| {
-    let inputs = [input::file_of(octets)];
+fuzz_target!(|bytes: &[u8]| {
+    let octets = input::capture_of(bytes);
+    let inputs = [input::file_of(&octets)];
     let report = |threads| {
         let options = Options { threads, ..Options::default() };
         analyze(&inputs, &options, &mut |_| {}).map(|outcome| outcome.report).ok()
