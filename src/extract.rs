@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use crate::capture::{Block, InterfaceText, LinkType, Packet, Source};
 use crate::decode::segment::{PacketId, Segment};
-use crate::decode::{Decoded, decode};
+use crate::decode::{Decoded, decode_contained};
 use crate::model::{Finding, Report};
 use crate::redact::Rewriter;
 use crate::report::pcapng::{self, Writer};
@@ -191,7 +191,7 @@ impl Around {
             return false;
         }
         let mut segment = Segment::default();
-        match decode(packet, &mut segment) {
+        match decode_contained(packet, &mut segment) {
             Decoded::Tcp | Decoded::Icmp => {
                 let from = SocketAddr::new(segment.src.ip(), segment.src_port);
                 let to = SocketAddr::new(segment.dst.ip(), segment.dst_port);

@@ -22,6 +22,7 @@
 //! * [`live`]: the same on an interface, with the kernel's own counters beside it.
 //! * [`redact`]: captures without payload, addresses and names, before anything else looks at them.
 //! * [`extract`]: the packets of findings as a small capture with comments.
+//! * [`fault`]: the second line of defence: what a fault of the program costs.
 //! * [`cli`]: the command line. It sees everything; nothing sees it.
 
 pub mod capture;
@@ -31,6 +32,7 @@ pub mod detect;
 pub mod diagnose;
 pub mod engine;
 pub mod extract;
+pub mod fault;
 pub mod flow;
 pub mod history;
 pub mod host;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("seq", &[]),
+    ("fault", &[]),
     ("capture", &["time", "seq", "decode::segment::PacketId"]),
-    ("decode", &["capture", "time", "seq"]),
+    ("decode", &["capture", "fault", "time", "seq"]),
     // `decode::Segment` is another name of `decode::segment::Segment`.
     ("flow", &["decode::segment", "decode::Segment", "time", "seq"]),
     // Header values (options, addresses, packet numbers) are part of the facts.
@@ -27,12 +28,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["model", "time"]),
     (
         "engine",
-        &["capture", "decode", "flow", "history", "detect", "host", "diagnose", "model", "time", "seq"],
+        &[
+            "capture", "decode", "fault", "flow", "history", "detect", "host", "diagnose", "model", "time",
+            "seq",
+        ],
     ),
     (
         "live",
         &[
-            "capture", "decode", "flow", "detect", "host", "diagnose", "model", "report", "engine",
+            "capture", "decode", "fault", "flow", "detect", "host", "diagnose", "model", "report", "engine",
             "extract", "time", "seq",
         ],
     ),
@@ -52,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "seq",
         ],
     ),
-    ("redact", &["capture", "time"]),
+    ("redact", &["capture", "fault", "time"]),
     ("extract", &["capture", "decode", "redact", "model", "report::clock", "report::pcapng", "time"]),
     (
         "cli",

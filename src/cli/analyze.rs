@@ -170,3 +170,40 @@ impl Scope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::capture::LinkType;
+    use crate::cli::args::{Cli, Command};
+    use crate::decode::tests::FATAL;
+
+    /// A fault of the program costs the packet, not the report, and the exit code says that something is missing.
+    #[test]
+    fn the_report_comes_although_the_program_fails_at_a_packet() {
+        let folder = tempfile::tempdir().expect("a place for temporary files");
+        let (capture, report) = (folder.path().join("fatal.pcap"), folder.path().join("report.json"));
+        let (LinkType(link), fatal) = FATAL;
+        let mut file = [&0xa1b2_c3d4_u32.to_le_bytes()[..], &[2, 0, 4, 0], &[0; 8], &[0, 0, 1, 0]].concat();
+        file.extend(u32::from(link).to_le_bytes());
+        for packet in [&b"other"[..], fatal, b"other"] {
+            let length = (packet.len() as u32).to_le_bytes();
+            file.extend([&[1, 0, 0, 0, 0, 0, 0, 0], &length[..], &length, packet].concat());
+        }
+        std::fs::write(&capture, file).expect("the capture can be written");
+        for redact in [&[][..], &["--redact"]] {
+            let output = report.to_str().expect("UTF-8");
+            let input = capture.to_str().expect("UTF-8");
+            let line =
+                [&["synscope", "analyze", "-q", "-f", "json", "-o", output], redact, &[input]].concat();
+            let Command::Analyze(args) = Cli::parse_from(line).command else { panic!("it is analyze") };
+            assert_eq!(run(&args).expect("it can be analyzed"), Exit::Damaged, "{redact:?}");
+            let text = std::fs::read_to_string(&report).expect("the report is there");
+            let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(report["summary"]["packets"], 3);
+            assert!(report["warnings"].to_string().contains("packet 2 made this program fail"), "{text}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ mod rest;
 pub mod segment;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tunnel;
 mod usual;
 
@@ -27,6 +27,7 @@ pub use link::{is_supported, link_name};
 pub use segment::Segment;
 
 use crate::capture::Packet;
+use crate::fault;
 use rest::Rest;
 use segment::Traits;
 
@@ -89,6 +90,11 @@ impl Walk<'_> {
     }
 }
 
+/// The same as [`decode`], and a packet at which the program fails counts as malformed.
+pub fn decode_contained(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
+    fault::contain(|| decode(packet, out)).unwrap_or(Decoded::Malformed)
+}
+
 /// Decodes one packet into `out`, which is only meaningful after [`Decoded::Tcp`] and [`Decoded::Icmp`]; then every
 /// field of it has been written.
 ///
@@ -99,6 +105,8 @@ impl Walk<'_> {
 pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     out.time = packet.time;
     out.packet = packet.id;
+    #[cfg(test)]
+    assert!(!tests::is_fatal(packet), "a packet that a test makes fatal");
     let traits = if packet.timed { 0 } else { Traits::NO_TIME };
     let mut walk = Walk { out, traits, depth: 0, headers: 0 };
     match link::dispatch(packet.link, Rest::new(packet.data, packet.original_length), &mut walk) {

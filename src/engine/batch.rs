@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::capture::{Block, LinkType, Part};
+use crate::capture::{Block, LinkType, Packet, Part};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
+use crate::engine::loss::{Loss, Losses};
 use crate::engine::shard::{SHARDS, Shard};
+use crate::fault;
 use crate::flow::tracker::TOGETHER;
 use crate::time::Timestamp;
 
@@ -56,6 +58,8 @@ pub struct Totals {
     pub first: Option<Timestamp>,
     /// Latest time of a packet that was wanted.
     pub last: Option<Timestamp>,
+    /// What faults of this program cost.
+    pub losses: Losses,
 }
 
 impl Totals {
@@ -78,12 +82,21 @@ impl Totals {
         }
         self.first = [self.first, b.first].into_iter().flatten().min();
         self.last = self.last.max(b.last);
+        self.losses.append(&b.losses, batch.before);
     }
 }
 
 /// So many segments are decoded, less one, before the first of them is copied to its shard: what was just written in
 /// small pieces cannot be read in large ones before it has left the processor's store buffer.
 const DELAY: usize = 4;
+
+/// The segments decoded last, of which the latest [`DELAY`] less one are still to be copied.
+#[derive(Default)]
+struct Recent {
+    latest: [Segment; DELAY],
+    /// Segments so far; the next one is written in this place.
+    count: usize,
+}
 
 /// Segments that lie in one piece of memory: few enough for a shard that has one to waste little.
 const CHUNK: usize = 4 * TOGETHER;
@@ -96,6 +109,8 @@ pub struct Batch {
     totals: Totals,
     /// Packets before it, where its own are numbered from 1.
     before: u64,
+    /// Reading failed after its packets.
+    failed: bool,
 }
 
 /// The segments of one shard. Room for them is never grown, moved or given back while packets come.
@@ -139,16 +154,30 @@ impl Chunks {
 impl Default for Batch {
     fn default() -> Batch {
         let shards = vec![Chunks::default(); SHARDS];
-        Batch { shards, spare: Vec::new(), totals: Totals::default(), before: 0 }
+        Batch { shards, spare: Vec::new(), totals: Totals::default(), before: 0, failed: false }
     }
 }
 
 impl Batch {
     /// Reads `part` to its end, through `window`, and decodes its packets that `filter` wants.
     pub fn read(&mut self, part: &mut Part, window: &mut Block, filter: &Filter) {
-        while part.next_block(window) {
+        while self.next(|| part.next_block(window)) {
             self.decode(window, filter);
         }
+    }
+
+    /// What `read` gives; where it fails the input ends.
+    pub fn next(&mut self, read: impl FnOnce() -> bool) -> bool {
+        fault::contain(read).unwrap_or_else(|fault| {
+            self.failed = true;
+            self.totals.losses.note(Loss::Rest(fault));
+            false
+        })
+    }
+
+    /// Whether reading failed after its packets.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// The packets that were read are those after the first `before` of their input.
@@ -156,12 +185,31 @@ impl Batch {
         self.before = before;
     }
 
-    /// Decodes the packets of `block` that `filter` wants.
+    /// Decodes the packets of `block` that `filter` wants. One at which the program fails is left out.
     pub fn decode(&mut self, block: &Block, filter: &Filter) {
-        let mut latest = [Segment::default(); DELAY];
-        let mut count = 0;
+        let mut recent = Recent::default();
+        let mut packets = block.packets();
+        while let Err(fault) = fault::contain(|| self.decode_some(&mut packets, &mut recent, filter)) {
+            let failed = recent.latest[recent.count % DELAY].packet;
+            self.totals.losses.note(Loss::Packet(failed, fault));
+        }
+        for place in recent.count.saturating_sub(DELAY - 1)..recent.count {
+            let left = &recent.latest[place % DELAY];
+            self.shards[Shard::of(left.hash)].push(left, &mut self.spare);
+        }
+    }
+
+    /// Decodes `packets` as far as the program does not fail.
+    fn decode_some<'b>(
+        &mut self,
+        packets: &mut impl Iterator<Item = Packet<'b>>,
+        recent: &mut Recent,
+        filter: &Filter,
+    ) {
+        let mut count = recent.count;
+        let latest = &mut recent.latest;
         let t = &mut self.totals;
-        for packet in block.packets() {
+        for packet in packets {
             if !filter.wants_time(packet.time) {
                 continue;
             }
@@ -202,15 +250,12 @@ impl Batch {
             }
             if filter.wants(segment) {
                 count += 1;
+                recent.count = count;
                 if count >= DELAY {
                     let oldest = &latest[count % DELAY];
                     self.shards[Shard::of(oldest.hash)].push(oldest, &mut self.spare);
                 }
             }
-        }
-        for place in count.saturating_sub(DELAY - 1)..count {
-            let left = &latest[place % DELAY];
-            self.shards[Shard::of(left.hash)].push(left, &mut self.spare);
         }
     }
 
@@ -227,6 +272,7 @@ impl Batch {
         }
         self.totals = Totals::default();
         self.before = 0;
+        self.failed = false;
     }
 }
 

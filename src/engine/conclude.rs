@@ -422,7 +422,8 @@ fn capture_points(written: &[Written], world: &CaptureContext) -> Vec<CapturePoi
 
 /// The inputs as the report names them, and the damage among them.
 fn describe(status: Vec<Status>, totals: &Totals, warnings: &mut Vec<String>) -> (Vec<Capture>, Vec<String>) {
-    let mut damage = Vec::new();
+    let mut damage = totals.losses.texts(&status);
+    warnings.extend(damage.iter().cloned());
     let captures = status
         .into_iter()
         .enumerate()

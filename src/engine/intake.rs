@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::batch::{Batch, Filter, Run};
+use super::loss::{Loss, Losses};
 use super::shard::{SHARDS, Shard};
 use super::{Engine, Progress, settle};
 use crate::capture::{Block, Part, Settled, Source, Status};
+use crate::fault;
 use crate::flow::peer::PeerEvent;
 use crate::history::host_pairs::Pair;
 use crate::history::merge::Histories;
@@ -72,9 +74,12 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
     let windows = Windows::default();
     let (mut decoded, mut idle) = (Vec::new(), Vec::new());
     let mut first = Some(first);
+    // Where reading has failed the input ends.
+    let mut has_failed = false;
     loop {
         let mut next: Vec<(Part, Batch)> = Vec::new();
-        while next.len() < most
+        while !has_failed
+            && next.len() < most
             && let Some(part) = first.take().or_else(|| source.next_part(PART))
         {
             next.push((part, idle.pop().unwrap_or_default()));
@@ -95,7 +100,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
                 follow(shards, &mut decoded, || {
                     to_track.fetch_sub(1, Ordering::Relaxed);
                 });
-                compare(shards, peers, *inputs);
+                compare_contained(shards, peers, *inputs, &mut totals.losses);
                 remember(shards, histories);
                 while decode_one() {}
             },
@@ -117,10 +122,14 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
             idle.push(batch);
         }
         for (mut part, mut batch) in next {
+            if has_failed {
+                break;
+            }
             loop {
                 let packets = part.packets();
                 match source.settle(part) {
                     Settled::Next { before } => {
+                        has_failed = batch.has_failed();
                         batch.place(before);
                         told.packets += packets;
                         decoded.push(batch);
@@ -173,7 +182,7 @@ fn run_blocks(
         let reader = scope.spawn(move || {
             let (mut block, mut read) = (Block::default(), Read::default());
             let (mut until_status, mut sent) = (0, Instant::now());
-            while source.next_block(&mut block) {
+            while read.batch.next(|| source.next_block(&mut block)) {
                 read.batch.decode(&block, &filter);
                 read.packets += block.len() as u64;
                 if until_status == 0 {
@@ -218,7 +227,7 @@ fn take_batches(
             decoded.push(read.batch);
         }
         let Engine { shards, peers, histories, totals, inputs, .. } = &mut *engine;
-        track(shards, Arc::make_mut(peers), &mut decoded, *inputs);
+        track(shards, Arc::make_mut(peers), &mut decoded, *inputs, &mut totals.losses);
         remember(shards, histories);
         for mut batch in decoded {
             totals.add(&batch);
@@ -243,12 +252,26 @@ fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
 }
 
 /// Tracks decoded batches in every shard, then looks across the shards.
-pub(super) fn track(shards: &mut [Shard], peers: &mut TwRecycleModel, batches: &mut [Batch], inputs: usize) {
+pub(super) fn track(
+    shards: &mut [Shard],
+    peers: &mut TwRecycleModel,
+    batches: &mut [Batch],
+    inputs: usize,
+    losses: &mut Losses,
+) {
     if batches.is_empty() {
         return;
     }
     follow(shards, batches, || ());
-    compare(shards, peers, inputs);
+    compare_contained(shards, peers, inputs, losses);
+}
+
+/// Compares; where the program fails at that, only what it would have told is lost.
+fn compare_contained(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize, losses: &mut Losses) {
+    if let Err(fault) = fault::contain(|| compare(shards, peers, inputs)) {
+        losses.note(Loss::Peers(fault));
+        shards.iter_mut().for_each(|shard| shard.tracker.events().clear());
+    }
 }
 
 /// Tracks decoded batches in every shard, and tells `done` of each shard.

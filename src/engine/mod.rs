@@ -3,6 +3,7 @@
 //!
 //! * [`batch`]: blocks to segments, sorted by shard.
 //! * `intake`: the stream taken in, and all of it tracked.
+//! * `loss`: what a fault of the program cost.
 //! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its screen.
 //! * `conclude`: what the shards know, put together: a [`Study`], then the report.
@@ -10,6 +11,7 @@
 pub mod batch;
 mod conclude;
 mod intake;
+mod loss;
 pub mod rolling;
 pub mod shard;
 
@@ -226,6 +228,7 @@ impl Engine {
         let end = self.totals.last.unwrap_or_default();
         let peers: &TwRecycleModel = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
+        loss::of_shards(&mut self.shards, &mut self.totals.losses);
         let peers = Arc::make_mut(&mut self.peers);
         settle(&mut self.shards, peers);
         peers.close();

@@ -20,6 +20,7 @@ use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::Facts;
 use crate::engine::conclude::{self, Seen};
 use crate::engine::intake::track;
+use crate::engine::loss;
 use crate::engine::shard::{SHARDS, most_examined, watched_octets};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
@@ -142,12 +143,13 @@ impl Rolling {
                 .par_iter()
                 .zip(batches.par_iter_mut())
                 .for_each(|(block, batch)| batch.decode(block, filter));
-            track(shards, Arc::make_mut(peers), batches, *inputs);
+            track(shards, Arc::make_mut(peers), batches, *inputs, &mut totals.losses);
         });
         for batch in batches {
             totals.add(batch);
             batch.clear();
         }
+        loss::of_shards(shards, &mut totals.losses);
         self.now = self.now.max(self.engine.totals.last.unwrap_or(Timestamp::MIN));
     }
 
@@ -158,8 +160,7 @@ impl Rolling {
         let now = self.now;
         self.pool.install(|| {
             shards.par_iter_mut().for_each(|shard| {
-                let screen = &mut shard.screen;
-                shard.tracker.advance(now, |gone| screen.take(gone, Timestamp::MAX, None));
+                shard.advance(now);
             });
             settle(shards, Arc::make_mut(peers));
         });
@@ -195,6 +196,8 @@ impl Rolling {
         self.forgotten += forgotten.iter().map(|screen| screen.quality.connections).sum::<u64>();
         self.began = [self.now, self.began[0]];
         let since = self.since();
+        let most = watched_octets(self.engine.options.memory_limit);
+        self.engine.shards.iter_mut().for_each(|shard| shard.recover(|| Tracker::within(most)));
         Arc::make_mut(&mut self.engine.peers).turn(since);
     }
 
@@ -245,7 +248,9 @@ impl Rolling {
                 .par_iter_mut()
                 .map(|shard| {
                     let mut open = limits.screen(options);
-                    shard.tracker.visit_open(|gone| open.take(gone, end, Some(known)));
+                    if !shard.has_failed() {
+                        shard.tracker.visit_open(|gone| open.take(gone, end, Some(known)));
+                    }
                     open
                 })
                 .collect();

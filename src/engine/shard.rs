@@ -1,6 +1,8 @@
 //! One part of the connections: those whose flow hash falls here.
 
 use crate::engine::batch::Run;
+use crate::engine::loss::Loss;
+use crate::fault;
 use crate::flow::tracker::{SHARD_BITS, Tracker};
 use crate::history::incomplete::HalfOpen;
 use crate::history::triage::Triage;
@@ -59,6 +61,9 @@ pub struct Shard {
     pub tracker: Tracker,
     /// Keeps the remarkable ones.
     pub screen: Triage,
+    /// Where the program failed: nothing is tracked from there on.
+    failed: Option<Timestamp>,
+    loss: Option<Loss>,
 }
 
 impl Shard {
@@ -71,6 +76,8 @@ impl Shard {
         let kept = part(2, PER_KEPT, MOST_KEPT);
         Shard {
             tracker: Tracker::within(part(10, 1, u64::MAX)),
+            failed: None,
+            loss: None,
             screen: Triage::new(kept, part(4, PER_EMBRYO, u64::MAX), half_close_after).with_listeners(part(
                 2,
                 PER_LISTENER,
@@ -87,17 +94,62 @@ impl Shard {
 
     /// Tracks this shard's segments, in capture order.
     pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
-        let screen = &mut self.screen;
-        self.tracker.segments(runs.flat_map(Run::pieces), |gone| screen.take(gone, Timestamp::MAX, None));
-        let went_on = self.tracker.take_went_on();
-        if !went_on.is_empty() {
-            self.screen.record_went_on(went_on);
+        self.contained(|tracker, screen| {
+            tracker.segments(runs.flat_map(Run::pieces), |gone| screen.take(gone, Timestamp::MAX, None));
+            let went_on = tracker.take_went_on();
+            if !went_on.is_empty() {
+                screen.record_went_on(went_on);
+            }
+        });
+    }
+
+    /// Lets `work` go on with what is tracked. Where it fails, nothing is tracked any more: what is known stays known.
+    fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut Triage)) {
+        if self.has_failed() {
+            return;
+        }
+        let Shard { tracker, screen, .. } = self;
+        if let Err(fault) = fault::contain(|| work(tracker, screen)) {
+            let (packet, time) = self.tracker.reached();
+            self.failed = Some(time);
+            self.loss = Some(Loss::Shard(packet, fault));
+        }
+    }
+
+    /// Whether the program failed here, so that nothing is tracked any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Where the program failed, told once.
+    pub(super) fn take_loss(&mut self) -> Option<Loss> {
+        self.loss.take()
+    }
+
+    /// Lets go of connections that are due at `now`.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.contained(|tracker, screen| {
+            tracker.advance(now, |gone| screen.take(gone, Timestamp::MAX, None));
+        });
+    }
+
+    /// Begins anew with `tracker`, if the program failed here.
+    pub fn recover(&mut self, tracker: impl FnOnce() -> Tracker) {
+        if self.failed.take().is_some() {
+            self.tracker = tracker();
         }
     }
 
     /// The stream has ended at `end`: all connections are over.
     pub fn finish(&mut self, end: Timestamp, peers: &TwRecycleModel) {
-        let screen = &mut self.screen;
-        self.tracker.finish_into(|gone| screen.take(gone, end, Some(peers)));
+        // After a fault the connections are over where it happened.
+        let end = self.failed.map_or(end, |failed| failed.min(end));
+        let Shard { tracker, screen, .. } = self;
+        let finished = fault::contain(|| tracker.finish_into(|gone| screen.take(gone, end, Some(peers))));
+        if let Err(fault) = finished {
+            let (packet, time) = self.tracker.reached();
+            self.failed = Some(time);
+            self.loss.get_or_insert(Loss::Shard(packet, fault));
+        }
     }
 }

@@ -138,6 +138,8 @@ pub struct Tracker {
     /// No check is due before this.
     soonest: Timestamp,
     now: Timestamp,
+    /// The segment taken in last, or being taken in.
+    reached: PacketId,
     finished: Vec<ConnectionFacts>,
     events: Vec<PeerEvent>,
     evicted: u64,
@@ -173,6 +175,7 @@ impl Tracker {
             checks: Default::default(),
             soonest: Timestamp::MAX,
             now: Timestamp::MIN,
+            reached: PacketId::default(),
             finished: Vec::new(),
             events: Vec::new(),
             evicted: 0,
@@ -252,6 +255,11 @@ impl Tracker {
         }
     }
 
+    /// The segment taken in last and the time of the capture then; after a panic, the segment that was being taken in.
+    pub fn reached(&self) -> (PacketId, Timestamp) {
+        (self.reached, self.now)
+    }
+
     /// Takes in one segment. Segments come in capture order.
     pub fn segment(&mut self, s: &Segment) {
         let mut finished = std::mem::take(&mut self.finished);
@@ -260,6 +268,9 @@ impl Tracker {
     }
 
     fn take_in(&mut self, s: &Segment, sink: &mut Sink<'_>) {
+        self.reached = s.packet;
+        #[cfg(test)]
+        assert!((s.ttl, s.tos, s.window) != tests::FATAL, "a segment that a test makes fatal");
         if s.time > self.now {
             self.now = s.time;
             if self.now > self.soonest {
@@ -801,4 +812,4 @@ impl Tracker {
 pub const SHARD_BITS: u32 = 4;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::capture::{Block, Source};
 use crate::decode::segment::{Flags, Options, Segment, Traits};
-use crate::decode::{Decoded, decode};
+use crate::decode::{Decoded, decode_contained};
 use crate::flow::key::Host;
 use crate::seq::Seq;
 use crate::time::Timestamp;
@@ -103,7 +103,7 @@ impl Sketch {
         let (mut block, mut segment) = (Block::default(), Segment::default());
         while source.next_block(&mut block) {
             for packet in block.packets() {
-                if decode(&packet, &mut segment) == Decoded::Tcp {
+                if decode_contained(&packet, &mut segment) == Decoded::Tcp {
                     sketch.take(&segment);
                 }
             }

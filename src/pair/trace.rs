@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::capture::{Block, Source};
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
-use crate::decode::{Decoded, decode};
+use crate::decode::{Decoded, decode_contained};
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{FlowKey, Host};
 use crate::seq::Seq;
@@ -191,7 +191,7 @@ pub fn collect(mut source: Box<dyn Source>, wanted: &[Wanted], side: usize) -> V
     let (mut block, mut segment) = (Block::default(), Segment::default());
     while source.next_block(&mut block) {
         for packet in block.packets() {
-            if decode(&packet, &mut segment) == Decoded::Tcp {
+            if decode_contained(&packet, &mut segment) == Decoded::Tcp {
                 search.take(&segment);
             }
         }

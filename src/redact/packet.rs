@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::pseudonym::Pseudonyms;
 use crate::capture::LinkType;
+use crate::fault::{self, Fault};
 
 /// What becomes of the octets behind the TCP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub enum Payload {
 pub struct Rewriter {
     payload: Payload,
     pseudonyms: Option<Pseudonyms>,
+    fault: Option<Fault>,
 }
 
 /// TCP's number in the pseudo-header.
@@ -47,12 +49,12 @@ struct Walk<'d, 'p> {
 impl Rewriter {
     /// Strips payload or keeps it, and keeps addresses.
     pub fn new(payload: Payload) -> Rewriter {
-        Rewriter { payload, pseudonyms: None }
+        Rewriter { payload, pseudonyms: None, fault: None }
     }
 
     /// Strips payload, replaces addresses, zeroes MAC addresses.
     pub fn redacting(pseudonyms: Pseudonyms) -> Rewriter {
-        Rewriter { payload: Payload::Strip, pseudonyms: Some(pseudonyms) }
+        Rewriter { payload: Payload::Strip, pseudonyms: Some(pseudonyms), fault: None }
     }
 
     /// The pseudonym of an address; the address itself where none are wanted.
@@ -60,15 +62,31 @@ impl Rewriter {
         self.pseudonyms.as_mut().map_or(address, |pseudonyms| pseudonyms.of(address))
     }
 
-    /// Rewrites a packet in place and gives how many of its octets stay. On the wire it had `original_length` octets.
+    /// The fault at which a packet lost all of its bytes, told once.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
+    }
+
+    /// Rewrites a packet in place and gives how many of its bytes stay. On the wire it had `original_length` bytes. Of a
+    /// packet at which the program fails nothing stays.
     pub fn rewrite(&mut self, link: LinkType, data: &mut [u8], original_length: u32) -> usize {
         if self.payload == Payload::Keep && self.pseudonyms.is_none() {
             return data.len();
         }
         let wire = data.len().max(original_length as usize);
         let mut walk = Walk { data, wire, pseudonyms: self.pseudonyms.as_mut(), layers: 0 };
-        let kept = walk.link(link.0, 0);
-        kept.min(data.len())
+        let kept = fault::contain(|| {
+            #[cfg(test)]
+            assert!((link, &*walk.data) != crate::decode::tests::FATAL, "a packet that a test makes fatal");
+            walk.link(link.0, 0)
+        });
+        match kept {
+            Ok(kept) => kept.min(data.len()),
+            Err(fault) => {
+                self.fault = Some(fault);
+                0
+            }
+        }
     }
 }
 

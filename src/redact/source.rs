@@ -1,9 +1,11 @@
 //! A source whose packets have been made harmless, and whose inputs have lost their names.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::packet::Rewriter;
 use crate::capture::{Block, Packet, Silence, Source, Status};
+use crate::fault::Fault;
 
 /// `inner`, rewritten.
 pub struct Redacted {
@@ -11,12 +13,14 @@ pub struct Redacted {
     rewriter: Rewriter,
     raw: Block,
     octets: Vec<u8>,
+    /// The first packet of each input at which the program failed, and how many there were.
+    faults: BTreeMap<u16, (u64, Fault, u64)>,
 }
 
 impl Redacted {
     /// Packets of `inner`, each through `rewriter`.
     pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> Redacted {
-        Redacted { inner, rewriter, raw: Block::default(), octets: Vec::new() }
+        Redacted { inner, rewriter, raw: Block::default(), octets: Vec::new(), faults: BTreeMap::new() }
     }
 }
 
@@ -30,6 +34,11 @@ impl Source for Redacted {
             self.octets.clear();
             self.octets.extend_from_slice(packet.data);
             let kept = self.rewriter.rewrite(packet.link, &mut self.octets, packet.original_length);
+            if let Some(fault) = self.rewriter.take_fault() {
+                let of_input = (packet.id.number(), fault, 0);
+                let entry = self.faults.entry(packet.id.capture()).or_insert(of_input);
+                entry.2 = entry.2.saturating_add(1);
+            }
             let original_length = packet.original_length.max(packet.data.len() as u32);
             block.push(&Packet { original_length, data: &self.octets[..kept], ..packet });
         }
@@ -50,6 +59,18 @@ impl Source for Redacted {
             status.interfaces.clear();
             for text in status.damage.iter_mut().chain(&mut status.warnings) {
                 *text = without(text, &names);
+            }
+            let fault = u16::try_from(n).ok().and_then(|n| self.faults.get(&n));
+            if let Some((packet, fault, packets)) = fault {
+                let text = format!(
+                    "{}: packet {packet} made this program fail (at {fault}) and was left out, one of {packets} such packets. \
+                     Please report this with the capture.",
+                    status.path
+                );
+                match &mut status.damage {
+                    Some(_) => status.warnings.push(text),
+                    none => *none = Some(text),
+                }
             }
         }
         all

@@ -10,6 +10,14 @@ use crate::capture::{LinkType, Packet};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
+/// A packet at which the decoder is made to fail, to try what that costs: of a link type that nobody uses.
+pub(crate) const FATAL: (LinkType, &[u8]) = (LinkType(162), b"fatal");
+
+/// Whether it is that one.
+pub(crate) fn is_fatal(packet: &Packet<'_>) -> bool {
+    (packet.link, packet.data) == FATAL
+}
+
 /// A whole packet of the given link type.
 fn packet(link: u16, data: &[u8]) -> Packet<'_> {
     Packet {

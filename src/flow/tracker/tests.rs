@@ -14,6 +14,9 @@ use crate::flow::wire::{Wire, at};
 use crate::seq::Seq;
 use crate::time::Span;
 
+/// TTL, TOS and window of a segment at which the tracker is made to fail, to try what that costs.
+pub(crate) const FATAL: (u8, u8, u16) = (77, 0x77, 0x0fa7);
+
 /// Tracks `segments` with room for `limit` connections; the facts in order of their first packets.
 fn tracked(segments: &[Segment], limit: usize) -> (Vec<ConnectionFacts>, Tracker) {
     let mut tracker = Tracker::new(limit);

@@ -11,6 +11,8 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
+use crate::fault;
+
 /// Whether the terminal is a screen now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
@@ -23,8 +25,10 @@ pub(super) fn take() -> io::Result<()> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            // First, so that the message lands where it can be read.
-            give_back();
+            // First, so that the message lands where it can be read. What is contained has no message.
+            if !fault::is_contained() {
+                give_back();
+            }
             before(info);
         }));
     });
