@@ -58,7 +58,7 @@ pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     let out = &mut *walk.out;
     (out.src, out.dst) = ip::v6_addresses(ip);
     out.ip_id = 0;
-    let length = usize::from(be16(ip[4], ip[5])).saturating_sub(body.wire - tcp.wire);
+    let length = usize::from(be16(ip[4], ip[5])).saturating_sub(body.wire.saturating_sub(tcp.wire));
     quoted(tcp, length, (header[0], header[1]), mtu, reporter, Traits::V6, walk)
 }
 

@@ -105,9 +105,11 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// Source and destination of an IPv6 header.
 #[inline]
 pub(super) fn v6_addresses(header: &[u8; 40]) -> (Address, Address) {
-    let (_, addresses) = header.split_at(8);
-    let (addresses, _) = addresses.as_chunks::<16>();
-    (Address(addresses[0]), Address(addresses[1]))
+    let [_, _, _, _, _, _, _, _, addresses @ ..] = header;
+    let mut both = [[0; 16]; 2];
+    both.as_flattened_mut().copy_from_slice(addresses);
+    let [src, dst] = both;
+    (Address(src), Address(dst))
 }
 
 /// What follows an IPv6 header that is not directly TCP.
@@ -147,11 +149,11 @@ pub(super) fn extensions(
             | IpNumber::SHIM6
             | HIP => {
                 let ([_, units], _) = body.take::<2>()?;
-                (usize::from(*units) + 1) * 8
+                usize::from(*units).saturating_add(1) << 3
             }
             IpNumber::AUTHENTICATION_HEADER => {
                 let ([_, units], _) = body.take::<2>()?;
-                (usize::from(*units) + 2) * 4
+                usize::from(*units).saturating_add(2) << 2
             }
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
                 let ([protocol, _, high, low, ..], _) = body.take::<8>()?;
@@ -237,7 +239,7 @@ fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk
         // IPv4 has the authentication header too; for IPv6 the walk above has taken it off.
         IpNumber::AUTHENTICATION_HEADER if !v6 => {
             let (head, _) = body.take::<2>()?;
-            let inner = body.skip((usize::from(head[1]) + 2) * 4)?;
+            let inner = body.skip(usize::from(head[1]).saturating_add(2) << 2)?;
             match IpNumber(head[0]) {
                 IpNumber::AUTHENTICATION_HEADER => Err(Decoded::Malformed),
                 next => upper(next, inner, network, walk),

@@ -27,7 +27,7 @@ const MAX_TAGS: usize = 8;
 /// The name of a link type as <https://www.tcpdump.org/linktypes.html> has it, without its prefix; `None` for a
 /// number that is not listed there.
 pub fn link_name(link: LinkType) -> Option<&'static str> {
-    NAMES.binary_search_by_key(&link.0, |entry| entry.0).ok().map(|place| NAMES[place].1)
+    NAMES.binary_search_by_key(&link.0, |entry| entry.0).ok().and_then(|place| NAMES.get(place)).map(|entry| entry.1)
 }
 
 /// Whether [`decode`](super::decode) knows how packets of this link type begin.
@@ -245,7 +245,7 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     // A pseudowire: Ethernet behind a control word (RFC 4448 section 4.6), or without one.
     let ip_at = |place: usize| {
-        rest.data.get(place..place + 2).is_some_and(|kind| {
+        rest.data.get(place..).and_then(<[u8]>::first_chunk::<2>).is_some_and(|kind| {
             matches!(
                 EtherType(be16(kind[0], kind[1])),
                 EtherType::IPV4
@@ -317,18 +317,18 @@ fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// Frame relay: a Q.922 address of two to four octets, then RFC 2427's encapsulation or Cisco's.
 fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let mut octets = 0;
-    loop {
-        let ([octet], after) = rest.take::<1>()?;
+    let mut ended = false;
+    for _ in 0..4 {
+        let ([byte], after) = rest.take::<1>()?;
         rest = after;
-        octets += 1;
         // The lowest bit ends the address.
-        if octet & 1 != 0 {
+        ended = byte & 1 != 0;
+        if ended {
             break;
         }
-        if octets == 4 {
-            return Err(Decoded::Malformed);
-        }
+    }
+    if !ended {
+        return Err(Decoded::Malformed);
     }
     let (head, after) = rest.take::<2>()?;
     match head {
@@ -447,8 +447,13 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         }
         // Attributes begin at multiples of four; the last one may lack its padding.
         attributes = value.skip(octets)?;
-        attributes = attributes.skip((4 - octets % 4) % 4).unwrap_or(attributes.limit(0));
+        attributes = attributes.skip(to_multiple_of_4(octets)).unwrap_or(attributes.limit(0));
     }
+}
+
+/// How many bytes lead from `n` to the next multiple of four.
+fn to_multiple_of_4(n: usize) -> usize {
+    n.wrapping_neg() & 3
 }
 
 /// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands. `padded` when the capturing driver
@@ -465,30 +470,30 @@ fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
     let quality = subtype & 0x80 != 0;
     let (to_system, from_system, order) = (flags & 0x01 != 0, flags & 0x02 != 0, flags & 0x80 != 0);
     let (header, mut inner) = rest.take::<24>()?;
-    let mut length = 24;
+    // Bytes before the body, of which the 24 above are a multiple of four.
+    let mut odd = 0;
     if header[22] & 0x0f != 0 {
         // A later fragment of a frame.
         return Ok(Decoded::Other);
     }
     if to_system && from_system {
         inner = inner.skip(6)?;
-        length += 6;
+        odd ^= 2;
     }
     if quality {
         let (control, after) = inner.take::<2>()?;
         inner = after;
-        length += 2;
+        odd ^= 2;
         // Several packets in one frame are not read.
         if control[0] & 0x80 != 0 {
             return Ok(Decoded::Other);
         }
         if order {
             inner = inner.skip(4)?;
-            length += 4;
         }
     }
     if padded {
-        inner = inner.skip((4 - length % 4) % 4)?;
+        inner = inner.skip(to_multiple_of_4(odd))?;
     }
     llc(inner, walk)
 }
@@ -503,19 +508,19 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if header[0] != 0 || length < 8 {
         return Err(Decoded::Malformed);
     }
-    let (present, mut fields) = after.limit(length - 4).take::<4>()?;
+    let (present, mut fields) = after.limit(length.saturating_sub(4)).take::<4>()?;
     let present = u32::from_le_bytes(*present);
-    let mut place = 8;
+    let mut words = 2_usize;
     let mut word = present;
     while word & MORE_WORDS != 0 {
         let (next, after) = fields.take::<4>()?;
         (word, fields) = (u32::from_le_bytes(*next), after);
-        place += 4;
+        words = words.saturating_add(1);
     }
     let mut padded = false;
     if present & FLAGS != 0 {
         // The time before the flags is eight octets, aligned to eight.
-        let skipped = if present & TIME != 0 { place % 8 + 8 } else { 0 };
+        let skipped = if present & TIME != 0 { if words & 1 != 0 { 12 } else { 8 } } else { 0 };
         let ([flags], _) = fields.skip(skipped)?.take::<1>()?;
         padded = flags & 0x20 != 0;
     }

@@ -11,6 +11,9 @@
 //! * `usual`: all of that at once for the packets that nearly all are.
 //! * [`segment`]: the result.
 
+// Whatever a packet says must not be able to end the program.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 mod icmp;
 mod ip;
 mod link;
@@ -74,7 +77,7 @@ impl Walk<'_> {
         if self.depth >= MAX_DEPTH {
             return Err(Decoded::Other);
         }
-        self.depth += 1;
+        self.depth = self.depth.saturating_add(1);
         Ok(())
     }
 

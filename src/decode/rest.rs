@@ -10,7 +10,7 @@ use super::Decoded;
 pub(super) struct Rest<'a> {
     /// Captured octets.
     pub data: &'a [u8],
-    /// Octets on the wire; never fewer than captured.
+    /// Octets on the wire; never fewer than captured, so that what is taken of those can be taken of these.
     pub wire: usize,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Rest<'a> {
     #[inline]
     pub fn take<const N: usize>(self) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
         match self.data.split_first_chunk::<N>() {
-            Some((head, data)) => Ok((head, Rest { data, wire: self.wire - N })),
+            Some((head, data)) => Ok((head, Rest { data, wire: self.wire.wrapping_sub(N) })),
             None => Err(self.short(N)),
         }
     }
@@ -35,7 +35,7 @@ impl<'a> Rest<'a> {
     #[inline]
     pub fn skip(self, n: usize) -> Result<Rest<'a>, Decoded> {
         match self.data.get(n..) {
-            Some(data) => Ok(Rest { data, wire: self.wire - n }),
+            Some(data) => Ok(Rest { data, wire: self.wire.wrapping_sub(n) }),
             None => Err(self.short(n)),
         }
     }
@@ -44,7 +44,7 @@ impl<'a> Rest<'a> {
     #[inline]
     pub fn split(self, n: usize) -> Result<(&'a [u8], Rest<'a>), Decoded> {
         match self.data.split_at_checked(n) {
-            Some((head, data)) => Ok((head, Rest { data, wire: self.wire - n })),
+            Some((head, data)) => Ok((head, Rest { data, wire: self.wire.wrapping_sub(n) })),
             None => Err(self.short(n)),
         }
     }
@@ -52,7 +52,7 @@ impl<'a> Rest<'a> {
     /// The rest, ended after `n` octets by a length field. A length field beyond the end changes nothing.
     #[inline]
     pub fn limit(self, n: usize) -> Rest<'a> {
-        Rest { data: &self.data[..self.data.len().min(n)], wire: self.wire.min(n) }
+        Rest { data: self.data.get(..n).unwrap_or(self.data), wire: self.wire.min(n) }
     }
 
     /// The rest with at least `n` octets on the wire: for what continues in another packet.

@@ -259,7 +259,10 @@ impl Segment {
     /// Sequence space taken: payload, plus one each for SYN and FIN (RFC 9293 section 3.4).
     #[inline]
     pub const fn length(&self) -> u32 {
-        self.payload + (self.flags.0 & Flags::SYN != 0) as u32 + (self.flags.0 & Flags::FIN != 0) as u32
+        // Where sequence numbers wrap, so does what a hostile length adds to them.
+        self.payload
+            .wrapping_add((self.flags.0 & Flags::SYN != 0) as u32)
+            .wrapping_add((self.flags.0 & Flags::FIN != 0) as u32)
     }
 
     /// The sequence number after this segment.
@@ -328,7 +331,8 @@ fn endpoint_hash(address: Address, port: u16) -> u64 {
 /// out the other one.
 #[inline]
 fn folded_multiply(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
+    // Two factors of 64 bits have a product of 128 at most.
+    let product = u128::from(a).wrapping_mul(u128::from(b));
     (product as u64 ^ a).wrapping_add((product >> 64) as u64 ^ b.rotate_left(32))
 }
 

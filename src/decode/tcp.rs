@@ -40,15 +40,18 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
     out.seq = Seq(u32::from_be_bytes([head[4], head[5], head[6], head[7]]));
     out.ack = Seq(u32::from_be_bytes([head[8], head[9], head[10], head[11]]));
     out.flags = Flags(head[13]);
-    out.window = if data.len() >= 16 { be16(data[14], data[15]) } else { 0 };
+    out.window = match data {
+        [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] => be16(*high, *low),
+        _ => 0,
+    };
     out.payload = payload as u32;
     out.options = Options(0);
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, 0, 0);
     if data.len() < header_length {
         traits |= Traits::OPTIONS_CUT;
     }
-    if header_length > MIN_HEADER && data.len() > MIN_HEADER {
-        options(&data[MIN_HEADER..data.len().min(header_length)], out);
+    if let Some(list) = data.get(MIN_HEADER..data.len().min(header_length)).filter(|list| !list.is_empty()) {
+        options(list, out);
     }
     if network.verifiable && !fragment {
         traits |= checksum(rest, payload, Flags(head[13]), &src, &dst);
@@ -193,7 +196,7 @@ fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
 /// What the pseudo-header has besides the addresses.
 #[inline]
 fn numbers(length: u32) -> u64 {
-    u64::from(PROTOCOL.swap_bytes()) + u64::from(length.swap_bytes())
+    u64::from(PROTOCOL.swap_bytes()).wrapping_add(u64::from(length.swap_bytes()))
 }
 
 /// Sum of the 16-bit words in little-endian order, not folded: RFC 1071 section 2 shows that neither the order of the
@@ -207,14 +210,16 @@ fn sum(data: &[u8]) -> u64 {
     if let [half] = half {
         total = add(total, u64::from(u32::from_le_bytes(*half)));
     }
-    tail.iter().enumerate().fold(total, |total, (place, octet)| add(total, u64::from(*octet) << (8 * place)))
+    let mut last = [0; 4];
+    last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+    add(total, u64::from(u32::from_le_bytes(last)))
 }
 
 /// Sum in ones' complement: what is carried out comes in again.
 #[inline]
 fn add(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
-    sum + u64::from(carry)
+    sum.wrapping_add(u64::from(carry))
 }
 
 /// Folds a sum to 16 bits; 0 only for a sum of 0. Adding the halves in both orders at once leaves their sum, with the

@@ -95,8 +95,8 @@ fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         while next != 0 {
             let (head, _) = inner.take::<1>()?;
             let length = usize::from(head[0]) * 4;
-            let after = inner.skip(length)?;
-            next = *inner.data[..length].last().ok_or(Decoded::Malformed)?;
+            let (extension, after) = inner.split(length)?;
+            next = *extension.last().ok_or(Decoded::Malformed)?;
             inner = after;
         }
     }
@@ -108,7 +108,7 @@ fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut inner = rest;
     if let [0, 1, id, auth, ..] = inner.data {
-        inner = inner.skip(13 + usize::from(*id) + usize::from(*auth))?;
+        inner = inner.skip(usize::from(*id).saturating_add(usize::from(*auth)).saturating_add(13))?;
     }
     if let [0, 0, ..] = inner.data {
         inner = inner.skip(8)?;
@@ -131,7 +131,7 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         // RFC 1701's source routes are obsolete and were never used.
         0 if routing => Ok(Decoded::Other),
         0 => {
-            let inner = body.skip(4 * (usize::from(checksum) + usize::from(key) + usize::from(sequence)))?;
+            let inner = body.skip([checksum, key, sequence].into_iter().filter(|present| *present).count() << 2)?;
             match protocol {
                 ERSPAN_II => erspan_ii(inner, sequence, walk),
                 ERSPAN_III => erspan_iii(inner, walk),
@@ -143,7 +143,7 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         // Without a sequence number there is no payload: a bare acknowledgment.
         1 if protocol == PPP && sequence => {
             let acknowledged = flags & 0x0080 != 0;
-            link::ppp(body.skip(8 + 4 * usize::from(acknowledged))?, walk)
+            link::ppp(body.skip(if acknowledged { 12 } else { 8 })?, walk)
         }
         _ => Ok(Decoded::Other),
     }

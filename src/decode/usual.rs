@@ -26,21 +26,23 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
         && (h[20] & 0x3f) | h[21] == 0
         && h[23] == 6
         && header >= 20
-        && total >= 20 + header
-        && total <= rest.wire - IP
-        && rest.data.len() >= TCP + header;
+        && total >= header.wrapping_add(20)
+        && total.wrapping_add(IP) <= rest.wire;
     if !is_usual {
         return false;
     }
+    // From here on the differences of these lengths are what the comparisons have made sure of.
+    let Some(list) = rest.data.get(HEADERS..header.wrapping_add(TCP)) else { return false };
     let (src, dst) = (Address::v4([h[26], h[27], h[28], h[29]]), Address::v4([h[30], h[31], h[32], h[33]]));
     let (src_port, dst_port) = (be16(h[34], h[35]), be16(h[36], h[37]));
     let flags = Flags(h[47]);
-    let payload = total - 20 - header;
-    let segment = &rest.data[TCP..rest.data.len().min(IP + total)];
-    let pseudo = tcp::pseudo_header_v4([h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33]], total - 20);
+    let length = total.wrapping_sub(20);
+    let payload = length.wrapping_sub(header);
+    let Some(segment) = rest.data.get(TCP..rest.data.len().min(total.wrapping_add(IP))) else { return false };
+    let pseudo = tcp::pseudo_header_v4([h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33]], length);
     let fragment = if h[20] & 0x40 != 0 { Traits::DF } else { 0 };
     let checksum =
-        tcp::checksum_over(pseudo, Rest { data: segment, wire: total - 20 }, payload, [h[50], h[51]], flags);
+        tcp::checksum_over(pseudo, Rest { data: segment, wire: length }, payload, [h[50], h[51]], flags);
     let out = &mut *walk.out;
     *out = Segment {
         time: out.time,
@@ -65,8 +67,8 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
         ttl: h[22],
         tos: h[15],
     };
-    if header > 20 {
-        tcp::options(&rest.data[HEADERS..TCP + header], out);
+    if !list.is_empty() {
+        tcp::options(list, out);
     }
     true
 }
