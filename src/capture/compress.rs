@@ -59,8 +59,18 @@ impl Compression {
     fn decoder(self, raw: BufReader<Raw>) -> io::Result<Box<dyn Read>> {
         Ok(match self {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-            // Windows over 2^27 octets (`zstd --long` beyond its default) are refused by the library's own limit.
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(raw)?),
+            Compression::Zstd => {
+                let mut raw = raw;
+                // The library would refuse it too, but in words that nobody can do anything with.
+                if let Some(log) = zstd_window(raw.fill_buf()?).filter(|log| *log > ZSTD_WINDOW) {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, format!(
+                        "it was compressed with zstd --long={log}, whose window of {} MiB is more than the {} MiB that are read \
+                         here. Decompress it first: zstd -d --long={log} -c FILE | synscope analyze -",
+                        1_u64 << log.saturating_sub(20), 1_u64 << (ZSTD_WINDOW - 20)
+                    )));
+                }
+                Box::new(zstd::stream::read::Decoder::with_buffer(raw)?)
+            }
             Compression::Lz4 => Box::new(Lz4Frames::new(raw)),
             Compression::Xz => {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
@@ -68,6 +78,19 @@ impl Compression {
             }
         })
     }
+}
+
+/// The largest window of zstd that is read, as a power of two: what the library allows by itself.
+const ZSTD_WINDOW: u32 = 27;
+
+/// The window that a zstd frame asks for, as a power of two (RFC 8878 section 3.1.1.1.2). `None` where `head` is no such
+/// frame, or one without a window of its own, which holds all of its content at once.
+fn zstd_window(head: &[u8]) -> Option<u32> {
+    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] = head else { return None };
+    let single_segment = descriptor & 0x20 != 0;
+    // The upper five bits are the exponent; any of the lower three adds to the window.
+    let log = 10 + u32::from(window >> 3) + u32::from(window & 7 != 0);
+    (!single_segment).then_some(log)
 }
 
 /// Memory that one xz decoder may take, octets: `xz -9` needs 65 MiB.
@@ -262,6 +285,19 @@ mod tests {
             assert_eq!(Compression::of(&bytes[..MAGIC_OCTETS]), Some(compression));
         }
         assert_eq!(Compression::of(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0]), None);
+    }
+
+    #[test]
+    fn a_window_that_is_not_read_is_named_with_its_remedy() {
+        // Written by `zstd --long=31` from a pipe: no content size, a window of 2^31 bytes.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x04, 21 << 3, 0x01, 0x00, 0x00];
+        let error = decompress(Compression::Zstd, frame.to_vec()).1.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        let said = error.to_string();
+        assert!(said.contains("2048 MiB") && said.contains("zstd -d --long=31"), "{said}");
+        // The largest window that is read, and a frame that has none of its own.
+        assert_eq!(zstd_window(&[0x28, 0xb5, 0x2f, 0xfd, 0x04, 17 << 3]), Some(ZSTD_WINDOW));
+        assert_eq!(zstd_window(&[0x28, 0xb5, 0x2f, 0xfd, 0x24, 0xff]), None);
     }
 
     #[test]

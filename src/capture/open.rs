@@ -250,6 +250,9 @@ pub(super) fn recognise(
         }
         NotRead::Unknown(head) => OpenError::NotACapture { path, start: start(&head, compression) },
         NotRead::Header(wrong) => OpenError::Header { path, wrong },
+        NotRead::Failed(error) if error.kind() == io::ErrorKind::Unsupported => {
+            OpenError::Header { path, wrong: error.to_string() }
+        }
         NotRead::Failed(error) => match compression {
             Some(compression) => OpenError::Compressed { path, compression: compression.name(), error },
             None => OpenError::Failed { path, error },

@@ -531,6 +531,9 @@ impl Reader {
                 let unit = self.format.unit();
                 format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}")
             }
+            (Why::Failed(error), Some(_)) if error.kind() == io::ErrorKind::Unsupported => {
+                format!("{path}: cannot be decompressed from byte {at} of the capture on: {error}.\n  {before}")
+            }
             (Why::Failed(error), Some(compression)) => format!(
                 "{path}: the {name} data is damaged or cut off after byte {at} of the decompressed capture: {error}.\n  \
                  What follows cannot be read. {before} To check the file: {name} -t",

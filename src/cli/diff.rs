@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::args::{DiffArgs, DiffFormat};
 use super::exit::{Damage, Exit, Verdict};
-use super::output::{stdout_look, to_stdout};
+use super::output::{Output, stdout_look, to_stdout};
 use crate::model::{Report, SCHEMA};
 use crate::report::diff::{self, Diff};
 
@@ -17,6 +17,8 @@ use crate::report::diff::{self, Diff};
 /// # Errors
 /// A file that cannot be read or is no report.
 pub fn run(args: &DiffArgs) -> anyhow::Result<Exit> {
+    // Standard output may be one of the reports.
+    Output::open(None, &[args.old.clone(), args.new.clone()])?;
     let diff = Diff::of(&read(&args.old)?, &read(&args.new)?, args.at_least.into());
     let look = stdout_look(args.color);
     to_stdout(|out| match args.format {

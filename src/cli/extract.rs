@@ -21,7 +21,9 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
     analyze::check(&args.captures, &args.scope, &args.privacy)?;
     check(&args.captures)?;
     let privacy = Privacy::new(&args.privacy)?;
-    let output = Output::open(Some(&args.output), &args.captures)?;
+    let read = args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned));
+    let read: Vec<_> = read.chain(args.privacy.redact_key_file.clone()).collect();
+    let output = Output::open(Some(&args.output), &read)?;
     let outcome = match analyze::examine(&args.captures, &args.scope, &privacy, args.quiet) {
         Ok(outcome) => outcome,
         Err(failed) => {

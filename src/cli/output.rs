@@ -41,14 +41,15 @@ impl Output {
     /// # Errors
     /// The file cannot be written, or is one of the `inputs`.
     pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> anyhow::Result<Output> {
-        let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
-        if let Some(input) = inputs.iter().find(|input| same_file(input, path)) {
+        let place = path.unwrap_or(Path::new("-"));
+        if let Some(input) = inputs.iter().find(|input| same_file(&read_from(input), &written_to(place))) {
             bail!(
-                "{} is one of the captures or snapshots ({}): the report would overwrite it. Name another file after --output.",
-                path.display(),
-                input.display()
+                "{} is one of the files that are read ({}): the result would overwrite it. Name another file after --output.",
+                if place == Path::new("-") { "standard output".into() } else { place.display().to_string() },
+                if *input == Path::new("-") { "standard input".into() } else { input.display().to_string() }
             );
         }
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
         let created = OpenOptions::new().write(true).create_new(true).open(path);
         let (file, origin) = match created {
             Ok(file) => (file, Origin::Created),
@@ -150,21 +151,52 @@ fn cannot_write(path: &Path) -> String {
     format!("cannot write to {}", path.display())
 }
 
-/// Whether both paths lead to one file, through links too.
+/// A file that is read: for `-` the one that standard input comes from.
 #[cfg(unix)]
-fn same_file(a: &Path, b: &Path) -> bool {
+fn read_from(path: &Path) -> io::Result<fs::Metadata> {
+    use std::os::fd::AsFd;
+    if path == Path::new("-") { metadata_of(io::stdin().as_fd()) } else { fs::metadata(path) }
+}
+
+/// A file that is written: for `-` the one that standard output goes to.
+#[cfg(unix)]
+fn written_to(path: &Path) -> io::Result<fs::Metadata> {
+    use std::os::fd::AsFd;
+    if path == Path::new("-") { metadata_of(io::stdout().as_fd()) } else { fs::metadata(path) }
+}
+
+#[cfg(unix)]
+fn metadata_of(stream: std::os::fd::BorrowedFd<'_>) -> io::Result<fs::Metadata> {
+    File::from(stream.try_clone_to_owned()?).metadata()
+}
+
+/// Whether both are one file, through links too.
+#[cfg(unix)]
+fn same_file(a: &io::Result<fs::Metadata>, b: &io::Result<fs::Metadata>) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (fs::metadata(a), fs::metadata(b)) {
+    match (a, b) {
         // Writing to a terminal or to /dev/null while reading from it harms nothing.
         (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,
     }
 }
 
+/// A file that is read.
+#[cfg(not(unix))]
+fn read_from(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
+/// A file that is written.
+#[cfg(not(unix))]
+fn written_to(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
 /// Whether both paths lead to one file, through links too.
 #[cfg(not(unix))]
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+fn same_file(a: &io::Result<PathBuf>, b: &io::Result<PathBuf>) -> bool {
+    matches!((a, b), (Ok(a), Ok(b)) if a == b)
 }
 
 #[cfg(test)]
@@ -202,7 +234,7 @@ mod tests {
         fs::write(&input, "capture").unwrap();
         let roundabout = dir.path().join(".").join("a.pcap");
         let error = Output::open(Some(&roundabout), std::slice::from_ref(&input)).unwrap_err().to_string();
-        assert!(error.contains("is one of the captures"), "{error}");
+        assert!(error.contains("is one of the files that are read"), "{error}");
         #[cfg(unix)]
         {
             let link = dir.path().join("link");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::args::PrivacyArgs;
+use super::complain;
 use crate::capture::{self, Source};
 use crate::engine::{self, Options};
 use crate::model::Report;
@@ -93,11 +94,31 @@ impl Privacy {
     }
 }
 
+/// Whether users other than its owner and group may read the file.
+#[cfg(unix)]
+fn is_open_to_all(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether users other than its owner and group may read the file. Only Unix tells it so.
+#[cfg(not(unix))]
+fn is_open_to_all(_: &Path) -> bool {
+    false
+}
+
 /// The key in the file `path`; without such a file a new one is made there that only its owner can read.
 fn key_in(path: &Path) -> anyhow::Result<Key> {
     if path.exists() {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the key file {}", path.display()))?;
+        if is_open_to_all(path) {
+            complain(&format!(
+                "warning: everybody on this host can read the key file {0}, and whoever has the key can undo the pseudonyms. \
+                 To keep it to yourself: chmod 600 {0}",
+                path.display()
+            ));
+        }
         return match Key::parse(&text) {
             Some(key) => Ok(key),
             None => bail!(

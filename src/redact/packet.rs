@@ -108,6 +108,13 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Zeros, also where addresses stay: what tells of the payload.
+    fn clear(&mut self, at: usize, bytes: usize) {
+        if let Some(field) = self.data.get_mut(at..at.saturating_add(bytes)) {
+            field.fill(0);
+        }
+    }
+
     /// One layer deeper; `false` where it is deep enough.
     fn enter(&mut self) -> bool {
         self.layers += 1;
@@ -184,13 +191,15 @@ impl Walk<'_, '_> {
         self.protocol(next, place, Pseudo { length, change })
     }
 
-    /// An extension header loses all but its first two octets and the length of a jumbogram. What is left reads as
-    /// padding.
+    /// An extension header loses all but its first two bytes and the length of a jumbogram, wherever that stands among
+    /// the options. What is left reads as padding.
     fn blank_extension(&mut self, at: usize, octets: usize) {
-        let jumbo = self.data.get(at + 2..at + 8).and_then(|option| <[u8; 6]>::try_from(option).ok());
+        let jumbo = self.data.get(at + 2..at + octets).and_then(jumbo_option);
         self.blank(at + 2, octets - 2);
-        if let Some(option) = jumbo.filter(|option| option[..2] == [0xc2, 4]) {
-            self.data[at + 2..at + 8].copy_from_slice(&option);
+        if let Some((place, option)) = jumbo
+            && let Some(field) = self.data.get_mut(at + 2 + place..).and_then(<[u8]>::first_chunk_mut::<6>)
+        {
+            *field = option;
         }
     }
 
@@ -231,19 +240,30 @@ impl Walk<'_, '_> {
             return at;
         }
         let change = self.options(at + 20, at + header, pseudo.change);
-        if self.pseudonyms.is_some()
-            && let Some(field) = self.be16(at + 16)
-        {
+        if let Some(field) = self.be16(at + 16) {
             // With transmit offload the field holds the pseudo-header's sum, not complemented.
             let own = pseudo.change.new + TCP + pseudo.length as u64;
             let before = pseudo.change.old + TCP + pseudo.length as u64;
             if field == fold(before) {
-                self.data[at + 16..at + 18].copy_from_slice(&fold(own).to_be_bytes());
+                self.put_be16(at + 16, fold(own));
+            } else if pseudo.length > header {
+                // It would tell a payload of one or two bytes, which is left out here.
+                let end = self.data.len().min(at + header);
+                self.put_be16(at + 16, 0);
+                let left = self.data.get(at..end).map_or(0, words);
+                self.put_be16(at + 16, !fold(own + left));
             } else {
                 self.adjust(at + 16, change);
             }
         }
         at + header
+    }
+
+    /// Writes two bytes in network order, if they are there.
+    fn put_be16(&mut self, at: usize, value: u16) {
+        if let Some(field) = self.data.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
+            *field = value.to_be_bytes();
+        }
     }
 
     /// TCP options from `at` to `end`, where addresses are replaced: those of RFC 9293, 7323 and 2018 stay, Fast Open
@@ -290,10 +310,10 @@ impl Walk<'_, '_> {
             _ => at + 8,
         };
         let end = kept.min(self.data.len());
-        if self.pseudonyms.is_some() && end >= at + 4 {
-            self.data[at + 2..at + 4].fill(0);
-            let sum = !fold(covered + words(&self.data[at..end]));
-            self.data[at + 2..at + 4].copy_from_slice(&sum.to_be_bytes());
+        if end >= at + 4 {
+            self.put_be16(at + 2, 0);
+            let sum = self.data.get(at..end).map_or(0, words);
+            self.put_be16(at + 2, !fold(covered + sum));
         }
         kept
     }
@@ -301,7 +321,11 @@ impl Walk<'_, '_> {
     /// Replaces the two addresses at `at`, of so many octets each.
     fn addresses(&mut self, at: usize, octets: usize) -> Change {
         let mut change = Change::default();
-        let Some(pseudonyms) = self.pseudonyms.as_deref_mut() else { return change };
+        let Some(pseudonyms) = self.pseudonyms.as_deref_mut() else {
+            // They stay, and checksums cover them.
+            let sum = self.data.get(at..at + 2 * octets).map_or(0, words);
+            return Change { old: sum, new: sum };
+        };
         for place in [at, at + octets] {
             let field = &mut self.data[place..place + octets];
             let before = field.to_vec();
@@ -326,6 +350,21 @@ impl Walk<'_, '_> {
         let Some(field) = self.be16(at) else { return };
         let sum = u64::from(!field) + u64::from(!fold(change.old)) + change.new;
         self.data[at..at + 2].copy_from_slice(&(!fold(sum)).to_be_bytes());
+    }
+}
+
+/// The first jumbo payload option (RFC 2675) among `options`, and its place.
+fn jumbo_option(options: &[u8]) -> Option<(usize, [u8; 6])> {
+    let mut place = 0_usize;
+    loop {
+        let rest = options.get(place..)?;
+        let skipped = match rest {
+            [0, ..] => 1,
+            [0xc2, 4, ..] => return rest.first_chunk::<6>().map(|option| (place, *option)),
+            [_, length, ..] => usize::from(*length).saturating_add(2),
+            _ => return None,
+        };
+        place = place.checked_add(skipped)?;
     }
 }
 

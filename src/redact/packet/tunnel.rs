@@ -3,9 +3,9 @@
 use super::Walk;
 
 impl Walk<'_, '_> {
-    /// A UDP header and the tunnel that its ports announce. Its checksum, which covers what is replaced, becomes "none".
+    /// A UDP header and the tunnel that its ports announce. Its checksum, which covers what is left out, becomes "none".
     pub(super) fn udp(&mut self, at: usize) -> usize {
-        self.blank(at + 6, 2);
+        self.clear(at + 6, 2);
         let body = at + 8;
         match (self.be16(at), self.be16(at + 2)) {
             (_, Some(to @ (4789 | 8472 | 4790))) => self.vxlan(body, to == 4790),
@@ -81,7 +81,7 @@ impl Walk<'_, '_> {
         match flags & 0x4007 {
             0 => {
                 if flags & 0x8000 != 0 {
-                    self.blank(at + 4, 4);
+                    self.clear(at + 4, 4);
                 }
                 let optional = [0x8000, 0x2000, 0x1000].iter().filter(|bit| flags & **bit != 0).count();
                 let inner = at + 4 + 4 * optional;
