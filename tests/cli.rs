@@ -457,3 +457,77 @@ fn a_folder_that_is_not_there_is_said() {
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("there is no folder /nonexistent"), "{}", stderr(&output));
 }
+
+#[cfg(unix)]
+mod files_that_are_read {
+    use std::fs::{File, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// An empty capture, and its bytes.
+    fn capture(folder: &Path) -> (PathBuf, Vec<u8>) {
+        let mut bytes = 0xa1b2_c3d4_u32.to_le_bytes().to_vec();
+        bytes.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0]);
+        let path = folder.join("in.pcap");
+        fs::write(&path, &bytes).unwrap();
+        (path, bytes)
+    }
+
+    #[test]
+    fn are_never_written_by_whatever_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, bytes) = capture(folder.path());
+        let (input, link) = (text(&path), folder.path().join("link"));
+        fs::hard_link(&path, &link).unwrap();
+        let from_stdin: [&[&str]; 4] = [
+            &["analyze", "-q", "-o", input, "-"],
+            &["analyze", "-q", "-o", text(&link), "-"],
+            &["analyze", "-q", "--report", &format!("html={input}"), "-"],
+            &["analyze", "-q", "-f", "json", "--report", &format!("markdown={}", text(&link)), "-"],
+        ];
+        for args in from_stdin {
+            let output = synscope(args).stdin(File::open(&path).unwrap()).output().unwrap();
+            assert_eq!(code(&output), 2, "{args:?}");
+            assert!(stderr(&output).contains("standard input"), "{args:?}: {}", stderr(&output));
+            assert_eq!(fs::read(&path).unwrap(), bytes, "{args:?}");
+        }
+        // Standard output may be one of them, too.
+        let append = || File::options().append(true).open(&path).unwrap();
+        let output = synscope(&["analyze", "-q", input]).stdout(append()).output().unwrap();
+        assert_eq!((code(&output), fs::read(&path).unwrap()), (2, bytes.clone()));
+        let output = synscope(&["extract", "-q", "-o", text(&link), input]).output().unwrap();
+        assert_eq!((code(&output), fs::read(&path).unwrap()), (2, bytes.clone()));
+        // A terminal or /dev/null as both is no file.
+        let output =
+            synscope(&["analyze", "-q", "-o", "/dev/null", "-"]).stdin(File::open(&path).unwrap()).output();
+        assert_eq!(code(&output.unwrap()), 0);
+    }
+
+    #[test]
+    fn the_key_among_them_is_not_written_and_draws_a_warning_when_all_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _) = capture(folder.path());
+        let key = folder.path().join("key");
+        let args = ["analyze", "-q", "--redact", "--redact-key-file", text(&key), text(&path)];
+        assert_eq!(stderr(&run(&args)), "", "a key that is made here is its owner's alone");
+        fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        let output = run(&args);
+        assert_eq!(code(&output), 0);
+        assert!(stderr(&output).contains("chmod 600"), "{}", stderr(&output));
+        let before = fs::read(&key).unwrap();
+        let output = run(&[&args[..], &["-o", text(&key)]].concat());
+        assert_eq!((code(&output), fs::read(&key).unwrap()), (2, before));
+    }
+}
+
+#[test]
+fn a_zstd_window_that_is_not_read_is_named_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("long.pcap.zst");
+    fs::write(&capture, [0x28, 0xb5, 0x2f, 0xfd, 0x04, 21 << 3, 0x01, 0x00, 0x00]).unwrap();
+    let output = run(&["analyze", "-q", text(&capture)]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("zstd -d --long=31"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("damaged"), "{}", stderr(&output));
+}

@@ -63,11 +63,15 @@ impl Compression {
                 let mut raw = raw;
                 // The library would refuse it too, but in words that nobody can do anything with.
                 if let Some(log) = zstd_window(raw.fill_buf()?).filter(|log| *log > ZSTD_WINDOW) {
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, format!(
-                        "it was compressed with zstd --long={log}, whose window of {} MiB is more than the {} MiB that are read \
+                    return Err(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        format!(
+                            "it was compressed with zstd --long={log}, whose window of {} MiB is more than the {} MiB that are read \
                          here. Decompress it first: zstd -d --long={log} -c FILE | synscope analyze -",
-                        1_u64 << log.saturating_sub(20), 1_u64 << (ZSTD_WINDOW - 20)
-                    )));
+                            1_u64 << log.saturating_sub(20),
+                            1_u64 << (ZSTD_WINDOW - 20)
+                        ),
+                    ));
                 }
                 Box::new(zstd::stream::read::Decoder::with_buffer(raw)?)
             }

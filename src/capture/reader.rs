@@ -532,7 +532,9 @@ impl Reader {
                 format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}")
             }
             (Why::Failed(error), Some(_)) if error.kind() == io::ErrorKind::Unsupported => {
-                format!("{path}: cannot be decompressed from byte {at} of the capture on: {error}.\n  {before}")
+                format!(
+                    "{path}: cannot be decompressed from byte {at} of the capture on: {error}.\n  {before}"
+                )
             }
             (Why::Failed(error), Some(compression)) => format!(
                 "{path}: the {name} data is damaged or cut off after byte {at} of the decompressed capture: {error}.\n  \

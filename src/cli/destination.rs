@@ -31,8 +31,13 @@ impl Destinations {
         if pcapng {
             super::extract::check(&args.captures)?;
         }
-        let inputs: Vec<_> =
-            args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned)).chain(args.privacy.redact_key_file.clone()).collect();
+        let inputs: Vec<_> = args
+            .captures
+            .iter()
+            .cloned()
+            .chain(args.scope.snapshots().map(Path::to_owned))
+            .chain(args.privacy.redact_key_file.clone())
+            .collect();
         for (format, path) in first.into_iter().chain(more) {
             let place = path.unwrap_or(Path::new("-"));
             let opened = match paths.contains(&place) {

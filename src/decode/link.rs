@@ -27,7 +27,11 @@ const MAX_TAGS: usize = 8;
 /// The name of a link type as <https://www.tcpdump.org/linktypes.html> has it, without its prefix; `None` for a
 /// number that is not listed there.
 pub fn link_name(link: LinkType) -> Option<&'static str> {
-    NAMES.binary_search_by_key(&link.0, |entry| entry.0).ok().and_then(|place| NAMES.get(place)).map(|entry| entry.1)
+    NAMES
+        .binary_search_by_key(&link.0, |entry| entry.0)
+        .ok()
+        .and_then(|place| NAMES.get(place))
+        .map(|entry| entry.1)
 }
 
 /// Whether [`decode`](super::decode) knows how packets of this link type begin.

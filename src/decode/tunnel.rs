@@ -131,7 +131,8 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         // RFC 1701's source routes are obsolete and were never used.
         0 if routing => Ok(Decoded::Other),
         0 => {
-            let inner = body.skip([checksum, key, sequence].into_iter().filter(|present| *present).count() << 2)?;
+            let inner =
+                body.skip([checksum, key, sequence].into_iter().filter(|present| *present).count() << 2)?;
             match protocol {
                 ERSPAN_II => erspan_ii(inner, sequence, walk),
                 ERSPAN_III => erspan_iii(inner, walk),

@@ -380,7 +380,8 @@ fn ip_v6(choices: &mut Choices<'_>, depth: u8) -> Piece {
             body = body.behind(header, &[(0, 1), (1, 1), (2, 1), (3, 1), (4, 4), (6, 2)]);
         } else {
             // Behind padding.
-            let header = [&[next, 1, 1, 6, 0, 0, 0, 0, 0, 0, 0xc2, 4][..], &(total + 8).to_be_bytes()].concat();
+            let header =
+                [&[next, 1, 1, 6, 0, 0, 0, 0, 0, 0, 0xc2, 4][..], &(total + 8).to_be_bytes()].concat();
             body = body.behind(header, &[(0, 1), (1, 1), (2, 1), (3, 1), (10, 1), (11, 1), (12, 4), (14, 2)]);
         }
         next = 0;

@@ -99,9 +99,69 @@ fn the_payload_goes_and_its_length_stays() {
 
     let mut stripped = frame(b"secret");
     let kept = Rewriter::new(Payload::Strip).rewrite(LinkType(ETHERNET), &mut stripped, 60);
-    assert_eq!(stripped[..kept], frame(b"secret")[..54], "without redaction only the payload goes");
+    let mut expected = frame(b"secret")[..54].to_vec();
+    expected[50..52].copy_from_slice(&stripped[50..52]);
+    assert_eq!(
+        stripped[..kept],
+        expected,
+        "without redaction only the payload goes, and what the checksum tells of it"
+    );
     let mut whole = frame(b"secret");
     assert_eq!(Rewriter::new(Payload::Keep).rewrite(LinkType(ETHERNET), &mut whole, 60), 60);
+}
+
+/// What is left of a packet whose payload goes, with pseudonyms and without.
+fn left_of(link: u16, packet: &[u8]) -> [Vec<u8>; 2] {
+    [rewriter(), Rewriter::new(Payload::Strip)].map(|mut rewriter| {
+        let mut data = packet.to_vec();
+        let kept = rewriter.rewrite(LinkType(link), &mut data, packet.len() as u32);
+        data.truncate(kept);
+        data
+    })
+}
+
+/// A payload of one or two bytes could be computed from a checksum that covers it: whatever it was, the same is left.
+#[test]
+fn no_checksum_tells_the_payload() {
+    const RAW: u16 = 101;
+    let ip = |protocol: u8, body: &[u8]| {
+        let length = (20 + body.len()) as u8;
+        let header = [0x45, 0, 0, length, 0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        [&header[..], body].concat()
+    };
+    for (a, b) in [(&b"a"[..], &b"z"[..]), (b"ab", b"yz")] {
+        for of in [frame, v6_frame] {
+            assert_eq!(left_of(ETHERNET, &of(a)), left_of(ETHERNET, &of(b)));
+        }
+        let segments = [a, b].map(|payload| frame(payload)[14..].to_vec());
+        // As an ICMP error quotes it, behind a UDP checksum, and behind a checksum of GRE.
+        let around = |header: &[u8], protocol: u8, sum: u8| {
+            let of = |segment: &Vec<u8>, secret: &[u8]| {
+                let mut body = [header, segment].concat();
+                body[usize::from(sum)] = secret[0];
+                left_of(RAW, &ip(protocol, &body))
+            };
+            assert_eq!(of(&segments[0], a), of(&segments[1], b), "protocol {protocol}");
+        };
+        around(&[3, 3, 0, 0, 0, 0, 0, 0], 1, 2);
+        around(&[0xd4, 0x31, 0, 53, 0, 40, 0, 0], 17, 6);
+        around(&[0x80, 0, 8, 0, 0, 0, 0, 0], 47, 4);
+    }
+}
+
+/// The option that makes a packet malformed stays, wherever it stands.
+#[test]
+fn a_jumbogram_that_contradicts_itself_stays_one() {
+    for padding in [&[][..], &[0, 0, 0, 0, 0, 0, 0, 0], &[1, 6, 0, 0, 0, 0, 0, 0], &[5, 2, 0, 0, 1, 2, 0, 0]]
+    {
+        let header = [&[6, (padding.len() / 8) as u8][..], padding, &[0xc2, 4, 0, 0, 0, 3]].concat();
+        let plain = v6_frame(b"");
+        let mut packet = [&plain[..54], &header, &plain[54..]].concat();
+        packet[18..21].copy_from_slice(&[0, 0, 0]);
+        assert_eq!(decoded(&packet, packet.len() as u32).0, Decoded::Malformed, "{padding:?}");
+        let (data, original) = redacted(packet);
+        assert_eq!(decoded(&data, original).0, Decoded::Malformed, "{padding:?}");
+    }
 }
 
 #[test]
