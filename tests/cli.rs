@@ -290,7 +290,7 @@ fn an_input_is_never_overwritten() {
     let before = fs::read(&capture).expect("it was just written");
     let output = run(&["analyze", "-o", text(&capture), text(&capture)]);
     assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("is one of the captures"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is one of the files that are read"), "{}", stderr(&output));
     assert_eq!(fs::read(&capture).expect("still there"), before);
 }
 
