@@ -89,6 +89,9 @@ fn quoted(
     out.options = Options(0);
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, mtu, 0);
     out.traits = Traits(walk.traits | traits | Traits::ICMP_ERROR);
+    if let Some(sender) = reporter.as_v4() {
+        out.tsval = sender;
+    }
     if reporter == out.dst {
         out.traits.set(Traits::FROM_DESTINATION);
     }

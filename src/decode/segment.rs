@@ -290,6 +290,20 @@ impl Segment {
         }
     }
 
+    /// Who sent the ICMP error that quotes this segment, where that is known: an IPv4 address is kept in `tsval`, and of IPv6 the
+    /// host that the segment was meant for is known ([`Traits::FROM_DESTINATION`]).
+    pub const fn icmp_sender(&self) -> Option<Address> {
+        if !self.traits.has(Traits::ICMP_ERROR) {
+            None
+        } else if self.traits.has(Traits::FROM_DESTINATION) {
+            Some(self.dst)
+        } else if self.traits.has(Traits::V6) {
+            None
+        } else {
+            Some(Address::v4(self.tsval.to_be_bytes()))
+        }
+    }
+
     /// Source as address and port.
     pub fn source(&self) -> SocketAddr {
         SocketAddr::new(self.src.ip(), self.src_port)

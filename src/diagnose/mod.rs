@@ -4,11 +4,13 @@
 //! * [`host`]: findings held against the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one stretch of time.
 //! * [`settings`]: kernel settings that the packets betray.
+//! * [`outcomes`]: how many connections failed, and which of them no finding explains.
 //! * [`unexamined`]: connections that were only counted, told with the incident to which most of their like belong.
 //! * [`mod@write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
 pub mod host;
 pub mod incident;
+pub mod outcomes;
 pub mod settings;
 pub mod unexamined;
 pub mod vantage;

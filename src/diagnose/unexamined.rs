@@ -37,11 +37,10 @@ pub fn tell(
         if let Some((&place, _)) =
             places.iter().max_by_key(|(place, n)| (**n, incidents[**place].first.as_str()))
         {
-            let LeftOut { connections, last } = left_out[&class];
-            found.entry(place).or_default().add(connections, last);
+            found.entry(place).or_default().add(left_out[&class]);
         }
     }
-    for (place, LeftOut { connections, last }) in found {
+    for (place, LeftOut { connections, last, .. }) in found {
         incidents[place].unexamined = Some(Unexamined { connections, last: last.to_string() });
     }
 }

@@ -28,6 +28,8 @@ pub struct Outline {
     pub client: Option<Host>,
     /// The server.
     pub server: Option<Host>,
+    /// The names of client and server in another capture.
+    pub other_names: Option<(Host, Host)>,
     /// See [`Draft::during`].
     pub during: (Timestamp, Timestamp),
     /// The first packet of the connection, if it is about one.
@@ -99,6 +101,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     let outline = Outline {
         client: draft.client,
         server: draft.server,
+        other_names: draft.other_names.map(|(_, client, server)| (client, server)),
         during: (first, last),
         connection: draft.connection,
         next_steps: draft.next_steps,

@@ -10,6 +10,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::context::{CaptureContext, Settings};
 use crate::detect::draft::count;
 use crate::detect::{DETECTORS, Draft, Found, LISTENER_DETECTORS};
+use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::write::Written;
 use crate::diagnose::{host, incident, settings, unexamined, vantage, write};
@@ -182,6 +183,8 @@ fn compose(
         *found.entry(w.finding.kind).or_default() += 1;
     }
     let capture_points = capture_points(&written, world);
+    let Gathered { failures, classes, left_out, .. } = gathered;
+    let (failed_unexplained, unexplained) = failures.unexplained(&written, classes, left_out, &captures);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -189,6 +192,10 @@ fn compose(
             tcp_segments: captures.iter().map(|c| c.tcp_segments).sum(),
             connections: gathered.quality.connections,
             findings: found,
+            outcomes: failures.outcomes.iter().map(|(outcome, n)| (outcome.name().to_owned(), n)).collect(),
+            failed: failures.outcomes.failed(),
+            failed_unexplained,
+            unexplained,
         },
         captures,
         pairs: Vec::new(),
@@ -235,6 +242,8 @@ pub struct Gathered {
     unlisted: u64,
     /// Trust in the capture.
     pub quality: Quality,
+    /// How the connections ended.
+    pub failures: Failures,
     /// Clean handshakes by server, in order of address.
     pub samples: Vec<(IpAddr, Vec<Sample>)>,
     /// Clocks and timers of hosts.
@@ -265,6 +274,10 @@ fn gather(
     let mut embryos: Vec<(Host, IncompleteHandshakes)> = Vec::new();
     for mut screen in screens {
         kept.append(&mut screen.take_kept());
+        g.failures.outcomes.add(&screen.outcomes);
+        for (listener, embryos) in &screen.embryos {
+            g.failures.counted.entry(*listener).or_default().add(&embryos.outcomes);
+        }
         embryos.extend(screen.embryos);
         g.surplus += screen.surplus;
         g.unlisted += screen.unlisted;
@@ -308,6 +321,8 @@ fn gather(
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     world.survey(&g.kept, embryos, &waits);
+    let end = world.capture.map_or(Timestamp::MAX, |(_, last)| last);
+    g.failures.examined = g.kept.iter().filter_map(|f| Failed::of(f, end)).collect();
     g.examined = g.kept.len();
     g.retries = Retries::read(&g.kept, world);
     g

@@ -6,8 +6,8 @@
 
 use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, IcmpError, Offer, PacketRef, Previous, Probing, Reset, Role, Roles, Sent,
-    ServerProgress, Side, Trigger, What,
+    ConnectionFacts, FinalAck, Flight, Healed, IcmpError, Offer, PacketRef, Pause, Previous, Probing, Reset,
+    Role, Roles, Sent, ServerProgress, Side, Trigger, Usual, What, ZeroWindow,
 };
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
@@ -29,6 +29,8 @@ const LAST_SYN: Span = Span::secs(300);
 /// A retransmission comes no sooner than this after the first transmission: TLP and RTO are 200 ms and up, and fast
 /// retransmissions need acknowledgments, which an ignored client does not get.
 const RETRANSMIT_AFTER: Span = Span::millis(50);
+/// A silence of both ends that is worth noting: boxes on the path forget connections after such ones, if longer.
+const PAUSE: Span = Span::secs(1);
 
 /// How long after a segment with this IPv4 identification, with timestamps or without, a copy of it may come.
 #[inline]
@@ -211,9 +213,10 @@ impl Connection {
             self.facts.duplicates += 1;
             return false;
         }
+        let before = s.flags.has(Flags::RST).then(|| usual(self.facts.side(role)));
         self.note_sender(s, role);
-        let what = if s.flags.has(Flags::RST) {
-            self.on_reset(s, role)
+        let what = if let Some(before) = before {
+            self.on_reset(s, role, before)
         } else if s.flags.has(Flags::SYN | Flags::ACK) {
             self.on_syn_ack(s, role)
         } else if s.flags.has(Flags::SYN) {
@@ -223,6 +226,12 @@ impl Connection {
         } else {
             self.on_segment(s, role)
         };
+        if self.facts.idle.is_some() || s.time - self.facts.last.time >= PAUSE {
+            self.note_pause(s, role, what);
+        }
+        if what != What::Reset && self.facts.side(role).resets > 0 {
+            self.note_going_on(s, role);
+        }
         self.latest[role as usize] = Some(Trigger { at: PacketRef::of(s), what, ack: s.ack, tos: s.tos });
         if s.time >= self.facts.last.time {
             self.facts.last = PacketRef::of(s);
@@ -379,6 +388,9 @@ impl Connection {
         if what == What::Ack && self.facts.side(role.peer()).keepalive == Some(self.facts.last) {
             self.note_answer_to_probe(s, role.peer());
         }
+        if s.window == 0 || self.facts.side(role).zero_window.is_some() {
+            self.note_zero_window(s, role);
+        }
         self.note_stream(s, role, what);
         if s.flags.has(Flags::ACK) {
             self.note_acknowledgment(s, role);
@@ -435,6 +447,7 @@ impl Connection {
     #[inline]
     fn note_stream(&mut self, s: &Segment, role: Role, what: What) {
         let sent_at = &mut self.sent_at[role as usize];
+        let last = self.facts.last.time;
         let peer_has_closed = self.facts.side(role.peer()).fin_acked.is_some();
         let side = self.facts.side_mut(role);
         if peer_has_closed && s.payload > 0 && what != What::Retransmit && what != What::KeepAlive {
@@ -445,6 +458,7 @@ impl Connection {
         }
         match what {
             What::Data => {
+                note_flight(side, s, last);
                 let new = if side.next_known { s.end().distance(side.next).max(0) as u32 } else { s.payload };
                 side.bytes += u64::from(new.min(s.payload));
                 side.data_segments = side.data_segments.saturating_add(1);
@@ -452,7 +466,10 @@ impl Connection {
                 side.last_data = Some(PacketRef::of(s));
                 *sent_at = s.time;
             }
-            What::Retransmit => side.retransmits = side.retransmits.saturating_add(1),
+            What::Retransmit => {
+                side.retransmits = side.retransmits.saturating_add(1);
+                note_repetition(side, s);
+            }
             What::KeepAlive => {
                 side.keepalive = Some(PacketRef::of(s));
                 side.probing.get_or_insert_with(|| {
@@ -468,9 +485,12 @@ impl Connection {
                     side.last_data = Some(PacketRef::of(s));
                 }
                 if side.fin.is_none() {
+                    note_flight(side, s, last);
                     side.fin = Some(PacketRef::of(s));
                     side.fin_seq = s.seq.advance(s.payload);
                     *sent_at = s.time;
+                } else {
+                    note_repetition(side, s);
                 }
                 side.fins = side.fins.saturating_add(1);
             }
@@ -499,6 +519,14 @@ impl Connection {
         if !peer.acked_known || s.ack.after(peer.acked) {
             peer.acked = s.ack;
             peer.acked_known = true;
+            if peer.flight.largest > peer.largest_acked && s.ack.at_or_after(peer.flight.largest_end) {
+                peer.largest_acked = peer.flight.largest;
+            }
+            if peer.repeating.is_some() {
+                note_healed(peer, s);
+            }
+        } else if s.options.has(Options::SACK) || peer.repeating.is_some() {
+            note_same_acknowledgment(peer, s);
         }
         if peer.fin.is_some() && peer.fin_acked.is_none() && s.ack.after(peer.fin_seq) {
             peer.fin_acked = Some(PacketRef::of(s));
@@ -616,7 +644,7 @@ impl Connection {
     }
 
     /// RST: the end of it, if its sequence number is one that the receiver takes.
-    fn on_reset(&mut self, s: &Segment, role: Role) -> What {
+    fn on_reset(&mut self, s: &Segment, role: Role, before: Usual) -> What {
         let trigger = self.latest[role.peer() as usize];
         let f = &mut self.facts;
         let syn_sent = role == Role::Server && f.syn_ack.count == 0;
@@ -640,6 +668,8 @@ impl Connection {
                 options: s.options,
                 traits: s.traits,
                 trigger,
+                before,
+                went_on: None,
             }));
         }
         // RFC 9293 3.10.7.3: in SYN-SENT a RST counts if it acknowledges the SYN. Later: if it lies in the window,
@@ -658,7 +688,9 @@ impl Connection {
     /// An ICMP error quotes a segment that `role` sent.
     fn on_icmp_error(&mut self, s: &Segment, role: Role) {
         let Some((kind, code)) = s.icmp() else { return };
-        if self.facts.icmp.is_none() {
+        if let Some(known) = &mut self.facts.icmp {
+            known.count = known.count.saturating_add(1);
+        } else {
             self.facts.icmp = Some(Box::new(IcmpError {
                 at: PacketRef::of(s),
                 kind,
@@ -666,7 +698,75 @@ impl Connection {
                 ttl: s.ttl,
                 v6: s.traits.has(Traits::V6),
                 quotes_client: role == Role::Client,
+                sender: s.icmp_sender(),
+                mtu: s.mss,
+                count: 1,
             }));
+        }
+    }
+
+    /// A segment after a pause, or the first of the other end after one.
+    #[cold]
+    fn note_pause(&mut self, s: &Segment, role: Role, what: What) {
+        let length = s.time - self.facts.last.time;
+        let is_new = matches!(what, What::Data | What::Fin | What::KeepAlive);
+        let starts = length >= PAUSE && is_new;
+        if self.facts.idle.is_none() && !starts {
+            return;
+        }
+        let idle = self.facts.idle.get_or_insert_default();
+        if let Some(last) = idle.last.filter(|last| last.by != Some(role) && what != What::Reset) {
+            if idle.survived.is_none_or(|longest| longest.length < last.length) {
+                idle.survived = Some(last);
+            }
+            idle.last = None;
+        }
+        if starts {
+            idle.last = Some(Pause { length, until: PacketRef::of(s), by: Some(role) });
+        }
+    }
+
+    /// Something other than RST comes from an end in whose name a RST had come.
+    #[cold]
+    fn note_going_on(&mut self, s: &Segment, role: Role) {
+        if let Some(reset) = &mut self.facts.side_mut(role).reset
+            && s.time > reset.at.time
+        {
+            let (_, count) = reset.went_on.get_or_insert((PacketRef::of(s), 0));
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// The window of `role` is closed, or opens again.
+    #[cold]
+    fn note_zero_window(&mut self, s: &Segment, role: Role) {
+        let probes = self.facts.side(role.peer()).keepalives;
+        let side = self.facts.side_mut(role);
+        match &mut side.zero_window {
+            Some(zero) if s.window > 0 => {
+                zero.opened.get_or_insert(PacketRef::of(s));
+            }
+            Some(zero) => {
+                if let Some(opened) = zero.opened.take() {
+                    let span = opened.time - zero.first.time;
+                    if zero.longest.is_none_or(|before| before.1 < span) {
+                        zero.longest = Some((zero.first, span));
+                    }
+                    (zero.first, zero.probes_before) = (PacketRef::of(s), probes);
+                }
+                zero.last = PacketRef::of(s);
+                zero.count = zero.count.saturating_add(1);
+            }
+            None => {
+                let at = PacketRef::of(s);
+                side.zero_window = Some(Box::new(ZeroWindow {
+                    first: at,
+                    last: at,
+                    count: 1,
+                    probes_before: probes,
+                    ..ZeroWindow::default()
+                }));
+            }
         }
     }
 
@@ -705,6 +805,99 @@ impl Connection {
             side.next = s.seq.advance(1);
             side.next_known = true;
         }
+    }
+}
+
+/// What the segments of one end have in common so far.
+fn usual(side: &Side) -> Usual {
+    Usual {
+        ttl: side.ttl,
+        ip_id: side.last_ip_id,
+        segments: side.segments,
+        next: side.next,
+        next_known: side.next_known,
+    }
+}
+
+/// New payload, or the first FIN: it opens a flight where nothing was outstanding. `last` is the time of the last segment of
+/// either end.
+#[inline]
+fn note_flight(side: &mut Side, s: &Segment, last: Timestamp) {
+    let outstanding =
+        side.next_known && if side.acked_known { side.next != side.acked } else { side.data_segments > 0 };
+    let flight = &mut side.flight;
+    if !outstanding {
+        *flight = Flight {
+            begin: PacketRef::of(s),
+            seq: s.seq,
+            ack: s.ack,
+            idle: s.time - last,
+            largest: s.payload,
+            largest_end: s.end(),
+            latest: s.payload,
+        };
+        return;
+    }
+    flight.latest = s.payload;
+    if s.payload > flight.largest || side.acked_known && side.acked.at_or_after(flight.largest_end) {
+        (flight.largest, flight.largest_end) = (s.payload, s.end());
+    }
+}
+
+/// Payload or FIN that was sent before.
+#[cold]
+fn note_repetition(side: &mut Side, s: &Segment) {
+    let oldest = if side.acked_known { side.acked } else { side.flight.seq };
+    let (at, acked_known) = (PacketRef::of(s), side.acked_known);
+    let repeating = side.repeating.get_or_insert_default();
+    if acked_known && !s.end().after(oldest) {
+        if repeating.of_acknowledged == 0 {
+            repeating.of_acknowledged_at.0 = at;
+        }
+        repeating.of_acknowledged = repeating.of_acknowledged.saturating_add(1);
+        repeating.of_acknowledged_at.1 = at;
+        return;
+    }
+    if s.seq.after(oldest) {
+        return;
+    }
+    if repeating.count == 0 || repeating.seq != oldest {
+        (repeating.seq, repeating.first, repeating.count) = (oldest, at, 0);
+        (repeating.largest, repeating.heard) = (0, 0);
+    }
+    repeating.count = repeating.count.saturating_add(1);
+    repeating.last = at;
+    repeating.largest = repeating.largest.max(s.payload);
+    repeating.latest = s.payload;
+}
+
+/// What was repeated is acknowledged.
+#[cold]
+fn note_healed(side: &mut Side, s: &Segment) {
+    let Some(repeating) = &mut side.repeating else { return };
+    if repeating.count > 0 && s.ack.after(repeating.seq) {
+        if repeating.healed.is_none_or(|before| before.count < repeating.count) {
+            repeating.healed = Some(Healed {
+                first: repeating.first,
+                at: PacketRef::of(s),
+                count: repeating.count,
+                largest: repeating.largest,
+                latest: repeating.latest,
+            });
+        }
+        repeating.count = 0;
+    }
+}
+
+/// A segment of the peer of `side` that acknowledges no more than those before.
+#[cold]
+fn note_same_acknowledgment(side: &mut Side, s: &Segment) {
+    if s.options.has(Options::SACK) {
+        let again = side.sacked.0 == s.ack && side.sacked.1 > 0;
+        side.sacked = (s.ack, if again { side.sacked.1.saturating_add(1) } else { 1 });
+    }
+    if let Some(repeating) = side.repeating.as_mut().filter(|repeating| repeating.count > 0) {
+        repeating.heard = repeating.heard.saturating_add(1);
     }
 }
 

@@ -53,6 +53,11 @@ impl EndedFlow<'_> {
 }
 
 impl Parting {
+    /// Until when a half-open connection that parts like this was watched; `end` is where the capture ends.
+    pub fn watched(self, end: Timestamp) -> Timestamp {
+        self.ending.map_or(end, |_| self.now)
+    }
+
     fn facts(self, connection: Connection) -> ConnectionFacts {
         let mut facts = connection.facts;
         self.seal(&mut facts);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::decode::segment::{Address, Flags, Options, PacketId, Segment, Traits};
 use crate::flow::key::Host;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -36,6 +36,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// Both ends.
+    pub const BOTH: [Role; 2] = [Role::Client, Role::Server];
+
     /// The other end.
     pub fn peer(self) -> Role {
         match self {
@@ -237,6 +240,125 @@ pub struct Side {
     pub reset: Option<Box<Reset>>,
     /// How many RSTs.
     pub resets: u16,
+    /// What it sent last with nothing outstanding, and whatever followed before all of that was acknowledged.
+    pub flight: Flight,
+    /// What it repeats, or has repeated, at its oldest unacknowledged byte.
+    pub repeating: Option<Box<Repeating>>,
+    /// Its receive window was closed.
+    pub zero_window: Option<Box<ZeroWindow>>,
+    /// Largest payload of a segment that the peer acknowledged, bytes.
+    pub largest_acked: u32,
+    /// The acknowledgment number of the peer's last segment with a SACK block that acknowledged nothing more, and how
+    /// many there were with that number: something of this side has arrived behind a hole.
+    pub sacked: (Seq, u16),
+}
+
+/// Segments sent from the moment on at which nothing was outstanding. Unacknowledged to the end it shows when a connection
+/// died, and after which silence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flight {
+    /// Its first segment.
+    pub begin: PacketRef,
+    /// Sequence number of that.
+    pub seq: Seq,
+    /// Acknowledgment number of that: what its sender had received by then.
+    pub ack: Seq,
+    /// How long both ends had been silent before it.
+    pub idle: Span,
+    /// The largest payload in it that is not acknowledged, bytes.
+    pub largest: u32,
+    /// The sequence number after the first segment of that size.
+    pub largest_end: Seq,
+    /// Payload of its last new segment, bytes.
+    pub latest: u32,
+}
+
+/// Payload or FIN that is sent again because no acknowledgment comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Repeating {
+    /// The oldest unacknowledged sequence number.
+    pub seq: Seq,
+    /// The first repetition of that.
+    pub first: PacketRef,
+    /// The last repetition.
+    pub last: PacketRef,
+    /// How many repetitions.
+    pub count: u16,
+    /// Largest payload that was sent again there, bytes.
+    pub largest: u32,
+    /// Payload of the last repetition, bytes. Less than `largest`: the sender has shrunk its segments.
+    pub latest: u32,
+    /// The peer's segments meanwhile, none of which acknowledged it.
+    pub heard: u16,
+    /// Repetitions of what had been acknowledged: its acknowledgment did not arrive.
+    pub of_acknowledged: u16,
+    /// First and last of those.
+    pub of_acknowledged_at: (PacketRef, PacketRef),
+    /// The longest stretch of repetitions before that ended in an acknowledgment.
+    pub healed: Option<Healed>,
+}
+
+/// Repetitions that were acknowledged in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Healed {
+    /// The first repetition.
+    pub first: PacketRef,
+    /// The acknowledgment.
+    pub at: PacketRef,
+    /// How many repetitions.
+    pub count: u16,
+    /// Largest payload that was sent again, bytes.
+    pub largest: u32,
+    /// Payload of the last repetition, bytes.
+    pub latest: u32,
+}
+
+/// The receive window of one end was closed (RFC 9293 section 3.8.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ZeroWindow {
+    /// First segment with a window of 0, of the last time.
+    pub first: PacketRef,
+    /// Last segment with a window of 0.
+    pub last: PacketRef,
+    /// Segments with a window of 0, of all times.
+    pub count: u32,
+    /// The first segment with another window since.
+    pub opened: Option<PacketRef>,
+    /// The peer's probes before the last time: [`Side::keepalives`] counts both kinds.
+    pub probes_before: u16,
+    /// The longest time before the last one.
+    pub longest: Option<(PacketRef, Span)>,
+}
+
+impl ZeroWindow {
+    /// The longest time for which it was closed: from which segment on, and how long; `until` is where the capture ends.
+    pub fn longest(&self, until: Timestamp) -> (PacketRef, Span) {
+        let last = (self.first, self.opened.map_or(until, |at| at.time) - self.first.time);
+        match self.longest {
+            Some(before) if before.1 > last.1 => before,
+            _ => last,
+        }
+    }
+}
+
+/// A stretch of a second or more without a segment of either end, ended by something new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pause {
+    /// How long.
+    pub length: Span,
+    /// The segment that ended it.
+    pub until: PacketRef,
+    /// Who sent that.
+    pub by: Option<Role>,
+}
+
+/// The pauses of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Idle {
+    /// The longest pause after which the other end still answered.
+    pub survived: Option<Pause>,
+    /// The last pause, while nothing of the other end has followed.
+    pub last: Option<Pause>,
 }
 
 /// Keepalive probes of one side, and their answers.
@@ -277,9 +399,43 @@ pub struct Reset {
     pub traits: Traits,
     /// The peer's last segment before it.
     pub trigger: Option<Trigger>,
+    /// What its sender's other segments had shown until then.
+    pub before: Usual,
+    /// Segments other than RST that its sender sent on after it, and the first of them.
+    pub went_on: Option<(PacketRef, u16)>,
+}
+
+/// What the segments of one end have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usual {
+    /// Smallest and largest TTL.
+    pub ttl: (u8, u8),
+    /// IPv4 identification of the last one; 0 if none had any.
+    pub ip_id: u16,
+    /// How many there were.
+    pub segments: u32,
+    /// SND.NXT.
+    pub next: Seq,
+    /// Whether that is known.
+    pub next_known: bool,
 }
 
 impl Side {
+    /// What it repeats in vain: no acknowledgment of it has come.
+    pub fn in_vain(&self) -> Option<&Repeating> {
+        self.repeating.as_deref().filter(|r| r.count > 0)
+    }
+
+    /// Whether something that it sent is not acknowledged.
+    pub fn has_outstanding(&self) -> bool {
+        self.next_known && self.acked_known && self.next.after(self.acked)
+    }
+
+    /// How many segments of the peer say that something has arrived behind what it acknowledges.
+    pub fn sacks(&self) -> u16 {
+        if self.acked_known && self.sacked.0 == self.acked { self.sacked.1 } else { 0 }
+    }
+
     /// Whether it has sent payload, also where that stands behind its acknowledgment in the capture and is not counted
     /// as new, or is missing in it.
     pub fn has_spoken(&self) -> bool {
@@ -440,6 +596,12 @@ pub struct IcmpError {
     pub v6: bool,
     /// Whether a segment of the client was quoted.
     pub quotes_client: bool,
+    /// Who sent it, where that is known: of IPv6 only the end that the quoted segment was meant for.
+    pub sender: Option<Address>,
+    /// The next hop's MTU, if it says that a segment was too big; else 0.
+    pub mtu: u16,
+    /// How many.
+    pub count: u16,
 }
 
 /// The incarnation of the same four-tuple before this one.
@@ -522,6 +684,8 @@ pub struct ConnectionFacts {
     pub ack_to_syn: Option<Box<AckToSyn>>,
     /// An ICMP error about this connection.
     pub icmp: Option<Box<IcmpError>>,
+    /// Pauses.
+    pub idle: Option<Box<Idle>>,
     /// The incarnation before.
     pub previous: Option<Box<Previous>>,
     /// Copies of packets seen before.

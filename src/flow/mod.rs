@@ -6,6 +6,7 @@
 //! * [`compact`]: a connection before its handshake is complete, one that goes as it should, and one that is over, in short
 //!   form.
 //! * [`tracker`]: finds the connection of a segment, lets go of those that are over; `store`: where their records lie.
+//! * [`outcome`]: how a connection ended, in a word.
 //! * [`ended`]: a connection that is let go, in the form in which it was kept.
 //! * [`peer`]: small events by which causes show that span connections.
 
@@ -14,6 +15,7 @@ pub mod connection;
 pub mod ended;
 pub mod facts;
 pub mod key;
+pub mod outcome;
 pub mod peer;
 mod store;
 pub mod tracker;

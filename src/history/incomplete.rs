@@ -4,6 +4,7 @@ use crate::decode::segment::{Options, Traits};
 use crate::flow::compact::half_open as flow;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Roles};
 use crate::flow::key::{FlowKey, Host};
+use crate::flow::outcome::{Outcome, Outcomes};
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
 
@@ -32,6 +33,9 @@ pub struct IncompleteHandshake {
     pub stripped: Option<PacketRef>,
     /// Whether that was repeated: the server kept a request.
     pub kept: bool,
+    /// What became of it: [`Outcome::Unanswered`], [`Outcome::NeverCompleted`], or [`Outcome::CutOff`] where the capture
+    /// ends too soon.
+    pub outcome: Outcome,
 }
 
 /// The embryos of one listener.
@@ -43,6 +47,8 @@ pub struct IncompleteHandshakes {
     pub stripped: Vec<PacketRef>,
     /// How many were stripped and repeated.
     pub stripped_and_kept: u64,
+    /// How many ended in which way.
+    pub outcomes: Outcomes,
 }
 
 impl IncompleteHandshakes {
@@ -54,6 +60,7 @@ impl IncompleteHandshakes {
 
     /// One more.
     pub fn push(&mut self, embryo: IncompleteHandshake) {
+        self.outcomes.record(embryo.outcome);
         self.half_open.push(embryo.half_open);
         self.stripped.extend(embryo.stripped.filter(|_| !embryo.kept));
         self.stripped_and_kept += u64::from(embryo.stripped.is_some() && embryo.kept);
@@ -62,7 +69,8 @@ impl IncompleteHandshakes {
 
 impl IncompleteHandshake {
     /// The embryo of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
-    pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen) -> Option<IncompleteHandshake> {
+    /// It was watched until `until`.
+    pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen, until: Timestamp) -> Option<IncompleteHandshake> {
         let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
         if h.syns() != 1 || h.is_refused() || h.asked_options().any(fast_open) {
             return None;
@@ -76,11 +84,12 @@ impl IncompleteHandshake {
             HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16 };
         let (options, traits) = h.answer_options();
         let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
-        Some(IncompleteHandshake { half_open, stripped, kept: h.answered_again() })
+        let outcome = Outcome::of_half_open(h, until);
+        Some(IncompleteHandshake { half_open, stripped, kept: h.answered_again(), outcome })
     }
 
     /// The embryo of a connection, if it is no more than that.
-    pub fn of(f: &ConnectionFacts) -> Option<IncompleteHandshake> {
+    pub fn of(f: &ConnectionFacts, outcome: Outcome) -> Option<IncompleteHandshake> {
         if f.roles != Roles::BySyn
             || f.syn.count != 1
             || f.c.segments != 1
@@ -104,7 +113,7 @@ impl IncompleteHandshake {
             syn_acks: 0,
         });
         let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
-        Some(IncompleteHandshake { half_open, stripped, kept: is_kept(f) })
+        Some(IncompleteHandshake { half_open, stripped, kept: is_kept(f), outcome })
     }
 }
 /// How long a request is held after this many SYN-ACKs: each wait is twice the one before, after the last SYN-ACK

@@ -2,6 +2,7 @@
 
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
+use crate::flow::outcome::Outcome;
 use crate::time::Timestamp;
 
 /// Remarkable connections of one class that are only counted.
@@ -9,15 +10,28 @@ use crate::time::Timestamp;
 pub struct LeftOut {
     /// How many.
     pub connections: u64,
+    /// How many of them failed.
+    pub failed: u64,
     /// The last packet of them.
     pub last: Timestamp,
 }
 
 impl LeftOut {
     /// Counts some more.
-    pub fn add(&mut self, connections: u64, last: Timestamp) {
-        self.connections += connections;
-        self.last = self.last.max(last);
+    pub fn add(&mut self, more: LeftOut) {
+        self.connections += more.connections;
+        self.failed += more.failed;
+        self.last = self.last.max(more.last);
+    }
+
+    /// One connection that is not kept.
+    pub fn of(f: &ConnectionFacts) -> LeftOut {
+        LeftOut::one(Outcome::of(f, f.watched), f.last.time)
+    }
+
+    /// One connection; its outcome says whether it failed.
+    pub fn one(outcome: Outcome, last: Timestamp) -> LeftOut {
+        LeftOut { connections: 1, failed: u64::from(outcome.is_failure()), last }
     }
 }
 
@@ -28,16 +42,18 @@ pub struct LeftOuts {
     pub of: Map<Class, LeftOut>,
     /// Those of all further classes.
     pub others: u64,
+    /// How many of those failed.
+    pub others_failed: u64,
 }
 
 impl LeftOuts {
     /// Counts some more of `class`; at most `most` classes are told apart.
     pub fn add(&mut self, class: Class, some: LeftOut, most: usize) {
-        let LeftOut { connections, last } = some;
         if self.of.len() < most || self.of.contains_key(&class) {
-            self.of.entry(class).or_default().add(connections, last);
+            self.of.entry(class).or_default().add(some);
         } else {
-            self.others += connections;
+            self.others += some.connections;
+            self.others_failed += some.failed;
         }
     }
 
@@ -47,6 +63,7 @@ impl LeftOuts {
         of.sort_unstable_by_key(|(class, _)| *class);
         of.into_iter().for_each(|(class, some)| self.add(class, some, most));
         self.others += other.others;
+        self.others_failed += other.others_failed;
     }
 
     /// How many connections in all.
@@ -149,7 +166,7 @@ pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut LeftOuts) {
         *n += 1;
         let stays = *n <= quota;
         if !stays {
-            left_out.add(*class, LeftOut { connections: 1, last: f.last.time }, limit);
+            left_out.add(*class, LeftOut::of(f), limit);
         }
         stays
     });

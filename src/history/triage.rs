@@ -6,6 +6,7 @@ use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::ended::{EndedFlow, Parting};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
 use crate::flow::key::{FlowKey, Host, Map};
+use crate::flow::outcome::{Outcome, Outcomes};
 use crate::flow::tracker::WentOn;
 use crate::history::handshakes::{Sample, Samples};
 use crate::history::host_clocks::{Reading, Readings};
@@ -107,6 +108,8 @@ pub struct Triage {
     pub samples: Map<Address, Samples>,
     /// Trust in the capture.
     pub quality: Quality,
+    /// How the connections ended.
+    pub outcomes: Outcomes,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
     pub waits: Vec<Unserved>,
     /// Clocks and timers of hosts.
@@ -177,7 +180,7 @@ impl Triage {
                 }
             }
             EndedFlow::HalfOpen(key, h, parting) => {
-                if let Some(embryo) = IncompleteHandshake::of_half_open(key, h)
+                if let Some(embryo) = IncompleteHandshake::of_half_open(key, h, parting.watched(end))
                     && !self.readings.want_half_open(h)
                 {
                     return self.take_embryo(key, h, parting, embryo, peers);
@@ -201,6 +204,7 @@ impl Triage {
         if let EndedFlow::HalfOpen(key, h, _) = gone
             && !h.is_troubled()
         {
+            self.outcomes.record(Outcome::CutOff);
             self.quality.connections += 1;
             self.quality.segments += h.segments();
             self.quality.only_handshakes += 1;
@@ -211,12 +215,13 @@ impl Triage {
             }
             return self.exempt(h.first().packet, peers);
         }
+        self.outcomes.record(Outcome::CutOff);
         let f = &*gone.facts();
         self.note_quality(f);
         // What it would have come to is not known: it is no finding. But it was remarkable.
         if f.is_troubled() && self.is_remarkable(f) {
             let class = Class::of(f, false);
-            self.left_out.add(class, LeftOut { connections: 1, last: f.last.time }, self.limit);
+            self.left_out.add(class, LeftOut::of(f), self.limit);
         }
         if f.roles != Roles::Guessed
             && f.progress.is_some()
@@ -250,6 +255,8 @@ impl Triage {
     }
 
     fn take_facts(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        let outcome = Outcome::of(f, end.min(f.watched));
+        self.outcomes.record(outcome);
         self.note_quality(f);
         if f.roles != Roles::Guessed
             && let Some(listener) = self.listener(f.server)
@@ -266,9 +273,9 @@ impl Triage {
                 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on());
             self.settled.push((f.first.packet, answered, otherwise));
         }
-        if self.is_remarkable(f) {
+        if outcome.is_failure() || self.is_remarkable(f) {
             let is_condemned = peers.is_some_and(|peers| peers.is_condemned(f.first.packet));
-            match IncompleteHandshake::of(f) {
+            match IncompleteHandshake::of(f, outcome) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
                     None => self.doubtful.push((embryo, Doubtful::Full(Box::new(f.clone())))),
@@ -307,6 +314,7 @@ impl Triage {
     ) {
         let server = h.server(key);
         let answered = embryo.half_open.syn_acks > 0;
+        self.outcomes.record(embryo.outcome);
         self.quality.connections += 1;
         self.quality.segments += 1 + u64::from(embryo.half_open.syn_acks);
         self.quality.only_handshakes += 1;
@@ -329,6 +337,7 @@ impl Triage {
     /// What [`Triage::take_facts`] makes of SYNs that were refused, where enough of them are kept.
     fn take_refused(&mut self, key: &FlowKey, h: &HalfOpen, peers: Option<&TwRecycleModel>) {
         let server = h.server(key);
+        self.outcomes.record(Outcome::Refused);
         self.quality.connections += 1;
         self.quality.segments += u64::from(h.syns()) + 1;
         if let Some(listener) = self.listener(server) {
@@ -339,12 +348,13 @@ impl Triage {
             self.settled.push((first, None, true));
         }
         let class = Class { server, what: Class::REFUSED };
-        self.left_out.add(class, LeftOut { connections: 1, last: h.last().time }, self.limit);
+        self.left_out.add(class, LeftOut::one(Outcome::Refused, h.last().time), self.limit);
     }
 
     /// What [`Triage::take_facts`] makes of a connection that went as it should.
     fn take_brief(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course, peers: Option<&TwRecycleModel>) {
         let (server, first) = (b.asked.server(key), b.asked.first());
+        self.outcomes.record(Outcome::Closed);
         self.quality.connections += 1;
         self.quality.segments += u64::from(course.segments);
         self.quality.several_ttls += u64::from(course.several_ttls);
@@ -427,7 +437,7 @@ impl Triage {
         let class = Class::of(f, is_condemned);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
-            return self.left_out.add(class, LeftOut { connections: 1, last: f.last.time }, self.limit);
+            return self.left_out.add(class, LeftOut::of(f), self.limit);
         }
         *held += 1;
         self.kept.push((class, Box::new(f.clone())));
@@ -457,7 +467,7 @@ impl Triage {
                 let stays = *n < quota;
                 *n += u32::from(stays);
                 if !stays {
-                    left_out.add(*class, LeftOut { connections: 1, last: f.last.time }, limit);
+                    left_out.add(*class, LeftOut::of(f), limit);
                 }
                 stays
             });

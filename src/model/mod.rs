@@ -183,6 +183,37 @@ pub struct Summary {
     pub connections: u64,
     /// Number of findings by kind; kinds without a finding are absent.
     pub findings: BTreeMap<Kind, u64>,
+    /// Number of connections by outcome; outcomes that no connection had are absent. `closed`, `closed-by-reset` (when
+    /// nothing was left to be said), `open`, `half-closed`, and `cut-off` (by the capture) are no failures; `refused`,
+    /// `unanswered`, `never-completed`, `stalled`, `reset-by-client`, `reset-by-server`, `reset-by-box` are.
+    #[serde(default)]
+    pub outcomes: BTreeMap<String, u64>,
+    /// Connections that failed.
+    #[serde(default)]
+    pub failed: u64,
+    /// How many of them no finding explains.
+    #[serde(default)]
+    pub failed_unexplained: u64,
+    /// Some of those.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unexplained: Vec<Unexplained>,
+}
+
+/// A connection that failed, and that no finding explains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unexplained {
+    /// The client.
+    pub client: String,
+    /// The server.
+    pub server: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Path of the capture that holds its first packet.
+    pub capture: String,
+    /// Number of that packet.
+    pub packet: u64,
+    /// Time of that packet.
+    pub first: String,
 }
 
 /// What a finding is about. The names are fixed.

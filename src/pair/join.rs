@@ -293,6 +293,7 @@ impl Join<'_> {
         (far.warnings, far.damage) = (warnings, damage);
         far.quality.add(&near.quality);
         far.seen.gathered.quality.connections = connections[0] + connections[1] - matched;
+        far.seen.gathered.failures.join(std::mem::take(&mut near.seen.gathered.failures), matched);
         let mut outcome = far.report(options);
         let report = &mut outcome.report;
         report.pairs = vec![pair];

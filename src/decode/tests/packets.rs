@@ -568,11 +568,12 @@ fn icmp_errors_hand_out_the_quoted_segment() {
         tos: 0,
         flags: Flags(0),
         options: Options(0),
-        tsval: 0,
+        tsval: 0x0a00_0001,
         window_scale: 0,
         ..syn()
     };
     assert_eq!(segment, expected);
+    assert_eq!(segment.icmp_sender(), Some(Address::v4([10, 0, 0, 1])));
     assert_eq!(segment.hash, holds_syn(101, &syn_v4(), 0).hash);
 
     // A longer quote gives the payload as well; the sender is the destination itself.

@@ -1,0 +1,119 @@
+//! How many connections failed, and which of them no finding explains.
+
+use std::collections::HashSet;
+
+use crate::decode::segment::PacketId;
+use crate::diagnose::write::Written;
+use crate::flow::facts::{ConnectionFacts, PacketRef};
+use crate::flow::key::{Host, Map};
+use crate::flow::outcome::{Outcome, Outcomes};
+use crate::history::remarkable::{Class, LeftOuts};
+use crate::model::{Capture, Kind, Unexplained};
+use crate::time::Timestamp;
+
+/// Examples of unexplained failures that the report names.
+const EXAMPLES: usize = 10;
+
+/// A connection that failed and was examined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failed {
+    first: PacketRef,
+    client: Host,
+    server: Host,
+    outcome: Outcome,
+}
+
+impl Failed {
+    /// The connection of `f`, if it failed; `end` is the last packet of the capture.
+    pub fn of(f: &ConnectionFacts, end: Timestamp) -> Option<Failed> {
+        let outcome = Outcome::of(f, end.min(f.watched));
+        let failed = Failed { first: f.first, client: f.client, server: f.server, outcome };
+        outcome.is_failure().then_some(failed)
+    }
+}
+
+/// Everything known of how connections ended.
+#[derive(Clone, Default)]
+pub struct Failures {
+    /// All connections.
+    pub outcomes: Outcomes,
+    /// Those that failed and were examined one by one.
+    pub examined: Vec<Failed>,
+    /// Handshakes of one SYN that were only counted, by listener.
+    pub counted: Map<Host, Outcomes>,
+}
+
+impl Failures {
+    /// Those of the other of two captures that hold `matched` connections in common, each of which counts once.
+    pub fn join(&mut self, mut other: Failures, matched: u64) {
+        self.outcomes.join(&other.outcomes, matched);
+        self.examined.append(&mut other.examined);
+        for (listener, outcomes) in other.counted {
+            self.counted.entry(listener).or_insert(outcomes);
+        }
+    }
+
+    /// How many of the failed connections no finding explains, and some of them. `left_out` are classes of connections that
+    /// were only counted, `classes` those of the connections that were examined.
+    pub fn unexplained(
+        &self,
+        written: &[Written],
+        classes: &Map<PacketId, Class>,
+        left_out: &LeftOuts,
+        captures: &[Capture],
+    ) -> (u64, Vec<Unexplained>) {
+        let found = Found::of(written);
+        let mut unexplained: Vec<&Failed> = self.examined.iter().filter(|f| !found.explain(f)).collect();
+        unexplained.sort_unstable_by_key(|f| f.first);
+        let counted = self.counted.iter().filter(|(listener, _)| !found.listeners.contains(*listener));
+        let counted: u64 = counted.map(|(_, outcomes)| outcomes.failed()).sum();
+        let explained: HashSet<&Class> = written
+            .iter()
+            .filter_map(|w| w.outline.connection.and_then(|connection| classes.get(&connection)))
+            .collect();
+        let others = left_out.others_failed;
+        let left_out = left_out.of.iter().filter(|(class, _)| !explained.contains(class));
+        let left_out = others + left_out.map(|(_, some)| some.failed).sum::<u64>();
+        let examples = unexplained.iter().take(EXAMPLES).map(|f| Unexplained {
+            client: f.client.socket().to_string(),
+            server: f.server.socket().to_string(),
+            outcome: f.outcome.name().to_owned(),
+            capture: captures
+                .get(usize::from(f.first.packet.capture()))
+                .map(|capture| capture.path.clone())
+                .unwrap_or_default(),
+            packet: f.first.packet.number(),
+            first: f.first.time.to_string(),
+        });
+        (unexplained.len() as u64 + counted + left_out, examples.collect())
+    }
+}
+
+/// What the findings are about.
+struct Found {
+    connections: HashSet<PacketId>,
+    /// By name: of two captures of the same connection one finding speaks for both.
+    names: HashSet<(Host, Host)>,
+    /// Of which a finding speaks as a whole.
+    listeners: HashSet<Host>,
+}
+
+impl Found {
+    fn of(written: &[Written]) -> Found {
+        let outlines = || written.iter().map(|w| &w.outline);
+        let of_listener = |w: &&Written| w.outline.client.is_none() && w.finding.kind != Kind::Syncookies;
+        let whole = written.iter().filter(of_listener).map(|w| &w.outline);
+        Found {
+            connections: outlines().filter_map(|o| o.connection).collect(),
+            names: outlines().flat_map(|o| [o.client.zip(o.server), o.other_names]).flatten().collect(),
+            listeners: whole.filter_map(|o| o.server).collect(),
+        }
+    }
+
+    fn explain(&self, f: &Failed) -> bool {
+        let handshake = matches!(f.outcome, Outcome::Unanswered | Outcome::NeverCompleted);
+        self.connections.contains(&f.first.packet)
+            || self.names.contains(&(f.client, f.server))
+            || handshake && self.listeners.contains(&f.server)
+    }
+}

@@ -1,0 +1,291 @@
+//! How a connection ended, as far as the capture shows: one of a few words for each, computed here and nowhere else.
+//!
+//! It says what became of the connection, not why: that is for the detectors.
+
+use std::fmt;
+
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::facts::{ConnectionFacts, Ending, Reset, Role, Roles, Side, What};
+use crate::time::{Span, Timestamp};
+
+/// A SYN or SYN-ACK that is not repeated within this time is not going to be: the timer starts at 1 s, or at 3 s on old
+/// kernels (`TCP_TIMEOUT_INIT`).
+const FIRST_TIMER: Span = Span::millis(3_300);
+/// Repetitions from which on an outage is more than one lost packet.
+const REPEATED: u16 = 3;
+/// How long it lasts at least.
+const LASTED: Span = Span::secs(1);
+/// A receive window that stays closed for this long stalls the connection.
+const CLOSED_WINDOW: Span = Span::secs(5);
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Both FINs were acknowledged.
+    Closed,
+    /// A RST ended it when nothing was left to be said.
+    ClosedByReset,
+    /// It goes on.
+    Open,
+    /// One end has closed, the other has not.
+    HalfClosed,
+    /// The capture holds too little of it to say.
+    CutOff,
+    /// A RST or an ICMP error answered the SYN.
+    Refused,
+    /// Nothing answered the SYN.
+    Unanswered,
+    /// The SYN was answered, and the handshake never completed.
+    NeverCompleted,
+    /// What one end sends is repeated and not acknowledged, or not taken.
+    Stalled,
+    /// The client reset it before it was done.
+    ResetByClient,
+    /// The server reset it before it was done.
+    ResetByServer,
+    /// A RST came that the end in whose name it came had not sent.
+    ResetByBox,
+}
+
+impl Outcome {
+    /// How many there are.
+    pub const COUNT: usize = 12;
+    /// All, those that are no failure first.
+    pub const ALL: [Outcome; Outcome::COUNT] = [
+        Outcome::Closed,
+        Outcome::ClosedByReset,
+        Outcome::Open,
+        Outcome::HalfClosed,
+        Outcome::CutOff,
+        Outcome::Refused,
+        Outcome::Unanswered,
+        Outcome::NeverCompleted,
+        Outcome::Stalled,
+        Outcome::ResetByClient,
+        Outcome::ResetByServer,
+        Outcome::ResetByBox,
+    ];
+
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Closed => "closed",
+            Outcome::ClosedByReset => "closed-by-reset",
+            Outcome::Open => "open",
+            Outcome::HalfClosed => "half-closed",
+            Outcome::CutOff => "cut-off",
+            Outcome::Refused => "refused",
+            Outcome::Unanswered => "unanswered",
+            Outcome::NeverCompleted => "never-completed",
+            Outcome::Stalled => "stalled",
+            Outcome::ResetByClient => "reset-by-client",
+            Outcome::ResetByServer => "reset-by-server",
+            Outcome::ResetByBox => "reset-by-box",
+        }
+    }
+
+    /// Whether the connection failed: it did not come about, or ended before what was sent had been taken and answered.
+    pub fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Outcome::Refused
+                | Outcome::Unanswered
+                | Outcome::NeverCompleted
+                | Outcome::Stalled
+                | Outcome::ResetByClient
+                | Outcome::ResetByServer
+                | Outcome::ResetByBox
+        )
+    }
+
+    /// The outcome of a connection that was watched until `until`, or to its last packet if that came later.
+    pub fn of(f: &ConnectionFacts, until: Timestamp) -> Outcome {
+        if f.ending == Ending::Evicted {
+            return Outcome::CutOff;
+        }
+        let until = until.max(f.last.time);
+        if f.syn.count > 0 && f.final_ack.is_none() && !f.odd_handshake && !f.went_on() {
+            return Outcome::of_handshake(f, until);
+        }
+        if f.c.fin_acked.is_some() && f.s.fin_acked.is_some() {
+            return Outcome::Closed;
+        }
+        if let Some((role, reset)) = first_reset(f) {
+            return Outcome::of_reset(f, role, reset);
+        }
+        // A SYN-ACK whose client is not in the capture, or one direction alone.
+        if !f.both_seen() {
+            return Outcome::CutOff;
+        }
+        if Role::BOTH.iter().any(|&role| is_stalled(f, role, until)) || handshake_hangs(f) {
+            return Outcome::Stalled;
+        }
+        if f.c.fin_acked.is_some() || f.s.fin_acked.is_some() {
+            return Outcome::HalfClosed;
+        }
+        Outcome::Open
+    }
+
+    /// The outcome of a connection of which nothing but SYNs and their answers was seen, watched until `until`.
+    pub fn of_half_open(half_open: &HalfOpen, until: Timestamp) -> Outcome {
+        if half_open.is_refused() {
+            return Outcome::Refused;
+        }
+        Outcome::incomplete(half_open.syns(), half_open.syn_acks(), until - half_open.last().time)
+    }
+
+    /// A SYN was seen, and no final ACK.
+    fn of_handshake(f: &ConnectionFacts, until: Timestamp) -> Outcome {
+        if f.syn_ack.count == 0 && (f.is_refused() || f.icmp.as_ref().is_some_and(|icmp| icmp.quotes_client))
+        {
+            return Outcome::Refused;
+        }
+        // A half-open scan: the client wanted no more than the answer. One that asks again was given a wrong one.
+        if f.syn_ack.count > 0 && f.c.resets > 0 && f.syn.count == 1 {
+            return Outcome::ClosedByReset;
+        }
+        let answers = f.syn_ack.count.max(u32::from(f.ack_to_syn.as_ref().map_or(0, |ack| ack.count)));
+        Outcome::incomplete(f.syn.count, answers, until - f.last.time)
+    }
+
+    /// So many SYNs, and answers to them, were followed by this silence.
+    fn incomplete(syns: u32, answers: u32, silence: Span) -> Outcome {
+        let is_over = silence >= FIRST_TIMER;
+        match answers {
+            0 if syns > 1 || is_over => Outcome::Unanswered,
+            1.. if answers > 1 || is_over => Outcome::NeverCompleted,
+            _ => Outcome::CutOff,
+        }
+    }
+
+    /// The first RST came in the name of `role`.
+    fn of_reset(f: &ConnectionFacts, role: Role, reset: &Reset) -> Outcome {
+        let (own, peer) = (f.side(role), f.side(role.peer()));
+        if reset.is_foreign() {
+            return Outcome::ResetByBox;
+        }
+        let failure = match role {
+            Role::Client => Outcome::ResetByClient,
+            Role::Server => Outcome::ResetByServer,
+        };
+        // What the client asked last, and what the server answered.
+        let answered = match (f.c.last_data, f.s.last_data) {
+            (None, _) => true,
+            (Some(asked), Some(answer)) => answer > asked,
+            (Some(_), None) => false,
+        };
+        let unserved = f.c.last_data.is_some() && !answered;
+        let closed_before = own.fin.is_some_and(|fin| fin < reset.at);
+        let refused = peer.has_outstanding() && is_new_to(own, peer);
+        let done = match role {
+            // A client that closes, or hangs up, does so because it wants to, unless it waits for an answer.
+            Role::Client => closed_before || !unserved,
+            Role::Server if f.final_ack.is_some() && f.s.last_data.is_none() && own.fin.is_none() => false,
+            Role::Server => answered && !refused && !own.has_outstanding(),
+        };
+        if done { Outcome::ClosedByReset } else { failure }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Whether what `peer` has sent last was new to an end that had said its last word before.
+fn is_new_to(own: &Side, peer: &Side) -> bool {
+    peer.last_data.is_some_and(|asked| own.last_data.is_none_or(|answer| answer < asked))
+}
+
+/// The first RST of either end, if there is any.
+pub fn first_reset(f: &ConnectionFacts) -> Option<(Role, &Reset)> {
+    match (f.c.reset.as_deref(), f.s.reset.as_deref()) {
+        (Some(c), Some(s)) if s.at < c.at => Some((Role::Server, s)),
+        (Some(c), _) => Some((Role::Client, c)),
+        (None, Some(s)) => Some((Role::Server, s)),
+        (None, None) => None,
+    }
+}
+
+/// Whether what `role` has sent is repeated in vain, or cannot be sent because the peer's window is closed.
+fn is_stalled(f: &ConnectionFacts, role: Role, until: Timestamp) -> bool {
+    let (own, peer) = (f.side(role), f.side(role.peer()));
+    let repeated =
+        own.in_vain().is_some_and(|r| r.count >= REPEATED && r.last.time - own.flight.begin.time >= LASTED);
+    let not_heard = peer.repeating.as_deref().is_some_and(|r| {
+        r.of_acknowledged >= REPEATED && r.of_acknowledged_at.1.time - r.of_acknowledged_at.0.time >= LASTED
+    });
+    let window_closed = peer.zero_window.as_ref().is_some_and(|zero| {
+        zero.opened.is_none()
+            && own.keepalives > zero.probes_before
+            && until - zero.first.time >= CLOSED_WINDOW
+    });
+    repeated || not_heard && own.last_data.is_some() && own.has_outstanding() || window_closed
+}
+
+/// Whether the SYN-ACK comes again and again although the client has completed the handshake.
+fn handshake_hangs(f: &ConnectionFacts) -> bool {
+    f.roles != Roles::Guessed
+        && f.progress.is_none()
+        && f.final_ack.is_some_and(|ack| f.syn_ack.count >= u32::from(ack.syn_acks) + 2)
+}
+
+impl Reset {
+    /// Whether its TTL is none that the end in whose name it came had used before, or that end went on sending.
+    ///
+    /// Linux sends all segments of a connection with the same TTL, a RST for which it has no socket too.
+    pub fn is_foreign(&self) -> bool {
+        let other_ttl =
+            self.before.segments > 0 && (self.ttl < self.before.ttl.0 || self.ttl > self.before.ttl.1);
+        other_ttl || self.went_on.is_some()
+    }
+
+    /// Whether it answers something that its sender's peer sent just before, and what that was.
+    pub fn answers(&self) -> Option<What> {
+        self.trigger.filter(|trigger| trigger.at <= self.at).map(|trigger| trigger.what)
+    }
+}
+
+/// How many connections there were of each outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Outcomes([u64; Outcome::COUNT]);
+
+impl Outcomes {
+    /// One more.
+    #[inline]
+    pub fn record(&mut self, outcome: Outcome) {
+        self.0[outcome as usize] += 1;
+    }
+
+    /// Those of another part of the connections.
+    pub fn add(&mut self, other: &Outcomes) {
+        self.0.iter_mut().zip(other.0).for_each(|(all, more)| *all += more);
+    }
+
+    /// Those of another capture that holds `matched` of these connections too: each of them counts once. Where the two disagree the
+    /// one that failed counts.
+    pub fn join(&mut self, other: &Outcomes, matched: u64) {
+        let mut left = matched;
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            let both = (*own).min(other).min(left);
+            left -= both;
+            *own += other - both;
+        }
+        for own in &mut self.0 {
+            let some = left.min(*own);
+            (*own, left) = (*own - some, left - some);
+        }
+    }
+
+    /// Each with its number, where there are any.
+    pub fn iter(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        Outcome::ALL.into_iter().map(|outcome| (outcome, self.0[outcome as usize])).filter(|(_, n)| *n > 0)
+    }
+
+    /// How many failed.
+    pub fn failed(&self) -> u64 {
+        self.iter().filter(|(outcome, _)| outcome.is_failure()).map(|(_, n)| n).sum()
+    }
+}
