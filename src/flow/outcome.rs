@@ -289,3 +289,61 @@ impl Outcomes {
         self.iter().filter(|(outcome, _)| outcome.is_failure()).map(|(_, n)| n).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::wire::Wire;
+
+    /// The outcome of the only connection of `wire`, watched for so many seconds.
+    #[track_caller]
+    fn outcome(wire: &Wire, seconds: f64) -> Outcome {
+        Outcome::of(&wire.only(), crate::flow::wire::at(seconds))
+    }
+
+    #[test]
+    fn what_goes_well_is_no_failure() {
+        for wire in Wire::everywhere() {
+            wire.ladder(1).served(0.0);
+            assert_eq!(outcome(&wire, 1.0), Outcome::Closed);
+        }
+        let wire = Wire::at_client();
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        l.exchange(t, 100, 1_000);
+        assert_eq!(outcome(&wire, 900.0), Outcome::Open);
+    }
+
+    #[test]
+    fn a_syn_without_an_answer_is_unanswered_unless_the_capture_ends_too_soon() {
+        let wire = Wire::at_client();
+        wire.ladder(1).client.syn(0.0);
+        assert_eq!(outcome(&wire, 1.0), Outcome::CutOff);
+        assert_eq!(outcome(&wire, 9.0), Outcome::Unanswered);
+        let wire = Wire::at_server();
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.server.syn_ack(0.0001);
+        assert_eq!(outcome(&wire, 1.0), Outcome::CutOff);
+        assert_eq!(outcome(&wire, 9.0), Outcome::NeverCompleted);
+    }
+
+    #[test]
+    fn data_repeated_in_vain_stalls() {
+        let wire = Wire::at_client();
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        l.exchange(t, 100, 1_000);
+        l.client.data(30.0, 100);
+        for again in [30.2, 30.6, 31.4, 33.0] {
+            l.client.again(again);
+        }
+        let f = wire.only();
+        assert_eq!(Outcome::of(&f, f.last.time), Outcome::Stalled);
+        let repeating = f.c.in_vain().expect("nothing acknowledged it");
+        assert_eq!((repeating.count, repeating.largest, repeating.heard), (4, 100, 0));
+        assert_eq!(f.c.largest_acked, 100);
+        let pause = f.idle.and_then(|idle| idle.last).expect("a pause");
+        assert!(pause.length > Span::secs(29) && f.c.flight.idle == pause.length, "{pause:?}");
+    }
+}

@@ -21,8 +21,8 @@ use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value, settings_title,
-    share, shown_path, time_range, timed, trust, union, who,
+    failures, host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value,
+    settings_title, share, shown_path, time_range, timed, trust, union, who,
 };
 use crate::model::{Finding, Incident, Report, Severity};
 
@@ -153,6 +153,7 @@ impl Page<'_> {
         let [read, found, next] = summary::sentences(report);
         let verdict = match report.incidents.first() {
             Some(incident) => class(incident.severity),
+            None if report.summary.failed_unexplained > 0 => "warning",
             // What may be missing from the captures is no good news.
             None if report.quality.damaged || !report.warnings.is_empty() => "warning",
             None if report.summary.connections == 0 => "info",
@@ -165,6 +166,10 @@ impl Page<'_> {
             rich(&found),
             rich(&next)
         );
+        let failures = failures(&report.summary);
+        if !failures.is_empty() {
+            let _ = writeln!(out, "<p class=\"failed\">{}</p>", rich(&failures.join(" ")));
+        }
         for pair in &report.pairs {
             let [common, clock] = paired(pair);
             let _ = writeln!(out, "<p class=\"pair\">{} {}</p>", rich(&common), rich(&clock));
@@ -206,6 +211,7 @@ impl Page<'_> {
         for (n, noun) in [
             (report.summary.packets, "packet"),
             (report.summary.connections, "TCP connection"),
+            (report.summary.failed, "failed connection"),
             (report.incidents.len() as u64, "incident"),
             (report.findings.len() as u64, "finding"),
         ] {

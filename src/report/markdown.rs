@@ -14,9 +14,9 @@ use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
-    alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, left_over,
-    more, most_affected, other_names, paired, place, quality, setting_value, settings_title, share,
-    shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
+    alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, failures,
+    left_over, more, most_affected, other_names, paired, place, quality, setting_value, settings_title,
+    share, shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
 };
 use crate::model::{Evidence, Finding, Incident, Report};
 
@@ -99,6 +99,10 @@ impl Page<'_> {
         let mut out = f.heading(2, "TCP diagnosis");
         let [read, found, next] = summary::sentences(self.report);
         out.push_str(&format!("{} {} {}\n\n", f.text(&read), f.text(&found), f.text(&next)));
+        let failures = failures(&self.report.summary);
+        if !failures.is_empty() {
+            out.push_str(&format!("{}\n\n", f.text(&failures.join(" "))));
+        }
         for pair in &self.report.pairs {
             let [common, clock] = paired(pair);
             out.push_str(&format!("{} {}\n\n", f.text(&common), f.text(&clock)));

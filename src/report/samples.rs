@@ -5,7 +5,7 @@ use serde_json::json;
 use super::filter;
 use crate::model::{
     Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
-    SCHEMA, Sender, Severity, Summary, Vantage,
+    SCHEMA, Sender, Severity, Summary, Unexplained, Vantage,
 };
 use crate::model::{ClientShare, Quality, Rate};
 use crate::time::{Span, Timestamp};
@@ -48,6 +48,13 @@ fn report(captures: Vec<Capture>, connections: u64) -> Report {
         summary.tcp_segments += capture.tcp_segments;
     }
     Report { schema: SCHEMA.to_owned(), captures, summary, ..Report::default() }
+}
+
+/// Sets the outcomes.
+fn outcomes(summary: &mut Summary, counts: &[(&str, u64)]) {
+    summary.outcomes = counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    let failures = counts.iter().filter(|(name, _)| !matches!(*name, "closed" | "open"));
+    summary.failed = failures.map(|(_, n)| n).sum();
 }
 
 fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
@@ -226,6 +233,10 @@ pub(crate) fn overflow() -> Report {
         })
         .collect();
     add(&mut report, overflow_draft(), cases);
+    outcomes(
+        &mut report.summary,
+        &[("closed", 5_070), ("open", 9), ("stalled", 30), ("reset-by-server", 11)],
+    );
     report.inferred.push(Inferred {
         host: "10.0.0.5".to_owned(),
         setting: "net.ipv4.tcp_synack_retries".to_owned(),
@@ -279,6 +290,18 @@ pub(crate) fn damaged() -> Report {
 pub(crate) fn mixture() -> Report {
     let (server, client) = ("server.pcap", "client.pcap");
     let mut report = report(vec![capture(server, 0, 600_000), capture(client, 12, 600_012)], 1_337);
+    outcomes(&mut report.summary, &[("closed", 1_325), ("refused", 1), ("unanswered", 3), ("stalled", 8)]);
+    report.summary.failed_unexplained = 7;
+    report.summary.unexplained = (1..=6)
+        .map(|n| Unexplained {
+            client: format!("198.51.100.{n}:40120"),
+            server: "10.0.0.5:443".to_owned(),
+            outcome: "stalled".to_owned(),
+            capture: server.to_owned(),
+            packet: 100 + n,
+            first: at(n as i64),
+        })
+        .collect();
     let overflow = [(0, 1201), (1, 1300)]
         .map(|(i, packet)| {
             (

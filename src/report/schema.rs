@@ -54,7 +54,18 @@ mod tests {
     const FIXED: [(&str, &[&str]); 9] = [
         ("", &["schema", "captures", "summary", "incidents", "findings", "inferred", "warnings"]),
         ("/$defs/Capture", &["path", "format", "packets", "tcp_segments", "first", "last", "warnings"]),
-        ("/$defs/Summary", &["packets", "tcp_segments", "connections", "findings"]),
+        (
+            "/$defs/Summary",
+            &[
+                "packets",
+                "tcp_segments",
+                "connections",
+                "findings",
+                "outcomes",
+                "failed",
+                "failed_unexplained",
+            ],
+        ),
         (
             "/$defs/Incident",
             &[

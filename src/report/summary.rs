@@ -42,6 +42,10 @@ fn name(capture: &Capture) -> String {
 fn found(report: &Report) -> String {
     let Some(gravest) = report.incidents.first() else {
         return match (report.findings.len() as u64, report.summary.connections) {
+            (0, _) if report.summary.failed_unexplained > 0 => {
+                let n = report.summary.failed_unexplained;
+                format!("{} of them failed, and no finding explains why.", grouped(n))
+            }
             (0, 0) => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
             (0, _) => "Nothing was found to be wrong with them.".to_owned(),
             (n, _) => format!("There are {} outside any incident.", counted(n, "finding")),

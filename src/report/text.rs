@@ -11,8 +11,9 @@ use super::clock::{self, Clock};
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    at_least, capital, clearest, contents, ended, excluded, left_over, more, most_affected, other_names,
-    paired, quality, setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts,
+    at_least, capital, clearest, contents, ended, excluded, failures, left_over, more, most_affected,
+    other_names, paired, quality, setting_value, settings_title, share, shown_path, time_range, timed, union,
+    whereabouts,
 };
 use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use crate::time::Span;
@@ -105,6 +106,9 @@ impl<'r, 'w> Text<'r, 'w> {
             totals = format!("{totals}; {time}");
         }
         self.page.prose("", &totals)?;
+        for sentence in failures(summary) {
+            self.page.prose("", &sentence)?;
+        }
         match quality(&self.report.quality) {
             facts if facts.is_empty() => {}
             facts => self.page.prose("", &format!("capture quality: {}", facts.join("; ")))?,
@@ -162,6 +166,9 @@ impl<'r, 'w> Text<'r, 'w> {
         if incidents.is_empty() && self.report.findings.is_empty() {
             let text = match self.report.summary.connections {
                 0 => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
+                _ if self.report.summary.failed_unexplained > 0 => {
+                    "Connections failed, and nothing that was found explains why.".to_owned()
+                }
                 n => format!(
                     "Nothing was found in {}. A capture does not show what happens inside an application, on paths \
                      and hosts it did not pass, or before and after it was taken.",

@@ -5,7 +5,7 @@ use super::path::apart;
 use super::terminal::{counted, grouped};
 use crate::model::{
     Alternative, Capture, Evidence, Excluded, Finding, Incident, Inferred, Pair, Phrase, Quality, Report,
-    Vantage,
+    Summary, Unexplained, Vantage,
 };
 use crate::time::Span;
 
@@ -310,6 +310,61 @@ pub(super) fn most_affected(incident: &Incident, limit: usize) -> Option<String>
     let rest = left_over(incident.clients as usize, shown.len());
     let rest = rest.map(|rest| format!(", and {} more", grouped(rest as u64))).unwrap_or_default();
     (!shown.is_empty()).then(|| format!("{}{rest}", shown.join(", ")))
+}
+
+/// How many connections failed, which of those no finding explains, and some examples: one sentence each. Nothing where no
+/// connection failed.
+pub(super) fn failures(summary: &Summary) -> Vec<String> {
+    if summary.failed == 0 {
+        return Vec::new();
+    }
+    let failed = OUTCOMES
+        .iter()
+        .filter_map(|(name, words)| summary.outcomes.get(*name).map(|n| format!("{} {words}", grouped(*n))));
+    let failed: Vec<String> = failed.collect();
+    let of = grouped(summary.connections);
+    let mut sentences = vec![format!(
+        "{} of {of} {} failed: {}.",
+        grouped(summary.failed),
+        if summary.connections == 1 { "connection" } else { "connections" },
+        failed.join(", ")
+    )];
+    match summary.failed_unexplained {
+        0 => sentences.push("Findings explain all of them.".to_owned()),
+        n => {
+            let examples: Vec<String> = summary.unexplained.iter().take(UNEXPLAINED).map(example).collect();
+            let rest = n.saturating_sub(examples.len() as u64);
+            let mut text = format!("No finding explains {}", grouped(n));
+            if !examples.is_empty() {
+                text.push_str(&format!(": {}", examples.join("; ")));
+                if rest > 0 {
+                    text.push_str(&format!("; and {} more", grouped(rest)));
+                }
+            }
+            text.push('.');
+            sentences.push(text);
+        }
+    }
+    sentences
+}
+
+/// Unexplained failures that are named.
+const UNEXPLAINED: usize = 5;
+
+/// The outcomes that are failures, in words after a number.
+const OUTCOMES: [(&str, &str); 7] = [
+    ("refused", "refused"),
+    ("unanswered", "never answered"),
+    ("never-completed", "with a handshake that never completed"),
+    ("stalled", "stalled"),
+    ("reset-by-client", "reset by the client"),
+    ("reset-by-server", "reset by the server"),
+    ("reset-by-box", "reset by a box on the path"),
+];
+
+fn example(failed: &Unexplained) -> String {
+    let outcome = failed.outcome.replace('-', " ");
+    format!("{} to {} ({outcome}, packet {})", failed.client, failed.server, failed.packet)
 }
 
 /// What is known of how far the captures can be trusted, a clause each; empty where nothing is known against them.

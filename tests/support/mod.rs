@@ -130,6 +130,7 @@ pub fn without_files(mut report: Report) -> Report {
         capture.format.clear();
     }
     report.findings.iter_mut().flat_map(|finding| &mut finding.evidence).for_each(|e| e.capture = "".into());
+    report.summary.unexplained.iter_mut().for_each(|failed| failed.capture.clear());
     report
 }
 
@@ -137,6 +138,7 @@ pub fn without_files(mut report: Report) -> Report {
 pub fn without_numbers(report: Report) -> Report {
     let mut report = without_files(report);
     report.captures.clear();
+    report.summary.unexplained.iter_mut().for_each(|failed| failed.packet = 0);
     for finding in &mut report.findings {
         finding.evidence.iter_mut().for_each(|e| e.packet = 0);
         finding.display_filters.iter_mut().for_each(|filters| filters.packets.clear());

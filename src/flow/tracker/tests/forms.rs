@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flow::ended::EndedFlow;
+use crate::flow::outcome::Outcome;
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::TOGETHER;
 use crate::flow::wire::courses;
@@ -18,7 +19,20 @@ fn handed_out(segments: &[Segment], always_full: bool) -> (Vec<ConnectionFacts>,
             EndedFlow::Clean(..) => 1,
             EndedFlow::Full(..) => 2,
         }] += 1;
-        facts.push(gone.facts().into_owned());
+        let full = gone.facts().into_owned();
+        for wait in [0, 1, 5] {
+            let until = full.last.time + Span::secs(wait);
+            match gone {
+                EndedFlow::HalfOpen(_, h, _) => {
+                    assert_eq!(Outcome::of_half_open(h, until), Outcome::of(&full, until));
+                }
+                EndedFlow::Clean(_, c, _) if c.course().is_some() => {
+                    assert_eq!(Outcome::of(&full, until), Outcome::Closed);
+                }
+                _ => {}
+            }
+        }
+        facts.push(full);
     };
     tracker.segments(segments.chunks(TOGETHER), &mut take);
     let events = std::mem::take(tracker.events());
