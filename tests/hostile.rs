@@ -1,5 +1,8 @@
 //! Packets made to do harm, through the program as a user runs it: each costs itself at most.
 
+#[cfg(all(target_os = "linux", feature = "live"))]
+#[path = "support/netns.rs"]
+mod netns;
 #[path = "support/stacks.rs"]
 mod stacks;
 
@@ -155,4 +158,92 @@ fn stacks_with_a_broken_field_are_survived_and_redaction_makes_no_segments_of_th
         }
     }
     assert!(counts.iter().all(|n| *n > 500), "{counts:?}");
+}
+
+/// `live` on an interface of a namespace that is full of such packets.
+#[cfg(all(target_os = "linux", feature = "live"))]
+mod live {
+    use std::io::{BufRead, BufReader, Read};
+    use std::thread;
+
+    use super::netns::{Net, run};
+    use super::*;
+
+    /// Packets that are sent besides those of `testdata/malformed`.
+    const PACKETS: usize = 20_000;
+
+    #[test]
+    #[ignore = "a part that other tests let a copy of this program play"]
+    fn part() {
+        let Ok(role) = std::env::var("SYNSCOPE_TEST_ROLE") else { return };
+        let ["send", device, file] = role.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("no such role: {role}")
+        };
+        // Loads the library that sends.
+        synscope::capture::live::interfaces().expect("libpcap");
+        let opened = pcap::Capture::from_device(device).and_then(pcap::Capture::open);
+        let mut capture = opened.expect("the interface can be opened");
+        let bytes = fs::read(file).expect("the packets are there");
+        let mut rest = &bytes[..];
+        while let Some((length, after)) = rest.split_first_chunk::<2>() {
+            let (packet, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
+            // What the interface does not take is not sent.
+            let _ = capture.sendpacket(packet);
+            rest = after;
+        }
+        println!("ready");
+    }
+
+    /// Ethernet frames that an interface can send: length and bytes of each.
+    fn frames() -> (usize, Vec<u8>) {
+        let named = malformed().into_iter().map(|path| fs::read(path).expect("a capture")[40..].to_vec());
+        let mut numbers = Numbers(0x6a09_e667_f3bc_c908);
+        let built = std::iter::repeat_with(move || numbers.frame())
+            .filter(|frame| frame.link == 1 && (14..=1_514).contains(&frame.bytes.len()))
+            .map(|frame| frame.bytes)
+            .take(PACKETS);
+        let (mut n, mut all) = (0, Vec::new());
+        for frame in named.chain(built) {
+            n += 1;
+            all.extend((frame.len() as u16).to_be_bytes());
+            all.extend(frame);
+        }
+        (n, all)
+    }
+
+    #[test]
+    #[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
+    fn live_survives_an_interface_full_of_hostile_packets() {
+        let mut net = Net::build("hostile");
+        let (sent, packets) = frames();
+        let (file, report) = (net.path("packets"), net.path("report.json"));
+        fs::write(&file, packets).expect("a writable folder");
+        let wanted = format!("json={}", text(&report));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
+            .args(["live", "--netns", &net.server, "-i", "veth0", "-B", "64MiB", "--format", "jsonl"])
+            .args(["--report", &wanted])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut said = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut first = String::new();
+        said.read_line(&mut first).expect("text");
+        assert!(first.contains("watching veth0"), "{first}");
+        let said = thread::spawn(move || {
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).map(|_| rest)
+        });
+        let client = net.client.clone();
+        net.play(&client, &format!("send veth1 {}", text(&file)), "ready");
+        run("kill", &["-INT", &child.id().to_string()]).expect("it is still there");
+        let status = child.wait().expect("it ended");
+        let said = said.join().expect("no panic").expect("text");
+        assert_eq!(status.code(), Some(0), "{status}: {said}");
+        let report = fs::read_to_string(&report).expect("the report is there");
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let seen = report["summary"]["packets"].as_u64().expect("a number");
+        assert!(seen >= sent as u64 / 2, "{seen} packets seen of {sent}");
+        assert!(report["quality"]["malformed"].as_u64() > Some(100), "{}", report["quality"]);
+    }
 }
