@@ -160,6 +160,29 @@ fn stacks_with_a_broken_field_are_survived_and_redaction_makes_no_segments_of_th
     assert!(counts.iter().all(|n| *n > 500), "{counts:?}");
 }
 
+#[test]
+#[cfg(all(target_os = "linux", feature = "live"))]
+#[ignore = "a part that other tests let a copy of this program play"]
+fn part() {
+    let Ok(role) = std::env::var("SYNSCOPE_TEST_ROLE") else { return };
+    let ["send", device, file] = role.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("no such role: {role}")
+    };
+    // Loads the library that sends.
+    synscope::capture::live::interfaces().expect("libpcap");
+    let opened = pcap::Capture::from_device(device).and_then(pcap::Capture::open);
+    let mut capture = opened.expect("the interface can be opened");
+    let bytes = fs::read(file).expect("the packets are there");
+    let mut rest = &bytes[..];
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (packet, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
+        // What the interface does not take is not sent.
+        let _ = capture.sendpacket(packet);
+        rest = after;
+    }
+    println!("ready");
+}
+
 /// `live` on an interface of a namespace that is full of such packets.
 #[cfg(all(target_os = "linux", feature = "live"))]
 mod live {
@@ -171,28 +194,6 @@ mod live {
 
     /// Packets that are sent besides those of `testdata/malformed`.
     const PACKETS: usize = 20_000;
-
-    #[test]
-    #[ignore = "a part that other tests let a copy of this program play"]
-    fn part() {
-        let Ok(role) = std::env::var("SYNSCOPE_TEST_ROLE") else { return };
-        let ["send", device, file] = role.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("no such role: {role}")
-        };
-        // Loads the library that sends.
-        synscope::capture::live::interfaces().expect("libpcap");
-        let opened = pcap::Capture::from_device(device).and_then(pcap::Capture::open);
-        let mut capture = opened.expect("the interface can be opened");
-        let bytes = fs::read(file).expect("the packets are there");
-        let mut rest = &bytes[..];
-        while let Some((length, after)) = rest.split_first_chunk::<2>() {
-            let (packet, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
-            // What the interface does not take is not sent.
-            let _ = capture.sendpacket(packet);
-            rest = after;
-        }
-        println!("ready");
-    }
 
     /// Ethernet frames that an interface can send: length and bytes of each.
     fn frames() -> (usize, Vec<u8>) {

@@ -8,6 +8,9 @@
 //! * [`packet`]: one packet's octets, kept as far as its layers are understood.
 //! * [`source`]: a whole source.
 
+// Whatever a packet says must not be able to end the program.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 pub mod packet;
 pub mod pseudonym;
 pub mod source;

@@ -7,6 +7,7 @@ mod link;
 mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::{Add, AddAssign};
 
 use super::pseudonym::Pseudonyms;
 use crate::capture::LinkType;
@@ -36,6 +37,25 @@ const ICMP_V6: u64 = 58;
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 /// Packets inside packets are followed this far.
 const MOST_LAYERS: u8 = 24;
+
+/// A place in a packet. It may lie behind the end, and adding to it cannot fail: what is not there is neither read nor
+/// written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Place(usize);
+
+impl Add<usize> for Place {
+    type Output = Place;
+
+    fn add(self, bytes: usize) -> Place {
+        Place(self.0.saturating_add(bytes))
+    }
+}
+
+impl AddAssign<usize> for Place {
+    fn add_assign(&mut self, bytes: usize) {
+        *self = *self + bytes;
+    }
+}
 
 /// The walk over one packet: its octets, and how deep it is.
 struct Walk<'d, 'p> {
@@ -78,10 +98,10 @@ impl Rewriter {
         let kept = fault::contain(|| {
             #[cfg(test)]
             assert!((link, &*walk.data) != crate::decode::tests::FATAL, "a packet that a test makes fatal");
-            walk.link(link.0, 0)
+            walk.link(link.0, Place(0))
         });
         match kept {
-            Ok(kept) => kept.min(data.len()),
+            Ok(Place(kept)) => kept.min(data.len()),
             Err(fault) => {
                 self.fault = Some(fault);
                 0
@@ -92,36 +112,59 @@ impl Rewriter {
 
 /// Where a packet ends is an octet's place: each layer gives the place up to which it may stay.
 impl Walk<'_, '_> {
-    fn be16(&self, at: usize) -> Option<u16> {
-        Some(u16::from_be_bytes([*self.data.get(at)?, *self.data.get(at + 1)?]))
+    /// The `N` bytes at `at`.
+    fn bytes<const N: usize>(&self, at: Place) -> Option<[u8; N]> {
+        self.data.get(at.0..)?.first_chunk().copied()
     }
 
-    fn octet(&self, at: usize) -> Option<u8> {
-        self.data.get(at).copied()
+    fn be16(&self, at: Place) -> Option<u16> {
+        self.bytes(at).map(u16::from_be_bytes)
+    }
+
+    fn octet(&self, at: Place) -> Option<u8> {
+        self.data.get(at.0).copied()
+    }
+
+    /// Whether all bytes before `end` were captured.
+    fn reaches(&self, end: Place) -> bool {
+        end.0 <= self.data.len()
+    }
+
+    /// The bytes from `at` up to `end`, as far as they were captured.
+    fn between(&mut self, at: Place, end: Place) -> &mut [u8] {
+        let end = end.0.min(self.data.len());
+        self.data.get_mut(at.0..end).unwrap_or_default()
+    }
+
+    /// The sum of the words there.
+    fn sum(&mut self, at: Place, end: Place) -> u64 {
+        words(self.between(at, end))
     }
 
     /// Zeros, where addresses are replaced: MAC addresses, names, options.
-    fn blank(&mut self, at: usize, octets: usize) {
-        let end = self.data.len().min(at + octets);
-        if self.pseudonyms.is_some() && at < end {
-            self.data[at..end].fill(0);
+    fn blank(&mut self, at: Place, octets: usize) {
+        self.blank_between(at, at + octets);
+    }
+
+    /// The same, up to `end`.
+    fn blank_between(&mut self, at: Place, end: Place) {
+        if self.pseudonyms.is_some() {
+            self.between(at, end).fill(0);
         }
     }
 
     /// Zeros, also where addresses stay: what tells of the payload.
-    fn clear(&mut self, at: usize, bytes: usize) {
-        if let Some(field) = self.data.get_mut(at..at.saturating_add(bytes)) {
-            field.fill(0);
-        }
+    fn clear(&mut self, at: Place, bytes: usize) {
+        self.between(at, at + bytes).fill(0);
     }
 
     /// One layer deeper; `false` where it is deep enough.
     fn enter(&mut self) -> bool {
-        self.layers += 1;
+        self.layers = self.layers.saturating_add(1);
         self.layers <= MOST_LAYERS
     }
 
-    fn ip(&mut self, at: usize) -> usize {
+    fn ip(&mut self, at: Place) -> Place {
         match self.octet(at).map(|first| first >> 4) {
             _ if !self.enter() => at,
             Some(4) => self.v4(at),
@@ -130,86 +173,88 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn v4(&mut self, at: usize) -> usize {
+    fn v4(&mut self, at: Place) -> Place {
         let Some(first) = self.octet(at) else { return at };
         let header = usize::from(first & 0x0f) * 4;
-        if header < 20 || self.data.len() < at + header {
+        let body = at + header;
+        if header < 20 || !self.reaches(body) {
             return at;
         }
         let change = self.addresses(at + 12, 4);
         if self.pseudonyms.is_some() {
             // Options may hold addresses (routes recorded or prescribed): each becomes "no operation".
             let mut change = change;
-            for pair in (at + 20..at + header).step_by(2) {
-                change.replace(&self.data[pair..pair + 2], &[1, 1]);
-                self.data[pair..pair + 2].fill(1);
-            }
+            let options = self.between(at + 20, body);
+            let before = options.to_vec();
+            options.fill(1);
+            change.replace(&before, options);
             self.adjust(at + 10, change);
         }
         let total = usize::from(self.be16(at + 2).unwrap_or(0));
-        let payload = if total == 0 { self.wire - at - header } else { total.saturating_sub(header) };
+        let payload =
+            if total == 0 { self.wire.saturating_sub(body.0) } else { total.saturating_sub(header) };
         // A later fragment has no header to keep.
         if self.be16(at + 6).unwrap_or(0) & 0x1fff != 0 {
-            return at + header;
+            return body;
         }
-        self.protocol(self.data[at + 9], at + header, Pseudo { length: payload, change })
+        let Some(protocol) = self.octet(at + 9) else { return at };
+        self.protocol(protocol, body, Pseudo { length: payload, change })
     }
 
-    fn v6(&mut self, at: usize) -> usize {
-        if self.data.len() < at + 40 {
-            return at;
-        }
+    fn v6(&mut self, at: Place) -> Place {
+        let Some(next) = self.octet(at + 6).filter(|_| self.reaches(at + 40)) else { return at };
         let change = self.addresses(at + 8, 16);
         let length = usize::from(self.be16(at + 4).unwrap_or(0));
-        let end = if length == 0 { self.wire } else { at + 40 + length };
-        let (mut next, mut place) = (self.data[at + 6], at + 40);
+        let end = if length == 0 { Place(self.wire) } else { at + 40 + length };
+        let (mut next, mut place) = (next, at + 40);
         loop {
             let octets = match (next, self.octet(place), self.octet(place + 1)) {
                 // Options, routes, mobility, HIP, shim6: they may hold addresses and anything else.
                 (0 | 43 | 60 | 135 | 139 | 140, Some(_), Some(length)) => {
-                    let octets = (usize::from(length) + 1) * 8;
+                    let octets = usize::from(length).saturating_add(1) << 3;
                     self.blank_extension(place, octets);
                     octets
                 }
                 (44, Some(_), Some(_)) => {
                     if self.be16(place + 2).unwrap_or(0) & 0xfff8 != 0 {
-                        return (place + 8).min(self.data.len());
+                        return place + 8;
                     }
                     8
                 }
                 (51, Some(_), Some(length)) => {
-                    let octets = (usize::from(length) + 2) * 4;
+                    let octets = usize::from(length).saturating_add(2) << 2;
                     self.blank(place + 12, octets.saturating_sub(12));
                     octets
                 }
                 _ => break,
             };
-            next = self.data[place];
+            let Some(after) = self.octet(place) else { break };
+            next = after;
             place += octets;
         }
-        let length = end.saturating_sub(place);
+        let length = end.0.saturating_sub(place.0);
         self.protocol(next, place, Pseudo { length, change })
     }
 
     /// An extension header loses all but its first two bytes and the length of a jumbogram, wherever that stands among
     /// the options. What is left reads as padding.
-    fn blank_extension(&mut self, at: usize, octets: usize) {
-        let jumbo = self.data.get(at + 2..at + octets).and_then(jumbo_option);
-        self.blank(at + 2, octets - 2);
-        if let Some((place, option)) = jumbo
-            && let Some(field) = self.data.get_mut(at + 2 + place..).and_then(<[u8]>::first_chunk_mut::<6>)
-        {
-            *field = option;
+    fn blank_extension(&mut self, at: Place, octets: usize) {
+        let options = at + 2;
+        let jumbo = jumbo_option(self.between(options, at + octets));
+        self.blank_between(options, at + octets);
+        if let Some((place, option)) = jumbo {
+            let place = options + place;
+            self.between(place, place + option.len()).copy_from_slice(&option);
         }
     }
 
     /// What an IP header carries at `at`.
-    fn protocol(&mut self, protocol: u8, at: usize, pseudo: Pseudo) -> usize {
+    fn protocol(&mut self, protocol: u8, at: Place, pseudo: Pseudo) -> Place {
         match protocol {
             6 => self.tcp(at, pseudo),
             1 => self.icmp(at, |kind| matches!(kind, 3 | 4 | 11 | 12), 0),
             58 => {
-                let covered = pseudo.change.new + ICMP_V6 + pseudo.length as u64;
+                let covered = pseudo.with(pseudo.change.new, ICMP_V6);
                 self.icmp(at, |kind| matches!(kind, 1..=4), covered)
             }
             4 | 41 => self.ip(at),
@@ -218,7 +263,7 @@ impl Walk<'_, '_> {
             // The authentication header of IPv4.
             51 => match (self.octet(at), self.octet(at + 1)) {
                 (Some(next), Some(length)) if next != 51 => {
-                    let octets = (usize::from(length) + 2) * 4;
+                    let octets = usize::from(length).saturating_add(2) << 2;
                     self.blank(at + 12, octets.saturating_sub(12));
                     let length = pseudo.length.saturating_sub(octets);
                     self.protocol(next, at + octets, Pseudo { length, ..pseudo })
@@ -233,8 +278,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn tcp(&mut self, at: usize, pseudo: Pseudo) -> usize {
-        let header = self.octet(at + 12).map_or(20, |octet| usize::from(octet >> 4) * 4).max(20);
+    fn tcp(&mut self, at: Place, pseudo: Pseudo) -> Place {
+        let header = self.octet(at + 12).map_or(20, |octet| usize::from(octet >> 4) << 2).max(20);
         if header > pseudo.length {
             // It reaches into what is no part of the packet.
             return at;
@@ -242,16 +287,15 @@ impl Walk<'_, '_> {
         let change = self.options(at + 20, at + header, pseudo.change);
         if let Some(field) = self.be16(at + 16) {
             // With transmit offload the field holds the pseudo-header's sum, not complemented.
-            let own = pseudo.change.new + TCP + pseudo.length as u64;
-            let before = pseudo.change.old + TCP + pseudo.length as u64;
+            let own = pseudo.with(pseudo.change.new, TCP);
+            let before = pseudo.with(pseudo.change.old, TCP);
             if field == fold(before) {
                 self.put_be16(at + 16, fold(own));
             } else if pseudo.length > header {
                 // It would tell a payload of one or two bytes, which is left out here.
-                let end = self.data.len().min(at + header);
                 self.put_be16(at + 16, 0);
-                let left = self.data.get(at..end).map_or(0, words);
-                self.put_be16(at + 16, !fold(own + left));
+                let left = self.sum(at, at + header);
+                self.put_be16(at + 16, !fold(own.saturating_add(left)));
             } else {
                 self.adjust(at + 16, change);
             }
@@ -260,8 +304,8 @@ impl Walk<'_, '_> {
     }
 
     /// Writes two bytes in network order, if they are there.
-    fn put_be16(&mut self, at: usize, value: u16) {
-        if let Some(field) = self.data.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
+    fn put_be16(&mut self, at: Place, value: u16) {
+        if let Some(field) = self.data.get_mut(at.0..).and_then(<[u8]>::first_chunk_mut::<2>) {
             *field = value.to_be_bytes();
         }
     }
@@ -269,76 +313,73 @@ impl Walk<'_, '_> {
     /// TCP options from `at` to `end`, where addresses are replaced: those of RFC 9293, 7323 and 2018 stay, Fast Open
     /// keeps its length and loses its cookie, all others become "no operation". Load balancers write the client's
     /// address into one (TOA), MPTCP announces addresses in another.
-    fn options(&mut self, at: usize, end: usize, mut change: Change) -> Change {
-        let end = end.min(self.data.len());
-        if self.pseudonyms.is_none() || at >= end {
+    fn options(&mut self, at: Place, end: Place, mut change: Change) -> Change {
+        if self.pseudonyms.is_none() {
             return change;
         }
-        let list = &mut self.data[at..end];
+        let list = self.between(at, end);
         let before = list.to_vec();
-        let mut place = 0;
-        while place < list.len() {
-            let (kind, length) = (list[place], list.get(place + 1).map_or(0, |length| usize::from(*length)));
-            let whole = length >= 2 && place + length <= list.len();
+        let mut place = 0_usize;
+        while let Some(&kind) = list.get(place) {
+            if kind == 1 {
+                place = place.saturating_add(1);
+                continue;
+            }
+            let length = list.get(place.saturating_add(1)).map_or(0, |length| usize::from(*length));
+            let end = place.saturating_add(length);
+            let Some(option) = list.get_mut(place..end).filter(|_| kind != 0 && length >= 2) else { break };
+            let value = option.get_mut(2..).unwrap_or_default();
             match (kind, length) {
-                (1, _) => {
-                    place += 1;
-                    continue;
-                }
-                (0, _) => list[place..].fill(0),
-                _ if !whole => list[place..].fill(0),
                 (2, 4) | (3, 3) | (4, 2) | (8, 10) => {}
                 (5, _) if length % 8 == 2 => {}
-                (34, _) => list[place + 2..place + length].fill(0),
-                (253 | 254, _) if list[place + 2..place + length].starts_with(&FAST_OPEN_MAGIC) => {
-                    list[place + 4..place + length].fill(0);
+                (34, _) => value.fill(0),
+                (253 | 254, _) if value.starts_with(&FAST_OPEN_MAGIC) => {
+                    value.get_mut(FAST_OPEN_MAGIC.len()..).unwrap_or_default().fill(0);
                 }
-                _ => list[place..place + length].fill(1),
+                _ => option.fill(1),
             }
-            place = if kind == 0 || !whole { list.len() } else { place + length };
+            place = end;
         }
+        // The end of the list, or an option that does not fit.
+        list.get_mut(place..).unwrap_or_default().fill(0);
         change.replace(&before, list);
         change
     }
 
     /// An ICMP message; of errors the quoted headers are kept. Its checksum, which covers the addresses quoted, becomes
     /// that of what is left; `covered` is what else it covers.
-    fn icmp(&mut self, at: usize, quotes: fn(u8) -> bool, covered: u64) -> usize {
+    fn icmp(&mut self, at: Place, quotes: fn(u8) -> bool, covered: u64) -> Place {
         let kept = match (self.octet(at), self.octet(at + 8)) {
             (Some(kind), _) if !quotes(kind) => at + 4,
             (Some(_), Some(first)) if matches!(first >> 4, 4 | 6) => self.ip(at + 8),
             _ => at + 8,
         };
-        let end = kept.min(self.data.len());
-        if end >= at + 4 {
-            self.put_be16(at + 2, 0);
-            let sum = self.data.get(at..end).map_or(0, words);
-            self.put_be16(at + 2, !fold(covered + sum));
-        }
+        self.put_be16(at + 2, 0);
+        let sum = self.sum(at, kept);
+        self.put_be16(at + 2, !fold(covered.saturating_add(sum)));
         kept
     }
 
     /// Replaces the two addresses at `at`, of so many octets each.
-    fn addresses(&mut self, at: usize, octets: usize) -> Change {
+    fn addresses(&mut self, at: Place, octets: usize) -> Change {
         let mut change = Change::default();
         let Some(pseudonyms) = self.pseudonyms.as_deref_mut() else {
             // They stay, and checksums cover them.
-            let sum = self.data.get(at..at + 2 * octets).map_or(0, words);
+            let sum = self.sum(at, at + octets + octets);
             return Change { old: sum, new: sum };
         };
-        for place in [at, at + octets] {
-            let field = &mut self.data[place..place + octets];
+        let fields = self.data.get_mut(at.0..).unwrap_or_default();
+        for field in fields.chunks_exact_mut(octets.max(1)).take(2) {
             let before = field.to_vec();
-            let address = match <[u8; 4]>::try_from(&*field) {
-                Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-                Err(_) => {
-                    let v6: [u8; 16] = (&*field).try_into().expect("an address has 4 or 16 octets");
-                    IpAddr::V6(Ipv6Addr::from(v6))
+            if let Ok(v4) = <&mut [u8; 4]>::try_from(&mut *field) {
+                if let IpAddr::V4(pseudonym) = pseudonyms.of(IpAddr::V4(Ipv4Addr::from(*v4))) {
+                    *v4 = pseudonym.octets();
                 }
-            };
-            match pseudonyms.of(address) {
-                IpAddr::V4(v4) => field.copy_from_slice(&v4.octets()),
-                IpAddr::V6(v6) => field.copy_from_slice(&v6.octets()),
+            } else if let Ok(v6) = <&mut [u8; 16]>::try_from(&mut *field) {
+                match pseudonyms.of(IpAddr::V6(Ipv6Addr::from(*v6))) {
+                    IpAddr::V6(pseudonym) => *v6 = pseudonym.octets(),
+                    IpAddr::V4(pseudonym) => *v6 = pseudonym.to_ipv6_mapped().octets(),
+                }
             }
             change.replace(&before, field);
         }
@@ -346,10 +387,10 @@ impl Walk<'_, '_> {
     }
 
     /// Makes up for `change` in the checksum at `at`, so that a right one stays right and a wrong one wrong: RFC 1624.
-    fn adjust(&mut self, at: usize, change: Change) {
+    fn adjust(&mut self, at: Place, change: Change) {
         let Some(field) = self.be16(at) else { return };
-        let sum = u64::from(!field) + u64::from(!fold(change.old)) + change.new;
-        self.data[at..at + 2].copy_from_slice(&(!fold(sum)).to_be_bytes());
+        let sum = u64::from(!field).saturating_add(u64::from(!fold(change.old))).saturating_add(change.new);
+        self.put_be16(at, !fold(sum));
     }
 }
 
@@ -377,8 +418,8 @@ struct Change {
 
 impl Change {
     fn replace(&mut self, before: &[u8], after: &[u8]) {
-        self.old += words(before);
-        self.new += words(after);
+        self.old = self.old.saturating_add(words(before));
+        self.new = self.new.saturating_add(words(after));
     }
 }
 
@@ -389,16 +430,23 @@ struct Pseudo {
     change: Change,
 }
 
-fn words(octets: &[u8]) -> u64 {
-    octets
-        .chunks(2)
-        .map(|pair| u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
-        .sum()
+impl Pseudo {
+    /// The pseudo-header's sum, given that of its addresses and the protocol.
+    fn with(&self, addresses: u64, protocol: u64) -> u64 {
+        addresses.saturating_add(protocol).saturating_add(self.length as u64)
+    }
+}
+
+/// The sum of 16-bit words in network order, not folded.
+fn words(bytes: &[u8]) -> u64 {
+    let (pairs, odd) = bytes.as_chunks::<2>();
+    let last = odd.first().map_or(0, |high| u64::from(*high) << 8);
+    pairs.iter().fold(last, |sum, pair| sum.saturating_add(u64::from(u16::from_be_bytes(*pair))))
 }
 
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff).saturating_add(sum >> 16);
     }
     sum as u16
 }

@@ -110,10 +110,12 @@ impl Pseudonyms {
         let pad = u128::from_be_bytes(self.pad);
         let mut turned = 0u128;
         for place in 0..count {
-            let own = if place == 0 { 0 } else { !0u128 << (128 - place) };
+            // All bits before this one.
+            let own = !(u128::MAX.checked_shr(place).unwrap_or(0));
             let mut block = aes::Block::from(((address & own) | (pad & !own)).to_be_bytes());
             self.cipher.encrypt_block(&mut block);
-            turned |= u128::from(block[0] >> 7) << (127 - place);
+            let first = block.first().map_or(0, |byte| u128::from(byte >> 7));
+            turned |= (first << 127).checked_shr(place).unwrap_or(0);
         }
         address ^ turned
     }

@@ -40,7 +40,11 @@ impl Source for Redacted {
                 entry.2 = entry.2.saturating_add(1);
             }
             let original_length = packet.original_length.max(packet.data.len() as u32);
-            block.push(&Packet { original_length, data: &self.octets[..kept], ..packet });
+            block.push(&Packet {
+                original_length,
+                data: self.octets.get(..kept).unwrap_or_default(),
+                ..packet
+            });
         }
         true
     }
@@ -83,7 +87,7 @@ impl Source for Redacted {
 
 /// What the `n`th input is called, from 0.
 pub fn name(n: usize) -> String {
-    format!("capture-{}", n + 1)
+    format!("capture-{}", n.saturating_add(1))
 }
 
 /// `text` with each path and file name replaced, the longest first.

@@ -1,6 +1,6 @@
 //! Link layers: what is known of each of them stays, its addresses, names and labels for people go.
 
-use super::Walk;
+use super::{Place, Walk};
 use crate::capture::link_types::*;
 
 /// From here on an Ethernet type is a type and no length.
@@ -8,7 +8,7 @@ const FIRST_TYPE: u16 = 0x0600;
 
 impl Walk<'_, '_> {
     /// A packet of the link type `link` that begins at `at`.
-    pub(super) fn link(&mut self, link: u16, at: usize) -> usize {
+    pub(super) fn link(&mut self, link: u16, at: Place) -> Place {
         match link {
             ETHERNET => self.ethernet(at),
             LINUX_SLL => {
@@ -62,32 +62,32 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn le16(&self, at: usize) -> Option<u16> {
+    fn le16(&self, at: Place) -> Option<u16> {
         self.be16(at).map(u16::swap_bytes)
     }
 
     /// A packet of another link type behind a header of `length` octets, of which the first `kept` stay.
-    fn behind(&mut self, at: usize, length: Option<u16>, kept: usize, link: Option<u16>) -> usize {
+    fn behind(&mut self, at: Place, length: Option<u16>, kept: usize, link: Option<u16>) -> Place {
         let (Some(length), Some(link)) = (length.map(usize::from), link) else { return at };
         if length < kept || !self.enter() {
             return at;
         }
-        self.blank(at + kept, length - kept);
+        self.blank(at + kept, length.saturating_sub(kept));
         self.link(link, at + length)
     }
 
-    pub(super) fn ethernet(&mut self, at: usize) -> usize {
+    pub(super) fn ethernet(&mut self, at: Place) -> Place {
         self.blank(at, 12);
         self.ethertype(at + 12)
     }
 
     /// Ethernet in a tunnel.
-    pub(super) fn ethernet_inside(&mut self, at: usize) -> usize {
+    pub(super) fn ethernet_inside(&mut self, at: Place) -> Place {
         if self.enter() { self.ethernet(at) } else { at }
     }
 
     /// An Ethernet type at `at`, and what it announces behind it.
-    fn ethertype(&mut self, at: usize) -> usize {
+    fn ethertype(&mut self, at: Place) -> Place {
         match self.be16(at) {
             Some(kind) => self.typed(kind, at + 2),
             None => at,
@@ -95,7 +95,7 @@ impl Walk<'_, '_> {
     }
 
     /// What the Ethernet type `kind` announces at `at`.
-    pub(super) fn typed(&mut self, kind: u16, at: usize) -> usize {
+    pub(super) fn typed(&mut self, kind: u16, at: Place) -> Place {
         if !self.enter() {
             return at;
         }
@@ -117,7 +117,7 @@ impl Walk<'_, '_> {
     }
 
     /// The protocol of a cooked header at `field`: an Ethernet type, or 4 for LLC.
-    fn cooked(&mut self, field: usize, at: usize) -> usize {
+    fn cooked(&mut self, field: Place, at: Place) -> Place {
         match self.be16(field) {
             Some(4) => self.llc(at),
             Some(kind) if kind >= FIRST_TYPE => self.typed(kind, at),
@@ -125,8 +125,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn llc(&mut self, at: usize) -> usize {
-        match self.data.get(at..at + 3) {
+    fn llc(&mut self, at: Place) -> Place {
+        match self.bytes::<3>(at) {
             Some([0xaa, 0xaa, 0x03]) => self.snap(at + 3),
             Some([0x06, 0x06, 0x03]) => self.ip(at + 3),
             Some([0xfe, 0xfe, 0x03]) => self.network_layer(at + 3),
@@ -134,8 +134,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn snap(&mut self, at: usize) -> usize {
-        match (self.data.get(at..at + 3), self.be16(at + 3)) {
+    fn snap(&mut self, at: Place) -> Place {
+        match (self.bytes::<3>(at), self.be16(at + 3)) {
             (Some([0, 0, 0] | [0, 0, 0xf8]), Some(kind)) if kind >= FIRST_TYPE => self.typed(kind, at + 5),
             (Some([0, 0x80, 0xc2]), Some(1 | 7)) => self.ethernet_inside(at + 7),
             _ => at,
@@ -143,7 +143,7 @@ impl Walk<'_, '_> {
     }
 
     /// A network layer protocol identifier.
-    fn network_layer(&mut self, at: usize) -> usize {
+    fn network_layer(&mut self, at: Place) -> Place {
         match self.octet(at) {
             Some(0xcc | 0x8e) => self.ip(at + 1),
             Some(0x80) => self.snap(at + 1),
@@ -151,7 +151,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    pub(super) fn mpls(&mut self, mut at: usize) -> usize {
+    pub(super) fn mpls(&mut self, mut at: Place) -> Place {
         while let Some(low) = self.octet(at + 2) {
             at += 4;
             // The bottom of the stack.
@@ -170,7 +170,7 @@ impl Walk<'_, '_> {
         at
     }
 
-    pub(super) fn ppp(&mut self, mut at: usize) -> usize {
+    pub(super) fn ppp(&mut self, mut at: Place) -> Place {
         if self.be16(at) == Some(0xff03) {
             at += 2;
         }
@@ -188,7 +188,7 @@ impl Walk<'_, '_> {
     }
 
     /// PPP or, by its first octets, Cisco HDLC.
-    fn serial(&mut self, at: usize) -> usize {
+    fn serial(&mut self, at: Place) -> Place {
         match self.be16(at) {
             Some(0x0f00 | 0x8f00) => self.cisco_hdlc(at),
             Some(0x0300) => self.ppp(at + 1),
@@ -196,7 +196,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn cisco_hdlc(&mut self, at: usize) -> usize {
+    fn cisco_hdlc(&mut self, at: Place) -> Place {
         match (self.be16(at), self.be16(at + 2)) {
             (Some(0xff03), _) => self.ppp(at),
             (_, Some(0xfefe)) => self.network_layer(at + 5),
@@ -205,10 +205,10 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn frame_relay(&mut self, mut at: usize) -> usize {
+    fn frame_relay(&mut self, mut at: Place) -> Place {
         // An address of two to four octets; the lowest bit ends it.
-        let from = at;
-        while self.octet(at).is_some_and(|octet| octet & 1 == 0) && at < from + 4 {
+        let last = at + 4;
+        while self.octet(at).is_some_and(|octet| octet & 1 == 0) && at < last {
             at += 1;
         }
         at += 1;
@@ -221,7 +221,7 @@ impl Walk<'_, '_> {
     }
 
     /// Netfilter's log: the packet stays, all other attributes (prefixes, MAC addresses, user ids) lose their content.
-    fn nflog(&mut self, at: usize) -> usize {
+    fn nflog(&mut self, at: Place) -> Place {
         const PACKET_HEADER: u16 = 1;
         const PAYLOAD: u16 = 9;
         let mut place = at + 4;
@@ -236,95 +236,99 @@ impl Walk<'_, '_> {
                 PACKET_HEADER => {}
                 _ => self.blank(place + 4, octets),
             }
-            place += 4 + octets.next_multiple_of(4);
+            place += octets.saturating_add(4).next_multiple_of(4);
         }
         place
     }
 
     /// An IEEE 802.11 frame; `padded` when its body is aligned to four octets.
-    fn wlan(&mut self, at: usize, padded: bool) -> usize {
+    fn wlan(&mut self, at: Place, padded: bool) -> Place {
         let (Some(control), Some(sequence)) = (self.be16(at), self.octet(at + 22)) else { return at };
         let [subtype, flags] = control.to_be_bytes();
         self.blank(at + 4, 18);
         let data = subtype & 0x0f == 0x08 && subtype & 0x40 == 0;
-        let mut length = 24;
+        let mut body = at + 24;
+        // Whether the header is longer than a multiple of four by two bytes.
+        let mut odd = false;
         if !data || flags & 0x40 != 0 || sequence & 0x0f != 0 {
-            return at + length;
+            return body;
         }
         if flags & 3 == 3 {
-            self.blank(at + length, 6);
-            length += 6;
+            self.blank(body, 6);
+            body += 6;
+            odd = !odd;
         }
         if subtype & 0x80 != 0 {
-            if self.octet(at + length).is_none_or(|control| control & 0x80 != 0) {
-                return at + length;
+            if self.octet(body).is_none_or(|control| control & 0x80 != 0) {
+                return body;
             }
-            length += 2;
+            body += 2;
+            odd = !odd;
             if flags & 0x80 != 0 {
-                length += 4;
+                body += 4;
             }
         }
-        if padded {
-            length = length.next_multiple_of(4);
+        if padded && odd {
+            body += 2;
         }
-        self.llc(at + length)
+        self.llc(body)
     }
 
     /// Radiotap: of its fields the flags stay.
-    fn radiotap(&mut self, at: usize) -> usize {
+    fn radiotap(&mut self, at: Place) -> Place {
         const TIME: u32 = 1 << 0;
         const FLAGS: u32 = 1 << 1;
         const MORE_WORDS: u32 = 1 << 31;
-        let word = |walk: &Self, place: usize| {
-            let octets = walk.data.get(place..place + 4)?;
-            Some(u32::from_le_bytes(octets.try_into().ok()?))
-        };
+        let word = |walk: &Self, place: Place| walk.bytes(place).map(u32::from_le_bytes);
         let (Some(length), Some(present)) = (self.le16(at + 2).map(usize::from), word(self, at + 4)) else {
             return at;
         };
-        let (mut place, mut last) = (8, present);
+        let (mut fields, mut last, mut aligned) = (at + 8, present, true);
         while last & MORE_WORDS != 0 {
-            let Some(next) = word(self, at + place) else { return at };
+            let Some(next) = word(self, fields) else { return at };
             last = next;
-            place += 4;
+            fields += 4;
+            aligned = !aligned;
         }
-        if length < place {
+        let end = at + length;
+        if end < fields {
             return at;
         }
-        let fields = place;
-        if present & TIME != 0 {
-            place = place.next_multiple_of(8) + 8;
-        }
-        let flags = if present & FLAGS != 0 && place < length { self.octet(at + place) } else { None };
-        self.blank(at + fields, length - fields);
+        // The time before the flags is eight bytes, aligned to eight.
+        let place = match present & TIME != 0 {
+            true if aligned => fields + 8,
+            true => fields + 12,
+            false => fields,
+        };
+        let flags = if present & FLAGS != 0 && place < end { self.octet(place) } else { None };
+        self.blank_between(fields, end);
         if let Some(flags) = flags {
-            self.data[at + place] = flags;
+            self.between(place, place + 1).fill(flags);
         }
-        self.wlan(at + length, flags.is_some_and(|flags| flags & 0x20 != 0))
+        self.wlan(end, flags.is_some_and(|flags| flags & 0x20 != 0))
     }
 
     /// The Prism header, which has the name of the device, or an AVS header in its place.
-    fn prism(&mut self, at: usize) -> usize {
-        if self.data.get(at..at + 3) == Some(&[0x80, 0x21, 0x10]) {
+    fn prism(&mut self, at: Place) -> Place {
+        if self.bytes(at) == Some([0x80, 0x21, 0x10]) {
             return self.avs(at);
         }
-        let Some(length) = self.data.get(at + 4..at + 8) else { return at };
-        let length = u32::from_le_bytes(length.try_into().expect("four octets"));
+        let Some(length) = self.bytes(at + 4).map(u32::from_le_bytes) else { return at };
         let length = if length > 0xffff { length.swap_bytes() } else { length } as usize;
         self.wlan_behind(at, length)
     }
 
-    fn avs(&mut self, at: usize) -> usize {
-        let Some(length) = self.data.get(at + 4..at + 8) else { return at };
-        self.wlan_behind(at, u32::from_be_bytes(length.try_into().expect("four octets")) as usize)
+    fn avs(&mut self, at: Place) -> Place {
+        let Some(length) = self.bytes(at + 4).map(u32::from_be_bytes) else { return at };
+        self.wlan_behind(at, length as usize)
     }
 
     /// IEEE 802.11 behind a header of `length` octets, of which the first eight stay.
-    fn wlan_behind(&mut self, at: usize, length: usize) -> usize {
+    fn wlan_behind(&mut self, at: Place, length: usize) -> Place {
         if !(8..=self.data.len()).contains(&length) {
             return at;
         }
-        self.blank(at + 8, length - 8);
+        self.blank(at + 8, length.saturating_sub(8));
         self.wlan(at + length, false)
     }
 }

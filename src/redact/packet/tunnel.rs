@@ -1,10 +1,10 @@
 //! Tunnels inside IP: their headers stay, their options and what else may name somebody go.
 
-use super::Walk;
+use super::{Place, Walk};
 
 impl Walk<'_, '_> {
     /// A UDP header and the tunnel that its ports announce. Its checksum, which covers what is left out, becomes "none".
-    pub(super) fn udp(&mut self, at: usize) -> usize {
+    pub(super) fn udp(&mut self, at: Place) -> Place {
         self.clear(at + 6, 2);
         let body = at + 8;
         match (self.be16(at), self.be16(at + 2)) {
@@ -18,7 +18,7 @@ impl Walk<'_, '_> {
     }
 
     /// VXLAN, and its variant with a next-protocol field.
-    fn vxlan(&mut self, at: usize, generic: bool) -> usize {
+    fn vxlan(&mut self, at: Place, generic: bool) -> Place {
         let Some(flags) = self.octet(at) else { return at };
         match self.octet(at + 3).filter(|_| generic && flags & 0x04 != 0) {
             Some(1 | 2) => self.ip(at + 8),
@@ -27,7 +27,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn geneve(&mut self, at: usize) -> usize {
+    fn geneve(&mut self, at: Place) -> Place {
         let (Some(first), Some(kind)) = (self.octet(at), self.be16(at + 2)) else { return at };
         let options = usize::from(first & 0x3f) * 4;
         self.blank(at + 8, options);
@@ -35,7 +35,7 @@ impl Walk<'_, '_> {
     }
 
     /// A GTP-U message that holds a packet.
-    fn gtp_u(&mut self, at: usize) -> usize {
+    fn gtp_u(&mut self, at: Place) -> Place {
         let Some(flags) = self.be16(at).filter(|head| head & 0xf0ff == 0x30ff) else { return at };
         let mut place = at + 8;
         if flags & 0x0700 != 0 {
@@ -46,9 +46,10 @@ impl Walk<'_, '_> {
             place += 4;
             while next != 0 {
                 let Some(octets) = self.octet(place).filter(|n| *n > 0) else { return place };
-                let octets = usize::from(octets) * 4;
-                let Some(after) = self.octet(place + octets - 1) else { return place };
-                self.blank(place + 1, octets - 2);
+                // The last byte names the next extension header.
+                let octets = usize::from(octets) << 2;
+                let Some(after) = self.octet(place + octets.saturating_sub(1)) else { return place };
+                self.blank(place + 1, octets.saturating_sub(2));
                 next = after;
                 place += octets;
             }
@@ -57,12 +58,13 @@ impl Walk<'_, '_> {
     }
 
     /// Teredo: IPv6 behind authentication and origin, which hold names and an address.
-    fn teredo(&mut self, at: usize) -> usize {
+    fn teredo(&mut self, at: Place) -> Place {
         let mut place = at;
-        if let Some(&[0, 1, id, auth]) = self.data.get(place..place + 4) {
-            let octets = 13 + usize::from(id) + usize::from(auth);
-            self.blank(place + 4, octets - 4);
-            place += octets;
+        if let Some([0, 1, id, auth]) = self.bytes(place) {
+            let names = usize::from(id).saturating_add(usize::from(auth)).saturating_add(9);
+            self.blank(place + 4, names);
+            place += 4;
+            place += names;
         }
         if self.be16(place) == Some(0) {
             self.blank(place + 2, 6);
@@ -75,7 +77,7 @@ impl Walk<'_, '_> {
     }
 
     /// GRE, with ERSPAN, WCCP and PPTP's variant. Its checksum becomes "none given" by being 0.
-    pub(super) fn gre(&mut self, at: usize) -> usize {
+    pub(super) fn gre(&mut self, at: Place) -> Place {
         let (Some(flags), Some(kind)) = (self.be16(at), self.be16(at + 2)) else { return at };
         let sequence = flags & 0x1000 != 0;
         match flags & 0x4007 {
@@ -84,7 +86,7 @@ impl Walk<'_, '_> {
                     self.clear(at + 4, 4);
                 }
                 let optional = [0x8000, 0x2000, 0x1000].iter().filter(|bit| flags & **bit != 0).count();
-                let inner = at + 4 + 4 * optional;
+                let inner = at + 4 + (optional << 2);
                 match kind {
                     // ERSPAN type II, and type I without a header.
                     0x88be => self.ethernet_inside(if sequence { inner + 8 } else { inner }),
@@ -99,7 +101,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn erspan_iii(&mut self, at: usize) -> usize {
+    fn erspan_iii(&mut self, at: Place) -> Place {
         let Some(kind) = self.be16(at + 10) else { return at };
         let inner = at + 12 + if kind & 1 != 0 { 8 } else { 0 };
         match kind >> 10 & 0x1f {
