@@ -106,6 +106,16 @@ pub struct AnalyzeArgs {
     #[arg(long, help_heading = "Report")]
     pub full: bool,
 
+    /// In the `text` format, show everything: all packets of the examples, other causes, kernel names and settings
+    ///
+    /// Without it the report is short: one incident takes 20 lines, and the verdict comes last.
+    #[arg(short, long, help_heading = "Report")]
+    pub verbose: bool,
+
+    /// In the `text` format, list the kernel settings inferred from the packets
+    #[arg(long, help_heading = "Report")]
+    pub settings: bool,
+
     /// Exit with code 1 when the report has such a finding
     ///
     /// The name of a kind (`synscope explain` lists them), a severity (`info`, `warning`, `critical`: a finding at
@@ -169,7 +179,7 @@ pub struct LiveArgs {
     )]
     pub filter: String,
 
-    /// Keep so many octets of each packet: enough for headers with options, VLAN tags and a tunnel
+    /// Keep this many bytes of each packet: enough for headers with options, VLAN tags and a tunnel
     #[arg(
         short,
         long,

@@ -8,6 +8,7 @@ use super::output::Output;
 use super::privacy::Privacy;
 use crate::extract;
 use crate::model::Report;
+use crate::report::text::brief::Settings;
 use crate::report::{html, json, jsonl, markdown, text};
 
 /// The reports to be written, their files open.
@@ -66,13 +67,15 @@ impl Destinations {
         let mut failed = Ok(());
         for (format, output) in self.wanted {
             let look = output.look(args.color);
+            let settings = if args.settings { Settings::Shown } else { Settings::Hidden };
             let markup = markdown::Options {
                 flavor: args.flavor.into(),
                 length: if args.full { markdown::Length::Full } else { markdown::Length::Short },
             };
             let written = output.write(|out| -> io::Result<()> {
                 match format {
-                    Format::Text => text::write(report, look, out),
+                    Format::Text if args.verbose => text::write(report, look, out),
+                    Format::Text => text::brief::write(report, look, settings, out),
                     Format::Json => json::write(report, out),
                     Format::Jsonl => jsonl::write(report, out),
                     Format::Markdown => markdown::write(report, markup, out),

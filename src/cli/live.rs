@@ -54,7 +54,7 @@ mod session {
     use crate::live::screen::Screen;
     use crate::live::watch::{Setup, Watch};
     use crate::live::witness::Witness;
-    use crate::report::text;
+    use crate::report::text::brief;
 
     pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
         let namespace = args.netns.as_deref().map(Namespace::open).transpose().map_err(anyhow::Error::msg)?;
@@ -238,6 +238,8 @@ mod session {
                     report: args.report.clone(),
                     flavor: args.flavor,
                     full: args.full,
+                    verbose: false,
+                    settings: false,
                     fail_on: args.fail_on.clone(),
                     color: args.color,
                     quiet: true,
@@ -258,7 +260,8 @@ mod session {
                 None => {
                     let look = stdout_look(self.args.color);
                     let mut err = io::stderr().lock();
-                    Ok(text::write(&outcome.report, look, &mut err).and_then(|()| err.flush())?)
+                    Ok(brief::write(&outcome.report, look, brief::Settings::Hidden, &mut err)
+                        .and_then(|()| err.flush())?)
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`evidence`]: who sent a packet of the evidence, and what became of it.
 //! * [`explain`]: the registry of the kinds' documentation.
+//! * [`next`]: commands that a report advises, by address family.
 
 pub mod analysis;
 pub mod context;
@@ -13,6 +14,7 @@ pub mod draft;
 pub mod evidence;
 pub mod explain;
 pub mod kinds;
+pub mod next;
 #[cfg(test)]
 mod tests;
 

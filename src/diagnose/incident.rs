@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
+use crate::diagnose::severity::{self, Toll};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
 use crate::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severity};
@@ -24,25 +25,25 @@ const RELATED: &[(Kind, Kind, &str, &str)] = &[
     (
         Kind::AcceptQueueOverflow,
         Kind::SynDropAcceptQueue,
-        "its SYNs were dropped for the same full queue",
+        "SYNs were dropped because of the same full queue",
         "the same full queue held up handshakes that were under way",
     ),
     (
         Kind::AcceptQueueReset,
         Kind::SynDropAcceptQueue,
-        "its SYNs were dropped for the same full queue",
+        "SYNs were dropped because of the same full queue",
         "the same full queue reset handshakes that were under way",
     ),
     (
         Kind::AcceptQueueOverflow,
         Kind::HalfClose,
-        "clients closed connections that nobody accepted",
+        "clients closed connections that the application never accepted",
         "connections waited in a full accept queue",
     ),
     (
         Kind::SynDropAcceptQueue,
         Kind::HalfClose,
-        "clients closed connections that nobody accepted",
+        "clients closed connections that the application never accepted",
         "connections waited in a full accept queue",
     ),
     (
@@ -60,10 +61,10 @@ const RELATED: &[(Kind, Kind, &str, &str)] = &[
     (
         Kind::SynFlood,
         Kind::Syncookies,
-        "the listener met it with cookies",
+        "the listener answered it with cookies",
         "a flood made the listener send cookies",
     ),
-    (Kind::SynFlood, Kind::SynUnanswered, "SYNs went unanswered meanwhile", "a flood was going on"),
+    (Kind::SynFlood, Kind::SynUnanswered, "SYNs went unanswered during the flood", "a flood was in progress"),
     (
         Kind::ListenerClosed,
         Kind::ConnectionRefused,
@@ -85,8 +86,8 @@ const RELATED: &[(Kind, Kind, &str, &str)] = &[
     (
         Kind::HalfClose,
         Kind::FinWait2Expired,
-        "what was sent late met a socket that was gone",
-        "the half-close that went before",
+        "late segments met a socket that was gone",
+        "the half-close came before it",
     ),
 ];
 
@@ -179,25 +180,36 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureConte
     let from = stretch.iter().map(|w| w.outline.during.0).min().unwrap_or_default();
     let to = stretch.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
     let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
-    let gravest = stretch.iter().max_by_key(|w| (w.finding.severity, w.finding.certainty));
+    let example = clearest(stretch);
     let name = listener.map(|host| host.socket().to_string());
     let connections = stretch.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
     let known = listener.and_then(|host| world.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
     let seconds = known.map(|l| l.between(from, to));
+    let attempted = match is_about_set_up(kind) {
+        true => seconds.map(|s| u64::from(s.syns)),
+        // What happens to open connections may hit those that began before it.
+        false => known.map(|l| l.attempts),
+    };
+    let toll = Toll::of(stretch, attempted, to - from);
     let incident = Incident {
         id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
-        severity: stretch.iter().map(|w| w.finding.severity).max().unwrap_or(Severity::Info),
-        certainty: stretch.iter().map(|w| w.finding.certainty).max().unwrap_or(Certainty::Possible),
+        severity: match place {
+            Place::Ports(_) => of_many_ports(kind, &toll, stretch),
+            // A finding about a listener as a whole has weighed that itself.
+            _ if connections == 0 => stretch.iter().map(|w| w.outline.harm).max().unwrap_or(Severity::Info),
+            _ => severity::of(kind, &toll),
+        },
+        certainty: certainty(kind, stretch),
         listener: name,
-        cause: cause(place, stretch, gravest.map(|w| w.finding.cause.text.as_ref()).unwrap_or_default()),
+        cause: cause(place, stretch, &likely_cause(stretch, example)),
         first: from.to_string(),
         last: to.to_string(),
         connections,
         clients: clients.len() as u64,
         findings: stretch.iter().map(|w| w.finding.id.clone()).collect(),
-        next_steps: gravest.map(|w| w.outline.next_steps.clone()).unwrap_or_default(),
+        next_steps: example.map(|w| w.outline.next_steps.clone()).unwrap_or_default(),
         attempts: seconds
             .filter(|s| is_about_set_up(kind) && u64::from(s.syns) >= connections && s.syns > 0)
             .map(|s| u64::from(s.syns)),
@@ -210,6 +222,55 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureConte
     };
     let unserved = stretch.iter().any(|w| was_not_served(w));
     Grouped { incident, listener, from, to, unserved }
+}
+
+/// The finding that the report shows first (`report::words::clearest`), so that cause and next steps are about it.
+fn clearest<'w>(stretch: &[&'w Written]) -> Option<&'w Written> {
+    let clear = |w: &&&Written| (w.finding.certainty, w.outline.harm, w.finding.evidence.len().min(10));
+    stretch.iter().rev().max_by_key(clear).copied()
+}
+
+/// An incident is as certain as its findings. Where one cause befalls all of them, one that is certain speaks for all;
+/// elsewhere for itself, and the incident is as certain as half of them are.
+fn certainty(kind: Kind, stretch: &[&Written]) -> Certainty {
+    let mut all: Vec<Certainty> = stretch.iter().map(|w| w.finding.certainty).collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    let place = if has_one_cause(kind) { 0 } else { all.len().saturating_sub(1) / 2 };
+    all.get(place).copied().unwrap_or(Certainty::Possible)
+}
+
+/// Kinds whose findings at one listener have one cause: the state of its queues, its settings, its end.
+fn has_one_cause(kind: Kind) -> bool {
+    is_about_a_queue(kind)
+        || matches!(
+            kind,
+            Kind::AcceptQueueReset | Kind::SynDropTimestamp | Kind::ListenerClosed | Kind::DeferAccept
+        )
+}
+
+/// The cause of the example; and the next most frequent one, where connections differ.
+fn likely_cause(stretch: &[&Written], example: Option<&Written>) -> String {
+    let Some(example) = example else { return String::new() };
+    let own = example.finding.cause.text.as_ref();
+    let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+    for w in stretch.iter().filter(|w| w.finding.cause.text != own) {
+        *others.entry(w.finding.cause.text.as_ref()).or_default() += 1;
+    }
+    match others.into_iter().max_by_key(|&(text, n)| (n, Reverse(text))) {
+        Some((other, n)) => format!("{own} For {n} of {} connections: {other}", stretch.len()),
+        None => own.to_owned(),
+    }
+}
+
+/// How bad it is that many ports of one address were hit: a scan tries each port once, and harms nobody.
+fn of_many_ports(kind: Kind, toll: &Toll, stretch: &[&Written]) -> Severity {
+    let ports: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.server).map(|host| host.port).collect();
+    let is_scan = stretch.len() < ports.len() * 2;
+    severity::of(kind, toll).min(match (is_scan, kind) {
+        (true, Kind::ConnectionRefused) => Severity::Info,
+        (true, _) => Severity::Warning,
+        (false, _) => Severity::Critical,
+    })
 }
 
 /// The place as it names an incident.
@@ -227,7 +288,7 @@ fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
     let ports: BTreeSet<_> =
         stretch.iter().filter_map(|w| w.outline.server).map(|server| server.port).collect();
     format!(
-        "{} ports of {} were tried: a port scan, or services that are gone. {likely}",
+        "{} ports of {} were tried: a port scan, or services that have stopped. {likely}",
         ports.len(),
         address.ip()
     )
@@ -257,7 +318,11 @@ fn is_about_set_up(kind: Kind) -> bool {
     is_about_a_queue(kind)
         || matches!(
             kind,
-            Kind::AcceptQueueReset | Kind::SynDropTimestamp | Kind::SynUnanswered | Kind::ConnectionRefused
+            Kind::AcceptQueueReset
+                | Kind::SynDropTimestamp
+                | Kind::SynUnanswered
+                | Kind::ConnectionRefused
+                | Kind::HandshakeLoss
         )
 }
 

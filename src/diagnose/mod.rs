@@ -1,17 +1,21 @@
 //! Findings to incidents: where the capture was taken, what may be claimed from there, what belongs together.
 //!
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
+//! * [`family`]: names of the kernel by address family.
 //! * [`host`]: findings held against the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one stretch of time.
-//! * [`settings`]: kernel settings that the packets betray.
 //! * [`outcomes`]: how many connections failed, and which of them no finding explains.
+//! * [`settings`]: kernel settings inferred from the packets.
+//! * [`severity`]: how bad an incident is, by the share of connections lost and for how long.
 //! * [`unexamined`]: connections that were only counted, told with the incident to which most of their like belong.
 //! * [`mod@write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
+pub mod family;
 pub mod host;
 pub mod incident;
 pub mod outcomes;
 pub mod settings;
+pub mod severity;
 pub mod unexamined;
 pub mod vantage;
 pub mod write;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::evidence::Elsewhere;
+use crate::diagnose::{family, severity};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::model::{Evidence, Finding, OtherNames, Sighting, Vantage};
+use crate::model::{Evidence, Finding, OtherNames, Severity, Sighting, Vantage};
 use crate::report::filter;
 use crate::time::Timestamp;
 
@@ -36,6 +37,8 @@ pub struct Outline {
     pub connection: Option<PacketId>,
     /// What to check or change next.
     pub next_steps: Vec<String>,
+    /// What became of the connection, whatever became of others: lost is critical, delayed a warning.
+    pub harm: Severity,
 }
 
 /// Writes a draft down. `captures` are the paths of the inputs.
@@ -52,18 +55,22 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         first.0
     );
     let certainty = draft.certainty();
+    let mut cause = draft.cause;
+    if draft.server.is_some_and(|server| server.socket().is_ipv6()) {
+        family::name_as_ipv6(&mut cause);
+    }
     let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
     let mut finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
-        severity: draft.severity,
+        severity: severity::alone(draft.kind, draft.severity),
         certainty,
         certainty_reason: draft.reason,
         client,
         server,
         vantage,
         summary: draft.summary,
-        cause: draft.cause,
+        cause,
         alternatives: draft.alternatives,
         excluded: draft.excluded,
         also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
@@ -105,6 +112,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         during: (first, last),
         connection: draft.connection,
         next_steps: draft.next_steps,
+        harm: draft.severity,
     };
     Written { finding, outline }
 }

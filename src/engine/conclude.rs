@@ -1,6 +1,6 @@
 //! What the shards know, put together: surroundings, findings, incidents, the report.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::detect::{DETECTORS, Draft, Found, LISTENER_DETECTORS};
 use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::write::Written;
-use crate::diagnose::{host, incident, settings, unexamined, vantage, write};
+use crate::diagnose::{host, incident, settings, severity, unexamined, vantage, write};
 use crate::engine::batch::Totals;
 use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome, Placed};
@@ -27,7 +27,9 @@ use crate::history::merge::Histories;
 use crate::history::remarkable::{self, Class, LeftOuts};
 use crate::history::triage::{Quality, Triage};
 use crate::history::tw_recycle::TwRecycleModel;
-use crate::model::{self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Summary, Vantage};
+use crate::model::{
+    self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary, Vantage,
+};
 use crate::time::Timestamp;
 use rayon::prelude::*;
 
@@ -169,7 +171,7 @@ pub(super) fn report(
 
 fn compose(
     seen: &Seen,
-    written: Vec<Written>,
+    mut written: Vec<Written>,
     incidents: Vec<Incident>,
     (told, inferred): (host::Told, Vec<Inferred>),
     (captures, damage): (Vec<Capture>, Vec<String>),
@@ -177,6 +179,7 @@ fn compose(
     mut warnings: Vec<String>,
 ) -> Outcome {
     let Seen { world, gathered, .. } = seen;
+    weigh(&mut written, &incidents);
     warnings.extend(told.warnings);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
@@ -207,6 +210,19 @@ fn compose(
         warnings,
     };
     Outcome { report, damage }
+}
+
+/// Gives each finding its severity within its incident.
+fn weigh(written: &mut [Written], incidents: &[Incident]) {
+    let severities: HashMap<&str, Severity> = incidents
+        .iter()
+        .flat_map(|incident| incident.findings.iter().map(|id| (id.as_str(), incident.severity)))
+        .collect();
+    for w in written {
+        if let Some(&incident) = severities.get(w.finding.id.as_str()) {
+            w.finding.severity = severity::within(incident, w);
+        }
+    }
 }
 
 /// What the shards held.
@@ -469,64 +485,62 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
     let Seen { world, gathered: g, .. } = seen;
     for (&link, n) in &totals.unknown_links {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
-        warnings.push(format!(
-            "{n} packets have link type {link}{name}, which is not known; they were not analyzed"
-        ));
+        warnings.push(format!("{n} packets have the unknown link type {link}{name} and were not analyzed"));
     }
     if totals.malformed > 0 {
         warnings.push(format!(
-            "{} packets contradict themselves (lengths, versions) and were not analyzed",
+            "{} packets have inconsistent lengths or versions and were not analyzed",
             totals.malformed
         ));
     }
     if totals.cut > 0 {
         warnings.push(format!(
-            "{} packets were cut before the end of the TCP header; capture with a snapshot length of 128 or more",
+            "{} packets were cut before the end of the TCP header; capture with a snapshot length of at least 128 bytes",
             totals.cut
         ));
     }
     let q = &g.quality;
     if q.one_sided * 4 > q.connections && q.one_sided > 0 {
         warnings.push(format!(
-            "of {} of {} connections only one direction was captured: what the other end did is not known",
+            "only one direction was captured of {} of {} connections, so the report does not know what the other end did",
             q.one_sided, q.connections
         ));
     }
     if q.duplicates > 0 {
         warnings.push(format!(
-            "captured twice, by the look of it: {}; copies are not counted again",
+            "{} seem to be captured twice; copies are not counted",
             count(q.duplicates, "packet")
         ));
     }
     if q.replayed > 0 {
         warnings.push(format!(
-            "ignored, for an earlier part of the capture again: {}",
+            "{} repeat an earlier part of the capture and were ignored",
             count(q.replayed, "packet")
         ));
     }
     if q.unseen > 0 {
         warnings.push(format!(
-            "{} for data that the capture does not hold: it has lost packets, or joined late",
+            "{} for data that is not in the capture: it lost packets or began late",
             count(q.unseen, "acknowledgment")
         ));
     }
     if q.several_ttls > 0 {
         warnings.push(format!(
-            "on {} one end's packets came with several TTLs: a proxy or another box answers for it, or the route changed",
+            "on {} one end's packets had several TTLs: another device answers for it, or the route changed",
             count(q.several_ttls, "connection")
         ));
     }
     if world.damaged {
         warnings.push(
-            "the capture is not complete: nothing is confirmed because a packet is missing from it, and a single half-close \
-             is not counted as trouble"
+            "the capture is not complete, so a missing packet confirms nothing, and a single half-close does not count \
+             as trouble"
                 .to_owned(),
         );
     }
     let left_out = g.left_out.connections();
     if left_out > 0 {
         warnings.push(format!(
-            "of {} remarkable connections {} were examined one by one, the first of each kind{}; the others were only \
+            "of {} remarkable connections {} were examined, the first of each kind{}, and the others were only \
              counted: narrow the capture with --host, --port, --since, --until",
             left_out + g.examined as u64,
             g.examined,
@@ -546,8 +560,8 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
             "SYNs, about, repeat others that were forgotten: the number of connections is an estimate",
         ),
         (g.surplus, "handshakes that were never completed were only counted"),
-        (g.forgone, "times a server's memory of a client was not followed"),
-        (g.unlisted, "connections were to listeners that there was no room for"),
+        (g.forgone, "records of servers about their clients were not kept"),
+        (g.unlisted, "connections belonged to listeners that did not fit"),
     ];
     let step = world.listeners.values().map(|listener| listener.seconds.step()).max();
     let coarse = step

@@ -521,7 +521,7 @@ impl Issued {
                 Change::Withdrawn(id) => events.push(Event::Withdrawn {
                     at: at(),
                     finding: id,
-                    reason: "what came later shows that it was none".to_owned(),
+                    reason: "later packets show that it was none".to_owned(),
                 }),
             }
         }

@@ -259,7 +259,8 @@ impl<W: Write> Output for TextLog<W> {
         }
         self.grown(state)?;
         if self.untold > 0 && state.at - self.opened.0 >= OPENED_WITHIN {
-            let text = format!("{} opened, too; the report has them", counted(self.untold, "other incident"));
+            let text =
+                format!("{} opened as well; the report lists them", counted(self.untold, "other incident"));
             self.untold = 0;
             self.line(&state.at.to_string(), FAINT, "more", &text)?;
         }

@@ -117,7 +117,8 @@ pub(crate) fn overflow() -> State {
     report.incidents[0].certainty = Certainty::Confirmed;
     state.incidents = watched(&report);
     state.incidents[0].corroboration = Some(
-        "TcpExtListenOverflows rose by 374 meanwhile; the queue of 10.0.0.5:8080 held 129 of 128".to_owned(),
+        "TcpExtListenOverflows rose by 374 in that time; the queue of 10.0.0.5:8080 held 129 of 128"
+            .to_owned(),
     );
     state.counters.insert("TcpExtListenOverflows".to_owned(), 374);
     state.counters.insert("TcpExtListenDrops".to_owned(), 374);

@@ -230,7 +230,7 @@ impl Watch {
         for one in self.testimony.unexplained(now, known) {
             let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();
             self.note(format!(
-                "{} rose by {} until {}, but no connection seen shows it{}: another interface, or a filter?",
+                "{} rose by {} until {}, but no captured connection shows it{}: another interface, or a filter?",
                 one.counter,
                 one.rose,
                 one.at,
@@ -267,7 +267,7 @@ impl Watch {
         draft.measure("capture_dropped", dropped);
         if draft.certainty() == Certainty::Confirmed {
             let reason = std::mem::take(&mut draft.reason);
-            draft.probable(format!("{reason}; but {dropped} packets were dropped by the capture meanwhile"));
+            draft.probable(format!("{reason}; but {dropped} packets were dropped while capturing"));
         }
     }
 
@@ -282,7 +282,7 @@ impl Watch {
             match (was.is_none_or(|was| was.up), is.up) {
                 (true, false) => {
                     let why = is.trouble.clone().unwrap_or_else(|| "it went away".to_owned());
-                    lines.push(format!("{}: {why}; nothing is captured there until it is back", is.name));
+                    lines.push(format!("{}: {why}; nothing can be captured there until it returns", is.name));
                 }
                 (false, true) => lines.push(format!("{}: it is back", is.name)),
                 _ => {}
@@ -308,7 +308,7 @@ impl Watch {
         self.read = now;
         if self.engine.evicted() > 0 {
             let text = format!(
-                "the tables are full: {} connections were let go early; --memory-limit sets how much they may take",
+                "the tables are full: {} connections were dropped early; --memory-limit sets how much memory they may use",
                 self.engine.evicted()
             );
             self.warn_now_and_then("evicted", now, text, events);
@@ -532,7 +532,7 @@ fn status(interface: &Interface, taken: Taken) -> Status {
         dropped: Some(dropped),
         snaplen: interface.snaplen,
         warnings: (dropped > 0)
-            .then(|| format!("{dropped} packets were dropped by the capture"))
+            .then(|| format!("the capture dropped {dropped} packets"))
             .into_iter()
             .collect(),
         ..Status::default()

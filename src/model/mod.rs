@@ -34,7 +34,7 @@ pub struct Report {
     pub incidents: Vec<Incident>,
     /// One entry per pathology of one connection, listener or host pair, in order of time.
     pub findings: Vec<Finding>,
-    /// Kernel settings that the packets betray.
+    /// Kernel kernel settings are inferred from the packets.
     pub inferred: Vec<Inferred>,
     /// Where the captures were taken, for each server that has a finding.
     #[serde(default)]
@@ -640,7 +640,7 @@ pub struct Related {
     pub how: String,
 }
 
-/// A kernel setting that the packets betray.
+/// A kernel setting inferred from the packets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Inferred {
     /// Address of the host, or `address:port` of a listener.

@@ -12,7 +12,7 @@ use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage}
 use crate::pair::Opener;
 use crate::pair::passage::{Passage, Watch};
 use crate::pair::recognise::Places;
-use crate::pair::settle::{Joint, Named};
+use crate::pair::settle::{Joint, Named, own_cause};
 use crate::pair::trace::{self, Track, Wanted};
 use crate::report::path::apart;
 use crate::seq::Seq;
@@ -232,25 +232,25 @@ impl Join<'_> {
             | Kind::SynDropAcceptQueue
             | Kind::SynDropSynQueue
             | Kind::SynDropTimestamp => {
-                let queue = d.cause.text.clone();
+                let queue = own_cause(&d);
                 d.kind = Kind::HandshakeLoss;
                 d.cause.text =
-                    "The SYNs were dropped on the way between the two captures: lost, or filtered.".into();
+                    "The SYNs were dropped between the two captures: the network lost them, or a firewall dropped them.".into();
                 d.cause.kernel_functions.clear();
                 d.cause.sysctls.clear();
                 d.cause.counters = vec!["TcpExtTCPSynRetrans".into()];
                 d.excluded.push(Excluded { text: queue, why: reason.clone() });
                 d.alternatives.clear();
                 d.or(
-                    "The server has another host behind the same address, and its packets pass elsewhere.",
-                    "Then others of this client would be missing too.",
+                    "Another host has the same address, and its packets take another path.",
+                    "Then other connections of this client would be missing as well.",
                 );
                 d.measure("lost", "SYN").measure("direction", "to server");
                 d.probable(reason);
             }
             Kind::ConnectionRefused => {
                 d.cause.text =
-                    "A device between the two captures refused the connection: its SYN did not come to the server."
+                    "A device between the two captures refused the connection: the SYN never reached the server."
                         .into();
                 d.cause.counters.clear();
                 d.alternatives.clear();

@@ -3,6 +3,7 @@
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::evidence::{Elsewhere, again};
+use crate::detect::next;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Kind, PacketMark, Severity};
 use crate::pair::passage::{Absence, Passage};
@@ -171,15 +172,17 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
         Some(took) => {
             format!("A {what} of {who} was lost between the two captures; the handshake took {took}.")
         }
-        None => format!("A {what} of {who} was lost between the two captures, and no handshake came of it."),
+        None => {
+            format!("A {what} of {who} was lost between the two captures, and the handshake never completed.")
+        }
     };
     let n = (losses.syns.len() + losses.syn_acks.len() + usize::from(losses.final_ack.is_some())) as u64;
     d.cause = cause(
         match lost[..] {
-            ["SYN"] => "A SYN was lost on the way from the client to the server.",
-            ["SYN-ACK"] => "A SYN-ACK was lost on the way from the server to the client.",
-            ["final ACK"] => "The final ACK was lost on the way from the client to the server.",
-            _ => "Segments of the handshake were lost on the way, in more than one place.",
+            ["SYN"] => "The network lost a SYN on the way from the client to the server.",
+            ["SYN-ACK"] => "The network lost a SYN-ACK on the way from the server to the client.",
+            ["final ACK"] => "The network lost the final ACK on the way from the client to the server.",
+            _ => "The network lost several segments of the handshake.",
         },
         &[],
         &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
@@ -193,20 +196,20 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
         d.probable(format!("{reason}, which {}", named.doubt(p, near, losses)));
         d.or(
             "The packet arrived, and that capture missed it.",
-            "Then its receiver would have answered; it asked again, or was asked again.",
+            "Then its receiver would have answered it. Instead the packet was repeated.",
         );
     } else {
         d.confirmed(reason);
     }
     if none_arrived && took.is_none() && all_syns > 2 {
         d.or(
-            "A firewall or a route between the two captures drops them all.",
+            "A firewall or a router between the two captures drops them all.",
             format!("{}, and not one arrived.", count(all_syns as u64, "SYN")),
         );
     }
     d.next_steps = vec![
-        "ip -s link; ethtool -S IFACE   # drops on the hosts and on the way".to_owned(),
-        "Capture at a place between the two: on which side of it are they lost?".to_owned(),
+        next::LINK_DROPS.to_owned(),
+        "Capture at a place between the two: on which side of it are the packets lost?".to_owned(),
     ];
     d
 }

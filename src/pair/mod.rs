@@ -82,7 +82,7 @@ pub fn analyze(
     };
     if pairing == Pairing::Force {
         let why = why.unwrap_or_else(|| {
-            "the captures hold no connection in common whose handshake was captured in both at different places"
+            "the captures share no connection whose handshake both of them hold from different places"
                 .to_owned()
         });
         return Err(Error::NotAPair(format!("{why}. Without --pair they are read as one stream.")));
@@ -105,9 +105,7 @@ fn look(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, options: &Option
     }
     if !inputs.iter().all(|path| can_be_read_again(path)) {
         return match forced {
-            true => no(
-                "to be paired captures are read more than once: save what comes through a pipe to a file first",
-            ),
+            true => no("pairing reads captures more than once: save the input of a pipe to a file first"),
             false => Recognised::No(None),
         };
     }

@@ -4,10 +4,11 @@
 //! before it, whether a RST came from the server at all) by comparing the two.
 
 use crate::decode::segment::Flags;
+use crate::detect::analysis::path_loss;
 use crate::detect::draft::{Draft, Found, cause};
 use crate::detect::evidence::Elsewhere;
 use crate::flow::facts::ConnectionFacts;
-use crate::model::{Certainty, Excluded, Kind, Severity, Vantage};
+use crate::model::{Certainty, Excluded, Kind, Phrase, Severity, Vantage};
 use crate::pair::loss::{self, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage};
 use crate::pair::trace::Seen;
@@ -130,7 +131,7 @@ impl Joint<'_> {
         };
         for (other, _) in of_client.iter().filter(|(other, _)| replaced(other)) {
             if other.kind != Kind::HandshakeLoss {
-                d.excluded.push(Excluded { text: other.cause.text.clone(), why: d.reason.clone() });
+                d.excluded.push(Excluded { text: own_cause(other), why: d.reason.clone() });
             }
         }
         of_client.retain(|(other, _)| !replaced(other));
@@ -192,7 +193,7 @@ impl Joint<'_> {
                     text: "The SYNs were lost on the way to the server.".into(),
                     why: format!("they are in {}: {arrived}", named.side(far)),
                 });
-                d.alternatives.retain(|a| !a.text.contains("lost"));
+                passed_the_path(d, self.vantages[far] == Vantage::Server);
                 let reason =
                     format!("the SYNs reached {} ({arrived}) and drew no answer there", named.side(far));
                 if self.vantages[far] == Vantage::Server {
@@ -332,6 +333,37 @@ impl Joint<'_> {
     }
 }
 
+/// What a finding says of the server itself, without the path to it.
+pub(super) fn own_cause(d: &Draft) -> Phrase {
+    match d.kind {
+        Kind::SynUnanswered => "The server or its listener dropped the SYN.".into(),
+        _ => d.cause.text.clone(),
+    }
+}
+
+/// The packets arrived at the farther capture: what blamed the path before it does not stand any more.
+fn passed_the_path(d: &mut Draft, at_server: bool) {
+    if d.kind == Kind::SynUnanswered {
+        d.cause.text = match at_server {
+            true => "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",
+            false => {
+                "The SYN was dropped behind the capture nearer to the server: by a firewall, the host or its listener."
+            }
+        }
+        .into();
+        d.alternatives.retain(|a| !path_loss::is_refuted_by_arrival(&a.text));
+    }
+    if !at_server {
+        return;
+    }
+    d.alternatives.retain(|a| !path_loss::is_refuted_by_arrival(&a.text));
+    for a in &mut d.alternatives {
+        if let Some(other) = path_loss::after_arrival(&a.text) {
+            a.text = other.into();
+        }
+    }
+}
+
 /// Whether it says that a SYN with Fast Open was swallowed.
 fn is_swallowed(d: &Draft) -> bool {
     d.kind == Kind::FastopenFallback && d.metrics.get("refused").is_some_and(|what| what == "SYN")
@@ -341,16 +373,7 @@ fn is_swallowed(d: &Draft) -> bool {
 /// happened behind that capture.
 fn exclude(d: &mut Draft, text: &'static str, why: &str, at_server: bool) {
     d.excluded.push(Excluded { text: text.into(), why: why.to_owned() });
-    for a in &mut d.alternatives {
-        if a.text == "A firewall dropped the SYN, or it was lost." && at_server {
-            a.text = "A firewall on the server dropped the SYN.".into();
-        } else if a.text == "The SYNs were lost, or a queue was full." && at_server {
-            a.text = "A queue was full.".into();
-        }
-    }
-    if at_server {
-        d.alternatives.retain(|a| !a.text.contains("lost on the way"));
-    }
+    passed_the_path(d, at_server);
     if d.certainty() != Certainty::Confirmed && !d.reason.contains(why) {
         d.reason = format!("{}; {why}", d.reason);
     }
@@ -366,9 +389,9 @@ fn forged(d: &mut Draft, who: &str, reason: &str, went_on: bool) {
     d.excluded.push(Excluded { text: d.cause.text.clone(), why: reason.to_owned() });
     d.cause = cause(
         if who == "server" {
-            "A device between the two captures (firewall, load balancer) sent the RST in the server's name."
+            "A device between the two captures, such as a firewall or load balancer, sent the RST in the server's name."
         } else {
-            "A device between the two captures (firewall, NAT) sent the RST in the client's name."
+            "A device between the two captures, such as a firewall or NAT, sent the RST in the client's name."
         },
         &[],
         &[],
@@ -377,14 +400,14 @@ fn forged(d: &mut Draft, who: &str, reason: &str, went_on: bool) {
     d.alternatives.clear();
     d.measure("by", "middlebox").measure("in_the_name_of", who).measure("by_firewall", true);
     if went_on {
-        d.confirmed(format!("{reason}, and went on"));
+        d.confirmed(format!("{reason}, and sent other packets afterwards"));
     } else {
         d.probable(reason);
         d.or(
             format!("The {who} sent it, and the capture near it missed it."),
-            "Nothing else shows that this capture has lost packets.",
+            "Nothing else shows that this capture lost packets.",
         );
     }
     d.next_steps =
-        vec!["Which firewalls, load balancers and NATs stand between the two capture points? Their logs name the rule".to_owned()];
+        vec!["Find the firewalls, load balancers and NATs between the two capture points. Their logs name the rule.".to_owned()];
 }

@@ -11,7 +11,7 @@ const KERNEL: &[(&str, &str)] = &[
     ("TcpAttemptFails", "counts handshakes that failed"),
     ("TcpEstabResets", "counts connections that ended by a reset instead of a close"),
     ("TcpExtEmbryonicRsts", "counts resets that hit a handshake not yet complete"),
-    ("TcpExtIPReversePathFilter", "counts packets dropped because the way back would take another interface"),
+    ("TcpExtIPReversePathFilter", "counts packets dropped because the route back uses another interface"),
     ("TcpExtListenDrops", "counts all connection requests that a listener dropped, for any reason"),
     ("TcpExtListenOverflows", "counts connection requests dropped because the accept queue was full"),
     ("TcpExtPAWSEstab", "counts segments of open connections dropped for an old timestamp"),
@@ -68,12 +68,25 @@ const KERNEL: &[(&str, &str)] = &[
     ("tcp_validate_incoming", "checks sequence number, timestamp and flags of a segment"),
     ("net.core.somaxconn", "upper bound of every listener's accept queue"),
     ("net.ipv4.conf.all.rp_filter", "drop packets whose sender would be reached another way"),
+    ("net.ipv4.ip_default_ttl", "the TTL that packets start with; each router on the path takes one"),
     (
-        "net.ipv4.ip_default_ttl",
-        "the TTL that packets start with: what is missing of it was spent on the way",
+        "net.ipv6.conf.all.hop_limit",
+        "the hop limit that packets start with; each router on the path takes one",
     ),
+    ("arp_error_report", "gives up an address for which ARP got no answer"),
+    ("ndisc_error_report", "gives up an address for which neighbor discovery got no answer"),
+    ("ipv4_link_failure", "sends the ICMP error host unreachable"),
+    ("nf_send_reset", "sends the RST of a REJECT rule"),
+    ("nf_send_reset6", "sends the RST of a REJECT rule (IPv6)"),
+    ("nf_send_unreach", "sends the ICMP error of a REJECT rule"),
+    ("nf_send_unreach6", "sends the ICMP error of a REJECT rule (IPv6)"),
+    ("cookie_v6_init_sequence", "makes a syncookie (IPv6)"),
+    ("tcp_v6_rcv", "takes every TCP segment and finds its socket (IPv6)"),
+    ("tcp_v6_send_reset", "answers a segment for which there is no socket (IPv6)"),
+    ("tcp_v6_syn_recv_sock", "makes the new socket; fails when the accept queue is full (IPv6)"),
+    ("tcp_v6_timewait_ack", "repeats the last ACK from a TIME_WAIT socket (IPv6)"),
     ("net.ipv4.ip_local_port_range", "ports that outgoing connections may use"),
-    ("net.ipv4.tcp_abort_on_overflow", "0: drop in silence when the accept queue is full; 1: reset"),
+    ("net.ipv4.tcp_abort_on_overflow", "when the accept queue is full, 0: drop silently; 1: send a RST"),
     ("net.ipv4.tcp_challenge_ack_limit", "how many challenge ACKs may be sent per second"),
     ("net.ipv4.tcp_fastopen", "who may use Fast Open: 1 clients, 2 servers, 3 both"),
     ("net.ipv4.tcp_fastopen_blackhole_timeout_sec", "how long Fast Open is put off when a path swallows it"),
@@ -105,7 +118,7 @@ const WORDS: &[(&str, &str)] = &[
     ("SYN-ACK", "the server's answer to a SYN, second packet of the handshake"),
     ("SYN", "the packet with which a client asks for a connection"),
     ("final ACK", "third packet of the handshake: with it the client considers the connection open"),
-    ("RST", "reset: the connection is over at once, what was under way is lost"),
+    ("RST", "reset: the connection ends at once, and data in transit is lost"),
     ("FIN", "says that its sender has no more data to send"),
     (
         "accept queue",
@@ -127,48 +140,71 @@ const WORDS: &[(&str, &str)] = &[
 pub fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::AcceptQueueOverflow => {
-            "Clients believe that they are connected, the server's kernel has thrown their connection away because the \
-             application did not take connections fast enough."
+            "Clients believe that they are connected, but the server's kernel ignores them: the application does not accept \
+             connections fast enough."
         }
         Kind::AcceptQueueReset => {
-            "The application did not take connections fast enough, and the server's kernel reset what did not fit."
+            "The application does not accept connections fast enough, and the server's kernel resets those that do not fit."
         }
         Kind::SynDropAcceptQueue => {
-            "Clients get no answer because the application takes connections too slowly and its queue is full."
+            "Clients get no answer, because the application accepts connections too slowly and its queue is full."
         }
         Kind::SynDropSynQueue => "Clients get no answer because too many handshakes are unfinished.",
         Kind::SynDropTimestamp => {
             "Clients behind one address get no answer because the server compares the clocks of different machines."
         }
-        Kind::SynUnanswered => "Clients ask for a connection and hear nothing.",
+        Kind::SynUnanswered => "Clients ask for a connection and get no answer.",
         Kind::SynFlood => {
-            "Many handshakes are begun and never finished, by attackers or by clients that hear nothing."
+            "Many handshakes are begun and never completed, by attackers or by clients that get no answer."
         }
         Kind::Syncookies => {
-            "The server answers without remembering, which costs its clients some TCP features but keeps it reachable."
+            "The server stays reachable by answering without keeping state, which costs its clients some TCP features."
         }
         Kind::TimeWaitCollision => {
-            "A client uses a port again while the server still remembers the connection before."
+            "A client uses a port again while the server still holds the previous connection."
         }
-        Kind::ConnectionRefused => {
-            "The client was told at once that nobody listens there, or that it may not connect."
-        }
-        Kind::HandshakeLoss => "A packet of the handshake was lost on the way and had to be sent again.",
+        Kind::ConnectionRefused => "The client got an error instead of a connection.",
+        Kind::HandshakeLoss => "The network lost a packet of the handshake, which had to be sent again.",
         Kind::DeferAccept => {
-            "The server waits for data before it takes the connection; this is wanted and harms nobody."
+            "The server waits for data before it accepts the connection. This is intended and harms nobody."
         }
         Kind::FastopenFallback => {
-            "The shortcut for sending data with the first packet did not work; it came a bit later."
+            "Sending data with the first packet did not work, so the data arrived one round trip later."
         }
         Kind::ListenerClosed => "The server's application stopped listening while connections waited for it.",
-        Kind::HalfClose => "One side has closed, the other neither closes nor says anything.",
+        Kind::HalfClose => "One side has closed; the other neither closes nor sends anything.",
         Kind::FinWait2Expired => {
-            "One side closed and waited for the other to finish, until its kernel stopped waiting; what came later was \
-             refused."
+            "One side closed and waited for the other to finish, until its kernel stopped waiting. Later segments \
+             were refused."
         }
         Kind::AbortiveClose => "A connection was cut off instead of being closed.",
-        Kind::FinUnacknowledged => "One side said goodbye and nobody answered: the other end is gone.",
-        Kind::TimeWaitPressure => "So many connections were closed lately that ports may run out.",
+        Kind::FinUnacknowledged => "One side closed and got no answer: the other end is gone.",
+        Kind::TimeWaitPressure => "Connections are closed so fast that free ports may run out.",
+    }
+}
+
+/// Who has to act, in plain words.
+pub fn at_fault(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AcceptQueueOverflow | Kind::AcceptQueueReset | Kind::SynDropAcceptQueue => {
+            "the server's application, which accepts connections too slowly"
+        }
+        Kind::SynDropSynQueue => "the server, whose SYN queue is full while syncookies are off",
+        Kind::SynDropTimestamp => "the server's setting `net.ipv4.tcp_tw_recycle`",
+        Kind::SynUnanswered => "unknown yet, the network, a firewall or the server",
+        Kind::SynFlood => "the senders of the SYNs, or the path back to them",
+        Kind::Syncookies => "nobody, unless the SYN queue is too small for the usual load",
+        Kind::TimeWaitCollision => "the client or its NAT, which used the same port again",
+        Kind::ConnectionRefused => "the server's host, or the device that answered in its place",
+        Kind::HandshakeLoss => "the network, or a firewall on the path",
+        Kind::DeferAccept => "nobody, the listener is configured so",
+        Kind::FastopenFallback => "nobody, clients only lose a shortcut",
+        Kind::ListenerClosed => "the server's application, which stopped listening",
+        Kind::HalfClose => "the application that does not close its side",
+        Kind::FinWait2Expired => "the application that goes on long after its peer has closed",
+        Kind::AbortiveClose => "the side that sent the RST",
+        Kind::FinUnacknowledged => "the side that fell silent, or the path to it",
+        Kind::TimeWaitPressure => "the side that opens and closes so many connections",
     }
 }
 

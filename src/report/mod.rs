@@ -13,7 +13,7 @@ mod markup;
 pub mod path;
 pub mod pcapng;
 pub mod schema;
-mod step;
+pub mod step;
 mod summary;
 pub mod terminal;
 pub mod text;

@@ -2,17 +2,28 @@
 
 /// A next step, as it is to be laid out. In the model it is one text that a shell would take where it is a command.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub enum Step<'a> {
     /// `command   # remark`, or a command alone between backticks.
-    Command { command: &'a str, remark: &'a str },
+    Command {
+        /// What a shell runs.
+        command: &'a str,
+        /// What to look for.
+        remark: &'a str,
+    },
     /// ``text: `command` ``.
-    Ending { text: &'a str, command: &'a str },
+    Ending {
+        /// What it is for.
+        text: &'a str,
+        /// What a shell runs.
+        command: &'a str,
+    },
     /// Anything else.
     Words(&'a str),
 }
 
 impl Step<'_> {
-    pub(super) fn read(step: &str) -> Step<'_> {
+    /// Reads one.
+    pub fn read(step: &str) -> Step<'_> {
         let step = step.trim();
         if let Some((command, remark)) = step.split_once("  # ") {
             return Step::Command { command: command.trim_end(), remark: remark.trim_start() };
@@ -26,6 +37,14 @@ impl Step<'_> {
             }
             _ => Step::Words(step),
         }
+    }
+
+    /// The first command among `steps`.
+    pub fn first_command(steps: &[String]) -> Option<&str> {
+        steps.iter().find_map(|step| match Step::read(step) {
+            Step::Command { command, .. } | Step::Ending { command, .. } => Some(command),
+            Step::Words(_) => None,
+        })
     }
 }
 

@@ -18,6 +18,8 @@ use super::words::{
 use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use crate::time::Span;
 
+pub mod brief;
+
 /// Incidents with a line on top; more than this nobody reads on a screen.
 const LINES: usize = 200;
 /// Incidents with a paragraph of their own.
@@ -79,7 +81,11 @@ impl<'r, 'w> Text<'r, 'w> {
         }
         self.orphans()?;
         self.inferred()?;
-        self.legend()
+        self.legend()?;
+        match report.incidents.first() {
+            Some(gravest) => self.verdict(gravest, brief::WHOLE),
+            None => Ok(()),
+        }
     }
 
     /// What was read: a line per input, the time, the totals.

@@ -238,39 +238,60 @@ pub(super) fn capital(text: &str) -> String {
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-/// `40 % of the 10 connections tried there meanwhile; none got through while captured`, where that is known; `all 10
-/// connections ...` where it was each of them.
+/// `4 of the 10 connections attempted during the incident (40 %); none of the 4 recovered before the capture ended`, where
+/// that is known; `all 10 connections ...` where it was each of them.
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
     if let Some(unexamined) = &incident.unexamined {
         let clock = Clock::new([incident.last.as_str(), &unexamined.last]);
         said.push(format!(
-            "{} more like them at first sight, the last at {} UTC, only counted: too many to examine each",
+            "{} more similar connections, the last at {} UTC, counted but not examined: there were too many",
             grouped(unexamined.connections),
             clock.second(&unexamined.last)
         ));
     } else if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
-        said.push(match (attempts, incident.connections * 100 / attempts) {
-            (1, 100..) => "the only connection tried there meanwhile".to_owned(),
-            (n, 100..) => format!("all {} tried there meanwhile", counted(n, "connection")),
-            (n, percent) => {
-                format!("{percent} % of the {} tried there meanwhile", counted(n, "connection"))
-            }
+        said.push(match (attempts, incident.connections) {
+            (1, 1..) => "the only connection attempted during the incident".to_owned(),
+            (n, hit) if hit >= n => format!("all {} attempted during the incident", counted(n, "connection")),
+            (n, hit) => format!(
+                "{} of the {} attempted during the incident ({})",
+                grouped(hit),
+                counted(n, "connection"),
+                percent(hit, n)
+            ),
         });
     }
     match (incident.recovered, incident.got_through) {
         (Some(true), Some(n)) if n == incident.connections && incident.unexamined.is_none() => {
-            said.push("all got through in the end".to_owned())
+            said.push("all recovered before the capture ended".to_owned())
         }
         (Some(true), Some(n)) => {
-            let of = if incident.unexamined.is_some() { " of those examined" } else { "" };
-            said.push(format!("{}{of} got through in the end", grouped(n)));
+            let those = if incident.unexamined.is_some() { "examined" } else { "affected" };
+            said.push(format!(
+                "{} of the {} {those} recovered before the capture ended",
+                grouped(n),
+                grouped(incident.connections)
+            ));
         }
-        (Some(true), None) => said.push("some got through in the end".to_owned()),
-        (Some(false), _) => said.push("none got through while captured".to_owned()),
+        (Some(true), None) => said.push("some recovered before the capture ended".to_owned()),
+        (Some(false), _) if incident.connections > 1 => said.push(format!(
+            "none of the {} recovered before the capture ended",
+            grouped(incident.connections)
+        )),
+        (Some(false), _) => said.push("it did not recover before the capture ended".to_owned()),
         (None, _) => {}
     }
     Some(said.join("; ")).filter(|said| !said.is_empty())
+}
+
+/// A share, rounded: `42 %`; `below 1 %` and `above 99 %` where rounding would say nothing or all.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    let whole = u128::from(whole.max(1));
+    match (u128::from(part) * 200 + whole) / (2 * whole) {
+        0 if part > 0 => "below 1 %".to_owned(),
+        100.. if u128::from(part) < whole => "above 99 %".to_owned(),
+        rounded => format!("{rounded} %"),
+    }
 }
 
 /// The value of a setting, and whether it is one and not a bound: `2`, or `at least 2`.
@@ -288,8 +309,8 @@ pub(super) fn setting_value(value: &serde_json::Value) -> (bool, String) {
 /// What the table of settings is: with what snapshots of the host state, or of the packets alone.
 pub(super) fn settings_title(inferred: &[Inferred]) -> &'static str {
     match inferred.iter().any(|setting| setting.from.starts_with("snapshot of ")) {
-        true => "Settings that the host states and the packets betray",
-        false => "Settings that the packets betray",
+        true => "Kernel settings stated by the host or inferred from the packets",
+        false => "Kernel settings inferred from the packets",
     }
 }
 
@@ -368,6 +389,7 @@ fn example(failed: &Unexplained) -> String {
 }
 
 /// What is known of how far the captures can be trusted, a clause each; empty where nothing is known against them.
+/// What a warning of the report says anyway (packets captured twice, cut or malformed) is not said again.
 pub(super) fn quality(quality: &Quality) -> Vec<String> {
     let times = |n: u64| match n {
         1 => "once".to_owned(),
@@ -379,16 +401,10 @@ pub(super) fn quality(quality: &Quality) -> Vec<String> {
             quality.dropped.unwrap_or(0),
             counted(quality.dropped.unwrap_or(0), "packet") + " dropped while capturing",
         ),
-        (quality.unseen, format!("data acknowledged {} that was not captured", times(quality.unseen))),
         (quality.one_sided, format!("one direction only {}", on(quality.one_sided))),
-        (quality.mid_stream, counted(quality.mid_stream, "connection") + " joined in the middle"),
-        (quality.duplicates, counted(quality.duplicates, "packet") + " captured twice"),
-        (quality.replayed, counted(quality.replayed, "packet") + " of stretches that are there twice"),
+        (quality.mid_stream, counted(quality.mid_stream, "connection") + " whose beginning was not captured"),
         (quality.clock_jumps, format!("the clock stepped back {}", times(quality.clock_jumps))),
-        (quality.cut, counted(quality.cut, "packet") + " cut before the end of the TCP header"),
-        (quality.malformed, counted(quality.malformed, "malformed packet")),
         (quality.bad_checksums, counted(quality.bad_checksums, "segment") + " with a wrong checksum"),
-        (quality.several_ttls, format!("several TTLs of one end {}", on(quality.several_ttls))),
     ];
     facts.into_iter().filter_map(|(n, fact)| (n > 0).then_some(fact)).collect()
 }
@@ -396,7 +412,7 @@ pub(super) fn quality(quality: &Quality) -> Vec<String> {
 /// What follows for the findings where the captures lost packets or mixed up their times.
 pub(super) const fn trust(quality: &Quality) -> &'static str {
     match quality.damaged {
-        true => " Therefore nothing is confirmed because a packet is missing.",
+        true => " Therefore a missing packet confirms nothing.",
         false => "",
     }
 }
@@ -420,9 +436,21 @@ mod tests {
     #[test]
     fn what_a_snapshot_states_is_no_inference() {
         let mut inferred = crate::report::samples::overflow().inferred;
-        assert_eq!(settings_title(&inferred), "Settings that the packets betray");
+        assert_eq!(settings_title(&inferred), "Kernel settings inferred from the packets");
         inferred[0].from = "snapshot of 2026-11-22T14:03:07Z".to_owned();
-        assert_eq!(settings_title(&inferred), "Settings that the host states and the packets betray");
+        assert_eq!(
+            settings_title(&inferred),
+            "Kernel settings stated by the host or inferred from the packets"
+        );
+    }
+
+    #[test]
+    fn percentages_are_rounded_and_never_say_none_or_all_of_some() {
+        assert_eq!(percent(5, 12), "42 %");
+        assert_eq!(percent(1, 3), "33 %");
+        assert_eq!(percent(1, 1000), "below 1 %");
+        assert_eq!(percent(999, 1000), "above 99 %");
+        assert_eq!(percent(7, 7), "100 %");
     }
 
     #[test]

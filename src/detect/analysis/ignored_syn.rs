@@ -130,12 +130,12 @@ pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
             // One retry and all is well: a blink.
             let blink = kind == Kind::SynUnanswered && f.syn.count <= 2;
             d.severity = if blink { Severity::Info } else { Severity::Warning };
-            d.shows(answer.at, "SYN-ACK at last").measure_span("answered_after_s", took);
-            format!("the connection was answered {took} after the first")
+            d.shows(answer.at, "SYN-ACK: the server answers at last").measure_span("answered_after_s", took);
+            format!("the server answered {took} after the first one")
         }
         None => {
             d.severity = Severity::Critical;
-            "none was ever answered".to_owned()
+            "the server never answered".to_owned()
         }
     };
     let dropped = if f.syn_ack.count > 0 { syns.len() as u64 } else { n };
@@ -161,11 +161,11 @@ pub fn judge(d: &mut Draft, f: &ConnectionFacts, around: &DetectContext<'_>, syn
     let is_alive = around.view.on_host || during.is_some_and(was_heard);
     match around.view.vantage {
         Vantage::Server if is_alive => {
-            d.probable(format!("captured at the server, the SYNs arrived there; {reason}"))
+            d.probable(format!("the capture was taken at the server, where the SYNs arrived; {reason}"))
         }
-        Vantage::Server => d.possible(format!(
-            "{reason}; but nothing shows that the server was up meanwhile: it may have been down, or cut off from the capture"
-        )),
-        _ => d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here")),
+        Vantage::Server => {
+            d.possible(format!("{reason}; but nothing shows that the server was up at that time"))
+        }
+        _ => d.possible(format!("{reason}; this capture cannot show whether the SYNs reached the server")),
     };
 }

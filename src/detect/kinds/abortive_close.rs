@@ -52,17 +52,19 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         return None;
     }
     let who = role;
-    let mut d =
-        Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST of the {who}, sent by its socket")));
+    let mut d = Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST sent by the {who}'s socket")));
     if let Some(t) = reset.trigger {
-        d.shows(t.at, "the last segment of the other side before it");
+        d.shows(t.at, "last segment of the other side before it");
     }
-    d.severity = Severity::Info;
+    // What was asked and never answered is lost; else the connection had served its purpose.
+    let is_unanswered = !f.mid_stream && f.c.bytes > 0 && f.s.bytes == 0;
+    d.severity = if is_unanswered { Severity::Critical } else { Severity::Info };
     let reason = Reason::of(role, side, peer);
     if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive) {
-        d.shows(probe, format!("keepalive probe without an answer, the last of {}", side.keepalives));
+        d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
     }
-    d.summary = format!("The {who} {} ended the connection by RST instead of FIN.", f.host(role).socket());
+    d.summary =
+        format!("The {who} {} ended the connection with a RST instead of a FIN.", f.host(role).socket());
     d.cause = cause(
         reason.text(),
         reason.functions(),
@@ -70,18 +72,18 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         if reason == Reason::Keepalive { KEEPALIVE } else { &[] },
     );
     d.measure("by", who.to_string()).measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
-    d.probable("the RST carries the socket's own window and acknowledgment");
+    d.probable("the RST carries a window and an acknowledgment, so a socket sent it");
     for (other, why) in reason.others() {
         d.or(*other, *why);
     }
     let host = f.host(role).address.ip();
     d.next_steps = vec![match reason {
         Reason::Keepalive => format!(
-            "nstat -az TcpExtTCPAbortOnTimeout TcpExtTCPKeepAlive   # on {host}; and is {} up, and the path?",
+            "ping -c 3 {}   # on {host}: is the other host up, and the path?",
             f.host(role.peer()).address.ip()
         ),
         _ => format!(
-            "nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose   # on {host}, twice: which of them grows"
+            "nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose   # on {host}, twice, 10 s apart: which one grows?"
         ),
     }];
     Some(d)
@@ -111,7 +113,7 @@ const KEEPALIVE: &[&str] =
 
 /// The two that leave the same packets.
 const ALIKE: &str =
-    "The two look alike on the wire; the counters TCPAbortOnData and TCPAbortOnClose tell them apart.";
+    "Both leave the same packets. The counters TCPAbortOnData and TCPAbortOnClose tell them apart.";
 
 impl Reason {
     fn of(role: Role, side: &Side, peer: &Side) -> Reason {
@@ -134,7 +136,7 @@ impl Reason {
     fn text(self) -> &'static str {
         match self {
             Reason::Keepalive => "The peer or the path is gone: keepalive probes drew no answer.",
-            Reason::Unread => "The application closed, or exited, with data unread in its receive buffer.",
+            Reason::Unread => "The application closed or exited with data unread in its receive buffer.",
             Reason::Linger => "The application closed with SO_LINGER 0.",
             Reason::Either => {
                 "The application closed with data unread in its receive buffer, or with SO_LINGER 0."
@@ -165,11 +167,11 @@ impl Reason {
             }
             Reason::Unread => &[("The application closed with SO_LINGER 0.", ALIKE)],
             Reason::Linger => {
-                &[("The application closed, or exited, with data unread in its receive buffer.", ALIKE)]
+                &[("The application closed or exited with data unread in its receive buffer.", ALIKE)]
             }
             Reason::Either => &[(
-                "An administrator ended it (ss -K).",
-                "Then TCPAbortOnData and TCPAbortOnClose stand still.",
+                "An administrator ended it with `ss -K`.",
+                "Then neither TCPAbortOnData nor TCPAbortOnClose grows.",
             )],
         }
     }

@@ -1,9 +1,11 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
 use crate::detect::analysis::listener_activity::Stuck;
+use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
 use crate::history::interval::Interval;
 use crate::model::{Kind, Severity, Vantage};
@@ -347,8 +349,11 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
     let repeats = o.repeats.len() as u64;
     let retransmits = u64::from(f.unanswered.retransmits);
     let lasted = o.during.to - o.during.from;
-    let mut d =
-        Draft::about(f, Kind::AcceptQueueOverflow, (o.ack.at, "final ACK: the handshake is complete"));
+    let mut d = Draft::about(
+        f,
+        Kind::AcceptQueueOverflow,
+        (o.ack.at, "final ACK: the client considers the connection open"),
+    );
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
@@ -359,28 +364,28 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         }
     }
     if retransmits > 0 {
-        d.shows(f.unanswered.first, "the client sends its data again: not acknowledged");
-        d.shows(f.unanswered.last, format!("retransmission {retransmits}, still not acknowledged"));
+        d.shows(f.unanswered.first, "the client sends its data again: no acknowledgment");
+        d.shows(f.unanswered.last, format!("retransmission {retransmits}: still no acknowledgment"));
     }
     let end = match (&f.progress, &f.s.reset) {
         (Some(p), _) => {
-            d.shows(p.at, "the server's first word: by now it has the connection");
+            d.shows(p.at, "first reply of the server: it has the connection now");
             d.severity = Severity::Warning;
-            format!("it was let in {lasted} after the final ACK")
+            format!("the server took the connection {lasted} after the final ACK")
         }
         (None, Some(r)) => {
-            d.shows(r.at, "RST: the request is gone");
+            d.shows(r.at, "RST: the server had already discarded the half-open connection");
             d.severity = Severity::Critical;
-            format!("it was reset after {lasted}")
+            format!("the server reset it after {lasted}")
         }
         (None, None) => {
             d.severity = Severity::Critical;
-            format!("nothing more came in the {lasted} that were captured")
+            format!("the server sent nothing else in the {lasted} until the capture ended")
         }
     };
     let how = match picture {
         Picture::Cookie => format!(
-            "the server ignored {} of its data after a handshake by syncookie",
+            "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
         ),
         _ if retransmits > 0 => format!(
@@ -392,7 +397,7 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
     };
     d.summary = format!("{} completed the handshake, but {how}; {end}.", f.client.socket());
     d.cause = cause(
-        "The listener's accept queue was full: the kernel dropped the final ACK of a complete handshake in silence.",
+        "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
         if picture == Picture::Cookie {
             &["tcp_get_cookie_sock", "tcp_v4_syn_recv_sock"]
         } else {
@@ -408,13 +413,7 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         .measure("syncookie", picture == Picture::Cookie)
         .measure("read_by_server_tcp", o.read_by_tcp);
     judge(&mut d, f, o, picture, around);
-    let server = f.server.socket();
-    d.next_steps = vec![
-        format!("ss -ltn 'sport = :{}'   # on {}: Recv-Q above Send-Q means the accept queue is full now", server.port(), server.ip()),
-        "nstat -az TcpExtListenOverflows TcpExtListenDrops   # twice, 10 s apart: both must grow".to_owned(),
-        "See why the application does not accept(): blocked thread, garbage collection, out of file descriptors (EMFILE)".to_owned(),
-        "sysctl net.core.somaxconn   # raise it and the listen() backlog together, then restart the listener".to_owned(),
-    ];
+    d.next_steps = next::full_accept_queue(f.server);
     d
 }
 
@@ -426,8 +425,8 @@ fn judge(
     picture: Picture,
     around: &DetectContext<'_>,
 ) {
-    let firewall = "A firewall at or before the server drops the client's segments after this capture point.";
-    let lost = "The client's segments are lost on the way to the server.";
+    let firewall = "A firewall between this capture point and the server's TCP drops the client's segments.";
+    let lost = path_loss::SEGMENTS_LOST;
     let company: Vec<&Stuck> = around
         .others_stuck(f, o.during, SAME_TIME)
         .filter(|s| picture == Picture::Cookie || s.agrees_with_a_full_queue())
@@ -441,52 +440,49 @@ fn judge(
         || company.iter().any(|s| s.lasting || others_got_through(s.ignored))
         || (picture == Picture::Cookie && was_alive(f, o, around));
     if o.read_by_tcp && o.data_ignored && !around.world.damaged {
-        d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server then ignored: its TCP read it");
+        d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server ignored, so its TCP had read it");
         return;
     }
     match around.view.vantage {
         Vantage::Server if picture != Picture::Cookie || around.view.on_host || path_works => {
-            d.probable("captured at the server, the final ACK arrived there and was ignored");
+            d.probable("the capture was taken at the server: the final ACK arrived there and was ignored");
             d.or(
                 firewall,
-                "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
+                "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
             );
-            d.or(lost, "Hardly any way is left from here, and each of them would have to be lost on it.");
+            d.or(lost, "The capture was taken at the server, so every segment would have to be lost inside the host.");
         }
         Vantage::Client | Vantage::Between | Vantage::Unknown if company.len() >= 2 && path_works => {
             d.probable(format!(
-                "{} of this listener were stuck at the same time",
+                "{} of this listener hung at the same time",
                 count(company.len() as u64 + 1, "connection")
             ));
-            d.or(lost, "Loss would not hit the connections of one listener all at once and spare the SYNs.");
+            d.or(lost, "Loss would not hit all connections of one listener at once and spare their SYNs.");
             d.or(
                 firewall,
-                "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
+                "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
             );
         }
         vantage => {
             d.possible(match vantage {
-                Vantage::Server => "nothing shows that the server was alive: nobody else got an answer meanwhile",
+                Vantage::Server => "the server answered no other client in that time, so it may have been down",
                 _ if company.len() >= 2 => {
-                    "not captured at the server: nobody else got through to it meanwhile, so the way there may have been \
-                     blocked or full"
+                    "the capture was not taken at the server, and no other client got through in that time: the path may \
+                     have been blocked"
                 }
-                _ => "not captured at the server: whether the final ACK reached it cannot be seen",
+                _ => "the capture was not taken at the server, so it cannot show whether the final ACK arrived there",
             });
-            d.or(
-                lost,
-                "Every one of the client's answers would have to be lost, and none of the server's SYN-ACKs.",
-            );
+            d.or(lost, "Then every ACK of the client was lost, but none of the server's SYN-ACKs.");
             d.or(
                 firewall,
-                "It would have to let the SYN pass and drop what follows; ListenOverflows would not move.",
+                "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
             );
         }
     }
     if picture == Picture::Once {
         d.or(
-            "TCP_DEFER_ACCEPT: the listener waits for data and repeats its SYN-ACK once.",
-            "Other connections of this listener waited in silence without drawing a repetition, or were ignored longer.",
+            "The listener uses TCP_DEFER_ACCEPT: it waits for data and repeats its SYN-ACK once.",
+            "Other silent connections of this listener drew no repetition, or the server ignored them for longer.",
         );
     }
 }

@@ -4,6 +4,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::detect::next;
 use crate::flow::facts::{ConnectionFacts, Roles};
 use crate::history::listener::SECOND_TRY;
 use crate::model::{Kind, Severity, Vantage};
@@ -82,50 +83,48 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
-    d.shows(syn_ack.at, "SYN-ACK").shows(ack.at, "final ACK: the handshake is complete");
+    d.shows(syn_ack.at, "SYN-ACK").shows(ack.at, "final ACK: the client considers the connection open");
     d.severity = Severity::Critical;
     d.summary = format!(
-        "{} completed the handshake and was reset {after} later, by a RST that no socket sent.",
+        "{} completed the handshake; {after} later the server answered with a RST that no socket had sent.",
         f.client.socket()
     );
     d.cause = cause(
-        "The listener's accept queue was full, and tcp_abort_on_overflow=1 answers that with a RST.",
+        "The listener's accept queue was full, and tcp_abort_on_overflow=1 makes the kernel answer with a RST.",
         &["tcp_check_req", "tcp_v4_send_reset"],
         &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtEmbryonicRsts", "TcpOutRsts"],
         &["net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn"],
     );
     d.measure_span("reset_after_s", after).measure("resets", f.s.resets);
     let at = match around.view.vantage {
-        Vantage::Server => "captured at the server",
-        _ => "the TTL is that of the server's other packets",
+        Vantage::Server => "and the capture was taken at the server",
+        _ => "and its TTL is that of the server's other packets",
     };
-    d.probable(format!("the RST answers the third segment at once, {at}"));
+    d.probable(format!("the RST follows the final ACK at once, {at}"));
     d.or(
         "The listening socket was closed or replaced between SYN and final ACK.",
-        "Others were taken by the same listener; EmbryonicRsts would not move.",
+        "The same listener accepted other connections. Then EmbryonicRsts does not grow.",
     )
     .or(
         "A firewall rejects the final ACK but not the SYN.",
-        "Such rules match SYNs; `nft list ruleset` shows counters.",
+        "Such rules usually match the SYN. `nft list ruleset` shows their counters.",
     )
     .or(
         "The ACK of a syncookie was too old or invalid.",
-        "The SYN-ACK was answered at once; SyncookiesFailed would move.",
+        "The client answered the SYN-ACK at once. Then SyncookiesFailed grows.",
     );
-    let server = f.server.socket();
     d.next_steps = vec![
+        next::accept_queue(f.server),
         format!(
-            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: 1 turns an overflow into this RST",
-            server.ip()
+            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: with 1 a full queue is answered by this RST",
+            f.server.socket().ip()
         ),
-        "nstat -az TcpExtListenOverflows TcpExtEmbryonicRsts   # twice, 10 s apart: both must grow"
-            .to_owned(),
-        format!(
-            "ss -ltn 'sport = :{}'   # Recv-Q above Send-Q means the accept queue is full now",
-            server.port()
+        next::counters(
+            &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
+            "twice, 10 s apart: both grow while the queue overflows",
         ),
-        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together"
-            .to_owned(),
+        next::MAKE_IT_ACCEPT.to_owned(),
+        next::RAISE_THE_BACKLOG.to_owned(),
     ];
     Some(d)
 }

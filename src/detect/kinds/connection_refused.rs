@@ -1,10 +1,13 @@
 //! `connection-refused`: RST or an ICMP error answers the SYN.
 
+use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
-use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::detect::next;
+use crate::flow::facts::{ConnectionFacts, IcmpError, Reset, Roles};
 use crate::model::{Kind, Severity};
+use crate::time::Timestamp;
 
 finding! {
     /// A RST or an ICMP error answers the SYN.
@@ -13,13 +16,15 @@ finding! {
     /// SYN, then RST with ACK: sequence number 0, acknowledging the SYN, window 0, no options. Or an ICMP error that
     /// quotes the SYN.
     /// ## In the kernel
-    /// No socket listens on that address and port: `tcp_v4_rcv`, `tcp_v4_send_reset`; `TcpOutRsts`. Linux never answers
-    /// a SYN with ICMP by itself: that is a REJECT rule, or a router without a route.
+    /// No socket listens on that address and port: `tcp_v4_rcv`, `tcp_v4_send_reset`; `TcpOutRsts`. TCP itself never
+    /// answers a SYN with ICMP. Port unreachable and administratively prohibited come from a REJECT rule. Host
+    /// unreachable some 3 s after the SYN comes from the last router: its ARP or neighbor discovery got no answer.
     /// ## Looks alike
     /// * A REJECT rule with tcp-reset: the same packet, but its type of service is always 0 and its TTL that of the box.
     /// * RST to an established connection: another finding.
     /// ## Check next
-    /// `ss -ltn`: is there a listener on that port, on that address, in that namespace? `nft list ruleset`: a reject?
+    /// `ss -ltn`: is there a listener on that port, on that address, in that namespace? `nft list ruleset`: a reject
+    /// rule? `ip neigh` on the router that reports the host unreachable.
     /// ## References
     /// RFC 9293 section 3.5.2; `net/ipv4/tcp_ipv4.c`
     pub struct ConnectionRefused = Kind::ConnectionRefused
@@ -35,35 +40,34 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let reset = f.s.reset.as_deref().filter(|r| f.c.isn.advance(1) == r.ack || r.is_socketless());
     let reset = reset.filter(|_| f.is_refused());
     let mut d = match (reset, icmp) {
-        (Some(reset), _) => Draft::about(f, Kind::ConnectionRefused, (reset.at, "RST answers the SYN")),
-        (None, Some(i)) => Draft::about(
-            f,
-            Kind::ConnectionRefused,
-            (i.at, format!("ICMP error type {} code {} quotes the SYN", i.kind, i.code)),
-        ),
+        (Some(reset), _) => by_reset(f, reset, around),
+        (None, Some(error)) => by_icmp(f, error, syn.at.time),
         (None, None) => return None,
     };
     d.shows(syn.at, "SYN");
-    d.severity = Severity::Info;
-    let by_firewall = match (reset, icmp) {
-        (Some(r), _) if f.syn_offer.tos >> 2 != 0 && r.tos == 0 => {
-            Some("its type of service is 0, the SYN's is not")
-        }
-        (Some(r), _) if around.view_of_ttl().is_some_and(|ttl| ttl != r.ttl) => {
-            Some("its TTL is not that of the server's other packets")
-        }
-        (Some(_), _) => None,
-        (None, _) => Some("an ICMP error: the host itself would have sent a RST"),
+    d.severity = Severity::Critical;
+    d.measure("answered_by", if reset.is_some() { "rst" } else { "icmp" });
+    Some(d)
+}
+
+/// A RST of the host, or of a firewall in its name.
+fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Draft {
+    let mut d = Draft::about(f, Kind::ConnectionRefused, (reset.at, "RST answers the SYN"));
+    let by_firewall = if f.syn_offer.tos >> 2 != 0 && reset.tos == 0 {
+        Some("the RST has type of service 0, which the host would have copied from the SYN")
+    } else if around.view_of_ttl().is_some_and(|ttl| ttl != reset.ttl) {
+        Some("the RST has another TTL than the server's other packets")
+    } else {
+        None
     };
-    d.summary = format!("{} refused the connection of {}.", f.server.socket(), f.client.socket());
-    d.measure("answered_by", if reset.is_some() { "rst" } else { "icmp" })
-        .measure("by_firewall", by_firewall.is_some());
+    d.summary = format!("{} refused the connection of {} with a RST.", f.server.socket(), f.client.socket());
+    d.measure("by_firewall", by_firewall.is_some());
     match by_firewall {
         Some(sign) => {
-            d.cause =
-                cause("A firewall rejects the connection.", &["nf_send_reset", "nf_send_unreach"], &[], &[]);
+            d.cause = cause("A firewall rejects the connection with a RST.", &["nf_send_reset"], &[], &[]);
             d.probable(sign);
             d.or("No socket listens on that port.", "The host's own RST would copy TTL and type of service.");
+            d.next_steps = vec![next::filter_rules(f.server)];
         }
         None => {
             d.cause = cause(
@@ -72,17 +76,41 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
                 &["TcpOutRsts", "TcpAttemptFails"],
                 &[],
             );
-            d.probable("the RST has the shape and TTL of the host's own");
+            d.probable("the RST has the shape and the TTL of the host's own");
             d.or(
-                "A firewall on the host itself rejects with a TCP reset.",
-                "The same packet; `nft list ruleset` tells.",
+                "A firewall on the host itself rejects with a RST.",
+                "Its packet looks the same. `nft list ruleset` shows such a rule.",
             );
+            d.next_steps = vec![next::listener(f.server), next::filter_rules(f.server)];
         }
     }
-    let server = f.server.socket();
-    d.next_steps = vec![
-        format!("ss -ltnp 'sport = :{}'   # on {}: is there a listener?", server.port(), server.ip()),
-        "nft list ruleset   # is there a reject rule whose counter grows?".to_owned(),
-    ];
-    Some(d)
+    d
+}
+
+/// An ICMP error: what it says depends on its type and code, on who sent it and how long after the SYN.
+fn by_icmp(f: &ConnectionFacts, error: &IcmpError, asked: Timestamp) -> Draft {
+    // A SYN that was repeated is answered by the error that comes next.
+    let after = error.at.time - asked;
+    let why = Undelivered::read(error, after);
+    let by = error.sender.map(|by| format!(" from {}", by.ip())).unwrap_or_default();
+    let text = format!("ICMP {} (type {} code {}){by} quotes the SYN", why.name(), error.kind, error.code);
+    let mut d = Draft::about(f, Kind::ConnectionRefused, (error.at, text));
+    d.summary = format!(
+        "{} got the ICMP error \"{}\"{by} {after} after its SYN to {}.",
+        f.client.socket(),
+        why.name(),
+        f.server.socket()
+    );
+    d.cause = why.cause(error);
+    d.measure("by_firewall", why.is_by_firewall())
+        .measure("icmp_type", error.kind)
+        .measure("icmp_code", error.code);
+    if let Some(by) = error.sender {
+        d.measure("reported_by", by.ip().to_string());
+    }
+    d.probable(why.reason());
+    let (other, less_likely) = why.alternative();
+    d.or(other, less_likely);
+    d.next_steps = vec![why.next_step(error, &f.server.socket().ip().to_string())];
+    d
 }

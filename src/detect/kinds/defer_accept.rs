@@ -50,14 +50,14 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     if !(skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0)) {
         return None;
     }
-    let mut d = Draft::about(f, Kind::DeferAccept, (again.at, "SYN-ACK again, once"));
+    let mut d = Draft::about(f, Kind::DeferAccept, (again.at, "SYN-ACK again, once only"));
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
-    d.shows(first.at, "SYN-ACK").shows(o.ack.at, "final ACK: put off, the listener waits for data");
+    d.shows(first.at, "SYN-ACK").shows(o.ack.at, "final ACK: the listener ignores it and waits for data");
     d.severity = Severity::Info;
     d.summary = format!(
-        "The listener waits for data of {} and repeated its SYN-ACK once, after {after}.",
+        "The listener waited for data of {} and repeated its SYN-ACK once, after {after}.",
         f.client.socket()
     );
     d.cause = cause(
@@ -68,15 +68,17 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     );
     d.measure_span("repeated_after_s", after);
     if skipped && around.at_server() {
-        d.probable("the repetition skipped the first timeout, as only a deferring listener does");
+        d.probable("the SYN-ACK was not repeated at the first timeout, as only a listener with TCP_DEFER_ACCEPT behaves");
     } else if skipped {
-        d.possible("the repetition skipped the first timeout, or one before it was lost");
-        d.or("A final ACK and an earlier repetition were lost.", "Then both directions have lost a packet.");
+        d.possible("the SYN-ACK was not repeated at the first timeout, or the network lost that one");
+        d.or("The network lost the final ACK and an earlier SYN-ACK.", "Then both directions lost a packet.");
     } else {
-        d.possible(format!("all {alike} silent connections of this listener show it, and no busy one"));
+        d.possible(format!(
+            "all {alike} silent connections of this listener show it, and none that sent data"
+        ));
         d.or(
             "The accept queue was full for a moment.",
-            "It would hit some connections of the listener, not all silent ones.",
+            "Then it would hit connections that send data as well.",
         );
     }
     Some(d)

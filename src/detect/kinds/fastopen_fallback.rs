@@ -5,6 +5,7 @@ use crate::detect::analysis::ignored_syn::{Why, why};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::{ConnectionFacts, Roles, Sent};
 use crate::model::{Cause, Kind, Severity};
 
@@ -67,35 +68,37 @@ impl Fate {
 
     fn shown(self) -> &'static str {
         match self {
-            Fate::Stale => "SYN-ACK acknowledges the SYN alone, with a new cookie: the old one was stale",
-            Fate::Refused => "SYN-ACK acknowledges the SYN alone, without a cookie: refused",
-            Fate::NoCookie => "SYN-ACK without the cookie that was asked for",
-            Fate::Swallowed => "SYN-ACK in answer to the SYN without Fast Open",
+            Fate::Stale => {
+                "SYN-ACK acknowledges only the SYN, and brings a new cookie: the old one was not valid"
+            }
+            Fate::Refused => "SYN-ACK acknowledges only the SYN, and brings no cookie: the data was refused",
+            Fate::NoCookie => "SYN-ACK without the cookie that the client asked for",
+            Fate::Swallowed => "SYN-ACK answers the SYN without Fast Open",
         }
     }
 
     fn cause(self) -> Cause {
         match self {
             Fate::Stale => cause(
-                "The server did not accept the Fast Open cookie: its key has changed, or the client's address.",
+                "The server did not accept the Fast Open cookie: its key or the client's address has changed.",
                 &["tcp_try_fastopen"],
                 &["TcpExtTCPFastOpenPassiveFail"],
                 &["net.ipv4.tcp_fastopen_key"],
             ),
             Fate::Refused => cause(
-                "The server took no Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
+                "The server refused Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
                 &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
                 &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
                 &["net.ipv4.tcp_fastopen"],
             ),
             Fate::NoCookie => cause(
-                "The server does not do Fast Open, at least not on this listener (TCP_FASTOPEN).",
+                "The server gave no cookie: it does not do Fast Open, or too many such connections were pending.",
                 &["tcp_try_fastopen"],
                 &["TcpExtTCPFastOpenCookieReqd"],
                 &["net.ipv4.tcp_fastopen"],
             ),
             Fate::Swallowed => cause(
-                "A firewall or other box dropped the SYN with data, and let pass the SYN without.",
+                "A firewall or another device dropped the SYN with data and passed the one without.",
                 &["tcp_retransmit_timer", "tcp_send_syn_data"],
                 &["TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole", "TcpExtTCPSynRetrans"],
                 &["net.ipv4.tcp_fastopen_blackhole_timeout_sec"],
@@ -118,7 +121,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     }
     let (syn, syn_ack) = (f.syn.first()?, f.syn_ack.first()?);
     let mut d = Draft::about(f, Kind::FastopenFallback, (syn_ack.at, fate.shown()));
-    d.shows(syn.at, format!("SYN with Fast Open, {} octets of data", f.syn_offer.payload));
+    d.shows(syn.at, format!("SYN with Fast Open, {} bytes of data", f.syn_offer.payload));
     d.severity = Severity::Info;
     let (what, how) = match fate {
         Fate::Stale | Fate::Refused => ("data", "was refused"),
@@ -126,7 +129,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         Fate::Swallowed => ("SYN", "drew no answer"),
     };
     d.summary =
-        format!("Fast Open of {} fell back to an ordinary handshake: its {what} {how}.", f.client.socket());
+        format!("{} fell back from Fast Open to an ordinary handshake: its {what} {how}.", f.client.socket());
     d.cause = fate.cause();
     d.measure("refused", what).measure("new_cookie", fate == Fate::Stale);
     match fate {
@@ -134,21 +137,19 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
             for again in f.syn.iter().filter(|again| !again.is(Sent::FAST_OPEN) && again.at < syn_ack.at) {
                 d.shows(again.at, "SYN again, without Fast Open");
             }
-            d.possible("the SYN without Fast Open was answered; one lost SYN looks the same");
-            d.or("That SYN was lost by chance.", "Then other SYNs with data pass.");
+            d.possible("the server answered the SYN without Fast Open, but a single lost SYN looks the same");
+            d.or("The network lost that SYN by chance.", "Then other SYNs with data get an answer.");
             d.next_steps = vec![
-                "nstat -az TcpExtTCPFastOpenActiveFail TcpExtTCPFastOpenBlackhole   # on the client, twice"
-                    .to_owned(),
-                format!(
-                    "tcpdump -ni any 'tcp port {} and tcp[tcpflags] & tcp-syn != 0'   # on {}: do SYNs with data arrive?",
-                    f.server.port,
-                    f.server.address.ip()
+                next::counters(
+                    &["TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole"],
+                    "on the client, twice, 10 s apart: do they grow?",
                 ),
+                next::do_syns_arrive(f.server),
             ];
         }
         _ => {
-            d.probable("the acknowledgment number of the SYN-ACK says what was taken");
-            d.next_steps = vec!["sysctl net.ipv4.tcp_fastopen   # bit 1 client, bit 2 server".to_owned()];
+            d.probable("the acknowledgment number of the SYN-ACK shows what the server accepted");
+            d.next_steps = vec!["sysctl net.ipv4.tcp_fastopen   # at both ends: 1 is on for clients, 2 for servers, 3 for both".to_owned()];
         }
     }
     Some(d)

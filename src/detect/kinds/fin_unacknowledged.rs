@@ -51,26 +51,38 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     }
     let who = role;
     let mut d = Draft::about(f, Kind::FinUnacknowledged, (fin, format!("FIN of the {who}")));
-    d.shows(side.last, format!("sent {} in all, the last {lasted} later", times(u64::from(side.fins))));
+    d.shows(
+        side.last,
+        format!("FIN for the last time, {} in all, {lasted} after the first", times(u64::from(side.fins))),
+    );
     d.severity = Severity::Warning;
     d.summary = format!(
-        "The {who} {} sent its FIN {} within {lasted} and got no acknowledgment.",
+        "The {who} {} sent its FIN {} within {lasted} and never got an acknowledgment.",
         f.host(role).socket(),
         times(u64::from(side.fins))
     );
     d.cause = cause(
-        "The peer or the path is gone; the socket waits in FIN_WAIT1 or LAST_ACK until its retries run out.",
+        "The peer or the path is gone. The socket stays in FIN_WAIT1 or LAST_ACK until its retries run out.",
         &["tcp_retransmit_timer", "tcp_orphan_retries"],
         &["TcpExtTCPAbortOnTimeout", "TcpExtTCPTimeouts"],
         &["net.ipv4.tcp_orphan_retries"],
     );
     d.measure("fins", side.fins).measure_span("lasted_s", lasted);
-    d.probable("the peer, heard before, sent nothing after the FIN");
+    d.probable("the peer had sent packets before, and sent none after the FIN");
     d.or(
-        "A firewall or NAT forgot the connection.",
-        "Then only this connection is silent, the host answers others.",
+        "A firewall or NAT has removed its entry for the connection.",
+        "Then the host still answers on other connections.",
     );
-    d.next_steps =
-        vec![format!("ss -tano state fin-wait-1   # on {}; also state last-ack", f.host(role).address.ip())];
+    d.next_steps = vec![
+        format!(
+            "ss -tano state fin-wait-1 state last-ack   # on {}: sockets that still repeat their FIN",
+            f.host(role).address.ip()
+        ),
+        format!(
+            "ping -c 3 {}   # on {}: is the peer up, and the path?",
+            f.host(role.peer()).address.ip(),
+            f.host(role).address.ip()
+        ),
+    ];
     Some(d)
 }

@@ -57,18 +57,18 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let mut d = Draft::about(
         f,
         Kind::FinWait2Expired,
-        (reset.at, format!("RST of the {closer_is}: no socket there any more")),
+        (reset.at, format!("RST of the {closer_is}: its socket is gone")),
     );
     d.shows(half.fin, format!("FIN of the {closer_is}"))
-        .shows(half.acked, "acknowledged: FIN_WAIT2 begins")
+        .shows(half.acked, "ACK of that FIN: FIN_WAIT2 begins")
         .shows(trigger.at, format!("{late} of the {waiter_is}, {late_silence} later"));
     d.severity = Severity::Warning;
     d.summary = format!(
-        "The {waiter_is} {} sent {late} {late_silence} after the {closer_is} had closed, and was answered with a RST.",
+        "The {waiter_is} {} sent {late} {late_silence} after the {closer_is} had closed, and got a RST.",
         f.host(half.closer.peer()).socket()
     );
     d.cause = cause(
-        "The side that closed had an orphaned socket in FIN_WAIT2, which takes no data and is removed after tcp_fin_timeout.",
+        "The closing side's socket was an orphan in FIN_WAIT2. It takes no data, and the kernel removes it after tcp_fin_timeout.",
         &["tcp_time_wait", "tcp_rcv_state_process", "tcp_v4_send_reset"],
         &["TcpExtTCPAbortOnData", "TcpOutRsts", "TcpEstabResets"],
         &["net.ipv4.tcp_fin_timeout"],
@@ -77,26 +77,26 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         .measure("late", late)
         .measure("closed_by", f.host(half.closer).address.ip().to_string());
     if matches!(trigger.what, What::Data | What::Retransmit) || b.late_data.is_some() {
-        d.probable("late data drew a RST; an orphaned socket refuses data even before it expires");
+        d.probable("late data drew a RST, and an orphan refuses data even before it expires");
         d.or(
-            "The orphan had not expired yet, but its application had closed for both directions.",
-            "The remedy is the same: the late side answers a peer that has gone.",
+            "The orphan had not expired yet: its application had closed both directions.",
+            "The remedy is the same: the late side sends to a peer that has already left.",
         );
     } else {
-        d.probable("a FIN or probe draws a RST only when the socket is gone");
+        d.probable("a FIN or keepalive probe draws a RST only when the socket is gone");
         d.or(
-            "The host that closed was restarted, or a middlebox forgot the connection and answers for it.",
-            "Then other connections of that host are reset too.",
+            "The closing host was restarted, or a device on the path lost the connection and answers for it.",
+            "Then other connections of that host are reset as well.",
         );
     }
     let waiter = f.host(half.closer.peer());
     d.next_steps = vec![
         format!(
-            "ss -tnpo state close-wait   # on {}: which process answers or closes so late",
+            "ss -tnpo state close-wait   # on {}: which process sends or closes so late?",
             waiter.address.ip()
         ),
         format!(
-            "sysctl net.ipv4.tcp_fin_timeout   # on {}: how long the orphan lives",
+            "sysctl net.ipv4.tcp_fin_timeout   # on {}: seconds that the orphan stays",
             f.host(half.closer).address.ip()
         ),
     ];

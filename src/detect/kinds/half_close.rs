@@ -173,14 +173,14 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let b = f.side(half.closer.peer());
-    let mut d =
-        Draft::about(f, Kind::HalfClose, (half.fin, format!("FIN of the {closer_is}: it sends no more")));
-    d.shows(
-        half.acked,
-        format!("the {waiter_is} acknowledges it: CLOSE_WAIT there, FIN_WAIT2 at the {closer_is}"),
+    let mut d = Draft::about(
+        f,
+        Kind::HalfClose,
+        (half.fin, format!("FIN of the {closer_is}: it sends no more data")),
     );
+    d.shows(half.acked, format!("ACK of the {waiter_is}: it is in CLOSE_WAIT, the {closer_is} in FIN_WAIT2"));
     if let Some(data) = b.last_data.filter(|_| b.late_data_taken()) {
-        d.shows(data, format!("last data of the {waiter_is} that the {closer_is} took"));
+        d.shows(data, format!("last data of the {waiter_is} that the {closer_is} accepted"));
     }
     if let Some(probe) = b.keepalive.filter(|at| at.time > half.acked.time) {
         d.shows(probe, format!("keepalive probe of the {waiter_is}, {} in all", b.keepalives));
@@ -190,7 +190,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
             d.shows(at, format!("the silence ends after {lasted}"));
             format!("for {lasted}")
         }
-        None => format!("for at least {lasted}, to the end of what was captured"),
+        None => format!("for at least {lasted}, until the capture ended"),
     };
     d.lasted_until(half.until);
     // A FIN and its acknowledgment that the capture lost look the same: an exception in a damaged capture is no news.
@@ -198,12 +198,12 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let news = long_enough && (!doubtful || is_the_rule(&half, around));
     d.severity = if news { Severity::Warning } else { Severity::Info };
     d.summary = format!(
-        "The {closer_is} {} closed; the {waiter_is} {} acknowledged that and kept silent {end}.",
+        "The {closer_is} {} closed; the {waiter_is} {} acknowledged the FIN and sent nothing {end}.",
         closer.socket(),
         waiter.socket()
     );
     d.cause = cause(
-        "The application on the side in CLOSE_WAIT has not closed its socket; the peer waits in FIN_WAIT2.",
+        "The application on the side in CLOSE_WAIT did not close its socket, so the peer waits in FIN_WAIT2.",
         &["tcp_fin", "tcp_close_state", "tcp_time_wait"],
         &[],
         &["net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_time"],
@@ -218,31 +218,31 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     if let Some(alive) = orphan_alive(f, &half) {
         d.measure_span("orphan_alive_s", alive);
     }
-    let reason = "FIN and its acknowledgment were captured, and no FIN came back in that time";
+    let reason = "the capture holds the FIN and its acknowledgment, and no FIN in return";
     if !long_enough {
-        d.possible("the capture ended too soon; no connection of this listener was closed in turn");
-    } else if doubtful {
         d.possible(
-            "no FIN came back in that time; but the capture lost packets, it may have been among them",
+            "the capture ended too soon, but the other side closed no connection of this listener in return",
         );
+    } else if doubtful {
+        d.possible("no FIN came in return, but the capture lost packets and may have lost that FIN");
     } else if f.roles == Roles::Guessed {
-        d.probable(format!("{reason}; which end is the server is guessed from the ports"));
+        d.probable(format!("{reason}; the ports suggest which end is the server"));
     } else {
         d.probable(reason);
     }
     d.or(
-        "A long computation before the answer.",
-        "Then data follows, and the side that closed still takes it; none was seen in this time.",
+        "The application needs long to compute its answer.",
+        "Then data follows that the closing side still accepts. The capture shows none.",
     );
     d.next_steps = vec![
         format!(
-            "ss -tnpo state close-wait '( sport = :{} or dport = :{} )'   # on {}: names the process",
+            "ss -tnpo state close-wait '( sport = :{} or dport = :{} )'   # on {}: which process holds the socket?",
             waiter.port,
             waiter.port,
             waiter.address.ip()
         ),
-        format!("ss -tno state fin-wait-2   # on {}: with a timer it is an orphan, without one still held", closer.address.ip()),
-        "Make the application close() when read() returns 0; look for leaked descriptors and stale pool entries".to_owned(),
+        format!("ss -tno state fin-wait-2   # on {}: a timer means that no application holds the socket any more", closer.address.ip()),
+        "Make the application call close() when read() returns 0. Look for leaked descriptors and stale entries of a pool.".to_owned(),
     ];
     Some(d)
 }

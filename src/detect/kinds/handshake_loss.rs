@@ -5,6 +5,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::kinds::accept_queue_overflow::{self, ordeal};
 use crate::detect::kinds::defer_accept;
+use crate::detect::next;
 use crate::flow::facts::{ConnectionFacts, Roles};
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -63,12 +64,12 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         if f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval {
             (
                 Lost::FinalAck,
-                "the final ACK echoes the first SYN-ACK, so the client had answered that one before",
+                "the final ACK echoes the first SYN-ACK, so the client had already answered it once",
             )
         } else if ack.ip_id_hole > 0 {
             (Lost::FinalAck, "the client's IP IDs have a hole just before its final ACK")
         } else {
-            (Lost::SynAck, "no answer to the first SYN-ACK arrived, and the final ACK answers a later one")
+            (Lost::SynAck, "no answer to the first SYN-ACK arrived; the final ACK answers a later one")
         }
     } else if f.syn.count >= 2 && first.syns >= 2 && f.timestamps() && first.tsecr == syn.tsval {
         let took = first.at.time - syn.at.time;
@@ -78,7 +79,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         }
         (
             Lost::SynAck,
-            "the SYN-ACK echoes the first SYN's timestamp: an earlier one was sent and did not arrive",
+            "the SYN-ACK echoes the first SYN's timestamp, so an earlier SYN-ACK was sent and did not arrive",
         )
     } else {
         let o = ordeal(f, around.end())?;
@@ -89,7 +90,10 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         if !alone || f.progress.is_none() && f.unanswered.acks == 0 {
             return None;
         }
-        (Lost::FinalAck, "the SYN-ACK came again once after the final ACK, and the answer to it was taken")
+        (
+            Lost::FinalAck,
+            "the SYN-ACK came once more after the final ACK, and the server accepted the answer to it",
+        )
     };
     let what = match lost {
         Lost::SynAck => "SYN-ACK",
@@ -105,14 +109,14 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     }
     d.severity = Severity::Info;
     d.summary = format!(
-        "A {what} of {} was lost on the path; the handshake took {}.",
+        "The network lost a {what} of {}; the handshake took {}.",
         f.client.socket(),
         ack.at.time - syn.at.time
     );
     d.cause = cause(
         match lost {
-            Lost::SynAck => "A SYN-ACK was lost on the way from the server to the client.",
-            Lost::FinalAck => "The final ACK was lost on the way from the client to the server.",
+            Lost::SynAck => "The network lost a SYN-ACK on the way from the server to the client.",
+            Lost::FinalAck => "The network lost the final ACK on the way from the client to the server.",
         },
         &[],
         &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
@@ -126,15 +130,15 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         if lost == Lost::FinalAck {
             d.or(
                 "The listener's accept queue was full for a moment.",
-                "No other connection of it was stuck just then.",
+                "No other connection of this listener hung at that moment.",
             );
             d.or(
-                "A firewall at or before the server dropped it.",
-                "It let the answer to the next SYN-ACK pass.",
+                "A firewall at or before the server dropped the final ACK.",
+                "Then it passed the same segment a moment later.",
             );
         }
     }
-    d.next_steps = vec!["ip -s link; ethtool -S IFACE   # drops on the hosts and on the way".to_owned()];
+    d.next_steps = vec![next::LINK_DROPS.to_owned()];
     Some(d)
 }
 

@@ -3,6 +3,7 @@
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -68,12 +69,12 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let mut d = Draft::about(
         f,
         Kind::ListenerClosed,
-        (reset.at, format!("RST by a socket, one of {together} within {AT_ONCE}")),
+        (reset.at, format!("RST of a socket, one of {together} within {AT_ONCE}")),
     );
-    d.shows(ack.at, "final ACK: from now on it waits to be accepted");
+    d.shows(ack.at, "final ACK: the connection now waits in the accept queue");
     d.severity = Severity::Critical;
     d.summary = format!(
-        "{} had waited {} to be served and was reset together with {} others.",
+        "{} had waited {} for the application when the server reset it together with {} others.",
         f.client.socket(),
         reset.at.time - ack.at.time,
         together - 1
@@ -86,24 +87,25 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     );
     d.measure("reset_together", together).measure_span("waited_s", reset.at.time - ack.at.time);
     if silent > 0 {
-        d.probable("only closing the listener resets unserved connections all at once, also those without unread data");
+        d.probable("only closing the listener resets connections without unread data, all at once");
         d.or(
-            "The application aborted them itself after accept(), with SO_LINGER 0.",
-            "It would have read or answered some of them.",
+            "The application accepted them and closed them with SO_LINGER 0.",
+            "Then it would have answered some of them before.",
         );
     } else {
         d.possible(
-            "connections never served were reset all at once; all of them had data that may have been unread",
+            "connections that got no answer were reset all at once, but each may have had unread data",
         );
         d.or(
-            "The application had accepted them, and ended or closed them with data unread.",
-            "Then it had not even read what the first of them had sent.",
+            "The application had accepted them, and exited or closed them with unread data.",
+            "Then it had not read the request of any of them.",
         );
     }
-    let server = f.server.socket();
     d.next_steps = vec![
-        format!("journalctl --since '{}'   # on {}: restart, deploy or crash of the server?", reset.at.time, server.ip()),
-        "Drain before closing, or hand the listening socket over (socket activation); sysctl net.ipv4.tcp_migrate_req".to_owned(),
+        next::log(f.server, reset.at.time),
+        "Drain the accept queue before closing, or pass the listening socket on (socket activation).".to_owned(),
+        "sysctl net.ipv4.tcp_migrate_req   # 1 moves waiting connections to another listener of the same port (Linux 5.14)"
+            .to_owned(),
     ];
     Some(d)
 }

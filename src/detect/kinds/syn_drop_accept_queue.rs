@@ -1,9 +1,11 @@
 //! `syn-drop-accept-queue`: the SYN was dropped because the accept queue was full.
 
 use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::model::Kind;
 
@@ -34,7 +36,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let (syns, Why::AcceptQueue) = ignored_syn::why(f, around)? else { return None };
     let mut d = ignored_syn::draft(f, Kind::SynDropAcceptQueue, &syns);
     d.cause = cause(
-        "The listener's accept queue was full: the kernel dropped the SYN in silence.",
+        "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],
         &["TcpExtListenOverflows", "TcpExtListenDrops"],
         &["net.core.somaxconn"],
@@ -46,27 +48,13 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         f,
         around,
         &syns,
-        "other connections of this listener were waiting or stuck at that moment",
+        "other connections of this listener waited or hung at that moment",
     );
     d.or(
         "The SYN queue was full and syncookies are off.",
-        "Few handshakes were half open; ListenOverflows would not move.",
+        "Few handshakes were half open. Then ListenOverflows does not grow.",
     )
-    .or(
-        "A firewall dropped the SYN, or it was lost.",
-        "Others of the same listener were stuck at that moment.",
-    );
-    let server = f.server.socket();
-    d.next_steps = vec![
-        format!(
-            "ss -ltn 'sport = :{}'   # on {}: Recv-Q above Send-Q means the accept queue is full now",
-            server.port(),
-            server.ip()
-        ),
-        "nstat -az TcpExtListenOverflows TcpExtListenDrops   # twice, 10 s apart: both must grow alike"
-            .to_owned(),
-        "See why the application does not accept(); raise listen() backlog and net.core.somaxconn together"
-            .to_owned(),
-    ];
+    .or(path_loss::SYN_FILTERED_OR_LOST, "Other connections of the same listener hung at that moment.");
+    d.next_steps = next::full_accept_queue(f.server);
     Some(d)
 }

@@ -1,9 +1,11 @@
 //! `syn-drop-syn-queue`: the SYN was dropped because the SYN queue was full.
 
 use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::model::Kind;
 
@@ -34,7 +36,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let (syns, Why::SynQueue) = ignored_syn::why(f, around)? else { return None };
     let mut d = ignored_syn::draft(f, Kind::SynDropSynQueue, &syns);
     d.cause = cause(
-        "The listener's SYN queue was full and syncookies are off: the kernel dropped the SYN in silence.",
+        "The listener's SYN queue was full and syncookies are off, so the kernel silently dropped the SYN.",
         &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],
         &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.core.somaxconn"],
@@ -48,16 +50,10 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         &syns,
         &format!("{half_open} handshakes of this listener were half open"),
     );
-    d.or("The accept queue was full.", "No completed connection was stuck; ListenOverflows would move.").or(
-        "A firewall dropped the SYN, or it was lost.",
-        "It would have to begin as the half-open ones pile up.",
+    d.or("The accept queue was full.", "No completed connection hung. Then ListenOverflows grows.").or(
+        path_loss::SYN_FILTERED_OR_LOST,
+        "It would have to begin just when the half-open handshakes pile up.",
     );
-    let server = f.server.socket();
-    d.next_steps = vec![
-        format!("ss -tn state syn-recv 'sport = :{}' | wc -l   # on {}", server.port(), server.ip()),
-        "nstat -az TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart".to_owned(),
-        "sysctl -w net.ipv4.tcp_syncookies=1   # answer when the queue is full instead of dropping"
-            .to_owned(),
-    ];
+    d.next_steps = next::full_syn_queue(f.server);
     Some(d)
 }

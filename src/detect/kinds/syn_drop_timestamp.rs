@@ -1,8 +1,10 @@
 //! `syn-drop-timestamp`: the server drops SYNs whose timestamp lies behind what it remembers of the client's host.
 
+use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::tw_recycle::PawsSuspect;
@@ -69,40 +71,43 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         (
             first.record,
             format!(
-                "a connection of this address that the server closed first: it remembers TSval {}",
+                "the server closes a connection of this address first and remembers its TSval {}",
                 first.record_tsval
             ),
         ),
     );
     for syn in dropped.iter().skip(1).filter(|syn| syn.record != first.record) {
-        d.shows(syn.record, format!("another such connection: it remembers TSval {}", syn.record_tsval));
+        d.shows(
+            syn.record,
+            format!("the server closes another one first and remembers its TSval {}", syn.record_tsval),
+        );
     }
     for syn in &dropped {
         let age = syn.at.time - syn.record.time;
         let how = match syn.behind {
-            Some(behind) => format!("TSval {behind} ticks behind"),
+            Some(behind) => format!("TSval {behind} ticks older"),
             None => "no timestamps".to_owned(),
         };
-        d.shows(syn.at, format!("SYN, {how}, {age} after the record: no answer"));
+        d.shows(syn.at, format!("SYN, {how}, {age} after that: no answer"));
     }
     let outcome = match f.syn_ack.first() {
         Some(syn_ack) => {
-            d.shows(syn_ack.at, "SYN-ACK at last");
+            d.shows(syn_ack.at, "SYN-ACK: the server answers at last");
             d.severity = Severity::Warning;
-            format!("it got through {} after its first SYN", syn_ack.at.time - f.first.time)
+            format!("the connection got through {} after its first SYN", syn_ack.at.time - f.first.time)
         }
         None => {
             d.severity = Severity::Critical;
-            "it never got an answer".to_owned()
+            "the connection never got an answer".to_owned()
         }
     };
     d.summary = format!(
-        "{} of {} drew no answer while SYNs of the same address with newer timestamps did; {outcome}.",
+        "{} of {} drew no answer, but SYNs of the same address with newer timestamps did; {outcome}.",
         count(dropped.len() as u64, "SYN"),
         f.client.socket()
     );
     d.cause = cause(
-        "The server runs with tcp_tw_recycle=1 and holds the client's timestamp against the last one of the same address.",
+        "The server runs with tcp_tw_recycle=1: it drops SYNs whose timestamp is older than the last one of the same address.",
         &["tcp_conn_request", "tcp_peer_is_proven", "tcp_remember_stamp"],
         &["TcpExtPAWSPassive", "TcpExtListenDrops"],
         &["net.ipv4.tcp_tw_recycle", "net.ipv4.tcp_timestamps"],
@@ -115,34 +120,30 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         d.measure("behind_ticks", behind);
     }
     let explained = server.dropped_behind + server.dropped_without;
+    let contradicted = match u64::from(server.answered_behind) {
+        0 => "no SYN contradicts it".to_owned(),
+        1 => "1 SYN contradicts it".to_owned(),
+        n => format!("{n} SYNs contradict it"),
+    };
     let reason = format!(
-        "the rule explains {} of this server and is contradicted by {}",
-        count(u64::from(explained), "dropped SYN"),
-        server.answered_behind
+        "this rule explains {} at this server, and {contradicted}",
+        count(u64::from(explained), "dropped SYN")
     );
     if around.view.vantage == Vantage::Client || explained < 3 {
-        d.possible(format!("{reason}; whether the SYNs reached the server cannot be seen from here"));
+        d.possible(format!("{reason}; this capture cannot show whether the SYNs reached the server"));
     } else if !others_fared_better(first.at.time, around) {
         d.possible(format!(
-            "{reason}; but no SYN at all was answered about then: the server may have been down, or the path to it"
+            "{reason}; but the server answered no SYN at all at that time, so it or the path may have been down"
         ));
     } else {
         d.probable(reason);
     }
     d.or(
         "A stateful NAT or firewall that drops SYNs with older timestamps.",
-        "PAWSPassive on the server would not move; its kernel may be too new for tcp_tw_recycle.",
+        "Then PAWSPassive does not grow on the server, or its kernel is too new for tcp_tw_recycle.",
     )
-    .or("The SYNs were lost, or a queue was full.", "Neither looks at timestamps.");
-    d.next_steps = vec![
-        format!(
-            "sysctl net.ipv4.tcp_tw_recycle   # on {}: 1 is the cause; a kernel without it is not",
-            f.server.address.ip()
-        ),
-        "nstat -az TcpExtPAWSPassive TcpExtListenDrops   # twice, 10 s apart: both must grow together"
-            .to_owned(),
-        "sysctl -w net.ipv4.tcp_tw_recycle=0   # the remedy; it helps at once".to_owned(),
-    ];
+    .or(path_loss::SYNS_LOST_OR_QUEUE_FULL, "Neither depends on timestamps.");
+    d.next_steps = next::recycled_time_wait(f.server);
     Some(d)
 }
 

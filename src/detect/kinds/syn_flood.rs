@@ -3,6 +3,7 @@
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::key::{Host, Set};
 use crate::history::incomplete::HalfOpen;
 use crate::model::{Kind, Severity};
@@ -82,31 +83,33 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let took = last.syn.time.max(uncounted.last) - first.syn.time;
     let all = never.len() as u64 + uncounted.handshakes();
     d.summary = format!(
-        "{} of {}{} to {} were never completed, within {took}.",
+        "{}{} of {} to {} were begun within {took} and never completed.",
+        if uncounted.handshakes() > 0 { "At least " } else { "" },
         count(all, "handshake"),
-        if uncounted.handshakes() > 0 { "at least " } else { "" },
         count(sources.len() as u64, "source address").replace("addresss", "addresses"),
         server.socket()
     );
     if uncounted.let_go > 0 {
         d.summary.push_str(&format!(
-            " For want of memory {} could not be followed to the end.",
+            " The memory limit kept {} from being followed to the end.",
             count(uncounted.let_go.saturating_sub(uncounted.completed), "handshake")
         ));
     }
     d.cause = cause(
-        "A SYN flood, or clients whose packets from the server are lost: requests fill the SYN queue.",
+        "Half-open handshakes fill the SYN queue: a SYN flood, or clients that do not get the server's SYN-ACKs.",
         &["tcp_conn_request", "reqsk_timer_handler"],
         &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies", "TcpExtTCPReqQFullDrop"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
     );
     d.measure("half_open", all).measure("sources", sources.len()).measure_span("lasted_s", took);
-    d.probable("the clients did not repeat their SYNs, nor complete a handshake");
-    d.or("The SYN-ACKs are lost on the way back.", "Real clients would repeat their SYNs.");
+    d.probable("the clients neither repeated their SYNs nor completed a handshake");
+    d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
     d.next_steps = vec![
-        format!("ss -tn state syn-recv 'sport = :{}' | wc -l   # on {}", server.port, server.address.ip()),
-        "nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop TcpExtListenDrops   # twice, 10 s apart"
-            .to_owned(),
+        next::half_open(server),
+        next::counters(
+            &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDrop", "TcpExtListenDrops"],
+            "twice, 10 s apart: cookies are answers, drops are lost clients",
+        ),
         "sysctl net.ipv4.tcp_syncookies   # 1 keeps the listener reachable".to_owned(),
     ];
     Some(d)

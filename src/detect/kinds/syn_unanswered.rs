@@ -2,10 +2,12 @@
 
 use crate::decode::segment::Options;
 use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::kinds::fastopen_fallback;
+use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::model::{Kind, Vantage};
 
@@ -41,44 +43,39 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let mut d = ignored_syn::draft(f, Kind::SynUnanswered, &syns);
     d.cause = if at_server {
         cause(
-            "The server's host let the SYN fall: a firewall rule, or a queue of its listener.",
+            "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",
             &["nf_hook_slow", "tcp_conn_request"],
             &["TcpExtListenDrops", "TcpExtListenOverflows", "TcpExtIPReversePathFilter"],
             &["net.ipv4.conf.all.rp_filter"],
         )
     } else {
         cause(
-            "Filtered or lost on the way, the host is down, or its listener dropped the SYN.",
+            "A firewall or the network dropped the SYN, the host is down, or its listener dropped it.",
             &[],
             &["TcpExtListenDrops", "TcpExtListenOverflows"],
             &[],
         )
     };
-    d.possible("no other packet of the capture says why");
+    d.possible("no other packet in the capture shows why");
     if at_server {
         d.or(
             "A full accept queue or SYN queue.",
-            "No other connection of this listener was stuck or half open.",
+            "No other connection of this listener hung or was half open.",
         );
     } else {
-        d.or("Packets are lost on the way there or back.", "A second capture at the server tells.")
+        d.or(path_loss::LOSS_EITHER_WAY, "A second capture at the server shows it.")
             .or(
                 "A full accept queue or SYN queue.",
-                "No other connection of this listener was stuck or half open.",
+                "No other connection of this listener hung or was half open.",
             )
-            .or("A firewall drops the SYN.", "Its rule counters tell.");
+            .or("A firewall drops the SYN.", "Its rule counters show it.");
     }
     if f.syn_offer.options.has(Options::TIMESTAMPS) && around.listener.answers > 0 {
         d.or(
-            "tcp_tw_recycle=1 at the server (Linux before 4.12): the SYN's timestamp lay behind the last one of its address.",
-            "No connection that it could have learnt a newer timestamp from is in this capture.",
+            "The server runs with tcp_tw_recycle=1 (Linux before 4.12), and the SYN's timestamp was older than the last one of its address.",
+            "The capture holds no connection from which it could have learnt a newer timestamp.",
         );
     }
-    let server = f.server.socket();
-    d.next_steps = vec![
-        format!("tcpdump -ni any 'tcp port {} and tcp[tcpflags] & tcp-syn != 0'   # on {}: does the SYN arrive?", server.port(), server.ip()),
-        "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop TcpExtIPReversePathFilter   # twice".to_owned(),
-        "nft list ruleset   # on the server and on the way: rule counters that grow".to_owned(),
-    ];
+    d.next_steps = next::unanswered_syn(f.server, around.view.vantage);
     Some(d)
 }

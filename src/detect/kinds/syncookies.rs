@@ -59,7 +59,7 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let (stripped, lagging) = (stripped(around), lagging(around));
     let lags = lagging.map_or(&[][..], |lags| &lags.clear);
     let switched = around.listener.full_offers > 0;
-    let bare = "SYN-ACK with MSS alone, the SYN had offered SACK and window scale";
+    let bare = "SYN-ACK with the MSS option only, although the SYN offered SACK and window scale";
     let of_stripped = stripped.iter().map(|&at| (at, bare.to_owned()));
     let of_lagging = lags
         .iter()
@@ -73,7 +73,7 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let all = stripped.len() as u64 + lag_count;
     d.summary = format!("{} answered {} with syncookies.", server.socket(), count(all, "SYN"));
     d.cause = cause(
-        "The SYN queue was full with tcp_syncookies=1, or tcp_syncookies is 2.",
+        "The SYN queue was full and tcp_syncookies is 1, or tcp_syncookies is 2.",
         &["tcp_conn_request", "cookie_v4_init_sequence"],
         &["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtTCPReqQFullDoCookies"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog"],
@@ -86,25 +86,25 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
             "the TSval of {} lags the server's clock by up to {furthest} ms",
             count(lag_count, "SYN-ACK")
         );
-        d.probable(format!("{reason}, by more than it was on the way, as only cookies do"));
+        d.probable(format!("{reason}, by more than their delay on the path, as only cookies do"));
         d.or(
-            "The host delays what it sends, SYN-ACKs more than what follows.",
-            "They lag differently, by no more than a cookie can.",
+            "The host delays its SYN-ACKs more than its other segments.",
+            "Their lags differ and stay within the range of cookies.",
         );
     } else if switched {
-        d.probable("the same listener gave other clients without timestamps all options");
+        d.probable("the same listener offered all options to other clients without timestamps");
     } else {
-        d.possible("this listener gave no client all options, so it may be its way");
+        d.possible("this listener offered all options to no client, so it may never do so");
     }
     if !stripped.is_empty() {
         d.or(
-            "The server, or a box in front of it, never offers SACK and window scale.",
-            "Then it never does.",
+            "The server, or a device in front of it, never offers SACK and window scale.",
+            "Then it offers them to no client at any time.",
         );
     }
     d.next_steps = vec![
-        "nstat -az TcpExtSyncookiesSent TcpExtSyncookiesRecv TcpExtTCPReqQFullDoCookies   # twice".to_owned(),
-        "sysctl net.ipv4.tcp_syncookies   # 2 sends cookies always".to_owned(),
+        "nstat -az TcpExtSyncookiesSent TcpExtSyncookiesRecv TcpExtTCPReqQFullDoCookies   # twice, 10 s apart: do they grow?".to_owned(),
+        "sysctl net.ipv4.tcp_syncookies   # 1 sends cookies while the SYN queue is full, 2 always".to_owned(),
     ];
     Some(d)
 }

@@ -3,6 +3,7 @@
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
+use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::model::{Kind, Severity};
 
@@ -47,14 +48,17 @@ pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft
     if reset.is_none() && f.syn.count < 2 && old.is_none() {
         return None;
     }
-    let mut d =
-        Draft::about(f, Kind::TimeWaitCollision, (answer.at, "bare ACK with other numbers answers the SYN"));
+    let mut d = Draft::about(
+        f,
+        Kind::TimeWaitCollision,
+        (answer.at, "ACK with the numbers of another connection answers the SYN"),
+    );
     d.shows(syn.at, "SYN");
     if let Some(p) = old {
         d.shows(p.last, "last packet of the older connection of this four-tuple");
     }
     if let Some(reset) = reset {
-        d.shows(reset.at, "the client resets the older connection");
+        d.shows(reset.at, "RST of the client for the older connection");
     }
     if let Some(again) = f.syn.iter().find(|s| s.at > answer.at) {
         d.shows(again.at, "SYN again");
@@ -72,7 +76,7 @@ pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft
     let open = old.is_some_and(|p| !p.closed);
     d.cause = if open {
         cause(
-            "The server still holds the older connection as open and answers with a challenge ACK.",
+            "The older connection is still open at the server, which answers with a challenge ACK.",
             &["tcp_validate_incoming", "tcp_send_challenge_ack"],
             &["TcpExtTCPSYNChallenge", "TcpExtTCPChallengeACK"],
             &["net.ipv4.tcp_challenge_ack_limit"],
@@ -87,8 +91,10 @@ pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft
     };
     d.measure("old_connection_seen", old.is_some());
     match old {
-        Some(_) => d.confirmed("the ACK has the numbers of the older connection in this capture"),
-        None => d.probable("the ACK has numbers of a connection that this one does not have"),
+        Some(_) => {
+            d.confirmed("the ACK carries the numbers of the older connection, which is in this capture")
+        }
+        None => d.probable("the ACK carries numbers that do not belong to this connection"),
     };
     d.or(
         if open {
@@ -96,16 +102,36 @@ pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft
         } else {
             "The older connection is still open at the server."
         },
-        "The packets are the same; the end of the older connection tells, if it was captured.",
+        "Both cause the same packets. The end of the older connection, if captured, tells them apart.",
     );
-    d.next_steps = vec![
-        format!(
-            "ss -tan state time-wait | grep -c {}   # on {}",
-            f.client.address.ip(),
-            f.server.address.ip()
-        ),
-        "sysctl net.ipv4.ip_local_port_range   # on the client or its NAT: too few ports are reused too soon"
-            .to_owned(),
-    ];
+    d.next_steps = next_steps(f, open);
     Some(d)
+}
+
+/// What tells more about the older connection, and what avoids the next collision.
+fn next_steps(f: &ConnectionFacts, open: bool) -> Vec<String> {
+    let (client, server) = (f.client.socket(), f.server.socket());
+    if open {
+        return vec![
+            format!(
+                "ss -tanpo 'sport = :{} and dport = :{}'   # on {}: does a process still hold the older connection?",
+                server.port(),
+                client.port(),
+                server.ip()
+            ),
+            format!(
+                "Find out why {} lost it without closing: a restart, a crash, or a NAT that used the port again.",
+                client.ip()
+            ),
+        ];
+    }
+    vec![
+        format!(
+            "ss -tan state time-wait dst {}   # on {}: sockets in TIME_WAIT toward this client",
+            next::ss_address(client.ip()),
+            server.ip()
+        ),
+        "sysctl net.ipv4.ip_local_port_range   # on the client or its NAT: a small range uses each port again soon"
+            .to_owned(),
+    ]
 }

@@ -111,11 +111,11 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     d.severity = if exhausted { Severity::Warning } else { Severity::Info };
     d.summary = match role {
         Role::Client => format!(
-            "A client of {} holds up to {most} sockets in TIME_WAIT toward it at once: that side closes first.",
+            "A client of {} closes first and holds up to {most} sockets in TIME_WAIT toward it at once.",
             server.socket()
         ),
         Role::Server => format!(
-            "The server {} holds up to {most} sockets in TIME_WAIT at once: that side closes first.",
+            "The server {} closes first and holds up to {most} sockets in TIME_WAIT at once.",
             server.socket()
         ),
     };
@@ -127,31 +127,29 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     );
     d.measure("time_wait_peak", most).measure("time_wait_ahead", peak.ahead).measure("closed_first_by", who);
     if exhausted {
-        d.probable("nearly as many as a client has ports by default");
+        d.probable("that is nearly as many as a client has ports by default");
     } else {
         d.possible(
-            "how many ports or buckets there are is not on the wire, nor whether it goes on at that rate",
+            "the packets show neither how many ports or buckets there are, nor whether the rate continues",
         );
     }
     match role {
         Role::Client => d.or(
-            "A short burst.",
-            "Harmless unless it goes on: 28,232 ports by default are free again after 60 s.",
+            "It is a short burst.",
+            "Then it is harmless: the ports, 28,232 by default, are free again after 60 s.",
         ),
-        Role::Server => {
-            d.or("An ordinary load.", "Harmless to the server, which needs no port, only memory for it.")
-        }
+        Role::Server => d.or("It is an ordinary load.", "TIME_WAIT costs the server no port, only memory."),
     };
     d.next_steps = vec![
-        "ss -tan state time-wait | wc -l   # on the side that closes first".to_owned(),
+        "ss -Htan state time-wait | wc -l   # on the side that closes first: sockets in TIME_WAIT now".to_owned(),
         match role {
-            Role::Client => "sysctl net.ipv4.ip_local_port_range net.ipv4.tcp_tw_reuse   # on the client",
+            Role::Client => "sysctl net.ipv4.ip_local_port_range net.ipv4.tcp_tw_reuse   # on the client: how many ports it may use",
             Role::Server => {
-                "sysctl net.ipv4.tcp_max_tw_buckets; nstat -az TcpExtTCPTimeWaitOverflow   # on the server"
+                "sysctl net.ipv4.tcp_max_tw_buckets; nstat -az TcpExtTCPTimeWaitOverflow   # on the server: is the limit reached?"
             }
         }
         .to_owned(),
-        "Keep connections alive or pool them, so that fewer are opened".to_owned(),
+        "Keep connections alive or use a pool, so that fewer are opened and closed.".to_owned(),
     ];
     Some(d)
 }

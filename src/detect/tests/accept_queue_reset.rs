@@ -309,6 +309,52 @@ fn refused_by_the_host() {
 }
 
 #[test]
+fn refusals_of_all_connections_are_no_small_thing() {
+    for (refused, served, severity) in [
+        (7, 0, Severity::Warning),
+        (2, 0, Severity::Info),
+        (5, 7, Severity::Warning),
+        (3, 60, Severity::Info),
+    ] {
+        let wire = Wire::at_server();
+        for n in 0..refused {
+            let (l, t) = (wire.ladder(n), 0.2 * f64::from(n));
+            l.client.syn(t);
+            l.server.refuse(t + wire.to_server);
+        }
+        for n in 0..served {
+            let l = wire.ladder(100 + n);
+            let t = l.handshake(0.02 * f64::from(n));
+            let t = l.exchange(t + 0.001, 100, 4_000);
+            l.close(t + 0.01, Role::Client);
+        }
+        let found = analyze(&wire);
+        let incident = &found.report.incidents[0];
+        assert_eq!(
+            (incident.kind, incident.severity),
+            (Kind::ConnectionRefused, severity),
+            "{refused} of {}",
+            refused + served
+        );
+        assert!(found.report.findings.iter().all(|f| f.severity == severity));
+    }
+}
+
+#[test]
+fn an_unresolved_neighbour_is_no_firewall() {
+    for (wire, error) in [(Wire::at_client(), (3, 1)), (Wire::at_client().v6(), (1, 3))] {
+        let l = wire.ladder(1);
+        l.client.syn(0.0);
+        l.client.syn(1.0);
+        l.client.quoted_by_icmp(3.06, error.0, error.1);
+        let found = analyze(&wire);
+        let f = found.only(&l, Kind::ConnectionRefused);
+        assert_eq!(f.metrics["by_firewall"], false);
+        assert!(f.cause.text.contains("no host has this address"), "{}", f.cause.text);
+    }
+}
+
+#[test]
 fn refused_by_a_firewall() {
     for wire in [Wire::at_client(), Wire::at_client().v6()] {
         ordinary(&wire, -5.0, 5);

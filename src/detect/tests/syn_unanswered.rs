@@ -38,7 +38,8 @@ fn syns_without_an_answer() {
         ordinary(&wire, 9.0, 5);
         let found = analyze(&wire);
         let f = found.only(&l, Kind::SynUnanswered);
-        assert_eq!((f.severity, f.certainty), (Severity::Critical, Certainty::Possible));
+        // One connection of eleven, and nothing says whose fault it was.
+        assert_eq!((f.severity, f.certainty), (Severity::Warning, Certainty::Possible));
         assert_eq!(f.metrics["syns_unanswered"], 7);
     });
 }

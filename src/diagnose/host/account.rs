@@ -19,10 +19,10 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// `ListenOverflows rose by 37`, `ListenOverflows did not move`.
+    /// `ListenOverflows rose by 37`, `ListenOverflows did not grow`.
     pub fn moved(&self, rise: u64) -> String {
         match rise {
-            0 => format!("{} did not move", self.short),
+            0 => format!("{} did not grow", self.short),
             _ => format!("{} rose by {rise}", self.short),
         }
     }

@@ -9,7 +9,7 @@ use crate::model::Severity;
 pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
     match account.rise(d, account::SYNCOOKIES_SENT) {
         Some(0) => Verdict::Withdrawn(
-            "its SYN-ACKs look like cookies, but SyncookiesSent did not move between the snapshots"
+            "its SYN-ACKs look like cookies, but SyncookiesSent did not grow between the snapshots"
                 .to_owned(),
         ),
         Some(sent) if sent >= number(d, "stripped_syn_acks") + number(d, "lagging_syn_acks") => {
@@ -70,6 +70,6 @@ pub fn time_wait(d: &mut Draft, account: &Account<'_>) {
         d.alternatives.clear();
     } else {
         d.reason =
-            format!("TCPTimeWaitOverflow did not move between the snapshots{limit}: the buckets suffice");
+            format!("TCPTimeWaitOverflow did not grow between the snapshots{limit}: the buckets suffice");
     }
 }

@@ -4,6 +4,7 @@ use super::account::{self, Account, and_own, number};
 use super::so_many;
 use crate::detect::Draft;
 use crate::detect::draft::cause;
+use crate::detect::next;
 use crate::model::{Certainty, Kind, Severity};
 
 /// `accept-queue-overflow`: each segment that a full queue refuses moves `ListenOverflows`, in every kernel.
@@ -31,7 +32,7 @@ pub fn overflow(d: &mut Draft, at_server: bool, account: &Account<'_>) {
         return;
     }
     let not_it = if overflows == 0 {
-        format!("ListenOverflows did not move between the snapshots; {stuck}")
+        format!("ListenOverflows did not grow between the snapshots; {stuck}")
     } else {
         format!(
             "ListenOverflows rose by {overflows}, but the socket of this listener dropped nothing; {stuck}"
@@ -81,33 +82,32 @@ fn filtered(d: &mut Draft, at_server: bool, why: &str, others: u64) {
             &["net.netfilter.nf_conntrack_tcp_be_liberal"],
         );
         d.or(
-            "Another filter before TCP: XDP, tc, or a filter on the listening socket.",
+            "Another filter in front of TCP dropped it: XDP, tc, or a filter on the listening socket.",
             "`bpftool net` and `ss -ltnpe` list them.",
         );
     } else {
         d.cause = cause(
-            "The client's final ACK did not come to the server's TCP: dropped by a firewall or lost behind this \
-             capture point.",
+            "The client's final ACK did not reach the server's TCP: a firewall or the network behind this capture \
+             point dropped it.",
             &["nf_hook_slow"],
             &[],
             &["net.netfilter.nf_conntrack_tcp_be_liberal"],
         );
-        d.or("A filter before TCP on the server: XDP or tc.", "`bpftool net` lists them.");
+        d.or("A filter in front of the server's TCP dropped it: XDP or tc.", "`bpftool net` lists them.");
     }
     if others > 0 {
         d.or(
-            "The listener dropped it for another reason: no memory, no route back.",
-            format!("ListenDrops rose by {others} beyond the overflows, whoever they belong to."),
+            "The listener dropped it for another reason, such as no memory or no route back.",
+            format!("ListenDrops rose by {others} more than the overflows, for this or another listener."),
         );
     }
     d.probable(why);
-    let server = d.server.map(|host| host.socket());
-    let (ip, port) = server.map_or_else(Default::default, |s| (s.ip().to_string(), s.port().to_string()));
+    let Some(server) = d.server else { return };
+    let ip = server.socket().ip();
     d.next_steps = vec![
-        format!("nft list ruleset; iptables -vnL   # on {ip}: which rule's counter grows for port {port}?"),
-        "conntrack -S   # invalid and drop: segments that conntrack does not take for part of a connection"
-            .to_owned(),
-        format!("bpftool net; tc filter show   # on {ip}: filters before netfilter"),
+        next::filter_rules(server),
+        format!("conntrack -S   # on {ip}: do invalid or drop grow? Then conntrack discards the segments"),
+        format!("bpftool net   # on {ip}: filters in front of netfilter (XDP, tc)"),
     ];
 }
 
@@ -121,10 +121,10 @@ pub fn reset(d: &mut Draft, account: &Account<'_>) {
     let own = account.own_drops(d);
     let not_it = match (abort, overflows, embryonic) {
         (Some("0"), ..) => {
-            Some("tcp_abort_on_overflow is 0: a full accept queue drops in silence".to_owned())
+            Some("tcp_abort_on_overflow is 0, so a full accept queue drops silently".to_owned())
         }
-        (_, Some(0), _) => Some("ListenOverflows did not move between the snapshots".to_owned()),
-        (_, _, Some(0)) => Some("EmbryonicRsts did not move between the snapshots".to_owned()),
+        (_, Some(0), _) => Some("ListenOverflows did not grow between the snapshots".to_owned()),
+        (_, _, Some(0)) => Some("EmbryonicRsts did not grow between the snapshots".to_owned()),
         _ if own == Some(0) => Some("the socket of this listener dropped nothing".to_owned()),
         _ => None,
     };
@@ -160,26 +160,28 @@ fn not_an_overflow(d: &mut Draft, why: &str, sent: Option<u64>, account: &Accoun
             &["net.ipv4.tcp_migrate_req"],
         );
         d.probable(format!("{why}; the second snapshot has another socket there, or none"));
+        d.next_steps = d.server.map(|server| next::log(server, d.first().time)).into_iter().collect();
         return;
     }
     d.kind = Kind::ConnectionRefused;
     if sent == Some(0) {
         d.cause =
             cause("A firewall answered the final ACK with a RST (REJECT).", &["nf_send_reset"], &[], &[]);
-        d.confirmed(format!("{why}, and OutRsts did not: TCP on this host sent no RST at all"));
+        d.confirmed(format!("{why}, and OutRsts did not grow: TCP on this host sent no RST at all"));
     } else {
         d.cause = cause(
-            "The final ACK was refused, not by a full accept queue: rejected by a firewall, or its request was gone.",
+            "A firewall rejected the final ACK, or its half-open connection was gone. The accept queue was not full.",
             &["nf_send_reset", "tcp_v4_send_reset"],
             &["TcpOutRsts", "TcpExtSyncookiesFailed"],
             &[],
         );
         d.possible(why);
-        d.or("The ACK of a syncookie was too old or invalid.", "SyncookiesFailed would move.")
-            .or("The listening socket was closed or replaced.", "`ss -ltne`: another inode than before.");
+        d.or("The ACK of a syncookie was too old or invalid.", "Then SyncookiesFailed grows.").or(
+            "The listening socket was closed or replaced.",
+            "Then `ss -ltne` shows another inode than before.",
+        );
     }
-    d.next_steps =
-        vec!["nft list ruleset; iptables -vnL   # is there a reject rule whose counter grows?".to_owned()];
+    d.next_steps = d.server.map(next::filter_rules).into_iter().collect();
 }
 
 /// `defer-accept`: each bare ACK that is put off moves `TCPDeferAcceptDrop`.
@@ -200,21 +202,29 @@ pub fn deferred(d: &mut Draft, account: &Account<'_>) {
         d.kind = Kind::AcceptQueueOverflow;
         d.severity = Severity::Warning;
         d.cause = cause(
-            "The listener's accept queue was full for a moment: the kernel dropped the final ACK.",
+            "The listener's accept queue was full for a moment, so the kernel dropped the final ACK.",
             &["tcp_check_req", "tcp_v4_syn_recv_sock", "reqsk_timer_handler"],
             &["TcpExtListenOverflows", "TcpExtListenDrops"],
             &["net.core.somaxconn"],
         );
         d.alternatives.clear();
         d.probable(format!(
-            "TCPDeferAcceptDrop did not move between the snapshots, ListenOverflows rose by {}{}",
+            "TCPDeferAcceptDrop did not grow between the snapshots, ListenOverflows rose by {}{}",
             overflows.unwrap_or(0),
             and_own(own)
         ));
+        d.next_steps = d.server.map(next::full_accept_queue).unwrap_or_default();
     } else {
         d.kind = Kind::HandshakeLoss;
-        d.cause = cause("The final ACK was lost or filtered behind this capture point.", &[], &[], &[]);
+        d.cause = cause(
+            "A firewall or the network behind this capture point dropped the final ACK.",
+            &[],
+            &[],
+            &[],
+        );
         d.alternatives.clear();
-        d.probable("neither TCPDeferAcceptDrop nor ListenOverflows moved between the snapshots");
+        d.next_steps = vec![next::LINK_DROPS.to_owned()];
+        d.next_steps.extend(d.server.map(next::filter_rules));
+        d.probable("neither TCPDeferAcceptDrop nor ListenOverflows grew between the snapshots");
     }
 }

@@ -4,6 +4,7 @@ use super::account::{self, Account};
 use super::so_many;
 use crate::detect::Draft;
 use crate::detect::draft::cause;
+use crate::detect::next;
 use crate::model::Kind;
 
 /// `connection-refused`: TCP counts the RSTs that it sends, a firewall's are not among them.
@@ -12,12 +13,11 @@ pub fn refused(d: &mut Draft, account: &Account<'_>) {
     if !by_rst || account.rise(d, account::OUT_RSTS) != Some(0) {
         return;
     }
-    d.cause = cause("A firewall rejects the connection with a TCP reset.", &["nf_send_reset"], &[], &[]);
+    d.cause = cause("A firewall rejects the connection with a RST.", &["nf_send_reset"], &[], &[]);
     d.measure("by_firewall", true);
-    d.confirmed("OutRsts did not move between the snapshots: TCP on this host sent no RST");
+    d.confirmed("OutRsts did not grow between the snapshots: TCP on this host sent no RST");
     d.alternatives.clear();
-    d.next_steps =
-        vec!["nft list ruleset; iptables -vnL   # is there a reject rule whose counter grows?".to_owned()];
+    d.next_steps = d.server.map(next::filter_rules).into_iter().collect();
 }
 
 /// `abortive-close`: `TCPAbortOnClose` is unread data, `TCPAbortOnData` is `SO_LINGER` 0 (or data after close()).
@@ -31,15 +31,15 @@ pub fn abortive(d: &mut Draft, account: &Account<'_>) {
     let ended = so_many(found, "ended so");
     let text = match (unread, linger) {
         (0, 0) => {
-            d.possible("neither TCPAbortOnData nor TCPAbortOnClose moved between the snapshots");
+            d.possible("neither TCPAbortOnData nor TCPAbortOnClose grew between the snapshots");
             d.or(
-                "A box on the way, or `ss -K`, ended the connection.",
+                "A device on the path, or `ss -K`, ended the connection.",
                 "Neither moves one of these counters.",
             );
             return;
         }
         (1.., 0) if unread >= found => {
-            "The application closed, or exited, with data unread in its receive buffer."
+            "The application closed or exited with data unread in its receive buffer."
         }
         (0, 1..) if linger >= found => {
             "The application closed with SO_LINGER 0, or data came after it had closed."

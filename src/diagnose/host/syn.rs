@@ -4,6 +4,7 @@ use super::account::{self, Account, and_own, number};
 use super::so_many;
 use crate::detect::Draft;
 use crate::detect::draft::cause;
+use crate::detect::next;
 use crate::model::{Cause, Kind};
 
 /// Up to here each cookie that is sent counts as a drop of the listener, too (measured on 3.10; not on 4.9).
@@ -69,7 +70,7 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
             become_kind(d, Kind::SynDropSynQueue, syn_queue());
             let room = own.is_some() || full >= account.found(was);
             let why = format!(
-                "TCPReqQFullDrop rose by {full} between the snapshots{}, ListenOverflows did not move",
+                "TCPReqQFullDrop rose by {full} between the snapshots{}, ListenOverflows did not grow",
                 and_own(own)
             );
             settle(d, certain(was == Kind::SynDropSynQueue, room), why);
@@ -109,7 +110,7 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
         _ => {
             d.reason = format!(
                 "{}; between the snapshots ListenOverflows rose by {overflows}, TCPReqQFullDrop by {full}, ListenDrops by \
-                 {others} beyond: more than one cause, which SYN had which cannot be told",
+                 {others} beyond that: there was more than one cause, and the counters do not show which SYN had which",
                 d.reason
             );
         }
@@ -121,6 +122,19 @@ fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) {
     d.kind = kind;
     d.cause = cause;
     d.alternatives.clear();
+    let Some(server) = d.server else { return };
+    d.next_steps = match kind {
+        Kind::SynDropAcceptQueue => next::full_accept_queue(server),
+        Kind::SynDropSynQueue => next::full_syn_queue(server),
+        Kind::SynDropTimestamp => next::recycled_time_wait(server),
+        _ => vec![
+            next::listener_losses(server),
+            format!(
+                "dmesg -T | tail -n 50   # on {}: lack of memory, or a security module",
+                server.socket().ip()
+            ),
+        ],
+    };
 }
 
 fn settle(d: &mut Draft, certain: bool, why: String) {
@@ -129,15 +143,15 @@ fn settle(d: &mut Draft, certain: bool, why: String) {
     } else {
         d.probable(why);
         d.or(
-            "The SYN was lost or filtered, and the counters moved for others.",
-            "Counters are those of the whole host.",
+            "The network or a firewall dropped the SYN, and the counters grew for other connections.",
+            "The counters are those of the whole host.",
         );
     }
 }
 
 fn accept_queue() -> Cause {
     cause(
-        "The listener's accept queue was full: the kernel dropped the SYN in silence.",
+        "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],
         &["TcpExtListenOverflows", "TcpExtListenDrops"],
         &["net.core.somaxconn"],
@@ -146,7 +160,7 @@ fn accept_queue() -> Cause {
 
 fn syn_queue() -> Cause {
     cause(
-        "The listener's SYN queue was full and syncookies are off: the kernel dropped the SYN in silence.",
+        "The listener's SYN queue was full and syncookies are off, so the kernel silently dropped the SYN.",
         &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],
         &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.core.somaxconn"],
@@ -155,8 +169,8 @@ fn syn_queue() -> Cause {
 
 fn last_quarter() -> Cause {
     cause(
-        "Syncookies are off and less than a quarter of tcp_max_syn_backlog was free: the kernel keeps that for hosts \
-         that it knows, and dropped the SYN.",
+        "Syncookies are off and less than a quarter of tcp_max_syn_backlog was free. The kernel keeps that quarter for \
+         known hosts, so it dropped the SYN.",
         &["tcp_conn_request", "tcp_peer_is_proven"],
         &["TcpExtListenDrops"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog"],
@@ -175,7 +189,7 @@ fn other_loss() -> Cause {
 
 fn recycled() -> Cause {
     cause(
-        "The server runs with tcp_tw_recycle=1 and holds the client's timestamp against the last one of the same address.",
+        "The server runs with tcp_tw_recycle=1: it drops SYNs whose timestamp is older than the last one of the same address.",
         &["tcp_conn_request", "tcp_peer_is_proven"],
         &["TcpExtPAWSPassive", "TcpExtListenDrops"],
         &["net.ipv4.tcp_tw_recycle", "net.ipv4.tcp_timestamps"],
@@ -187,7 +201,7 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
     d.kind = Kind::SynUnanswered;
     d.alternatives.clear();
     let why = if losses.none() {
-        "neither ListenOverflows nor ListenDrops nor TCPReqQFullDrop moved between the snapshots".to_owned()
+        "ListenOverflows, ListenDrops and TCPReqQFullDrop did not grow between the snapshots".to_owned()
     } else {
         "listeners of this host dropped segments between the snapshots, but the socket of this one did not"
             .to_owned()
@@ -196,8 +210,8 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
     let timeouts = account.rise(d, account::TIMEOUTS);
     d.cause = match (by_path, at_server) {
         (Some(_), true) => cause(
-            "Reverse-path filtering on the server dropped the SYN: no route leads back through the interface that it \
-             came by.",
+            "Reverse-path filtering on the server dropped the SYN: the route back does not use the interface on which \
+             it arrived.",
             &["fib_validate_source"],
             &["TcpExtIPReversePathFilter"],
             &["net.ipv4.conf.all.rp_filter"],
@@ -206,7 +220,7 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
             cause("A firewall on the server dropped the SYN before TCP saw it.", &["nf_hook_slow"], &[], &[])
         }
         (_, false) => cause(
-            "The SYN did not come to the server's TCP: filtered, or lost on the way.",
+            "The SYN did not reach the server's TCP: a firewall or the network dropped it.",
             &["nf_hook_slow"],
             &[],
             &[],
@@ -215,7 +229,7 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
     match by_path {
         Some(n) => {
             d.probable(format!("{why}; IPReversePathFilter rose by {n}"));
-            d.or("A firewall dropped the SYN.", "Its rule counters tell.");
+            d.or("A firewall dropped the SYN.", "Its rule counters show it.");
         }
         None => {
             d.probable(why);
@@ -223,19 +237,23 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
     }
     if at_server {
         d.or(
-            "The SYN-ACK was sent, and a firewall dropped it on its way out.",
+            "The server sent a SYN-ACK, and a firewall dropped it on its way out.",
             match timeouts {
-                Some(0) => "Then its timer would have run out; TCPTimeouts did not move.",
-                _ => "Then TCPTimeouts would move; it also does for other reasons.",
+                Some(0) => "Then its timer would have run out, but TCPTimeouts did not grow.",
+                _ => "Then TCPTimeouts grows, which also has other reasons.",
             },
         );
     }
-    let server = d.server.map(|host| host.socket());
-    let (ip, port) = server.map_or_else(Default::default, |s| (s.ip().to_string(), s.port().to_string()));
-    d.next_steps = vec![
-        format!("nft list ruleset; iptables -vnL   # on {ip}: which rule's counter grows for port {port}?"),
-        format!("ss -ltn 'sport = :{port}'   # on {ip}: does it listen on that address?"),
-    ];
+    let Some(server) = d.server else { return };
+    d.next_steps = vec![next::filter_rules(server), next::listener(server)];
+    if by_path.is_some() {
+        let ip = server.socket().ip();
+        let back = d.client.map(|client| client.socket().ip().to_string()).unwrap_or_default();
+        d.next_steps.insert(
+            0,
+            format!("ip route get {back}   # on {ip}: is it the interface on which the SYN arrives?"),
+        );
+    }
 }
 
 /// `syn-drop-timestamp`: `tcp_tw_recycle` moves `PAWSPassive`; a kernel without either cannot have done it.
@@ -249,22 +267,25 @@ pub fn timestamp(d: &mut Draft, account: &Account<'_>) {
     } else if facts.setting(RECYCLE) == Some("0") {
         Some("tcp_tw_recycle is 0 on the server".to_owned())
     } else if dropped == Some(0) {
-        Some("PAWSPassive did not move between the snapshots".to_owned())
+        Some("PAWSPassive did not grow between the snapshots".to_owned())
     } else {
         None
     };
     if let Some(not_it) = not_it {
         d.cause = cause(
-            "Not the server's kernel: a NAT or firewall before it drops SYNs with older timestamps, or they were lost.",
+            "A NAT or firewall in front of the server drops SYNs with older timestamps, or the network lost them.",
             &[],
             &[],
             &[],
         );
         d.alternatives.clear();
-        d.or("Another host answers on this address.", "The snapshots are of a host that has the address.");
+        d.or(
+            "Another host answers on this address.",
+            "The snapshots come from a host that has this address.",
+        );
         d.possible(not_it);
         d.next_steps =
-            vec!["Capture before and behind each NAT, firewall and load balancer on the way: where do the SYNs end?".to_owned()];
+            vec!["Capture before and behind each NAT, firewall and load balancer on the path: after which one are the SYNs missing?".to_owned()];
         return;
     }
     let Some(dropped) = dropped else { return };

@@ -105,6 +105,20 @@ fn overflows_beside_a_counter_that_rose_are_confirmed() {
 }
 
 #[test]
+fn next_steps_are_those_of_the_kind_that_stands() {
+    let steps = |counter| {
+        let (d, _) = told(Kind::SynUnanswered, &facts(&[(counter, 7), ("TcpExtListenDrops", 7)]));
+        (d.kind, d.next_steps.join("\n"))
+    };
+    let (kind, next) = steps("TcpExtListenOverflows");
+    assert_eq!(kind, Kind::SynDropAcceptQueue);
+    assert!(next.contains("Recv-Q is above Send-Q") && !next.contains("nft"), "{next}");
+    let (kind, next) = steps("TcpExtTCPReqQFullDrop");
+    assert_eq!(kind, Kind::SynDropSynQueue);
+    assert!(next.contains("syn-recv") && !next.contains("do the SYNs arrive"), "{next}");
+}
+
+#[test]
 fn overflows_beside_one_that_did_not_move_are_a_firewall() {
     let (d, _) = told(Kind::AcceptQueueOverflow, &facts(&[]));
     assert_eq!((d.kind, d.certainty()), (Kind::HandshakeLoss, Certainty::Probable));
@@ -245,7 +259,11 @@ fn cookies_that_el7_counts_as_drops_are_none() {
     let rises = [("TcpExtListenDrops", 30), ("TcpExtSyncookiesSent", 30)];
     let facts = HostFacts::new(vec![el7(10, &[]), el7(90, &rises)]).unwrap();
     let (d, _) = told(Kind::SynUnanswered, &facts);
-    assert!(d.reason.starts_with("neither ListenOverflows"), "{}", d.reason);
+    assert!(
+        d.reason.starts_with("ListenOverflows, ListenDrops and TCPReqQFullDrop did not grow"),
+        "{}",
+        d.reason
+    );
 }
 
 #[test]

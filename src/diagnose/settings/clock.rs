@@ -226,7 +226,7 @@ pub fn infer(clocks: &[HostClock<'_>]) -> Vec<Inferred> {
             let (value, what) = match offset {
                 Offset::None => ("none", "show the same clock to every peer"),
                 Offset::NoneOrPerPair => {
-                    ("none, or per pair of addresses", "show the same clock to the one peer there was")
+                    ("none, or per pair of addresses", "show the same clock to the only peer")
                 }
                 Offset::PerPair => ("per pair of addresses", "show each peer a clock of its own"),
                 Offset::PerConnection => ("per connection", "show a clock of their own each"),
@@ -239,9 +239,8 @@ pub fn infer(clocks: &[HostClock<'_>]) -> Vec<Inferred> {
             ));
         }
         if let Some(hosts) = clock.hosts {
-            let from = format!(
-                "{n} connections show {hosts} clocks that run side by side: hosts behind one address"
-            );
+            let from =
+                format!("{n} connections show {hosts} different clocks: several hosts behind one address");
             all.push(inferred(clock.host, "hosts behind this address", json!({ "least": hosts }), from));
         }
     }

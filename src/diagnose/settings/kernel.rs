@@ -52,7 +52,7 @@ impl Hint {
     }
 }
 
-/// The range for each host that betrays one.
+/// The range for each host that shows one.
 pub fn infer(clocks: &[HostClock<'_>], linear: &BTreeMap<IpAddr, usize>, drafts: &[&Draft]) -> Vec<Inferred> {
     let mut hints: BTreeMap<IpAddr, Hint> = BTreeMap::new();
     for clock in clocks {

@@ -35,7 +35,7 @@ pub fn of_syn_ack(world: &CaptureContext, listener: Host) -> Option<Inferred> {
     let most = watched().map(|h| h.syn_acks).max()?.checked_sub(1)?;
     let agree = watched().filter(|h| h.syn_acks == most + 1).count();
     (agree >= AGREE && most > PRUNED && !world.damaged).then(|| {
-        let from = format!("{agree} unanswered SYN-ACKs were sent {most} more times and then no more");
+        let from = format!("{agree} unanswered SYN-ACKs were repeated {most} times");
         inferred(listener.socket(), "net.ipv4.tcp_synack_retries", json!(most), from)
     })
 }
@@ -109,7 +109,7 @@ impl Retries {
                 (sent, "")
             };
             let from = format!(
-                "{n} connections were given up after {sent} repetitions{how}; by the application, if it was not by the kernel"
+                "the kernel or the application gave up {n} connections after {sent} repetitions{how}"
             );
             all.push(inferred(host, "net.ipv4.tcp_syn_retries", json!({ "least": retries }), from));
         }

@@ -72,7 +72,7 @@ fn bounds(host: String, lives: Lives) -> Option<Inferred> {
         if gone < TIME_WAIT {
             let from = alive.map_or(TIME_WAIT, |(alive, _)| above(alive));
             said.push(format!(
-                "or the setting lies between {from:.1} and {:.1}: above 60 s an orphan lives twice the excess",
+                "or the setting lies between {from:.1} and {:.1}: above 60 s an orphan lives for twice the excess only",
                 above(gone)
             ));
         }
@@ -106,7 +106,7 @@ pub fn keepalive(readings: &Readings) -> Vec<Inferred> {
     }
     for (host, times) in between {
         let from = |n: usize, shortest: Span, longest: Span| {
-            format!("on {n} connections probes that drew no answer came {shortest} to {longest} apart")
+            format!("on {n} connections, probes without an answer came {shortest} to {longest} apart")
         };
         all.extend(agreed(host, intvl, times, from));
     }

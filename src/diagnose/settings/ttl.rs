@@ -33,7 +33,9 @@ fn infer(host: IpAddr, of: &str, ttls: impl ExactSizeIterator<Item = u8> + Clone
     let initial = *INITIAL_TTL.iter().find(|&&initial| initial >= ttl)?;
     let n = ttls.len();
     (ttls.clone().all(|other| other == ttl) && n >= AGREE && initial - ttl < FARTHEST).then(|| {
-        let from = format!("TTL {ttl} in the {of} of {n} handshakes, {} hops away", initial - ttl);
-        inferred(host, "net.ipv4.ip_default_ttl", json!(initial), from)
+        let name = if host.is_ipv4() { "TTL" } else { "hop limit" };
+        let from = format!("{name} {ttl} in the {of} of {n} handshakes, {} hops away", initial - ttl);
+        let setting = if host.is_ipv4() { "net.ipv4.ip_default_ttl" } else { "net.ipv6.conf.all.hop_limit" };
+        inferred(host, setting, json!(initial), from)
     })
 }

@@ -134,7 +134,7 @@ impl<D: Disk> Keeper<D> {
             Ok(()) => {
                 if let Some(failing) = self.failing.take() {
                     self.said.push(format!(
-                        "the ring is written again; {} of the time between are missing in it",
+                        "the ring is written again; {} of the time in between are missing",
                         counted(failing.lost, "packet")
                     ));
                 }
@@ -149,7 +149,7 @@ impl<D: Disk> Keeper<D> {
                     None => {
                         let path = self.names.piece(self.next.saturating_sub(1));
                         self.said.push(format!(
-                            "{}: cannot be written ({error}). The watch goes on without; writing is tried again every second",
+                            "{}: cannot be written ({error}). The watch continues without it and tries again every second",
                             path.display()
                         ));
                         self.failing = Some(Failing { again, lost: run.packets });
@@ -220,7 +220,7 @@ impl<D: Disk> Keeper<D> {
         if !self.thinned {
             self.thinned = true;
             self.said.push(format!(
-                "{}: {error}. The oldest files of the ring make room: it holds less than it should",
+                "{}: {error}. The oldest files of the ring were removed, so it holds less than it should",
                 self.pieces[0].path.display()
             ));
         }
@@ -338,7 +338,7 @@ impl<D: Disk> Keeper<D> {
         self.search(&mut case, None);
         if case.cut {
             self.said.push(format!(
-                "the evidence of {} was cut: it holds what its findings are about, up to {} octets",
+                "the evidence of {} was cut: it holds the packets of its findings, up to {} bytes",
                 case.id,
                 grouped(self.shape.octets)
             ));
@@ -360,7 +360,7 @@ impl<D: Disk> Keeper<D> {
         }
         if removed > 0 {
             self.said.push(format!(
-                "the evidence of {} made room for newer: no more is kept than the ring is large",
+                "the evidence of {} was removed for newer evidence: together it may be as large as the ring",
                 counted(removed, "earlier incident")
             ));
         }

@@ -270,7 +270,7 @@ fn counters(state: &State, palette: Palette, width: usize) -> Line<'static> {
     let known = COUNTERS.iter().filter_map(|name| Some((*name, *state.counters.get(*name)?)));
     let risen: Vec<(&str, u64)> = known.filter(|(_, rose)| *rose > 0).collect();
     if state.counters.is_empty() {
-        parts.push(Text::styled("its counters are not known here", FAINT));
+        parts.push(Text::styled("its counters cannot be read from here", FAINT));
     } else if risen.is_empty() {
         parts.push(Text::styled("no counter of queues, cookies or retransmission has risen", FAINT));
     }
@@ -335,7 +335,7 @@ fn draw_detail(
 
 fn footer(view: &View, palette: Palette, width: usize) -> Line<'static> {
     if view.typing.is_some() {
-        let hint = "Enter keeps it, Esc takes it back ";
+        let hint = "Enter applies it, Esc cancels it ";
         let typed = format!(" / {}", clean(&view.filter));
         let mut parts = vec![Text::styled(typed, BOLD), Text::styled("█", PLAIN)];
         let used: usize = parts.iter().map(Text::width).sum();
@@ -408,7 +408,7 @@ fn overlay(frame: &mut Frame<'_>, title: &str, text: Vec<Line<'static>>, scroll:
 
 fn warnings(state: &State, palette: Palette, width: usize) -> Vec<Line<'static>> {
     if state.warnings.is_empty() {
-        return vec![Line::styled("Nothing limits what is seen here.", FAINT)];
+        return vec![Line::styled("Nothing limits this report.", FAINT)];
     }
     let mut all = Vec::new();
     for warning in state.warnings.iter().rev() {
@@ -433,19 +433,19 @@ fn help(palette: Palette) -> Vec<Line<'static>> {
         key("Tab  Shift-Tab", "next part, part before: listeners, incidents, detail"),
         key("Enter", "an incident: its detail; a listener: its incidents"),
         key("← →  p n", "another example of the incident"),
-        key("/", "list only what has these words: kind, address, open, ..."),
+        key("/", "list only entries with these words: kind, address, open, ..."),
         key("Esc", "one step back: detail, filter, freeze"),
-        key("Space", "freeze the screen; the watch goes on behind it"),
+        key("Space", "freeze the screen; the watch continues"),
         key("w", "all warnings"),
         key("Ctrl-L", "draw everything again"),
         key("q  Ctrl-C", "end the watch"),
         Line::default(),
-        legend(palette.good(), "████", "accept queue below half of its limit; a second with all well"),
-        legend(palette.watch(), "████", "from half on; a second in which handshakes stayed behind"),
-        legend(palette.bad(), "████", "full; a second in which packets were lost on the way here"),
+        legend(palette.good(), "████", "accept queue below half of its limit; a second without trouble"),
+        legend(palette.watch(), "████", "queue at least half full; a second with unfinished handshakes"),
+        legend(palette.bad(), "████", "queue full; a second in which the capture lost packets"),
         legend(palette.watch(), "<- - - -", "sent again"),
-        legend(palette.bad(), "-------X", "ignored; a reset has this colour, too"),
+        legend(palette.bad(), "-------X", "ignored, or a reset"),
         Line::default(),
-        Line::styled("now/limit: waiting in the accept queue, and how many may; one more fits.", FAINT),
+        Line::styled("now/limit: connections in the accept queue and its limit; one more fits.", FAINT),
     ]
 }
