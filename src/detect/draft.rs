@@ -4,7 +4,9 @@ use crate::decode::segment::PacketId;
 use crate::detect::evidence::Packets;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
-use crate::model::{Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity, Vantage};
+use crate::model::{
+    Alternative, Cause, Certainty, Excluded, IfArrived, Kind, Metrics, Phrase, Severity, Vantage,
+};
 use crate::time::{Span, Timestamp};
 
 /// A finding and where the capture that it rests on was taken: in a box, for there may be very many, and they are sorted and
@@ -88,7 +90,19 @@ impl Draft {
 
     /// Adds a cause that could not be excluded.
     pub fn or(&mut self, text: impl Into<Phrase>, why_less_likely: impl Into<Phrase>) -> &mut Draft {
-        self.alternatives.push(Alternative { text: text.into(), why_less_likely: why_less_likely.into() });
+        self.or_unless_arrived(text, why_less_likely, IfArrived::Stays)
+    }
+
+    /// Adds a cause that could not be excluded, and says what is left of it if another capture shows that the packets
+    /// arrived.
+    pub fn or_unless_arrived(
+        &mut self,
+        text: impl Into<Phrase>,
+        why_less_likely: impl Into<Phrase>,
+        if_arrived: IfArrived,
+    ) -> &mut Draft {
+        let (text, why_less_likely) = (text.into(), why_less_likely.into());
+        self.alternatives.push(Alternative { text, why_less_likely, if_arrived });
         self
     }
 

@@ -472,6 +472,21 @@ pub struct Alternative {
     pub text: Phrase,
     /// Why it ranks lower, or what would tell.
     pub why_less_likely: Phrase,
+    /// What is left of it once another capture shows that the packets arrived.
+    #[serde(skip)]
+    pub if_arrived: IfArrived,
+}
+
+/// What is left of an alternative once another capture shows that the packets arrived at the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfArrived {
+    /// It has nothing to do with that.
+    #[default]
+    Stays,
+    /// It said that they were lost: it is refuted.
+    Falls,
+    /// One of two things that it said is refuted, and this is the other.
+    Becomes(&'static str),
 }
 
 /// A cause that the second capture excludes.

@@ -3,17 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::thread;
 
-use crate::decode::segment::PacketId;
+use crate::decode::segment::{Flags, PacketId};
 use crate::detect::{Draft, Found};
 use crate::diagnose::settings;
 use crate::engine::{self, Error, Options, Outcome, Progress, Study};
 use crate::flow::key::Host;
 use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::pair::Opener;
-use crate::pair::passage::{Passage, Watch};
+use crate::pair::listening::{Check, Frame, Listening, Sender};
+use crate::pair::passage::{Absence, Habits, Passage, SEPARATE, TIGHT, Watch};
 use crate::pair::recognise::Places;
 use crate::pair::settle::{Joint, Named, own_cause};
-use crate::pair::trace::{self, Track, Wanted};
+use crate::pair::trace::{self, Seen, Track, Wanted};
 use crate::report::path::apart;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -38,7 +39,7 @@ pub fn analyze(
             since: by_own(options.since),
             until: by_own(options.until),
             memory_limit: options.memory_limit / 2,
-            placed: Some(places.placed(side)),
+            placed: places.are_related().then(|| places.placed(side)),
             ..options.clone()
         };
         studies.push(engine::study(open(&places.mask(side, inputs))?, &own, progress)?);
@@ -63,16 +64,17 @@ struct Entry {
     wanted: Wanted,
 }
 
+/// A connection's packets on both sides, where it was found.
+type Tracks = [Option<Track>; 2];
+
 impl Join<'_> {
     fn outcome(mut self) -> Result<Outcome, Error> {
-        let (entries, left_out) = self.entries();
+        let (entries, left_out) = if self.places.are_related() { self.entries() } else { (Vec::new(), 0) };
         let traced = entries.len() - left_out;
         let wanted: Vec<Wanted> = entries[..traced].iter().map(|e| e.wanted.clone()).collect();
-        let tracks = self.tracks(&wanted)?;
-        let watches = [0, 1].map(|side| {
-            let of_side = tracks.iter().filter_map(|both| both[side].as_ref());
-            self.watch(side, of_side.flat_map(|track| &track.segments).any(|s| !s.is_control()))
-        });
+        let (tracks, listening) = self.tracks(&wanted)?;
+        let watches = self.watches(listening, &tracks);
+        let watches = [&watches[0], &watches[1]];
         let paths = self.names();
         let named = Named { paths: [&paths[0], &paths[1]] };
         let clock = self.places.clock;
@@ -91,6 +93,7 @@ impl Join<'_> {
                 }
             }
         }
+        let without_resets = self.without_resets(&tracks, watches);
         let tracks = tracks.iter().map(Some).chain(std::iter::repeat(None));
         for (entry, tracks) in entries.iter().zip(tracks) {
             let facts =
@@ -108,9 +111,10 @@ impl Join<'_> {
                     let joint = Joint {
                         facts,
                         found,
-                        passage: Passage::new([a, b], clock, watches),
+                        passage: Passage::new([a, b], clock, watches, near),
                         near,
                         vantages: [vantage(0, a), vantage(1, b)],
+                        without_resets: [a, b].map(|track| without_resets.contains(&track.server)),
                     };
                     drafts.extend(joint.settle(&named));
                 }
@@ -172,31 +176,114 @@ impl Join<'_> {
         (entries, left_out)
     }
 
-    /// The packets of those connections on both sides.
-    fn tracks(&self, wanted: &[Wanted]) -> Result<Vec<[Option<Track>; 2]>, Error> {
+    /// The packets of those connections on both sides, and when each side was listening.
+    fn tracks(&self, wanted: &[Wanted]) -> Result<(Vec<Tracks>, [Listening; 2]), Error> {
         if wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
         let source = |side| (self.open)(&self.places.mask(side, self.inputs));
         let (near, far) = (source(0)?, source(1)?);
+        let cut = self.studies.iter().any(|study| study.quality.cut > 0);
+        let mut listening = [0, 1].map(|side| Listening::to(self.servers(wanted, side), cut));
+        let [of_near, of_far] = &mut listening;
         let (a, b) = if self.options.threads == 1 {
-            (trace::collect(near, wanted, 0), trace::collect(far, wanted, 1))
+            (trace::collect(near, wanted, 0, of_near), trace::collect(far, wanted, 1, of_far))
         } else {
             thread::scope(|scope| {
-                let near = scope.spawn(|| trace::collect(near, wanted, 0));
-                let far = trace::collect(far, wanted, 1);
+                let near = scope.spawn(|| trace::collect(near, wanted, 0, of_near));
+                let far = trace::collect(far, wanted, 1, of_far);
                 (near.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), far)
             })
         };
-        Ok(a.into_iter().zip(b).map(|(a, b)| [a, b]).collect())
+        Ok((a.into_iter().zip(b).map(|(a, b)| [a, b]).collect(), listening))
     }
 
-    fn watch(&self, side: usize, plain: bool) -> Watch {
+    /// The servers of the connections compared, as a side knows them.
+    fn servers(&self, wanted: &[Wanted], side: usize) -> HashSet<Host> {
+        let mut servers = HashSet::new();
+        for w in wanted {
+            let own = w.names[side].map(|(_, server)| server);
+            let far = w.names[0].and_then(|(_, server)| self.places.listeners.get(&server)).copied();
+            let other = w.names[1 - side].map(|(_, server)| server);
+            servers.extend(own.or(far.filter(|_| side == 1)).or(other));
+        }
+        // Translated, the same server has another name on each side.
+        let known = self.places.listeners.iter().map(|(near, far)| [*near, *far]);
+        let named: Vec<Host> =
+            known.filter(|names| names.iter().any(|n| servers.contains(n))).map(|n| n[side]).collect();
+        servers.extend(named);
+        servers
+    }
+
+    /// Listeners, as either side knows them, of which a side lacks RSTs at several times and has none.
+    fn without_resets(&self, tracks: &[Tracks], watches: [&Watch; 2]) -> HashSet<Host> {
+        let mut lacking: HashMap<(usize, Host), HashSet<Frame>> = HashMap::new();
+        for both in tracks {
+            let [Some(a), Some(b)] = both else { continue };
+            let is_reset = |s: &Seen| !s.by_client && s.flags.has(Flags::RST);
+            if ![a, b].iter().any(|track| track.segments.iter().any(is_reset)) {
+                continue;
+            }
+            let near = self.places.client_side(b.server.address);
+            let passage = Passage::new([a, b], self.places.clock, watches, near);
+            for (side, track) in [a, b].into_iter().enumerate() {
+                let server = [a, b][1 - side].server;
+                for (i, _) in track.segments.iter().enumerate().filter(|(_, s)| is_reset(s)) {
+                    if matches!(passage.absence(side, i), Some(Absence::Certain | Absence::Likely)) {
+                        lacking.entry((1 - side, server)).or_default().extend(passage.frame(side, i));
+                    }
+                }
+            }
+        }
+        let none = |((side, server), frames): ((usize, Host), HashSet<Frame>)| {
+            (frames.len() > 1 && !watches[side].habits(server).resets).then_some(server)
+        };
+        lacking.into_iter().filter_map(none).collect()
+    }
+
+    fn watches(&self, listening: [Listening; 2], tracks: &[Tracks]) -> [Watch; 2] {
+        let clock = self.places.clock;
+        let checks = [0, 1].map(|side: usize| {
+            // A server as the other side knows it; side 1's name of it tells which side its packets pass first.
+            let passes_first = |server: Host, sender: Sender| {
+                let named = match side {
+                    1 => self.places.listeners.get(&server).copied().unwrap_or(server),
+                    _ => server,
+                };
+                let near = self.places.client_side(named.address);
+                side == if sender == Sender::Client { near } else { 1 - near }
+            };
+            let due = |at| if side == 0 { clock.back(at) } else { clock.there(at) };
+            listening[side].checked_by(&listening[1 - side], &passes_first, &due)
+        });
+        let [near, far] = listening;
+        let [of_near, of_far] = checks;
+        [self.watch(0, near, of_near, tracks), self.watch(1, far, of_far, tracks)]
+    }
+
+    fn watch(&self, side: usize, listening: Listening, check: Check, tracks: &[Tracks]) -> Watch {
         let study = &self.studies[side];
         let (from, to) = study.seen.world.capture.unwrap_or_default();
         let quality = &study.quality;
         let lossy = quality.damaged || quality.cut > 0 || quality.unseen > 0;
-        Watch { from, to, lossy, plain, place: self.places.sides[side].first().map_or(0, |&n| n as u16) }
+        let mut habits: HashMap<Host, Habits> = HashMap::new();
+        for track in tracks.iter().filter_map(|both| both[side].as_ref()) {
+            habits.entry(track.server).or_default().observe(track);
+        }
+        for (draft, _) in &study.seen.drafts {
+            if let Some(server) = draft.server {
+                habits.entry(server).or_default().note(draft.kind);
+            }
+        }
+        Watch {
+            from,
+            to,
+            lossy,
+            place: self.places.sides[side].first().map_or(0, |&n| n as u16),
+            listening,
+            check: check.within(from, to),
+            habits,
+        }
     }
 
     /// What the sides are called: by their captures, or the first of them and how many more there are.
@@ -210,22 +297,20 @@ impl Join<'_> {
     }
 
     /// A finding on a connection that only `side` has. If it is the client's side, and the other one demonstrably
-    /// captures this client's connections to this listener, the connection's packets did not come so far.
-    fn alone(&self, (mut d, vantage): Found, side: usize, watches: [Watch; 2], named: &Named<'_>) -> Found {
+    /// captures connections to this listener and was listening at that time, the packets did not come so far.
+    fn alone(&self, (mut d, vantage): Found, side: usize, watches: [&Watch; 2], named: &Named<'_>) -> Found {
         let (Some(client), Some(server)) = (d.client, d.server) else { return (d, vantage) };
         let there = self.places.listeners.get(&server).copied().unwrap_or(server);
         let near = self.places.client_side(there.address);
-        let (from, to) = d.during();
-        let clock = self.places.clock;
-        let watch = &watches[1 - side];
-        let (from, to) = if side == 0 { (from, to) } else { (clock.back(from), clock.back(to)) };
-        let common = side == 0 && self.places.common.contains(&(client.address, server));
-        if side != near || !common || watch.lossy || from < watch.from || to > watch.to {
+        // Others of this client, or so many clients that nobody has filtered the capture by clients.
+        let common = self.places.common.contains(&(client.address, server))
+            || self.places.clients.get(&there).is_some_and(|n| *n > 1);
+        if side != 0 || side != near || !common || !self.was_listening(&d, there, watches[1]) {
             return (d, vantage);
         }
         let other = named.side(1 - side);
         let reason = format!(
-            "not one packet of it is in {other}, which has other connections of this client to this listener"
+            "no packet of it is in {other}, which holds other connections to this listener from that time"
         );
         match d.kind {
             Kind::SynUnanswered
@@ -246,6 +331,11 @@ impl Join<'_> {
                     "Then other connections of this client would be missing as well.",
                 );
                 d.measure("lost", "SYN").measure("direction", "to server");
+                d.next_steps = vec![
+                    "Which firewalls, routers and NATs stand between the two capture points? Their counters of drops tell"
+                        .to_owned(),
+                    "conntrack -S   # on each of them that tracks connections: insert_failed, drop".to_owned(),
+                ];
                 d.probable(reason);
             }
             Kind::ConnectionRefused => {
@@ -260,6 +350,27 @@ impl Join<'_> {
             _ => {}
         }
         (d, vantage)
+    }
+
+    /// Whether the other side demonstrably captured the listener's connections when the packets of a finding were due, at
+    /// so many times that no hole hid them.
+    fn was_listening(&self, d: &Draft, listener: Host, watch: &Watch) -> bool {
+        let (from, to) = d.during();
+        if watch.loses_packets() || from < watch.from || to > watch.to {
+            return false;
+        }
+        let error = self.places.clock.uncertainty.unwrap_or(Span::ZERO);
+        let mut frames = Vec::new();
+        for (at, _) in d.evidence() {
+            let (from, to) = (at.time + Span(-error.0), at.time + error);
+            let Some(frame) = watch.listening.around(listener.address, from, to) else { return false };
+            frames.push(frame);
+        }
+        frames.dedup();
+        let habits = watch.habits(listener);
+        let ignores = if d.kind == Kind::ConnectionRefused { habits.resets } else { habits.ignores_syns };
+        let tight = frames.iter().any(|frame| frame.widest <= TIGHT);
+        frames.len() >= SEPARATE || !ignores && (tight || frames.len() > 1)
     }
 
     /// Whether the server's side says of a listener what the client's side does.
@@ -296,7 +407,7 @@ impl Join<'_> {
         far.seen.gathered.failures.join(std::mem::take(&mut near.seen.gathered.failures), matched);
         let mut outcome = far.report(options);
         let report = &mut outcome.report;
-        report.pairs = vec![pair];
+        report.pairs = if places.are_related() { vec![pair] } else { Vec::new() };
         report.capture_points.iter_mut().for_each(|p| p.capture = Some(far_side.clone()));
         report.capture_points.extend(points);
         for setting in early {

@@ -20,8 +20,10 @@ pub struct Losses {
     pub syn_acks: Vec<usize>,
     /// The final ACK, on the client's side.
     pub final_ack: Option<usize>,
-    /// Something of it may be missing only because the other capture was not complete.
-    pub doubtful: bool,
+    /// How well the least certain of them is known to be missing in the other capture.
+    pub weakest: Option<Absence>,
+    /// The client completed the handshake, and nothing that it sent from then on has come to the server's side.
+    pub cut_off: bool,
 }
 
 impl Losses {
@@ -39,56 +41,99 @@ impl Losses {
         }
     }
 
+    fn weaken(&mut self, absence: Absence) {
+        self.weakest = self.weakest.max(Some(absence));
+    }
+
+    /// Whether something of it may be missing only because the other capture was not complete.
+    fn is_doubtful(&self) -> bool {
+        self.weakest != Some(Absence::Certain)
+    }
+
     /// Reads the handshake; `near` is the side of the client. A packet that an end shows to have received was not lost,
     /// whatever a capture lacks.
     pub fn of(p: &Passage<'_>, near: usize) -> Losses {
-        let far = 1 - near;
-        let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
         let mut losses = Losses::default();
+        losses.find_syns(p, near);
+        losses.find_syn_acks(p, near);
+        losses.find_final_ack(p, near);
+        losses
+    }
+
+    fn find_syns(&mut self, p: &Passage<'_>, near: usize) {
+        let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
+        let ignores = p.habits(1 - near).ignores_syns;
         for (i, syn) in c.iter().enumerate().filter(|(_, x)| x.is_syn() && x.by_client) {
-            let repeated = c[i + 1..].iter().any(Seen::is_syn);
-            let Some(absence) = p.absence(near, i).filter(|_| repeated) else { continue };
+            if !c[i + 1..].iter().any(Seen::is_syn) {
+                continue;
+            }
+            let Some(absence) = p.shows_loss(near, i, ignores) else { continue };
             let due = p.due(near, i);
             let next = s.iter().find(|x| x.is_syn() && x.at.time > due).map_or(Timestamp::MAX, |x| x.at.time);
-            let answered = s.iter().filter(|x| x.is_syn_ack()).any(|x| match (x.stamps, syn.stamps) {
+            let answers = |x: &Seen| match (x.stamps, syn.stamps) {
                 (Some((_, echo)), Some((tsval, _))) => echo == tsval,
                 _ => x.at.time >= due && x.at.time < next,
-            });
+            };
+            // An answer in either capture shows that it has come.
+            let again = c[i + 1..].iter().find(|x| x.is_syn()).map_or(Timestamp::MAX, |x| x.at.time);
+            let answered = s.iter().any(|x| x.is_syn_ack() && answers(x))
+                || c[i + 1..].iter().any(|x| x.is_syn_ack() && x.at.time < again);
             if !answered {
-                losses.syns.push(i);
-                losses.doubtful |= absence == Absence::Doubtful;
+                self.syns.push(i);
+                self.weaken(absence);
             }
         }
+    }
+
+    fn find_syn_acks(&mut self, p: &Passage<'_>, near: usize) {
+        let far = 1 - near;
+        let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
         let final_ack = final_ack(c);
         for (i, syn_ack) in s.iter().enumerate().filter(|(_, x)| x.is_syn_ack()) {
             let Some(absence) = p.absence(far, i) else { continue };
             let due = p.due(far, i);
-            let again =
-                c.iter().any(|x| x.is_syn() && x.at.time > due) || s[i + 1..].iter().any(Seen::is_syn_ack);
+            // Whoever has got a SYN-ACK does not ask for one again.
+            let asked_again = c.iter().any(|x| x.is_syn() && x.at.time > due);
+            let repeated = s[i + 1..].iter().find(|x| x.is_syn_ack());
             // The client answers a SYN-ACK that it has; the first one's timestamp is in its final ACK.
             let received = final_ack.is_some_and(|f| match (c[f].stamps, syn_ack.stamps) {
                 (Some((_, echo)), Some((tsval, _))) => echo == tsval,
                 _ => c[f].at.time >= due && !c[..f].iter().any(Seen::is_syn_ack),
             });
-            if again && !received {
-                losses.syn_acks.push(i);
-                losses.doubtful |= absence == Absence::Doubtful;
+            let until = repeated.map_or(Timestamp::MAX, |x| x.at.time);
+            let answered = s[i + 1..].iter().take_while(|x| x.at.time < until).any(is_of_open_client);
+            if received || answered {
+                continue;
             }
-        }
-        if let Some(f) = final_ack
-            && let Some(absence) = p.absence(near, f)
-        {
-            let due = p.due(near, f);
-            let arrived = s.iter().find(|x| x.by_client && !x.is_syn() && !x.flags.has(Flags::RST));
-            let before = arrived.map_or(Timestamp::MAX, |x| x.at.time);
-            // The server asks again, before anything of the client has come.
-            if s.iter().any(|x| x.is_syn_ack() && x.at.time > due && x.at.time <= before) {
-                losses.final_ack = Some(f);
-                losses.doubtful |= absence == Absence::Doubtful;
+            match absence {
+                Absence::Certain | Absence::Likely if asked_again => self.weaken(Absence::Certain),
+                _ if asked_again => self.weaken(absence),
+                Absence::Certain | Absence::Likely if repeated.is_some() => self.weaken(absence),
+                _ => continue,
             }
+            self.syn_acks.push(i);
         }
-        losses
     }
+
+    fn find_final_ack(&mut self, p: &Passage<'_>, near: usize) {
+        let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
+        let Some(f) = final_ack(c) else { return };
+        let Some(absence) = p.shows_loss(near, f, p.habits(1 - near).ignores_acks) else { return };
+        let due = p.due(near, f);
+        let arrived = s.iter().find(|x| x.by_client && !x.is_syn() && !x.flags.has(Flags::RST));
+        let before = arrived.map_or(Timestamp::MAX, |x| x.at.time);
+        // The server asks again, before anything of the client has come.
+        if s.iter().any(|x| x.is_syn_ack() && x.at.time > due && x.at.time <= before) {
+            self.final_ack = Some(f);
+            self.weaken(absence);
+            self.cut_off = arrived.is_none() && c[f + 1..].iter().any(is_of_open_client);
+        }
+    }
+}
+
+/// Whether a client sends this that holds the connection for complete.
+pub fn is_of_open_client(x: &Seen) -> bool {
+    x.by_client && x.flags.has(Flags::ACK) && !x.flags.any(Flags::SYN | Flags::RST)
 }
 
 /// The place of the client's first answer to a SYN-ACK.
@@ -144,7 +189,8 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     let who = f.client.socket();
     let none_arrived = losses.syns.len() == all_syns;
     let took = completed.map(|i| c[i].at.time - c[0].at.time);
-    d.severity = if took.is_some() { Severity::Info } else { Severity::Critical };
+    let works = took.is_some() && !losses.cut_off;
+    d.severity = if works { Severity::Info } else { Severity::Critical };
     let numbers = |places: &[usize], side: usize| {
         let all: Vec<String> =
             places.iter().map(|&i| format!("#{}", mark(side, i).packet.number())).collect();
@@ -169,6 +215,11 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     }
     let reason = parts.join("; ");
     d.summary = match took {
+        Some(_) if losses.cut_off => format!(
+            "The final ACK of {who} and all that followed was lost between the two captures: it is in {} and not in {}.",
+            named.side(near),
+            named.side(far)
+        ),
         Some(took) => {
             format!("A {what} of {who} was lost between the two captures; the handshake took {took}.")
         }
@@ -192,8 +243,8 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     if let Some(took) = took {
         d.measure_span("handshake_s", took);
     }
-    if losses.doubtful {
-        d.probable(format!("{reason}, which {}", named.doubt(p, near, losses)));
+    if losses.is_doubtful() {
+        d.probable(format!("{reason}; {}", named.doubt(p, near, losses)));
         d.or(
             "The packet arrived, and that capture missed it.",
             "Then its receiver would have answered it. Instead the packet was repeated.",
@@ -207,9 +258,33 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
             format!("{}, and not one arrived.", count(all_syns as u64, "SYN")),
         );
     }
+    if losses.cut_off {
+        d.or(
+            "A firewall on the way dropped them: it has not seen the SYN-ACK, which takes another route.",
+            "The captures show where the packets vanish, not why.",
+        );
+    }
     d.next_steps = vec![
         next::LINK_DROPS.to_owned(),
         "Capture at a place between the two: on which side of it are the packets lost?".to_owned(),
     ];
+    let translated =
+        p.tracks[near].client != p.tracks[far].client || p.tracks[near].server != p.tracks[far].server;
+    if translated && !losses.syns.is_empty() {
+        d.or(
+            "The host that translates the addresses dropped the SYN: connection tracking had no free entry or port for it.",
+            "Two connections that want the same translated port at once are one reason; the captures do not show it.",
+        );
+        d.next_steps.insert(
+            0,
+            "conntrack -S   # on the host that translates: insert_failed and drop count such SYNs".to_owned(),
+        );
+    } else if losses.cut_off {
+        d.next_steps.insert(
+            0,
+            "conntrack -S   # on firewalls between the two: invalid counts packets of connections they saw in part"
+                .to_owned(),
+        );
+    }
     d
 }

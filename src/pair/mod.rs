@@ -7,6 +7,7 @@
 //! * [`sketch`]: the handshakes of one input.
 //! * [`recognise`]: which inputs saw the same ones, and which is nearer to the clients.
 //! * [`clock`]: how their clocks differ.
+//! * [`listening`]: when each capture was listening, and which packets it demonstrably missed.
 //! * [`trace`]: the packets of chosen connections.
 //! * [`passage`]: one connection on both sides, packet by packet.
 //! * [`loss`]: a handshake of which packets were lost between the two.
@@ -15,6 +16,7 @@
 
 pub mod clock;
 pub mod join;
+pub mod listening;
 pub mod loss;
 pub mod passage;
 pub mod recognise;
@@ -80,6 +82,14 @@ pub fn analyze(
         Recognised::Places(places) => return join::analyze(inputs.len(), open, &places, options, progress),
         Recognised::No(why) => why,
     };
+    if pairing == Pairing::Force && inputs.len() > 1 && inputs.iter().all(|path| can_be_read_again(path)) {
+        // What either capture shows is told all the same.
+        let unrelated = Places::unrelated(inputs.len());
+        let mut outcome = join::analyze(inputs.len(), open, &unrelated, options, progress)?;
+        let why = why.unwrap_or_else(|| "the captures have no packet demonstrably in common".to_owned());
+        outcome.report.warnings.push(format!("no pair: {why}; each capture was judged for itself"));
+        return Ok(outcome);
+    }
     if pairing == Pairing::Force {
         let why = why.unwrap_or_else(|| {
             "the captures share no connection whose handshake both of them hold from different places"

@@ -1,7 +1,13 @@
 //! One connection on both sides, packet by packet: which packet of one is which of the other, and which has none.
 
+use std::collections::HashMap;
+
+use crate::decode::segment::Flags;
 use crate::flow::facts::PacketRef;
+use crate::flow::key::Host;
+use crate::model::Kind;
 use crate::pair::clock::Clock;
+use crate::pair::listening::{Check, Class, Frame, Listening, Sender};
 use crate::pair::trace::{HEAD, Seen, Track};
 use crate::time::{Span, Timestamp};
 
@@ -13,8 +19,56 @@ const LATE: Span = Span::secs(30);
 /// What a packet may take longer than the quickest one and still have been due before the end of a capture.
 const SLACK: Span = Span::millis(200);
 
+/// A packet that a capture lacks between two others as near as this was not missed with others beside it.
+pub const TIGHT: Span = Span::millis(50);
+/// What the time a packet takes varies by at least.
+const JITTER: Span = Span(50_000);
+/// So many packets that a capture must have and has show that it loses none.
+const COMPLETE: u64 = 200;
+/// A capture that lacks packets at this many different times, and was listening between them, has no hole at each.
+pub const SEPARATE: usize = 3;
+
+/// What a listener does without a packet being lost, by the capture that shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Habits {
+    /// It leaves SYNs unanswered that have come.
+    pub ignores_syns: bool,
+    /// It repeats its SYN-ACK although the final ACK has come.
+    pub ignores_acks: bool,
+    /// It sends RSTs.
+    pub resets: bool,
+}
+
+impl Habits {
+    /// Takes note of what a connection shows.
+    pub fn observe(&mut self, track: &Track) {
+        let segments = &track.segments;
+        for (i, s) in segments.iter().enumerate() {
+            let rest = &segments[i + 1..];
+            if s.by_client && s.is_syn() {
+                let answered = rest.iter().take_while(|x| !(x.by_client && x.is_syn())).any(|x| !x.by_client);
+                self.ignores_syns |= !answered;
+            }
+            let acked = s.by_client && s.flags.has(Flags::ACK) && !s.is_control();
+            self.ignores_acks |= acked && rest.iter().any(|x| !x.by_client && x.is_syn_ack());
+            self.resets |= !s.by_client && s.flags.has(Flags::RST);
+        }
+    }
+
+    /// Takes note of a finding at the listener.
+    pub fn note(&mut self, kind: Kind) {
+        match kind {
+            Kind::SynDropAcceptQueue | Kind::SynDropSynQueue | Kind::SynDropTimestamp => {
+                self.ignores_syns = true;
+            }
+            Kind::AcceptQueueOverflow => (self.ignores_syns, self.ignores_acks) = (true, true),
+            _ => {}
+        }
+    }
+}
+
 /// What one side's capture as a whole allows to say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Watch {
     /// Its first and last packet.
     pub from: Timestamp,
@@ -22,10 +76,34 @@ pub struct Watch {
     pub to: Timestamp,
     /// It has lost packets itself, or cut them too short.
     pub lossy: bool,
-    /// It holds more than SYNs, FINs and RSTs: nobody has filtered it down to those.
-    pub plain: bool,
     /// Its place on the command line.
     pub place: u16,
+    /// When it was listening.
+    pub listening: Listening,
+    /// What the other capture shows of its completeness.
+    pub check: Check,
+    /// What its listeners do.
+    pub habits: HashMap<Host, Habits>,
+}
+
+impl Watch {
+    /// Whether it demonstrably loses packets.
+    pub fn loses_packets(&self) -> bool {
+        self.lossy || !self.check.missed.is_empty()
+    }
+
+    /// Whether it demonstrably holds all that it should, of many packets.
+    pub fn is_complete(&self) -> bool {
+        !self.loses_packets() && self.check.there >= COMPLETE
+    }
+
+    /// What a listener does, as this capture shows it.
+    pub fn habits(&self, listener: Host) -> Habits {
+        let own = self.habits.get(&listener).copied().unwrap_or_default();
+        // A full accept queue does both.
+        let ignores = own.ignores_syns || own.ignores_acks;
+        Habits { ignores_syns: ignores, ignores_acks: ignores, ..own }
+    }
 }
 
 /// A connection that both sides have.
@@ -37,21 +115,27 @@ pub struct Passage<'a> {
     /// Those that were carried in another packet: offloading cuts and joins segments.
     carried: [Vec<bool>; 2],
     clock: Clock,
-    watches: [Watch; 2],
+    watches: [&'a Watch; 2],
+    /// The side nearer to the client.
+    near: usize,
 }
 
-/// Why a packet is not in the other capture.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How well it is known that a packet did not come to the other capture.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Absence {
-    /// The capture was running, before it and after it.
+    /// That capture was listening at this very moment, and nothing shows that it has missed a packet.
     Certain,
-    /// The capture may have begun only then, or has lost packets itself.
+    /// It was listening before and after; nothing shows that it has missed a packet.
+    Likely,
+    /// It was listening before and after, and it has missed packets at other times.
     Doubtful,
+    /// It holds nothing of that direction: all of it was lost, or filtered out of the capture.
+    Unheard,
 }
 
 impl<'a> Passage<'a> {
-    /// Compares two tracks; `clock` is the time of side 0 in terms of side 1.
-    pub fn new(tracks: [&'a Track; 2], clock: Clock, watches: [Watch; 2]) -> Passage<'a> {
+    /// Compares two tracks; `clock` is the time of side 0 in terms of side 1, `near` the side nearer to the client.
+    pub fn new(tracks: [&'a Track; 2], clock: Clock, watches: [&'a Watch; 2], near: usize) -> Passage<'a> {
         let [a, b] = [&tracks[0].segments, &tracks[1].segments];
         let mut same = [vec![None; a.len()], vec![None; b.len()]];
         let trip = clock.round_trip.unwrap_or(Span::ZERO);
@@ -76,7 +160,7 @@ impl<'a> Passage<'a> {
             let (own, other) = (&tracks[side].segments, &tracks[1 - side].segments);
             own.iter().map(|x| other.iter().any(|y| carries(x, y))).collect()
         });
-        Passage { tracks, same, carried, clock, watches }
+        Passage { tracks, same, carried, clock, watches, near }
     }
 
     /// The segment on the other side that is the one at `place` on `side`.
@@ -95,32 +179,91 @@ impl<'a> Passage<'a> {
         if side == 0 { self.clock.there(at) } else { self.clock.back(at) }
     }
 
-    /// Whether the other side should have the segment at `place` and has not; none if it has, or need not have.
+    /// Whether the other side should have the segment at `place` and has not; none if it has, or if nothing shows that
+    /// it was listening.
     pub fn absence(&self, side: usize, place: usize) -> Option<Absence> {
-        if self.passed(side, place) {
+        if self.passed(side, place) || !self.was_kept(side, place) {
             return None;
         }
         let (segment, watch) = (&self.tracks[side].segments[place], self.watches[1 - side]);
-        let other = self.tracks[1 - side];
         let due = self.due(side, place);
         let trip = self.clock.round_trip.unwrap_or(Span::ZERO);
-        if due + trip + SLACK > watch.to {
+        if due < watch.from || due + trip + SLACK > watch.to {
             return None;
         }
-        // What lies in the middle of a long connection was not kept.
-        let early = self.tracks[side].segments[..place].iter().filter(|s| !s.is_control()).count() < HEAD / 2;
-        if !segment.is_control() && other.cut && !early {
+        let class = if segment.is_control() { Class::Control } else { Class::Plain };
+        let server = self.tracks[1 - side].server;
+        if !watch.listening.hears(server.address, Sender::of(segment.by_client), class) {
+            return Some(Absence::Unheard);
+        }
+        let frame = self.frame(side, place)?;
+        if watch.check.missed_between(frame.before, frame.after) {
             return None;
         }
-        if !segment.is_control() && !watch.plain {
-            return None;
+        Some(match () {
+            () if watch.loses_packets() => Absence::Doubtful,
+            () if frame.widest <= TIGHT => Absence::Certain,
+            () => Absence::Likely,
+        })
+    }
+
+    /// Whether a segment would be in the other side's track if its capture had it: what lies in the middle of a long
+    /// connection was not kept.
+    fn was_kept(&self, side: usize, place: usize) -> bool {
+        let segments = &self.tracks[side].segments;
+        let early = segments[..place].iter().filter(|s| !s.is_control()).count() < HEAD / 2;
+        segments[place].is_control() || !self.tracks[1 - side].cut || early
+    }
+
+    /// The packets of the server's connections that the other side has next to the time at which a segment was due.
+    pub fn frame(&self, side: usize, place: usize) -> Option<Frame> {
+        let trip = self.clock.round_trip.unwrap_or(Span::ZERO);
+        // The clocks are set by the middle of the round trip: half of it is the way from one side to the other, whatever
+        // its two directions take.
+        let passed_before = self.tracks[side].segments[place].by_client == (side == self.near);
+        let way = Span(if passed_before { trip.0 / 2 } else { -trip.0 / 2 });
+        let due = self.due(side, place) + way;
+        let error = Span((trip.0 / 8).max(JITTER.0));
+        let server = self.tracks[1 - side].server.address;
+        self.watches[1 - side].listening.around(server, due + Span(-error.0), due + error)
+    }
+
+    /// Whether the other side lacks segments of this end at so many different times, with packets captured in between,
+    /// that no hole explains it.
+    pub fn lacks_many(&self, side: usize, by_client: bool) -> bool {
+        let segments = &self.tracks[side].segments;
+        let lacking = segments.iter().enumerate().filter(|(i, s)| {
+            s.by_client == by_client
+                && matches!(self.absence(side, *i), Some(Absence::Certain | Absence::Likely))
+        });
+        let mut frames: Vec<_> = lacking.filter_map(|(i, _)| self.frame(side, i)).collect();
+        frames.sort_unstable();
+        frames.dedup();
+        frames.len() >= SEPARATE
+    }
+
+    /// Whether an absence shows that a packet was lost, where the end it was for may as well have ignored it: `ignores`
+    /// says whether it is known to do that.
+    pub fn shows_loss(&self, side: usize, place: usize, ignores: bool) -> Option<Absence> {
+        let absence = self.absence(side, place)?;
+        let watch = self.watches[1 - side];
+        let many =
+            absence == Absence::Likely && self.lacks_many(side, self.tracks[side].segments[place].by_client);
+        match absence {
+            Absence::Certain | Absence::Likely if ignores => {
+                let sure = watch.is_complete() && (absence == Absence::Certain || many);
+                sure.then_some(Absence::Certain)
+            }
+            Absence::Likely if many => Some(Absence::Certain),
+            Absence::Certain | Absence::Likely => Some(absence),
+            Absence::Doubtful => (!ignores).then_some(absence),
+            Absence::Unheard => None,
         }
-        // One direction alone was captured there.
-        if !other.segments.iter().any(|s| s.by_client == segment.by_client) {
-            return None;
-        }
-        let began = due >= watch.from;
-        Some(if began && !watch.lossy { Absence::Certain } else { Absence::Doubtful })
+    }
+
+    /// What a side's capture shows of the listener.
+    pub fn habits(&self, side: usize) -> Habits {
+        self.watches[side].habits(self.tracks[side].server)
     }
 
     /// A packet with its time by the clock of side 1, in which the findings of a pair are written.
@@ -131,7 +274,12 @@ impl<'a> Passage<'a> {
 
     /// Whether the side's capture has lost packets itself.
     pub fn is_lossy(&self, side: usize) -> bool {
-        self.watches[side].lossy
+        self.watches[side].loses_packets()
+    }
+
+    /// Whether the side's capture demonstrably holds all that it should.
+    pub fn is_complete(&self, side: usize) -> bool {
+        self.watches[side].is_complete()
     }
 
     /// The place on the command line of the capture of a side.
@@ -176,8 +324,9 @@ fn carries(a: &Seen, b: &Seen) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::segment::{Flags, PacketId};
+    use crate::decode::segment::{PacketId, Segment};
     use crate::seq::Seq;
+    use std::collections::HashSet;
 
     fn seen(number: u64, millis: i64, flags: u8, tsval: Option<u32>) -> Seen {
         Seen {
@@ -201,10 +350,25 @@ mod tests {
         Clock { offset: Span::secs(3_600), round_trip: Some(Span::millis(20)), ..Clock::default() }
     }
 
-    fn watches() -> [Watch; 2] {
-        let end = Timestamp(0) + Span::secs(90_000);
-        let watch = Watch { from: Timestamp::MIN, to: end, lossy: false, plain: true, place: 0 };
-        [watch, Watch { place: 1, ..watch }]
+    /// A capture that listened at these times, milliseconds, to both directions.
+    fn watch(millis: &[i64]) -> Watch {
+        let server = Host::default();
+        let client = Host { port: 4_000, ..server };
+        let mut listening = Listening::to(HashSet::from([server]), false);
+        for &at in millis {
+            for (from, to, flags) in [(client, server, Flags::SYN), (server, client, Flags::ACK)] {
+                listening.record(&Segment {
+                    time: Timestamp(0) + Span::millis(at),
+                    src_port: from.port,
+                    dst_port: to.port,
+                    flags: Flags(flags),
+                    ..Segment::default()
+                });
+            }
+        }
+        listening.finish();
+        let (from, to) = (Timestamp(0), Timestamp(0) + Span::secs(90_000));
+        Watch { from, to, listening, ..Watch::default() }
     }
 
     const HOUR: i64 = 3_600_000;
@@ -213,7 +377,8 @@ mod tests {
     fn a_syn_that_was_lost_is_the_one_without_its_timestamp() {
         let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
-        let p = Passage::new([&a, &b], clock(), watches());
+        let watch = watch(&[HOUR - 25, HOUR + 24, HOUR + 1_010]);
+        let p = Passage::new([&a, &b], clock(), [&watch, &watch], 0);
         assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Certain), None));
         assert_eq!(p.other(1, 0).unwrap().at.packet.number(), 2);
     }
@@ -222,24 +387,45 @@ mod tests {
     fn without_timestamps_the_time_tells() {
         let a = track(vec![seen(1, 0, Flags::SYN, None), seen(2, 1_000, Flags::SYN, None)]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, None)]);
-        let p = Passage::new([&a, &b], clock(), watches());
-        assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Certain), None));
+        let watch = watch(&[HOUR - 100, HOUR + 24, HOUR + 1_010]);
+        let p = Passage::new([&a, &b], clock(), [&watch, &watch], 0);
+        assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Likely), None));
     }
 
     #[test]
-    fn nothing_is_missing_where_nobody_watched() {
+    fn nothing_is_missing_where_nobody_was_listening() {
         let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
-        let with = |change: fn(&mut Watch)| {
-            let mut all = watches();
-            change(&mut all[1]);
-            Passage::new([&a, &b], clock(), all).absence(0, 0)
+        let with = |change: &dyn Fn(&mut Watch)| {
+            let mut far = watch(&[HOUR - 25, HOUR + 24, HOUR + 1_010]);
+            change(&mut far);
+            Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).absence(0, 0)
         };
-        assert_eq!(with(|w| w.lossy = true), Some(Absence::Doubtful));
-        assert_eq!(with(|w| w.from = Timestamp(0) + Span::millis(HOUR + 1_010)), Some(Absence::Doubtful));
-        assert_eq!(with(|w| w.to = Timestamp(0) + Span::millis(HOUR)), None);
-        let one_way = track(vec![seen(1, HOUR + 1_012, Flags::SYN | Flags::ACK, Some(7))]);
-        assert_eq!(Passage::new([&a, &one_way], clock(), watches()).absence(0, 0), None);
+        let at = |millis: i64| Timestamp(0) + Span::millis(millis);
+        assert_eq!(with(&|w| w.lossy = true), Some(Absence::Doubtful));
+        assert_eq!(with(&|w| w.check.missed = vec![at(HOUR + 900)]), Some(Absence::Doubtful));
+        assert_eq!(with(&|w| w.check.missed = vec![at(HOUR + 5)]), None);
+        assert_eq!(with(&|w| w.from = at(HOUR + 1_010)), None);
+        assert_eq!(with(&|w| w.to = at(HOUR)), None);
+        assert_eq!(with(&|w| w.listening = watch(&[HOUR + 24, HOUR + 1_010]).listening), None);
+        assert_eq!(with(&|w| w.listening = Listening::default()), Some(Absence::Unheard));
+    }
+
+    #[test]
+    fn where_a_listener_ignores_syns_a_capture_must_be_complete_to_show_a_loss() {
+        let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
+        let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
+        let shows = |moments: &[i64], there: u64, ignores: bool| {
+            let mut far = watch(moments);
+            far.check.there = there;
+            Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(0, 0, ignores)
+        };
+        let (near, wide) = ([HOUR - 25, HOUR + 24, HOUR + 1_010], [HOUR - 300, HOUR + 200, HOUR + 1_010]);
+        assert_eq!(shows(&near, 0, false), Some(Absence::Certain));
+        assert_eq!(shows(&wide, 0, false), Some(Absence::Likely));
+        assert_eq!(shows(&near, 1_000, true), Some(Absence::Certain));
+        assert_eq!(shows(&near, 10, true), None);
+        assert_eq!(shows(&wide, 1_000, true), None);
     }
 
     #[test]
@@ -251,7 +437,8 @@ mod tests {
         };
         let a = track(vec![data(1, 0, 100, 3_000)]);
         let b = track(vec![data(1, HOUR, 100, 1_500), data(2, HOUR, 1_600, 1_500)]);
-        let p = Passage::new([&a, &b], clock(), watches());
+        let watch = watch(&[0, HOUR]);
+        let p = Passage::new([&a, &b], clock(), [&watch, &watch], 0);
         assert!(p.passed(0, 0) && p.passed(1, 1) && p.other(0, 0).is_none());
     }
 }

@@ -4,13 +4,12 @@
 //! before it, whether a RST came from the server at all) by comparing the two.
 
 use crate::decode::segment::Flags;
-use crate::detect::analysis::path_loss;
 use crate::detect::draft::{Draft, Found, cause};
 use crate::detect::evidence::Elsewhere;
 use crate::flow::facts::ConnectionFacts;
-use crate::model::{Certainty, Excluded, Kind, Phrase, Severity, Vantage};
+use crate::model::{Certainty, Excluded, IfArrived, Kind, Phrase, Severity, Vantage};
 use crate::pair::loss::{self, Losses, final_ack};
-use crate::pair::passage::{Absence, Passage};
+use crate::pair::passage::{Absence, Passage, TIGHT};
 use crate::pair::trace::Seen;
 
 /// Kinds that are about how a handshake went: a connection has one of them.
@@ -49,14 +48,15 @@ impl Named<'_> {
         self.paths[side]
     }
 
-    /// Why a packet that a capture lacks may have passed all the same.
+    /// Why a packet that a capture lacks may have passed all the same, as a clause.
     pub fn doubt(&self, p: &Passage<'_>, near: usize, losses: &Losses) -> String {
         // The capture that lacks packets: the client's only where nothing but SYN-ACKs is missing.
         let lacks = if losses.syns.is_empty() && losses.final_ack.is_none() { near } else { 1 - near };
-        if p.is_lossy(lacks) {
-            format!("may have missed it: {} lost packets itself", self.side(lacks))
-        } else {
-            "may have begun only after it".to_owned()
+        let name = self.side(lacks);
+        match losses.weakest {
+            Some(Absence::Unheard) => format!("{name} has no packet at all from that side"),
+            _ if p.is_lossy(lacks) => format!("{name} may have missed it: it has missed other packets"),
+            _ => format!("{name} has no packet of this server within {TIGHT} of it"),
         }
     }
 }
@@ -73,6 +73,8 @@ pub struct Joint<'a> {
     pub near: usize,
     /// Where each side was captured, seen from this server.
     pub vantages: [Vantage; 2],
+    /// Whether a side lacks the RSTs of the listener at several times and has none: it was listening, and none was sent.
+    pub without_resets: [bool; 2],
 }
 
 impl Joint<'_> {
@@ -91,6 +93,10 @@ impl Joint<'_> {
         } else {
             of_server.retain(|(d, _)| d.kind != Kind::HandshakeLoss || !self.nothing_lost(&losses, judged));
             let answered = of_server.iter().any(|(d, _)| SET_UP.contains(&d.kind));
+            let missed = self.client_side_missed_an_answer();
+            of_client.retain(|(d, _)| {
+                !missed || !matches!(d.kind, Kind::TimeWaitCollision | Kind::ConnectionRefused)
+            });
             of_client.retain_mut(|(d, _)| {
                 !SET_UP.contains(&d.kind) || !answered && self.stands(d, &losses, named)
             });
@@ -167,6 +173,15 @@ impl Joint<'_> {
         judged || losses.is_empty() && at_the_ends && self.handshake_passed()
     }
 
+    /// Whether the client's side lacks a SYN-ACK that the client demonstrably got: it answered it.
+    fn client_side_missed_an_answer(&self) -> bool {
+        let (near, far) = (self.near, 1 - self.near);
+        let s = &self.passage.tracks[far].segments;
+        let first = s.iter().position(Seen::is_syn_ack);
+        first.is_some_and(|i| !self.passage.passed(far, i) && s[i + 1..].iter().any(loss::is_of_open_client))
+            && !self.passage.tracks[near].segments.iter().any(Seen::is_syn_ack)
+    }
+
     fn handshake_passed(&self) -> bool {
         let side = |side: usize, by_client: bool| {
             let segments = &self.passage.tracks[side].segments;
@@ -188,6 +203,13 @@ impl Joint<'_> {
             Kind::HandshakeLoss => !self.nothing_lost(losses, false),
             Kind::AcceptQueueOverflow => !self.server_went_on(),
             kind if SYN_IGNORED.contains(&kind) => {
+                // An answer left: it was lost, or not captured; the SYNs were not ignored.
+                if self.passage.tracks[far].segments.iter().any(Seen::is_syn_ack) {
+                    if !self.passage.tracks[self.near].segments.iter().any(Seen::is_syn_ack) {
+                        self.answered_unseen(d, named);
+                    }
+                    return true;
+                }
                 let Some(arrived) = self.arrived(Seen::is_syn) else { return true };
                 d.excluded.push(Excluded {
                     text: "The SYNs were lost on the way to the server.".into(),
@@ -205,6 +227,41 @@ impl Joint<'_> {
             }
             _ => true,
         }
+    }
+
+    /// The server answered SYNs of which the client's side has no answer, and nothing shows that this side was listening:
+    /// what remains is that it is unknown where the answers went.
+    fn answered_unseen(&self, d: &mut Draft, named: &Named<'_>) {
+        let (near, far) = (self.near, 1 - self.near);
+        d.kind = Kind::HandshakeLoss;
+        let queue = own_cause(d);
+        let answers = self.passage.tracks[far].segments.iter().filter(|s| s.is_syn_ack());
+        let numbers: Vec<String> = answers.map(|s| format!("#{}", s.at.packet.number())).collect();
+        let reason = format!(
+            "the server answered: SYN-ACK {} of {} is not in {}",
+            numbers.join(", "),
+            named.side(far),
+            named.side(near)
+        );
+        d.excluded.push(Excluded { text: queue, why: reason.clone() });
+        d.cause = cause(
+            "The network lost SYN-ACKs on the way from the server to the client.",
+            &[],
+            &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
+            &[],
+        );
+        d.summary = format!(
+            "The server answered SYNs of {}, and no SYN-ACK is in {}.",
+            d.client.unwrap_or_default().socket(),
+            named.side(near)
+        );
+        d.alternatives.clear();
+        d.or(
+            "They arrived, and the capture near the client missed them.",
+            "Then the client would not have sent its SYN again.",
+        );
+        d.measure("lost", "SYN-ACK").measure("direction", "to client");
+        d.possible(reason);
     }
 
     /// The packet numbers on the far side of the client's segments that are `such`, if all of them arrived there.
@@ -246,16 +303,18 @@ impl Joint<'_> {
                     && evidence.iter().any(|(at, _)| at.packet == s.at.packet)
             });
             let Some((i, seen)) = reset else { continue };
-            // Missing in a capture that was not complete it proves nothing.
-            if self.passage.absence(side, i) != Some(Absence::Certain) {
-                continue;
-            }
             // Whoever has sent a RST says no more.
             let due = self.passage.due(side, i);
             let went_on = self.passage.tracks[1 - side]
                 .segments
                 .iter()
                 .any(|s| s.by_client == by_client && !s.flags.has(Flags::RST) && s.at.time > due);
+            // Missing in a capture that was not complete it proves nothing.
+            match self.passage.absence(side, i) {
+                Some(Absence::Certain) if self.passage.is_complete(1 - side) => {}
+                Some(Absence::Certain | Absence::Likely) if went_on || self.without_resets[1 - side] => {}
+                _ => continue,
+            }
             let (here, there) = (named.side(side), named.side(1 - side));
             let reason = format!(
                 "the RST #{} of {here} is not in {there}: the {who} never sent it",
@@ -315,7 +374,10 @@ impl Joint<'_> {
                 let Some(i) = self.passage.tracks[side].place(at.packet) else { continue };
                 if let Some(there) = self.passage.other(side, i) {
                     d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at));
-                } else if self.passage.absence(side, i) == Some(Absence::Certain) {
+                } else if matches!(
+                    self.passage.absence(side, i),
+                    Some(Absence::Certain | Absence::Likely | Absence::Unheard)
+                ) {
                     d.packets.note_elsewhere(at.packet, Elsewhere::Missing(self.passage.capture(1 - side)));
                 }
             }
@@ -351,16 +413,10 @@ fn passed_the_path(d: &mut Draft, at_server: bool) {
             }
         }
         .into();
-        d.alternatives.retain(|a| !path_loss::is_refuted_by_arrival(&a.text));
+        d.alternatives.retain(|a| a.if_arrived != IfArrived::Falls);
     }
-    if !at_server {
-        return;
-    }
-    d.alternatives.retain(|a| !path_loss::is_refuted_by_arrival(&a.text));
-    for a in &mut d.alternatives {
-        if let Some(other) = path_loss::after_arrival(&a.text) {
-            a.text = other.into();
-        }
+    if at_server {
+        arrived_at_server(d);
     }
 }
 
@@ -377,6 +433,18 @@ fn exclude(d: &mut Draft, text: &'static str, why: &str, at_server: bool) {
     if d.certainty() != Certainty::Confirmed && !d.reason.contains(why) {
         d.reason = format!("{}; {why}", d.reason);
     }
+}
+
+/// Takes back what said that the packets were lost on the way to the server.
+fn arrived_at_server(d: &mut Draft) {
+    d.alternatives.retain_mut(|a| match a.if_arrived {
+        IfArrived::Stays => true,
+        IfArrived::Falls => false,
+        IfArrived::Becomes(rest) => {
+            a.text = rest.into();
+            true
+        }
+    });
 }
 
 /// The RST came from a device between the two captures, in the name of `who`, which went on regardless or fell silent.

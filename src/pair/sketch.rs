@@ -11,10 +11,12 @@ use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::key::Host;
 use crate::seq::Seq;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Handshakes that one sketch keeps.
 const KEPT: usize = 1 << 16;
+/// Files of a rotated capture may overlap by this much: packets of several queues come out of order.
+const AT_THE_CUT: Span = Span::millis(100);
 /// Transmissions of one segment that are kept.
 const SIGHTINGS: usize = 4;
 
@@ -29,6 +31,20 @@ pub struct Sighting {
     pub ttl: u8,
     /// Whether its checksum is not filled in yet: so only on the host that sends it.
     pub partial: bool,
+    /// IPv4 identification; 0 says nothing.
+    pub ip_id: u16,
+}
+
+impl Sighting {
+    /// Whether both have an IPv4 identification, and the same one.
+    pub fn has_id_of(&self, other: &Sighting) -> bool {
+        self.ip_id != 0 && self.ip_id == other.ip_id
+    }
+
+    /// Whether both have an IPv4 identification, and not the same one.
+    pub fn has_other_id_than(&self, other: &Sighting) -> bool {
+        self.ip_id != 0 && other.ip_id != 0 && self.ip_id != other.ip_id
+    }
 }
 
 /// The opening of one connection.
@@ -62,8 +78,13 @@ impl Handshake {
     pub fn is_surely(&self, other: &Handshake) -> bool {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
-            _ => self.shares_a_timestamp(other),
+            _ => self.shares_a_timestamp(other) || self.has_names_of(other) && self.shares_an_id(other),
         }
+    }
+
+    /// Whether a SYN of both carries the same IPv4 identification.
+    fn shares_an_id(&self, other: &Handshake) -> bool {
+        self.syns.iter().any(|s| other.syns.iter().any(|o| s.has_id_of(o)))
     }
 
     /// Whether a SYN of both carries the same timestamp.
@@ -86,6 +107,8 @@ pub struct Sketch {
     kept: BTreeMap<Key, Handshake>,
     /// Keys from here on are not kept.
     bound: Option<u64>,
+    /// Times of the first and of the last TCP segment.
+    span: Option<(Timestamp, Timestamp)>,
 }
 
 /// A mixture of all bits of an initial sequence number (the finalizer of `splitmix64`).
@@ -113,6 +136,10 @@ impl Sketch {
 
     /// Takes in a segment, if it belongs to the opening of a connection.
     pub fn take(&mut self, s: &Segment) {
+        if !s.traits.has(Traits::NO_TIME) {
+            self.span =
+                Some(self.span.map_or((s.time, s.time), |(from, to)| (from.min(s.time), to.max(s.time))));
+        }
         if !s.flags.has(Flags::SYN) || s.flags.any(Flags::RST | Flags::FIN) || s.traits.has(Traits::NO_TIME) {
             return;
         }
@@ -141,11 +168,15 @@ impl Sketch {
         }
         let list = if answer { &mut handshake.syn_acks } else { &mut handshake.syns };
         let tsval = s.options.has(Options::TIMESTAMPS).then_some(s.tsval);
-        // The same timestamp again is a copy of the packet.
-        let copy = tsval.is_some() && list.iter().any(|known| known.tsval == tsval);
+        let partial = s.traits.has(Traits::CHECKSUM_PARTIAL);
+        let seen = Sighting { at: s.time, tsval, ttl: s.ttl, partial, ip_id: s.ip_id };
+        // The same timestamp or IP ID again is a copy of the packet.
+        let copy = list.iter().any(|known| match tsval {
+            Some(_) => known.tsval == tsval,
+            None => known.has_id_of(&seen),
+        });
         if list.len() < SIGHTINGS && !copy {
-            let partial = s.traits.has(Traits::CHECKSUM_PARTIAL);
-            list.push(Sighting { at: s.time, tsval, ttl: s.ttl, partial });
+            list.push(seen);
         }
         if self.kept.len() > KEPT {
             self.thin_out();
@@ -168,6 +199,10 @@ impl Sketch {
     /// Takes in the handshakes of another input of the same side.
     pub fn merge(&mut self, other: &Sketch) {
         self.bound = [self.bound, other.bound].into_iter().flatten().min();
+        self.span = match (self.span, other.span) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (one, two) => one.or(two),
+        };
         for (key, theirs) in &other.kept {
             let own = self.kept.entry(*key).or_insert_with(|| theirs.clone());
             if own.server_isn.is_none() {
@@ -178,6 +213,25 @@ impl Sketch {
         if let Some(bound) = self.bound {
             drop(self.kept.split_off(&(bound, Host::default(), Host::default())));
         }
+    }
+
+    /// Times of the first and of the last TCP segment.
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        self.span
+    }
+
+    /// Whether the two were captured at the same time, by their own clocks. Files of a rotated capture follow one
+    /// another; a few late packets at the cut do not make them overlap.
+    pub fn overlaps(&self, other: &Sketch) -> bool {
+        let (Some(a), Some(b)) = (self.span, other.span) else { return false };
+        let common = a.1.min(b.1) - a.0.max(b.0);
+        let shorter = (a.1 - a.0).min(b.1 - b.0);
+        common >= Span::ZERO && (common > AT_THE_CUT || common.0 >= shorter.0 / 10)
+    }
+
+    /// The handshakes that are kept.
+    pub fn all(&self) -> impl Iterator<Item = &Handshake> {
+        self.kept.values()
     }
 
     /// The share of all handshakes that is kept.
@@ -205,7 +259,6 @@ impl Sketch {
 mod tests {
     use super::*;
     use crate::decode::segment::Address;
-    use crate::time::Span;
 
     fn syn(client: u8, isn: u32, tsval: u32) -> Segment {
         Segment {

@@ -7,6 +7,7 @@ use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{FlowKey, Host};
+use crate::pair::listening::Listening;
 use crate::seq::Seq;
 use crate::time::Span;
 
@@ -185,17 +186,24 @@ impl Collecting {
 }
 
 /// Reads `source` to its end for the connections `wanted`, which `side` knows by its own names where it does. One track
-/// for each, in the same order.
-pub fn collect(mut source: Box<dyn Source>, wanted: &[Wanted], side: usize) -> Vec<Option<Track>> {
+/// for each, in the same order. Fills `listening` on the way.
+pub fn collect(
+    mut source: Box<dyn Source>,
+    wanted: &[Wanted],
+    side: usize,
+    listening: &mut Listening,
+) -> Vec<Option<Track>> {
     let mut search = Search::new(wanted, side);
     let (mut block, mut segment) = (Block::default(), Segment::default());
     while source.next_block(&mut block) {
         for packet in block.packets() {
             if decode_contained(&packet, &mut segment) == Decoded::Tcp {
                 search.take(&segment);
+                listening.record(&segment);
             }
         }
     }
+    listening.finish();
     search.found.into_iter().map(Collecting::done).collect()
 }
 

@@ -12,17 +12,3 @@ pub const QUEUE_FULL: &str = "A queue was full.";
 pub const SEGMENTS_LOST: &str = "The client's segments were lost on the way to the server.";
 /// Loss in either direction.
 pub const LOSS_EITHER_WAY: &str = "Packets were lost on the way there or back.";
-
-/// What an alternative becomes when the packets are known to have arrived: itself, another one, or none.
-pub fn after_arrival(text: &str) -> Option<&'static str> {
-    match text {
-        SYN_FILTERED_OR_LOST => Some(SYN_FILTERED_AT_SERVER),
-        SYNS_LOST_OR_QUEUE_FULL => Some(QUEUE_FULL),
-        _ => None,
-    }
-}
-
-/// Whether an alternative is refuted when the packets are known to have arrived.
-pub fn is_refuted_by_arrival(text: &str) -> bool {
-    matches!(text, SEGMENTS_LOST | LOSS_EITHER_WAY)
-}

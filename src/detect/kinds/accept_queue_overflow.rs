@@ -8,7 +8,7 @@ use crate::detect::explain::finding;
 use crate::detect::next;
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
 use crate::history::interval::Interval;
-use crate::model::{Kind, Severity, Vantage};
+use crate::model::{IfArrived, Kind, Severity, Vantage};
 use crate::time::{Span, Timestamp};
 
 finding! {
@@ -450,14 +450,18 @@ fn judge(
                 firewall,
                 "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
             );
-            d.or(lost, "The capture was taken at the server, so every segment would have to be lost inside the host.");
+            d.or_unless_arrived(lost, "The capture was taken at the server, so every segment would have to be lost inside the host.", IfArrived::Falls);
         }
         Vantage::Client | Vantage::Between | Vantage::Unknown if company.len() >= 2 && path_works => {
             d.probable(format!(
                 "{} of this listener hung at the same time",
                 count(company.len() as u64 + 1, "connection")
             ));
-            d.or(lost, "Loss would not hit all connections of one listener at once and spare their SYNs.");
+            d.or_unless_arrived(
+                lost,
+                "Loss would not hit all connections of one listener at once and spare their SYNs.",
+                IfArrived::Falls,
+            );
             d.or(
                 firewall,
                 "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
@@ -472,7 +476,11 @@ fn judge(
                 }
                 _ => "the capture was not taken at the server, so it cannot show whether the final ACK arrived there",
             });
-            d.or(lost, "Then every ACK of the client was lost, but none of the server's SYN-ACKs.");
+            d.or_unless_arrived(
+                lost,
+                "Then every ACK of the client was lost, but none of the server's SYN-ACKs.",
+                IfArrived::Falls,
+            );
             d.or(
                 firewall,
                 "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",

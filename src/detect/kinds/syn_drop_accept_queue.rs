@@ -7,7 +7,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
-use crate::model::Kind;
+use crate::model::{IfArrived, Kind};
 
 finding! {
     /// SYNs go unanswered at a listener whose accept queue is full at that moment.
@@ -54,7 +54,11 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         "The SYN queue was full and syncookies are off.",
         "Few handshakes were half open. Then ListenOverflows does not grow.",
     )
-    .or(path_loss::SYN_FILTERED_OR_LOST, "Other connections of the same listener hung at that moment.");
+    .or_unless_arrived(
+        path_loss::SYN_FILTERED_OR_LOST,
+        "Other connections of the same listener hung at that moment.",
+        IfArrived::Becomes(path_loss::SYN_FILTERED_AT_SERVER),
+    );
     d.next_steps = next::full_accept_queue(f.server);
     Some(d)
 }

@@ -7,7 +7,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
-use crate::model::Kind;
+use crate::model::{IfArrived, Kind};
 
 finding! {
     /// SYNs go unanswered while half-open handshakes fill the listener's SYN queue.
@@ -50,10 +50,12 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         &syns,
         &format!("{half_open} handshakes of this listener were half open"),
     );
-    d.or("The accept queue was full.", "No completed connection hung. Then ListenOverflows grows.").or(
-        path_loss::SYN_FILTERED_OR_LOST,
-        "It would have to begin just when the half-open handshakes pile up.",
-    );
+    d.or("The accept queue was full.", "No completed connection hung. Then ListenOverflows grows.")
+        .or_unless_arrived(
+            path_loss::SYN_FILTERED_OR_LOST,
+            "It would have to begin just when the half-open handshakes pile up.",
+            IfArrived::Becomes(path_loss::SYN_FILTERED_AT_SERVER),
+        );
     d.next_steps = next::full_syn_queue(f.server);
     Some(d)
 }

@@ -8,7 +8,7 @@ use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::tw_recycle::PawsSuspect;
-use crate::model::{Kind, Severity, Vantage};
+use crate::model::{IfArrived, Kind, Severity, Vantage};
 use crate::time::{Span, Timestamp};
 
 finding! {
@@ -142,7 +142,11 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         "A stateful NAT or firewall that drops SYNs with older timestamps.",
         "Then PAWSPassive does not grow on the server, or its kernel is too new for tcp_tw_recycle.",
     )
-    .or(path_loss::SYNS_LOST_OR_QUEUE_FULL, "Neither depends on timestamps.");
+    .or_unless_arrived(
+        path_loss::SYNS_LOST_OR_QUEUE_FULL,
+        "Neither depends on timestamps.",
+        IfArrived::Becomes(path_loss::QUEUE_FULL),
+    );
     d.next_steps = next::recycled_time_wait(f.server);
     Some(d)
 }

@@ -9,7 +9,7 @@ use crate::detect::explain::finding;
 use crate::detect::kinds::fastopen_fallback;
 use crate::detect::next;
 use crate::flow::facts::ConnectionFacts;
-use crate::model::{Kind, Vantage};
+use crate::model::{IfArrived, Kind, Vantage};
 
 finding! {
     /// SYNs draw no answer, and nothing else in the capture says why.
@@ -63,12 +63,16 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
             "No other connection of this listener hung or was half open.",
         );
     } else {
-        d.or(path_loss::LOSS_EITHER_WAY, "A second capture at the server shows it.")
-            .or(
-                "A full accept queue or SYN queue.",
-                "No other connection of this listener hung or was half open.",
-            )
-            .or("A firewall drops the SYN.", "Its rule counters show it.");
+        d.or_unless_arrived(
+            path_loss::LOSS_EITHER_WAY,
+            "A second capture at the server shows it.",
+            IfArrived::Falls,
+        )
+        .or(
+            "A full accept queue or SYN queue.",
+            "No other connection of this listener hung or was half open.",
+        )
+        .or("A firewall drops the SYN.", "Its rule counters show it.");
     }
     if f.syn_offer.options.has(Options::TIMESTAMPS) && around.listener.answers > 0 {
         d.or(
