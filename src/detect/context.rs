@@ -27,6 +27,17 @@ pub struct Settings {
 /// A capture without a single packet for this long is taken to have stood still.
 const STANDSTILL: Span = Span::secs(3_600);
 
+/// What the capture holds of a server's answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answers {
+    /// At least one: a missing one is missing.
+    Captured,
+    /// None, and its clients went on as if they had had one: its direction is not in the capture.
+    Missing,
+    /// None, and nothing says whether there were any.
+    Unseen,
+}
+
 /// Why a vantage was inferred, and which.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct View {
@@ -71,8 +82,10 @@ pub struct CaptureContext {
     pub peers: Arc<TwRecycleModel>,
     /// Server addresses of which at least one answer was captured.
     pub answering: HashSet<Address>,
-    /// The capture holds one direction only, or was filtered down to SYNs: a missing answer says nothing.
-    pub one_way: bool,
+    /// Server addresses of which no answer was captured although their clients went on: they had one.
+    pub unheard: HashSet<Address>,
+    /// By client address: how many server addresses never answered it.
+    pub silent_servers: Map<Address, u32>,
     /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
     pub damaged: bool,
     /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
@@ -119,6 +132,17 @@ impl CaptureContext {
         }
     }
 
+    /// What the capture holds of the answers of the server at `address`.
+    pub fn answers_of(&self, address: Address) -> Answers {
+        if self.answering.contains(&address) {
+            Answers::Captured
+        } else if self.unheard.contains(&address) {
+            Answers::Missing
+        } else {
+            Answers::Unseen
+        }
+    }
+
     /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
     /// completed connections waited for the application.
     ///
@@ -153,6 +177,7 @@ impl CaptureContext {
             }
             self.scenes.par_iter_mut().for_each(|(_, scene)| scene.sort());
         }
+        self.note_silence(kept, end);
         for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
             let pair = Pair { client: f.client.address, server: f.server.address };
             let known = self.peers.tally(pair) != Tally::default();
@@ -176,6 +201,22 @@ impl CaptureContext {
             .collect();
         for (server, left) in left_open {
             self.scenes.entry(server).or_default().left_open.push(left);
+        }
+    }
+}
+
+impl CaptureContext {
+    /// Notes which servers never answered, and what their clients made of it; `end` is the end of the capture.
+    fn note_silence(&mut self, kept: &[Box<ConnectionFacts>], end: Timestamp) {
+        let went_on = kept.iter().filter(|f| f.s.segments == 0 && f.went_on());
+        self.unheard.extend(went_on.map(|f| f.server.address));
+        let mut silent: Map<Address, HashSet<Address>> = Map::default();
+        for f in kept.iter().filter(|f| f.s.segments == 0 && f.syn.count > 1) {
+            silent.entry(f.client.address).or_default().insert(f.server.address);
+        }
+        self.silent_servers = silent.into_iter().map(|(client, all)| (client, all.len() as u32)).collect();
+        for scene in self.scenes.values_mut() {
+            scene.note_lone(end);
         }
     }
 }

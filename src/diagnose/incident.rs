@@ -105,10 +105,14 @@ struct Grouped {
 pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &CaptureContext) -> Vec<Incident> {
     let written: Vec<&Written> = written.into_iter().collect();
     let scanned = scanned(&written);
+    let swept = swept(&written);
     let mut by_place: BTreeMap<(Kind, Place), Vec<&Written>> = BTreeMap::new();
     for w in written {
         let place = match w.outline.server {
             None => Place::Nowhere,
+            Some(server) if swept.contains_key(&(w.finding.kind, server.address)) => {
+                Place::Hosts(swept[&(w.finding.kind, server.address)])
+            }
             Some(server) if scanned.contains(&(w.finding.kind, server.address)) => {
                 Place::Ports(server.address)
             }
@@ -153,6 +157,8 @@ enum Place {
     Listener(Host),
     /// Many ports of one address.
     Ports(Address),
+    /// Many hosts that one client alone tried.
+    Hosts(Address),
 }
 
 /// Ports of one address on which the same happened, from which on they are told as one incident: a port scan, or a
@@ -170,6 +176,31 @@ fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
         }
     }
     ports.into_iter().filter(|(_, ports)| ports.len() >= MANY_PORTS).map(|(place, _)| place).collect()
+}
+
+/// Hosts that one client tried from which on they are told as one incident: a scan, or peers that come and go.
+const MANY_HOSTS: usize = 10;
+
+/// Kinds and servers at which it befell one client only, that had it with many servers: with that client.
+fn swept(written: &[&Written]) -> BTreeMap<(Kind, Address), Address> {
+    let mut clients: BTreeMap<(Kind, Address), BTreeSet<Address>> = BTreeMap::new();
+    for w in
+        written.iter().filter(|w| matches!(w.finding.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
+    {
+        if let (Some(server), Some(client)) = (w.outline.server, w.outline.client) {
+            clients.entry((w.finding.kind, server.address)).or_default().insert(client.address);
+        }
+    }
+    let mut alone: BTreeMap<(Kind, Address), Address> = BTreeMap::new();
+    let mut servers: BTreeMap<(Kind, Address), usize> = BTreeMap::new();
+    for ((kind, server), clients) in clients {
+        if let (1, Some(&client)) = (clients.len(), clients.first()) {
+            alone.insert((kind, server), client);
+            *servers.entry((kind, client)).or_default() += 1;
+        }
+    }
+    alone.retain(|(kind, _), client| servers[&(*kind, *client)] >= MANY_HOSTS);
+    alone
 }
 
 fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureContext) -> Grouped {
@@ -279,11 +310,21 @@ fn whereabouts(place: Place) -> String {
         Place::Nowhere => "-".to_owned(),
         Place::Listener(listener) => listener.socket().to_string(),
         Place::Ports(address) => address.ip().to_string(),
+        Place::Hosts(client) => format!("of {}", client.ip()),
     }
 }
 
-/// The likely cause; of many ports of one address that first.
+/// The likely cause; of many ports of one address, or of many hosts, that first.
 fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
+    if let Place::Hosts(client) = place {
+        let hosts: BTreeSet<_> =
+            stretch.iter().filter_map(|w| w.outline.server).map(|server| server.address).collect();
+        return format!(
+            "{} tried {} hosts in vain: a scan, or peers that are gone. {likely}",
+            client.ip(),
+            hosts.len()
+        );
+    }
     let Place::Ports(address) = place else { return likely.to_owned() };
     let ports: BTreeSet<_> =
         stretch.iter().filter_map(|w| w.outline.server).map(|server| server.port).collect();

@@ -332,8 +332,6 @@ fn gather(
     }
     waits.sort_unstable();
     g.readings.sort();
-    world.one_way =
-        g.quality.deaf > 0 || (g.quality.connections >= 10 && g.quality.only_syns == g.quality.connections);
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     world.survey(&g.kept, embryos, &waits);
@@ -505,6 +503,23 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
             "only one direction was captured of {} of {} connections, so the report does not know what the other end did",
             q.one_sided, q.connections
         ));
+    } else if q.deaf > 0 {
+        warnings.push(format!(
+            "of {} the client went on, but no answer of the server was captured: other SYNs may have been answered, too",
+            count(q.deaf, "connection")
+        ));
+    }
+    if q.only_syns == q.connections && q.connections > 0 {
+        warnings.push(
+            "the capture holds SYNs and no answer to any: a filter or one direction left the answers out, or there were \
+             none"
+                .to_owned(),
+        );
+    } else if q.only_handshakes == q.connections && q.connections > 0 {
+        warnings.push(
+            "the capture holds SYNs and SYN-ACKs and nothing else: whether the handshakes were completed cannot be seen"
+                .to_owned(),
+        );
     }
     if q.duplicates > 0 {
         warnings.push(format!(

@@ -296,9 +296,12 @@ impl Connection {
 
     /// The client asks (or repeats its question).
     fn on_syn(&mut self, s: &Segment, role: Role) -> What {
-        let fast_open =
-            s.payload > 0 || s.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
-        let context = self.context() | if fast_open { Sent::FAST_OPEN } else { 0 };
+        let asks_fast_open = s.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
+        let fast_open = s.payload > 0 || asks_fast_open;
+        let no_attempt = s.flags.has(Flags::FIN) || (s.payload > 0 && !asks_fast_open);
+        let context = self.context()
+            | if fast_open { Sent::FAST_OPEN } else { 0 }
+            | if no_attempt { Sent::NO_ATTEMPT } else { 0 };
         let f = &mut self.facts;
         if role == Role::Server {
             // SYN from both ends: simultaneous open or a split handshake (RFC 9293 3.5). Followed, not diagnosed.

@@ -97,6 +97,8 @@ impl Sent {
     pub const AFTER_DATA: u8 = 1 << 3;
     /// A SYN that asks for Fast Open, or brings payload.
     pub const FAST_OPEN: u8 = 1 << 4;
+    /// A SYN that no kernel sends to open a connection: with FIN, or with payload and no Fast Open option.
+    pub const NO_ATTEMPT: u8 = 1 << 5;
 
     /// Whether all of `bits` hold.
     pub fn is(&self, bits: u8) -> bool {

@@ -21,6 +21,29 @@ pub struct HalfOpen {
     pub syns: u16,
     /// SYN-ACKs sent for it, at most 65,535.
     pub syn_acks: u16,
+    /// What the SYN looked like.
+    pub look: SynLook,
+}
+
+/// What tells the SYNs of one program from those of many hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct SynLook {
+    /// Time to live.
+    pub ttl: u8,
+    /// Without SACK-permitted, window scale and timestamps: every kernel of this century offers one of them.
+    pub bare: bool,
+}
+
+impl SynLook {
+    fn new(ttl: u8, options: Options) -> SynLook {
+        let usual = Options::SACK_PERMITTED | Options::WINDOW_SCALE | Options::TIMESTAMPS;
+        SynLook { ttl, bare: !options.any(usual) }
+    }
+
+    /// Of the first SYN of a connection.
+    pub fn of(f: &ConnectionFacts) -> SynLook {
+        SynLook::new(f.syn_offer.ttl, f.syn_offer.options)
+    }
 }
 
 /// A handshake that was never completed, of which no more need be known: one SYN, answered or not, and no other
@@ -80,8 +103,9 @@ impl IncompleteHandshake {
             Some(answer) => Interval { from: answer.time, to: h.last().time + patience(syn_acks) },
             None => Interval { from: first.time, to: first.time },
         };
+        let look = SynLook::new(h.ttls().0, h.asked_options());
         let half_open =
-            HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16 };
+            HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16, look };
         let (options, traits) = h.answer_options();
         let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
         let outcome = Outcome::of_half_open(h, until);
@@ -111,6 +135,7 @@ impl IncompleteHandshake {
             client: f.client,
             syns: 1,
             syn_acks: 0,
+            look: SynLook::of(f),
         });
         let stripped = is_stripped(f).then(|| f.syn_ack.first().map_or(f.first, |s| s.at));
         Some(IncompleteHandshake { half_open, stripped, kept: is_kept(f), outcome })
@@ -140,6 +165,7 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
         client: f.client,
         syns: f.syn.count.min(u16::MAX.into()) as u16,
         syn_acks: f.syn_ack.count.min(u16::MAX.into()) as u16,
+        look: SynLook::of(f),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
 //! `syn-unanswered`, of which each connection gets at most one.
 
-use crate::detect::context::DetectContext;
+use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, count};
 use crate::detect::kinds::accept_queue_overflow::ordeal;
 use crate::detect::kinds::syn_drop_timestamp;
@@ -39,7 +39,8 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
     if f.syn_ack.count == 0 && (f.syn.count == 1 || waited < Span::millis(900)) {
         return None;
     }
-    if !answers_are_captured(f, around)
+    if is_no_attempt(f)
+        || answers_another_syn(f)
         || answered_late(f)
         || answered_unseen(f)
         || syn_drop_timestamp::explains(f, around)
@@ -84,15 +85,65 @@ fn many_wait(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) 
     scene.waiting_at(at) >= 2 || (scene.unserved_at(at) >= 2 && scene.unserved_and_ignored_at(at) > 0)
 }
 
-/// Whether an answer would have been in the capture: this connection or another of the same server has one. Not if the
-/// SYN-ACK acknowledges a SYN that is not in the capture.
-fn answers_are_captured(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
+/// Whether the SYN-ACK acknowledges a SYN that is not in the capture.
+fn answers_another_syn(f: &ConnectionFacts) -> bool {
     let acknowledged = f.syn_ack_ack.distance(f.c.isn.advance(1));
-    let of_another = f.syn_ack.count > 0 && !(0..=i32::from(f.syn_offer.payload)).contains(&acknowledged);
-    if of_another {
-        return false;
+    f.syn_ack.count > 0 && !(0..=i32::from(f.syn_offer.payload)).contains(&acknowledged)
+}
+
+/// Whether these SYNs were not sent by a kernel that opens a connection: with FIN, with payload but no Fast Open, or all
+/// of them at once, as a scanner sends them.
+fn is_no_attempt(f: &ConnectionFacts) -> bool {
+    let at_once = f.last.time - f.first.time < AT_ONCE;
+    f.syn.first().is_some_and(|syn| syn.is(Sent::NO_ATTEMPT)) || (f.syn_ack.count == 0 && at_once)
+}
+
+/// SYNs this near to each other are no repetitions by any timer.
+const AT_ONCE: Span = Span::millis(100);
+/// The timer of a SYN is 1 s (RFC 6298 section 2.1), 3 s before that.
+const SYN_TIMER: Span = Span::millis(700);
+
+/// Whether a SYN was repeated sooner than its sender's timer does: it had been refused or answered, and the capture lacks
+/// that. (Windows tries a refused SYN again after 0.5 s.) A timer that starts lower doubles its waits.
+fn came_again_too_soon(syns: &[&Sent]) -> Option<Span> {
+    let gaps: Vec<Span> = syns.windows(2).map(|pair| pair[1].at.time - pair[0].at.time).collect();
+    let doubles = gaps.len() >= 2 && gaps.windows(2).all(|pair| pair[1].0 >= pair[0].0 / 2 * 3);
+    gaps.iter().copied().find(|gap| *gap < SYN_TIMER).filter(|_| !doubles)
+}
+
+/// What a SYN without an answer came to, as far as the capture can tell.
+enum End<'a> {
+    /// It was answered in the end.
+    Answered(&'a Sent),
+    /// It never was.
+    Never,
+    /// It was refused or answered, but not in the capture: it came again sooner than a timer sends it.
+    TooSoon(Span),
+    /// Others were answered, but not in the capture. `stopped` says that no further repetition came when it was due.
+    Unknown { stopped: bool },
+}
+
+/// SYNs from which on a client has tried as often as it does (`tcp_syn_retries` 5).
+const ALL_TRIES: u32 = 6;
+
+fn end<'a>(f: &'a ConnectionFacts, syns: &[&Sent], around: &DetectContext<'_>) -> End<'a> {
+    if let Some(answer) = f.syn_ack.first() {
+        return End::Answered(answer);
     }
-    f.s.segments > 0 || around.world.answering.contains(&f.server.address) || !around.world.one_way
+    if let Some(gap) = came_again_too_soon(syns) {
+        return End::TooSoon(gap);
+    }
+    let others_answered = match around.world.answers_of(f.server.address) {
+        Answers::Captured => return End::Never,
+        Answers::Missing => true,
+        Answers::Unseen => around.scene.seems_to_answer(),
+    };
+    if !others_answered || f.syn.count >= ALL_TRIES {
+        return End::Never;
+    }
+    let last = syns.windows(2).last().map_or(Span::ZERO, |pair| pair[1].at.time - pair[0].at.time);
+    let watched = around.observed_until(f.last.time).min(f.watched) - f.last.time;
+    End::Unknown { stopped: watched > last + last + TIMER }
 }
 
 /// Whether the first SYN-ACK may answer an earlier SYN than the last: a round trip above the SYN timer. It may if it
@@ -118,14 +169,15 @@ fn answered_unseen(f: &ConnectionFacts) -> bool {
 }
 
 /// The parts of the finding that all three kinds share: packets, numbers, severity, one sentence.
-pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
+pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent], around: &DetectContext<'_>) -> Draft {
     let mut d = Draft::about(f, kind, (syns[0].at, "SYN: no answer"));
     for syn in &syns[1..] {
         d.shows(syn.at, "SYN again: no answer");
     }
     let n = u64::from(f.syn.count).max(syns.len() as u64);
-    let outcome = match f.syn_ack.first() {
-        Some(answer) => {
+    let server = f.server.socket();
+    let outcome = match end(f, syns, around) {
+        End::Answered(answer) => {
             let took = answer.at.time - syns[0].at.time;
             // One retry and all is well: a blink.
             let blink = kind == Kind::SynUnanswered && f.syn.count <= 2;
@@ -133,20 +185,46 @@ pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent]) -> Draft {
             d.shows(answer.at, "SYN-ACK: the server answers at last").measure_span("answered_after_s", took);
             format!("the server answered {took} after the first one")
         }
-        None => {
-            d.severity = Severity::Critical;
-            "the server never answered".to_owned()
+        End::Never => {
+            d.severity = if is_one_of_many(f, around) { Severity::Warning } else { Severity::Critical };
+            match around.world.answers_of(f.server.address) {
+                Answers::Captured => "the server never answered".to_owned(),
+                _ => format!("the capture holds no packet of {}", server.ip()),
+            }
+        }
+        End::TooSoon(gap) => {
+            d.severity = Severity::Info;
+            format!(
+                "it came again after {gap}, sooner than a timer sends it: an answer is missing from the capture"
+            )
+        }
+        End::Unknown { stopped } => {
+            d.severity = if stopped && n <= 2 { Severity::Info } else { Severity::Warning };
+            match stopped {
+                true => "then they stopped: the answer is missing from the capture, or the client gave up"
+                    .to_owned(),
+                false => format!("the answers of {} are missing from the capture", server.ip()),
+            }
         }
     };
     let dropped = if f.syn_ack.count > 0 { syns.len() as u64 } else { n };
     d.measure("syns_unanswered", dropped).measure("answered", f.syn_ack.count > 0);
-    d.summary = format!(
-        "{} of {} to {} drew no answer; {outcome}.",
-        count(dropped, "SYN"),
-        f.client.socket(),
-        f.server.socket()
-    );
+    d.summary =
+        format!("{} of {} to {server} drew no answer; {outcome}.", count(dropped, "SYN"), f.client.socket(),);
     d
+}
+
+/// Servers that never answered one client from which on it looks for hosts, or its peers come and go.
+const MANY_SERVERS: u32 = 10;
+
+/// Whether this is one dead host of many that one client tries, and nobody else missed it: a scan, or peers of which
+/// some are always gone.
+pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
+    let tried = around.world.silent_servers.get(&f.client.address).copied().unwrap_or(0);
+    let ignored = &around.scene.ignored;
+    tried >= MANY_SERVERS
+        && ignored.len() <= 2
+        && ignored.iter().all(|i| i.client.address == f.client.address)
 }
 
 /// Certainty by where the capture was taken: only near the server is an unanswered SYN one that arrived; and unless it

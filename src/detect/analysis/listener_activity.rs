@@ -8,10 +8,13 @@ use crate::decode::segment::Address;
 use crate::detect::kinds::accept_queue_overflow::ordeal;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map};
-use crate::history::incomplete::{HalfOpen, IncompleteHandshakes, half_open, is_kept, is_stripped};
+use crate::history::incomplete::{HalfOpen, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::syn_ack_lag::Lags;
 use crate::time::{Span, Timestamp};
+
+/// A SYN without an answer is sent again by then (`TCP_TIMEOUT_INIT`, and some for the timer's slack).
+const SYN_TIMER: Span = Span::millis(1_200);
 
 /// A connection whose server gave no sign of life although its client completed the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +96,8 @@ pub struct ListenerActivity {
     pub half_open: Vec<HalfOpen>,
     /// SYNs that were neither answered nor repeated: no real client asks only once.
     pub lone_syns: Vec<HalfOpen>,
+    /// How many of these were watched for long enough to see them repeated.
+    pub not_repeated: u32,
     /// SYNs without an answer.
     pub ignored: Vec<Ignored>,
     /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
@@ -194,7 +199,15 @@ impl ListenerActivity {
         self.half_open.extend(half_open(f, end));
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Interval { from: f.first.time, to: f.first.time };
-            self.lone_syns.push(HalfOpen { syn: f.first, during, client: f.client, syns: 1, syn_acks: 0 });
+            let look = SynLook::of(f);
+            self.lone_syns.push(HalfOpen {
+                syn: f.first,
+                during,
+                client: f.client,
+                syns: 1,
+                syn_acks: 0,
+                look,
+            });
         }
         let ignored = f.unanswered_syns();
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
@@ -219,6 +232,19 @@ impl ListenerActivity {
                 false => self.stripped.push(f.syn_ack.first().map_or(f.first, |s| s.at)),
             }
         }
+    }
+
+    /// Counts the SYNs that were not repeated although there was time; `end` is the end of the capture.
+    pub fn note_lone(&mut self, end: Timestamp) {
+        let lone = self.lone_syns.iter().filter(|h| end - h.syn.time >= SYN_TIMER);
+        self.not_repeated = lone.count() as u32;
+    }
+
+    /// Whether most clients of the listener sent one SYN and no second: they had an answer, whether or not the capture
+    /// holds it.
+    pub fn seems_to_answer(&self) -> bool {
+        let repeated = self.ignored.len().saturating_sub(self.lone_syns.len());
+        self.not_repeated > 0 && self.not_repeated as usize >= repeated
     }
 
     /// How many handshakes were half open at `at`.

@@ -34,7 +34,7 @@ finding! {
 /// See [`SynDropAcceptQueue`].
 pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syns, Why::AcceptQueue) = ignored_syn::why(f, around)? else { return None };
-    let mut d = ignored_syn::draft(f, Kind::SynDropAcceptQueue, &syns);
+    let mut d = ignored_syn::draft(f, Kind::SynDropAcceptQueue, &syns, around);
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],

@@ -34,7 +34,7 @@ finding! {
 /// See [`SynDropSynQueue`].
 pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syns, Why::SynQueue) = ignored_syn::why(f, around)? else { return None };
-    let mut d = ignored_syn::draft(f, Kind::SynDropSynQueue, &syns);
+    let mut d = ignored_syn::draft(f, Kind::SynDropSynQueue, &syns, around);
     d.cause = cause(
         "The listener's SYN queue was full and syncookies are off, so the kernel silently dropped the SYN.",
         &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],

@@ -1,11 +1,11 @@
 //! `syn-flood`: many half-open handshakes that never get their final ACK.
 
-use crate::detect::context::DetectContext;
+use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::explain::finding;
 use crate::detect::next;
-use crate::flow::key::{Host, Set};
-use crate::history::incomplete::HalfOpen;
+use crate::flow::key::{Host, Map, Set};
+use crate::history::incomplete::{HalfOpen, SynLook};
 use crate::model::{Kind, Severity};
 use crate::time::Span;
 
@@ -21,7 +21,8 @@ finding! {
     /// ## Looks alike
     /// * A path that loses the SYN-ACKs: the clients repeat their SYNs.
     /// * A port scan: one handshake per port. A load balancer's check: a RST of the client at once.
-    /// * A capture filtered down to SYNs: it holds the end of no handshake.
+    /// * A capture filtered down to SYNs, or of one direction: it holds the end of no handshake. Then only a crowd that no
+    ///   clients make is taken for a flood: as many addresses as SYNs, with the same TTL and without the usual options.
     /// ## Check next
     /// `ss -tn state syn-recv`, `nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop`; `sysctl net.ipv4.tcp_syncookies`.
     /// ## References
@@ -51,44 +52,134 @@ fn fills_the_queue(h: &HalfOpen, around: &DetectContext<'_>) -> bool {
     h.syns <= h.syn_acks.min(1) && h.during.to - h.during.from >= HELD && never_completed
 }
 
+/// How the handshakes show that nobody completes them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shown {
+    /// The server held requests in vain.
+    ByTheServer,
+    /// The capture holds no answers, or no more than answers: the SYNs alone look forged.
+    ByTheSyns,
+}
+
+/// SYNs within [`WINDOW`] from which on their look counts.
+const LOOKED_AT: usize = 100;
+/// So many clients do not come within [`WINDOW`] with one connection each, however they look.
+const TOO_MANY: usize = 1_000;
+
+/// A crowd of handshakes that were never completed, in order of time.
+struct Crowd<'a> {
+    all: Vec<&'a HalfOpen>,
+    sources: usize,
+    /// How many began within [`WINDOW`] at most.
+    most: usize,
+    shown: Shown,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(mut all: Vec<&'a HalfOpen>, shown: Shown) -> Crowd<'a> {
+        // Two runs in order: a stable sort only merges them.
+        all.sort_by_key(|h| h.syn);
+        let (mut most, mut oldest) = (0, 0);
+        for (n, h) in all.iter().enumerate() {
+            while h.syn.time - all[oldest].syn.time > WINDOW {
+                oldest += 1;
+            }
+            most = most.max(n + 1 - oldest);
+        }
+        let sources: Set<_> = all.iter().map(|h| h.client.address).collect();
+        Crowd { sources: sources.len(), all, most, shown }
+    }
+
+    /// The handshakes of a listener that nobody completed, if there are enough of them.
+    fn of(around: &DetectContext<'a>) -> Option<Crowd<'a>> {
+        let scene = around.scene;
+        let half_open: Vec<_> = scene.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
+        if half_open.len() >= HALF_OPEN {
+            // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
+            let crowd =
+                Crowd::new(half_open.into_iter().chain(&scene.lone_syns).collect(), Shown::ByTheServer);
+            let enough = crowd.most >= LEAST && (crowd.sources >= SOURCES || crowd.most >= FROM_FEW);
+            return enough.then_some(crowd);
+        }
+        if scene.lone_syns.len() + scene.half_open.len() < LOOKED_AT {
+            return None;
+        }
+        let asked_once = |h: &&HalfOpen| h.syns <= 1 && h.syn_acks == 1 && around.world.handshakes_only;
+        let all = scene.half_open.iter().filter(asked_once).chain(&scene.lone_syns).collect();
+        let crowd = Crowd::new(all, Shown::ByTheSyns);
+        let forged = crowd.most >= LOOKED_AT && crowd.looks_alike();
+        (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || crowd.most >= TOO_MANY)).then_some(crowd)
+    }
+
+    /// Whether nearly all SYNs have the same TTL, as from one sender, and none of the options of a kernel.
+    fn looks_alike(&self) -> bool {
+        let mut looks: Map<SynLook, usize> = Map::default();
+        for h in &self.all {
+            *looks.entry(h.look).or_default() += 1;
+        }
+        looks.iter().any(|(look, n)| look.bare && n * 20 >= self.all.len() * 19)
+    }
+
+    fn summary(&self, server: Host, all: u64, took: Span) -> String {
+        let sources = count(self.sources as u64, "source address").replace("addresss", "addresses");
+        let least = if all > self.all.len() as u64 { "At least " } else { "" };
+        match self.shown {
+            Shown::ByTheServer => format!(
+                "{least}{} of {sources} to {} were begun within {took} and never completed.",
+                count(all, "handshake"),
+                server.socket()
+            ),
+            Shown::ByTheSyns => format!(
+                "{least}{} of {sources} came to {} within {took}, and none was repeated or completed in the capture.",
+                count(all, "SYN"),
+                server.socket()
+            ),
+        }
+    }
+
+    /// Certainty, and what else it could be.
+    fn judge(&self, d: &mut Draft, answers: Answers) {
+        if self.shown == Shown::ByTheServer {
+            d.probable("the clients neither repeated their SYNs nor completed a handshake");
+            d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
+            return;
+        }
+        d.possible(match answers {
+            Answers::Captured => "the SYNs come from about as many addresses, once each; what became of them was not captured",
+            Answers::Missing | Answers::Unseen => {
+                "the SYNs come from about as many addresses, once each; the server's direction was not captured"
+            }
+        });
+        d.or(
+            "A filter, or a capture of one direction, left out the rest of ordinary connections.",
+            match self.looks_alike() {
+                true => "The SYNs of many hosts differ in TTL, and kernels offer SACK and window scale.",
+                false => "Hardly so many clients open one connection each in so short a time.",
+            },
+        );
+    }
+}
+
 /// See [`SynFlood`].
 pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
-    let scene = around.scene;
-    // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
-    let half_open: Vec<_> = scene.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
-    let unanswered = if half_open.len() >= HALF_OPEN { &scene.lone_syns[..] } else { &[] };
-    let mut never: Vec<_> = half_open.into_iter().chain(unanswered).collect();
-    // Two runs in order: a stable sort only merges them.
-    never.sort_by_key(|h| h.syn);
-    let (mut most, mut oldest) = (0, 0);
-    for (n, h) in never.iter().enumerate() {
-        while h.syn.time - never[oldest].syn.time > WINDOW {
-            oldest += 1;
-        }
-        most = most.max(n + 1 - oldest);
-    }
-    let sources: Set<_> = never.iter().map(|h| h.client.address).collect();
-    if most < LEAST || (sources.len() < SOURCES && most < FROM_FEW) {
-        return None;
-    }
-    let (first, last) = (never.first()?, never.last()?);
+    let crowd = Crowd::of(around)?;
+    let (first, last) = (crowd.all.first()?, crowd.all.last()?);
     let mut d = Draft::about_listener(
         server,
         Kind::SynFlood,
         (first.syn, "first SYN whose handshake was never completed"),
     );
     d.shows(last.syn, "last of them");
-    d.severity = if around.scene.ignored.len() > 1 { Severity::Critical } else { Severity::Warning };
+    let scene = around.scene;
+    let real = match crowd.shown {
+        Shown::ByTheServer => scene.ignored.len(),
+        Shown::ByTheSyns => scene.ignored.len().saturating_sub(scene.lone_syns.len()),
+    };
+    d.severity = if real > 1 { Severity::Critical } else { Severity::Warning };
     let uncounted = around.listener.uncounted;
     let took = last.syn.time.max(uncounted.last) - first.syn.time;
-    let all = never.len() as u64 + uncounted.handshakes();
-    d.summary = format!(
-        "{}{} of {} to {} were begun within {took} and never completed.",
-        if uncounted.handshakes() > 0 { "At least " } else { "" },
-        count(all, "handshake"),
-        count(sources.len() as u64, "source address").replace("addresss", "addresses"),
-        server.socket()
-    );
+    let all = crowd.all.len() as u64 + uncounted.handshakes();
+    d.summary = crowd.summary(server, all, took);
     if uncounted.let_go > 0 {
         d.summary.push_str(&format!(
             " The memory limit kept {} from being followed to the end.",
@@ -101,9 +192,8 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies", "TcpExtTCPReqQFullDrop"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
     );
-    d.measure("half_open", all).measure("sources", sources.len()).measure_span("lasted_s", took);
-    d.probable("the clients neither repeated their SYNs nor completed a handshake");
-    d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
+    d.measure("half_open", all).measure("sources", crowd.sources).measure_span("lasted_s", took);
+    crowd.judge(&mut d, around.world.answers_of(server.address));
     d.next_steps = vec![
         next::half_open(server),
         next::counters(

@@ -3,7 +3,7 @@
 use crate::decode::segment::Options;
 use crate::detect::analysis::ignored_syn::{self, Why};
 use crate::detect::analysis::path_loss;
-use crate::detect::context::DetectContext;
+use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
 use crate::detect::kinds::fastopen_fallback;
@@ -22,7 +22,9 @@ finding! {
     /// sign (`ListenDrops`), reverse-path filtering (`IPReversePathFilter`), no route back. Seen elsewhere: loss on
     /// the way there or back, or the host is down.
     /// ## Looks alike
-    /// * Only the client's direction was captured: no finding, the answer could not be seen.
+    /// * Only the client's direction was captured: a SYN that is repeated says that no answer reached the client in
+    ///   time, but not whether one was sent, and the end of it is not seen.
+    /// * A SYN that was refused: Windows sends it again after 0.5 s. No timer does that, so the RST is missing.
     /// * A round trip above one second: the answer comes, late.
     /// ## Check next
     /// A capture at the server: does the SYN arrive? Then `nstat -az TcpExtListenOverflows TcpExtListenDrops
@@ -40,7 +42,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     if fastopen_fallback::is_swallowed(f) && !at_server {
         return None;
     }
-    let mut d = ignored_syn::draft(f, Kind::SynUnanswered, &syns);
+    let mut d = ignored_syn::draft(f, Kind::SynUnanswered, &syns, around);
     d.cause = if at_server {
         cause(
             "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",
@@ -56,7 +58,13 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
             &[],
         )
     };
-    d.possible("no other packet in the capture shows why");
+    d.possible(match around.world.answers_of(f.server.address) {
+        Answers::Captured => "no other packet in the capture shows why",
+        Answers::Missing => {
+            "the server's direction is not in the capture: the client repeated its SYN, so no answer reached it in time"
+        }
+        Answers::Unseen => "no packet of the server is in the capture, so nothing shows why",
+    });
     if at_server {
         d.or(
             "A full accept queue or SYN queue.",

@@ -99,6 +99,53 @@ fn no_flood_when_only_the_servers_direction_was_captured() {
     });
 }
 
+/// SYNs of as many addresses, of which the last octets alone would not do; those with an answer get a SYN-ACK.
+fn forged(wire: &Wire, n: u16, answered: bool, options: u8) {
+    let (client, server) = (wire.ladder(1).client.host(), wire.ladder(1).server.host());
+    for n in 0..n {
+        let mut client = client;
+        client.address.0[14..].copy_from_slice(&n.to_be_bytes());
+        client.port = 1_024 + n;
+        let l = wire.between_sockets(client, server);
+        let t = 0.002 * f64::from(n);
+        l.client.syn(t).options(options);
+        if answered {
+            l.server.syn_ack(t + wire.to_server).options(options);
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_which_one_direction_was_captured_is_possible() {
+    for (answered, n, options) in [
+        (false, 300, TcpOptions::MSS),
+        (true, 300, TcpOptions::MSS),
+        (false, 1_500, TcpOptions::MSS | TcpOptions::SACK_PERMITTED | TcpOptions::WINDOW_SCALE),
+    ] {
+        for wire in [Wire::anywhere().without_timestamps(), Wire::anywhere().v6().without_timestamps()] {
+            forged(&wire, n, answered, options);
+            let found = analyze(&wire);
+            let f = only_listener(&found, Kind::SynFlood);
+            assert_eq!((f.certainty, f.severity), (Certainty::Possible, Severity::Warning));
+            assert_eq!(f.metrics["sources"], n);
+            assert!(!found.report.warnings.is_empty());
+        }
+    }
+}
+
+#[test]
+fn no_flood_of_clients_with_the_options_of_kernels_where_a_filter_left_syns() {
+    each_way(|wire| {
+        for n in 0..200 {
+            wire.of_host(n as u8, n).served(0.05 * f64::from(n));
+        }
+        wire.keep(|s| s.flags.has(Flags::SYN));
+        let found = analyze(&wire);
+        found.nothing();
+        assert!(found.report.warnings.iter().any(|w| w.contains("SYN-ACKs and nothing else")));
+    });
+}
+
 #[test]
 fn no_flood_when_the_capture_ends_in_a_burst() {
     each_way(|wire| {

@@ -66,7 +66,7 @@ fn no_finding_for_a_single_syn_at_the_end() {
 }
 
 #[test]
-fn no_finding_when_only_the_clients_direction_was_captured() {
+fn one_direction_shows_who_repeated_his_syn() {
     each_way(|wire| {
         for n in 0..6 {
             wire.ladder(n).served(f64::from(n));
@@ -75,12 +75,91 @@ fn no_finding_when_only_the_clients_direction_was_captured() {
         unanswered(&l, 0.5);
         let client = l.client.host().address;
         wire.keep(|s| s.src == client);
-        analyze(&wire).none(Kind::SynUnanswered);
+        let found = analyze(&wire);
+        let f = found.only(&l, Kind::SynUnanswered);
+        assert_eq!((f.severity, f.certainty), (Severity::Critical, Certainty::Possible));
+        assert!(f.certainty_reason.contains("not in the capture"), "{}", f.certainty_reason);
+        assert!(found.report.warnings.iter().any(|w| w.contains("direction")), "{:?}", found.report.warnings);
+        assert_eq!(found.counts().len(), 1, "{}", found.summaries());
     });
 }
 
 #[test]
-fn no_finding_when_a_filter_kept_only_syns() {
+fn a_dead_host_is_found_however_many_clients_it_has() {
+    for clients in [1, 9, 10, 11, 60] {
+        each_way(|wire| {
+            for n in 0..clients {
+                unanswered(&wire.of_host(n as u8, n), 0.01 * f64::from(n));
+            }
+            let found = analyze(&wire);
+            assert_eq!(found.counts()[&Kind::SynUnanswered], usize::from(clients), "{}", found.summaries());
+            let certain =
+                |f: &Finding| (f.severity, f.certainty) == (Severity::Critical, Certainty::Possible);
+            assert!(found.report.findings.iter().all(certain), "{}", found.summaries());
+            assert!(found.report.warnings.iter().any(|w| w.contains("no answer to any")));
+        });
+    }
+}
+
+#[test]
+fn one_dead_peer_of_many_is_not_critical_and_all_are_one_line() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let client = wire.ladder(1).client.host();
+        for n in 0..40_u8 {
+            let mut server = wire.ladder(1).server.host();
+            server.address.0[14] ^= 1;
+            server.address.0[15] = n;
+            unanswered(&wire.between_sockets(client, server), 0.1 * f64::from(n));
+        }
+        let found = analyze(&wire);
+        assert_eq!(found.counts()[&Kind::SynUnanswered], 40);
+        assert_eq!(found.report.incidents.len(), 1, "{:#?}", found.report.incidents);
+        assert_eq!(found.report.incidents[0].severity, Severity::Warning);
+    });
+}
+
+#[test]
+fn a_syn_that_comes_again_too_soon_had_an_answer() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        [0.0, 0.5, 1.0].into_iter().for_each(|t| drop(l.client.syn(t)));
+        ordinary(&wire, 3.0, 5);
+        let found = analyze(&wire);
+        assert_eq!(found.only(&l, Kind::SynUnanswered).severity, Severity::Info);
+    });
+}
+
+#[test]
+fn a_timer_that_starts_low_is_a_timer() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        [0.0, 0.25, 0.75, 1.75, 3.75].into_iter().for_each(|t| drop(l.client.syn(t)));
+        ordinary(&wire, 5.0, 5);
+        let found = analyze(&wire);
+        assert_eq!(found.only(&l, Kind::SynUnanswered).severity, Severity::Critical);
+    });
+}
+
+#[test]
+fn no_finding_for_what_is_no_attempt_to_connect() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let (fin, payload, scan) = (wire.ladder(1), wire.ladder(2), wire.ladder(3));
+        for t in LINEAR {
+            fin.client.syn(t).with(|s| s.flags = Flags(Flags::SYN | Flags::FIN));
+            payload.client.syn(t).with(|s| s.payload = 20);
+        }
+        (0..6).for_each(|n| drop(scan.client.syn(0.005 * f64::from(n))));
+        ordinary(&wire, 9.0, 5);
+        analyze(&wire).nothing();
+    });
+}
+
+#[test]
+fn what_a_filter_for_syns_leaves_is_told_with_doubt() {
     each_way(|wire| {
         for n in 0..15 {
             let l = wire.ladder(n);
@@ -90,7 +169,10 @@ fn no_finding_when_a_filter_kept_only_syns() {
             l.served(f64::from(n));
         }
         wire.keep(|s| s.flags.has(Flags::SYN) && !s.flags.has(Flags::ACK));
-        analyze(&wire).nothing();
+        let found = analyze(&wire);
+        assert_eq!(found.counts(), BTreeMap::from([(Kind::SynUnanswered, 3)]));
+        let doubtful = |f: &Finding| (f.severity, f.certainty) == (Severity::Info, Certainty::Possible);
+        assert!(found.report.findings.iter().all(doubtful), "{}", found.summaries());
     });
 }
 
