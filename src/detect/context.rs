@@ -88,6 +88,8 @@ pub struct CaptureContext {
     pub silent_servers: Map<Address, u32>,
     /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
     pub damaged: bool,
+    /// The capture changed the order of neighbouring packets: which of two came first proves nothing.
+    pub shuffled: bool,
     /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
@@ -130,6 +132,11 @@ impl CaptureContext {
             scene: self.scenes.get(&server).unwrap_or(&NOTHING.1),
             view: self.views.get(&server.address).unwrap_or(&NOTHING.2),
         }
+    }
+
+    /// Whether all packets have the same time.
+    pub fn has_no_clock(&self) -> bool {
+        self.capture.is_some_and(|(first, last)| first == last)
     }
 
     /// What the capture holds of the answers of the server at `address`.

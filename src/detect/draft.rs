@@ -138,6 +138,14 @@ impl Draft {
         self
     }
 
+    /// Whatever was thought to be surer is only possible; `reason` says why.
+    pub fn doubt(&mut self, reason: &str) {
+        if self.certainty != Certainty::Possible {
+            self.certainty = Certainty::Possible;
+            self.reason = format!("{}; but {reason}", self.reason);
+        }
+    }
+
     /// It lasted until `time`, with or without a packet that shows the end.
     pub fn lasted_until(&mut self, time: Timestamp) -> &mut Draft {
         self.until = Some(time);

@@ -333,6 +333,7 @@ fn gather(
     waits.sort_unstable();
     g.readings.sort();
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
+    world.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
     world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     world.survey(&g.kept, embryos, &waits);
     let end = world.capture.map_or(Timestamp::MAX, |(_, last)| last);
@@ -341,6 +342,9 @@ fn gather(
     g.retries = Retries::read(&g.kept, world);
     g
 }
+
+/// One segment that came after its acknowledgment among so many, and the capture changes the order of packets.
+const REORDERED_OF: u64 = 300;
 
 /// One acknowledgment of octets that the capture does not hold among so many segments, and it has lost packets.
 const UNSEEN_OF: u64 = 1_000;
@@ -384,6 +388,22 @@ pub(super) enum Facts {
     LetGo,
 }
 
+/// What rests on which of two packets that are near to each other came first.
+const REST_ON_ORDER: [Kind; 8] = [
+    Kind::SynDropTimestamp,
+    Kind::AcceptQueueReset,
+    Kind::ListenerClosed,
+    Kind::HandshakeLoss,
+    Kind::DeferAccept,
+    Kind::FinWait2Expired,
+    Kind::AbortiveClose,
+    Kind::TimeWaitCollision,
+];
+
+/// What the order of packets shows without their times.
+const NEED_NO_CLOCK: [Kind; 4] =
+    [Kind::ConnectionRefused, Kind::AbortiveClose, Kind::TimeWaitCollision, Kind::FastopenFallback];
+
 /// So many facts are let go together.
 const LET_GO: usize = 2_048;
 
@@ -415,6 +435,13 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
         let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
         found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<_>>()
     }));
+    if world.has_no_clock() {
+        drafts.retain(|(d, _)| NEED_NO_CLOCK.contains(&d.kind));
+    }
+    if world.shuffled {
+        let by_order = drafts.iter_mut().filter(|(d, _)| REST_ON_ORDER.contains(&d.kind));
+        by_order.for_each(|(d, _)| d.doubt("the capture changed the order of packets"));
+    }
     drafts.sort_by_cached_key(|(d, _)| d.order());
     // The same stretch captured twice, far apart in the file, gives the same finding twice.
     let mut seen = HashSet::new();
@@ -478,6 +505,9 @@ fn describe(status: Vec<Status>, totals: &Totals, warnings: &mut Vec<String>) ->
     (captures, damage)
 }
 
+/// So many packets do not come at the same time by chance.
+const NO_CHANCE: u64 = 10;
+
 /// What limits the whole report.
 fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
     let Seen { world, gathered: g, .. } = seen;
@@ -533,6 +563,17 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
             count(q.replayed, "packet")
         ));
     }
+    if q.reordered > 0 {
+        warnings.push(format!(
+            "{} came just after their own acknowledgment: the capture changed the order of packets{}",
+            count(q.reordered, "segment"),
+            if world.shuffled {
+                ", and what rests on which of two came first is possible at most"
+            } else {
+                ""
+            }
+        ));
+    }
     if q.unseen > 0 {
         warnings.push(format!(
             "{} for data that is not in the capture: it lost packets or began late",
@@ -544,6 +585,11 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
             "on {} one end's packets had several TTLs: another device answers for it, or the route changed",
             count(q.several_ttls, "connection")
         ));
+    }
+    if world.has_no_clock() && q.segments >= NO_CHANCE {
+        warnings.push(
+            "all packets have the same time: the capture has no clock, and nothing that rests on times is told".to_owned(),
+        );
     }
     if world.damaged {
         warnings.push(

@@ -23,6 +23,9 @@ const COPY_WITH_TIMESTAMP: Span = Span::millis(50);
 const COPY_BARE: Span = Span::millis(5);
 /// A capture that was joined to itself starts again this much earlier, or more.
 const JOINED: Span = Span::secs(1);
+/// A segment that comes this soon after its acknowledgment was before it on the wire: the capture changed the order.
+const OUT_OF_ORDER: Span = Span::millis(5);
+
 /// A SYN is not sent again after so long a silence (`TCP_RTO_MAX` is 120 s): a capture follows that holds the connection
 /// a second time.
 const LAST_SYN: Span = Span::secs(300);
@@ -298,7 +301,8 @@ impl Connection {
     fn on_syn(&mut self, s: &Segment, role: Role) -> What {
         let asks_fast_open = s.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
         let fast_open = s.payload > 0 || asks_fast_open;
-        let no_attempt = s.flags.has(Flags::FIN) || (s.payload > 0 && !asks_fast_open);
+        let no_attempt = s.flags.has(Flags::FIN)
+            || (s.payload > 0 && !asks_fast_open && !s.traits.has(Traits::OPTIONS_CUT));
         let context = self.context()
             | if fast_open { Sent::FAST_OPEN } else { 0 }
             | if no_attempt { Sent::NO_ATTEMPT } else { 0 };
@@ -311,6 +315,8 @@ impl Connection {
             return What::Syn;
         }
         if f.syn.count == 0 {
+            let answered_before = f.syn_ack.count > 0 && s.time - f.last.time <= OUT_OF_ORDER;
+            f.reordered = f.reordered.saturating_add(u16::from(answered_before));
             f.syn_offer = offer(s);
             f.roles = Roles::BySyn;
             Self::learn_isn(&mut f.c, s);
@@ -340,6 +346,22 @@ impl Connection {
             return What::SynAck;
         }
         if f.syn_ack.count == 0 {
+            let acknowledged_before =
+                f.s.next_known && f.s.next == s.end() && s.time - f.last.time <= OUT_OF_ORDER;
+            if acknowledged_before {
+                f.reordered = f.reordered.saturating_add(1);
+                if f.syn.count > 0 && f.final_ack.is_none() && f.c.last == f.last {
+                    f.final_ack = Some(FinalAck {
+                        at: f.c.last,
+                        bare: f.c.first_data.is_none() && f.c.fin.is_none(),
+                        traits: f.c.traits,
+                        tsval: f.c.tsval.unwrap_or(0),
+                        tsecr: s.tsval,
+                        syn_acks: 1,
+                        ip_id_hole: 0,
+                    });
+                }
+            }
             f.syn_ack_offer = offer(s);
             f.syn_ack_ack = s.ack;
             if f.mid_stream {
@@ -394,6 +416,9 @@ impl Connection {
         if s.window == 0 || self.facts.side(role).zero_window.is_some() {
             self.note_zero_window(s, role);
         }
+        if what == What::Retransmit {
+            self.note_reordering(s, role);
+        }
         self.note_stream(s, role, what);
         if s.flags.has(Flags::ACK) {
             self.note_acknowledgment(s, role);
@@ -443,6 +468,17 @@ impl Connection {
         if let Some(probing) = &mut self.facts.side_mut(prober).probing {
             probing.answers = probing.answers.saturating_add(1);
             (probing.answered, probing.ip_id) = (PacketRef::of(s), s.ip_id);
+        }
+    }
+
+    /// Payload that is behind its acknowledgment: was that captured first?
+    #[cold]
+    fn note_reordering(&mut self, s: &Segment, role: Role) {
+        let side = self.facts.side_mut(role);
+        if side.unseen > 0 && side.unseen_at.is_some_and(|at| s.time - at.time <= OUT_OF_ORDER) {
+            // It is not missing.
+            side.unseen -= 1;
+            self.facts.reordered = self.facts.reordered.saturating_add(1);
         }
     }
 

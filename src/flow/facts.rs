@@ -694,6 +694,8 @@ pub struct ConnectionFacts {
     pub duplicates: u32,
     /// Segments much earlier than the connection's last: a capture joined to itself, ignored.
     pub replayed: u32,
+    /// Segments that the capture holds just after their acknowledgment: it changed the order of packets.
+    pub reordered: u16,
     /// The capture began in mid-connection: no SYN and no SYN-ACK.
     pub mid_stream: bool,
     /// The handshake is no ordinary one (SYN from both ends).

@@ -35,14 +35,14 @@ pub struct SynLook {
 }
 
 impl SynLook {
-    fn new(ttl: u8, options: Options) -> SynLook {
+    fn new(ttl: u8, options: Options, traits: Traits) -> SynLook {
         let usual = Options::SACK_PERMITTED | Options::WINDOW_SCALE | Options::TIMESTAMPS;
-        SynLook { ttl, bare: !options.any(usual) }
+        SynLook { ttl, bare: !options.any(usual) && !traits.has(Traits::OPTIONS_CUT) }
     }
 
     /// Of the first SYN of a connection.
     pub fn of(f: &ConnectionFacts) -> SynLook {
-        SynLook::new(f.syn_offer.ttl, f.syn_offer.options)
+        SynLook::new(f.syn_offer.ttl, f.syn_offer.options, f.c.traits)
     }
 }
 
@@ -103,7 +103,7 @@ impl IncompleteHandshake {
             Some(answer) => Interval { from: answer.time, to: h.last().time + patience(syn_acks) },
             None => Interval { from: first.time, to: first.time },
         };
-        let look = SynLook::new(h.ttls().0, h.asked_options());
+        let look = SynLook::new(h.ttls().0, h.asked_options(), h.asked_traits());
         let half_open =
             HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16, look };
         let (options, traits) = h.answer_options();

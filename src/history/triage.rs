@@ -49,6 +49,8 @@ pub struct Quality {
     pub only_handshakes: u64,
     /// Acknowledgments of octets that the capture does not hold.
     pub unseen: u64,
+    /// Segments that came just after their acknowledgment.
+    pub reordered: u64,
     /// Copies of packets.
     pub duplicates: u64,
     /// Packets of stretches captured twice.
@@ -69,6 +71,7 @@ impl Quality {
         self.only_syns += other.only_syns;
         self.only_handshakes += other.only_handshakes;
         self.unseen += other.unseen;
+        self.reordered += other.reordered;
         self.duplicates += other.duplicates;
         self.replayed += other.replayed;
         self.mid_stream += other.mid_stream;
@@ -512,6 +515,7 @@ impl Triage {
         q.connections += 1;
         q.segments += u64::from(f.c.segments) + u64::from(f.s.segments);
         q.unseen += u64::from(f.c.unseen) + u64::from(f.s.unseen);
+        q.reordered += u64::from(f.reordered);
         q.duplicates += u64::from(f.duplicates);
         q.replayed += u64::from(f.replayed);
         q.mid_stream += u64::from(f.mid_stream);
@@ -549,6 +553,10 @@ impl Triage {
         // SYN-ACKs that come again after the final ACK say nothing of the path.
         let (Some(ack), 1) = (f.final_ack, f.syn.count) else { return };
         let (Some(a), Some(b)) = (f.syn_to_syn_ack(), f.syn_ack_to_ack()) else { return };
+        // The capture changed their order.
+        if b < Span::ZERO {
+            return;
+        }
         if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
             return;
         }

@@ -16,6 +16,9 @@ use crate::time::{Span, Timestamp};
 /// A SYN without an answer is sent again by then (`TCP_TIMEOUT_INIT`, and some for the timer's slack).
 const SYN_TIMER: Span = Span::millis(1_200);
 
+/// A RST this soon after a segment of the client answers it.
+const ANSWER: Span = Span::millis(5);
+
 /// A connection whose server gave no sign of life although its client completed the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stuck {
@@ -80,6 +83,8 @@ pub struct Aborted {
     pub at: PacketRef,
     /// Whether the client had sent payload, which the application may have left unread.
     pub asked: bool,
+    /// Whether it came just after a segment of the client, as an answer does.
+    pub prompt: bool,
 }
 
 /// What happened at one listener.
@@ -223,7 +228,8 @@ impl ListenerActivity {
                     self.reset.push(reset.at);
                 }
             } else {
-                self.aborted.push(Aborted { at: reset.at, asked: f.c.has_spoken() });
+                let prompt = reset.trigger.is_some_and(|t| reset.at.time - t.at.time < ANSWER);
+                self.aborted.push(Aborted { at: reset.at, asked: f.c.has_spoken(), prompt });
             }
         }
         if is_stripped(f) {

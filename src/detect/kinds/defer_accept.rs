@@ -3,7 +3,7 @@
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::explain::finding;
-use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::detect::kinds::accept_queue_overflow::{IgnoredAck, ordeal};
 use crate::flow::facts::ConnectionFacts;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -30,6 +30,18 @@ finding! {
 /// The first SYN-ACK timeout is over by then; a repetition that comes later skipped it.
 const FIRST_TIMEOUT: Span = Span::millis(2_600);
 
+/// Whether the capture ends too soon after the SYN-ACK came again to tell why: a full queue would have it come again
+/// after twice the time.
+pub fn is_undecided(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
+    let (Some(again), Some(first)) = (o.repeats.first(), f.syn_ack.first()) else { return false };
+    let waited = again.at.time - first.at.time;
+    let watched = around.observed_until(f.last.time).min(f.watched) - again.at.time;
+    f.progress.is_none() && watched <= waited + waited + TIMEOUT_SLACK
+}
+
+/// A loaded server's timer is that late.
+const TIMEOUT_SLACK: Span = Span::millis(800);
+
 /// See [`DeferAccept`].
 pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let o = ordeal(f, around.end())?;
@@ -38,16 +50,22 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let after = again.at.time - first.at.time;
     if o.data_ignored
         || f.syn_ack.count != 2
-        || f.syn.count > 1
+        || f.syn.count != 1
         || !o.ack.bare
         || f.unanswered.retransmits > 0
     {
         return None;
     }
     let skipped = after >= FIRST_TIMEOUT;
+    if !skipped && is_undecided(f, &o, around) {
+        return None;
+    }
     let alike = around.scene.stuck.iter().filter(|s| s.repeats == 1 && s.retransmits == 0).count();
     let worse = around.scene.stuck.iter().any(|s| s.repeats > 1 || s.retransmits > 1);
-    if !(skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0)) {
+    // A single one may be the second repetition, the first being lost.
+    let seems_skipped = skipped && (!around.world.damaged || alike >= 2);
+    if !(seems_skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0))
+    {
         return None;
     }
     let mut d = Draft::about(f, Kind::DeferAccept, (again.at, "SYN-ACK again, once only"));

@@ -1,6 +1,6 @@
 //! `fastopen-fallback`: Fast Open data or cookie refused, or black-holed.
 
-use crate::decode::segment::Options;
+use crate::decode::segment::{Options, Traits};
 use crate::detect::analysis::ignored_syn::{Why, why};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -37,6 +37,8 @@ enum Fate {
     Stale,
     /// The data was not taken, nor a cookie given.
     Refused,
+    /// The data was not taken; whether a cookie was given was cut off.
+    NotTaken,
     /// A cookie was asked for, and none given.
     NoCookie,
     /// The SYN drew no answer, the same SYN without Fast Open did.
@@ -54,11 +56,14 @@ impl Fate {
         f.syn_ack.first()?;
         let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
         let new_cookie = f.syn_ack_offer.options.has(Options::FAST_OPEN_COOKIE);
+        // What the snapshot length cut off is not absent: a cookie may have been there.
+        let cut = f.s.traits.has(Traits::OPTIONS_CUT) && !new_cookie;
         if f.answered_syn()?.is(Sent::FAST_OPEN) {
             return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
                 (true, _, true) => Some(Fate::Stale),
+                (true, _, false) if cut => Some(Fate::NotTaken),
                 (true, _, false) => Some(Fate::Refused),
-                (_, true, false) => Some(Fate::NoCookie),
+                (_, true, false) if !cut => Some(Fate::NoCookie),
                 _ => None,
             };
         }
@@ -72,6 +77,7 @@ impl Fate {
                 "SYN-ACK acknowledges only the SYN, and brings a new cookie: the old one was not valid"
             }
             Fate::Refused => "SYN-ACK acknowledges only the SYN, and brings no cookie: the data was refused",
+            Fate::NotTaken => "SYN-ACK acknowledges only the SYN; the capture cut its options",
             Fate::NoCookie => "SYN-ACK without the cookie that the client asked for",
             Fate::Swallowed => "SYN-ACK answers the SYN without Fast Open",
         }
@@ -84,6 +90,12 @@ impl Fate {
                 &["tcp_try_fastopen"],
                 &["TcpExtTCPFastOpenPassiveFail"],
                 &["net.ipv4.tcp_fastopen_key"],
+            ),
+            Fate::NotTaken => cause(
+                "The server took no Fast Open data: its cookie was stale, too many were pending, or it does not do Fast Open.",
+                &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
+                &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
+                &["net.ipv4.tcp_fastopen"],
             ),
             Fate::Refused => cause(
                 "The server refused Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
@@ -124,7 +136,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     d.shows(syn.at, format!("SYN with Fast Open, {} bytes of data", f.syn_offer.payload));
     d.severity = Severity::Info;
     let (what, how) = match fate {
-        Fate::Stale | Fate::Refused => ("data", "was refused"),
+        Fate::Stale | Fate::Refused | Fate::NotTaken => ("data", "was refused"),
         Fate::NoCookie => ("cookie", "was refused"),
         Fate::Swallowed => ("SYN", "drew no answer"),
     };

@@ -46,6 +46,10 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     if f.roles != Roles::BySyn || f.odd_handshake || f.other_isns > 0 {
         return None;
     }
+    // Where times run back, or the order was changed, the final ACK may be another than the first one.
+    if ack.at.time < first.at.time || f.reordered > 0 {
+        return None;
+    }
     let before = f.syn_ack.iter().take(usize::from(ack.syn_acks));
     let last_before = before.clone().last()?;
     let (lost, why) = if ack.syn_acks >= 2 && last_before.at.time - first.at.time >= Span::millis(800) {
@@ -87,7 +91,10 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
             && !o.data_ignored
             && accept_queue_overflow::examine(f, around).is_none()
             && defer_accept::examine(f, around).is_none();
-        if !alone || f.progress.is_none() && f.unanswered.acks == 0 {
+        if !alone
+            || around.world.shuffled
+            || f.progress.is_none() && (f.unanswered.acks == 0 || defer_accept::is_undecided(f, &o, around))
+        {
             return None;
         }
         (

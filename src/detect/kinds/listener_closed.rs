@@ -19,6 +19,8 @@ finding! {
     /// `tcp_send_active_reset`. Half-open requests are dropped in silence, their next segment draws a bare RST.
     /// ## Looks alike
     /// * An application that aborts one connection (`abortive-close`): not all at once.
+    /// * An application that aborts one request after the other while it serves others: the resets go on, each soon after
+    ///   its own request.
     /// * An application that ends, or closes all of its connections, with data unread on some of them: those on which
     ///   nothing is unread are closed by FIN in the same moment. A closing listener resets them all.
     /// * `accept-queue-reset`: bare RSTs, each right after its final ACK.
@@ -35,6 +37,12 @@ const TOGETHER: usize = 3;
 /// How near in time: one loop over the queue.
 const AT_ONCE: Span = Span::millis(50);
 
+/// Resets as many as those at once within this before and after are no single event.
+const GOES_ON: Span = Span::secs(2);
+
+/// How long a loop over the queue takes.
+const ONE_LOOP: Span = Span::millis(3);
+
 /// Connections reset together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Together {
@@ -50,8 +58,26 @@ pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Toget
     if f.final_ack.is_none() || f.s.has_spoken() || reset.is_socketless() || f.s.fin.is_some() {
         return None;
     }
-    let near = around.scene.aborted.iter().filter(|a| (a.at.time - reset.at.time).0.abs() <= AT_ONCE.0);
+    let within = |span: Span| {
+        around.scene.aborted.iter().filter(move |a| (a.at.time - reset.at.time).0.abs() <= span.0)
+    };
+    let near = within(AT_ONCE);
+    // A listener is closed once. Resets that go on, or each of which answers its own client, are the application's.
+    let goes_on = within(GOES_ON).count() >= near.clone().count() * 2;
+    if goes_on || near.clone().all(|a| a.prompt) {
+        return None;
+    }
     let together = Together { connections: near.clone().count(), silent: near.filter(|a| !a.asked).count() };
+    // It served others as before, none was refused, and the resets took longer than a loop over the queue.
+    let (before, after) = (reset.at.time.after(Span(-GOES_ON.0)), reset.at.time.after(GOES_ON));
+    let sums = [(before, reset.at.time.after(Span::secs(-1))), (reset.at.time.after(Span::secs(1)), after)]
+        .map(|(from, to)| around.listener.between(from, to));
+    let serves_on = sums.iter().all(|sum| sum.served > 0 && sum.answered > 0)
+        && around.listener.between(before, after).refused == 0
+        && within(ONE_LOOP).count() < TOGETHER;
+    if together.silent == 0 && serves_on {
+        return None;
+    }
     // The application closed them: by FIN where nothing was unread.
     let by_application = together.silent == 0
         && around

@@ -129,7 +129,9 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         "this rule explains {} at this server, and {contradicted}",
         count(u64::from(explained), "dropped SYN")
     );
-    if around.view.vantage == Vantage::Client || explained < 3 {
+    if !agrees(f, around, 1) {
+        d.possible(format!("{reason}; the capture lost packets or changed their order"));
+    } else if around.view.vantage == Vantage::Client || explained < 3 {
         d.possible(format!("{reason}; this capture cannot show whether the SYNs reached the server"));
     } else if !others_fared_better(first.at.time, around) {
         d.possible(format!(
@@ -159,6 +161,16 @@ fn dropped<'a>(f: &ConnectionFacts, around: &DetectContext<'a>) -> impl Iterator
 
 /// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
 pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
+    // Where the capture lost packets or changed their order, some records are older or newer than the server's.
+    let imperfect = around.world.shuffled || around.world.damaged;
+    agrees(f, around, if imperfect { IMPERFECT } else { 1 })
+}
+
+/// How many times as often an imperfect capture may contradict the rule.
+const IMPERFECT: u32 = 4;
+
+/// Whether the rule agrees with what became of all SYNs, of which it may be contradicted `often` times as often.
+fn agrees(f: &ConnectionFacts, around: &DetectContext<'_>, often: u32) -> bool {
     let Some(first) = dropped(f, around).next() else { return false };
     // The answer to a SYN at the end of the capture comes after it.
     let waited = around.observed_until(f.last.time).min(f.watched) - first.at.time;
@@ -168,9 +180,10 @@ pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     let (_, server) = around.tallies(f);
     // A listener that was never heard may not be one; a SYN that something else explains proves nothing.
     let listens = around.listener.answers > 0;
-    let unexplained = around.scene.unexplained * PER_UNEXPLAINED > server.dropped_connections;
+    let per = |n: u32| n.div_ceil(often);
+    let unexplained = around.scene.unexplained * per(PER_UNEXPLAINED) > server.dropped_connections;
     let contradicted = match first.behind {
-        Some(_) => server.answered_behind * PER_CONTRADICTION > server.dropped_behind,
+        Some(_) => server.answered_behind * per(PER_CONTRADICTION) > server.dropped_behind,
         None => server.answered_without > 0,
     };
     f.unanswered_syns().next().is_some()

@@ -44,7 +44,9 @@ const SPREAD: i64 = 16;
 fn stripped<'a>(around: &DetectContext<'a>) -> &'a [PacketRef] {
     let scene = around.scene;
     let switched = around.listener.full_offers > 0;
-    let is_pattern = switched || (scene.stripped.len() >= LEAST && scene.stripped_and_kept == 0);
+    // Where the order was changed, a SYN-ACK that the server's timer repeated may seem to answer a SYN.
+    let surely_not_kept = scene.stripped_and_kept == 0 && !around.world.shuffled;
+    let is_pattern = switched || (scene.stripped.len() >= LEAST && surely_not_kept);
     if is_pattern { &scene.stripped } else { &[] }
 }
 

@@ -267,6 +267,11 @@ impl HalfOpen {
         self.syn.options
     }
 
+    /// Traits of the SYN.
+    pub fn asked_traits(&self) -> Traits {
+        self.syn.traits
+    }
+
     /// Options and traits of the SYN-ACKs, if there is one.
     pub fn answer_options(&self) -> (Options, Traits) {
         (self.syn_ack.options, self.syn_ack.traits)

@@ -136,7 +136,8 @@ fn final_ack_before_the_syn_ack_in_the_capture() {
     l.client.ack(0.000_020);
     l.client.data(0.000_040, 10);
     let f = wire.only();
-    assert_eq!(f.final_ack.map(|ack| ack.at.packet), Some(packet(4)), "the data completes it all the same");
+    assert_eq!(f.final_ack.map(|ack| ack.at.packet), Some(packet(2)), "it was sent after the SYN-ACK");
+    assert_eq!(f.reordered, 1);
 }
 
 #[test]
