@@ -417,9 +417,9 @@ fn a_mistyped_interface_is_guessed() {
     let output = live(&["-D"]);
     let listed = String::from_utf8_lossy(&output.stdout);
     assert!(listed.lines().any(|line| line.starts_with("veth0 ") && line.contains(SERVER)), "{listed}");
-    let output = live(&["-i", "veth0", "-f", "tcp prot 80"]);
+    let output = live(&["-i", "veth0", "--filter", "tcp prot 80"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("-f 'tcp prot 80': ") && said.contains("pcap-filter(7)"), "{said}");
+    assert!(said.contains("--filter 'tcp prot 80': ") && said.contains("pcap-filter(7)"), "{said}");
 }
 
 /// SIGUSR1 prints the report and the watch goes on; SIGINT ends it with one.

@@ -106,7 +106,9 @@ pub enum LiveError {
         name: String,
     },
     /// The filter does not compile.
-    #[error("-f '{filter}': {reason}. pcap-filter(7) has the syntax: tcp port 443 and net 192.0.2.0/24")]
+    #[error(
+        "--filter '{filter}': {reason}. pcap-filter(7) has the syntax: tcp port 443 and net 192.0.2.0/24"
+    )]
     Filter {
         /// As typed.
         filter: String,

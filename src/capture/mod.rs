@@ -28,14 +28,16 @@ mod pcap;
 mod pcapng;
 mod reader;
 mod silence;
+mod stop;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use memory::MemorySource;
-pub use open::{OpenError, Opened, open, open_some};
+pub use open::{OpenError, Opened, open, open_some, open_until};
 pub use part::{Part, Settled};
 pub use silence::Silences;
+pub use stop::Stop;
 
 /// A link-layer header type, as in <https://www.tcpdump.org/linktypes.html>.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -10,6 +10,7 @@ use super::compress::Compression;
 use super::order::Merged;
 use super::part::FileFrom;
 use super::reader::{NotRead, Reader};
+use super::stop::{Leavable, Stop};
 use super::stream::Stream;
 
 /// The most inputs that one stream is made of: a [`PacketId`](crate::decode::segment::PacketId) has 16 bits for them.
@@ -126,6 +127,14 @@ pub fn open(inputs: &[PathBuf]) -> Result<Opened, Vec<OpenError>> {
 /// # Errors
 /// As [`open`].
 pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<Opened, Vec<OpenError>> {
+    open_until(inputs, wanted, &Stop::default())
+}
+
+/// The same; pipes among the inputs end soon after `stop` was asked for. Whoever reads files must look at it himself.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_until(inputs: &[PathBuf], wanted: &[bool], stop: &Stop) -> Result<Opened, Vec<OpenError>> {
     if inputs.is_empty() {
         return Err(vec![OpenError::NoInput]);
     }
@@ -142,7 +151,8 @@ pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<Opened, Vec<Open
             continue;
         }
         let again = is_standard_input(path) && std::mem::replace(&mut standard_input, true);
-        let reader = if again { Err(OpenError::StandardInputTwice) } else { open_one(path, place as u16) };
+        let reader =
+            if again { Err(OpenError::StandardInputTwice) } else { open_one(path, place as u16, stop) };
         match reader {
             Ok(reader) if many == 1 => merged.add_only(path, reader),
             Ok(reader) => merged.add(path, reader),
@@ -163,7 +173,7 @@ fn is_standard_input(path: &Path) -> bool {
 }
 
 /// Opens one input and recognises its format. `place` is its place among the inputs.
-pub(super) fn open_one(path: &Path, place: u16) -> Result<Reader, OpenError> {
+pub(super) fn open_one(path: &Path, place: u16, stop: &Stop) -> Result<Reader, OpenError> {
     let name = path.display().to_string();
     if is_standard_input(path) {
         let input = io::stdin();
@@ -173,7 +183,7 @@ pub(super) fn open_one(path: &Path, place: u16) -> Result<Reader, OpenError> {
         if let Some((file, origin, size)) = redirected(&input) {
             return divided("standard input", place, file, origin, size);
         }
-        return recognise("standard input", place, Box::new(input), None);
+        return recognise("standard input", place, leavable(&input, stop), None);
     }
     let file = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = file.map_err(|error| refused(&name, error))?;
@@ -181,9 +191,24 @@ pub(super) fn open_one(path: &Path, place: u16) -> Result<Reader, OpenError> {
         return Err(OpenError::Directory { path: name.trim_end_matches('/').to_owned() });
     }
     if !metadata.is_file() {
-        return recognise(&name, place, Box::new(file), None);
+        return recognise(&name, place, Box::new(Leavable::new(file, stop)), None);
     }
     divided(&name, place, file, 0, metadata.len())
+}
+
+/// Standard input as a pipe that can be left.
+#[cfg(unix)]
+fn leavable(input: &io::Stdin, stop: &Stop) -> Box<dyn Read + Send> {
+    use std::os::fd::AsFd;
+    match input.as_fd().try_clone_to_owned() {
+        Ok(pipe) => Box::new(Leavable::new(File::from(pipe), stop)),
+        Err(_) => Box::new(io::stdin()),
+    }
+}
+
+#[cfg(not(unix))]
+fn leavable(_: &io::Stdin, _: &Stop) -> Box<dyn Read + Send> {
+    Box::new(io::stdin())
 }
 
 /// A reader of `size` octets of `file` from `origin` on, where it stands.

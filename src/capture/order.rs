@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::open::{OpenError, open_one};
 use super::part::{Part, Parts, Settled};
 use super::reader::{Reader, WINDOW};
+use super::stop::Stop;
 use super::{Block, MERGED_OCTETS, Silence, Silences, Source, Status};
 use crate::time::Timestamp;
 
@@ -156,7 +157,7 @@ impl Merged {
     fn begin(&mut self, (first, place): Key) {
         let input = &mut self.inputs[place];
         if matches!(input.state, State::Closed(_)) {
-            input.state = match open_one(&input.path, place as u16) {
+            input.state = match open_one(&input.path, place as u16, &Stop::default()) {
                 Ok(reader) => State::Open(Box::new(Open::new(reader))),
                 Err(error) => State::Over(Status { damage: Some(error.to_string()), ..Status::default() }),
             };

@@ -11,8 +11,10 @@ use super::destination::Destinations;
 use super::exit::{Damage, Exit, Verdict};
 use super::privacy::Privacy;
 use super::progress::ProgressLine;
-use super::snapshot;
+use super::{signals, snapshot};
+use crate::capture::Stop;
 use crate::engine::{self, Options};
+use crate::model::{AppliedOptions, Program};
 use crate::pair::{self, Pairing};
 
 /// Runs it.
@@ -47,28 +49,57 @@ pub(super) fn examine(
     privacy: &Privacy,
     quiet: bool,
 ) -> Result<engine::Outcome, Failed> {
-    let host = snapshot::load(scope.snapshots()).map_err(Failed::Snapshot)?;
-    let options = Options { host, ..scope.options() };
+    let host = snapshot::load(scope.snapshots()).map_err(Failed::Setup)?;
+    let stop = Stop::default();
+    signals::heed_stop(&stop).map_err(Failed::Setup)?;
+    let options = privacy.options(Options { host, stop: stop.clone(), ..scope.options() });
     let mut progress = ProgressLine::new(quiet);
     let outcome = pair::analyze(
         captures,
-        &|wanted: &[bool]| privacy.open_some(captures, wanted),
+        &|wanted: &[bool]| privacy.open_some(captures, wanted, &stop),
         scope.pairing(),
-        &privacy.options(options),
+        &options,
         &mut |now| progress.show(now),
     );
     progress.finish();
     let mut outcome = outcome.map_err(Failed::Engine)?;
     privacy.mark(&mut outcome.report);
+    outcome.report.program = Some(program());
+    outcome.report.options = Some(applied(&options, scope.pairing(), privacy));
     Ok(outcome)
+}
+
+/// This program, as a report names it.
+pub(super) fn program() -> Program {
+    Program { name: "synscope".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// The options that decide what is in a report. Threads are none of them.
+pub(super) fn applied(options: &Options, pairing: Pairing, privacy: &Privacy) -> AppliedOptions {
+    let pair = match pairing {
+        Pairing::Auto => "auto",
+        Pairing::Force => "force",
+        Pairing::Never => "never",
+    };
+    AppliedOptions {
+        hosts: options.hosts.iter().map(ToString::to_string).collect(),
+        ports: options.ports.clone(),
+        since: options.since.map(|time| time.to_string()),
+        until: options.until.map(|time| time.to_string()),
+        half_close_after_s: options.half_close_after.0 as f64 / 1e9,
+        memory_limit: options.memory_limit,
+        pair: pair.to_owned(),
+        redact: privacy.redacts(),
+        capture_filter: None,
+    }
 }
 
 /// There is nothing to report.
 pub(super) enum Failed {
     /// No input, or no threads.
     Engine(engine::Error),
-    /// A snapshot that cannot be used.
-    Snapshot(anyhow::Error),
+    /// A snapshot that cannot be used, or signals that cannot be heeded.
+    Setup(anyhow::Error),
 }
 
 impl Failed {
@@ -83,7 +114,7 @@ impl Failed {
                 Ok(Exit::Unusable)
             }
             Failed::Engine(error) => Err(error.into()),
-            Failed::Snapshot(error) => Err(error),
+            Failed::Setup(error) => Err(error),
         }
     }
 }
@@ -95,6 +126,7 @@ pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) 
             "--redact and a snapshot do not go together: a snapshot names the host. Leave one of them out."
         );
     }
+    check_threads(scope.threads)?;
     if let (Some(since), Some(until)) = (scope.since, scope.until)
         && since > until
     {
@@ -111,6 +143,22 @@ pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) 
         1 => Ok(()),
         _ => bail!("standard input ('-') can be read only once. Name it once among the captures."),
     }
+}
+
+/// More threads than this serve no machine. Each costs memory, and a system has only so many.
+const MOST_THREADS: usize = 1024;
+
+/// Refuses numbers of threads that would exhaust the machine.
+///
+/// # Errors
+/// There are too many.
+pub(super) fn check_threads(threads: usize) -> anyhow::Result<()> {
+    if threads > MOST_THREADS {
+        bail!(
+            "--threads {threads} is more than {MOST_THREADS}, the most there can be. Leave it out for one per core."
+        );
+    }
+    Ok(())
 }
 
 impl Scope {
@@ -167,6 +215,7 @@ impl Scope {
             memory_limit: self.memory_limit,
             host: None,
             placed: None,
+            stop: Stop::default(),
         }
     }
 }

@@ -12,18 +12,18 @@ use crate::time::{Span, Timestamp};
 
 /// Says what the Linux kernel did to the TCP connections in a packet capture, and why.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(version, max_term_width = 100, after_help = after_help(), arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
+/// Lines that can be typed as they are.
+pub(super) const EXAMPLES: &str = "\
   synscope analyze edge-03.pcapng                     diagnose a capture
   synscope analyze client.pcap server.pcap.gz         both ends: what was lost on the way, what was ignored
-  tcpdump -c 100000 -w - tcp | synscope analyze -     from a pipe
+  tcpdump -U -w - tcp | synscope analyze -            from a pipe; ^C ends with the report
   synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
   synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
   synscope analyze --host before.json --host after.json edge-03.pcapng
@@ -31,11 +31,19 @@ Examples:
   synscope extract --redact -o evidence.pcapng edge-03.pcapng
   synscope diff before.json after.json                did the fix work?
   synscope explain accept-queue-overflow              what a finding means
-  sudo synscope live -i eth0                          watch an interface
+  sudo synscope live -i eth0                          watch an interface";
 
-Exit codes: 0 done; 1 done and --fail-on matched (diff: something is new or worse); 2 wrong usage,
-nothing could be read, or the report could not be written; 3 an input was damaged and the report
-covers what could be read (3 wins over 1: a verdict on half an input is none).";
+/// What each exit code says.
+pub(super) const EXIT_CODES: &str = "\
+  0  done
+  1  done and --fail-on matched; diff: something is new or worse
+  2  wrong usage, nothing could be read, or the report could not be written
+  3  an input was damaged or left early (^C); the report covers what was read.
+     3 wins over 1: a verdict on half an input is none";
+
+fn after_help() -> String {
+    format!("Examples:\n{EXAMPLES}\n\nExit codes:\n{EXIT_CODES}")
+}
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -76,12 +84,13 @@ pub enum Command {
 pub struct AnalyzeArgs {
     /// Captures to read as one stream in time order, or as two sides of the same traffic; `-` is standard input
     ///
-    /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content.
+    /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content. SIGINT (^C) and SIGTERM end
+    /// the input: the report covers what was read. A second one ends the program at once.
     #[arg(value_name = "CAPTURE", required = true)]
     pub captures: Vec<PathBuf>,
 
     /// How the report is written [default: text]
-    #[arg(short, long, value_enum, value_name = "FORMAT", help_heading = "Report")]
+    #[arg(short, long, value_enum, ignore_case = true, value_name = "FORMAT", help_heading = "Report")]
     pub format: Option<Format>,
 
     /// Write the report to FILE instead of standard output (`-`)
@@ -99,7 +108,7 @@ pub struct AnalyzeArgs {
     pub report: Vec<(Format, PathBuf)>,
 
     /// Whose markup the `markdown` format writes
-    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
     pub flavor: FlavorName,
 
     /// In the `markdown` format, leave nothing out
@@ -125,13 +134,14 @@ pub struct AnalyzeArgs {
         value_name = "KIND|SEVERITY|any",
         value_delimiter = ',',
         value_parser = FailOn::parser(),
+        ignore_case = true,
         hide_possible_values = true,
         help_heading = "Report"
     )]
     pub fail_on: Vec<FailOn>,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
     pub color: When,
 
     /// Show no progress on standard error
@@ -169,14 +179,7 @@ pub struct LiveArgs {
     /// Capture only packets that match this pcap-filter(7) expression
     ///
     /// A filter that leaves out one direction, or ICMP, takes away what findings are made of.
-    #[arg(
-        short,
-        long,
-        value_name = "BPF",
-        default_value = "",
-        hide_default_value = true,
-        help_heading = "Capture"
-    )]
+    #[arg(long, value_name = "BPF", default_value = "", hide_default_value = true, help_heading = "Capture")]
     pub filter: String,
 
     /// Keep this many bytes of each packet: enough for headers with options, VLAN tags and a tunnel
@@ -236,7 +239,7 @@ pub struct LiveArgs {
     ///
     /// `text`: a log for people, then the report. `jsonl`: one event a line; the report only with --output or --report.
     /// Any other: no log, the report in that format.
-    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Report")]
+    #[arg(short, long, value_enum, ignore_case = true, value_name = "FORMAT", help_heading = "Report")]
     pub format: Option<Format>,
 
     /// Write the report to FILE instead of standard output (`-`)
@@ -248,7 +251,7 @@ pub struct LiveArgs {
     pub report: Vec<(Format, PathBuf)>,
 
     /// Whose markup the `markdown` format writes
-    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
     pub flavor: FlavorName,
 
     /// In the `markdown` format, leave nothing out
@@ -261,13 +264,14 @@ pub struct LiveArgs {
         value_name = "KIND|SEVERITY|any",
         value_delimiter = ',',
         value_parser = FailOn::parser(),
+        ignore_case = true,
         hide_possible_values = true,
         help_heading = "Report"
     )]
     pub fail_on: Vec<FailOn>,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
     pub color: When,
 
     /// Report a half-closed connection whose open side has been silent for this long
@@ -305,7 +309,7 @@ pub struct ExtractArgs {
     pub id: Vec<String>,
 
     /// Only the packets of findings of this kind; may be repeated
-    #[arg(long, value_name = "KIND", value_parser = value::kind_parser(), hide_possible_values = true, help_heading = "Extract")]
+    #[arg(long, value_name = "KIND", value_parser = value::kind_parser(), ignore_case = true, hide_possible_values = true, help_heading = "Extract")]
     pub kind: Vec<Kind>,
 
     /// All packets of the connections, not only those that a finding names
@@ -341,19 +345,19 @@ pub struct DiffArgs {
     pub new: PathBuf,
 
     /// How the comparison is written
-    #[arg(short, long, value_enum, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
+    #[arg(short, long, value_enum, ignore_case = true, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
     pub format: DiffFormat,
 
     /// Whose markup the `markdown` format writes
-    #[arg(long, value_enum, default_value_t = FlavorName::Github, value_name = "FLAVOR")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = FlavorName::Github, value_name = "FLAVOR")]
     pub flavor: FlavorName,
 
     /// Leave out incidents less severe than this
-    #[arg(long, value_enum, default_value_t = Least::Info, value_name = "SEVERITY")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Least::Info, value_name = "SEVERITY")]
     pub at_least: Least,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN")]
     pub color: When,
 }
 
@@ -425,8 +429,8 @@ pub struct Scope {
     #[arg(long, value_name = "ADDR|SNAPSHOT", value_parser = value::host, help_heading = "What to look at")]
     pub host: Vec<HostArg>,
 
-    /// Keep only connections with this port at either end; may be repeated
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "What to look at")]
+    /// Keep only connections with this port at either end, a number or a common name (https); may be repeated
+    #[arg(long, value_name = "N", value_parser = value::port, help_heading = "What to look at")]
     pub port: Vec<u16>,
 
     /// Ignore packets before this time: RFC 3339, or 'YYYY-MM-DD HH:MM:SS' in UTC
@@ -461,7 +465,7 @@ pub struct Scope {
     #[arg(long, help_heading = "What to look at")]
     pub no_pair: bool,
 
-    /// Use N threads; 0 is one per core. The report does not depend on it
+    /// Use N threads, at most 1024; 0 is one per core. The report does not depend on it
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
     pub threads: usize,
 
@@ -493,11 +497,11 @@ pub struct SnapshotArgs {
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The kind of finding, as the report names it
-    #[arg(value_name = "KIND", value_parser = value::kind_parser(), hide_possible_values = true)]
+    #[arg(value_name = "KIND", value_parser = value::kind_parser(), ignore_case = true, hide_possible_values = true)]
     pub kind: Option<Kind>,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN")]
     pub color: When,
 }
 

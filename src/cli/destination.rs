@@ -1,9 +1,12 @@
 //! Where the reports of one run go: one to standard output or a file, any number of others to files of their own.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use anyhow::bail;
+
 use super::args::{AnalyzeArgs, FlavorName, Format};
+use super::complain;
 use super::output::Output;
 use super::privacy::Privacy;
 use crate::extract;
@@ -48,7 +51,7 @@ impl Destinations {
                 false => Output::open(path, &inputs),
             };
             paths.push(place);
-            match opened {
+            match opened.and_then(|output| fit_for(format, output)) {
                 Ok(output) => destinations.wanted.push((format, output)),
                 Err(error) => {
                     destinations.abandon();
@@ -66,6 +69,11 @@ impl Destinations {
     pub fn write(self, report: &Report, args: &AnalyzeArgs, privacy: &Privacy) -> anyhow::Result<()> {
         let mut failed = Ok(());
         for (format, output) in self.wanted {
+            if format == Format::Pcapng && report.findings.is_empty() {
+                complain("nothing was found: there are no packets to write as pcapng");
+                output.abandon();
+                continue;
+            }
             let look = output.look(args.color);
             let settings = if args.settings { Settings::Shown } else { Settings::Hidden };
             let markup = markdown::Options {
@@ -102,6 +110,14 @@ impl Destinations {
     pub fn abandon(self) {
         self.wanted.into_iter().for_each(|(_, output)| output.abandon());
     }
+}
+
+/// Refuses a capture on a terminal.
+pub(super) fn fit_for(format: Format, output: Output) -> anyhow::Result<Output> {
+    if format == Format::Pcapng && matches!(output, Output::Stdout) && io::stdout().is_terminal() {
+        bail!("standard output is a terminal, and pcapng is not text. Name a file: -o evidence.pcapng");
+    }
+    Ok(output)
 }
 
 impl From<FlavorName> for markdown::Flavor {

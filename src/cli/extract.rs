@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::args::ExtractArgs;
+use super::args::{ExtractArgs, Format};
+use super::destination::fit_for;
 use super::exit::{Damage, Exit, Verdict};
 use super::output::Output;
 use super::privacy::Privacy;
 use super::{analyze, complain};
+use crate::engine::Outcome;
 use crate::extract::{self, Extent, Order};
 use crate::model::{Finding, Report};
+use crate::report::terminal::counted;
 
 /// Runs it.
 ///
@@ -23,7 +26,7 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
     let privacy = Privacy::new(&args.privacy)?;
     let read = args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned));
     let read: Vec<_> = read.chain(args.privacy.redact_key_file.clone()).collect();
-    let output = Output::open(Some(&args.output), &read)?;
+    let output = fit_for(Format::Pcapng, Output::open(Some(&args.output), &read)?)?;
     let outcome = match analyze::examine(&args.captures, &args.scope, &privacy, args.quiet) {
         Ok(outcome) => outcome,
         Err(failed) => {
@@ -39,13 +42,37 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
             return Err(error);
         }
     };
+    if chosen.is_empty() {
+        output.abandon();
+        complain(&nothing(&outcome.report, args));
+        return Ok(Exit::verdict(damage(&outcome), Verdict::Clear));
+    }
     let extent = match (args.whole, args.listener) {
         (_, true) => Extent::Listeners,
         (true, false) => Extent::Connections,
         (false, false) => Extent::Evidence,
     };
     output.write(|out| write(&outcome.report, &chosen, &args.captures, extent, &privacy, out))?;
-    Ok(Exit::verdict(if outcome.damage.is_empty() { Damage::None } else { Damage::Some }, Verdict::Clear))
+    Ok(Exit::verdict(damage(&outcome), Verdict::Clear))
+}
+
+fn damage(outcome: &Outcome) -> Damage {
+    if outcome.damage.is_empty() { Damage::None } else { Damage::Some }
+}
+
+/// Why there is nothing to extract, and what was asked for.
+fn nothing(report: &Report, args: &ExtractArgs) -> String {
+    let looked_at = counted(report.summary.connections, "TCP connection");
+    let filters = report.filtered.as_ref().map(|filtered| format!(" with {}", filtered.typed()));
+    let filters = filters.unwrap_or_default();
+    let found = match report.findings.len() as u64 {
+        0 => format!("nothing was found in {looked_at}{filters}"),
+        n => {
+            let kinds: Vec<&str> = args.kind.iter().map(|kind| kind.name()).collect();
+            format!("none of {} in {looked_at}{filters} is {}", counted(n, "finding"), kinds.join(" or "))
+        }
+    };
+    format!("{found}: nothing to extract, and {} was not written", args.output.display())
 }
 
 /// Captures are read a second time: standard input cannot be.

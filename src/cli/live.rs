@@ -30,20 +30,20 @@ mod session {
     use std::io::{self, IsTerminal, Write};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
-    use std::time::Duration;
 
     use anyhow::{Context, bail};
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::flag;
 
     use crate::capture::live::{self, LiveFeed, Promiscuous, Settings};
+    use crate::cli::analyze::{applied, check_threads, program};
     use crate::cli::args::{AnalyzeArgs, Format, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::complain;
     use crate::cli::destination::Destinations;
     use crate::cli::exit::{Damage, Exit, Verdict};
     use crate::cli::output::{stdout_look, to_stdout};
     use crate::cli::privacy::Privacy;
+    use crate::cli::signals::{Impatience, register_report};
     use crate::engine::{Options, Outcome};
     use crate::live::kernel::{self, Kernel, Namespace};
     use crate::live::log::{JsonLines, TextLog};
@@ -54,6 +54,8 @@ mod session {
     use crate::live::screen::Screen;
     use crate::live::watch::{Setup, Watch};
     use crate::live::witness::Witness;
+    use crate::model::{AppliedOptions, Report};
+    use crate::pair::Pairing;
     use crate::report::text::brief;
 
     pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
@@ -61,17 +63,19 @@ mod session {
         if args.list_interfaces {
             return list(namespace).map(|()| Exit::Done);
         }
+        check_threads(args.threads)?;
         let report = ReportArgs::new(args)?;
         let wanted = Signals::heed()?;
         let destinations = report.open()?;
         let watched = watch(args, namespace, &wanted, &report);
-        let outcome = match watched {
+        let mut outcome = match watched {
             Ok(Ended::Report(outcome)) => outcome,
             other => {
                 destinations.into_iter().for_each(Destinations::abandon);
                 return other.map(|_| Exit::Done);
             }
         };
+        report.mark(&mut outcome.report);
         if let Some(destinations) = destinations {
             destinations.write(&outcome.report, &report.args, &report.privacy)?;
         }
@@ -213,6 +217,8 @@ mod session {
     struct ReportArgs {
         args: AnalyzeArgs,
         privacy: Privacy,
+        /// What the report says of its options.
+        applied: AppliedOptions,
         /// Whether there is one to be written in the end.
         wanted: bool,
     }
@@ -224,12 +230,21 @@ mod session {
                 bail!("a report in pcapng needs the packets themselves, and a watch does not keep them");
             }
             let privacy = PrivacyArgs::default();
+            let harmless = Privacy::new(&privacy)?;
+            let options = Options {
+                half_close_after: args.half_close_after,
+                memory_limit: args.memory_limit,
+                ..Options::default()
+            };
+            let capture_filter = Some(args.filter.clone()).filter(|filter| !filter.is_empty());
+            let applied = AppliedOptions { capture_filter, ..applied(&options, Pairing::Never, &harmless) };
             Ok(ReportArgs {
+                applied,
                 // Events and report would be mixed.
                 wanted: args.format != Some(Format::Jsonl)
                     || args.output.is_some()
                     || !args.report.is_empty(),
-                privacy: Privacy::new(&privacy)?,
+                privacy: harmless,
                 args: AnalyzeArgs {
                     captures: Vec::new(),
                     // With events on standard output only files get a report.
@@ -253,8 +268,16 @@ mod session {
             self.wanted.then(|| Destinations::open(&self.args)).transpose()
         }
 
+        /// Says in `report` what it was made with.
+        fn mark(&self, report: &mut Report) {
+            report.program = Some(program());
+            report.options = Some(self.applied.clone());
+        }
+
         /// Writes the report so far.
         fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
+            let mut outcome = outcome.clone();
+            self.mark(&mut outcome.report);
             match self.open()? {
                 Some(destinations) => destinations.write(&outcome.report, &self.args, &self.privacy),
                 None => {
@@ -267,40 +290,32 @@ mod session {
         }
     }
 
-    /// Whoever asks to stop again after this does not want to wait for a report. What comes sooner is the same request:
-    /// timeout(1) signals the process and then its group.
-    const TWICE: Duration = Duration::from_millis(500);
-
     /// What signals ask for.
     struct Signals {
         stop: Arc<AtomicBool>,
         /// Another signal to stop ends the program at once.
-        impatient: Arc<AtomicBool>,
+        impatience: Impatience,
         report: Arc<AtomicBool>,
     }
 
     impl Signals {
         fn heed() -> anyhow::Result<Signals> {
-            let [stop, impatient, report] = [(); 3].map(|()| Arc::<AtomicBool>::default());
-            let heed = || -> io::Result<()> {
+            let [stop, report] = [(); 2].map(|()| Arc::<AtomicBool>::default());
+            let heed = || -> io::Result<Impatience> {
+                let impatience = Impatience::register()?;
                 for signal in [SIGINT, SIGTERM] {
-                    flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&impatient))?;
                     flag::register(signal, Arc::clone(&stop))?;
                 }
-                flag::register(SIGUSR1, Arc::clone(&report))?;
-                Ok(())
+                register_report(&report)?;
+                Ok(impatience)
             };
-            heed().context("cannot heed signals")?;
-            Ok(Signals { stop, impatient, report })
+            let impatience = heed().context("cannot heed signals")?;
+            Ok(Signals { stop, impatience, report })
         }
 
         fn wanted(&self) -> Wanted {
             if self.stop.load(Ordering::Relaxed) {
-                let impatient = Arc::clone(&self.impatient);
-                thread::spawn(move || {
-                    thread::sleep(TWICE);
-                    impatient.store(true, Ordering::Relaxed);
-                });
+                self.impatience.begin();
                 return Wanted::Stop;
             }
             if self.report.swap(false, Ordering::Relaxed) { Wanted::Report } else { Wanted::Nothing }

@@ -14,6 +14,7 @@ pub mod output;
 mod privacy;
 mod progress;
 pub mod schema;
+mod signals;
 pub mod snapshot;
 pub mod value;
 
@@ -21,6 +22,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use self::args::{Cli, Command};
 use self::exit::Exit;
@@ -54,12 +56,39 @@ pub fn main() -> ExitCode {
 fn usage(refused: &clap::Error) -> Exit {
     if refused.use_stderr() {
         let text = refused.render().to_string();
-        complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+        let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        complain(&advice(refused).unwrap_or_else(|| text.to_owned()));
         Exit::Unusable
     } else {
         // A reader who went away has seen enough of the help.
         let _ = refused.print();
         Exit::Done
+    }
+}
+
+/// What was probably meant, where that is not what a parser of options can know.
+fn advice(refused: &clap::Error) -> Option<String> {
+    let context = |kind| match refused.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match refused.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = context(ContextKind::InvalidSubcommand)?;
+            let is_file = word == "-" || word.contains(['.', '/']) || std::path::Path::new(word).is_file();
+            is_file
+                .then(|| format!("'{word}' is no command. To analyze a capture:\n  synscope analyze {word}"))
+        }
+        ErrorKind::InvalidValue if context(ContextKind::InvalidArg)?.starts_with("--format") => {
+            let value = context(ContextKind::InvalidValue)?;
+            let is_filter = value.contains(' ') || ["tcp", "port", "host", "net"].contains(&value);
+            is_filter.then(|| {
+                format!(
+                    "-f is --format, and '{value}' looks like a capture filter. Write: --filter '{value}'"
+                )
+            })
+        }
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::args::PrivacyArgs;
 use super::complain;
-use crate::capture::{self, Source};
+use crate::capture::{self, Source, Stop};
 use crate::engine::{self, Options};
 use crate::model::Report;
 use crate::redact::{Key, Payload, Pseudonyms, Redacted, Rewriter};
@@ -41,6 +41,11 @@ impl Privacy {
         self.key.as_ref().map(|key| Rewriter::redacting(Pseudonyms::new(key)))
     }
 
+    /// Whether addresses are replaced.
+    pub fn redacts(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// What extracted packets go through.
     pub fn for_extract(&self) -> Rewriter {
         // With a key the source has redacted them.
@@ -61,15 +66,20 @@ impl Privacy {
     /// # Errors
     /// When not one of them can be opened.
     pub fn open(&self, inputs: &[PathBuf]) -> Result<Box<dyn Source>, engine::Error> {
-        self.open_some(inputs, &vec![true; inputs.len()])
+        self.open_some(inputs, &vec![true; inputs.len()], &Stop::default())
     }
 
-    /// The same of those that are `wanted`, place by place; the others keep their places.
+    /// The same of those that are `wanted`, place by place; the others keep their places. Pipes end soon after `stop`.
     ///
     /// # Errors
     /// When not one of them can be opened.
-    pub fn open_some(&self, inputs: &[PathBuf], wanted: &[bool]) -> Result<Box<dyn Source>, engine::Error> {
-        let opened = capture::open_some(inputs, wanted).map_err(|failed| {
+    pub fn open_some(
+        &self,
+        inputs: &[PathBuf],
+        wanted: &[bool],
+        stop: &Stop,
+    ) -> Result<Box<dyn Source>, engine::Error> {
+        let opened = capture::open_until(inputs, wanted, stop).map_err(|failed| {
             engine::Error::NothingReadable(failed.iter().map(ToString::to_string).collect())
         })?;
         Ok(match self.rewriter() {

@@ -65,6 +65,46 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// Ports that have a name everywhere. Others are written as numbers: what `/etc/services` says depends on the machine.
+const SERVICES: [(&str, u16); 20] = [
+    ("ftp", 21),
+    ("ssh", 22),
+    ("telnet", 23),
+    ("smtp", 25),
+    ("dns", 53),
+    ("domain", 53),
+    ("http", 80),
+    ("pop3", 110),
+    ("imap", 143),
+    ("bgp", 179),
+    ("ldap", 389),
+    ("https", 443),
+    ("smtps", 465),
+    ("submission", 587),
+    ("ldaps", 636),
+    ("imaps", 993),
+    ("mysql", 3306),
+    ("postgresql", 5432),
+    ("redis", 6379),
+    ("http-alt", 8080),
+];
+
+/// A port: its number, or a name that everybody knows.
+///
+/// # Errors
+/// 0, more than 65535, other names.
+pub fn port(text: &str) -> Result<u16, String> {
+    let named = SERVICES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
+    match (named, text.trim().parse::<u16>()) {
+        (Some((_, port)), _) => Ok(*port),
+        (None, Ok(port)) if port > 0 => Ok(port),
+        _ => Err(format!(
+            "write a number from 1 to 65535, such as 443; 'getent services {}' looks for the number of a name",
+            text.trim()
+        )),
+    }
+}
+
 /// An IPv4 or IPv6 address, or else the path of a snapshot.
 ///
 /// # Errors
@@ -98,7 +138,7 @@ pub fn report(text: &str) -> Result<(Format, PathBuf), String> {
     let (format, path) = text.split_once('=').ok_or_else(|| {
         format!("write FORMAT=FILE, such as html=report.html; formats: {}", names.join(", "))
     })?;
-    let format = Format::from_str(format, false)
+    let format = Format::from_str(format, true)
         .map_err(|_| format!("no format '{format}'; there are: {}", names.join(", ")))?;
     match path {
         "" => Err("a file name is missing behind '='".to_owned()),
@@ -121,7 +161,8 @@ pub fn metrics(text: &str) -> Result<SocketAddr, String> {
 
 /// A finding kind, by its name.
 pub fn kind_parser() -> impl TypedValueParser<Value = Kind> {
-    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>())
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name))
+        .try_map(|name| name.to_ascii_lowercase().parse::<Kind>())
 }
 
 /// What makes the exit code 1.
@@ -139,7 +180,7 @@ impl FailOn {
     /// Reads one value of `--fail-on`.
     pub fn parser() -> impl TypedValueParser<Value = FailOn> {
         let names = ["any", "info", "warning", "critical"].into_iter().chain(Kind::ALL.map(Kind::name));
-        PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+        PossibleValuesParser::new(names).try_map(|name| match name.to_ascii_lowercase().as_str() {
             "any" => Ok(FailOn::Any),
             "info" => Ok(FailOn::AtLeast(Severity::Info)),
             "warning" => Ok(FailOn::AtLeast(Severity::Warning)),
@@ -198,6 +239,16 @@ mod tests {
         assert_eq!(size("4096"), Ok(4096));
         for wrong in ["0", "", "GiB", "-1G", "1.5G", "1X", "99999999999999999999", "99999999999T"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_or_names_that_everybody_knows() {
+        assert_eq!(port("443"), Ok(443));
+        assert_eq!(port("http"), Ok(80));
+        assert_eq!(port("HTTPS"), Ok(443));
+        for wrong in ["0", "65536", "-1", "", "nonsense", "80,443"] {
+            assert!(port(wrong).unwrap_err().contains("from 1 to 65535"), "{wrong}");
         }
     }
 

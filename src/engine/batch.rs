@@ -54,6 +54,10 @@ pub struct Totals {
     pub bad_checksums: u64,
     /// Packets of link types that are not known.
     pub unknown_links: BTreeMap<u16, u64>,
+    /// Packets left out for their time.
+    pub untimely: u64,
+    /// TCP segments left out for their addresses or ports.
+    pub unwanted: u64,
     /// Earliest time of a packet that was wanted.
     pub first: Option<Timestamp>,
     /// Latest time of a packet that was wanted.
@@ -77,6 +81,8 @@ impl Totals {
         self.fragments += b.fragments;
         self.tunneled += b.tunneled;
         self.bad_checksums += b.bad_checksums;
+        self.untimely += b.untimely;
+        self.unwanted += b.unwanted;
         for (link, n) in &b.unknown_links {
             *self.unknown_links.entry(*link).or_default() += n;
         }
@@ -211,6 +217,7 @@ impl Batch {
         let t = &mut self.totals;
         for packet in packets {
             if !filter.wants_time(packet.time) {
+                t.untimely += 1;
                 continue;
             }
             if packet.timed {
@@ -218,7 +225,8 @@ impl Batch {
                 t.last = t.last.max(Some(packet.time));
             }
             let segment = &mut latest[count % DELAY];
-            match decode::decode(&packet, segment) {
+            let decoded = decode::decode(&packet, segment);
+            match decoded {
                 Decoded::Tcp => {
                     let capture = usize::from(packet.id.capture());
                     if t.segments.len() <= capture {
@@ -255,6 +263,8 @@ impl Batch {
                     let oldest = &latest[count % DELAY];
                     self.shards[Shard::of(oldest.hash)].push(oldest, &mut self.spare);
                 }
+            } else if decoded == Decoded::Tcp {
+                t.unwanted += 1;
             }
         }
     }

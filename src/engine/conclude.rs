@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::capture::{LinkType, Silence, Source, Status};
+use crate::capture::{LinkType, Silence, Status};
 use crate::decode;
 use crate::decode::segment::PacketId;
 use crate::detect::context::{CaptureContext, Settings};
@@ -28,7 +28,8 @@ use crate::history::remarkable::{self, Class, LeftOuts};
 use crate::history::triage::{Quality, Triage};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::{
-    self, Capture, CapturePoint, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary, Vantage,
+    self, Capture, CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary,
+    Vantage,
 };
 use crate::time::Timestamp;
 use rayon::prelude::*;
@@ -45,6 +46,8 @@ pub struct Study {
     pub damage: Vec<String>,
     /// How far the captures can be trusted.
     pub quality: model::Quality,
+    /// The filters, and what they left out.
+    pub filtered: Option<Filtered>,
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,
 }
@@ -54,15 +57,14 @@ pub(super) fn study(
     (peers, histories): (Arc<TwRecycleModel>, Histories),
     totals: &Totals,
     options: &Options,
-    source: &dyn Source,
+    (status, silences): (Vec<Status>, Vec<Silence>),
     after: Facts,
 ) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
     let repeated = shards.iter().map(|shard| shard.tracker.repeated()).sum();
     let screens =
         std::iter::once(histories.into_screen()).chain(shards.into_iter().map(|shard| shard.screen));
-    let status = source.status();
-    let world = world(peers, totals.first.zip(totals.last), &source.silences(), options);
+    let world = world(peers, totals.first.zip(totals.last), &silences, options);
     let world = CaptureContext { damaged: is_damaged(&status), ..world };
     let most = most_examined(options.memory_limit);
     let mut seen = see(screens, world, options.placed.as_ref(), (most, after));
@@ -73,7 +75,8 @@ pub(super) fn study(
     let (captures, damage) = describe(status, totals, &mut warnings);
     let quality = judge(&seen.gathered, seen.world.damaged, totals, &captures, clock_jumps);
     warn(&seen, totals, options, &mut warnings);
-    Study { seen, captures, quality, warnings, damage, pool: None }
+    let filtered = filtered(totals, options);
+    Study { seen, captures, quality, warnings, damage, filtered, pool: None }
 }
 
 impl Study {
@@ -98,7 +101,10 @@ impl Study {
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
         unexamined::tell(&mut incidents, &written, classes, &left_out.of);
         let described = (self.captures, self.damage);
-        compose(&self.seen, written, incidents, (told, inferred), described, self.quality, self.warnings)
+        let mut outcome =
+            compose(&self.seen, written, incidents, (told, inferred), described, self.quality, self.warnings);
+        outcome.report.filtered = self.filtered;
+        outcome
     }
 }
 
@@ -201,13 +207,13 @@ fn compose(
             unexplained,
         },
         captures,
-        pairs: Vec::new(),
         incidents,
         findings: written.into_iter().map(|w| w.finding).collect(),
         inferred: told.inferred.into_iter().chain(inferred).collect(),
         capture_points,
         quality,
         warnings,
+        ..Report::default()
     };
     Outcome { report, damage }
 }
@@ -223,6 +229,19 @@ fn weigh(written: &mut [Written], incidents: &[Incident]) {
             w.finding.severity = severity::within(incident, w);
         }
     }
+}
+
+/// What was not looked at because the user asked for less; `None` if he did not.
+fn filtered(totals: &Totals, options: &Options) -> Option<Filtered> {
+    let filtered = Filtered {
+        hosts: options.hosts.iter().map(ToString::to_string).collect(),
+        ports: options.ports.clone(),
+        since: options.since.map(|time| time.to_string()),
+        until: options.until.map(|time| time.to_string()),
+        packets: totals.untimely,
+        tcp_segments: totals.unwanted,
+    };
+    (filtered.selects_connections() || filtered.selects_times()).then_some(filtered)
 }
 
 /// What the shards held.

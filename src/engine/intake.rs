@@ -77,8 +77,10 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
     // Where reading has failed the input ends.
     let mut has_failed = false;
     loop {
+        engine.left |= engine.options.stop.is_asked();
         let mut next: Vec<(Part, Batch)> = Vec::new();
         while !has_failed
+            && !engine.left
             && next.len() < most
             && let Some(part) = first.take().or_else(|| source.next_part(PART))
         {
@@ -87,7 +89,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
         if next.is_empty() && decoded.is_empty() {
             break;
         }
-        let Engine { shards, peers, histories, filter, totals, inputs, .. } = engine;
+        let Engine { shards, peers, histories, filter, totals, inputs, .. } = &mut *engine;
         let (filter, peers): (&Filter, &mut TwRecycleModel) = (filter, Arc::make_mut(peers));
         let parts = Mutex::new(next.iter_mut());
         let decode_one = || {
@@ -176,12 +178,16 @@ fn run_blocks(
     progress: Show<'_>,
 ) -> Box<dyn Source> {
     let filter = engine.filter.clone();
-    thread::scope(|scope| {
+    let stop = engine.options.stop.clone();
+    // A pipe ends by itself after the request.
+    let piped = source.status().iter().any(|input| input.position.1.is_none());
+    let (source, left) = thread::scope(|scope| {
         let (full, batches) = mpsc::sync_channel::<Read>(most);
         let (back, empties) = mpsc::channel::<Batch>();
         let reader = scope.spawn(move || {
             let (mut block, mut read) = (Block::default(), Read::default());
             let (mut until_status, mut sent) = (0, Instant::now());
+            let mut left = false;
             while read.batch.next(|| source.next_block(&mut block)) {
                 read.batch.decode(&block, &filter);
                 read.packets += block.len() as u64;
@@ -190,23 +196,29 @@ fn run_blocks(
                     until_status = BETWEEN_STATUS;
                 }
                 until_status -= 1;
+                if stop.is_asked() && !piped {
+                    left = true;
+                    break;
+                }
                 if read.packets < BATCH && sent.elapsed() < PATIENCE {
                     continue;
                 }
                 if full.send(read).is_err() {
                     // Nobody is there any more to track it.
-                    return source;
+                    return (source, left);
                 }
                 read = Read { batch: empties.try_recv().unwrap_or_default(), ..Read::default() };
                 sent = Instant::now();
             }
             // Refused only if nobody is there.
             let _ = full.send(read);
-            source
+            (source, left)
         });
         pool.install(|| take_batches(engine, batches, back, most, progress));
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    });
+    engine.left |= left;
+    source
 }
 
 /// Tracks all batches.

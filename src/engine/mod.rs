@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::capture::{self, Source};
+use crate::capture::{self, Source, Status, Stop};
 use crate::decode::segment::Address;
 use crate::flow::facts::Role;
 use crate::history::merge::Histories;
@@ -54,6 +54,8 @@ pub struct Options {
     pub host: Option<HostFacts>,
     /// What a second capture of the same traffic says of where this one was taken.
     pub placed: Option<Placed>,
+    /// Ends the input early when it is asked for: the report covers what was read.
+    pub stop: Stop,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             memory_limit: 1 << 30,
             host: None,
             placed: None,
+            stop: Stop::default(),
         }
     }
 }
@@ -111,6 +114,9 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// The end was asked for before there was anything to report.
+    #[error("stopped before anything was analyzed")]
+    Stopped,
     /// The captures are to be read as two captures of the same traffic, and are not.
     #[error("{0}")]
     NotAPair(String),
@@ -201,6 +207,8 @@ struct Engine {
     totals: Totals,
     /// How many captures the stream is made of.
     inputs: usize,
+    /// Whether the stream was left before its end, because that was asked for.
+    left: bool,
 }
 
 impl Engine {
@@ -221,6 +229,7 @@ impl Engine {
             histories: Histories::within(shard::history_octets(options.memory_limit)),
             totals: Totals::default(),
             inputs: 0,
+            left: false,
         }
     }
 
@@ -233,15 +242,34 @@ impl Engine {
         settle(&mut self.shards, peers);
         peers.close();
         self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.screen));
+        let (mut status, silences) = (source.status(), source.silences());
+        if self.left || self.options.stop.left_a_pipe() {
+            status.iter_mut().for_each(say_left);
+        }
         conclude::study(
             self.shards,
             (self.peers, self.histories),
             &self.totals,
             &self.options,
-            source.as_ref(),
+            (status, silences),
             after,
         )
     }
+}
+
+/// Says of an input that was left before its end that it was.
+fn say_left(status: &mut Status) {
+    let (read, size) = status.position;
+    // What was not opened has no format. A file that was read to its end was not left.
+    if status.format.is_empty() || size.is_some_and(|size| read >= size) {
+        return;
+    }
+    let name = if status.path == "-" { "standard input" } else { &status.path };
+    // Wherever the reading ended in a packet, that is no damage of the input.
+    status.damage = Some(format!(
+        "{name}: stopped on request after {} packets.\n  The report covers these; what came after them was not read.",
+        status.packets
+    ));
 }
 
 /// Tells [`TwRecycleModel`] what became of the connections that it suspects.

@@ -12,8 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod metrics;
+mod scope;
 
 pub use metrics::Metrics;
+pub use scope::{AppliedOptions, Filtered, Program};
 
 /// Name and version of the contract, the value of [`Report::schema`].
 pub const SCHEMA: &str = "synscope.report/1";
@@ -23,6 +25,15 @@ pub const SCHEMA: &str = "synscope.report/1";
 pub struct Report {
     /// Always `synscope.report/1`.
     pub schema: String,
+    /// The program that made it; absent in reports that a library made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub program: Option<Program>,
+    /// The options it was made with; absent in reports that a library made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub options: Option<AppliedOptions>,
+    /// The filters, and how much they left out; absent without filters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub filtered: Option<Filtered>,
     /// The inputs, in the order given.
     pub captures: Vec<Capture>,
     /// Inputs that saw the same connections at two places, with how their clocks differ; absent where there are none.

@@ -43,6 +43,10 @@ pub fn analyze(
             ..options.clone()
         };
         studies.push(engine::study(open(&places.mask(side, inputs))?, &own, progress)?);
+        // What one side has and the other not would look lost: of both or of none.
+        if options.stop.is_asked() && studies.len() < 2 {
+            return Err(Error::Stopped);
+        }
     }
     let two = "two sides were studied";
     let (far, near) = (studies.pop().expect(two), studies.pop().expect(two));
@@ -403,6 +407,10 @@ impl Join<'_> {
         far.seen.drafts = drafts;
         (far.warnings, far.damage) = (warnings, damage);
         far.quality.add(&near.quality);
+        if let (Some(all), Some(more)) = (&mut far.filtered, &near.filtered) {
+            all.packets += more.packets;
+            all.tcp_segments += more.tcp_segments;
+        }
         far.seen.gathered.quality.connections = connections[0] + connections[1] - matched;
         far.seen.gathered.failures.join(std::mem::take(&mut near.seen.gathered.failures), matched);
         let mut outcome = far.report(options);

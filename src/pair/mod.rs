@@ -79,6 +79,7 @@ pub fn analyze(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Outcome, Error> {
     let why = match look(inputs, open, pairing, options) {
+        _ if options.stop.is_asked() => return Err(Error::Stopped),
         Recognised::Places(places) => return join::analyze(inputs.len(), open, &places, options, progress),
         Recognised::No(why) => why,
     };

@@ -21,7 +21,7 @@ use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    failures, host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value,
+    failures, filters, host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value,
     settings_title, share, shown_path, time_range, timed, trust, union, who,
 };
 use crate::model::{Finding, Incident, Report, Severity};
@@ -687,6 +687,9 @@ impl Page<'_> {
         }
         if let Some(time) = time_range(&timed(report)) {
             let _ = writeln!(out, "<li>{}</li>", escape(&time));
+        }
+        if let Some(filters) = filters(report) {
+            let _ = writeln!(out, "<li>{}</li>", escape(&filters.replace('`', "")));
         }
         let mut vantages: BTreeMap<_, usize> = BTreeMap::new();
         report.findings.iter().for_each(|finding| *vantages.entry(finding.vantage).or_default() += 1);

@@ -15,8 +15,8 @@ use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, captured_at, certainty_reason, clearest, contents, ended, excluded, extent, failures,
-    left_over, more, most_affected, other_names, paired, place, quality, setting_value, settings_title,
-    share, shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
+    filters, left_over, more, most_affected, other_names, paired, place, quality, setting_value,
+    settings_title, share, shown_path, sole_capture, time_range, timed, trust, union, whereabouts, who,
 };
 use crate::model::{Evidence, Finding, Incident, Report};
 
@@ -480,6 +480,9 @@ impl Page<'_> {
             return String::new();
         }
         let mut out = f.heading(3, "What was read");
+        if let Some(filters) = filters(report) {
+            out.push_str(&f.item(&f.text(&filters)));
+        }
         for capture in &report.captures {
             out.push_str(&f.item(&format!(
                 "{}: {}",

@@ -2,7 +2,7 @@
 
 use super::step::Step;
 use super::terminal::{counted, grouped};
-use super::words::{ended, extent, place, time_range, timed};
+use super::words::{ended, extent, filters, no_connection, place, time_range, timed};
 use crate::model::{Capture, Incident, Report, Severity};
 
 /// The sentences. `code` in them stands between backticks.
@@ -18,12 +18,13 @@ fn read(report: &Report) -> String {
             format!("{} and {}", name(first), counted(rest.len() as u64, "other capture"))
         }
     };
-    let verb = if report.captures.len() > 1 { "hold" } else { "holds" };
-    let mut text = format!(
-        "{what} {verb} {} in {}",
-        counted(report.summary.connections, "TCP connection"),
-        counted(report.summary.packets, "packet")
-    );
+    let connections = counted(report.summary.connections, "TCP connection");
+    let packets = counted(report.summary.packets, "packet");
+    let plural = report.captures.len() > 1;
+    let mut text = match filters(report) {
+        None => format!("{what} {} {connections} in {packets}", if plural { "hold" } else { "holds" }),
+        Some(filters) => format!("{what} was read ({packets}), {filters}, {connections} kept"),
+    };
     if let Some(time) = time_range(&timed(report)) {
         text.push_str(&format!(", from {time}"));
     }
@@ -46,7 +47,7 @@ fn found(report: &Report) -> String {
                 let n = report.summary.failed_unexplained;
                 format!("{} of them failed, and no finding explains why.", grouped(n))
             }
-            (0, 0) => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
+            (0, 0) => no_connection(report),
             (0, _) => "Nothing was found to be wrong with them.".to_owned(),
             (n, _) => format!("There are {} outside any incident.", counted(n, "finding")),
         };

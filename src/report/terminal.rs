@@ -15,6 +15,10 @@ use crate::model::Severity;
 pub const WIDEST: usize = 120;
 /// Narrowest line: below this, wrapping does more harm than good.
 pub const NARROWEST: usize = 40;
+/// Columns that a paragraph beside a lead needs.
+const ROOM: usize = 26;
+/// How far a paragraph is indented that stands below its lead.
+const NARROW_HANG: usize = 6;
 /// Width where there is no terminal.
 pub const PIPE_WIDTH: usize = 100;
 
@@ -191,7 +195,8 @@ impl<'w> Page<'w> {
         writeln!(self.out)
     }
 
-    /// A wrapped paragraph. `lead` starts the first line, the others are indented by its width.
+    /// A wrapped paragraph. `lead` starts the first line, the others are indented by its width; by less where that would
+    /// leave too little of the line.
     ///
     /// # Errors
     /// What the writer says.
@@ -211,11 +216,18 @@ impl<'w> Page<'w> {
         text: &str,
     ) -> io::Result<()> {
         let one_line: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
-        let hang = columns(lead);
-        for (i, line) in wrap(&sanitize(&one_line), self.look.width.saturating_sub(hang)).iter().enumerate() {
-            if i == 0 {
-                self.part(lead_style, if line.is_empty() { lead.trim_end() } else { lead })?;
-            } else {
+        let text = sanitize(&one_line);
+        let mut hang = columns(lead);
+        if self.look.width.saturating_sub(hang) < ROOM && hang > NARROW_HANG {
+            // The lead's line for itself, the text below it.
+            hang = NARROW_HANG;
+            self.line(&[(lead_style, lead)])?;
+            write!(self.out, "{:hang$}", "")?;
+        } else {
+            self.part(lead_style, if text.trim().is_empty() { lead.trim_end() } else { lead })?;
+        }
+        for (i, line) in wrap(&text, self.look.width.saturating_sub(hang)).iter().enumerate() {
+            if i > 0 {
                 write!(self.out, "{:hang$}", "")?;
             }
             self.code_spans(style, line)?;

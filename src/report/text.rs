@@ -11,9 +11,9 @@ use super::clock::{self, Clock};
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    at_least, capital, clearest, contents, ended, excluded, failures, left_over, more, most_affected,
-    other_names, paired, quality, setting_value, settings_title, share, shown_path, time_range, timed, union,
-    whereabouts,
+    NAMED_INPUTS, at_least, capital, clearest, contents, ended, excluded, failures, filters, left_over,
+    many_inputs, more, most_affected, no_connection, other_names, paired, quality, setting_value,
+    settings_title, share, shown_path, time_range, timed, union, whereabouts,
 };
 use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
 use crate::time::Span;
@@ -91,7 +91,10 @@ impl<'r, 'w> Text<'r, 'w> {
     /// What was read: a line per input, the time, the totals.
     fn inputs(&mut self) -> io::Result<()> {
         let captures = &self.report.captures;
-        for capture in captures {
+        if captures.len() > NAMED_INPUTS {
+            self.page.styled_prose(HEADING, "", HEADING, &many_inputs(captures))?;
+        }
+        for capture in captures.iter().filter(|_| captures.len() <= NAMED_INPUTS) {
             self.page.styled_prose(
                 HEADING,
                 &format!("{}: ", shown_path(&capture.path)),
@@ -112,6 +115,9 @@ impl<'r, 'w> Text<'r, 'w> {
             totals = format!("{totals}; {time}");
         }
         self.page.prose("", &totals)?;
+        if let Some(filters) = filters(self.report) {
+            self.page.prose("", &filters)?;
+        }
         for sentence in failures(summary) {
             self.page.prose("", &sentence)?;
         }
@@ -145,6 +151,10 @@ impl<'r, 'w> Text<'r, 'w> {
             lines.extend(own.into_iter().take(WARNINGS));
             lines.extend(rest.map(|rest| format!("{path}: {} {JSON_HAS_ALL}", more(rest, "warning"))));
         }
+        if let Some(rest) = left_over(lines.len(), NAMED_INPUTS) {
+            lines.truncate(NAMED_INPUTS);
+            lines.push(format!("{} {JSON_HAS_ALL}", more(rest, "warning")));
+        }
         let general: Vec<&String> =
             self.report.warnings.iter().filter(|warning| said.insert(warning.as_str())).collect();
         let known: HashSet<String> = lines.iter().cloned().collect();
@@ -171,7 +181,7 @@ impl<'r, 'w> Text<'r, 'w> {
         let incidents = &self.report.incidents;
         if incidents.is_empty() && self.report.findings.is_empty() {
             let text = match self.report.summary.connections {
-                0 => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
+                0 => no_connection(self.report),
                 _ if self.report.summary.failed_unexplained > 0 => {
                     "Connections failed, and nothing that was found explains why.".to_owned()
                 }

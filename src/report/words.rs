@@ -4,8 +4,8 @@ use super::clock::{self, Clock};
 use super::path::apart;
 use super::terminal::{counted, grouped};
 use crate::model::{
-    Alternative, Capture, Evidence, Excluded, Finding, Incident, Inferred, Pair, Phrase, Quality, Report,
-    Summary, Unexplained, Vantage,
+    Alternative, Capture, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Pair, Phrase, Quality,
+    Report, Summary, Unexplained, Vantage,
 };
 use crate::time::Span;
 
@@ -45,6 +45,56 @@ pub(crate) fn contents(capture: &Capture) -> String {
         text.push_str(&format!(", {} dropped while capturing", grouped(dropped)));
     }
     text
+}
+
+/// What the filters are and how much they left out: ``filtered by `--port 1`: 62 of 62 TCP segments left out``.
+pub(crate) fn filters(report: &Report) -> Option<String> {
+    let filtered = report.filtered.as_ref()?;
+    Some(format!("filtered by `{}`: {}", filtered.typed(), left_out(report, filtered)))
+}
+
+fn left_out(report: &Report, filtered: &Filtered) -> String {
+    let mut parts = Vec::new();
+    let of = |n: u64, all: u64, noun: &str| format!("{} of {}", grouped(n), counted(all, noun));
+    if filtered.selects_times() {
+        parts.push(of(filtered.packets, report.summary.packets, "packet"));
+    }
+    if filtered.selects_connections() {
+        let within = if filtered.selects_times() { " in that time" } else { "" };
+        parts.push(of(filtered.tcp_segments, report.summary.tcp_segments, "TCP segment") + within);
+    }
+    format!("{} left out", parts.join(", "))
+}
+
+/// Why there was nothing to judge.
+pub(crate) fn no_connection(report: &Report) -> String {
+    match &report.filtered {
+        None => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
+        Some(filtered) => format!(
+            "No TCP connection matches `{}`: nothing to judge. Without it there may be some ({}).",
+            filtered.typed(),
+            left_out(report, filtered)
+        ),
+    }
+}
+
+/// Inputs that are named one by one; more of them are one line.
+pub(crate) const NAMED_INPUTS: usize = 20;
+
+/// Many inputs in one line: `a.pcap to z.pcap: 1,500 captures (pcap, pcapng.gz)`.
+pub(crate) fn many_inputs(captures: &[Capture]) -> String {
+    let mut formats: Vec<&str> =
+        captures.iter().map(|c| if c.format.is_empty() { "not read" } else { c.format.as_str() }).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    let end = |capture: Option<&Capture>| capture.map_or("", |c| shown_path(&c.path)).to_owned();
+    format!(
+        "{} ... {}: {} ({})",
+        end(captures.first()),
+        end(captures.last()),
+        counted(captures.len() as u64, "capture"),
+        formats.join(", ")
+    )
 }
 
 /// The inputs whose clock is that of the findings: all, or the server's side of a pair.
