@@ -221,7 +221,7 @@ struct Shown {
 
 /// Runs a shell command on a terminal of so many columns, through script(1) of util-linux.
 fn on_a_terminal(command: &str, columns: usize) -> Shown {
-    let inner = format!("stty cols {columns}; {command}");
+    let inner = format!("stty rows 24 cols {columns}; {command}");
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", &inner, "/dev/null"])
         .stdin(Stdio::null())
@@ -287,6 +287,7 @@ fn examples_in_the_manual_are_lines_that_can_be_typed() {
     let (examples, _) = examples.split_once("\n.fi\n").expect("its end");
     assert!(examples.lines().any(|line| line.trim().starts_with("synscope analyze edge")), "{examples}");
     assert!(examples.lines().count() > 8, "{examples}");
+    assert!(!page.contains("EXTRA"), "{page}");
     assert_eq!(page.matches("synscope analyze client.pcap server.pcap.gz").count(), 1, "{page}");
 }
 

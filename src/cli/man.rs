@@ -1,6 +1,7 @@
 //! `synscope man`: the manual pages, from the same definitions as `--help`.
 
 use clap::CommandFactory;
+use clap::builder::Resettable;
 
 use super::args::{Cli, EXAMPLES, EXIT_CODES, ManArgs};
 use super::output::to_stdout;
@@ -17,7 +18,7 @@ pub fn run(args: &ManArgs) -> anyhow::Result<()> {
     match &args.command {
         None => {
             // A section that is filled would run the examples together: they follow as they are.
-            clap_mangen::Man::new(all.after_help("")).render(&mut page)?;
+            clap_mangen::Man::new(all.after_help(Resettable::Reset)).render(&mut page)?;
             page.extend_from_slice(verbatim("EXAMPLES", EXAMPLES).as_bytes());
             page.extend_from_slice(verbatim("EXIT STATUS", EXIT_CODES).as_bytes());
         }
@@ -36,6 +37,7 @@ pub fn run(args: &ManArgs) -> anyhow::Result<()> {
 fn verbatim(title: &str, text: &str) -> String {
     let mut section = format!(".SH \"{title}\"\n.nf\n");
     for line in text.lines() {
+        let line = line.strip_prefix("  ").unwrap_or(line);
         // What roff takes for a request, an escape or a hyphen.
         let line = line.replace('\\', "\\e").replace('-', "\\-");
         let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };

@@ -218,7 +218,8 @@ impl<'w> Page<'w> {
         let one_line: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
         let text = sanitize(&one_line);
         let mut hang = columns(lead);
-        if self.look.width.saturating_sub(hang) < ROOM && hang > NARROW_HANG {
+        let room = self.look.width.saturating_sub(hang);
+        if room < ROOM && hang > NARROW_HANG && columns(&text) > room {
             // The lead's line for itself, the text below it.
             hang = NARROW_HANG;
             self.line(&[(lead_style, lead)])?;
@@ -266,6 +267,18 @@ impl<'w> Page<'w> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_paragraph_without_room_beside_its_lead_stands_below_it() {
+        let mut out = Vec::new();
+        let mut page = Page::new(&mut out, Look { width: 40, color: Color::Off });
+        page.prose("   in the kernel  ", "tcp_check_req, tcp_v4_syn_recv_sock").unwrap();
+        page.prose("   #24  00:29:47.746  ", "SYN").unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "   in the kernel\n      tcp_check_req, tcp_v4_syn_recv_sock\n   #24  00:29:47.746  SYN\n"
+        );
+    }
 
     #[test]
     fn escapes_never_pass() {
