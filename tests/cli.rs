@@ -442,7 +442,7 @@ fn bash_completes_commands_options_and_values() {
 fn the_manual_has_a_page_for_the_program_and_each_command() {
     let program = run(&["man"]);
     assert!(stdout(&program).contains(".TH synscope 1"), "{}", stdout(&program));
-    assert!(stdout(&program).contains("Exit codes"));
+    assert!(stdout(&program).contains("EXIT STATUS"));
     let command = run(&["man", "analyze"]);
     assert!(stdout(&command).contains(".TH synscope-analyze 1"), "{}", stdout(&command));
     assert!(stdout(&command).contains("half\\-close\\-after"));
