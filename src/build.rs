@@ -66,7 +66,7 @@ fn libpcap_can_be_linked() -> bool {
         // `-print-file-name` echoes a bare name when the library is in none of the directories.
         Command::new(&compiler).arg(format!("-print-file-name={library}")).output().is_ok_and(|out| {
             let found = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-            out.status.success() && Path::new(&found).is_absolute() && Path::new(&found).exists()
+            out.status.success() && Path::new(&found).is_absolute() && Path::new(&found).is_file()
         })
     })
 }

@@ -76,7 +76,9 @@ fn an_extract_holds_what_was_asked_for() {
     let one = report["findings"][0]["id"].as_str().unwrap();
     let evidence = report["findings"][0]["evidence"].as_array().unwrap().len() as u64;
     assert_eq!(count(&["--id", one]), evidence);
-    assert_eq!(count(&["--kind", "syn-flood"]), 0);
+    let none = folder.path().join("none.pcapng");
+    done(&["extract", "--kind", "syn-flood", "-o", text(&none), text(&capture)]);
+    assert!(!none.exists());
     assert!(count(&["--listener"]) > count(&["--id", one]));
     let unknown = synscope(&["extract", "--id", "f-000000000000", "-o", "-", text(&capture)]);
     assert_eq!(unknown.status.code(), Some(2));

@@ -13,7 +13,8 @@ const CAPTURE: &str =
 
 /// Hides every file of libpcap, then becomes the command that follows.
 const HIDE: &str = r#"
-for file in $(find /lib /lib64 /usr/lib /usr/lib64 /usr/local/lib -name 'libpcap.*' 2>/dev/null); do
+for file in $(find /lib /lib64 /usr/lib /usr/lib64 /usr/local/lib -name 'libpcap.*' 2>/dev/null) \
+    $(command -v pcap-config); do
     mount --bind /dev/null "$file" || exit 99
 done
 exec "$@"

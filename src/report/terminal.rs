@@ -276,7 +276,7 @@ mod tests {
         page.prose("   #24  00:29:47.746  ", "SYN").unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "   in the kernel\n      tcp_check_req, tcp_v4_syn_recv_sock\n   #24  00:29:47.746  SYN\n"
+            "   in the kernel\n      tcp_check_req,\n      tcp_v4_syn_recv_sock\n   #24  00:29:47.746  SYN\n"
         );
     }
 
