@@ -251,7 +251,7 @@ fn fifteen_hundred_captures_are_one_line() {
 #[test]
 fn at_forty_columns_no_paragraph_is_a_word_a_line() {
     let text =
-        on_a_terminal(&format!("{} analyze --color never {OVERFLOW}", env!("CARGO_BIN_EXE_synscope")), 40)
+        on_a_terminal(&format!("{} analyze -v --color never {OVERFLOW}", env!("CARGO_BIN_EXE_synscope")), 40)
             .text;
     let mut lonely = 0;
     for line in text.lines() {
@@ -268,7 +268,7 @@ fn commands_are_whole_however_narrow_the_terminal() {
         serde_json::from_slice(&run(&["analyze", "--format", "json", OVERFLOW]).stdout).expect("JSON");
     let steps = report["incidents"][0]["next_steps"].as_array().expect("a list").clone();
     let text =
-        on_a_terminal(&format!("{} analyze --color never {OVERFLOW}", env!("CARGO_BIN_EXE_synscope")), 40)
+        on_a_terminal(&format!("{} analyze -v --color never {OVERFLOW}", env!("CARGO_BIN_EXE_synscope")), 40)
             .text;
     let mut commands = 0;
     for step in steps.iter().filter_map(Value::as_str) {
