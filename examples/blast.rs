@@ -5,6 +5,9 @@
 //! `blast INTERFACE SECONDS [CONNECTIONS]`: frames of 74 octets from CONNECTIONS clients (default 50,000) to 16 listeners,
 //! each client's SYN, then SYNs of the next round with other sequence numbers. Prints how many were sent.
 
+// The library passes calls of libpcap on: src/capture/libpcap.rs.
+use synscope as _;
+
 use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -58,7 +58,7 @@ fn a_malformed_packet_is_counted_and_ends_nothing() {
             assert_eq!(report["summary"]["packets"], 1, "{name} {args:?}");
             assert_eq!(report["quality"]["malformed"], 1, "{name} {args:?}");
             let warnings = report["warnings"].to_string();
-            assert!(warnings.contains("contradict"), "{name} {args:?}: {warnings}");
+            assert!(warnings.contains("inconsistent"), "{name} {args:?}: {warnings}");
         }
     }
 }
