@@ -25,7 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["detect", "history", "flow", "decode::segment", "host", "model", "report::filter", "time", "seq"],
     ),
     ("model", &["time"]),
-    ("report", &["model", "time"]),
+    // The registry has the plain words of each kind.
+    ("report", &["model", "detect::registry", "time"]),
     (
         "engine",
         &[

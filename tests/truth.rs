@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use support::altered::{self, Frame, Scratch};
 use support::truth::{Truth, Worth, score, words};
 use support::{CORE, analyze, claim, testdata};
+use synscope::detect::registry;
 use synscope::model::{Certainty, Finding, Kind, Severity};
 
 /// Findings that are right although the recordings do not label them: the recording, how the claim begins, and why.
@@ -196,99 +197,19 @@ fn each_kind_has_a_true_case_and_captures_in_which_it_stays_silent() {
     }
 }
 
-/// The nearest look-alikes of each kind, in which it must not be found: the case, and the capture if not all. The table
-/// of `testdata/README.md` for people.
-const LOOK_ALIKES: [(Kind, &[&str]); 19] = [
-    (
-        Kind::AcceptQueueOverflow,
-        &[
-            "defer-accept/late-data",
-            "defer-accept/short",
-            "handshake-loss/final-ack-lost:server",
-            "handshake-loss/syn-ack-lost",
-            "syncookies/without-timestamps",
-        ],
-    ),
-    (
-        Kind::AcceptQueueReset,
-        &["listener-closed/with-queue", "connection-refused/no-listener", "abortive-close/mid-stream"],
-    ),
-    (Kind::SynDropAcceptQueue, &["syn-unanswered/firewall-drops-syn", "handshake-loss/syn-lost"]),
-    (Kind::SynDropSynQueue, &["syn-unanswered/firewall-drops-syn", "handshake-loss/syn-lost"]),
-    (
-        Kind::SynDropTimestamp,
-        &[
-            "syn-drop-timestamp/nat-nothing-wrong",
-            "syn-drop-timestamp/recycle-off-linux-3.10",
-            "syn-drop-timestamp/one-without-timestamps-linux-3.10",
-            "time-wait-collision/nat-timestamps",
-        ],
-    ),
-    (
-        Kind::SynUnanswered,
-        &["handshake-loss/syn-ack-lost:server", "nothing-wrong/one-direction", "connection-refused/icmp"],
-    ),
-    (Kind::HandshakeLoss, &["syn-drop-accept-queue/recovers", "nothing-wrong/one-direction"]),
-    (Kind::SynFlood, &["syn-flood/port-scan", "syn-flood/syn-acks-lost"]),
-    (Kind::Syncookies, &["syncookies/options-off:server", "fastopen-fallback/stale-cookie"]),
-    (Kind::TimeWaitCollision, &["time-wait-collision/same-host-reuses-port"]),
-    (
-        Kind::ConnectionRefused,
-        &["accept-queue-reset/silent-clients", "connection-refused/firewall-rejects:server"],
-    ),
-    (Kind::DeferAccept, &["accept-queue-overflow/silent-clients"]),
-    (Kind::FastopenFallback, &["fastopen-fallback/black-holed:server", "handshake-loss/syn-lost"]),
-    (
-        Kind::ListenerClosed,
-        &[
-            "accept-queue-reset/data-first",
-            "accept-queue-overflow/silent-clients",
-            "listener-closed/application-exits",
-        ],
-    ),
-    (
-        Kind::HalfClose,
-        &[
-            "half-close/legitimate-stream",
-            "half-close/simultaneous-close",
-            "half-close/idle-with-keepalive",
-            "nothing-wrong/slow-server",
-        ],
-    ),
-    (Kind::FinWait2Expired, &["fin-wait2-expired/reset-at-once", "half-close/keepalive"]),
-    (
-        Kind::AbortiveClose,
-        &[
-            "fin-wait2-expired/client-closes",
-            "accept-queue-reset/data-first",
-            "abortive-close/no-socket",
-            "abortive-close/firewall-resets",
-        ],
-    ),
-    (Kind::FinUnacknowledged, &["fin-unacknowledged/short-outage", "half-close/keepalive"]),
-    (
-        Kind::TimeWaitPressure,
-        &[
-            "time-wait-pressure/many-clients",
-            "time-wait-pressure/server-closes-first",
-            "nothing-wrong/captured-twice",
-            "syn-drop-timestamp/nat-nothing-wrong",
-        ],
-    ),
-];
-
+/// The cases are those of each [`KindSpec`](synscope::detect::spec::KindSpec); `testdata/README.md` has them for people.
 #[test]
 fn the_nearest_look_alikes_of_each_kind_stay_silent() {
     let readme = std::fs::read_to_string(testdata().join("README.md")).expect("it can be read");
     for kind in Kind::ALL {
-        let (_, cases) = LOOK_ALIKES.iter().find(|(of, _)| *of == kind).expect("every kind has look-alikes");
+        let cases = registry::spec(kind).look_alikes;
         let name = format!("`{kind}`");
         let first = |line: &str| line.trim_start_matches('|').split('|').next().map(str::to_owned);
         let row = readme
             .lines()
             .find(|line| line.starts_with('|') && first(line).is_some_and(|cell| cell.contains(&name)));
         let row = row.unwrap_or_else(|| panic!("README.md has no look-alikes of {kind}"));
-        for case in *cases {
+        for case in cases {
             let (folder, only) =
                 case.split_once(':').map_or((*case, None), |(folder, key)| (folder, Some(key)));
             let (_, last) = folder.split_once('/').expect("a folder in a folder");

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use super::args::ExplainArgs;
 use super::output::{stdout_look, to_stdout};
-use crate::detect::explain::{self, Explanation, NOT_DETECTED};
+use crate::detect::registry;
+use crate::detect::spec::KindSpec;
 use crate::model::Kind;
-use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page};
+use crate::report::terminal::{CODE, HEADING, Look, PLAIN, Page};
 
 /// Runs it.
 ///
@@ -16,12 +17,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let look = stdout_look(args.color);
     to_stdout(|out| match args.kind {
         None => list(look, out),
-        Some(kind) => match explain::of(kind) {
-            Some(explanation) => one(explanation, look, out),
-            None => {
-                Page::new(out, look).line(&[(HEADING, kind.name()), (PLAIN, ": "), (PLAIN, NOT_DETECTED)])
-            }
-        },
+        Some(kind) => one(registry::spec(kind), look, out),
     })
 }
 
@@ -29,19 +25,16 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
 fn list(look: Look, out: &mut dyn Write) -> io::Result<()> {
     let mut page = Page::new(out, look);
     let widest = Kind::ALL.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
-    for kind in Kind::ALL {
-        let lead = format!("{kind:widest$}  ");
-        match explain::of(kind) {
-            Some(explanation) => page.styled_prose(HEADING, &lead, PLAIN, &explanation.first_sentence())?,
-            None => page.styled_prose(HEADING, &lead, FAINT, NOT_DETECTED)?,
-        }
+    for spec in registry::all() {
+        let lead = format!("{:widest$}  ", spec.kind);
+        page.styled_prose(HEADING, &lead, PLAIN, &spec.first_sentence())?;
     }
     page.blank()?;
     page.prose("", "More on one of them: `synscope explain KIND`")
 }
 
 /// One explanation in full: headings, paragraphs, lists, code.
-fn one(explanation: &Explanation, look: Look, out: &mut dyn Write) -> io::Result<()> {
+fn one(explanation: &KindSpec, look: Look, out: &mut dyn Write) -> io::Result<()> {
     let mut page = Page::new(out, look);
     page.line(&[(HEADING, explanation.kind.name())])?;
     for block in blocks(explanation.lines()) {
@@ -89,7 +82,7 @@ fn blocks<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Block<'a>> {
             blocks.push(Block::Gap);
         } else if line.starts_with('#') {
             blocks.push(Block::Heading(line.trim_start_matches('#').trim_start()));
-        } else if explain::is_item(line) {
+        } else if registry::is_item(line) {
             blocks.push(Block::Item(line[2..].trim().to_owned()));
         } else if let Some(Block::Paragraph(text) | Block::Item(text)) = blocks.last_mut() {
             text.push(' ');
@@ -126,13 +119,14 @@ mod tests {
     use super::*;
     use crate::report::terminal::Color;
 
-    const SAMPLE: Explanation = Explanation {
+    const SAMPLE: KindSpec = KindSpec {
         kind: Kind::AcceptQueueOverflow,
         text: " The server goes on sending its SYN-ACK although\n the client has answered it.\n \n ## On the wire\n \
                SYN, SYN-ACK, final ACK.\n \n Then again:\n ```text\n 0.0  C  SYN\n ```\n ## Looks alike\n * The final \
                ACK was lost between this capture and the server, on the\n   path. Told apart only at the server.\n * \
                `TCP_DEFER_ACCEPT`.\n \n",
         file: "src/detect/kinds/accept_queue_overflow.rs",
+        ..KindSpec::PLAIN
     };
 
     #[test]

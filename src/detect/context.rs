@@ -4,25 +4,17 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::Address;
-use crate::detect::analysis::listener_activity::{LeftOpen, ListenerActivity, Stuck};
-use crate::detect::kinds::half_close::half;
-use crate::flow::facts::{ConnectionFacts, Ending, Roles};
+use crate::detect::analysis::ignored_ack::Stuck;
+use crate::detect::analysis::listener_activity::ListenerActivity;
+use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
 use crate::history::host_pairs::Pair;
-use crate::history::incomplete::{HalfOpen, IncompleteHandshakes};
-use crate::history::interval::{Interval, Unserved};
+use crate::history::interval::Interval;
 use crate::history::listener::Listener;
+use crate::history::settings::Settings;
 use crate::history::tw_recycle::{PawsSuspect, Tally, TwRecycleModel};
 use crate::model::Vantage;
 use crate::time::{Span, Timestamp};
-use rayon::prelude::*;
-
-/// What the user set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
-    pub half_close_after: Span,
-}
 
 /// A capture without a single packet for this long is taken to have stood still.
 const STANDSTILL: Span = Span::secs(3_600);
@@ -98,12 +90,6 @@ pub struct CaptureContext {
     pub goes_on: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { half_close_after: Span::secs(60) }
-    }
-}
-
 /// What surrounds one connection.
 #[derive(Clone, Copy)]
 pub struct DetectContext<'a> {
@@ -149,72 +135,11 @@ impl CaptureContext {
             Answers::Unseen
         }
     }
-
-    /// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
-    /// completed connections waited for the application.
-    ///
-    /// `embryos` are handshakes that were never completed and were not kept, by listener; a listener may come more
-    /// than once.
-    pub fn survey(
-        &mut self,
-        kept: &[Box<ConnectionFacts>],
-        embryos: Vec<(Host, IncompleteHandshakes)>,
-        waits: &[Unserved],
-    ) {
-        let end = self.capture.map(|(_, last)| last).unwrap_or_default();
-        let answering = self.listeners.iter().filter(|(_, listener)| listener.answers > 0);
-        self.answering = answering.map(|(host, _)| host.address).collect();
-        for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
-            let behind = self.peers.is_condemned(f.first.packet);
-            self.scenes.entry(f.server).or_default().take(f, end, behind);
-        }
-        if !embryos.is_empty() {
-            let mut room: Map<Host, [usize; 2]> = Map::default();
-            for (server, embryos) in &embryos {
-                let room = room.entry(*server).or_default();
-                let more = embryos.answered_and_lone();
-                *room = [room[0] + more[0], room[1] + more[1]];
-            }
-            for (server, room) in room {
-                self.scenes.entry(server).or_default().reserve(room);
-            }
-            for (server, embryos) in embryos {
-                let is_behind = |h: &HalfOpen| self.peers.is_condemned(h.syn.packet);
-                self.scenes.entry(server).or_default().take_embryos(embryos, end, is_behind);
-            }
-            self.scenes.par_iter_mut().for_each(|(_, scene)| scene.sort());
-        }
-        self.note_silence(kept, end);
-        for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
-            let pair = Pair { client: f.client.address, server: f.server.address };
-            let known = self.peers.tally(pair) != Tally::default();
-            if known && !self.peers.is_condemned(f.first.packet) {
-                self.scenes.entry(f.server).or_default().unexplained += 1;
-            }
-        }
-        for wait in waits {
-            let stretch = Interval { to: wait.stretch.to.min(end), ..wait.stretch };
-            let scene = self.scenes.entry(wait.server).or_default();
-            // A client that has asked for nothing waits for nothing.
-            if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(Unserved { stretch, ..*wait });
-        }
-        let left_open: Vec<_> = kept
-            .iter()
-            .filter_map(|f| {
-                let half = half(f, &self.around(f)).filter(|half| half.ended_by.is_none())?;
-                (f.ending == Ending::CaptureEnd && f.both_seen())
-                    .then_some((f.server, LeftOpen { closer: half.closer, lasted: half.lasted() }))
-            })
-            .collect();
-        for (server, left) in left_open {
-            self.scenes.entry(server).or_default().left_open.push(left);
-        }
-    }
 }
 
 impl CaptureContext {
     /// Notes which servers never answered, and what their clients made of it; `end` is the end of the capture.
-    fn note_silence(&mut self, kept: &[Box<ConnectionFacts>], end: Timestamp) {
+    pub fn note_silence(&mut self, kept: &[Box<ConnectionFacts>], end: Timestamp) {
         let went_on = kept.iter().filter(|f| f.s.segments == 0 && f.went_on());
         self.unheard.extend(went_on.map(|f| f.server.address));
         let mut silent: Map<Address, HashSet<Address>> = Map::default();

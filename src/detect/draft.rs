@@ -2,6 +2,7 @@
 
 use crate::decode::segment::PacketId;
 use crate::detect::evidence::Packets;
+use crate::detect::spec::KindSpec;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
@@ -57,9 +58,9 @@ const A_STEP: Span = Span::millis(100);
 
 impl Draft {
     /// A finding about one connection, shown by `evidence`.
-    pub fn about(f: &ConnectionFacts, kind: Kind, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
+    pub fn about(f: &ConnectionFacts, spec: &KindSpec, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
         Draft {
-            kind,
+            kind: spec.kind,
             severity: Severity::Warning,
             certainty: Certainty::Possible,
             reason: String::new(),
@@ -72,7 +73,7 @@ impl Draft {
             other_names: None,
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,
-            packets: Packets::of(f, kind),
+            packets: Packets::of(f, spec),
             next_steps: Vec::new(),
             metrics: Metrics::default(),
             connection: Some(f.first.packet),
@@ -80,9 +81,9 @@ impl Draft {
     }
 
     /// A finding about a listener as a whole, shown by `evidence`.
-    pub fn about_listener(server: Host, kind: Kind, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
+    pub fn about_listener(server: Host, spec: &KindSpec, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
         let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };
-        Draft { client: None, connection: None, ..Draft::about(&nobody, kind, evidence) }
+        Draft { client: None, connection: None, ..Draft::about(&nobody, spec, evidence) }
     }
 
     /// Adds a packet that shows something.

@@ -1,8 +1,9 @@
 //! Who sent a packet of the evidence, and what became of it: read from the facts, so that no detector has to say so.
 
 use crate::decode::segment::PacketId;
+use crate::detect::spec::{Ignored, KindSpec};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
-use crate::model::{Kind, PacketMark, Sender};
+use crate::model::{PacketMark, Sender};
 
 /// What another capture of the same traffic holds of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,18 +26,12 @@ pub struct Packets {
 /// What sets a packet apart: it may have been repeated, and then ignored or a RST.
 type Marks = [Option<PacketMark>; 2];
 
-/// Kinds whose cause is that the server ignored SYNs.
-const SYN_IGNORED: [Kind; 4] =
-    [Kind::SynDropAcceptQueue, Kind::SynDropSynQueue, Kind::SynDropTimestamp, Kind::SynUnanswered];
-/// Kinds whose cause is that the server ignored the final ACK and what came after it.
-const ACK_IGNORED: [Kind; 2] = [Kind::AcceptQueueOverflow, Kind::DeferAccept];
-
 impl Packets {
     /// Reads the facts, for a finding of this kind.
-    pub fn of(f: &ConnectionFacts, kind: Kind) -> Packets {
-        let mut packets = Packets { otherwise: otherwise(kind), ..Packets::default() };
-        packets.handshake(f, kind);
-        packets.reaction(f, kind);
+    pub fn of(f: &ConnectionFacts, spec: &KindSpec) -> Packets {
+        let mut packets = Packets { otherwise: spec.sender, ..Packets::default() };
+        packets.handshake(f, spec.ignored);
+        packets.reaction(f, spec.ignored);
         for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
             if let Some(reset) = &side.reset {
                 packets.note(reset.at, role, [Some(PacketMark::Reset), None]);
@@ -54,24 +49,25 @@ impl Packets {
         packets
     }
 
-    fn handshake(&mut self, f: &ConnectionFacts, kind: Kind) {
-        let ignored = |list: &[Kind]| list.contains(&kind).then_some(PacketMark::Ignored);
+    fn handshake(&mut self, f: &ConnectionFacts, ignored: Ignored) {
+        let marked = |is_ignored: bool| is_ignored.then_some(PacketMark::Ignored);
         let unanswered: Vec<PacketRef> = f.unanswered_syns().map(|syn| syn.at).collect();
         for (n, syn) in f.syn.iter().chain(f.syn.last()).enumerate() {
-            let ignored = ignored(&SYN_IGNORED).filter(|_| unanswered.contains(&syn.at));
-            self.note(syn.at, Role::Client, [again(n), ignored]);
+            let in_vain = ignored == Ignored::Syns && unanswered.contains(&syn.at);
+            self.note(syn.at, Role::Client, [again(n), marked(in_vain)]);
         }
         for (n, syn_ack) in f.syn_ack.iter().chain(f.syn_ack.last()).enumerate() {
             self.note(syn_ack.at, Role::Server, [again(n), None]);
         }
         if let Some(ack) = f.final_ack {
-            self.note(ack.at, Role::Client, [ignored(&ACK_IGNORED), None]);
+            let in_vain = matches!(ignored, Ignored::FinalAck | Ignored::FinalAckAndData);
+            self.note(ack.at, Role::Client, [marked(in_vain), None]);
         }
     }
 
     /// What the client sent in vain, and the server's first sign of life.
-    fn reaction(&mut self, f: &ConnectionFacts, kind: Kind) {
-        if kind == Kind::AcceptQueueOverflow {
+    fn reaction(&mut self, f: &ConnectionFacts, ignored: Ignored) {
+        if ignored == Ignored::FinalAckAndData {
             if f.unanswered.retransmits > 0 {
                 let marks = [PacketMark::Repeated, PacketMark::Ignored].map(Some);
                 self.note(f.unanswered.first, Role::Client, marks);
@@ -146,19 +142,12 @@ pub fn again(n: usize) -> Option<PacketMark> {
     (n > 0).then_some(PacketMark::Repeated)
 }
 
-/// The sender in findings about a listener, whose evidence is one kind of packet.
-fn otherwise(kind: Kind) -> Option<Sender> {
-    match kind {
-        Kind::SynFlood => Some(Sender::Client),
-        Kind::Syncookies => Some(Sender::Server),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::registry;
     use crate::flow::facts::{FinalAck, Repeats, Sent};
+    use crate::model::Kind;
     use crate::time::Timestamp;
 
     fn mark(n: u64) -> PacketRef {
@@ -188,13 +177,16 @@ mod tests {
             final_ack: Some(final_ack),
             ..ConnectionFacts::default()
         };
-        let packets = Packets::of(&f, Kind::AcceptQueueOverflow);
+        let packets = Packets::of(&f, registry::spec(Kind::AcceptQueueOverflow));
         let of = |n| packets.of_packet(PacketId::new(0, n));
         assert_eq!(of(1), (Some(Sender::Client), vec![]));
         assert_eq!(of(2), (Some(Sender::Server), vec![]));
         assert_eq!(of(3), (Some(Sender::Client), vec![PacketMark::Ignored]));
         assert_eq!(of(4), (Some(Sender::Server), vec![PacketMark::Repeated]));
         assert_eq!(of(9), (None, vec![]));
-        assert_eq!(Packets::of(&f, Kind::HandshakeLoss).of_packet(PacketId::new(0, 3)).1, vec![]);
+        assert_eq!(
+            Packets::of(&f, registry::spec(Kind::HandshakeLoss)).of_packet(PacketId::new(0, 3)).1,
+            vec![]
+        );
     }
 }

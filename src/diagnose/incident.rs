@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
+use crate::detect::registry;
+use crate::detect::spec::{Property, When};
 use crate::diagnose::severity::{self, Toll};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
@@ -19,77 +21,6 @@ const TOGETHER: Span = Span::secs(65);
 const RATE_FROM: usize = 3;
 /// Steps of a rate at most.
 const STEPS: u64 = 60;
-
-/// Which kinds at one listener have to do with each other, and how: the first is the cause of the second.
-const RELATED: &[(Kind, Kind, &str, &str)] = &[
-    (
-        Kind::AcceptQueueOverflow,
-        Kind::SynDropAcceptQueue,
-        "SYNs were dropped because of the same full queue",
-        "the same full queue held up handshakes that were under way",
-    ),
-    (
-        Kind::AcceptQueueReset,
-        Kind::SynDropAcceptQueue,
-        "SYNs were dropped because of the same full queue",
-        "the same full queue reset handshakes that were under way",
-    ),
-    (
-        Kind::AcceptQueueOverflow,
-        Kind::HalfClose,
-        "clients closed connections that the application never accepted",
-        "connections waited in a full accept queue",
-    ),
-    (
-        Kind::SynDropAcceptQueue,
-        Kind::HalfClose,
-        "clients closed connections that the application never accepted",
-        "connections waited in a full accept queue",
-    ),
-    (
-        Kind::Syncookies,
-        Kind::AcceptQueueOverflow,
-        "the final ACKs that brought cookies back met a full accept queue",
-        "its SYN queue was full, too: it sent cookies",
-    ),
-    (
-        Kind::SynFlood,
-        Kind::SynDropSynQueue,
-        "its half-open handshakes filled the SYN queue",
-        "a flood filled the SYN queue",
-    ),
-    (
-        Kind::SynFlood,
-        Kind::Syncookies,
-        "the listener answered it with cookies",
-        "a flood made the listener send cookies",
-    ),
-    (Kind::SynFlood, Kind::SynUnanswered, "SYNs went unanswered during the flood", "a flood was in progress"),
-    (
-        Kind::ListenerClosed,
-        Kind::ConnectionRefused,
-        "new connections were refused after it",
-        "the listener had been closed",
-    ),
-    (
-        Kind::AcceptQueueOverflow,
-        Kind::ListenerClosed,
-        "the listener was closed in the middle of it",
-        "its accept queue had overflowed",
-    ),
-    (
-        Kind::TimeWaitPressure,
-        Kind::TimeWaitCollision,
-        "SYNs met sockets in TIME_WAIT",
-        "sockets in TIME_WAIT had piled up",
-    ),
-    (
-        Kind::HalfClose,
-        Kind::FinWait2Expired,
-        "late segments met a socket that was gone",
-        "the half-close came before it",
-    ),
-];
 
 /// An incident with what relating needs.
 struct Grouped {
@@ -168,9 +99,7 @@ const MANY_PORTS: usize = 10;
 /// Kinds and addresses that were hit on many ports.
 fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
     let mut ports: BTreeMap<(Kind, Address), BTreeSet<u16>> = BTreeMap::new();
-    for w in
-        written.iter().filter(|w| matches!(w.finding.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
-    {
+    for w in written.iter().filter(|w| registry::spec(w.finding.kind).has(Property::MayBeScan)) {
         if let Some(server) = w.outline.server {
             ports.entry((w.finding.kind, server.address)).or_default().insert(server.port);
         }
@@ -212,12 +141,13 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureConte
     let to = stretch.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
     let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
     let example = clearest(stretch);
+    let spec = registry::spec(kind);
     let name = listener.map(|host| host.socket().to_string());
     let connections = stretch.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
     let known = listener.and_then(|host| world.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
     let seconds = known.map(|l| l.between(from, to));
-    let attempted = match is_about_set_up(kind) {
+    let attempted = match registry::spec(kind).has(Property::PreventsSetUp) {
         true => seconds.map(|s| u64::from(s.syns)),
         // What happens to open connections may hit those that began before it.
         false => known.map(|l| l.attempts),
@@ -242,14 +172,16 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureConte
         findings: stretch.iter().map(|w| w.finding.id.clone()).collect(),
         next_steps: example.map(|w| w.outline.next_steps.clone()).unwrap_or_default(),
         attempts: seconds
-            .filter(|s| is_about_set_up(kind) && u64::from(s.syns) >= connections && s.syns > 0)
+            .filter(|s| spec.has(Property::PreventsSetUp) && u64::from(s.syns) >= connections && s.syns > 0)
             .map(|s| u64::from(s.syns)),
         rate: (stretch.len() >= RATE_FROM).then(|| rate(stretch, from, to)),
-        recovered: is_about_a_queue(kind).then(|| stretch.iter().any(|w| was_served(w))),
+        recovered: spec.has(Property::QueueWasFull).then(|| stretch.iter().any(|w| was_served(w))),
         top_clients: top_clients(stretch),
         related: Vec::new(),
         unexamined: None,
-        got_through: is_about_a_queue(kind).then(|| stretch.iter().filter(|w| was_served(w)).count() as u64),
+        got_through: spec
+            .has(Property::QueueWasFull)
+            .then(|| stretch.iter().filter(|w| was_served(w)).count() as u64),
     };
     let unserved = stretch.iter().any(|w| was_not_served(w));
     Grouped { incident, listener, from, to, unserved }
@@ -272,7 +204,7 @@ fn certainty(kind: Kind, stretch: &[&Written]) -> Certainty {
 
 /// Kinds whose findings at one listener have one cause: the state of its queues, its settings, its end.
 fn has_one_cause(kind: Kind) -> bool {
-    is_about_a_queue(kind)
+    registry::spec(kind).has(Property::QueueWasFull)
         || matches!(
             kind,
             Kind::AcceptQueueReset | Kind::SynDropTimestamp | Kind::ListenerClosed | Kind::DeferAccept
@@ -354,24 +286,6 @@ fn top_clients(stretch: &[&Written]) -> Vec<ClientShare> {
     counts.into_iter().take(NAMED).map(share).collect()
 }
 
-/// Kinds that keep a connection from being set up: what share of the attempts they hit is worth knowing.
-fn is_about_set_up(kind: Kind) -> bool {
-    is_about_a_queue(kind)
-        || matches!(
-            kind,
-            Kind::AcceptQueueReset
-                | Kind::SynDropTimestamp
-                | Kind::SynUnanswered
-                | Kind::ConnectionRefused
-                | Kind::HandshakeLoss
-        )
-}
-
-/// Kinds of which one asks whether the queue drained.
-fn is_about_a_queue(kind: Kind) -> bool {
-    matches!(kind, Kind::AcceptQueueOverflow | Kind::SynDropAcceptQueue | Kind::SynDropSynQueue)
-}
-
 /// Whether the connection got through in the end.
 fn was_served(w: &Written) -> bool {
     ["served", "answered"]
@@ -408,20 +322,20 @@ fn relate(groups: &mut [Grouped]) {
         for &m in &at[&cause.listener] {
             let effect = &groups[m];
             let near = cause.from <= effect.to + TOGETHER && effect.from <= cause.to + TOGETHER;
-            // Half-closes of connections that were served have to do with the application, not with a queue.
-            let of_served = effect.incident.kind == Kind::HalfClose && !effect.unserved;
-            if n == m || !near || of_served {
+            if n == m || !near {
                 continue;
             }
-            for &(first, second, to_effect, to_cause) in RELATED {
-                if (cause.incident.kind, effect.incident.kind) == (first, second) {
-                    links.push((
-                        n,
-                        Related { incident: effect.incident.id.clone(), how: to_effect.to_owned() },
-                    ));
-                    links
-                        .push((m, Related { incident: cause.incident.id.clone(), how: to_cause.to_owned() }));
+            let leads = registry::spec(cause.incident.kind).leads_to.iter();
+            for to in leads.filter(|to| to.effect == effect.incident.kind) {
+                if to.when == When::Unserved && !effect.unserved {
+                    continue;
                 }
+                let related = |incident: &Incident, how: &str| Related {
+                    incident: incident.id.clone(),
+                    how: how.to_owned(),
+                };
+                links.push((n, related(&effect.incident, to.said_of_effect)));
+                links.push((m, related(&cause.incident, to.said_of_cause)));
             }
         }
     }
@@ -442,7 +356,7 @@ mod tests {
         let at = PacketRef { time: Timestamp(0) + Span::secs(second), ..PacketRef::default() };
         let facts =
             ConnectionFacts { client: Host { port, ..Host::default() }, ..ConnectionFacts::default() };
-        write::finding(Draft::about(&facts, kind, (at, "")), Vantage::Unknown, &[])
+        write::finding(Draft::about(&facts, registry::spec(kind), (at, "")), Vantage::Unknown, &[])
     }
 
     #[test]

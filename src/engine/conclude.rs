@@ -7,9 +7,11 @@ use std::sync::Arc;
 use crate::capture::{LinkType, Silence, Status};
 use crate::decode;
 use crate::decode::segment::PacketId;
-use crate::detect::context::{CaptureContext, Settings};
+use crate::detect::analysis::survey::survey;
+use crate::detect::context::CaptureContext;
 use crate::detect::draft::count;
-use crate::detect::{DETECTORS, Draft, Found, LISTENER_DETECTORS};
+use crate::detect::spec::Examine;
+use crate::detect::{Draft, Found, registry};
 use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::write::Written;
@@ -25,6 +27,7 @@ use crate::history::incomplete::IncompleteHandshakes;
 use crate::history::interval::Interval;
 use crate::history::merge::Histories;
 use crate::history::remarkable::{self, Class, LeftOuts};
+use crate::history::settings::Settings;
 use crate::history::triage::{Quality, Triage};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::{
@@ -354,7 +357,7 @@ fn gather(
     world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     world.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
     world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
-    world.survey(&g.kept, embryos, &waits);
+    survey(world, &g.kept, embryos, &waits);
     let end = world.capture.map_or(Timestamp::MAX, |(_, last)| last);
     g.failures.examined = g.kept.iter().filter_map(|f| Failed::of(f, end)).collect();
     g.examined = g.kept.len();
@@ -431,7 +434,10 @@ const LET_GO: usize = 2_048;
 fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: Facts) -> Vec<Found> {
     let about = |f: &ConnectionFacts| {
         let around = world.around(f);
-        let found = DETECTORS.iter().filter_map(|detector| detector(f, &around));
+        let found = registry::all().iter().filter_map(|spec| match spec.examine {
+            Examine::Connection(examine) => examine(f, &around),
+            Examine::Listener(_) => None,
+        });
         found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<Found>>()
     };
     let mut drafts: Vec<Found> = Vec::new();
@@ -451,7 +457,10 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
     let servers: Vec<Host> = world.scenes.keys().chain(listeners).copied().collect();
     drafts.par_extend(servers.par_iter().with_max_len(8).flat_map_iter(|&server| {
         let around = world.at(server);
-        let found = LISTENER_DETECTORS.iter().filter_map(|detector| detector(server, &around));
+        let found = registry::all().iter().filter_map(|spec| match spec.examine {
+            Examine::Listener(examine) => examine(server, &around),
+            Examine::Connection(_) => None,
+        });
         found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<_>>()
     }));
     if world.has_no_clock() {

@@ -14,6 +14,7 @@ use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
 use crate::detect::draft::Found;
+use crate::detect::registry;
 use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
@@ -25,6 +26,7 @@ use crate::engine::shard::{SHARDS, most_examined, watched_octets};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
 use crate::flow::tracker::Tracker;
+use crate::history::settings::Settings;
 use crate::history::triage::{Quality, Triage};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::Incident;
@@ -291,7 +293,8 @@ impl Rolling {
 impl Limits {
     fn screen(&self, options: &Options) -> Triage {
         let part = |all: usize| (all / SHARDS).max(16);
-        Triage::new(part(self.kept), part(self.embryos), options.half_close_after)
+        let settings = Settings { half_close_after: options.half_close_after };
+        Triage::new(part(self.kept), part(self.embryos), settings, registry::WANTS)
             .with_listeners(part(self.listeners))
     }
 }

@@ -1,10 +1,12 @@
 //! One part of the connections: those whose flow hash falls here.
 
+use crate::detect::registry;
 use crate::engine::batch::Run;
 use crate::engine::loss::Loss;
 use crate::fault;
 use crate::flow::tracker::{SHARD_BITS, Tracker};
 use crate::history::incomplete::HalfOpen;
+use crate::history::settings::Settings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
@@ -78,11 +80,13 @@ impl Shard {
             tracker: Tracker::within(part(10, 1, u64::MAX)),
             failed: None,
             loss: None,
-            screen: Triage::new(kept, part(4, PER_EMBRYO, u64::MAX), half_close_after).with_listeners(part(
-                2,
-                PER_LISTENER,
-                u64::MAX,
-            )),
+            screen: Triage::new(
+                kept,
+                part(4, PER_EMBRYO, u64::MAX),
+                Settings { half_close_after },
+                registry::WANTS,
+            )
+            .with_listeners(part(2, PER_LISTENER, u64::MAX)),
         }
     }
 

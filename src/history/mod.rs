@@ -1,6 +1,7 @@
 //! What only shows across connections, in bounded memory: merged over shards in any order, read by the detectors.
 //!
-//! * [`triage`]: what to keep of a connection that is over: most are unremarkable and only counted.
+//! * [`triage`]: what to keep of a connection that is over: most are unremarkable and only counted; [`wants`]: which are
+//!   not; [`settings`]: what the user set.
 //! * [`listener`]: what the connections of one listener got; `timeline`: that second by second.
 //! * [`incomplete`]: handshakes that were never completed.
 //! * [`interval`]: intervals of time, and what lasted for one.
@@ -19,7 +20,9 @@ pub mod interval;
 pub mod listener;
 pub mod merge;
 pub mod remarkable;
+pub mod settings;
 pub mod syn_ack_lag;
 mod timeline;
 pub mod triage;
 pub mod tw_recycle;
+pub mod wants;

@@ -1,6 +1,6 @@
 //! What to keep of a connection that is over: most are unremarkable, and only counted.
 
-use crate::decode::segment::{Address, Options, PacketId};
+use crate::decode::segment::{Address, PacketId};
 use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::ended::{EndedFlow, Parting};
@@ -14,8 +14,10 @@ use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
 use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts};
+use crate::history::settings::Settings;
 use crate::history::syn_ack_lag::{self, Lags};
 use crate::history::tw_recycle::TwRecycleModel;
+use crate::history::wants::Wants;
 use crate::time::{Span, Timestamp};
 
 /// After this a SYN-ACK that drew no answer is repeated (`TCP_TIMEOUT_INIT`): where it was not, and the final ACK comes
@@ -104,7 +106,8 @@ pub struct Triage {
     most_embryos: usize,
     /// Lone SYNs of which it is not known yet whether they are under suspicion.
     doubtful: Vec<(IncompleteHandshake, Doubtful)>,
-    half_close_after: Span,
+    settings: Settings,
+    wants: Wants,
     /// By listener.
     pub listeners: Map<Host, Listener>,
     /// By server address.
@@ -140,9 +143,10 @@ enum Doubtful {
 }
 
 impl Triage {
-    /// A screen that keeps at most `limit` connections and `embryos` handshakes that were never completed.
-    pub fn new(limit: usize, embryos: usize, half_close_after: Span) -> Triage {
-        Triage { limit, quota: u32::MAX, most_embryos: embryos, half_close_after, ..Triage::default() }
+    /// A screen that keeps at most `limit` connections and `embryos` handshakes that were never completed:
+    /// connections in full where some kind `wants` them.
+    pub fn new(limit: usize, embryos: usize, settings: Settings, wants: Wants) -> Triage {
+        Triage { limit, quota: u32::MAX, most_embryos: embryos, settings, wants, ..Triage::default() }
     }
 
     /// The same with histories of at most `most` listeners: a scan makes one of every port.
@@ -185,13 +189,15 @@ impl Triage {
             EndedFlow::HalfOpen(key, h, parting) => {
                 if let Some(embryo) = IncompleteHandshake::of_half_open(key, h, parting.watched(end))
                     && !self.readings.want_half_open(h)
+                    && !self.wants.wants_incomplete(&embryo)
                 {
                     return self.take_embryo(key, h, parting, embryo, peers);
                 }
             }
             EndedFlow::Clean(key, b, _) => {
                 if let Some(course) = b.course()
-                    && !self.is_remarkable_brief(b, &course)
+                    && !self.wants.wants_clean(b, &course, &self.settings)
+                    && course.closed - course.final_ack < WAITED
                     && !self.readings.want_brief(b)
                 {
                     return self.take_brief(key, b, &course, peers);
@@ -222,7 +228,7 @@ impl Triage {
         let f = &*gone.facts();
         self.note_quality(f);
         // What it would have come to is not known: it is no finding. But it was remarkable.
-        if f.is_troubled() && self.is_remarkable(f) {
+        if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
             let class = Class::of(f, false);
             self.left_out.add(class, LeftOut::of(f), self.limit);
         }
@@ -276,9 +282,10 @@ impl Triage {
                 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on());
             self.settled.push((f.first.packet, answered, otherwise));
         }
-        if outcome.is_failure() || self.is_remarkable(f) {
+        if outcome.is_failure() || self.wants.wants_full(f, &self.settings) {
             let is_condemned = peers.is_some_and(|peers| peers.is_condemned(f.first.packet));
-            match IncompleteHandshake::of(f, outcome) {
+            let incomplete = IncompleteHandshake::of(f, outcome);
+            match incomplete.filter(|embryo| !self.wants.wants_incomplete(embryo)) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
                     None => self.doubtful.push((embryo, Doubtful::Full(Box::new(f.clone())))),
@@ -387,15 +394,6 @@ impl Triage {
         }
     }
 
-    /// Whether a connection that went as it should may be remarkable all the same, or have kept somebody waiting: a
-    /// FIN that was answered late, a SYN-ACK without the options that the SYN offered.
-    fn is_remarkable_brief(&self, b: &CleanFlow, course: &Course) -> bool {
-        let (c, s) = (course.client_fin.time, course.server_fin.time);
-        (c - s).0.abs() >= self.half_close_after.0
-            || course.closed - course.final_ack >= WAITED
-            || lacks_options(b.asked.asked_options(), b.asked.answer_options().0)
-    }
-
     /// The history of a listener, begun where there is none and room for one.
     fn listener(&mut self, server: Host) -> Option<&mut Listener> {
         if self.most_listeners > 0 && self.listeners.len() >= self.most_listeners {
@@ -482,34 +480,6 @@ impl Triage {
         self.settled.drain(..)
     }
 
-    /// Whether some detector may want the connection. Wide rather than narrow: the detectors decide.
-    fn is_remarkable(&self, f: &ConnectionFacts) -> bool {
-        let handshake = f.syn.count > 1
-            || f.syn_ack.count > 1
-            || f.other_isns > 0
-            || (f.syn.count > 0 && f.final_ack.is_none())
-            || (f.final_ack.is_some() && f.progress.is_none())
-            || f.unanswered.retransmits > 0
-            || f.ack_to_syn.is_some()
-            || f.icmp.is_some();
-        handshake || f.c.resets + f.s.resets > 0 || self.is_half_closed(f) || is_peculiar(f)
-    }
-
-    /// Whether one side's FIN stood alone for as long as the user finds remarkable (or to the end).
-    fn is_half_closed(&self, f: &ConnectionFacts) -> bool {
-        let lone = |first: Option<PacketRef>, second: Option<PacketRef>| match (first, second) {
-            (Some(a), Some(b)) => b.time - a.time >= self.half_close_after,
-            (Some(_), None) => true,
-            _ => false,
-        };
-        let lonely = match (f.c.fin, f.s.fin) {
-            (Some(c), Some(s)) if s < c => lone(Some(s), Some(c)),
-            (None, Some(s)) => lone(Some(s), None),
-            (c, s) => lone(c, s),
-        };
-        lonely || f.c.fins > 1 || f.s.fins > 1
-    }
-
     fn note_quality(&mut self, f: &ConnectionFacts) {
         let q = &mut self.quality;
         q.connections += 1;
@@ -584,17 +554,4 @@ impl Triage {
             }
         }
     }
-}
-
-/// Fast Open, a SYN-ACK without the options that the SYN offered, a four-tuple used again.
-fn is_peculiar(f: &ConnectionFacts) -> bool {
-    let fast_open = f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
-    let stripped = f.syn_ack.count > 0 && lacks_options(f.syn_offer.options, f.syn_ack_offer.options);
-    fast_open || stripped || f.previous.is_some()
-}
-
-/// Whether the SYN-ACK has neither window scale nor SACK-permitted although the SYN offered one.
-fn lacks_options(syn: Options, syn_ack: Options) -> bool {
-    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
-    syn.any(offered) && !syn_ack.any(offered)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::decode::segment::PacketId;
-use crate::detect::{Draft, Found};
+use crate::detect::{Draft, Found, registry};
 use crate::diagnose::host::{self, TROUBLE, Told};
 use crate::host::listeners::ListenSocket;
 use crate::host::{HostFacts, Snapshot};
@@ -65,7 +65,6 @@ pub enum Unheard {
 /// A counter that moved between two looks.
 struct Rise {
     counter: host::account::Counter,
-    kinds: &'static [Kind],
     by: u64,
     from: Timestamp,
     to: Timestamp,
@@ -130,7 +129,7 @@ impl Testimony {
     /// By how much each of TCP's counters has risen since the beginning; those that mean trouble even if they have not.
     pub fn rises(&self) -> BTreeMap<String, u64> {
         let (Some(first), Some(last)) = (&self.first, self.latest()) else { return BTreeMap::new() };
-        let trouble = |name: &str| TROUBLE.iter().any(|(counter, _)| counter.name == name);
+        let trouble = |name: &str| TROUBLE.iter().any(|counter| counter.name == name);
         let rise = |(name, now): (&String, &u64)| {
             let rise = now.checked_sub(*first.counters.get(name)?)?;
             (rise > 0 || trouble(name)).then(|| (name.clone(), rise))
@@ -208,7 +207,9 @@ impl Testimony {
         while self.open.front().is_some_and(|rise| now - rise.to >= GRACE) {
             let Some(rise) = self.open.pop_front() else { break };
             let explains = |(kind, first, last): (Kind, Timestamp, Timestamp)| {
-                rise.kinds.contains(&kind) && first <= rise.to + AROUND && rise.from <= last + AROUND
+                registry::spec(kind).counters.contains(&rise.counter.name)
+                    && first <= rise.to + AROUND
+                    && rise.from <= last + AROUND
             };
             if found.clone().any(explains) {
                 continue;
@@ -262,17 +263,16 @@ fn newest(draft: &Draft) -> Timestamp {
 fn rises(before: &Snapshot, after: &Snapshot) -> Vec<Rise> {
     let cookies = after.sysctls.get("net.ipv4.tcp_syncookies").map(String::as_str);
     let mut found = Vec::new();
-    for (counter, kinds) in TROUBLE {
+    for counter in TROUBLE {
         let (Some(was), Some(is)) = (before.counters.get(counter.name), after.counters.get(counter.name))
         else {
             continue;
         };
         // With tcp_syncookies=2 that is how it is meant to be.
-        let meant = *counter == host::account::SYNCOOKIES_SENT && cookies == Some("2");
+        let meant = counter == host::account::SYNCOOKIES_SENT && cookies == Some("2");
         if is > was && !meant {
             found.push(Rise {
-                counter: *counter,
-                kinds,
+                counter,
                 by: is - was,
                 from: before.finished,
                 to: after.time,

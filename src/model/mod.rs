@@ -5,15 +5,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod kind;
 mod metrics;
 mod scope;
 
+pub use kind::Kind;
 pub use metrics::Metrics;
 pub use scope::{AppliedOptions, Filtered, Program};
 
@@ -225,118 +226,6 @@ pub struct Unexplained {
     pub packet: u64,
     /// Time of that packet.
     pub first: String,
-}
-
-/// What a finding is about. The names are fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// SYN-ACK retransmitted after the final ACK reached the server: the accept queue was full.
-    AcceptQueueOverflow,
-    /// RST answers the final ACK: the accept queue was full and `tcp_abort_on_overflow` is 1.
-    AcceptQueueReset,
-    /// SYN dropped because the accept queue was full.
-    SynDropAcceptQueue,
-    /// SYN dropped because the SYN queue was full and syncookies are off.
-    SynDropSynQueue,
-    /// SYN dropped because its timestamp lay behind the host's last one (`tcp_tw_recycle`).
-    SynDropTimestamp,
-    /// SYN unanswered; the wire does not say why.
-    SynUnanswered,
-    /// Many half-open handshakes that never get their final ACK.
-    SynFlood,
-    /// The listener answers with syncookies.
-    Syncookies,
-    /// SYN answered by a bare ACK: the four-tuple still lives at the server.
-    TimeWaitCollision,
-    /// RST or ICMP error answers the SYN.
-    ConnectionRefused,
-    /// A segment of the handshake was lost on the path.
-    HandshakeLoss,
-    /// `TCP_DEFER_ACCEPT` at work.
-    DeferAccept,
-    /// Fast Open refused or black-holed.
-    FastopenFallback,
-    /// The listener went away while connections waited in its queue.
-    ListenerClosed,
-    /// One side has closed, the other has long been silent.
-    HalfClose,
-    /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
-    FinWait2Expired,
-    /// RST by an end in mid-connection.
-    AbortiveClose,
-    /// FIN never acknowledged.
-    FinUnacknowledged,
-    /// Ports or buckets run out because of sockets in TIME_WAIT.
-    TimeWaitPressure,
-}
-
-impl Kind {
-    /// All kinds, in the order of the design: set-up first, teardown last.
-    pub const ALL: [Kind; 19] = [
-        Kind::AcceptQueueOverflow,
-        Kind::AcceptQueueReset,
-        Kind::SynDropAcceptQueue,
-        Kind::SynDropSynQueue,
-        Kind::SynDropTimestamp,
-        Kind::SynUnanswered,
-        Kind::SynFlood,
-        Kind::Syncookies,
-        Kind::TimeWaitCollision,
-        Kind::ConnectionRefused,
-        Kind::HandshakeLoss,
-        Kind::DeferAccept,
-        Kind::FastopenFallback,
-        Kind::ListenerClosed,
-        Kind::HalfClose,
-        Kind::FinWait2Expired,
-        Kind::AbortiveClose,
-        Kind::FinUnacknowledged,
-        Kind::TimeWaitPressure,
-    ];
-
-    /// The name in reports and on the command line, `accept-queue-overflow`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::AcceptQueueOverflow => "accept-queue-overflow",
-            Kind::AcceptQueueReset => "accept-queue-reset",
-            Kind::SynDropAcceptQueue => "syn-drop-accept-queue",
-            Kind::SynDropSynQueue => "syn-drop-syn-queue",
-            Kind::SynDropTimestamp => "syn-drop-timestamp",
-            Kind::SynUnanswered => "syn-unanswered",
-            Kind::SynFlood => "syn-flood",
-            Kind::Syncookies => "syncookies",
-            Kind::TimeWaitCollision => "time-wait-collision",
-            Kind::ConnectionRefused => "connection-refused",
-            Kind::HandshakeLoss => "handshake-loss",
-            Kind::DeferAccept => "defer-accept",
-            Kind::FastopenFallback => "fastopen-fallback",
-            Kind::ListenerClosed => "listener-closed",
-            Kind::HalfClose => "half-close",
-            Kind::FinWait2Expired => "fin-wait2-expired",
-            Kind::AbortiveClose => "abortive-close",
-            Kind::FinUnacknowledged => "fin-unacknowledged",
-            Kind::TimeWaitPressure => "time-wait-pressure",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = String;
-    /// # Errors
-    /// The name of no kind: the message lists those there are.
-    fn from_str(name: &str) -> Result<Kind, String> {
-        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-            format!("no finding kind '{name}'; there are: {}", names.join(", "))
-        })
-    }
 }
 
 /// How bad it is for the users of the connection. Ordered: `Info < Warning < Critical`.

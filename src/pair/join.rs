@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::thread;
 
 use crate::decode::segment::{Flags, PacketId};
-use crate::detect::{Draft, Found};
+use crate::detect::spec::Ignored;
+use crate::detect::{Draft, Found, registry};
 use crate::diagnose::settings;
 use crate::engine::{self, Error, Options, Outcome, Progress, Study};
 use crate::flow::key::Host;
@@ -317,10 +318,7 @@ impl Join<'_> {
             "no packet of it is in {other}, which holds other connections to this listener from that time"
         );
         match d.kind {
-            Kind::SynUnanswered
-            | Kind::SynDropAcceptQueue
-            | Kind::SynDropSynQueue
-            | Kind::SynDropTimestamp => {
+            kind if registry::spec(kind).ignored == Ignored::Syns => {
                 let queue = own_cause(&d);
                 d.kind = Kind::HandshakeLoss;
                 d.cause.text =

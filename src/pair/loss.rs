@@ -4,6 +4,7 @@ use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::evidence::{Elsewhere, again};
 use crate::detect::next;
+use crate::detect::registry;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Kind, PacketMark, Severity};
 use crate::pair::passage::{Absence, Passage};
@@ -174,7 +175,7 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
     }
     let (side, first, text, _) = &shown[0];
     let mark = |side: usize, i: usize| p.mark(side, i);
-    let mut d = Draft::about(f, Kind::HandshakeLoss, (mark(*side, *first), text.clone()));
+    let mut d = Draft::about(f, registry::spec(Kind::HandshakeLoss), (mark(*side, *first), text.clone()));
     for (side, i, text, apart) in &shown {
         let (at, by_client) = (mark(*side, *i), p.tracks[*side].segments[*i].by_client);
         d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, *apart);

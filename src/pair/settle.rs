@@ -6,35 +6,13 @@
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, Found, cause};
 use crate::detect::evidence::Elsewhere;
+use crate::detect::registry;
+use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::ConnectionFacts;
 use crate::model::{Certainty, Excluded, IfArrived, Kind, Phrase, Severity, Vantage};
 use crate::pair::loss::{self, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage, TIGHT};
 use crate::pair::trace::Seen;
-
-/// Kinds that are about how a handshake went: a connection has one of them.
-const SET_UP: [Kind; 9] = [
-    Kind::AcceptQueueOverflow,
-    Kind::AcceptQueueReset,
-    Kind::SynDropAcceptQueue,
-    Kind::SynDropSynQueue,
-    Kind::SynDropTimestamp,
-    Kind::SynUnanswered,
-    Kind::TimeWaitCollision,
-    Kind::HandshakeLoss,
-    Kind::DeferAccept,
-];
-/// Kinds that say why SYNs went unanswered.
-const SYN_IGNORED: [Kind; 4] =
-    [Kind::SynDropAcceptQueue, Kind::SynDropSynQueue, Kind::SynDropTimestamp, Kind::SynUnanswered];
-/// Kinds that say why a RST was sent.
-const RESETS: [Kind; 5] = [
-    Kind::AcceptQueueReset,
-    Kind::ConnectionRefused,
-    Kind::ListenerClosed,
-    Kind::AbortiveClose,
-    Kind::FinWait2Expired,
-];
 
 /// What the two sides are called.
 pub struct Named<'a> {
@@ -84,7 +62,9 @@ impl Joint<'_> {
         let losses = Losses::of(&self.passage, near);
         let mut of_client = std::mem::take(&mut self.found[near]);
         let mut of_server = std::mem::take(&mut self.found[far]);
-        let judged = of_server.iter().any(|(d, _)| SET_UP.contains(&d.kind) && d.kind != Kind::HandshakeLoss);
+        let judged = of_server.iter().any(|(d, _)| {
+            registry::spec(d.kind).has(Property::ExplainsHandshake) && d.kind != Kind::HandshakeLoss
+        });
         let mut settled = Vec::new();
         self.settle_fast_open(&mut of_client, &losses, named);
         let swallowed = of_client.iter().any(|(d, _)| is_swallowed(d));
@@ -92,22 +72,24 @@ impl Joint<'_> {
             settled.extend(self.lost(&losses, &mut of_client, &mut of_server, named));
         } else {
             of_server.retain(|(d, _)| d.kind != Kind::HandshakeLoss || !self.nothing_lost(&losses, judged));
-            let answered = of_server.iter().any(|(d, _)| SET_UP.contains(&d.kind));
+            let answered =
+                of_server.iter().any(|(d, _)| registry::spec(d.kind).has(Property::ExplainsHandshake));
             let missed = self.client_side_missed_an_answer();
             of_client.retain(|(d, _)| {
                 !missed || !matches!(d.kind, Kind::TimeWaitCollision | Kind::ConnectionRefused)
             });
             of_client.retain_mut(|(d, _)| {
-                !SET_UP.contains(&d.kind) || !answered && self.stands(d, &losses, named)
+                !registry::spec(d.kind).has(Property::ExplainsHandshake)
+                    || !answered && self.stands(d, &losses, named)
             });
         }
         for side in [&mut of_client, &mut of_server] {
             side.iter_mut().for_each(|(d, _)| self.origin_of_reset(d, named));
         }
-        let reset_judged = of_server.iter().any(|(d, _)| RESETS.contains(&d.kind));
+        let reset_judged = of_server.iter().any(|(d, _)| registry::spec(d.kind).has(Property::ExplainsReset));
         of_client.retain(|(d, _)| {
             let same = of_server.iter().any(|(s, _)| s.kind == d.kind);
-            let judged = same || reset_judged && RESETS.contains(&d.kind);
+            let judged = same || reset_judged && registry::spec(d.kind).has(Property::ExplainsReset);
             !judged && !self.was_closed(d)
         });
         of_server.retain(|(d, _)| !self.was_closed(d));
@@ -133,7 +115,8 @@ impl Joint<'_> {
         let f = self.facts[far].or(self.facts[self.near])?;
         let mut d = loss::draft(f, losses, &self.passage, self.near, named);
         let replaced = |d: &Draft| {
-            SET_UP.contains(&d.kind) && !matches!(d.kind, Kind::TimeWaitCollision | Kind::AcceptQueueReset)
+            registry::spec(d.kind).has(Property::ExplainsHandshake)
+                && !matches!(d.kind, Kind::TimeWaitCollision | Kind::AcceptQueueReset)
         };
         for (other, _) in of_client.iter().filter(|(other, _)| replaced(other)) {
             if other.kind != Kind::HandshakeLoss {
@@ -202,7 +185,7 @@ impl Joint<'_> {
         match d.kind {
             Kind::HandshakeLoss => !self.nothing_lost(losses, false),
             Kind::AcceptQueueOverflow => !self.server_went_on(),
-            kind if SYN_IGNORED.contains(&kind) => {
+            kind if registry::spec(kind).ignored == Ignored::Syns => {
                 // An answer left: it was lost, or not captured; the SYNs were not ignored.
                 if self.passage.tracks[far].segments.iter().any(Seen::is_syn_ack) {
                     if !self.passage.tracks[self.near].segments.iter().any(Seen::is_syn_ack) {
@@ -291,7 +274,7 @@ impl Joint<'_> {
 
     /// A RST that the client's side has and the server never sent (or the other way round) came from a device between.
     fn origin_of_reset(&self, d: &mut Draft, named: &Named<'_>) {
-        if !RESETS.contains(&d.kind) {
+        if !registry::spec(d.kind).has(Property::ExplainsReset) {
             return;
         }
         for (side, by_client, who) in [(self.near, false, "server"), (1 - self.near, true, "client")] {
@@ -349,12 +332,12 @@ impl Joint<'_> {
                 let arrived = format!("the final ACK is #{} of {}", ack.at.packet.number(), named.side(far));
                 exclude(d, "The final ACK was lost on the way to the server.", &arrived, at_server);
             }
-            kind if SYN_IGNORED.contains(&kind) => {
+            kind if registry::spec(kind).ignored == Ignored::Syns => {
                 let Some(arrived) = self.arrived(Seen::is_syn) else { return };
                 let arrived = format!("in {}: {arrived}", named.side(far));
                 exclude(d, "The SYNs were lost on the way to the server.", &arrived, at_server);
             }
-            kind if RESETS.contains(&kind) => {
+            kind if registry::spec(kind).has(Property::ExplainsReset) => {
                 let s = self.passage.tracks[far];
                 let sent = s.segments.iter().find(|x| x.flags.has(Flags::RST) && !x.by_client);
                 let shown = |x: &&Seen| d.evidence().iter().any(|(at, _)| at.packet == x.at.packet);

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use crate::detect::registry;
 use crate::model::Kind;
 
 /// Names of the kernel: functions, counters as `nstat` prints them, settings as `sysctl` does.
@@ -21,6 +22,7 @@ const KERNEL: &[(&str, &str)] = &[
     ("TcpExtSyncookiesSent", "counts SYN-ACKs that carried a cookie instead of being remembered"),
     ("TcpExtTCPAbortOnClose", "counts resets because an application closed with data unread"),
     ("TcpExtTCPAbortOnData", "counts resets because data came for a socket that was closed"),
+    ("TcpExtTCPAbortOnMemory", "counts connections ended for lack of memory"),
     ("TcpExtTCPAbortOnTimeout", "counts connections given up because nothing was acknowledged"),
     ("TcpExtTCPChallengeACK", "counts ACKs sent to ask the peer whether it meant what it sent"),
     ("TcpExtTCPDeferAcceptDrop", "counts final ACKs put off because of TCP_DEFER_ACCEPT"),
@@ -138,74 +140,12 @@ const WORDS: &[(&str, &str)] = &[
 
 /// What a kind of finding is, in plain words.
 pub fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::AcceptQueueOverflow => {
-            "Clients believe that they are connected, but the server's kernel ignores them: the application does not accept \
-             connections fast enough."
-        }
-        Kind::AcceptQueueReset => {
-            "The application does not accept connections fast enough, and the server's kernel resets those that do not fit."
-        }
-        Kind::SynDropAcceptQueue => {
-            "Clients get no answer, because the application accepts connections too slowly and its queue is full."
-        }
-        Kind::SynDropSynQueue => "Clients get no answer because too many handshakes are unfinished.",
-        Kind::SynDropTimestamp => {
-            "Clients behind one address get no answer because the server compares the clocks of different machines."
-        }
-        Kind::SynUnanswered => "Clients ask for a connection and get no answer.",
-        Kind::SynFlood => {
-            "Many handshakes are begun and never completed, by attackers or by clients that get no answer."
-        }
-        Kind::Syncookies => {
-            "The server stays reachable by answering without keeping state, which costs its clients some TCP features."
-        }
-        Kind::TimeWaitCollision => {
-            "A client uses a port again while the server still holds the previous connection."
-        }
-        Kind::ConnectionRefused => "The client got an error instead of a connection.",
-        Kind::HandshakeLoss => "The network lost a packet of the handshake, which had to be sent again.",
-        Kind::DeferAccept => {
-            "The server waits for data before it accepts the connection. This is intended and harms nobody."
-        }
-        Kind::FastopenFallback => {
-            "Sending data with the first packet did not work, so the data arrived one round trip later."
-        }
-        Kind::ListenerClosed => "The server's application stopped listening while connections waited for it.",
-        Kind::HalfClose => "One side has closed; the other neither closes nor sends anything.",
-        Kind::FinWait2Expired => {
-            "One side closed and waited for the other to finish, until its kernel stopped waiting. Later segments \
-             were refused."
-        }
-        Kind::AbortiveClose => "A connection was cut off instead of being closed.",
-        Kind::FinUnacknowledged => "One side closed and got no answer: the other end is gone.",
-        Kind::TimeWaitPressure => "Connections are closed so fast that free ports may run out.",
-    }
+    registry::spec(kind).plain_words
 }
 
 /// Who has to act, in plain words.
 pub fn at_fault(kind: Kind) -> &'static str {
-    match kind {
-        Kind::AcceptQueueOverflow | Kind::AcceptQueueReset | Kind::SynDropAcceptQueue => {
-            "the server's application, which accepts connections too slowly"
-        }
-        Kind::SynDropSynQueue => "the server, whose SYN queue is full while syncookies are off",
-        Kind::SynDropTimestamp => "the server's setting `net.ipv4.tcp_tw_recycle`",
-        Kind::SynUnanswered => "unknown yet, the network, a firewall or the server",
-        Kind::SynFlood => "the senders of the SYNs, or the path back to them",
-        Kind::Syncookies => "nobody, unless the SYN queue is too small for the usual load",
-        Kind::TimeWaitCollision => "the client or its NAT, which used the same port again",
-        Kind::ConnectionRefused => "the server's host, or the device that answered in its place",
-        Kind::HandshakeLoss => "the network, or a firewall on the path",
-        Kind::DeferAccept => "nobody, the listener is configured so",
-        Kind::FastopenFallback => "nobody, clients only lose a shortcut",
-        Kind::ListenerClosed => "the server's application, which stopped listening",
-        Kind::HalfClose => "the application that does not close its side",
-        Kind::FinWait2Expired => "the application that goes on long after its peer has closed",
-        Kind::AbortiveClose => "the side that sent the RST",
-        Kind::FinUnacknowledged => "the side that fell silent, or the path to it",
-        Kind::TimeWaitPressure => "the side that opens and closes so many connections",
-    }
+    registry::spec(kind).at_fault
 }
 
 /// What a name of the kernel means.
@@ -331,6 +271,10 @@ mod tests {
                     missing.push(literal.to_owned());
                 }
             }
+        }
+        for spec in registry::all() {
+            let names = spec.counters.iter().chain(spec.settings).filter(|name| kernel(name).is_none());
+            missing.extend(names.map(|name| (*name).to_owned()));
         }
         missing.sort();
         missing.dedup();

@@ -13,28 +13,33 @@ use std::path::Path;
 use serde_json::Value;
 use synscope::model::{Finding, Kind};
 
+/// The words of truth files that mean a kind, where those are not its name.
+const WORDS: &[(Kind, &[&str])] = &[
+    (Kind::AcceptQueueOverflow, &["accept-overflow-silent", "accept-overflow-cookie"]),
+    (Kind::AcceptQueueReset, &["accept-overflow-rst"]),
+    (Kind::SynDropAcceptQueue, &["syn-drop-accept-full"]),
+    (Kind::SynDropSynQueue, &["syn-queue-full-drop"]),
+    (Kind::SynDropTimestamp, &["tw-recycle-syn-drop"]),
+    (Kind::SynUnanswered, &["filtered-syn", "net-loss-syn"]),
+    (Kind::SynFlood, &["syn-flood-half-open"]),
+    (Kind::Syncookies, &["syncookies"]),
+    (Kind::TimeWaitCollision, &["time-wait-reuse"]),
+    (Kind::ConnectionRefused, &["refused", "filtered-reject"]),
+    (Kind::HandshakeLoss, &["net-loss-syn", "net-loss-synack", "net-loss-final-ack"]),
+    (Kind::DeferAccept, &["defer-accept"]),
+    (Kind::FastopenFallback, &["fastopen"]),
+    (Kind::ListenerClosed, &["listener-closed-with-queue"]),
+    (Kind::HalfClose, &["half-close-close-wait"]),
+    (Kind::FinWait2Expired, &["half-close-close-wait"]),
+    (Kind::AbortiveClose, &["linger-rst"]),
+    (Kind::FinUnacknowledged, &["fin-unacknowledged"]),
+    (Kind::TimeWaitPressure, &["time-wait-build-up"]),
+];
+
 /// What the recordings call the things that a kind stands for; empty when they do not label it.
 pub fn words(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::AcceptQueueOverflow => &["accept-overflow-silent", "accept-overflow-cookie"],
-        Kind::AcceptQueueReset => &["accept-overflow-rst"],
-        Kind::SynDropAcceptQueue => &["syn-drop-accept-full"],
-        Kind::SynDropSynQueue => &["syn-queue-full-drop"],
-        Kind::SynDropTimestamp => &["tw-recycle-syn-drop"],
-        Kind::SynUnanswered => &["filtered-syn", "net-loss-syn"],
-        Kind::SynFlood => &["syn-flood-half-open"],
-        Kind::Syncookies => &["syncookies"],
-        Kind::TimeWaitCollision => &["time-wait-reuse"],
-        Kind::ConnectionRefused => &["refused", "filtered-reject"],
-        Kind::HandshakeLoss => &["net-loss-syn", "net-loss-synack", "net-loss-final-ack"],
-        Kind::DeferAccept => &["defer-accept"],
-        Kind::FastopenFallback => &["fastopen"],
-        Kind::ListenerClosed => &["listener-closed-with-queue"],
-        Kind::HalfClose | Kind::FinWait2Expired => &["half-close-close-wait"],
-        Kind::AbortiveClose => &["linger-rst"],
-        Kind::FinUnacknowledged => &["fin-unacknowledged"],
-        Kind::TimeWaitPressure => &["time-wait-build-up"],
-    }
+    let known = WORDS.iter().find(|(known, _)| *known == kind);
+    known.map_or_else(|| &*vec![kind.name()].leak(), |(_, words)| words)
 }
 
 /// Said once for a listener, they are said for each of its connections.

@@ -1,10 +1,11 @@
 //! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
 //! `syn-unanswered`, of which each connection gets at most one.
 
+use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, count};
-use crate::detect::kinds::accept_queue_overflow::ordeal;
-use crate::detect::kinds::syn_drop_timestamp;
+use crate::detect::spec::KindSpec;
 use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::history::interval::Interval;
 use crate::model::{Kind, Severity, Vantage};
@@ -29,6 +30,11 @@ pub enum Why {
     Unknown,
 }
 
+/// Whether SYNs may have gone unanswered: it was sent again, or the handshake was not completed.
+pub fn is_unanswered(f: &ConnectionFacts) -> bool {
+    f.syn.count > 1 || (f.syn.count > 0 && f.final_ack.is_none())
+}
+
 /// The SYNs that drew no answer, and why; none if all were answered, or another detector has a better cause.
 pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Vec<&'a Sent>, Why)> {
     let syns: Vec<&Sent> = f.unanswered_syns().collect();
@@ -43,7 +49,7 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
         || answers_another_syn(f)
         || answered_late(f)
         || answered_unseen(f)
-        || syn_drop_timestamp::explains(f, around)
+        || explains_unanswered_syns(f, around)
     {
         return None;
     }
@@ -169,8 +175,8 @@ fn answered_unseen(f: &ConnectionFacts) -> bool {
 }
 
 /// The parts of the finding that all three kinds share: packets, numbers, severity, one sentence.
-pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent], around: &DetectContext<'_>) -> Draft {
-    let mut d = Draft::about(f, kind, (syns[0].at, "SYN: no answer"));
+pub fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectContext<'_>) -> Draft {
+    let mut d = Draft::about(f, spec, (syns[0].at, "SYN: no answer"));
     for syn in &syns[1..] {
         d.shows(syn.at, "SYN again: no answer");
     }
@@ -180,7 +186,7 @@ pub fn draft(f: &ConnectionFacts, kind: Kind, syns: &[&Sent], around: &DetectCon
         End::Answered(answer) => {
             let took = answer.at.time - syns[0].at.time;
             // One retry and all is well: a blink.
-            let blink = kind == Kind::SynUnanswered && f.syn.count <= 2;
+            let blink = spec.kind == Kind::SynUnanswered && f.syn.count <= 2;
             d.severity = if blink { Severity::Info } else { Severity::Warning };
             d.shows(answer.at, "SYN-ACK: the server answers at last").measure_span("answered_after_s", took);
             format!("the server answered {took} after the first one")

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::decode::segment::Address;
-use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::detect::analysis::ignored_ack::{Stuck, ordeal};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map};
 use crate::history::incomplete::{HalfOpen, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped};
@@ -18,43 +18,6 @@ const SYN_TIMER: Span = Span::millis(1_200);
 
 /// A RST this soon after a segment of the client answers it.
 const ANSWER: Span = Span::millis(5);
-
-/// A connection whose server gave no sign of life although its client completed the handshake.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stuck {
-    /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
-    pub during: Interval,
-    /// When its client was surely ignored, if its segments reached the server.
-    pub ignored: Interval,
-    /// SYN-ACK retransmissions in that time that nothing else explains.
-    pub repeats: u32,
-    /// Retransmissions by the client in that time.
-    pub retransmits: u32,
-    /// Whether the SYN-ACK came again although the client had sent data.
-    pub data_ignored: bool,
-    /// Whether a listener that defers, and whose SYN-ACKs draw no answer, would not have done the same.
-    pub in_vain: bool,
-    /// Whether it lasted longer than a buffer on the way can hold segments back.
-    pub lasting: bool,
-    /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
-    /// syncookie, nothing for a request. Known where the server took the connection at last.
-    pub lag: Option<i64>,
-    /// The client's address, so that several connections of one client can be told from several clients.
-    pub client: Host,
-}
-
-impl Stuck {
-    /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
-    /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
-    pub fn shows_a_full_queue(&self) -> bool {
-        self.in_vain && self.repeats >= 2
-    }
-
-    /// Whether it was ignored in a way that agrees with a full queue, if something else speaks for one.
-    pub fn agrees_with_a_full_queue(&self) -> bool {
-        self.shows_a_full_queue() || self.data_ignored
-    }
-}
 
 /// A SYN that drew no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

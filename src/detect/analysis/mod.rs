@@ -1,11 +1,28 @@
 //! What several finding kinds read together.
 //!
+//! * [`deferral`]: a listener that waits for data before it takes a connection.
+//! * [`fast_open`]: what became of a SYN with Fast Open.
+//! * [`fin_wait2`]: segments that met a FIN_WAIT2 socket that was gone.
+//! * [`half_closed`]: the time in which a connection was half-closed.
 //! * [`icmp`]: what an ICMP error that answers a SYN says.
+//! * [`ignored_ack`]: how a server came to ignore the final ACK of a handshake.
+//! * [`ignored_client`]: in which way a server ignored a client that had completed the handshake.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
-//! * [`listener_activity`]: what happened at one listener across its connections.
+//! * [`listener_activity`]: what happened at one listener across its connections; [`survey`] fills it in.
 //! * [`path_loss`]: alternatives that a second capture at the server excludes.
+//! * [`reset_together`]: connections that a server reset all at once before it had served them.
+//! * [`timestamp_rule`]: whether the rule of `tcp_tw_recycle` explains unanswered SYNs.
 
+pub mod deferral;
+pub mod fast_open;
+pub mod fin_wait2;
+pub mod half_closed;
 pub mod icmp;
+pub mod ignored_ack;
+pub mod ignored_client;
 pub mod ignored_syn;
 pub mod listener_activity;
 pub mod path_loss;
+pub mod reset_together;
+pub mod survey;
+pub mod timestamp_rule;

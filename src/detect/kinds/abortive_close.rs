@@ -1,11 +1,13 @@
 //! `abortive-close`: RST by an end in mid-connection.
 
+use crate::detect::analysis::fin_wait2::expired;
+use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::detect::kinds::accept_queue_overflow::ordeal;
-use crate::detect::{fin_wait2_expired, listener_closed};
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role, Side};
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 
 finding! {
@@ -28,11 +30,21 @@ finding! {
     /// `nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose` on the side that reset; `strace -e trace=setsockopt,close`.
     /// ## References
     /// socket(7) on SO_LINGER; RFC 1122 section 4.2.2.13; RFC 2525 section 2.17
-    pub struct AbortiveClose = Kind::AbortiveClose
+    pub struct AbortiveClose {
+        kind: Kind::AbortiveClose,
+        plain_words: "A connection was cut off instead of being closed.",
+        at_fault: "the side that sent the RST",
+        wants: Wants::full(|f, _| f.c.resets + f.s.resets > 0),
+        examine: Examine::Connection(examine),
+        look_alikes: &["fin-wait2-expired/client-closes", "accept-queue-reset/data-first", "abortive-close/no-socket", "abortive-close/firewall-resets"],
+        counters: &["TcpExtTCPAbortOnData", "TcpExtTCPAbortOnClose", "TcpExtTCPAbortOnTimeout", "TcpExtTCPAbortOnMemory"],
+        settings: &["net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time"],
+        properties: &[Property::ExplainsReset],
+    }
 }
 
 /// See [`AbortiveClose`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let role = match (&f.c.reset, &f.s.reset) {
         (Some(c), Some(s)) if s.at < c.at => Role::Server,
         (Some(_), _) => Role::Client,
@@ -42,8 +54,8 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let (side, peer) = (f.side(role), f.side(role.peer()));
     let reset = side.reset.as_deref()?;
     let established = f.mid_stream || f.final_ack.is_some();
-    let explained = listener_closed::explains(f, around).is_some()
-        || fin_wait2_expired::examine(f, around).is_some()
+    let explained = reset_together(f, around).is_some()
+        || expired(f, around).is_some()
         || ordeal(f, around.end())
             .is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
     // A RST after both sides had closed, or in answer to what the peer sent after our FIN, ends nothing.
@@ -52,7 +64,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         return None;
     }
     let who = role;
-    let mut d = Draft::about(f, Kind::AbortiveClose, (reset.at, format!("RST sent by the {who}'s socket")));
+    let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST sent by the {who}'s socket")));
     if let Some(t) = reset.trigger {
         d.shows(t.at, "last segment of the other side before it");
     }

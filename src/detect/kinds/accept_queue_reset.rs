@@ -1,12 +1,13 @@
 //! `accept-queue-reset`: the accept queue was full and `tcp_abort_on_overflow` turned the final ACK into a RST.
 
+use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::detect::kinds::accept_queue_overflow::ordeal;
 use crate::detect::next;
+use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::{ConnectionFacts, Roles};
 use crate::history::listener::SECOND_TRY;
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
 
@@ -32,7 +33,25 @@ finding! {
     /// faster or the queue longer.
     /// ## References
     /// tcp(7); `net/ipv4/tcp_minisocks.c` `tcp_check_req`
-    pub struct AcceptQueueReset = Kind::AcceptQueueReset
+    pub struct AcceptQueueReset {
+        kind: Kind::AcceptQueueReset,
+        plain_words: "The application does not accept connections fast enough, and the server's kernel resets those that do not fit.",
+        at_fault: "the server's application, which accepts connections too slowly",
+        wants: Wants::full(|f, _| f.final_ack.is_some() && f.s.resets > 0),
+        examine: Examine::Connection(examine),
+        look_alikes: &["listener-closed/with-queue", "connection-refused/no-listener", "abortive-close/mid-stream"],
+        counters: &["TcpExtListenOverflows", "TcpExtListenDrops"],
+        settings: &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow"],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::ExplainsReset],
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::SynDropAcceptQueue,
+                said_of_effect: "SYNs were dropped because of the same full queue",
+                said_of_cause: "the same full queue reset handshakes that were under way",
+                when: When::Always,
+            },
+        ],
+    }
 }
 
 /// The RST leaves as soon as the ACK arrives; a loaded server may take this much longer than for its SYN-ACK.
@@ -47,7 +66,7 @@ const UNASKED: Span = Span::millis(1_700);
 const CLOSED_NEAR: Span = Span::secs(2);
 
 /// See [`AcceptQueueReset`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ack = f.final_ack?;
     let reset = f.s.reset.as_deref()?;
     let syn_ack = f.syn_ack.first()?;
@@ -78,8 +97,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     if !(plain_handshake && answers_the_ack && by_the_server && in_time && takes_others) || rejected {
         return None;
     }
-    let mut d =
-        Draft::about(f, Kind::AcceptQueueReset, (reset.at, format!("RST, {after} after the final ACK")));
+    let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST, {after} after the final ACK")));
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }

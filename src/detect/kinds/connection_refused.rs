@@ -3,9 +3,10 @@
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, IcmpError, Reset, Roles};
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Timestamp;
 
@@ -27,11 +28,20 @@ finding! {
     /// rule? `ip neigh` on the router that reports the host unreachable.
     /// ## References
     /// RFC 9293 section 3.5.2; `net/ipv4/tcp_ipv4.c`
-    pub struct ConnectionRefused = Kind::ConnectionRefused
+    pub struct ConnectionRefused {
+        kind: Kind::ConnectionRefused,
+        plain_words: "The client got an error instead of a connection.",
+        at_fault: "the server's host, or the device that answered in its place",
+        wants: Wants::full(|f, _| f.s.resets > 0 || f.icmp.is_some()),
+        examine: Examine::Connection(examine),
+        look_alikes: &["accept-queue-reset/silent-clients", "connection-refused/firewall-rejects:server"],
+        counters: &["TcpOutRsts", "TcpAttemptFails"],
+        properties: &[Property::PreventsSetUp, Property::ExplainsReset, Property::MayBeScan],
+    }
 }
 
 /// See [`ConnectionRefused`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if f.syn_ack.count > 0 || f.roles != Roles::BySyn || f.ack_to_syn.is_some() {
         return None;
     }
@@ -52,7 +62,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
 
 /// A RST of the host, or of a firewall in its name.
 fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Draft {
-    let mut d = Draft::about(f, Kind::ConnectionRefused, (reset.at, "RST answers the SYN"));
+    let mut d = Draft::about(f, &SPEC, (reset.at, "RST answers the SYN"));
     let by_firewall = if f.syn_offer.tos >> 2 != 0 && reset.tos == 0 {
         Some("the RST has type of service 0, which the host would have copied from the SYN")
     } else if around.view_of_ttl().is_some_and(|ttl| ttl != reset.ttl) {
@@ -94,7 +104,7 @@ fn by_icmp(f: &ConnectionFacts, error: &IcmpError, asked: Timestamp) -> Draft {
     let why = Undelivered::read(error, after);
     let by = error.sender.map(|by| format!(" from {}", by.ip())).unwrap_or_default();
     let text = format!("ICMP {} (type {} code {}){by} quotes the SYN", why.name(), error.kind, error.code);
-    let mut d = Draft::about(f, Kind::ConnectionRefused, (error.at, text));
+    let mut d = Draft::about(f, &SPEC, (error.at, text));
     d.summary = format!(
         "{} got the ICMP error \"{}\"{by} {after} after its SYN to {}.",
         f.client.socket(),

@@ -1,12 +1,12 @@
 //! `defer-accept`: `TCP_DEFER_ACCEPT` at work, harmless.
 
+use crate::detect::analysis::deferral::{Deferral, deferral};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::detect::kinds::accept_queue_overflow::{IgnoredAck, ordeal};
+use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
-use crate::time::Span;
 
 finding! {
     /// The listener waits for data before it completes a handshake, and repeats its SYN-ACK once to a silent client.
@@ -24,55 +24,27 @@ finding! {
     /// Nothing is wrong. The listener's configuration: nginx `deferred`, Apache `AcceptFilter`, HAProxy `defer-accept`.
     /// ## References
     /// tcp(7) on TCP_DEFER_ACCEPT; `net/ipv4/tcp_minisocks.c`
-    pub struct DeferAccept = Kind::DeferAccept
+    pub struct DeferAccept {
+        kind: Kind::DeferAccept,
+        plain_words: "The server waits for data before it accepts the connection. This is intended and harms nobody.",
+        at_fault: "nobody, the listener is configured so",
+        wants: Wants::full(|f, _| f.syn_ack.count > 1),
+        examine: Examine::Connection(examine),
+        look_alikes: &["accept-queue-overflow/silent-clients"],
+        counters: &["TcpExtTCPDeferAcceptDrop"],
+        ignored: Ignored::FinalAck,
+        properties: &[Property::ExplainsHandshake],
+    }
 }
-
-/// The first SYN-ACK timeout is over by then; a repetition that comes later skipped it.
-const FIRST_TIMEOUT: Span = Span::millis(2_600);
-
-/// Whether the capture ends too soon after the SYN-ACK came again to tell why: a full queue would have it come again
-/// after twice the time.
-pub fn is_undecided(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
-    let (Some(again), Some(first)) = (o.repeats.first(), f.syn_ack.first()) else { return false };
-    let waited = again.at.time - first.at.time;
-    let watched = around.observed_until(f.last.time).min(f.watched) - again.at.time;
-    f.progress.is_none() && watched <= waited + waited + TIMEOUT_SLACK
-}
-
-/// A loaded server's timer is that late.
-const TIMEOUT_SLACK: Span = Span::millis(800);
 
 /// See [`DeferAccept`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let o = ordeal(f, around.end())?;
-    let [again] = o.repeats[..] else { return None };
-    let first = f.syn_ack.first()?;
-    let after = again.at.time - first.at.time;
-    if o.data_ignored
-        || f.syn_ack.count != 2
-        || f.syn.count != 1
-        || !o.ack.bare
-        || f.unanswered.retransmits > 0
-    {
-        return None;
-    }
-    let skipped = after >= FIRST_TIMEOUT;
-    if !skipped && is_undecided(f, &o, around) {
-        return None;
-    }
-    let alike = around.scene.stuck.iter().filter(|s| s.repeats == 1 && s.retransmits == 0).count();
-    let worse = around.scene.stuck.iter().any(|s| s.repeats > 1 || s.retransmits > 1);
-    // A single one may be the second repetition, the first being lost.
-    let seems_skipped = skipped && (!around.world.damaged || alike >= 2);
-    if !(seems_skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0))
-    {
-        return None;
-    }
-    let mut d = Draft::about(f, Kind::DeferAccept, (again.at, "SYN-ACK again, once only"));
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Deferral { again, first, ack, after, skipped, alike } = deferral(f, around)?;
+    let mut d = Draft::about(f, &SPEC, (again.at, "SYN-ACK again, once only"));
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
-    d.shows(first.at, "SYN-ACK").shows(o.ack.at, "final ACK: the listener ignores it and waits for data");
+    d.shows(first.at, "SYN-ACK").shows(ack.at, "final ACK: the listener ignores it and waits for data");
     d.severity = Severity::Info;
     d.summary = format!(
         "The listener waited for data of {} and repeated its SYN-ACK once, after {after}.",

@@ -1,12 +1,14 @@
 //! `fastopen-fallback`: Fast Open data or cookie refused, or black-holed.
 
-use crate::decode::segment::{Options, Traits};
+use crate::decode::segment::Options;
+use crate::detect::analysis::fast_open::Fate;
 use crate::detect::analysis::ignored_syn::{Why, why};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
 use crate::detect::next;
-use crate::flow::facts::{ConnectionFacts, Roles, Sent};
+use crate::detect::spec::{Examine, finding};
+use crate::flow::facts::{ConnectionFacts, Sent};
+use crate::history::wants::Wants;
 use crate::model::{Cause, Kind, Severity};
 
 finding! {
@@ -27,112 +29,76 @@ finding! {
     /// `sysctl net.ipv4.tcp_fastopen` at both ends; `nstat -az 'TcpExtTCPFastOpen*'`.
     /// ## References
     /// RFC 7413; `net/ipv4/tcp_fastopen.c`
-    pub struct FastopenFallback = Kind::FastopenFallback
-}
-
-/// What became of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
-    /// The cookie was not accepted, and a new one given.
-    Stale,
-    /// The data was not taken, nor a cookie given.
-    Refused,
-    /// The data was not taken; whether a cookie was given was cut off.
-    NotTaken,
-    /// A cookie was asked for, and none given.
-    NoCookie,
-    /// The SYN drew no answer, the same SYN without Fast Open did.
-    Swallowed,
-}
-
-impl Fate {
-    fn of(f: &ConnectionFacts) -> Option<Fate> {
-        let offer = &f.syn_offer;
-        let cookie = offer.options.has(Options::FAST_OPEN_COOKIE);
-        let request = offer.options.has(Options::FAST_OPEN_REQUEST);
-        if f.roles != Roles::BySyn || !(cookie || request) {
-            return None;
-        }
-        f.syn_ack.first()?;
-        let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
-        let new_cookie = f.syn_ack_offer.options.has(Options::FAST_OPEN_COOKIE);
-        // What the snapshot length cut off is not absent: a cookie may have been there.
-        let cut = f.s.traits.has(Traits::OPTIONS_CUT) && !new_cookie;
-        if f.answered_syn()?.is(Sent::FAST_OPEN) {
-            return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
-                (true, _, true) => Some(Fate::Stale),
-                (true, _, false) if cut => Some(Fate::NotTaken),
-                (true, _, false) => Some(Fate::Refused),
-                (_, true, false) if !cut => Some(Fate::NoCookie),
-                _ => None,
-            };
-        }
-        // A request without data is a SYN like any other but for one option.
-        (offer.payload > 0 && !new_cookie && only_the_syn).then_some(Fate::Swallowed)
-    }
-
-    fn shown(self) -> &'static str {
-        match self {
-            Fate::Stale => {
-                "SYN-ACK acknowledges only the SYN, and brings a new cookie: the old one was not valid"
-            }
-            Fate::Refused => "SYN-ACK acknowledges only the SYN, and brings no cookie: the data was refused",
-            Fate::NotTaken => "SYN-ACK acknowledges only the SYN; the capture cut its options",
-            Fate::NoCookie => "SYN-ACK without the cookie that the client asked for",
-            Fate::Swallowed => "SYN-ACK answers the SYN without Fast Open",
-        }
-    }
-
-    fn cause(self) -> Cause {
-        match self {
-            Fate::Stale => cause(
-                "The server did not accept the Fast Open cookie: its key or the client's address has changed.",
-                &["tcp_try_fastopen"],
-                &["TcpExtTCPFastOpenPassiveFail"],
-                &["net.ipv4.tcp_fastopen_key"],
-            ),
-            Fate::NotTaken => cause(
-                "The server took no Fast Open data: its cookie was stale, too many were pending, or it does not do Fast Open.",
-                &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
-                &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
-                &["net.ipv4.tcp_fastopen"],
-            ),
-            Fate::Refused => cause(
-                "The server refused Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
-                &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
-                &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
-                &["net.ipv4.tcp_fastopen"],
-            ),
-            Fate::NoCookie => cause(
-                "The server gave no cookie: it does not do Fast Open, or too many such connections were pending.",
-                &["tcp_try_fastopen"],
-                &["TcpExtTCPFastOpenCookieReqd"],
-                &["net.ipv4.tcp_fastopen"],
-            ),
-            Fate::Swallowed => cause(
-                "A firewall or another device dropped the SYN with data and passed the one without.",
-                &["tcp_retransmit_timer", "tcp_send_syn_data"],
-                &["TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole", "TcpExtTCPSynRetrans"],
-                &["net.ipv4.tcp_fastopen_blackhole_timeout_sec"],
-            ),
-        }
+    pub struct FastopenFallback {
+        kind: Kind::FastopenFallback,
+        plain_words: "Sending data with the first packet did not work, so the data arrived one round trip later.",
+        at_fault: "nobody, clients only lose a shortcut",
+        wants: Wants::full(|f, _| {
+            f.syn_offer.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE)
+        }),
+        examine: Examine::Connection(examine),
+        look_alikes: &["fastopen-fallback/black-holed:server", "handshake-loss/syn-lost"],
+        counters: &["TcpExtTCPFastOpenPassiveFail", "TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole"],
+        settings: &["net.ipv4.tcp_fastopen", "net.ipv4.tcp_fastopen_blackhole_timeout_sec", "net.ipv4.tcp_fastopen_key"],
     }
 }
 
-/// Whether the connection's SYN with Fast Open drew no answer, and the same SYN without it did.
-pub fn is_swallowed(f: &ConnectionFacts) -> bool {
-    Fate::of(f) == Some(Fate::Swallowed)
+fn shown(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Stale => {
+            "SYN-ACK acknowledges only the SYN, and brings a new cookie: the old one was not valid"
+        }
+        Fate::Refused => "SYN-ACK acknowledges only the SYN, and brings no cookie: the data was refused",
+        Fate::NotTaken => "SYN-ACK acknowledges only the SYN; the capture cut its options",
+        Fate::NoCookie => "SYN-ACK without the cookie that the client asked for",
+        Fate::Swallowed => "SYN-ACK answers the SYN without Fast Open",
+    }
+}
+
+fn cause_of(fate: Fate) -> Cause {
+    match fate {
+        Fate::Stale => cause(
+            "The server did not accept the Fast Open cookie: its key or the client's address has changed.",
+            &["tcp_try_fastopen"],
+            &["TcpExtTCPFastOpenPassiveFail"],
+            &["net.ipv4.tcp_fastopen_key"],
+        ),
+        Fate::NotTaken => cause(
+            "The server took no Fast Open data: its cookie was stale, too many were pending, or it does not do Fast Open.",
+            &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
+            &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
+            &["net.ipv4.tcp_fastopen"],
+        ),
+        Fate::Refused => cause(
+            "The server refused Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
+            &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
+            &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
+            &["net.ipv4.tcp_fastopen"],
+        ),
+        Fate::NoCookie => cause(
+            "The server gave no cookie: it does not do Fast Open, or too many such connections were pending.",
+            &["tcp_try_fastopen"],
+            &["TcpExtTCPFastOpenCookieReqd"],
+            &["net.ipv4.tcp_fastopen"],
+        ),
+        Fate::Swallowed => cause(
+            "A firewall or another device dropped the SYN with data and passed the one without.",
+            &["tcp_retransmit_timer", "tcp_send_syn_data"],
+            &["TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole", "TcpExtTCPSynRetrans"],
+            &["net.ipv4.tcp_fastopen_blackhole_timeout_sec"],
+        ),
+    }
 }
 
 /// See [`FastopenFallback`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let fate = Fate::of(f)?;
     // Dropped at the server: what drops SYNs there has no eye for Fast Open, and findings of its own.
     if fate == Fate::Swallowed && (around.at_server() || !matches!(why(f, around), Some((_, Why::Unknown)))) {
         return None;
     }
     let (syn, syn_ack) = (f.syn.first()?, f.syn_ack.first()?);
-    let mut d = Draft::about(f, Kind::FastopenFallback, (syn_ack.at, fate.shown()));
+    let mut d = Draft::about(f, &SPEC, (syn_ack.at, shown(fate)));
     d.shows(syn.at, format!("SYN with Fast Open, {} bytes of data", f.syn_offer.payload));
     d.severity = Severity::Info;
     let (what, how) = match fate {
@@ -142,7 +108,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     };
     d.summary =
         format!("{} fell back from Fast Open to an ordinary handshake: its {what} {how}.", f.client.socket());
-    d.cause = fate.cause();
+    d.cause = cause_of(fate);
     d.measure("refused", what).measure("new_cookie", fate == Fate::Stale);
     match fate {
         Fate::Swallowed => {

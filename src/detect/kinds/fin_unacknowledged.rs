@@ -1,10 +1,11 @@
 //! `fin-unacknowledged`: a FIN was retransmitted and never acknowledged.
 
+use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
-use crate::detect::explain::finding;
-use crate::detect::kinds::accept_queue_overflow::ordeal;
+use crate::detect::spec::{Examine, finding};
 use crate::flow::facts::{ConnectionFacts, Role};
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
 
@@ -23,7 +24,16 @@ finding! {
     /// Is the peer up, and the path? `ss -tano state fin-wait-1 state last-ack state closing` shows retries and timers.
     /// ## References
     /// RFC 9293 section 3.6; `net/ipv4/tcp_timer.c`
-    pub struct FinUnacknowledged = Kind::FinUnacknowledged
+    pub struct FinUnacknowledged {
+        kind: Kind::FinUnacknowledged,
+        plain_words: "One side closed and got no answer: the other end is gone.",
+        at_fault: "the side that fell silent, or the path to it",
+        wants: Wants::full(|f, _| f.c.fins > 1 || f.s.fins > 1),
+        examine: Examine::Connection(examine),
+        look_alikes: &["fin-unacknowledged/short-outage", "half-close/keepalive"],
+        counters: &["TcpExtTCPTimeouts", "TcpExtTCPAbortOnTimeout"],
+        settings: &["net.ipv4.tcp_orphan_retries"],
+    }
 }
 
 /// FINs from which on it is a pattern.
@@ -32,7 +42,7 @@ const LEAST: u16 = 3;
 const LONG: Span = Span::secs(2);
 
 /// See [`FinUnacknowledged`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let role = [Role::Client, Role::Server].into_iter().find(|&role| {
         let side = f.side(role);
         side.fins >= LEAST && side.fin_acked.is_none()
@@ -50,7 +60,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         return None;
     }
     let who = role;
-    let mut d = Draft::about(f, Kind::FinUnacknowledged, (fin, format!("FIN of the {who}")));
+    let mut d = Draft::about(f, &SPEC, (fin, format!("FIN of the {who}")));
     d.shows(
         side.last,
         format!("FIN for the last time, {} in all, {lasted} after the first", times(u64::from(side.fins))),

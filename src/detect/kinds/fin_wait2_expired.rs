@@ -1,12 +1,12 @@
 //! `fin-wait2-expired`: something late met a FIN_WAIT2 socket that was gone.
 
+use crate::detect::analysis::fin_wait2::{Expired, expired};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::detect::kinds::half_close::half;
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, What};
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
-use crate::time::Span;
 
 finding! {
     /// After a long half-close the side that had waited sends something, and is answered with a RST.
@@ -27,38 +27,27 @@ finding! {
     /// net.ipv4.tcp_fin_timeout` on the other.
     /// ## References
     /// tcp(7) on tcp_fin_timeout and TCP_LINGER2; `net/ipv4/tcp_minisocks.c`
-    pub struct FinWait2Expired = Kind::FinWait2Expired
+    pub struct FinWait2Expired {
+        kind: Kind::FinWait2Expired,
+        plain_words: "One side closed and waited for the other to finish, until its kernel stopped waiting. Later segments \
+             were refused.",
+        at_fault: "the application that goes on long after its peer has closed",
+        wants: Wants::full(|f, _| f.c.resets + f.s.resets > 0),
+        examine: Examine::Connection(examine),
+        look_alikes: &["fin-wait2-expired/reset-at-once", "half-close/keepalive"],
+        counters: &["TcpExtTCPAbortOnData", "TcpOutRsts", "TcpEstabResets"],
+        settings: &["net.ipv4.tcp_fin_timeout"],
+        properties: &[Property::ExplainsReset],
+    }
 }
 
-/// The shortest silence after which a FIN or a keepalive probe that draws a RST is put down to expiry.
-const SHORTEST: Span = Span::secs(5);
-
 /// See [`FinWait2Expired`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let half = half(f, around)?;
-    let (a, b) = (f.side(half.closer), f.side(half.closer.peer()));
-    let reset = a.reset.as_deref()?;
-    let trigger = reset.trigger?;
-    let silence = half.lasted();
-    let threshold = around.world.settings.half_close_after;
-    let (needed, late) = match trigger.what {
-        What::Data | What::Retransmit => (threshold, "data"),
-        What::Fin if b.late_data.is_some() => (threshold, "data and FIN"),
-        What::Fin => (threshold.min(SHORTEST), "FIN"),
-        What::KeepAlive => (threshold.min(SHORTEST), "a keepalive probe"),
-        _ => return None,
-    };
-    let late_silence =
-        if trigger.what == What::KeepAlive { trigger.at.time - half.quiet_since } else { silence };
-    if late_silence < needed || !reset.is_bare() || reset.seq != trigger.ack || reset.at < trigger.at {
-        return None;
-    }
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Expired { half, reset, trigger, what, silence: late_silence } = expired(f, around)?;
+    let b = f.side(half.closer.peer());
+    let late = what.text();
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
-    let mut d = Draft::about(
-        f,
-        Kind::FinWait2Expired,
-        (reset.at, format!("RST of the {closer_is}: its socket is gone")),
-    );
+    let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST of the {closer_is}: its socket is gone")));
     d.shows(half.fin, format!("FIN of the {closer_is}"))
         .shows(half.acked, "ACK of that FIN: FIN_WAIT2 begins")
         .shows(trigger.at, format!("{late} of the {waiter_is}, {late_silence} later"));

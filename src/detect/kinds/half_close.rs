@@ -1,12 +1,15 @@
 //! `half-close`: one side has closed, the other has long been silent.
 
 use crate::decode::segment::Traits;
+use crate::detect::analysis::half_closed::{Half, half};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Role, Roles, What};
+use crate::detect::spec::{Examine, LeadsTo, When, finding};
+use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles};
+use crate::history::settings::Settings;
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 
 finding! {
     /// One side's FIN was acknowledged, and the other side then kept silent for long without closing.
@@ -27,70 +30,38 @@ finding! {
     /// read the end of the stream. Look for a leaked descriptor, a pool that keeps dead connections, a blocked thread.
     /// ## References
     /// tcp(7) on tcp_fin_timeout; RFC 9293 section 3.6
-    pub struct HalfClose = Kind::HalfClose
-}
-
-/// One side has closed, the other has not: who, and for how long.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Half {
-    /// Who closed first: FIN_WAIT2.
-    pub closer: Role,
-    /// Its FIN.
-    pub fin: PacketRef,
-    /// The acknowledgment of that FIN, by which the other side entered CLOSE_WAIT.
-    pub acked: PacketRef,
-    /// Since when nothing came from the other side that the closer took.
-    pub quiet_since: Timestamp,
-    /// Until when that lasted.
-    pub until: Timestamp,
-    /// What ended it; `None` when nothing did.
-    pub ended_by: Option<PacketRef>,
-}
-
-impl Half {
-    /// How long the silence lasted.
-    pub fn lasted(&self) -> Span {
-        self.until - self.quiet_since
+    pub struct HalfClose {
+        kind: Kind::HalfClose,
+        plain_words: "One side has closed; the other neither closes nor sends anything.",
+        at_fault: "the application that does not close its side",
+        wants: Wants::full(is_half_closed).or_clean(|_, course, settings| {
+            (course.client_fin.time - course.server_fin.time).0.abs() >= settings.half_close_after.0
+        }),
+        examine: Examine::Connection(examine),
+        look_alikes: &["half-close/legitimate-stream", "half-close/simultaneous-close", "half-close/idle-with-keepalive", "nothing-wrong/slow-server"],
+        settings: &["net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_time"],
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::FinWait2Expired,
+                said_of_effect: "late segments met a socket that was gone",
+                said_of_cause: "the half-close came before it",
+                when: When::Always,
+            },
+        ],
     }
-}
-
-/// The half-closed stretch of a connection, however short; none if one side never closed, or both directions were
-/// not captured.
-pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
-    let closer = match (f.c.fin, f.s.fin) {
-        (Some(c), Some(s)) if s < c => Role::Server,
-        (Some(_), _) => Role::Client,
-        (None, Some(_)) => Role::Server,
-        (None, None) => return None,
-    };
-    let (a, b) = (f.side(closer), f.side(closer.peer()));
-    let (fin, acked) = (a.fin?, a.fin_acked?);
-    if b.fin.or(b.fin_not_captured()).is_some_and(|theirs| theirs < acked) {
-        return None; // Both had closed by then.
-    }
-    // Data after the closer's FIN makes it a half-close that is used, unless the closer answers it by RST. (The
-    // closer's acknowledgment may not have been captured.)
-    let taken = b.last_data.filter(|_| b.late_data_taken() || a.reset.is_none());
-    let quiet_since = taken.map_or(acked.time, |data| data.time.max(acked.time));
-    let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
-        // A RST that answers something late: the silence ended with what it answers.
-        Some(t) if t.at.time > acked.time && matches!(t.what, What::Data | What::Retransmit | What::Fin) => {
-            b.late_data.filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
-        }
-        _ => r.at,
-    });
-    // What the closer acknowledges but the capture does not hold may have been the FIN.
-    let ended_by =
-        b.fin.into_iter().chain(b.unseen_at).chain(refused).filter(|at| at.time >= acked.time).min();
-    let until = match ended_by {
-        Some(at) => at.time,
-        None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
-    };
-    Some(Half { closer, fin, acked, quiet_since, until, ended_by })
 }
 
 /// Connections of one listener that the capture's end left half-closed, from which on they are a pattern.
 const PATTERN: usize = 3;
+/// Whether one side's FIN stood alone for as long as the user finds remarkable, or to the end.
+fn is_half_closed(f: &ConnectionFacts, settings: &Settings) -> bool {
+    match (f.c.fin, f.s.fin) {
+        (Some(c), Some(s)) => (c.time - s.time).0.abs() >= settings.half_close_after.0,
+        (None, None) => false,
+        _ => true,
+    }
+}
+
 /// See [`is_the_rule`]. A FIN and the acknowledgment of it are both missing once in 400 connections where the capture
 /// loses one packet of twenty.
 const IN_TURN: u64 = 10;
@@ -157,7 +128,7 @@ fn orphan_alive(f: &ConnectionFacts, half: &Half) -> Option<Span> {
 }
 
 /// See [`HalfClose`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let half = half(f, around)?;
     let lasted = half.lasted();
     let threshold = around.world.settings.half_close_after;
@@ -173,11 +144,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     let (closer, waiter) = (f.host(half.closer), f.host(half.closer.peer()));
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let b = f.side(half.closer.peer());
-    let mut d = Draft::about(
-        f,
-        Kind::HalfClose,
-        (half.fin, format!("FIN of the {closer_is}: it sends no more data")),
-    );
+    let mut d = Draft::about(f, &SPEC, (half.fin, format!("FIN of the {closer_is}: it sends no more data")));
     d.shows(half.acked, format!("ACK of the {waiter_is}: it is in CLOSE_WAIT, the {closer_is} in FIN_WAIT2"));
     if let Some(data) = b.last_data.filter(|_| b.late_data_taken()) {
         d.shows(data, format!("last data of the {waiter_is} that the {closer_is} accepted"));

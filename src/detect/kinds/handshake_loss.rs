@@ -1,12 +1,14 @@
 //! `handshake-loss`: a segment of the handshake was lost on the path.
 
+use crate::detect::analysis::deferral::{deferral, is_undecided};
+use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_client::picture;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::detect::kinds::accept_queue_overflow::{self, ordeal};
-use crate::detect::kinds::defer_accept;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
 
@@ -29,7 +31,16 @@ finding! {
     /// Captures at both ends; `ip -s link`, `ethtool -S` for drops on the way.
     /// ## References
     /// RFC 6298 section 2.1; RFC 7323 section 4
-    pub struct HandshakeLoss = Kind::HandshakeLoss
+    pub struct HandshakeLoss {
+        kind: Kind::HandshakeLoss,
+        plain_words: "The network lost a packet of the handshake, which had to be sent again.",
+        at_fault: "the network, or a firewall on the path",
+        wants: Wants::full(|f, _| f.syn.count > 1 || f.syn_ack.count > 1),
+        examine: Examine::Connection(examine),
+        look_alikes: &["syn-drop-accept-queue/recovers", "nothing-wrong/one-direction"],
+        counters: &["TcpExtTCPSynRetrans"],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake],
+    }
 }
 
 /// What was lost.
@@ -40,7 +51,7 @@ enum Lost {
 }
 
 /// See [`HandshakeLoss`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ack = f.final_ack?;
     let (first, syn) = (f.syn_ack.first()?, f.syn.first()?);
     if f.roles != Roles::BySyn || f.odd_handshake || f.other_isns > 0 {
@@ -89,11 +100,11 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         let o = ordeal(f, around.end())?;
         let alone = o.repeats.len() == 1
             && !o.data_ignored
-            && accept_queue_overflow::examine(f, around).is_none()
-            && defer_accept::examine(f, around).is_none();
+            && picture(f, &o, around).is_none()
+            && deferral(f, around).is_none();
         if !alone
             || around.world.shuffled
-            || f.progress.is_none() && (f.unanswered.acks == 0 || defer_accept::is_undecided(f, &o, around))
+            || f.progress.is_none() && (f.unanswered.acks == 0 || is_undecided(f, &o, around))
         {
             return None;
         }
@@ -106,7 +117,7 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
         Lost::SynAck => "SYN-ACK",
         Lost::FinalAck => "final ACK",
     };
-    let mut d = Draft::about(f, Kind::HandshakeLoss, (ack.at, "final ACK"));
+    let mut d = Draft::about(f, &SPEC, (ack.at, "final ACK"));
     d.shows(syn.at, "SYN").shows(first.at, "SYN-ACK");
     for again in f.syn.iter().skip(1) {
         d.shows(again.at, "SYN again");

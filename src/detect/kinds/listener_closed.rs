@@ -1,12 +1,13 @@
 //! `listener-closed`: the listener went away while connections waited in its queue.
 
+use crate::detect::analysis::reset_together::{AT_ONCE, Together, reset_together};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
-use crate::time::Span;
 
 finding! {
     /// Connections that had completed the handshake but were never served are reset all at once.
@@ -29,74 +30,33 @@ finding! {
     /// SO_REUSEPORT with `tcp_migrate_req=1` from Linux 5.14) or drain before closing.
     /// ## References
     /// `net/ipv4/inet_connection_sock.c` `inet_csk_listen_stop`
-    pub struct ListenerClosed = Kind::ListenerClosed
-}
-
-/// Connections reset together, this one included, from which on it is the listener.
-const TOGETHER: usize = 3;
-/// How near in time: one loop over the queue.
-const AT_ONCE: Span = Span::millis(50);
-
-/// Resets as many as those at once within this before and after are no single event.
-const GOES_ON: Span = Span::secs(2);
-
-/// How long a loop over the queue takes.
-const ONE_LOOP: Span = Span::millis(3);
-
-/// Connections reset together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Together {
-    /// How many.
-    pub connections: usize,
-    /// On how many of them the client had sent nothing: nothing there was left unread.
-    pub silent: usize,
-}
-
-/// Whether the server reset this connection together with others that it had never served.
-pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Together> {
-    let reset = f.s.reset.as_deref()?;
-    if f.final_ack.is_none() || f.s.has_spoken() || reset.is_socketless() || f.s.fin.is_some() {
-        return None;
+    pub struct ListenerClosed {
+        kind: Kind::ListenerClosed,
+        plain_words: "The server's application stopped listening while connections waited for it.",
+        at_fault: "the server's application, which stopped listening",
+        wants: Wants::full(|f, _| f.s.resets > 0),
+        examine: Examine::Connection(examine),
+        look_alikes: &["accept-queue-reset/data-first", "accept-queue-overflow/silent-clients", "listener-closed/application-exits"],
+        counters: &["TcpEstabResets", "TcpOutRsts"],
+        settings: &["net.ipv4.tcp_migrate_req"],
+        properties: &[Property::ExplainsReset],
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::ConnectionRefused,
+                said_of_effect: "new connections were refused after it",
+                said_of_cause: "the listener had been closed",
+                when: When::Always,
+            },
+        ],
     }
-    let within = |span: Span| {
-        around.scene.aborted.iter().filter(move |a| (a.at.time - reset.at.time).0.abs() <= span.0)
-    };
-    let near = within(AT_ONCE);
-    // A listener is closed once. Resets that go on, or each of which answers its own client, are the application's.
-    let goes_on = within(GOES_ON).count() >= near.clone().count() * 2;
-    if goes_on || near.clone().all(|a| a.prompt) {
-        return None;
-    }
-    let together = Together { connections: near.clone().count(), silent: near.filter(|a| !a.asked).count() };
-    // It served others as before, none was refused, and the resets took longer than a loop over the queue.
-    let (before, after) = (reset.at.time.after(Span(-GOES_ON.0)), reset.at.time.after(GOES_ON));
-    let sums = [(before, reset.at.time.after(Span::secs(-1))), (reset.at.time.after(Span::secs(1)), after)]
-        .map(|(from, to)| around.listener.between(from, to));
-    let serves_on = sums.iter().all(|sum| sum.served > 0 && sum.answered > 0)
-        && around.listener.between(before, after).refused == 0
-        && within(ONE_LOOP).count() < TOGETHER;
-    if together.silent == 0 && serves_on {
-        return None;
-    }
-    // The application closed them: by FIN where nothing was unread.
-    let by_application = together.silent == 0
-        && around
-            .listener
-            .between(reset.at.time.after(Span(-AT_ONCE.0)), reset.at.time.after(AT_ONCE))
-            .closed_unserved
-            > 0;
-    (together.connections >= TOGETHER && !by_application).then_some(together)
 }
 
 /// See [`ListenerClosed`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let Together { connections: together, silent } = explains(f, around)?;
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Together { connections: together, silent } = reset_together(f, around)?;
     let (reset, ack) = (f.s.reset.as_deref()?, f.final_ack?);
-    let mut d = Draft::about(
-        f,
-        Kind::ListenerClosed,
-        (reset.at, format!("RST of a socket, one of {together} within {AT_ONCE}")),
-    );
+    let mut d =
+        Draft::about(f, &SPEC, (reset.at, format!("RST of a socket, one of {together} within {AT_ONCE}")));
     d.shows(ack.at, "final ACK: the connection now waits in the accept queue");
     d.severity = Severity::Critical;
     d.summary = format!(

@@ -1,10 +1,14 @@
-//! One file per finding kind, each a pure function of the facts and of what surrounds them.
+//! The finding kinds, one file each, and their list in the order of [`Kind::ALL`](crate::model::Kind::ALL).
+
+use crate::detect::spec::KindSpec;
 
 pub mod abortive_close;
 pub mod accept_queue_overflow;
 pub mod accept_queue_reset;
 pub mod connection_refused;
 pub mod defer_accept;
+#[cfg(test)]
+pub mod exercise;
 pub mod fastopen_fallback;
 pub mod fin_unacknowledged;
 pub mod fin_wait2_expired;
@@ -19,3 +23,28 @@ pub mod syn_unanswered;
 pub mod syncookies;
 pub mod time_wait_collision;
 pub mod time_wait_pressure;
+
+/// All kinds.
+pub const ALL: &[&KindSpec] = &[
+    &accept_queue_overflow::SPEC,
+    &accept_queue_reset::SPEC,
+    &syn_drop_accept_queue::SPEC,
+    &syn_drop_syn_queue::SPEC,
+    &syn_drop_timestamp::SPEC,
+    &syn_unanswered::SPEC,
+    &syn_flood::SPEC,
+    &syncookies::SPEC,
+    &time_wait_collision::SPEC,
+    &connection_refused::SPEC,
+    &handshake_loss::SPEC,
+    &defer_accept::SPEC,
+    &fastopen_fallback::SPEC,
+    &listener_closed::SPEC,
+    &half_close::SPEC,
+    &fin_wait2_expired::SPEC,
+    &abortive_close::SPEC,
+    &fin_unacknowledged::SPEC,
+    &time_wait_pressure::SPEC,
+    #[cfg(test)]
+    &exercise::SPEC,
+];

@@ -1,12 +1,14 @@
 //! `syn-drop-accept-queue`: the SYN was dropped because the accept queue was full.
 
+use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
 use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Ignored, LeadsTo, Property, When, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
 use crate::model::{IfArrived, Kind};
 
 finding! {
@@ -28,13 +30,32 @@ finding! {
     /// `ss -ltn`: Recv-Q above Send-Q means full now. `nstat -az TcpExtListenOverflows TcpExtListenDrops`: equal growth.
     /// ## References
     /// listen(2); `net/ipv4/tcp_input.c` `tcp_conn_request`
-    pub struct SynDropAcceptQueue = Kind::SynDropAcceptQueue
+    pub struct SynDropAcceptQueue {
+        kind: Kind::SynDropAcceptQueue,
+        plain_words: "Clients get no answer, because the application accepts connections too slowly and its queue is full.",
+        at_fault: "the server's application, which accepts connections too slowly",
+        wants: Wants::full(|f, _| is_unanswered(f)),
+        examine: Examine::Connection(examine),
+        look_alikes: &["syn-unanswered/firewall-drops-syn", "handshake-loss/syn-lost"],
+        counters: &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtTCPReqQFullDrop"],
+        settings: &["net.core.somaxconn"],
+        ignored: Ignored::Syns,
+        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake],
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::HalfClose,
+                said_of_effect: "clients closed connections that the application never accepted",
+                said_of_cause: "connections waited in a full accept queue",
+                when: When::Unserved,
+            },
+        ],
+    }
 }
 
 /// See [`SynDropAcceptQueue`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syns, Why::AcceptQueue) = ignored_syn::why(f, around)? else { return None };
-    let mut d = ignored_syn::draft(f, Kind::SynDropAcceptQueue, &syns, around);
+    let mut d = ignored_syn::draft(f, &SPEC, &syns, around);
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],

@@ -1,12 +1,14 @@
 //! `syn-drop-syn-queue`: the SYN was dropped because the SYN queue was full.
 
+use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
 use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
 use crate::model::{IfArrived, Kind};
 
 finding! {
@@ -28,13 +30,24 @@ finding! {
     /// `sysctl net.ipv4.tcp_syncookies`: turn it on.
     /// ## References
     /// RFC 4987; `net/ipv4/tcp_input.c` `tcp_conn_request`
-    pub struct SynDropSynQueue = Kind::SynDropSynQueue
+    pub struct SynDropSynQueue {
+        kind: Kind::SynDropSynQueue,
+        plain_words: "Clients get no answer because too many handshakes are unfinished.",
+        at_fault: "the server, whose SYN queue is full while syncookies are off",
+        wants: Wants::full(|f, _| is_unanswered(f)),
+        examine: Examine::Connection(examine),
+        look_alikes: &["syn-unanswered/firewall-drops-syn", "handshake-loss/syn-lost"],
+        counters: &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops", "TcpExtListenOverflows"],
+        settings: &["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies"],
+        ignored: Ignored::Syns,
+        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake],
+    }
 }
 
 /// See [`SynDropSynQueue`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syns, Why::SynQueue) = ignored_syn::why(f, around)? else { return None };
-    let mut d = ignored_syn::draft(f, Kind::SynDropSynQueue, &syns, around);
+    let mut d = ignored_syn::draft(f, &SPEC, &syns, around);
     d.cause = cause(
         "The listener's SYN queue was full and syncookies are off, so the kernel silently dropped the SYN.",
         &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],

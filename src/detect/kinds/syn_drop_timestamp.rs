@@ -1,13 +1,15 @@
 //! `syn-drop-timestamp`: the server drops SYNs whose timestamp lies behind what it remembers of the client's host.
 
+use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::path_loss;
+use crate::detect::analysis::timestamp_rule::{agrees, dropped_syns, explains_unanswered_syns};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
-use crate::history::tw_recycle::PawsSuspect;
+use crate::history::wants::Wants;
 use crate::model::{IfArrived, Kind, Severity, Vantage};
 use crate::time::{Span, Timestamp};
 
@@ -33,41 +35,34 @@ finding! {
     /// TcpExtPAWSPassive`, twice. Set it to 0. Turning timestamps off on the clients is no cure.
     /// ## References
     /// RFC 7323 section 5; `net/ipv4/tcp_metrics.c` `tcp_peer_is_proven` (up to 4.11)
-    pub struct SynDropTimestamp = Kind::SynDropTimestamp
+    pub struct SynDropTimestamp {
+        kind: Kind::SynDropTimestamp,
+        plain_words: "Clients behind one address get no answer because the server compares the clocks of different machines.",
+        at_fault: "the server's setting `net.ipv4.tcp_tw_recycle`",
+        wants: Wants::full(|f, _| is_unanswered(f)),
+        examine: Examine::Connection(examine),
+        look_alikes: &["syn-drop-timestamp/nat-nothing-wrong", "syn-drop-timestamp/recycle-off-linux-3.10", "syn-drop-timestamp/one-without-timestamps-linux-3.10", "time-wait-collision/nat-timestamps"],
+        counters: &["TcpExtPAWSPassive", "TcpExtListenDrops"],
+        settings: &["net.ipv4.tcp_timestamps", "net.ipv4.tcp_tw_recycle"],
+        ignored: Ignored::Syns,
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake],
+    }
 }
-
-/// Connections whose SYNs the rule explains, below which it is no pattern.
-const LEAST_DROPPED: u32 = 2;
-/// SYNs that the rule lets pass and the server answered, below which nothing shows that the others were singled out.
-const LEAST_PASSING: u32 = 2;
-/// Cases for the rule, dropped and passing, that must come together: with an offset per connection every timestamp is
-/// behind the one before with probability one half, so fewer are chance.
-const CASES: u32 = 8;
-/// Connections that the rule explains, for each whose unanswered SYN it does not.
-const PER_UNEXPLAINED: u32 = 3;
-/// Drops that must stand against each SYN that should have been dropped and was answered.
-const PER_CONTRADICTION: u32 = 20;
 
 /// How near in time SYNs are ignored by one outage; and a stretch in which a server that is up answers somebody.
 const LONG: Span = Span::secs(5);
 
-/// A SYN that was not answered by then would have been sent again (`TCP_TIMEOUT_INIT`).
-const ANSWERED: Span = Span::secs(1);
-
-/// How near in time other unanswered SYNs speak for another cause.
-const SAME_TIME: Span = Span::secs(5);
-
 /// See [`SynDropTimestamp`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    if !explains(f, around) {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    if !explains_unanswered_syns(f, around) {
         return None;
     }
-    let dropped: Vec<_> = dropped(f, around).collect();
+    let dropped: Vec<_> = dropped_syns(f, around).collect();
     let first = dropped.first()?;
     let (_, server) = around.tallies(f);
     let mut d = Draft::about(
         f,
-        Kind::SynDropTimestamp,
+        &SPEC,
         (
             first.record,
             format!(
@@ -151,58 +146,6 @@ pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft>
     );
     d.next_steps = next::recycled_time_wait(f.server);
     Some(d)
-}
-
-/// The SYNs of the connection that the rule would drop and that drew no answer.
-fn dropped<'a>(f: &ConnectionFacts, around: &DetectContext<'a>) -> impl Iterator<Item = &'a PawsSuspect> {
-    let answered = f.answered_syn().map(|syn| syn.at);
-    around.condemned(f).iter().filter(move |syn| Some(syn.at) != answered)
-}
-
-/// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
-pub fn explains(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
-    // Where the capture lost packets or changed their order, some records are older or newer than the server's.
-    let imperfect = around.world.shuffled || around.world.damaged;
-    agrees(f, around, if imperfect { IMPERFECT } else { 1 })
-}
-
-/// How many times as often an imperfect capture may contradict the rule.
-const IMPERFECT: u32 = 4;
-
-/// Whether the rule agrees with what became of all SYNs, of which it may be contradicted `often` times as often.
-fn agrees(f: &ConnectionFacts, around: &DetectContext<'_>, often: u32) -> bool {
-    let Some(first) = dropped(f, around).next() else { return false };
-    // The answer to a SYN at the end of the capture comes after it.
-    let waited = around.observed_until(f.last.time).min(f.watched) - first.at.time;
-    if f.syn_ack.count == 0 && waited < ANSWERED {
-        return false;
-    }
-    let (_, server) = around.tallies(f);
-    // A listener that was never heard may not be one; a SYN that something else explains proves nothing.
-    let listens = around.listener.answers > 0;
-    let per = |n: u32| n.div_ceil(often);
-    let unexplained = around.scene.unexplained * per(PER_UNEXPLAINED) > server.dropped_connections;
-    let contradicted = match first.behind {
-        Some(_) => server.answered_behind * per(PER_CONTRADICTION) > server.dropped_behind,
-        None => server.answered_without > 0,
-    };
-    f.unanswered_syns().next().is_some()
-        && listens
-        && !unexplained
-        && !contradicted
-        && server.dropped_connections >= LEAST_DROPPED
-        && server.passing >= LEAST_PASSING
-        && server.dropped_connections + server.passing >= CASES
-        && singled_out(first, around)
-}
-
-/// Whether SYNs without anything against them fared better at that time: where they go unanswered as well, it was not
-/// for their timestamps.
-fn singled_out(first: &PawsSuspect, around: &DetectContext<'_>) -> bool {
-    let at = first.at.time;
-    let near = around.scene.ignored.iter().filter(|i| i.during.meets(at, at, SAME_TIME));
-    let (behind, all) = (near.clone().filter(|i| i.behind).count(), near.count());
-    (all - behind) * 2 <= behind
 }
 
 /// Whether SYNs were answered between those that were ignored about then. If not, the server was down, or the path.

@@ -2,11 +2,12 @@
 
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::key::{Host, Map, Set};
 use crate::history::incomplete::{HalfOpen, SynLook};
-use crate::model::{Kind, Severity};
+use crate::history::wants::Wants;
+use crate::model::{Kind, Sender, Severity};
 use crate::time::Span;
 
 finding! {
@@ -27,7 +28,37 @@ finding! {
     /// `ss -tn state syn-recv`, `nstat -az TcpExtSyncookiesSent TcpExtTCPReqQFullDrop`; `sysctl net.ipv4.tcp_syncookies`.
     /// ## References
     /// RFC 4987
-    pub struct SynFlood = Kind::SynFlood
+    pub struct SynFlood {
+        kind: Kind::SynFlood,
+        plain_words: "Many handshakes are begun and never completed, by attackers or by clients that get no answer.",
+        at_fault: "the senders of the SYNs, or the path back to them",
+        wants: Wants::full(|f, _| f.syn.count > 0 && f.final_ack.is_none()),
+        examine: Examine::Listener(examine),
+        look_alikes: &["syn-flood/port-scan", "syn-flood/syn-acks-lost"],
+        counters: &["TcpExtTCPTimeouts", "TcpExtSyncookiesSent"],
+        settings: &["net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries", "net.ipv4.tcp_syncookies"],
+        sender: Some(Sender::Client),
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::SynDropSynQueue,
+                said_of_effect: "its half-open handshakes filled the SYN queue",
+                said_of_cause: "a flood filled the SYN queue",
+                when: When::Always,
+            },
+            LeadsTo {
+                effect: Kind::Syncookies,
+                said_of_effect: "the listener answered it with cookies",
+                said_of_cause: "a flood made the listener send cookies",
+                when: When::Always,
+            },
+            LeadsTo {
+                effect: Kind::SynUnanswered,
+                said_of_effect: "SYNs went unanswered during the flood",
+                said_of_cause: "a flood was in progress",
+                when: When::Always,
+            },
+        ],
+    }
 }
 
 /// Handshakes that were never completed within [`WINDOW`] from which on it is a flood.
@@ -161,14 +192,11 @@ impl<'a> Crowd<'a> {
 }
 
 /// See [`SynFlood`].
-pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let crowd = Crowd::of(around)?;
     let (first, last) = (crowd.all.first()?, crowd.all.last()?);
-    let mut d = Draft::about_listener(
-        server,
-        Kind::SynFlood,
-        (first.syn, "first SYN whose handshake was never completed"),
-    );
+    let mut d =
+        Draft::about_listener(server, &SPEC, (first.syn, "first SYN whose handshake was never completed"));
     d.shows(last.syn, "last of them");
     let scene = around.scene;
     let real = match crowd.shown {

@@ -1,14 +1,16 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
 use crate::decode::segment::Options;
+use crate::detect::analysis::fast_open;
+use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
 use crate::detect::analysis::path_loss;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
-use crate::detect::kinds::fastopen_fallback;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
 use crate::model::{IfArrived, Kind, Vantage};
 
 finding! {
@@ -31,18 +33,29 @@ finding! {
     /// TcpExtTCPReqQFullDrop TcpExtIPReversePathFilter`, and the rule counters of `nft list ruleset`.
     /// ## References
     /// tcp(7) on tcp_syn_retries; RFC 6298
-    pub struct SynUnanswered = Kind::SynUnanswered
+    pub struct SynUnanswered {
+        kind: Kind::SynUnanswered,
+        plain_words: "Clients ask for a connection and get no answer.",
+        at_fault: "unknown yet, the network, a firewall or the server",
+        wants: Wants::full(|f, _| is_unanswered(f)),
+        examine: Examine::Connection(examine),
+        look_alikes: &["handshake-loss/syn-ack-lost:server", "nothing-wrong/one-direction", "connection-refused/icmp"],
+        counters: &["TcpExtListenDrops", "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop", "TcpExtPAWSPassive", "TcpExtIPReversePathFilter"],
+        settings: &["net.ipv4.conf.all.rp_filter"],
+        ignored: Ignored::Syns,
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::MayBeScan],
+    }
 }
 
 /// See [`SynUnanswered`].
-pub fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syns, Why::Unknown) = ignored_syn::why(f, around)? else { return None };
     let at_server = around.view.vantage == Vantage::Server;
     // Away from the server, SYNs with data may be what a box on the way does not let pass.
-    if fastopen_fallback::is_swallowed(f) && !at_server {
+    if fast_open::is_swallowed(f) && !at_server {
         return None;
     }
-    let mut d = ignored_syn::draft(f, Kind::SynUnanswered, &syns, around);
+    let mut d = ignored_syn::draft(f, &SPEC, &syns, around);
     d.cause = if at_server {
         cause(
             "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",

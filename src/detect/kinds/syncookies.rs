@@ -1,12 +1,14 @@
 //! `syncookies`: the listener answers with cookies.
 
+use crate::decode::segment::Options;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::explain::finding;
+use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::history::syn_ack_lag::Lags;
-use crate::model::{Kind, Severity};
+use crate::history::wants::Wants;
+use crate::model::{Kind, Sender, Severity};
 
 finding! {
     /// The listener answers SYNs with syncookies: it keeps no request for them.
@@ -28,7 +30,25 @@ finding! {
     /// backlog that is too small?
     /// ## References
     /// RFC 4987 section 3.6; `net/ipv4/syncookies.c`
-    pub struct Syncookies = Kind::Syncookies
+    pub struct Syncookies {
+        kind: Kind::Syncookies,
+        plain_words: "The server stays reachable by answering without keeping state, which costs its clients some TCP features.",
+        at_fault: "nobody, unless the SYN queue is too small for the usual load",
+        wants: Wants::full(|f, _| f.syn_ack.count > 0 && lacks_options(f.syn_offer.options, f.syn_ack_offer.options)).or_clean(|b, _, _| lacks_options(b.asked.asked_options(), b.asked.answer_options().0)),
+        examine: Examine::Listener(examine),
+        look_alikes: &["syncookies/options-off:server", "fastopen-fallback/stale-cookie"],
+        counters: &["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv"],
+        settings: &["net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies"],
+        sender: Some(Sender::Server),
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::AcceptQueueOverflow,
+                said_of_effect: "the final ACKs that brought cookies back met a full accept queue",
+                said_of_cause: "its SYN queue was full, too: it sent cookies",
+                when: When::Always,
+            },
+        ],
+    }
 }
 
 /// Stripped SYN-ACKs from which on it is a pattern where the listener never gave full ones.
@@ -56,8 +76,14 @@ fn lagging<'a>(around: &DetectContext<'a>) -> Option<&'a Lags> {
     (lags.count >= LAGGING && lags.odd <= lags.count / ODD && lags.spread() >= SPREAD).then_some(lags)
 }
 
+/// Whether the SYN-ACK has neither window scale nor SACK-permitted although the SYN offered one.
+fn lacks_options(syn: Options, syn_ack: Options) -> bool {
+    let offered = Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+    syn.any(offered) && !syn_ack.any(offered)
+}
+
 /// See [`Syncookies`].
-pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let (stripped, lagging) = (stripped(around), lagging(around));
     let lags = lagging.map_or(&[][..], |lags| &lags.clear);
     let switched = around.listener.full_offers > 0;
@@ -68,7 +94,7 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         .map(|lag| (lag.at, format!("SYN-ACK whose TSval lags the server's clock by {} ms", lag.by)));
     let both = of_stripped.chain(of_lagging);
     let (first, last) = (both.clone().min_by_key(|(at, _)| *at)?, both.max_by_key(|(at, _)| *at)?);
-    let mut d = Draft::about_listener(server, Kind::Syncookies, first);
+    let mut d = Draft::about_listener(server, &SPEC, first);
     d.shows(last.0, last.1);
     d.severity = Severity::Info;
     let lag_count = lagging.map_or(0, |lags| lags.count);

@@ -2,9 +2,10 @@
 
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
 use crate::detect::next;
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 
 finding! {
@@ -24,14 +25,24 @@ finding! {
     /// address? `ss -tan state time-wait` at the server; `sysctl net.ipv4.ip_local_port_range` at the client.
     /// ## References
     /// RFC 6191; RFC 5961 section 4; `net/ipv4/tcp_minisocks.c`
-    pub struct TimeWaitCollision = Kind::TimeWaitCollision
+    pub struct TimeWaitCollision {
+        kind: Kind::TimeWaitCollision,
+        plain_words: "A client uses a port again while the server still holds the previous connection.",
+        at_fault: "the client or its NAT, which used the same port again",
+        wants: Wants::full(|f, _| f.ack_to_syn.is_some() || f.other_isns > 0 || f.previous.is_some()),
+        examine: Examine::Connection(examine),
+        look_alikes: &["time-wait-collision/same-host-reuses-port"],
+        counters: &["TcpExtTCPChallengeACK"],
+        settings: &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_challenge_ack_limit", "net.ipv4.tcp_rfc1337"],
+        properties: &[Property::ExplainsHandshake],
+    }
 }
 
 /// Octets that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
 const OWN_OCTETS: i32 = 1 << 20;
 
 /// See [`TimeWaitCollision`].
-pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
     let answer = f.ack_to_syn.as_deref()?;
     let syn = f.syn.first()?;
     // An ACK of the SYN itself is another oddity (a four-way handshake).
@@ -48,11 +59,8 @@ pub fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft
     if reset.is_none() && f.syn.count < 2 && old.is_none() {
         return None;
     }
-    let mut d = Draft::about(
-        f,
-        Kind::TimeWaitCollision,
-        (answer.at, "ACK with the numbers of another connection answers the SYN"),
-    );
+    let mut d =
+        Draft::about(f, &SPEC, (answer.at, "ACK with the numbers of another connection answers the SYN"));
     d.shows(syn.at, "SYN");
     if let Some(p) = old {
         d.shows(p.last, "last packet of the older connection of this four-tuple");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::explain::finding;
+use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::model::{Kind, Severity};
@@ -29,7 +29,23 @@ finding! {
     /// net.ipv4.tcp_tw_reuse`. Keep connections alive or pool them.
     /// ## References
     /// RFC 9293 section 3.6.1; tcp(7) on tcp_tw_reuse; `net/ipv4/inet_hashtables.c`, `net/ipv4/tcp_minisocks.c`
-    pub struct TimeWaitPressure = Kind::TimeWaitPressure
+    pub struct TimeWaitPressure {
+        kind: Kind::TimeWaitPressure,
+        plain_words: "Connections are closed so fast that free ports may run out.",
+        at_fault: "the side that opens and closes so many connections",
+        examine: Examine::Listener(examine),
+        look_alikes: &["time-wait-pressure/many-clients", "time-wait-pressure/server-closes-first", "nothing-wrong/captured-twice", "syn-drop-timestamp/nat-nothing-wrong"],
+        counters: &["TcpExtTW", "TcpExtTCPTimeWaitOverflow"],
+        settings: &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_max_tw_buckets", "net.ipv4.tcp_tw_reuse"],
+        leads_to: &[
+            LeadsTo {
+                effect: Kind::TimeWaitCollision,
+                said_of_effect: "SYNs met sockets in TIME_WAIT",
+                said_of_cause: "sockets in TIME_WAIT had piled up",
+                when: When::Always,
+            },
+        ],
+    }
 }
 
 /// TIME_WAIT, seconds (`TCP_TIMEWAIT_LEN`).
@@ -85,7 +101,7 @@ impl Peak {
 }
 
 /// See [`TimeWaitPressure`].
-pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
     let mut closers = around.listener.closers;
     closers.sort_unstable();
@@ -105,7 +121,7 @@ pub fn survey(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         Role::Client => "clients",
         Role::Server => "server",
     };
-    let mut d = Draft::about_listener(server, Kind::TimeWaitPressure, (first, "first FIN by that side"));
+    let mut d = Draft::about_listener(server, &SPEC, (first, "first FIN by that side"));
     d.shows(last, "last FIN by that side");
     let exhausted = role == Role::Client && most >= NEARLY_ALL_PORTS;
     d.severity = if exhausted { Severity::Warning } else { Severity::Info };

@@ -6,6 +6,7 @@
 mod accept_queue_overflow;
 mod accept_queue_reset;
 mod ends;
+mod exercise;
 mod fastopen_and_loss;
 mod flood_and_cookies;
 mod forms;

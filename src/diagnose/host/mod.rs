@@ -23,6 +23,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use crate::detect::draft::count;
+use crate::detect::registry;
 use crate::detect::{Draft, Found};
 use crate::host::HostFacts;
 use crate::model::{Inferred, Kind, Vantage};
@@ -115,25 +116,16 @@ fn is_between(d: &Draft, facts: &HostFacts) -> bool {
     d.evidence().iter().all(|(at, _)| from <= at.time && at.time <= to)
 }
 
-/// Counters whose movement means trouble, and the findings that would show it.
-pub const TROUBLE: &[(Counter, &[Kind])] = &[
-    (
-        account::LISTEN_OVERFLOWS,
-        &[
-            Kind::AcceptQueueOverflow,
-            Kind::AcceptQueueReset,
-            Kind::SynDropAcceptQueue,
-            Kind::SynDropSynQueue,
-            Kind::SynUnanswered,
-        ],
-    ),
-    (account::REQ_Q_FULL_DROP, &[Kind::SynDropSynQueue, Kind::SynDropAcceptQueue, Kind::SynUnanswered]),
-    (account::PAWS_PASSIVE, &[Kind::SynDropTimestamp, Kind::SynUnanswered]),
-    (account::SYNCOOKIES_SENT, &[Kind::Syncookies, Kind::SynFlood, Kind::AcceptQueueOverflow]),
-    (account::TIME_WAIT_OVERFLOW, &[Kind::TimeWaitPressure]),
-    (account::FAST_OPEN_OVERFLOW, &[Kind::FastopenFallback]),
-    (account::REVERSE_PATH_FILTER, &[Kind::SynUnanswered]),
-    (account::ABORT_ON_MEMORY, &[Kind::AbortiveClose]),
+/// Counters whose movement means trouble. The kinds that have one of them among their counters would show it.
+pub const TROUBLE: [Counter; 8] = [
+    account::LISTEN_OVERFLOWS,
+    account::REQ_Q_FULL_DROP,
+    account::PAWS_PASSIVE,
+    account::SYNCOOKIES_SENT,
+    account::TIME_WAIT_OVERFLOW,
+    account::FAST_OPEN_OVERFLOW,
+    account::REVERSE_PATH_FILTER,
+    account::ABORT_ON_MEMORY,
 ];
 
 /// A line for each counter that moved without a finding that it could belong to.
@@ -142,7 +134,8 @@ fn unexplained<'a>(
     account: &'a Account<'_>,
 ) -> impl Iterator<Item = String> {
     let found: BTreeSet<Kind> = drafts.map(|d| d.kind).collect();
-    TROUBLE.iter().filter_map(move |(counter, kinds)| {
+    TROUBLE.iter().filter_map(move |counter| {
+        let is_shown = found.iter().any(|kind| registry::spec(*kind).counters.contains(&counter.name));
         let rise = account.facts.rise(counter.name).filter(|&rise| rise > 0)?;
         // With tcp_syncookies=2 that is how it is meant to be.
         let meant = counter.name == account::SYNCOOKIES_SENT.name
@@ -152,7 +145,7 @@ fn unexplained<'a>(
         } else {
             "another listener, another interface, or outside of what was captured?"
         };
-        (!meant && !kinds.iter().any(|kind| found.contains(kind))).then(|| {
+        (!meant && !is_shown).then(|| {
             format!(
                 "{} rose by {rise} between the snapshots, but no connection in this report shows it: {why}",
                 counter.short

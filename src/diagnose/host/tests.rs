@@ -26,7 +26,7 @@ fn finding(kind: Kind, server: [u8; 4]) -> Found {
         server: Host { address: Address::v4(server), port: 80 },
         ..ConnectionFacts::default()
     };
-    let mut d = Draft::about(&facts, kind, (at(50), "a packet"));
+    let mut d = Draft::about(&facts, registry::spec(kind), (at(50), "a packet"));
     d.probable("the packets look like it").or("something else", "it is rare");
     (Box::new(d), Vantage::Server)
 }

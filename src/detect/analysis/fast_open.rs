@@ -1,0 +1,52 @@
+//! What became of a SYN with Fast Open.
+
+use crate::decode::segment::{Options, Traits};
+use crate::flow::facts::{ConnectionFacts, Roles, Sent};
+
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// The cookie was not accepted, and a new one given.
+    Stale,
+    /// The data was not taken, nor a cookie given.
+    Refused,
+    /// The data was not taken; whether a cookie was given was cut off.
+    NotTaken,
+    /// A cookie was asked for, and none given.
+    NoCookie,
+    /// The SYN drew no answer, the same SYN without Fast Open did.
+    Swallowed,
+}
+
+impl Fate {
+    /// Of the SYN of this connection; none if it had no Fast Open, or all went well.
+    pub fn of(f: &ConnectionFacts) -> Option<Fate> {
+        let offer = &f.syn_offer;
+        let cookie = offer.options.has(Options::FAST_OPEN_COOKIE);
+        let request = offer.options.has(Options::FAST_OPEN_REQUEST);
+        if f.roles != Roles::BySyn || !(cookie || request) {
+            return None;
+        }
+        f.syn_ack.first()?;
+        let only_the_syn = f.syn_ack_ack == f.c.isn.advance(1);
+        let new_cookie = f.syn_ack_offer.options.has(Options::FAST_OPEN_COOKIE);
+        // What the snapshot length cut off is not absent: a cookie may have been there.
+        let cut = f.s.traits.has(Traits::OPTIONS_CUT) && !new_cookie;
+        if f.answered_syn()?.is(Sent::FAST_OPEN) {
+            return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
+                (true, _, true) => Some(Fate::Stale),
+                (true, _, false) if cut => Some(Fate::NotTaken),
+                (true, _, false) => Some(Fate::Refused),
+                (_, true, false) if !cut => Some(Fate::NoCookie),
+                _ => None,
+            };
+        }
+        // A request without data is a SYN like any other but for one option.
+        (offer.payload > 0 && !new_cookie && only_the_syn).then_some(Fate::Swallowed)
+    }
+}
+
+/// Whether the connection's SYN with Fast Open drew no answer, and the same SYN without it did.
+pub fn is_swallowed(f: &ConnectionFacts) -> bool {
+    Fate::of(f) == Some(Fate::Swallowed)
+}

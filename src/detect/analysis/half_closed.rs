@@ -1,0 +1,64 @@
+//! The time in which a connection was half-closed.
+
+use crate::detect::context::DetectContext;
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
+use crate::time::{Span, Timestamp};
+
+/// One side has closed, the other has not: who, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Half {
+    /// Who closed first: FIN_WAIT2.
+    pub closer: Role,
+    /// Its FIN.
+    pub fin: PacketRef,
+    /// The acknowledgment of that FIN, by which the other side entered CLOSE_WAIT.
+    pub acked: PacketRef,
+    /// Since when nothing came from the other side that the closer took.
+    pub quiet_since: Timestamp,
+    /// Until when that lasted.
+    pub until: Timestamp,
+    /// What ended it; `None` when nothing did.
+    pub ended_by: Option<PacketRef>,
+}
+
+impl Half {
+    /// How long the silence lasted.
+    pub fn lasted(&self) -> Span {
+        self.until - self.quiet_since
+    }
+}
+
+/// The half-closed stretch of a connection, however short; none if one side never closed, or both directions were
+/// not captured.
+pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
+    let closer = match (f.c.fin, f.s.fin) {
+        (Some(c), Some(s)) if s < c => Role::Server,
+        (Some(_), _) => Role::Client,
+        (None, Some(_)) => Role::Server,
+        (None, None) => return None,
+    };
+    let (a, b) = (f.side(closer), f.side(closer.peer()));
+    let (fin, acked) = (a.fin?, a.fin_acked?);
+    if b.fin.or(b.fin_not_captured()).is_some_and(|theirs| theirs < acked) {
+        return None; // Both had closed by then.
+    }
+    // Data after the closer's FIN makes it a half-close that is used, unless the closer answers it by RST. (The
+    // closer's acknowledgment may not have been captured.)
+    let taken = b.last_data.filter(|_| b.late_data_taken() || a.reset.is_none());
+    let quiet_since = taken.map_or(acked.time, |data| data.time.max(acked.time));
+    let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
+        // A RST that answers something late: the silence ended with what it answers.
+        Some(t) if t.at.time > acked.time && matches!(t.what, What::Data | What::Retransmit | What::Fin) => {
+            b.late_data.filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
+        }
+        _ => r.at,
+    });
+    // What the closer acknowledges but the capture does not hold may have been the FIN.
+    let ended_by =
+        b.fin.into_iter().chain(b.unseen_at).chain(refused).filter(|at| at.time >= acked.time).min();
+    let until = match ended_by {
+        Some(at) => at.time,
+        None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
+    };
+    Some(Half { closer, fin, acked, quiet_since, until, ended_by })
+}

@@ -1,0 +1,272 @@
+//! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
+
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
+use crate::flow::key::Host;
+use crate::history::interval::Interval;
+use crate::time::{Span, Timestamp};
+
+/// A timer's SYN-ACK comes no sooner than this after the one before: the timer starts at 1 s (`TCP_TIMEOUT_INIT`,
+/// RFC 6298 section 2.1) and is never early; the path may shorten that a little.
+const TIMER: Span = Span::millis(900);
+/// A SYN-ACK repeated sooner, but not at once, comes from a timer that is not Linux's.
+const FOREIGN_TIMER: std::ops::Range<i64> = 50_000_000..850_000_000;
+/// How much later than that a timer's SYN-ACK may come, each time: the sweep again, and a busy server.
+const SWEEP: Span = Span::millis(800);
+/// Retransmissions that an ignored client must have made where no SYN-ACK came again.
+pub const COOKIE_RETRANSMITS: u16 = 3;
+/// No buffer on the way is large enough to hold segments back for this long.
+const LASTING: Span = Span::secs(7);
+/// The first retransmission of a 1 s timer, with the slack of a listener that is swept every 200 ms (before 4.2).
+pub const FIRST_REPEAT: Span = Span::millis(1_700);
+/// How much later than a round trip an answer may come and still be one.
+const TURNAROUND: Span = Span::millis(100);
+
+/// What the handshake of a connection went through after the client had completed it.
+#[derive(Clone, Debug)]
+pub struct IgnoredAck<'a> {
+    /// The client's final ACK.
+    pub ack: FinalAck,
+    /// SYN-ACK retransmissions that only a server which ignored the final ACK sends.
+    pub repeats: Vec<&'a Sent>,
+    /// Whether the client had sent data (or FIN) in time for one of them, and the server ignored that too.
+    pub data_ignored: bool,
+    /// A retransmission echoes the timestamp of an ignored segment: the server's TCP has read it.
+    pub read_by_tcp: bool,
+    /// From the final ACK to whatever ended it.
+    pub during: Interval,
+    /// When the client was surely ignored, if its segments reached the server.
+    pub ignored: Interval,
+    /// The first of `repeats` came when the timer of a request is due, not when a listener that defers asks.
+    pub on_time: bool,
+}
+
+impl IgnoredAck<'_> {
+    /// What to compare other connections of the listener with.
+    pub fn stuck(&self, f: &ConnectionFacts) -> Option<Stuck> {
+        let retransmits = u32::from(f.unanswered.retransmits);
+        let repeats = self.repeats.len() as u32;
+        let on_schedule = self.on_time && !lacks_syn_acks(f);
+        (repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS)).then_some(Stuck {
+            during: self.during,
+            ignored: self.ignored,
+            repeats,
+            retransmits,
+            data_ignored: on_schedule && self.data_ignored,
+            in_vain: on_schedule && (repeats < 2 || self.data_ignored || answered_in_vain(f, self)),
+            lasting: self.outlasts_buffers(f),
+            lag: cookie_lag(f),
+            client: f.client,
+        })
+    }
+
+    /// Whether the client was ignored for longer than a buffer on the way holds its segments back: the third SYN-ACK
+    /// retransmission comes after 7 s, data would have been acknowledged when it came out, and what was acknowledged
+    /// would have been the first transmission.
+    pub fn outlasts_buffers(&self, f: &ConnectionFacts) -> bool {
+        let asked = self.repeats.len() >= 2 && f.unanswered.retransmits > 0;
+        let lasted = f.c.first_data.or(f.c.fin).map_or(Span::ZERO, |spoke| self.during.to - spoke.time);
+        (self.repeats.len() >= 3 && !lacks_syn_acks(f))
+            || (asked && lasted >= LASTING)
+            || (asked && f.progress.is_some() && f.timestamps() && !was_late(f))
+    }
+}
+
+/// A connection whose server gave no sign of life although its client completed the handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
+    pub during: Interval,
+    /// When its client was surely ignored, if its segments reached the server.
+    pub ignored: Interval,
+    /// SYN-ACK retransmissions in that time that nothing else explains.
+    pub repeats: u32,
+    /// Retransmissions by the client in that time.
+    pub retransmits: u32,
+    /// Whether the SYN-ACK came again although the client had sent data.
+    pub data_ignored: bool,
+    /// Whether a listener that defers, and whose SYN-ACKs draw no answer, would not have done the same.
+    pub in_vain: bool,
+    /// Whether it lasted longer than a buffer on the way can hold segments back.
+    pub lasting: bool,
+    /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
+    /// syncookie, nothing for a request. Known where the server took the connection at last.
+    pub lag: Option<i64>,
+    /// The client's address, so that several connections of one client can be told from several clients.
+    pub client: Host,
+}
+
+impl Stuck {
+    /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
+    /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
+    pub fn shows_a_full_queue(&self) -> bool {
+        self.in_vain && self.repeats >= 2
+    }
+
+    /// Whether it was ignored in a way that agrees with a full queue, if something else speaks for one.
+    pub fn agrees_with_a_full_queue(&self) -> bool {
+        self.shows_a_full_queue() || self.data_ignored
+    }
+}
+
+/// Reads the ordeal of a handshake, if its client completed it; `end` is where the capture ends.
+pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
+    let ack = f.final_ack?;
+    if f.roles == Roles::Guessed || f.odd_handshake || f.syn_ack.count == 0 {
+        return None;
+    }
+    if has_foreign_timer(f) || f.other_isns > 0 {
+        return None;
+    }
+    let turnaround = server_turnaround(f);
+    let ignored = Sent::AFTER_FINAL_ACK;
+    let late = was_late(f);
+    let mut repeats: Vec<&Sent> = Vec::new();
+    let mut before: Option<&Sent> = None;
+    for sent in f.syn_ack.iter() {
+        let timed = before.is_some_and(|b| sent.at.time - b.at.time >= TIMER);
+        let late_enough = sent.at.time - ack.at.time > turnaround;
+        let excused = sent.context & (Sent::AFTER_PROGRESS | Sent::AFTER_RESET) != 0;
+        if sent.is(ignored) && timed && late_enough && !late && !excused && !answers_a_syn(f, sent) {
+            repeats.push(sent);
+        }
+        before = Some(sent);
+    }
+    let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
+    // What is sent after the SYN-ACK was repeated for the last time may be lost while the server waits for it.
+    let data_ignored = spoke.is_some_and(|spoke| {
+        repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND)
+    });
+    let last_syn = f.syn.iter().map(|syn| syn.tsval).last();
+    let read_by_tcp = f.timestamps()
+        && last_syn.is_some_and(|last| {
+            repeats.iter().any(|r| {
+                let newer_than_syn = (r.tsecr.wrapping_sub(last) as i32) > 0;
+                let not_newer_than_sent = [ack.tsval, f.unanswered.tsval, f.c.tsval.unwrap_or(0)]
+                    .iter()
+                    .any(|&sent| (sent.wrapping_sub(r.tsecr) as i32) >= 0);
+                newer_than_syn && not_newer_than_sent && f.syn.iter().all(|syn| syn.tsval != r.tsecr)
+            })
+        });
+    let over = [f.progress.map(|p| p.at.time), f.s.reset.as_ref().map(|r| r.at.time)];
+    let mut to = over.into_iter().flatten().min().unwrap_or(f.closed.unwrap_or(end));
+    if let (Some(last), Some(_), 0) = (repeats.last(), f.progress, f.unanswered.retransmits) {
+        // A client with nothing to say was let in by its answer to the last SYN-ACK; the server's first word says only
+        // that it had been.
+        to = last.at.time.max(f.unanswered.last_ack.time).min(to);
+    }
+    let ignored = surely_ignored(f, ack, &repeats);
+    let on_time = is_on_time(f, &repeats);
+    let during = Interval { from: ack.at.time, to };
+    Some(IgnoredAck { ack, repeats, data_ignored, read_by_tcp, during, ignored, on_time })
+}
+
+/// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or twice the
+/// time between those before. One that comes later is that of a listener that defers, or the first to pass after an
+/// outage.
+fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent]) -> bool {
+    let Some(again) = repeats.first() else { return false };
+    let before: Vec<&Sent> = f.syn_ack.iter().take_while(|sent| sent.at < again.at).collect();
+    let Some(last) = before.last() else { return false };
+    let waited = again.at.time - last.at.time;
+    let is_second = before.len() >= 2 && waited <= growth(before[before.len() - 2].at.time, last.at.time);
+    waited <= FIRST_REPEAT || is_second || again.syns > last.syns
+}
+
+/// The longest that the timer waits after it has waited from `from` to `to`.
+fn growth(from: Timestamp, to: Timestamp) -> Span {
+    Span((to - from).0.saturating_mul(2)) + SWEEP
+}
+
+/// Whether SYN-ACKs were repeated as no Linux timer does: too soon, or again and again after the same time. (Each of
+/// its waits is twice the one before; a listener swept every 200 ms blurs that, it does not level it.)
+fn has_foreign_timer(f: &ConnectionFacts) -> bool {
+    let all: Vec<&Sent> = f.syn_ack.iter().collect();
+    let gaps = || all.windows(2).map(|pair| (pair[1], pair[1].at.time - pair[0].at.time));
+    let too_soon = gaps().any(|(sent, gap)| FOREIGN_TIMER.contains(&gap.0) && !answers_a_syn(f, sent));
+    let timed: Vec<Span> = gaps().filter(|(sent, _)| !answers_a_syn(f, sent)).map(|(_, gap)| gap).collect();
+    let level =
+        f.syn.count <= 1 && timed.len() >= 2 && timed[1].0.saturating_mul(10) < timed[0].0.saturating_mul(12);
+    too_soon || level
+}
+
+/// How long after the final ACK passed the capture point a SYN-ACK sent before it arrived may still pass: the time
+/// from here to the server and back. Without timestamps a SYN that was sent several times leaves open which one was
+/// answered; then the longest possible time counts.
+fn server_turnaround(f: &ConnectionFacts) -> Span {
+    let Some(answer) = f.syn_ack.first() else { return Span::ZERO };
+    let asked = f.syn.iter().take(usize::from(answer.syns));
+    let delay = if f.timestamps() || asked.clone().count() <= 1 {
+        f.syn_to_syn_ack()
+    } else {
+        asked.map(|syn| answer.at.time - syn.at.time).max()
+    };
+    let delay = delay.unwrap_or(Span::ZERO).max(Span::ZERO);
+    Span(delay.0 + delay.0 / 10 + 5_000_000)
+}
+
+/// Whether the server took what the client had sent before it repeated anything: that had been on its way for long, and
+/// was not ignored.
+fn was_late(f: &ConnectionFacts) -> bool {
+    let (Some(progress), Some(repeated_from)) = (f.progress, f.unanswered.repeated_from) else {
+        return false;
+    };
+    f.timestamps() && (progress.tsecr.wrapping_sub(repeated_from) as i32) < 0
+}
+
+/// Whether a SYN-ACK answers a SYN of its own: it comes one turnaround after a SYN that was sent again.
+fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Sent) -> bool {
+    let shortest = f.syn_to_syn_ack().unwrap_or(Span::ZERO).max(Span::ZERO);
+    let longest = server_turnaround(f);
+    f.syn.iter().skip(1).any(|syn| {
+        let after = syn_ack.at.time - syn.at.time;
+        after >= Span::ZERO && (after - shortest <= TURNAROUND || after <= longest)
+    })
+}
+
+/// Whether the client had answered a SYN-ACK that came again, or had sent data, before another one came. A listener that
+/// defers repeats it as often as it draws no answer.
+pub fn answered_in_vain(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> bool {
+    let (u, Some(last)) = (&f.unanswered, o.repeats.last()) else { return false };
+    let spoke = u.retransmits > 0 && u.first < last.at;
+    let acks = u.acks.saturating_sub(f.c.keepalives);
+    let answered = acks >= 2 || (acks == 1 && u.last_ack < last.at);
+    spoke || answered
+}
+
+/// Whether the time between SYN-ACKs grew faster than the timer's does, which doubles: some in between did not get here.
+pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
+    let all: Vec<&Sent> = f.syn_ack.iter().collect();
+    all.windows(3).any(|three| {
+        let [a, b, c] = three else { return false };
+        a.syns == c.syns && c.at.time - b.at.time > growth(a.at.time, b.at.time)
+    })
+}
+
+/// From when to when the client was surely ignored, if its segments reached the server: from when the final ACK, or the
+/// first retransmission, would have been taken until the last segment of which it is known that it was not. That is the
+/// answer to the last SYN-ACK but one, or the last retransmission but one, for the last may be the one that was taken.
+///
+/// The waits double (the first two may be alike: a tail loss probe), so of the time from the first retransmission to the
+/// last of n the last but one comes after the part (2^(n-2) - 1) / (2^(n-1) - 1). Where the capture missed some it is
+/// sooner than that.
+fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Interval {
+    let (u, turnaround) = (&f.unanswered, server_turnaround(f));
+    let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
+    let part = Span((u.last.time - u.first.time).0 / (2 * waits + 1) * waits);
+    // What was acknowledged at last may be the first transmission, which has waited in a buffer.
+    let not_late =
+        f.progress.is_none() || (f.timestamps() && !was_late(f)) || u.last.time - u.first.time >= LASTING;
+    let spoke = (u.retransmits > 1 && not_late).then(|| u.first.time + (part - TURNAROUND));
+    let answered = repeats.len().checked_sub(2).map(|n| repeats[n].at.time);
+    let from = if repeats.is_empty() { u.first.time } else { ack.at.time };
+    Interval { from: from + turnaround, to: spoke.max(answered).unwrap_or(from) }
+}
+
+/// How far the SYN-ACK's TSval lagged the server's clock, of which a tick is taken to be a millisecond (Linux 4.13 and
+/// later): `cookie_init_timestamp` puts the options into its low six bits and never lets it run ahead.
+pub fn cookie_lag(f: &ConnectionFacts) -> Option<i64> {
+    let (syn_ack, progress) = (f.syn_ack.first()?, f.progress?);
+    let ticks = i64::from(progress.tsval.wrapping_sub(syn_ack.tsval) as i32);
+    let elapsed = (progress.at.time - syn_ack.at.time).0 / 1_000_000;
+    f.timestamps().then_some(ticks - elapsed)
+}

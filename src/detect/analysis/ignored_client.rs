@@ -1,0 +1,73 @@
+//! In which way a server ignored a client that had completed the handshake, if it did.
+
+use crate::detect::analysis::ignored_ack::{
+    COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, Stuck, answered_in_vain, cookie_lag, lacks_syn_acks,
+};
+use crate::detect::context::DetectContext;
+use crate::flow::facts::ConnectionFacts;
+use crate::time::Span;
+
+/// Segments of this size and larger may be what a path with a small MTU swallows, octets.
+const SUSPICIOUSLY_LARGE: u32 = 1_200;
+/// How far the TSval of a cookie may lag, milliseconds, with some for drift and for delays that vary.
+const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
+/// A lag that delays seldom vary by, milliseconds; three of four cookies have it.
+const CLEAR_LAG: i64 = 16;
+/// How near in time another connection must be stuck to speak for a full queue.
+pub const SAME_TIME: Span = Span::secs(10);
+
+/// How the server came to ignore the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    /// SYN-ACK repeated and data ignored.
+    Data,
+    /// SYN-ACK repeated more than once to a silent client.
+    Silent,
+    /// One repetition to a silent client, and other connections that show what it means.
+    Once,
+    /// No repetition: the handshake was a cookie's.
+    Cookie,
+}
+
+/// The picture that this connection shows; none if nothing says that it was ignored.
+pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Picture> {
+    let others = || around.others_stuck(f, o.during, SAME_TIME);
+    match o.repeats.len() {
+        0 => {
+            let u = &f.unanswered;
+            let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
+            // Alone it proves nothing: a dead path or a small MTU looks the same.
+            let company = others().any(Stuck::shows_a_full_queue)
+                || (others().count() >= 2 && u.largest < SUSPICIOUSLY_LARGE && was_alive(f, o, around));
+            (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
+        }
+        _ if o.data_ignored && (o.on_time || around.at_server()) => Some(Picture::Data),
+        n if n == 1 || !o.on_time || !answered_in_vain(f, o) || lacks_syn_acks(f) => {
+            // A listener that defers asks once. A connection that was not asked again may have been, and the capture has
+            // lost it; one that was asked twice may have answered, and the path has lost it: more of them must say so
+            // than there are that were asked once.
+            let asked_once = around.scene.stuck.iter().filter(|s| s.repeats == 1 && !s.data_ignored).count();
+            let asked_again = others().filter(|s| s.shows_a_full_queue()).count();
+            let company = others().any(|s| s.data_ignored) || asked_again > asked_once;
+            // Who waited for a second or two says nothing of a listener that asks later.
+            let asked_first = f.syn_ack.first().zip(o.repeats.first());
+            let soon = asked_first.is_some_and(|(first, r)| r.at.time - first.at.time <= FIRST_REPEAT);
+            let patient = if soon { around.listener.patient } else { 0 };
+            let undeferred = around.listener.undeferred + patient > asked_once as u64;
+            let alone_at_server = around.at_server() && undeferred;
+            (o.on_time && (company || alone_at_server)).then_some(Picture::Once)
+        }
+        _ => Some(Picture::Silent),
+    }
+}
+
+/// Whether neither the server nor the path was dead while this client was ignored: the listener answered others, or the
+/// clocks of those that were ignored with it say that their handshakes were cookies.
+pub fn was_alive(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
+    let meanwhile = around.listener.inside(o.ignored);
+    let answered = meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
+    let others = around.others_stuck(f, o.during, SAME_TIME).filter_map(|s| s.lag);
+    let lags: Vec<i64> = others.chain(cookie_lag(f)).collect();
+    let clear = lags.iter().filter(|&&lag| lag >= CLEAR_LAG).count();
+    answered || (clear >= 2 && clear * 2 > lags.len() && lags.iter().all(|lag| COOKIE_LAG.contains(lag)))
+}

@@ -1,0 +1,228 @@
+//! All finding kinds, and what is made of all of them: the union of what they want, `synscope explain`,
+//! `docs/findings.md`.
+
+use crate::detect::kinds;
+use crate::detect::spec::KindSpec;
+use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::flow::facts::ConnectionFacts;
+use crate::history::incomplete::IncompleteHandshake;
+use crate::history::settings::Settings;
+use crate::history::wants::Wants;
+use crate::model::Kind;
+
+/// All kinds, in the order of [`Kind::ALL`].
+pub fn all() -> &'static [&'static KindSpec] {
+    kinds::ALL
+}
+
+/// What there is to know of `kind`.
+pub fn spec(kind: Kind) -> &'static KindSpec {
+    kinds::ALL[kind as usize]
+}
+
+const _: () = {
+    assert!(kinds::ALL.len() == Kind::ALL.len(), "detect/kinds/mod.rs must list every variant of Kind");
+    let mut n = 0;
+    while n < kinds::ALL.len() {
+        assert!(kinds::ALL[n].kind as usize == n, "detect/kinds/mod.rs must follow the order of Kind");
+        n += 1;
+    }
+};
+
+/// What all kinds want together.
+pub const WANTS: Wants =
+    Wants { full: Some(wants_full), clean: Some(wants_clean), incomplete: Some(wants_incomplete) };
+
+fn wants_full(f: &ConnectionFacts, settings: &Settings) -> bool {
+    all().iter().any(|spec| spec.wants.wants_full(f, settings))
+}
+
+/// Very many connections are asked about: only kinds that have something to say are.
+fn wants_clean(flow: &CleanFlow, course: &Course, settings: &Settings) -> bool {
+    const WITH: [usize; kinds::ALL.len()] = indices_first(Form::Clean);
+    const COUNT: usize = count(Form::Clean);
+    WITH[..COUNT].iter().any(|&n| kinds::ALL[n].wants.wants_clean(flow, course, settings))
+}
+
+fn wants_incomplete(handshake: &IncompleteHandshake) -> bool {
+    const WITH: [usize; kinds::ALL.len()] = indices_first(Form::Incomplete);
+    const COUNT: usize = count(Form::Incomplete);
+    WITH[..COUNT].iter().any(|&n| kinds::ALL[n].wants.wants_incomplete(handshake))
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Clean,
+    Incomplete,
+}
+
+/// Whether this kind may want connections in this form.
+const fn may_want(spec: &KindSpec, form: Form) -> bool {
+    match form {
+        Form::Clean => spec.wants.clean.is_some(),
+        Form::Incomplete => spec.wants.incomplete.is_some(),
+    }
+}
+
+/// How many kinds may want connections in this form.
+const fn count(form: Form) -> usize {
+    let (mut n, mut count) = (0, 0);
+    while n < kinds::ALL.len() {
+        count += may_want(kinds::ALL[n], form) as usize;
+        n += 1;
+    }
+    count
+}
+
+/// Which those are; the places behind them mean nothing.
+const fn indices_first(form: Form) -> [usize; kinds::ALL.len()] {
+    let mut indices = [0; kinds::ALL.len()];
+    let (mut n, mut count) = (0, 0);
+    while n < kinds::ALL.len() {
+        if may_want(kinds::ALL[n], form) {
+            indices[count] = n;
+            count += 1;
+        }
+        n += 1;
+    }
+    indices
+}
+
+/// All of `kinds` as one Markdown document, the text of `docs/findings.md`.
+pub fn markdown(kinds: &[&KindSpec]) -> String {
+    let mut out = String::from(
+        "# Findings\n\n\
+         <!-- Written by the program from the detectors' own documentation. Do not edit; renew it with\n\
+         `SYNSCOPE_UPDATE=1 cargo test docs_findings_is_fresh`. -->\n\n\
+         What synscope can find, what the packets show, what the kernel did, and what looks alike.\n\
+         `synscope explain KIND` prints the same text.\n\n\
+         | kind | in short |\n| --- | --- |\n",
+    );
+    for kind in kinds {
+        let name = kind.kind;
+        out.push_str(&format!("| [`{name}`](#{name}) | {} |\n", kind.first_sentence().replace('|', "\\|")));
+    }
+    for explanation in kinds {
+        out.push_str(&format!("\n## {}\n\n", explanation.kind));
+        let mut last = "";
+        let mut in_code = false;
+        for line in explanation.lines() {
+            in_code ^= line.starts_with("```");
+            // Sections lie below the kind, and Markdown wants a blank line before a heading and before a list.
+            let heading = !in_code && line.starts_with('#');
+            let list_begins = !in_code && is_item(line) && !is_item(last) && !last.starts_with(' ');
+            if (heading || list_begins) && !last.is_empty() {
+                out.push('\n');
+            }
+            if heading {
+                out.push('#');
+            }
+            out.push_str(line);
+            out.push('\n');
+            last = line;
+        }
+        for (what, names) in [("Counters", explanation.counters), ("Settings", explanation.settings)] {
+            if !names.is_empty() {
+                out.push_str(&format!("\n{what}: `{}`.\n", names.join("`, `")));
+            }
+        }
+        // The path may be written with the separators of the system that compiled it.
+        out.push_str(&format!("\nDetected in `{}`.\n", explanation.file.replace('\\', "/")));
+    }
+    out
+}
+
+/// Whether a line of Markdown starts an item of a list.
+pub fn is_item(line: &str) -> bool {
+    line.starts_with("* ") || line.starts_with("- ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::kinds::exercise;
+    use crate::model::Kind;
+    use std::path::Path;
+    use std::{env, fs};
+
+    #[test]
+    fn one_text_is_documentation_and_explanation() {
+        let _ = exercise::Exercise;
+        let spec = &exercise::SPEC;
+        assert_eq!(spec.kind, Kind::Exercise);
+        assert!(spec.file.ends_with("exercise.rs"));
+        assert_eq!(spec.first_sentence(), "A client says exactly 4,242 bytes and is not answered.");
+        let lines: Vec<_> = spec.lines().collect();
+        assert_eq!(lines[2], "## On the wire");
+        assert_eq!(lines[6], "  here.", "the indentation inside a list stays");
+    }
+
+    #[test]
+    fn the_document_nests_sections_below_their_kind() {
+        let text = markdown(&[&exercise::SPEC]);
+        assert!(
+            text.contains(
+                "
+## exercise
+
+A client says"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "of that size.
+
+### Looks alike
+
+* Any other"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "here.
+* A copy"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("Counters: `TcpExtTCPTimeouts`."), "{text}");
+        assert!(
+            !text.contains(
+                "
+
+
+"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_kind_is_well_described() {
+        for spec in all() {
+            let (kind, sentence) = (spec.kind, spec.first_sentence());
+            assert!(sentence.ends_with('.'), "{kind}: the first sentence is '{sentence}'");
+            assert!(spec.text.contains("\n ## "), "{kind}: no sections");
+            assert_eq!(spec.text.matches('`').count() % 2, 0, "{kind}: a backtick is alone");
+            assert!(spec.plain_words.ends_with('.'), "{kind}: no plain words");
+            assert!(!spec.at_fault.is_empty(), "{kind}: who has to act?");
+            assert!(!spec.look_alikes.is_empty(), "{kind}: what looks alike?");
+        }
+    }
+
+    #[test]
+    fn docs_findings_is_fresh() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
+        let fresh = markdown(&all().iter().copied().filter(|s| s.kind != Kind::Exercise).collect::<Vec<_>>());
+        if env::var_os("SYNSCOPE_UPDATE").is_some() {
+            fs::create_dir_all(path.parent().expect("the path has a folder")).unwrap();
+            fs::write(&path, &fresh).unwrap();
+        }
+        let stored = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+        assert!(
+            stored == fresh,
+            "docs/findings.md is stale: SYNSCOPE_UPDATE=1 cargo test docs_findings_is_fresh"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! A finding kind as data: all that the program knows of it beside how it is found.
+//!
+//! A kind's text is written once, as the doc comment inside `finding!`. rustdoc shows it on the detector's type;
+//! `synscope explain` and `docs/findings.md` print the same words.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::Draft;
+use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::Host;
+use crate::history::wants::Wants;
+use crate::model::{Kind, Sender};
+
+/// A finding kind. Whatever lists kinds, or asks something of one, reads this.
+#[derive(Clone, Copy, Debug)]
+pub struct KindSpec {
+    /// The kind.
+    pub kind: Kind,
+    /// Its documentation in Markdown: a first paragraph, then `## ` sections. The lines keep the space that follows
+    /// `///` in the source; [`lines`](KindSpec::lines) takes it away.
+    pub text: &'static str,
+    /// The file that detects it.
+    pub file: &'static str,
+    /// What it is, for a reader who knows TCP only roughly: one sentence.
+    pub plain_words: &'static str,
+    /// Who has to act, for the same reader: no sentence.
+    pub at_fault: &'static str,
+    /// Which connections it wants to examine. What no kind wants is only counted.
+    pub wants: Wants,
+    /// How it is found.
+    pub examine: Examine,
+    /// Cases in `testdata/` that look much the same and in which it must not be found: the folder, and behind a colon the
+    /// capture if not all.
+    pub look_alikes: &'static [&'static str],
+    /// Counters of the kernel that rise with it, as `nstat` names them.
+    pub counters: &'static [&'static str],
+    /// Settings that bear on it, as `sysctl` names them.
+    pub settings: &'static [&'static str],
+    /// Which packets the server ignored.
+    pub ignored: Ignored,
+    /// Who sends the packets that show it, where it is about a listener.
+    pub sender: Option<Sender>,
+    /// What else sets it apart.
+    pub properties: &'static [Property],
+    /// Kinds that may follow from it at the same listener.
+    pub leads_to: &'static [LeadsTo],
+}
+
+/// What a kind is found by: facts and context in, at most one finding out.
+#[derive(Clone, Copy, Debug)]
+pub enum Examine {
+    /// Each connection that some kind wants.
+    Connection(fn(&ConnectionFacts, &DetectContext<'_>) -> Option<Draft>),
+    /// Each listener.
+    Listener(fn(Host, &DetectContext<'_>) -> Option<Draft>),
+}
+
+/// Packets that the server ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ignored {
+    /// None.
+    Nothing,
+    /// The SYNs that drew no answer.
+    Syns,
+    /// The final ACK.
+    FinalAck,
+    /// The final ACK, and what the client sent after it.
+    FinalAckAndData,
+}
+
+/// What sets a kind apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Property {
+    /// It keeps connections from being set up: what share of the attempts it hits is worth knowing.
+    PreventsSetUp,
+    /// A queue was full: did it drain?
+    QueueWasFull,
+    /// It says how a handshake went: a connection has one of these.
+    ExplainsHandshake,
+    /// It says why a RST was sent.
+    ExplainsReset,
+    /// Found at many ports of one address it is a port scan, or a host whose services are gone.
+    MayBeScan,
+}
+
+/// A kind that may follow from another at the same listener.
+#[derive(Clone, Copy, Debug)]
+pub struct LeadsTo {
+    /// What follows.
+    pub effect: Kind,
+    /// What the incident of the cause says of that of the effect.
+    pub said_of_effect: &'static str,
+    /// What the incident of the effect says of that of the cause.
+    pub said_of_cause: &'static str,
+    /// When it does.
+    pub when: When,
+}
+
+/// When one kind follows from another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// Whenever both are found about the same time.
+    Always,
+    /// If the server had said nothing on a connection of the effect.
+    Unserved,
+}
+
+impl KindSpec {
+    /// What a kind has that says nothing else.
+    pub const PLAIN: KindSpec = KindSpec {
+        kind: Kind::AcceptQueueOverflow,
+        text: "",
+        file: "",
+        plain_words: "",
+        at_fault: "",
+        wants: Wants::NOTHING,
+        examine: Examine::Listener(|_, _| None),
+        look_alikes: &[],
+        counters: &[],
+        settings: &[],
+        ignored: Ignored::Nothing,
+        sender: None,
+        properties: &[],
+        leads_to: &[],
+    };
+
+    /// Whether the kind has this property.
+    pub fn has(&self, property: Property) -> bool {
+        self.properties.contains(&property)
+    }
+
+    /// The lines of the text, as Markdown.
+    pub fn lines(&self) -> impl Iterator<Item = &'static str> {
+        self.text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
+    }
+
+    /// The first sentence: what it is, in short.
+    pub fn first_sentence(&self) -> String {
+        let paragraph: Vec<_> =
+            self.lines().skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty()).collect();
+        let paragraph = paragraph.join(" ");
+        match paragraph.find(". ") {
+            Some(end) => paragraph[..=end].to_owned(),
+            None => paragraph,
+        }
+    }
+}
+
+/// Declares a kind's type and its [`KindSpec`], with the explanation from the doc comment.
+///
+/// The comment is Markdown: first what it is in one sentence and a blank line, then `## ` sections of paragraphs,
+/// `* ` lists and code between backticks. Use it at most once per module, it defines `SPEC` there. Fields that are left out
+/// are those of [`KindSpec::PLAIN`].
+///
+/// ```ignore
+/// finding! {
+///     /// The server goes on sending its SYN-ACK although the client has answered it.
+///     ///
+///     /// ## On the wire
+///     /// ...
+///     pub struct AcceptQueueOverflow {
+///         kind: Kind::AcceptQueueOverflow,
+///         plain_words: "The server's queue is full.",
+///         at_fault: "the server's application",
+///         wants: Wants::full(|f, _| f.syn_ack.count > 1),
+///         examine: Examine::Connection(examine),
+///     }
+/// }
+/// ```
+macro_rules! finding {
+    ($(#[doc = $line:literal])+ $visibility:vis struct $name:ident { $($field:ident: $value:expr),+ $(,)? }) => {
+        $(#[doc = $line])+
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        $visibility struct $name;
+
+        /// All that the program knows of it beside how it is found.
+        pub const SPEC: $crate::detect::spec::KindSpec = $crate::detect::spec::KindSpec {
+            $($field: $value,)+
+            text: concat!($($line, "\n"),+),
+            file: file!(),
+            ..$crate::detect::spec::KindSpec::PLAIN
+        };
+    };
+}
+pub(crate) use finding;

@@ -1,0 +1,16 @@
+//! What the user set.
+
+use crate::time::Span;
+
+/// What the user set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
+    pub half_close_after: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { half_close_after: Span::secs(60) }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which connections are kept in full: those that some finding kind wants.
+
+use crate::flow::compact::clean::{CleanFlow, Course};
+use crate::flow::facts::ConnectionFacts;
+use crate::history::incomplete::IncompleteHandshake;
+use crate::history::settings::Settings;
+
+/// Which connections a finding kind wants to examine, or several kinds together. A connection that none wants is only
+/// counted, so wide is better than narrow: `examine` decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    /// Of those with something out of the ordinary: all facts are known.
+    pub full: Option<fn(&ConnectionFacts, &Settings) -> bool>,
+    /// Of those in which every segment followed on the one before, in short form.
+    pub clean: Option<fn(&CleanFlow, &Course, &Settings) -> bool>,
+    /// Of handshakes of one SYN that were never completed. A flood leaves millions of them: those that are wanted take more
+    /// memory, and of each listener only the first are kept.
+    pub incomplete: Option<fn(&IncompleteHandshake) -> bool>,
+}
+
+impl Wants {
+    /// No connection: the history is enough.
+    pub const NOTHING: Wants = Wants { full: None, clean: None, incomplete: None };
+
+    /// Connections with something out of the ordinary, of which `full` says that they are wanted.
+    pub const fn full(full: fn(&ConnectionFacts, &Settings) -> bool) -> Wants {
+        Wants { full: Some(full), ..Wants::NOTHING }
+    }
+
+    /// The same and those in short form of which `clean` says that they are wanted.
+    pub const fn or_clean(self, clean: fn(&CleanFlow, &Course, &Settings) -> bool) -> Wants {
+        Wants { clean: Some(clean), ..self }
+    }
+
+    /// The same and handshakes never completed of which `incomplete` says that they are wanted.
+    pub const fn or_incomplete(self, incomplete: fn(&IncompleteHandshake) -> bool) -> Wants {
+        Wants { incomplete: Some(incomplete), ..self }
+    }
+
+    /// Whether this connection is wanted.
+    pub fn wants_full(&self, f: &ConnectionFacts, settings: &Settings) -> bool {
+        self.full.is_some_and(|wants| wants(f, settings))
+    }
+
+    /// Whether this connection in short form is wanted.
+    #[inline]
+    pub fn wants_clean(&self, b: &CleanFlow, course: &Course, settings: &Settings) -> bool {
+        self.clean.is_some_and(|wants| wants(b, course, settings))
+    }
+
+    /// Whether this handshake is wanted.
+    #[inline]
+    pub fn wants_incomplete(&self, handshake: &IncompleteHandshake) -> bool {
+        self.incomplete.is_some_and(|wants| wants(handshake))
+    }
+}
+
+impl Default for Wants {
+    fn default() -> Wants {
+        Wants::NOTHING
+    }
+}

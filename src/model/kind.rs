@@ -1,0 +1,94 @@
+//! The kinds of findings: their names, and no more. What each means, `detect/kinds` says.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Declares [`Kind`] with one line for each kind: what it is, its variant, its name.
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $kind:ident $name:literal,)+) => {
+        /// What a finding is about. The names are fixed.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
+        pub enum Kind {
+            $($(#[doc = $doc])+ $(#[cfg($cfg)])? #[serde(rename = $name)] $kind,)+
+        }
+
+        impl Kind {
+            /// All kinds, in the order of the design: set-up first, teardown last.
+            pub const ALL: [Kind; [$($(#[cfg($cfg)])? $name),+].len()] = [$($(#[cfg($cfg)])? Kind::$kind),+];
+
+            /// The name in reports and on the command line, `accept-queue-overflow`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($(#[cfg($cfg)])? Kind::$kind => $name,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// SYN-ACK retransmitted after the final ACK reached the server: the accept queue was full.
+    AcceptQueueOverflow "accept-queue-overflow",
+    /// RST answers the final ACK: the accept queue was full and `tcp_abort_on_overflow` is 1.
+    AcceptQueueReset "accept-queue-reset",
+    /// SYN dropped because the accept queue was full.
+    SynDropAcceptQueue "syn-drop-accept-queue",
+    /// SYN dropped because the SYN queue was full and syncookies are off.
+    SynDropSynQueue "syn-drop-syn-queue",
+    /// SYN dropped because its timestamp lay behind the host's last one (`tcp_tw_recycle`).
+    SynDropTimestamp "syn-drop-timestamp",
+    /// SYN unanswered; the wire does not say why.
+    SynUnanswered "syn-unanswered",
+    /// Many half-open handshakes that never get their final ACK.
+    SynFlood "syn-flood",
+    /// The listener answers with syncookies.
+    Syncookies "syncookies",
+    /// SYN answered by a bare ACK: the four-tuple still lives at the server.
+    TimeWaitCollision "time-wait-collision",
+    /// RST or ICMP error answers the SYN.
+    ConnectionRefused "connection-refused",
+    /// A segment of the handshake was lost on the path.
+    HandshakeLoss "handshake-loss",
+    /// `TCP_DEFER_ACCEPT` at work.
+    DeferAccept "defer-accept",
+    /// Fast Open refused or black-holed.
+    FastopenFallback "fastopen-fallback",
+    /// The listener went away while connections waited in its queue.
+    ListenerClosed "listener-closed",
+    /// One side has closed, the other has long been silent.
+    HalfClose "half-close",
+    /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
+    FinWait2Expired "fin-wait2-expired",
+    /// RST by an end in mid-connection.
+    AbortiveClose "abortive-close",
+    /// FIN never acknowledged.
+    FinUnacknowledged "fin-unacknowledged",
+    /// Ports or buckets run out because of sockets in TIME_WAIT.
+    TimeWaitPressure "time-wait-pressure",
+    /// Registered in tests only: what a new kind needs, and no more.
+    #[cfg(test)]
+    Exercise "exercise",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+    /// # Errors
+    /// The name of no kind: the message lists those there are.
+    fn from_str(name: &str) -> Result<Kind, String> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("no finding kind '{name}'; there are: {}", names.join(", "))
+        })
+    }
+}
