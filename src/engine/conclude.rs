@@ -466,7 +466,10 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
     if world.has_no_clock() {
         drafts.retain(|(d, _)| NEED_NO_CLOCK.contains(&d.kind));
     }
-    drafts.retain(|(d, _)| NEED_NO_CLOCK.contains(&d.kind) || !d.runs_back());
+    // How long a half-close lasted is all that tells it from a close.
+    drafts.retain(|(d, _)| d.kind != Kind::HalfClose || !d.runs_back());
+    let across = drafts.iter_mut().filter(|(d, _)| !NEED_NO_CLOCK.contains(&d.kind) && d.runs_back());
+    across.for_each(|(d, _)| d.doubt("the clock stepped back among these packets"));
     if world.shuffled {
         let by_order = drafts.iter_mut().filter(|(d, _)| REST_ON_ORDER.contains(&d.kind));
         by_order.for_each(|(d, _)| d.doubt("the capture changed the order of packets"));
