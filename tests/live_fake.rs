@@ -452,13 +452,13 @@ fn a_verdict_of_the_kernel_does_not_waver() {
     assert_eq!(outcome.report.findings.len(), 80);
 }
 
-/// Refusals by `hosts` hosts on `ports` ports each, one every 2 ms.
+/// Refusals by `hosts` hosts on `ports` ports each, one every 2 ms. Each host refuses a client of its own.
 fn refusals(hosts: u32, ports: u16) -> Script {
     let mut packets = Vec::new();
     let mut at = Timestamp(1_800_000_000_000_000_000);
     for host in 0..hosts {
         for port in 0..ports {
-            let (client, server) = ((0xc000_0300, 40_000), (SERVER + host, 1_000 + port));
+            let (client, server) = ((0xc000_0300 + host, 40_000), (SERVER + host, 1_000 + port));
             packets.push((at, segment(client, server, 7, 0, SYN, b"")));
             packets.push((at + Span(50_000), segment(server, client, 0, 8, RST | ACK, b"")));
             at = at + Span::millis(2);
