@@ -204,7 +204,7 @@ impl Connection {
             self.on_icmp_error(s, role);
             return true;
         }
-        if self.recent[role as usize].is_copy(s) {
+        if self.recent[role as usize].is_copy(s) && !self.may_be_another_reset(s) {
             self.facts.duplicates += 1;
             return false;
         }
@@ -240,6 +240,16 @@ impl Connection {
             self.facts.last = PacketRef::of(s);
         }
         true
+    }
+
+    /// Whether a RST that is equal to one before may have been sent for itself: a host without a socket answers each of
+    /// several segments by the same RST, with IPv4 identification 0 (`tcp_v4_send_reset`). Where other segments of the
+    /// connection were captured twice, it is a copy like them.
+    fn may_be_another_reset(&self, s: &Segment) -> bool {
+        s.flags.has(Flags::RST)
+            && s.ip_id == 0
+            && !s.options.has(Options::TIMESTAMPS)
+            && self.facts.duplicates == 0
     }
 
     /// A SYN or SYN-ACK with the timestamp and IP ID of one before: whoever sends again has a later clock. Two captures
