@@ -113,6 +113,10 @@ impl Flags {
     pub const PSH: u8 = 0x08;
     /// The acknowledgment number is valid.
     pub const ACK: u8 = 0x10;
+    /// ECN-Echo; in a SYN together with CWR a request for ECN.
+    pub const ECE: u8 = 0x40;
+    /// Congestion window reduced.
+    pub const CWR: u8 = 0x80;
 
     /// Whether all of `bits` are set.
     #[inline]

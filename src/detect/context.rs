@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::Address;
+use crate::detect::analysis::company::Pattern;
+use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::Stuck;
 use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::flow::facts::ConnectionFacts;
@@ -29,6 +31,9 @@ pub enum Answers {
     /// None, and nothing says whether there were any.
     Unseen,
 }
+
+/// A host that sends something so soon after a SYN was up when that came.
+const MOMENT: Span = Span::millis(500);
 
 /// Why a vantage was inferred, and which.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,6 +91,10 @@ pub struct CaptureContext {
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
     pub scenes: Map<Host, ListenerActivity>,
+    /// When each host was heard, on connections that last.
+    pub heard: Map<Address, Vec<Interval>>,
+    /// What each host with several listeners did on all of them.
+    pub hosts: Map<Address, HostActivity>,
     /// The capture goes on: what is missing may yet come.
     pub goes_on: bool,
 }
@@ -198,6 +207,33 @@ impl<'a> DetectContext<'a> {
             .stuck
             .iter()
             .filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
+    }
+
+    /// Whether anything was heard of the server's host in that time, on whatever port.
+    pub fn heard_of_host(&self, server: Address, during: Interval) -> bool {
+        let Interval { from, to } = during;
+        // What dropped a SYN was up a moment later.
+        let lasted = |heard: &Interval| heard.meets(from, to + MOMENT, Span::ZERO);
+        let by_second = match self.world.hosts.get(&server) {
+            Some(host) => host.seconds.inside(from.seconds(), to.seconds()).heard,
+            None => self.listener.inside(during).heard,
+        };
+        by_second > 0 || self.world.heard.get(&server).is_some_and(|all| all.iter().any(lasted))
+    }
+
+    /// SYNs to several ports of the server that were ignored together with one of this time.
+    pub fn outage_of_host(&self, server: Address, during: Interval) -> Option<&'a Outage> {
+        self.world.hosts.get(&server)?.outage(during)
+    }
+
+    /// What sets the SYNs apart that this listener ignored.
+    pub fn ignored_pattern(&self) -> Option<Pattern> {
+        self.scene.patterns.of_ignored(&self.scene.ignored_syns, self.listener)
+    }
+
+    /// What sets the SYNs apart that this listener refused.
+    pub fn refused_pattern(&self) -> Option<Pattern> {
+        self.scene.patterns.of_refused(&self.scene.refused_syns, self.listener)
     }
 
     /// The usual round trip of this server's handshakes.

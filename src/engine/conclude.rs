@@ -332,6 +332,9 @@ fn gather(
                 world.listeners.entry(host).or_default().merge(listener);
             }
         }
+        for (address, heard) in screen.heard {
+            world.heard.entry(address).or_default().extend(heard);
+        }
         for (host, lags) in screen.lags {
             world.scenes.entry(host).or_default().lags.merge(lags);
         }

@@ -22,7 +22,7 @@ const PER_KEPT: u64 = 1_280;
 /// more in the scene of its listener.
 const PER_EMBRYO: u64 = 5 * size_of::<HalfOpen>() as u64 / 2;
 /// What the history of a listener costs, octets, with the scene that is made of it.
-const PER_LISTENER: u64 = 768;
+const PER_LISTENER: u64 = 896;
 /// What a finding costs until it is written, octets.
 const PER_FINDING: u64 = 1 << 16;
 /// No more connections are kept than are examined in the end, and a few more for shards that are not alike.

@@ -34,6 +34,8 @@ const LAST_SYN: Span = Span::secs(300);
 const RETRANSMIT_AFTER: Span = Span::millis(50);
 /// A silence of both ends that is worth noting: boxes on the path forget connections after such ones, if longer.
 const PAUSE: Span = Span::secs(1);
+/// An end that is silent for longer than this gives no sign of life meanwhile.
+const SILENCE: Span = Span::secs(1);
 
 /// How long after a segment with this IPv4 identification, with timestamps or without, a copy of it may come.
 #[inline]
@@ -278,9 +280,15 @@ impl Connection {
     fn note_sender(&mut self, s: &Segment, role: Role) {
         let side = self.facts.side_mut(role);
         side.ttl = match side.segments {
-            0 => (s.ttl, s.ttl),
+            0 => {
+                side.first = s.time;
+                (s.ttl, s.ttl)
+            }
             _ => (side.ttl.0.min(s.ttl), side.ttl.1.max(s.ttl)),
         };
+        if side.segments > 0 && s.time - side.last.time > SILENCE {
+            side.record_silence(s.time);
+        }
         side.segments = side.segments.saturating_add(1);
         side.traits.set(s.traits.0);
         side.last = PacketRef::of(s);
@@ -960,6 +968,7 @@ fn offer(s: &Segment) -> Offer {
         ip_id: s.ip_id,
         ttl: s.ttl,
         tos: s.tos,
+        ecn: s.flags.has(Flags::CWR | Flags::ECE),
     }
 }
 /// Whether `s` was damaged on its way, so that its receiver dropped it. A wrong checksum says so only where others of

@@ -175,6 +175,8 @@ pub struct Offer {
     pub ttl: u8,
     /// Type of service.
     pub tos: u8,
+    /// Whether it asks for ECN: CWR and ECE in a SYN (RFC 3168 section 6.1.1).
+    pub ecn: bool,
 }
 
 /// What is known of one end.
@@ -208,8 +210,12 @@ pub struct Side {
     pub first_data: Option<PacketRef>,
     /// Last segment with new payload.
     pub last_data: Option<PacketRef>,
+    /// When the first segment of any kind came.
+    pub first: Timestamp,
     /// The last segment of any kind.
     pub last: PacketRef,
+    /// Times of more than a second in which nothing came from it: from when to when.
+    pub silences: Box<[(Timestamp, Timestamp)]>,
     /// First FIN.
     pub fin: Option<PacketRef>,
     /// Sequence number of the FIN itself.
@@ -423,6 +429,28 @@ pub struct Usual {
 }
 
 impl Side {
+    /// Silences that are kept one by one; further ones are one with the last.
+    const SILENCES: usize = 64;
+
+    /// Notes that nothing came from this side until `to`.
+    #[cold]
+    pub(super) fn record_silence(&mut self, to: Timestamp) {
+        let silence = (self.last.time, to);
+        let full = self.silences.len() >= Self::SILENCES;
+        match &mut *self.silences {
+            [.., last] if full => last.1 = to,
+            _ => push_exactly(&mut self.silences, silence),
+        }
+    }
+
+    /// When it was heard: from when to when without a silence.
+    pub fn heard(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let begins = std::iter::once(self.first).chain(self.silences.iter().map(|silence| silence.1));
+        let ends = self.silences.iter().map(|silence| silence.0).chain([self.last.time]);
+        let some = if self.segments > 0 { usize::MAX } else { 0 };
+        begins.zip(ends).take(some)
+    }
+
     /// What it repeats in vain: no acknowledgment of it has come.
     pub fn in_vain(&self) -> Option<&Repeating> {
         self.repeating.as_deref().filter(|r| r.count > 0)

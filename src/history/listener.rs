@@ -3,8 +3,9 @@
 use crate::decode::segment::{Address, Options};
 use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::compact::half_open::HalfOpen;
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
-use crate::flow::key::FlowKey;
+use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Role, What};
+use crate::flow::key::{FlowKey, Host};
+use crate::history::accepted_syns::AcceptedSyns;
 use crate::history::interval::Interval;
 use crate::history::timeline::{Second, Seconds};
 use crate::time::{Span, Timestamp};
@@ -48,6 +49,8 @@ pub struct Listener {
     pub seconds: Seconds,
     /// Handshakes not completed of which no more is kept.
     pub uncounted: Uncounted,
+    /// The SYNs that were answered.
+    pub accepted: Option<Box<AcceptedSyns>>,
 }
 
 /// Handshakes that were not completed and of which no more is kept, for want of room.
@@ -93,6 +96,10 @@ impl Listener {
                 f.syn_ack.first().is_some_and(|answer| answer.at.time - syn.at.time < SECOND_TRY);
             second.answered += u32::from(at_first_try && f.answered_syn() == Some(syn));
             second.refused += u32::from(f.is_refused());
+            if f.syn_ack.count > 0 && f.answered_syn() == Some(syn) {
+                let again_after = f.previous.as_ref().map(|previous| f.first.time - previous.last.time);
+                self.record_accepted(f.client, &f.syn_offer, again_after, f.syn_ack_offer.ttl);
+            }
         }
         self.hear(f.syn_ack.iter().map(|sent| sent.at.time));
         self.hear([f.progress.map(|p| p.at), f.s.fin].into_iter().flatten().map(|at| at.time));
@@ -127,13 +134,19 @@ impl Listener {
         }
     }
 
+    /// Notes a SYN that was answered at the first try.
+    fn record_accepted(&mut self, client: Host, syn: &Offer, again_after: Option<Span>, answer_ttl: u8) {
+        let accepted = self.accepted.get_or_insert_default();
+        accepted.record((client.address, client.port), syn, again_after, answer_ttl);
+    }
+
     /// Notes when the server was heard.
     fn hear(&mut self, times: impl Iterator<Item = Timestamp>) {
         times.for_each(|time| self.seconds.at(time.seconds()).heard += 1);
     }
 
     /// The same of a connection of which nothing but one SYN and SYN-ACKs were seen.
-    pub fn take_half_open(&mut self, h: &HalfOpen) {
+    pub fn take_half_open(&mut self, key: &FlowKey, h: &HalfOpen) {
         let syn = h.first().time;
         let answer = h.answered().filter(|_| !h.is_refused());
         let answered = answer.is_some();
@@ -146,6 +159,9 @@ impl Listener {
             self.hear(h.answer_times());
         }
         self.full_offers += u64::from(answered && is_full_offer(h));
+        if answered {
+            self.record_accepted(h.client(key), &h.syn_offer(), None, h.ttls().1);
+        }
     }
 
     /// The same of a connection whose SYNs were refused.
@@ -159,7 +175,7 @@ impl Listener {
 
     /// The same of a connection that went as it should.
     pub fn take_brief(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course) {
-        self.take_half_open(&b.asked);
+        self.take_half_open(key, &b.asked);
         self.completed += 1;
         self.seconds.at(course.final_ack.seconds()).completed += 1;
         self.served += 1;
@@ -213,6 +229,11 @@ impl Listener {
         self.closed_in_turn[1] += other.closed_in_turn[1];
         self.seconds.add(other.seconds);
         self.uncounted.merge(other.uncounted);
+        match (&mut self.accepted, other.accepted) {
+            (Some(own), Some(others)) => own.merge(&others),
+            (own @ None, others) => *own = others,
+            (Some(_), None) => {}
+        }
     }
 
     /// The seconds from `from` to `to`, both included, added up.

@@ -3,6 +3,7 @@
 //! * [`triage`]: what to keep of a connection that is over: most are unremarkable and only counted; [`wants`]: which are
 //!   not; [`settings`]: what the user set.
 //! * [`listener`]: what the connections of one listener got; `timeline`: that second by second.
+//! * [`accepted_syns`]: what the SYNs have in common that a listener answered.
 //! * [`incomplete`]: handshakes that were never completed.
 //! * [`interval`]: intervals of time, and what lasted for one.
 //! * [`host_pairs`]: something for each pair of hosts.
@@ -12,6 +13,7 @@
 //! * [`syn_ack_lag`]: how far SYN-ACKs lag their server's clock.
 //! * [`merge`]: the histories of all listeners, put together now and then.
 
+pub mod accepted_syns;
 pub mod handshakes;
 pub mod host_clocks;
 pub mod host_pairs;
@@ -22,7 +24,7 @@ pub mod merge;
 pub mod remarkable;
 pub mod settings;
 pub mod syn_ack_lag;
-mod timeline;
+pub mod timeline;
 pub mod triage;
 pub mod tw_recycle;
 pub mod wants;

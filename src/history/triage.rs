@@ -28,6 +28,11 @@ const WAITED: Span = Span::secs(1);
 /// A kernel that has a connection acknowledges what comes on it within this (`TCP_DELACK_MAX`), and a round trip.
 const DELAYED_ACK: Span = Span::millis(500);
 
+/// Connections that last no longer than this are heard of by the second, see [`Listener`].
+const LASTS: Span = Span::secs(2);
+/// Stretches in which one host was heard that are kept.
+const HEARD: usize = 512;
+
 /// A listener's list of embryos with its first one takes as much memory as so many embryos: a scan makes many of them.
 const LISTENER_WITH_EMBRYOS: usize = 6;
 
@@ -129,6 +134,8 @@ pub struct Triage {
     most_listeners: usize,
     /// Connections that were left out of the histories because there were too many listeners.
     pub unlisted: u64,
+    /// When each host was heard, on connections that last.
+    pub heard: Map<Address, Vec<Interval>>,
     /// Segments of connections that had been let go.
     pub let_go_segments: u64,
     /// Segments of connections that had been let go and forgotten, or that were joined in the middle.
@@ -267,6 +274,7 @@ impl Triage {
         let outcome = Outcome::of(f, end.min(f.watched));
         self.outcomes.record(outcome);
         self.note_quality(f);
+        self.record_heard(f);
         if f.roles != Roles::Guessed
             && let Some(listener) = self.listener(f.server)
         {
@@ -295,6 +303,26 @@ impl Triage {
                 Some(embryo) => self.keep_embryo(f.server, embryo),
                 None => self.keep(f, is_condemned),
             }
+        }
+    }
+
+    /// Notes when the ends gave signs of life, as far as that is not known by the second: on connections that last.
+    fn record_heard(&mut self, f: &ConnectionFacts) {
+        for role in Role::BOTH {
+            let side = f.side(role);
+            if side.segments == 0 || side.last.time - side.first < LASTS {
+                continue;
+            }
+            let address = f.host(role).address;
+            if self.most_listeners > 0
+                && self.heard.len() >= self.most_listeners
+                && !self.heard.contains_key(&address)
+            {
+                continue;
+            }
+            let heard = self.heard.entry(address).or_default();
+            let room = HEARD.saturating_sub(heard.len());
+            heard.extend(side.heard().take(room).map(|(from, to)| Interval { from, to }));
         }
     }
 
@@ -330,7 +358,7 @@ impl Triage {
         self.quality.only_handshakes += 1;
         self.quality.only_syns += u64::from(!answered);
         if let Some(listener) = self.listener(server) {
-            listener.take_half_open(h);
+            listener.take_half_open(key, h);
         }
         let first = h.first();
         let is_condemned = peers.map(|peers| peers.is_condemned(first.packet));

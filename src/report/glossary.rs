@@ -103,6 +103,7 @@ const KERNEL: &[(&str, &str)] = &[
     ("net.ipv4.tcp_orphan_retries", "how often to try for a socket that no application owns"),
     ("net.ipv4.tcp_retries2", "how often to send again before an open connection is given up"),
     ("net.ipv4.tcp_rfc1337", "ignore resets in TIME_WAIT"),
+    ("net.ipv4.vs.conn_reuse_mode", "what IPVS does with a SYN of a connection that it still keeps"),
     ("net.ipv4.tcp_syn_retries", "how often a client repeats its SYN"),
     (
         "net.ipv4.tcp_syn_linear_timeouts",

@@ -19,6 +19,9 @@ const TIMER: Span = Span::millis(900);
 /// How near in time a connection stuck in the handshake speaks for a full accept queue.
 const NEAR: Span = Span::secs(2);
 
+/// Listeners of one host that ignore SYNs at once, from which on it is not the queue of each of them.
+const WHOLE_HOST: usize = 3;
+
 /// The cause that fits best.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
@@ -62,7 +65,11 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
         + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
     let meanwhile = around.listener.possibly_inside(during);
-    let why = if half_open >= CROWD && stuck == 0 {
+    let is_whole_host = stuck == 0
+        && around.outage_of_host(f.server.address, during).is_some_and(|o| o.ports.len() >= WHOLE_HOST);
+    let why = if around.ignored_pattern().is_some() || is_whole_host {
+        Why::Unknown
+    } else if half_open >= CROWD && stuck == 0 {
         Why::SynQueue
     } else if stuck > 0 || (meanwhile.answered == 0 && around.at_server() && many_wait(f, during, around)) {
         Why::AcceptQueue
@@ -238,7 +245,7 @@ pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
 /// SYN-ACKs that it repeated again and again.
 pub fn judge(d: &mut Draft, f: &ConnectionFacts, around: &DetectContext<'_>, syns: &[&Sent], reason: &str) {
     let was_heard = |during| {
-        around.listener.inside(during).heard > 0
+        around.heard_of_host(f.server.address, during)
             || around.others_stuck(f, during, NEAR).any(|s| s.shows_a_full_queue())
     };
     let during = syns.first().zip(syns.last()).map(|(a, b)| Interval { from: a.at.time, to: b.at.time });

@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::decode::segment::Address;
+use crate::detect::analysis::company::{FailedSyn, Patterns};
 use crate::detect::analysis::ignored_ack::{Stuck, ordeal};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map};
@@ -83,6 +84,12 @@ pub struct ListenerActivity {
     pub stripped_and_kept: u64,
     /// SYN-ACKs that lag the server's clock.
     pub lags: Lags,
+    /// SYNs that were refused by a RST.
+    pub refused_syns: Vec<FailedSyn>,
+    /// SYNs that were repeated because no answer came.
+    pub ignored_syns: Vec<FailedSyn>,
+    /// What sets these apart.
+    pub patterns: Patterns,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
 }
@@ -181,6 +188,10 @@ impl ListenerActivity {
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
             let during = Interval { from: first.at.time, to: last.at.time };
             self.ignored.push(Ignored { during, client: f.client, behind });
+            self.ignored_syns.push(FailedSyn::of(f));
+        }
+        if f.is_refused() && f.syn.count > 0 {
+            self.refused_syns.push(FailedSyn::of(f));
         }
         if let Some(reset) = f.s.reset.as_deref()
             && let Some(ack) = f.final_ack

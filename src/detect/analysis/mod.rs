@@ -1,5 +1,8 @@
 //! What several finding kinds read together.
 //!
+//! * [`company`]: what sets SYNs that failed apart from those that were answered.
+//! * [`filter`]: a filter as the cause of SYNs that fail.
+//! * [`host_activity`]: what one host did on all of its ports together.
 //! * [`deferral`]: a listener that waits for data before it takes a connection.
 //! * [`fast_open`]: what became of a SYN with Fast Open.
 //! * [`fin_wait2`]: segments that met a FIN_WAIT2 socket that was gone.
@@ -13,10 +16,13 @@
 //! * [`reset_together`]: connections that a server reset all at once before it had served them.
 //! * [`timestamp_rule`]: whether the rule of `tcp_tw_recycle` explains unanswered SYNs.
 
+pub mod company;
 pub mod deferral;
 pub mod fast_open;
+pub mod filter;
 pub mod fin_wait2;
 pub mod half_closed;
+pub mod host_activity;
 pub mod icmp;
 pub mod ignored_ack;
 pub mod ignored_client;

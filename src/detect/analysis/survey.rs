@@ -1,6 +1,7 @@
 //! Looks once at all connections that were kept, so that the detectors can compare.
 
 use crate::detect::analysis::half_closed::half;
+use crate::detect::analysis::host_activity::HostActivity;
 use crate::detect::analysis::listener_activity::LeftOpen;
 use crate::detect::context::CaptureContext;
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
@@ -59,6 +60,7 @@ pub fn survey(
         // A client that has asked for nothing waits for nothing.
         if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(Unserved { stretch, ..*wait });
     }
+    context.hosts = HostActivity::of_all(&context.listeners, &context.scenes);
     let left_open: Vec<_> = kept
         .iter()
         .filter_map(|f| {

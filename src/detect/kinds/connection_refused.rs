@@ -1,5 +1,8 @@
 //! `connection-refused`: RST or an ICMP error answers the SYN.
 
+use crate::decode::segment::Flags;
+use crate::detect::analysis::company::{self, Fate};
+use crate::detect::analysis::filter;
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -8,6 +11,7 @@ use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, IcmpError, Reset, Roles};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
+use crate::seq::Seq;
 use crate::time::Timestamp;
 
 finding! {
@@ -22,6 +26,10 @@ finding! {
     /// unreachable some 3 s after the SYN comes from the last router: its ARP or neighbor discovery got no answer.
     /// ## Looks alike
     /// * A REJECT rule with tcp-reset: the same packet, but its type of service is always 0 and its TTL that of the box.
+    /// * Several hosts behind one address, of which one does not listen: the port refuses and accepts in turn, second by
+    ///   second.
+    /// * A filter that goes by what the SYN carries (ECN, options, MSS, source port): SYNs without it are accepted.
+    /// * An older connection of the same four-tuple, where the stack is not Linux: the RST has that one's sequence number.
     /// * RST to an established connection: another finding.
     /// ## Check next
     /// `ss -ltn`: is there a listener on that port, on that address, in that namespace? `nft list ruleset`: a reject
@@ -60,41 +68,142 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// A RST of the host, or of a firewall in its name.
+/// A RST of the host, of a firewall in its name, or of one of several hosts.
 fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Draft {
     let mut d = Draft::about(f, &SPEC, (reset.at, "RST answers the SYN"));
-    let by_firewall = if f.syn_offer.tos >> 2 != 0 && reset.tos == 0 {
+    d.summary = format!("{} refused the connection of {} with a RST.", f.server.socket(), f.client.socket());
+    let sign = sign_of_firewall(f, reset, around);
+    let pattern = around.refused_pattern();
+    d.measure("by_firewall", sign.is_some() && pattern.is_none());
+    if is_of_an_older_one(f, reset) {
+        blame_older_connection(&mut d, f, reset);
+    } else if let Some(pattern) = pattern {
+        filter::blame_filter(&mut d, &pattern, Fate::Refused, f.server);
+        d.or(
+            "No process listened on that port when these SYNs came.",
+            "SYNs without that mark were answered in the same seconds.",
+        );
+    } else if company::alternates(&around.scene.refused_syns, around.listener) {
+        blame_one_of_several(&mut d, f, reset, around);
+    } else if let Some(sign) = sign {
+        blame_firewall(&mut d, f, sign);
+    } else {
+        blame_missing_listener(&mut d, f);
+    }
+    d
+}
+
+/// By what the RST shows that another device than the server sent it.
+fn sign_of_firewall(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Option<&'static str> {
+    if f.syn_offer.tos >> 2 != 0 && reset.tos == 0 {
         Some("the RST has type of service 0, which the host would have copied from the SYN")
     } else if around.view_of_ttl().is_some_and(|ttl| ttl != reset.ttl) {
         Some("the RST has another TTL than the server's other packets")
     } else {
         None
-    };
-    d.summary = format!("{} refused the connection of {} with a RST.", f.server.socket(), f.client.socket());
-    d.measure("by_firewall", by_firewall.is_some());
-    match by_firewall {
-        Some(sign) => {
-            d.cause = cause("A firewall rejects the connection with a RST.", &["nf_send_reset"], &[], &[]);
-            d.probable(sign);
-            d.or("No socket listens on that port.", "The host's own RST would copy TTL and type of service.");
-            d.next_steps = vec![next::filter_rules(f.server)];
+    }
+}
+
+/// Whether the RST has numbers of its own: without a socket it has sequence number 0 and window 0 (RFC 9293 section 3.5.2).
+fn is_of_an_older_one(f: &ConnectionFacts, reset: &Reset) -> bool {
+    let has_own_number = reset.flags.has(Flags::ACK) && reset.seq != Seq(0);
+    (has_own_number && reset.window != 0) || (has_own_number && f.previous.is_some())
+}
+
+fn blame_older_connection(d: &mut Draft, f: &ConnectionFacts, reset: &Reset) {
+    let seen = f.previous.as_ref();
+    d.cause = cause(
+        "The server still keeps an older connection of this four-tuple, as in TIME_WAIT, and resets the SYN that reuses it. \
+         Linux would answer with an ACK.",
+        &[],
+        &[],
+        &[],
+    );
+    let numbers =
+        "the RST has a sequence number and window of its own, which a host without a socket does not send";
+    match seen {
+        Some(previous) => {
+            d.shows(previous.last, "last packet of the older connection of this four-tuple");
+            d.probable(format!(
+                "{numbers}, and the same client port was in use {} before",
+                f.first.time - previous.last.time
+            ));
         }
         None => {
-            d.cause = cause(
-                "No socket listens on that address and port.",
-                &["tcp_v4_rcv", "tcp_v4_send_reset"],
-                &["TcpOutRsts", "TcpAttemptFails"],
-                &[],
-            );
-            d.probable("the RST has the shape and the TTL of the host's own");
-            d.or(
-                "A firewall on the host itself rejects with a RST.",
-                "Its packet looks the same. `nft list ruleset` shows such a rule.",
-            );
-            d.next_steps = vec![next::listener(f.server), next::filter_rules(f.server)];
+            d.possible(numbers);
         }
     }
-    d
+    d.measure("reset_window", reset.window);
+    d.or(
+        "A device on the path refuses the connection.",
+        "It would have to know the older connection's numbers.",
+    );
+    d.next_steps = vec![
+        format!(
+            "netstat -an   # on {}: is {} there in TIME_WAIT?",
+            f.server.socket().ip(),
+            f.client.socket()
+        ),
+        "Let the client use a fresh source port for each connection, or wait until TIME_WAIT is over."
+            .to_owned(),
+    ];
+}
+
+fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) {
+    d.cause = cause(
+        "Several hosts answer behind this address (a load balancer), and on one of them nothing accepts connections on this \
+         port.",
+        &["tcp_v4_send_reset"],
+        &["TcpOutRsts"],
+        &[],
+    );
+    let ttls = around.listener.accepted.as_deref().map_or(&[][..], |accepted| accepted.answer_ttl.all());
+    let other_ttl = !ttls.is_empty() && !ttls.contains(&reset.ttl);
+    let in_turn = "the same address and port refuses and accepts connections in turn, in the same seconds";
+    d.measure("other_ttl", other_ttl);
+    d.probable(match other_ttl {
+        true => format!("{in_turn}, and the RST has a TTL of {}, which no SYN-ACK has", reset.ttl),
+        false => in_turn.to_owned(),
+    });
+    d.or(
+        "One host stops and starts listening again and again.",
+        if other_ttl {
+            "Its RST would have the TTL of its SYN-ACKs."
+        } else {
+            "It would have to do so every few seconds."
+        },
+    )
+    .or("A device in front of the server rejects a part of the connections.", "Its rules show it.");
+    d.next_steps = vec![
+        format!(
+            "Ask the load balancer which hosts are behind {} and try each one by its own address: which one refuses?",
+            f.server.socket()
+        ),
+        "Check the load balancer's health checks: a host that refuses connections must be taken out."
+            .to_owned(),
+    ];
+}
+
+fn blame_firewall(d: &mut Draft, f: &ConnectionFacts, sign: &str) {
+    d.cause = cause("A firewall rejects the connection with a RST.", &["nf_send_reset"], &[], &[]);
+    d.probable(sign);
+    d.or("No socket listens on that port.", "The host's own RST would copy TTL and type of service.");
+    d.next_steps = vec![next::filter_rules(f.server)];
+}
+
+fn blame_missing_listener(d: &mut Draft, f: &ConnectionFacts) {
+    d.cause = cause(
+        "No socket listens on that address and port.",
+        &["tcp_v4_rcv", "tcp_v4_send_reset"],
+        &["TcpOutRsts", "TcpAttemptFails"],
+        &[],
+    );
+    d.probable("the RST has the shape and the TTL of the host's own");
+    d.or(
+        "A firewall on the host itself rejects with a RST.",
+        "Its packet looks the same. `nft list ruleset` shows such a rule.",
+    );
+    d.next_steps = vec![next::listener(f.server), next::filter_rules(f.server)];
 }
 
 /// An ICMP error: what it says depends on its type and code, on who sent it and how long after the SYN.

@@ -1,7 +1,10 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
 use crate::decode::segment::Options;
+use crate::detect::analysis::company::Fate;
 use crate::detect::analysis::fast_open;
+use crate::detect::analysis::filter;
+use crate::detect::analysis::host_activity::Outage;
 use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
 use crate::detect::analysis::path_loss;
@@ -10,6 +13,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::history::interval::Interval;
 use crate::history::wants::Wants;
 use crate::model::{IfArrived, Kind, Vantage};
 
@@ -28,6 +32,9 @@ finding! {
     ///   time, but not whether one was sent, and the end of it is not seen.
     /// * A SYN that was refused: Windows sends it again after 0.5 s. No timer does that, so the RST is missing.
     /// * A round trip above one second: the answer comes, late.
+    /// * Only SYNs that reuse a four-tuple are ignored, or that carry something others lack (ECN, an option, an MSS): a
+    ///   device that keeps the older connection, or a filter. The finding names it.
+    /// * All ports of a host are silent at once: its connection tracking table is full, or it is frozen.
     /// ## Check next
     /// A capture at the server: does the SYN arrive? Then `nstat -az TcpExtListenOverflows TcpExtListenDrops
     /// TcpExtTCPReqQFullDrop TcpExtIPReversePathFilter`, and the rule counters of `nft list ruleset`.
@@ -41,11 +48,14 @@ finding! {
         examine: Examine::Connection(examine),
         look_alikes: &["handshake-loss/syn-ack-lost:server", "nothing-wrong/one-direction", "connection-refused/icmp"],
         counters: &["TcpExtListenDrops", "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop", "TcpExtPAWSPassive", "TcpExtIPReversePathFilter"],
-        settings: &["net.ipv4.conf.all.rp_filter"],
+        settings: &["net.ipv4.conf.all.rp_filter", "net.netfilter.nf_conntrack_max", "net.ipv4.vs.conn_reuse_mode", "net.netfilter.nf_conntrack_tcp_timeout_time_wait"],
         ignored: Ignored::Syns,
         properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::MayBeScan],
     }
 }
+
+/// Ports that are named one by one.
+const NAMED_PORTS: usize = 4;
 
 /// See [`SynUnanswered`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
@@ -102,5 +112,62 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         );
     }
     d.next_steps = next::unanswered_syn(f.server, around.view.vantage);
+    let during = Interval { from: syns[0].at.time, to: syns[syns.len() - 1].at.time };
+    if let Some(pattern) = around.ignored_pattern() {
+        filter::blame_filter(&mut d, &pattern, Fate::Ignored, f.server);
+    } else if is_hairpin(f) {
+        d.cause = cause(
+            "The SYN comes from the server's own address, so its answer never leaves the server: hairpin NAT does not \
+             rewrite the source.",
+            &[],
+            &[],
+            &[],
+        );
+    } else if let Some(outage) = around.outage_of_host(f.server.address, during) {
+        blame_host(&mut d, outage, around.heard_of_host(f.server.address, outage.during));
+    }
     Some(d)
+}
+
+/// Whether a connection of an address with itself was captured on a network.
+fn is_hairpin(f: &ConnectionFacts) -> bool {
+    f.client.address == f.server.address && !f.server.address.ip().is_loopback()
+}
+
+/// Several ports of the host ignored SYNs at once: the cause lies before the listeners.
+fn blame_host(d: &mut Draft, outage: &Outage, was_heard: bool) {
+    let ports: Vec<String> = outage.ports.iter().take(NAMED_PORTS).map(u16::to_string).collect();
+    let more = outage.ports.len() - ports.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let seen = format!(
+        "{} ports of this host ignored SYNs at the same time ({}{more}), and no port answered one",
+        outage.ports.len(),
+        ports.join(", ")
+    );
+    d.measure("ports_silent_at_once", outage.ports.len());
+    if was_heard {
+        d.cause = cause(
+            "The host dropped the SYNs to several of its ports before they reached a listener: its connection tracking \
+             table (conntrack) was full, or a firewall rule dropped new connections.",
+            &["nf_conntrack_in"],
+            &[],
+            &["net.netfilter.nf_conntrack_max"],
+        );
+        d.possible(format!("{seen}, while it went on with established connections"));
+        d.or("The host was frozen or unreachable.", "It sent other packets in that time.");
+    } else {
+        d.cause = cause(
+            "The host was down, frozen or unreachable, or it dropped all new connections: its connection tracking \
+             table (conntrack) may have been full.",
+            &[],
+            &[],
+            &["net.netfilter.nf_conntrack_max"],
+        );
+        d.possible(format!("{seen}, and nothing else was heard of the host"));
+    }
+    d.next_steps.insert(
+        0,
+        "conntrack -S   # on the server's host: do insert_failed and drop grow? dmesg | grep 'nf_conntrack: table full'"
+            .to_owned(),
+    );
 }

@@ -1,5 +1,6 @@
 //! `time-wait-collision`: the SYN met an older connection of the same four-tuple.
 
+use crate::decode::segment::Options;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -7,6 +8,7 @@ use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
+use crate::time::Span;
 
 finding! {
     /// A SYN is answered by a bare ACK: the four-tuple still lives at the server.
@@ -38,6 +40,8 @@ finding! {
     }
 }
 
+/// How long Linux stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`), and a little for a timer that comes late.
+const TIME_WAIT: Span = Span::secs(62);
 /// Octets that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
 const OWN_OCTETS: i32 = 1 << 20;
 
@@ -81,7 +85,20 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         f.client.socket(),
         f.server.socket()
     );
-    let open = old.is_some_and(|p| !p.closed);
+    let open = old.is_some_and(|p| !p.closed) || outlasts_time_wait(f);
+    if let Some(reset) = reset.filter(|_| answer.count > 1) {
+        d.measure("rst_in_vain", true);
+        d.or(
+            "The client's RST does not reach the server, or the server ignores it.",
+            if open {
+                "A filter between them would do that, and the older connection stays."
+            } else {
+                "With tcp_rfc1337=1 Linux ignores a RST in TIME_WAIT."
+            },
+        );
+        d.summary = format!("{} The RST of the client did not end it.", d.summary);
+        d.lasted_until(f.s.last.time.max(reset.at.time));
+    }
     d.cause = if open {
         cause(
             "The older connection is still open at the server, which answers with a challenge ACK.",
@@ -114,6 +131,16 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
     );
     d.next_steps = next_steps(f, open);
     Some(d)
+}
+
+/// Whether what answers has stood for longer than TIME_WAIT lasts: since the older connection was last heard of, or, for
+/// SYNs without timestamps, while they came. (A SYN with an old timestamp makes TIME_WAIT begin anew.)
+fn outlasts_time_wait(f: &ConnectionFacts) -> bool {
+    let answered = f.ack_to_syn.as_ref().map_or(f.first.time, |answer| answer.at.time);
+    let since_last = f.previous.as_ref().map_or(Span::ZERO, |p| answered - p.last.time);
+    let plain = !f.syn_offer.options.has(Options::TIMESTAMPS) && f.syn_ack.count == 0;
+    let while_asked = if plain { f.s.last.time - answered } else { Span::ZERO };
+    since_last.max(while_asked) > TIME_WAIT
 }
 
 /// What tells more about the older connection, and what avoids the next collision.

@@ -5,6 +5,7 @@
 
 mod accept_queue_overflow;
 mod accept_queue_reset;
+mod company;
 mod ends;
 mod exercise;
 mod fastopen_and_loss;

@@ -6,7 +6,7 @@
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::connection::{Connection, copies_come_within};
-use crate::flow::facts::{PacketRef, Previous, push_exactly};
+use crate::flow::facts::{Offer, PacketRef, Previous, push_exactly};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -260,6 +260,22 @@ impl HalfOpen {
     /// When the SYN-ACKs came, or the RST.
     pub fn answer_times(&self) -> impl Iterator<Item = Timestamp> {
         self.further().filter(|sent| sent.is_answer()).map(|sent| self.mark(sent).time)
+    }
+
+    /// What the SYN offered.
+    pub fn syn_offer(&self) -> Offer {
+        let syn = &self.syn;
+        Offer {
+            options: syn.options,
+            mss: syn.mss,
+            window_scale: syn.window_scale,
+            window: syn.window,
+            payload: 0,
+            ip_id: self.ip_id,
+            ttl: syn.ttl,
+            tos: syn.tos,
+            ecn: syn.flags.has(Flags::CWR | Flags::ECE),
+        }
     }
 
     /// Options of the SYN.

@@ -1,0 +1,248 @@
+//! What the SYNs have in common that a listener refused or ignored while it answered others: a filter, a four-tuple used
+//! again, one of several hosts behind an address.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use crate::decode::segment::{Address, Options};
+use crate::flow::facts::{ConnectionFacts, Offer};
+use crate::flow::key::Host;
+use crate::history::accepted_syns::{AcceptedSyns, REUSED_WITHIN};
+use crate::history::listener::Listener;
+use crate::time::{Span, Timestamp};
+
+/// So many alike, and as many that were answered and are not, are no accident.
+const PATTERN: usize = 3;
+/// Refusals with accepted connections before and after each, from which on the two alternate.
+const ALTERNATIONS: usize = 3;
+/// A port below this one takes a privilege to use.
+const PRIVILEGED: u16 = 1024;
+
+/// A SYN that was refused or ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FailedSyn {
+    /// When it was sent.
+    pub at: Timestamp,
+    /// Who sent it.
+    pub client: Host,
+    /// What it offered.
+    pub syn: Offer,
+    /// How long ago its four-tuple was last used, if the capture shows that.
+    pub again_after: Option<Span>,
+}
+
+impl FailedSyn {
+    /// The first SYN of this connection.
+    pub fn of(f: &ConnectionFacts) -> FailedSyn {
+        let again_after = f.previous.as_ref().map(|previous| f.first.time - previous.last.time);
+        FailedSyn { at: f.first.time, client: f.client, syn: f.syn_offer, again_after }
+    }
+
+    fn is_reuse(&self) -> bool {
+        self.again_after.is_some_and(|after| after <= REUSED_WITHIN)
+    }
+}
+
+/// What sets failed SYNs apart from those that were answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// They use a four-tuple again: how soon, at the soonest and at the latest.
+    ReusedTuple(Span, Span),
+    /// They ask for ECN.
+    Ecn,
+    /// They carry this option.
+    With(&'static str),
+    /// They lack this option.
+    Without(&'static str),
+    /// Their maximum segment size is another.
+    SegmentSize(u16),
+    /// Their source port is privileged.
+    PrivilegedPort,
+    /// Their type of service is another.
+    ServiceType(u8),
+    /// Their time to live is another: they come by another path, or from another system.
+    TimeToLive(u8),
+    /// Their senders' addresses are others.
+    Client,
+}
+
+/// What became of a SYN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It was answered by a RST.
+    Refused,
+    /// It was not answered.
+    Ignored,
+}
+
+impl Fate {
+    fn participle(self) -> &'static str {
+        match self {
+            Fate::Refused => "refused",
+            Fate::Ignored => "ignored",
+        }
+    }
+}
+
+/// A mark, and how often it was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pattern {
+    /// What it is.
+    pub mark: Mark,
+    /// SYNs that failed, all of which have it.
+    pub failed: usize,
+    /// SYNs that were answered and do not have it.
+    pub answered: u32,
+    /// None of the clients whose SYNs failed had one answered: the address may be what counts.
+    pub by_client: bool,
+}
+
+/// The patterns of one listener, made when first asked.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Patterns {
+    refused: OnceLock<Option<Pattern>>,
+    ignored: OnceLock<Option<Pattern>>,
+}
+
+impl Patterns {
+    /// What sets the refused SYNs apart.
+    pub fn of_refused(&self, failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
+        *self.refused.get_or_init(|| Pattern::find(failed, listener))
+    }
+
+    /// What sets the ignored SYNs apart.
+    pub fn of_ignored(&self, failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
+        *self.ignored.get_or_init(|| Pattern::find(failed, listener))
+    }
+}
+
+impl Pattern {
+    /// What all failed SYNs have and no answered one has, the most telling first.
+    fn find(failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
+        let accepted = listener.accepted.as_deref()?;
+        let (first, last) = (failed.iter().map(|f| f.at).min()?, failed.iter().map(|f| f.at).max()?);
+        // Answers of another time say that the listener has changed, not that it chooses.
+        if failed.len() < PATTERN || listener.between(first, last).answered < PATTERN as u32 {
+            return None;
+        }
+        let by_client = failed.iter().all(|f| accepted.lacks_client(f.client.address));
+        let clients: BTreeSet<Address> = failed.iter().map(|f| f.client.address).collect();
+        // Where each client asks once, those that fail are always others than those that do not.
+        let is_client = || by_client && clients.len() * PATTERN <= failed.len();
+        let in_turn = alternates(failed, listener);
+        let pattern = |(mark, answered)| Pattern { mark, failed: failed.len(), answered, by_client };
+        let others = || header(failed, accepted).or_else(|| is_client().then_some(Mark::Client));
+        reuse(failed, accepted)
+            .or_else(|| ecn(failed, accepted).then_some((Mark::Ecn, accepted.count)))
+            .or_else(|| others().filter(|_| in_turn).map(|mark| (mark, accepted.count)))
+            .map(pattern)
+    }
+
+    /// One clause: what the failed SYNs have that the others lack.
+    pub fn clause(&self, fate: Fate) -> String {
+        let fate = fate.participle();
+        let Pattern { failed, answered, .. } = self;
+        match self.mark {
+            Mark::ReusedTuple(least, most) => format!(
+                "all {failed} SYNs that were {fate} reuse a four-tuple of an older connection that ended {least} to {most} \
+                 before, and none of {answered} SYNs from fresh ports was {fate}"
+            ),
+            mark => format!(
+                "all {failed} SYNs that were {fate} {}, and none of the {answered} SYNs that were answered does",
+                mark.verb()
+            ),
+        }
+    }
+}
+
+impl Mark {
+    fn verb(self) -> String {
+        match self {
+            Mark::ReusedTuple(..) => "reuse a four-tuple".to_owned(),
+            Mark::Ecn => "ask for ECN (the ECE and CWR bits)".to_owned(),
+            Mark::With(option) => format!("carry the {option} option"),
+            Mark::Without(option) => format!("lack the {option} option"),
+            Mark::SegmentSize(mss) => format!("offer an MSS of {mss}"),
+            Mark::PrivilegedPort => "come from a source port below 1024".to_owned(),
+            Mark::ServiceType(tos) => format!("have type of service {tos:#04x}"),
+            Mark::TimeToLive(ttl) => format!("have a TTL of {ttl}"),
+            Mark::Client => "come from addresses of their own".to_owned(),
+        }
+    }
+
+    /// What is chosen by, as a noun.
+    pub fn noun(self) -> String {
+        match self {
+            Mark::ReusedTuple(..) => "four-tuples that are used again".to_owned(),
+            Mark::Ecn => "the ECN bits (ECE and CWR)".to_owned(),
+            Mark::With(option) | Mark::Without(option) => format!("the {option} option"),
+            Mark::SegmentSize(_) => "the MSS".to_owned(),
+            Mark::PrivilegedPort => "the source port".to_owned(),
+            Mark::ServiceType(_) => "the type of service".to_owned(),
+            Mark::TimeToLive(_) => "the path or the system that the SYN comes from (its TTL)".to_owned(),
+            Mark::Client => "the client's address".to_owned(),
+        }
+    }
+}
+
+/// All use a four-tuple again, and those from fresh ports fared well.
+fn reuse(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<(Mark, u32)> {
+    let fresh = accepted.count - accepted.reused;
+    // Where most of those that use one again are answered it is no reason.
+    let is_reason = accepted.reused as usize <= failed.len() / 2 && fresh as usize >= PATTERN;
+    if !is_reason || !failed.iter().all(FailedSyn::is_reuse) {
+        return None;
+    }
+    let after = || failed.iter().filter_map(|f| f.again_after);
+    Some((Mark::ReusedTuple(after().min()?, after().max()?), fresh))
+}
+
+/// All ask for ECN, and no other.
+fn ecn(failed: &[FailedSyn], accepted: &AcceptedSyns) -> bool {
+    accepted.ecn == 0 && failed.iter().all(|f| f.syn.ecn)
+}
+
+/// Another header field that sets the failed ones apart.
+fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<Mark> {
+    if accepted.low_ports == 0 && failed.iter().all(|f| f.client.port < PRIVILEGED) {
+        return Some(Mark::PrivilegedPort);
+    }
+    let options = accepted.options.all();
+    let named = [
+        (Options::TIMESTAMPS, "timestamps"),
+        (Options::SACK_PERMITTED, "SACK-permitted"),
+        (Options::WINDOW_SCALE, "window scale"),
+        (Options::MSS, "MSS"),
+        (Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE, "Fast Open"),
+    ];
+    for (bits, name) in named.into_iter().filter(|_| !options.is_empty()) {
+        let has = |f: &FailedSyn| f.syn.options.any(bits);
+        if failed.iter().all(has) && options.iter().all(|o| !Options(*o).any(bits)) {
+            return Some(Mark::With(name));
+        }
+        if !failed.iter().any(has) && options.iter().all(|o| Options(*o).any(bits)) {
+            return Some(Mark::Without(name));
+        }
+    }
+    let syn = &failed[0].syn;
+    let all_have = |same: fn(&Offer, &Offer) -> bool| failed.iter().all(|f| same(&f.syn, syn));
+    if all_have(|a, b| a.mss == b.mss) && accepted.mss.lacks(syn.mss) {
+        return Some(Mark::SegmentSize(syn.mss));
+    }
+    if all_have(|a, b| a.tos == b.tos) && accepted.tos.lacks(syn.tos) {
+        return Some(Mark::ServiceType(syn.tos));
+    }
+    (all_have(|a, b| a.ttl == b.ttl) && accepted.ttl.lacks(syn.ttl)).then_some(Mark::TimeToLive(syn.ttl))
+}
+
+/// Whether a listener refused some connections and accepted others in turn, again and again: not one host that stopped
+/// and started.
+pub fn alternates(refused: &[FailedSyn], listener: &Listener) -> bool {
+    let mut seconds: Vec<i64> = refused.iter().map(|f| f.at.seconds()).collect();
+    seconds.sort_unstable();
+    seconds.dedup();
+    let step = listener.seconds.step();
+    let answered = |from: i64, to: i64| listener.seconds.between(from, to).answered > 0;
+    let in_turn = seconds.windows(2).filter(|pair| pair[1] - pair[0] >= step && answered(pair[0], pair[1]));
+    in_turn.count() >= ALTERNATIONS
+}
