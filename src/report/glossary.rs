@@ -104,6 +104,8 @@ const KERNEL: &[(&str, &str)] = &[
     ("net.ipv4.tcp_retries2", "how often to send again before an open connection is given up"),
     ("net.ipv4.tcp_rfc1337", "ignore resets in TIME_WAIT"),
     ("net.ipv4.vs.conn_reuse_mode", "what IPVS does with a SYN of a connection that it still keeps"),
+    ("net.netfilter.nf_conntrack_max", "how many connections netfilter tracks at most"),
+    ("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "how long netfilter keeps a closed connection"),
     ("net.ipv4.tcp_syn_retries", "how often a client repeats its SYN"),
     (
         "net.ipv4.tcp_syn_linear_timeouts",
