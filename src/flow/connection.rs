@@ -4,6 +4,8 @@
 //! input or output, no judgement. A segment is first checked for being a copy of one just seen, then read by its
 //! control bits, one function each.
 
+mod joined;
+
 use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::flow::facts::{
     ConnectionFacts, FinalAck, Flight, Healed, IcmpError, Offer, PacketRef, Pause, Previous, Probing, Reset,
@@ -354,6 +356,12 @@ impl Connection {
 
     /// The server answers (or repeats its answer).
     fn on_syn_ack(&mut self, s: &Segment, role: Role) -> What {
+        let role = if self.joins_handshake(s, role) {
+            self.adopt_syn_ack(s, role);
+            Role::Server
+        } else {
+            role
+        };
         let context = self.context();
         let f = &mut self.facts;
         if role == Role::Client {
@@ -505,13 +513,19 @@ impl Connection {
     fn note_stream(&mut self, s: &Segment, role: Role, what: What) {
         let sent_at = &mut self.sent_at[role as usize];
         let last = self.facts.last.time;
-        let peer_has_closed = self.facts.side(role.peer()).fin_acked.is_some();
+        let peer_has_closed = self.facts.side(role.peer()).fin_acked;
         let side = self.facts.side_mut(role);
-        if peer_has_closed && s.payload > 0 && what != What::Retransmit && what != What::KeepAlive {
+        if let Some(closed) = peer_has_closed
+            && s.payload > 0
+            && what != What::Retransmit
+            && what != What::KeepAlive
+        {
             if side.late_data.is_none() {
                 side.late_seq = s.seq;
             }
             side.late_data.get_or_insert(PacketRef::of(s));
+            let before = side.last_data.map_or(closed.time, |data| data.time.max(closed.time));
+            side.late_pause = side.late_pause.max(s.time - before);
         }
         match what {
             What::Data => {
@@ -618,6 +632,9 @@ impl Connection {
             }
             return;
         }
+        if let Some(ack) = f.final_ack.as_mut().filter(|ack| ack.tsecr == 0) {
+            ack.tsecr = s.tsecr; // The capture began after the final ACK: this one echoes the same SYN-ACK.
+        }
         let asked_again = f.syn_ack.count > u32::from(f.final_ack.map_or(0, |ack| ack.syn_acks));
         let u = &mut f.unanswered;
         if u.repeated_from.is_none() && (asked_again || what == What::Retransmit) {
@@ -657,7 +674,7 @@ impl Connection {
             }
             return;
         }
-        if f.progress.is_none() && f.final_ack.is_some() {
+        if f.progress.is_none() && f.final_ack.is_some() && !is_of_request(f, s, what) {
             let after = self.latest[Role::Client as usize];
             f.progress = Some(ServerProgress {
                 at: PacketRef::of(s),
@@ -874,6 +891,22 @@ fn usual(side: &Side) -> Usual {
         next: side.next,
         next_known: side.next_known,
     }
+}
+
+/// Whether a server's acknowledgment comes from a request in SYN-RECV and not from a socket: a request answers a keepalive
+/// probe, or another segment outside of its window, but has taken nothing (`tcp_check_req`, `tcp_v4_reqsk_send_ack`). It
+/// echoes the timestamp of the SYN, where a socket echoes that of the final ACK; in IPv4 its identification is 0.
+#[inline]
+fn is_of_request(f: &ConnectionFacts, s: &Segment, what: What) -> bool {
+    if what != What::Ack || s.ack != f.syn_ack_ack || s.seq != f.s.isn.advance(1) {
+        return false;
+    }
+    let Some((ack, syn_ack)) = f.final_ack.as_ref().zip(f.syn_ack.first()) else { return false };
+    let acked_later = ack.tsval != 0 && ack.tsval != syn_ack.tsecr;
+    if f.timestamps() && acked_later {
+        return s.options.has(Options::TIMESTAMPS) && s.tsecr == syn_ack.tsecr;
+    }
+    !s.traits.has(Traits::V6) && s.ip_id == 0 && f.c.keepalive.is_some()
 }
 
 /// New payload, or the first FIN: it opens a flight where nothing was outstanding. `last` is the time of the last segment of

@@ -148,6 +148,15 @@ impl Repeats {
     }
 }
 
+/// Whether the timer of a SYN-ACK that starts at 1 s and doubles waits this long after a first repetition: 2, 4, 8, 16 or
+/// 32 s, and a little more. A listener that defers waits 1, 3, 7, 15 or 31 s for its first one
+/// (`inet_csk_reqsk_queue_prune`, `reqsk_timer_handler`).
+pub fn is_later_wait(wait: Span) -> bool {
+    [(1_900, 2_700), (3_800, 5_300), (7_700, 10_000), (15_600, 19_000), (31_700, 38_000)]
+        .iter()
+        .any(|&(from, to)| (Span::millis(from)..Span::millis(to)).contains(&wait))
+}
+
 /// Adds to a list that has no room to spare: very many are held, and few of them grow.
 pub(super) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
     let mut longer = std::mem::take(list).into_vec();
@@ -228,6 +237,9 @@ pub struct Side {
     pub late_data: Option<PacketRef>,
     /// Sequence number of that payload: [`Side::acked`] beyond it says that the peer still takes data.
     pub late_seq: Seq,
+    /// The longest wait for new payload since then: from the acknowledgment of the peer's FIN, or from one segment to the
+    /// next.
+    pub late_pause: Span,
     /// Last keepalive probe this side sent (RFC 9293 3.8.4).
     pub keepalive: Option<PacketRef>,
     /// How many keepalive probes.
@@ -767,9 +779,37 @@ impl ConnectionFacts {
         }
     }
 
-    /// Whether both ends use timestamps, as the handshake agreed (RFC 7323 section 2).
+    /// Whether both ends use timestamps, as the handshake agreed (RFC 7323 section 2). A SYN-ACK has them only if the SYN
+    /// had.
     pub fn timestamps(&self) -> bool {
-        self.syn_offer.options.has(Options::TIMESTAMPS) && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
+        let offered = self.syn.count == 0 || self.syn_offer.options.has(Options::TIMESTAMPS);
+        offered && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
+    }
+
+    /// Whether the first SYN-ACK in the capture is itself a repetition: the capture began after the handshake, and the
+    /// client had received an earlier SYN-ACK. It had answered that one, or its acknowledgments echo the earlier
+    /// timestamp (`tcp_send_challenge_ack` does not take over the timestamp of a repeated SYN-ACK). Without timestamps the
+    /// waits between the SYN-ACKs tell: the first wait of a timer is 1 s, the later ones are longer.
+    pub fn began_after_handshake(&self) -> bool {
+        let Some(first) = self.syn_ack.first().filter(|_| self.syn.count == 0) else { return false };
+        if first.is(Sent::AFTER_FINAL_ACK) {
+            return true;
+        }
+        if self.timestamps() {
+            return self
+                .final_ack
+                .is_some_and(|ack| ack.tsecr != 0 && (ack.tsecr.wrapping_sub(first.tsval) as i32) < 0);
+        }
+        self.syn_ack.iter().nth(1).is_some_and(|second| is_later_wait(second.at.time - first.at.time))
+    }
+
+    /// How long before the first SYN-ACK in the capture the client had received another one, in ticks of the server's
+    /// timestamp clock.
+    pub fn ticks_since_first_syn_ack(&self) -> Option<u32> {
+        let first = self.syn_ack.first().filter(|_| self.began_after_handshake() && self.timestamps())?;
+        let ack = self.final_ack.filter(|ack| ack.tsecr != 0)?;
+        let ticks = first.tsval.wrapping_sub(ack.tsecr);
+        (0..1 << 20).contains(&ticks).then_some(ticks)
     }
 
     /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,
