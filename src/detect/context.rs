@@ -112,10 +112,31 @@ pub struct DetectContext<'a> {
     pub view: &'a View,
 }
 
+/// The view of a connection that does not leave its host: `seen` where that says so already.
+fn within(seen: &View) -> &View {
+    static WITHIN: LazyLock<View> = LazyLock::new(|| View::default().within_host());
+    if seen.vantage == Vantage::Server { seen } else { &WITHIN }
+}
+
+impl View {
+    /// The same where client and server are one host: whatever is captured there was captured at the server.
+    pub fn within_host(self) -> View {
+        View {
+            vantage: Vantage::Server,
+            on_host: true,
+            reason: "client and server are the same host".to_owned(),
+            ..self
+        }
+    }
+}
+
 impl CaptureContext {
     /// The surroundings of one connection.
     pub fn around(&self, f: &ConnectionFacts) -> DetectContext<'_> {
-        self.at(f.server)
+        let around = self.at(f.server);
+        let within_host = f.client.address == f.server.address;
+        let view = if within_host { within(around.view) } else { around.view };
+        DetectContext { view, ..around }
     }
 
     /// The surroundings of one listener.
@@ -125,7 +146,11 @@ impl CaptureContext {
             world: self,
             listener: self.listeners.get(&server).unwrap_or(&NOTHING.0),
             scene: self.scenes.get(&server).unwrap_or(&NOTHING.1),
-            view: self.views.get(&server.address).unwrap_or(&NOTHING.2),
+            view: match self.views.get(&server.address) {
+                Some(view) => view,
+                None if server.address.ip().is_loopback() => within(&NOTHING.2),
+                None => &NOTHING.2,
+            },
         }
     }
 

@@ -352,6 +352,7 @@ fn gather(
             Some(placed) => vantage::infer_placed(&some, placed.of(address)),
             None => vantage::infer(&some),
         };
+        let view = if address.ip().is_loopback() { view.within_host() } else { view };
         world.views.insert(address, view);
         g.samples.push((address.ip(), some));
     }

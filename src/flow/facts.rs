@@ -809,7 +809,7 @@ impl ConnectionFacts {
         let first = self.syn_ack.first().filter(|_| self.began_after_handshake() && self.timestamps())?;
         let ack = self.final_ack.filter(|ack| ack.tsecr != 0)?;
         let ticks = first.tsval.wrapping_sub(ack.tsecr);
-        (0..1 << 20).contains(&ticks).then_some(ticks)
+        (ticks < 1 << 20).then_some(ticks)
     }
 
     /// The SYNs that drew no answer of any kind, as far as the capture knows: those before the one that was answered,

@@ -7,6 +7,7 @@ use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Role, What};
 use crate::flow::key::{FlowKey, Host};
 use crate::history::accepted_syns::AcceptedSyns;
 use crate::history::interval::Interval;
+use crate::history::ports::Ports;
 use crate::history::timeline::{Second, Seconds};
 use crate::time::{Span, Timestamp};
 
@@ -18,6 +19,10 @@ const PATIENCE: Span = Span::millis(1_700);
 /// A SYN is sent again after this (`TCP_TIMEOUT_INIT`, RFC 6298 section 2.1). An answer that comes later may be to a
 /// second try that the capture has missed.
 pub const SECOND_TRY: Span = Span::secs(1);
+
+/// How far from the end of the connection in TIME_WAIT the next one on its port begins (`tcp_twsk_unique`: SND.NXT plus
+/// 65535 plus 2).
+const BEYOND_TIME_WAIT: u32 = 65_537;
 
 /// Parts into which clients are divided by address: enough to tell one busy client from many.
 const SHARES: usize = 16;
@@ -45,6 +50,8 @@ pub struct Listener {
     pub closes: [Option<(PacketRef, PacketRef)>; 2],
     /// Connections that the client closed first, in shares by client: what one client did is in one of them.
     pub closers: [u64; SHARES],
+    /// The ports of those.
+    pub ports: Ports,
     /// By second of capture time.
     pub seconds: Seconds,
     /// Handshakes not completed of which no more is kept.
@@ -130,7 +137,11 @@ impl Listener {
             self.seconds.at(fin.time.seconds()).closed_unserved += 1;
         }
         if let (Some(c), Some(s)) = (f.c.fin, f.s.fin) {
-            self.take_close(f.client.address, c, s);
+            // `secure_tcp_seq` does not come near it by chance: `tcp_twsk_unique` sets the next connection apart by so much.
+            let recycled = f.previous.as_ref().is_some_and(|previous| {
+                f.syn.count > 0 && f.c.isn == previous.client_next.advance(BEYOND_TIME_WAIT)
+            });
+            self.take_close(f.client, f.first.time, recycled, c, s);
         }
     }
 
@@ -189,17 +200,20 @@ impl Listener {
         if !course.was_answered && s < c {
             self.seconds.at(s.time.seconds()).closed_unserved += 1;
         }
-        self.take_close(b.asked.client(key).address, c, s);
+        self.take_close(b.asked.client(key), b.asked.first().time, false, c, s);
     }
 
-    /// Takes in the FINs of the client and of the server.
-    fn take_close(&mut self, client: Address, c: PacketRef, s: PacketRef) {
+    /// Takes in the FINs of the client and of the server; the client opened the connection at `opened`, on a port that was in
+    /// TIME_WAIT (`recycled`) or not.
+    fn take_close(&mut self, client: Host, opened: Timestamp, recycled: bool, c: PacketRef, s: PacketRef) {
         let second = self.seconds.at(c.min(s).time.seconds());
         let closer = if c < s { Role::Client } else { Role::Server };
         match closer {
             Role::Client => {
                 second.closed_by_client += 1;
-                self.closers[share(client)] += 1;
+                let share = share(client.address);
+                self.closers[share] += 1;
+                self.ports.record(share, client.address, client.port, opened, recycled);
             }
             Role::Server => second.closed_by_server += 1,
         }
@@ -220,6 +234,7 @@ impl Listener {
         for (own, others) in self.closers.iter_mut().zip(other.closers) {
             *own += others;
         }
+        self.ports.merge(other.ports);
         for (own, others) in self.closes.iter_mut().zip(other.closes) {
             if let Some(stretch) = others {
                 widen(own, stretch);

@@ -21,6 +21,7 @@ pub mod incomplete;
 pub mod interval;
 pub mod listener;
 pub mod merge;
+pub mod ports;
 pub mod remarkable;
 pub mod settings;
 pub mod syn_ack_lag;

@@ -44,6 +44,7 @@ pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Optio
     let first = f.syn_ack.first()?;
     let after = again.at.time - first.at.time;
     if o.data_ignored
+        || o.asked_before
         || f.syn_ack.count != 2
         || f.syn.count != 1
         || !o.ack.bare

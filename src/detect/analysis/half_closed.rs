@@ -4,6 +4,9 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
 use crate::time::{Span, Timestamp};
 
+/// A stream that keeps pausing may pause for longer than before; a silence of so many of its pauses is another thing.
+const PAUSES: i64 = 2;
+
 /// One side has closed, the other has not: who, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Half {
@@ -19,12 +22,19 @@ pub struct Half {
     pub until: Timestamp,
     /// What ended it; `None` when nothing did.
     pub ended_by: Option<PacketRef>,
+    /// The longest pause of the silent side before, between what it sent while half-closed.
+    pub rhythm: Span,
 }
 
 impl Half {
     /// How long the silence lasted.
     pub fn lasted(&self) -> Span {
         self.until - self.quiet_since
+    }
+
+    /// Whether the silence is longer than a stream with this rhythm lets expect.
+    pub fn breaks_rhythm(&self) -> bool {
+        self.rhythm == Span::ZERO || self.lasted().0 > self.rhythm.0.saturating_mul(PAUSES)
     }
 }
 
@@ -60,5 +70,6 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
         Some(at) => at.time,
         None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
     };
-    Some(Half { closer, fin, acked, quiet_since, until, ended_by })
+    let rhythm = if taken.is_some() { b.late_pause } else { Span::ZERO };
+    Some(Half { closer, fin, acked, quiet_since, until, ended_by, rhythm })
 }

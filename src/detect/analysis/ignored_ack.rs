@@ -1,6 +1,6 @@
 //! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
 
-use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent, is_later_wait};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
@@ -18,6 +18,8 @@ pub const COOKIE_RETRANSMITS: u16 = 3;
 const LASTING: Span = Span::secs(7);
 /// The first retransmission of a 1 s timer, with the slack of a listener that is swept every 200 ms (before 4.2).
 pub const FIRST_REPEAT: Span = Span::millis(1_700);
+/// A round trip that few paths exceed, where the capture does not hold the SYN.
+const UNKNOWN_TURNAROUND: Span = Span::millis(250);
 /// How much later than a round trip an answer may come and still be one.
 const TURNAROUND: Span = Span::millis(100);
 
@@ -38,13 +40,16 @@ pub struct IgnoredAck<'a> {
     pub ignored: Interval,
     /// The first of `repeats` came when the timer of a request is due, not when a listener that defers asks.
     pub on_time: bool,
+    /// The capture began after the handshake, and its first SYN-ACK is a repetition that is not among `repeats`: only the
+    /// client's answer to it is known to have been ignored.
+    pub asked_before: bool,
 }
 
 impl IgnoredAck<'_> {
     /// What to compare other connections of the listener with.
     pub fn stuck(&self, f: &ConnectionFacts) -> Option<Stuck> {
         let retransmits = u32::from(f.unanswered.retransmits);
-        let repeats = self.repeats.len() as u32;
+        let repeats = self.times_asked() as u32;
         let on_schedule = self.on_time && !lacks_syn_acks(f);
         (repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS)).then_some(Stuck {
             during: self.during,
@@ -57,6 +62,11 @@ impl IgnoredAck<'_> {
             lag: cookie_lag(f),
             client: f.client,
         })
+    }
+
+    /// How often the SYN-ACK was repeated, as far as the capture knows.
+    pub fn times_asked(&self) -> usize {
+        self.repeats.len() + usize::from(self.asked_before)
     }
 
     /// Whether the client was ignored for longer than a buffer on the way holds its segments back: the third SYN-ACK
@@ -118,12 +128,13 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
         return None;
     }
     let turnaround = server_turnaround(f);
+    let joined = f.began_after_handshake();
     let ignored = Sent::AFTER_FINAL_ACK;
     let late = was_late(f);
     let mut repeats: Vec<&Sent> = Vec::new();
     let mut before: Option<&Sent> = None;
     for sent in f.syn_ack.iter() {
-        let timed = before.is_some_and(|b| sent.at.time - b.at.time >= TIMER);
+        let timed = before.map_or(joined, |b| sent.at.time - b.at.time >= TIMER);
         let late_enough = sent.at.time - ack.at.time > turnaround;
         let excused = sent.context & (Sent::AFTER_PROGRESS | Sent::AFTER_RESET) != 0;
         if sent.is(ignored) && timed && late_enough && !late && !excused && !answers_a_syn(f, sent) {
@@ -157,7 +168,9 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
     let ignored = surely_ignored(f, ack, &repeats);
     let on_time = is_on_time(f, &repeats);
     let during = Interval { from: ack.at.time, to };
-    Some(IgnoredAck { ack, repeats, data_ignored, read_by_tcp, during, ignored, on_time })
+    let counted = |first: &Sent| repeats.first().is_some_and(|r| r.at == first.at);
+    let asked_before = joined && f.syn_ack.first().is_some_and(|first| !counted(first));
+    Some(IgnoredAck { ack, repeats, data_ignored, read_by_tcp, during, ignored, on_time, asked_before })
 }
 
 /// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or twice the
@@ -165,11 +178,25 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
 /// outage.
 fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent]) -> bool {
     let Some(again) = repeats.first() else { return false };
+    if f.began_after_handshake() {
+        let since_first = f.ticks_since_first_syn_ack().map(|ticks| Span::millis(i64::from(ticks)));
+        let sent: Vec<&Sent> = f.syn_ack.iter().collect();
+        let later = sent.windows(2).any(|two| is_later_wait(two[1].at.time - two[0].at.time));
+        return later || since_first.is_some_and(is_time_of_repetition);
+    }
     let before: Vec<&Sent> = f.syn_ack.iter().take_while(|sent| sent.at < again.at).collect();
     let Some(last) = before.last() else { return false };
     let waited = again.at.time - last.at.time;
     let is_second = before.len() >= 2 && waited <= growth(before[before.len() - 2].at.time, last.at.time);
     waited <= FIRST_REPEAT || is_second || again.syns > last.syns
+}
+
+/// Whether a timer that starts at 1 s and doubles runs out this long after the first transmission.
+fn is_time_of_repetition(since_first: Span) -> bool {
+    [(1_000, 1), (3_000, 2), (7_000, 3), (15_000, 4), (31_000, 5)].iter().any(|&(due, nth)| {
+        let late = (since_first - Span::millis(due)).0;
+        (-20_000_000..SWEEP.0 * nth).contains(&late)
+    })
 }
 
 /// The longest that the timer waits after it has waited from `from` to `to`.
@@ -194,6 +221,9 @@ fn has_foreign_timer(f: &ConnectionFacts) -> bool {
 /// answered; then the longest possible time counts.
 fn server_turnaround(f: &ConnectionFacts) -> Span {
     let Some(answer) = f.syn_ack.first() else { return Span::ZERO };
+    if f.syn.count == 0 {
+        return UNKNOWN_TURNAROUND;
+    }
     let asked = f.syn.iter().take(usize::from(answer.syns));
     let delay = if f.timestamps() || asked.clone().count() <= 1 {
         f.syn_to_syn_ack()
@@ -206,7 +236,7 @@ fn server_turnaround(f: &ConnectionFacts) -> Span {
 
 /// Whether the server took what the client had sent before it repeated anything: that had been on its way for long, and
 /// was not ignored.
-fn was_late(f: &ConnectionFacts) -> bool {
+pub fn was_late(f: &ConnectionFacts) -> bool {
     let (Some(progress), Some(repeated_from)) = (f.progress, f.unanswered.repeated_from) else {
         return false;
     };
@@ -228,7 +258,9 @@ fn answers_a_syn(f: &ConnectionFacts, syn_ack: &Sent) -> bool {
 pub fn answered_in_vain(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> bool {
     let (u, Some(last)) = (&f.unanswered, o.repeats.last()) else { return false };
     let spoke = u.retransmits > 0 && u.first < last.at;
-    let acks = u.acks.saturating_sub(f.c.keepalives);
+    // Of a handshake from before the capture the first ACK answers a SYN-ACK that came again, too.
+    let first = u16::from(f.began_after_handshake() && o.ack.syn_acks > 0);
+    let acks = u.acks.saturating_sub(f.c.keepalives) + first;
     let answered = acks >= 2 || (acks == 1 && u.last_ack < last.at);
     spoke || answered
 }

@@ -2,9 +2,10 @@
 
 use crate::detect::analysis::ignored_ack::{
     COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, Stuck, answered_in_vain, cookie_lag, lacks_syn_acks,
+    was_late,
 };
 use crate::detect::context::DetectContext;
-use crate::flow::facts::ConnectionFacts;
+use crate::flow::facts::{ConnectionFacts, What};
 use crate::time::Span;
 
 /// Segments of this size and larger may be what a path with a small MTU swallows, octets.
@@ -13,6 +14,11 @@ const SUSPICIOUSLY_LARGE: u32 = 1_200;
 const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
 /// A lag that delays seldom vary by, milliseconds; three of four cookies have it.
 const CLEAR_LAG: i64 = 16;
+/// A kernel that has a connection acknowledges data within 200 ms (`TCP_DELACK_MAX`). Who waits longer than this was
+/// ignored.
+const IGNORED: Span = Span::millis(300);
+/// A client that talks this soon after its final ACK talks while the handshake is being completed.
+const AT_ONCE: Span = Span::secs(1);
 /// How near in time another connection must be stuck to speak for a full queue.
 pub const SAME_TIME: Span = Span::secs(10);
 
@@ -27,18 +33,23 @@ pub enum Picture {
     Once,
     /// No repetition: the handshake was a cookie's.
     Cookie,
+    /// Data ignored, and taken when it came again, before the SYN-ACK was due to be repeated: a cookie or a request.
+    Brief,
 }
 
 /// The picture that this connection shows; none if nothing says that it was ignored.
 pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Picture> {
     let others = || around.others_stuck(f, o.during, SAME_TIME);
-    match o.repeats.len() {
-        0 => {
+    match o.times_asked() {
+        _ if o.repeats.is_empty() && was_brief(f, o, around) => Some(Picture::Brief),
+        _ if o.repeats.is_empty() => {
             let u = &f.unanswered;
             let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
             // Alone it proves nothing: a dead path or a small MTU looks the same.
             let company = others().any(Stuck::shows_a_full_queue)
-                || (others().count() >= 2 && u.largest < SUSPICIOUSLY_LARGE && was_alive(f, o, around));
+                || (others().count() >= 2
+                    && u.largest < SUSPICIOUSLY_LARGE
+                    && (was_alive(f, o, around) || stands_behind_others(f, o, around)));
             (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
         }
         _ if o.data_ignored && (o.on_time || around.at_server()) => Some(Picture::Data),
@@ -59,6 +70,30 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
         }
         _ => Some(Picture::Silent),
     }
+}
+
+/// Whether the client was ignored only until it repeated its data for the first time or the second: at the server's host its
+/// data arrived, and a socket would have acknowledged it, while others were ignored for longer.
+fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
+    let (u, Some(progress), Some(asked)) = (&f.unanswered, f.progress, f.c.first_data) else { return false };
+    around.at_server()
+        && f.syn_ack.count == 1
+        && u.retransmits > 0
+        && u.largest < SUSPICIOUSLY_LARGE
+        && progress.acked > 0
+        && progress.after_what == What::Retransmit
+        && progress.at.time - asked.time >= IGNORED
+        && !was_late(f)
+        && !around.world.damaged
+        && around.others_stuck(f, o.during, SAME_TIME).any(Stuck::agrees_with_a_full_queue)
+}
+
+/// Whether this client stands behind others: when it was first ignored, and still when it was ignored for the last time,
+/// connections that the server's kernel had taken before it waited for the application, and nobody was served.
+fn stands_behind_others(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
+    let spoke_at_once = f.c.first_data.is_some_and(|data| data.time - o.ack.at.time <= AT_ONCE);
+    let waiting = around.scene.waiting_at(o.ack.at.time).min(around.scene.waiting_at(o.ignored.to));
+    spoke_at_once && waiting > 0 && around.listener.possibly_inside(o.ignored).served == 0
 }
 
 /// Whether neither the server nor the path was dead while this client was ignored: the listener answered others, or the

@@ -64,7 +64,8 @@ pub fn survey(
     let left_open: Vec<_> = kept
         .iter()
         .filter_map(|f| {
-            let half = half(f, &context.around(f)).filter(|half| half.ended_by.is_none())?;
+            let half =
+                half(f, &context.around(f)).filter(|half| half.ended_by.is_none() && half.breaks_rhythm())?;
             (f.ending == Ending::CaptureEnd && f.both_seen())
                 .then_some((f.server, LeftOpen { closer: half.closer, lasted: half.lasted() }))
         })

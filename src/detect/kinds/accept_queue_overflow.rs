@@ -21,6 +21,9 @@ finding! {
     /// of it at once (the queue had room again), or silence, and a RST to whatever the client sends after the last
     /// retry. A handshake that was answered with a syncookie leaves no request: no SYN-ACK comes again, and only the
     /// client's data is repeated.
+    /// A request answers keepalive probes by an ACK that echoes the timestamp of the SYN: such an answer does not mean that
+    /// the server has the connection. A capture that begins later shows the same without its beginning: the client's
+    /// ACKs echo a timestamp that is older than any SYN-ACK in the capture.
     /// ## In the kernel
     /// The handshake was complete but the accept queue was full (more than `min(listen backlog, somaxconn)` waiting),
     /// so the final ACK was dropped and the request stayed half open: `tcp_check_req`, `tcp_v4_syn_recv_sock`
@@ -81,6 +84,9 @@ finding! {
     }
 }
 
+/// So many others served meanwhile are a sign that the listener has more than one queue.
+const OTHERS_SERVED: u32 = 2;
+
 /// See [`AcceptQueueOverflow`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ordeal = ordeal(f, around.end())?;
@@ -89,17 +95,32 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 }
 
 fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &DetectContext<'_>) -> Draft {
-    let repeats = o.repeats.len() as u64;
+    let repeats = o.times_asked() as u64;
+    let joined = f.began_after_handshake();
     let retransmits = u64::from(f.unanswered.retransmits);
     let lasted = o.during.to - o.during.from;
-    let mut d = Draft::about(f, &SPEC, (o.ack.at, "final ACK: the client considers the connection open"));
+    let mut d = Draft::about(
+        f,
+        &SPEC,
+        (
+            o.ack.at,
+            match joined {
+                false => "final ACK: the client considers the connection open",
+                true => "the client has completed the handshake, before the capture began",
+            },
+        ),
+    );
     if let Some(syn) = f.syn.first() {
         d.shows(syn.at, "SYN");
     }
     if let Some(syn_ack) = f.syn_ack.first() {
-        d.shows(syn_ack.at, "SYN-ACK");
+        if o.asked_before {
+            d.shows(syn_ack.at, "SYN-ACK again: the client had answered an earlier one");
+        } else if !joined {
+            d.shows(syn_ack.at, "SYN-ACK");
+        }
         for (n, again) in o.repeats.iter().enumerate() {
-            d.shows(again.at, format!("SYN-ACK again ({})", n + 1));
+            d.shows(again.at, format!("SYN-ACK again ({})", n + 1 + usize::from(o.asked_before)));
         }
     }
     if retransmits > 0 {
@@ -110,7 +131,8 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         (Some(p), _) => {
             d.shows(p.at, "first reply of the server: it has the connection now");
             d.severity = Severity::Warning;
-            format!("the server took the connection {lasted} after the final ACK")
+            let since = if joined { "that" } else { "the final ACK" };
+            format!("the server took the connection {lasted} after {since}")
         }
         (None, Some(r)) => {
             d.shows(r.at, "RST: the server had already discarded the half-open connection");
@@ -127,6 +149,9 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
             "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
         ),
+        Picture::Brief => {
+            format!("the server ignored its data until the client had sent it again {}", times(retransmits))
+        }
         _ if retransmits > 0 => format!(
             "the server repeated its SYN-ACK {} and ignored {} of data",
             times(repeats),
@@ -134,7 +159,8 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         ),
         _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
     };
-    d.summary = format!("{} completed the handshake, but {how}; {end}.", f.client.socket());
+    let when = if joined { " before the capture began" } else { "" };
+    d.summary = format!("{} completed the handshake{when}, but {how}; {end}.", f.client.socket());
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
         if picture == Picture::Cookie {
@@ -152,6 +178,15 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         .measure("syncookie", picture == Picture::Cookie)
         .measure("read_by_server_tcp", o.read_by_tcp);
     judge(&mut d, f, o, picture, around);
+    if picture != Picture::Cookie
+        && f.progress.is_none()
+        && around.listener.inside(o.ignored).served >= OTHERS_SERVED
+    {
+        d.or(
+            "Several sockets listen on this port (SO_REUSEPORT), and only one of their queues was full.",
+            "Each has a queue of its own. The packets do not show which of them took a connection.",
+        );
+    }
     d.next_steps = next::full_accept_queue(f.server);
     d
 }

@@ -18,7 +18,7 @@ finding! {
     /// FIN_WAIT1, LAST_ACK or CLOSING; an orphan gives up after `tcp_orphan_retries` (0 stands for 8, some 100 s):
     /// `tcp_retransmit_timer`, `TCPAbortOnTimeout`.
     /// ## Looks alike
-    /// * Only one direction was captured: no finding.
+    /// * Only one direction was captured: the repetitions show all the same that no acknowledgment came back.
     /// * A client ignored by a full accept queue closes: `accept-queue-overflow`.
     /// ## Check next
     /// Is the peer up, and the path? `ss -tano state fin-wait-1 state last-ack state closing` shows retries and timers.
@@ -51,12 +51,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let fin = side.fin?;
     let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
     let lasted = side.last.time - fin.time;
-    if !f.both_seen()
-        || stuck
-        || lasted < LONG
-        || f.c.resets + f.s.resets > 0
-        || f.side(role.peer()).last > fin
-    {
+    if stuck || lasted < LONG || f.c.resets + f.s.resets > 0 || f.side(role.peer()).last > fin {
         return None;
     }
     let who = role;
@@ -78,7 +73,15 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_orphan_retries"],
     );
     d.measure("fins", side.fins).measure_span("lasted_s", lasted);
-    d.probable("the peer had sent packets before, and sent none after the FIN");
+    if f.both_seen() {
+        d.probable("the peer had sent packets before, and sent none after the FIN");
+    } else {
+        d.possible("the capture holds nothing of the peer: it may have acknowledged the FIN on a way that was not captured");
+        d.or(
+            "The acknowledgments were lost on their way back.",
+            "The sender got none of them: it would have stopped. Where they were lost the capture cannot show.",
+        );
+    }
     d.or(
         "A firewall or NAT has removed its entry for the connection.",
         "Then the host still answers on other connections.",

@@ -23,6 +23,8 @@ finding! {
     /// close() (an orphan: `tcp_time_wait`), and never if it has only called shutdown().
     /// ## Looks alike
     /// * A half-close on purpose: the other side goes on sending data and closes when it is done. No finding.
+    /// * A stream with pauses that the other side takes: no finding unless the silence lasts for more than twice its longest
+    ///   pause.
     /// * A long computation before the answer: silent, but the answer comes and is taken.
     /// * The capture ended, or stood still: only the time in which packets were seen counts.
     /// ## Check next
@@ -73,6 +75,7 @@ fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -
     let alike = || around.scene.left_open.iter().filter(|left| left.closer == half.closer);
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
     half.ended_by.is_none()
+        && half.breaks_rhythm()
         && !around.world.goes_on
         && f.ending == Ending::CaptureEnd
         && alike().count() >= PATTERN
@@ -133,7 +136,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let lasted = half.lasted();
     let threshold = around.world.settings.half_close_after;
     let watched = half.ended_by.is_some() || around.seen_time(half.quiet_since, half.until) >= threshold;
-    let long_enough = lasted >= threshold && watched;
+    let long_enough = lasted >= threshold && watched && half.breaks_rhythm();
     if !f.both_seen()
         || may_have_closed_before(f, half.closer.peer())
         || !(long_enough || was_cut_short(f, &half, around))

@@ -7,6 +7,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
+use crate::history::ports::UsedUp;
 use crate::model::{Kind, Severity};
 
 finding! {
@@ -23,7 +24,10 @@ finding! {
     /// connections, 65,536 where that has 131,072 places); beyond it TIME_WAIT is left out (`TCPTimeWaitOverflow`).
     /// ## Looks alike
     /// * A busy server, whoever closes first: its many clients have ports of their own. No finding.
-    /// * A smaller port range runs out sooner. It is not on the wire: no finding below those rates.
+    /// * A smaller port range runs out sooner. It shows when each port of a range was used once, in no order, and no other
+    ///   followed, or when most connections take a port out of TIME_WAIT (`tcp_tw_reuse`). Else: no finding below
+    ///   those rates.
+    /// * A system that counts its ports up uses a range of them without using it up: no finding.
     /// ## Check next
     /// `ss -s`; `ss -tan state time-wait | wc -l`; at the client `sysctl net.ipv4.ip_local_port_range
     /// net.ipv4.tcp_tw_reuse`. Keep connections alive or pool them.
@@ -100,8 +104,65 @@ impl Peak {
     }
 }
 
+/// One client has used every port of a range.
+fn range_used_up(server: Host, used: &UsedUp, around: &DetectContext<'_>) -> Option<Draft> {
+    let (first, last) = around.listener.closes[Role::Client as usize]?;
+    let (client, ports, again) = (used.client.ip(), used.ports(), used.recycled > 0);
+    let range = format!("{} to {}", used.from, used.to);
+    let mut d = Draft::about_listener(server, &SPEC, (first, "first FIN by the client"));
+    d.shows(last, "last FIN by the client");
+    d.severity = Severity::Warning;
+    d.summary = match again {
+        false => format!(
+            "{client} used each of its {ports} ports {range} once toward {}, and opened nothing after that.",
+            server.socket()
+        ),
+        true => format!(
+            "{client} opened {} connections to {} from its {ports} ports {range}, {} of them on a port in TIME_WAIT.",
+            used.uses,
+            server.socket(),
+            used.recycled
+        ),
+    };
+    d.cause = cause(
+        "The client closes first and keeps each port in TIME_WAIT for 60 s: none is left for a new connection.",
+        &["tcp_time_wait", "__inet_hash_connect", "tcp_twsk_unique"],
+        &["TcpExtTW", "TcpExtTWRecycled"],
+        &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse"],
+    );
+    d.measure("time_wait_peak", ports.min(used.uses))
+        .measure("time_wait_ahead", ports)
+        .measure("closed_first_by", "clients")
+        .measure("port_first", used.from)
+        .measure("port_last", used.to)
+        .measure("recycled", used.recycled);
+    d.probable(match again {
+        false => "the ports form a range without a gap, although the client does not use them in order",
+        true => "so many connections take a port out of TIME_WAIT only where hardly any other is left",
+    });
+    d.or(
+        "The client opened only as many connections as it needed.",
+        "Ports drawn at random seldom form a range without a gap.",
+    );
+    d.next_steps = vec![
+        format!(
+            "sysctl net.ipv4.ip_local_port_range net.ipv4.tcp_tw_reuse   # on {client}: is this the whole range?"
+        ),
+        format!(
+            "ss -Htan state time-wait dst {} | wc -l   # on {client}: ports in TIME_WAIT now",
+            server.address.ip()
+        ),
+        "Look for EADDRNOTAVAIL (\"Cannot assign requested address\") in the client's log.".to_owned(),
+        "Keep connections alive or use a pool, so that fewer are opened and closed.".to_owned(),
+    ];
+    Some(d)
+}
+
 /// See [`TimeWaitPressure`].
 fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+    if let Some(used) = around.listener.ports.used_up().max_by_key(|used| (used.uses, used.client)) {
+        return range_used_up(server, &used, around);
+    }
     // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
     let mut closers = around.listener.closers;
     closers.sort_unstable();

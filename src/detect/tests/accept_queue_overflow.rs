@@ -692,3 +692,41 @@ fn no_finding_when_others_get_through_after_an_outage() {
     ordinary(&wire, 13.05, 8);
     analyze(&wire).none(KIND);
 }
+
+#[test]
+fn a_capture_begun_after_the_final_ack_shows_it_too() {
+    each_way(|wire| {
+        let ladders: Vec<_> = (0..3).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
+        for l in &ladders {
+            stuck(&wire, l, 0.0, 3, 10.0);
+        }
+        wire.keep(|s| s.time > at(0.5));
+        let found = analyze(&wire);
+        for l in &ladders {
+            let f = found.only(l, KIND);
+            assert_eq!(f.server, Some(l.server.host().socket()));
+        }
+        found.none(Kind::DeferAccept);
+    });
+}
+
+#[test]
+fn a_loopback_capture_was_taken_at_the_server() {
+    let hosts: [(&str, &str); 3] = [
+        ("127.0.0.1:40001", "127.0.0.2:80"),
+        ("[::1]:40001", "[::1]:80"),
+        ("192.0.2.7:40001", "192.0.2.7:80"),
+    ];
+    for (client, server) in hosts {
+        let wire = Wire::anywhere();
+        let [client, server] = [client, server].map(|text| {
+            let socket: std::net::SocketAddr = text.parse().expect("an address");
+            Host { address: socket.ip().into(), port: socket.port() }
+        });
+        let l = wire.between_sockets(client, server);
+        stuck(&wire, &l, 0.0, 3, 10.0);
+        let found = analyze(&wire);
+        let f = found.only(&l, KIND);
+        assert_eq!((f.vantage, f.certainty), (Vantage::Server, Certainty::Probable));
+    }
+}

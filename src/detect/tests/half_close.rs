@@ -293,3 +293,36 @@ fn no_finding_while_data_follows_even_if_a_filter_left_out_its_acknowledgments()
         analyze(&wire).none(KIND);
     });
 }
+
+/// A stream of the server every `pause` seconds after the client's FIN, `chunks` times; returns when the last one came.
+fn slow_stream(wire: &Wire, l: &Ladder, pause: f64, chunks: u16) -> f64 {
+    let mut t = half_closed(wire, l, 0.0, Role::Client);
+    for _ in 0..chunks {
+        t += pause;
+        l.server.data(t, 700);
+        l.client.ack(t + wire.to_client);
+    }
+    t
+}
+
+#[test]
+fn a_stream_with_a_slow_rhythm_is_no_half_close() {
+    each_way(|wire| {
+        bustle(&wire, 520.0);
+        let l = wire.ladder(1);
+        let t = slow_stream(&wire, &l, 80.0, 5);
+        l.server.fin(t + 100.0);
+        l.client.ack(t + 100.0 + wire.to_client);
+        analyze(&wire).none(KIND);
+    });
+}
+
+#[test]
+fn a_stream_that_stops_for_longer_than_its_pauses_is_one() {
+    each_way(|wire| {
+        bustle(&wire, 200.0);
+        let l = wire.ladder(1);
+        slow_stream(&wire, &l, 5.0, 6);
+        analyze(&wire).only(&l, KIND);
+    });
+}

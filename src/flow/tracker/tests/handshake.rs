@@ -406,3 +406,62 @@ fn server_answers_with_another_initial_sequence_number() {
     assert_eq!(f.other_isns, 1);
     assert!(f.final_ack.is_some(), "what is completed is the newest");
 }
+
+/// A request that hangs, of which the capture holds what comes after the final ACK; `client` and `server` are ports.
+fn joined_after_final_ack(client: u16, server: u16) -> (ConnectionFacts, Host) {
+    let wire = Wire::at_server();
+    let l = wire.between_hosts(1, client, server);
+    l.client.syn(0.0).lost();
+    l.server.syn_ack(0.01).lost();
+    l.client.ack(0.03).lost();
+    l.client.data(0.031, 62);
+    l.client.again(0.5);
+    l.server.syn_ack(1.03);
+    l.client.ack(1.05);
+    l.server.syn_ack(3.05);
+    (wire.only(), l.server.host())
+}
+
+#[test]
+fn a_syn_ack_after_the_clients_data_tells_the_roles() {
+    for (client, server) in [(40_001, 80), (80, 40_001)] {
+        let (f, host) = joined_after_final_ack(client, server);
+        assert_eq!((f.server, f.roles), (host, Roles::BySynAck));
+        assert!(!f.mid_stream && !f.odd_handshake && f.began_after_handshake());
+        assert_eq!((f.c.bytes, f.unanswered.retransmits, f.unanswered.acks), (62, 1, 1));
+        assert_eq!((f.syn_ack.count, f.progress), (2, None));
+        assert!(f.syn_ack.iter().all(|sent| sent.is(Sent::AFTER_FINAL_ACK | Sent::AFTER_DATA)));
+    }
+}
+
+#[test]
+fn a_syn_ack_of_other_numbers_tells_nothing() {
+    let wire = Wire::at_server();
+    let l = wire.ladder(1);
+    l.client.syn(0.0).lost();
+    l.server.syn_ack(0.01).lost();
+    l.client.data(0.03, 62);
+    l.server.syn_ack(1.03).with(|s| s.seq = s.seq.advance(5_000));
+    let f = wire.only();
+    assert!(f.odd_handshake && f.final_ack.is_none());
+}
+
+#[test]
+fn a_request_that_answers_a_probe_is_no_sign_of_a_socket() {
+    let wire = Wire::at_server();
+    let l = wire.ladder(1);
+    l.client.syn(0.0);
+    let syn = wire.segments().first().map_or(0, |s| s.tsval);
+    l.server.syn_ack(0.000_1);
+    l.client.ack(0.02);
+    l.client.keepalive(1.2);
+    l.server.ack(1.200_1).echoes(syn).ip_id(0);
+    l.server.syn_ack(1.22);
+    let f = wire.only();
+    assert_eq!(f.progress, None);
+    assert!(f.syn_ack.iter().nth(1).is_some_and(|sent| !sent.is(Sent::AFTER_PROGRESS)));
+    // A socket echoes the final ACK.
+    l.client.keepalive(2.2);
+    l.server.ack(2.200_1);
+    assert!(wire.only().progress.is_some());
+}
