@@ -3,6 +3,8 @@
 use super::*;
 use crate::decode::segment::{Flags, Options as TcpOptions};
 use crate::flow::facts::Role;
+use crate::flow::key::Host;
+use crate::flow::wire::at;
 use crate::seq::Seq;
 
 const KIND: Kind = Kind::AcceptQueueOverflow;

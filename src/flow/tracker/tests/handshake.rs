@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::decode::segment::{Options, Traits};
+use crate::flow::facts::Sent;
+use crate::flow::key::Host;
 
 #[test]
 fn plain_handshake() {
