@@ -1,7 +1,7 @@
 //! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
 //! `syn-unanswered`, of which each connection gets at most one.
 
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, Stuck, ordeal};
 use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, count};
@@ -62,6 +62,7 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
     let own = ordeal(f, around.end()).and_then(|o| o.stuck(f));
     let stuck = usize::from(own.is_some_and(|s| s.shows_a_full_queue()))
         + around.others_stuck(f, during, NEAR).filter(|s| s.shows_a_full_queue()).count()
+        + clients_kept_out(f, during, around)
         + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
     let meanwhile = around.listener.possibly_inside(during);
@@ -79,6 +80,15 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
         Why::Unknown
     };
     Some((syns, why))
+}
+
+/// Clients whose data the server's host ignored at that time after a handshake by syncookie, while others waited for the
+/// application: a queue that keeps out data keeps out SYNs. Elsewhere both may be lost on the way.
+fn clients_kept_out(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) -> usize {
+    let is_cookie = |s: &&Stuck| s.repeats == 0 && s.retransmits >= u32::from(COOKIE_RETRANSMITS);
+    let kept_out = around.others_stuck(f, during, NEAR).filter(is_cookie).count();
+    let shows = around.at_server() && kept_out >= 2 && around.scene.waiting_at(during.from) > 0;
+    if shows { kept_out } else { 0 }
 }
 
 /// Whether enough connections wait for the application to fill its queue: of clients that have asked; or of whatever
