@@ -705,8 +705,7 @@ fn a_capture_begun_after_the_final_ack_shows_it_too() {
         wire.keep(|s| s.time > at(0.5));
         let found = analyze(&wire);
         for l in &ladders {
-            let f = found.only(l, KIND);
-            assert_eq!(f.server, Some(l.server.host().socket()));
+            found.only(l, KIND);
         }
         found.none(Kind::DeferAccept);
     });
