@@ -576,6 +576,7 @@ impl Connection {
     /// What the segment says of the peer's stream.
     #[inline]
     fn note_acknowledgment(&mut self, s: &Segment, role: Role) {
+        let closed = self.facts.side(role).fin_acked;
         let peer = self.facts.side_mut(role.peer());
         if !peer.next_known {
             // Mid-stream: the peer has sent at least this much.
@@ -583,6 +584,11 @@ impl Connection {
             peer.next_known = true;
         } else if s.ack.after(peer.next) {
             // Acknowledges what the capture does not hold.
+            if let Some(closed) = closed {
+                let before =
+                    peer.unseen_at.max(peer.last_data).map_or(closed.time, |at| at.time.max(closed.time));
+                peer.late_pause = peer.late_pause.max(s.time - before);
+            }
             peer.unseen = peer.unseen.saturating_add(1);
             peer.unseen_at = Some(PacketRef::of(s));
             peer.next = s.ack;

@@ -130,7 +130,8 @@ impl UsedPorts {
             && self.sum == (from + to) * ports / 2
             && self.squares == squares_to(to) - squares_to(from.saturating_sub(1))
             && !self.in_order();
-        let again = self.count > ports && self.recycled * OFTEN >= self.count;
+        // Each port was taken fresh once, and no other was left for the rest.
+        let again = self.count - self.recycled == ports && self.recycled * OFTEN >= self.count;
         (each_once || again).then_some(UsedUp {
             client,
             from: self.min,
@@ -209,11 +210,18 @@ mod tests {
     #[test]
     fn ports_taken_out_of_time_wait_again_and_again_are_scarce() {
         let mut used = Ports::default();
-        for n in 0..130_u16 {
-            let port = 52_000 + n * 37 % 60;
-            used.record(1, Address::v4([10, 0, 0, 1]), port, at(u64::from(n) * 15), n >= 60);
-        }
+        let mut record = |n: u16, recycled| {
+            used.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n * 37 % 60, at(u64::from(n) * 15), recycled);
+        };
+        (0..60).for_each(|n| record(n, false));
+        (60..130).for_each(|n| record(n, true));
         let range: Vec<UsedUp> = used.used_up().collect();
         assert_eq!((range.len(), range[0].uses, range[0].recycled), (1, 130, 70));
+        // Some fixed ports of many, each used again and again: others were left.
+        let mut fixed = Ports::default();
+        for n in 0..130_u16 {
+            fixed.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n % 20 * 3, at(u64::from(n) * 15), n >= 20);
+        }
+        assert_eq!(fixed.used_up().count(), 0);
     }
 }

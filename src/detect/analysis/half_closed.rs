@@ -70,6 +70,8 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
         Some(at) => at.time,
         None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
     };
-    let rhythm = if taken.is_some() { b.late_pause } else { Span::ZERO };
+    // What the closer acknowledged before the FIN came was data, although the capture holds it too late or not at all.
+    let was_data = b.unseen_at.zip(b.fin).is_some_and(|(at, fin)| at.time > acked.time && at < fin);
+    let rhythm = if taken.is_some() || was_data { b.late_pause } else { Span::ZERO };
     Some(Half { closer, fin, acked, quiet_since, until, ended_by, rhythm })
 }

@@ -41,7 +41,6 @@ pub enum Picture {
 pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Picture> {
     let others = || around.others_stuck(f, o.during, SAME_TIME);
     match o.times_asked() {
-        _ if o.repeats.is_empty() && was_brief(f, o, around) => Some(Picture::Brief),
         _ if o.repeats.is_empty() => {
             let u = &f.unanswered;
             let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
@@ -50,7 +49,9 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
                 || (others().count() >= 2
                     && u.largest < SUSPICIOUSLY_LARGE
                     && (was_alive(f, o, around) || stands_behind_others(f, o, around)));
-            (ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company).then_some(Picture::Cookie)
+            let cookie = ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company;
+            let brief = !cookie && was_brief(f, o, around);
+            cookie.then_some(Picture::Cookie).or(brief.then_some(Picture::Brief))
         }
         _ if o.data_ignored && (o.on_time || around.at_server()) => Some(Picture::Data),
         n if n == 1 || !o.on_time || !answered_in_vain(f, o) || lacks_syn_acks(f) => {

@@ -213,6 +213,10 @@ fn judge(
         || o.outlasts_buffers(f)
         || company.iter().any(|s| s.lasting || others_got_through(s.ignored))
         || (picture == Picture::Cookie && was_alive(f, o, around));
+    // Clients that stand behind others, and nothing more, may have met a path that broke at that moment.
+    let may_be_outage = picture == Picture::Cookie
+        && !was_alive(f, o, around)
+        && !company.iter().any(|s| s.shows_a_full_queue());
     if o.read_by_tcp && o.data_ignored && !around.world.damaged {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server ignored, so its TCP had read it");
         return;
@@ -226,7 +230,9 @@ fn judge(
             );
             d.or_unless_arrived(lost, "The capture was taken at the server, so every segment would have to be lost inside the host.", IfArrived::Falls);
         }
-        Vantage::Client | Vantage::Between | Vantage::Unknown if company.len() >= 2 && path_works => {
+        Vantage::Client | Vantage::Between | Vantage::Unknown
+            if company.len() >= 2 && path_works && !may_be_outage =>
+        {
             d.probable(format!(
                 "{} of this listener hung at the same time",
                 count(company.len() as u64 + 1, "connection")

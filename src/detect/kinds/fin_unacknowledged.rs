@@ -1,7 +1,7 @@
 //! `fin-unacknowledged`: a FIN was retransmitted and never acknowledged.
 
 use crate::detect::analysis::ignored_ack::ordeal;
-use crate::detect::context::DetectContext;
+use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, finding};
 use crate::flow::facts::{ConnectionFacts, Role};
@@ -18,7 +18,7 @@ finding! {
     /// FIN_WAIT1, LAST_ACK or CLOSING; an orphan gives up after `tcp_orphan_retries` (0 stands for 8, some 100 s):
     /// `tcp_retransmit_timer`, `TCPAbortOnTimeout`.
     /// ## Looks alike
-    /// * Only one direction was captured: the repetitions show all the same that no acknowledgment came back.
+    /// * Only one direction was captured: no finding, unless the capture began after all but the FIN.
     /// * A client ignored by a full accept queue closes: `accept-queue-overflow`.
     /// ## Check next
     /// Is the peer up, and the path? `ss -tano state fin-wait-1 state last-ack state closing` shows retries and timers.
@@ -51,7 +51,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let fin = side.fin?;
     let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
     let lasted = side.last.time - fin.time;
-    if stuck || lasted < LONG || f.c.resets + f.s.resets > 0 || f.side(role.peer()).last > fin {
+    // The repetitions alone show that no acknowledgment came back, where the capture began after all else.
+    let joined = f.mid_stream && around.world.answers_of(f.server.address) != Answers::Missing;
+    if !(f.both_seen() || joined)
+        || stuck
+        || lasted < LONG
+        || f.c.resets + f.s.resets > 0
+        || f.side(role.peer()).last > fin
+    {
         return None;
     }
     let who = role;
