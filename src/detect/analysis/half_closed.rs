@@ -55,7 +55,9 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
     // Data after the closer's FIN makes it a half-close that is used, unless the closer answers it by RST. (The
     // closer's acknowledgment may not have been captured.)
     let taken = b.last_data.filter(|_| b.late_data_taken() || a.reset.is_none());
-    let quiet_since = taken.map_or(acked.time, |data| data.time.max(acked.time));
+    // What the closer acknowledged before the FIN came was data, although the capture holds it too late or not at all.
+    let unseen = b.unseen_at.filter(|at| b.fin.is_some_and(|fin| *at < fin));
+    let quiet_since = taken.max(unseen).map_or(acked.time, |data| data.time.max(acked.time));
     let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
         // A RST that answers something late: the silence ended with what it answers.
         Some(t) if t.at.time > acked.time && matches!(t.what, What::Data | What::Retransmit | What::Fin) => {
@@ -70,8 +72,6 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
         Some(at) => at.time,
         None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
     };
-    // What the closer acknowledged before the FIN came was data, although the capture holds it too late or not at all.
-    let was_data = b.unseen_at.zip(b.fin).is_some_and(|(at, fin)| at.time > acked.time && at < fin);
-    let rhythm = if taken.is_some() || was_data { b.late_pause } else { Span::ZERO };
+    let rhythm = if taken.is_some() || unseen.is_some() { b.late_pause } else { Span::ZERO };
     Some(Half { closer, fin, acked, quiet_since, until, ended_by, rhythm })
 }
