@@ -539,7 +539,7 @@ impl Connection {
             }
             What::Retransmit => {
                 side.retransmits = side.retransmits.saturating_add(1);
-                note_repetition(side, s);
+                note_repetition(side, s, last);
             }
             What::KeepAlive => {
                 side.keepalive = Some(PacketRef::of(s));
@@ -561,7 +561,7 @@ impl Connection {
                     side.fin_seq = s.seq.advance(s.payload);
                     *sent_at = s.time;
                 } else {
-                    note_repetition(side, s);
+                    note_repetition(side, s, last);
                 }
                 side.fins = side.fins.saturating_add(1);
             }
@@ -811,6 +811,8 @@ impl Connection {
     fn note_going_on(&mut self, s: &Segment, role: Role) {
         if let Some(reset) = &mut self.facts.side_mut(role).reset
             && s.time > reset.at.time
+            // Sent before the RST, and overtaken by it.
+            && !(s.ip_id != 0 && reset.ip_id != 0 && s.ttl == reset.ttl && reset.ip_id.wrapping_sub(s.ip_id) < 64)
         {
             let (_, count) = reset.went_on.get_or_insert((PacketRef::of(s), 0));
             *count = count.saturating_add(1);
@@ -942,12 +944,17 @@ fn note_flight(side: &mut Side, s: &Segment, last: Timestamp) {
 
 /// Payload or FIN that was sent before.
 #[cold]
-fn note_repetition(side: &mut Side, s: &Segment) {
+fn note_repetition(side: &mut Side, s: &Segment, last: Timestamp) {
+    // An earlier part of the capture, once more.
+    if s.time < last {
+        return;
+    }
     let oldest = if side.acked_known { side.acked } else { side.flight.seq };
     let (at, acked_known) = (PacketRef::of(s), side.acked_known);
     let repeating = side.repeating.get_or_insert_default();
     if acked_known && !s.end().after(oldest) {
-        if repeating.of_acknowledged == 0 {
+        if repeating.of_acknowledged == 0 || repeating.of_acknowledged_seq != s.seq {
+            (repeating.of_acknowledged, repeating.of_acknowledged_seq) = (0, s.seq);
             repeating.of_acknowledged_at.0 = at;
         }
         repeating.of_acknowledged = repeating.of_acknowledged.saturating_add(1);

@@ -312,6 +312,8 @@ pub struct Repeating {
     pub heard: u16,
     /// Repetitions of what had been acknowledged: its acknowledgment did not arrive.
     pub of_acknowledged: u16,
+    /// Sequence number of those: one that differs begins anew.
+    pub of_acknowledged_seq: Seq,
     /// First and last of those.
     pub of_acknowledged_at: (PacketRef, PacketRef),
     /// The longest stretch of repetitions before that ended in an acknowledgment.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::flow::compact::half_open::HalfOpen;
-use crate::flow::facts::{ConnectionFacts, Ending, Reset, Role, Roles, Side, What};
+use crate::flow::facts::{ConnectionFacts, Ending, Reset, Role, Roles, Side};
 use crate::time::{Span, Timestamp};
 
 /// A SYN or SYN-ACK that is not repeated within this time is not going to be: the timer starts at 1 s, or at 3 s on old
@@ -162,7 +162,7 @@ impl Outcome {
     /// The first RST came in the name of `role`.
     fn of_reset(f: &ConnectionFacts, role: Role, reset: &Reset) -> Outcome {
         let (own, peer) = (f.side(role), f.side(role.peer()));
-        if reset.is_foreign() {
+        if is_by_box(f, reset) {
             return Outcome::ResetByBox;
         }
         let failure = match role {
@@ -199,9 +199,11 @@ fn is_new_to(own: &Side, peer: &Side) -> bool {
     peer.last_data.is_some_and(|asked| own.last_data.is_none_or(|answer| answer < asked))
 }
 
-/// The first RST of either end, if there is any.
+/// The first RST of either end, if there is any; not one of the client before it completed the handshake, which is about an
+/// older connection of the same four-tuple.
 pub fn first_reset(f: &ConnectionFacts) -> Option<(Role, &Reset)> {
-    match (f.c.reset.as_deref(), f.s.reset.as_deref()) {
+    let of_client = f.c.reset.as_deref().filter(|reset| f.final_ack.is_none_or(|ack| reset.at > ack.at));
+    match (of_client, f.s.reset.as_deref()) {
         (Some(c), Some(s)) if s.at < c.at => Some((Role::Server, s)),
         (Some(c), _) => Some((Role::Client, c)),
         (None, Some(s)) => Some((Role::Server, s)),
@@ -232,19 +234,22 @@ fn handshake_hangs(f: &ConnectionFacts) -> bool {
         && f.final_ack.is_some_and(|ack| f.syn_ack.count >= u32::from(ack.syn_acks) + 2)
 }
 
-impl Reset {
-    /// Whether its TTL is none that the end in whose name it came had used before, or that end went on sending.
-    ///
-    /// Linux sends all segments of a connection with the same TTL, a RST for which it has no socket too.
-    pub fn is_foreign(&self) -> bool {
-        let other_ttl =
-            self.before.segments > 0 && (self.ttl < self.before.ttl.0 || self.ttl > self.before.ttl.1);
-        other_ttl || self.went_on.is_some()
-    }
+/// Whether a RST has a TTL that the end in whose name it came had not used before, or that end went on sending.
+///
+/// Linux sends all segments of a connection with the same TTL, a RST for which it has no socket too. That it went on proves nothing
+/// where the handshake is not in the capture: the RST may be about an older connection.
+pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
+    let from_the_start =
+        f.syn.count > 0 && f.other_isns == 0 && f.final_ack.is_some_and(|ack| ack.at < reset.at);
+    let went_on = reset.before.segments > 1 && reset.went_on.is_some_and(|(_, n)| reset.ip_id != 0 || n > 1);
+    reset.has_other_ttl() || from_the_start && went_on
+}
 
-    /// Whether it answers something that its sender's peer sent just before, and what that was.
-    pub fn answers(&self) -> Option<What> {
-        self.trigger.filter(|trigger| trigger.at <= self.at).map(|trigger| trigger.what)
+impl Reset {
+    /// Whether its TTL is none that the end in whose name it came had used before.
+    pub fn has_other_ttl(&self) -> bool {
+        let (least, most) = self.before.ttl;
+        self.before.segments > 0 && (self.ttl < least || self.ttl > most)
     }
 }
 

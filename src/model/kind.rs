@@ -70,6 +70,22 @@ kinds! {
     FinUnacknowledged "fin-unacknowledged",
     /// Ports or buckets run out because of sockets in TIME_WAIT.
     TimeWaitPressure "time-wait-pressure",
+    /// SYN-ACKs are sent, and the handshake never completes.
+    SynAckUnanswered "syn-ack-unanswered",
+    /// Data is repeated and never acknowledged.
+    DataUnacknowledged "data-unacknowledged",
+    /// Full-size segments are lost, smaller ones arrive.
+    PathMtuBlackhole "path-mtu-blackhole",
+    /// A box on the path forgot an idle connection.
+    IdleFlowDropped "idle-flow-dropped",
+    /// A RST that the end in whose name it came did not send.
+    InjectedReset "injected-reset",
+    /// The server closed an idle connection while the next request was under way.
+    IdleCloseRace "idle-close-race",
+    /// The receive window stays closed.
+    ZeroWindowStall "zero-window-stall",
+    /// One end has no socket for the connection any more.
+    StaleConnection "stale-connection",
     /// Registered in tests only: what a new kind needs, and no more.
     #[cfg(test)]
     Exercise "exercise",

@@ -63,7 +63,9 @@ impl Joint<'_> {
         let mut of_client = std::mem::take(&mut self.found[near]);
         let mut of_server = std::mem::take(&mut self.found[far]);
         let judged = of_server.iter().any(|(d, _)| {
-            registry::spec(d.kind).has(Property::ExplainsHandshake) && d.kind != Kind::HandshakeLoss
+            registry::spec(d.kind).has(Property::ExplainsHandshake)
+                // They say where the handshake stopped: what was lost in between says why.
+                && !matches!(d.kind, Kind::HandshakeLoss | Kind::SynAckUnanswered)
         });
         let mut settled = Vec::new();
         self.settle_fast_open(&mut of_client, &losses, named);

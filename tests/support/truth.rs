@@ -34,12 +34,23 @@ const WORDS: &[(Kind, &[&str])] = &[
     (Kind::AbortiveClose, &["linger-rst"]),
     (Kind::FinUnacknowledged, &["fin-unacknowledged"]),
     (Kind::TimeWaitPressure, &["time-wait-build-up"]),
+    (Kind::SynAckUnanswered, &["net-loss-synack", "net-loss-final-ack"]),
+    (Kind::DataUnacknowledged, &["data-black-hole", "idle-drop-silent", "user-timeout"]),
+    (Kind::PathMtuBlackhole, &["pmtu-blackhole"]),
+    (Kind::IdleFlowDropped, &["idle-drop-silent", "idle-drop-rst"]),
+    (Kind::InjectedReset, &["injected-rst"]),
+    (Kind::StaleConnection, &["peer-restarted", "idle-drop-rst"]),
 ];
 
 /// What the recordings call the things that a kind stands for; empty when they do not label it.
 pub fn words(kind: Kind) -> &'static [&'static str] {
     let known = WORDS.iter().find(|(known, _)| *known == kind);
     known.map_or_else(|| &*vec![kind.name()].leak(), |(_, words)| words)
+}
+
+/// Whether the recordings have a word for this kind.
+pub fn is_labelled(kind: Kind) -> bool {
+    WORDS.iter().any(|(known, _)| *known == kind)
 }
 
 /// Said once for a listener, they are said for each of its connections.

@@ -4,6 +4,7 @@
 //! * [`filter`]: a filter as the cause of SYNs that fail.
 //! * [`host_activity`]: what one host did on all of its ports together.
 //! * [`deferral`]: a listener that waits for data before it takes a connection.
+//! * [`end_of_flow`]: how an established connection died.
 //! * [`fast_open`]: what became of a SYN with Fast Open.
 //! * [`fin_wait2`]: segments that met a FIN_WAIT2 socket that was gone.
 //! * [`half_closed`]: the time in which a connection was half-closed.
@@ -18,6 +19,7 @@
 
 pub mod company;
 pub mod deferral;
+pub mod end_of_flow;
 pub mod fast_open;
 pub mod filter;
 pub mod fin_wait2;

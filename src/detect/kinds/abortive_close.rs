@@ -7,6 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role, Side};
+use crate::flow::outcome::is_by_box;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 
@@ -60,7 +61,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             .is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
     // A RST after both sides had closed, or in answer to what the peer sent after our FIN, ends nothing.
     let after_fin = side.fin.is_some_and(|fin| fin < reset.at);
-    if !established || !by_a_socket(reset) || after_fin || explained || f.odd_handshake {
+    if !established || is_by_box(f, reset) || !by_a_socket(reset) || after_fin || explained || f.odd_handshake
+    {
         return None;
     }
     let who = role;

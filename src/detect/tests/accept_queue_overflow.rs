@@ -541,7 +541,9 @@ fn no_finding_when_the_window_is_closed() {
             l.client.keepalive(t + probe);
             l.server.ack(t + probe + wire.to_server).with(|s| s.window = 0);
         }
-        analyze(&wire).nothing();
+        let found = analyze(&wire);
+        found.none(KIND);
+        found.only(&l, Kind::ZeroWindowStall);
     });
 }
 

@@ -1,0 +1,236 @@
+//! How an established connection died: what several kinds read together, so that each death is told by one of them.
+
+use crate::detect::analysis::fin_wait2::expired;
+use crate::detect::analysis::half_closed::half;
+use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_client::picture;
+use crate::detect::analysis::reset_together::reset_together;
+use crate::detect::context::DetectContext;
+use crate::flow::facts::{ConnectionFacts, Repeating, Reset, Role, Side, What};
+use crate::flow::outcome::{first_reset, is_by_box};
+use crate::time::{Span, Timestamp};
+
+/// Repetitions from which on an acknowledgment is overdue.
+const REPEATED: u16 = 3;
+/// Over how long at least, from the first transmission on.
+const LASTED: Span = Span::secs(1);
+/// No box on a path forgets a connection that was idle for less.
+const FORGETFUL: Span = Span::secs(15);
+/// A window that is closed for less is flow control at work.
+const CLOSED_WINDOW: Span = Span::secs(5);
+/// A segment smaller than this passes every path, bytes.
+const SMALL: u32 = 500;
+/// An idle connection closes no sooner.
+const KEPT_ALIVE: Span = Span::millis(900);
+
+/// How an established connection died.
+#[derive(Clone, Copy, Debug)]
+pub enum Death<'a> {
+    /// The receive window of `receiver` stayed closed.
+    ZeroWindow {
+        /// Whose window.
+        receiver: Role,
+    },
+    /// Segments of `sender` above some size are lost, smaller ones arrive.
+    PathMtu {
+        /// Who sends them.
+        sender: Role,
+    },
+    /// It was idle for `idle`; what `sender` then sent drew nothing, or a RST of somebody else.
+    Forgotten {
+        /// Who spoke first after the pause.
+        sender: Role,
+        /// How long both had been silent.
+        idle: Span,
+        /// What answered.
+        reset: Option<&'a Reset>,
+    },
+    /// What `sender` sends is repeated and never acknowledged.
+    Unacknowledged {
+        /// Who repeats.
+        sender: Role,
+        /// What.
+        repeating: &'a Repeating,
+    },
+    /// What `sender` sends is acknowledged, and repeated all the same: the acknowledgments do not reach it.
+    NotHeard {
+        /// Who repeats.
+        sender: Role,
+    },
+    /// A RST in the name of `role` that it did not send.
+    Injected {
+        /// In whose name.
+        role: Role,
+        /// The RST.
+        reset: &'a Reset,
+    },
+    /// The server's FIN crossed the client's next request.
+    ClosedWhenAsked {
+        /// How long the connection had been idle.
+        idle: Span,
+        /// The RST that answers the request.
+        reset: &'a Reset,
+    },
+    /// The host of `role` had no socket for it any more.
+    Stale {
+        /// Who had none.
+        role: Role,
+        /// Its RST.
+        reset: &'a Reset,
+    },
+}
+
+/// How the connection died, if it died in one of these ways.
+pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+    let established = f.final_ack.is_some() || f.mid_stream;
+    if !established || f.odd_handshake || !f.both_seen() {
+        return None;
+    }
+    let until = around.observed_until(f.last.time).min(f.watched.max(f.last.time));
+    if let Some(receiver) = Role::BOTH.into_iter().find(|&role| window_stays_closed(f, role, until)) {
+        return Some(Death::ZeroWindow { receiver });
+    }
+    if let Some(sender) = Role::BOTH.into_iter().find(|&role| loses_large_segments(f, role)) {
+        return Some(Death::PathMtu { sender });
+    }
+    if let Some((role, reset)) = first_reset(f)
+        && let Some(death) = by_reset(f, role, reset, around)
+    {
+        return Some(death);
+    }
+    by_silence(f, around)
+}
+
+/// The side that sends to `role`.
+fn sender_to(f: &ConnectionFacts, role: Role) -> &Side {
+    f.side(role.peer())
+}
+
+/// Whether the window of `role` was closed for long while its peer had something to send.
+fn window_stays_closed(f: &ConnectionFacts, role: Role, until: Timestamp) -> bool {
+    f.side(role).zero_window.as_ref().is_some_and(|zero| {
+        let probed =
+            sender_to(f, role).keepalives > zero.probes_before || sender_to(f, role).in_vain().is_some();
+        let (_, closed) = zero.longest(until);
+        zero.count >= 2 && probed && closed >= CLOSED_WINDOW
+    })
+}
+
+/// Whether full-size segments of `role` are repeated while the peer says that something smaller behind them has arrived, or were,
+/// until they were made smaller.
+fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
+    let side = f.side(role);
+    let Some(repeating) = side.repeating.as_deref() else { return false };
+    let larger = |size: u32| size > SMALL && size > side.largest_acked;
+    // Later segments may leave together in one piece, larger than what the path carries: then that proves nothing.
+    let healed = repeating.healed.is_some_and(|h| {
+        h.count >= REPEATED
+            && h.at.time - h.first.time >= LASTED
+            && h.largest > SMALL
+            && h.latest + 100 < h.largest
+    });
+    let stuck = side.in_vain().is_some_and(|r| {
+        let smaller_arrived = side.sacks() > 0 && side.flight.latest < r.largest;
+        r.count >= REPEATED
+            && r.last.time - side.flight.begin.time >= LASTED
+            && larger(r.largest)
+            && smaller_arrived
+    });
+    healed || stuck
+}
+
+/// What a RST says of a connection that was established.
+fn by_reset<'a>(
+    f: &'a ConnectionFacts,
+    role: Role,
+    reset: &'a Reset,
+    around: &DetectContext<'_>,
+) -> Option<Death<'a>> {
+    let (own, peer) = (f.side(role), f.side(role.peer()));
+    let idle = peer.flight.idle;
+    let answers_a_flight = reset.trigger.is_some_and(|t| t.at >= peer.flight.begin) && peer.has_outstanding();
+    if is_by_box(f, reset) {
+        let idle_before = answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none();
+        let spoken = role == Role::Client || f.c.has_spoken() || f.s.has_spoken() || f.mid_stream;
+        return match (idle_before, spoken) {
+            (true, _) => Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) }),
+            (false, true) => Some(Death::Injected { role, reset }),
+            (false, false) => None,
+        };
+    }
+    if role == Role::Server && reset.is_socketless() && crossed(f) {
+        let idle = f.c.flight.idle.max(f.s.flight.idle);
+        return Some(Death::ClosedWhenAsked { idle, reset });
+    }
+    let told_otherwise = own.fin.is_some()
+        || reset.before.segments == 0
+        || f.progress.is_none() && !f.mid_stream
+        || f.c.fin_acked.is_some() && f.s.fin_acked.is_some()
+        || is_ignored(f, around)
+        || reset_together(f, around).is_some()
+        || expired(f, around).is_some()
+        || half(f, around).is_some_and(|half| half.closer == role);
+    // Where the capture begins in the middle the FIN may have come before it, and probes go on for hours after it.
+    let answers = reset.trigger.is_some_and(|t| {
+        let is_late_probe = t.what == What::KeepAlive && f.mid_stream;
+        matches!(t.what, What::Data | What::Retransmit | What::Fin | What::KeepAlive | What::Ack)
+            && t.ack == reset.seq
+            && !is_late_probe
+    });
+    (reset.is_bare() && answers && !told_otherwise).then_some(Death::Stale { role, reset })
+}
+
+/// Whether the server closed an idle connection while the client's next request was under way: the request does not acknowledge
+/// the FIN, and is not acknowledged.
+fn crossed(f: &ConnectionFacts) -> bool {
+    let asked = &f.c.flight;
+    f.s.fin.is_some()
+        && f.c.last_data.is_some()
+        && f.c.has_outstanding()
+        && asked.seq == f.c.acked
+        && !asked.ack.after(f.s.fin_seq)
+        && f.s.flight.seq == f.s.fin_seq
+        && asked.idle.max(f.s.flight.idle) >= KEPT_ALIVE
+}
+
+/// Whether a full accept queue explains that the client got no acknowledgment.
+fn is_ignored(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
+    ordeal(f, around.end()).is_some_and(|o| picture(f, &o, around).is_some())
+}
+
+/// What is repeated in vain.
+fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+    let sender = Role::BOTH.into_iter().find(|&role| {
+        let side = f.side(role);
+        side.in_vain().is_some_and(|r| {
+            // A FIN alone is for `fin-unacknowledged`.
+            r.count >= REPEATED && r.last.time - side.flight.begin.time >= LASTED && r.largest > 0
+        })
+    });
+    let Some(sender) = sender else {
+        let sender = Role::BOTH.into_iter().find(|&role| is_not_heard(f, role))?;
+        return Some(Death::NotHeard { sender });
+    };
+    // A SYN-ACK that came again belongs to the handshake: what it means, an incomplete capture does not show.
+    let doubtful = around.world.damaged && f.progress.is_none() && f.syn_ack.count > 1;
+    if doubtful || is_ignored(f, around) {
+        return None;
+    }
+    let side = f.side(sender);
+    let repeating = side.in_vain()?;
+    let idle = side.flight.idle;
+    let spoken_before = side.flight.seq == repeating.seq && side.data_segments > 1 || f.mid_stream;
+    let survived = f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length);
+    Some(match idle >= FORGETFUL && idle > survived && spoken_before {
+        true => Death::Forgotten { sender, idle, reset: None },
+        false => Death::Unacknowledged { sender, repeating },
+    })
+}
+
+/// Whether `role` repeats what its peer has acknowledged, and the peer repeats its answer.
+fn is_not_heard(f: &ConnectionFacts, role: Role) -> bool {
+    f.side(role).repeating.as_deref().is_some_and(|r| {
+        let (first, last) = r.of_acknowledged_at;
+        r.of_acknowledged >= REPEATED && last.time - first.time >= LASTED
+    })
+}

@@ -1,0 +1,152 @@
+//! `data-unacknowledged`: data is repeated and never acknowledged.
+
+use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, times};
+use crate::detect::spec::{Examine, finding};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
+use crate::history::wants::Wants;
+use crate::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// After a completed handshake one end sends data again and again, and it is never acknowledged.
+    ///
+    /// ## On the wire
+    /// The same data after about 0.2 s, 0.5 s, 1 s, 2 s and so on; nothing of the other end acknowledges it. Or, seen at the
+    /// other end: each copy is acknowledged, and comes again all the same.
+    /// ## In the kernel
+    /// The sender retransmits until `tcp_retries2` runs out (15 times, some 15 minutes), or `TCP_USER_TIMEOUT`
+    /// (`tcp_retransmit_timer`, `TCPTimeouts`). It then gives up without a RST (`TCPAbortOnTimeout`).
+    /// ## Looks alike
+    /// * A full accept queue that has refused a syncookie: data is ignored from the first byte on. Others of the listener are
+    ///   stuck too: `accept-queue-overflow`.
+    /// * Only full-size segments are lost: `path-mtu-blackhole`.
+    /// * The connection was idle before: `idle-flow-dropped`.
+    /// * The peer's window is closed, and it answers the probes: `zero-window-stall`.
+    /// ## Check next
+    /// Is the peer up? `ss -tino dst PEER` shows the retransmissions and the timer. Capture at both ends: does the data arrive?
+    /// `nft list ruleset` and `conntrack -S` on the peer and on boxes between.
+    /// ## References
+    /// RFC 9293 section 3.8.1, RFC 1122 section 4.2.3.5; `net/ipv4/tcp_timer.c`
+    pub struct DataUnacknowledged {
+        kind: Kind::DataUnacknowledged,
+        plain_words: "What one side sends arrives nowhere, or nobody there answers.",
+        at_fault: "the receiving side, or the path to it",
+        wants: Wants::full(|f, _| {
+            [&f.c, &f.s].iter().any(|side| side.repeating.as_ref().is_some_and(|r| r.count > 2 || r.of_acknowledged > 2))
+        }),
+        examine: Examine::Connection(examine),
+        look_alikes: &["path-mtu-blackhole/ordinary-loss", "path-mtu-blackhole/large-requests", "fin-unacknowledged/short-outage"],
+        counters: &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
+        settings: &["net.ipv4.tcp_retries2"],
+    }
+}
+
+/// Where other connections of the same listener went on meanwhile.
+const ALIVE: &str = "other connections of this listener were answered meanwhile";
+
+/// See [`DataUnacknowledged`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    match death(f, around)? {
+        Death::Unacknowledged { sender, repeating } => {
+            let flight = f.side(sender).flight.begin;
+            let lasted = repeating.last.time - flight.time;
+            let what = format!("data of the {sender}, never acknowledged");
+            let mut d = Draft::about(f, &SPEC, (flight, what));
+            d.shows(
+                repeating.last,
+                format!("sent again {}, the last {lasted} later", times(repeating.count.into())),
+            );
+            d.summary = format!(
+                "Data of the {sender} {} was sent again {} within {lasted}, and was never acknowledged.",
+                f.host(sender).socket(),
+                times(repeating.count.into())
+            );
+            d.measure("repetitions", repeating.count)
+                .measure_span("lasted_s", lasted)
+                .measure("bytes", repeating.largest);
+            write(&mut d, f, sender, flight, around);
+            Some(d)
+        }
+        Death::NotHeard { sender } => {
+            let repeating = f.side(sender).repeating.as_deref()?;
+            let (first, last) = repeating.of_acknowledged_at;
+            let lasted = last.time - first.time;
+            let n = repeating.of_acknowledged;
+            let what = format!("data of the {sender}, acknowledged before, comes again");
+            let mut d = Draft::about(f, &SPEC, (first, what));
+            d.shows(last, format!("again, {} in all", times(n.into())));
+            d.summary = format!(
+                "The {sender} {} sent data again {} within {lasted} although the {} had acknowledged it.",
+                f.host(sender).socket(),
+                times(n.into()),
+                sender.peer()
+            );
+            d.measure("repetitions", n).measure_span("lasted_s", lasted).measure("acknowledged", true);
+            write(&mut d, f, sender, first, around);
+            d.cause = cause(
+                "The acknowledgments do not reach the sender: the way back is cut.",
+                &["tcp_retransmit_timer"],
+                &["TcpExtTCPTimeouts", "TcpExtTCPDSACKOldSent"],
+                &["net.ipv4.tcp_retries2"],
+            );
+            Some(d)
+        }
+        _ => None,
+    }
+}
+
+fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) {
+    let (own, peer) = (f.side(sender), f.side(sender.peer()));
+    let end = own.last.time;
+    let others = around.listener.between(since.time, end);
+    let from_the_start = sender == Role::Client && f.progress.is_none() && !f.mid_stream;
+    let gave_up = around.observed_until(end) - end > Span(2 * (end - since.time).0.max(Span::secs(2).0));
+    d.severity = Severity::Warning;
+    d.lasted_until(end);
+    d.measure("from_the_start", from_the_start)
+        .measure("gave_up", gave_up)
+        .measure("others_answered", others.served);
+    d.cause = cause(
+        "The peer or the path is gone, or a filter on the way drops segments with payload.",
+        &["tcp_retransmit_timer", "tcp_write_timeout"],
+        &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
+        &["net.ipv4.tcp_retries2"],
+    );
+    let after = if peer.last.time > since.time {
+        "went on without acknowledging it"
+    } else {
+        "sent nothing any more"
+    };
+    // What is ignored from the first byte on may be a refused syncookie.
+    match others.served > 0 && f.syn.count > 0 && !from_the_start {
+        true => d.probable(format!(
+            "the {} {after}; {ALIVE}: the fault is this connection's or this path's",
+            sender.peer()
+        )),
+        false => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
+    };
+    if from_the_start {
+        d.or(
+            "The server refused a syncookie because its accept queue was full, and does not know the connection.",
+            "Others of the listener would be stuck at the same time; `nstat -az TcpExtListenOverflows` grows.",
+        );
+    }
+    d.or(
+        "A stateful firewall, conntrack or an asymmetric route drops this connection's segments.",
+        "Its counters tell: `conntrack -S`, `nft list ruleset`.",
+    );
+    let (own, peer) = (f.host(sender), f.host(sender.peer()));
+    d.next_steps = vec![
+        format!("ss -tanpo dst {}   # on {}: retransmissions and timer", peer.address.ip(), own.address.ip()),
+        format!(
+            "tcpdump -ni any host {} and port {}   # on {}: does the data arrive there?",
+            own.address.ip(),
+            peer.port,
+            peer.address.ip()
+        ),
+        "conntrack -S; nft list ruleset   # on the peer and on boxes between: do drop counters grow?"
+            .to_owned(),
+    ];
+}

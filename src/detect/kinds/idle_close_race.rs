@@ -1,0 +1,79 @@
+//! `idle-close-race`: the server closes an idle connection while the next request is under way.
+
+use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::spec::{Examine, finding};
+use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// The server closes an idle persistent connection while the client's next request is under way: the request is lost.
+    ///
+    /// ## On the wire
+    /// Requests and answers, then silence for the server's keep-alive time-out. The server's FIN and the client's request cross: the
+    /// request does not acknowledge the FIN. A RST answers the request. Proxies tell their clients "502 Bad Gateway".
+    /// ## In the kernel
+    /// The server's application has called close(): data that comes later finds a socket that nobody can read, and is reset
+    /// (`tcp_rcv_state_process`, `TCPAbortOnData`).
+    /// ## Looks alike
+    /// * `fin-wait2-expired`: the client has acknowledged the FIN long before.
+    /// * `stale-connection`: no FIN came before the RST.
+    /// * An early answer: the client was still sending the request that had been answered.
+    /// ## Check next
+    /// The server's keep-alive time-out must be longer than the time for which its clients (proxy, connection pool) reuse idle
+    /// connections.
+    /// ## References
+    /// RFC 9112 section 9.5; RFC 9110 section 9.2.2
+    pub struct IdleCloseRace {
+        kind: Kind::IdleCloseRace,
+        plain_words: "The server closed an unused connection in the very moment in which the next request was on its way.",
+        at_fault: "the time-outs of server and client, which do not fit each other",
+        wants: Wants::full(|f, _| f.s.resets > 0 && f.s.fin.is_some()),
+        examine: Examine::Connection(examine),
+        look_alikes: &["idle-close-race/closed-in-time", "fin-wait2-expired/reset-at-once"],
+        counters: &["TcpExtTCPAbortOnData", "TcpOutRsts"],
+        settings: &[],
+    }
+}
+
+/// See [`IdleCloseRace`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Death::ClosedWhenAsked { idle, reset } = death(f, around)? else { return None };
+    let fin = f.s.fin?;
+    let asked = f.c.flight.begin;
+    let apart = if asked > fin { asked.time - fin.time } else { fin.time - asked.time };
+    let mut d = Draft::about(f, &SPEC, (fin, format!("FIN of the server after {idle} without a request")));
+    d.shows(asked, "the next request, sent before the FIN had arrived");
+    d.shows(reset.at, "RST answers the request");
+    d.severity = Severity::Warning;
+    d.summary = format!(
+        "The server {} closed a connection that had been idle for {idle} while the next request of {} was under way, and reset the request.",
+        f.server.socket(),
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The server's keep-alive time-out is shorter than the time for which its client reuses idle connections.",
+        &["tcp_rcv_state_process", "tcp_v4_send_reset"],
+        &["TcpExtTCPAbortOnData", "TcpOutRsts"],
+        &[],
+    );
+    d.measure_span("idle_s", idle).measure_span("apart_s", apart);
+    d.probable(format!("FIN and request crossed, {apart} apart: the request does not acknowledge the FIN"));
+    d.or(
+        "The server was stopped or restarted at that moment.",
+        "It would close all connections at once, not after the same idle time.",
+    );
+    d.next_steps = vec![
+        format!(
+            "Raise the keep-alive time-out of {} above the idle time-out of its clients (here it closed after {idle})",
+            f.server.socket()
+        ),
+        format!(
+            "Let {} reuse connections for less than that, and repeat idempotent requests (a proxy answers 502 instead)",
+            f.client.address.ip()
+        ),
+    ];
+    Some(d)
+}

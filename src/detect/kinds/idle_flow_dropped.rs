@@ -1,0 +1,132 @@
+//! `idle-flow-dropped`: a box on the path has forgotten an idle connection.
+
+use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, times};
+use crate::detect::spec::{Examine, finding};
+use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// A connection that was idle for a while is dead at its next segment: silence answers, or a RST by a box on the path.
+    ///
+    /// ## On the wire
+    /// Requests and answers, then a pause of minutes or hours. The next segment is repeated without an answer, or is answered
+    /// at once by a RST whose TTL is not the peer's. New connections between the same hosts work.
+    /// ## In the kernel
+    /// Both ends still have the connection. A NAT gateway, a load balancer, a firewall or conntrack
+    /// (`nf_conntrack_tcp_timeout_established`) has removed its entry.
+    /// ## Looks alike
+    /// * The peer was restarted: the RST has the peer's own TTL (`stale-connection`).
+    /// * The path is gone for all connections: `data-unacknowledged`.
+    /// ## Check next
+    /// The idle time-out of every box on the path. Let the connection be used or probed more often: `SO_KEEPALIVE` with
+    /// `TCP_KEEPIDLE` below that time-out (`net.ipv4.tcp_keepalive_time` is 7,200 s by default), or close idle connections sooner.
+    /// ## References
+    /// RFC 5382 section 5, tcp(7) on TCP_KEEPIDLE
+    pub struct IdleFlowDropped {
+        kind: Kind::IdleFlowDropped,
+        plain_words: "A box between the hosts has forgotten a connection that was not used for a while.",
+        at_fault: "a NAT gateway, firewall or load balancer on the path",
+        wants: Wants::full(|f, _| {
+            let repeated = |r: &crate::flow::facts::Repeating| r.count > 2;
+            f.c.resets + f.s.resets > 0 || [&f.c, &f.s].iter().any(|side| side.repeating.as_deref().is_some_and(repeated))
+        }),
+        examine: Examine::Connection(examine),
+        look_alikes: &["idle-flow-dropped/pause-survived", "stale-connection/server-restarted"],
+        counters: &["TcpExtTCPTimeouts", "TcpExtTCPKeepAlive"],
+        settings: &["net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_tcp_timeout_established"],
+    }
+}
+
+/// Time-outs that are widely used, and by whom.
+const KNOWN: [(i64, &str); 8] = [
+    (60, "60 s is a common default of load balancers and proxies"),
+    (240, "4 min is the default of Azure's load balancers"),
+    (300, "5 min is a common default of firewalls"),
+    (350, "350 s is the fixed time-out of AWS NAT gateways and network load balancers"),
+    (600, "10 min is the default of Google Cloud's firewall connection tracking"),
+    (900, "15 min is a common default of load balancers"),
+    (3_600, "1 h is the default of many firewalls"),
+    (432_000, "5 days is the default of nf_conntrack_tcp_timeout_established"),
+];
+
+/// A pause that exceeds a known time-out by no more than this part of it suggests it.
+const NEAR: i64 = 4;
+
+/// See [`IdleFlowDropped`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Death::Forgotten { sender, idle, reset } = death(f, around)? else { return None };
+    let (own, peer) = (f.side(sender), sender.peer());
+    let first = own.flight.begin;
+    let mut d =
+        Draft::about(f, &SPEC, (first, format!("first segment of the {sender} after {idle} of silence")));
+    let seconds = idle.0 / 1_000_000_000;
+    let name = f.host(sender).socket();
+    match (reset, own.in_vain()) {
+        (Some(reset), _) => {
+            let delay = reset.at.time - first.time;
+            d.shows(
+                reset.at,
+                format!(
+                    "RST in the name of the {peer}, {delay} later, TTL {} instead of {}",
+                    reset.ttl, reset.before.ttl.0
+                ),
+            );
+            d.summary = format!(
+                "The connection was idle for {idle} ({seconds} s); then a segment of the {sender} {name} drew a RST that the {peer} did not send."
+            );
+            d.measure("ttl", reset.ttl)
+                .measure("usual_ttl", reset.before.ttl.0)
+                .measure_span("reset_after_s", delay);
+            d.probable(format!("the RST has another TTL than all segments of the {peer} before the pause"));
+            d.or(
+                format!("The {peer} was restarted, and another host answers for its address."),
+                "Then new connections would come from the host with that TTL.",
+            );
+        }
+        (None, repeating) => {
+            let repeating = repeating?;
+            d.shows(
+                repeating.last,
+                format!("sent again {}, never acknowledged", times(repeating.count.into())),
+            );
+            d.summary = format!(
+                "The connection was idle for {idle} ({seconds} s); then data of the {sender} {name} was sent again {} without an answer.",
+                times(repeating.count.into())
+            );
+            d.measure("repetitions", repeating.count);
+            let others = around.listener.between(first.time, repeating.last.time);
+            match others.served > 0 {
+                true => d.probable("other connections of this listener were answered meanwhile: only what had been idle is dead"),
+                false => d.possible("it died in a pause; no other connection of this listener shows that the peer was up"),
+            };
+            d.or(format!("The {peer} or the path went away in the pause."), "Then new connections fail too.");
+        }
+    }
+    d.severity = Severity::Warning;
+    d.measure_span("idle_s", idle).measure("keepalives", own.keepalives);
+    if let Some(survived) = f.idle.as_ref().and_then(|idle| idle.survived).filter(|pause| pause.length < idle)
+    {
+        d.shows(survived.until, format!("a pause of {} before that did no harm", survived.length));
+        d.measure_span("survived_s", survived.length);
+    }
+    let hint = KNOWN.iter().rev().find(|(known, _)| seconds >= *known && seconds - known <= known / NEAR);
+    d.cause = cause(
+        "A NAT gateway, firewall or load balancer on the path removed the idle connection from its table.",
+        &[],
+        &["TcpExtTCPTimeouts", "TcpExtTCPKeepAlive"],
+        &["net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_tcp_timeout_established"],
+    );
+    let host = f.host(sender).address.ip();
+    d.next_steps = vec![format!(
+        "sysctl net.ipv4.tcp_keepalive_time   # on {host}: SO_KEEPALIVE with TCP_KEEPIDLE below {} s would have kept it",
+        (seconds - 1).max(1)
+    )];
+    if let Some((_, hint)) = hint {
+        d.next_steps.push(format!("Look up the idle time-out of the boxes on the path: {hint}"));
+    }
+    d.next_steps.push("conntrack -L -p tcp --state ESTABLISHED 2>/dev/null   # on boxes between: is the connection still listed, and for how long?".to_owned());
+    Some(d)
+}

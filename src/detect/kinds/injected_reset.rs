@@ -1,0 +1,105 @@
+//! `injected-reset`: a RST that the end in whose name it comes did not send.
+
+use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, times};
+use crate::detect::spec::{Examine, finding};
+use crate::flow::facts::ConnectionFacts;
+use crate::history::wants::Wants;
+use crate::model::{Kind, Severity};
+
+finding! {
+    /// A box on the path resets the connection in the name of one end, or of both.
+    ///
+    /// ## On the wire
+    /// A RST whose TTL, IP ID or options are unlike all other segments of the end in whose name it comes, often sooner than a round
+    /// trip allows, and after a certain payload. The end itself may go on: its answer arrives after the RST.
+    /// ## In the kernel
+    /// Linux sends every segment of a connection with the same TTL, also a RST for which it has no socket
+    /// (`tcp_v4_send_reset`). What differs was sent elsewhere.
+    /// ## Looks alike
+    /// * A host that has no socket for the connection (`stale-connection`): the same TTL as before.
+    /// * `SO_LINGER` 0, or close with unread data (`abortive-close`): timestamps, window, IP ID in sequence.
+    /// * A NAT gateway that has forgotten an idle connection: `idle-flow-dropped`.
+    /// * Several hosts behind one address: SYN-ACKs have several TTLs too.
+    /// ## Check next
+    /// Which firewall, proxy or filter stands so many hops away (TTL)? Capture at the other end: did it send this RST?
+    /// ## References
+    /// RFC 3360; RFC 5961 section 3
+    pub struct InjectedReset {
+        kind: Kind::InjectedReset,
+        plain_words: "A box between the hosts cut the connection off in the name of one of them.",
+        at_fault: "a box on the path",
+        wants: Wants::full(|f, _| f.c.resets + f.s.resets > 0),
+        examine: Examine::Connection(examine),
+        look_alikes: &["abortive-close/mid-stream", "stale-connection/server-restarted"],
+        counters: &["TcpEstabResets"],
+        settings: &[],
+    }
+}
+
+/// See [`InjectedReset`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Death::Injected { role, reset } = death(f, around)? else { return None };
+    let usual = reset.before.ttl;
+    let other_ttl = reset.has_other_ttl();
+    let mut d = Draft::about(
+        f,
+        &SPEC,
+        (reset.at, format!("RST in the name of the {role}: TTL {}, IP ID {}", reset.ttl, reset.ip_id)),
+    );
+    d.shows(f.side(role).last.min(f.last), format!("the {role}'s own segments have TTL {}", usual.0));
+    if let Some(trigger) = reset.trigger {
+        d.shows(trigger.at, format!("the last segment of the {} before it", role.peer()));
+    }
+    d.severity = Severity::Warning;
+    let host = f.host(role).socket();
+    d.summary = format!("A RST came in the name of the {role} {host} that it did not send.");
+    if other_ttl {
+        d.summary.push_str(&format!(" Its TTL is {}, that of the {role}'s segments {}.", reset.ttl, usual.0));
+    }
+    d.cause = cause(
+        "A firewall, proxy or other box on the path resets the connection.",
+        &[],
+        &["TcpEstabResets"],
+        &[],
+    );
+    if let Some(round_trip) = f.syn_to_syn_ack().filter(|_| f.syn.count == 1)
+        && let Some(trigger) = reset.trigger
+    {
+        d.measure_span("round_trip_s", round_trip)
+            .measure_span("reset_after_s", reset.at.time - trigger.at.time);
+    }
+    d.measure("in_name_of", role.to_string()).measure("ttl", reset.ttl).measure("usual_ttl", usual.0);
+    match (reset.went_on, other_ttl) {
+        (Some((at, n)), true) => {
+            d.shows(at, format!("the {role} goes on: {} after the RST", times(n.into())));
+            d.confirmed(format!("the RST has another TTL, and the {role} went on after it"));
+        }
+        (Some((at, _)), false) => {
+            d.shows(at, format!("the {role} goes on after the RST"));
+            d.probable(format!("the {role} went on after the RST: it had not sent it"));
+        }
+        (None, _) => {
+            d.probable(format!("its TTL is none that the {role} had used before"));
+            d.or(
+                format!(
+                    "Several hosts stand behind the address of the {role}, and another one of them answered."
+                ),
+                "The TTL of the whole connection was another one before.",
+            );
+        }
+    }
+    d.next_steps = vec![
+        format!(
+            "traceroute -n {}   # which box is as many hops away as the TTL {} says?",
+            host.ip(),
+            reset.ttl
+        ),
+        format!(
+            "tcpdump -ni any 'tcp[tcpflags] & tcp-rst != 0'   # on {}: does this RST leave there?",
+            host.ip()
+        ),
+    ];
+    Some(d)
+}

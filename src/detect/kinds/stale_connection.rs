@@ -1,0 +1,93 @@
+//! `stale-connection`: one end has the connection, the other has no socket for it.
+
+use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause};
+use crate::detect::spec::{Examine, finding};
+use crate::flow::facts::{ConnectionFacts, What};
+use crate::history::wants::Wants;
+use crate::model::{Kind, Severity};
+use crate::time::Span;
+
+finding! {
+    /// A RST without a socket answers a segment of an established connection: the other end has forgotten it.
+    ///
+    /// ## On the wire
+    /// An ordinary connection, no FIN. Then data, a keepalive probe or a FIN is answered at once by a bare RST: its sequence number is
+    /// the one acknowledged, window 0, no timestamps, the host's usual TTL.
+    /// ## In the kernel
+    /// No socket was found: `tcp_v4_rcv`, `tcp_v4_send_reset`, `TcpOutRsts`. The host was restarted, the address moved to another
+    /// host (failover), or the socket was destroyed (`ss -K`).
+    /// ## Looks alike
+    /// * A box on the path that has forgotten an idle connection: another TTL, or silence (`idle-flow-dropped`).
+    /// * `fin-wait2-expired`, `abortive-close`: a FIN or a socket's own RST came before.
+    /// * An overflowed accept queue whose request has run out: the server never had the connection.
+    /// ## Check next
+    /// Uptime and logs of the host that sent the RST; did its address move?
+    /// ## References
+    /// RFC 9293 section 3.5.1; `net/ipv4/tcp_ipv4.c`
+    pub struct StaleConnection {
+        kind: Kind::StaleConnection,
+        plain_words: "One side has forgotten the connection, after a restart for example, and the other still used it.",
+        at_fault: "the host that has lost the connection",
+        wants: Wants::full(|f, _| f.c.resets + f.s.resets > 0),
+        examine: Examine::Connection(examine),
+        look_alikes: &["injected-reset/both-ends", "fin-wait2-expired/client-closes"],
+        counters: &["TcpOutRsts", "TcpEstabResets"],
+        settings: &[],
+    }
+}
+
+/// See [`StaleConnection`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let Death::Stale { role, reset } = death(f, around)? else { return None };
+    let trigger = reset.trigger?;
+    let (own, peer) = (f.side(role), f.side(role.peer()));
+    let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST of the {role}: it has no socket for this")));
+    let what = match trigger.what {
+        What::KeepAlive => "a keepalive probe",
+        What::Fin => "the FIN",
+        What::Retransmit => "repeated data",
+        What::Ack => "an acknowledgment",
+        _ => "data",
+    };
+    d.shows(trigger.at, format!("{what} of the {}", role.peer()));
+    let silent = (trigger.at.time - own.last.time.min(reset.at.time)).max(Span::ZERO);
+    d.severity = Severity::Warning;
+    d.summary = format!(
+        "The {role} {} had no socket any more for a connection that {} still had: a RST answered {what}.",
+        f.host(role).socket(),
+        f.host(role.peer()).socket()
+    );
+    d.cause = cause(
+        "The host was restarted, its address moved to another host, or the socket was destroyed.",
+        &["tcp_v4_rcv", "tcp_v4_send_reset"],
+        &["TcpOutRsts", "TcpEstabResets"],
+        &[],
+    );
+    d.measure("forgotten_by", role.to_string())
+        .measure_span("idle_s", peer.flight.idle)
+        .measure_span("silent_s", silent);
+    if peer.in_vain().is_some() {
+        d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
+    } else {
+        d.possible("the RST has the shape and TTL of one that the host sends without a socket");
+    }
+    d.or(
+        "A NAT gateway or firewall in front of it has forgotten the connection and answers in its name.",
+        "The RST has the TTL of the host's other segments.",
+    );
+    d.next_steps = vec![
+        format!(
+            "uptime; journalctl -b -n 50   # on {}: restart, crash, failover at {}?",
+            f.host(role).address.ip(),
+            reset.at.time
+        ),
+        format!(
+            "ss -tanp dst {}   # on {}: is the connection known there?",
+            f.host(role.peer()).address.ip(),
+            f.host(role).address.ip()
+        ),
+    ];
+    Some(d)
+}

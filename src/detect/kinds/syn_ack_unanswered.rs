@@ -1,0 +1,142 @@
+//! `syn-ack-unanswered`: the handshake stops at the SYN-ACK.
+
+use crate::detect::context::DetectContext;
+use crate::detect::draft::{Draft, cause, count, times};
+use crate::detect::spec::{Examine, Property, finding};
+use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::history::wants::Wants;
+use crate::model::{Kind, Severity, Vantage};
+
+finding! {
+    /// The server answers the SYN, and the handshake never completes.
+    ///
+    /// ## On the wire
+    /// SYN, SYN-ACK, and the SYN-ACK again after about 1 s, 3 s, 7 s; no final ACK. The client repeats its SYN: the SYN-ACK does not
+    /// reach it, or is refused there. Or it is silent: it has the SYN-ACK, and its ACK does not get here.
+    /// ## In the kernel
+    /// The request waits in the SYN queue until `tcp_synack_retries` runs out (`reqsk_timer_handler`). At the client a
+    /// reverse-path filter (`rp_filter`) or a firewall may drop the SYN-ACK; on the path a stateful box that sees one direction only
+    /// drops the ACK (asymmetric routing).
+    /// ## Looks alike
+    /// * A SYN flood or a scanner: many sources, one SYN each, and no interest in the answer (`syn-flood`).
+    /// * One SYN-ACK lost: the next one completes the handshake (`handshake-loss`).
+    /// ## Check next
+    /// `ip route get CLIENT` at the server: does the SYN-ACK leave by the way the SYN came? `nstat -az TcpExtIPReversePathFilter`
+    /// at the client; capture there.
+    /// ## References
+    /// RFC 3704 section 2; `net/ipv4/inet_connection_sock.c`
+    pub struct SynAckUnanswered {
+        kind: Kind::SynAckUnanswered,
+        plain_words: "The server answers, and the handshake stops there: the answer or the client's reply is lost.",
+        at_fault: "the path between the two, or a firewall or filter at the client",
+        wants: Wants::full(|f, _| f.syn_ack.count >= LEAST && f.final_ack.is_none()).or_incomplete(|handshake| {
+            u32::from(handshake.half_open.syn_acks) >= LEAST
+        }),
+        examine: Examine::Connection(examine),
+        look_alikes: &["syn-ack-unanswered/one-lost", "handshake-loss/syn-ack-lost", "syn-flood/port-scan"],
+        counters: &["TcpExtTCPTimeouts", "TcpExtTCPSynRetrans", "TcpExtIPReversePathFilter"],
+        settings: &["net.ipv4.conf.all.rp_filter", "net.ipv4.tcp_synack_retries"],
+        properties: &[Property::ExplainsHandshake],
+    }
+}
+
+/// SYN-ACKs from which on one lost packet is not the reason.
+const LEAST: u32 = 3;
+/// So many half-open handshakes of a listener, from so many addresses, are told together: `syn-flood`.
+const FLOOD: (usize, usize) = (20, 4);
+/// Connections of one client from which on it is no accident.
+const SEVERAL: usize = 3;
+
+/// Whether the handshakes that stopped here are a flood's.
+fn is_flood(around: &DetectContext<'_>) -> bool {
+    let half_open = &around.scene.half_open;
+    let mut addresses: Vec<_> = half_open.iter().take(FLOOD.0).map(|h| h.client.address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    half_open.len() >= FLOOD.0 && addresses.len() >= FLOOD.1
+}
+
+/// See [`SynAckUnanswered`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (syn, first, last) = (f.syn.first()?, f.syn_ack.first()?, f.syn_ack.last()?);
+    let completed = f.final_ack.is_some()
+        || f.c.segments > f.syn.count
+        || f.c.fin.is_some()
+        || f.s.segments > f.syn_ack.count;
+    if completed
+        || f.syn_ack.count < LEAST
+        || f.roles != Roles::BySyn
+        || f.odd_handshake
+        || f.other_isns > 0
+        || is_flood(around)
+    {
+        return None;
+    }
+    let lasted = last.at.time - first.at.time;
+    let alike =
+        around.scene.half_open.iter().filter(|h| h.client.address == f.client.address && h.syn_acks > 1);
+    let alike = alike.count();
+    let repeats = f.syn.count > 1;
+    let mut d = Draft::about(f, &SPEC, (first.at, "SYN-ACK"));
+    d.shows(syn.at, "SYN").shows(last.at, format!("SYN-ACK, sent {} in all", times(f.syn_ack.count.into())));
+    d.severity = if alike >= SEVERAL { Severity::Warning } else { Severity::Info };
+    d.summary = match repeats {
+        true => format!(
+            "{} repeated its SYN although {} answered it {} within {lasted}.",
+            f.client.socket(),
+            f.server.socket(),
+            times(f.syn_ack.count.into())
+        ),
+        false => format!(
+            "{} answered the SYN of {} {} within {lasted}, and no ACK came.",
+            f.server.socket(),
+            f.client.socket(),
+            times(f.syn_ack.count.into())
+        ),
+    };
+    d.measure("syn_acks", f.syn_ack.count)
+        .measure("syns", f.syn.count)
+        .measure_span("lasted_s", lasted)
+        .measure("alike", alike);
+    let (client, server) = (f.client.address.ip(), f.server.address.ip());
+    let counters: &[&str] = &["TcpExtTCPTimeouts", "TcpExtTCPSynRetrans", "TcpExtIPReversePathFilter"];
+    match repeats {
+        true => {
+            d.cause = cause(
+                "The SYN-ACK does not reach the client, or is dropped there: return route, firewall or reverse-path filter.",
+                &["reqsk_timer_handler", "fib_validate_source"],
+                counters,
+                &["net.ipv4.conf.all.rp_filter", "net.ipv4.tcp_synack_retries"],
+            );
+            d.or(
+                "The SYN-ACK is damaged on its way (checksum), or is sent to the wrong MAC address.",
+                "Other clients on the same path would suffer too.",
+            );
+            d.next_steps = vec![format!(
+                "ip route get {client}   # on {server}: does the SYN-ACK leave by the way the SYN came?"
+            )];
+        }
+        false => {
+            d.cause = cause(
+                "The client's ACK is lost or filtered on its way here: a stateful firewall that sees one direction only.",
+                &["reqsk_timer_handler"],
+                counters,
+                &["net.ipv4.tcp_synack_retries"],
+            );
+            d.or(
+                "The client is a scanner, or has gone away: it does not want the connection.",
+                "It would try many ports or addresses, once each.",
+            );
+            d.next_steps = vec!["conntrack -S; nft list ruleset   # on boxes between: are ACKs dropped as invalid (asymmetric route)?".to_owned()];
+        }
+    }
+    d.next_steps.push(format!("tcpdump -ni any host {server} and port {}   # on {client}: does the SYN-ACK arrive, does an ACK leave?", f.server.port));
+    let reason = format!("{} of this client stopped at the SYN-ACK", count(alike.max(1) as u64, "handshake"));
+    match around.view.vantage {
+        Vantage::Server if alike >= 2 => {
+            d.probable(format!("{reason}, captured at the server: the SYN-ACKs left"))
+        }
+        _ => d.possible(format!("{reason}; where the next packet was lost is not known")),
+    };
+    Some(d)
+}
