@@ -63,7 +63,7 @@ impl Histories {
                 }
             }
             for (host, listener) in &mut screen.listeners {
-                if listener.seconds.len() > 0 {
+                if listener.seconds.step_count() > 0 {
                     self.of.entry(*host).or_default().add(std::mem::take(&mut listener.seconds));
                 }
             }
@@ -84,7 +84,7 @@ impl Histories {
         }
         loop {
             self.of.values_mut().for_each(|seconds| seconds.coarsen(self.coarseness));
-            let entries: usize = self.of.values().map(Seconds::len).sum();
+            let entries: usize = self.of.values().map(Seconds::step_count).sum();
             if entries <= self.most || self.coarseness == COARSEST {
                 return;
             }
@@ -139,7 +139,7 @@ mod tests {
             once.gather([c, d].into_iter());
             prop_assert_eq!(often.coarseness, once.coarseness);
             prop_assert_eq!(&often.of, &once.of);
-            let entries: usize = once.of.values().map(Seconds::len).sum();
+            let entries: usize = once.of.values().map(Seconds::step_count).sum();
             prop_assert!(entries <= most.max(3), "{} entries where {} fit", entries, most);
         }
     }

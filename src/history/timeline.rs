@@ -85,7 +85,7 @@ impl Seconds {
     }
 
     /// In how many steps something happened.
-    pub fn len(&self) -> usize {
+    pub fn step_count(&self) -> usize {
         self.steps.len()
     }
 

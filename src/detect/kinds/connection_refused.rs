@@ -107,7 +107,7 @@ fn sign_of_firewall(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'
 /// Whether the RST has numbers of its own: without a socket it has sequence number 0 and window 0 (RFC 9293 section 3.5.2).
 fn is_of_an_older_one(f: &ConnectionFacts, reset: &Reset) -> bool {
     let has_own_number = reset.flags.has(Flags::ACK) && reset.seq != Seq(0);
-    (has_own_number && reset.window != 0) || (has_own_number && f.previous.is_some())
+    has_own_number && (reset.window != 0 || f.previous.is_some())
 }
 
 fn blame_older_connection(d: &mut Draft, f: &ConnectionFacts, reset: &Reset) {

@@ -11,7 +11,7 @@ fn said(f: &Finding) -> String {
 }
 
 #[track_caller]
-fn all_of<'a>(found: &'a Found, kind: Kind) -> Vec<&'a Finding> {
+fn all_of(found: &Found, kind: Kind) -> Vec<&Finding> {
     found.report.findings.iter().filter(|f| f.kind == kind).collect()
 }
 
