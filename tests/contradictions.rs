@@ -73,6 +73,8 @@ fn known(findings: &[&Finding]) -> (BTreeSet<IpAddr>, BTreeSet<String>) {
             addresses.insert(socket.ip());
             ports.insert(socket.port().to_string());
         }
+        // What happened to a listener as a whole names its client in the summary.
+        addresses.extend(finding.summary.split_whitespace().filter_map(|word| word.parse::<IpAddr>().ok()));
         let reporter = finding.metrics.get("reported_by").and_then(|by| by.as_str().map(str::to_owned));
         addresses.extend(reporter.and_then(|by| by.parse::<IpAddr>().ok()));
     }
