@@ -17,7 +17,12 @@ use synscope::report::terminal::{Color, Look};
 use synscope::report::{html, jsonl, markdown, text};
 
 /// Recordings of which no handshake is in both captures: nothing shows that they belong together.
-const WITHOUT_HANDSHAKES: [&str; 1] = ["mid-flow.mid"];
+const WITHOUT_HANDSHAKES: [&str; 4] = [
+    "mid-flow.mid",
+    "accept-overflow-silent.late-talk",
+    "accept-overflow-silent.late-silent",
+    "fin-unacknowledged.late",
+];
 
 fn with(captures: &[PathBuf], pairing: Pairing, options: &Options) -> Result<Report, Error> {
     pair::analyze_files(captures, pairing, options, &mut |_| ()).map(|outcome| outcome.report)
