@@ -9,9 +9,9 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use stacks::Choices;
 use synscope::engine::{Options, analyze};
+use synscope::model::{Report, Severity};
 use synscope::report::diff::{Diff, write_json, write_markdown, write_text};
 use synscope::report::markdown::Flavor;
-use synscope::report::model::{Report, Severity};
 use synscope::report::terminal::Look;
 
 /// Reports on recorded captures: with findings of many kinds.
