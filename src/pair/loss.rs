@@ -250,6 +250,9 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
             "The packet arrived, and that capture missed it.",
             "Then its receiver would have answered it. Instead the packet was repeated.",
         );
+    } else if took.is_none() && all_syns == 1 && losses.syns.is_empty() {
+        // A spoofed client would be as silent.
+        d.probable(format!("{reason}; the client sent nothing more that would show the loss"));
     } else {
         d.confirmed(reason);
     }
