@@ -46,7 +46,7 @@ pub struct Report {
     pub incidents: Vec<Incident>,
     /// One entry per pathology of one connection, listener or host pair, in order of time.
     pub findings: Vec<Finding>,
-    /// Kernel kernel settings are inferred from the packets.
+    /// Kernel settings inferred from the packets.
     pub inferred: Vec<Inferred>,
     /// Where the captures were taken, for each server that has a finding.
     #[serde(default)]
