@@ -14,6 +14,7 @@
 //! * [`history`]: what only shows across connections: which are kept, each listener's time line, host pairs.
 //! * [`detect`]: facts and history to findings; one file per finding kind, the registry that `synscope explain` prints.
 //! * [`host`]: counters, settings and listening sockets of a host, and how they changed around a capture.
+//! * [`kernel`]: what the running kernel says of single packets.
 //! * [`diagnose`]: vantage, certainty, incidents.
 //! * [`model`]: the report as data; every other stage writes or reads it.
 //! * [`report`]: one model, many renderings.
@@ -36,6 +37,7 @@ pub mod fault;
 pub mod flow;
 pub mod history;
 pub mod host;
+pub mod kernel;
 pub mod live;
 pub mod model;
 pub mod pair;

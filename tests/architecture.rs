@@ -20,6 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("history", &["flow", "decode::segment", "time", "seq"]),
     ("detect", &["history", "flow", "decode::segment", "model", "time", "seq"]),
     ("host", &["time"]),
+    // What the kernel says of single packets, and which packets those are.
+    ("kernel", &["decode::segment", "time", "seq"]),
     (
         "diagnose",
         &["detect", "history", "flow", "decode::segment", "host", "model", "report::filter", "time", "seq"],

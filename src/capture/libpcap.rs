@@ -4,7 +4,7 @@
 //! module defines the functions that the crate `pcap` calls. Each passes the call on to the library that [`load`]
 //! opened. `docs/decisions/0001-libpcap-at-run-time.md` has the alternatives.
 //!
-//! The only unsafe code of the program: a library's functions have no types of their own. The signatures below repeat
+//! Unsafe code: a library's functions have no types of their own. The signatures below repeat
 //! those of `<pcap/pcap.h>`; pointers to structures are passed on untouched.
 
 #![expect(unsafe_code, reason = "functions of a shared library are called by name")]

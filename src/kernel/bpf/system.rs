@@ -1,0 +1,285 @@
+//! The system calls that BPF takes, and the memory that is shared with the kernel. The only unsafe code of the module.
+//!
+//! Everything handed to the kernel is owned by the caller until the call returns. What comes back is a descriptor, which
+//! is owned from then on, or an error.
+
+#![expect(unsafe_code, reason = "bpf(2), perf_event_open(2), ioctl(2) and mmap(2) have no safe interface")]
+
+use std::ffi::{CString, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Commands of bpf(2).
+const MAP_CREATE: libc::c_int = 0;
+const PROG_LOAD: libc::c_int = 5;
+const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+
+/// A map that may be mapped into memory.
+const MAPPABLE: u32 = 1 << 10;
+
+/// Requests of ioctl(2) for an event: `PERF_EVENT_IOC_ENABLE`, `PERF_EVENT_IOC_SET_BPF`.
+const EVENT_ENABLE: libc::Ioctl = 0x2400;
+const EVENT_SET_PROGRAM: libc::Ioctl = 0x4004_2408;
+/// `PERF_FLAG_FD_CLOEXEC`
+const CLOSE_ON_EXEC: libc::c_ulong = 8;
+
+/// What the verifier says of a program that it refuses, at most.
+const LONGEST_LOG: usize = 1 << 18;
+
+/// Kinds of maps, as the kernel numbers them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum MapKind {
+    /// An array of values.
+    Array = 2,
+    /// A ring of records.
+    Ring = 27,
+}
+
+/// Kinds of programs, as the kernel numbers them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum ProgramKind {
+    /// At a kprobe.
+    Kprobe = 2,
+    /// At a tracepoint, with its arguments as they are.
+    RawTracepoint = 17,
+    /// At a function of the kernel (fentry).
+    Tracing = 26,
+}
+
+/// `union bpf_attr` as far as it is used: words in places that the kernel's interface fixes.
+struct Attributes([u8; 128]);
+
+impl Attributes {
+    fn new() -> Attributes {
+        Attributes([0; 128])
+    }
+
+    fn word(mut self, at: usize, value: u32) -> Attributes {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn address<T>(mut self, at: usize, value: *const T) -> Attributes {
+        self.0[at..at + 8].copy_from_slice(&(value as u64).to_ne_bytes());
+        self
+    }
+
+    fn name(mut self, at: usize, name: &str) -> Attributes {
+        // Sixteen bytes, of which the last one stays 0.
+        for (to, from) in self.0[at..at + 15].iter_mut().zip(name.bytes()) {
+            *to = if from.is_ascii_alphanumeric() { from } else { b'_' };
+        }
+        self
+    }
+
+    /// Calls bpf(2). Addresses inside must point to what the command reads or writes, and outlive the call.
+    fn call(&self, command: libc::c_int) -> io::Result<OwnedFd> {
+        // SAFETY: the attributes are 128 initialised bytes; the callers below keep what they point to until this returns.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
+        owned(result)
+    }
+}
+
+/// Takes what a system call gave: a descriptor or an error.
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as RawFd) })
+}
+
+/// Makes a map of `entries` values of `size` bytes; of a ring `entries` are its bytes, a power of two.
+///
+/// # Errors
+/// What the kernel says: no right to, or no memory.
+pub fn map(kind: MapKind, size: u32, entries: u32) -> io::Result<OwnedFd> {
+    let (key, value, flags) = match kind {
+        MapKind::Array => (4, size, MAPPABLE),
+        MapKind::Ring => (0, 0, 0),
+    };
+    Attributes::new()
+        .word(0, kind as u32)
+        .word(4, key)
+        .word(8, value)
+        .word(12, entries)
+        .word(16, flags)
+        .name(28, "synscope")
+        .call(MAP_CREATE)
+}
+
+/// Gives a program to the kernel. `function` is what a tracing program is for, and 0 otherwise.
+///
+/// # Errors
+/// The kernel refuses it; what the verifier says, if it came so far, is in the message.
+pub fn load(kind: ProgramKind, name: &str, code: &[u64], function: u32) -> io::Result<OwnedFd> {
+    /// At the entry of a function.
+    const ENTRY: u32 = 24;
+    // Helpers that read the kernel's memory are for programs under its licence; ours may be had under it too.
+    let licence = c"Dual MIT/GPL";
+    let attributes = || {
+        let attach = if kind == ProgramKind::Tracing { ENTRY } else { 0 };
+        Attributes::new()
+            .word(0, kind as u32)
+            .word(4, code.len() as u32)
+            .address(8, code.as_ptr())
+            .address(16, licence.as_ptr())
+            .name(48, name)
+            .word(68, attach)
+            .word(108, function)
+    };
+    let error = match attributes().call(PROG_LOAD) {
+        Err(error)
+            if error.kind() != io::ErrorKind::PermissionDenied || kind == ProgramKind::RawTracepoint =>
+        {
+            error
+        }
+        other => return other,
+    };
+    let mut log = vec![0_u8; LONGEST_LOG];
+    let with_log = attributes().word(24, 1).word(28, log.len() as u32).address(32, log.as_mut_ptr());
+    if let Ok(program) = with_log.call(PROG_LOAD) {
+        return Ok(program);
+    }
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let said = String::from_utf8_lossy(&log[..end]);
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(4)..].join("; ");
+    if last.is_empty() { Err(error) } else { Err(io::Error::new(error.kind(), format!("{error}: {last}"))) }
+}
+
+/// Runs a program at a tracepoint; a tracing program, with an empty name, at its function. It ends with the descriptor.
+///
+/// # Errors
+/// What the kernel says.
+pub fn attach(tracepoint: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
+    let name = CString::new(tracepoint)?;
+    let at = if tracepoint.is_empty() { ptr::null() } else { name.as_ptr() };
+    Attributes::new().address(0, at).word(8, program.as_raw_fd() as u32).call(RAW_TRACEPOINT_OPEN)
+}
+
+/// Runs a program at the entry of a function, by a kprobe of type `kind`. It ends with the descriptor.
+///
+/// # Errors
+/// What the kernel says.
+pub fn attach_kprobe(kind: u32, function: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
+    let name = CString::new(function)?;
+    // struct perf_event_attr: type, size, and the function's name where other events have their first number.
+    let attributes = Attributes::new().word(0, kind).word(4, 128).address(56, name.as_ptr());
+    let (every_process, first_processor, no_group) = (-1, 0, -1);
+    // SAFETY: the attributes and the name that they point to live until the call returns.
+    let event = owned(unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            attributes.0.as_ptr(),
+            every_process,
+            first_processor,
+            no_group,
+            CLOSE_ON_EXEC,
+        )
+    })?;
+    // SAFETY: both requests take a number and no pointer; the descriptors are open.
+    let done = unsafe {
+        libc::ioctl(event.as_raw_fd(), EVENT_SET_PROGRAM, program.as_raw_fd()) == 0
+            && libc::ioctl(event.as_raw_fd(), EVENT_ENABLE, 0) == 0
+    };
+    if done { Ok(event) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The size of a page of memory.
+pub fn page() -> usize {
+    // SAFETY: asks for a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+/// What may be done to shared memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// Memory of a map, shared with the kernel. It stays when the right to make maps is given up.
+pub struct Shared {
+    start: *mut u8,
+    length: usize,
+    access: Access,
+}
+
+// SAFETY: the memory belongs to the process, not to a thread; words in it are read and written atomically.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Maps `length` bytes of a map, from `offset` on (a multiple of a page).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn new(map: &OwnedFd, offset: usize, length: usize, access: Access) -> io::Result<Shared> {
+        let rights = match access {
+            Access::Read => libc::PROT_READ,
+            Access::Write => libc::PROT_READ | libc::PROT_WRITE,
+        };
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: a new mapping at an address that the kernel chooses disturbs no other.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), length, rights, libc::MAP_SHARED, map.as_raw_fd(), offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Shared { start: start.cast(), length, access })
+    }
+
+    /// The address of `size` bytes at `at`, a multiple of `size`.
+    fn place(&self, at: usize, size: usize) -> *mut u8 {
+        assert!(at.is_multiple_of(size) && at + size <= self.length, "inside the shared memory");
+        // SAFETY: inside the mapping, as was just made sure of.
+        unsafe { self.start.add(at) }
+    }
+
+    /// The eight bytes at `at`, and everything that the kernel wrote before them.
+    pub fn double(&self, at: usize) -> u64 {
+        // SAFETY: mapped, aligned, and only ever accessed atomically.
+        unsafe { AtomicU64::from_ptr(self.place(at, 8).cast()) }.load(Ordering::Acquire)
+    }
+
+    /// The four bytes at `at`, and everything that the kernel wrote before them.
+    pub fn word(&self, at: usize) -> u32 {
+        // SAFETY: mapped, aligned, and only ever accessed atomically.
+        unsafe { AtomicU32::from_ptr(self.place(at, 4).cast()) }.load(Ordering::Acquire)
+    }
+
+    /// Writes eight bytes, after everything that was read before.
+    ///
+    /// # Panics
+    /// When the memory is mapped for reading only.
+    pub fn set_double(&self, at: usize, value: u64) {
+        assert_eq!(self.access, Access::Write);
+        // SAFETY: mapped for writing, aligned, and only ever accessed atomically.
+        unsafe { AtomicU64::from_ptr(self.place(at, 8).cast()) }.store(value, Ordering::Release);
+    }
+
+    /// Copies the bytes from `at` on, which the kernel does not write meanwhile.
+    ///
+    /// # Panics
+    /// When they are not all inside.
+    pub fn copy(&self, at: usize, to: &mut [u8]) {
+        assert!(at <= self.length && to.len() <= self.length - at, "inside the shared memory");
+        // SAFETY: inside the mapping. The kernel has committed these bytes, and writes there again only when the reader
+        // has moved on; a program that broke that promise could spoil the copy, and nothing else.
+        unsafe { ptr::copy_nonoverlapping(self.start.add(at), to.as_mut_ptr(), to.len()) };
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: this mapping is ours, and no reference into it is left.
+        unsafe { libc::munmap(self.start.cast::<c_void>(), self.length) };
+    }
+}
