@@ -6,9 +6,76 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Declares [`Kind`] with one line for each kind: what it is, its variant, its name.
-macro_rules! kinds {
-    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $kind:ident $name:literal,)+) => {
+/// The kinds, one line for each: what it is, its variant, its file in `detect/kinds/`, its name. `$use_them` is the macro
+/// that makes something of these lines: [`Kind`] here, the registry in `detect/kinds/mod.rs`.
+macro_rules! each_kind {
+    ($use_them:ident) => {
+        $use_them! {
+            /// SYN-ACK retransmitted after the final ACK reached the server: the accept queue was full.
+            AcceptQueueOverflow accept_queue_overflow "accept-queue-overflow",
+            /// RST answers the final ACK: the accept queue was full and `tcp_abort_on_overflow` is 1.
+            AcceptQueueReset accept_queue_reset "accept-queue-reset",
+            /// SYN dropped because the accept queue was full.
+            SynDropAcceptQueue syn_drop_accept_queue "syn-drop-accept-queue",
+            /// SYN dropped because the SYN queue was full and syncookies are off.
+            SynDropSynQueue syn_drop_syn_queue "syn-drop-syn-queue",
+            /// SYN dropped because its timestamp lay behind the host's last one (`tcp_tw_recycle`).
+            SynDropTimestamp syn_drop_timestamp "syn-drop-timestamp",
+            /// SYN unanswered; the wire does not say why.
+            SynUnanswered syn_unanswered "syn-unanswered",
+            /// Many half-open handshakes that never get their final ACK.
+            SynFlood syn_flood "syn-flood",
+            /// The listener answers with syncookies.
+            Syncookies syncookies "syncookies",
+            /// SYN answered by a bare ACK: the four-tuple still lives at the server.
+            TimeWaitCollision time_wait_collision "time-wait-collision",
+            /// RST or ICMP error answers the SYN.
+            ConnectionRefused connection_refused "connection-refused",
+            /// A segment of the handshake was lost on the path.
+            HandshakeLoss handshake_loss "handshake-loss",
+            /// `TCP_DEFER_ACCEPT` at work.
+            DeferAccept defer_accept "defer-accept",
+            /// Fast Open refused or black-holed.
+            FastopenFallback fastopen_fallback "fastopen-fallback",
+            /// The listener went away while connections waited in its queue.
+            ListenerClosed listener_closed "listener-closed",
+            /// One side has closed, the other has long been silent.
+            HalfClose half_close "half-close",
+            /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
+            FinWait2Expired fin_wait2_expired "fin-wait2-expired",
+            /// RST by an end in mid-connection.
+            AbortiveClose abortive_close "abortive-close",
+            /// FIN never acknowledged.
+            FinUnacknowledged fin_unacknowledged "fin-unacknowledged",
+            /// Ports or buckets run out because of sockets in TIME_WAIT.
+            TimeWaitPressure time_wait_pressure "time-wait-pressure",
+            /// SYN-ACKs are sent, and the handshake never completes.
+            SynAckUnanswered syn_ack_unanswered "syn-ack-unanswered",
+            /// Data is repeated and never acknowledged.
+            DataUnacknowledged data_unacknowledged "data-unacknowledged",
+            /// Full-size segments are lost, smaller ones arrive.
+            PathMtuBlackhole path_mtu_blackhole "path-mtu-blackhole",
+            /// A box on the path forgot an idle connection.
+            IdleFlowDropped idle_flow_dropped "idle-flow-dropped",
+            /// A RST that the end in whose name it came did not send.
+            InjectedReset injected_reset "injected-reset",
+            /// The server closed an idle connection while the next request was under way.
+            IdleCloseRace idle_close_race "idle-close-race",
+            /// The receive window stays closed.
+            ZeroWindowStall zero_window_stall "zero-window-stall",
+            /// One end has no socket for the connection any more.
+            StaleConnection stale_connection "stale-connection",
+            /// Registered in tests only: what a new kind needs, and no more.
+            #[cfg(test)]
+            Exercise exercise "exercise",
+        }
+    };
+}
+pub(crate) use each_kind;
+
+/// Declares [`Kind`].
+macro_rules! declare_kinds {
+    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $kind:ident $file:ident $name:literal,)+) => {
         /// What a finding is about. The names are fixed.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -31,65 +98,7 @@ macro_rules! kinds {
     };
 }
 
-kinds! {
-    /// SYN-ACK retransmitted after the final ACK reached the server: the accept queue was full.
-    AcceptQueueOverflow "accept-queue-overflow",
-    /// RST answers the final ACK: the accept queue was full and `tcp_abort_on_overflow` is 1.
-    AcceptQueueReset "accept-queue-reset",
-    /// SYN dropped because the accept queue was full.
-    SynDropAcceptQueue "syn-drop-accept-queue",
-    /// SYN dropped because the SYN queue was full and syncookies are off.
-    SynDropSynQueue "syn-drop-syn-queue",
-    /// SYN dropped because its timestamp lay behind the host's last one (`tcp_tw_recycle`).
-    SynDropTimestamp "syn-drop-timestamp",
-    /// SYN unanswered; the wire does not say why.
-    SynUnanswered "syn-unanswered",
-    /// Many half-open handshakes that never get their final ACK.
-    SynFlood "syn-flood",
-    /// The listener answers with syncookies.
-    Syncookies "syncookies",
-    /// SYN answered by a bare ACK: the four-tuple still lives at the server.
-    TimeWaitCollision "time-wait-collision",
-    /// RST or ICMP error answers the SYN.
-    ConnectionRefused "connection-refused",
-    /// A segment of the handshake was lost on the path.
-    HandshakeLoss "handshake-loss",
-    /// `TCP_DEFER_ACCEPT` at work.
-    DeferAccept "defer-accept",
-    /// Fast Open refused or black-holed.
-    FastopenFallback "fastopen-fallback",
-    /// The listener went away while connections waited in its queue.
-    ListenerClosed "listener-closed",
-    /// One side has closed, the other has long been silent.
-    HalfClose "half-close",
-    /// A late segment met an orphaned FIN_WAIT2 socket that was gone.
-    FinWait2Expired "fin-wait2-expired",
-    /// RST by an end in mid-connection.
-    AbortiveClose "abortive-close",
-    /// FIN never acknowledged.
-    FinUnacknowledged "fin-unacknowledged",
-    /// Ports or buckets run out because of sockets in TIME_WAIT.
-    TimeWaitPressure "time-wait-pressure",
-    /// SYN-ACKs are sent, and the handshake never completes.
-    SynAckUnanswered "syn-ack-unanswered",
-    /// Data is repeated and never acknowledged.
-    DataUnacknowledged "data-unacknowledged",
-    /// Full-size segments are lost, smaller ones arrive.
-    PathMtuBlackhole "path-mtu-blackhole",
-    /// A box on the path forgot an idle connection.
-    IdleFlowDropped "idle-flow-dropped",
-    /// A RST that the end in whose name it came did not send.
-    InjectedReset "injected-reset",
-    /// The server closed an idle connection while the next request was under way.
-    IdleCloseRace "idle-close-race",
-    /// The receive window stays closed.
-    ZeroWindowStall "zero-window-stall",
-    /// One end has no socket for the connection any more.
-    StaleConnection "stale-connection",
-    /// Registered in tests only: what a new kind needs, and no more.
-    #[cfg(test)]
-    Exercise "exercise",
-}
+each_kind!(declare_kinds);
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ mod metrics;
 mod scope;
 
 pub use kind::Kind;
+pub(crate) use kind::each_kind;
 pub use metrics::Metrics;
 pub use scope::{AppliedOptions, Filtered, Program};
 

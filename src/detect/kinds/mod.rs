@@ -1,6 +1,7 @@
-//! The finding kinds, one file each, and their list in the order of [`Kind::ALL`](crate::model::Kind::ALL).
+//! The finding kinds, one file each. A new one takes one line here.
 
 use crate::detect::spec::KindSpec;
+use crate::model::each_kind;
 
 pub mod abortive_close;
 pub mod accept_queue_overflow;
@@ -32,35 +33,11 @@ pub mod time_wait_collision;
 pub mod time_wait_pressure;
 pub mod zero_window_stall;
 
-/// All kinds.
-pub const ALL: &[&KindSpec] = &[
-    &accept_queue_overflow::SPEC,
-    &accept_queue_reset::SPEC,
-    &syn_drop_accept_queue::SPEC,
-    &syn_drop_syn_queue::SPEC,
-    &syn_drop_timestamp::SPEC,
-    &syn_unanswered::SPEC,
-    &syn_flood::SPEC,
-    &syncookies::SPEC,
-    &time_wait_collision::SPEC,
-    &connection_refused::SPEC,
-    &handshake_loss::SPEC,
-    &defer_accept::SPEC,
-    &fastopen_fallback::SPEC,
-    &listener_closed::SPEC,
-    &half_close::SPEC,
-    &fin_wait2_expired::SPEC,
-    &abortive_close::SPEC,
-    &fin_unacknowledged::SPEC,
-    &time_wait_pressure::SPEC,
-    &syn_ack_unanswered::SPEC,
-    &data_unacknowledged::SPEC,
-    &path_mtu_blackhole::SPEC,
-    &idle_flow_dropped::SPEC,
-    &injected_reset::SPEC,
-    &idle_close_race::SPEC,
-    &zero_window_stall::SPEC,
-    &stale_connection::SPEC,
-    #[cfg(test)]
-    &exercise::SPEC,
-];
+/// Lists the kinds, in the order of [`Kind::ALL`](crate::model::Kind::ALL).
+macro_rules! list_kinds {
+    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $kind:ident $file:ident $name:literal,)+) => {
+        /// All kinds.
+        pub const ALL: &[&KindSpec] = &[$($(#[cfg($cfg)])? &$file::SPEC),+];
+    };
+}
+each_kind!(list_kinds);
