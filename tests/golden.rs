@@ -49,7 +49,7 @@ fn digest(report: &Report) -> String {
             let _ = writeln!(out, "  #{} {} {}", evidence.packet, &evidence.time[11..], evidence.text);
         }
         for or in &finding.alternatives {
-            let _ = writeln!(out, "  or: {}", or.text);
+            let _ = writeln!(out, "  or: {}", or.suspect);
         }
         let _ = writeln!(out, "  since: {}", finding.certainty_reason);
     }

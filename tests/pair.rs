@@ -129,7 +129,7 @@ fn measure(folder: &Path) {
             if server.and_then(|c| c.first.as_ref()).is_some_and(|first| finding.first < *first) {
                 continue;
             }
-            let open = finding.alternatives.iter().any(|or| or.text.contains("lost on the way"));
+            let open = finding.alternatives.iter().any(|or| or.suspect.text().contains("lost on the way"));
             if open && finding.client.is_some() && pair.round_trip_s.is_some_and(|trip| trip > 0.01) {
                 wrong.push(format!("{line}, and loss on the way is left open"));
             }
@@ -202,8 +202,8 @@ fn a_full_queue_is_not_a_loss_and_not_confirmed_by_the_wire() {
         assert!(stuck.clone().count() > 1, "{name}");
         for finding in stuck {
             assert_eq!(finding.certainty, Certainty::Probable, "{name}");
-            assert!(finding.excluded.iter().any(|e| e.text.contains("lost on the way")), "{name}");
-            assert!(finding.alternatives.iter().any(|or| or.text.contains("firewall")), "{name}");
+            assert!(finding.excluded.iter().any(|e| e.suspect.text().contains("lost on the way")), "{name}");
+            assert!(finding.alternatives.iter().any(|or| or.suspect.text().contains("firewall")), "{name}");
         }
     }
 }

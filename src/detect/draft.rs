@@ -1,12 +1,13 @@
 //! A finding being written, still in packets and times; [`crate::diagnose`] turns it into the report's form.
 
 use crate::decode::segment::PacketId;
+use crate::detect::details::{Details, seconds};
 use crate::detect::evidence::Packets;
 use crate::detect::spec::KindSpec;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
-    Alternative, Cause, Certainty, Excluded, IfArrived, Kind, Metrics, Phrase, Severity, Vantage,
+    Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity, Suspect, Vantage,
 };
 use crate::time::{Span, Timestamp};
 
@@ -47,8 +48,12 @@ pub struct Draft {
     pub packets: Packets,
     /// What to check or change next.
     pub next_steps: Vec<String>,
-    /// Measured values.
-    pub metrics: Metrics,
+    /// What later stages decide by.
+    pub details: Details,
+    /// How much counters of the server's host rose, by the name of the metric.
+    host_counters: Vec<(&'static str, u64)>,
+    /// Measured values for the report; nothing depends on them.
+    measured: Metrics,
     /// The first packet of the connection, which names it; `None` for a finding about a listener.
     pub connection: Option<PacketId>,
 }
@@ -75,7 +80,9 @@ impl Draft {
             until: None,
             packets: Packets::of(f, spec),
             next_steps: Vec::new(),
-            metrics: Metrics::default(),
+            details: Details::None,
+            host_counters: Vec::new(),
+            measured: Metrics::default(),
             connection: Some(f.first.packet),
         }
     }
@@ -93,32 +100,59 @@ impl Draft {
     }
 
     /// Adds a cause that could not be excluded.
-    pub fn or(&mut self, text: impl Into<Phrase>, why_less_likely: impl Into<Phrase>) -> &mut Draft {
-        self.or_unless_arrived(text, why_less_likely, IfArrived::Stays)
-    }
-
-    /// Adds a cause that could not be excluded, and says what is left of it if another capture shows that the packets
-    /// arrived.
-    pub fn or_unless_arrived(
-        &mut self,
-        text: impl Into<Phrase>,
-        why_less_likely: impl Into<Phrase>,
-        if_arrived: IfArrived,
-    ) -> &mut Draft {
-        let (text, why_less_likely) = (text.into(), why_less_likely.into());
-        self.alternatives.push(Alternative { text, why_less_likely, if_arrived });
+    pub fn or(&mut self, suspect: impl Into<Suspect>, why_less_likely: impl Into<Phrase>) -> &mut Draft {
+        let (suspect, why_less_likely) = (suspect.into(), why_less_likely.into());
+        self.alternatives.push(Alternative { suspect, why_less_likely });
         self
     }
 
-    /// Sets a measured value.
+    /// The packets are known to have arrived at the server's host: takes back what said that they did not.
+    pub fn packets_arrived(&mut self) {
+        let known = std::mem::take(&mut self.alternatives);
+        let left = known.into_iter().filter_map(|Alternative { suspect, why_less_likely }| {
+            suspect.after_arrival().map(|suspect| Alternative { suspect, why_less_likely })
+        });
+        self.alternatives = left.collect();
+    }
+
+    /// Sets a measured value. The report has it; what a later stage decides by belongs into [`Details`].
     pub fn measure(&mut self, name: &'static str, value: impl Into<serde_json::Value>) -> &mut Draft {
-        self.metrics.insert(name, value.into());
+        self.measured.insert(name, value.into());
         self
     }
 
     /// Sets a measured time, in seconds to the microsecond.
     pub fn measure_span(&mut self, name: &'static str, span: Span) -> &mut Draft {
-        self.measure(name, (span.0 / 1_000) as f64 / 1e6)
+        self.measure(name, seconds(span))
+    }
+
+    /// Gives the finding other details; the report keeps the values of the former ones.
+    pub fn replace_details(&mut self, details: Details) -> &mut Draft {
+        self.details.write(&mut self.measured);
+        self.details = details;
+        self
+    }
+
+    /// Notes how much a counter of the server's host rose; `name` is that of the metric.
+    pub fn note_host_counter(&mut self, name: &'static str, rise: u64) {
+        self.host_counters.retain(|(known, _)| *known != name);
+        self.host_counters.push((name, rise));
+    }
+
+    /// Whether counters of the server's host were held against it.
+    pub fn was_held_against_host(&self) -> bool {
+        !self.host_counters.is_empty()
+    }
+
+    /// All measured values, as the report has them.
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = self.measured.clone();
+        self.details.write(&mut metrics);
+        for (name, rise) in &self.host_counters {
+            metrics.insert(*name, (*rise).into());
+        }
+        metrics.shrink_to_fit();
+        metrics
     }
 
     /// The cause is the best of several; `reason` says why it is thought to be it.
@@ -197,7 +231,7 @@ impl Draft {
         self.evidence.shrink_to_fit();
         self.next_steps.shrink_to_fit();
         self.packets.shrink_to_fit();
-        self.metrics.shrink_to_fit();
+        self.measured.shrink_to_fit();
     }
 
     /// How sure the cause is.
@@ -242,4 +276,9 @@ pub fn times(n: u64) -> String {
 /// `1 client`, `3 clients`: a count with its noun.
 pub fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// `1 address`, `3 addresses`: a count with a noun whose plural takes more than an `s`.
+pub fn counted(n: u64, one: &str, several: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {several}") }
 }

@@ -4,12 +4,14 @@
 //! * [`spec`]: a finding kind as data; [`registry`]: all of them.
 //! * [`analysis`]: what several kinds read together.
 //! * [`context`]: what a detector may look at beside the connection itself.
+//! * [`details`]: what a detector measured that later stages decide by.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`evidence`]: who sent a packet of the evidence, and what became of it.
 //! * [`next`]: commands that a report advises, by address family.
 
 pub mod analysis;
 pub mod context;
+pub mod details;
 pub mod draft;
 pub mod evidence;
 pub mod kinds;

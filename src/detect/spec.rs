@@ -78,8 +78,22 @@ pub enum Property {
     ExplainsHandshake,
     /// It says why a RST was sent.
     ExplainsReset,
-    /// Found at many ports of one address it is a port scan, or a host whose services are gone.
+    /// Found at many ports of one address it is a port scan, or a host whose services are gone; found once at each of many
+    /// hosts it is a scan of addresses, or one dead peer of many.
     MayBeScan,
+    /// All of its findings at one listener have one cause: the state of its queues, its settings, its end. One that is
+    /// certain speaks for all.
+    HasOneCause,
+    /// The client is told at once, and goes on: a few of them are meant, and happen every day.
+    IsAnswered,
+    /// Repeating the packet makes up for it, so it harms nobody unless a connection is lost.
+    IsMadeUpFor,
+    /// Found at a listener as a whole it does not explain why handshakes failed there.
+    ExplainsNoFailure,
+    /// It rests on which of two packets came first that are near to each other.
+    RestsOnOrder,
+    /// The order of packets shows it, without their times.
+    NeedsNoClock,
 }
 
 /// A kind that may follow from another at the same listener.

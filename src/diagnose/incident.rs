@@ -113,9 +113,7 @@ const MANY_HOSTS: usize = 10;
 /// Kinds and servers at which it befell one client only, that had it with many servers: with that client.
 fn swept(written: &[&Written]) -> BTreeMap<(Kind, Address), Address> {
     let mut clients: BTreeMap<(Kind, Address), BTreeSet<Address>> = BTreeMap::new();
-    for w in
-        written.iter().filter(|w| matches!(w.finding.kind, Kind::ConnectionRefused | Kind::SynUnanswered))
-    {
+    for w in written.iter().filter(|w| registry::spec(w.finding.kind).has(Property::MayBeScan)) {
         if let (Some(server), Some(client)) = (w.outline.server, w.outline.client) {
             clients.entry((w.finding.kind, server.address)).or_default().insert(client.address);
         }
@@ -183,7 +181,7 @@ fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureConte
             .has(Property::QueueWasFull)
             .then(|| stretch.iter().filter(|w| was_served(w)).count() as u64),
     };
-    let unserved = stretch.iter().any(|w| was_not_served(w));
+    let unserved = stretch.iter().any(|w| w.outline.details.is_unserved());
     Grouped { incident, listener, from, to, unserved }
 }
 
@@ -198,17 +196,9 @@ fn clearest<'w>(stretch: &[&'w Written]) -> Option<&'w Written> {
 fn certainty(kind: Kind, stretch: &[&Written]) -> Certainty {
     let mut all: Vec<Certainty> = stretch.iter().map(|w| w.finding.certainty).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
-    let place = if has_one_cause(kind) { 0 } else { all.len().saturating_sub(1) / 2 };
+    let has_one_cause = registry::spec(kind).has(Property::HasOneCause);
+    let place = if has_one_cause { 0 } else { all.len().saturating_sub(1) / 2 };
     all.get(place).copied().unwrap_or(Certainty::Possible)
-}
-
-/// Kinds whose findings at one listener have one cause: the state of its queues, its settings, its end.
-fn has_one_cause(kind: Kind) -> bool {
-    registry::spec(kind).has(Property::QueueWasFull)
-        || matches!(
-            kind,
-            Kind::AcceptQueueReset | Kind::SynDropTimestamp | Kind::ListenerClosed | Kind::DeferAccept
-        )
 }
 
 /// The cause of the example; and the next most frequent one, where connections differ.
@@ -229,9 +219,9 @@ fn likely_cause(stretch: &[&Written], example: Option<&Written>) -> String {
 fn of_many_ports(kind: Kind, toll: &Toll, stretch: &[&Written]) -> Severity {
     let ports: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.server).map(|host| host.port).collect();
     let is_scan = stretch.len() < ports.len() * 2;
-    severity::of(kind, toll).min(match (is_scan, kind) {
-        (true, Kind::ConnectionRefused) => Severity::Info,
-        (true, _) => Severity::Warning,
+    severity::of(kind, toll).min(match (is_scan, registry::spec(kind).has(Property::IsAnswered)) {
+        (true, true) => Severity::Info,
+        (true, false) => Severity::Warning,
         (false, _) => Severity::Critical,
     })
 }
@@ -288,14 +278,7 @@ fn top_clients(stretch: &[&Written]) -> Vec<ClientShare> {
 
 /// Whether the connection got through in the end.
 fn was_served(w: &Written) -> bool {
-    ["served", "answered"]
-        .iter()
-        .any(|name| w.finding.metrics.get(name).and_then(|v| v.as_bool()) == Some(true))
-}
-
-/// Whether the server is known to have said nothing on the connection.
-fn was_not_served(w: &Written) -> bool {
-    w.finding.metrics.get("served").and_then(|v| v.as_bool()) == Some(false)
+    w.outline.details.got_through() == Some(true)
 }
 
 /// Steps of whole seconds, as few seconds as [`STEPS`] allow.
@@ -348,8 +331,9 @@ fn relate(groups: &mut [Grouped]) {
 mod tests {
     use super::*;
     use crate::detect::Draft;
+    use crate::detect::details::{Details, HalfClosed};
     use crate::diagnose::write;
-    use crate::flow::facts::{ConnectionFacts, PacketRef};
+    use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
     use crate::model::Vantage;
 
     fn found(kind: Kind, port: u16, second: i64) -> Written {
@@ -357,6 +341,17 @@ mod tests {
         let facts =
             ConnectionFacts { client: Host { port, ..Host::default() }, ..ConnectionFacts::default() };
         write::finding(Draft::about(&facts, registry::spec(kind), (at, "")), Vantage::Unknown, &[])
+    }
+
+    fn half_closed(served: bool) -> Details {
+        let host = Host::default();
+        Details::HalfClose(HalfClosed {
+            closer: Role::Client,
+            closer_host: host,
+            waiter_host: host,
+            served,
+            orphan_alive: None,
+        })
     }
 
     #[test]
@@ -396,7 +391,7 @@ mod tests {
         for full in [Kind::AcceptQueueOverflow, Kind::SynDropAcceptQueue] {
             for (served, links) in [(false, 1), (true, 0)] {
                 let mut all = [found(full, 1, 0), found(Kind::HalfClose, 2, 5)];
-                all[1].finding.metrics.insert("served", served.into());
+                all[1].outline.details = half_closed(served);
                 let incidents = group(&all, &CaptureContext::default());
                 assert!(incidents.iter().all(|incident| incident.related.len() == links), "{incidents:?}");
             }
@@ -406,8 +401,9 @@ mod tests {
     #[test]
     fn how_many_got_through_is_counted() {
         let mut all: Vec<_> = (0..5).map(|n| found(Kind::SynDropAcceptQueue, n, n.into())).collect();
-        all[1].finding.metrics.insert("answered", true.into());
-        all[4].finding.metrics.insert("answered", true.into());
+        for n in [1, 4] {
+            all[n].outline.details = Details::IgnoredSyns { count: 1, answered: true };
+        }
         let incident = &group(&all, &CaptureContext::default())[0];
         assert_eq!((incident.recovered, incident.got_through), (Some(true), Some(2)));
     }

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 
 use crate::decode::segment::PacketId;
+use crate::detect::registry;
+use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{Host, Map};
 use crate::flow::outcome::{Outcome, Outcomes};
 use crate::history::remarkable::{Class, LeftOuts};
-use crate::model::{Capture, Kind, Unexplained};
+use crate::model::{Capture, Unexplained};
 use crate::time::Timestamp;
 
 /// Examples of unexplained failures that the report names.
@@ -101,7 +103,9 @@ struct Found {
 impl Found {
     fn of(written: &[Written]) -> Found {
         let outlines = || written.iter().map(|w| &w.outline);
-        let of_listener = |w: &&Written| w.outline.client.is_none() && w.finding.kind != Kind::Syncookies;
+        let of_listener = |w: &&Written| {
+            w.outline.client.is_none() && !registry::spec(w.finding.kind).has(Property::ExplainsNoFailure)
+        };
         let whole = written.iter().filter(of_listener).map(|w| &w.outline);
         Found {
             connections: outlines().filter_map(|o| o.connection).collect(),

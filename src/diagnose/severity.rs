@@ -3,6 +3,8 @@
 //! A detector says what became of one connection: lost (critical), delayed (warning), or unharmed (info). One lost
 //! connection of many is an everyday event; half of them for ten seconds is an outage.
 
+use crate::detect::registry;
+use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -55,8 +57,9 @@ pub fn of(kind: Kind, toll: &Toll) -> Severity {
     let several = toll.lost >= SEVERAL;
     let noticed = several && toll.reaches(toll.lost, NOTICED);
     let lasting = toll.lasted >= LASTING;
+    let spec = registry::spec(kind);
     // A handshake that was never completed is no everyday loss.
-    if is_answered(kind) || (kind == Kind::HandshakeLoss && toll.lost == 0) {
+    if spec.has(Property::IsAnswered) || (spec.has(Property::IsMadeUpFor) && toll.lost == 0) {
         // A refusal or a reset is an answer: clients go on at once, and a few of them are meant.
         let noticed = noticed && (toll.lost >= NOT_A_FEW || lasting);
         return match () {
@@ -71,18 +74,13 @@ pub fn of(kind: Kind, toll: &Toll) -> Severity {
     match () {
         () if noticed => Severity::Critical,
         // An address of which nothing was heard may be one dead peer of many.
-        () if toll.lost > 0 && toll.reaches(toll.lost, MOST) && kind != Kind::SynUnanswered => {
+        () if toll.lost > 0 && toll.reaches(toll.lost, MOST) && !spec.has(Property::MayBeScan) => {
             Severity::Critical
         }
         () if toll.lost >= MANY && lasting && toll.reaches(toll.lost, FEW) => Severity::Critical,
         () if toll.lost > 0 || toll.impaired > 0 => Severity::Warning,
         () => Severity::Info,
     }
-}
-
-/// Kinds that happen every day in small numbers: the client is told at once.
-fn is_answered(kind: Kind) -> bool {
-    matches!(kind, Kind::ConnectionRefused | Kind::AbortiveClose | Kind::DeferAccept)
 }
 
 /// Whether the connection came to nothing.
@@ -92,7 +90,7 @@ fn is_lost(w: &Written) -> bool {
 
 /// A finding's severity before others are known: one connection of an everyday kind is nothing to wake anybody for.
 pub fn alone(kind: Kind, harm: Severity) -> Severity {
-    if is_answered(kind) { Severity::Info } else { harm }
+    if registry::spec(kind).has(Property::IsAnswered) { Severity::Info } else { harm }
 }
 
 /// A finding's severity within its incident: never above it; a lost connection of an everyday kind as bad as it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
+use crate::detect::details::Details;
 use crate::detect::evidence::Elsewhere;
 use crate::diagnose::{family, severity};
 use crate::flow::facts::PacketRef;
@@ -37,6 +38,10 @@ pub struct Outline {
     pub connection: Option<PacketId>,
     /// What to check or change next.
     pub next_steps: Vec<String>,
+    /// What was measured that incidents and settings depend on.
+    pub details: Details,
+    /// Whether counters of the server's host were held against it.
+    pub was_held_against_host: bool,
     /// What became of the connection, whatever became of others: lost is critical, delayed a warning.
     pub harm: Severity,
 }
@@ -55,6 +60,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         first.0
     );
     let certainty = draft.certainty();
+    let metrics = draft.metrics();
+    let was_held_against_host = draft.was_held_against_host();
     let mut cause = draft.cause;
     if draft.server.is_some_and(|server| server.socket().is_ipv6()) {
         family::name_as_ipv6(&mut cause);
@@ -101,7 +108,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
             .collect(),
         first: first.to_string(),
         last: last.to_string(),
-        metrics: draft.metrics,
+        metrics,
         display_filters: None,
     };
     finding.display_filters = Some(filter::of(&finding));
@@ -112,6 +119,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         during: (first, last),
         connection: draft.connection,
         next_steps: draft.next_steps,
+        details: draft.details,
+        was_held_against_host,
         harm: draft.severity,
     };
     Written { finding, outline }

@@ -10,7 +10,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::analysis::survey::survey;
 use crate::detect::context::CaptureContext;
 use crate::detect::draft::count;
-use crate::detect::spec::Examine;
+use crate::detect::spec::{Examine, Property};
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
@@ -414,22 +414,6 @@ pub(super) enum Facts {
     LetGo,
 }
 
-/// What rests on which of two packets that are near to each other came first.
-const REST_ON_ORDER: [Kind; 8] = [
-    Kind::SynDropTimestamp,
-    Kind::AcceptQueueReset,
-    Kind::ListenerClosed,
-    Kind::HandshakeLoss,
-    Kind::DeferAccept,
-    Kind::FinWait2Expired,
-    Kind::AbortiveClose,
-    Kind::TimeWaitCollision,
-];
-
-/// What the order of packets shows without their times.
-const NEED_NO_CLOCK: [Kind; 4] =
-    [Kind::ConnectionRefused, Kind::AbortiveClose, Kind::TimeWaitCollision, Kind::FastopenFallback];
-
 /// So many facts are let go together.
 const LET_GO: usize = 2_048;
 
@@ -467,15 +451,16 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
         });
         found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<_>>()
     }));
+    let has = |d: &Draft, property| registry::spec(d.kind).has(property);
     if world.has_no_clock() {
-        drafts.retain(|(d, _)| NEED_NO_CLOCK.contains(&d.kind));
+        drafts.retain(|(d, _)| has(d, Property::NeedsNoClock));
     }
     // How long a half-close lasted is all that tells it from a close.
     drafts.retain(|(d, _)| d.kind != Kind::HalfClose || !d.runs_back());
-    let across = drafts.iter_mut().filter(|(d, _)| !NEED_NO_CLOCK.contains(&d.kind) && d.runs_back());
+    let across = drafts.iter_mut().filter(|(d, _)| !has(d, Property::NeedsNoClock) && d.runs_back());
     across.for_each(|(d, _)| d.doubt("the clock stepped back among these packets"));
     if world.shuffled {
-        let by_order = drafts.iter_mut().filter(|(d, _)| REST_ON_ORDER.contains(&d.kind));
+        let by_order = drafts.iter_mut().filter(|(d, _)| has(d, Property::RestsOnOrder));
         by_order.for_each(|(d, _)| d.doubt("the capture changed the order of packets"));
     }
     drafts.sort_by_cached_key(|(d, _)| d.order());

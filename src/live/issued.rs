@@ -16,7 +16,7 @@ use crate::engine::rolling::Sight;
 use crate::flow::key::Host;
 use crate::live::event::Event;
 use crate::live::witness::{Judged, Unheard};
-use crate::model::{Finding, Incident, Kind, Vantage};
+use crate::model::{Incident, Kind, Vantage};
 use crate::time::{Span, Timestamp};
 
 /// How long a draft must stand before it is told, and be gone before it is withdrawn.
@@ -233,7 +233,7 @@ impl Issued {
             keys.iter().flatten().filter_map(|key| self.index.get(key)).copied().collect();
         let judged = |number: &u64| {
             let entry = self.entries.get(number);
-            entry.is_some_and(|e| e.draft.metrics.iter().any(|(name, _)| name.starts_with("host_")))
+            entry.is_some_and(|e| e.draft.was_held_against_host())
         };
         if !numbers.iter().any(judged) {
             return false;
@@ -261,8 +261,8 @@ impl Issued {
         entry.missing_since = None;
         let known = &entry.draft;
         if *known != draft {
-            let other = (known.certainty(), known.severity, &known.cause.text)
-                != (draft.certainty(), draft.severity, &draft.cause.text);
+            let other = (known.certainty(), known.severity, &known.cause)
+                != (draft.certainty(), draft.severity, &draft.cause);
             let mut written = write::finding((*draft).clone(), vantage, paths);
             let was = &entry.written.finding;
             if draft.connection.is_none() && written.finding.first > was.first {
@@ -618,12 +618,12 @@ impl Issued {
     }
 
     /// The first findings of these incidents that are remembered, `most` of each.
-    pub fn examples(&self, of: &HashSet<&str>, most: usize) -> HashMap<String, Vec<Finding>> {
-        let mut examples: HashMap<String, Vec<Finding>> = HashMap::new();
+    pub fn examples(&self, of: &HashSet<&str>, most: usize) -> HashMap<String, Vec<&Written>> {
+        let mut examples: HashMap<String, Vec<&Written>> = HashMap::new();
         for entry in self.entries.values().filter(|entry| of.contains(entry.incident.as_str())) {
             let some = examples.entry(entry.incident.clone()).or_default();
             if some.len() < most {
-                some.push(entry.written.finding.clone());
+                some.push(&entry.written);
             }
         }
         examples

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
 use crate::detect::Draft;
+use crate::diagnose::write::Written;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
 use crate::flow::key::Host;
@@ -17,7 +18,7 @@ use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
-use crate::model::{Certainty, Finding, Incident};
+use crate::model::{Certainty, Incident};
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked.
@@ -371,11 +372,12 @@ impl Watch {
             .chain(self.issued.closed().take(room).map(|incident| (incident.clone(), false)))
             .collect();
         let ids = all.iter().map(|(incident, _)| incident.id.as_str()).collect();
-        let mut examples = self.issued.examples(&ids, EXAMPLES);
+        let examples = self.issued.examples(&ids, EXAMPLES);
         let incidents = all
             .into_iter()
             .map(|(incident, open)| {
-                watched(examples.remove(&incident.id).unwrap_or_default(), incident, open)
+                let examples = examples.get(&incident.id).map_or(&[][..], Vec::as_slice);
+                watched(examples, incident, open)
             })
             .collect();
         self.state.incidents = incidents;
@@ -515,9 +517,10 @@ impl Watch {
 }
 
 /// An incident as it is shown.
-fn watched(examples: Vec<Finding>, incident: Incident, open: bool) -> Watched {
-    let heard = examples.iter().find(|f| f.metrics.iter().any(|(name, _)| name.starts_with("host_")));
-    let corroboration = heard.map(|finding| finding.certainty_reason.clone());
+fn watched(examples: &[&Written], incident: Incident, open: bool) -> Watched {
+    let heard = examples.iter().find(|example| example.outline.was_held_against_host);
+    let corroboration = heard.map(|example| example.finding.certainty_reason.clone());
+    let examples = examples.iter().map(|example| example.finding.clone()).collect();
     Watched { incident, open, examples, corroboration }
 }
 

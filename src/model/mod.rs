@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 mod kind;
 mod metrics;
 mod scope;
+mod suspect;
 
 pub use kind::Kind;
 pub(crate) use kind::each_kind;
 pub use metrics::Metrics;
 pub use scope::{AppliedOptions, Filtered, Program};
+pub use suspect::{Packets, Suspect};
 
 /// Name and version of the contract, the value of [`Report::schema`].
 pub const SCHEMA: &str = "synscope.report/1";
@@ -369,32 +371,19 @@ pub struct Cause {
 /// A cause that could not be excluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alternative {
-    /// In words.
-    pub text: Phrase,
+    /// What it is; in words outside.
+    #[serde(rename = "text")]
+    pub suspect: Suspect,
     /// Why it ranks lower, or what would tell.
     pub why_less_likely: Phrase,
-    /// What is left of it once another capture shows that the packets arrived.
-    #[serde(skip)]
-    pub if_arrived: IfArrived,
-}
-
-/// What is left of an alternative once another capture shows that the packets arrived at the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IfArrived {
-    /// It has nothing to do with that.
-    #[default]
-    Stays,
-    /// It said that they were lost: it is refuted.
-    Falls,
-    /// One of two things that it said is refuted, and this is the other.
-    Becomes(&'static str),
 }
 
 /// A cause that the second capture excludes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Excluded {
-    /// In words.
-    pub text: Phrase,
+    /// What it is; in words outside.
+    #[serde(rename = "text")]
+    pub suspect: Suspect,
     /// By what.
     pub why: String,
 }

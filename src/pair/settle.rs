@@ -4,12 +4,14 @@
 //! before it, whether a RST came from the server at all) by comparing the two.
 
 use crate::decode::segment::Flags;
+use crate::detect::analysis::fast_open::Fate;
+use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, Found, cause};
 use crate::detect::evidence::Elsewhere;
 use crate::detect::registry;
 use crate::detect::spec::{Ignored, Property};
-use crate::flow::facts::ConnectionFacts;
-use crate::model::{Certainty, Excluded, IfArrived, Kind, Phrase, Severity, Vantage};
+use crate::flow::facts::{ConnectionFacts, Role};
+use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
 use crate::pair::loss::{self, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage, TIGHT};
 use crate::pair::trace::Seen;
@@ -122,7 +124,7 @@ impl Joint<'_> {
         };
         for (other, _) in of_client.iter().filter(|(other, _)| replaced(other)) {
             if other.kind != Kind::HandshakeLoss {
-                d.excluded.push(Excluded { text: own_cause(other), why: d.reason.clone() });
+                d.excluded.push(Excluded { suspect: own_cause(other), why: d.reason.clone() });
             }
         }
         of_client.retain(|(other, _)| !replaced(other));
@@ -146,7 +148,7 @@ impl Joint<'_> {
             let number = self.passage.mark(near, first).packet.number();
             let why = format!("#{number} of {} is not in {}", named.side(near), named.side(far));
             d.reason = format!("{}; {why}", d.reason);
-            d.excluded.push(Excluded { text: "The server's host dropped the SYN.".into(), why });
+            d.excluded.push(Excluded { suspect: Suspect::DroppedByHost, why });
             true
         });
     }
@@ -197,7 +199,7 @@ impl Joint<'_> {
                 }
                 let Some(arrived) = self.arrived(Seen::is_syn) else { return true };
                 d.excluded.push(Excluded {
-                    text: "The SYNs were lost on the way to the server.".into(),
+                    suspect: Suspect::Lost(Packets::Syns),
                     why: format!("they are in {}: {arrived}", named.side(far)),
                 });
                 passed_the_path(d, self.vantages[far] == Vantage::Server);
@@ -228,7 +230,7 @@ impl Joint<'_> {
             named.side(far),
             named.side(near)
         );
-        d.excluded.push(Excluded { text: queue, why: reason.clone() });
+        d.excluded.push(Excluded { suspect: queue, why: reason.clone() });
         d.cause = cause(
             "The network lost SYN-ACKs on the way from the server to the client.",
             &[],
@@ -314,8 +316,8 @@ impl Joint<'_> {
         if d.kind != Kind::HalfClose {
             return false;
         }
-        let silent = d.metrics.get("close_wait").and_then(|v| v.as_str()).map(str::to_owned);
-        let by_client = d.client.is_some_and(|c| Some(c.socket().to_string()) == silent);
+        let Details::HalfClose(HalfClosed { closer, .. }) = d.details else { return false };
+        let by_client = closer == Role::Server;
         let own = if by_client { self.near } else { 1 - self.near };
         let other = &self.passage.tracks[1 - own].segments;
         let has =
@@ -332,12 +334,12 @@ impl Joint<'_> {
                 let c = &self.passage.tracks[self.near].segments;
                 let Some(ack) = final_ack(c).and_then(|i| self.passage.other(self.near, i)) else { return };
                 let arrived = format!("the final ACK is #{} of {}", ack.at.packet.number(), named.side(far));
-                exclude(d, "The final ACK was lost on the way to the server.", &arrived, at_server);
+                exclude(d, Suspect::Lost(Packets::FinalAck), arrived, at_server);
             }
             kind if registry::spec(kind).ignored == Ignored::Syns => {
                 let Some(arrived) = self.arrived(Seen::is_syn) else { return };
                 let arrived = format!("in {}: {arrived}", named.side(far));
-                exclude(d, "The SYNs were lost on the way to the server.", &arrived, at_server);
+                exclude(d, Suspect::Lost(Packets::Syns), arrived, at_server);
             }
             kind if registry::spec(kind).has(Property::ExplainsReset) => {
                 let s = self.passage.tracks[far];
@@ -345,7 +347,7 @@ impl Joint<'_> {
                 let shown = |x: &&Seen| d.evidence().iter().any(|(at, _)| at.packet == x.at.packet);
                 if let Some(sent) = sent.filter(shown) {
                     let left = format!("it is #{} of {}", sent.at.packet.number(), named.side(far));
-                    exclude(d, "A device between the two captures sent the RST.", &left, false);
+                    exclude(d, Suspect::ResetByDevice, left, false);
                 }
             }
             _ => {}
@@ -381,10 +383,10 @@ impl Joint<'_> {
 }
 
 /// What a finding says of the server itself, without the path to it.
-pub(super) fn own_cause(d: &Draft) -> Phrase {
+pub(super) fn own_cause(d: &Draft) -> Suspect {
     match d.kind {
-        Kind::SynUnanswered => "The server or its listener dropped the SYN.".into(),
-        _ => d.cause.text.clone(),
+        Kind::SynUnanswered => Suspect::DroppedByServer,
+        _ => Suspect::Cause(d.cause.text.clone()),
     }
 }
 
@@ -398,38 +400,26 @@ fn passed_the_path(d: &mut Draft, at_server: bool) {
             }
         }
         .into();
-        d.alternatives.retain(|a| a.if_arrived != IfArrived::Falls);
+        d.alternatives.retain(|a| !a.suspect.is_loss());
     }
     if at_server {
-        arrived_at_server(d);
+        d.packets_arrived();
     }
 }
 
 /// Whether it says that a SYN with Fast Open was swallowed.
 fn is_swallowed(d: &Draft) -> bool {
-    d.kind == Kind::FastopenFallback && d.metrics.get("refused").is_some_and(|what| what == "SYN")
+    d.kind == Kind::FastopenFallback && d.details == Details::FastOpen(Fate::Swallowed)
 }
 
-/// Takes `text` out of what could be, where the capture that shows it stands at the server; else it may still have
+/// Takes `suspect` out of what could be, where the capture that shows it stands at the server; else it may still have
 /// happened behind that capture.
-fn exclude(d: &mut Draft, text: &'static str, why: &str, at_server: bool) {
-    d.excluded.push(Excluded { text: text.into(), why: why.to_owned() });
+fn exclude(d: &mut Draft, suspect: Suspect, why: String, at_server: bool) {
     passed_the_path(d, at_server);
-    if d.certainty() != Certainty::Confirmed && !d.reason.contains(why) {
+    if d.certainty() != Certainty::Confirmed {
         d.reason = format!("{}; {why}", d.reason);
     }
-}
-
-/// Takes back what said that the packets were lost on the way to the server.
-fn arrived_at_server(d: &mut Draft) {
-    d.alternatives.retain_mut(|a| match a.if_arrived {
-        IfArrived::Stays => true,
-        IfArrived::Falls => false,
-        IfArrived::Becomes(rest) => {
-            a.text = rest.into();
-            true
-        }
-    });
+    d.excluded.push(Excluded { suspect, why });
 }
 
 /// The RST came from a device between the two captures, in the name of `who`, which went on regardless or fell silent.
@@ -437,9 +427,10 @@ fn forged(d: &mut Draft, who: &str, reason: &str, went_on: bool) {
     let refused = d.kind == Kind::ConnectionRefused;
     if !refused {
         d.kind = Kind::AbortiveClose;
+        d.replace_details(Details::None);
         d.severity = Severity::Warning;
     }
-    d.excluded.push(Excluded { text: d.cause.text.clone(), why: reason.to_owned() });
+    d.excluded.push(Excluded { suspect: Suspect::Cause(d.cause.text.clone()), why: reason.to_owned() });
     d.cause = cause(
         if who == "server" {
             "A device between the two captures, such as a firewall or load balancer, sent the RST in the server's name."

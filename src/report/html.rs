@@ -389,9 +389,9 @@ impl Page<'_> {
             texts.extend(finding.evidence.iter().map(|evidence| evidence.text.as_ref()));
         }
         let others =
-            alternatives(findings).into_iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]);
+            alternatives(findings).into_iter().flat_map(|a| [a.suspect.text(), a.why_less_likely.as_ref()]);
         texts.extend(
-            others.chain(excluded(findings).into_iter().flat_map(|e| [e.text.as_ref(), e.why.as_str()])),
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.suspect.text(), e.why.as_str()])),
         );
         let mut words = self.explained.words(texts.iter().copied());
         words.extend(self.explained.kernel_in(texts.into_iter()));
@@ -423,7 +423,7 @@ impl Page<'_> {
                 let _ = writeln!(
                     out,
                     "<li>{} <span class=\"faint\">For example: {}</span></li>",
-                    rich(&ended(&cause.text)),
+                    rich(&ended(cause.suspect.text())),
                     rich(&ended(&cause.why))
                 );
             }
@@ -438,7 +438,7 @@ impl Page<'_> {
             let _ = writeln!(
                 out,
                 "<li>{} <span class=\"faint\">{}</span></li>",
-                rich(&ended(&alternative.text)),
+                rich(&ended(alternative.suspect.text())),
                 match alternative.why_less_likely.as_ref() {
                     "" => String::new(),
                     why => format!("Against it: {}", rich(&ended(why))),

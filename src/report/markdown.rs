@@ -313,7 +313,7 @@ impl Page<'_> {
         for cause in all {
             out.push_str(&f.item(&f.text(&format!(
                 "{} For example: {}",
-                ended(&cause.text),
+                ended(cause.suspect.text()),
                 ended(&cause.why)
             ))));
         }
@@ -333,7 +333,7 @@ impl Page<'_> {
                 "" => String::new(),
                 why => format!(" Less likely: {}", f.text(&ended(why))),
             };
-            out.push_str(&f.item(&format!("{}{why}", f.text(&ended(&alternative.text)))));
+            out.push_str(&f.item(&format!("{}{why}", f.text(&ended(alternative.suspect.text())))));
         }
         out.push('\n');
         out
@@ -384,9 +384,9 @@ impl Page<'_> {
         }
         let words = self.explained.words(texts.iter().copied());
         let others =
-            alternatives(findings).into_iter().flat_map(|a| [a.text.as_ref(), a.why_less_likely.as_ref()]);
+            alternatives(findings).into_iter().flat_map(|a| [a.suspect.text(), a.why_less_likely.as_ref()]);
         texts.extend(
-            others.chain(excluded(findings).into_iter().flat_map(|e| [e.text.as_ref(), e.why.as_str()])),
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.suspect.text(), e.why.as_str()])),
         );
         let names = self.explained.kernel_in(texts.into_iter());
         if words.is_empty() && names.is_empty() {

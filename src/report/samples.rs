@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::filter;
 use crate::model::{
-    Alternative, Capture, Cause, Certainty, Evidence, Finding, IfArrived, Incident, Inferred, Kind,
-    PacketMark, Report, SCHEMA, Sender, Severity, Summary, Unexplained, Vantage,
+    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
+    SCHEMA, Sender, Severity, Summary, Unexplained, Vantage,
 };
 use crate::model::{ClientShare, Quality, Rate};
 use crate::time::{Span, Timestamp};
@@ -188,16 +188,14 @@ fn overflow_draft() -> Draft {
         },
         alternatives: vec![
             Alternative {
-                text: "The final ACKs were lost between this capture and the server.".into(),
+                suspect: "The final ACKs were lost between this capture and the server.".into(),
                 why_less_likely: "all 41 of 41 would have to be lost while other segments to the same host arrived"
                     .into(),
-                if_arrived: IfArrived::Stays,
             },
             Alternative {
-                text: "The listener uses `TCP_DEFER_ACCEPT`.".into(),
+                suspect: "The listener uses `TCP_DEFER_ACCEPT`.".into(),
                 why_less_likely: "the data was ignored as well; with TCP_DEFER_ACCEPT the first data is accepted at once"
                     .into(),
-                if_arrived: IfArrived::Stays,
             },
         ],
         next_steps: owned(&[

@@ -453,7 +453,10 @@ impl<'r, 'w> Text<'r, 'w> {
         self.page.blank()?;
         self.page.line(&[(PLAIN, INDENT), (HEADING, "Excluded by the other capture")])?;
         for cause in excluded.iter().take(ALTERNATIVES) {
-            self.page.prose(BULLET, &format!("{} For example: {}", ended(&cause.text), ended(&cause.why)))?;
+            self.page.prose(
+                BULLET,
+                &format!("{} For example: {}", ended(cause.suspect.text()), ended(&cause.why)),
+            )?;
         }
         Ok(())
     }
@@ -463,7 +466,7 @@ impl<'r, 'w> Text<'r, 'w> {
         let alternatives: Vec<&Alternative> = findings
             .iter()
             .flat_map(|finding| &finding.alternatives)
-            .filter(|alternative| seen.insert(alternative.text.as_ref()))
+            .filter(|alternative| seen.insert(alternative.suspect.text()))
             .collect();
         if alternatives.is_empty() {
             return Ok(());
@@ -471,10 +474,9 @@ impl<'r, 'w> Text<'r, 'w> {
         self.page.blank()?;
         self.page.line(&[(PLAIN, INDENT), (HEADING, "Could also be")])?;
         for alternative in alternatives.iter().take(ALTERNATIVES) {
-            let mut text = alternative.text.clone();
+            let mut text = alternative.suspect.to_string();
             if !alternative.why_less_likely.is_empty() {
-                text =
-                    format!("{} Less likely: {}", ended(&text), ended(&alternative.why_less_likely)).into();
+                text = format!("{} Less likely: {}", ended(&text), ended(&alternative.why_less_likely));
             }
             self.page.prose(BULLET, &text)?;
         }

@@ -181,7 +181,7 @@ pub(super) fn other_names(finding: &Finding) -> Option<String> {
 pub(super) fn excluded<'r>(findings: &[&'r Finding]) -> Vec<&'r Excluded> {
     let mut seen = std::collections::HashSet::new();
     let all = findings.iter().flat_map(|finding| &finding.excluded);
-    all.filter(|excluded| seen.insert(excluded.text.as_ref())).collect()
+    all.filter(|excluded| seen.insert(excluded.suspect.text())).collect()
 }
 
 /// From the first to the last packet of all inputs, and how long that is.
@@ -229,7 +229,7 @@ pub(crate) fn host_of(socket: &str) -> &str {
 pub(crate) fn alternatives<'r>(findings: &[&'r Finding]) -> Vec<&'r Alternative> {
     let mut seen = std::collections::HashSet::new();
     let all = findings.iter().flat_map(|finding| &finding.alternatives);
-    all.filter(|alternative| seen.insert(alternative.text.as_ref())).collect()
+    all.filter(|alternative| seen.insert(alternative.suspect.text())).collect()
 }
 
 /// Names that `findings` bring, each once.

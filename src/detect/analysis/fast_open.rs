@@ -19,6 +19,15 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// What did not get through.
+    pub fn refused(self) -> &'static str {
+        match self {
+            Fate::Stale | Fate::Refused | Fate::NotTaken => "data",
+            Fate::NoCookie => "cookie",
+            Fate::Swallowed => "SYN",
+        }
+    }
+
     /// Of the SYN of this connection; none if it had no Fast Open, or all went well.
     pub fn of(f: &ConnectionFacts) -> Option<Fate> {
         let offer = &f.syn_offer;

@@ -4,6 +4,7 @@
 use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, Stuck, ordeal};
 use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, count};
 use crate::detect::spec::KindSpec;
 use crate::flow::facts::{ConnectionFacts, Sent};
@@ -231,7 +232,7 @@ pub fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &Dete
         }
     };
     let dropped = if f.syn_ack.count > 0 { syns.len() as u64 } else { n };
-    d.measure("syns_unanswered", dropped).measure("answered", f.syn_ack.count > 0);
+    d.details = Details::IgnoredSyns { count: dropped, answered: f.syn_ack.count > 0 };
     d.summary =
         format!("{} of {} to {server} drew no answer; {outcome}.", count(dropped, "SYN"), f.client.socket(),);
     d

@@ -13,7 +13,6 @@
 //! * [`ignored_client`]: in which way a server ignored a client that had completed the handshake.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
 //! * [`listener_activity`]: what happened at one listener across its connections; [`survey`] fills it in.
-//! * [`path_loss`]: alternatives that a second capture at the server excludes.
 //! * [`reset_together`]: connections that a server reset all at once before it had served them.
 //! * [`timestamp_rule`]: whether the rule of `tcp_tw_recycle` explains unanswered SYNs.
 
@@ -30,7 +29,6 @@ pub mod ignored_ack;
 pub mod ignored_client;
 pub mod ignored_syn;
 pub mod listener_activity;
-pub mod path_loss;
 pub mod reset_together;
 pub mod survey;
 pub mod timestamp_rule;

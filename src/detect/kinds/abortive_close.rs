@@ -4,6 +4,7 @@ use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role, Side};
@@ -40,7 +41,7 @@ finding! {
         look_alikes: &["fin-wait2-expired/client-closes", "accept-queue-reset/data-first", "abortive-close/no-socket", "abortive-close/firewall-resets"],
         counters: &["TcpExtTCPAbortOnData", "TcpExtTCPAbortOnClose", "TcpExtTCPAbortOnTimeout", "TcpExtTCPAbortOnMemory"],
         settings: &["net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time"],
-        properties: &[Property::ExplainsReset],
+        properties: &[Property::ExplainsReset, Property::IsAnswered, Property::RestsOnOrder, Property::NeedsNoClock],
     }
 }
 
@@ -85,7 +86,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         reason.counters(),
         if reason == Reason::Keepalive { KEEPALIVE } else { &[] },
     );
-    d.measure("by", who.to_string()).measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
+    d.details = Details::Reset { by: who };
+    d.measure("sent_bytes", side.bytes).measure("received_bytes", peer.bytes);
     d.probable("the RST carries a window and an acknowledgment, so a socket sent it");
     for (other, why) in reason.others() {
         d.or(*other, *why);

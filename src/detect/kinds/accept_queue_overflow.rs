@@ -2,15 +2,15 @@
 
 use crate::detect::analysis::ignored_ack::{IgnoredAck, Stuck, ordeal};
 use crate::detect::analysis::ignored_client::{Picture, SAME_TIME, picture, was_alive};
-use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
+use crate::detect::details::{self, Details};
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, LeadsTo, Property, When, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
-use crate::model::{IfArrived, Kind, Severity, Vantage};
+use crate::model::{Kind, Packets, Severity, Suspect, Vantage};
 
 finding! {
     /// The server goes on sending its SYN-ACK although the client has answered it.
@@ -60,7 +60,7 @@ finding! {
         counters: &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtSyncookiesSent"],
         settings: &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"],
         ignored: Ignored::FinalAckAndData,
-        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake],
+        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake, Property::HasOneCause],
         leads_to: &[
             LeadsTo {
                 effect: Kind::SynDropAcceptQueue,
@@ -171,12 +171,13 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         &["TcpExtListenOverflows", "TcpExtListenDrops"],
         &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"],
     );
-    d.measure("syn_ack_retransmits", repeats)
-        .measure("client_retransmits", retransmits)
-        .measure_span("stuck_s", lasted)
-        .measure("served", f.progress.is_some())
-        .measure("syncookie", picture == Picture::Cookie)
-        .measure("read_by_server_tcp", o.read_by_tcp);
+    d.details = Details::IgnoredAck(details::IgnoredAck {
+        syn_acks: repeats,
+        retransmits,
+        served: f.progress.is_some(),
+        read_by_tcp: o.read_by_tcp,
+    });
+    d.measure_span("stuck_s", lasted).measure("syncookie", picture == Picture::Cookie);
     judge(&mut d, f, o, picture, around);
     if picture != Picture::Cookie
         && f.progress.is_none()
@@ -200,7 +201,7 @@ fn judge(
     around: &DetectContext<'_>,
 ) {
     let firewall = "A firewall between this capture point and the server's TCP drops the client's segments.";
-    let lost = path_loss::SEGMENTS_LOST;
+    let lost = || Suspect::Lost(Packets::ClientData);
     let company: Vec<&Stuck> = around
         .others_stuck(f, o.during, SAME_TIME)
         .filter(|s| picture == Picture::Cookie || s.agrees_with_a_full_queue())
@@ -228,7 +229,10 @@ fn judge(
                 firewall,
                 "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
             );
-            d.or_unless_arrived(lost, "The capture was taken at the server, so every segment would have to be lost inside the host.", IfArrived::Falls);
+            d.or(
+                lost(),
+                "The capture was taken at the server, so every segment would have to be lost inside the host.",
+            );
         }
         Vantage::Client | Vantage::Between | Vantage::Unknown
             if company.len() >= 2 && path_works && !may_be_outage =>
@@ -237,11 +241,7 @@ fn judge(
                 "{} of this listener hung at the same time",
                 count(company.len() as u64 + 1, "connection")
             ));
-            d.or_unless_arrived(
-                lost,
-                "Loss would not hit all connections of one listener at once and spare their SYNs.",
-                IfArrived::Falls,
-            );
+            d.or(lost(), "Loss would not hit all connections of one listener at once and spare their SYNs.");
             d.or(
                 firewall,
                 "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
@@ -256,11 +256,7 @@ fn judge(
                 }
                 _ => "the capture was not taken at the server, so it cannot show whether the final ACK arrived there",
             });
-            d.or_unless_arrived(
-                lost,
-                "Then every ACK of the client was lost, but none of the server's SYN-ACKs.",
-                IfArrived::Falls,
-            );
+            d.or(lost(), "Then every ACK of the client was lost, but none of the server's SYN-ACKs.");
             d.or(
                 firewall,
                 "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",

@@ -42,7 +42,7 @@ finding! {
         look_alikes: &["listener-closed/with-queue", "connection-refused/no-listener", "abortive-close/mid-stream"],
         counters: &["TcpExtListenOverflows", "TcpExtListenDrops"],
         settings: &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow"],
-        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::ExplainsReset],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::ExplainsReset, Property::HasOneCause, Property::RestsOnOrder],
         leads_to: &[
             LeadsTo {
                 effect: Kind::SynDropAcceptQueue,

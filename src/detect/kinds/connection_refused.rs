@@ -5,6 +5,7 @@ use crate::detect::analysis::company::{self, Fate};
 use crate::detect::analysis::filter;
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
+use crate::detect::details::{Details, Refusal};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
@@ -44,7 +45,7 @@ finding! {
         examine: Examine::Connection(examine),
         look_alikes: &["accept-queue-reset/silent-clients", "connection-refused/firewall-rejects:server"],
         counters: &["TcpOutRsts", "TcpAttemptFails"],
-        properties: &[Property::PreventsSetUp, Property::ExplainsReset, Property::MayBeScan],
+        properties: &[Property::PreventsSetUp, Property::ExplainsReset, Property::MayBeScan, Property::IsAnswered, Property::NeedsNoClock],
     }
 }
 
@@ -64,7 +65,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.shows(syn.at, "SYN");
     d.severity = Severity::Critical;
-    d.measure("answered_by", if reset.is_some() { "rst" } else { "icmp" });
+    d.details = Details::Refusal(if reset.is_some() { Refusal::Reset } else { Refusal::Icmp });
     Some(d)
 }
 

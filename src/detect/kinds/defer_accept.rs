@@ -2,6 +2,7 @@
 
 use crate::detect::analysis::deferral::{Deferral, deferral};
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
@@ -33,7 +34,7 @@ finding! {
         look_alikes: &["accept-queue-overflow/silent-clients"],
         counters: &["TcpExtTCPDeferAcceptDrop"],
         ignored: Ignored::FinalAck,
-        properties: &[Property::ExplainsHandshake],
+        properties: &[Property::ExplainsHandshake, Property::HasOneCause, Property::IsAnswered, Property::RestsOnOrder],
     }
 }
 
@@ -56,7 +57,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtTCPDeferAcceptDrop"],
         &[],
     );
-    d.measure_span("repeated_after_s", after);
+    d.details = Details::Deferral { repeated_after: after };
     if skipped && around.at_server() {
         d.probable("the SYN-ACK was not repeated at the first timeout, as only a listener with TCP_DEFER_ACCEPT behaves");
     } else if skipped {

@@ -4,9 +4,10 @@ use crate::decode::segment::Options;
 use crate::detect::analysis::fast_open::Fate;
 use crate::detect::analysis::ignored_syn::{Why, why};
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
-use crate::detect::spec::{Examine, finding};
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::history::wants::Wants;
 use crate::model::{Cause, Kind, Severity};
@@ -40,6 +41,7 @@ finding! {
         look_alikes: &["fastopen-fallback/black-holed:server", "handshake-loss/syn-lost"],
         counters: &["TcpExtTCPFastOpenPassiveFail", "TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole"],
         settings: &["net.ipv4.tcp_fastopen", "net.ipv4.tcp_fastopen_blackhole_timeout_sec", "net.ipv4.tcp_fastopen_key"],
+        properties: &[Property::NeedsNoClock],
     }
 }
 
@@ -101,15 +103,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, shown(fate)));
     d.shows(syn.at, format!("SYN with Fast Open, {} bytes of data", f.syn_offer.payload));
     d.severity = Severity::Info;
-    let (what, how) = match fate {
-        Fate::Stale | Fate::Refused | Fate::NotTaken => ("data", "was refused"),
-        Fate::NoCookie => ("cookie", "was refused"),
-        Fate::Swallowed => ("SYN", "drew no answer"),
-    };
-    d.summary =
-        format!("{} fell back from Fast Open to an ordinary handshake: its {what} {how}.", f.client.socket());
+    let how = if fate == Fate::Swallowed { "drew no answer" } else { "was refused" };
+    d.summary = format!(
+        "{} fell back from Fast Open to an ordinary handshake: its {} {how}.",
+        f.client.socket(),
+        fate.refused()
+    );
     d.cause = cause_of(fate);
-    d.measure("refused", what).measure("new_cookie", fate == Fate::Stale);
+    d.details = Details::FastOpen(fate);
     match fate {
         Fate::Swallowed => {
             for again in f.syn.iter().filter(|again| !again.is(Sent::FAST_OPEN) && again.at < syn_ack.at) {

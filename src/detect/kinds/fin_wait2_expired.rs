@@ -2,6 +2,7 @@
 
 use crate::detect::analysis::fin_wait2::{Expired, expired};
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, What};
@@ -37,7 +38,7 @@ finding! {
         look_alikes: &["fin-wait2-expired/reset-at-once", "half-close/keepalive"],
         counters: &["TcpExtTCPAbortOnData", "TcpOutRsts", "TcpEstabResets"],
         settings: &["net.ipv4.tcp_fin_timeout"],
-        properties: &[Property::ExplainsReset],
+        properties: &[Property::ExplainsReset, Property::RestsOnOrder],
     }
 }
 
@@ -62,9 +63,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtTCPAbortOnData", "TcpOutRsts", "TcpEstabResets"],
         &["net.ipv4.tcp_fin_timeout"],
     );
-    d.measure_span("silence_s", late_silence)
-        .measure("late", late)
-        .measure("closed_by", f.host(half.closer).address.ip().to_string());
+    d.details = Details::Expiry { closer: f.host(half.closer), late: what, silence: late_silence };
     if matches!(trigger.what, What::Data | What::Retransmit) || b.late_data.is_some() {
         d.probable("late data drew a RST, and an orphan refuses data even before it expires");
         d.or(

@@ -3,6 +3,7 @@
 use crate::decode::segment::Traits;
 use crate::detect::analysis::half_closed::{Half, half};
 use crate::detect::context::DetectContext;
+use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles};
@@ -178,16 +179,16 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &[],
         &["net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_time"],
     );
+    d.details = Details::HalfClose(HalfClosed {
+        closer: half.closer,
+        closer_host: closer,
+        waiter_host: waiter,
+        served: was_served(f, &half),
+        orphan_alive: orphan_alive(f, &half),
+    });
     d.measure_span("half_closed_s", lasted)
-        .measure("close_wait", waiter.socket().to_string())
-        .measure("fin_wait2", closer.socket().to_string())
         .measure("ended", half.ended_by.is_some())
-        .measure("keepalives", b.keepalives)
-        .measure("served", was_served(f, &half))
-        .measure("closed_by", f.host(half.closer).address.ip().to_string());
-    if let Some(alive) = orphan_alive(f, &half) {
-        d.measure_span("orphan_alive_s", alive);
-    }
+        .measure("keepalives", b.keepalives);
     let reason = "the capture holds the FIN and its acknowledgment, and no FIN in return";
     if !long_enough {
         d.possible(

@@ -39,7 +39,7 @@ finding! {
         examine: Examine::Connection(examine),
         look_alikes: &["syn-drop-accept-queue/recovers", "nothing-wrong/one-direction"],
         counters: &["TcpExtTCPSynRetrans"],
-        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::IsMadeUpFor, Property::RestsOnOrder],
     }
 }
 

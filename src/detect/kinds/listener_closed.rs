@@ -39,7 +39,7 @@ finding! {
         look_alikes: &["accept-queue-reset/data-first", "accept-queue-overflow/silent-clients", "listener-closed/application-exits"],
         counters: &["TcpEstabResets", "TcpOutRsts"],
         settings: &["net.ipv4.tcp_migrate_req"],
-        properties: &[Property::ExplainsReset],
+        properties: &[Property::ExplainsReset, Property::HasOneCause, Property::RestsOnOrder],
         leads_to: &[
             LeadsTo {
                 effect: Kind::ConnectionRefused,

@@ -2,14 +2,13 @@
 
 use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
-use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, LeadsTo, Property, When, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
-use crate::model::{IfArrived, Kind};
+use crate::model::{Kind, Suspect};
 
 finding! {
     /// SYNs go unanswered at a listener whose accept queue is full at that moment.
@@ -40,7 +39,7 @@ finding! {
         counters: &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtTCPReqQFullDrop"],
         settings: &["net.core.somaxconn"],
         ignored: Ignored::Syns,
-        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake],
+        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake, Property::HasOneCause],
         leads_to: &[
             LeadsTo {
                 effect: Kind::HalfClose,
@@ -75,11 +74,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "The SYN queue was full and syncookies are off.",
         "Few handshakes were half open. Then ListenOverflows does not grow.",
     )
-    .or_unless_arrived(
-        path_loss::SYN_FILTERED_OR_LOST,
-        "Other connections of the same listener hung at that moment.",
-        IfArrived::Becomes(path_loss::SYN_FILTERED_AT_SERVER),
-    );
+    .or(Suspect::SynFilteredOrLost, "Other connections of the same listener hung at that moment.");
     d.next_steps = next::full_accept_queue(f.server);
     Some(d)
 }

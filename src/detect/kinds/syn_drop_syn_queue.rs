@@ -2,14 +2,13 @@
 
 use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
-use crate::detect::analysis::path_loss;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
-use crate::model::{IfArrived, Kind};
+use crate::model::{Kind, Suspect};
 
 finding! {
     /// SYNs go unanswered while half-open handshakes fill the listener's SYN queue.
@@ -40,7 +39,7 @@ finding! {
         counters: &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops", "TcpExtListenOverflows"],
         settings: &["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies"],
         ignored: Ignored::Syns,
-        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake],
+        properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake, Property::HasOneCause],
     }
 }
 
@@ -64,11 +63,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &format!("{half_open} handshakes of this listener were half open"),
     );
     d.or("The accept queue was full.", "No completed connection hung. Then ListenOverflows grows.")
-        .or_unless_arrived(
-            path_loss::SYN_FILTERED_OR_LOST,
-            "It would have to begin just when the half-open handshakes pile up.",
-            IfArrived::Becomes(path_loss::SYN_FILTERED_AT_SERVER),
-        );
+        .or(Suspect::SynFilteredOrLost, "It would have to begin just when the half-open handshakes pile up.");
     d.next_steps = next::full_syn_queue(f.server);
     Some(d)
 }

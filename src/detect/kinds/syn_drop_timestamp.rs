@@ -1,16 +1,16 @@
 //! `syn-drop-timestamp`: the server drops SYNs whose timestamp lies behind what it remembers of the client's host.
 
 use crate::detect::analysis::ignored_syn::is_unanswered;
-use crate::detect::analysis::path_loss;
 use crate::detect::analysis::timestamp_rule::{agrees, dropped_syns, explains_unanswered_syns};
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
-use crate::model::{IfArrived, Kind, Severity, Vantage};
+use crate::model::{Kind, Severity, Suspect, Vantage};
 use crate::time::{Span, Timestamp};
 
 finding! {
@@ -45,7 +45,7 @@ finding! {
         counters: &["TcpExtPAWSPassive", "TcpExtListenDrops"],
         settings: &["net.ipv4.tcp_timestamps", "net.ipv4.tcp_tw_recycle"],
         ignored: Ignored::Syns,
-        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::HasOneCause, Property::RestsOnOrder],
     }
 }
 
@@ -107,14 +107,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtPAWSPassive", "TcpExtListenDrops"],
         &["net.ipv4.tcp_tw_recycle", "net.ipv4.tcp_timestamps"],
     );
+    let explained = server.dropped_behind + server.dropped_without;
+    d.details = Details::OldTimestamps { explained: explained.into() };
     d.measure("syns_dropped", dropped.len())
-        .measure("rule_explains", server.dropped_behind + server.dropped_without)
         .measure("rule_contradicted", server.answered_behind)
         .measure("answered_with_newer_timestamp", server.passing);
     if let Some(behind) = first.behind {
         d.measure("behind_ticks", behind);
     }
-    let explained = server.dropped_behind + server.dropped_without;
     let contradicted = match u64::from(server.answered_behind) {
         0 => "no SYN contradicts it".to_owned(),
         1 => "1 SYN contradicts it".to_owned(),
@@ -139,11 +139,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "A stateful NAT or firewall that drops SYNs with older timestamps.",
         "Then PAWSPassive does not grow on the server, or its kernel is too new for tcp_tw_recycle.",
     )
-    .or_unless_arrived(
-        path_loss::SYNS_LOST_OR_QUEUE_FULL,
-        "Neither depends on timestamps.",
-        IfArrived::Becomes(path_loss::QUEUE_FULL),
-    );
+    .or(Suspect::SynsLostOrQueueFull, "Neither depends on timestamps.");
     d.next_steps = next::recycled_time_wait(f.server);
     Some(d)
 }

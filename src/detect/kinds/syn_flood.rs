@@ -1,7 +1,7 @@
 //! `syn-flood`: many half-open handshakes that never get their final ACK.
 
 use crate::detect::context::{Answers, DetectContext};
-use crate::detect::draft::{Draft, cause, count};
+use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::key::{Host, Map, Set};
@@ -152,7 +152,7 @@ impl<'a> Crowd<'a> {
     }
 
     fn summary(&self, server: Host, all: u64, took: Span) -> String {
-        let sources = count(self.sources as u64, "source address").replace("addresss", "addresses");
+        let sources = counted(self.sources as u64, "source address", "source addresses");
         let least = if all > self.all.len() as u64 { "At least " } else { "" };
         match self.shown {
             Shown::ByTheServer => format!(

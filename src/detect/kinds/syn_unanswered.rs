@@ -7,7 +7,6 @@ use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
 use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
-use crate::detect::analysis::path_loss;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -15,7 +14,7 @@ use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
-use crate::model::{IfArrived, Kind, Vantage};
+use crate::model::{Kind, Packets, Suspect, Vantage};
 
 finding! {
     /// SYNs draw no answer, and nothing else in the capture says why.
@@ -94,16 +93,12 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "No other connection of this listener hung or was half open.",
         );
     } else {
-        d.or_unless_arrived(
-            path_loss::LOSS_EITHER_WAY,
-            "A second capture at the server shows it.",
-            IfArrived::Falls,
-        )
-        .or(
-            "A full accept queue or SYN queue.",
-            "No other connection of this listener hung or was half open.",
-        )
-        .or("A firewall drops the SYN.", "Its rule counters show it.");
+        d.or(Suspect::Lost(Packets::EitherWay), "A second capture at the server shows it.")
+            .or(
+                "A full accept queue or SYN queue.",
+                "No other connection of this listener hung or was half open.",
+            )
+            .or("A firewall drops the SYN.", "Its rule counters show it.");
     }
     if f.syn_offer.options.has(Options::TIMESTAMPS) && around.listener.answers > 0 {
         d.or(

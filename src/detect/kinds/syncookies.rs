@@ -2,8 +2,9 @@
 
 use crate::decode::segment::Options;
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::spec::{Examine, LeadsTo, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::history::syn_ack_lag::Lags;
@@ -40,6 +41,7 @@ finding! {
         counters: &["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv"],
         settings: &["net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies"],
         sender: Some(Sender::Server),
+        properties: &[Property::ExplainsNoFailure],
         leads_to: &[
             LeadsTo {
                 effect: Kind::AcceptQueueOverflow,
@@ -106,8 +108,8 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtTCPReqQFullDoCookies"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog"],
     );
-    d.measure("stripped_syn_acks", stripped.len()).measure("full_syn_acks", around.listener.full_offers);
-    d.measure("lagging_syn_acks", lag_count);
+    d.details = Details::Cookies { stripped: stripped.len() as u64, lagging: lag_count };
+    d.measure("full_syn_acks", around.listener.full_offers);
     if let Some(lags) = lagging {
         let furthest = lags.clear.iter().map(|lag| lag.by).max().unwrap_or(0);
         let reason = format!(

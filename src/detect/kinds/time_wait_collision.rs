@@ -36,7 +36,7 @@ finding! {
         look_alikes: &["time-wait-collision/same-host-reuses-port"],
         counters: &["TcpExtTCPChallengeACK"],
         settings: &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_challenge_ack_limit", "net.ipv4.tcp_rfc1337"],
-        properties: &[Property::ExplainsHandshake],
+        properties: &[Property::ExplainsHandshake, Property::RestsOnOrder, Property::NeedsNoClock],
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::detect::context::DetectContext;
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::Role;
@@ -130,9 +131,9 @@ fn range_used_up(server: Host, used: &UsedUp, around: &DetectContext<'_>) -> Opt
         &["TcpExtTW", "TcpExtTWRecycled"],
         &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse"],
     );
+    d.details = Details::TimeWait { closer: Role::Client };
     d.measure("time_wait_peak", ports.min(used.uses))
         .measure("time_wait_ahead", ports)
-        .measure("closed_first_by", "clients")
         .measure("port_first", used.from)
         .measure("port_last", used.to)
         .measure("recycled", used.recycled);
@@ -178,10 +179,6 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     };
     let (first, last) = around.listener.closes[role as usize]?;
     let most = peak.seen;
-    let who = match role {
-        Role::Client => "clients",
-        Role::Server => "server",
-    };
     let mut d = Draft::about_listener(server, &SPEC, (first, "first FIN by that side"));
     d.shows(last, "last FIN by that side");
     let exhausted = role == Role::Client && most >= NEARLY_ALL_PORTS;
@@ -202,7 +199,8 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtTW", "TcpExtTCPTimeWaitOverflow"],
         &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_max_tw_buckets"],
     );
-    d.measure("time_wait_peak", most).measure("time_wait_ahead", peak.ahead).measure("closed_first_by", who);
+    d.details = Details::TimeWait { closer: role };
+    d.measure("time_wait_peak", most).measure("time_wait_ahead", peak.ahead);
     if exhausted {
         d.probable("that is nearly as many as a client has ports by default");
     } else {

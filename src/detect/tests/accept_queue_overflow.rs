@@ -32,7 +32,7 @@ fn silent_overflow_when_syn_ack_repeats_after_final_ack() {
         assert_eq!(f.severity, Severity::Warning);
         let certainty = if f.vantage == Vantage::Server { Certainty::Probable } else { Certainty::Possible };
         assert_eq!(f.certainty, certainty, "one connection, seen from the {}", f.vantage);
-        assert!(f.alternatives.iter().any(|a| a.text.contains("firewall")));
+        assert!(f.alternatives.iter().any(|a| a.suspect.text().contains("firewall")));
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::detect::details::Details;
 use crate::detect::{Draft, Found};
 use crate::flow::key::Host;
 use crate::host::HostFacts;
@@ -83,11 +84,11 @@ impl<'a> Account<'a> {
         for (d, vantage) in drafts {
             *account.found.entry(d.kind).or_default() += 1;
             // Seen elsewhere than at the server, a segment may have been lost before it could be counted.
-            let all = |metric| if *vantage == Vantage::Server { number(d, metric) } else { 0 };
+            let all = |count: u64| if *vantage == Vantage::Server { count } else { 0 };
             let (acks, syns) = match d.kind {
-                Kind::AcceptQueueOverflow => (1 + all("syn_ack_retransmits"), 0),
+                Kind::AcceptQueueOverflow => (1 + all(repeated_syn_acks(d)), 0),
                 Kind::AcceptQueueReset => (1, 0),
-                Kind::SynDropAcceptQueue | Kind::SynDropSynQueue => (0, all("syns_unanswered").max(1)),
+                Kind::SynDropAcceptQueue | Kind::SynDropSynQueue => (0, all(d.details.ignored_syns()).max(1)),
                 _ => continue,
             };
             account.acks += acks;
@@ -102,14 +103,14 @@ impl<'a> Account<'a> {
     /// By how much `counter` rose; noted among the finding's metrics. `None` is unknown.
     pub fn rise(&self, d: &mut Draft, counter: Counter) -> Option<u64> {
         let rise = self.facts.rise(counter.name)?;
-        d.measure(counter.metric, rise);
+        d.note_host_counter(counter.metric, rise);
         Some(rise)
     }
 
     /// How much the finding's listener itself dropped; noted among the metrics. `None` is unknown.
     pub fn own_drops(&self, d: &mut Draft) -> Option<u64> {
         let drops = self.facts.listener_drops(d.server?.socket())?;
-        d.measure(OWN_DROPS, drops);
+        d.note_host_counter(OWN_DROPS, drops);
         Some(drops)
     }
 
@@ -137,9 +138,12 @@ impl<'a> Account<'a> {
     }
 }
 
-/// A number among the finding's metrics.
-pub fn number(d: &Draft, metric: &str) -> u64 {
-    d.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0)
+/// SYN-ACKs that the server sent again although the client had answered.
+fn repeated_syn_acks(d: &Draft) -> u64 {
+    match d.details {
+        Details::IgnoredAck(ignored) => ignored.syn_acks,
+        _ => 0,
+    }
 }
 
 /// What the listener's own drops add to a sentence.

@@ -1,8 +1,10 @@
 //! Syncookies, Fast Open, TIME_WAIT: what is switched on, and which limit was reached.
 
 use super::Verdict;
-use super::account::{self, Account, number};
+use super::account::{self, Account};
 use crate::detect::Draft;
+use crate::detect::details::Details;
+use crate::flow::facts::Role;
 use crate::model::Severity;
 
 /// `syncookies`: each one sent is counted.
@@ -12,7 +14,7 @@ pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
             "its SYN-ACKs look like cookies, but SyncookiesSent did not grow between the snapshots"
                 .to_owned(),
         ),
-        Some(sent) if sent >= number(d, "stripped_syn_acks") + number(d, "lagging_syn_acks") => {
+        Some(sent) if sent >= cookies(d) => {
             let set = match account.facts.setting("net.ipv4.tcp_syncookies") {
                 Some("2") => {
                     d.cause.text = "tcp_syncookies is 2: every SYN is answered by a cookie.".into();
@@ -29,6 +31,14 @@ pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
             Verdict::Stays
         }
         _ => Verdict::Stays,
+    }
+}
+
+/// SYN-ACKs that look like cookies.
+fn cookies(d: &Draft) -> u64 {
+    match d.details {
+        Details::Cookies { stripped, lagging } => stripped + lagging,
+        _ => 0,
     }
 }
 
@@ -57,7 +67,7 @@ pub fn fast_open(d: &mut Draft, account: &Account<'_>) {
 
 /// `time-wait-pressure`: whether the server's buckets ran out. Ports are the client's.
 pub fn time_wait(d: &mut Draft, account: &Account<'_>) {
-    if d.metrics.get("closed_first_by").is_none_or(|who| who != "server") {
+    if d.details != (Details::TimeWait { closer: Role::Server }) {
         return;
     }
     let Some(overflow) = account.rise(d, account::TIME_WAIT_OVERFLOW) else { return };

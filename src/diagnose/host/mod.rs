@@ -22,9 +22,11 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use crate::detect::details::Details;
 use crate::detect::draft::count;
 use crate::detect::registry;
 use crate::detect::{Draft, Found};
+use crate::flow::facts::Role;
 use crate::host::HostFacts;
 use crate::model::{Inferred, Kind, Vantage};
 use account::{Account, Counter};
@@ -105,7 +107,7 @@ fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
 
 /// Whether the host of the snapshots did what the finding is about.
 pub fn is_here(d: &Draft, facts: &HostFacts) -> bool {
-    let by_client = d.kind == Kind::AbortiveClose && d.metrics.get("by").is_some_and(|by| by == "client");
+    let by_client = d.kind == Kind::AbortiveClose && d.details == (Details::Reset { by: Role::Client });
     let actor = if by_client { d.client } else { d.server };
     actor.is_some_and(|host| facts.is_here(host.socket()))
 }

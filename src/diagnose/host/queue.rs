@@ -1,8 +1,9 @@
 //! Full accept queues, and what is taken for one: a firewall behind the capture point, `TCP_DEFER_ACCEPT`, a REJECT.
 
-use super::account::{self, Account, and_own, number};
+use super::account::{self, Account, and_own};
 use super::so_many;
 use crate::detect::Draft;
+use crate::detect::details::Details;
 use crate::detect::draft::cause;
 use crate::detect::next;
 use crate::model::{Certainty, Kind, Severity};
@@ -45,11 +46,16 @@ pub fn overflow(d: &mut Draft, at_server: bool, account: &Account<'_>) {
         return;
     }
     let deferred = account.rise(d, account::DEFER_ACCEPT_DROP);
-    if deferred.is_some_and(|n| n > 0) && number(d, "client_retransmits") == 0 {
+    if deferred.is_some_and(|n| n > 0) && !repeated_its_data(d) {
         return defers(d, &format!("{not_it}; TCPDeferAcceptDrop rose by {}", deferred.unwrap_or(0)));
     }
     let others = drops.unwrap_or(0).saturating_sub(overflows);
     filtered(d, at_server, &not_it, if own == Some(0) { 0 } else { others });
+}
+
+/// Whether the client sent data in vain.
+fn repeated_its_data(d: &Draft) -> bool {
+    matches!(d.details, Details::IgnoredAck(ignored) if ignored.retransmits > 0)
 }
 
 /// The listener waits for data: harmless.

@@ -3,13 +3,14 @@
 use super::account::{self, Account};
 use super::so_many;
 use crate::detect::Draft;
+use crate::detect::details::{Details, Refusal};
 use crate::detect::draft::cause;
 use crate::detect::next;
 use crate::model::Kind;
 
 /// `connection-refused`: TCP counts the RSTs that it sends, a firewall's are not among them.
 pub fn refused(d: &mut Draft, account: &Account<'_>) {
-    let by_rst = d.metrics.get("answered_by").is_some_and(|by| by == "rst");
+    let by_rst = d.details == Details::Refusal(Refusal::Reset);
     if !by_rst || account.rise(d, account::OUT_RSTS) != Some(0) {
         return;
     }

@@ -1,8 +1,9 @@
 //! SYNs without an answer: which queue was full, or whether the SYN came to TCP at all.
 
-use super::account::{self, Account, and_own, number};
+use super::account::{self, Account, and_own};
 use super::so_many;
 use crate::detect::Draft;
+use crate::detect::details::Details;
 use crate::detect::draft::cause;
 use crate::detect::next;
 use crate::model::{Cause, Kind};
@@ -58,8 +59,7 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
     match (overflows > 0, full > 0, others > 0, timestamps > 0) {
         (true, false, false, false) => {
             become_kind(d, Kind::SynDropAcceptQueue, accept_queue());
-            let room =
-                account.suffices(d, own, overflows) && overflows >= number(d, "syns_unanswered").min(1);
+            let room = account.suffices(d, own, overflows) && overflows >= d.details.ignored_syns().min(1);
             let why = format!(
                 "ListenOverflows rose by {overflows} between the snapshots{}, and no other loss of a listener",
                 and_own(own)
@@ -256,6 +256,14 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
     }
 }
 
+/// SYNs that the rule of `tcp_tw_recycle` explains.
+fn explained_syns(d: &Draft) -> u64 {
+    match d.details {
+        Details::OldTimestamps { explained } => explained,
+        _ => 0,
+    }
+}
+
 /// `syn-drop-timestamp`: `tcp_tw_recycle` moves `PAWSPassive`; a kernel without either cannot have done it.
 pub fn timestamp(d: &mut Draft, account: &Account<'_>) {
     const RECYCLE: &str = "net.ipv4.tcp_tw_recycle";
@@ -289,7 +297,7 @@ pub fn timestamp(d: &mut Draft, account: &Account<'_>) {
         return;
     }
     let Some(dropped) = dropped else { return };
-    if dropped >= number(d, "rule_explains").max(1) {
+    if dropped >= explained_syns(d).max(1) {
         let set = facts.setting(RECYCLE).map(|v| format!(", tcp_tw_recycle is {v}")).unwrap_or_default();
         d.confirmed(format!(
             "PAWSPassive rose by {dropped} between the snapshots{set}; {}",

@@ -99,7 +99,7 @@ fn overflows_beside_a_counter_that_rose_are_confirmed() {
     let (d, told) = told(Kind::AcceptQueueOverflow, &facts(&[("TcpExtListenOverflows", 37)]));
     assert_eq!((d.kind, d.certainty()), (Kind::AcceptQueueOverflow, Certainty::Confirmed));
     assert_eq!(d.reason, "ListenOverflows rose by 37 between the snapshots; 1 connection was stuck");
-    assert_eq!(d.metrics["host_ListenOverflows"], 37);
+    assert_eq!(d.metrics()["host_ListenOverflows"], 37);
     assert!(d.alternatives.is_empty());
     assert_eq!(told.warnings, Vec::<String>::new());
 }
@@ -292,7 +292,7 @@ fn applications_that_abort_are_told_apart() {
     assert_eq!(told(Kind::AbortiveClose, &facts(&mixed)).0.certainty(), Certainty::Probable);
     assert_eq!(told(Kind::AbortiveClose, &facts(&[])).0.certainty(), Certainty::Possible);
     let mut by_client = vec![finding(Kind::AbortiveClose, SERVER)];
-    by_client[0].0.measure("by", "client");
+    by_client[0].0.details = Details::Reset { by: Role::Client };
     corroborate(&mut by_client, &facts(&[("TcpExtTCPAbortOnClose", 1)]));
     assert_eq!(by_client[0].0.certainty(), Certainty::Probable, "the client is another host");
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::detect::Draft;
+use crate::detect::details::{Details, seconds};
 use crate::diagnose::settings::inferred;
 use crate::flow::key::Host;
 use crate::model::{Inferred, Kind};
@@ -11,7 +12,8 @@ use crate::model::{Inferred, Kind};
 /// of the listener.
 pub fn infer(listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let mut alike = own.iter().filter(|d| d.kind == Kind::DeferAccept);
-    let after = alike.next()?.metrics.get("repeated_after_s")?.as_f64()?;
+    let Details::Deferral { repeated_after } = alike.next()?.details else { return None };
+    let after = seconds(repeated_after);
     let (least, most) = match after {
         0.0..2.0 => (1, 1),
         2.0..5.0 => (2, 3),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::detect::Draft;
+use crate::detect::details::Details;
 use crate::diagnose::settings::clock::{HostClock, Offset};
 use crate::diagnose::settings::inferred;
 use crate::model::{Inferred, Kind};
@@ -82,7 +83,7 @@ pub fn infer(clocks: &[HostClock<'_>], linear: &BTreeMap<IpAddr, usize>, drafts:
         hints.entry(*host).or_default().from((6, 5), "SYNs repeated a second apart");
     }
     for d in drafts.iter().filter(|d| d.kind == Kind::AcceptQueueOverflow) {
-        let refreshed = d.metrics.get("read_by_server_tcp").and_then(|v| v.as_bool()) == Some(true);
+        let refreshed = matches!(d.details, Details::IgnoredAck(ignored) if ignored.read_by_tcp);
         if let (true, Some(server)) = (refreshed, d.server) {
             let hint = hints.entry(server.address.ip()).or_default();
             let why = "repeated SYN-ACKs echo what the client sent last";

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::detect::Draft;
+use crate::detect::analysis::fin_wait2::Late;
+use crate::detect::details::{Details, seconds};
 use crate::diagnose::settings::{AGREE, inferred};
+use crate::flow::key::Host;
 use crate::history::host_clocks::Readings;
 use crate::model::{Inferred, Kind};
 use crate::time::Span;
@@ -31,20 +34,26 @@ struct Lives {
 /// still there.
 pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
     let mut hosts: BTreeMap<String, Lives> = BTreeMap::new();
-    for d in drafts.iter().filter(|d| matches!(d.kind, Kind::FinWait2Expired | Kind::HalfClose)) {
-        let metrics = &d.metrics;
-        let number = |name: &str| metrics.get(name).and_then(|v| v.as_f64());
-        let text = |name: &str| metrics.get(name).and_then(|v| v.as_str());
-        let Some(closer) = text("closed_by") else { continue };
-        let lives = hosts.entry(closer.to_owned()).or_default();
-        // A connection with both findings is told twice.
-        if let Some(alive) = number("orphan_alive_s").filter(|_| d.kind == Kind::HalfClose) {
-            let (least, n) = lives.alive.unwrap_or((alive, 0));
-            lives.alive = Some((least.min(alive), n + 1));
-        }
-        let proof = matches!(text("late"), Some("FIN" | "a keepalive probe"));
-        if let (true, Some(silence)) = (proof, number("silence_s")) {
-            lives.gone = Some(lives.gone.map_or(silence, |gone| gone.min(silence)));
+    let name = |host: Host| host.address.ip().to_string();
+    for d in drafts {
+        match (d.kind, d.details) {
+            (Kind::HalfClose, Details::HalfClose(half)) => {
+                let lives = hosts.entry(name(half.closer_host)).or_default();
+                if let Some(alive) = half.orphan_alive.map(seconds) {
+                    let (least, n) = lives.alive.unwrap_or((alive, 0));
+                    lives.alive = Some((least.min(alive), n + 1));
+                }
+            }
+            // An orphan refuses data while it lives: only a FIN or a probe proves that it is gone.
+            (
+                Kind::FinWait2Expired,
+                Details::Expiry { closer, late: Late::Fin | Late::KeepAlive, silence },
+            ) => {
+                let lives = hosts.entry(name(closer)).or_default();
+                let silence = seconds(silence);
+                lives.gone = Some(lives.gone.map_or(silence, |gone| gone.min(silence)));
+            }
+            _ => {}
         }
     }
     hosts.into_iter().filter_map(|(host, lives)| bounds(host, lives)).collect()
@@ -133,7 +142,6 @@ fn agreed(
 mod tests {
     use super::*;
     use crate::flow::facts::PacketRef;
-    use crate::flow::key::Host;
     use crate::history::host_clocks::Idle;
 
     fn lives(alive: Option<(f64, usize)>, gone: Option<f64>) -> Option<serde_json::Value> {

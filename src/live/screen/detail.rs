@@ -71,7 +71,7 @@ pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: 
         sheet.blank();
         sheet.heading("Less likely");
         for alternative in alternatives {
-            let what = alternative.text.trim_end().trim_end_matches('.');
+            let what = alternative.suspect.text().trim_end().trim_end_matches('.');
             let text = words::ended(&format!("{what}: {}", alternative.why_less_likely));
             sheet.prose(PLAIN, "- ", PLAIN, &text);
         }

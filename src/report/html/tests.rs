@@ -96,7 +96,7 @@ fn nothing_from_a_capture_becomes_markup() {
         finding.summary = EVIL.to_owned();
         finding.metrics.insert(EVIL.to_owned(), EVIL.into());
         for alternative in &mut finding.alternatives {
-            alternative.text = EVIL.into();
+            alternative.suspect = EVIL.into();
             alternative.why_less_likely = EVIL.into();
         }
         for evidence in &mut finding.evidence {

@@ -120,7 +120,7 @@ impl Text<'_, '_> {
         let others = alternatives(&findings);
         if amount.others > 0 && !others.is_empty() {
             let texts: Vec<&str> =
-                others.iter().take(amount.others).map(|other| other.text.as_ref()).collect();
+                others.iter().take(amount.others).map(|other| other.suspect.text()).collect();
             self.page.prose(INDENT, &format!("Could also be: {}", texts.join(" ")))?;
         }
         match Step::first_command(&incident.next_steps) {
