@@ -90,12 +90,22 @@ const fn indices_first(form: Form) -> [usize; kinds::ALL.len()] {
     indices
 }
 
+/// The table of `kinds` in the README: what the packets show, and who usually has to act.
+pub fn table(kinds: &[&KindSpec]) -> String {
+    let mut out = String::from("| kind | what the packets show | usually at fault |\n| --- | --- | --- |\n");
+    for kind in kinds {
+        let cells = [kind.first_sentence(), kind.at_fault.to_owned()].map(|cell| cell.replace('|', "\\|"));
+        out.push_str(&format!("| `{}` | {} | {} |\n", kind.kind, cells[0], cells[1]));
+    }
+    out
+}
+
 /// All of `kinds` as one Markdown document, the text of `docs/findings.md`.
 pub fn markdown(kinds: &[&KindSpec]) -> String {
     let mut out = String::from(
         "# Findings\n\n\
          <!-- Written by the program from the detectors' own documentation. Do not edit; renew it with\n\
-         `SYNSCOPE_UPDATE=1 cargo test docs_findings_is_fresh`. -->\n\n\
+         `SYNSCOPE_UPDATE=1 cargo test is_fresh`. -->\n\n\
          What synscope can find, what the packets show, what the kernel did, and what looks alike.\n\
          `synscope explain KIND` prints the same text.\n\n\
          | kind | in short |\n| --- | --- |\n",
@@ -213,18 +223,35 @@ A client says"
         }
     }
 
+    /// All kinds that a user can meet.
+    fn released() -> Vec<&'static KindSpec> {
+        all().iter().copied().filter(|spec| spec.kind != Kind::Exercise).collect()
+    }
+
+    /// Holds the file at `path` against `fresh`, which is made from what the file says now; with `SYNSCOPE_UPDATE` writes it.
+    fn hold_fresh(path: &str, fresh: impl FnOnce(&str) -> String) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let stored = fs::read_to_string(&file).unwrap_or_default().replace("\r\n", "\n");
+        let fresh = fresh(&stored);
+        if env::var_os("SYNSCOPE_UPDATE").is_some() {
+            fs::write(&file, &fresh).unwrap();
+        } else {
+            assert!(stored == fresh, "{path} is stale: SYNSCOPE_UPDATE=1 cargo test is_fresh");
+        }
+    }
+
     #[test]
     fn docs_findings_is_fresh() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
-        let fresh = markdown(&all().iter().copied().filter(|s| s.kind != Kind::Exercise).collect::<Vec<_>>());
-        if env::var_os("SYNSCOPE_UPDATE").is_some() {
-            fs::create_dir_all(path.parent().expect("the path has a folder")).unwrap();
-            fs::write(&path, &fresh).unwrap();
-        }
-        let stored = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
-        assert!(
-            stored == fresh,
-            "docs/findings.md is stale: SYNSCOPE_UPDATE=1 cargo test docs_findings_is_fresh"
-        );
+        hold_fresh("docs/findings.md", |_| markdown(&released()));
+    }
+
+    #[test]
+    fn the_table_of_the_readme_is_fresh() {
+        hold_fresh("README.md", |stored| {
+            let (begin, end) = ("<!-- kinds: SYNSCOPE_UPDATE=1 cargo test is_fresh -->\n", "<!-- end of kinds -->");
+            let (before, rest) = stored.split_once(begin).expect("the README says where the kinds begin");
+            let (_, after) = rest.split_once(end).expect("the README says where the kinds end");
+            format!("{before}{begin}\n{}\n{end}{after}", table(&released()))
+        });
     }
 }
