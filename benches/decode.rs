@@ -1,4 +1,4 @@
-//! Cost of decoding one packet whose octets are in the cache.
+//! Cost of decoding one packet whose bytes are in the cache.
 //!
 //! Best of many runs on a shared 2-core virtual machine (AMD EPYC, Rust 1.95): data 15 ns over IPv4 and 14 ns over
 //! IPv6; a bare ACK, whose checksum is verified, 18 and 16 ns; a SYN with five options 26 ns.
@@ -25,9 +25,9 @@ fn frame(v6: bool, tagged: bool, syn: bool, options: &[Opt], payload: usize) -> 
     };
     let tcp = ip.tcp(40000, 443, 1, 65535);
     let tcp = if syn { tcp.syn() } else { tcp.ack(1) }.options(options).unwrap();
-    let mut octets = Vec::new();
-    tcp.write(&mut octets, &vec![7; payload]).unwrap();
-    octets
+    let mut bytes = Vec::new();
+    tcp.write(&mut bytes, &vec![7; payload]).unwrap();
+    bytes
 }
 
 fn decoding(c: &mut Criterion) {

@@ -15,9 +15,9 @@ use synscope::capture::{self, Block, Settled, Source};
 use synscope::decode::{Decoded, Segment, decode};
 use synscope::flow::tracker::{TOGETHER, Tracker};
 
-/// Octets of each capture.
+/// Bytes of each capture.
 const SIZE: u64 = 10_000_000;
-/// Octets of each stretch.
+/// Bytes of each stretch.
 const PART: u64 = 1 << 20;
 
 fn parts(criterion: &mut Criterion) {

@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gencap::{Plan, Profile};
 use synscope::engine::{Options, analyze};
 
-/// Octets of each capture.
+/// Bytes of each capture.
 const SIZE: u64 = 20_000_000;
 
 fn whole(criterion: &mut Criterion) {

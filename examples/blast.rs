@@ -2,7 +2,7 @@
 //!
 //! Only for interfaces of your own, in network namespaces of your own: `benches/live-load` makes them.
 //!
-//! `blast INTERFACE SECONDS [CONNECTIONS]`: frames of 74 octets from CONNECTIONS clients (default 50,000) to 16 listeners,
+//! `blast INTERFACE SECONDS [CONNECTIONS]`: frames of 74 bytes from CONNECTIONS clients (default 50,000) to 16 listeners,
 //! each client's SYN, then SYNs of the next round with other sequence numbers. Prints how many were sent.
 
 // The library passes calls of libpcap on: src/capture/libpcap.rs.
@@ -23,10 +23,10 @@ const FRAME: [u8; 74] = {
     f[6] = 2;
     f[11] = 2;
     f[12] = 8;
-    // IPv4, 60 octets, TTL 64, TCP, from 10.0.0.0/8 to 192.0.2.1.
+    // IPv4, 60 bytes, TTL 64, TCP, from 10.0.0.0/8 to 192.0.2.1.
     (f[14], f[17], f[22], f[23], f[26]) = (0x45, 60, 64, 6, 10);
     (f[30], f[31], f[32], f[33]) = (192, 0, 2, 1);
-    // SYN, header of 40 octets, window 64,240.
+    // SYN, header of 40 bytes, window 64,240.
     (f[46], f[47], f[48], f[49]) = (0xa0, 2, 0xfa, 0xf0);
     let options = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
     let mut i = 0;

@@ -336,8 +336,8 @@ impl Layout {
 }
 
 #[inline]
-fn word(octets: &[u8], at: usize, swapped: bool) -> u32 {
-    let word = u32::from_le_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+fn word(bytes: &[u8], at: usize, swapped: bool) -> u32 {
+    let word = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     if swapped { word.swap_bytes() } else { word }
 }
 
@@ -426,9 +426,9 @@ struct Segment {
 #[inline]
 fn parse(packet: &[u8]) -> Option<Segment> {
     const TCP: u8 = 6;
-    let be16 = |octets: &[u8], at: usize| u16::from_be_bytes([octets[at], octets[at + 1]]);
-    let be32 = |octets: &[u8], at: usize| {
-        u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
+    let be16 = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let be32 = |bytes: &[u8], at: usize| {
+        u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
     };
     if packet.len() < 34 {
         return None;
@@ -461,7 +461,7 @@ fn parse(packet: &[u8]) -> Option<Segment> {
     Some(Segment { ends, seq: be32(tcp, 4), ack: be32(tcp, 8), flags: tcp[13] })
 }
 
-/// One connection: 40 octets, as much as a tracker cannot do without.
+/// One connection: 40 bytes, as much as a tracker cannot do without.
 #[derive(Default, Clone, Copy)]
 struct Slot {
     key: [u64; 2],

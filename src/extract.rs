@@ -60,7 +60,7 @@ pub fn write(
     );
     let mut writer = Writer::new(out, &about)?;
     let mut interfaces: HashMap<(u16, u8, LinkType), u32> = HashMap::new();
-    let (mut block, mut octets) = (Block::default(), Vec::new());
+    let (mut block, mut bytes) = (Block::default(), Vec::new());
     while source.next_block(&mut block) {
         for packet in block.packets() {
             let shown = comments.get(&packet.id);
@@ -77,14 +77,14 @@ pub fn write(
                     new
                 }
             };
-            octets.clear();
-            octets.extend_from_slice(packet.data);
-            let kept = rewriter.rewrite(packet.link, &mut octets, packet.original_length);
+            bytes.clear();
+            bytes.extend_from_slice(packet.data);
+            let kept = rewriter.rewrite(packet.link, &mut bytes, packet.original_length);
             let written = pcapng::Packet {
                 interface,
                 time: packet.time,
                 original_length: packet.original_length.max(packet.data.len() as u32),
-                data: &octets[..kept],
+                data: &bytes[..kept],
             };
             writer.packet(&written, shown.map_or(&[], Vec::as_slice))?;
         }

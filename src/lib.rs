@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`capture`]: where packets come from: pcap, pcapng, compressed, standard input, several files in time order.
-//! * [`decode`]: one packet's octets to at most one [`decode::Segment`].
+//! * [`decode`]: one packet's bytes to at most one [`decode::Segment`].
 //! * [`flow`]: segments to connections; the only state machine. It writes down facts and judges nothing.
 //! * [`history`]: what only shows across connections: which are kept, each listener's time line, host pairs.
 //! * [`detect`]: facts and history to findings; one file per finding kind, the registry that `synscope explain` prints.

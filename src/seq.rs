@@ -7,13 +7,13 @@ use std::fmt;
 pub struct Seq(pub u32);
 
 impl Seq {
-    /// The number `n` octets further on.
+    /// The number `n` bytes further on.
     #[inline]
     pub const fn advance(self, n: u32) -> Seq {
         Seq(self.0.wrapping_add(n))
     }
 
-    /// Signed distance from `from` to here, in octets; right as long as the two are less than 2^31 apart.
+    /// Signed distance from `from` to here, in bytes; right as long as the two are less than 2^31 apart.
     #[inline]
     pub const fn distance(self, from: Seq) -> i32 {
         self.0.wrapping_sub(from.0) as i32

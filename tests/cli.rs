@@ -33,7 +33,7 @@ fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
 }
 
-/// A pcap file (octets of the file, little-endian, microseconds, Ethernet) made by hand.
+/// A pcap file (bytes of the file, little-endian, microseconds, Ethernet) made by hand.
 struct Pcap(Vec<u8>);
 
 /// Flags of TCP.
@@ -46,14 +46,14 @@ const SERVER: ([u8; 4], u16) = ([192, 0, 2, 2], 80);
 
 impl Pcap {
     fn new() -> Pcap {
-        let mut octets = Vec::new();
-        octets.extend(0xa1b2_c3d4_u32.to_le_bytes());
-        octets.extend(2u16.to_le_bytes());
-        octets.extend(4u16.to_le_bytes());
-        octets.extend([0; 8]);
-        octets.extend(65_535u32.to_le_bytes());
-        octets.extend(1u32.to_le_bytes());
-        Pcap(octets)
+        let mut bytes = Vec::new();
+        bytes.extend(0xa1b2_c3d4_u32.to_le_bytes());
+        bytes.extend(2u16.to_le_bytes());
+        bytes.extend(4u16.to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(65_535u32.to_le_bytes());
+        bytes.extend(1u32.to_le_bytes());
+        Pcap(bytes)
     }
 
     /// One TCP segment without data, `ms` milliseconds after 2026-11-22T14:03:07Z.

@@ -41,7 +41,7 @@ const COUNTED_OTHERWISE: [(&str, [u64; 3], &str); 5] = [
     (
         "suricata-fuzz.pcap",
         [1, 0, 0],
-        "an IPv4 header behind damaged octets; the TCP header in it has no length",
+        "an IPv4 header behind damaged bytes; the TCP header in it has no length",
     ),
     (
         "gopacket-ng-le-901.pcapng",

@@ -132,7 +132,7 @@ fn stacks_that_are_not_broken_hold_their_segment() {
 /// Neither ends the program, and what is malformed is not mended by redaction.
 #[test]
 fn stacks_with_a_broken_field_are_survived_and_redaction_makes_no_segments_of_them() {
-    let key = Key::new([7; Key::OCTETS]);
+    let key = Key::new([7; Key::BYTES]);
     let mut rewriter = Rewriter::redacting(Pseudonyms::new(&key));
     let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
     let mut counts = [0; 3];

@@ -57,7 +57,7 @@ fn judgements(report: &Report) -> Vec<String> {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_octet() {
+fn the_number_of_threads_changes_no_byte() {
     for (case, _, path) in captures() {
         let with = |threads| {
             let options = Options { threads, ..options() };
@@ -73,13 +73,13 @@ fn the_number_of_threads_changes_no_octet() {
 fn a_file_read_in_parts_is_the_stream_read_in_turn() {
     let scratch = Scratch::new();
     for format in [gencap::Format::Pcap, gencap::Format::Pcapng] {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let plan = gencap::Plan { format, ..gencap::Plan::new(gencap::Profile::Web, 8_000_000) };
-        gencap::write(&plan, &mut octets).expect("memory can be written");
+        gencap::write(&plan, &mut bytes).expect("memory can be written");
         // What is compressed can only be read in turn. The end is in the middle of a packet.
-        octets.truncate(7_654_321);
-        let zst = zstd::bulk::compress(&octets, 1).expect("memory can be written");
-        let (file, compressed) = (scratch.write("file", &octets), scratch.write("compressed", &zst));
+        bytes.truncate(7_654_321);
+        let zst = zstd::bulk::compress(&bytes, 1).expect("memory can be written");
+        let (file, compressed) = (scratch.write("file", &bytes), scratch.write("compressed", &zst));
         let with = |path: &PathBuf, threads| {
             let report = analyze_all(std::slice::from_ref(path), &Options { threads, ..options() }).report;
             assert!(report.summary.packets > 9_000 && !report.findings.is_empty());
@@ -95,9 +95,8 @@ fn a_file_read_in_parts_is_the_stream_read_in_turn() {
 #[test]
 fn the_format_and_compression_of_the_file_do_not_matter() {
     let scratch = Scratch::new();
-    let report = |name: &str, octets: &[u8]| {
-        json(&support::without_files(analyze(&scratch.write(name, octets)).report))
-    };
+    let report =
+        |name: &str, bytes: &[u8]| json(&support::without_files(analyze(&scratch.write(name, bytes)).report));
     for (case, _, path) in captures() {
         let mut frames = altered::read(&path);
         // Whole microseconds, since half of the files have no finer ones.
@@ -108,11 +107,11 @@ fn the_format_and_compression_of_the_file_do_not_matter() {
             ("pcapng, microseconds", altered::pcapng(&frames, Unit::Microsecond)),
             ("pcapng, nanoseconds", altered::pcapng(&frames, Unit::Nanosecond)),
         ];
-        for (name, octets) in &files {
-            assert!(plain == report("other", octets), "{}: {name}", case.name);
+        for (name, bytes) in &files {
+            assert!(plain == report("other", bytes), "{}: {name}", case.name);
         }
-        for (suffix, octets) in altered::compressed(&files[2].1) {
-            assert!(plain == report("other", &octets), "{}: {suffix}", case.name);
+        for (suffix, bytes) in altered::compressed(&files[2].1) {
+            assert!(plain == report("other", &bytes), "{}: {suffix}", case.name);
         }
     }
 }
@@ -345,11 +344,11 @@ fn a_file_cut_anywhere_keeps_what_was_shown_before() {
         "connection-refused/no-listener",
     ] {
         let case = Case::named(name);
-        let octets = std::fs::read(case.capture("server")).expect("the capture is there");
+        let bytes = std::fs::read(case.capture("server")).expect("the capture is there");
         let whole = analyze(&case.capture("server")).report;
         let shown_by = |finding: &Finding| finding.evidence.iter().map(|e| e.packet).max().unwrap_or(0);
-        for cut in (24..octets.len()).step_by(octets.len() / 60 + 1) {
-            let outcome = analyze(&scratch.write("cut.pcap", &octets[..cut]));
+        for cut in (24..bytes.len()).step_by(bytes.len() / 60 + 1) {
+            let outcome = analyze(&scratch.write("cut.pcap", &bytes[..cut]));
             let packets = outcome.report.summary.packets;
             assert!(outcome.damage.len() <= 1, "{name} cut at {cut}");
             assert!(
@@ -365,9 +364,9 @@ fn a_file_cut_anywhere_keeps_what_was_shown_before() {
 }
 
 /// Analyzes whatever it is; a file that is no capture is an error, never a panic.
-fn survives(octets: &[u8]) {
+fn survives(bytes: &[u8]) {
     let scratch = Scratch::new();
-    let path = scratch.write("any", octets);
+    let path = scratch.write("any", bytes);
     if let Ok(outcome) = engine::analyze(&[path], &options(), &mut |_| ()) {
         let text = json(&outcome.report);
         serde_json::from_str::<Report>(&text).expect("what is written can be read");
@@ -389,7 +388,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_octets_are_survived(
+    fn any_bytes_are_survived(
         beginning in 0..BEGINNINGS.len(),
         rest in proptest::collection::vec(any::<u8>(), 0..600),
     ) {
@@ -403,16 +402,16 @@ proptest! {
     ) {
         let all = cases();
         let case = &all[which % all.len()];
-        let mut octets = std::fs::read(case.capture(&case.truth.captures[0].key)).expect("the capture is there");
-        for (at, octet) in damage {
-            let at = at.index(octets.len());
-            octets[at] = octet;
+        let mut bytes = std::fs::read(case.capture(&case.truth.captures[0].key)).expect("the capture is there");
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
         }
-        survives(&octets);
+        survives(&bytes);
     }
 
     #[test]
-    fn packets_in_any_order_with_any_octets_are_survived(
+    fn packets_in_any_order_with_any_bytes_are_survived(
         which in 0usize..1_000,
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 0..80),
         swaps in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
@@ -420,10 +419,10 @@ proptest! {
         let all = cases();
         let case = &all[which % all.len()];
         let mut frames = altered::read(&case.capture(&case.truth.captures[0].key));
-        for (frame, at, octet) in damage {
+        for (frame, at, byte) in damage {
             let frame = frame.index(frames.len());
-            let at = at.index(frames[frame].octets.len().min(100));
-            frames[frame].octets[at] = octet;
+            let at = at.index(frames[frame].bytes.len().min(100));
+            frames[frame].bytes[at] = byte;
         }
         for (a, b) in swaps {
             let (a, b) = (a.index(frames.len()), b.index(frames.len()));

@@ -56,10 +56,9 @@ impl Session {
     fn until(&mut self, any: &[&str]) -> String {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
-            let mut octets = Vec::new();
-            let _ =
-                fs::File::open(self.path("typescript")).and_then(|mut file| file.read_to_end(&mut octets));
-            let text = String::from_utf8_lossy(&octets).into_owned();
+            let mut bytes = Vec::new();
+            let _ = fs::File::open(self.path("typescript")).and_then(|mut file| file.read_to_end(&mut bytes));
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             if any.iter().any(|one| text.contains(one)) {
                 return text;
             }

@@ -299,7 +299,7 @@ fn setting_a_clock_changes_nothing_but_times() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_octet() {
+fn the_number_of_threads_changes_no_byte() {
     for both in cases() {
         let with_threads = |threads| {
             let options = Options { threads, ..options() };
@@ -447,7 +447,7 @@ fn three_places_are_not_guessed_at() {
     let between: Vec<Frame> = client
         .iter()
         .map(|f| {
-            let there = server.iter().find(|s| s.octets == f.octets);
+            let there = server.iter().find(|s| s.bytes == f.bytes);
             Frame { time: there.map_or(f.time, |s| f.time + (s.time - f.time) / 2), ..f.clone() }
         })
         .collect();
@@ -461,7 +461,7 @@ fn three_places_are_not_guessed_at() {
 
 /// Whether a packet's TCP header, behind Ethernet and IPv4 without options, has any of these control bits.
 fn has_flags(frame: &Frame, bits: u8) -> bool {
-    frame.octets.get(14 + 20 + 13).is_some_and(|flags| flags & bits != 0)
+    frame.bytes.get(14 + 20 + 13).is_some_and(|flags| flags & bits != 0)
 }
 
 const RST: u8 = 0x04;
@@ -572,7 +572,7 @@ fn different_snapshot_lengths_do_not_matter() {
     let scratch = Scratch::new();
     for both in cases() {
         let mut client = altered::read(&both.client);
-        client.iter_mut().for_each(|f| f.octets.truncate(96));
+        client.iter_mut().for_each(|f| f.bytes.truncate(96));
         let cut = [scratch.pcap("cut.pcap", &client), both.server.clone()];
         let (found, whole) = (report(&cut), report(&both.captures()));
         assert_eq!(claims(&found), claims(&whole), "{}", both.truth.name);
@@ -587,8 +587,8 @@ fn connections_of_one_side_alone_are_judged_as_they_were() {
     // The port of the first client: its connection is all that the client's capture holds.
     let port = altered::source_port(&client[0]).expect("a TCP segment");
     let of_it = |f: &&Frame| {
-        let octets = &f.octets;
-        let ports = [(octets[34], octets[35]), (octets[36], octets[37])];
+        let bytes = &f.bytes;
+        let ports = [(bytes[34], bytes[35]), (bytes[36], bytes[37])];
         ports.iter().any(|&(a, b)| u16::from_be_bytes([a, b]) == port)
     };
     let one: Vec<Frame> = client.iter().filter(of_it).cloned().collect();

@@ -71,9 +71,9 @@ fn redaction_leaves_nothing_in_all_formats_at_once() {
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let listener = report["incidents"][0]["listener"].as_str().unwrap().to_owned();
     for format in formats {
-        let octets = fs::read(outputs.path().join(format)).unwrap();
-        assert_eq!(left_of_it(&octets), Vec::<String>::new(), "{format}");
-        let shown = String::from_utf8_lossy(&octets).replace("&#8288;", "");
+        let bytes = fs::read(outputs.path().join(format)).unwrap();
+        assert_eq!(left_of_it(&bytes), Vec::<String>::new(), "{format}");
+        let shown = String::from_utf8_lossy(&bytes).replace("&#8288;", "");
         assert!(format == "pcapng" || shown.contains(&listener), "{format}: another pseudonym");
     }
     nothing_left(&synscope(&["diff", text(&json), text(&json)]), "the difference");

@@ -278,10 +278,10 @@ fn hostile_names_reach_no_output_raw() {
     let name = HOSTILE.replace('/', "|");
     let capture = folder.path().join(format!("{name}.pcapng"));
     let damaged = {
-        let mut octets = Pcapng::on(HOSTILE).then_acme().named(HOSTILE).0;
+        let mut bytes = Pcapng::on(HOSTILE).then_acme().named(HOSTILE).0;
         // A block of an unknown type, and an end in the middle of one.
-        octets.extend([0xad, 0x0b, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0, 6, 0, 0, 0]);
-        octets
+        bytes.extend([0xad, 0x0b, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0, 6, 0, 0, 0]);
+        bytes
     };
     fs::write(&capture, damaged).unwrap();
     let steers = |text: &str| {
@@ -335,8 +335,8 @@ fn hostile_names_reach_no_output_raw() {
     }
     let packets = folder.path().join("x.pcapng");
     synscope(&["extract", "-q", "-o", text(&packets), text(&capture)]);
-    let octets = fs::read(&packets).unwrap();
-    assert!(!octets.windows(4).any(|octets| octets == b"\x1b[2J"), "in names and comments of the extract");
+    let bytes = fs::read(&packets).unwrap();
+    assert!(!bytes.windows(4).any(|bytes| bytes == b"\x1b[2J"), "in names and comments of the extract");
     if let Some(rows) = tshark(&packets, "frame", &["frame.interface_name", "frame.comment"]) {
         assert!(rows.iter().all(|row| row.join("").contains("<img") && steers(&row.join("")).is_none()));
     }

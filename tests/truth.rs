@@ -401,7 +401,7 @@ const WORSE: [Worse; 8] = [
     ("one direction of some connections missing", |frames| partly_one_sided(frames, true)),
     ("the other direction of some connections missing", |frames| partly_one_sided(frames, false)),
     ("neighbours exchanged", |frames| altered::shuffled(frames, 50_000, altered::Swap::Any)),
-    ("cut to 68 octets", |frames| altered::cut(frames, 68)),
+    ("cut to 68 bytes", |frames| altered::cut(frames, 68)),
     ("every packet twice", |frames| altered::doubled(frames, 20_000, 0)),
     (CUT_OUT, middle),
 ];

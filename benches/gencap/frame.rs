@@ -1,4 +1,4 @@
-//! The octets of one packet: Ethernet, perhaps a VLAN tag, IPv4 or IPv6, TCP, UDP or ICMP, payload; checksums are valid.
+//! The bytes of one packet: Ethernet, perhaps a VLAN tag, IPv4 or IPv6, TCP, UDP or ICMP, payload; checksums are valid.
 
 use super::rng::Rng;
 use super::script::{ACK, Body, Direction, Host, Kind, MILLISECOND, Options, Packet, RST};
@@ -286,7 +286,7 @@ fn shape(payload: &mut [u8], ends: &Ends, packet: &Packet) {
     }
 }
 
-/// A DNS question of `len` octets, header included.
+/// A DNS question of `len` bytes, header included.
 fn dns(payload: &mut [u8], packet: &Packet, len: usize) {
     put(payload, 0, &[(packet.seq >> 8) as u8, packet.seq as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     let name = len - 18;
@@ -303,9 +303,9 @@ fn put(to: &mut [u8], at: usize, from: &[u8]) {
     to[at..at + len].copy_from_slice(&from[..len]);
 }
 
-/// Adds octets to an Internet checksum, RFC 1071, four at a time.
-fn sum(start: u64, octets: &[u8]) -> u64 {
-    let (words, rest) = octets.as_chunks::<4>();
+/// Adds bytes to an Internet checksum, RFC 1071, four at a time.
+fn sum(start: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<4>();
     let mut last = [0u8; 4];
     last[..rest.len()].copy_from_slice(rest);
     let words = words.iter().map(|word| u64::from(u32::from_be_bytes(*word)));

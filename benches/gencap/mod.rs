@@ -1,6 +1,6 @@
 //! Captures to measure with: deterministic, in order of time, with valid checksums and well-formed payloads.
 //!
-//! Everything is derived from the seed: the same [`Plan`] gives the same octets. The packets follow schematic scripts
+//! Everything is derived from the seed: the same [`Plan`] gives the same bytes. The packets follow schematic scripts
 //! ([`script`]), so these captures are good for measuring speed and memory and for checking that results depend
 //! neither on threads nor on formats. They are no evidence of what a kernel does: detectors are judged on recorded
 //! captures only.
@@ -116,7 +116,7 @@ impl fmt::Display for Profile {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub profile: Profile,
-    /// Octets of file, met to within one packet; the capture ends there, whatever is going on.
+    /// Bytes of file, met to within one packet; the capture ends there, whatever is going on.
     pub size: u64,
     pub seed: u64,
     pub format: Format,
@@ -128,7 +128,7 @@ pub struct Plan {
     pub clients: u64,
     /// Downloads of the profile `bulk`.
     pub downloads: u64,
-    /// The smallest response of the heavy-tailed sizes, octets.
+    /// The smallest response of the heavy-tailed sizes, bytes.
     pub least_body: f64,
     /// Only flows of this kind.
     pub only: Option<Kind>,

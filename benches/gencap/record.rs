@@ -97,13 +97,13 @@ impl<W: Write> Recorder<W> {
         self.sink.flush()
     }
 
-    fn put(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.file_bytes += octets.len() as u64;
-        self.sink.write_all(octets)
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file_bytes += bytes.len() as u64;
+        self.sink.write_all(bytes)
     }
 }
 
-/// Little-endian octets of `words`.
+/// Little-endian bytes of `words`.
 fn words<const N: usize>(words: &[u32; N]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

@@ -38,7 +38,7 @@ impl Direction {
 /// TCP options of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Options {
-    /// A bare header of 20 octets.
+    /// A bare header of 20 bytes.
     None,
     /// Timestamps.
     Timestamps,
@@ -53,10 +53,10 @@ pub enum Options {
 pub enum Body {
     Filler,
     HttpRequest,
-    /// The start of a response of so many octets in all.
+    /// The start of a response of so many bytes in all.
     HttpResponse(u32),
     DnsQuery,
-    /// The answer to a query of so many octets.
+    /// The answer to a query of so many bytes.
     DnsAnswer(u16),
 }
 
@@ -73,7 +73,7 @@ pub struct Packet {
     pub time: u64,
     pub seq: u32,
     pub ack: u32,
-    /// Octets of payload.
+    /// Bytes of payload.
     pub len: u16,
     /// Added to the flow's client port.
     pub port: u16,
@@ -147,9 +147,9 @@ impl FromStr for Kind {
 /// How large requests and responses are.
 #[derive(Clone, Copy)]
 pub struct Sizes {
-    /// Requests and responses of some tens of octets instead of heavy-tailed ones.
+    /// Requests and responses of some tens of bytes instead of heavy-tailed ones.
     pub small: bool,
-    /// The smallest response of the heavy-tailed sizes, octets.
+    /// The smallest response of the heavy-tailed sizes, bytes.
     pub least_body: f64,
 }
 

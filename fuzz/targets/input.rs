@@ -19,11 +19,11 @@ pub fn capture_of(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The path of a file that holds `octets` until the next call.
-pub fn file_of(octets: &[u8]) -> PathBuf {
+/// The path of a file that holds `bytes` until the next call.
+pub fn file_of(bytes: &[u8]) -> PathBuf {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().expect("a place for temporary files"));
     let path = folder.path().join("input");
-    fs::write(&path, octets).expect("room for the input");
+    fs::write(&path, bytes).expect("room for the input");
     path
 }

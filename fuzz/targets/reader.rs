@@ -1,4 +1,4 @@
-//! Any octets as a capture: it is read to its end or to its damage, and the packets lie where they should; read in
+//! Any bytes as a capture: it is read to its end or to its damage, and the packets lie where they should; read in
 //! parts they are the same.
 
 #![no_main]
@@ -16,8 +16,8 @@ use synscope::capture::{Block, Part, Settled, Source, open};
 type Seen = (u64, i64, usize);
 
 fuzz_target!(|bytes: &[u8]| {
-    let octets = input::capture_of(bytes);
-    let path = [input::file_of(&octets)];
+    let bytes = input::capture_of(bytes);
+    let path = [input::file_of(&bytes)];
     let Ok(mut opened) = open(&path) else { return };
     let (mut block, mut seen) = (Block::default(), Vec::new());
     while opened.source.next_block(&mut block) {
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(status.packets, seen.len() as u64, "the count is that of the packets delivered");
 
     let Ok(mut opened) = open(&path) else { return };
-    assert_eq!(in_parts(opened.source.as_mut(), 64 + octets.len() as u64 / 16), seen);
+    assert_eq!(in_parts(opened.source.as_mut(), 64 + bytes.len() as u64 / 16), seen);
     let parts = opened.source.status().remove(0);
     assert_eq!(
         (parts.packets, parts.damage, parts.warnings),
@@ -44,7 +44,7 @@ fn list(block: &Block, seen: &mut Vec<Seen>) {
 }
 
 /// Reads three parts at a time, the last one first. What can only be read in turn is read so.
-fn in_parts(source: &mut dyn Source, octets: u64) -> Vec<Seen> {
+fn in_parts(source: &mut dyn Source, bytes: u64) -> Vec<Seen> {
     let (mut block, mut all, mut any) = (Block::default(), Vec::new(), false);
     let mut read = |part: &mut Part| {
         let mut seen = Vec::new();
@@ -56,7 +56,7 @@ fn in_parts(source: &mut dyn Source, octets: u64) -> Vec<Seen> {
     loop {
         let mut parts: Vec<(Part, Vec<Seen>)> = Vec::new();
         while parts.len() < 3
-            && let Some(part) = source.next_part(octets)
+            && let Some(part) = source.next_part(bytes)
         {
             parts.push((part, Vec::new()));
         }

@@ -19,7 +19,7 @@ use synscope::time::Timestamp;
 
 thread_local! {
     static REWRITERS: RefCell<[Rewriter; 2]> = RefCell::new([
-        Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::OCTETS]))),
+        Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES]))),
         Rewriter::new(Payload::Strip),
     ]);
 }

@@ -1,4 +1,4 @@
-//! Any octets as a capture, the whole way to a report: the same one whatever the number of threads.
+//! Any bytes as a capture, the whole way to a report: the same one whatever the number of threads.
 
 #![no_main]
 
@@ -12,8 +12,8 @@ use libfuzzer_sys::fuzz_target;
 use synscope::engine::{Options, analyze};
 
 fuzz_target!(|bytes: &[u8]| {
-    let octets = input::capture_of(bytes);
-    let inputs = [input::file_of(&octets)];
+    let bytes = input::capture_of(bytes);
+    let inputs = [input::file_of(&bytes)];
     let report = |threads| {
         let options = Options { threads, ..Options::default() };
         analyze(&inputs, &options, &mut |_| {}).map(|outcome| outcome.report).ok()

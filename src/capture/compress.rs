@@ -19,11 +19,11 @@ pub(super) enum Compression {
     Xz,
 }
 
-/// How many octets at the start of a stream tell the compression.
-pub(super) const MAGIC_OCTETS: usize = 6;
+/// How many bytes at the start of a stream tell the compression.
+pub(super) const MAGIC_BYTES: usize = 6;
 
 impl Compression {
-    /// What the first octets of a stream are the beginning of.
+    /// What the first bytes of a stream are the beginning of.
     pub(super) fn of(head: &[u8]) -> Option<Compression> {
         match head {
             [0x1f, 0x8b, ..] => Some(Compression::Gzip),
@@ -97,18 +97,18 @@ fn zstd_window(head: &[u8]) -> Option<u32> {
     (!single_segment).then_some(log)
 }
 
-/// Memory that one xz decoder may take, octets: `xz -9` needs 65 MiB.
+/// Memory that one xz decoder may take, bytes: `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
-/// What a decoder hands over at a time, octets, at most.
+/// What a decoder hands over at a time, bytes, at most.
 const CHUNK: usize = 256 << 10;
 /// How many chunks a decoder may be ahead.
 const AHEAD: usize = 3;
-/// How much compressed input a decoder reads at a time, octets.
+/// How much compressed input a decoder reads at a time, bytes.
 const READ: usize = 128 << 10;
 
 type Raw = Box<dyn Read + Send>;
 
-/// The decompressed octets of a stream, produced by another thread at most [`AHEAD`] chunks early.
+/// The decompressed bytes of a stream, produced by another thread at most [`AHEAD`] chunks early.
 ///
 /// Dropping it ends the thread as soon as that has a chunk to hand over; a thread that waits for a silent pipe lives
 /// as long as the pipe.
@@ -124,7 +124,7 @@ pub(super) struct Decompressor {
 /// What the decoder's thread hands over.
 enum Delivery {
     /// A chunk, and how much of it is filled.
-    Octets(Vec<u8>, usize),
+    Bytes(Vec<u8>, usize),
     /// The proper end of the stream.
     End,
     /// Nothing can be decoded from here on.
@@ -159,7 +159,7 @@ impl Read for Decompressor {
             }
             (self.filled, self.taken) = (0, 0);
             match self.full.recv() {
-                Ok(Delivery::Octets(chunk, filled)) => (self.chunk, self.filled) = (chunk, filled),
+                Ok(Delivery::Bytes(chunk, filled)) => (self.chunk, self.filled) = (chunk, filled),
                 Ok(Delivery::End) => self.ended = true,
                 Ok(Delivery::Broken(error)) => {
                     self.ended = true;
@@ -188,11 +188,11 @@ fn decode(compression: Compression, raw: Raw, full: &SyncSender<Delivery>, empty
         let mut chunk = empty.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
         let delivery = match decoder.read(&mut chunk) {
             Ok(0) => Delivery::End,
-            Ok(n) => Delivery::Octets(chunk, n),
+            Ok(n) => Delivery::Bytes(chunk, n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => Delivery::Broken(error),
         };
-        let more = matches!(delivery, Delivery::Octets(..));
+        let more = matches!(delivery, Delivery::Bytes(..));
         if full.send(delivery).is_err() || !more {
             return;
         }
@@ -286,7 +286,7 @@ mod tests {
     fn the_content_tells_the_compression() {
         for compression in ALL {
             let bytes = compressed(compression, b"x");
-            assert_eq!(Compression::of(&bytes[..MAGIC_OCTETS]), Some(compression));
+            assert_eq!(Compression::of(&bytes[..MAGIC_BYTES]), Some(compression));
         }
         assert_eq!(Compression::of(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0]), None);
     }
@@ -329,7 +329,7 @@ mod tests {
         for compression in ALL {
             let whole = compressed(compression, &text());
             for cut in
-                (MAGIC_OCTETS..whole.len()).step_by(whole.len() / 97).chain(whole.len() - 12..whole.len())
+                (MAGIC_BYTES..whole.len()).step_by(whole.len() / 97).chain(whole.len() - 12..whole.len())
             {
                 let (out, result) = decompress(compression, whole[..cut].to_vec());
                 assert!(result.is_err(), "{compression:?} cut at {cut} of {}", whole.len());
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn an_lz4_stream_cut_between_two_blocks_is_an_error() {
-        // Header 7 octets, then blocks of 4 octets of length and that many of data.
+        // Header 7 bytes, then blocks of 4 bytes of length and that many of data.
         let whole = compressed(Compression::Lz4, &text());
         let mut at = 7;
         let mut borders = 0;
@@ -384,7 +384,7 @@ mod tests {
         let bytes = compressed(Compression::Zstd, &vec![0; 64 << 20]);
         let raw: Raw = Box::new(io::Cursor::new(bytes));
         let thread = thread::spawn(move || decode(Compression::Zstd, raw, &send, &empty));
-        assert!(matches!(receive.recv(), Ok(Delivery::Octets(..))));
+        assert!(matches!(receive.recv(), Ok(Delivery::Bytes(..))));
         drop(receive);
         thread.join().unwrap();
     }

@@ -49,7 +49,7 @@ pub struct Interface {
     pub dropped_by_kernel: u64,
     /// Packets that the interface or its driver dropped (`ps_ifdrop`).
     pub dropped_by_interface: u64,
-    /// The snapshot length, octets.
+    /// The snapshot length, bytes.
     pub snaplen: u32,
     /// Why nothing comes from it, if so.
     pub trouble: Option<String>,

@@ -46,9 +46,9 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// A pcap-filter(7) expression; empty takes all.
     pub filter: String,
-    /// Octets of a packet that are kept.
+    /// Bytes of a packet that are kept.
     pub snaplen: u32,
-    /// The kernel's buffer for each interface, octets.
+    /// The kernel's buffer for each interface, bytes.
     pub buffer: u64,
     /// Whether packets to other hosts are wanted, too.
     pub promiscuous: Promiscuous,

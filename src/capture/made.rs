@@ -10,24 +10,24 @@ use super::order::Merged;
 use super::part::{Part, Places, Settled};
 use super::{Block, Packet, Silence, Source, Status};
 
-/// `octets` compressed as one member, frame or stream.
-pub(super) fn compressed(compression: Compression, octets: &[u8]) -> Vec<u8> {
+/// `bytes` compressed as one member, frame or stream.
+pub(super) fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            encoder.write_all(octets).unwrap();
+            encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
-        Compression::Zstd => zstd::bulk::compress(octets, 3).unwrap(),
+        Compression::Zstd => zstd::bulk::compress(bytes, 3).unwrap(),
         Compression::Lz4 => {
             let info = lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB);
             let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
-            encoder.write_all(octets).unwrap();
+            encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
         Compression::Xz => {
             let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
-            encoder.write_all(octets).unwrap();
+            encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
     }
@@ -42,7 +42,7 @@ pub(super) struct Made {
     pub data: Vec<u8>,
 }
 
-/// `n` packets of Ethernet length, 1 ms apart from `start` on, each of other octets.
+/// `n` packets of Ethernet length, 1 ms apart from `start` on, each of other bytes.
 pub(super) fn some_packets(n: usize, start: i64) -> Vec<Made> {
     let packet = |i: usize| Made {
         time: start + i as i64 * 1_000_000,
@@ -125,17 +125,17 @@ impl Ng {
     }
 
     pub(super) fn options(&self, options: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for (code, value) in options {
-            octets.extend(self.order.u16(*code));
-            octets.extend(self.order.u16(value.len() as u16));
-            octets.extend(*value);
-            octets.resize(octets.len().next_multiple_of(4), 0);
+            bytes.extend(self.order.u16(*code));
+            bytes.extend(self.order.u16(value.len() as u16));
+            bytes.extend(*value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         if !options.is_empty() {
-            octets.extend([0; 4]);
+            bytes.extend([0; 4]);
         }
-        octets
+        bytes
     }
 
     pub(super) fn interface(self, link: u16, snaplen: u32, options: &[(u16, &[u8])]) -> Ng {
@@ -218,8 +218,8 @@ pub(super) struct InParts {
     pub again: usize,
 }
 
-/// Reads a capture that lies in memory in parts of so many `octets`, several of them before they are settled.
-pub(super) fn read_in_parts(file: &[u8], octets: u64) -> InParts {
+/// Reads a capture that lies in memory in parts of so many `bytes`, several of them before they are settled.
+pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
     let mut reader =
         recognise("test", 0, Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64)).unwrap();
     reader.divide(Arc::new(file.to_vec()));
@@ -236,7 +236,7 @@ pub(super) fn read_in_parts(file: &[u8], octets: u64) -> InParts {
     loop {
         let mut parts: Vec<(Part, Vec<Seen>)> = Vec::new();
         while parts.len() < 3
-            && let Some(part) = source.next_part(octets)
+            && let Some(part) = source.next_part(bytes)
         {
             parts.push((part, Vec::new()));
         }
@@ -278,19 +278,19 @@ pub(super) fn drain(source: &mut dyn Source) -> Vec<Seen> {
     seen
 }
 
-/// Reads one capture, named `test`, that `octets` delivers; `size` as for a file.
+/// Reads one capture, named `test`, that `bytes` delivers; `size` as for a file.
 pub(super) fn read_from(
-    octets: Box<dyn Read + Send>,
+    bytes: Box<dyn Read + Send>,
     size: Option<u64>,
 ) -> Result<(Vec<Seen>, Status), OpenError> {
-    read_in_turn(octets, size).map(|(seen, status, _)| (seen, status))
+    read_in_turn(bytes, size).map(|(seen, status, _)| (seen, status))
 }
 
 fn read_in_turn(
-    octets: Box<dyn Read + Send>,
+    bytes: Box<dyn Read + Send>,
     size: Option<u64>,
 ) -> Result<(Vec<Seen>, Status, Vec<Silence>), OpenError> {
-    let reader = recognise("test", 0, octets, size)?;
+    let reader = recognise("test", 0, bytes, size)?;
     let mut source = Merged::default();
     source.add_only(Path::new("test"), reader);
     let seen = drain(&mut source);
@@ -304,14 +304,14 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
     if !status.format.contains('.') {
         // Not so many parts that the tests take long.
         let fewest = file.len() as u64 / 100;
-        for octets in [1, 7, 100, 1000, 30_000, 1 << 20].into_iter().filter(|octets| *octets >= fewest) {
-            let in_parts = read_in_parts(file, octets);
-            assert!(in_parts.seen == seen, "other packets in parts of {octets}");
-            assert_eq!(in_parts.silences, silences, "in parts of {octets}");
+        for bytes in [1, 7, 100, 1000, 30_000, 1 << 20].into_iter().filter(|bytes| *bytes >= fewest) {
+            let in_parts = read_in_parts(file, bytes);
+            assert!(in_parts.seen == seen, "other packets in parts of {bytes}");
+            assert_eq!(in_parts.silences, silences, "in parts of {bytes}");
             let told = |status: &Status| format!("{:?}", Status { position: (0, None), ..status.clone() });
-            assert_eq!(told(&in_parts.status), told(&status), "in parts of {octets}");
+            assert_eq!(told(&in_parts.status), told(&status), "in parts of {bytes}");
             if status.damage.is_none() {
-                assert_eq!(in_parts.status.position, status.position, "in parts of {octets}");
+                assert_eq!(in_parts.status.position, status.position, "in parts of {bytes}");
             }
         }
     }
@@ -323,9 +323,9 @@ pub(super) fn packets(seen: &[Seen]) -> Vec<Made> {
     seen.iter().map(|seen| seen.packet.clone()).collect()
 }
 
-/// Delivers the octets in pieces of the given lengths, over and over.
+/// Delivers the bytes in pieces of the given lengths, over and over.
 pub(super) struct Pieces {
-    pub octets: Cursor<Vec<u8>>,
+    pub bytes: Cursor<Vec<u8>>,
     pub lengths: Vec<usize>,
     pub turn: usize,
 }
@@ -334,6 +334,6 @@ impl Read for Pieces {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let length = self.lengths[self.turn % self.lengths.len()].clamp(1, buf.len());
         self.turn += 1;
-        self.octets.read(&mut buf[..length])
+        self.bytes.read(&mut buf[..length])
     }
 }

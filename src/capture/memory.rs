@@ -15,7 +15,7 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
-    /// A source of these packets, numbered from 1; each was as long on the wire as its octets here. Blocks hold 1,024
+    /// A source of these packets, numbered from 1; each was as long on the wire as its bytes here. Blocks hold 1,024
     /// packets.
     pub fn new(packets: impl IntoIterator<Item = (Timestamp, LinkType, Vec<u8>)>) -> MemorySource {
         let packets = packets.into_iter().collect();

@@ -53,21 +53,21 @@ pub struct Packet<'a> {
     pub time: Timestamp,
     /// Whether the capture gives this packet a time.
     pub timed: bool,
-    /// How its first octets are to be read.
+    /// How its first bytes are to be read.
     pub link: LinkType,
     /// Its interface, as a place in [`Status::interfaces`]; [`OTHER_INTERFACES`] from there on.
     pub interface: u8,
-    /// Length on the wire, octets.
+    /// Length on the wire, bytes.
     pub original_length: u32,
     /// What was captured of it, or its first part: at least 64 KiB of a packet over 1 MiB, at least
-    /// [`MERGED_OCTETS`] where inputs that overlap in time are merged.
+    /// [`MERGED_BYTES`] where inputs that overlap in time are merged.
     pub data: &'a [u8],
 }
 
 /// A run of packets in stream order: the buffer and where the packets lie in it. Reused from read to read.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The octets of the packets, with whatever framing lies between. Its length is the room there is: what lies
+    /// The bytes of the packets, with whatever framing lies between. Its length is the room there is: what lies
     /// behind `filled` is left over from an earlier use, so that reuse costs no clearing.
     data: Vec<u8>,
     /// How much of `data` is in use.
@@ -165,17 +165,17 @@ pub trait Source: Send {
     /// [`PacketId::capture`] is the place in this list; an input that could not be opened is there with its damage.
     fn status(&self) -> Vec<Status>;
 
-    /// The stretches longer than [`QUIET`] without a packet in the stream so far, in time order; of more than
+    /// The intervals longer than [`QUIET`] without a packet in the stream so far, in time order; of more than
     /// [`Silences::KEPT`] the longest. A source that keeps no account of them has none.
     fn silences(&self) -> Vec<Silence> {
         Vec::new()
     }
 
-    /// Another way to read the stream, for several threads at once: its next part of about so many `octets`, to be read
+    /// Another way to read the stream, for several threads at once: its next part of about so many `bytes`, to be read
     /// by any of them. `None` when those that are out must be settled first; with none out, at the end of the stream,
     /// and always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
-    fn next_part(&mut self, octets: u64) -> Option<Part> {
-        let _ = octets;
+    fn next_part(&mut self, bytes: u64) -> Option<Part> {
+        let _ = bytes;
         None
     }
 
@@ -202,12 +202,12 @@ pub struct Status {
     pub dropped: Option<u64>,
     /// How often the clock stepped back, by more than packets out of order explain.
     pub clock_jumps: u64,
-    /// Where the packets' own octets end: the smallest snapshot length declared, octets; 0 when none.
+    /// Where the packets' own bytes end: the smallest snapshot length declared, bytes; 0 when none.
     pub snaplen: u32,
     /// The interfaces that a pcapng describes, those of all its sections one after the other, the first
     /// [`OTHER_INTERFACES`] of them. Their texts are as they stand in the file: hostile.
     pub interfaces: Vec<InterfaceText>,
-    /// Octets of the input consumed (compressed octets where it is compressed) and its size if known: for progress.
+    /// Bytes of the input consumed (compressed bytes where it is compressed) and its size if known: for progress.
     pub position: (u64, Option<u64>),
     /// Why not everything could be read, if so: one message that says where and what was expected, beginning with
     /// the path. It may have a second line, indented by two spaces.
@@ -216,7 +216,7 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
-/// A stretch without a single packet, longer than [`QUIET`].
+/// An interval without a single packet, longer than [`QUIET`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Silence {
     /// The last packet before it.
@@ -237,9 +237,9 @@ pub struct InterfaceText {
 /// [`Packet::interface`] of all interfaces from this one on.
 pub const OTHER_INTERFACES: u8 = u8::MAX;
 
-/// A stretch without packets shorter than this is not worth noting.
+/// An interval without packets shorter than this is not worth noting.
 pub const QUIET: Span = Span::secs(30);
 
-/// How many octets of a packet are kept at least where inputs that overlap in time are merged: headers, tunnels and
+/// How many bytes of a packet are kept at least where inputs that overlap in time are merged: headers, tunnels and
 /// all. [`Packet::original_length`] is not touched by it.
-pub const MERGED_OCTETS: usize = 2048;
+pub const MERGED_BYTES: usize = 2048;

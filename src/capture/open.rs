@@ -78,7 +78,7 @@ pub enum OpenError {
     NotACapture {
         /// As given.
         path: String,
-        /// Its first octets in hexadecimal and what they may be.
+        /// Its first bytes in hexadecimal and what they may be.
         start: String,
     },
     /// It starts as a capture, but its header is damaged or of an unknown version.
@@ -89,7 +89,7 @@ pub enum OpenError {
         /// What was found and what was expected.
         wrong: String,
     },
-    /// It is compressed, and not one octet can be decompressed.
+    /// It is compressed, and not one byte can be decompressed.
     #[error(
         "{path}: the {compression} data is damaged or cut off at its start: {error}; to check the file: {compression} -t"
     )]
@@ -113,7 +113,7 @@ pub enum OpenError {
 
 /// Opens `inputs` (`-` is standard input) as one stream of packets in time order.
 ///
-/// Waits until the first octets of each input are there, with several inputs until each one's first packet is.
+/// Waits until the first bytes of each input are there, with several inputs until each one's first packet is.
 /// Inputs that cannot be opened or recognised are left out, and said so, as long as there is another.
 ///
 /// # Errors
@@ -211,7 +211,7 @@ fn leavable(_: &io::Stdin, _: &Stop) -> Box<dyn Read + Send> {
     Box::new(io::stdin())
 }
 
-/// A reader of `size` octets of `file` from `origin` on, where it stands.
+/// A reader of `size` bytes of `file` from `origin` on, where it stands.
 fn divided(name: &str, place: u16, file: File, origin: u64, size: u64) -> Result<Reader, OpenError> {
     let file = Arc::new(file);
     let mut reader = recognise(name, place, Box::new(Arc::clone(&file)), Some(size))?;
@@ -219,7 +219,7 @@ fn divided(name: &str, place: u16, file: File, origin: u64, size: u64) -> Result
     Ok(reader)
 }
 
-/// Standard input, where that is a file: from where it stands, and how many octets there are.
+/// Standard input, where that is a file: from where it stands, and how many bytes there are.
 #[cfg(unix)]
 fn redirected(input: &io::Stdin) -> Option<(File, u64, u64)> {
     use std::io::Seek;
@@ -249,15 +249,15 @@ fn refused(name: &str, error: io::Error) -> OpenError {
     }
 }
 
-/// Makes a reader of `octets`; `size` is their number as stored, where it is known.
+/// Makes a reader of `bytes`; `size` is their number as stored, where it is known.
 pub(super) fn recognise(
     name: &str,
     place: u16,
-    octets: Box<dyn Read + Send>,
+    bytes: Box<dyn Read + Send>,
     size: Option<u64>,
 ) -> Result<Reader, OpenError> {
     let path = name.to_owned();
-    let stream = match Stream::new(octets, size) {
+    let stream = match Stream::new(bytes, size) {
         Ok(stream) => stream,
         Err(error) => return Err(OpenError::Failed { path, error }),
     };
@@ -285,12 +285,12 @@ pub(super) fn recognise(
     })
 }
 
-/// The first octets in hexadecimal, and a guess at what they begin.
+/// The first bytes in hexadecimal, and a guess at what they begin.
 fn start(head: &[u8], compression: Option<Compression>) -> String {
-    let octets: Vec<String> = head.iter().take(4).map(|octet| format!("{octet:02X}")).collect();
+    let bytes: Vec<String> = head.iter().take(4).map(|byte| format!("{byte:02X}")).collect();
     let within = compression
         .map_or_else(String::new, |compression| format!(" inside the {} data", compression.name()));
-    format!("{}{within}{}", octets.join(" "), guess(head))
+    format!("{}{within}{}", bytes.join(" "), guess(head))
 }
 
 /// What the file may be, in parentheses and with the way to make a capture of it where there is one.
@@ -312,10 +312,10 @@ fn guess(head: &[u8]) -> &'static str {
         [0x7f, b'E', b'L', b'F', ..] => " (a program?)",
         [b'{' | b'[', ..] => " (JSON?)",
         [b'<', ..] => " (HTML or XML?)",
-        _ if head.iter().all(|octet| matches!(octet, b'\t' | b'\n' | b'\r' | b' '..=b'~')) => {
+        _ if head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~')) => {
             " (text? tcpdump writes captures with -w only)"
         }
-        _ if head.iter().all(|octet| *octet == 0) => " (zeros: room allotted but never written?)",
+        _ if head.iter().all(|byte| *byte == 0) => " (zeros: room allotted but never written?)",
         _ => "",
     }
 }

@@ -16,12 +16,12 @@ use super::open::{OpenError, open_one};
 use super::part::{Part, Parts, Settled};
 use super::reader::{Reader, WINDOW};
 use super::stop::Stop;
-use super::{Block, MERGED_OCTETS, Silence, Silences, Source, Status};
+use super::{Block, MERGED_BYTES, Silence, Silences, Source, Status};
 use crate::time::Timestamp;
 
 /// Inputs that are open together at most. Each takes a window, a file descriptor, perhaps a decoder with its thread.
 const MOST_OPEN: usize = 128;
-/// Octets read to learn the time of an input's first packet.
+/// Bytes read to learn the time of an input's first packet.
 const FIRST_LOOK: usize = 128 << 10;
 /// Packets in a block of merged packets.
 const MERGED_PACKETS: usize = 8192;
@@ -219,7 +219,7 @@ impl Merged {
                 return full;
             }
             let mut packet = open.block.packet(&open.block.records[open.next]);
-            packet.data = &packet.data[..packet.data.len().min(MERGED_OCTETS)];
+            packet.data = &packet.data[..packet.data.len().min(MERGED_BYTES)];
             out.push(&packet);
             open.next += 1;
             open.key = key;
@@ -266,9 +266,9 @@ impl Source for Merged {
         self.silences.list()
     }
 
-    fn next_part(&mut self, octets: u64) -> Option<Part> {
+    fn next_part(&mut self, bytes: u64) -> Option<Part> {
         match &self.inputs[..] {
-            [Input { state: State::Open(open), .. }] => self.parts.next(&open.reader, octets),
+            [Input { state: State::Open(open), .. }] => self.parts.next(&open.reader, bytes),
             _ => None,
         }
     }

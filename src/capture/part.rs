@@ -1,4 +1,4 @@
-//! A stretch of a file, read by whoever needs its packets, beside the stretches before it.
+//! A part of a file, which any thread can read while others read the parts before it.
 //!
 //! Where the first record of a [`Part`] begins is a guess: several plausible headers in a row. The guess is worth
 //! nothing by itself. Parts are given back in the order of the file, and one that did not begin exactly where the one
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::reader::{Reader, WINDOW};
 use super::{Block, Silences};
 
-/// A stretch of the input that can be read on its own, by any thread.
+/// A part of the input that any thread can read on its own.
 pub struct Part {
     pub(super) reader: Reader,
     /// Begins where the reading before it ended, and not at a guess.
@@ -50,13 +50,13 @@ pub enum Settled {
     Beyond,
 }
 
-/// Octets that several threads can read, each at its own place.
+/// Bytes that several threads can read, each at its own place.
 pub(super) trait Places: Send + Sync {
-    /// Reads some octets from `place` on; 0 at the end only.
+    /// Reads some bytes from `place` on; 0 at the end only.
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize>;
 }
 
-/// A file from one of its octets on.
+/// A file from one of its bytes on.
 pub(super) struct FileFrom {
     pub file: Arc<File>,
     pub origin: u64,
@@ -85,7 +85,7 @@ pub(super) struct Parts {
     mistrust: u32,
 }
 
-/// Octets of the first part, at most: the others wait for it.
+/// Bytes of the first part, at most: the others wait for it.
 const FIRST: u64 = 64 << 10;
 /// What a wrong guess adds to [`Parts::mistrust`]; a right one takes 1 away.
 const WRONG: u32 = 4;
@@ -93,9 +93,9 @@ const WRONG: u32 = 4;
 const GIVE_UP: u32 = 64;
 
 impl Parts {
-    /// The next part of about so many `octets`; `None` when the ones that are out must be settled first, and when there
+    /// The next part of about so many `bytes`; `None` when the ones that are out must be settled first, and when there
     /// is none.
-    pub(super) fn next(&mut self, reader: &Reader, octets: u64) -> Option<Part> {
+    pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<Part> {
         let size = reader.divisible().filter(|_| !reader.has_ended())?;
         let exact = self.out == 0;
         // Without one packet it is not known what packets look like: how late it is, which interfaces there are.
@@ -104,7 +104,7 @@ impl Parts {
             return None;
         }
         let from = if exact { reader.place() } else { self.next };
-        let end = from.saturating_add(if begun { octets.max(1) } else { octets.clamp(1, FIRST) });
+        let end = from.saturating_add(if begun { bytes.max(1) } else { bytes.clamp(1, FIRST) });
         // The file may have grown: the last part ends where the file does.
         self.next = if end < size { end } else { u64::MAX };
         self.part(reader, from, self.next, exact)

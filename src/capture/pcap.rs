@@ -1,4 +1,4 @@
-//! Classic pcap: a file header of 24 octets, then records, each a header and the packet.
+//! Classic pcap: a file header of 24 bytes, then records, each a header and the packet.
 //!
 //! Format: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>. There are no marks between records: after
 //! a damaged one the rest of the file cannot be read.
@@ -7,7 +7,7 @@ use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
 use super::{LinkType, Record};
 use crate::time::Timestamp;
 
-/// Octets of the file header.
+/// Bytes of the file header.
 pub(super) const FILE_HEADER: usize = 24;
 
 /// What `tcpdump` and libpcap take as a snapshot length of "everything" (`MAXIMUM_SNAPLEN` in pcap-int.h). Records up
@@ -29,9 +29,9 @@ pub(super) struct Pcap {
     unit: i64,
     lengths: Lengths,
     link: LinkType,
-    /// As declared, octets; 0 when none.
+    /// As declared, bytes; 0 when none.
     pub(super) snaplen: u32,
-    /// The longest record that is believed, octets.
+    /// The longest record that is believed, bytes.
     limit: u32,
 }
 
@@ -42,7 +42,7 @@ enum Variant {
     Micro,
     /// 0xa1b23c4d: nanoseconds.
     Nano,
-    /// 0xa1b2cd34, Alexey Kuznetzov's patched libpcap: record headers of 24 octets.
+    /// 0xa1b2cd34, Alexey Kuznetzov's patched libpcap: record headers of 24 bytes.
     Modified,
 }
 
@@ -110,7 +110,7 @@ impl Pcap {
         }
     }
 
-    /// Indexes the whole records at the start of `data`, which begins at a record. Returns the octets they take and
+    /// Indexes the whole records at the start of `data`, which begins at a record. Returns the bytes they take and
     /// what comes then.
     pub(super) fn index(
         &self,
@@ -215,7 +215,7 @@ impl Pcap {
         (0..data.len().saturating_sub(header - 1)).find(|at| follows(*at))
     }
 
-    /// How long the record is, octets, whose beginning is `rest`; `None` when not even its header is there.
+    /// How long the record is, bytes, whose beginning is `rest`; `None` when not even its header is there.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let header = self.record_header();
         let head = rest.get(..header)?;
@@ -258,8 +258,8 @@ fn longest(link: LinkType) -> u32 {
 /// The 32 bits at `at`, which must lie inside `data`.
 #[inline(always)]
 fn word(data: &[u8], at: usize, big_endian: bool) -> u32 {
-    let octets = [data[at], data[at + 1], data[at + 2], data[at + 3]];
-    if big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
+    let bytes = [data[at], data[at + 1], data[at + 2], data[at + 3]];
+    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
 }
 
 #[cfg(test)]

@@ -41,15 +41,15 @@ const ORDER_MARK_LITTLE: [u8; 4] = [0x4d, 0x3c, 0x2b, 0x1a];
 /// And in a big-endian one.
 const ORDER_MARK_BIG: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 
-/// Octets of a block without a body: type, length, length.
+/// Bytes of a block without a body: type, length, length.
 const SHORTEST_BLOCK: u32 = 12;
-/// Octets of a section header without options.
+/// Bytes of a section header without options.
 const SHORTEST_SECTION: u32 = 28;
 /// Interfaces of a section that are taken in, so that a hostile file cannot fill the memory with them.
 const MOST_INTERFACES: usize = 65_536;
-/// Where another block is looked for behind one, this many octets of it are not asked for.
+/// Where another block is looked for behind one, this many bytes of it are not asked for.
 const LONGEST_USUAL: usize = 4 << 10;
-/// Octets of an interface's texts that are kept.
+/// Bytes of an interface's texts that are kept.
 const LONGEST_TEXT: usize = 256;
 /// Unknown block types that are named in warnings.
 const MOST_UNKNOWN: usize = 8;
@@ -69,7 +69,7 @@ pub(super) struct Pcapng {
     pub(super) texts: Vec<InterfaceText>,
     /// Drops told by the sections that are over.
     earlier_drops: Option<u64>,
-    /// Smallest snapshot length declared so far, octets; 0 when none.
+    /// Smallest snapshot length declared so far, bytes; 0 when none.
     pub(super) snaplen: u32,
     /// Time of the last packet that had one; `None` where it is not known what was before.
     last: Option<Timestamp>,
@@ -236,7 +236,7 @@ impl Pcapng {
     }
 
     /// Indexes the whole blocks at the start of `data`, which begins at a block and lies at `base` in the file.
-    /// Returns the octets they take and what comes then.
+    /// Returns the bytes they take and what comes then.
     pub(super) fn index(
         &mut self,
         data: &[u8],
@@ -525,9 +525,9 @@ impl Pcapng {
         }
         let mut texts = InterfaceText::default();
         if let Ok((_, described)) = parse(block) {
-            let text = |octets: &[u8]| {
-                let octets = &octets[..octets.len().min(LONGEST_TEXT)];
-                String::from_utf8_lossy(octets).trim_end_matches('\0').to_owned()
+            let text = |bytes: &[u8]| {
+                let bytes = &bytes[..bytes.len().min(LONGEST_TEXT)];
+                String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
             };
             for option in listed(&described.options) {
                 match (option.code.0, option.as_bytes()) {
@@ -586,7 +586,7 @@ impl Pcapng {
         }
     }
 
-    /// How long the block is, octets, whose beginning is `rest`; `None` when not even its head is there.
+    /// How long the block is, bytes, whose beginning is `rest`; `None` when not even its head is there.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let head = rest.get(..SHORTEST_BLOCK as usize)?;
         let section = word(head, 0, false) == SECTION_HEADER;
@@ -600,7 +600,7 @@ fn listed<'a, 'b>(options: &'a [PcapNGOption<'b>]) -> impl Iterator<Item = &'a P
     options.iter().take_while(|option| option.code.0 != END_OF_OPTIONS)
 }
 
-/// The number of octets to the next block. A length that is no multiple of four is rounded up, as Wireshark does.
+/// The number of bytes to the next block. A length that is no multiple of four is rounded up, as Wireshark does.
 #[inline]
 fn whole_length(total: u32) -> Result<usize, Damage> {
     if total < SHORTEST_BLOCK {
@@ -619,21 +619,21 @@ fn same_length(first: u32, last: u32) -> Result<(), Damage> {
 }
 
 fn wrong_mark(mark: &[u8]) -> String {
-    let octets: Vec<String> = mark.iter().map(|octet| format!("{octet:02X}")).collect();
-    format!("the byte order mark {}; expected 1A 2B 3C 4D or 4D 3C 2B 1A", octets.join(" "))
+    let bytes: Vec<String> = mark.iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("the byte order mark {}; expected 1A 2B 3C 4D or 4D 3C 2B 1A", bytes.join(" "))
 }
 
 /// The 64-bit number that `value` holds, if it is one.
 fn number(value: &[u8], big_endian: bool) -> Option<u64> {
-    let octets = value.try_into().ok()?;
-    Some(if big_endian { u64::from_be_bytes(octets) } else { u64::from_le_bytes(octets) })
+    let bytes = value.try_into().ok()?;
+    Some(if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
 }
 
 /// The 32 bits at `at`, which must lie inside `data`.
 #[inline(always)]
 fn word(data: &[u8], at: usize, big_endian: bool) -> u32 {
-    let octets = [data[at], data[at + 1], data[at + 2], data[at + 3]];
-    if big_endian { u32::from_be_bytes(octets) } else { u32::from_le_bytes(octets) }
+    let bytes = [data[at], data[at + 1], data[at + 2], data[at + 3]];
+    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One input: its octets read into blocks, its records indexed there, what is known of it kept.
+//! One input: its bytes read into blocks, its records indexed there, what is known of it kept.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use super::{Block, Record, Status};
 use crate::decode::segment::PacketId;
 use crate::time::{Span, Timestamp};
 
-/// Octets read into a block at a time: few enough that they are still in the core's own cache (L2) when they are decoded,
+/// Bytes read into a block at a time: few enough that they are still in the core's own cache (L2) when they are decoded,
 /// where that is done by the thread that has read them, and always into the same room.
 pub(super) const WINDOW: usize = 256 << 10;
-/// Octets in which the first record of a part is looked for at first; more if that is not enough.
+/// Bytes in which the first record of a part is looked for at first; more if that is not enough.
 const FIRST_LOOK: usize = 16 << 10;
 /// No window is smaller: it must hold what is kept of a long packet and leave room to read over the rest.
 const SMALLEST_WINDOW: usize = 128 << 10;
 /// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
 pub(super) const LONG: usize = 1 << 20;
-/// A record that says it is longer than this is damaged, octets.
+/// A record that says it is longer than this is damaged, bytes.
 pub(super) const RECORD_LIMIT: usize = 256 << 20;
 /// A clock that steps back by no more than this is not worth a warning: several interfaces or processors write into
 /// one file, each in its own order.
 const JUMP: Span = Span::secs(1);
 
-/// How much of a packet is kept, of the `captured` octets of a record longer than [`LONG`].
+/// How much of a packet is kept, of the `captured` bytes of a record longer than [`LONG`].
 pub(super) fn kept_of(captured: u32) -> u32 {
     captured.min(64 << 10)
 }
@@ -35,7 +35,7 @@ pub(super) fn kept_of(captured: u32) -> u32 {
 /// What comes behind the records indexed so far.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The beginning of a record; it can be read on when this many octets of it are there.
+    /// The beginning of a record; it can be read on when this many bytes of it are there.
     Need(usize),
     /// A record longer than [`LONG`].
     Long(Long),
@@ -46,7 +46,7 @@ pub(super) enum Found {
 /// A record longer than [`LONG`], of which the beginning is in the window.
 #[derive(Debug)]
 pub(super) struct Long {
-    /// Its length, octets.
+    /// Its length, bytes.
     pub length: u64,
     /// The packet in it, cut down to what is kept.
     pub record: Option<Record>,
@@ -61,9 +61,9 @@ pub(super) struct Long {
 pub(super) enum Damage {
     /// A length that nothing has.
     Length {
-        /// What it says, octets.
+        /// What it says, bytes.
         claimed: u64,
-        /// The longest that is believed, octets.
+        /// The longest that is believed, bytes.
         limit: u64,
     },
     /// Anything else, to be read after "block at byte 7 ".
@@ -165,7 +165,7 @@ impl Format {
 pub(super) enum NotRead {
     /// There is nothing in it.
     Empty,
-    /// Its first octets are these, and no capture begins so.
+    /// Its first bytes are these, and no capture begins so.
     Unknown(Vec<u8>),
     /// It begins as a capture, but this is wrong.
     Header(String),
@@ -173,7 +173,7 @@ pub(super) enum NotRead {
     Failed(io::Error),
 }
 
-/// One input, from its first octet to its end.
+/// One input, from its first byte to its end.
 pub(super) struct Reader {
     path: Arc<str>,
     stream: Stream,
@@ -273,12 +273,12 @@ impl Reader {
         before
     }
 
-    /// Allows for reading in parts: `places` has the octets of the input.
+    /// Allows for reading in parts: `places` has the bytes of the input.
     pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
         self.stream.divide(places);
     }
 
-    /// Octets of the input, where it can be read in parts.
+    /// Bytes of the input, where it can be read in parts.
     pub(super) fn divisible(&self) -> Option<u64> {
         self.stream.size.filter(|_| self.stream.is_divisible())
     }
@@ -322,7 +322,7 @@ impl Reader {
         matches!(&self.format, Format::Pcapng(pcapng) if pcapng.needs_time)
     }
 
-    /// Replaces the contents of `block` by the next packets, reading up to `window` octets at a time; `false` at the
+    /// Replaces the contents of `block` by the next packets, reading up to `window` bytes at a time; `false` at the
     /// end. Returns as soon as one read has completed a packet.
     pub(super) fn fill(&mut self, block: &mut Block, window: usize) -> bool {
         block.clear();
@@ -437,7 +437,7 @@ impl Reader {
         (start, end): (usize, usize),
         kept: Option<&Record>,
     ) -> bool {
-        // The rest goes behind the packet's kept octets, or over the record where it has none.
+        // The rest goes behind the packet's kept bytes, or over the record where it has none.
         let scratch = kept.map_or(0, |record| (record.offset + record.captured) as usize);
         let trailer = if long.trailer.is_some() { 4 } else { 0 };
         let mut seen = (end - start) as u64;

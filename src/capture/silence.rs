@@ -3,7 +3,7 @@
 use super::{Packet, QUIET, Record, Silence};
 use crate::time::{Span, Timestamp};
 
-/// Collects the stretches longer than [`QUIET`] between the packets of a stream.
+/// Collects the intervals longer than [`QUIET`] between the packets of a stream.
 ///
 /// Measured against the latest time seen so far: packets out of order make no silence. Of too many, the longest are
 /// kept (of equally long ones the earlier), in bounded memory and without a cost that grows with their number.
@@ -14,7 +14,7 @@ pub struct Silences {
     found: Vec<Silence>,
     /// Nothing shorter than this can be among the kept ones any more.
     floor: Span,
-    /// Of a stretch of the stream only: all are kept, as it is not known yet which are long.
+    /// Of a part of the stream only: all are kept, as it is not known yet which are long.
     part: bool,
 }
 
@@ -22,7 +22,7 @@ impl Silences {
     /// How many are kept at most.
     pub const KEPT: usize = 4096;
 
-    /// Those of a stretch of the stream, to be appended to what comes before it.
+    /// Those of a part of the stream, to be appended to what comes before it.
     pub(super) fn of_part() -> Silences {
         Silences { part: true, ..Silences::default() }
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn of_very_many_the_longest_stay() {
-        // Every seventh stretch is an hour, all others 31 s: 5,715 hours among 40,000.
+        // Every seventh interval is an hour, all others 31 s: 5,715 hours among 40,000.
         let mut second = 0;
         let times = (0..40_000).map(|i| {
             second += if i % 7 == 0 { 3600 } else { 31 };

@@ -1,45 +1,45 @@
-//! The octets of one input, decompressed where needed, with a count of what was consumed.
+//! The bytes of one input, decompressed where needed, with a count of what was consumed.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::compress::{Compression, Decompressor, MAGIC_OCTETS};
+use super::compress::{Compression, Decompressor, MAGIC_BYTES};
 use super::part::Places;
 
-/// The octets of one input.
+/// The bytes of one input.
 pub(super) struct Stream {
-    octets: Box<dyn Read + Send>,
+    bytes: Box<dyn Read + Send>,
     consumed: Arc<AtomicU64>,
-    /// The same octets, to be read from any place, where that can be done.
+    /// The same bytes, to be read from any place, where that can be done.
     places: Option<Arc<dyn Places>>,
-    /// Size as stored, octets, where it is known.
+    /// Size as stored, bytes, where it is known.
     pub(super) size: Option<u64>,
     /// What was undone.
     pub(super) compression: Option<Compression>,
 }
 
 impl Stream {
-    /// Looks at the first octets of `raw` and puts a decoder in front where they ask for one. Waits for them.
+    /// Looks at the first bytes of `raw` and puts a decoder in front where they ask for one. Waits for them.
     ///
     /// # Errors
     /// When they cannot be read, or a decoder's thread cannot be started.
     pub(super) fn new(raw: Box<dyn Read + Send>, size: Option<u64>) -> io::Result<Stream> {
         let consumed = Arc::new(AtomicU64::new(0));
         let mut raw = Counted { raw, consumed: Arc::clone(&consumed) };
-        let mut head = vec![0; MAGIC_OCTETS];
+        let mut head = vec![0; MAGIC_BYTES];
         let filled = fill(&mut raw, &mut head)?;
         head.truncate(filled);
         let compression = Compression::of(&head);
         let whole: Box<dyn Read + Send> = Box::new(Headed { head, raw });
-        let octets = match compression {
+        let bytes = match compression {
             Some(compression) => Box::new(Decompressor::start(compression, whole)?),
             None => whole,
         };
-        Ok(Stream { octets, consumed, places: None, size, compression })
+        Ok(Stream { bytes, consumed, places: None, size, compression })
     }
 
-    /// Allows for the octets to be read in parts, too: `places` has the same ones as are read in turn.
+    /// Allows for the bytes to be read in parts, too: `places` has the same ones as are read in turn.
     pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
         self.places = self.compression.is_none().then_some(places);
     }
@@ -49,11 +49,11 @@ impl Stream {
         self.places.is_some()
     }
 
-    /// The same octets from `place` on.
+    /// The same bytes from `place` on.
     pub(super) fn from(&self, place: u64) -> Option<Stream> {
         let places = self.places.clone()?;
         Some(Stream {
-            octets: Box::new(From { places, place }),
+            bytes: Box::new(From { places, place }),
             consumed: Arc::default(),
             places: None,
             size: self.size,
@@ -66,14 +66,14 @@ impl Stream {
         self.consumed.store(place, Relaxed);
     }
 
-    /// Octets consumed of the input as stored.
+    /// Bytes consumed of the input as stored.
     pub(super) fn consumed(&self) -> u64 {
         self.consumed.load(Relaxed)
     }
 
     /// Fills `buf` unless the stream ends before; says how much there was.
     pub(super) fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        fill(&mut self.octets, buf)
+        fill(&mut self.bytes, buf)
     }
 }
 
@@ -81,7 +81,7 @@ impl Read for Stream {
     /// What one read of the input gives, so that a pipe's packets do not wait for more; 0 at the end only.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.octets.read(buf) {
+            match self.bytes.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
@@ -102,7 +102,7 @@ fn fill(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The octets looked at already, then the rest.
+/// The bytes looked at already, then the rest.
 struct Headed<R> {
     head: Vec<u8>,
     raw: R,

@@ -143,7 +143,7 @@ fn a_compressed_file_cut_in_the_middle_gives_what_came_before() {
 
 #[test]
 fn what_is_no_capture_is_refused_with_what_it_looks_like() {
-    let refused = |octets: &[u8]| read(octets).unwrap_err().to_string();
+    let refused = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
     assert_eq!(
         refused(b"%PDF-1.7\n\xe2\xe3"),
         "test: not a capture: it starts with 25 50 44 46 (a PDF?); expected pcap, pcapng, or one of these compressed \
@@ -266,7 +266,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn any_octets_end_in_a_message_or_packets(
+    fn any_bytes_end_in_a_message_or_packets(
         magic in prop::sample::select(vec![
             vec![], MICRO.to_le_bytes().to_vec(), NANO.to_be_bytes().to_vec(), MODIFIED.to_le_bytes().to_vec(),
             pcap_header(Order::Little, MICRO, u32::MAX, 1), Ng::new(Order::Little).interface(1, 0, &[]).file,
@@ -279,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octet_changed_in_any_format_ends_in_a_message_or_packets(
+    fn any_byte_changed_in_any_format_ends_in_a_message_or_packets(
         made in any_packets(),
         which in 0usize..5,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
@@ -289,9 +289,9 @@ proptest! {
         if let Some(compression) = compression {
             file = compressed(compression, &file);
         }
-        for (place, octet) in changes {
+        for (place, byte) in changes {
             let place = place.index(file.len());
-            file[place] = octet;
+            file[place] = byte;
         }
         if let Ok((seen, status)) = read(&file) {
             prop_assert_eq!(seen.len() as u64, status.packets);
@@ -309,7 +309,7 @@ proptest! {
         if let Some(compression) = compression {
             file = compressed(compression, &file);
         }
-        let pieces = Pieces { octets: Cursor::new(file), lengths, turn: 0 };
+        let pieces = Pieces { bytes: Cursor::new(file), lengths, turn: 0 };
         let (seen, status) = read_from(Box::new(pieces), None).unwrap();
         prop_assert_eq!(packets(&seen), made);
         prop_assert_eq!(status.damage, None);
@@ -357,9 +357,9 @@ proptest! {
     }
 }
 
-fn written(folder: &tempfile::TempDir, name: &str, octets: &[u8]) -> PathBuf {
+fn written(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.path().join(name);
-    std::fs::write(&path, octets).unwrap();
+    std::fs::write(&path, bytes).unwrap();
     path
 }
 
@@ -448,7 +448,7 @@ fn merged_packets_keep_their_headers_and_their_length() {
     let mut opened = open(&[a, b]).unwrap();
     let seen = drain(&mut *opened.source);
     assert_eq!(seen.iter().map(|p| p.capture).collect::<Vec<_>>(), [0, 1, 0, 1]);
-    assert!(seen.iter().all(|p| p.packet.original == 60_000 && p.packet.data.len() >= MERGED_OCTETS));
+    assert!(seen.iter().all(|p| p.packet.original == 60_000 && p.packet.data.len() >= MERGED_BYTES));
 }
 
 #[test]

@@ -186,7 +186,7 @@ pub struct LiveArgs {
     #[arg(
         short,
         long,
-        value_name = "OCTETS",
+        value_name = "BYTES",
         default_value_t = 192,
         value_parser = clap::value_parser!(u32).range(64..=262_144),
         help_heading = "Capture"

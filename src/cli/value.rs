@@ -23,7 +23,7 @@ pub fn duration(text: &str) -> Result<Span, String> {
         .ok_or_else(|| "write a number with a unit: 500ms, 2s, 1m, 1h".to_owned())
 }
 
-/// `512MiB`, `2G`, `1GB`, or plain octets. `K`, `M`, `G`, `T` and `KiB` ... are powers of 1024, `KB` ... of 1000.
+/// `512MiB`, `2G`, `1GB`, or plain bytes. `K`, `M`, `G`, `T` and `KiB` ... are powers of 1024, `KB` ... of 1000.
 ///
 /// # Errors
 /// Zero, an unknown unit, or more than fits.

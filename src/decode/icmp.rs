@@ -62,7 +62,7 @@ pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     quoted(tcp, length, (header[0], header[1]), mtu, reporter, Traits::V6, walk)
 }
 
-/// The quoted TCP header. RFC 792 promises 8 octets of it: the ports and the sequence number. Most hosts quote more.
+/// The quoted TCP header. RFC 792 promises 8 bytes of it: the ports and the sequence number. Most hosts quote more.
 fn quoted(
     tcp: Rest<'_>,
     length: usize,

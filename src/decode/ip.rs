@@ -132,7 +132,7 @@ pub(super) enum Extended<'a> {
     LaterFragment(IpNumber),
 }
 
-/// Follows IPv6 extension headers from the one named `next`. Each is at least 8 octets long, so the walk ends.
+/// Follows IPv6 extension headers from the one named `next`. Each is at least 8 bytes long, so the walk ends.
 pub(super) fn extensions(
     mut next: IpNumber,
     mut body: Rest<'_>,

@@ -14,9 +14,9 @@ use crate::capture::link_types::*;
 const PPPOE_SESSION: u16 = 0x8864;
 const MPLS_UNICAST: u16 = 0x8847;
 const MPLS_MULTICAST: u16 = 0x8848;
-/// Cisco's VN-tag: four octets, then the next type.
+/// Cisco's VN-tag: four bytes, then the next type.
 const VN_TAG: u16 = 0x8926;
-/// Service tag of a backbone bridge, IEEE 802.1ah: four octets, then an Ethernet header.
+/// Service tag of a backbone bridge, IEEE 802.1ah: four bytes, then an Ethernet header.
 const BACKBONE: u16 = 0x88e7;
 /// Below this, an Ethernet type is a length and LLC follows, IEEE 802.3 clause 3.2.6.
 const FIRST_TYPE: u16 = 0x0600;
@@ -155,7 +155,7 @@ fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
             | EtherType::PROVIDER_BRIDGING
             | EtherType::VLAN_DOUBLE_TAGGED_FRAME
             | EtherType(VN_TAG) => {
-                // Both kinds of tag end in the next type, VN-tags after two more octets.
+                // Both kinds of tag end in the next type, VN-tags after two more bytes.
                 if kind == VN_TAG {
                     rest = rest.skip(2)?;
                 }
@@ -212,7 +212,7 @@ fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
             walk.enter()?;
             ethertype(kind, inner, walk)
         }
-        // Bridged Ethernet with and without its check sequence, RFC 2684 section 5.2; two octets of padding.
+        // Bridged Ethernet with and without its check sequence, RFC 2684 section 5.2; two bytes of padding.
         [0, 0x80, 0xc2] if matches!(kind, 1 | 7) => {
             walk.enter()?;
             ethernet(inner.skip(2)?, walk)
@@ -232,7 +232,7 @@ fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// Labels, then what the first octets look like: MPLS does not say what it carries (RFC 4928 section 2).
+/// Labels, then what the first bytes look like: MPLS does not say what it carries (RFC 4928 section 2).
 pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     loop {
         let (label, inner) = rest.take::<4>()?;
@@ -279,7 +279,7 @@ fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// PPP: the protocol number, with or without HDLC's address and control octets before it, compressed to one octet or
+/// PPP: the protocol number, with or without HDLC's address and control bytes before it, compressed to one byte or
 /// not (RFC 1661 sections 2 and 6.5).
 pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let rest = if let [0xff, 0x03, ..] = rest.data { rest.skip(2)? } else { rest };
@@ -298,11 +298,11 @@ pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// A serial line: PPP or, by its first octets, Cisco HDLC.
+/// A serial line: PPP or, by its first bytes, Cisco HDLC.
 fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match rest.data {
         [0x0f | 0x8f, 0x00, ..] => cisco_hdlc(rest, walk),
-        // pppd puts the direction in place of the address, so that the control octet is left.
+        // pppd puts the direction in place of the address, so that the control byte is left.
         [0x03, 0x00, ..] => ppp(rest.skip(1)?, walk),
         _ => ppp(rest, walk),
     }
@@ -319,7 +319,7 @@ fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// Frame relay: a Q.922 address of two to four octets, then RFC 2427's encapsulation or Cisco's.
+/// Frame relay: a Q.922 address of two to four bytes, then RFC 2427's encapsulation or Cisco's.
 fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut ended = false;
     for _ in 0..4 {
@@ -336,7 +336,7 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     let (head, after) = rest.take::<2>()?;
     match head {
-        // Unnumbered information, with a pad octet or without.
+        // Unnumbered information, with a pad byte or without.
         [0x03, 0x00] => nlpid(after, walk),
         [0x03, _] => nlpid(rest.skip(1)?, walk),
         [high, low] if be16(*high, *low) >= FIRST_TYPE => ethertype(be16(*high, *low), after, walk),
@@ -344,10 +344,10 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// An octet that says which way a packet went: 0 is in, anything else out.
+/// A byte that says which way a packet went: 0 is in, anything else out.
 fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
-    let ([octet], after) = rest.take::<1>()?;
-    walk.traits |= if *octet == 0 { Traits::INCOMING } else { Traits::OUTGOING };
+    let ([byte], after) = rest.take::<1>()?;
+    walk.traits |= if *byte == 0 { Traits::INCOMING } else { Traits::OUTGOING };
     Ok(after)
 }
 
@@ -425,7 +425,7 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
             (length, kind) if kind <= 0xff && usize::from(length) <= attributes.wire => (length, kind),
             _ => (be16(*a, *b), be16(*c, *d)),
         };
-        let Some(octets) = usize::from(length).checked_sub(4) else {
+        let Some(bytes) = usize::from(length).checked_sub(4) else {
             return Err(Decoded::Malformed);
         };
         match kind {
@@ -438,7 +438,7 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
             }
             PAYLOAD => {
                 // Netfilter may have copied only the beginning; then the IP header tells how much there was.
-                let packet = value.limit(octets);
+                let packet = value.limit(bytes);
                 let (family, length) = match (family, packet.data) {
                     (2, [_, _, a, b, ..]) => (2, usize::from(be16(*a, *b))),
                     (10, [_, _, _, _, a, b, ..]) => (10, usize::from(be16(*a, *b)) + 40),
@@ -450,8 +450,8 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
             _ => {}
         }
         // Attributes begin at multiples of four; the last one may lack its padding.
-        attributes = value.skip(octets)?;
-        attributes = attributes.skip(to_multiple_of_4(octets)).unwrap_or(attributes.limit(0));
+        attributes = value.skip(bytes)?;
+        attributes = attributes.skip(to_multiple_of_4(bytes)).unwrap_or(attributes.limit(0));
     }
 }
 
@@ -461,7 +461,7 @@ fn to_multiple_of_4(n: usize) -> usize {
 }
 
 /// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands. `padded` when the capturing driver
-/// aligned the body to four octets.
+/// aligned the body to four bytes.
 fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
     let (control, _) = rest.take::<2>()?;
     let (subtype, flags) = (control[0], control[1]);
@@ -523,7 +523,7 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     let mut padded = false;
     if present & FLAGS != 0 {
-        // The time before the flags is eight octets, aligned to eight.
+        // The time before the flags is eight bytes, aligned to eight.
         let skipped = if present & TIME != 0 { if words & 1 != 0 { 12 } else { 8 } } else { 0 };
         let ([flags], _) = fields.skip(skipped)?.take::<1>()?;
         padded = flags & 0x20 != 0;
@@ -566,7 +566,7 @@ fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     inner_link(link, length, 12, rest, walk)
 }
 
-/// A packet of another link type behind a header of `length` octets, at least `least`.
+/// A packet of another link type behind a header of `length` bytes, at least `least`.
 fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if length < least {
         return Err(Decoded::Malformed);

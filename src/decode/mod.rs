@@ -1,7 +1,7 @@
-//! One packet's octets to at most one [`Segment`]: link layers, tunnels, IP and TCP are peeled here.
+//! One packet's bytes to at most one [`Segment`]: link layers, tunnels, IP and TCP are peeled here.
 //!
 //! Pure: the same packet always gives the same answer, whatever came before. Nothing is allocated, and every loop is
-//! bounded by the octets that are there; hostile lengths end in [`Decoded::Malformed`].
+//! bounded by the bytes that are there; hostile lengths end in [`Decoded::Malformed`].
 //!
 //! * `link`: link-layer headers, from the capture's link type to a network protocol.
 //! * `ip`: IPv4, IPv6 and its extension headers, fragments.
@@ -56,7 +56,7 @@ pub enum Decoded {
     UnknownLink,
 }
 
-/// What a layer says of its octets: `Err` where it could not go on, so that `?` ends the walk.
+/// What a layer says of its bytes: `Err` where it could not go on, so that `?` ends the walk.
 type Step = Result<Decoded, Decoded>;
 
 /// One packet's way through its layers.
@@ -101,7 +101,7 @@ pub fn decode_contained(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
 /// Decodes one packet into `out`, which is only meaningful after [`Decoded::Tcp`] and [`Decoded::Icmp`]; then every
 /// field of it has been written.
 ///
-/// A packet cut by the snapshot length is normal: [`Decoded::Tcp`] needs the first 14 octets of the TCP header (up to
+/// A packet cut by the snapshot length is normal: [`Decoded::Tcp`] needs the first 14 bytes of the TCP header (up to
 /// the control bits), whatever of the window and the options was captured is read, and
 /// [`segment::Traits::OPTIONS_CUT`] says that something may be missing.
 #[inline(always)]

@@ -2,15 +2,15 @@
 
 use super::Decoded;
 
-/// The octets of a packet that no layer has taken yet.
+/// The bytes of a packet that no layer has taken yet.
 ///
 /// Two lengths go along: what was captured, and what was on the wire. Only the difference tells a packet cut by the
 /// snapshot length from one that contradicts itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest<'a> {
-    /// Captured octets.
+    /// Captured bytes.
     pub data: &'a [u8],
-    /// Octets on the wire; never fewer than captured, so that what is taken of those can be taken of these.
+    /// Bytes on the wire; never fewer than captured, so that what is taken of those can be taken of these.
     pub wire: usize,
 }
 
@@ -22,7 +22,7 @@ impl<'a> Rest<'a> {
         Rest { data, wire: data.len().max(original_length as usize) }
     }
 
-    /// The first `N` octets, and what follows them.
+    /// The first `N` bytes, and what follows them.
     #[inline]
     pub fn take<const N: usize>(self) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
         match self.data.split_first_chunk::<N>() {
@@ -31,7 +31,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// What follows the first `n` octets.
+    /// What follows the first `n` bytes.
     #[inline]
     pub fn skip(self, n: usize) -> Result<Rest<'a>, Decoded> {
         match self.data.get(n..) {
@@ -49,36 +49,36 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// The rest, ended after `n` octets by a length field. A length field beyond the end changes nothing.
+    /// The rest, ended after `n` bytes by a length field. A length field beyond the end changes nothing.
     #[inline]
     pub fn limit(self, n: usize) -> Rest<'a> {
         Rest { data: self.data.get(..n).unwrap_or(self.data), wire: self.wire.min(n) }
     }
 
-    /// The rest with at least `n` octets on the wire: for what continues in another packet.
+    /// The rest with at least `n` bytes on the wire: for what continues in another packet.
     pub fn extend(self, n: usize) -> Rest<'a> {
         Rest { wire: self.wire.max(n), ..self }
     }
 
-    /// Whether every octet was captured.
+    /// Whether every byte was captured.
     #[inline]
     pub fn whole(self) -> bool {
         self.data.len() == self.wire
     }
 
-    /// The first octet's upper half: the version, if this is an IP header.
+    /// The first byte's upper half: the version, if this is an IP header.
     pub fn version(self) -> Result<u8, Decoded> {
-        self.data.first().map(|octet| octet >> 4).ok_or(self.short(1))
+        self.data.first().map(|byte| byte >> 4).ok_or(self.short(1))
     }
 
-    /// Why `n` octets could not be read: they were there but not captured, or they never were.
+    /// Why `n` bytes could not be read: they were there but not captured, or they never were.
     #[cold]
     pub fn short(self, n: usize) -> Decoded {
         if n > self.wire { Decoded::Malformed } else { Decoded::Cut }
     }
 }
 
-/// Two octets in network order.
+/// Two bytes in network order.
 #[inline]
 pub(super) fn be16(high: u8, low: u8) -> u16 {
     u16::from_be_bytes([high, low])

@@ -53,17 +53,17 @@ impl fmt::Debug for PacketId {
     }
 }
 
-/// An IPv4 or IPv6 address in 16 octets; IPv4 in its mapped form (`::ffff:a.b.c.d`).
+/// An IPv4 or IPv6 address in 16 bytes; IPv4 in its mapped form (`::ffff:a.b.c.d`).
 ///
 /// A mapped address that really stood in an IPv6 header is the same value: it names the same host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
-    /// The four octets of an IPv4 header.
+    /// The four bytes of an IPv4 header.
     #[inline]
     pub const fn v4(a: [u8; 4]) -> Address {
-        // As one number: written octet by octet it could not be read back at once as the words that are hashed.
+        // As one number: written byte by byte it could not be read back at once as the words that are hashed.
         Address((0xffff_0000_0000 | u32::from_be_bytes(a) as u128).to_be_bytes())
     }
 
@@ -142,7 +142,7 @@ impl Traits {
     pub const DF: u16 = 1 << 1;
     /// The snapshot length cut the TCP header: options may be missing.
     pub const OPTIONS_CUT: u16 = 1 << 2;
-    /// First fragment of a fragmented datagram: `payload` counts the whole fragment's octets only.
+    /// First fragment of a fragmented datagram: `payload` counts the whole fragment's bytes only.
     pub const FRAGMENT: u16 = 1 << 3;
     /// The TCP checksum was computed and is right.
     pub const CHECKSUM_GOOD: u16 = 1 << 4;
@@ -232,7 +232,7 @@ pub struct Segment {
     pub seq: Seq,
     /// Acknowledgment number; meaningful with [`Flags::ACK`].
     pub ack: Seq,
-    /// Octets of TCP payload on the wire, whether or not they were captured. From the IP header; where that says 0
+    /// Bytes of TCP payload on the wire, whether or not they were captured. From the IP header; where that says 0
     /// (segmentation offload) from the captured length.
     pub payload: u32,
     /// Window field as sent, not scaled.
@@ -243,7 +243,7 @@ pub struct Segment {
     pub tsval: u32,
     /// Echoed timestamp (TSecr), with [`Options::TIMESTAMPS`].
     pub tsecr: u32,
-    /// Maximum segment size option, octets. In an ICMP error: the next hop's MTU, if the error tells one, else 0.
+    /// Maximum segment size option, bytes. In an ICMP error: the next hop's MTU, if the error tells one, else 0.
     pub mss: u16,
     /// See [`Traits`].
     pub traits: Traits,
@@ -255,7 +255,7 @@ pub struct Segment {
     pub window_scale: u8,
     /// Time to live or hop limit.
     pub ttl: u8,
-    /// Type of service or traffic class octet, ECN bits included.
+    /// Type of service or traffic class byte, ECN bits included.
     pub tos: u8,
 }
 

@@ -6,11 +6,11 @@ use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
 use super::{Decoded, Step, Walk};
 use crate::seq::Seq;
 
-/// Octets of the header without which a segment says nothing: up to the control bits.
+/// Bytes of the header without which a segment says nothing: up to the control bits.
 const NEEDED: usize = 14;
 /// Length of the header without options.
 const MIN_HEADER: usize = 20;
-/// The first four octets of the options of nearly every segment after the handshake: NOP, NOP, timestamps.
+/// The first four bytes of the options of nearly every segment after the handshake: NOP, NOP, timestamps.
 const NOP_NOP_TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 /// Magic number of the experimental Fast Open option, RFC 7413 appendix A (kinds 253 and 254, RFC 6994).
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
@@ -136,7 +136,7 @@ fn timestamps([a, b, c, d, e, f, g, h]: [u8; 8], out: &mut Segment) {
     out.tsecr = u32::from_be_bytes([e, f, g, h]);
 }
 
-/// Fast Open, RFC 7413 section 4.1.1: no cookie is a request, a cookie has 4 to 16 octets and an even length.
+/// Fast Open, RFC 7413 section 4.1.1: no cookie is a request, a cookie has 4 to 16 bytes and an even length.
 fn fast_open(cookie: &[u8], out: &mut Segment) {
     match cookie.len() {
         0 => out.options.0 |= Options::FAST_OPEN_REQUEST,
@@ -150,7 +150,7 @@ fn fast_open(cookie: &[u8], out: &mut Segment) {
 /// The sum over the payload is only taken where there is none, or where SYN, FIN or RST make the segment matter: the
 /// cost would otherwise be that of the whole capture. The pseudo-header alone is compared always, because it tells
 /// transmit offload (and so the capturing host) also in captures that keep no payload. A field that equals it by
-/// chance is told from a partial sum by the full sum, where all octets were captured.
+/// chance is told from a partial sum by the full sum, where all bytes were captured.
 #[inline]
 fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &Address) -> u16 {
     let Some(field) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
@@ -200,12 +200,12 @@ fn numbers(length: u32) -> u64 {
 }
 
 /// Sum of the 16-bit words in little-endian order, not folded: RFC 1071 section 2 shows that neither the order of the
-/// octets nor the width of the words matters, so that eight octets are added at a time.
+/// bytes nor the width of the words matters, so that eight bytes are added at a time.
 #[inline]
 fn sum(data: &[u8]) -> u64 {
     let (words, tail) = data.as_chunks::<8>();
     let mut total = words.iter().fold(0, |total, word| add(total, u64::from_le_bytes(*word)));
-    // A header without payload ends in a tail of four octets or none.
+    // A header without payload ends in a tail of four bytes or none.
     let (half, tail) = tail.as_chunks::<4>();
     if let [half] = half {
         total = add(total, u64::from(u32::from_le_bytes(*half)));

@@ -58,7 +58,7 @@ fn vxlan(rest: Rest<'_>, generic: bool, walk: &mut Walk<'_>) -> Step {
     if header[0] & 0x08 == 0 {
         return Ok(Decoded::Other);
     }
-    // The P flag says that the last octet of the first word names the protocol.
+    // The P flag says that the last byte of the first word names the protocol.
     let protocol = if generic && header[0] & 0x04 != 0 { header[3] } else { 3 };
     walk.enter_tunnel()?;
     match protocol {
@@ -87,7 +87,7 @@ fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if header[0] & 0xf0 != 0x30 || header[1] != 255 {
         return Ok(Decoded::Other);
     }
-    // Any of E, S and PN brings all four octets; the last names the first extension header if E is set.
+    // Any of E, S and PN brings all four bytes; the last names the first extension header if E is set.
     if header[0] & 0x07 != 0 {
         let (optional, after) = inner.take::<4>()?;
         inner = after;
@@ -150,13 +150,13 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// ERSPAN type II has a header of 8 octets; type I, told by the missing sequence number, has none.
+/// ERSPAN type II has a header of 8 bytes; type I, told by the missing sequence number, has none.
 /// draft-foschiano-erspan-03 section 4.
 fn erspan_ii(rest: Rest<'_>, sequence: bool, walk: &mut Walk<'_>) -> Step {
     link::ethernet(if sequence { rest.skip(8)? } else { rest }, walk)
 }
 
-/// ERSPAN type III: 12 octets, and 8 more if the O bit is set. It may hold a bare IP packet.
+/// ERSPAN type III: 12 bytes, and 8 more if the O bit is set. It may hold a bare IP packet.
 fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, body) = rest.take::<12>()?;
     let inner = if header[11] & 0x01 != 0 { body.skip(8)? } else { body };
@@ -167,7 +167,7 @@ fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// EtherIP, RFC 3378: two octets, then Ethernet.
+/// EtherIP, RFC 3378: two bytes, then Ethernet.
 pub(super) fn ether_ip(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     walk.enter_tunnel()?;
     link::ethernet(rest.skip(2)?, walk)

@@ -90,7 +90,7 @@ pub struct CaptureContext {
     /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
-    pub scenes: Map<Host, ListenerActivity>,
+    pub activities: Map<Host, ListenerActivity>,
     /// When each host was heard, on connections that last.
     pub heard: Map<Address, Vec<Interval>>,
     /// What each host with several listeners did on all of them.
@@ -103,11 +103,11 @@ pub struct CaptureContext {
 #[derive(Clone, Copy)]
 pub struct DetectContext<'a> {
     /// Everything.
-    pub world: &'a CaptureContext,
+    pub context: &'a CaptureContext,
     /// What the other connections of its listener got, in numbers.
     pub listener: &'a Listener,
     /// What happened to them.
-    pub scene: &'a ListenerActivity,
+    pub activity: &'a ListenerActivity,
     /// Where the capture was taken.
     pub view: &'a View,
 }
@@ -143,9 +143,9 @@ impl CaptureContext {
     pub fn at(&self, server: Host) -> DetectContext<'_> {
         static NOTHING: LazyLock<(Listener, ListenerActivity, View)> = LazyLock::new(Default::default);
         DetectContext {
-            world: self,
+            context: self,
             listener: self.listeners.get(&server).unwrap_or(&NOTHING.0),
-            scene: self.scenes.get(&server).unwrap_or(&NOTHING.1),
+            activity: self.activities.get(&server).unwrap_or(&NOTHING.1),
             view: match self.views.get(&server.address) {
                 Some(view) => view,
                 None if server.address.ip().is_loopback() => within(&NOTHING.2),
@@ -181,8 +181,8 @@ impl CaptureContext {
             silent.entry(f.client.address).or_default().insert(f.server.address);
         }
         self.silent_servers = silent.into_iter().map(|(client, all)| (client, all.len() as u32)).collect();
-        for scene in self.scenes.values_mut() {
-            scene.note_lone(end);
+        for activity in self.activities.values_mut() {
+            activity.note_lone(end);
         }
     }
 }
@@ -190,33 +190,33 @@ impl CaptureContext {
 impl<'a> DetectContext<'a> {
     /// The last packet of the capture.
     pub fn end(&self) -> Timestamp {
-        self.world.capture.map_or(Timestamp::MAX, |(_, last)| last)
+        self.context.capture.map_or(Timestamp::MAX, |(_, last)| last)
     }
 
     /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the beginning
-    /// of the first stretch after it that is so long without any packet (`STANDSTILL`) that the capture must have
+    /// of the first interval after it that is so long without any packet (`STANDSTILL`) that the capture must have
     /// stood still, or have been joined from several.
     pub fn observed_until(&self, last: Timestamp) -> Timestamp {
-        let still = self.world.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);
+        let still = self.context.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);
         still.map(|s| s.from).min().unwrap_or(Timestamp::MAX).min(self.end())
     }
 
-    /// How much of the time from `from` to `to` the capture held packets: stretches without any are left out, for
+    /// How much of the time from `from` to `to` the capture held packets: intervals without any are left out, for
     /// nothing was seen then.
     pub fn seen_time(&self, from: Timestamp, to: Timestamp) -> Span {
-        let unseen = self.world.silences.iter().map(|s| (s.to.min(to) - s.from.max(from)).max(Span::ZERO));
+        let unseen = self.context.silences.iter().map(|s| (s.to.min(to) - s.from.max(from)).max(Span::ZERO));
         unseen.fold(to - from, |left, gap| left - gap)
     }
 
     /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.
-    pub fn condemned(&self, f: &ConnectionFacts) -> &'a [PawsSuspect] {
-        self.world.peers.condemned(f.first.packet)
+    pub fn suspects(&self, f: &ConnectionFacts) -> &'a [PawsSuspect] {
+        self.context.peers.suspects(f.first.packet)
     }
 
     /// What became of the SYNs from this client host to this server, and of all hosts to this server.
     pub fn tallies(&self, f: &ConnectionFacts) -> (Tally, Tally) {
         let pair = Pair { client: f.client.address, server: f.server.address };
-        (self.world.peers.tally(pair), self.world.peers.server_tally(f.server.address))
+        (self.context.peers.tally(pair), self.context.peers.server_tally(f.server.address))
     }
 
     /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
@@ -228,7 +228,7 @@ impl<'a> DetectContext<'a> {
         slack: Span,
     ) -> impl Iterator<Item = &Stuck> {
         let me = f.client;
-        self.scene
+        self.activity
             .stuck
             .iter()
             .filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
@@ -239,26 +239,26 @@ impl<'a> DetectContext<'a> {
         let Interval { from, to } = during;
         // What dropped a SYN was up a moment later.
         let lasted = |heard: &Interval| heard.meets(from, to + MOMENT, Span::ZERO);
-        let by_second = match self.world.hosts.get(&server) {
+        let by_second = match self.context.hosts.get(&server) {
             Some(host) => host.seconds.inside(from.seconds(), to.seconds()).heard,
             None => self.listener.inside(during).heard,
         };
-        by_second > 0 || self.world.heard.get(&server).is_some_and(|all| all.iter().any(lasted))
+        by_second > 0 || self.context.heard.get(&server).is_some_and(|all| all.iter().any(lasted))
     }
 
     /// SYNs to several ports of the server that were ignored together with one of this time.
     pub fn outage_of_host(&self, server: Address, during: Interval) -> Option<&'a Outage> {
-        self.world.hosts.get(&server)?.outage(during)
+        self.context.hosts.get(&server)?.outage(during)
     }
 
     /// What sets the SYNs apart that this listener ignored.
     pub fn ignored_pattern(&self) -> Option<Pattern> {
-        self.scene.patterns.of_ignored(&self.scene.ignored_syns, self.listener)
+        self.activity.patterns.of_ignored(&self.activity.ignored_syns, self.listener)
     }
 
     /// What sets the SYNs apart that this listener refused.
     pub fn refused_pattern(&self) -> Option<Pattern> {
-        self.scene.patterns.of_refused(&self.scene.refused_syns, self.listener)
+        self.activity.patterns.of_refused(&self.activity.refused_syns, self.listener)
     }
 
     /// The usual round trip of this server's handshakes.

@@ -248,7 +248,8 @@ A client says"
     #[test]
     fn the_table_of_the_readme_is_fresh() {
         hold_fresh("README.md", |stored| {
-            let (begin, end) = ("<!-- kinds: SYNSCOPE_UPDATE=1 cargo test is_fresh -->\n", "<!-- end of kinds -->");
+            let (begin, end) =
+                ("<!-- kinds: SYNSCOPE_UPDATE=1 cargo test is_fresh -->\n", "<!-- end of kinds -->");
             let (before, rest) = stored.split_once(begin).expect("the README says where the kinds begin");
             let (_, after) = rest.split_once(end).expect("the README says where the kinds end");
             format!("{before}{begin}\n{}\n{end}{after}", table(&released()))

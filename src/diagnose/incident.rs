@@ -1,4 +1,4 @@
-//! Findings of one kind at one listener in one stretch of time are one incident.
+//! Findings of one kind at one listener in one interval of time are one incident.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ struct Grouped {
 }
 
 /// Groups findings, which are in order of time, into incidents: the gravest first, then in order of time.
-pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &CaptureContext) -> Vec<Incident> {
+pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, context: &CaptureContext) -> Vec<Incident> {
     let written: Vec<&Written> = written.into_iter().collect();
     let scanned = scanned(&written);
     let swept = swept(&written);
@@ -54,18 +54,18 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, world: &Capture
     let mut groups = Vec::new();
     for ((kind, place), mut all) in by_place {
         all.sort_by_key(|w| w.outline.during);
-        let mut stretch: Vec<&Written> = Vec::new();
+        let mut interval: Vec<&Written> = Vec::new();
         let mut until = Timestamp::MIN;
         for w in all {
             let (from, to) = w.outline.during;
-            if !stretch.is_empty() && from - until > APART {
-                groups.push(incident(kind, place, &stretch, world));
-                stretch.clear();
+            if !interval.is_empty() && from - until > APART {
+                groups.push(incident(kind, place, &interval, context));
+                interval.clear();
             }
             until = until.max(to);
-            stretch.push(w);
+            interval.push(w);
         }
-        groups.push(incident(kind, place, &stretch, world));
+        groups.push(incident(kind, place, &interval, context));
     }
     relate(&mut groups);
     groups.sort_by(|a, b| {
@@ -130,71 +130,71 @@ fn swept(written: &[&Written]) -> BTreeMap<(Kind, Address), Address> {
     alone
 }
 
-fn incident(kind: Kind, place: Place, stretch: &[&Written], world: &CaptureContext) -> Grouped {
+fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureContext) -> Grouped {
     let listener = match place {
         Place::Listener(listener) => Some(listener),
         _ => None,
     };
-    let from = stretch.iter().map(|w| w.outline.during.0).min().unwrap_or_default();
-    let to = stretch.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
-    let clients: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
-    let example = clearest(stretch);
+    let from = interval.iter().map(|w| w.outline.during.0).min().unwrap_or_default();
+    let to = interval.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
+    let clients: BTreeSet<_> = interval.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
+    let example = clearest(interval);
     let spec = registry::spec(kind);
     let name = listener.map(|host| host.socket().to_string());
-    let connections = stretch.iter().filter(|w| w.outline.client.is_some()).count() as u64;
+    let connections = interval.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
-    let known = listener.and_then(|host| world.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
+    let known = listener.and_then(|host| context.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
     let seconds = known.map(|l| l.between(from, to));
     let attempted = match registry::spec(kind).has(Property::PreventsSetUp) {
         true => seconds.map(|s| u64::from(s.syns)),
         // What happens to open connections may hit those that began before it.
         false => known.map(|l| l.attempts),
     };
-    let toll = Toll::of(stretch, attempted, to - from);
+    let toll = Toll::of(interval, attempted, to - from);
     let incident = Incident {
         id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
         severity: match place {
-            Place::Ports(_) => of_many_ports(kind, &toll, stretch),
+            Place::Ports(_) => of_many_ports(kind, &toll, interval),
             // A finding about a listener as a whole has weighed that itself.
-            _ if connections == 0 => stretch.iter().map(|w| w.outline.harm).max().unwrap_or(Severity::Info),
+            _ if connections == 0 => interval.iter().map(|w| w.outline.harm).max().unwrap_or(Severity::Info),
             _ => severity::of(kind, &toll),
         },
-        certainty: certainty(kind, stretch),
+        certainty: certainty(kind, interval),
         listener: name,
-        cause: cause(place, stretch, &likely_cause(stretch, example)),
+        cause: cause(place, interval, &likely_cause(interval, example)),
         first: from.to_string(),
         last: to.to_string(),
         connections,
         clients: clients.len() as u64,
-        findings: stretch.iter().map(|w| w.finding.id.clone()).collect(),
+        findings: interval.iter().map(|w| w.finding.id.clone()).collect(),
         next_steps: example.map(|w| w.outline.next_steps.clone()).unwrap_or_default(),
         attempts: seconds
             .filter(|s| spec.has(Property::PreventsSetUp) && u64::from(s.syns) >= connections && s.syns > 0)
             .map(|s| u64::from(s.syns)),
-        rate: (stretch.len() >= RATE_FROM).then(|| rate(stretch, from, to)),
-        recovered: spec.has(Property::QueueWasFull).then(|| stretch.iter().any(|w| was_served(w))),
-        top_clients: top_clients(stretch),
+        rate: (interval.len() >= RATE_FROM).then(|| rate(interval, from, to)),
+        recovered: spec.has(Property::QueueWasFull).then(|| interval.iter().any(|w| was_served(w))),
+        top_clients: top_clients(interval),
         related: Vec::new(),
         unexamined: None,
         got_through: spec
             .has(Property::QueueWasFull)
-            .then(|| stretch.iter().filter(|w| was_served(w)).count() as u64),
+            .then(|| interval.iter().filter(|w| was_served(w)).count() as u64),
     };
-    let unserved = stretch.iter().any(|w| w.outline.details.is_unserved());
+    let unserved = interval.iter().any(|w| w.outline.details.is_unserved());
     Grouped { incident, listener, from, to, unserved }
 }
 
 /// The finding that the report shows first (`report::words::clearest`), so that cause and next steps are about it.
-fn clearest<'w>(stretch: &[&'w Written]) -> Option<&'w Written> {
+fn clearest<'w>(interval: &[&'w Written]) -> Option<&'w Written> {
     let clear = |w: &&&Written| (w.finding.certainty, w.outline.harm, w.finding.evidence.len().min(10));
-    stretch.iter().rev().max_by_key(clear).copied()
+    interval.iter().rev().max_by_key(clear).copied()
 }
 
 /// An incident is as certain as its findings. Where one cause befalls all of them, one that is certain speaks for all;
 /// elsewhere for itself, and the incident is as certain as half of them are.
-fn certainty(kind: Kind, stretch: &[&Written]) -> Certainty {
-    let mut all: Vec<Certainty> = stretch.iter().map(|w| w.finding.certainty).collect();
+fn certainty(kind: Kind, interval: &[&Written]) -> Certainty {
+    let mut all: Vec<Certainty> = interval.iter().map(|w| w.finding.certainty).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
     let has_one_cause = registry::spec(kind).has(Property::HasOneCause);
     let place = if has_one_cause { 0 } else { all.len().saturating_sub(1) / 2 };
@@ -202,23 +202,23 @@ fn certainty(kind: Kind, stretch: &[&Written]) -> Certainty {
 }
 
 /// The cause of the example; and the next most frequent one, where connections differ.
-fn likely_cause(stretch: &[&Written], example: Option<&Written>) -> String {
+fn likely_cause(interval: &[&Written], example: Option<&Written>) -> String {
     let Some(example) = example else { return String::new() };
     let own = example.finding.cause.text.as_ref();
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
-    for w in stretch.iter().filter(|w| w.finding.cause.text != own) {
+    for w in interval.iter().filter(|w| w.finding.cause.text != own) {
         *others.entry(w.finding.cause.text.as_ref()).or_default() += 1;
     }
     match others.into_iter().max_by_key(|&(text, n)| (n, Reverse(text))) {
-        Some((other, n)) => format!("{own} For {n} of {} connections: {other}", stretch.len()),
+        Some((other, n)) => format!("{own} For {n} of {} connections: {other}", interval.len()),
         None => own.to_owned(),
     }
 }
 
 /// How bad it is that many ports of one address were hit: a scan tries each port once, and harms nobody.
-fn of_many_ports(kind: Kind, toll: &Toll, stretch: &[&Written]) -> Severity {
-    let ports: BTreeSet<_> = stretch.iter().filter_map(|w| w.outline.server).map(|host| host.port).collect();
-    let is_scan = stretch.len() < ports.len() * 2;
+fn of_many_ports(kind: Kind, toll: &Toll, interval: &[&Written]) -> Severity {
+    let ports: BTreeSet<_> = interval.iter().filter_map(|w| w.outline.server).map(|host| host.port).collect();
+    let is_scan = interval.len() < ports.len() * 2;
     severity::of(kind, toll).min(match (is_scan, registry::spec(kind).has(Property::IsAnswered)) {
         (true, true) => Severity::Info,
         (true, false) => Severity::Warning,
@@ -237,10 +237,10 @@ fn whereabouts(place: Place) -> String {
 }
 
 /// The likely cause; of many ports of one address, or of many hosts, that first.
-fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
+fn cause(place: Place, interval: &[&Written], likely: &str) -> String {
     if let Place::Hosts(client) = place {
         let hosts: BTreeSet<_> =
-            stretch.iter().filter_map(|w| w.outline.server).map(|server| server.address).collect();
+            interval.iter().filter_map(|w| w.outline.server).map(|server| server.address).collect();
         return format!(
             "{} tried {} hosts in vain: a scan, or peers that are gone. {likely}",
             client.ip(),
@@ -249,7 +249,7 @@ fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
     }
     let Place::Ports(address) = place else { return likely.to_owned() };
     let ports: BTreeSet<_> =
-        stretch.iter().filter_map(|w| w.outline.server).map(|server| server.port).collect();
+        interval.iter().filter_map(|w| w.outline.server).map(|server| server.port).collect();
     format!(
         "{} ports of {} were tried: a port scan, or services that have stopped. {likely}",
         ports.len(),
@@ -261,9 +261,9 @@ fn cause(place: Place, stretch: &[&Written], likely: &str) -> String {
 const NAMED: usize = 10;
 
 /// Who was hit most, if it was more than one.
-fn top_clients(stretch: &[&Written]) -> Vec<ClientShare> {
+fn top_clients(interval: &[&Written]) -> Vec<ClientShare> {
     let mut counts: BTreeMap<Address, u64> = BTreeMap::new();
-    for client in stretch.iter().filter_map(|w| w.outline.client) {
+    for client in interval.iter().filter_map(|w| w.outline.client) {
         *counts.entry(client.address).or_default() += 1;
     }
     if counts.len() < 2 {
@@ -282,12 +282,12 @@ fn was_served(w: &Written) -> bool {
 }
 
 /// Steps of whole seconds, as few seconds as [`STEPS`] allow.
-fn rate(stretch: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
+fn rate(interval: &[&Written], from: Timestamp, to: Timestamp) -> Rate {
     let first = from.seconds();
     let length = (to.seconds() - first + 1).max(1) as u64;
     let step = length.div_ceil(STEPS).max(1);
     let mut counts = vec![0; length.div_ceil(step) as usize];
-    for w in stretch {
+    for w in interval {
         let second = (w.outline.during.0.seconds() - first).max(0) as u64;
         counts[(second / step) as usize] += 1;
     }

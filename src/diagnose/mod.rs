@@ -3,7 +3,7 @@
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
 //! * [`family`]: names of the kernel by address family.
 //! * [`host`]: findings held against the counters and settings of the server's host.
-//! * [`incident`]: findings of one kind at one listener in one stretch of time.
+//! * [`incident`]: findings of one kind at one listener in one interval of time.
 //! * [`outcomes`]: how many connections failed, and which of them no finding explains.
 //! * [`settings`]: kernel settings inferred from the packets.
 //! * [`severity`]: how bad an incident is, by the share of connections lost and for how long.

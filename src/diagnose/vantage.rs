@@ -7,7 +7,7 @@
 use crate::decode::segment::Traits;
 use crate::detect::context::View;
 use crate::flow::facts::Role;
-use crate::history::handshakes::Sample;
+use crate::history::handshakes::HandshakeSample;
 use crate::model::Vantage;
 use crate::time::Span;
 
@@ -23,16 +23,17 @@ const SHORTEST: usize = 20;
 pub const INITIAL_TTL: [u8; 4] = [32, 64, 128, 255];
 
 /// Infers the vantage from handshakes of one server host.
-pub fn infer(samples: &[Sample]) -> View {
+pub fn infer(samples: &[HandshakeSample]) -> View {
     let Some(one) = samples.first() else { return View::default() };
     let server_ttl = samples.iter().all(|s| s.server_ttl == one.server_ttl).then_some(one.server_ttl);
     let round_trip = Some(median(samples.iter().map(|s| s.syn_to_syn_ack + s.syn_ack_to_ack)));
-    let most =
-        |test: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3;
-    let server_sends = |s: &Sample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
+    let most = |test: &dyn Fn(&HandshakeSample) -> bool| {
+        samples.iter().filter(|s| test(s)).count() * 4 > samples.len() * 3
+    };
+    let server_sends = |s: &HandshakeSample, bit| s.server_traits.has(bit) && !s.client_traits.has(bit);
     let on_host = most(&|s| server_sends(s, Traits::OUTGOING) || server_sends(s, Traits::CHECKSUM_PARTIAL));
     let view = |vantage, reason: String| View { vantage, on_host, reason, round_trip, server_ttl };
-    let client_sends = |s: &Sample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);
+    let client_sends = |s: &HandshakeSample, bit| s.client_traits.has(bit) && !s.server_traits.has(bit);
     if most(&|s| server_sends(s, Traits::OUTGOING)) {
         return view(Vantage::Server, "the cooked header marks the server's packets as outgoing".to_owned());
     }
@@ -90,7 +91,7 @@ pub fn infer(samples: &[Sample]) -> View {
 
 /// The same where another capture of the same traffic says which end this one is nearer to: so it was not taken at the
 /// other end; and where nothing else tells, and no router lies between, it was taken at this one.
-pub fn infer_placed(samples: &[Sample], nearer: Role) -> View {
+pub fn infer_placed(samples: &[HandshakeSample], nearer: Role) -> View {
     let view = infer(samples);
     let (own, other) = match nearer {
         Role::Client => (Vantage::Client, Vantage::Server),
@@ -99,7 +100,7 @@ pub fn infer_placed(samples: &[Sample], nearer: Role) -> View {
     if view.vantage != Vantage::Unknown && view.vantage != other {
         return view;
     }
-    let direct = |s: &Sample| {
+    let direct = |s: &HandshakeSample| {
         INITIAL_TTL.contains(match nearer {
             Role::Client => &s.client_ttl,
             Role::Server => &s.server_ttl,
@@ -133,8 +134,8 @@ fn shortest(spans: impl Iterator<Item = Span>) -> Span {
 mod tests {
     use super::*;
 
-    fn sample(a_us: i64, b_us: i64) -> Sample {
-        Sample {
+    fn sample(a_us: i64, b_us: i64) -> HandshakeSample {
+        HandshakeSample {
             at: Default::default(),
             syn_to_syn_ack: Span(a_us * 1_000),
             syn_ack_to_ack: Span(b_us * 1_000),
@@ -169,13 +170,13 @@ mod tests {
 
     #[test]
     fn a_cooked_header_decides_where_delays_cannot() {
-        let outgoing = Sample { server_traits: Traits(Traits::OUTGOING), ..sample(20, 30) };
+        let outgoing = HandshakeSample { server_traits: Traits(Traits::OUTGOING), ..sample(20, 30) };
         assert_eq!(infer(&[outgoing]).vantage, Vantage::Server);
     }
 
     #[test]
     fn a_router_in_between_shows_in_the_ttl() {
-        assert_eq!(infer(&[Sample { client_ttl: 61, ..sample(20, 30) }]).vantage, Vantage::Server);
-        assert_eq!(infer(&[Sample { server_ttl: 127, ..sample(20, 30) }]).vantage, Vantage::Client);
+        assert_eq!(infer(&[HandshakeSample { client_ttl: 61, ..sample(20, 30) }]).vantage, Vantage::Server);
+        assert_eq!(infer(&[HandshakeSample { server_ttl: 127, ..sample(20, 30) }]).vantage, Vantage::Client);
     }
 }

@@ -21,8 +21,8 @@ use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome, Placed};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
-use crate::history::handshakes::{self, Sample};
-use crate::history::host_clocks::Readings;
+use crate::history::handshakes::{self, HandshakeSample};
+use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::IncompleteHandshakes;
 use crate::history::interval::Interval;
 use crate::history::merge::Histories;
@@ -65,18 +65,18 @@ pub(super) fn study(
 ) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
     let repeated = shards.iter().map(|shard| shard.tracker.repeated()).sum();
-    let screens =
-        std::iter::once(histories.into_screen()).chain(shards.into_iter().map(|shard| shard.screen));
-    let world = world(peers, totals.first.zip(totals.last), &silences, options);
-    let world = CaptureContext { damaged: is_damaged(&status), ..world };
+    let triages =
+        std::iter::once(histories.into_triage()).chain(shards.into_iter().map(|shard| shard.triage));
+    let context = context(peers, totals.first.zip(totals.last), &silences, options);
+    let context = CaptureContext { damaged: is_damaged(&status), ..context };
     let most = most_examined(options.memory_limit);
-    let mut seen = see(screens, world, options.placed.as_ref(), (most, after));
+    let mut seen = see(triages, context, options.placed.as_ref(), (most, after));
     seen.gathered.evicted = evicted;
     seen.gathered.correct(repeated);
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let (captures, damage) = describe(status, totals, &mut warnings);
-    let quality = judge(&seen.gathered, seen.world.damaged, totals, &captures, clock_jumps);
+    let quality = judge(&seen.gathered, seen.context.damaged, totals, &captures, clock_jumps);
     warn(&seen, totals, options, &mut warnings);
     let filtered = filtered(totals, options);
     Study { seen, captures, quality, warnings, damage, filtered, pool: None }
@@ -100,7 +100,7 @@ impl Study {
         self.seen.gathered.kept = Vec::new();
         let paths: Vec<Arc<str>> = self.captures.iter().map(|c| c.path.as_str().into()).collect();
         let written = write(drafts, &paths);
-        let mut incidents = incident::group(&written, &self.seen.world);
+        let mut incidents = incident::group(&written, &self.seen.context);
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
         unexamined::tell(&mut incidents, &written, classes, &left_out.of);
         let described = (self.captures, self.damage);
@@ -114,7 +114,7 @@ impl Study {
 /// What the packets say, before it is written down.
 pub struct Seen {
     /// What surrounds the connections.
-    pub world: CaptureContext,
+    pub context: CaptureContext,
     /// What the shards held.
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
@@ -126,12 +126,12 @@ impl Seen {
     fn infer(&self, drafts: &[Found]) -> Vec<Inferred> {
         let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
         let Gathered { retries, samples, readings, .. } = &self.gathered;
-        settings::infer(&self.world, retries, samples, readings, &drafts)
+        settings::infer(&self.context, retries, samples, readings, &drafts)
     }
 }
 
 /// The surroundings, empty yet. `capture` is the time that was watched.
-pub(super) fn world(
+pub(super) fn context(
     peers: Arc<TwRecycleModel>,
     capture: Option<(Timestamp, Timestamp)>,
     silences: &[Silence],
@@ -146,17 +146,17 @@ pub(super) fn world(
     }
 }
 
-/// Puts together what the screens hold and asks the detectors, about `most` connections at most.
+/// Puts together what the triages hold and asks the detectors, about `most` connections at most.
 pub(super) fn see(
-    screens: impl Iterator<Item = Triage>,
-    mut world: CaptureContext,
+    triages: impl Iterator<Item = Triage>,
+    mut context: CaptureContext,
     placed: Option<&Placed>,
     (most, after): (usize, Facts),
 ) -> Seen {
-    let mut gathered = gather(screens, placed, &mut world, most);
-    gathered.forgone = world.peers.forgone();
-    let drafts = examine(&mut gathered.kept, &world, after);
-    Seen { world, gathered, drafts }
+    let mut gathered = gather(triages, placed, &mut context, most);
+    gathered.forgone = context.peers.forgone();
+    let drafts = examine(&mut gathered.kept, &context, after);
+    Seen { context, gathered, drafts }
 }
 
 /// The report on what was written down.
@@ -172,7 +172,7 @@ pub(super) fn report(
     let mut warnings = Vec::new();
     let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
     let described = describe(status, totals, &mut warnings);
-    let quality = judge(&seen.gathered, seen.world.damaged, totals, &described.0, clock_jumps);
+    let quality = judge(&seen.gathered, seen.context.damaged, totals, &described.0, clock_jumps);
     warn(seen, totals, options, &mut warnings);
     let inferred = seen.infer(drafts);
     compose(seen, written, incidents, (told, inferred), described, quality, warnings)
@@ -187,14 +187,14 @@ fn compose(
     quality: model::Quality,
     mut warnings: Vec<String>,
 ) -> Outcome {
-    let Seen { world, gathered, .. } = seen;
+    let Seen { context, gathered, .. } = seen;
     weigh(&mut written, &incidents);
     warnings.extend(told.warnings);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
         *found.entry(w.finding.kind).or_default() += 1;
     }
-    let capture_points = capture_points(&written, world);
+    let capture_points = capture_points(&written, context);
     let Gathered { failures, classes, left_out, .. } = gathered;
     let (failed_unexplained, unexplained) = failures.unexplained(&written, classes, left_out, &captures);
     let report = Report {
@@ -283,9 +283,9 @@ pub struct Gathered {
     /// How the connections ended.
     pub failures: Failures,
     /// Clean handshakes by server, in order of address.
-    pub samples: Vec<(IpAddr, Vec<Sample>)>,
+    pub samples: Vec<(IpAddr, Vec<HandshakeSample>)>,
     /// Clocks and timers of hosts.
-    pub readings: Readings,
+    pub readings: ClockReadings,
 }
 
 impl Gathered {
@@ -299,46 +299,46 @@ impl Gathered {
     }
 }
 
-/// Puts the screens' knowledge together, in an order that does not depend on them.
+/// Puts the triages' knowledge together, in an order that does not depend on them.
 fn gather(
-    screens: impl Iterator<Item = Triage>,
+    triages: impl Iterator<Item = Triage>,
     placed: Option<&Placed>,
-    world: &mut CaptureContext,
+    context: &mut CaptureContext,
     most: usize,
 ) -> Gathered {
     let mut g = Gathered::default();
-    let mut by_server: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
+    let mut by_server: BTreeMap<_, Vec<HandshakeSample>> = BTreeMap::new();
     let (mut waits, mut kept) = (Vec::new(), Vec::new());
-    let mut embryos: Vec<(Host, IncompleteHandshakes)> = Vec::new();
-    for mut screen in screens {
-        kept.append(&mut screen.take_kept());
-        g.failures.outcomes.add(&screen.outcomes);
-        for (listener, embryos) in &screen.embryos {
-            g.failures.counted.entry(*listener).or_default().add(&embryos.outcomes);
+    let mut incomplete: Vec<(Host, IncompleteHandshakes)> = Vec::new();
+    for mut triage in triages {
+        kept.append(&mut triage.take_kept());
+        g.failures.outcomes.add(&triage.outcomes);
+        for (listener, incomplete) in &triage.incomplete {
+            g.failures.counted.entry(*listener).or_default().add(&incomplete.outcomes);
         }
-        embryos.extend(screen.embryos);
-        g.surplus += screen.surplus;
-        g.unlisted += screen.unlisted;
-        g.let_go_segments += screen.let_go_segments;
-        g.strays += screen.strays;
-        waits.extend(screen.waits);
-        g.left_out.merge(screen.left_out, most);
-        g.quality.add(&screen.quality);
-        g.readings.append(screen.readings);
-        if world.listeners.is_empty() {
-            world.listeners = screen.listeners;
+        incomplete.extend(triage.incomplete);
+        g.surplus += triage.surplus;
+        g.unlisted += triage.unlisted;
+        g.let_go_segments += triage.let_go_segments;
+        g.strays += triage.strays;
+        waits.extend(triage.waits);
+        g.left_out.merge(triage.left_out, most);
+        g.quality.add(&triage.quality);
+        g.readings.append(triage.readings);
+        if context.listeners.is_empty() {
+            context.listeners = triage.listeners;
         } else {
-            for (host, listener) in screen.listeners {
-                world.listeners.entry(host).or_default().merge(listener);
+            for (host, listener) in triage.listeners {
+                context.listeners.entry(host).or_default().merge(listener);
             }
         }
-        for (address, heard) in screen.heard {
-            world.heard.entry(address).or_default().extend(heard);
+        for (address, heard) in triage.heard {
+            context.heard.entry(address).or_default().extend(heard);
         }
-        for (host, lags) in screen.lags {
-            world.scenes.entry(host).or_default().lags.merge(lags);
+        for (host, lags) in triage.lags {
+            context.activities.entry(host).or_default().lags.merge(lags);
         }
-        for (address, mut some) in screen.samples {
+        for (address, mut some) in triage.samples {
             handshakes::merge(by_server.entry(address).or_default(), some.drain());
         }
     }
@@ -353,26 +353,26 @@ fn gather(
             None => vantage::infer(&some),
         };
         let view = if address.ip().is_loopback() { view.within_host() } else { view };
-        world.views.insert(address, view);
+        context.views.insert(address, view);
         g.samples.push((address.ip(), some));
     }
     waits.sort_unstable();
     g.readings.sort();
-    world.handshakes_only = g.quality.only_handshakes == g.quality.connections;
-    world.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
-    world.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
-    survey(world, &g.kept, embryos, &waits);
-    let end = world.capture.map_or(Timestamp::MAX, |(_, last)| last);
+    context.handshakes_only = g.quality.only_handshakes == g.quality.connections;
+    context.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
+    context.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
+    survey(context, &g.kept, incomplete, &waits);
+    let end = context.capture.map_or(Timestamp::MAX, |(_, last)| last);
     g.failures.examined = g.kept.iter().filter_map(|f| Failed::of(f, end)).collect();
     g.examined = g.kept.len();
-    g.retries = Retries::read(&g.kept, world);
+    g.retries = Retries::read(&g.kept, context);
     g
 }
 
 /// One segment that came after its acknowledgment among so many, and the capture changes the order of packets.
 const REORDERED_OF: u64 = 300;
 
-/// One acknowledgment of octets that the capture does not hold among so many segments, and it has lost packets.
+/// One acknowledgment of bytes that the capture does not hold among so many segments, and it has lost packets.
 const UNSEEN_OF: u64 = 1_000;
 
 /// Whether an input says itself that packets are missing, or its clock stepped back.
@@ -419,9 +419,9 @@ const LET_GO: usize = 2_048;
 
 /// Asks every detector about every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
-fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: Facts) -> Vec<Found> {
+fn examine(kept: &mut Vec<Box<ConnectionFacts>>, context: &CaptureContext, after: Facts) -> Vec<Found> {
     let about = |f: &ConnectionFacts| {
-        let around = world.around(f);
+        let around = context.around(f);
         let found = registry::all().iter().filter_map(|spec| match spec.examine {
             Examine::Connection(examine) => examine(f, &around),
             Examine::Listener(_) => None,
@@ -441,10 +441,10 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
             kept.shrink_to_fit();
         }
     }
-    let listeners = world.listeners.keys().filter(|host| !world.scenes.contains_key(host));
-    let servers: Vec<Host> = world.scenes.keys().chain(listeners).copied().collect();
+    let listeners = context.listeners.keys().filter(|host| !context.activities.contains_key(host));
+    let servers: Vec<Host> = context.activities.keys().chain(listeners).copied().collect();
     drafts.par_extend(servers.par_iter().with_max_len(8).flat_map_iter(|&server| {
-        let around = world.at(server);
+        let around = context.at(server);
         let found = registry::all().iter().filter_map(|spec| match spec.examine {
             Examine::Listener(examine) => examine(server, &around),
             Examine::Connection(_) => None,
@@ -452,19 +452,19 @@ fn examine(kept: &mut Vec<Box<ConnectionFacts>>, world: &CaptureContext, after: 
         found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<_>>()
     }));
     let has = |d: &Draft, property| registry::spec(d.kind).has(property);
-    if world.has_no_clock() {
+    if context.has_no_clock() {
         drafts.retain(|(d, _)| has(d, Property::NeedsNoClock));
     }
     // How long a half-close lasted is all that tells it from a close.
     drafts.retain(|(d, _)| d.kind != Kind::HalfClose || !d.runs_back());
     let across = drafts.iter_mut().filter(|(d, _)| !has(d, Property::NeedsNoClock) && d.runs_back());
     across.for_each(|(d, _)| d.doubt("the clock stepped back among these packets"));
-    if world.shuffled {
+    if context.shuffled {
         let by_order = drafts.iter_mut().filter(|(d, _)| has(d, Property::RestsOnOrder));
         by_order.for_each(|(d, _)| d.doubt("the capture changed the order of packets"));
     }
     drafts.sort_by_cached_key(|(d, _)| d.order());
-    // The same stretch captured twice, far apart in the file, gives the same finding twice.
+    // The same interval captured twice, far apart in the file, gives the same finding twice.
     let mut seen = HashSet::new();
     drafts.retain(|(d, _)| seen.insert((d.kind, d.client, d.server, d.during().0)));
     drafts
@@ -481,10 +481,10 @@ pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>]) -> Vec<Written> {
 }
 
 /// Where the capture was taken, for each server with a finding.
-fn capture_points(written: &[Written], world: &CaptureContext) -> Vec<CapturePoint> {
+fn capture_points(written: &[Written], context: &CaptureContext) -> Vec<CapturePoint> {
     let servers: BTreeSet<_> =
         written.iter().filter_map(|w| w.outline.server).map(|host| host.address).collect();
-    let view = |server| world.views.get(server).cloned().unwrap_or_default();
+    let view = |server| context.views.get(server).cloned().unwrap_or_default();
     servers
         .iter()
         .map(|server| (server, view(server)))
@@ -531,7 +531,7 @@ const NO_CHANCE: u64 = 10;
 
 /// What limits the whole report.
 fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<String>) {
-    let Seen { world, gathered: g, .. } = seen;
+    let Seen { context, gathered: g, .. } = seen;
     for (&link, n) in &totals.unknown_links {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
         warnings.push(format!("{n} packets have the unknown link type {link}{name} and were not analyzed"));
@@ -588,7 +588,7 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
         warnings.push(format!(
             "{} came just after their own acknowledgment: the capture changed the order of packets{}",
             count(q.reordered, "segment"),
-            if world.shuffled {
+            if context.shuffled {
                 ", and what rests on which of two came first is possible at most"
             } else {
                 ""
@@ -607,12 +607,12 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
             count(q.several_ttls, "connection")
         ));
     }
-    if world.has_no_clock() && q.segments >= NO_CHANCE {
+    if context.has_no_clock() && q.segments >= NO_CHANCE {
         warnings.push(
             "all packets have the same time: the capture has no clock, and nothing that rests on times is told".to_owned(),
         );
     }
-    if world.damaged {
+    if context.damaged {
         warnings.push(
             "the capture is not complete, so a missing packet confirms nothing, and a single half-close does not count \
              as trouble"
@@ -645,7 +645,7 @@ fn warn(seen: &Seen, totals: &Totals, options: &Options, warnings: &mut Vec<Stri
         (g.forgone, "records of servers about their clients were not kept"),
         (g.unlisted, "connections belonged to listeners that did not fit"),
     ];
-    let step = world.listeners.values().map(|listener| listener.seconds.step()).max();
+    let step = context.listeners.values().map(|listener| listener.seconds.step()).max();
     let coarse = step
         .filter(|step| *step > 1)
         .map(|step| format!("what happened at each listener was counted in steps of {step} seconds"));

@@ -1,6 +1,6 @@
 //! The stream taken in: while what was decoded is tracked, what comes next is read and decoded.
 //!
-//! A file is read in parts by the threads that track, too. What can only be read in turn (a pipe, compressed octets,
+//! A file is read in parts by the threads that track, too. What can only be read in turn (a pipe, compressed bytes,
 //! several files at once) is read and decoded by a thread of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use crate::history::host_pairs::Pair;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
 
-/// Octets of a part: enough for the work on it to outweigh its overhead.
+/// Bytes of a part: enough for the work on it to outweigh its overhead.
 const PART: u64 = 1 << 20;
 /// Parts for each thread that are tracked together: tracking a shard finds its tables in the cache the more often the
 /// more it has to do at once.
@@ -259,7 +259,7 @@ fn tell(told: &mut Progress, status: &[Status]) {
 }
 
 fn show(told: &mut Progress, engine: &Engine, progress: Show<'_>) {
-    told.suspects = engine.shards.iter().map(|shard| shard.screen.kept() as u64).sum();
+    told.suspects = engine.shards.iter().map(|shard| shard.triage.kept() as u64).sum();
     progress(*told);
 }
 
@@ -322,8 +322,8 @@ fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
 
 /// Puts together now and then what the shards have noted of their listeners.
 fn remember(shards: &mut [Shard], histories: &mut Histories) {
-    let connections = shards.iter().map(|shard| shard.screen.quality.connections).sum();
+    let connections = shards.iter().map(|shard| shard.triage.quality.connections).sum();
     if histories.is_due(connections) {
-        histories.gather(shards.iter_mut().map(|shard| &mut shard.screen));
+        histories.gather(shards.iter_mut().map(|shard| &mut shard.triage));
     }
 }

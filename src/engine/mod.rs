@@ -5,7 +5,7 @@
 //! * `intake`: the stream taken in, and all of it tracked.
 //! * `loss`: what a fault of the program cost.
 //! * [`rolling`]: a stream without an end, asked again and again.
-//! * [`shard`]: one part of the connections: its tracker and its screen.
+//! * [`shard`]: one part of the connections: its tracker and its triage.
 //! * `conclude`: what the shards know, put together: a [`Study`], then the report.
 
 pub mod batch;
@@ -48,7 +48,7 @@ pub struct Options {
     pub since: Option<Timestamp>,
     /// Ignore packets after this time.
     pub until: Option<Timestamp>,
-    /// Upper bound for the memory of tables and kept facts, octets.
+    /// Upper bound for the memory of tables and kept facts, bytes.
     pub memory_limit: u64,
     /// What is known of the server's host, to confirm or refute findings with.
     pub host: Option<HostFacts>,
@@ -125,7 +125,7 @@ pub enum Error {
 /// How far the analysis is, told now and then from the thread that called [`analyze`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
-    /// Octets read of all inputs, as stored (compressed octets where compressed).
+    /// Bytes read of all inputs, as stored (compressed bytes where compressed).
     pub read: u64,
     /// Sum of the inputs' sizes; `None` with standard input among them.
     pub total: Option<u64>,
@@ -226,7 +226,7 @@ impl Engine {
             filter,
             shards,
             peers: Arc::new(TwRecycleModel::within(shard::most_host_pairs(options.memory_limit))),
-            histories: Histories::within(shard::history_octets(options.memory_limit)),
+            histories: Histories::within(shard::history_bytes(options.memory_limit)),
             totals: Totals::default(),
             inputs: 0,
             left: false,
@@ -241,7 +241,7 @@ impl Engine {
         let peers = Arc::make_mut(&mut self.peers);
         settle(&mut self.shards, peers);
         peers.close();
-        self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.screen));
+        self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.triage));
         let (mut status, silences) = (source.status(), source.silences());
         if self.left || self.options.stop.left_a_pipe() {
             status.iter_mut().for_each(say_left);
@@ -275,9 +275,9 @@ fn say_left(status: &mut Status) {
 /// Tells [`TwRecycleModel`] what became of the connections that it suspects.
 fn settle(shards: &mut [Shard], peers: &mut TwRecycleModel) {
     let knows: &TwRecycleModel = peers;
-    shards.par_iter_mut().for_each(|shard| shard.screen.resolve(knows));
+    shards.par_iter_mut().for_each(|shard| shard.triage.resolve(knows));
     for shard in shards {
-        for (connection, answered, otherwise) in shard.screen.drain_settled() {
+        for (connection, answered, otherwise) in shard.triage.drain_settled() {
             peers.settle(connection, answered, otherwise);
         }
     }

@@ -22,7 +22,7 @@ use crate::engine::conclude::Facts;
 use crate::engine::conclude::{self, Seen};
 use crate::engine::intake::track;
 use crate::engine::loss;
-use crate::engine::shard::{SHARDS, most_examined, watched_octets};
+use crate::engine::shard::{SHARDS, most_examined, watched_bytes};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
 use crate::flow::tracker::Tracker;
@@ -42,7 +42,7 @@ pub struct Limits {
     /// Remarkable connections of one generation.
     pub kept: usize,
     /// Handshakes never completed of one generation.
-    pub embryos: usize,
+    pub incomplete: usize,
     /// Listeners of one generation.
     pub listeners: usize,
 }
@@ -54,7 +54,7 @@ impl Default for Limits {
             generation: Span::secs(120),
             shortest: Span::secs(15),
             kept: 16_384,
-            embryos: 65_536,
+            incomplete: 65_536,
             listeners: 65_536,
         }
     }
@@ -99,8 +99,8 @@ pub struct Sight {
 
 impl Sight {
     /// What surrounds the connections.
-    pub fn world(&self) -> &CaptureContext {
-        &self.seen.world
+    pub fn context(&self) -> &CaptureContext {
+        &self.seen.context
     }
 
     /// Connections in the generations kept, and those open.
@@ -118,8 +118,8 @@ impl Rolling {
         let pool = threads(options.threads)?;
         let mut engine = Engine::new(options);
         for shard in &mut engine.shards {
-            shard.screen = limits.screen(options);
-            shard.tracker = Tracker::within(watched_octets(options.memory_limit));
+            shard.triage = limits.triage(options);
+            shard.tracker = Tracker::within(watched_bytes(options.memory_limit));
         }
         Ok(Rolling {
             engine,
@@ -179,9 +179,9 @@ impl Rolling {
     fn is_nearly_full(&self) -> bool {
         let part = |all: usize| all / SHARDS * 3 / 4;
         self.engine.shards.iter().any(|shard| {
-            shard.screen.kept() > part(self.limits.kept)
-                || shard.screen.embryos() > part(self.limits.embryos)
-                || shard.screen.listeners.len() > part(self.limits.listeners)
+            shard.triage.kept() > part(self.limits.kept)
+                || shard.triage.incomplete_count() > part(self.limits.incomplete)
+                || shard.triage.listeners.len() > part(self.limits.listeners)
         })
     }
 
@@ -192,13 +192,13 @@ impl Rolling {
             .engine
             .shards
             .iter_mut()
-            .map(|shard| std::mem::replace(&mut shard.screen, limits.screen(options)));
+            .map(|shard| std::mem::replace(&mut shard.triage, limits.triage(options)));
         let forgotten = std::mem::replace(&mut self.earlier, current.collect());
         self.has_forgotten |= !forgotten.is_empty();
-        self.forgotten += forgotten.iter().map(|screen| screen.quality.connections).sum::<u64>();
+        self.forgotten += forgotten.iter().map(|triage| triage.quality.connections).sum::<u64>();
         self.began = [self.now, self.began[0]];
         let since = self.since();
-        let most = watched_octets(self.engine.options.memory_limit);
+        let most = watched_bytes(self.engine.options.memory_limit);
         self.engine.shards.iter_mut().for_each(|shard| shard.recover(|| Tracker::within(most)));
         Arc::make_mut(&mut self.engine.peers).turn(since);
     }
@@ -223,7 +223,7 @@ impl Rolling {
         self.engine.shards.iter().map(|shard| shard.tracker.live() as u64).sum()
     }
 
-    /// Octets that the tables take, and may take.
+    /// Bytes that the tables take, and may take.
     pub fn memory(&self) -> (u64, u64) {
         let of_shards = self.engine.shards.iter().map(|shard| shard.tracker.taken());
         of_shards.fold((0, 0), |sum, (taken, most)| (sum.0 + taken as u64, sum.1 + most as u64))
@@ -239,7 +239,7 @@ impl Rolling {
         self.forgotten + sight.quality().connections
     }
 
-    /// What is known now. `silences` are stretches in which nothing could be captured.
+    /// What is known now. `silences` are intervals in which nothing could be captured.
     pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Sight {
         let (limits, end) = (self.limits, self.now);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
@@ -249,7 +249,7 @@ impl Rolling {
             let mut open: Vec<Triage> = shards
                 .par_iter_mut()
                 .map(|shard| {
-                    let mut open = limits.screen(options);
+                    let mut open = limits.triage(options);
                     if !shard.has_failed() {
                         shard.tracker.visit_open(|gone| open.take(gone, end, Some(known)));
                     }
@@ -261,12 +261,12 @@ impl Rolling {
             for (connection, answered, otherwise) in &settled {
                 Arc::make_mut(&mut peers).settle(*connection, *answered, *otherwise);
             }
-            let current = shards.iter().map(|shard| shard.screen.clone());
-            let screens = self.earlier.iter().cloned().chain(current).chain(open);
+            let current = shards.iter().map(|shard| shard.triage.clone());
+            let triages = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
-            let world = conclude::world(peers, capture, silences, options);
-            let world = CaptureContext { goes_on: moment == Moment::Between, ..world };
-            conclude::see(screens, world, None, (most_examined(options.memory_limit), Facts::Stay))
+            let context = conclude::context(peers, capture, silences, options);
+            let context = CaptureContext { goes_on: moment == Moment::Between, ..context };
+            conclude::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
         });
         seen.gathered.evicted = self.evicted();
         let drafts = std::mem::take(&mut seen.drafts);
@@ -291,17 +291,17 @@ impl Rolling {
 }
 
 impl Limits {
-    fn screen(&self, options: &Options) -> Triage {
+    fn triage(&self, options: &Options) -> Triage {
         let part = |all: usize| (all / SHARDS).max(16);
         let settings = Settings { half_close_after: options.half_close_after };
-        Triage::new(part(self.kept), part(self.embryos), settings, registry::WANTS)
+        Triage::new(part(self.kept), part(self.incomplete), settings, registry::WANTS)
             .with_listeners(part(self.listeners))
     }
 }
 
 /// Connections tried and handshakes completed at each listener in one second.
-pub fn rates(world: &CaptureContext, second: Timestamp) -> BTreeMap<Host, (u64, u64)> {
-    let of = world.listeners.iter().map(|(host, listener)| {
+pub fn rates(context: &CaptureContext, second: Timestamp) -> BTreeMap<Host, (u64, u64)> {
+    let of = context.listeners.iter().map(|(host, listener)| {
         let sum = listener.between(second, second);
         (*host, (u64::from(sum.syns), u64::from(sum.completed)))
     });

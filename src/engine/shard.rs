@@ -5,7 +5,7 @@ use crate::engine::batch::Run;
 use crate::engine::loss::Loss;
 use crate::fault;
 use crate::flow::tracker::{SHARD_BITS, Tracker};
-use crate::history::incomplete::HalfOpen;
+use crate::history::incomplete::HalfOpenRequest;
 use crate::history::settings::Settings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
@@ -14,63 +14,63 @@ use crate::time::{Span, Timestamp};
 /// Number of shards. Fixed, so that nothing depends on the number of threads.
 pub const SHARDS: usize = 1 << SHARD_BITS;
 
-/// What the process takes whatever it finds: the program, blocks being read and decoded, octets.
+/// What the process takes whatever it finds: the program, blocks being read and decoded, bytes.
 const BASE: u64 = 48 << 20;
-/// What a kept connection costs until the end, octets: the record and what its repeats allocate.
+/// What a kept connection costs until the end, bytes: the record and what its repeats allocate.
 const PER_KEPT: u64 = 1_280;
-/// What a handshake that was never completed costs once it is over, octets: with the room that a list grows by, and once
-/// more in the scene of its listener.
-const PER_EMBRYO: u64 = 5 * size_of::<HalfOpen>() as u64 / 2;
-/// What the history of a listener costs, octets, with the scene that is made of it.
+/// What a handshake that was never completed costs once it is over, bytes: with the room that a list grows by, and once
+/// more in the activity of its listener.
+const PER_INCOMPLETE: u64 = 5 * size_of::<HalfOpenRequest>() as u64 / 2;
+/// What the history of a listener costs, bytes, with the activity that is made of it.
 const PER_LISTENER: u64 = 896;
-/// What a finding costs until it is written, octets.
+/// What a finding costs until it is written, bytes.
 const PER_FINDING: u64 = 1 << 16;
 /// No more connections are kept than are examined in the end, and a few more for shards that are not alike.
 const MOST_KEPT: u64 = 4 * MOST_EXAMINED / SHARDS as u64;
 /// Connections that are examined one by one at most. Of more remarkable ones than that most are of one kind.
 const MOST_EXAMINED: u64 = 16_384;
 
-/// Connections that are examined one by one at most within `memory_limit` octets.
+/// Connections that are examined one by one at most within `memory_limit` bytes.
 pub fn most_examined(memory_limit: u64) -> usize {
     (memory_limit / PER_FINDING).clamp(64, MOST_EXAMINED) as usize
 }
 
-/// Octets of one shard's tables in a watch: less than in [`Shard::new`], for what is remembered is held up to five times:
+/// Bytes of one shard's tables in a watch: less than in [`Shard::new`], for what is remembered is held up to five times:
 /// of two generations, copied while the engine is asked, and of what is open then.
-pub fn watched_octets(memory_limit: u64) -> usize {
+pub fn watched_bytes(memory_limit: u64) -> usize {
     (for_tables(memory_limit) * 6 / 20) as usize
 }
 
-/// Octets of one shard.
+/// Bytes of one shard.
 fn for_tables(memory_limit: u64) -> u64 {
     memory_limit.saturating_sub(BASE).max(memory_limit / 4) / SHARDS as u64
 }
 
-/// Host pairs that are remembered at once within `memory_limit` octets: one needs 192 of them while the tables grow, with
+/// Host pairs that are remembered at once within `memory_limit` bytes: one needs 192 of them while the tables grow, with
 /// what became of its SYNs.
 pub fn most_host_pairs(memory_limit: u64) -> usize {
     (memory_limit / 8 / 192).max(1_024) as usize
 }
 
-/// Octets of what happened at all listeners, second by second.
-pub fn history_octets(memory_limit: u64) -> usize {
+/// Bytes of what happened at all listeners, second by second.
+pub fn history_bytes(memory_limit: u64) -> usize {
     (for_tables(memory_limit) * SHARDS as u64 * 2 / 20) as usize
 }
 
-/// A tracker and the screen behind it.
+/// A tracker and the triage behind it.
 pub struct Shard {
     /// Follows the connections.
     pub tracker: Tracker,
     /// Keeps the remarkable ones.
-    pub screen: Triage,
+    pub triage: Triage,
     /// Where the program failed: nothing is tracked from there on.
     failed: Option<Timestamp>,
     loss: Option<Loss>,
 }
 
 impl Shard {
-    /// A shard that may use its part of the `memory_limit` octets of the whole process: the half for open connections,
-    /// the rest for what is remembered of those that are over, here and in [`history_octets`].
+    /// A shard that may use its part of the `memory_limit` bytes of the whole process: the half for open connections,
+    /// the rest for what is remembered of those that are over, here and in [`history_bytes`].
     pub fn new(memory_limit: u64, half_close_after: Span) -> Shard {
         let all = for_tables(memory_limit);
         let part =
@@ -80,9 +80,9 @@ impl Shard {
             tracker: Tracker::within(part(10, 1, u64::MAX)),
             failed: None,
             loss: None,
-            screen: Triage::new(
+            triage: Triage::new(
                 kept,
-                part(4, PER_EMBRYO, u64::MAX),
+                part(4, PER_INCOMPLETE, u64::MAX),
                 Settings { half_close_after },
                 registry::WANTS,
             )
@@ -98,11 +98,11 @@ impl Shard {
 
     /// Tracks this shard's segments, in capture order.
     pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
-        self.contained(|tracker, screen| {
-            tracker.segments(runs.flat_map(Run::pieces), |gone| screen.take(gone, Timestamp::MAX, None));
+        self.contained(|tracker, triage| {
+            tracker.segments(runs.flat_map(Run::pieces), |gone| triage.take(gone, Timestamp::MAX, None));
             let went_on = tracker.take_went_on();
             if !went_on.is_empty() {
-                screen.record_went_on(went_on);
+                triage.record_went_on(went_on);
             }
         });
     }
@@ -112,8 +112,8 @@ impl Shard {
         if self.has_failed() {
             return;
         }
-        let Shard { tracker, screen, .. } = self;
-        if let Err(fault) = fault::contain(|| work(tracker, screen)) {
+        let Shard { tracker, triage, .. } = self;
+        if let Err(fault) = fault::contain(|| work(tracker, triage)) {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);
             self.loss = Some(Loss::Shard(packet, fault));
@@ -132,8 +132,8 @@ impl Shard {
 
     /// Lets go of connections that are due at `now`.
     pub fn advance(&mut self, now: Timestamp) {
-        self.contained(|tracker, screen| {
-            tracker.advance(now, |gone| screen.take(gone, Timestamp::MAX, None));
+        self.contained(|tracker, triage| {
+            tracker.advance(now, |gone| triage.take(gone, Timestamp::MAX, None));
         });
     }
 
@@ -148,8 +148,8 @@ impl Shard {
     pub fn finish(&mut self, end: Timestamp, peers: &TwRecycleModel) {
         // After a fault the connections are over where it happened.
         let end = self.failed.map_or(end, |failed| failed.min(end));
-        let Shard { tracker, screen, .. } = self;
-        let finished = fault::contain(|| tracker.finish_into(|gone| screen.take(gone, end, Some(peers))));
+        let Shard { tracker, triage, .. } = self;
+        let finished = fault::contain(|| tracker.finish_into(|gone| triage.take(gone, end, Some(peers))));
         if let Err(fault) = finished {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);

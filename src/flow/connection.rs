@@ -103,7 +103,7 @@ pub struct Connection {
     recent: [Recent; 2],
     /// The last segment of each end, for [`Trigger`].
     latest: [Option<Trigger>; 2],
-    /// When the highest octet of each end was first sent.
+    /// When the highest byte of each end was first sent.
     sent_at: [Timestamp; 2],
     /// The whole connection came a second time, earlier: nothing of it is news.
     replay: bool,
@@ -464,7 +464,7 @@ impl Connection {
         if s.flags.has(Flags::FIN) {
             What::Fin
         } else if s.payload > 0 {
-            // A keepalive probe of other stacks carries one octet that is already acknowledged.
+            // A keepalive probe of other stacks carries one byte that is already acknowledged.
             if s.payload == 1
                 && side.acked_known
                 && side.acked == s.end()
@@ -508,7 +508,7 @@ impl Connection {
         }
     }
 
-    /// The sender's stream: octets, payload, FIN, keepalive probes.
+    /// The sender's stream: bytes, payload, FIN, keepalive probes.
     #[inline]
     fn note_stream(&mut self, s: &Segment, role: Role, what: What) {
         let sent_at = &mut self.sent_at[role as usize];

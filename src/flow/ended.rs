@@ -46,7 +46,7 @@ impl EndedFlow<'_> {
     pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
         match self {
             EndedFlow::HalfOpen(key, half_open, parting) => Cow::Owned(parting.facts(half_open.play(key))),
-            EndedFlow::Clean(key, brief, parting) => Cow::Owned(parting.facts(brief.play(key))),
+            EndedFlow::Clean(key, clean, parting) => Cow::Owned(parting.facts(clean.play(key))),
             EndedFlow::Full(facts) => Cow::Borrowed(facts),
         }
     }

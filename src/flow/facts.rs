@@ -170,13 +170,13 @@ pub(super) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
 pub struct Offer {
     /// Options present.
     pub options: Options,
-    /// Maximum segment size, octets; 0 when not offered.
+    /// Maximum segment size, bytes; 0 when not offered.
     pub mss: u16,
     /// Window scale shift.
     pub window_scale: u8,
     /// Window field.
     pub window: u16,
-    /// Payload carried by the SYN itself (Fast Open), octets.
+    /// Payload carried by the SYN itself (Fast Open), bytes.
     pub payload: u16,
     /// IPv4 identification.
     pub ip_id: u16,
@@ -199,21 +199,21 @@ pub struct Side {
     pub next: Seq,
     /// Whether [`Side::next`] means anything yet.
     pub next_known: bool,
-    /// The highest acknowledgment of its octets by the peer, once `acked_known`.
+    /// The highest acknowledgment of its bytes by the peer, once `acked_known`.
     pub acked: Seq,
     /// Whether [`Side::acked`] means anything yet.
     pub acked_known: bool,
     /// Segments seen from this side, capture duplicates not counted.
     pub segments: u32,
-    /// Segments with payload among them that brought new octets.
+    /// Segments with payload among them that brought new bytes.
     pub data_segments: u32,
     /// Segments that brought nothing new although they carried payload.
     pub retransmits: u32,
-    /// How often the peer acknowledged octets of this side that the capture does not hold.
+    /// How often the peer acknowledged bytes of this side that the capture does not hold.
     pub unseen: u32,
     /// The last time that happened: by then this side had sent something.
     pub unseen_at: Option<PacketRef>,
-    /// Payload octets, each counted once.
+    /// Payload bytes, each counted once.
     pub bytes: u64,
     /// First segment with payload.
     pub first_data: Option<PacketRef>,
@@ -316,7 +316,7 @@ pub struct Repeating {
     pub of_acknowledged_seq: Seq,
     /// First and last of those.
     pub of_acknowledged_at: (PacketRef, PacketRef),
-    /// The longest stretch of repetitions before that ended in an acknowledgment.
+    /// The longest interval of repetitions before that ended in an acknowledgment.
     pub healed: Option<Healed>,
 }
 
@@ -363,7 +363,7 @@ impl ZeroWindow {
     }
 }
 
-/// A stretch of a second or more without a segment of either end, ended by something new.
+/// An interval of a second or more without a segment of either end, ended by something new.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pause {
     /// How long.
@@ -491,15 +491,15 @@ impl Side {
         self.late_data.is_some() && self.acked_known && self.acked.after(self.late_seq)
     }
 
-    /// Where the peer acknowledged what may have been this side's FIN, which the capture does not hold: an octet more
+    /// Where the peer acknowledged what may have been this side's FIN, which the capture does not hold: a byte more
     /// than its payload, or some that never came, and nothing after it.
     pub fn fin_not_captured(&self) -> Option<PacketRef> {
         let at = self
             .unseen_at
             .filter(|at| self.fin.is_none() && self.last_data.is_none_or(|data| data <= *at))?;
-        let octets = i64::from(self.next.0.wrapping_sub(self.isn.0)) - 1;
+        let bytes = i64::from(self.next.0.wrapping_sub(self.isn.0)) - 1;
         // Payload that came after its acknowledgment fills the hole without being new.
-        let only_fin = self.isn_known && octets == self.bytes as i64 + 1;
+        let only_fin = self.isn_known && bytes == self.bytes as i64 + 1;
         (only_fin || self.retransmits == 0).then_some(at)
     }
 }
@@ -526,7 +526,7 @@ pub struct Trigger {
     pub what: What,
     /// Its acknowledgment number.
     pub ack: Seq,
-    /// Its type of service octet.
+    /// Its type of service byte.
     pub tos: u8,
 }
 
@@ -576,7 +576,7 @@ pub struct FinalAck {
 pub struct ServerProgress {
     /// Packet and time.
     pub at: PacketRef,
-    /// How many octets of the client's stream it acknowledged.
+    /// How many bytes of the client's stream it acknowledged.
     pub acked: u32,
     /// TSval, 0 without timestamps.
     pub tsval: u32,
@@ -599,7 +599,7 @@ pub struct Unanswered {
     pub first: PacketRef,
     /// Last of them.
     pub last: PacketRef,
-    /// Largest payload among them, octets: a path that drops only large packets shows here.
+    /// Largest payload among them, bytes: a path that drops only large packets shows here.
     pub largest: u32,
     /// Pure ACKs.
     pub acks: u16,

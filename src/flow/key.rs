@@ -96,7 +96,7 @@ pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 /// A set with the hash of [`Map`].
 pub type Set<K> = HashSet<K, BuildHasherDefault<Mix>>;
 
-/// The hash of [`Map`]: one folded multiplication for every eight octets.
+/// The hash of [`Map`]: one folded multiplication for every eight bytes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Mix(u64);
 
@@ -110,10 +110,10 @@ impl Mix {
 
 impl Hasher for Mix {
     #[inline]
-    fn write(&mut self, octets: &[u8]) {
-        let (words, rest) = octets.as_chunks::<8>();
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.take(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|octet| self.take(u64::from(*octet)));
+        rest.iter().for_each(|byte| self.take(u64::from(*byte)));
     }
 
     #[inline]

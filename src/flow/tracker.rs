@@ -54,7 +54,7 @@ const SHORT: usize = 128;
 /// Of the room for connections so many tenths more are for fingerprints of those that were let go.
 const FINGERPRINTS: usize = 3;
 
-/// What a full record allocates beyond itself, octets, about.
+/// What a full record allocates beyond itself, bytes, about.
 const FULL_MORE: usize = 256;
 
 /// Which wait a connection is in.
@@ -86,8 +86,8 @@ impl Wait {
     }
 
     #[inline]
-    fn of_brief(brief: &CleanFlow) -> Wait {
-        if brief.is_closed() { Wait::Closing } else { Wait::Open }
+    fn of_clean(clean: &CleanFlow) -> Wait {
+        if clean.is_closed() { Wait::Closing } else { Wait::Open }
     }
 
     #[inline]
@@ -124,16 +124,16 @@ pub struct Tracker {
     index: Index,
     heads: Heads,
     half_open: Pool<HalfOpen>,
-    brief: Pool<CleanFlow>,
+    clean: Pool<CleanFlow>,
     full: Pool<Connection>,
     over: Pool<TimeWaitEntry>,
     spare: FreeList,
-    /// Octets that half-open connections take beyond their records.
-    more_octets: usize,
+    /// Bytes that half-open connections take beyond their records.
+    more_bytes: usize,
     /// The most connections held at once; beyond it the one that is due first goes.
     limit: usize,
-    /// The same in octets.
-    most_octets: usize,
+    /// The same in bytes.
+    most_bytes: usize,
     checks: [VecDeque<Check>; 5],
     /// No check is due before this.
     soonest: Timestamp,
@@ -165,13 +165,13 @@ impl Tracker {
             index: Index::default(),
             heads: Heads::default(),
             half_open: Pool::default(),
-            brief: Pool::default(),
+            clean: Pool::default(),
             full: Pool::default(),
             over: Pool::default(),
             spare: FreeList::default(),
-            more_octets: 0,
+            more_bytes: 0,
             limit: limit.max(1),
-            most_octets: usize::MAX,
+            most_bytes: usize::MAX,
             checks: Default::default(),
             soonest: Timestamp::MAX,
             now: Timestamp::MIN,
@@ -191,12 +191,12 @@ impl Tracker {
         }
     }
 
-    /// A tracker that takes about `octets` at most for connections that are open, half open or just over; or what a few
+    /// A tracker that takes about `bytes` at most for connections that are open, half open or just over; or what a few
     /// hundred take, if that is more.
-    pub fn within(octets: usize) -> Tracker {
-        let most_octets = octets.max(LEAST);
-        let let_go = EvictedFlows::within(most_octets / 10 * FINGERPRINTS);
-        Tracker { most_octets, let_go, ..Tracker::new(usize::MAX) }
+    pub fn within(bytes: usize) -> Tracker {
+        let most_bytes = bytes.max(LEAST);
+        let let_go = EvictedFlows::within(most_bytes / 10 * FINGERPRINTS);
+        Tracker { most_bytes, let_go, ..Tracker::new(usize::MAX) }
     }
 
     /// Takes in segments, in capture order, at most [`TOGETHER`] in a piece; `gone` gets the connections as they end.
@@ -249,7 +249,7 @@ impl Tracker {
         let body = self.heads.get(at).body;
         match body.form() {
             Form::HalfOpen => self.half_open.prefetch(body.place()),
-            Form::Clean => self.brief.prefetch(body.place()),
+            Form::Clean => self.clean.prefetch(body.place()),
             Form::Full => self.full.prefetch(body.place()),
             Form::TimeWait => self.over.prefetch(body.place()),
         }
@@ -300,18 +300,18 @@ impl Tracker {
             let is_over = known.is_refused();
             return self.overdue(at, is_over, from, s, sink);
         }
-        let before = known.more_octets();
+        let before = known.more_bytes();
         if known.take(from, s) {
-            self.more_octets += known.more_octets() - before;
+            self.more_bytes += known.more_bytes() - before;
             if known.is_client(from) {
                 let connection = known.first().packet;
                 self.events.push(syn(connection, s));
             } else if known.is_refused() {
                 self.check(at, Wait::Aftermath);
             }
-        } else if let Some(brief) = CleanFlow::begin(known, from, s, &mut self.spare) {
+        } else if let Some(clean) = CleanFlow::begin(known, from, s, &mut self.spare) {
             self.remove_half_open(body.place());
-            self.heads.get_mut(at).body = Body::new(Form::Clean, self.brief.insert(at, brief));
+            self.heads.get_mut(at).body = Body::new(Form::Clean, self.clean.insert(at, clean));
         } else {
             let connection = known.play(&self.heads.key(at));
             self.remove_half_open(body.place());
@@ -323,14 +323,14 @@ impl Tracker {
 
     fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let body = self.heads.get(at).body;
-        let known = self.brief.get_mut(body.place());
-        if known.last() + Wait::of_brief(known).span() < s.time {
+        let known = self.clean.get_mut(body.place());
+        if known.last() + Wait::of_clean(known).span() < s.time {
             let is_over = known.is_closed();
             return self.overdue(at, is_over, from, s, sink);
         }
-        let (was_acked, before) = (known.server_fin_is_acked(), known.more_octets());
+        let (was_acked, before) = (known.server_fin_is_acked(), known.more_bytes());
         if known.take(from, s, &mut self.spare) {
-            self.more_octets += known.more_octets() - before;
+            self.more_bytes += known.more_bytes() - before;
             if known.is_remembered(from, s, was_acked) {
                 self.events.push(PeerEvent {
                     at: PacketRef::of(s),
@@ -436,7 +436,7 @@ impl Tracker {
         for piece in self.half_open.drain() {
             piece.iter_ahead(heads).for_each(|(at, h)| take(EndedFlow::HalfOpen(&heads.key(at), h, parting)));
         }
-        for piece in self.brief.drain() {
+        for piece in self.clean.drain() {
             piece.iter_ahead(heads).for_each(|(at, b)| take(EndedFlow::Clean(&heads.key(at), b, parting)));
         }
         for mut piece in self.full.drain() {
@@ -447,8 +447,8 @@ impl Tracker {
         }
         let repeated = self.repeated();
         let went_on = self.take_went_on();
-        let Tracker { limit, most_octets, evicted, late, now, .. } = *self;
-        *self = Tracker { limit, most_octets, evicted, late, repeated, went_on, now, ..Tracker::new(limit) };
+        let Tracker { limit, most_bytes, evicted, late, now, .. } = *self;
+        *self = Tracker { limit, most_bytes, evicted, late, repeated, went_on, now, ..Tracker::new(limit) };
     }
 
     /// Moves out the facts of the connections that are over, in no particular order.
@@ -512,18 +512,18 @@ impl Tracker {
         }
     }
 
-    /// Octets of the room that there is, taken or vacant.
-    fn octets(&self) -> usize {
+    /// Bytes of the room that there is, taken or vacant.
+    fn bytes(&self) -> usize {
         let checks: usize = self.checks.iter().map(VecDeque::capacity).sum();
-        self.index.octets()
-            + self.heads.octets()
+        self.index.bytes()
+            + self.heads.bytes()
             + checks * size_of::<Check>()
-            + self.half_open.octets()
-            + self.brief.octets()
-            + self.more_octets
-            + self.full.octets()
+            + self.half_open.bytes()
+            + self.clean.bytes()
+            + self.more_bytes
+            + self.full.bytes()
             + self.full.held * FULL_MORE
-            + self.over.octets()
+            + self.over.bytes()
     }
 
     /// Gives back room that is vacant, some of it at a time; `false` if there is too little of it in any one place.
@@ -531,7 +531,7 @@ impl Tracker {
         let heads = &mut self.heads;
         let mut moved = |form, at, place| heads.get_mut(at).body = Body::new(form, place);
         self.half_open.tighten(|at, place| moved(Form::HalfOpen, at, place))
-            || self.brief.tighten(|at, place| moved(Form::Clean, at, place))
+            || self.clean.tighten(|at, place| moved(Form::Clean, at, place))
             || self.full.tighten(|at, place| moved(Form::Full, at, place))
             || self.over.tighten(|at, place| moved(Form::TimeWait, at, place))
             || self
@@ -545,15 +545,15 @@ impl Tracker {
     #[inline]
     fn remove_half_open(&mut self, place: u32) {
         if let Some(half_open) = self.half_open.remove(place) {
-            self.more_octets -= half_open.more_octets();
+            self.more_bytes -= half_open.more_bytes();
         }
     }
 
     #[inline]
     fn remove_brief(&mut self, place: u32) {
-        if let Some(brief) = self.brief.remove(place) {
-            self.more_octets -= brief.more_octets();
-            self.spare.take(brief);
+        if let Some(clean) = self.clean.remove(place) {
+            self.more_bytes -= clean.more_bytes();
+            self.spare.take(clean);
         }
     }
 
@@ -580,9 +580,9 @@ impl Tracker {
                 over
             }
             Form::Clean => {
-                let brief = self.brief.get(place);
-                sink(EndedFlow::Clean(key, brief, parting));
-                let over = TimeWaitEntry::of_brief(brief);
+                let clean = self.clean.get(place);
+                sink(EndedFlow::Clean(key, clean, parting));
+                let over = TimeWaitEntry::of_clean(clean);
                 self.remove_brief(place);
                 over
             }
@@ -614,7 +614,7 @@ impl Tracker {
                 self.remove_half_open(place);
             }
             Form::Clean => {
-                sink(EndedFlow::Clean(key, self.brief.get(place), parting));
+                sink(EndedFlow::Clean(key, self.clean.get(place), parting));
                 self.remove_brief(place);
             }
             Form::Full => {
@@ -665,9 +665,9 @@ impl Tracker {
     fn drop_stale(&mut self, wait: Wait) {
         let mut queue = std::mem::take(&mut self.checks[wait as usize]);
         let held = match wait {
-            Wait::Handshake => self.half_open.held + self.brief.held + self.full.held,
+            Wait::Handshake => self.half_open.held + self.clean.held + self.full.held,
             Wait::Expiry => self.over.held,
-            Wait::Open | Wait::Closing | Wait::Aftermath => self.brief.held + self.full.held,
+            Wait::Open | Wait::Closing | Wait::Aftermath => self.clean.held + self.full.held,
         };
         if held >= queue.len() / 2 {
             queue.reserve(queue.capacity());
@@ -715,9 +715,9 @@ impl Tracker {
             }
             Form::TimeWait => (Wait::Expiry, self.over.get(place).last.time + OVER),
             Form::Clean => {
-                let brief = self.brief.get(place);
-                let wait = Wait::of_brief(brief);
-                (wait, brief.last() + wait.span())
+                let clean = self.clean.get(place);
+                let wait = Wait::of_clean(clean);
+                (wait, clean.last() + wait.span())
             }
             Form::Full => {
                 let facts = &self.full.get(place).facts;
@@ -786,9 +786,9 @@ impl Tracker {
         }
     }
 
-    /// Octets that the records take, and may take.
+    /// Bytes that the records take, and may take.
     pub fn taken(&self) -> (usize, usize) {
-        (self.octets(), self.most_octets)
+        (self.bytes(), self.most_bytes)
     }
 
     /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
@@ -797,7 +797,7 @@ impl Tracker {
         for (at, h) in self.half_open.iter() {
             take(EndedFlow::HalfOpen(&self.heads.key(at), h, parting));
         }
-        for (at, b) in self.brief.iter() {
+        for (at, b) in self.clean.iter() {
             take(EndedFlow::Clean(&self.heads.key(at), b, parting));
         }
         for Connection { facts, .. } in self.full.iter_mut() {

@@ -14,8 +14,8 @@
 //! does; whatever a test needs otherwise is changed on the [`Rung`] that every call returns. The segments go to a
 //! [`Tracker`] ([`Wire::facts`]), or as real packets to the whole program ([`Wire::packets`]).
 
+mod bytes;
 pub mod courses;
-mod octets;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -181,7 +181,7 @@ impl Wire {
 
     /// The same as packets: raw IP, or cooked where a segment says which way it went.
     pub fn packets(&self) -> Vec<(Timestamp, LinkType, Vec<u8>)> {
-        self.segments().iter().map(octets::packet).collect()
+        self.segments().iter().map(bytes::packet).collect()
     }
 
     /// What a tracker makes of it, in order of the connections' first packets.
@@ -376,8 +376,8 @@ impl End {
     }
 
     /// New payload.
-    pub fn data(&self, t: f64, octets: u32) -> Rung {
-        self.raw(t, Flags::PSH | Flags::ACK, self.next(), self.peer_next(), octets)
+    pub fn data(&self, t: f64, bytes: u32) -> Rung {
+        self.raw(t, Flags::PSH | Flags::ACK, self.next(), self.peer_next(), bytes)
     }
 
     /// No more to send.
@@ -391,13 +391,13 @@ impl End {
         self.raw(t, latest.flags.0, latest.seq, self.peer_next(), latest.payload)
     }
 
-    /// A keepalive probe of Linux: no payload, one octet back.
+    /// A keepalive probe of Linux: no payload, one byte back.
     pub fn keepalive(&self, t: f64) -> Rung {
         self.raw(t, Flags::ACK, Seq(self.next().0.wrapping_sub(1)), self.peer_next(), 0)
     }
 
-    /// A keepalive probe of other stacks: the last octet again.
-    pub fn keepalive_with_octet(&self, t: f64) -> Rung {
+    /// A keepalive probe of other stacks: the last byte again.
+    pub fn keepalive_with_byte(&self, t: f64) -> Rung {
         self.raw(t, Flags::ACK, Seq(self.next().0.wrapping_sub(1)), self.peer_next(), 1)
     }
 
@@ -419,8 +419,8 @@ impl End {
     }
 
     /// Any segment; it moves SND.NXT on if it reaches beyond it.
-    pub fn raw(&self, t: f64, flags: u8, seq: Seq, ack: Seq, octets: u32) -> Rung {
-        let mut s = self.segment(t, flags, seq, ack, octets);
+    pub fn raw(&self, t: f64, flags: u8, seq: Seq, ack: Seq, bytes: u32) -> Rung {
+        let mut s = self.segment(t, flags, seq, ack, bytes);
         s.options = self.stamp(0);
         self.send(s)
     }
@@ -458,7 +458,7 @@ impl End {
         s
     }
 
-    fn segment(&self, t: f64, flags: u8, seq: Seq, ack: Seq, octets: u32) -> Segment {
+    fn segment(&self, t: f64, flags: u8, seq: Seq, ack: Seq, bytes: u32) -> Segment {
         let mut sockets = self.sockets.borrow_mut();
         let peer = sockets[self.role.peer() as usize].host;
         let own = &mut sockets[self.role as usize];
@@ -473,7 +473,7 @@ impl End {
             dst_port: peer.port,
             seq,
             ack,
-            payload: octets,
+            payload: bytes,
             window: 502,
             ip_id: if v6 { 0 } else { own.ip_id },
             tsval: own.clock.wrapping_add((t * 1_000.0) as i64 as u32),

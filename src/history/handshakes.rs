@@ -4,12 +4,12 @@ use crate::decode::segment::Traits;
 use crate::flow::facts::PacketRef;
 use crate::time::Span;
 
-/// Handshakes of one server that are looked at, and that each screen keeps.
+/// Handshakes of one server that are looked at, and that each triage keeps.
 pub const MOST: usize = 64;
 
 /// A clean handshake as the capture point saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
+pub struct HandshakeSample {
     /// When: samples are kept in order of time.
     pub at: PacketRef,
     /// From SYN to SYN-ACK.
@@ -26,15 +26,15 @@ pub struct Sample {
     pub server_traits: Traits,
 }
 
-/// The first handshakes of one server that one screen has seen: those that began first, whichever are over first.
+/// The first handshakes of one server that one triage has seen: those that began first, whichever are over first.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Samples {
-    kept: Vec<Sample>,
+pub struct HandshakeSamples {
+    kept: Vec<HandshakeSample>,
     /// There are as many as are wanted that began at this or before.
     until: Option<PacketRef>,
 }
 
-impl Samples {
+impl HandshakeSamples {
     /// Whether one that began at `at` is wanted.
     #[inline]
     pub fn wants(&self, at: PacketRef) -> bool {
@@ -42,7 +42,7 @@ impl Samples {
     }
 
     /// Takes in one more, if it is wanted.
-    pub fn take(&mut self, sample: Sample) {
+    pub fn take(&mut self, sample: HandshakeSample) {
         if self.wants(sample.at) {
             self.kept.push(sample);
             if self.kept.len() >= 2 * MOST {
@@ -60,25 +60,25 @@ impl Samples {
     }
 
     /// Moves out what is kept. Which further ones are wanted does not change by it.
-    pub fn drain(&mut self) -> Vec<Sample> {
+    pub fn drain(&mut self) -> Vec<HandshakeSample> {
         self.cut();
         std::mem::take(&mut self.kept)
     }
 }
 
-impl From<Vec<Sample>> for Samples {
-    fn from(kept: Vec<Sample>) -> Samples {
-        Samples { kept, until: None }
+impl From<Vec<HandshakeSample>> for HandshakeSamples {
+    fn from(kept: Vec<HandshakeSample>) -> HandshakeSamples {
+        HandshakeSamples { kept, until: None }
     }
 }
 
 /// Adds some to others of the same server: the earliest stay.
-pub fn merge(all: &mut Vec<Sample>, some: Vec<Sample>) {
+pub fn merge(all: &mut Vec<HandshakeSample>, some: Vec<HandshakeSample>) {
     merge_within(all, some, MOST);
 }
 
 /// The same with at most so many.
-pub fn merge_within(all: &mut Vec<Sample>, mut some: Vec<Sample>, most: usize) {
+pub fn merge_within(all: &mut Vec<HandshakeSample>, mut some: Vec<HandshakeSample>, most: usize) {
     all.append(&mut some);
     all.sort_unstable_by_key(|sample| sample.at);
     all.truncate(most);

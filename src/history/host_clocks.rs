@@ -12,7 +12,7 @@ use crate::time::{Span, Timestamp};
 
 /// The clock of one end of a connection, read twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Reading {
+pub struct ClockReading {
     /// The connection's first packet: readings are kept in order of time.
     pub at: PacketRef,
     /// Whose clock.
@@ -29,7 +29,7 @@ pub struct Reading {
     pub ttl: u8,
 }
 
-impl Reading {
+impl ClockReading {
     /// Time between the two.
     pub fn span(&self) -> Span {
         self.last.0 - self.first.0
@@ -40,13 +40,13 @@ impl Reading {
         i64::from(self.last.1.wrapping_sub(self.first.1) as i32)
     }
 
-    fn of(f: &ConnectionFacts, role: Role) -> Option<Reading> {
-        let [(_, tsval), last] = Reading::clock(f, role)?;
+    fn of(f: &ConnectionFacts, role: Role) -> Option<ClockReading> {
+        let [(_, tsval), last] = ClockReading::clock(f, role)?;
         let (sent, offer) = match role {
             Role::Client => (f.syn.first()?, &f.syn_offer),
             Role::Server => (f.syn_ack.first()?, &f.syn_ack_offer),
         };
-        (f.replayed == 0).then_some(Reading {
+        (f.replayed == 0).then_some(ClockReading {
             at: f.first,
             host: f.host(role),
             peer: f.host(role.peer()),
@@ -118,16 +118,16 @@ pub const LONG: Span = Span::secs(2);
 
 /// What was read.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Readings {
+pub struct ClockReadings {
     /// On connections of [`LONG`] or longer.
-    pub long: Vec<Reading>,
+    pub long: Vec<ClockReading>,
     /// On shorter ones.
-    pub short: Vec<Reading>,
+    pub short: Vec<ClockReading>,
     /// Keepalive probes.
     pub idle: Vec<Idle>,
 }
 
-impl Readings {
+impl ClockReadings {
     /// How many of each sort are kept per shard: some thousands in all, of which a host needs a handful. To sort more costs
     /// a small capture more than all of its detectors.
     pub const KEPT: usize = 24;
@@ -139,8 +139,10 @@ impl Readings {
             self.take_idle(f);
         }
         let some = if f.last.time - f.first.time >= LONG { &mut self.long } else { &mut self.short };
-        if some.len() < Readings::KEPT {
-            some.extend([Role::Client, Role::Server].into_iter().filter_map(|role| Reading::of(f, role)));
+        if some.len() < ClockReadings::KEPT {
+            some.extend(
+                [Role::Client, Role::Server].into_iter().filter_map(|role| ClockReading::of(f, role)),
+            );
         }
     }
 
@@ -153,24 +155,26 @@ impl Readings {
 
     /// Whether something can be read on a connection that went as it should.
     #[inline]
-    pub fn want_brief(&self, b: &CleanFlow) -> bool {
+    pub fn want_clean(&self, b: &CleanFlow) -> bool {
         let asked = &b.asked;
         self.want(asked.asked_options(), asked.answer_options().0, b.last() - asked.first().time)
     }
 
     fn want(&self, asked: Options, answered: Options, lasted: Span) -> bool {
         let some = if lasted >= LONG { &self.long } else { &self.short };
-        some.len() < Readings::KEPT && asked.has(Options::TIMESTAMPS) && answered.has(Options::TIMESTAMPS)
+        some.len() < ClockReadings::KEPT
+            && asked.has(Options::TIMESTAMPS)
+            && answered.has(Options::TIMESTAMPS)
     }
 
     fn take_idle(&mut self, f: &ConnectionFacts) {
-        if self.idle.len() < Readings::KEPT {
+        if self.idle.len() < ClockReadings::KEPT {
             self.idle.extend([Role::Client, Role::Server].into_iter().filter_map(|role| Idle::of(f, role)));
         }
     }
 
     /// Adds those of another shard.
-    pub fn append(&mut self, mut other: Readings) {
+    pub fn append(&mut self, mut other: ClockReadings) {
         self.long.append(&mut other.long);
         self.short.append(&mut other.short);
         self.idle.append(&mut other.idle);
@@ -184,7 +188,7 @@ impl Readings {
     }
 
     /// All readings of clocks, those of longer connections first.
-    pub fn clocks(&self) -> impl Iterator<Item = &Reading> + Clone {
+    pub fn clocks(&self) -> impl Iterator<Item = &ClockReading> + Clone {
         self.long.iter().chain(&self.short)
     }
 }

@@ -1,4 +1,4 @@
-//! Something for each host pair, of which there may be very many: what two IPv4 addresses name takes a key of 8 octets
+//! Something for each host pair, of which there may be very many: what two IPv4 addresses name takes a key of 8 bytes
 //! instead of 32.
 
 use std::hash::{Hash, Hasher};

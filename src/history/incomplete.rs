@@ -10,7 +10,7 @@ use crate::time::{Span, Timestamp};
 
 /// A handshake that its client did not complete, while the server held a request for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HalfOpen {
+pub struct HalfOpenRequest {
     /// The SYN.
     pub syn: PacketRef,
     /// From the first SYN-ACK until the request must have been dropped.
@@ -50,8 +50,8 @@ impl SynLook {
 /// segment of the client. A flood leaves millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IncompleteHandshake {
-    /// The handshake; with `syn_acks` 0 the SYN drew no answer, and the stretch is that of the SYN.
-    pub half_open: HalfOpen,
+    /// The handshake; with `syn_acks` 0 the SYN drew no answer, and the interval is that of the SYN.
+    pub half_open: HalfOpenRequest,
     /// The SYN-ACK, where it is stripped of options.
     pub stripped: Option<PacketRef>,
     /// Whether that was repeated: the server kept a request.
@@ -61,11 +61,11 @@ pub struct IncompleteHandshake {
     pub outcome: Outcome,
 }
 
-/// The embryos of one listener.
+/// The incomplete handshakes of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct IncompleteHandshakes {
     /// The handshakes.
-    pub half_open: Vec<HalfOpen>,
+    pub half_open: Vec<HalfOpenRequest>,
     /// Their SYN-ACKs that were stripped of options and not repeated.
     pub stripped: Vec<PacketRef>,
     /// How many were stripped and repeated.
@@ -82,16 +82,16 @@ impl IncompleteHandshakes {
     }
 
     /// One more.
-    pub fn push(&mut self, embryo: IncompleteHandshake) {
-        self.outcomes.record(embryo.outcome);
-        self.half_open.push(embryo.half_open);
-        self.stripped.extend(embryo.stripped.filter(|_| !embryo.kept));
-        self.stripped_and_kept += u64::from(embryo.stripped.is_some() && embryo.kept);
+    pub fn push(&mut self, handshake: IncompleteHandshake) {
+        self.outcomes.record(handshake.outcome);
+        self.half_open.push(handshake.half_open);
+        self.stripped.extend(handshake.stripped.filter(|_| !handshake.kept));
+        self.stripped_and_kept += u64::from(handshake.stripped.is_some() && handshake.kept);
     }
 }
 
 impl IncompleteHandshake {
-    /// The embryo of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
+    /// The incomplete handshake of a connection of which nothing but SYNs and SYN-ACKs were seen, if it is no more than that.
     /// It was watched until `until`.
     pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen, until: Timestamp) -> Option<IncompleteHandshake> {
         let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
@@ -104,15 +104,21 @@ impl IncompleteHandshake {
             None => Interval { from: first.time, to: first.time },
         };
         let look = SynLook::new(h.ttls().0, h.asked_options(), h.asked_traits());
-        let half_open =
-            HalfOpen { syn: first, during, client: h.client(key), syns: 1, syn_acks: syn_acks as u16, look };
+        let half_open = HalfOpenRequest {
+            syn: first,
+            during,
+            client: h.client(key),
+            syns: 1,
+            syn_acks: syn_acks as u16,
+            look,
+        };
         let (options, traits) = h.answer_options();
         let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
         let outcome = Outcome::of_half_open(h, until);
         Some(IncompleteHandshake { half_open, stripped, kept: h.answered_again(), outcome })
     }
 
-    /// The embryo of a connection, if it is no more than that.
+    /// The incomplete handshake of a connection, if it is no more than that.
     pub fn of(f: &ConnectionFacts, outcome: Outcome) -> Option<IncompleteHandshake> {
         if f.roles != Roles::BySyn
             || f.syn.count != 1
@@ -129,7 +135,7 @@ impl IncompleteHandshake {
         {
             return None;
         }
-        let half_open = half_open(f, Timestamp::MAX).unwrap_or(HalfOpen {
+        let half_open = half_open(f, Timestamp::MAX).unwrap_or(HalfOpenRequest {
             syn: f.first,
             during: Interval { from: f.first.time, to: f.first.time },
             client: f.client,
@@ -147,8 +153,8 @@ fn patience(syn_acks: u32) -> Span {
     Span::secs(1 << syn_acks.clamp(1, 6) >> 1)
 }
 
-/// The stretch in which the server held a request that its client did not complete.
-pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
+/// The interval in which the server held a request that its client did not complete.
+pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpenRequest> {
     let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
     // Whatever else the server sent, it sent from a connection; and a client that closes has opened one. A filter may
     // have left no more of it.
@@ -159,7 +165,7 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpen> {
     }
     let dropped = f.c.reset.as_ref().map_or(Timestamp::MAX, |r| r.at.time);
     let to = (last.at.time + patience(f.syn_ack.count)).min(dropped).min(end);
-    Some(HalfOpen {
+    Some(HalfOpenRequest {
         syn: f.first,
         during: Interval { from: first.at.time, to },
         client: f.client,

@@ -4,7 +4,7 @@ use crate::decode::segment::Address;
 use crate::flow::key::Host;
 use crate::time::{Span, Timestamp};
 
-/// A stretch of time in which something happened at a listener.
+/// An interval of time in which something happened at a listener.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Interval {
     /// Its beginning.
@@ -14,7 +14,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Whether it and the stretch from `from` to `to` come within `slack` of each other.
+    /// Whether it and the interval from `from` to `to` come within `slack` of each other.
     pub fn meets(&self, from: Timestamp, to: Timestamp, slack: Span) -> bool {
         self.from <= to + slack && from <= self.to + slack
     }
@@ -27,7 +27,7 @@ pub struct Unserved {
     pub server: Host,
     /// From the final ACK, or the kernel's acknowledgment of what was asked, until the application's first payload, or
     /// the end.
-    pub stretch: Interval,
+    pub interval: Interval,
     /// Who waited.
     pub client: Address,
     /// Whether the client had sent anything that could be answered.

@@ -185,7 +185,7 @@ impl Listener {
     }
 
     /// The same of a connection that went as it should.
-    pub fn take_brief(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course) {
+    pub fn record_clean(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course) {
         self.take_half_open(key, &b.asked);
         self.completed += 1;
         self.seconds.at(course.final_ack.seconds()).completed += 1;
@@ -236,8 +236,8 @@ impl Listener {
         }
         self.ports.merge(other.ports);
         for (own, others) in self.closes.iter_mut().zip(other.closes) {
-            if let Some(stretch) = others {
-                widen(own, stretch);
+            if let Some(interval) = others {
+                widen(own, interval);
             }
         }
         self.closed_in_turn[0] += other.closed_in_turn[0];
@@ -256,18 +256,18 @@ impl Listener {
         self.seconds.between(from.seconds(), to.seconds().max(from.seconds()))
     }
 
-    /// The same of the whole seconds that lie inside of a stretch: what happened in them happened after its beginning
+    /// The same of the whole seconds that lie inside of an interval: what happened in them happened after its beginning
     /// and before its end. Nothing where it holds no whole second.
-    pub fn inside(&self, stretch: Interval) -> Second {
-        self.seconds.inside(stretch.from.seconds(), stretch.to.seconds())
+    pub fn inside(&self, interval: Interval) -> Second {
+        self.seconds.inside(interval.from.seconds(), interval.to.seconds())
     }
 
     /// [`Listener::inside`] for whoever takes it to mean something that a thing did not happen: where seconds are counted
-    /// in longer steps it is all that may have happened inside of the stretch.
-    pub fn possibly_inside(&self, stretch: Interval) -> Second {
+    /// in longer steps it is all that may have happened inside of the interval.
+    pub fn possibly_inside(&self, interval: Interval) -> Second {
         match self.seconds.step() {
-            1 => self.inside(stretch),
-            _ => self.between(stretch.from, stretch.to),
+            1 => self.inside(interval),
+            _ => self.between(interval.from, interval.to),
         }
     }
 }
@@ -276,16 +276,16 @@ impl Listener {
 fn share(client: Address) -> usize {
     /// 2^64 divided by the golden ratio.
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mixed = client.0.iter().fold(0u64, |mixed, &octet| {
-        let mixed = (mixed ^ u64::from(octet)).wrapping_mul(GOLDEN);
+    let mixed = client.0.iter().fold(0u64, |mixed, &byte| {
+        let mixed = (mixed ^ u64::from(byte)).wrapping_mul(GOLDEN);
         mixed ^ mixed >> 32
     });
     (mixed.wrapping_mul(GOLDEN) >> 60) as usize % SHARES
 }
 
-fn widen(stretch: &mut Option<(PacketRef, PacketRef)>, (first, last): (PacketRef, PacketRef)) {
-    let (from, to) = stretch.unwrap_or((first, last));
-    *stretch = Some((from.min(first), to.max(last)));
+fn widen(interval: &mut Option<(PacketRef, PacketRef)>, (first, last): (PacketRef, PacketRef)) {
+    let (from, to) = interval.unwrap_or((first, last));
+    *interval = Some((from.min(first), to.max(last)));
 }
 
 /// Whether the SYN-ACK has window scale or SACK-permitted for a client without timestamps.
@@ -335,10 +335,10 @@ mod tests {
     #[test]
     fn in_longer_steps_nothing_is_thought_not_to_have_happened() {
         let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
-        let stretch = Interval { from: at(100), to: at(106) };
+        let interval = Interval { from: at(100), to: at(106) };
         let mut listener = Listener::default();
         listener.seconds.at(103).answered += 1;
-        let inside = |l: &Listener| [l.inside(stretch), l.possibly_inside(stretch)].map(|s| s.answered);
+        let inside = |l: &Listener| [l.inside(interval), l.possibly_inside(interval)].map(|s| s.answered);
         assert_eq!(inside(&listener), [1, 1]);
         listener.seconds.coarsen(3);
         assert_eq!(inside(&listener), [0, 1]);

@@ -1,18 +1,18 @@
 //! What happened at each listener in the whole capture, within bounded memory; and the first handshakes of each server.
 //!
-//! A screen notes it for the connections of its own shard. Over hours that becomes a list for each listener and shard
+//! A triage notes it for the connections of its own shard. Over hours that becomes a list for each listener and shard
 //! with an entry for nearly every second, so now and then the lists are put together here. Where there are too many
 //! seconds even so, all are counted in longer steps of time: how long they are in the end depends on nothing but the
 //! capture and the room.
 
 use crate::decode::segment::Address;
 use crate::flow::key::{Host, Map};
-use crate::history::handshakes::{self, Sample};
+use crate::history::handshakes::{self, HandshakeSample};
 use crate::history::listener::Listener;
 use crate::history::timeline::Seconds;
 use crate::history::triage::Triage;
 
-/// After so many further connections the screens' lists are worth putting together.
+/// After so many further connections the triages' lists are worth putting together.
 const WORTH_IT: u64 = 1 << 16;
 /// Steps do not become longer than 2 to the power of this, 18 hours: by then there is little more than one for each
 /// listener.
@@ -25,7 +25,7 @@ const FEWEST_SAMPLES: usize = 4;
 #[derive(Default)]
 pub struct Histories {
     of: Map<Host, Seconds>,
-    samples: Map<Address, Vec<Sample>>,
+    samples: Map<Address, Vec<HandshakeSample>>,
     /// How many samples of one server there may be.
     most_samples: usize,
     /// Of all lists, see [`Seconds::coarsen`].
@@ -37,9 +37,9 @@ pub struct Histories {
 }
 
 impl Histories {
-    /// Histories that take about `octets` at most.
-    pub fn within(octets: usize) -> Histories {
-        Histories { most: octets / Seconds::OCTETS, most_samples: handshakes::MOST, ..Histories::default() }
+    /// Histories that take about `bytes` at most.
+    pub fn within(bytes: usize) -> Histories {
+        Histories { most: bytes / Seconds::BYTES, most_samples: handshakes::MOST, ..Histories::default() }
     }
 
     /// Whether it is time for [`Histories::gather`], when so many connections are over.
@@ -47,12 +47,12 @@ impl Histories {
         connections - self.connections >= WORTH_IT
     }
 
-    /// Takes over what all screens have noted.
-    pub fn gather<'s>(&mut self, screens: impl Iterator<Item = &'s mut Triage>) {
+    /// Takes over what all triages have noted.
+    pub fn gather<'s>(&mut self, triages: impl Iterator<Item = &'s mut Triage>) {
         self.connections = 0;
-        for screen in screens {
-            self.connections += screen.quality.connections;
-            for (address, some) in &mut screen.samples {
+        for triage in triages {
+            self.connections += triage.quality.connections;
+            for (address, some) in &mut triage.samples {
                 let some = some.drain();
                 if !some.is_empty() {
                     handshakes::merge_within(
@@ -62,7 +62,7 @@ impl Histories {
                     );
                 }
             }
-            for (host, listener) in &mut screen.listeners {
+            for (host, listener) in &mut triage.listeners {
                 if listener.seconds.step_count() > 0 {
                     self.of.entry(*host).or_default().add(std::mem::take(&mut listener.seconds));
                 }
@@ -73,8 +73,8 @@ impl Histories {
 
     fn fit(&mut self) {
         // With very many servers fewer samples of each have to do.
-        let samples = |of: &Map<Address, Vec<Sample>>| of.values().map(Vec::len).sum::<usize>();
-        let room = self.most * Seconds::OCTETS / size_of::<Sample>() / 2;
+        let samples = |of: &Map<Address, Vec<HandshakeSample>>| of.values().map(Vec::len).sum::<usize>();
+        let room = self.most * Seconds::BYTES / size_of::<HandshakeSample>() / 2;
         while samples(&self.samples) > room && self.most_samples > FEWEST_SAMPLES {
             self.most_samples /= 2;
             for some in self.samples.values_mut() {
@@ -93,12 +93,12 @@ impl Histories {
     }
 
     /// The listeners and servers, with nothing but this of each.
-    pub fn into_screen(self) -> Triage {
+    pub fn into_triage(self) -> Triage {
         let listener = |seconds| Listener { seconds, ..Listener::default() };
-        let mut screen = Triage::default();
-        screen.listeners = self.of.into_iter().map(|(host, seconds)| (host, listener(seconds))).collect();
-        screen.samples = self.samples.into_iter().map(|(host, some)| (host, some.into())).collect();
-        screen
+        let mut triage = Triage::default();
+        triage.listeners = self.of.into_iter().map(|(host, seconds)| (host, listener(seconds))).collect();
+        triage.samples = self.samples.into_iter().map(|(host, some)| (host, some.into())).collect();
+        triage
     }
 }
 
@@ -114,27 +114,27 @@ mod tests {
 
     /// With room for `most` entries.
     fn room(most: usize) -> Histories {
-        Histories::within(most * Seconds::OCTETS)
+        Histories::within(most * Seconds::BYTES)
     }
 
     proptest! {
-        /// Two screens that note what happened, each in its order; it is put together at any moments.
+        /// Two triages that note what happened, each in its order; it is put together at any moments.
         #[test]
         fn nothing_depends_on_when_lists_are_put_together(
             noted in proptest::collection::vec((0_usize..2, 1_u16..4, 0_i64..600, any::<bool>()), 1..300),
             most in 1_usize..100,
         ) {
             let (mut often, mut once) = (room(most), room(most));
-            let mut screens = [(); 4].map(|()| Triage::default());
-            for (screen, port, second, now) in noted {
-                for screen in [screen, screen + 2] {
-                    screens[screen].listeners.entry(host(port)).or_default().seconds.at(second).syns += 1;
+            let mut triages = [(); 4].map(|()| Triage::default());
+            for (triage, port, second, now) in noted {
+                for triage in [triage, triage + 2] {
+                    triages[triage].listeners.entry(host(port)).or_default().seconds.at(second).syns += 1;
                 }
                 if now {
-                    often.gather(screens[..2].iter_mut());
+                    often.gather(triages[..2].iter_mut());
                 }
             }
-            let [a, b, c, d] = &mut screens;
+            let [a, b, c, d] = &mut triages;
             often.gather([a, b].into_iter());
             once.gather([c, d].into_iter());
             prop_assert_eq!(often.coarseness, once.coarseness);
@@ -147,11 +147,11 @@ mod tests {
     #[test]
     fn a_gathering_is_worth_it_after_many_connections() {
         let mut histories = room(10);
-        let mut screen = Triage::default();
+        let mut triage = Triage::default();
         assert!(!histories.is_due(WORTH_IT - 1));
         assert!(histories.is_due(WORTH_IT));
-        screen.quality.connections = WORTH_IT + 5;
-        histories.gather([&mut screen].into_iter());
+        triage.quality.connections = WORTH_IT + 5;
+        histories.gather([&mut triage].into_iter());
         assert!(!histories.is_due(2 * WORTH_IT + 4));
         assert!(histories.is_due(2 * WORTH_IT + 5));
     }

@@ -57,7 +57,7 @@ impl LeftOuts {
         }
     }
 
-    /// Adds what another screen has counted.
+    /// Adds what another triage has counted.
     pub fn merge(&mut self, other: LeftOuts, most: usize) {
         let mut of: Vec<_> = other.of.into_iter().collect();
         of.sort_unstable_by_key(|(class, _)| *class);
@@ -118,13 +118,13 @@ pub struct Class {
 impl Class {
     pub(super) const REFUSED: u8 = 0;
 
-    /// The class of a remarkable connection; `is_condemned` says that a server with `tcp_tw_recycle` would have dropped a
+    /// The class of a remarkable connection; `is_suspect` says that a server with `tcp_tw_recycle` would have dropped a
     /// SYN of it, as far as that is known.
-    pub(super) fn of(f: &ConnectionFacts, is_condemned: bool) -> Class {
+    pub(super) fn of(f: &ConnectionFacts, is_suspect: bool) -> Class {
         let refused = f.s.resets > 0;
         let what = match f.final_ack {
             None if refused || f.icmp.is_some() => Class::REFUSED,
-            None if is_condemned => 8,
+            None if is_suspect => 8,
             None if f.syn.count > 1 => 1,
             None => 2,
             Some(_) if refused && f.progress.is_none() => 3,

@@ -24,7 +24,7 @@ pub const KEPT_OF_MANY: usize = 4;
 
 /// A SYN-ACK that lags.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Lagging {
+pub struct SynAckLag {
     /// The SYN-ACK.
     pub at: PacketRef,
     /// Milliseconds.
@@ -33,16 +33,16 @@ pub struct Lagging {
 
 /// What was read at one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Lags {
+pub struct SynAckLags {
     /// The first of those that lag clearly, in order of time.
-    pub clear: Vec<Lagging>,
+    pub clear: Vec<SynAckLag>,
     /// How many lag clearly.
     pub count: u64,
     /// How many cannot be told from a delay that varies, or come of a clock of another pace.
     pub odd: u64,
 }
 
-impl Lags {
+impl SynAckLags {
     /// What a SYN-ACK's TSval and that of a later segment of its sender say; `None` if that is nothing out of the
     /// ordinary, or the SYN-ACK, which came so long `after_syn`, may have been held up on the way.
     #[inline]
@@ -62,12 +62,12 @@ impl Lags {
         }
         self.count += 1;
         if self.clear.len() < most {
-            self.clear.push(Lagging { at, by: lag as u8 });
+            self.clear.push(SynAckLag { at, by: lag as u8 });
         }
     }
 
     /// Adds what another shard has read.
-    pub fn merge(&mut self, other: Lags) {
+    pub fn merge(&mut self, other: SynAckLags) {
         self.clear.extend(other.clear);
         self.clear.sort_unstable();
         self.clear.truncate(KEPT);
@@ -90,13 +90,13 @@ mod tests {
         let clock = u32::MAX - 20;
         let later = clock.wrapping_add((lag + elapsed_ms) as u32);
         let syn_ack = (Timestamp(0), clock);
-        Lags::read(Span::ZERO, syn_ack, (Timestamp(0) + Span::millis(elapsed_ms), later))
+        SynAckLags::read(Span::ZERO, syn_ack, (Timestamp(0) + Span::millis(elapsed_ms), later))
     }
 
     #[test]
     fn a_syn_ack_may_have_been_held_up_for_as_long_as_it_came_after_its_syn() {
         let later = (Timestamp(0) + Span::millis(100), 1_140);
-        let read = |after_syn| Lags::read(Span::millis(after_syn), (Timestamp(0), 1_000), later);
+        let read = |after_syn| SynAckLags::read(Span::millis(after_syn), (Timestamp(0), 1_000), later);
         assert_eq!((read(20), read(50)), (Some(40), None));
     }
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_a_cookie_cannot_be_is_counted_apart() {
-        let mut lags = Lags::default();
+        let mut lags = SynAckLags::default();
         for lag in [-30, 6, 66, 67, 1_000] {
             lags.take(PacketRef::default(), lag, KEPT);
         }

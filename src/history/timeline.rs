@@ -53,8 +53,8 @@ pub struct Seconds {
 const SPARE: usize = 4;
 
 impl Seconds {
-    /// Octets of a step in a list that has grown.
-    pub const OCTETS: usize = size_of::<(i64, Second)>() * (SPARE + 1) / SPARE;
+    /// Bytes of a step in a list that has grown.
+    pub const BYTES: usize = size_of::<(i64, Second)>() * (SPARE + 1) / SPARE;
 
     /// The entry of a second, made where there is none. What happens comes nearly in order: the place is at the end.
     #[inline]

@@ -8,14 +8,14 @@ use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
 use crate::flow::key::{FlowKey, Host, Map};
 use crate::flow::outcome::{Outcome, Outcomes};
 use crate::flow::tracker::WentOn;
-use crate::history::handshakes::{Sample, Samples};
-use crate::history::host_clocks::{Reading, Readings};
+use crate::history::handshakes::{HandshakeSample, HandshakeSamples};
+use crate::history::host_clocks::{ClockReading, ClockReadings};
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
 use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts};
 use crate::history::settings::Settings;
-use crate::history::syn_ack_lag::{self, Lags};
+use crate::history::syn_ack_lag::{self, SynAckLags};
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::history::wants::Wants;
 use crate::time::{Span, Timestamp};
@@ -33,8 +33,8 @@ const LASTS: Span = Span::secs(2);
 /// Stretches in which one host was heard that are kept.
 const HEARD: usize = 512;
 
-/// A listener's list of embryos with its first one takes as much memory as so many embryos: a scan makes many of them.
-const LISTENER_WITH_EMBRYOS: usize = 6;
+/// A listener's list of incomplete handshakes with its first one takes as much memory as so many incomplete handshakes: a scan makes many of them.
+const LISTENER_WITH_INCOMPLETE: usize = 6;
 
 /// With more listeners than that fewer lagging SYN-ACKs of each are kept.
 const MANY_LAGS: usize = 64;
@@ -54,13 +54,13 @@ pub struct Quality {
     pub only_syns: u64,
     /// Connections of which nothing but SYNs and SYN-ACKs was captured.
     pub only_handshakes: u64,
-    /// Acknowledgments of octets that the capture does not hold.
+    /// Acknowledgments of bytes that the capture does not hold.
     pub unseen: u64,
     /// Segments that came just after their acknowledgment.
     pub reordered: u64,
     /// Copies of packets.
     pub duplicates: u64,
-    /// Packets of stretches captured twice.
+    /// Packets of intervals captured twice.
     pub replayed: u64,
     /// Connections joined in the middle.
     pub mid_stream: u64,
@@ -102,13 +102,13 @@ pub struct Triage {
     /// How many may be kept.
     limit: usize,
     /// Handshakes that were never completed and are not in `kept`, by listener.
-    pub embryos: Map<Host, IncompleteHandshakes>,
-    /// How many embryos there are; a listener counts for some more.
-    embryo_count: usize,
+    pub incomplete: Map<Host, IncompleteHandshakes>,
+    /// How many incomplete handshakes there are; a listener counts for some more.
+    incomplete_count: usize,
     /// How many were not kept for want of room.
     pub surplus: u64,
-    /// How many embryos may be kept.
-    most_embryos: usize,
+    /// How many incomplete handshakes may be kept.
+    most_incomplete: usize,
     /// Lone SYNs of which it is not known yet whether they are under suspicion.
     doubtful: Vec<(IncompleteHandshake, Doubtful)>,
     settings: Settings,
@@ -116,7 +116,7 @@ pub struct Triage {
     /// By listener.
     pub listeners: Map<Host, Listener>,
     /// By server address.
-    pub samples: Map<Address, Samples>,
+    pub samples: Map<Address, HandshakeSamples>,
     /// Trust in the capture.
     pub quality: Quality,
     /// How the connections ended.
@@ -124,9 +124,9 @@ pub struct Triage {
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
     pub waits: Vec<Unserved>,
     /// Clocks and timers of hosts.
-    pub readings: Readings,
+    pub readings: ClockReadings,
     /// SYN-ACKs that lag, by listener.
-    pub lags: Map<Host, Lags>,
+    pub lags: Map<Host, SynAckLags>,
     /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
     /// SYN-ACK.
     settled: Vec<(PacketId, Option<PacketRef>, bool)>,
@@ -150,10 +150,10 @@ enum Doubtful {
 }
 
 impl Triage {
-    /// A screen that keeps at most `limit` connections and `embryos` handshakes that were never completed:
+    /// A triage that keeps at most `limit` connections and `incomplete` handshakes that were never completed:
     /// connections in full where some kind `wants` them.
-    pub fn new(limit: usize, embryos: usize, settings: Settings, wants: Wants) -> Triage {
-        Triage { limit, quota: u32::MAX, most_embryos: embryos, settings, wants, ..Triage::default() }
+    pub fn new(limit: usize, incomplete: usize, settings: Settings, wants: Wants) -> Triage {
+        Triage { limit, quota: u32::MAX, most_incomplete: incomplete, settings, wants, ..Triage::default() }
     }
 
     /// The same with histories of at most `most` listeners: a scan makes one of every port.
@@ -163,8 +163,8 @@ impl Triage {
     }
 
     /// Handshakes kept that were never completed.
-    pub fn embryos(&self) -> usize {
-        self.embryo_count
+    pub fn incomplete_count(&self) -> usize {
+        self.incomplete_count
     }
 
     /// Connections kept so far.
@@ -194,20 +194,20 @@ impl Triage {
                 }
             }
             EndedFlow::HalfOpen(key, h, parting) => {
-                if let Some(embryo) = IncompleteHandshake::of_half_open(key, h, parting.watched(end))
+                if let Some(handshake) = IncompleteHandshake::of_half_open(key, h, parting.watched(end))
                     && !self.readings.want_half_open(h)
-                    && !self.wants.wants_incomplete(&embryo)
+                    && !self.wants.wants_incomplete(&handshake)
                 {
-                    return self.take_embryo(key, h, parting, embryo, peers);
+                    return self.record_incomplete(key, h, parting, handshake, peers);
                 }
             }
             EndedFlow::Clean(key, b, _) => {
                 if let Some(course) = b.course()
                     && !self.wants.wants_clean(b, &course, &self.settings)
                     && course.closed - course.final_ack < WAITED
-                    && !self.readings.want_brief(b)
+                    && !self.readings.want_clean(b)
                 {
-                    return self.take_brief(key, b, &course, peers);
+                    return self.record_clean(key, b, &course, peers);
                 }
             }
             EndedFlow::Full(_) => {}
@@ -253,7 +253,7 @@ impl Triage {
 
     /// What became of a SYN is not known: it is no evidence of `tcp_tw_recycle`, nor against it.
     fn exempt(&mut self, first: PacketId, peers: Option<&TwRecycleModel>) {
-        if peers.is_none_or(|peers| peers.is_condemned(first)) {
+        if peers.is_none_or(|peers| peers.is_suspect(first)) {
             self.settled.push((first, None, true));
         }
     }
@@ -284,24 +284,24 @@ impl Triage {
             self.note_lag(f);
             self.note_wait(f);
         }
-        if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_condemned(f.first.packet)) {
+        if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_suspect(f.first.packet)) {
             let answered = f.answered_syn().map(|syn| syn.at);
             let otherwise = f.syn_ack.count == 0
                 && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on());
             self.settled.push((f.first.packet, answered, otherwise));
         }
         if outcome.is_failure() || self.wants.wants_full(f, &self.settings) {
-            let is_condemned = peers.is_some_and(|peers| peers.is_condemned(f.first.packet));
+            let is_suspect = peers.is_some_and(|peers| peers.is_suspect(f.first.packet));
             let incomplete = IncompleteHandshake::of(f, outcome);
-            match incomplete.filter(|embryo| !self.wants.wants_incomplete(embryo)) {
+            match incomplete.filter(|handshake| !self.wants.wants_incomplete(handshake)) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
-                Some(embryo) if embryo.half_open.syn_acks == 0 => match peers {
-                    None => self.doubtful.push((embryo, Doubtful::Full(Box::new(f.clone())))),
-                    Some(_) if is_condemned => self.keep(f, true),
-                    Some(_) => self.keep_embryo(f.server, embryo),
+                Some(handshake) if handshake.half_open.syn_acks == 0 => match peers {
+                    None => self.doubtful.push((handshake, Doubtful::Full(Box::new(f.clone())))),
+                    Some(_) if is_suspect => self.keep(f, true),
+                    Some(_) => self.keep_incomplete(f.server, handshake),
                 },
-                Some(embryo) => self.keep_embryo(f.server, embryo),
-                None => self.keep(f, is_condemned),
+                Some(handshake) => self.keep_incomplete(f.server, handshake),
+                None => self.keep(f, is_suspect),
             }
         }
     }
@@ -327,9 +327,9 @@ impl Triage {
     }
 
     fn note_lag(&mut self, f: &ConnectionFacts) {
-        if let Some([first, later]) = Reading::clock(f, Role::Server)
+        if let Some([first, later]) = ClockReading::clock(f, Role::Server)
             && let Some(after_syn) = f.syn_to_syn_ack().filter(|_| f.syn.count > 0)
-            && let Some(lag) = Lags::read(after_syn, first, later)
+            && let Some(lag) = SynAckLags::read(after_syn, first, later)
             && let Some(syn_ack) = f.syn_ack.first()
         {
             self.record_lag(f.server, syn_ack.at, lag);
@@ -342,33 +342,35 @@ impl Triage {
     }
 
     /// What [`Triage::take_facts`] makes of one SYN and its answers.
-    fn take_embryo(
+    fn record_incomplete(
         &mut self,
         key: &FlowKey,
         h: &HalfOpen,
         parting: Parting,
-        embryo: IncompleteHandshake,
+        handshake: IncompleteHandshake,
         peers: Option<&TwRecycleModel>,
     ) {
         let server = h.server(key);
-        let answered = embryo.half_open.syn_acks > 0;
-        self.outcomes.record(embryo.outcome);
+        let answered = handshake.half_open.syn_acks > 0;
+        self.outcomes.record(handshake.outcome);
         self.quality.connections += 1;
-        self.quality.segments += 1 + u64::from(embryo.half_open.syn_acks);
+        self.quality.segments += 1 + u64::from(handshake.half_open.syn_acks);
         self.quality.only_handshakes += 1;
         self.quality.only_syns += u64::from(!answered);
         if let Some(listener) = self.listener(server) {
             listener.take_half_open(key, h);
         }
         let first = h.first();
-        let is_condemned = peers.map(|peers| peers.is_condemned(first.packet));
-        if is_condemned != Some(false) {
+        let is_suspect = peers.map(|peers| peers.is_suspect(first.packet));
+        if is_suspect != Some(false) {
             self.settled.push((first.packet, answered.then_some(first), false));
         }
-        match is_condemned {
-            None if !answered => self.doubtful.push((embryo, Doubtful::HalfOpen(*key, h.clone(), parting))),
+        match is_suspect {
+            None if !answered => {
+                self.doubtful.push((handshake, Doubtful::HalfOpen(*key, h.clone(), parting)))
+            }
             Some(true) if !answered => self.keep(&EndedFlow::HalfOpen(key, h, parting).facts(), true),
-            _ => self.keep_embryo(server, embryo),
+            _ => self.keep_incomplete(server, handshake),
         }
     }
 
@@ -382,7 +384,7 @@ impl Triage {
             listener.take_refused(h);
         }
         let first = h.first().packet;
-        if peers.is_none_or(|peers| peers.is_condemned(first)) {
+        if peers.is_none_or(|peers| peers.is_suspect(first)) {
             self.settled.push((first, None, true));
         }
         let class = Class { server, what: Class::REFUSED };
@@ -390,16 +392,22 @@ impl Triage {
     }
 
     /// What [`Triage::take_facts`] makes of a connection that went as it should.
-    fn take_brief(&mut self, key: &FlowKey, b: &CleanFlow, course: &Course, peers: Option<&TwRecycleModel>) {
+    fn record_clean(
+        &mut self,
+        key: &FlowKey,
+        b: &CleanFlow,
+        course: &Course,
+        peers: Option<&TwRecycleModel>,
+    ) {
         let (server, first) = (b.asked.server(key), b.asked.first());
         self.outcomes.record(Outcome::Closed);
         self.quality.connections += 1;
         self.quality.segments += u64::from(course.segments);
         self.quality.several_ttls += u64::from(course.several_ttls);
-        let is_listed = self.listener(server).map(|listener| listener.take_brief(key, b, course)).is_some();
+        let is_listed = self.listener(server).map(|listener| listener.record_clean(key, b, course)).is_some();
         if is_listed
             && let Some([syn_ack, later]) = b.server_clock()
-            && let Some(lag) = Lags::read(syn_ack.0 - first.time, syn_ack, later)
+            && let Some(lag) = SynAckLags::read(syn_ack.0 - first.time, syn_ack, later)
         {
             self.record_lag(server, b.asked.last(), lag);
         }
@@ -407,7 +415,7 @@ impl Triage {
             let answered = b.asked.last().time;
             let (client_ttl, server_ttl) = b.asked.ttls();
             let [client_traits, server_traits] = course.traits;
-            self.keep_sample(server.address, first, || Sample {
+            self.keep_sample(server.address, first, || HandshakeSample {
                 at: first,
                 syn_to_syn_ack: answered - first.time,
                 syn_ack_to_ack: course.final_ack - answered,
@@ -417,7 +425,7 @@ impl Triage {
                 server_traits,
             });
         }
-        if peers.is_none_or(|peers| peers.is_condemned(first.packet)) {
+        if peers.is_none_or(|peers| peers.is_suspect(first.packet)) {
             self.settled.push((first.packet, Some(first), false));
         }
     }
@@ -434,36 +442,37 @@ impl Triage {
 
     /// All SYNs so far were shown to `peers`: drops what it does not suspect.
     pub fn resolve(&mut self, peers: &TwRecycleModel) {
-        self.settled.retain(|(connection, ..)| peers.is_condemned(*connection));
-        for (embryo, lone) in std::mem::take(&mut self.doubtful) {
-            let condemned = peers.is_condemned(embryo.half_open.syn.packet);
-            match (lone, condemned) {
+        self.settled.retain(|(connection, ..)| peers.is_suspect(*connection));
+        for (handshake, lone) in std::mem::take(&mut self.doubtful) {
+            let suspect = peers.is_suspect(handshake.half_open.syn.packet);
+            match (lone, suspect) {
                 (Doubtful::HalfOpen(key, h, parting), true) => {
                     self.keep(&EndedFlow::HalfOpen(&key, &h, parting).facts(), true);
                 }
-                (Doubtful::HalfOpen(key, h, _), false) => self.keep_embryo(h.server(&key), embryo),
+                (Doubtful::HalfOpen(key, h, _), false) => self.keep_incomplete(h.server(&key), handshake),
                 (Doubtful::Full(f), true) => self.keep(&f, true),
-                (Doubtful::Full(f), false) => self.keep_embryo(f.server, embryo),
+                (Doubtful::Full(f), false) => self.keep_incomplete(f.server, handshake),
             }
         }
     }
 
-    fn keep_embryo(&mut self, server: Host, embryo: IncompleteHandshake) {
-        if self.embryo_count < self.most_embryos {
-            let of_listener = self.embryos.entry(server).or_default();
-            self.embryo_count += if of_listener.half_open.is_empty() { LISTENER_WITH_EMBRYOS } else { 1 };
-            of_listener.push(embryo);
+    fn keep_incomplete(&mut self, server: Host, handshake: IncompleteHandshake) {
+        if self.incomplete_count < self.most_incomplete {
+            let of_listener = self.incomplete.entry(server).or_default();
+            self.incomplete_count +=
+                if of_listener.half_open.is_empty() { LISTENER_WITH_INCOMPLETE } else { 1 };
+            of_listener.push(handshake);
         } else {
             self.surplus += 1;
             if let Some(listener) = self.listeners.get_mut(&server) {
                 listener.uncounted.surplus += 1;
-                listener.uncounted.last = listener.uncounted.last.max(embryo.half_open.syn.time);
+                listener.uncounted.last = listener.uncounted.last.max(handshake.half_open.syn.time);
             }
         }
     }
 
-    fn keep(&mut self, f: &ConnectionFacts, is_condemned: bool) {
-        let class = Class::of(f, is_condemned);
+    fn keep(&mut self, f: &ConnectionFacts, is_suspect: bool) {
+        let class = Class::of(f, is_suspect);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
             return self.left_out.add(class, LeftOut::of(f), self.limit);
@@ -542,8 +551,8 @@ impl Triage {
         let asked = asked.is_some();
         let to = f.served().or(f.closed).unwrap_or(f.watched);
         if to - from >= WAITED && self.waits.len() < self.limit {
-            let stretch = Interval { from, to };
-            self.waits.push(Unserved { server: f.server, stretch, client: f.client.address, asked });
+            let interval = Interval { from, to };
+            self.waits.push(Unserved { server: f.server, interval, client: f.client.address, asked });
         }
     }
 
@@ -558,7 +567,7 @@ impl Triage {
         if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
             return;
         }
-        self.keep_sample(f.server.address, f.first, || Sample {
+        self.keep_sample(f.server.address, f.first, || HandshakeSample {
             at: f.first,
             syn_to_syn_ack: a,
             syn_ack_to_ack: b,
@@ -569,7 +578,7 @@ impl Triage {
         });
     }
 
-    fn keep_sample(&mut self, server: Address, at: PacketRef, sample: impl FnOnce() -> Sample) {
+    fn keep_sample(&mut self, server: Address, at: PacketRef, sample: impl FnOnce() -> HandshakeSample) {
         let full = self.most_listeners > 0 && self.samples.len() >= self.most_listeners;
         if full && !self.samples.contains_key(&server) {
             return;

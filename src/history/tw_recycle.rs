@@ -92,7 +92,7 @@ impl Tally {
 pub struct TwRecycleModel {
     records: ByPair<Record>,
     /// SYNs that the rule would drop, by connection.
-    condemned: Map<PacketId, (Pair, Vec<PawsSuspect>)>,
+    suspect: Map<PacketId, (Pair, Vec<PawsSuspect>)>,
     tallies: ByPair<Tally>,
     /// The same by server address.
     by_server: Map<Address, Tally>,
@@ -200,10 +200,10 @@ impl TwRecycleModel {
             self.add(pair, Tally { passing: 1, ..Tally::default() });
             return;
         }
-        if self.condemned.len() >= KEPT || !self.has_room(self.condemned.len()) {
+        if self.suspect.len() >= KEPT || !self.has_room(self.suspect.len()) {
             self.forgone += 1;
         } else {
-            let (_, kept) = self.condemned.entry(e.connection).or_insert_with(|| (pair, Vec::new()));
+            let (_, kept) = self.suspect.entry(e.connection).or_insert_with(|| (pair, Vec::new()));
             if kept.len() < 16 {
                 kept.push(PawsSuspect {
                     at: e.at,
@@ -217,15 +217,15 @@ impl TwRecycleModel {
     }
 
     /// Whether the rule would have dropped a SYN of this connection.
-    pub fn is_condemned(&self, connection: PacketId) -> bool {
-        !self.condemned.is_empty() && self.condemned.contains_key(&connection)
+    pub fn is_suspect(&self, connection: PacketId) -> bool {
+        !self.suspect.is_empty() && self.suspect.contains_key(&connection)
     }
 
     /// A connection is over: `answered` is its SYN that drew a SYN-ACK, if one did. SYNs before it were not answered.
     ///
     /// `answered_otherwise` says that its SYNs drew a RST or a bare ACK: then they prove nothing.
     pub fn settle(&mut self, connection: PacketId, answered: Option<PacketRef>, answered_otherwise: bool) {
-        let Some((pair, syns)) = self.condemned.get(&connection) else { return };
+        let Some((pair, syns)) = self.suspect.get(&connection) else { return };
         let pair = *pair;
         let mut own = Tally::default();
         let mut dropped = false;
@@ -244,7 +244,7 @@ impl TwRecycleModel {
         }
         self.add(pair, own);
         if !dropped {
-            self.condemned.remove(&connection);
+            self.suspect.remove(&connection);
         }
     }
 
@@ -261,8 +261,8 @@ impl TwRecycleModel {
     }
 
     /// The SYNs of a connection that the rule would have dropped, in order.
-    pub fn condemned(&self, connection: PacketId) -> &[PawsSuspect] {
-        self.condemned.get(&connection).map_or(&[], |(_, syns)| syns)
+    pub fn suspects(&self, connection: PacketId) -> &[PawsSuspect] {
+        self.suspect.get(&connection).map_or(&[], |(_, syns)| syns)
     }
 
     /// What became of the SYNs from one host to another.
@@ -286,7 +286,7 @@ impl TwRecycleModel {
     /// stream without an end.
     pub fn turn(&mut self, before: Timestamp) {
         self.earlier = (std::mem::take(&mut self.tallies), std::mem::take(&mut self.by_server));
-        self.condemned.retain(|_, (_, syns)| syns.iter().any(|syn| syn.at.time >= before));
+        self.suspect.retain(|_, (_, syns)| syns.iter().any(|syn| syn.at.time >= before));
     }
 }
 
@@ -385,7 +385,7 @@ mod tests {
         peers.take(&once.each_ref());
         let judged = |peers: &TwRecycleModel, n: u64| {
             let mut judged: Vec<_> =
-                peers.condemned(PacketId::new(0, n)).iter().map(|c| (c.at.time, c.record)).collect();
+                peers.suspects(PacketId::new(0, n)).iter().map(|c| (c.at.time, c.record)).collect();
             judged.dedup();
             judged
         };

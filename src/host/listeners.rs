@@ -85,11 +85,11 @@ fn proc_address(text: &str) -> Option<SocketAddr> {
     let ip: IpAddr = match words[..] {
         [word] => Ipv4Addr::from(word.to_ne_bytes()).into(),
         [a, b, c, d] => {
-            let mut octets = [0; 16];
-            for (to, word) in octets.chunks_mut(4).zip([a, b, c, d]) {
+            let mut bytes = [0; 16];
+            for (to, word) in bytes.chunks_mut(4).zip([a, b, c, d]) {
                 to.copy_from_slice(&word.to_ne_bytes());
             }
-            Ipv6Addr::from(octets).into()
+            Ipv6Addr::from(bytes).into()
         }
         _ => return None,
     };

@@ -15,7 +15,7 @@ use super::listeners::ListenSocket;
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// `struct inet_diag_msg`, octets.
+/// `struct inet_diag_msg`, bytes.
 const ANSWER: usize = 72;
 /// `SOCK_DIAG_BY_FAMILY`.
 const BY_FAMILY: u16 = 20;
@@ -107,10 +107,10 @@ fn answer(body: &[u8]) -> Option<ListenSocket> {
     if body.len() < ANSWER {
         return None;
     }
-    let octets: [u8; 16] = body[8..24].try_into().ok()?;
+    let bytes: [u8; 16] = body[8..24].try_into().ok()?;
     let ip: IpAddr = match body[0] {
-        AF_INET => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
-        AF_INET6 => Ipv6Addr::from(octets).into(),
+        AF_INET => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
+        AF_INET6 => Ipv6Addr::from(bytes).into(),
         _ => return None,
     };
     Some(ListenSocket {
@@ -136,8 +136,8 @@ fn drops(mut attributes: &[u8]) -> Option<u32> {
     None
 }
 
-fn word(octets: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
         b[56..60].copy_from_slice(&9_u32.to_ne_bytes());
         b[60..64].copy_from_slice(&8_u32.to_ne_bytes());
         b[68..72].copy_from_slice(&4711_u32.to_ne_bytes());
-        // An attribute of one octet before it, padded.
+        // An attribute of one byte before it, padded.
         b.extend([5, 0, 8, 0, 1, 0, 0, 0]);
         b.extend(u16::try_from(4 + words.len() * 4).unwrap().to_ne_bytes());
         b.extend(SKMEMINFO.to_ne_bytes());

@@ -213,7 +213,7 @@ impl Issued {
         let regroup = !changes.is_empty();
         let mut events = Vec::new();
         if regroup || self.is_one_quiet(now) {
-            self.group(sight.world());
+            self.group(sight.context());
         }
         self.tell(changes, now, &mut events);
         self.grow(now, &mut events);
@@ -445,14 +445,14 @@ impl Issued {
     }
 
     /// Makes incidents of the findings that are not over, and keeps the names that were told.
-    fn group(&mut self, world: &CaptureContext) {
+    fn group(&mut self, context: &CaptureContext) {
         let mut told: HashMap<&str, &str> = HashMap::new();
         for entry in self.entries.values().filter(|entry| !entry.incident.is_empty()) {
             told.insert(&entry.written.finding.id, &entry.incident);
         }
         let mut sorted: Vec<&Entry> = self.entries.values().filter(|entry| !entry.over).collect();
         sorted.sort_by_cached_key(|entry| entry.draft.order());
-        let mut incidents = incident::group(sorted.into_iter().map(|entry| &entry.written), world);
+        let mut incidents = incident::group(sorted.into_iter().map(|entry| &entry.written), context);
         let mut renamed: HashMap<String, String> = HashMap::new();
         let mut taken: HashSet<String> = HashSet::new();
         for incident in &incidents {

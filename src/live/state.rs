@@ -23,7 +23,7 @@ pub struct State {
     pub connections: u64,
     /// Connections in the tables now.
     pub tracked: u64,
-    /// Octets that the tables take now, and how many they may.
+    /// Bytes that the tables take now, and how many they may.
     pub memory: (u64, u64),
     /// Listeners of the namespace, and servers seen on the wire only; in order of address.
     pub listeners: Vec<Listener>,

@@ -348,10 +348,10 @@ impl Watch {
 
     /// Brings the state up to date with what the engine saw.
     fn show(&mut self, now: Timestamp, sight: &Sight) {
-        let world = sight.world();
+        let context = sight.context();
         for back in 0..5 {
             let second = now.after(Span::secs(-back));
-            let all = rates(world, second);
+            let all = rates(context, second);
             let (attempts, completed) = all.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
             if self.state.seconds.front().is_some_and(|first| first.at <= second) {
                 let shown = self.second(second);
@@ -382,7 +382,7 @@ impl Watch {
             .collect();
         self.state.incidents = incidents;
         // The second that is going on is not over yet.
-        self.state.listeners = self.listeners(&rates(world, now.after(Span::secs(-1))));
+        self.state.listeners = self.listeners(&rates(context, now.after(Span::secs(-1))));
         self.state.counters = self.testimony.rises();
     }
 

@@ -45,7 +45,7 @@ pub struct Report {
     pub pairs: Vec<Pair>,
     /// Totals over all inputs.
     pub summary: Summary,
-    /// Findings grouped by kind, listener and stretch of time, the gravest first.
+    /// Findings grouped by kind, listener and interval of time, the gravest first.
     pub incidents: Vec<Incident>,
     /// One entry per pathology of one connection, listener or host pair, in order of time.
     pub findings: Vec<Finding>,
@@ -70,7 +70,7 @@ pub struct Quality {
     /// Packets that the capturing systems say they dropped; absent where no file tells.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dropped: Option<u64>,
-    /// Acknowledgments of octets that the captures do not hold: lost by the capture, sent another way, or captured out of
+    /// Acknowledgments of bytes that the captures do not hold: lost by the capture, sent another way, or captured out of
     /// order.
     pub unseen: u64,
     /// Connections of which only one direction was captured although the other must have sent.
@@ -79,7 +79,7 @@ pub struct Quality {
     pub mid_stream: u64,
     /// Copies of packets, not counted again.
     pub duplicates: u64,
-    /// Packets of stretches that the captures hold twice.
+    /// Packets of intervals that the captures hold twice.
     pub replayed: u64,
     /// How often a clock stepped back.
     pub clock_jumps: u64,
@@ -322,7 +322,7 @@ pub struct Finding {
     pub first: String,
     /// Time of the last packet concerned, RFC 3339.
     pub last: String,
-    /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` octets, none a count.
+    /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` bytes, none a count.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub metrics: Metrics,
     /// Display filters that select it in Wireshark and tshark.
@@ -457,7 +457,7 @@ pub enum PacketMark {
     Reset,
 }
 
-/// Findings of one kind at one listener in one stretch of time.
+/// Findings of one kind at one listener in one interval of time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
     /// Stable across runs.

@@ -9,7 +9,7 @@ use crate::time::{Span, Timestamp};
 
 /// One handshake that both captures hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
+pub struct ClockSample {
     /// When the nearer capture of the two, by its clock.
     pub at: Timestamp,
     /// The other capture's time of a packet on its way there, minus this one's.
@@ -18,7 +18,7 @@ pub struct Sample {
     pub back: Option<Span>,
 }
 
-impl Sample {
+impl ClockSample {
     /// Both delays together: what the two clocks say of one handshake does not depend on their offset.
     pub fn round_trip(&self) -> Option<Span> {
         Some(self.there? - self.back?)
@@ -51,12 +51,14 @@ const FASTEST: i64 = 1_000_000;
 
 impl Clock {
     /// Reads the clock from `samples`; none without a sample.
-    pub fn of(samples: &[Sample]) -> Option<Clock> {
+    pub fn of(samples: &[ClockSample]) -> Option<Clock> {
         let origin = samples.iter().map(|s| s.at).min()?;
         let drift = drift(samples).unwrap_or(0);
         let straight = Clock { origin, drift, ..Clock::default() };
-        let rest = |s: &Sample, difference: Option<Span>| difference.map(|d| d - straight.since_origin(s.at));
-        let shortest = samples.iter().filter_map(Sample::round_trip).filter(|trip| *trip >= Span::ZERO).min();
+        let rest =
+            |s: &ClockSample, difference: Option<Span>| difference.map(|d| d - straight.since_origin(s.at));
+        let shortest =
+            samples.iter().filter_map(ClockSample::round_trip).filter(|trip| *trip >= Span::ZERO).min();
         let there = samples.iter().filter_map(|s| rest(s, s.there)).min();
         let back = samples.iter().filter_map(|s| rest(s, s.back)).max();
         Some(match (there, back) {
@@ -99,8 +101,8 @@ fn midpoint(a: i64, b: i64) -> i64 {
 }
 
 /// How fast the clocks part, nanoseconds per second: the median of the slopes between the best handshakes of
-/// `STRETCHES` stretches (Theil and Sen), where it is more than the round trips can feign.
-fn drift(samples: &[Sample]) -> Option<i64> {
+/// `STRETCHES` intervals (Theil and Sen), where it is more than the round trips can feign.
+fn drift(samples: &[ClockSample]) -> Option<i64> {
     let whole: Vec<(Timestamp, Span, i64)> = samples
         .iter()
         .filter_map(|s| Some((s.at, s.round_trip()?, midpoint(s.there?.0, s.back?.0))))
@@ -149,7 +151,13 @@ mod tests {
 
     /// Handshakes every 500 ms between captures whose clocks differ by `offset` and part by `drift` ns/s; delays in
     /// microseconds there and back, each with up to `jitter` more.
-    fn samples(offset: Span, drift: i64, (there, back): (i64, i64), jitter: i64, seed: u64) -> Vec<Sample> {
+    fn samples(
+        offset: Span,
+        drift: i64,
+        (there, back): (i64, i64),
+        jitter: i64,
+        seed: u64,
+    ) -> Vec<ClockSample> {
         let mut state = seed | 1;
         let mut random = move |below: i64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -159,7 +167,7 @@ mod tests {
             .map(|n| {
                 let at = Timestamp(1_700_000_000_000_000_000) + Span::millis(500 * n);
                 let now = Span(offset.0 + drift * (n / 2));
-                Sample {
+                ClockSample {
                     at,
                     there: Some(now + Span(1_000 * (there + random(jitter)))),
                     back: Some(now - Span(1_000 * (back + random(jitter)))),
@@ -234,9 +242,9 @@ mod tests {
         ) {
             let all = samples(Span::millis(3), drift, (9_000, 4_000), 3_000, seed);
             let plain = Clock::of(&all).unwrap();
-            let set: Vec<Sample> = all
+            let set: Vec<ClockSample> = all
                 .iter()
-                .map(|s| Sample {
+                .map(|s| ClockSample {
                     at: s.at + Span(-by),
                     there: s.there.map(|d| d + Span(by)),
                     back: s.back.map(|d| d + Span(by)),

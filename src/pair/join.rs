@@ -110,7 +110,7 @@ impl Join<'_> {
                 Some([Some(a), Some(b)]) => {
                     let near = self.places.client_side(b.server.address);
                     let vantage = |side: usize, track: &Track| {
-                        let view = self.studies[side].seen.world.views.get(&track.server.address);
+                        let view = self.studies[side].seen.context.views.get(&track.server.address);
                         view.map_or(Vantage::Unknown, |view| view.vantage)
                     };
                     let joint = Joint {
@@ -268,7 +268,7 @@ impl Join<'_> {
 
     fn watch(&self, side: usize, listening: Listening, check: Check, tracks: &[Tracks]) -> Watch {
         let study = &self.studies[side];
-        let (from, to) = study.seen.world.capture.unwrap_or_default();
+        let (from, to) = study.seen.context.capture.unwrap_or_default();
         let quality = &study.quality;
         let lossy = quality.damaged || quality.cut > 0 || quality.unseen > 0;
         let mut habits: HashMap<Host, Habits> = HashMap::new();
@@ -396,8 +396,13 @@ impl Join<'_> {
         let warnings = joined_warnings(&near, &far, places, left_out);
         let points = points(&near, &drafts, places, &far.captures);
         let gathered = &near.seen.gathered;
-        let early =
-            settings::infer(&near.seen.world, &gathered.retries, &gathered.samples, &gathered.readings, &[]);
+        let early = settings::infer(
+            &near.seen.context,
+            &gathered.retries,
+            &gathered.samples,
+            &gathered.readings,
+            &[],
+        );
         let mut damage = near.damage;
         damage.append(&mut far.damage);
         let pair = pair(places, &far.captures, matched, connections);
@@ -438,7 +443,7 @@ fn points(near: &Study, drafts: &[Found], places: &Places, captures: &[Capture])
     servers.sort_unstable();
     servers.dedup();
     let capture = path_of(captures, places, 0);
-    let known = servers.iter().filter_map(|server| Some((server, near.seen.world.views.get(server)?)));
+    let known = servers.iter().filter_map(|server| Some((server, near.seen.context.views.get(server)?)));
     known
         .map(|(server, view)| CapturePoint {
             server: server.ip().to_string(),

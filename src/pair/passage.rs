@@ -168,7 +168,7 @@ impl<'a> Passage<'a> {
         self.same[side][place].map(|j| &self.tracks[1 - side].segments[j])
     }
 
-    /// Whether the other side has it, or its octets in another packet.
+    /// Whether the other side has it, or its bytes in another packet.
     pub fn passed(&self, side: usize, place: usize) -> bool {
         self.same[side][place].is_some() || self.carried[side][place]
     }
@@ -308,7 +308,7 @@ fn is_same(a: &Seen, b: &Seen, exact: bool) -> bool {
     fields && stamped && (!exact || a.ip_id == b.ip_id)
 }
 
-/// Whether payload of `a` is in `b`, which may be cut otherwise: the same timestamp, and octets in common.
+/// Whether payload of `a` is in `b`, which may be cut otherwise: the same timestamp, and bytes in common.
 fn carries(a: &Seen, b: &Seen) -> bool {
     let overlap = |from: &Seen, other: &Seen| {
         let offset = other.seq.distance(from.seq);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_in_another_packet_have_passed() {
+    fn bytes_in_another_packet_have_passed() {
         let data = |number, at, seq, payload| Seen {
             seq: Seq(seq),
             payload,

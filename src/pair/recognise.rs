@@ -6,7 +6,7 @@ use crate::decode::segment::Address;
 use crate::engine::Placed;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::pair::clock::{Clock, Sample};
+use crate::pair::clock::{Clock, ClockSample};
 use crate::pair::sketch::{Handshake, Sighting, Sketch};
 use crate::time::Span;
 
@@ -235,11 +235,11 @@ fn relation(a: &Sketch, b: &Sketch) -> Relation {
     let ids = Ids::of(&shared);
     let hops = |a: &[Sighting], b: &[Sighting]| same(a, b, ids).is_some_and(|(x, y)| x.ttl != y.ttl);
     let routed = shared.iter().any(|(a, b)| hops(&a.syns, &b.syns) || hops(&a.syn_acks, &b.syn_acks));
-    let samples: Vec<Sample> = shared.into_iter().filter_map(|(a, b)| sample(a, b, ids)).collect();
+    let samples: Vec<ClockSample> = shared.into_iter().filter_map(|(a, b)| sample(a, b, ids)).collect();
     if samples.is_empty() {
         return Relation::None;
     }
-    let trips: Vec<Span> = samples.iter().filter_map(Sample::round_trip).collect();
+    let trips: Vec<Span> = samples.iter().filter_map(ClockSample::round_trip).collect();
     let copies = if trips.is_empty() {
         // One direction alone: at one place all packets differ by the same.
         let differences: HashSet<Span> = samples.iter().filter_map(|s| s.there.or(s.back)).collect();
@@ -251,14 +251,14 @@ fn relation(a: &Sketch, b: &Sketch) -> Relation {
 }
 
 /// How much later `b` has the packets of a handshake than `a`: the SYN as `there`, the SYN-ACK as `back`.
-fn sample(a: &Handshake, b: &Handshake, ids: Ids) -> Option<Sample> {
+fn sample(a: &Handshake, b: &Handshake, ids: Ids) -> Option<ClockSample> {
     if !a.is_surely(b) {
         return None;
     }
     let there = difference(&a.syns, &b.syns, ids);
     let back = difference(&a.syn_acks, &b.syn_acks, ids);
     let at = a.syns.first().or(a.syn_acks.first())?.at;
-    (there.is_some() || back.is_some()).then_some(Sample { at, there, back })
+    (there.is_some() || back.is_some()).then_some(ClockSample { at, there, back })
 }
 
 /// Whether one packet is in both lists, by its timestamp or its IP ID. The same timestamp with another IP ID is that of
@@ -385,12 +385,12 @@ fn places(sides: [Vec<usize>; 2], near: &Sketch, far: &Sketch) -> Places {
         .filter(|(_, votes)| votes.verdict() == Some(Order::SecondFirst))
         .map(|(server, _)| *server)
         .collect();
-    let samples: Vec<Sample> = shared
+    let samples: Vec<ClockSample> = shared
         .iter()
         .filter_map(|(mine, theirs)| {
             let s = sample(mine, theirs, ids)?;
             let turn = turned.contains(&theirs.server.address);
-            Some(if turn { Sample { there: s.back, back: s.there, ..s } } else { s })
+            Some(if turn { ClockSample { there: s.back, back: s.there, ..s } } else { s })
         })
         .collect();
     let share = near.share().min(far.share());

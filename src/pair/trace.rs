@@ -17,7 +17,7 @@ const CONTROL: usize = 48;
 pub const HEAD: usize = 48;
 /// And the last ones.
 const TAIL: usize = 24;
-/// What a connection costs on one side at most, octets.
+/// What a connection costs on one side at most, bytes.
 pub const COST: u64 = ((CONTROL + HEAD + TAIL) * size_of::<Seen>()) as u64;
 /// Copies of one packet in one capture come no further apart than this.
 const COPY: Span = Span::millis(100);
@@ -35,7 +35,7 @@ pub struct Seen {
     pub ack: Seq,
     /// Control bits.
     pub flags: Flags,
-    /// Octets of payload.
+    /// Bytes of payload.
     pub payload: u32,
     /// TSval and TSecr, where they were captured.
     pub stamps: Option<(u32, u32)>,

@@ -5,7 +5,7 @@
 //! the same pseudonyms.
 //!
 //! * [`pseudonym`]: addresses to addresses, keeping prefixes.
-//! * [`packet`]: one packet's octets, kept as far as its layers are understood.
+//! * [`packet`]: one packet's bytes, kept as far as its layers are understood.
 //! * [`source`]: a whole source.
 
 // Whatever a packet says must not be able to end the program.

@@ -1,4 +1,4 @@
-//! One packet's octets without what must not leave: kept as far as its layers are understood, ended there.
+//! One packet's bytes without what must not leave: kept as far as its layers are understood, ended there.
 //!
 //! Only what is known to be harmless passes. A link type, a tunnel or a protocol that this walk does not know ends the
 //! packet before it, whatever [`crate::decode`] may know of it.
@@ -13,7 +13,7 @@ use super::pseudonym::Pseudonyms;
 use crate::capture::LinkType;
 use crate::fault::{self, Fault};
 
-/// What becomes of the octets behind the TCP header.
+/// What becomes of the bytes behind the TCP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// They stay, and packets without TCP stay whole.
@@ -57,10 +57,10 @@ impl AddAssign<usize> for Place {
     }
 }
 
-/// The walk over one packet: its octets, and how deep it is.
+/// The walk over one packet: its bytes, and how deep it is.
 struct Walk<'d, 'p> {
     data: &'d mut [u8],
-    /// Octets on the wire.
+    /// Bytes on the wire.
     wire: usize,
     pseudonyms: Option<&'p mut Pseudonyms>,
     layers: u8,
@@ -110,7 +110,7 @@ impl Rewriter {
     }
 }
 
-/// Where a packet ends is an octet's place: each layer gives the place up to which it may stay.
+/// Where a packet ends is the place of a byte: each layer gives the place up to which it may stay.
 impl Walk<'_, '_> {
     /// The `N` bytes at `at`.
     fn bytes<const N: usize>(&self, at: Place) -> Option<[u8; N]> {
@@ -121,7 +121,7 @@ impl Walk<'_, '_> {
         self.bytes(at).map(u16::from_be_bytes)
     }
 
-    fn octet(&self, at: Place) -> Option<u8> {
+    fn byte(&self, at: Place) -> Option<u8> {
         self.data.get(at.0).copied()
     }
 
@@ -142,8 +142,8 @@ impl Walk<'_, '_> {
     }
 
     /// Zeros, where addresses are replaced: MAC addresses, names, options.
-    fn blank(&mut self, at: Place, octets: usize) {
-        self.blank_between(at, at + octets);
+    fn blank(&mut self, at: Place, bytes: usize) {
+        self.blank_between(at, at + bytes);
     }
 
     /// The same, up to `end`.
@@ -165,7 +165,7 @@ impl Walk<'_, '_> {
     }
 
     fn ip(&mut self, at: Place) -> Place {
-        match self.octet(at).map(|first| first >> 4) {
+        match self.byte(at).map(|first| first >> 4) {
             _ if !self.enter() => at,
             Some(4) => self.v4(at),
             Some(6) => self.v6(at),
@@ -174,7 +174,7 @@ impl Walk<'_, '_> {
     }
 
     fn v4(&mut self, at: Place) -> Place {
-        let Some(first) = self.octet(at) else { return at };
+        let Some(first) = self.byte(at) else { return at };
         let header = usize::from(first & 0x0f) * 4;
         let body = at + header;
         if header < 20 || !self.reaches(body) {
@@ -197,23 +197,23 @@ impl Walk<'_, '_> {
         if self.be16(at + 6).unwrap_or(0) & 0x1fff != 0 {
             return body;
         }
-        let Some(protocol) = self.octet(at + 9) else { return at };
+        let Some(protocol) = self.byte(at + 9) else { return at };
         self.protocol(protocol, body, Pseudo { length: payload, change })
     }
 
     fn v6(&mut self, at: Place) -> Place {
-        let Some(next) = self.octet(at + 6).filter(|_| self.reaches(at + 40)) else { return at };
+        let Some(next) = self.byte(at + 6).filter(|_| self.reaches(at + 40)) else { return at };
         let change = self.addresses(at + 8, 16);
         let length = usize::from(self.be16(at + 4).unwrap_or(0));
         let end = if length == 0 { Place(self.wire) } else { at + 40 + length };
         let (mut next, mut place) = (next, at + 40);
         loop {
-            let octets = match (next, self.octet(place), self.octet(place + 1)) {
+            let bytes = match (next, self.byte(place), self.byte(place + 1)) {
                 // Options, routes, mobility, HIP, shim6: they may hold addresses and anything else.
                 (0 | 43 | 60 | 135 | 139 | 140, Some(_), Some(length)) => {
-                    let octets = usize::from(length).saturating_add(1) << 3;
-                    self.blank_extension(place, octets);
-                    octets
+                    let bytes = usize::from(length).saturating_add(1) << 3;
+                    self.blank_extension(place, bytes);
+                    bytes
                 }
                 (44, Some(_), Some(_)) => {
                     if self.be16(place + 2).unwrap_or(0) & 0xfff8 != 0 {
@@ -222,15 +222,15 @@ impl Walk<'_, '_> {
                     8
                 }
                 (51, Some(_), Some(length)) => {
-                    let octets = usize::from(length).saturating_add(2) << 2;
-                    self.blank(place + 12, octets.saturating_sub(12));
-                    octets
+                    let bytes = usize::from(length).saturating_add(2) << 2;
+                    self.blank(place + 12, bytes.saturating_sub(12));
+                    bytes
                 }
                 _ => break,
             };
-            let Some(after) = self.octet(place) else { break };
+            let Some(after) = self.byte(place) else { break };
             next = after;
-            place += octets;
+            place += bytes;
         }
         let length = end.0.saturating_sub(place.0);
         self.protocol(next, place, Pseudo { length, change })
@@ -238,10 +238,10 @@ impl Walk<'_, '_> {
 
     /// An extension header loses all but its first two bytes and the length of a jumbogram, wherever that stands among
     /// the options. What is left reads as padding.
-    fn blank_extension(&mut self, at: Place, octets: usize) {
+    fn blank_extension(&mut self, at: Place, bytes: usize) {
         let options = at + 2;
-        let jumbo = jumbo_option(self.between(options, at + octets));
-        self.blank_between(options, at + octets);
+        let jumbo = jumbo_option(self.between(options, at + bytes));
+        self.blank_between(options, at + bytes);
         if let Some((place, option)) = jumbo {
             let place = options + place;
             self.between(place, place + option.len()).copy_from_slice(&option);
@@ -261,12 +261,12 @@ impl Walk<'_, '_> {
             17 => self.udp(at),
             47 => self.gre(at),
             // The authentication header of IPv4.
-            51 => match (self.octet(at), self.octet(at + 1)) {
+            51 => match (self.byte(at), self.byte(at + 1)) {
                 (Some(next), Some(length)) if next != 51 => {
-                    let octets = usize::from(length).saturating_add(2) << 2;
-                    self.blank(at + 12, octets.saturating_sub(12));
-                    let length = pseudo.length.saturating_sub(octets);
-                    self.protocol(next, at + octets, Pseudo { length, ..pseudo })
+                    let bytes = usize::from(length).saturating_add(2) << 2;
+                    self.blank(at + 12, bytes.saturating_sub(12));
+                    let length = pseudo.length.saturating_sub(bytes);
+                    self.protocol(next, at + bytes, Pseudo { length, ..pseudo })
                 }
                 _ => at,
             },
@@ -279,7 +279,7 @@ impl Walk<'_, '_> {
     }
 
     fn tcp(&mut self, at: Place, pseudo: Pseudo) -> Place {
-        let header = self.octet(at + 12).map_or(20, |octet| usize::from(octet >> 4) << 2).max(20);
+        let header = self.byte(at + 12).map_or(20, |byte| usize::from(byte >> 4) << 2).max(20);
         if header > pseudo.length {
             // It reaches into what is no part of the packet.
             return at;
@@ -349,7 +349,7 @@ impl Walk<'_, '_> {
     /// An ICMP message; of errors the quoted headers are kept. Its checksum, which covers the addresses quoted, becomes
     /// that of what is left; `covered` is what else it covers.
     fn icmp(&mut self, at: Place, quotes: fn(u8) -> bool, covered: u64) -> Place {
-        let kept = match (self.octet(at), self.octet(at + 8)) {
+        let kept = match (self.byte(at), self.byte(at + 8)) {
             (Some(kind), _) if !quotes(kind) => at + 4,
             (Some(_), Some(first)) if matches!(first >> 4, 4 | 6) => self.ip(at + 8),
             _ => at + 8,
@@ -360,16 +360,16 @@ impl Walk<'_, '_> {
         kept
     }
 
-    /// Replaces the two addresses at `at`, of so many octets each.
-    fn addresses(&mut self, at: Place, octets: usize) -> Change {
+    /// Replaces the two addresses at `at`, of so many bytes each.
+    fn addresses(&mut self, at: Place, bytes: usize) -> Change {
         let mut change = Change::default();
         let Some(pseudonyms) = self.pseudonyms.as_deref_mut() else {
             // They stay, and checksums cover them.
-            let sum = self.sum(at, at + octets + octets);
+            let sum = self.sum(at, at + bytes + bytes);
             return Change { old: sum, new: sum };
         };
         let fields = self.data.get_mut(at.0..).unwrap_or_default();
-        for field in fields.chunks_exact_mut(octets.max(1)).take(2) {
+        for field in fields.chunks_exact_mut(bytes.max(1)).take(2) {
             let before = field.to_vec();
             if let Ok(v4) = <&mut [u8; 4]>::try_from(&mut *field) {
                 if let IpAddr::V4(pseudonym) = pseudonyms.of(IpAddr::V4(Ipv4Addr::from(*v4))) {

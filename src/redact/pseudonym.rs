@@ -13,15 +13,15 @@ use aes::cipher::{BlockEncrypt, KeyInit};
 
 /// What pseudonyms depend on. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; Key::OCTETS]);
+pub struct Key([u8; Key::BYTES]);
 
 impl Key {
-    /// Octets of a key.
-    pub const OCTETS: usize = 32;
+    /// Bytes of a key.
+    pub const BYTES: usize = 32;
 
     /// This key.
-    pub const fn new(octets: [u8; Key::OCTETS]) -> Key {
-        Key(octets)
+    pub const fn new(bytes: [u8; Key::BYTES]) -> Key {
+        Key(bytes)
     }
 
     /// A key that nobody has.
@@ -29,27 +29,27 @@ impl Key {
     /// # Errors
     /// The system has no random numbers to give.
     pub fn random() -> Result<Key, String> {
-        let mut octets = [0; Key::OCTETS];
-        getrandom::fill(&mut octets).map_err(|error| format!("no random numbers for a key: {error}"))?;
-        Ok(Key(octets))
+        let mut bytes = [0; Key::BYTES];
+        getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers for a key: {error}"))?;
+        Ok(Key(bytes))
     }
 
     /// As it stands in a key file: 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Key> {
         let digits = text.trim();
-        if digits.len() != 2 * Key::OCTETS || !digits.is_ascii() {
+        if digits.len() != 2 * Key::BYTES || !digits.is_ascii() {
             return None;
         }
-        let mut octets = [0; Key::OCTETS];
-        for (octet, pair) in octets.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        let mut bytes = [0; Key::BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
-        Some(Key(octets))
+        Some(Key(bytes))
     }
 
     /// What to write into a key file.
     pub fn to_file(&self) -> String {
-        let digits: String = self.0.iter().map(|octet| format!("{octet:02x}")).collect();
+        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
         digits + "\n"
     }
 }
@@ -75,7 +75,7 @@ impl Pseudonyms {
     /// Under `key`: its first half encrypts, its second half makes the padding.
     pub fn new(key: &Key) -> Pseudonyms {
         let (cipher, pad) = key.0.split_at(16);
-        let cipher = Aes128::new_from_slice(cipher).expect("16 octets are a key of AES-128");
+        let cipher = Aes128::new_from_slice(cipher).expect("16 bytes are a key of AES-128");
         let mut block = *aes::Block::from_slice(pad);
         cipher.encrypt_block(&mut block);
         Pseudonyms { cipher, pad: block.into(), known: HashMap::new() }

@@ -12,7 +12,7 @@ pub struct Redacted {
     inner: Box<dyn Source>,
     rewriter: Rewriter,
     raw: Block,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     /// The first packet of each input at which the program failed, and how many there were.
     faults: BTreeMap<u16, (u64, Fault, u64)>,
 }
@@ -20,7 +20,7 @@ pub struct Redacted {
 impl Redacted {
     /// Packets of `inner`, each through `rewriter`.
     pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> Redacted {
-        Redacted { inner, rewriter, raw: Block::default(), octets: Vec::new(), faults: BTreeMap::new() }
+        Redacted { inner, rewriter, raw: Block::default(), bytes: Vec::new(), faults: BTreeMap::new() }
     }
 }
 
@@ -31,9 +31,9 @@ impl Source for Redacted {
             return false;
         }
         for packet in self.raw.packets() {
-            self.octets.clear();
-            self.octets.extend_from_slice(packet.data);
-            let kept = self.rewriter.rewrite(packet.link, &mut self.octets, packet.original_length);
+            self.bytes.clear();
+            self.bytes.extend_from_slice(packet.data);
+            let kept = self.rewriter.rewrite(packet.link, &mut self.bytes, packet.original_length);
             if let Some(fault) = self.rewriter.take_fault() {
                 let of_input = (packet.id.number(), fault, 0);
                 let entry = self.faults.entry(packet.id.capture()).or_insert(of_input);
@@ -42,7 +42,7 @@ impl Source for Redacted {
             let original_length = packet.original_length.max(packet.data.len() as u32);
             block.push(&Packet {
                 original_length,
-                data: self.octets.get(..kept).unwrap_or_default(),
+                data: self.bytes.get(..kept).unwrap_or_default(),
                 ..packet
             });
         }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn packets_are_rewritten_and_names_are_gone() {
         let packets = vec![(Timestamp(5), LinkType(500), b"secret".to_vec())];
-        let rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::OCTETS])));
+        let rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])));
         let mut source = Redacted::new(Box::new(MemorySource::new(packets)), rewriter);
         let mut block = Block::default();
         assert!(source.next_block(&mut block));

@@ -40,7 +40,7 @@ impl Clock {
     }
 
     /// `14:03:07-14:03:52 UTC`, one time only where both fall into one second.
-    pub fn stretch(self, first: &str, last: &str) -> String {
+    pub fn interval(self, first: &str, last: &str) -> String {
         if self.dated {
             return range(first, last);
         }
@@ -102,17 +102,17 @@ mod tests {
     fn one_day_needs_no_date() {
         let clock = Clock::new([A, B]);
         assert_eq!(clock.milli(A), "14:03:07.001");
-        assert_eq!(clock.stretch(A, B), "14:03:07-14:03:52 UTC");
-        assert_eq!(clock.stretch(A, A), "14:03:07 UTC");
+        assert_eq!(clock.interval(A, B), "14:03:07-14:03:52 UTC");
+        assert_eq!(clock.interval(A, A), "14:03:07 UTC");
         assert_eq!(range(A, B), "2026-11-22 14:03:07 to 14:03:52 UTC");
     }
 
     #[test]
     fn several_days_show_their_dates() {
         let clock = Clock::new([A, NEXT_DAY]);
-        assert_eq!(clock.stretch(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
-        assert_eq!(clock.stretch(A, B), "2026-11-22 14:03:07 to 14:03:52 UTC");
-        assert_eq!(clock.stretch(A, A), "2026-11-22 14:03:07 UTC");
+        assert_eq!(clock.interval(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
+        assert_eq!(clock.interval(A, B), "2026-11-22 14:03:07 to 14:03:52 UTC");
+        assert_eq!(clock.interval(A, A), "2026-11-22 14:03:07 UTC");
         let (day, dateless) = clock.dateless(A);
         assert_eq!((day.as_deref(), dateless.milli(A).as_str()), (Some("2026-11-22"), "14:03:07.001"));
         assert_eq!(Clock::new([A, B]).dateless(A).0, None);

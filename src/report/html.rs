@@ -311,7 +311,7 @@ impl Page<'_> {
                 escape(&extent(incident)),
                 incident.certainty,
                 track.unwrap_or_default(),
-                escape(&self.clock.stretch(&incident.first, &incident.last)),
+                escape(&self.clock.interval(&incident.first, &incident.last)),
             );
         }
         out.push_str("</ol>\n");
@@ -330,7 +330,7 @@ impl Page<'_> {
             badge(incident.severity),
             incident.certainty,
             escape(&extent(incident)),
-            escape(&self.clock.stretch(&incident.first, &incident.last)),
+            escape(&self.clock.interval(&incident.first, &incident.last)),
             clock::between(&incident.first, &incident.last)
                 .filter(|span| span.0 > 0)
                 .map(|span| format!(" ({span})"))

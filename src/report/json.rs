@@ -8,12 +8,12 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use super::terminal::is_hostile;
 use crate::model::Report;
 
-/// Octets of a document that are put together before they are written.
+/// Bytes of a document that are put together before they are written.
 const PIECE: usize = 64 << 10;
 
 /// Writes `report` as indented JSON with a newline at the end.
 ///
-/// The same report is the same octets. What JSON itself does not escape but a terminal obeys (C1 controls, marks
+/// The same report is the same bytes. What JSON itself does not escape but a terminal obeys (C1 controls, marks
 /// that turn the direction of writing) is written as `\u` escapes, so that a document may be shown as it is.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
 
 /// Writes any document the way a report is written.
 pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    // Thousands of pieces of a few octets each: they are not worth a call through a table of methods.
+    // Thousands of pieces of a few bytes each: they are not worth a call through a table of methods.
     let mut out = io::BufWriter::with_capacity(PIECE, out);
     let mut serializer = Serializer::with_formatter(&mut out, Escaping::<PrettyFormatter>::default());
     document.serialize(&mut serializer).map_err(io::Error::from)?;
@@ -72,9 +72,9 @@ impl<F: Formatter> Formatter for Escaping<F> {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all there is. Looking at characters one by one took a third of a large report's time, at octets one by one
+        // Nearly all there is. Looking at characters one by one took a third of a large report's time, at bytes one by one
         // a tenth: without a way out in the middle they are looked at many at once.
-        if fragment.bytes().fold(true, |plain, octet| plain & matches!(octet, b' '..=b'~')) {
+        if fragment.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
             return CompactFormatter.write_string_fragment(out, fragment);
         }
         let mut rest = fragment;
@@ -107,7 +107,7 @@ mod tests {
         for (name, report) in samples::all() {
             let text = rendered(&report);
             assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report, "{name}");
-            assert_eq!(text, rendered(&report), "{name}: the same report must be the same octets");
+            assert_eq!(text, rendered(&report), "{name}: the same report must be the same bytes");
             assert!(text.ends_with("}\n"), "{name}");
         }
     }

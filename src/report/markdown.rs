@@ -130,7 +130,7 @@ impl Page<'_> {
                 incident.certainty.to_string(),
                 incident.listener.as_deref().map(|l| f.code(l)).unwrap_or_default(),
                 f.plain(&extent(incident)),
-                f.plain(&self.clock.stretch(&incident.first, &incident.last)),
+                f.plain(&self.clock.interval(&incident.first, &incident.last)),
             ]));
         }
         out.push('\n');
@@ -215,7 +215,7 @@ impl Page<'_> {
         out.push_str(&f.item(&f.plain(&format!(
             "{}, {}{during}",
             extent(incident),
-            self.clock.stretch(&incident.first, &incident.last)
+            self.clock.interval(&incident.first, &incident.last)
         ))));
         if let Some(share) = share(incident) {
             out.push_str(&f.item(&f.plain(&share)));

@@ -39,7 +39,7 @@ pub struct Packet<'p> {
     pub interface: u32,
     /// When it was captured.
     pub time: Timestamp,
-    /// Octets on the wire.
+    /// Bytes on the wire.
     pub original_length: u32,
     /// What is kept of them.
     pub data: &'p [u8],
@@ -51,9 +51,9 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// What the writer says.
     pub fn new(out: &'w mut dyn Write, comment: &str) -> io::Result<Writer<'w>> {
-        let mut octets = Vec::new();
-        section_block(&mut octets, comment);
-        out.write_all(&octets)?;
+        let mut bytes = Vec::new();
+        section_block(&mut bytes, comment);
+        out.write_all(&bytes)?;
         Ok(Writer { out, interfaces: 0 })
     }
 
@@ -62,9 +62,9 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// What the writer says.
     pub fn interface(&mut self, link: u16, name: &str, description: &str) -> io::Result<u32> {
-        let mut octets = Vec::new();
-        interface_block(&mut octets, link, name, description);
-        self.out.write_all(&octets)?;
+        let mut bytes = Vec::new();
+        interface_block(&mut bytes, link, name, description);
+        self.out.write_all(&bytes)?;
         self.interfaces += 1;
         Ok(self.interfaces - 1)
     }
@@ -74,9 +74,9 @@ impl<'w> Writer<'w> {
     /// # Errors
     /// What the writer says.
     pub fn packet(&mut self, packet: &Packet<'_>, comments: &[String]) -> io::Result<()> {
-        let mut octets = Vec::with_capacity(packet.data.len() + 64);
-        packet_block(&mut octets, packet, None, comments);
-        self.out.write_all(&octets)
+        let mut bytes = Vec::with_capacity(packet.data.len() + 64);
+        packet_block(&mut bytes, packet, None, comments);
+        self.out.write_all(&bytes)
     }
 }
 
@@ -137,7 +137,7 @@ pub fn packet_block(out: &mut Vec<u8>, packet: &Packet<'_>, number: Option<u64>,
 /// Appends a block with its two lengths around `body`. Whole blocks in `out` before it keep its padding in step.
 fn block(out: &mut Vec<u8>, kind: u32, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
-    debug_assert!(start.is_multiple_of(4), "blocks are padded to four octets");
+    debug_assert!(start.is_multiple_of(4), "blocks are padded to four bytes");
     out.extend(kind.to_le_bytes());
     out.extend([0; 4]);
     body(out);
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_octets() {
+    fn golden_bytes() {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, "why\x1b[2J").unwrap();
         let interface = writer.interface(1, "eth0", "port 7").unwrap();

@@ -224,7 +224,7 @@ pub(crate) fn overflow() -> Report {
                         (packet, ms, "SYN"),
                         (packet + 2, ms, "SYN-ACK"),
                         (packet + 3, ms + 20, "final ACK"),
-                        (packet + 4, ms + 21, "518 octets of data, never acknowledged"),
+                        (packet + 4, ms + 21, "518 bytes of data, never acknowledged"),
                         (packet + 176, ms + 1_020, "SYN-ACK again"),
                         (packet + 590, ms + 3_070, "SYN-ACK again"),
                     ],

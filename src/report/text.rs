@@ -258,7 +258,7 @@ impl<'r, 'w> Text<'r, 'w> {
         if incident.clients > 0 {
             parts.push(counted(incident.clients, "client"));
         }
-        parts.push(self.clock.stretch(&incident.first, &incident.last));
+        parts.push(self.clock.interval(&incident.first, &incident.last));
         parts.join(", ")
     }
 

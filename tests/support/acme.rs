@@ -14,8 +14,8 @@ const MACS: [[u8; 6]; 2] = [[0x52, 0x54, 0, 0xaa, 0xbb, 0x01], [0x52, 0x54, 0, 0
 const NAMES: [&str; 6] =
     ["acme-customer", "of-acme", "acme", "CLIENT_RANDOM", "52:54:00:aa:bb", "525400aabb"];
 
-/// The link types besides Ethernet, cooked captures and netfilter's log, with what stands before IP: octets in
-/// hexadecimal, a `NAME`, the MAC addresses as `M0` and `M1`, the length of what follows in two octets as `LEN+2`.
+/// The link types besides Ethernet, cooked captures and netfilter's log, with what stands before IP: bytes in
+/// hexadecimal, a `NAME`, the MAC addresses as `M0` and `M1`, the length of what follows in two bytes as `LEN+2`.
 pub const LINKS: &[(u16, &str)] = &[
     (0, "02000000"),
     (9, "ff030021"),
@@ -49,23 +49,23 @@ pub const LINKS: &[(u16, &str)] = &[
     (274, "555555555555 55d5 M1 M0 0800"),
 ];
 
-/// The octets of a header of [`LINKS`] before `inside` octets.
+/// The bytes of a header of [`LINKS`] before `inside` bytes.
 fn header(text: &str, inside: usize) -> Vec<u8> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     for word in text.split_whitespace() {
         match word {
-            "NAME" => octets.extend(b"acme!"),
-            "M0" => octets.extend(MACS[0]),
-            "M1" => octets.extend(MACS[1]),
-            "LEN+2" => octets.extend((inside as u16 + 2).to_be_bytes()),
-            digits => octets.extend(
+            "NAME" => bytes.extend(b"acme!"),
+            "M0" => bytes.extend(MACS[0]),
+            "M1" => bytes.extend(MACS[1]),
+            "LEN+2" => bytes.extend((inside as u16 + 2).to_be_bytes()),
+            digits => bytes.extend(
                 (0..digits.len())
                     .step_by(2)
                     .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits")),
             ),
         }
     }
-    octets
+    bytes
 }
 
 pub fn synscope(args: &[&str]) -> Output {
@@ -404,13 +404,13 @@ impl Pcapng {
     }
 }
 
-/// What of the original is left in `octets`.
-pub fn left_of_it(octets: &[u8]) -> Vec<String> {
-    let holds = |needle: &[u8]| octets.windows(needle.len()).any(|window| window == needle);
-    let shown = String::from_utf8_lossy(octets);
+/// What of the original is left in `bytes`.
+pub fn left_of_it(bytes: &[u8]) -> Vec<String> {
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    let shown = String::from_utf8_lossy(bytes);
     let mut left: Vec<String> =
         NAMES.iter().filter(|name| shown.contains(**name)).map(|n| (*n).to_owned()).collect();
-    // Not even a few octets of it.
+    // Not even a few bytes of it.
     if PAYLOAD.windows(5).any(holds) {
         left.push("payload".to_owned());
     }

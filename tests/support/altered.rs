@@ -18,7 +18,7 @@ pub struct Frame {
     /// Length on the wire.
     pub original: u32,
     /// What was captured of it.
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 /// Reads all packets of a capture.
@@ -31,7 +31,7 @@ pub fn read(path: &Path) -> Vec<Frame> {
             time: packet.time.0,
             link: packet.link.0,
             original: packet.original_length,
-            octets: packet.data.to_vec(),
+            bytes: packet.data.to_vec(),
         }));
     }
     frames
@@ -46,10 +46,10 @@ impl Scratch {
         Scratch(tempfile::tempdir().expect("the temporary folder can be written"))
     }
 
-    /// Writes octets there.
-    pub fn write(&self, name: &str, octets: &[u8]) -> PathBuf {
+    /// Writes bytes there.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
-        fs::write(&path, octets).expect("the temporary folder can be written");
+        fs::write(&path, bytes).expect("the temporary folder can be written");
         path
     }
 
@@ -89,9 +89,9 @@ pub fn pcap(frames: &[Frame], unit: Unit) -> Vec<u8> {
         for field in [frame.time / 1_000_000_000, fraction] {
             file.extend(u32::try_from(field).expect("a time of this century").to_le_bytes());
         }
-        file.extend(length(&frame.octets).to_le_bytes());
+        file.extend(length(&frame.bytes).to_le_bytes());
         file.extend(frame.original.to_le_bytes());
-        file.extend(&frame.octets);
+        file.extend(&frame.bytes);
     }
     file
 }
@@ -116,9 +116,9 @@ pub fn pcapng(frames: &[Frame], unit: Unit) -> Vec<u8> {
     block(1, &interface);
     for frame in frames {
         let units = (frame.time / unit.nanoseconds()) as u64;
-        let fields = [0, (units >> 32) as u32, units as u32, length(&frame.octets), frame.original];
+        let fields = [0, (units >> 32) as u32, units as u32, length(&frame.bytes), frame.original];
         let mut body: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
-        body.extend(&frame.octets);
+        body.extend(&frame.bytes);
         block(6, &body);
     }
     file
@@ -130,8 +130,8 @@ fn link(frames: &[Frame]) -> u16 {
     link
 }
 
-fn length(octets: &[u8]) -> u32 {
-    u32::try_from(octets.len()).expect("a packet is short")
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("a packet is short")
 }
 
 /// The file in every compression, with the suffix of each.
@@ -155,8 +155,8 @@ pub fn compressed(file: &[u8]) -> [(&'static str, Vec<u8>); 4] {
 
 /// Where the IP header of a packet begins, for the link types of the recordings; tags are skipped.
 fn ip_header(frame: &Frame) -> Option<usize> {
-    let octets = &frame.octets;
-    let word = |at: usize| Some(u16::from_be_bytes([*octets.get(at)?, *octets.get(at + 1)?]));
+    let bytes = &frame.bytes;
+    let word = |at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
     let at = match frame.link {
         1 => {
             let mut at = 12;
@@ -168,12 +168,12 @@ fn ip_header(frame: &Frame) -> Option<usize> {
         276 => matches!(word(0)?, 0x0800 | 0x86dd).then_some(20)?,
         other => panic!("no recording has link type {other}"),
     };
-    (octets.len() > at).then_some(at)
+    (bytes.len() > at).then_some(at)
 }
 
 /// The IPv4 header of a packet, if it has one.
 fn ipv4(frame: &Frame) -> Option<usize> {
-    ip_header(frame).filter(|&at| frame.octets[at] >> 4 == 4 && frame.octets.len() >= at + 20)
+    ip_header(frame).filter(|&at| frame.bytes[at] >> 4 == 4 && frame.bytes.len() >= at + 20)
 }
 
 /// Source address of a packet, if it is IP.
@@ -184,32 +184,32 @@ pub fn source(frame: &Frame) -> Option<IpAddr> {
 /// Source port of a packet without IP options.
 pub fn source_port(frame: &Frame) -> Option<u16> {
     let at = ip_header(frame)?;
-    let tcp = if frame.octets[at] >> 4 == 4 { at + 20 } else { at + 40 };
-    Some(u16::from_be_bytes([*frame.octets.get(tcp)?, *frame.octets.get(tcp + 1)?]))
+    let tcp = if frame.bytes[at] >> 4 == 4 { at + 20 } else { at + 40 };
+    Some(u16::from_be_bytes([*frame.bytes.get(tcp)?, *frame.bytes.get(tcp + 1)?]))
 }
 
 /// Destination port of a packet without IP options.
 pub fn destination_port(frame: &Frame) -> Option<u16> {
     let at = ip_header(frame)?;
-    let tcp = if frame.octets[at] >> 4 == 4 { at + 20 } else { at + 40 };
-    Some(u16::from_be_bytes([*frame.octets.get(tcp + 2)?, *frame.octets.get(tcp + 3)?]))
+    let tcp = if frame.bytes[at] >> 4 == 4 { at + 20 } else { at + 40 };
+    Some(u16::from_be_bytes([*frame.bytes.get(tcp + 2)?, *frame.bytes.get(tcp + 3)?]))
 }
 
 fn address(frame: &Frame, v4: usize, v6: usize) -> Option<IpAddr> {
     let at = ip_header(frame)?;
-    if frame.octets[at] >> 4 == 4 {
-        let octets: [u8; 4] = frame.octets.get(at + v4..at + v4 + 4)?.try_into().ok()?;
-        Some(octets.into())
+    if frame.bytes[at] >> 4 == 4 {
+        let bytes: [u8; 4] = frame.bytes.get(at + v4..at + v4 + 4)?.try_into().ok()?;
+        Some(bytes.into())
     } else {
-        let octets: [u8; 16] = frame.octets.get(at + v6..at + v6 + 16)?.try_into().ok()?;
-        Some(octets.into())
+        let bytes: [u8; 16] = frame.bytes.get(at + v6..at + v6 + 16)?.try_into().ok()?;
+        Some(bytes.into())
     }
 }
 
-/// Cuts every packet to `snaplen` octets.
+/// Cuts every packet to `snaplen` bytes.
 pub fn cut(frames: &[Frame], snaplen: usize) -> Vec<Frame> {
     let mut frames = frames.to_vec();
-    frames.iter_mut().for_each(|frame| frame.octets.truncate(snaplen));
+    frames.iter_mut().for_each(|frame| frame.bytes.truncate(snaplen));
     frames
 }
 
@@ -219,8 +219,8 @@ pub fn doubled(frames: &[Frame], later: i64, hops: u8) -> Vec<Frame> {
         let mut copy = frame.clone();
         copy.time += later;
         if let Some(at) = ipv4(&copy) {
-            copy.octets[at + 8] -= hops;
-            mend(&mut copy.octets[at..at + 20]);
+            copy.bytes[at + 8] -= hops;
+            mend(&mut copy.bytes[at..at + 20]);
         }
         copy
     });
@@ -239,13 +239,13 @@ fn mend(header: &mut [u8]) {
     header[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
-/// Every IPv4 address with its last octet inverted: other hosts, and those with the lower address now have the higher.
+/// Every IPv4 address with its last byte inverted: other hosts, and those with the lower address now have the higher.
 /// Checksums stay as right or wrong as they were.
 pub fn mirrored(frames: &[Frame]) -> Vec<Frame> {
     let mut frames = frames.to_vec();
     for frame in &mut frames {
         if let Some(at) = ipv4(frame) {
-            let header = &mut frame.octets[at..];
+            let header = &mut frame.bytes[at..];
             // What a host leaves to its network card to complete is the pseudo-header's sum, not inverted.
             let word = |low: usize| u16::from_be_bytes([header[low], header[low + 1]]);
             let pseudo = [12, 14, 16, 18].map(word).into_iter().fold(6, add);
@@ -262,7 +262,7 @@ pub fn mirrored(frames: &[Frame]) -> Vec<Frame> {
                     header[36..38].copy_from_slice(&sum.to_be_bytes());
                 }
             }
-            mend(&mut frame.octets[at..at + 20]);
+            mend(&mut frame.bytes[at..at + 20]);
         }
     }
     frames
@@ -273,7 +273,7 @@ pub fn wrong_checksums(frames: &[Frame]) -> Vec<Frame> {
     let mut frames = frames.to_vec();
     for frame in &mut frames {
         if let Some(at) = ipv4(frame)
-            && let header = &mut frame.octets[at..]
+            && let header = &mut frame.bytes[at..]
             && header.len() >= 38
             && header[9] == 6
         {
@@ -294,9 +294,9 @@ fn add(a: u16, b: u16) -> u16 {
 pub fn mirrored_address(address: &str) -> String {
     match address.parse::<SocketAddr>() {
         Ok(SocketAddr::V4(socket)) => {
-            let mut octets = socket.ip().octets();
-            octets[3] = !octets[3];
-            SocketAddr::new(octets.into(), socket.port()).to_string()
+            let mut bytes = socket.ip().octets();
+            bytes[3] = !bytes[3];
+            SocketAddr::new(bytes.into(), socket.port()).to_string()
         }
         _ => address.to_owned(),
     }

@@ -271,8 +271,8 @@ pub fn segment(from: End, to: End, seq: u32, ack: u32, flags: u8, payload: &[u8]
     f
 }
 
-fn checksum(octets: &[u8], begin: u32) -> u16 {
-    let words = octets.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0)));
+fn checksum(bytes: &[u8], begin: u32) -> u16 {
+    let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0)));
     let mut sum = begin + words.sum::<u32>();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

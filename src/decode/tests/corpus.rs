@@ -15,10 +15,10 @@ use super::*;
 /// Files in which this decoder rightly counts otherwise than the table: file, TCP segments, reason.
 const EXCEPTIONS: &[(&str, u64, &str)] = &[
     ("ndpi-fuzz-2006-09-29-28586.pcap", 114, "packets 27 and 80: the TCP header ends beyond the datagram"),
-    ("suricata-fuzz.pcap", 0, "packet 1: the TCP header says that it is 0 octets long"),
+    ("suricata-fuzz.pcap", 0, "packet 1: the TCP header says that it is 0 bytes long"),
 ];
 
-/// Every packet of a file: link type, original length, octets.
+/// Every packet of a file: link type, original length, bytes.
 fn packets(path: &Path) -> Vec<(u16, u32, Vec<u8>)> {
     let mut file = std::fs::read(path).unwrap();
     if file.starts_with(&[0x1f, 0x8b]) {
@@ -33,8 +33,8 @@ fn pcap(file: &[u8]) -> Vec<(u16, u32, Vec<u8>)> {
     let little = matches!(file[..2], [0xd4, 0xc3] | [0x4d, 0x3c] | [0x34, 0xcd]);
     let modified = matches!(file[..4], [0x34, 0xcd, 0xb2, 0xa1] | [0xa1, 0xb2, 0xcd, 0x34]);
     let word = |place: usize| {
-        let octets = file[place..place + 4].try_into().unwrap();
-        if little { u32::from_le_bytes(octets) } else { u32::from_be_bytes(octets) }
+        let bytes = file[place..place + 4].try_into().unwrap();
+        if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
     };
     let record = if modified { 24 } else { 16 };
     let (link, mut place, mut packets) = (word(20) as u16, 24, Vec::new());

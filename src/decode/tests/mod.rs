@@ -1,4 +1,4 @@
-//! Tests of the whole way from a packet's octets to a segment.
+//! Tests of the whole way from a packet's bytes to a segment.
 
 mod corpus;
 mod oracle;

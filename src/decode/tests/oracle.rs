@@ -41,26 +41,26 @@ struct Parts {
 }
 
 impl Parts {
-    fn octets(&self) -> Vec<u8> {
-        let (mut octets, ip, tcp) = (Vec::new(), self.ip.clone(), self.tcp.clone());
+    fn bytes(&self) -> Vec<u8> {
+        let (mut bytes, ip, tcp) = (Vec::new(), self.ip.clone(), self.tcp.clone());
         let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let id = |n| VlanId::try_new(n).unwrap();
         match self.link {
-            Link::Ethernet => ethernet.ip(ip).tcp_header(tcp).write(&mut octets, &self.payload),
+            Link::Ethernet => ethernet.ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload),
             Link::Vlan => {
-                ethernet.single_vlan(id(100)).ip(ip).tcp_header(tcp).write(&mut octets, &self.payload)
+                ethernet.single_vlan(id(100)).ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload)
             }
             Link::DoubleVlan => {
-                ethernet.double_vlan(id(5), id(6)).ip(ip).tcp_header(tcp).write(&mut octets, &self.payload)
+                ethernet.double_vlan(id(5), id(6)).ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload)
             }
             Link::Cooked => PacketBuilder::linux_sll(LinuxSllPacketType::OTHERHOST, 6, [0; 8])
                 .ip(ip)
                 .tcp_header(tcp)
-                .write(&mut octets, &self.payload),
-            Link::Raw => PacketBuilder::ip(ip).tcp_header(tcp).write(&mut octets, &self.payload),
+                .write(&mut bytes, &self.payload),
+            Link::Raw => PacketBuilder::ip(ip).tcp_header(tcp).write(&mut bytes, &self.payload),
         }
         .expect("lengths fit");
-        octets
+        bytes
     }
 }
 
@@ -142,14 +142,14 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 /// etherparse's view of a packet: the segment, and whether its options could be read to the end. Checksum traits and
 /// the hash are not in it.
-fn view(link: Link, octets: &[u8]) -> Option<(Segment, bool)> {
+fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
     let sliced = match link {
-        Link::Raw => LaxSlicedPacket::from_ip(octets).ok()?,
+        Link::Raw => LaxSlicedPacket::from_ip(bytes).ok()?,
         Link::Cooked => LaxSlicedPacket::from_ether_type(
-            etherparse::EtherType(u16::from_be_bytes([octets[14], octets[15]])),
-            &octets[16..],
+            etherparse::EtherType(u16::from_be_bytes([bytes[14], bytes[15]])),
+            &bytes[16..],
         ),
-        _ => LaxSlicedPacket::from_ethernet(octets).ok()?,
+        _ => LaxSlicedPacket::from_ethernet(bytes).ok()?,
     };
     let TransportSlice::Tcp(tcp) = sliced.transport? else { return None };
     let mut segment = match &sliced.net? {
@@ -224,10 +224,10 @@ fn comparable(segment: Segment, with_options: bool) -> Segment {
 proptest! {
     #[test]
     fn what_etherparse_writes_is_read_as_written(parts in parts()) {
-        let octets = parts.octets();
-        let (result, segment) = decoded(parts.link.number(), &octets);
+        let bytes = parts.bytes();
+        let (result, segment) = decoded(parts.link.number(), &bytes);
         prop_assert_eq!(result, Decoded::Tcp);
-        let (expected, complete) = view(parts.link, &octets).expect("etherparse reads what it wrote");
+        let (expected, complete) = view(parts.link, &bytes).expect("etherparse reads what it wrote");
         prop_assert!(complete);
         prop_assert_eq!(comparable(segment, true), expected);
         prop_assert_eq!(segment.payload as usize, parts.payload.len());
@@ -248,20 +248,20 @@ proptest! {
         parts in parts(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let mut octets = parts.octets();
+        let mut bytes = parts.bytes();
         for (place, value) in damage {
-            let place = place.index(octets.len().min(80));
-            octets[place] = value;
+            let place = place.index(bytes.len().min(80));
+            bytes[place] = value;
         }
-        let (result, segment) = decoded(parts.link.number(), &octets);
-        if let Some((expected, complete)) = view(parts.link, &octets) {
+        let (result, segment) = decoded(parts.link.number(), &bytes);
+        if let Some((expected, complete)) = view(parts.link, &bytes) {
             // etherparse overlooks a total length below the header's; a host does not.
             if result != Decoded::Malformed {
                 prop_assert_eq!(result, Decoded::Tcp);
                 prop_assert_eq!(comparable(segment, complete), comparable(expected, complete));
             } else {
                 let ip = match parts.link { Link::Raw => 0, Link::Ethernet => 14, Link::Cooked => 16, Link::Vlan => 18, Link::DoubleVlan => 22 };
-                let total = u16::from_be_bytes([octets[ip + 2], octets[ip + 3]]);
+                let total = u16::from_be_bytes([bytes[ip + 2], bytes[ip + 3]]);
                 prop_assert!(total < 60, "{}", total);
             }
         }
@@ -275,21 +275,21 @@ proptest! {
         captured in any::<prop::sample::Index>(),
         trailer in 0_usize..8,
     ) {
-        let mut octets = Parts { link: Link::Ethernet, ..parts }.octets();
-        octets.resize(octets.len() + trailer, 0);
+        let mut bytes = Parts { link: Link::Ethernet, ..parts }.bytes();
+        bytes.resize(bytes.len() + trailer, 0);
         for (place, value) in damage {
-            let place = 14 + place.index(octets.len().min(80) - 14);
-            octets[place] = value;
+            let place = 14 + place.index(bytes.len().min(80) - 14);
+            bytes[place] = value;
         }
-        let length = octets.len() as u32;
-        for captured in [octets.len(), 14 + captured.index(octets.len() - 14)] {
-            let octets = &octets[..captured];
+        let length = bytes.len() as u32;
+        for captured in [bytes.len(), 14 + captured.index(bytes.len() - 14)] {
+            let bytes = &bytes[..captured];
             let (mut whole, mut inner) = (Segment::default(), Segment::default());
-            let framed = Packet { original_length: length, ..packet(1, octets) };
-            let bare = Packet { original_length: length - 14, ..packet(101, &octets[14..]) };
+            let framed = Packet { original_length: length, ..packet(1, bytes) };
+            let bare = Packet { original_length: length - 14, ..packet(101, &bytes[14..]) };
             let (framed, bare) = (decode(&framed, &mut whole), decode(&bare, &mut inner));
             // Of another version than its Ethernet type says it is nothing that IPv4 or IPv6 decode.
-            if octets.get(12..15).is_some_and(|kind| matches!(kind, [0x08, 0x00, version] if version >> 4 == 4)) {
+            if bytes.get(12..15).is_some_and(|kind| matches!(kind, [0x08, 0x00, version] if version >> 4 == 4)) {
                 prop_assert_eq!(framed, bare);
                 if framed == Decoded::Tcp {
                     prop_assert_eq!(whole, inner);
@@ -300,6 +300,6 @@ proptest! {
 
     #[test]
     fn cutting_changes_nothing_that_is_still_there(parts in parts()) {
-        super::properties::survives_cutting(parts.link.number(), &parts.octets());
+        super::properties::survives_cutting(parts.link.number(), &parts.bytes());
     }
 }

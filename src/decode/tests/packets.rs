@@ -5,9 +5,9 @@ use crate::decode::segment::{Address, Flags, Options, Traits};
 use crate::decode::{is_supported, link_name};
 use crate::seq::Seq;
 
-/// 192.0.2.1 to 198.51.100.2, TOS 0x10, ID 0x1234, DF, TTL 64, 60 octets in all.
+/// 192.0.2.1 to 198.51.100.2, TOS 0x10, ID 0x1234, DF, TTL 64, 60 bytes in all.
 const IPV4: &str = "4510003c1234400040063c41c0000201c6336402";
-/// 2001:db8::1 to 2001:db8:1::2, traffic class 1, hop limit 63, 40 octets of payload.
+/// 2001:db8::1 to 2001:db8:1::2, traffic class 1, hop limit 63, 40 bytes of payload.
 const IPV6: &str = "601000000028063f20010db800000000000000000000000120010db8000100000000000000000002";
 /// Port 33333 to 80, SYN, sequence 0x01020304, window 0x7210; MSS 1460, SACK permitted, TSval 101, shift 7. The
 /// checksum stands after the window.
@@ -219,12 +219,12 @@ fn serial_links() {
 
 #[test]
 fn netfilter_log() {
-    // Attributes: packet header (hook 1, local in), a prefix of 1 octet with padding, the payload.
+    // Attributes: packet header (hook 1, local in), a prefix of 1 byte with padding, the payload.
     let little = "0200 0000  0800 0100 0800 01 00  0500 0a00 41 000000  4000 0900";
     holds_syn(239, &behind(little, &syn_v4()), Traits::INCOMING);
     let big = "0a00 0000  0008 0001 86dd 03 00  0054 0009";
     holds_syn(239, &behind(big, &syn_v6()), Traits::OUTGOING);
-    // Only the first 44 octets of the packet were logged.
+    // Only the first 44 bytes of the packet were logged.
     let (result, segment) = decoded(239, &behind("0200 0000 3000 0900", &syn_v4()[..44]));
     assert_eq!((result, segment.mss), (Decoded::Tcp, 1460));
     assert!(segment.traits.has(Traits::OPTIONS_CUT));
@@ -239,7 +239,7 @@ fn wireless() {
     holds_syn(105, &behind(&format!("8882 {addresses} 1000 0000 00000000 {snap}"), &syn_v4()), 0);
     holds_syn(105, &behind(&format!("8803 {addresses} 1000 020000000004 0000 {snap}"), &syn_v4()), 0);
     let data = format!("8801 {addresses} 1000 0000");
-    // Time (eight octets, aligned) and flags with the padding bit: 26 octets are filled up to 28.
+    // Time (eight bytes, aligned) and flags with the padding bit: 26 bytes are filled up to 28.
     let radiotap = "00 00 1900 03000000 0000000000000000 20 0000000000000000";
     holds_syn(127, &behind(&format!("{radiotap} {data} 0000 {snap}"), &syn_v4()), 0);
     holds_syn(127, &behind(&format!("0000 0c00 00000080 00000000 {data} {snap}"), &syn_v4()), 0);
@@ -403,7 +403,7 @@ fn ipv6_extension_headers() {
 
 #[test]
 fn jumbograms_and_offload_without_a_length() {
-    // The option tells 48 + 4 octets: hop-by-hop header, TCP header, and 4 of payload; then padding.
+    // The option tells 48 + 4 bytes: hop-by-hop header, TCP header, and 4 of payload; then padding.
     let mut jumbo = syn_v6();
     jumbo[4..7].copy_from_slice(&[0, 0, 0]);
     jumbo.splice(40..40, hex("0600 c204 00000034"));
@@ -447,24 +447,24 @@ fn payload_comes_from_the_ip_header_as_far_as_the_frame_permits() {
     let mut long = syn_v4();
     long[2..4].copy_from_slice(&1500_u16.to_be_bytes());
     let mut out = Segment::default();
-    // Cut by the snapshot length: 1440 octets were on the wire.
+    // Cut by the snapshot length: 1440 bytes were on the wire.
     let cut = Packet { original_length: 1500, ..packet(101, &long) };
     assert_eq!((decode(&cut, &mut out), out.payload), (Decoded::Tcp, 1440));
     // The frame really was shorter than its IP header says.
     let short = Packet { original_length: 160, ..packet(101, &long) };
     assert_eq!((decode(&short, &mut out), out.payload), (Decoded::Tcp, 100));
     // An original length below the captured one is the file's mistake.
-    let octets = syn_v4();
-    let wrong = Packet { original_length: 1, ..packet(101, &octets) };
+    let bytes = syn_v4();
+    let wrong = Packet { original_length: 1, ..packet(101, &bytes) };
     assert_eq!((decode(&wrong, &mut out), out.payload), (Decoded::Tcp, 0));
 }
 
 #[test]
 fn the_snapshot_length_may_end_inside_the_tcp_header() {
-    let octets = syn_v4();
+    let bytes = syn_v4();
     let at = |length: usize| {
         let mut out = Segment::default();
-        let cut = Packet { data: &octets[..length], ..packet(101, &octets) };
+        let cut = Packet { data: &bytes[..length], ..packet(101, &bytes) };
         (decode(&cut, &mut out), out)
     };
     assert_eq!(at(20 + 13).0, Decoded::Cut);
@@ -485,13 +485,13 @@ fn contradictions_are_malformed() {
         packet[place] = value;
         decoded(101, &packet).0
     };
-    assert_eq!(changed(0, 0x44), Decoded::Malformed, "IPv4 header of 16 octets");
+    assert_eq!(changed(0, 0x44), Decoded::Malformed, "IPv4 header of 16 bytes");
     assert_eq!(changed(0, 0x35), Decoded::Malformed, "version 3");
     assert_eq!(changed(3, 19), Decoded::Malformed, "shorter than its header");
     assert_eq!(changed(3, 30), Decoded::Malformed, "ends inside the TCP header");
-    assert_eq!(changed(32, 0x40), Decoded::Malformed, "TCP header of 16 octets");
+    assert_eq!(changed(32, 0x40), Decoded::Malformed, "TCP header of 16 bytes");
     assert_eq!(changed(32, 0xb0), Decoded::Malformed, "TCP header beyond the datagram");
-    assert_eq!(decoded(101, &syn_v4()[..50]).0, Decoded::Malformed, "frame of 50 octets");
+    assert_eq!(decoded(101, &syn_v4()[..50]).0, Decoded::Malformed, "frame of 50 bytes");
     assert_eq!(decoded(101, &[]).0, Decoded::Malformed);
 }
 
@@ -509,7 +509,7 @@ fn checksum_right_wrong_and_left_to_the_device() {
     assert_eq!(traits(&data), Traits(Traits::CHECKSUM_BAD), "SYN with data is verified");
     data[33] = Flags::ACK;
     assert_eq!(traits(&data), Traits(0));
-    // Three octets more in the length than above.
+    // Three bytes more in the length than above.
     let partial = u16::from_str_radix(PSEUDO_SUM_V4, 16).unwrap() + 3;
     data[36..38].copy_from_slice(&partial.to_be_bytes());
     assert_eq!(traits(&data), Traits(Traits::CHECKSUM_PARTIAL));
@@ -540,7 +540,7 @@ fn options_in_every_shape() {
     assert_eq!(both.options, Options(Options::TIMESTAMPS | Options::SACK));
     assert_eq!(with("2202 0101").options, Options(Options::FAST_OPEN_REQUEST));
     assert_eq!(with("220a 0102030405060708 0101").options, Options(Options::FAST_OPEN_COOKIE));
-    assert_eq!(with("2207 0102030405 00").options, Options(0), "a cookie of five octets");
+    assert_eq!(with("2207 0102030405 00").options, Options(0), "a cookie of five bytes");
     assert_eq!(with("fe04 f989").options, Options(Options::FAST_OPEN_REQUEST));
     assert_eq!(with("fd0c f989 0102030405060708").options, Options(Options::FAST_OPEN_COOKIE));
     assert_eq!(with("fd04 e2d4").options, Options(0), "another experiment");
@@ -615,9 +615,9 @@ fn packets_without_tcp() {
 
 #[test]
 fn a_packet_without_time_says_so() {
-    let octets = syn_v4();
+    let bytes = syn_v4();
     let mut out = Segment::default();
-    decode(&Packet { timed: false, ..packet(101, &octets) }, &mut out);
+    decode(&Packet { timed: false, ..packet(101, &bytes) }, &mut out);
     assert!(out.traits.has(Traits::NO_TIME));
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::decode::segment::{Address, Options, Traits, flow_hash};
 
-/// Cuts a packet that holds a segment after every octet: what is read is what was read from the whole packet, as far
+/// Cuts a packet that holds a segment after every byte: what is read is what was read from the whole packet, as far
 /// as it is still there.
 #[track_caller]
 pub(super) fn survives_cutting(link: u16, data: &[u8]) {
@@ -16,12 +16,12 @@ pub(super) fn survives_cutting(link: u16, data: &[u8]) {
         let mut out = Segment::default();
         match decode(&Packet { data: &data[..length], ..packet(link, data) }, &mut out) {
             // Headers that are guessed from what follows are not recognised when that is missing.
-            Decoded::Cut | Decoded::Other => assert!(!seen, "{length} octets hold less than {}", length - 1),
+            Decoded::Cut | Decoded::Other => assert!(!seen, "{length} bytes hold less than {}", length - 1),
             Decoded::Tcp => {
                 seen = true;
                 agrees_as_far_as_captured(&out, &whole);
             }
-            other => panic!("{other:?} from {length} octets"),
+            other => panic!("{other:?} from {length} bytes"),
         }
     }
 }
@@ -42,7 +42,7 @@ fn agrees_as_far_as_captured(cut: &Segment, whole: &Segment) {
     assert_eq!(completed, *whole);
 }
 
-/// Puts hostile values into every octet of a packet, one after the other.
+/// Puts hostile values into every byte of a packet, one after the other.
 pub(super) fn survives_damage(link: u16, data: &[u8]) {
     let mut damaged = data.to_vec();
     for place in 0..data.len() {
@@ -70,7 +70,7 @@ fn address() -> impl Strategy<Value = Address> {
 
 proptest! {
     #[test]
-    fn any_octets_are_survived(
+    fn any_bytes_are_survived(
         link in link(),
         data in prop::collection::vec(any::<u8>(), 0..200),
         original_length in prop_oneof![0_u32..300, any::<u32>()],
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_behind_an_ip_header_are_survived(
+    fn any_bytes_behind_an_ip_header_are_survived(
         protocol in prop::sample::select(vec![1_u8, 4, 6, 17, 41, 47, 51, 97, 137, 143]),
         kind in prop::sample::select(vec![0_u32, 0x0800, 0x6558, 0x88be, 0x22eb, 0x880b, 0x883e, 0x8847, 0x12b5_12b5,
             0x1000_17c1, 0x0868_0868, 0x0dd8_0dd8, 0x0300_0000, 0x0b00_0000]),

@@ -56,10 +56,10 @@ pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Optio
     if !skipped && is_undecided(f, &o, around) {
         return None;
     }
-    let alike = around.scene.stuck.iter().filter(|s| s.repeats == 1 && s.retransmits == 0).count();
-    let worse = around.scene.stuck.iter().any(|s| s.repeats > 1 || s.retransmits > 1);
+    let alike = around.activity.stuck.iter().filter(|s| s.repeats == 1 && s.retransmits == 0).count();
+    let worse = around.activity.stuck.iter().any(|s| s.repeats > 1 || s.retransmits > 1);
     // A single one may be the second repetition, the first being lost.
-    let seems_skipped = skipped && (!around.world.damaged || alike >= 2);
+    let seems_skipped = skipped && (!around.context.damaged || alike >= 2);
     if !(seems_skipped || (alike >= 2 && !worse && around.listener.undeferred + around.listener.patient == 0))
     {
         return None;

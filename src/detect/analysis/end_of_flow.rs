@@ -212,7 +212,7 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         return Some(Death::NotHeard { sender });
     };
     // A SYN-ACK that came again belongs to the handshake: what it means, an incomplete capture does not show.
-    let doubtful = around.world.damaged && f.progress.is_none() && f.syn_ack.count > 1;
+    let doubtful = around.context.damaged && f.progress.is_none() && f.syn_ack.count > 1;
     if doubtful || is_ignored(f, around) {
         return None;
     }

@@ -54,7 +54,7 @@ pub fn expired<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option
     let (a, b) = (f.side(half.closer), f.side(half.closer.peer()));
     let reset = a.reset.as_deref()?;
     let trigger = reset.trigger?;
-    let threshold = around.world.settings.half_close_after;
+    let threshold = around.context.settings.half_close_after;
     let (needed, what) = match trigger.what {
         What::Data | What::Retransmit => (threshold, Late::Data),
         What::Fin if b.late_data.is_some() => (threshold, Late::DataAndFin),

@@ -38,7 +38,7 @@ impl Half {
     }
 }
 
-/// The half-closed stretch of a connection, however short; none if one side never closed, or both directions were
+/// The half-closed interval of a connection, however short; none if one side never closed, or both directions were
 /// not captured.
 pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
     let closer = match (f.c.fin, f.s.fin) {

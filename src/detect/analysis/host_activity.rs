@@ -36,7 +36,7 @@ impl HostActivity {
     /// Of every host that has several listeners.
     pub fn of_all(
         listeners: &Map<Host, Listener>,
-        scenes: &Map<Host, ListenerActivity>,
+        activities: &Map<Host, ListenerActivity>,
     ) -> Map<Address, HostActivity> {
         let mut ports: Map<Address, Vec<Host>> = Map::default();
         for host in listeners.keys() {
@@ -49,8 +49,8 @@ impl HostActivity {
             for host in hosts {
                 let listener = &listeners[host];
                 activity.seconds.add(listener.seconds.clone());
-                if let Some(scene) = scenes.get(host).filter(|_| listener.accepted.is_some()) {
-                    ignored.extend(scene.ignored.iter().map(|i| (i.during, host.port)));
+                if let Some(activity) = activities.get(host).filter(|_| listener.accepted.is_some()) {
+                    ignored.extend(activity.ignored.iter().map(|i| (i.during, host.port)));
                 }
             }
             activity.outages = outages(ignored);

@@ -8,7 +8,7 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, What};
 use crate::time::Span;
 
-/// Segments of this size and larger may be what a path with a small MTU swallows, octets.
+/// Segments of this size and larger may be what a path with a small MTU swallows, bytes.
 const SUSPICIOUSLY_LARGE: u32 = 1_200;
 /// How far the TSval of a cookie may lag, milliseconds, with some for drift and for delays that vary.
 const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
@@ -58,7 +58,8 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
             // A listener that defers asks once. A connection that was not asked again may have been, and the capture has
             // lost it; one that was asked twice may have answered, and the path has lost it: more of them must say so
             // than there are that were asked once.
-            let asked_once = around.scene.stuck.iter().filter(|s| s.repeats == 1 && !s.data_ignored).count();
+            let asked_once =
+                around.activity.stuck.iter().filter(|s| s.repeats == 1 && !s.data_ignored).count();
             let asked_again = others().filter(|s| s.shows_a_full_queue()).count();
             let company = others().any(|s| s.data_ignored) || asked_again > asked_once;
             // Who waited for a second or two says nothing of a listener that asks later.
@@ -85,7 +86,7 @@ fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>
         && progress.after_what == What::Retransmit
         && progress.at.time - asked.time >= IGNORED
         && !was_late(f)
-        && !around.world.damaged
+        && !around.context.damaged
         && around.others_stuck(f, o.during, SAME_TIME).any(Stuck::agrees_with_a_full_queue)
 }
 
@@ -93,7 +94,7 @@ fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>
 /// connections that the server's kernel had taken before it waited for the application, and nobody was served.
 fn stands_behind_others(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
     let spoke_at_once = f.c.first_data.is_some_and(|data| data.time - o.ack.at.time <= AT_ONCE);
-    let waiting = around.scene.waiting_at(o.ack.at.time).min(around.scene.waiting_at(o.ignored.to));
+    let waiting = around.activity.waiting_at(o.ack.at.time).min(around.activity.waiting_at(o.ignored.to));
     spoke_at_once && waiting > 0 && around.listener.possibly_inside(o.ignored).served == 0
 }
 

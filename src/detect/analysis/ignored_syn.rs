@@ -58,14 +58,14 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
         return None;
     }
     let during = Interval { from: first.at.time, to: last.at.time };
-    let scene = around.scene;
+    let activity = around.activity;
     // The same connection may have been ignored again after it was answered.
     let own = ordeal(f, around.end()).and_then(|o| o.stuck(f));
     let stuck = usize::from(own.is_some_and(|s| s.shows_a_full_queue()))
         + around.others_stuck(f, during, NEAR).filter(|s| s.shows_a_full_queue()).count()
         + clients_kept_out(f, during, around)
-        + scene.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
-    let half_open = scene.half_open_at(first.at.time).max(scene.half_open_at(last.at.time));
+        + activity.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
+    let half_open = activity.half_open_at(first.at.time).max(activity.half_open_at(last.at.time));
     let meanwhile = around.listener.possibly_inside(during);
     let is_whole_host = stuck == 0
         && around.outage_of_host(f.server.address, during).is_some_and(|o| o.ports.len() >= WHOLE_HOST);
@@ -88,7 +88,7 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
 fn clients_kept_out(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) -> usize {
     let is_cookie = |s: &&Stuck| s.repeats == 0 && s.retransmits >= u32::from(COOKIE_RETRANSMITS);
     let kept_out = around.others_stuck(f, during, NEAR).filter(is_cookie).count();
-    let shows = around.at_server() && kept_out >= 2 && around.scene.waiting_at(during.from) > 0;
+    let shows = around.at_server() && kept_out >= 2 && around.activity.waiting_at(during.from) > 0;
     if shows { kept_out } else { 0 }
 }
 
@@ -97,16 +97,17 @@ fn clients_kept_out(f: &ConnectionFacts, during: Interval, around: &DetectContex
 ///
 /// Only the server's own capture can tell this from a path that broke.
 fn many_wait(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) -> bool {
-    let (scene, at) = (around.scene, during.from);
+    let (activity, at) = (around.activity, during.from);
     // A single SYN: its answer may have been missed, if it was the only one or others were answered just then.
-    let mut others = scene.ignored.iter().filter(|i| i.client != f.client);
+    let mut others = activity.ignored.iter().filter(|i| i.client != f.client);
     let is_single = during.from == during.to;
     if is_single
         && (around.listener.between(at, at).answered > 0 || !others.any(|i| i.during.meets(at, at, NEAR)))
     {
         return false;
     }
-    scene.waiting_at(at) >= 2 || (scene.unserved_at(at) >= 2 && scene.unserved_and_ignored_at(at) > 0)
+    activity.waiting_at(at) >= 2
+        || (activity.unserved_at(at) >= 2 && activity.unserved_and_ignored_at(at) > 0)
 }
 
 /// Whether the SYN-ACK acknowledges a SYN that is not in the capture.
@@ -157,10 +158,10 @@ fn end<'a>(f: &'a ConnectionFacts, syns: &[&Sent], around: &DetectContext<'_>) -
     if let Some(gap) = came_again_too_soon(syns) {
         return End::TooSoon(gap);
     }
-    let others_answered = match around.world.answers_of(f.server.address) {
+    let others_answered = match around.context.answers_of(f.server.address) {
         Answers::Captured => return End::Never,
         Answers::Missing => true,
-        Answers::Unseen => around.scene.seems_to_answer(),
+        Answers::Unseen => around.activity.seems_to_answer(),
     };
     if !others_answered || f.syn.count >= ALL_TRIES {
         return End::Never;
@@ -211,7 +212,7 @@ pub fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &Dete
         }
         End::Never => {
             d.severity = if is_one_of_many(f, around) { Severity::Warning } else { Severity::Critical };
-            match around.world.answers_of(f.server.address) {
+            match around.context.answers_of(f.server.address) {
                 Answers::Captured => "the server never answered".to_owned(),
                 _ => format!("the capture holds no packet of {}", server.ip()),
             }
@@ -244,8 +245,8 @@ const MANY_SERVERS: u32 = 10;
 /// Whether this is one dead host of many that one client tries, and nobody else missed it: a scan, or peers of which
 /// some are always gone.
 pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
-    let tried = around.world.silent_servers.get(&f.client.address).copied().unwrap_or(0);
-    let ignored = &around.scene.ignored;
+    let tried = around.context.silent_servers.get(&f.client.address).copied().unwrap_or(0);
+    let ignored = &around.activity.ignored;
     tried >= MANY_SERVERS
         && ignored.len() <= 2
         && ignored.iter().all(|i| i.client.address == f.client.address)

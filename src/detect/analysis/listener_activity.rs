@@ -9,9 +9,11 @@ use crate::detect::analysis::company::{FailedSyn, Patterns};
 use crate::detect::analysis::ignored_ack::{Stuck, ordeal};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map};
-use crate::history::incomplete::{HalfOpen, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped};
+use crate::history::incomplete::{
+    HalfOpenRequest, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped,
+};
 use crate::history::interval::{Interval, Unserved};
-use crate::history::syn_ack_lag::Lags;
+use crate::history::syn_ack_lag::SynAckLags;
 use crate::time::{Span, Timestamp};
 
 /// A SYN without an answer is sent again by then (`TCP_TIMEOUT_INIT`, and some for the timer's slack).
@@ -62,9 +64,9 @@ pub struct ListenerActivity {
     /// The same of clients that had asked for nothing yet: in the accept queue, or accepted and idle.
     pub idle: Vec<Unserved>,
     /// Handshakes that their clients did not complete.
-    pub half_open: Vec<HalfOpen>,
+    pub half_open: Vec<HalfOpenRequest>,
     /// SYNs that were neither answered nor repeated: no real client asks only once.
-    pub lone_syns: Vec<HalfOpen>,
+    pub lone_syns: Vec<HalfOpenRequest>,
     /// How many of these were watched for long enough to see them repeated.
     pub not_repeated: u32,
     /// SYNs without an answer.
@@ -83,7 +85,7 @@ pub struct ListenerActivity {
     /// How many were stripped and repeated: the server kept a request, so these are no cookies.
     pub stripped_and_kept: u64,
     /// SYN-ACKs that lag the server's clock.
-    pub lags: Lags,
+    pub lags: SynAckLags,
     /// SYNs that were refused by a RST.
     pub refused_syns: Vec<FailedSyn>,
     /// SYNs that were repeated because no answer came.
@@ -94,7 +96,7 @@ pub struct ListenerActivity {
     pub crowds: OnceLock<Crowds>,
 }
 
-/// What stretches of a [`ListenerActivity`] hold a moment.
+/// What intervals of a [`ListenerActivity`] hold a moment.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Crowds {
     half_open: Crowd,
@@ -103,7 +105,7 @@ pub struct Crowds {
     ignored: Crowd,
 }
 
-/// How many stretches hold a moment, found in logarithmic time.
+/// How many intervals hold a moment, found in logarithmic time.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Crowd {
     from: Vec<Timestamp>,
@@ -111,10 +113,10 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Of these stretches.
-    pub fn of(stretches: impl Iterator<Item = Interval>) -> Crowd {
+    /// Of these intervals.
+    pub fn of(intervals: impl Iterator<Item = Interval>) -> Crowd {
         let (mut from, mut to): (Vec<_>, Vec<_>) =
-            stretches.filter(|s| s.from <= s.to).map(|s| (s.from, s.to)).unzip();
+            intervals.filter(|s| s.from <= s.to).map(|s| (s.from, s.to)).unzip();
         from.sort_unstable();
         to.sort_unstable();
         Crowd { from, to }
@@ -127,7 +129,7 @@ impl Crowd {
 }
 
 impl ListenerActivity {
-    /// Makes room for so many embryos, answered and not.
+    /// Makes room for so many incomplete handshakes, answered and not.
     pub fn reserve(&mut self, [answered, lone]: [usize; 2]) {
         self.half_open.reserve_exact(answered);
         self.lone_syns.reserve_exact(lone);
@@ -138,22 +140,22 @@ impl ListenerActivity {
     /// that `tcp_tw_recycle` would have dropped its SYN.
     pub fn take_embryos(
         &mut self,
-        embryos: IncompleteHandshakes,
+        incomplete: IncompleteHandshakes,
         end: Timestamp,
-        is_behind: impl Fn(&HalfOpen) -> bool,
+        is_behind: impl Fn(&HalfOpenRequest) -> bool,
     ) {
-        for h in embryos.half_open {
-            let HalfOpen { during, client, .. } = h;
+        for h in incomplete.half_open {
+            let HalfOpenRequest { during, client, .. } = h;
             if h.syn_acks > 0 {
                 let during = Interval { to: during.to.min(end), ..during };
-                self.half_open.push(HalfOpen { during, ..h });
+                self.half_open.push(HalfOpenRequest { during, ..h });
             } else {
                 self.lone_syns.push(h);
                 self.ignored.push(Ignored { during, client, behind: is_behind(&h) });
             }
         }
-        self.stripped.extend(embryos.stripped);
-        self.stripped_and_kept += embryos.stripped_and_kept;
+        self.stripped.extend(incomplete.stripped);
+        self.stripped_and_kept += incomplete.stripped_and_kept;
     }
 
     /// Puts everything in order of time.
@@ -175,7 +177,7 @@ impl ListenerActivity {
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Interval { from: f.first.time, to: f.first.time };
             let look = SynLook::of(f);
-            self.lone_syns.push(HalfOpen {
+            self.lone_syns.push(HalfOpenRequest {
                 syn: f.first,
                 during,
                 client: f.client,
@@ -255,14 +257,14 @@ impl ListenerActivity {
                 *all = Interval { from: all.from.min(i.during.from), to: all.to.max(i.during.to) };
             }
             let meanwhile = |w: &&Unserved| {
-                ignored.get(&w.client).is_some_and(|i| i.meets(w.stretch.from, w.stretch.to, Span::ZERO))
+                ignored.get(&w.client).is_some_and(|i| i.meets(w.interval.from, w.interval.to, Span::ZERO))
             };
             let unserved = self.waiting.iter().chain(&self.idle);
             Crowds {
                 half_open: Crowd::of(self.half_open.iter().map(|h| h.during)),
-                waiting: Crowd::of(self.waiting.iter().map(|w| w.stretch)),
-                idle: Crowd::of(self.idle.iter().map(|w| w.stretch)),
-                ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.stretch)),
+                waiting: Crowd::of(self.waiting.iter().map(|w| w.interval)),
+                idle: Crowd::of(self.idle.iter().map(|w| w.interval)),
+                ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.interval)),
             }
         })
     }

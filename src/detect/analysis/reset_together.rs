@@ -31,7 +31,7 @@ pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option
         return None;
     }
     let within = |span: Span| {
-        around.scene.aborted.iter().filter(move |a| (a.at.time - reset.at.time).0.abs() <= span.0)
+        around.activity.aborted.iter().filter(move |a| (a.at.time - reset.at.time).0.abs() <= span.0)
     };
     let near = within(AT_ONCE);
     // A listener is closed once. Resets that go on, or each of which answers its own client, are the application's.

@@ -7,60 +7,61 @@ use crate::detect::context::CaptureContext;
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::{Host, Map};
 use crate::history::host_pairs::Pair;
-use crate::history::incomplete::{HalfOpen, IncompleteHandshakes};
+use crate::history::incomplete::{HalfOpenRequest, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::tw_recycle::Tally;
 use rayon::prelude::*;
 
-/// Looks once at everything that was kept, so that the detectors can compare; `waits` are the stretches in which
+/// Looks once at everything that was kept, so that the detectors can compare; `waits` are the intervals in which
 /// completed connections waited for the application.
 ///
-/// `embryos` are handshakes that were never completed and were not kept, by listener; a listener may come more
+/// `incomplete handshakes` are handshakes that were never completed and were not kept, by listener; a listener may come more
 /// than once.
 pub fn survey(
     context: &mut CaptureContext,
     kept: &[Box<ConnectionFacts>],
-    embryos: Vec<(Host, IncompleteHandshakes)>,
+    incomplete: Vec<(Host, IncompleteHandshakes)>,
     waits: &[Unserved],
 ) {
     let end = context.capture.map(|(_, last)| last).unwrap_or_default();
     let answering = context.listeners.iter().filter(|(_, listener)| listener.answers > 0);
     context.answering = answering.map(|(host, _)| host.address).collect();
     for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
-        let behind = context.peers.is_condemned(f.first.packet);
-        context.scenes.entry(f.server).or_default().take(f, end, behind);
+        let behind = context.peers.is_suspect(f.first.packet);
+        context.activities.entry(f.server).or_default().take(f, end, behind);
     }
-    if !embryos.is_empty() {
+    if !incomplete.is_empty() {
         let mut room: Map<Host, [usize; 2]> = Map::default();
-        for (server, embryos) in &embryos {
+        for (server, incomplete) in &incomplete {
             let room = room.entry(*server).or_default();
-            let more = embryos.answered_and_lone();
+            let more = incomplete.answered_and_lone();
             *room = [room[0] + more[0], room[1] + more[1]];
         }
         for (server, room) in room {
-            context.scenes.entry(server).or_default().reserve(room);
+            context.activities.entry(server).or_default().reserve(room);
         }
-        for (server, embryos) in embryos {
-            let is_behind = |h: &HalfOpen| context.peers.is_condemned(h.syn.packet);
-            context.scenes.entry(server).or_default().take_embryos(embryos, end, is_behind);
+        for (server, incomplete) in incomplete {
+            let is_behind = |h: &HalfOpenRequest| context.peers.is_suspect(h.syn.packet);
+            context.activities.entry(server).or_default().take_embryos(incomplete, end, is_behind);
         }
-        context.scenes.par_iter_mut().for_each(|(_, scene)| scene.sort());
+        context.activities.par_iter_mut().for_each(|(_, activity)| activity.sort());
     }
     context.note_silence(kept, end);
     for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
         let pair = Pair { client: f.client.address, server: f.server.address };
         let known = context.peers.tally(pair) != Tally::default();
-        if known && !context.peers.is_condemned(f.first.packet) {
-            context.scenes.entry(f.server).or_default().unexplained += 1;
+        if known && !context.peers.is_suspect(f.first.packet) {
+            context.activities.entry(f.server).or_default().unexplained += 1;
         }
     }
     for wait in waits {
-        let stretch = Interval { to: wait.stretch.to.min(end), ..wait.stretch };
-        let scene = context.scenes.entry(wait.server).or_default();
+        let interval = Interval { to: wait.interval.to.min(end), ..wait.interval };
+        let activity = context.activities.entry(wait.server).or_default();
         // A client that has asked for nothing waits for nothing.
-        if wait.asked { &mut scene.waiting } else { &mut scene.idle }.push(Unserved { stretch, ..*wait });
+        if wait.asked { &mut activity.waiting } else { &mut activity.idle }
+            .push(Unserved { interval, ..*wait });
     }
-    context.hosts = HostActivity::of_all(&context.listeners, &context.scenes);
+    context.hosts = HostActivity::of_all(&context.listeners, &context.activities);
     let left_open: Vec<_> = kept
         .iter()
         .filter_map(|f| {
@@ -71,6 +72,6 @@ pub fn survey(
         })
         .collect();
     for (server, left) in left_open {
-        context.scenes.entry(server).or_default().left_open.push(left);
+        context.activities.entry(server).or_default().left_open.push(left);
     }
 }

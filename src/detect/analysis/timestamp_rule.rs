@@ -27,13 +27,13 @@ pub fn dropped_syns<'a>(
     around: &DetectContext<'a>,
 ) -> impl Iterator<Item = &'a PawsSuspect> {
     let answered = f.answered_syn().map(|syn| syn.at);
-    around.condemned(f).iter().filter(move |syn| Some(syn.at) != answered)
+    around.suspects(f).iter().filter(move |syn| Some(syn.at) != answered)
 }
 
 /// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
 pub fn explains_unanswered_syns(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     // Where the capture lost packets or changed their order, some records are older or newer than the server's.
-    let imperfect = around.world.shuffled || around.world.damaged;
+    let imperfect = around.context.shuffled || around.context.damaged;
     agrees(f, around, if imperfect { IMPERFECT } else { 1 })
 }
 
@@ -52,7 +52,7 @@ pub fn agrees(f: &ConnectionFacts, around: &DetectContext<'_>, often: u32) -> bo
     // A listener that was never heard may not be one; a SYN that something else explains proves nothing.
     let listens = around.listener.answers > 0;
     let per = |n: u32| n.div_ceil(often);
-    let unexplained = around.scene.unexplained * per(PER_UNEXPLAINED) > server.dropped_connections;
+    let unexplained = around.activity.unexplained * per(PER_UNEXPLAINED) > server.dropped_connections;
     let contradicted = match first.behind {
         Some(_) => server.answered_behind * per(PER_CONTRADICTION) > server.dropped_behind,
         None => server.answered_without > 0,
@@ -71,7 +71,7 @@ pub fn agrees(f: &ConnectionFacts, around: &DetectContext<'_>, often: u32) -> bo
 /// for their timestamps.
 fn singled_out(first: &PawsSuspect, around: &DetectContext<'_>) -> bool {
     let at = first.at.time;
-    let near = around.scene.ignored.iter().filter(|i| i.during.meets(at, at, SAME_TIME));
+    let near = around.activity.ignored.iter().filter(|i| i.during.meets(at, at, SAME_TIME));
     let (behind, all) = (near.clone().filter(|i| i.behind).count(), near.count());
     (all - behind) * 2 <= behind
 }

@@ -218,7 +218,7 @@ fn judge(
     let may_be_outage = picture == Picture::Cookie
         && !was_alive(f, o, around)
         && !company.iter().any(|s| s.shows_a_full_queue());
-    if o.read_by_tcp && o.data_ignored && !around.world.damaged {
+    if o.read_by_tcp && o.data_ignored && !around.context.damaged {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server ignored, so its TCP had read it");
         return;
     }

@@ -84,7 +84,7 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
             "No process listened on that port when these SYNs came.",
             "SYNs without that mark were answered in the same seconds.",
         );
-    } else if company::alternates(&around.scene.refused_syns, around.listener) {
+    } else if company::alternates(&around.activity.refused_syns, around.listener) {
         blame_one_of_several(&mut d, f, reset, around);
     } else if let Some(sign) = sign {
         blame_firewall(&mut d, f, sign);

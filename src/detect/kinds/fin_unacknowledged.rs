@@ -52,7 +52,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
     let lasted = side.last.time - fin.time;
     // The repetitions alone show that no acknowledgment came back, where the capture began after all else.
-    let joined = f.mid_stream && around.world.answers_of(f.server.address) != Answers::Missing;
+    let joined = f.mid_stream && around.context.answers_of(f.server.address) != Answers::Missing;
     if !(f.both_seen() || joined)
         || stuck
         || lasted < LONG

@@ -73,21 +73,21 @@ const IN_TURN: u64 = 10;
 /// connection that one side closed is still open at the other, several of them, none was ever closed in turn, and
 /// the longest has been so for a good part of that time.
 fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -> bool {
-    let alike = || around.scene.left_open.iter().filter(|left| left.closer == half.closer);
+    let alike = || around.activity.left_open.iter().filter(|left| left.closer == half.closer);
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
     half.ended_by.is_none()
         && half.breaks_rhythm()
-        && !around.world.goes_on
+        && !around.context.goes_on
         && f.ending == Ending::CaptureEnd
         && alike().count() >= PATTERN
-        && longest.0 >= around.world.settings.half_close_after.0 / 4
+        && longest.0 >= around.context.settings.half_close_after.0 / 4
         && around.listener.closed_in_turn[half.closer.peer() as usize] == 0
 }
 
 /// Whether so many connections of the listener were left half-closed in this way that packets missing from the capture
 /// do not explain it: at least one for every [`IN_TURN`] that were closed in turn.
 fn is_the_rule(half: &Half, around: &DetectContext<'_>) -> bool {
-    let alike = around.scene.left_open.iter().filter(|left| left.closer == half.closer).count();
+    let alike = around.activity.left_open.iter().filter(|left| left.closer == half.closer).count();
     let in_turn = around.listener.closed_in_turn[half.closer.peer() as usize];
     alike >= PATTERN && alike as u64 * IN_TURN >= in_turn
 }
@@ -98,12 +98,12 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &DetectContex
     if f.roles == Roles::Guessed {
         return false;
     }
-    let scene = around.scene;
+    let activity = around.activity;
     let mut queue_was_full =
-        scene.stuck.iter().map(|s| s.during).chain(scene.ignored.iter().map(|i| i.during));
+        activity.stuck.iter().map(|s| s.during).chain(activity.ignored.iter().map(|i| i.during));
     let never_served =
         f.s.bytes == 0 && queue_was_full.any(|full| full.meets(f.first.time, f.last.time, Span::ZERO));
-    let held_up = f.unanswered_syns().next().is_some() || scene.stuck.iter().any(|s| s.client == f.client);
+    let held_up = f.unanswered_syns().next().is_some() || activity.stuck.iter().any(|s| s.client == f.client);
     let delay = f.served().map_or(Span::ZERO, |served| served - f.first.time);
     never_served || (held_up && half.lasted() < delay)
 }
@@ -135,7 +135,7 @@ fn orphan_alive(f: &ConnectionFacts, half: &Half) -> Option<Span> {
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let half = half(f, around)?;
     let lasted = half.lasted();
-    let threshold = around.world.settings.half_close_after;
+    let threshold = around.context.settings.half_close_after;
     let watched = half.ended_by.is_some() || around.seen_time(half.quiet_since, half.until) >= threshold;
     let long_enough = lasted >= threshold && watched && half.breaks_rhythm();
     if !f.both_seen()
@@ -165,7 +165,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.lasted_until(half.until);
     // A FIN and its acknowledgment that the capture lost look the same: an exception in a damaged capture is no news.
-    let doubtful = half.ended_by.is_none() && around.world.damaged;
+    let doubtful = half.ended_by.is_none() && around.context.damaged;
     let news = long_enough && (!doubtful || is_the_rule(&half, around));
     d.severity = if news { Severity::Warning } else { Severity::Info };
     d.summary = format!(

@@ -103,7 +103,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             && picture(f, &o, around).is_none()
             && deferral(f, around).is_none();
         if !alone
-            || around.world.shuffled
+            || around.context.shuffled
             || f.progress.is_none() && (f.unanswered.acks == 0 || is_undecided(f, &o, around))
         {
             return None;

@@ -49,7 +49,7 @@ const SEVERAL: usize = 3;
 
 /// Whether the handshakes that stopped here are a flood's.
 fn is_flood(around: &DetectContext<'_>) -> bool {
-    let half_open = &around.scene.half_open;
+    let half_open = &around.activity.half_open;
     let mut addresses: Vec<_> = half_open.iter().take(FLOOD.0).map(|h| h.client.address).collect();
     addresses.sort_unstable();
     addresses.dedup();
@@ -74,7 +74,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     let lasted = last.at.time - first.at.time;
     let alike =
-        around.scene.half_open.iter().filter(|h| h.client.address == f.client.address && h.syn_acks > 1);
+        around.activity.half_open.iter().filter(|h| h.client.address == f.client.address && h.syn_acks > 1);
     let alike = alike.count();
     let repeats = f.syn.count > 1;
     let mut d = Draft::about(f, &SPEC, (first.at, "SYN-ACK"));

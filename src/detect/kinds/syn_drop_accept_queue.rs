@@ -61,7 +61,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtListenOverflows", "TcpExtListenDrops"],
         &["net.core.somaxconn"],
     );
-    let waiting = around.scene.waiting_at(syns[0].at.time);
+    let waiting = around.activity.waiting_at(syns[0].at.time);
     d.measure("waiting_for_accept", waiting);
     ignored_syn::judge(
         &mut d,

@@ -53,7 +53,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.core.somaxconn"],
     );
-    let half_open = around.scene.half_open_at(syns[0].at.time);
+    let half_open = around.activity.half_open_at(syns[0].at.time);
     d.measure("half_open", half_open);
     ignored_syn::judge(
         &mut d,

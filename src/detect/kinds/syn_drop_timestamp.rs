@@ -49,7 +49,7 @@ finding! {
     }
 }
 
-/// How near in time SYNs are ignored by one outage; and a stretch in which a server that is up answers somebody.
+/// How near in time SYNs are ignored by one outage; and an interval in which a server that is up answers somebody.
 const LONG: Span = Span::secs(5);
 
 /// See [`SynDropTimestamp`].
@@ -146,7 +146,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 
 /// Whether SYNs were answered between those that were ignored about then. If not, the server was down, or the path.
 fn others_fared_better(at: Timestamp, around: &DetectContext<'_>) -> bool {
-    let near = around.scene.ignored.iter().filter(|i| i.behind && i.during.meets(at, at, LONG));
+    let near = around.activity.ignored.iter().filter(|i| i.behind && i.during.meets(at, at, LONG));
     let all = near.map(|i| i.during).reduce(|a, b| Interval { from: a.from.min(b.from), to: a.to.max(b.to) });
     all.is_none_or(|all| all.to - all.from < LONG || around.listener.inside(all).answered > 0)
 }

@@ -5,7 +5,7 @@ use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::key::{Host, Map, Set};
-use crate::history::incomplete::{HalfOpen, SynLook};
+use crate::history::incomplete::{HalfOpenRequest, SynLook};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Sender, Severity};
 use crate::time::Span;
@@ -69,7 +69,7 @@ const HALF_OPEN: usize = 8;
 const SOURCES: usize = 4;
 /// See [`SOURCES`].
 const FROM_FEW: usize = 100;
-/// The stretch of time in which they must begin.
+/// The interval of time in which they must begin.
 const WINDOW: Span = Span::secs(10);
 
 /// A request that is kept for less may only have been cut off by the end of the capture, or its client said at once
@@ -77,9 +77,9 @@ const WINDOW: Span = Span::secs(10);
 const HELD: Span = Span::millis(900);
 
 /// Whether a request is one of a flood: nobody asked again for it, nobody took it back, it was held for a while.
-fn fills_the_queue(h: &HalfOpen, around: &DetectContext<'_>) -> bool {
+fn fills_the_queue(h: &HalfOpenRequest, around: &DetectContext<'_>) -> bool {
     // A filter for SYNs leaves every handshake without its end. Then only repeated SYN-ACKs say that there was none.
-    let never_completed = h.syn_acks >= 2 || !around.world.handshakes_only;
+    let never_completed = h.syn_acks >= 2 || !around.context.handshakes_only;
     h.syns <= h.syn_acks.min(1) && h.during.to - h.during.from >= HELD && never_completed
 }
 
@@ -99,7 +99,7 @@ const TOO_MANY: usize = 1_000;
 
 /// A crowd of handshakes that were never completed, in order of time.
 struct Crowd<'a> {
-    all: Vec<&'a HalfOpen>,
+    all: Vec<&'a HalfOpenRequest>,
     sources: usize,
     /// How many began within [`WINDOW`] at most.
     most: usize,
@@ -107,7 +107,7 @@ struct Crowd<'a> {
 }
 
 impl<'a> Crowd<'a> {
-    fn new(mut all: Vec<&'a HalfOpen>, shown: Shown) -> Crowd<'a> {
+    fn new(mut all: Vec<&'a HalfOpenRequest>, shown: Shown) -> Crowd<'a> {
         // Two runs in order: a stable sort only merges them.
         all.sort_by_key(|h| h.syn);
         let (mut most, mut oldest) = (0, 0);
@@ -123,20 +123,21 @@ impl<'a> Crowd<'a> {
 
     /// The handshakes of a listener that nobody completed, if there are enough of them.
     fn of(around: &DetectContext<'a>) -> Option<Crowd<'a>> {
-        let scene = around.scene;
-        let half_open: Vec<_> = scene.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
+        let activity = around.activity;
+        let half_open: Vec<_> = activity.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
         if half_open.len() >= HALF_OPEN {
             // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
             let crowd =
-                Crowd::new(half_open.into_iter().chain(&scene.lone_syns).collect(), Shown::ByTheServer);
+                Crowd::new(half_open.into_iter().chain(&activity.lone_syns).collect(), Shown::ByTheServer);
             let enough = crowd.most >= LEAST && (crowd.sources >= SOURCES || crowd.most >= FROM_FEW);
             return enough.then_some(crowd);
         }
-        if scene.lone_syns.len() + scene.half_open.len() < LOOKED_AT {
+        if activity.lone_syns.len() + activity.half_open.len() < LOOKED_AT {
             return None;
         }
-        let asked_once = |h: &&HalfOpen| h.syns <= 1 && h.syn_acks == 1 && around.world.handshakes_only;
-        let all = scene.half_open.iter().filter(asked_once).chain(&scene.lone_syns).collect();
+        let asked_once =
+            |h: &&HalfOpenRequest| h.syns <= 1 && h.syn_acks == 1 && around.context.handshakes_only;
+        let all = activity.half_open.iter().filter(asked_once).chain(&activity.lone_syns).collect();
         let crowd = Crowd::new(all, Shown::ByTheSyns);
         let forged = crowd.most >= LOOKED_AT && crowd.looks_alike();
         (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || crowd.most >= TOO_MANY)).then_some(crowd)
@@ -198,10 +199,10 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let mut d =
         Draft::about_listener(server, &SPEC, (first.syn, "first SYN whose handshake was never completed"));
     d.shows(last.syn, "last of them");
-    let scene = around.scene;
+    let activity = around.activity;
     let real = match crowd.shown {
-        Shown::ByTheServer => scene.ignored.len(),
-        Shown::ByTheSyns => scene.ignored.len().saturating_sub(scene.lone_syns.len()),
+        Shown::ByTheServer => activity.ignored.len(),
+        Shown::ByTheSyns => activity.ignored.len().saturating_sub(activity.lone_syns.len()),
     };
     d.severity = if real > 1 { Severity::Critical } else { Severity::Warning };
     let uncounted = around.listener.uncounted;
@@ -221,7 +222,7 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
     );
     d.measure("half_open", all).measure("sources", crowd.sources).measure_span("lasted_s", took);
-    crowd.judge(&mut d, around.world.answers_of(server.address));
+    crowd.judge(&mut d, around.context.answers_of(server.address));
     d.next_steps = vec![
         next::half_open(server),
         next::counters(

@@ -80,7 +80,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             &[],
         )
     };
-    d.possible(match around.world.answers_of(f.server.address) {
+    d.possible(match around.context.answers_of(f.server.address) {
         Answers::Captured => "no other packet in the capture shows why",
         Answers::Missing => {
             "the server's direction is not in the capture: the client repeated its SYN, so no answer reached it in time"

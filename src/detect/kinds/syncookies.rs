@@ -7,7 +7,7 @@ use crate::detect::draft::{Draft, cause, count};
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::history::syn_ack_lag::Lags;
+use crate::history::syn_ack_lag::SynAckLags;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Sender, Severity};
 
@@ -64,17 +64,17 @@ const SPREAD: i64 = 16;
 
 /// The stripped SYN-ACKs of a listener, if they show cookies.
 fn stripped<'a>(around: &DetectContext<'a>) -> &'a [PacketRef] {
-    let scene = around.scene;
+    let activity = around.activity;
     let switched = around.listener.full_offers > 0;
     // Where the order was changed, a SYN-ACK that the server's timer repeated may seem to answer a SYN.
-    let surely_not_kept = scene.stripped_and_kept == 0 && !around.world.shuffled;
-    let is_pattern = switched || (scene.stripped.len() >= LEAST && surely_not_kept);
-    if is_pattern { &scene.stripped } else { &[] }
+    let surely_not_kept = activity.stripped_and_kept == 0 && !around.context.shuffled;
+    let is_pattern = switched || (activity.stripped.len() >= LEAST && surely_not_kept);
+    if is_pattern { &activity.stripped } else { &[] }
 }
 
 /// The SYN-ACKs of a listener that lag, if they show cookies.
-fn lagging<'a>(around: &DetectContext<'a>) -> Option<&'a Lags> {
-    let lags = &around.scene.lags;
+fn lagging<'a>(around: &DetectContext<'a>) -> Option<&'a SynAckLags> {
+    let lags = &around.activity.lags;
     (lags.count >= LAGGING && lags.odd <= lags.count / ODD && lags.spread() >= SPREAD).then_some(lags)
 }
 

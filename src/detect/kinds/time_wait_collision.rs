@@ -42,8 +42,8 @@ finding! {
 
 /// How long Linux stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`), and a little for a timer that comes late.
 const TIME_WAIT: Span = Span::secs(62);
-/// Octets that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
-const OWN_OCTETS: i32 = 1 << 20;
+/// Bytes that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
+const OWN_BYTES: i32 = 1 << 20;
 
 /// See [`TimeWaitCollision`].
 fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
@@ -54,9 +54,9 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         return None;
     }
     let reset = f.c.reset.as_deref().filter(|r| r.seq == answer.ack);
-    // An acknowledgment of this connection's own octets that overtook its SYN-ACK in the capture.
+    // An acknowledgment of this connection's own bytes that overtook its SYN-ACK in the capture.
     let ahead = answer.ack.distance(f.c.isn.advance(1));
-    if reset.is_none() && (0..OWN_OCTETS).contains(&ahead) {
+    if reset.is_none() && (0..OWN_BYTES).contains(&ahead) {
         return None;
     }
     let old = f.previous.as_deref().filter(|p| p.client_next == answer.ack || p.server_next == answer.seq);

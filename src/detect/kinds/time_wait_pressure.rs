@@ -93,8 +93,8 @@ impl Peak {
         }
         let (first, last) = around.listener.closes[role as usize]?;
         // The capture may be shorter than TIME_WAIT; less than a second of it says nothing about a minute.
-        let stretch = (last.time - first.time).0.clamp(1_000_000_000, TIME_WAIT * 1_000_000_000);
-        let ahead = u128::from(most) * (TIME_WAIT as u128 * 1_000_000_000) / stretch as u128;
+        let interval = (last.time - first.time).0.clamp(1_000_000_000, TIME_WAIT * 1_000_000_000);
+        let ahead = u128::from(most) * (TIME_WAIT as u128 * 1_000_000_000) / interval as u128;
         Some(Peak { seen: most, ahead: ahead as u64 })
     }
 

@@ -8,12 +8,12 @@ use crate::report::terminal::Look;
 use crate::report::{html, schema, text};
 
 /// A client that says so many bytes in vain, once more than an ordinary connection.
-fn said(octets: u32) -> Found {
+fn said(bytes: u32) -> Found {
     let wire = Wire::at_server();
     ordinary(&wire, -5.0, 5);
     let l = wire.ladder(1);
     let t = l.handshake(0.0);
-    in_vain(&l, t + 0.001, octets, t + 5.0);
+    in_vain(&l, t + 0.001, bytes, t + 5.0);
     analyze(&wire)
 }
 

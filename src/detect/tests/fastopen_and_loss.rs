@@ -3,9 +3,9 @@
 use super::*;
 use crate::decode::segment::{Flags, Options as TcpOptions};
 
-fn with_cookie(l: &Ladder, t: f64, octets: u32) {
+fn with_cookie(l: &Ladder, t: f64, bytes: u32) {
     l.client.syn(t).with(|s| {
-        s.payload = octets;
+        s.payload = bytes;
         s.options.0 |= TcpOptions::FAST_OPEN_COOKIE;
     });
 }

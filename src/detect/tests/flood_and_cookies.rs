@@ -99,7 +99,7 @@ fn no_flood_when_only_the_servers_direction_was_captured() {
     });
 }
 
-/// SYNs of as many addresses, of which the last octets alone would not do; those with an answer get a SYN-ACK.
+/// SYNs of as many addresses, of which the last bytes alone would not do; those with an answer get a SYN-ACK.
 fn forged(wire: &Wire, n: u16, answered: bool, options: u8) {
     let (client, server) = (wire.ladder(1).client.host(), wire.ladder(1).server.host());
     for n in 0..n {

@@ -1,4 +1,4 @@
-//! The screen makes the same of a connection in whatever form it comes.
+//! The triage makes the same of a connection in whatever form it comes.
 
 use proptest::prelude::*;
 
@@ -15,18 +15,18 @@ use crate::time::{Span, Timestamp};
 fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Triage {
     let segments = wire.segments();
     let end = segments.last().map_or(Timestamp::MIN, |s| s.time);
-    let mut screen =
+    let mut triage =
         Triage::new(limit, 1 << 10, Settings { half_close_after: Span::millis(100) }, registry::WANTS);
     let mut tracker = Tracker::new(1 << 10);
     let peers = TwRecycleModel::default();
-    let take = |screen: &mut Triage, gone: EndedFlow<'_>, end, peers| match as_facts {
-        true => screen.take(EndedFlow::Full(&gone.facts()), end, peers),
-        false => screen.take(gone, end, peers),
+    let take = |triage: &mut Triage, gone: EndedFlow<'_>, end, peers| match as_facts {
+        true => triage.take(EndedFlow::Full(&gone.facts()), end, peers),
+        false => triage.take(gone, end, peers),
     };
-    tracker.segments(segments.chunks(TOGETHER), |gone| take(&mut screen, gone, Timestamp::MAX, None));
-    screen.resolve(&peers);
-    tracker.finish_into(|gone| take(&mut screen, gone, end, Some(&peers)));
-    screen
+    tracker.segments(segments.chunks(TOGETHER), |gone| take(&mut triage, gone, Timestamp::MAX, None));
+    triage.resolve(&peers);
+    tracker.finish_into(|gone| take(&mut triage, gone, end, Some(&peers)));
+    triage
 }
 
 proptest! {
@@ -37,7 +37,7 @@ proptest! {
         let (mut short, mut full) = (screened(&wire, false, limit), screened(&wire, true, limit));
         prop_assert_eq!(&short.listeners, &full.listeners);
         prop_assert_eq!(&short.samples, &full.samples);
-        prop_assert_eq!(&short.embryos, &full.embryos);
+        prop_assert_eq!(&short.incomplete, &full.incomplete);
         prop_assert_eq!(&short.waits, &full.waits);
         prop_assert_eq!(&short.readings, &full.readings);
         prop_assert_eq!(short.quality, full.quality);

@@ -125,8 +125,8 @@ fn ordinary(wire: &Wire, t: f64, n: u16) {
 }
 
 /// Data that nobody acknowledges: the first transmission at `t`, then as TLP and RTO send it, up to second `until`.
-fn in_vain(l: &Ladder, t: f64, octets: u32, until: f64) {
-    l.client.data(t, octets);
+fn in_vain(l: &Ladder, t: f64, bytes: u32, until: f64) {
+    l.client.data(t, bytes);
     let mut wait = 0.21;
     let mut next = t + wait;
     while next <= until {

@@ -13,7 +13,7 @@ use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::Role;
-use crate::history::host_clocks::{Reading, Readings};
+use crate::history::host_clocks::{ClockReading, ClockReadings};
 use crate::model::Inferred;
 use crate::time::{Span, Timestamp};
 
@@ -28,7 +28,7 @@ const NEAR_SHORT: f64 = 0.02;
 const SHORT: Span = Span::secs(5);
 /// Of the readings of a host so many in five must agree on its pace.
 const OF_FIVE: usize = 4;
-/// Readings of one clock differ by no more than this once the time that passed is taken off: packets are delayed, and
+/// ClockReadings of one clock differ by no more than this once the time that passed is taken off: packets are delayed, and
 /// clocks drift.
 const SAME_CLOCK: Span = Span::millis(50);
 /// Connections to one peer that must all have other offsets before it is the way of the host.
@@ -57,7 +57,7 @@ pub struct HostClock<'a> {
     /// The address.
     pub host: IpAddr,
     /// Every reading.
-    pub readings: Vec<&'a Reading>,
+    pub readings: Vec<&'a ClockReading>,
     /// Ticks per second, and how many readings say so.
     pub pace: Option<(i64, usize)>,
     /// How its offset is chosen.
@@ -67,8 +67,8 @@ pub struct HostClock<'a> {
 }
 
 /// Examines the hosts whose clocks were read most often, in order of address.
-pub fn examine<'a>(readings: &'a Readings, world: &CaptureContext) -> Vec<HostClock<'a>> {
-    let mut by_host: BTreeMap<Address, Vec<&Reading>> = BTreeMap::new();
+pub fn examine<'a>(readings: &'a ClockReadings, context: &CaptureContext) -> Vec<HostClock<'a>> {
+    let mut by_host: BTreeMap<Address, Vec<&ClockReading>> = BTreeMap::new();
     for reading in readings.clocks() {
         by_host.entry(reading.host.address).or_default().push(reading);
     }
@@ -76,7 +76,7 @@ pub fn examine<'a>(readings: &'a Readings, world: &CaptureContext) -> Vec<HostCl
     hosts.sort_by_key(|(host, readings)| (std::cmp::Reverse(readings.len()), *host));
     hosts.truncate(HOSTS);
     hosts.sort_by_key(|(host, _)| *host);
-    let epoch = world.capture.map_or(Timestamp(0), |(first, _)| first);
+    let epoch = context.capture.map_or(Timestamp(0), |(first, _)| first);
     hosts
         .into_iter()
         .map(|(host, readings)| {
@@ -94,7 +94,7 @@ pub fn examine<'a>(readings: &'a Readings, world: &CaptureContext) -> Vec<HostCl
 }
 
 /// The pace on which nearly all connections of [`crate::history::host_clocks::LONG`] agree.
-fn pace(readings: &[&Reading]) -> Option<(i64, usize)> {
+fn pace(readings: &[&ClockReading]) -> Option<(i64, usize)> {
     let mut counts = [0; PACES.len()];
     let mut all = 0;
     for r in readings.iter().filter(|r| r.span() >= crate::history::host_clocks::LONG) {
@@ -127,7 +127,7 @@ struct TwRecycleModel {
 }
 
 impl TwRecycleModel {
-    fn of(readings: &[&Reading], pace: i64, epoch: Timestamp) -> TwRecycleModel {
+    fn of(readings: &[&ClockReading], pace: i64, epoch: Timestamp) -> TwRecycleModel {
         let tolerance = (SAME_CLOCK.0 as i128 * i128::from(pace) / 1_000_000_000) as u32 + 2;
         let mut by_peer: BTreeMap<Address, Vec<(u32, Timestamp)>> = BTreeMap::new();
         // The same two ports again have the same offset whatever the rule.
@@ -254,10 +254,10 @@ mod tests {
     use crate::flow::key::Host;
 
     /// A reading of a clock that stood at `offset` at the epoch and ticks `pace` times a second.
-    fn reading(port: u16, peer: u16, at: i64, offset: u32, pace: u32) -> Reading {
+    fn reading(port: u16, peer: u16, at: i64, offset: u32, pace: u32) -> ClockReading {
         let time = |s: i64| Timestamp(0) + Span::secs(s);
         let tick = |s: i64| offset.wrapping_add((s as u32).wrapping_mul(pace));
-        Reading {
+        ClockReading {
             at: PacketRef { time: time(at), ..PacketRef::default() },
             host: Host { port, ..Host::default() },
             peer: Host { port: peer, address: Address::from(IpAddr::from([192, 0, 2, peer as u8])) },
@@ -268,11 +268,11 @@ mod tests {
         }
     }
 
-    fn examined(long: Vec<Reading>) -> (Option<i64>, Option<Offset>, Option<usize>) {
-        let readings = Readings { long, ..Readings::default() };
-        let world =
+    fn examined(long: Vec<ClockReading>) -> (Option<i64>, Option<Offset>, Option<usize>) {
+        let readings = ClockReadings { long, ..ClockReadings::default() };
+        let context =
             CaptureContext { capture: Some((Timestamp(0), Timestamp(0))), ..CaptureContext::default() };
-        let clock = &examine(&readings, &world)[0];
+        let clock = &examine(&readings, &context)[0];
         (clock.pace.map(|(pace, _)| pace), clock.offset, clock.hosts)
     }
 
@@ -314,7 +314,7 @@ mod tests {
     fn two_connections_tell_nothing() {
         assert!(
             examine(
-                &Readings { long: vec![reading(1, 1, 0, 0, 100); 2], ..Readings::default() },
+                &ClockReadings { long: vec![reading(1, 1, 0, 0, 100); 2], ..ClockReadings::default() },
                 &CaptureContext::default()
             )
             .is_empty()

@@ -8,7 +8,7 @@ use crate::diagnose::settings::clock::HostClock;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::history::host_clocks::Reading;
+use crate::history::host_clocks::ClockReading;
 use crate::model::Inferred;
 use crate::time::Span;
 
@@ -25,10 +25,10 @@ const SPREAD: i64 = 16;
 const LONGEST: Span = Span::secs(20);
 
 /// Reads it of one listener.
-pub fn infer(world: &CaptureContext, listener: Host, clocks: &[HostClock<'_>]) -> Option<Inferred> {
-    let scene = world.scenes.get(&listener);
-    let stripped = scene.map_or(0, |scene| scene.stripped.len());
-    let full = world.listeners.get(&listener).map_or(0, |l| l.full_offers);
+pub fn infer(context: &CaptureContext, listener: Host, clocks: &[HostClock<'_>]) -> Option<Inferred> {
+    let activity = context.activities.get(&listener);
+    let stripped = activity.map_or(0, |activity| activity.stripped.len());
+    let full = context.listeners.get(&listener).map_or(0, |l| l.full_offers);
     let say = |value: u8, from: String| {
         Some(inferred(listener.socket(), "net.ipv4.tcp_syncookies", json!(value), from))
     };
@@ -37,9 +37,9 @@ pub fn infer(world: &CaptureContext, listener: Host, clocks: &[HostClock<'_>]) -
     }
     let millisecond = |clock: &&HostClock<'_>| clock.pace.is_some_and(|(pace, _)| pace == 1_000);
     let clock = clocks.iter().find(|clock| clock.host == listener.address.ip()).filter(millisecond)?;
-    let of_listener = |r: &&Reading| r.role == Role::Server && r.host == listener && r.span() <= LONGEST;
+    let of_listener = |r: &&ClockReading| r.role == Role::Server && r.host == listener && r.span() <= LONGEST;
     let own = clock.readings.iter().copied().filter(of_listener);
-    let all: Vec<(&Reading, i64)> = own.map(|r| (r, r.ticks() - r.span().0 / 1_000_000)).collect();
+    let all: Vec<(&ClockReading, i64)> = own.map(|r| (r, r.ticks() - r.span().0 / 1_000_000)).collect();
     let clear: Vec<i64> = all.iter().map(|(_, lag)| *lag).filter(|lag| *lag >= CLEAR).collect();
     let spread = clear.iter().max()? - clear.iter().min()?;
     if all.len() < ENOUGH || spread < SPREAD || all.iter().any(|(_, lag)| !LAG.contains(lag)) {
@@ -55,7 +55,8 @@ pub fn infer(world: &CaptureContext, listener: Host, clocks: &[HostClock<'_>]) -
     };
     // Nine in ten cookies lag clearly.
     if clear.len() * 4 >= all.len() * 3 {
-        let crowded = |r: &Reading| scene.is_some_and(|scene| scene.half_open_at(r.first.0) >= CROWD);
+        let crowded =
+            |r: &ClockReading| activity.is_some_and(|activity| activity.half_open_at(r.first.0) >= CROWD);
         let idle = all.iter().filter(|(r, _)| !crowded(r)).count();
         (idle * 4 >= all.len() * 3)
             .then(|| say(2, from(", although few handshakes were half open")))

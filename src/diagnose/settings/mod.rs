@@ -22,8 +22,8 @@ use crate::detect::Draft;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::retries::Retries;
 use crate::flow::key::{Host, Map};
-use crate::history::handshakes::Sample;
-use crate::history::host_clocks::Readings;
+use crate::history::handshakes::HandshakeSample;
+use crate::history::host_clocks::ClockReadings;
 use crate::model::{Inferred, Kind};
 use crate::time::Timestamp;
 
@@ -32,20 +32,21 @@ const AGREE: usize = 3;
 
 /// Reads what can be read, in a fixed order.
 pub fn infer(
-    world: &CaptureContext,
+    context: &CaptureContext,
     retries: &Retries,
-    samples: &[(std::net::IpAddr, Vec<Sample>)],
-    readings: &Readings,
+    samples: &[(std::net::IpAddr, Vec<HandshakeSample>)],
+    readings: &ClockReadings,
     drafts: &[&Draft],
 ) -> Vec<Inferred> {
     let mut all = Vec::new();
     for (server, some) in samples {
         all.extend(ttl::of_server(*server, some));
     }
-    let mut listeners: Vec<Host> = world.scenes.keys().chain(world.listeners.keys()).copied().collect();
+    let mut listeners: Vec<Host> =
+        context.activities.keys().chain(context.listeners.keys()).copied().collect();
     listeners.sort_unstable();
     listeners.dedup();
-    let clocks = clock::examine(readings, world);
+    let clocks = clock::examine(readings, context);
     let mut of_listeners: Map<Host, Vec<&Draft>> = Map::default();
     for draft in drafts {
         if let Some(listener) = draft.server {
@@ -54,11 +55,11 @@ pub fn infer(
     }
     for &listener in &listeners {
         let own = of_listeners.get(&listener).map_or(&[][..], |own| own);
-        all.extend(queues::accept_queue(world, listener, own));
-        all.extend(queues::syn_queue(world, listener, own));
-        all.extend(retries::of_syn_ack(world, listener));
+        all.extend(queues::accept_queue(context, listener, own));
+        all.extend(queues::syn_queue(context, listener, own));
+        all.extend(retries::of_syn_ack(context, listener));
         all.extend(defer_accept::infer(listener, own));
-        all.extend(cookies::infer(world, listener, &clocks));
+        all.extend(cookies::infer(context, listener, &clocks));
     }
     all.extend(retries.inferred());
     all.extend(teardown::fin_timeout(drafts));

@@ -12,24 +12,24 @@ use crate::time::Span;
 
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
 /// (`sk_acceptq_is_full`). `own` are the drafts of the listener.
-pub fn accept_queue(world: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
+pub fn accept_queue(context: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let kinds = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
     first_of(own, &kinds)?;
-    let scene = world.scenes.get(&listener)?;
+    let activity = context.activities.get(&listener)?;
     // Refused at the final ACK or at the SYN; others of the same burst may have taken the last places just before.
-    let stuck = scene.stuck.iter().map(|s| s.during.from);
-    let reset = scene.reset.iter().map(|at| at.time);
-    let ignored = scene.ignored.iter().map(|i| i.during.from);
+    let stuck = activity.stuck.iter().map(|s| s.during.from);
+    let reset = activity.reset.iter().map(|at| at.time);
+    let ignored = activity.ignored.iter().map(|i| i.during.from);
     // SYNs may have gone unanswered for other reasons, and before: they count where nothing surer does.
     let refused = stuck.chain(reset).min().or(ignored.min())?;
-    let waiting = scene.unserved_at(refused.after(Span(-1)));
+    let waiting = activity.unserved_at(refused.after(Span(-1)));
     (waiting >= 2).then(|| {
         let from = format!(
             "{waiting} completed connections had not been served when the first client was refused (those that had come before the \
              capture are not counted)"
         );
         // Elsewhere other clients may have waited that did not pass the capture point.
-        let at_server = world.views.get(&listener.address).is_some_and(|view| view.vantage == Vantage::Server);
+        let at_server = context.views.get(&listener.address).is_some_and(|view| view.vantage == Vantage::Server);
         let limit = waiting - 1;
         let value = if at_server { json!(limit) } else { json!({ "least": limit }) };
         inferred(listener.socket(), "accept queue limit (listen backlog, net.core.somaxconn)", value, from)
@@ -37,9 +37,9 @@ pub fn accept_queue(world: &CaptureContext, listener: Host, own: &[&Draft]) -> O
 }
 
 /// How many handshakes were half open when the first SYN was dropped for it. `own` are the drafts of the listener.
-pub fn syn_queue(world: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
+pub fn syn_queue(context: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
     let first = first_of(own, &[Kind::SynDropSynQueue])?;
-    let half_open = world.scenes.get(&listener)?.half_open_at(first);
+    let half_open = context.activities.get(&listener)?.half_open_at(first);
     (half_open >= CROWD).then(|| {
         let from = format!("{half_open} handshakes were half open when the first SYN was dropped");
         inferred(listener.socket(), "SYN queue limit", json!(half_open), from)

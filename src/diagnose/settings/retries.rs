@@ -9,7 +9,7 @@ use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
-use crate::history::incomplete::HalfOpen;
+use crate::history::incomplete::HalfOpenRequest;
 use crate::model::Inferred;
 use crate::time::{Span, Timestamp};
 
@@ -22,19 +22,19 @@ const LINEAR_TIMEOUTS: u32 = 4;
 const PRUNED: u16 = 2;
 
 /// The most SYN-ACK retransmissions of requests that were watched until they must have died of themselves.
-pub fn of_syn_ack(world: &CaptureContext, listener: Host) -> Option<Inferred> {
-    let end = world.capture?.1;
-    let scene = world.scenes.get(&listener)?;
+pub fn of_syn_ack(context: &CaptureContext, listener: Host) -> Option<Inferred> {
+    let end = context.capture?.1;
+    let activity = context.activities.get(&listener)?;
     // After n SYN-ACKs a request dies 2^n - 1 timer periods (of a second or three) after the first. One that ended sooner
     // was taken back by its client.
-    let lived = |h: &&HalfOpen| {
+    let lived = |h: &&HalfOpenRequest| {
         let died_at = Span::millis(900).0.saturating_mul((1 << h.syn_acks.min(16)) - 1);
         h.during.to < end && (h.during.to - h.during.from).0 >= died_at
     };
-    let watched = || scene.half_open.iter().filter(lived);
+    let watched = || activity.half_open.iter().filter(lived);
     let most = watched().map(|h| h.syn_acks).max()?.checked_sub(1)?;
     let agree = watched().filter(|h| h.syn_acks == most + 1).count();
-    (agree >= AGREE && most > PRUNED && !world.damaged).then(|| {
+    (agree >= AGREE && most > PRUNED && !context.damaged).then(|| {
         let from = format!("{agree} unanswered SYN-ACKs were repeated {most} times");
         inferred(listener.socket(), "net.ipv4.tcp_synack_retries", json!(most), from)
     })
@@ -59,8 +59,8 @@ pub struct Retries {
 
 impl Retries {
     /// Reads them off the facts of connections.
-    pub fn read(kept: &[Box<ConnectionFacts>], world: &CaptureContext) -> Retries {
-        let end = world.capture.map_or(Timestamp::MIN, |(_, last)| last);
+    pub fn read(kept: &[Box<ConnectionFacts>], context: &CaptureContext) -> Retries {
+        let end = context.capture.map_or(Timestamp::MIN, |(_, last)| last);
         let Retries { mut linear, mut given_up } = Retries::default();
         for f in kept {
             let Some(gaps) = gaps(f) else { continue };

@@ -10,7 +10,7 @@ use crate::detect::analysis::fin_wait2::Late;
 use crate::detect::details::{Details, seconds};
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::key::Host;
-use crate::history::host_clocks::Readings;
+use crate::history::host_clocks::ClockReadings;
 use crate::model::{Inferred, Kind};
 use crate::time::Span;
 
@@ -92,7 +92,7 @@ fn bounds(host: String, lives: Lives) -> Option<Inferred> {
 
 /// Probes that were answered come each after the same idle time; so does the first one. Unanswered ones follow at an
 /// interval of their own.
-pub fn keepalive(readings: &Readings) -> Vec<Inferred> {
+pub fn keepalive(readings: &ClockReadings) -> Vec<Inferred> {
     let (mut idle, mut between): (BTreeMap<_, Vec<Span>>, BTreeMap<_, Vec<Span>>) = Default::default();
     for one in &readings.idle {
         let host = one.host.address.ip();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn read(idle: Vec<Idle>) -> Vec<(bool, f64)> {
-        let all = keepalive(&Readings { idle, ..Readings::default() });
+        let all = keepalive(&ClockReadings { idle, ..ClockReadings::default() });
         all.iter().map(|i| (i.setting.contains("intvl"), i.value.as_f64().expect("seconds"))).collect()
     }
 

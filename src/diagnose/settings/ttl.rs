@@ -7,19 +7,19 @@ use serde_json::json;
 use crate::diagnose::settings::clock::HostClock;
 use crate::diagnose::settings::{AGREE, inferred};
 use crate::diagnose::vantage::INITIAL_TTL;
-use crate::history::handshakes::Sample;
+use crate::history::handshakes::HandshakeSample;
 use crate::model::Inferred;
 
 /// No path has more routers than this: a TTL further below an initial value began at the next higher one.
 const FARTHEST: u8 = 32;
 
 /// Of a server, by its SYN-ACKs.
-pub fn of_server(server: IpAddr, samples: &[Sample]) -> Option<Inferred> {
+pub fn of_server(server: IpAddr, samples: &[HandshakeSample]) -> Option<Inferred> {
     infer(server, "SYN-ACKs", samples.iter().map(|s| s.server_ttl))
 }
 
 /// Of the clients whose clocks were read, by their SYNs; those that are servers, too, are left out.
-pub fn of_clients(clocks: &[HostClock<'_>], servers: &[(IpAddr, Vec<Sample>)]) -> Vec<Inferred> {
+pub fn of_clients(clocks: &[HostClock<'_>], servers: &[(IpAddr, Vec<HandshakeSample>)]) -> Vec<Inferred> {
     clocks
         .iter()
         .filter(|clock| servers.iter().all(|(server, _)| *server != clock.host))

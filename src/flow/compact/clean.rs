@@ -101,8 +101,8 @@ impl FreeList {
 
     /// Takes what a connection does not need any more.
     #[inline]
-    pub fn take(&mut self, brief: CleanFlow) {
-        if let Some(more) = brief.more
+    pub fn take(&mut self, clean: CleanFlow) {
+        if let Some(more) = clean.more
             && self.0.len() < FreeList::MOST
         {
             self.0.push(more);
@@ -154,7 +154,7 @@ impl CleanFlow {
         if !plain || !asked.is_client(from) || s.seq != client || s.ack != server {
             return None;
         }
-        let mut brief = CleanFlow {
+        let mut clean = CleanFlow {
             asked: asked.clone(),
             last: asked.last().time,
             packets: 0,
@@ -168,8 +168,8 @@ impl CleanFlow {
             more: None,
         };
         // An acknowledgment number of 0 is none that was told before.
-        brief.ends[0].told = Seq(server.0.wrapping_sub(1));
-        brief.take(from, s, spare).then_some(brief)
+        clean.ends[0].told = Seq(server.0.wrapping_sub(1));
+        clean.take(from, s, spare).then_some(clean)
     }
 
     /// Takes in a further segment if it goes on as it should; `false` if it does not, or there is no room.
@@ -264,9 +264,9 @@ impl CleanFlow {
         self.ends[0].fin_acked && self.ends[1].fin_acked
     }
 
-    /// Octets that it takes beyond its own.
+    /// Bytes that it takes beyond its own.
     #[inline]
-    pub(in crate::flow) fn more_octets(&self) -> usize {
+    pub(in crate::flow) fn more_bytes(&self) -> usize {
         self.more.as_deref().map_or(0, size_of_val)
     }
 

@@ -1,4 +1,4 @@
-//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 octets and its key: a
+//! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 bytes and its key: a
 //! flood leaves millions of them, a scan as many.
 //!
 //! It is no second state machine: the segments are kept in short form, and whoever wants to know what they mean plays
@@ -328,9 +328,9 @@ impl HalfOpen {
         connection
     }
 
-    /// Octets that it takes beyond its own.
+    /// Bytes that it takes beyond its own.
     #[inline]
-    pub(in crate::flow) fn more_octets(&self) -> usize {
+    pub(in crate::flow) fn more_bytes(&self) -> usize {
         size_of_val(&*self.more)
     }
 

@@ -43,8 +43,8 @@ impl TimeWaitEntry {
     }
 
     /// The same of a short one.
-    pub fn of_brief(brief: &CleanFlow) -> TimeWaitEntry {
-        TimeWaitEntry::new(brief.asked.client_is(), Some(brief.asked.syn.seq), &brief.as_previous())
+    pub fn of_clean(clean: &CleanFlow) -> TimeWaitEntry {
+        TimeWaitEntry::new(clean.asked.client_is(), Some(clean.asked.syn.seq), &clean.as_previous())
     }
 
     /// The same of one that was refused.

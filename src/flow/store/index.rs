@@ -37,9 +37,9 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Octets of the room for entries.
+    /// Bytes of the room for entries.
     #[inline]
-    pub(in crate::flow) fn octets(&self) -> usize {
+    pub(in crate::flow) fn bytes(&self) -> usize {
         size_of_val(&*self.buckets)
     }
 

@@ -1,4 +1,4 @@
-//! A four-tuple in 12 octets instead of 36, where both its addresses are IPv4.
+//! A four-tuple in 12 bytes instead of 36, where both its addresses are IPv4.
 
 use crate::decode::segment::{Address, Segment};
 use crate::flow::key::{Direction, FlowKey, Host};

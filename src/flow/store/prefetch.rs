@@ -1,14 +1,14 @@
 //! Asks the processor to fetch what will be needed soon.
 
-/// Octets of a cache line.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
 /// Has all cache lines of `what` fetched: one instruction for each, whether or not it is there.
 #[inline(always)]
 pub(in crate::flow) fn prefetch<T>(what: &T) {
     let begin = std::ptr::from_ref(what).cast::<u8>();
-    for octet in (0..size_of::<T>()).step_by(LINE) {
-        line(begin.wrapping_add(octet));
+    for byte in (0..size_of::<T>()).step_by(LINE) {
+        line(begin.wrapping_add(byte));
     }
     // One that does not begin with a line may reach into one more.
     if align_of::<T>() < LINE {

@@ -96,11 +96,11 @@ impl LongKeys {
     }
 }
 
-/// Octets of a piece, about.
+/// Bytes of a piece, about.
 pub(in crate::flow) const PIECE: usize = 32 << 10;
 /// Heads in a piece.
 const HEADS: usize = in_piece(size_of::<Head>());
-/// How many records of a size, octets, are in a piece: a power of two.
+/// How many records of a size, bytes, are in a piece: a power of two.
 const fn in_piece(size: usize) -> usize {
     1 << (PIECE / size).ilog2()
 }
@@ -152,9 +152,9 @@ impl Heads {
         self.vacant.push(at);
     }
 
-    /// Octets of the room for heads.
+    /// Bytes of the room for heads.
     #[inline]
-    pub(in crate::flow) fn octets(&self) -> usize {
+    pub(in crate::flow) fn bytes(&self) -> usize {
         self.pieces.len() * HEADS * size_of::<Head>() + self.long.keys.capacity() * size_of::<FlowKey>()
     }
 
@@ -238,9 +238,9 @@ impl<T> Default for Pool<T> {
 impl<T> Pool<T> {
     const PIECE: usize = in_piece(size_of::<Option<T>>());
 
-    /// Octets of the room for bodies.
+    /// Bytes of the room for bodies.
     #[inline]
-    pub(in crate::flow) fn octets(&self) -> usize {
+    pub(in crate::flow) fn bytes(&self) -> usize {
         self.pieces.len() * Self::PIECE * (size_of::<Option<T>>() + size_of::<At>())
     }
 

@@ -71,7 +71,7 @@ impl Tracker {
 
     /// Whether there is too little room, even after vacant room was given back.
     pub(super) fn is_short(&mut self) -> bool {
-        self.octets() >= self.most_octets && !self.tighten()
+        self.bytes() >= self.most_bytes && !self.tighten()
     }
 
     /// Makes room after a record has become larger.
@@ -171,7 +171,7 @@ impl Tracker {
 
     /// Lets go of a further part of the connections.
     fn thin_out(&mut self, sink: &mut Sink<'_>) -> bool {
-        let held = self.half_open.held + self.brief.held + self.full.held;
+        let held = self.half_open.held + self.clean.held + self.full.held;
         self.thinned = self.now;
         self.floor = self.floor.saturating_add((u32::MAX - self.floor) / 4 + 1);
         let mut gone = self.sweep(|tracker, what| !tracker.is_troubled(what), sink);
@@ -218,7 +218,7 @@ impl Tracker {
         let body: Body = self.heads.get(what).body;
         match body.form() {
             Form::HalfOpen => Wait::of_half_open(self.half_open.get(body.place())),
-            Form::Clean => Wait::of_brief(self.brief.get(body.place())),
+            Form::Clean => Wait::of_clean(self.clean.get(body.place())),
             Form::Full => Wait::of(&self.full.get(body.place()).facts),
             Form::TimeWait => Wait::Expiry,
         }
@@ -234,7 +234,7 @@ impl Tracker {
                 (Some(half_open.syn.seq), half_open.first().time)
             }
             Form::Clean => {
-                let asked = &self.brief.get(place).asked;
+                let asked = &self.clean.get(place).asked;
                 (Some(asked.syn.seq), asked.first().time)
             }
             Form::Full => {

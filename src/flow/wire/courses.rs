@@ -6,20 +6,20 @@ use super::{Ladder, Wire};
 use crate::decode::segment::{Flags, Traits};
 
 /// What may happen next on a connection: mostly what should, now and then anything else.
-fn happens(l: &Ladder, what: u8, octets: u32, t: f64) {
+fn happens(l: &Ladder, what: u8, bytes: u32, t: f64) {
     let rung = match what {
-        0..=3 => l.client.data(t, octets),
-        4..=7 => l.server.data(t, octets),
+        0..=3 => l.client.data(t, bytes),
+        4..=7 => l.server.data(t, bytes),
         8..=11 => l.client.ack(t),
         12..=15 => l.server.ack(t),
         16..=18 => l.client.fin(t),
         19..=21 => l.server.fin(t),
         22 => l.client.syn(t),
         23 => l.server.syn_ack(t),
-        24 => l.client.raw(t, Flags::PSH | Flags::ACK | Flags::FIN, l.client.next(), l.server.next(), octets),
-        25 => l.client.data(t, octets).twice(0.000_1),
+        24 => l.client.raw(t, Flags::PSH | Flags::ACK | Flags::FIN, l.client.next(), l.server.next(), bytes),
+        25 => l.client.data(t, bytes).twice(0.000_1),
         26 => l.server.ack(t).twice(0.000_002),
-        27 => l.server.data(t, octets).lost(),
+        27 => l.server.data(t, bytes).lost(),
         28 => l.client.keepalive(t),
         29 => l.server.abort(t),
         30 => l.client.rst(t),
@@ -31,7 +31,7 @@ fn happens(l: &Ladder, what: u8, octets: u32, t: f64) {
 }
 
 /// How a connection begins, whether it takes the four-tuple of the first one, and what happens on it: what, how many
-/// hundred octets, and how long after what was before, in tenths of a millisecond.
+/// hundred bytes, and how long after what was before, in tenths of a millisecond.
 type Course = (u8, bool, Vec<(u8, u32, u32)>);
 
 /// A few connections of one host, one after the other.
@@ -76,11 +76,11 @@ fn draw(wire: &Wire, n: u16, (opening, reuse, steps): Course) {
         }
         _ => t = l.handshake(t),
     }
-    for (what, octets, pause) in steps {
+    for (what, bytes, pause) in steps {
         // Long pauses are rare.
         t += if pause > 2_980 { 60.0 } else { f64::from(pause) * 0.000_1 + 0.000_001 };
         // What comes again must have come once.
         let what = if what == 32 && l.server.next() == l.server.isn() { 12 } else { what };
-        happens(&l, what, octets * 100, t);
+        happens(&l, what, bytes * 100, t);
     }
 }

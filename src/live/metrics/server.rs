@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 pub(super) const MOST_CLIENTS: usize = 8;
 /// How long a client may take to send its request, and again to take the answer, however it spreads that.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest head of a request, octets.
-const MOST_OCTETS: usize = 8 << 10;
+/// The longest head of a request, bytes.
+const MOST_BYTES: usize = 8 << 10;
 /// Header lines of a request.
 const MOST_HEADERS: usize = 64;
 /// How often a new client is looked for, and whether the end has come.
@@ -122,7 +122,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
         if head.windows(4).any(|end| end == b"\r\n\r\n") {
             return Ok(Some(head));
         }
-        if n == 0 || head.len() > MOST_OCTETS {
+        if n == 0 || head.len() > MOST_BYTES {
             return Ok(None);
         }
     }

@@ -293,7 +293,7 @@ fn one_page_is_served_and_nothing_else() {
 #[test]
 fn slow_clients_hurt_nobody_for_long() {
     let metrics = serving();
-    // They take all places and send a header that never ends, one octet at a time.
+    // They take all places and send a header that never ends, one byte at a time.
     let mut slow: Vec<TcpStream> =
         (0..MOST_CLIENTS).map(|_| TcpStream::connect(metrics.address()).unwrap()).collect();
     let begun = Instant::now();

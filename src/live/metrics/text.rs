@@ -241,7 +241,7 @@ impl Page {
             "process_resident_memory",
             "Resident memory of the program.",
             Some(Unit::Bytes),
-            resident().map(|octets| (vec![], octets)),
+            resident().map(|bytes| (vec![], bytes)),
         )
     }
 }
@@ -250,7 +250,7 @@ fn seconds(nanoseconds: i64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-/// Resident memory of this process, octets, where the system tells (proc(5), `VmRSS`).
+/// Resident memory of this process, bytes, where the system tells (proc(5), `VmRSS`).
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -25,7 +25,7 @@ pub(super) struct Saved {
     pub file: File,
     pub path: PathBuf,
     /// Its length; whole blocks only.
-    pub octets: u64,
+    pub bytes: u64,
 }
 
 /// What is known of it.
@@ -105,9 +105,9 @@ impl Case {
         self.findings.contains(finding)
     }
 
-    /// Octets saved so far.
-    pub fn octets(&self) -> u64 {
-        self.saved.as_ref().map_or(0, |saved| saved.octets)
+    /// Bytes saved so far.
+    pub fn bytes(&self) -> u64 {
+        self.saved.as_ref().map_or(0, |saved| saved.bytes)
     }
 
     /// The incident has ended.

@@ -8,9 +8,9 @@ use std::path::Path;
 pub(super) trait Disk: Send + 'static {
     /// Creates a file that is not there yet.
     fn create(&self, path: &Path) -> io::Result<File>;
-    /// Appends all of `octets`, or a part and an error.
-    fn append(&self, file: &mut File, octets: &[u8]) -> io::Result<()>;
-    /// Cuts a file to `length` octets.
+    /// Appends all of `bytes`, or a part and an error.
+    fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts a file to `length` bytes.
     fn truncate(&self, file: &mut File, length: u64) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -30,8 +30,8 @@ impl Disk for Local {
         options.open(path)
     }
 
-    fn append(&self, file: &mut File, octets: &[u8]) -> io::Result<()> {
-        file.write_all(octets)
+    fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
     }
 
     fn truncate(&self, file: &mut File, length: u64) -> io::Result<()> {

@@ -23,9 +23,9 @@ const REST: Duration = Duration::from_secs(1);
 const MOST_CASES: usize = 256;
 /// Files of evidence that one run keeps.
 const MOST_FILES: usize = 1_000;
-/// Evidence is written in pieces of this many octets.
+/// Evidence is written in pieces of this many bytes.
 const CHUNK: usize = 256 << 10;
-/// What a block has around a packet, without comments, octets.
+/// What a block has around a packet, without comments, bytes.
 const FRAMING: u64 = 52;
 /// Files of evidence by one name: an incident of an earlier run may have the same id.
 const MOST_NAMESAKES: u32 = 100;
@@ -34,8 +34,8 @@ const MOST_NAMESAKES: u32 = 100;
 #[derive(Debug)]
 pub(super) struct Run {
     /// The blocks.
-    pub octets: Vec<u8>,
-    /// All interfaces that have been described so far, in `octets` or before.
+    pub bytes: Vec<u8>,
+    /// All interfaces that have been described so far, in `bytes` or before.
     pub places: Arc<Vec<Place>>,
     /// How many of them a file must have before these blocks.
     pub before: usize,
@@ -50,7 +50,7 @@ pub(super) struct Run {
 struct Piece {
     number: u64,
     path: PathBuf,
-    octets: u64,
+    bytes: u64,
     /// How many interfaces are described in it.
     described: usize,
     /// Times of its packets; `None` where there are none, or where another run wrote it.
@@ -95,7 +95,7 @@ impl<D: Disk> Keeper<D> {
         let pieces: VecDeque<Piece> = names
             .earlier()?
             .into_iter()
-            .map(|(number, path, octets)| Piece { number, path, octets, described: 0, times: None })
+            .map(|(number, path, bytes)| Piece { number, path, bytes, described: 0, times: None })
             .collect();
         let next = pieces.back().map_or(1, |piece| piece.number + 1);
         let mut keeper = Keeper {
@@ -161,25 +161,25 @@ impl<D: Disk> Keeper<D> {
 
     fn try_write(&mut self, run: &Run) -> io::Result<()> {
         self.places = Arc::clone(&run.places);
-        let length = run.octets.len() as u64;
+        let length = run.bytes.len() as u64;
         let fits = |piece: &Piece| {
             // A run that was lost may have described interfaces: then what follows needs a file of its own.
-            piece.times.is_none() && piece.octets == 0
-                || piece.described >= run.before && piece.octets + length <= self.shape.octets
+            piece.times.is_none() && piece.bytes == 0
+                || piece.described >= run.before && piece.bytes + length <= self.shape.bytes
         };
         if self.file.is_none() || !self.pieces.back().is_some_and(fits) {
             self.begin()?;
         }
         let piece = self.pieces.back_mut().expect("the file that was just begun");
-        if piece.octets == 0 {
-            let mut octets = Vec::new();
+        if piece.bytes == 0 {
+            let mut bytes = Vec::new();
             let about = "The last packets that synscope live has seen, in one of several files. Packet ids are the packet \
                          numbers of its findings.";
-            head(&mut octets, about, &run.places[..run.before], &self.interfaces);
+            head(&mut bytes, about, &run.places[..run.before], &self.interfaces);
             piece.described = run.before;
-            self.append(&octets)?;
+            self.append(&bytes)?;
         }
-        self.append(&run.octets)?;
+        self.append(&run.bytes)?;
         let piece = self.pieces.back_mut().expect("the file that was just written to");
         piece.described = run.places.len();
         let (first, last) = piece.times.unwrap_or(run.times);
@@ -188,18 +188,18 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Appends to the file of now, and where the disk is full, the oldest files make room.
-    fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         loop {
             let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
             let piece = self.pieces.back_mut().expect("an open file is the last of the list");
-            match self.disk.append(file, octets) {
+            match self.disk.append(file, bytes) {
                 Ok(()) => {
-                    piece.octets += octets.len() as u64;
+                    piece.bytes += bytes.len() as u64;
                     return Ok(());
                 }
                 Err(error) => {
                     // Half a block would hide everything behind it.
-                    if self.disk.truncate(file, piece.octets).is_err() {
+                    if self.disk.truncate(file, piece.bytes).is_err() {
                         self.file = None;
                     }
                     let own = piece.number;
@@ -269,7 +269,7 @@ impl<D: Disk> Keeper<D> {
                 }
             }
         }
-        self.pieces.push_back(Piece { number: self.next, path, octets: 0, described: 0, times: None });
+        self.pieces.push_back(Piece { number: self.next, path, bytes: 0, described: 0, times: None });
         self.next += 1;
         Ok(())
     }
@@ -326,7 +326,7 @@ impl<D: Disk> Keeper<D> {
             ));
         }
         // A run without a packet leaves no file.
-        if self.pieces.back().is_some_and(|piece| piece.octets == 0)
+        if self.pieces.back().is_some_and(|piece| piece.bytes == 0)
             && self.file.take().is_some()
             && let Some(empty) = self.pieces.pop_back()
         {
@@ -340,16 +340,16 @@ impl<D: Disk> Keeper<D> {
             self.said.push(format!(
                 "the evidence of {} was cut: it holds the packets of its findings, up to {} bytes",
                 case.id,
-                grouped(self.shape.octets)
+                grouped(self.shape.bytes)
             ));
         }
         let Some(saved) = case.saved else { return };
-        if saved.octets == 0 {
+        if saved.bytes == 0 {
             let _ = self.disk.remove(&saved.path);
             return;
         }
-        self.saved.push_back((saved.path, saved.octets));
-        let budget = self.shape.octets.saturating_mul(self.shape.files as u64);
+        self.saved.push_back((saved.path, saved.bytes));
+        let budget = self.shape.bytes.saturating_mul(self.shape.files as u64);
         let mut removed = 0;
         while self.saved.len() > 1
             && (self.saved.len() > MOST_FILES || self.saved.iter().map(|(_, n)| n).sum::<u64>() > budget)
@@ -397,7 +397,7 @@ impl<D: Disk> Keeper<D> {
         if all == 0 {
             return Ok(());
         }
-        let narrow = case.octets() + all > self.shape.octets;
+        let narrow = case.bytes() + all > self.shape.bytes;
         case.cut |= narrow;
         let mut chunk = Vec::new();
         piece::read(from, &places, |interface, packet| {
@@ -405,7 +405,7 @@ impl<D: Disk> Keeper<D> {
             if !taken {
                 return Ok(());
             }
-            if case.octets() + chunk.len() as u64 > self.shape.octets {
+            if case.bytes() + chunk.len() as u64 > self.shape.bytes {
                 case.cut = true;
                 return Ok(());
             }
@@ -441,11 +441,11 @@ impl<D: Disk> Keeper<D> {
             let error = match &mut case.saved {
                 Some(saved) => match self.disk.append(&mut saved.file, chunk) {
                     Ok(()) => {
-                        saved.octets += chunk.len() as u64;
+                        saved.bytes += chunk.len() as u64;
                         return Ok(());
                     }
                     Err(error) => {
-                        self.disk.truncate(&mut saved.file, saved.octets)?;
+                        self.disk.truncate(&mut saved.file, saved.bytes)?;
                         error
                     }
                 },
@@ -468,7 +468,7 @@ impl<D: Disk> Keeper<D> {
         for again in 0..MOST_NAMESAKES {
             let path = self.names.evidence(id, again);
             match self.disk.create(&path) {
-                Ok(file) => return Ok(Saved { file, path, octets: 0 }),
+                Ok(file) => return Ok(Saved { file, path, bytes: 0 }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }

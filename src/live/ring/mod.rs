@@ -36,11 +36,11 @@ use crate::report::pcapng;
 use crate::report::terminal::counted;
 use crate::time::Timestamp;
 
-/// Octets of one run: what is written at once.
+/// Bytes of one run: what is written at once.
 const RUN: usize = 256 << 10;
 /// Runs that may wait for the disk: 64 MiB at most.
 const WAITING: usize = 256;
-/// The smallest file of a ring, octets.
+/// The smallest file of a ring, bytes.
 const SMALLEST: u64 = 1 << 20;
 /// Most files of a ring.
 const MOST_FILES: usize = 10_000;
@@ -50,14 +50,14 @@ const MOST_FILES: usize = 10_000;
 pub struct Shape {
     /// How many there are at most; at least 2.
     pub files: usize,
-    /// How large each may become, octets; at least 1 MiB.
-    pub octets: u64,
+    /// How large each may become, bytes; at least 1 MiB.
+    pub bytes: u64,
 }
 
 impl Default for Shape {
     /// 8x64MiB.
     fn default() -> Shape {
-        Shape { files: 8, octets: 64 << 20 }
+        Shape { files: 8, bytes: 64 << 20 }
     }
 }
 
@@ -80,11 +80,11 @@ impl FromStr for Shape {
             "gb" => 1_000_000_000,
             _ => return Err(advice()),
         };
-        let octets = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(advice)?;
-        if !(2..=MOST_FILES).contains(&files) || octets < SMALLEST {
+        let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(advice)?;
+        if !(2..=MOST_FILES).contains(&files) || bytes < SMALLEST {
             return Err(format!("a ring has 2 to {MOST_FILES} files of at least 1MiB, such as 8x64MiB"));
         }
-        Ok(Shape { files, octets })
+        Ok(Shape { files, bytes })
     }
 }
 
@@ -153,7 +153,7 @@ impl Ring {
             let known = self.places.iter().position(|known| *known == place);
             let interface = known.unwrap_or_else(|| {
                 let name = self.interfaces.get(usize::from(place.capture)).map_or("", String::as_str);
-                pcapng::interface_block(&mut encoded.octets, place.link.0, name, "");
+                pcapng::interface_block(&mut encoded.bytes, place.link.0, name, "");
                 Arc::make_mut(&mut self.places).push(place);
                 self.places.len() - 1
             });
@@ -163,11 +163,11 @@ impl Ring {
                 original_length: packet.original_length,
                 data: packet.data,
             };
-            pcapng::packet_block(&mut encoded.octets, &written, Some(packet.id.number()), &[]);
+            pcapng::packet_block(&mut encoded.bytes, &written, Some(packet.id.number()), &[]);
             encoded.packets += 1;
             let (first, last) = encoded.times.unwrap_or((packet.time, packet.time));
             encoded.times = Some((first.min(packet.time), last.max(packet.time)));
-            if encoded.octets.len() >= RUN {
+            if encoded.bytes.len() >= RUN {
                 let full = std::mem::replace(&mut encoded, Encoded::new(self.places.len()));
                 self.enqueue(full);
             }
@@ -178,7 +178,7 @@ impl Ring {
     fn enqueue(&mut self, encoded: Encoded) {
         let (Some(times), Some(queue)) = (encoded.times, &self.queue) else { return };
         let run = Run {
-            octets: encoded.octets,
+            bytes: encoded.bytes,
             places: Arc::clone(&self.places),
             before: encoded.before,
             packets: encoded.packets,
@@ -265,7 +265,7 @@ impl Drop for Ring {
 
 /// Packets on their way into a run.
 struct Encoded {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     before: usize,
     packets: u64,
     times: Option<(Timestamp, Timestamp)>,
@@ -273,7 +273,7 @@ struct Encoded {
 
 impl Encoded {
     fn new(before: usize) -> Encoded {
-        Encoded { octets: Vec::new(), before, packets: 0, times: None }
+        Encoded { bytes: Vec::new(), before, packets: 0, times: None }
     }
 }
 

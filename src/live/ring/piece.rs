@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 
 /// Type of the blocks that hold packets.
 const ENHANCED_PACKET: u32 = 6;
-/// No block that we write is longer, octets.
-const MOST_OCTETS: usize = 1 << 22;
+/// No block that we write is longer, bytes.
+const MOST_BYTES: usize = 1 << 22;
 
 /// Gives every packet of the file at `path` to `each`, with the number of its interface; `places` are the interfaces.
 /// Stops at a block that is not whole.
@@ -36,7 +36,7 @@ pub(super) fn read(
         }
         let word = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
         let (kind, length) = (word(0), word(4) as usize);
-        if !(12..=MOST_OCTETS).contains(&length) {
+        if !(12..=MOST_BYTES).contains(&length) {
             return Ok(());
         }
         block.resize(length, 0);

@@ -19,19 +19,19 @@ const MIB: u64 = 1 << 20;
 /// 30 s before the first packet of the reports' samples.
 const START: Timestamp = Timestamp(1_795_356_157_001_000_000);
 
-/// An Ethernet frame with a TCP segment without options, `filler` octets long behind its headers.
+/// An Ethernet frame with a TCP segment without options, `filler` bytes long behind its headers.
 fn frame(from: ([u8; 4], u16), to: ([u8; 4], u16), filler: usize) -> Vec<u8> {
-    let mut octets = vec![2; 12];
-    octets.extend([8, 0, 0x45, 0]);
-    octets.extend((40 + filler as u16).to_be_bytes());
-    octets.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-    octets.extend(from.0);
-    octets.extend(to.0);
-    octets.extend(from.1.to_be_bytes());
-    octets.extend(to.1.to_be_bytes());
-    octets.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
-    octets.resize(54 + filler, 7);
-    octets
+    let mut bytes = vec![2; 12];
+    bytes.extend([8, 0, 0x45, 0]);
+    bytes.extend((40 + filler as u16).to_be_bytes());
+    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+    bytes.extend(from.0);
+    bytes.extend(to.0);
+    bytes.extend(from.1.to_be_bytes());
+    bytes.extend(to.1.to_be_bytes());
+    bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes.resize(54 + filler, 7);
+    bytes
 }
 
 const CLIENT: ([u8; 4], u16) = ([198, 51, 100, 1], 41_800);
@@ -73,9 +73,9 @@ impl Bench {
         Bench { folder, ring, next: 1 }
     }
 
-    /// Packets of about `octets` in all, elsewhere; every hundredth is the listener's.
-    fn fill(&mut self, octets: u64) {
-        let mut left = octets as i64;
+    /// Packets of about `bytes` in all, elsewhere; every hundredth is the listener's.
+    fn fill(&mut self, bytes: u64) {
+        let mut left = bytes as i64;
         while left > 0 {
             let frames: Vec<Vec<u8>> = (0..100)
                 .map(|n| if n == 0 { frame(CLIENT, SERVER, 900) } else { frame(CLIENT, ELSEWHERE, 900) })
@@ -149,7 +149,7 @@ fn closed(incident: &Incident) -> Event {
 
 #[test]
 fn the_ring_keeps_to_its_shape() {
-    let mut bench = Bench::new(Shape { files: 3, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 3, bytes: MIB });
     bench.fill(6 * MIB);
     assert_eq!(bench.ring.finish(), [""; 0]);
     let files = bench.files();
@@ -169,13 +169,13 @@ fn the_ring_keeps_to_its_shape() {
 
 #[test]
 fn a_restart_goes_on_where_the_last_run_ended() {
-    let mut bench = Bench::new(Shape { files: 3, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 3, bytes: MIB });
     bench.fill(2 * MIB);
     bench.ring.finish();
     let before = bench.files();
     File::create(bench.path("ring.notes.pcapng")).unwrap();
     let path = bench.path("ring.pcapng");
-    bench.ring = Ring::create(&path, Shape { files: 3, octets: MIB }, &["eth0".to_owned()]).unwrap();
+    bench.ring = Ring::create(&path, Shape { files: 3, bytes: MIB }, &["eth0".to_owned()]).unwrap();
     bench.fill(10);
     bench.ring.finish();
     let after = bench.files();
@@ -185,7 +185,7 @@ fn a_restart_goes_on_where_the_last_run_ended() {
 
 #[test]
 fn interfaces_are_described_in_every_file() {
-    let mut bench = Bench::new(Shape { files: 4, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
     let other = |number: u64| {
         let mut other = Block::default();
         let data = frame(CLIENT, SERVER, 0);
@@ -221,7 +221,7 @@ fn interfaces_are_described_in_every_file() {
 /// What a process that was killed in the middle of a write leaves.
 #[test]
 fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
-    let mut bench = Bench::new(Shape { files: 2, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 2, bytes: MIB });
     bench.take(&[frame(CLIENT, SERVER, 3), frame(SERVER, CLIENT, 0), frame(CLIENT, SERVER, 40)]);
     bench.ring.finish();
     let whole = fs::read(bench.path("ring.000001.pcapng")).unwrap();
@@ -246,7 +246,7 @@ fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
 
 #[test]
 fn evidence_is_what_the_listener_did_with_comments() {
-    let mut bench = Bench::new(Shape { files: 4, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
     bench.fill(MIB);
     let (finding, incident) = example();
     bench.ring.note(&[opened(&finding, &incident), closed(&incident)]);
@@ -268,7 +268,7 @@ fn evidence_is_what_the_listener_did_with_comments() {
 
 #[test]
 fn evidence_is_saved_before_the_ring_overwrites_it() {
-    let mut bench = Bench::new(Shape { files: 3, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 3, bytes: MIB });
     bench.fill(MIB / 2);
     let (finding, mut incident) = example();
     bench.ring.note(&[opened(&finding, &incident)]);
@@ -286,7 +286,7 @@ fn evidence_is_saved_before_the_ring_overwrites_it() {
 
 #[test]
 fn evidence_of_a_busy_listener_is_narrowed_and_that_is_said() {
-    let mut bench = Bench::new(Shape { files: 4, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
     let busy: Vec<Vec<u8>> =
         (0..3_000u16).map(|n| frame((CLIENT.0, 50_000 + n % 9_000), SERVER, 900)).collect();
     bench.take(&[frame(CLIENT, SERVER, 900)]);
@@ -302,7 +302,7 @@ fn evidence_of_a_busy_listener_is_narrowed_and_that_is_said() {
 
 #[test]
 fn an_open_incident_is_saved_at_the_end() {
-    let mut bench = Bench::new(Shape { files: 4, octets: MIB });
+    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
     bench.fill(MIB / 4);
     let (finding, incident) = example();
     bench.ring.note(&[opened(&finding, &incident)]);
@@ -310,7 +310,7 @@ fn an_open_incident_is_saved_at_the_end() {
     assert!(bench.path(&format!("ring.{}.pcapng", incident.id)).exists());
 }
 
-/// A disk of so many octets.
+/// A disk of so many bytes.
 struct Tiny {
     left: Arc<AtomicU64>,
 }
@@ -320,13 +320,13 @@ impl Disk for Tiny {
         Local.create(path)
     }
 
-    fn append(&self, file: &mut File, octets: &[u8]) -> io::Result<()> {
+    fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
         let left = self.left.load(Ordering::SeqCst);
-        let fits = left.min(octets.len() as u64);
+        let fits = left.min(bytes.len() as u64);
         self.left.fetch_sub(fits, Ordering::SeqCst);
         // A disk takes what it can, half a block included.
-        Local.append(file, &octets[..fits as usize])?;
-        if fits < octets.len() as u64 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        Local.append(file, &bytes[..fits as usize])?;
+        if fits < bytes.len() as u64 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn truncate(&self, file: &mut File, length: u64) -> io::Result<()> {
@@ -343,7 +343,7 @@ impl Disk for Tiny {
 #[test]
 fn a_full_disk_makes_the_ring_smaller_and_is_said_once() {
     let left = Arc::new(AtomicU64::new(5 * MIB / 2));
-    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, Shape { files: 8, octets: MIB });
+    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, Shape { files: 8, bytes: MIB });
     bench.fill(8 * MIB);
     let said = bench.ring.finish();
     assert!(said.len() == 1 && said[0].contains("holds less than it should"), "{said:?}");
@@ -359,7 +359,7 @@ fn a_full_disk_makes_the_ring_smaller_and_is_said_once() {
 #[test]
 fn a_disk_without_any_room_is_survived_and_writing_is_taken_up_again() {
     let left = Arc::new(AtomicU64::new(10_000));
-    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, Shape { files: 8, octets: MIB });
+    let mut bench = Bench::on(Tiny { left: Arc::clone(&left) }, Shape { files: 8, bytes: MIB });
     bench.fill(MIB / 4);
     let until = Instant::now() + Duration::from_secs(10);
     let mut said = Vec::new();
@@ -385,8 +385,8 @@ fn a_folder_that_is_not_there_is_an_error_at_once() {
 
 #[test]
 fn shapes_are_read() {
-    assert_eq!("8x64MiB".parse(), Ok(Shape { files: 8, octets: 64 * MIB }));
-    assert_eq!("3x1g".parse(), Ok(Shape { files: 3, octets: 1 << 30 }));
+    assert_eq!("8x64MiB".parse(), Ok(Shape { files: 8, bytes: 64 * MIB }));
+    assert_eq!("3x1g".parse(), Ok(Shape { files: 3, bytes: 1 << 30 }));
     for wrong in ["", "8", "8x", "x64MiB", "1x64MiB", "8x64", "8x100kib", "-2x1GiB", "8x99999999999GiB"] {
         assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
     }

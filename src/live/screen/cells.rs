@@ -114,8 +114,8 @@ pub(super) fn short(n: u64) -> String {
     }
 }
 
-/// Octets with the unit that fits: `12 MB`.
-pub(super) fn octets(n: u64) -> String {
+/// Bytes with the unit that fits: `12 MB`.
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..1_048_576 => format!("{} KiB", n.div_ceil(1024)),
         1_048_576..10_737_418_240 => format!("{} MiB", n >> 20),

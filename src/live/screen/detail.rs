@@ -42,9 +42,9 @@ pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: 
     let incident = &watched.incident;
     let example = example.min(watched.examples.len().saturating_sub(1));
     let finding = watched.examples.get(example);
-    let stretch =
-        Clock::new([incident.first.as_str(), &incident.last]).stretch(&incident.first, &incident.last);
-    let mut extent = format!("{}, {stretch}", words::extent(incident));
+    let interval =
+        Clock::new([incident.first.as_str(), &incident.last]).interval(&incident.first, &incident.last);
+    let mut extent = format!("{}, {interval}", words::extent(incident));
     if let Some(attempts) = incident.attempts {
         extent.push_str(&format!(", of {} tried", counted(attempts, "connection")));
     }

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span as Text};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
-use super::cells::{Side, chart, clean, columns, fit, octets, short};
+use super::cells::{Side, bytes, chart, clean, columns, fit, short};
 use super::keys::{Overlay, Pane, Room, View};
 use super::lists::List;
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
@@ -257,7 +257,7 @@ fn figures(state: &State, palette: Palette) -> Vec<Vec<Text<'static>>> {
         [figure("packets/s", short(latest.packets), PLAIN), figure("dropped", short(dropped), drops)]
             .concat(),
         [figure("tracked", short(state.tracked), PLAIN), figure("lag", state.lag.to_string(), lag)].concat(),
-        long("tables", format!("{} of {}", octets(used), octets(budget)), PLAIN),
+        long("tables", format!("{} of {}", bytes(used), bytes(budget)), PLAIN),
         long("packets", grouped(packets), PLAIN),
         long("conns", grouped(state.connections), PLAIN),
         long("dropped", format!("buffer {}, device {}", short(by_kernel), short(by_interface)), drops),

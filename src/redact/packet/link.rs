@@ -46,7 +46,7 @@ impl Walk<'_, '_> {
                 self.behind(at, length, 12, self.le16(at + 8))
             }
             PFLOG => {
-                let Some(length) = self.octet(at) else { return at };
+                let Some(length) = self.byte(at) else { return at };
                 let length = usize::from(length).next_multiple_of(4);
                 self.blank(at + 2, length.saturating_sub(2));
                 self.ip(at + length)
@@ -66,7 +66,7 @@ impl Walk<'_, '_> {
         self.be16(at).map(u16::swap_bytes)
     }
 
-    /// A packet of another link type behind a header of `length` octets, of which the first `kept` stay.
+    /// A packet of another link type behind a header of `length` bytes, of which the first `kept` stay.
     fn behind(&mut self, at: Place, length: Option<u16>, kept: usize, link: Option<u16>) -> Place {
         let (Some(length), Some(link)) = (length.map(usize::from), link) else { return at };
         if length < kept || !self.enter() {
@@ -144,7 +144,7 @@ impl Walk<'_, '_> {
 
     /// A network layer protocol identifier.
     fn network_layer(&mut self, at: Place) -> Place {
-        match self.octet(at) {
+        match self.byte(at) {
             Some(0xcc | 0x8e) => self.ip(at + 1),
             Some(0x80) => self.snap(at + 1),
             _ => at,
@@ -152,14 +152,14 @@ impl Walk<'_, '_> {
     }
 
     pub(super) fn mpls(&mut self, mut at: Place) -> Place {
-        while let Some(low) = self.octet(at + 2) {
+        while let Some(low) = self.byte(at + 2) {
             at += 4;
             // The bottom of the stack.
             if low & 1 == 0 {
                 continue;
             }
             let carries_ip = |place| matches!(place, Some(0x0800 | 0x86dd | 0x8100 | 0x88a8 | 0x9100));
-            return match self.octet(at).map(|first| first >> 4) {
+            return match self.byte(at).map(|first| first >> 4) {
                 Some(4 | 6) => self.ip(at),
                 // A pseudowire, with a control word or without.
                 Some(0) if carries_ip(self.be16(at + 16)) => self.ethernet_inside(at + 4),
@@ -174,8 +174,8 @@ impl Walk<'_, '_> {
         if self.be16(at) == Some(0xff03) {
             at += 2;
         }
-        let (protocol, at) = match (self.octet(at), self.be16(at)) {
-            // Compressed to one octet.
+        let (protocol, at) = match (self.byte(at), self.be16(at)) {
+            // Compressed to one byte.
             (Some(first), _) if first & 1 != 0 => (u16::from(first), at + 1),
             (_, Some(both)) => (both, at + 2),
             _ => return at,
@@ -187,7 +187,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// PPP or, by its first octets, Cisco HDLC.
+    /// PPP or, by its first bytes, Cisco HDLC.
     fn serial(&mut self, at: Place) -> Place {
         match self.be16(at) {
             Some(0x0f00 | 0x8f00) => self.cisco_hdlc(at),
@@ -206,9 +206,9 @@ impl Walk<'_, '_> {
     }
 
     fn frame_relay(&mut self, mut at: Place) -> Place {
-        // An address of two to four octets; the lowest bit ends it.
+        // An address of two to four bytes; the lowest bit ends it.
         let last = at + 4;
-        while self.octet(at).is_some_and(|octet| octet & 1 == 0) && at < last {
+        while self.byte(at).is_some_and(|byte| byte & 1 == 0) && at < last {
             at += 1;
         }
         at += 1;
@@ -229,21 +229,21 @@ impl Walk<'_, '_> {
         while let (Some(length), Some(kind)) = (self.be16(place), self.be16(place + 2)) {
             let (length, kind) =
                 if kind <= 0xff { (length, kind) } else { (length.swap_bytes(), kind.swap_bytes()) };
-            let Some(octets) = usize::from(length).checked_sub(4) else { return place };
+            let Some(bytes) = usize::from(length).checked_sub(4) else { return place };
             match kind {
                 PAYLOAD => return self.ip(place + 4),
                 // The hook says which way it went.
                 PACKET_HEADER => {}
-                _ => self.blank(place + 4, octets),
+                _ => self.blank(place + 4, bytes),
             }
-            place += octets.saturating_add(4).next_multiple_of(4);
+            place += bytes.saturating_add(4).next_multiple_of(4);
         }
         place
     }
 
-    /// An IEEE 802.11 frame; `padded` when its body is aligned to four octets.
+    /// An IEEE 802.11 frame; `padded` when its body is aligned to four bytes.
     fn wlan(&mut self, at: Place, padded: bool) -> Place {
-        let (Some(control), Some(sequence)) = (self.be16(at), self.octet(at + 22)) else { return at };
+        let (Some(control), Some(sequence)) = (self.be16(at), self.byte(at + 22)) else { return at };
         let [subtype, flags] = control.to_be_bytes();
         self.blank(at + 4, 18);
         let data = subtype & 0x0f == 0x08 && subtype & 0x40 == 0;
@@ -259,7 +259,7 @@ impl Walk<'_, '_> {
             odd = !odd;
         }
         if subtype & 0x80 != 0 {
-            if self.octet(body).is_none_or(|control| control & 0x80 != 0) {
+            if self.byte(body).is_none_or(|control| control & 0x80 != 0) {
                 return body;
             }
             body += 2;
@@ -300,7 +300,7 @@ impl Walk<'_, '_> {
             true => fields + 12,
             false => fields,
         };
-        let flags = if present & FLAGS != 0 && place < end { self.octet(place) } else { None };
+        let flags = if present & FLAGS != 0 && place < end { self.byte(place) } else { None };
         self.blank_between(fields, end);
         if let Some(flags) = flags {
             self.between(place, place + 1).fill(flags);
@@ -323,7 +323,7 @@ impl Walk<'_, '_> {
         self.wlan_behind(at, length as usize)
     }
 
-    /// IEEE 802.11 behind a header of `length` octets, of which the first eight stay.
+    /// IEEE 802.11 behind a header of `length` bytes, of which the first eight stay.
     fn wlan_behind(&mut self, at: Place, length: usize) -> Place {
         if !(8..=self.data.len()).contains(&length) {
             return at;

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 const ETHERNET: u16 = 1;
 
 fn rewriter() -> Rewriter {
-    Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::OCTETS])))
+    Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])))
 }
 
 /// An Ethernet frame with one TCP segment between 192.0.2.1 and 192.0.2.2 and right checksums.
@@ -199,8 +199,8 @@ fn inner_addresses_of_tunnels_and_icmp_errors_are_replaced() {
     let length = (error.len() - 14) as u16;
     error[16..18].copy_from_slice(&length.to_be_bytes());
     let (data, original) = redacted(error);
-    assert!(!data.windows(4).any(|octets| octets == [192, 0, 2, 1]));
-    assert!(!data.windows(6).any(|octets| octets == b"secret"));
+    assert!(!data.windows(4).any(|bytes| bytes == [192, 0, 2, 1]));
+    assert!(!data.windows(6).any(|bytes| bytes == b"secret"));
     assert_eq!(decoded(&data, original).0, Decoded::Icmp);
 }
 
@@ -214,17 +214,17 @@ fn ip_options_with_addresses_are_blanked() {
     assert_eq!(data[34..42], [1; 8]);
 }
 
-/// Octets from hexadecimal digits, with `ACME!` for a name that must go.
-fn octets(text: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
+/// Bytes from hexadecimal digits, with `ACME!` for a name that must go.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
     for word in text.split_whitespace() {
         match word {
-            "ACME!" => octets.extend(b"ACME!"),
-            _ => octets
+            "ACME!" => bytes.extend(b"ACME!"),
+            _ => bytes
                 .extend((0..word.len()).step_by(2).map(|i| u8::from_str_radix(&word[i..i + 2], 16).unwrap())),
         }
     }
-    octets
+    bytes
 }
 
 /// An IPv4 packet from 192.0.2.1 to 192.0.2.2 of `protocol` with `body`.
@@ -246,8 +246,8 @@ const WLAN: &str = "8801 0000 010203040506 0708090a0b0c 010203040506 1000 0000";
 fn every_link_type_and_tunnel_keeps_its_segment_and_nothing_that_names_somebody() {
     let ip = frame(b"secret-payload")[14..].to_vec();
     let ethernet = frame(b"secret-payload");
-    let ethernet_in = |before: &str| [octets(before), ethernet.clone()].concat();
-    let before = |text: &str| [octets(text), ip.clone()].concat();
+    let ethernet_in = |before: &str| [bytes(before), ethernet.clone()].concat();
+    let before = |text: &str| [bytes(text), ip.clone()].concat();
     let nflog = {
         let length = format!("{:02x}00", ip.len() + 4);
         before(&format!("02000000 09000a00 ACME! 000000 0c000800 010203040506 0000 {length} 0900"))
@@ -270,10 +270,10 @@ fn every_link_type_and_tunnel_keeps_its_segment_and_nothing_that_names_somebody(
     };
     let option = [&[6, 0, 5, 4][..], b"ACME"].concat();
     let authentication = [&[6, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1][..], b"ACME"].concat();
-    let gre = |text: &str, inner: &[u8]| packet_v4(47, &[octets(text), inner.to_vec()].concat());
+    let gre = |text: &str, inner: &[u8]| packet_v4(47, &[bytes(text), inner.to_vec()].concat());
     let packets = [
         ("Ethernet", 1, ethernet.clone()),
-        ("two VLAN tags", 1, [&ethernet[..12], &octets("88a80001 81000002"), &ethernet[12..]].concat()),
+        ("two VLAN tags", 1, [&ethernet[..12], &bytes("88a80001 81000002"), &ethernet[12..]].concat()),
         ("MPLS", 1, before("0708090a0b0c 010203040506 8847 00001140")),
         ("PPPoE", 1, before(&format!("0708090a0b0c 010203040506 8864 11000001 {:04x} 0021", ip.len() + 2))),
         ("LLC", 1, before(&format!("0708090a0b0c 010203040506 0060 {SNAP}"))),
@@ -322,7 +322,7 @@ fn every_link_type_and_tunnel_keeps_its_segment_and_nothing_that_names_somebody(
         ("Geneve", 101, udp(6081, ethernet_in("0300 6558 00000100 01020302 ACME! 000000"))),
         ("GTP-U", 101, udp(2152, before("30ff 0000 00000001"))),
         ("GTP-U with an extension", 101, udp(2152, before("34ff 0000 00000001 000000 85 01 0102 00"))),
-        ("Teredo", 101, udp(3544, [octets("0000 1234 c0000201"), v6.clone()].concat())),
+        ("Teredo", 101, udp(3544, [bytes("0000 1234 c0000201"), v6.clone()].concat())),
         ("MPLS in UDP", 101, udp(6635, before("00001140"))),
         ("EtherIP", 101, packet_v4(97, &ethernet_in("3000"))),
         ("IPv4 authentication", 101, packet_v4(51, &[authentication.clone(), ip[20..].to_vec()].concat())),
@@ -368,13 +368,10 @@ fn every_link_type_and_tunnel_keeps_its_segment_and_nothing_that_names_somebody(
         );
         assert_ne!(after.src, before.src, "{what}");
         for left in [&b"secret"[..], b"ACME", &[192, 0, 2, 1], &[192, 0, 2, 2], &[0x20; 16], &[0x30; 16]] {
-            assert!(
-                !data.windows(left.len()).any(|octets| octets == left),
-                "{what}: {left:?} in {data:02x?}"
-            );
+            assert!(!data.windows(left.len()).any(|bytes| bytes == left), "{what}: {left:?} in {data:02x?}");
         }
         for mac in [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]] {
-            assert!(!data.windows(6).any(|octets| octets == mac), "{what}: a MAC address in {data:02x?}");
+            assert!(!data.windows(6).any(|bytes| bytes == mac), "{what}: a MAC address in {data:02x?}");
         }
     }
 }
@@ -417,21 +414,21 @@ fn options_of_tcp_that_may_hold_an_address_become_padding() {
 #[test]
 fn checksums_over_replaced_addresses_do_not_give_them_away() {
     let quote = frame(b"")[14..42].to_vec();
-    let mut error = octets("0303 1234 00000000");
+    let mut error = bytes("0303 1234 00000000");
     error.extend(&quote);
     let packet = packet_v4(1, &error);
     let mut data = packet.clone();
     let kept = rewriter().rewrite(LinkType(101), &mut data, packet.len() as u32);
     assert_eq!(kept, packet.len());
     assert_eq!(fold(words(&data[20..])), 0xffff, "the checksum is that of what is left");
-    let mut datagram = packet_v4(17, &octets("c000 0035 000c 1234 ACME!"));
+    let mut datagram = packet_v4(17, &bytes("c000 0035 000c 1234 ACME!"));
     let kept = rewriter().rewrite(LinkType(101), &mut datagram, 33);
     assert_eq!((kept, &datagram[26..28]), (28, &[0, 0][..]));
 }
 
 proptest! {
     #[test]
-    fn no_octets_make_it_panic_and_none_are_added(
+    fn no_bytes_make_it_panic_and_none_are_added(
         link in 0u16..300,
         mut data in prop::collection::vec(any::<u8>(), 0..200),
         original in any::<u32>(),

@@ -19,8 +19,8 @@ impl Walk<'_, '_> {
 
     /// VXLAN, and its variant with a next-protocol field.
     fn vxlan(&mut self, at: Place, generic: bool) -> Place {
-        let Some(flags) = self.octet(at) else { return at };
-        match self.octet(at + 3).filter(|_| generic && flags & 0x04 != 0) {
+        let Some(flags) = self.byte(at) else { return at };
+        match self.byte(at + 3).filter(|_| generic && flags & 0x04 != 0) {
             Some(1 | 2) => self.ip(at + 8),
             Some(3) | None => self.ethernet_inside(at + 8),
             _ => at + 8,
@@ -28,7 +28,7 @@ impl Walk<'_, '_> {
     }
 
     fn geneve(&mut self, at: Place) -> Place {
-        let (Some(first), Some(kind)) = (self.octet(at), self.be16(at + 2)) else { return at };
+        let (Some(first), Some(kind)) = (self.byte(at), self.be16(at + 2)) else { return at };
         let options = usize::from(first & 0x3f) * 4;
         self.blank(at + 8, options);
         self.typed(kind, at + 8 + options)
@@ -39,19 +39,19 @@ impl Walk<'_, '_> {
         let Some(flags) = self.be16(at).filter(|head| head & 0xf0ff == 0x30ff) else { return at };
         let mut place = at + 8;
         if flags & 0x0700 != 0 {
-            let Some(mut next) = self.octet(at + 11) else { return place };
+            let Some(mut next) = self.byte(at + 11) else { return place };
             if flags & 0x0400 == 0 {
                 next = 0;
             }
             place += 4;
             while next != 0 {
-                let Some(octets) = self.octet(place).filter(|n| *n > 0) else { return place };
+                let Some(bytes) = self.byte(place).filter(|n| *n > 0) else { return place };
                 // The last byte names the next extension header.
-                let octets = usize::from(octets) << 2;
-                let Some(after) = self.octet(place + octets.saturating_sub(1)) else { return place };
-                self.blank(place + 1, octets.saturating_sub(2));
+                let bytes = usize::from(bytes) << 2;
+                let Some(after) = self.byte(place + bytes.saturating_sub(1)) else { return place };
+                self.blank(place + 1, bytes.saturating_sub(2));
                 next = after;
-                place += octets;
+                place += bytes;
             }
         }
         self.ip(place)
@@ -70,7 +70,7 @@ impl Walk<'_, '_> {
             self.blank(place + 2, 6);
             place += 8;
         }
-        match self.octet(place) {
+        match self.byte(place) {
             Some(first) if first >> 4 == 6 => self.ip(place),
             _ => at,
         }
@@ -91,7 +91,7 @@ impl Walk<'_, '_> {
                     // ERSPAN type II, and type I without a header.
                     0x88be => self.ethernet_inside(if sequence { inner + 8 } else { inner }),
                     0x22eb => self.erspan_iii(inner),
-                    0x883e if self.octet(inner).is_some_and(|first| first >> 4 != 4) => self.ip(inner + 4),
+                    0x883e if self.byte(inner).is_some_and(|first| first >> 4 != 4) => self.ip(inner + 4),
                     0x883e => self.ip(inner),
                     _ => self.typed(kind, inner),
                 }

@@ -42,7 +42,7 @@ const WIDTHS: [i64; 25] = [
     604_800_000_000_000,
 ];
 
-/// A stretch of time as the ground of a chart.
+/// An interval of time as the ground of a chart.
 #[derive(Clone, Copy)]
 pub(super) struct Stretch {
     from: Timestamp,
@@ -89,7 +89,7 @@ impl Stretch {
     }
 }
 
-/// Findings per stretch of time as bars, coloured by severity; nothing where all began at one moment.
+/// Findings per interval of time as bars, coloured by severity; nothing where all began at one moment.
 pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String {
     let width = over.width();
     let bars = (over.to.since(over.from).0 / width.0 + 1) as usize;

@@ -122,7 +122,7 @@ fn nothing_from_a_capture_becomes_markup() {
 fn fifty_thousand_findings_stay_small() {
     let report = samples::many(50_000);
     let page = rendered(&report);
-    assert!(page.len() < 5_000_000, "{} octets", page.len());
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
     assert!(page.contains("finding") && page.contains("without a section here"));
     assert_eq!(page.matches("<section class=\"incident").count(), SECTIONS);
 }
@@ -132,7 +132,7 @@ fn fifty_thousand_findings_stay_small() {
 fn five_thousand_connections_are_one_incident_with_three_examples() {
     let report = samples::crowd();
     let page = rendered(&report);
-    assert!(page.len() < 200_000, "{} octets", page.len());
+    assert!(page.len() < 200_000, "{} bytes", page.len());
     assert_eq!(page.matches("<section class=\"incident").count(), 1);
     assert_eq!(page.matches("<div class=\"ex\">").count(), EXAMPLES);
     assert_eq!(page.matches("<ol class=\"ladder\">").count(), EXAMPLES);

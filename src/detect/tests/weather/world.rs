@@ -78,7 +78,7 @@ struct Flight {
     flags: u8,
     seq: u32,
     ack: u32,
-    octets: u32,
+    bytes: u32,
     tsval: u32,
     tsecr: u32,
     /// What the server's initial number of now is ahead of its first one.
@@ -300,14 +300,14 @@ impl World {
     }
 
     /// Puts a segment on the wire: to the capture point, and on to the other end.
-    fn send(&mut self, talk: usize, by_client: bool, flags: u8, seq: u32, octets: u32) -> Flight {
+    fn send(&mut self, talk: usize, by_client: bool, flags: u8, seq: u32, bytes: u32) -> Flight {
         let own = usize::from(!by_client);
         let clock = (self.now / 1_000) as u32 + if by_client { 5_000 } else { 900_000 };
         let shift = if self.customs.shared { u32::from(self.talks[talk].host) * 7_000_001 } else { 0 };
         let peer = &mut self.talks[talk].peers[own];
         peer.told = peer.received;
         let (ack, tsecr, base) = (peer.received, peer.recent, peer.base);
-        let flight = Flight { flags, seq, ack, octets, tsval: clock.wrapping_add(shift), tsecr, base };
+        let flight = Flight { flags, seq, ack, bytes, tsval: clock.wrapping_add(shift), tsecr, base };
         self.put(talk, by_client, flight);
         flight
     }
@@ -318,7 +318,7 @@ impl World {
             return;
         }
         let rst =
-            Flight { flags: Flags::RST, seq: f.ack, ack: 0, octets: 0, tsval: 0, tsecr: 0, base: f.base };
+            Flight { flags: Flags::RST, seq: f.ack, ack: 0, bytes: 0, tsval: 0, tsecr: 0, base: f.base };
         self.put(talk, by_client, rst);
     }
 
@@ -376,7 +376,7 @@ impl World {
         let has_ack = f.flags & Flags::ACK != 0;
         let ack = if has_ack { other.isn().advance(f.ack).advance(bases[1]) } else { Seq(0) };
         let seq = own.isn().advance(f.seq).advance(bases[0]);
-        let rung = own.raw(passes as f64 / 1e6, f.flags, seq, ack, f.octets);
+        let rung = own.raw(passes as f64 / 1e6, f.flags, seq, ack, f.bytes);
         let bare_reset = f.flags == Flags::RST;
         let stamped = self.weather.timestamps && !bare_reset;
         // Behind an address that several hosts share each has a distance of its own.
@@ -418,12 +418,12 @@ impl World {
         if peer.unacked.is_some() || peer.state != State::Established {
             return;
         }
-        let Some((octets, fin)) = peer.queue.pop_front() else { return };
+        let Some((bytes, fin)) = peer.queue.pop_front() else { return };
         let seq = peer.next;
-        peer.next += octets + u32::from(fin);
+        peer.next += bytes + u32::from(fin);
         peer.tries = 0;
         let flags = Flags::ACK | if fin { Flags::FIN } else { Flags::PSH };
-        let flight = self.send(talk, client, flags, seq, octets);
+        let flight = self.send(talk, client, flags, seq, bytes);
         self.talks[talk].peers[usize::from(!client)].unacked = Some(flight);
         let wait = 200_000 + u64::from(self.weather.round_trip) * 1_000;
         self.arm(talk, client, wait);
@@ -528,7 +528,7 @@ impl World {
                 if let Some(f) = peer.unacked
                     && tries <= 10
                 {
-                    self.send(talk, client, f.flags, f.seq, f.octets);
+                    self.send(talk, client, f.flags, f.seq, f.bytes);
                     self.arm(talk, client, wait * 2);
                 }
             }
@@ -587,7 +587,7 @@ impl World {
                 }
             }
             State::SynReceived | State::Established if stray => self.refuse(talk, client, f),
-            State::SynReceived if f.octets == 0 && f.flags & Flags::FIN == 0 && peer.tries < defer => {
+            State::SynReceived if f.bytes == 0 && f.flags & Flags::FIN == 0 && peer.tries < defer => {
                 peer.put_off = true;
             }
             State::SynReceived => {
@@ -612,14 +612,14 @@ impl World {
         let answers = u64::from(self.any(40)) * 1_000;
         let peer = &mut self.talks[talk].peers[own];
         if let Some(sent) = peer.unacked
-            && f.ack == sent.seq + sent.octets + u32::from(sent.flags & Flags::FIN != 0)
+            && f.ack == sent.seq + sent.bytes + u32::from(sent.flags & Flags::FIN != 0)
         {
             peer.unacked = None;
             peer.epoch += 1;
         }
         let fin = f.flags & Flags::FIN != 0;
         let delays = self.customs.delayed_acks;
-        let length = f.octets + u32::from(fin);
+        let length = f.bytes + u32::from(fin);
         if length > 0 {
             let new = f.seq == peer.received;
             if new {
@@ -636,14 +636,14 @@ impl World {
             if new && fin && !peer.closed {
                 peer.closed = true;
                 peer.queue.push_back((0, true));
-            } else if new && f.octets > 0 && !client && delays {
+            } else if new && f.bytes > 0 && !client && delays {
                 self.at(now + answers * 6, Event::Answers(talk));
-            } else if new && f.octets > 0 && !client {
+            } else if new && f.bytes > 0 && !client {
                 peer.queue.push_back((800, false));
             }
-            if new && f.octets > 0 && client {
+            if new && f.bytes > 0 && client {
                 self.at(now + think, Event::Acts(talk, true));
-            } else if new && f.octets > 0 && self.talks[talk].requests == 0 {
+            } else if new && f.bytes > 0 && self.talks[talk].requests == 0 {
                 self.at(now + answers + 3 * SECOND, Event::Acts(talk, false));
             }
         } else if f.seq == peer.received {

@@ -1,4 +1,4 @@
-//! The same packet more than once in the capture, the same stretch more than once, packets out of order.
+//! The same packet more than once in the capture, the same interval more than once, packets out of order.
 
 use super::*;
 

@@ -110,7 +110,7 @@ proptest! {
                     send(Flags::SYN | Flags::ACK, true, 0, isn + 1);
                 }
                 // The index or a queue may just have doubled.
-                prop_assert!(tracker.octets() <= room + room / 4, "{} octets", tracker.octets());
+                prop_assert!(tracker.bytes() <= room + room / 4, "{} bytes", tracker.bytes());
             }
         }
         let held = tracker.live();

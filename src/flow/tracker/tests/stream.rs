@@ -12,7 +12,7 @@ fn established(wire: &Wire) -> (crate::flow::wire::Ladder, f64) {
 }
 
 #[test]
-fn octets_are_counted_once() {
+fn bytes_are_counted_once() {
     let wire = Wire::at_server();
     let (l, t) = established(&wire);
     l.client.data(t + 1.0, 50);
@@ -54,7 +54,7 @@ fn keepalive_probes_of_either_style_are_no_data() {
         let (l, t) = established(&wire);
         l.server.keepalive(t + 10.0);
         l.client.ack(t + 10.02);
-        l.server.keepalive_with_octet(t + 20.0);
+        l.server.keepalive_with_byte(t + 20.0);
         l.client.ack(t + 20.02);
         let f = wire.only();
         assert_eq!((f.s.keepalives, f.s.bytes, f.s.retransmits), (2, 2_000, 0));

@@ -1,4 +1,4 @@
-//! A segment as the octets of a packet, checksums and all: what [`crate::decode`] reads back.
+//! A segment as the bytes of a packet, checksums and all: what [`crate::decode`] reads back.
 
 use crate::capture::LinkType;
 use crate::decode::segment::{Flags, Options, Segment, Traits};
