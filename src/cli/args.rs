@@ -20,9 +20,8 @@ pub struct Cli {
 }
 
 /// Lines that can be typed as they are.
-pub(super) const EXAMPLES: &str = "\
-  synscope analyze edge-03.pcapng                     diagnose a capture
-  synscope analyze client.pcap server.pcap.gz         both ends: what was lost on the way, what was ignored
+pub(super) const EXAMPLES: &str = "  synscope analyze edge-03.pcapng                     diagnose a capture
+  synscope analyze client.pcap server.pcap.gz         both ends: lost on the way, or ignored?
   tcpdump -U -w - tcp | synscope analyze -            from a pipe; ^C ends with the report
   synscope analyze --format json --fail-on critical edge-03.pcapng >report.json
   synscope analyze --report html=a.html --report json=a.json edge-03.pcapng
@@ -34,12 +33,11 @@ pub(super) const EXAMPLES: &str = "\
   sudo synscope live -i eth0                          watch an interface";
 
 /// What each exit code says.
-pub(super) const EXIT_CODES: &str = "\
-  0  done
+pub(super) const EXIT_CODES: &str = "  0  done
   1  done and --fail-on matched; diff: something is new or worse
   2  wrong usage, nothing could be read, or the report could not be written
   3  an input was damaged or left early (^C); the report covers what was read.
-     3 wins over 1: a verdict on half an input is none";
+     With damaged input the code is 3 even if --fail-on matched: half an input proves neither";
 
 fn after_help() -> String {
     format!("Examples:\n{EXAMPLES}\n\nExit codes:\n{EXIT_CODES}")
@@ -50,10 +48,10 @@ fn after_help() -> String {
 pub enum Command {
     /// Reads captures and reports what went wrong with their TCP connections.
     Analyze(AnalyzeArgs),
-    /// Watches interfaces: findings while they happen, with the kernel's own counters beside them.
+    /// Watches interfaces and reports findings while they happen, checked against the kernel's counters.
     ///
     /// Needs CAP_NET_RAW and, for --netns, CAP_SYS_ADMIN; both are dropped once the interfaces are open. Only headers
-    /// are kept. SIGINT (^C) and SIGTERM end with the report, SIGUSR1 prints it and goes on.
+    /// are kept. SIGINT (^C) and SIGTERM end the watch with the report; SIGUSR1 prints the report and goes on.
     Live(LiveArgs),
     /// Writes this host's counters, settings and listeners as JSON, for `analyze --host`.
     ///
@@ -107,7 +105,7 @@ pub struct AnalyzeArgs {
     #[arg(long, value_name = "FORMAT=FILE", value_parser = value::report, help_heading = "Report")]
     pub report: Vec<(Format, PathBuf)>,
 
-    /// Whose markup the `markdown` format writes
+    /// The markup that the `markdown` format writes
     #[arg(long, value_enum, ignore_case = true, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
     pub flavor: FlavorName,
 
@@ -178,7 +176,7 @@ pub struct LiveArgs {
 
     /// Capture only packets that match this pcap-filter(7) expression
     ///
-    /// A filter that leaves out one direction, or ICMP, takes away what findings are made of.
+    /// Findings need both directions of a connection, and ICMP: do not filter them out.
     #[arg(long, value_name = "BPF", default_value = "", hide_default_value = true, help_heading = "Capture")]
     pub filter: String,
 
@@ -250,7 +248,7 @@ pub struct LiveArgs {
     #[arg(long, value_name = "FORMAT=FILE", value_parser = value::report, help_heading = "Report")]
     pub report: Vec<(Format, PathBuf)>,
 
-    /// Whose markup the `markdown` format writes
+    /// The markup that the `markdown` format writes
     #[arg(long, value_enum, ignore_case = true, default_value_t = FlavorName::Github, value_name = "FLAVOR", help_heading = "Report")]
     pub flavor: FlavorName,
 
@@ -288,7 +286,7 @@ pub struct LiveArgs {
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
     pub threads: usize,
 
-    /// Keep tables and facts within this much memory; what it costs is said
+    /// Keep tables and facts within this much memory; the report says what had to be left out
     #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "512MiB", help_heading = "Resources")]
     pub memory_limit: u64,
 }
@@ -348,7 +346,7 @@ pub struct DiffArgs {
     #[arg(short, long, value_enum, ignore_case = true, default_value_t = DiffFormat::Text, value_name = "FORMAT")]
     pub format: DiffFormat,
 
-    /// Whose markup the `markdown` format writes
+    /// The markup that the `markdown` format writes
     #[arg(long, value_enum, ignore_case = true, default_value_t = FlavorName::Github, value_name = "FLAVOR")]
     pub flavor: FlavorName,
 
@@ -396,7 +394,7 @@ impl From<Least> for Severity {
 /// What must not leave.
 #[derive(Args, Debug, Default)]
 pub struct PrivacyArgs {
-    /// End extracted packets behind the TCP header. This is the default
+    /// Cut extracted packets after the TCP header. This is the default
     #[arg(long, conflicts_with = "keep_payload", help_heading = "Privacy")]
     pub strip_payload: bool,
 
@@ -406,14 +404,14 @@ pub struct PrivacyArgs {
 
     /// Replace addresses by pseudonyms, zero MAC addresses, leave out payload and names
     ///
-    /// Pseudonyms keep prefixes: what shared a network does so still. They are the same in report and extract of one
-    /// run, and those of another run only with --redact-key-file. Ports, times and lengths stay.
+    /// Pseudonyms keep prefixes: addresses of one network get pseudonyms of one network. They are the same in report and
+    /// extract of one run, and those of another run only with --redact-key-file. Ports, times and lengths stay.
     #[arg(long, conflicts_with = "keep_payload", help_heading = "Privacy")]
     pub redact: bool,
 
     /// Read the key of --redact from FILE, or make one and keep it there
     ///
-    /// Who has it can find the addresses behind the pseudonyms. It is never printed.
+    /// With the key anyone can find the addresses behind the pseudonyms. It is never printed.
     #[arg(long, value_name = "FILE", requires = "redact", help_heading = "Privacy")]
     pub redact_key_file: Option<PathBuf>,
 }
@@ -469,7 +467,7 @@ pub struct Scope {
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
     pub threads: usize,
 
-    /// Keep tables and facts within this much memory; what it costs is said in the report
+    /// Keep tables and facts within this much memory; the report says what had to be left out
     ///
     /// A number with a unit: 512MiB, 2G.
     #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "1GiB", help_heading = "Resources")]
