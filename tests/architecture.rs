@@ -18,13 +18,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("flow", &["decode::segment", "decode::Segment", "time", "seq"]),
     // Header values (options, addresses, packet numbers) are part of the facts.
     ("history", &["flow", "decode::segment", "time", "seq"]),
-    ("detect", &["history", "flow", "decode::segment", "model", "time", "seq"]),
+    ("detect", &["history", "flow", "decode::segment", "kernel::verdict", "model", "time", "seq"]),
     ("host", &["time"]),
     // What the kernel says of single packets, and which packets those are.
     ("kernel", &["decode::segment", "time", "seq"]),
     (
         "diagnose",
-        &["detect", "history", "flow", "decode::segment", "host", "model", "report::filter", "time", "seq"],
+        &[
+            "detect",
+            "history",
+            "flow",
+            "decode::segment",
+            "host",
+            "kernel",
+            "model",
+            "report::filter",
+            "time",
+            "seq",
+        ],
     ),
     ("model", &["time"]),
     // The registry has the plain words of each kind.
@@ -32,15 +43,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "capture", "decode", "fault", "flow", "history", "detect", "host", "diagnose", "model", "time",
-            "seq",
+            "capture", "decode", "fault", "flow", "history", "detect", "host", "kernel", "diagnose", "model",
+            "time", "seq",
         ],
     ),
     (
         "live",
         &[
-            "capture", "decode", "fault", "flow", "detect", "host", "diagnose", "model", "report", "engine",
-            "extract", "time", "seq",
+            "capture", "decode", "fault", "flow", "detect", "host", "kernel", "diagnose", "model", "report",
+            "engine", "extract", "time", "seq",
         ],
     ),
     // Runs the engine on each side, and judges what it finds there a second time.
@@ -64,8 +75,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "redact", "extract", "live", "pair", "capture", "decode", "flow", "detect", "host", "diagnose",
-            "model", "report", "engine", "time", "seq",
+            "redact", "extract", "live", "pair", "capture", "decode", "flow", "detect", "host", "kernel",
+            "diagnose", "model", "report", "engine", "time", "seq",
         ],
     ),
     ("main", &["cli"]),

@@ -233,6 +233,13 @@ pub struct LiveArgs {
     #[arg(long, help_heading = "Capture")]
     pub no_host: bool,
 
+    /// Ask the kernel what it did with single packets, and why
+    ///
+    /// `auto`: as far as this kernel and this user's rights allow. `on`: end with an error where they do not. Takes
+    /// CAP_BPF and CAP_PERFMON, which are given up before packets are read.
+    #[arg(long, value_enum, ignore_case = true, default_value_t = AskKernel::Auto, value_name = "WHEN", help_heading = "Capture")]
+    pub kernel: AskKernel,
+
     /// How events are written as they come, and the report in the end [default: a screen on a terminal, else text]
     ///
     /// `text`: a log for people, then the report. `jsonl`: one event a line; the report only with --output or --report.
@@ -564,6 +571,17 @@ pub enum When {
     Always,
     /// Never.
     Never,
+}
+
+/// Whether the kernel is asked about single packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum AskKernel {
+    /// Where it can be.
+    Auto,
+    /// In any case.
+    On,
+    /// Never.
+    Off,
 }
 
 #[cfg(test)]

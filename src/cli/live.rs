@@ -37,7 +37,7 @@ mod session {
 
     use crate::capture::live::{self, LiveFeed, Promiscuous, Settings};
     use crate::cli::analyze::{applied, check_threads, program};
-    use crate::cli::args::{AnalyzeArgs, Format, LiveArgs, PrivacyArgs, Scope};
+    use crate::cli::args::{AnalyzeArgs, AskKernel, Format, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::complain;
     use crate::cli::destination::Destinations;
     use crate::cli::exit::{Damage, Exit, Verdict};
@@ -45,7 +45,10 @@ mod session {
     use crate::cli::privacy::Privacy;
     use crate::cli::signals::{Impatience, register_report};
     use crate::engine::{Options, Outcome};
+    use crate::kernel::bpf::reader::Reader;
+    use crate::kernel::bpf::{Probes, Refused};
     use crate::live::kernel::{self, Kernel, Namespace};
+    use crate::live::kernel_words::KernelWords;
     use crate::live::log::{JsonLines, TextLog};
     use crate::live::metrics::Metrics;
     use crate::live::output::{Output, Recorder};
@@ -101,6 +104,7 @@ mod session {
         };
         let mut feed = LiveFeed::open(&settings)?;
         let witness = if args.no_host { None } else { Some(Kernel::start(namespace.clone())?) };
+        let (probes, said) = ask_kernel(args, namespace.as_ref())?;
         // From here on nothing takes a right any more; threads that are started inherit that.
         kernel::drop_rights().context("cannot give up capabilities")?;
         let options = Options {
@@ -110,8 +114,12 @@ mod session {
             ..Options::default()
         };
         let setup = Setup { options, host: title(namespace.as_ref()), ..Setup::default() };
-        let watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
+        let mut watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
+        if let Some(probes) = probes {
+            watch.listen(KernelWords::new(Box::new(Reader::start(probes)?)));
+        }
         if matches!(show(args), Show::Log(_)) {
+            said.iter().for_each(|line| complain(line));
             complain(&format!(
                 "watching {}; ^C ends with the report, SIGUSR1 prints it and goes on",
                 args.interface.join(", ")
@@ -132,6 +140,30 @@ mod session {
             other => other,
         };
         run.run(wanted, |outcome| report.print(outcome))
+    }
+
+    /// Has the kernel tell of single packets, and says how much of that it can.
+    fn ask_kernel(
+        args: &LiveArgs,
+        namespace: Option<&Namespace>,
+    ) -> anyhow::Result<(Option<Probes>, Option<String>)> {
+        if args.kernel == AskKernel::Off {
+            return Ok((None, None));
+        }
+        let number = namespace.map_or_else(Namespace::own_number, Namespace::number)?;
+        match Probes::attach(number) {
+            Ok(probes) => {
+                let line = probes.offer().to_string();
+                Ok((Some(probes), Some(line)))
+            }
+            Err(refused) if args.kernel == AskKernel::On => Err(refused).context("--kernel on"),
+            Err(Refused { what, remedy }) => Ok((
+                None,
+                Some(format!(
+                    "the kernel is not asked about single packets, since {what}. What helps: {remedy}"
+                )),
+            )),
+        }
     }
 
     /// Who is told. Made after rights were given up: none of them has a right of its own.

@@ -38,6 +38,8 @@ pub struct Draft {
     pub alternatives: Vec<Alternative>,
     /// What another capture excludes.
     pub excluded: Vec<Excluded>,
+    /// What the packets alone suggest, where the kernel refutes it.
+    pub taken_for: Option<Kind>,
     /// The names of client and server in another capture, and which.
     pub other_names: Option<(u16, Host, Host)>,
     /// The packets that show it. Never empty.
@@ -75,6 +77,7 @@ impl Draft {
             cause: Cause::default(),
             alternatives: Vec::new(),
             excluded: Vec::new(),
+            taken_for: None,
             other_names: None,
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,

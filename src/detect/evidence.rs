@@ -1,8 +1,11 @@
 //! Who sent a packet of the evidence, and what became of it: read from the facts, so that no detector has to say so.
 
+use std::sync::Arc;
+
 use crate::decode::segment::PacketId;
 use crate::detect::spec::{Ignored, KindSpec};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
+use crate::kernel::verdict::Judgement;
 use crate::model::{PacketMark, Sender};
 
 /// What another capture of the same traffic holds of a packet.
@@ -21,6 +24,7 @@ pub struct Packets {
     /// Who sends the packets of a finding about a listener.
     otherwise: Option<Sender>,
     elsewhere: Vec<(PacketId, Elsewhere)>,
+    judged: Vec<(PacketId, Arc<Judgement>)>,
 }
 
 /// What sets a packet apart: it may have been repeated, and then ignored or a RST.
@@ -116,6 +120,19 @@ impl Packets {
     /// What another capture holds of this packet.
     pub fn elsewhere(&self, packet: PacketId) -> Option<Elsewhere> {
         self.elsewhere.iter().find(|(known, _)| *known == packet).map(|(_, e)| *e)
+    }
+
+    /// Notes what the kernel said of a packet.
+    pub fn note_judgement(&mut self, packet: PacketId, judgement: Arc<Judgement>) {
+        match self.judged.iter_mut().find(|(known, _)| *known == packet) {
+            Some((_, known)) => *known = judgement,
+            None => self.judged.push((packet, judgement)),
+        }
+    }
+
+    /// What the kernel said of this packet.
+    pub fn judgement(&self, packet: PacketId) -> Option<&Judgement> {
+        self.judged.iter().find(|(known, _)| *known == packet).map(|(_, judgement)| &**judgement)
     }
 
     /// Notes who sent a packet that the facts do not name.

@@ -177,12 +177,18 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         top_clients: top_clients(interval),
         related: Vec::new(),
         unexamined: None,
+        judged_by_kernel: judged(interval),
         got_through: spec
             .has(Property::QueueWasFull)
             .then(|| interval.iter().filter(|w| was_served(w)).count() as u64),
     };
     let unserved = interval.iter().any(|w| w.outline.details.is_unserved());
     Grouped { incident, listener, from, to, unserved }
+}
+
+/// How many packets of the findings the kernel judged.
+fn judged(interval: &[&Written]) -> Option<u64> {
+    interval.iter().filter_map(|w| w.finding.judged_by_kernel).reduce(|sum, n| sum + n)
 }
 
 /// The finding that the report shows first (`report::words::clearest`), so that cause and next steps are about it.

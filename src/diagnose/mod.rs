@@ -13,6 +13,7 @@
 pub mod family;
 pub mod host;
 pub mod incident;
+pub mod kernel;
 pub mod outcomes;
 pub mod settings;
 pub mod severity;

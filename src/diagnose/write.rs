@@ -7,7 +7,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::evidence::Elsewhere;
-use crate::diagnose::{family, severity};
+use crate::diagnose::{family, kernel, severity};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::model::{Evidence, Finding, OtherNames, Severity, Sighting, Vantage};
@@ -49,6 +49,7 @@ pub struct Outline {
 /// Writes a draft down. `captures` are the paths of the inputs.
 pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written {
     let evidence = draft.evidence();
+    let judged = kernel::judged(&draft, &evidence);
     let (first, last) = draft.during();
     let client = draft.client.map(|host| host.socket().to_string());
     let server = draft.server.map(|host| host.socket().to_string());
@@ -80,6 +81,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         cause,
         alternatives: draft.alternatives,
         excluded: draft.excluded,
+        taken_for: draft.taken_for,
+        judged_by_kernel: None,
         also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
             capture: path(place).to_string(),
             client: client.socket().to_string(),
@@ -94,15 +97,17 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
                     Some(Elsewhere::Missing(place)) => (None, Some(path(place).to_string())),
                     None => (None, None),
                 };
+                let judgement = draft.packets.judgement(at.packet);
                 Evidence {
                     capture: path(at.packet.capture()),
                     packet: at.packet.number(),
                     time: at.time.to_string(),
-                    text,
+                    text: kernel::add_words(text, judgement),
                     sender,
                     marks,
                     also,
                     missing_in,
+                    kernel: judgement.map(|said| Box::new(kernel::verdict(said))),
                 }
             })
             .collect(),
@@ -111,6 +116,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         metrics,
         display_filters: None,
     };
+    finding.judged_by_kernel = judged;
     finding.display_filters = Some(filter::of(&finding));
     let outline = Outline {
         client: draft.client,

@@ -275,6 +275,14 @@ impl Batch {
         self.shards.iter_mut().map(move |chunks| Run { chunks, before })
     }
 
+    /// The segments of all shards, each shard's in capture order.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.shards
+            .iter()
+            .flat_map(|chunks| chunks.full.iter().chain(std::iter::once(&chunks.last)))
+            .flatten()
+    }
+
     /// Empties it and keeps its room.
     pub fn clear(&mut self) {
         for chunks in &mut self.shards {

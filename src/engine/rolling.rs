@@ -136,6 +136,11 @@ impl Rolling {
 
     /// Takes in packets, in capture order.
     pub fn take(&mut self, blocks: &[Block]) {
+        self.take_and_show(blocks, |_| {});
+    }
+
+    /// Takes in packets, in capture order, and shows what was decoded of each block before it is tracked.
+    pub fn take_and_show(&mut self, blocks: &[Block], mut show: impl FnMut(&Batch)) {
         let Rolling { engine, batches, pool, .. } = self;
         batches.resize_with(batches.len().max(blocks.len()), Batch::default);
         let batches = &mut batches[..blocks.len()];
@@ -145,6 +150,9 @@ impl Rolling {
                 .par_iter()
                 .zip(batches.par_iter_mut())
                 .for_each(|(block, batch)| batch.decode(block, filter));
+        });
+        batches.iter().for_each(&mut show);
+        pool.install(|| {
             track(shards, Arc::make_mut(peers), batches, *inputs, &mut totals.losses);
         });
         for batch in batches {

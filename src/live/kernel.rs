@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -65,6 +66,22 @@ impl Namespace {
         Ok(Namespace { name: name.to_owned(), file: Arc::new(file) })
     }
 
+    /// Its number, as the kernel has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn number(&self) -> io::Result<u32> {
+        number(&self.file.metadata()?)
+    }
+
+    /// The number of the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn own_number() -> io::Result<u32> {
+        number(&fs::metadata("/proc/thread-self/ns/net")?)
+    }
+
     /// Moves the calling thread there.
     ///
     /// # Errors
@@ -84,6 +101,10 @@ impl Namespace {
             }
         })
     }
+}
+
+fn number(file: &fs::Metadata) -> io::Result<u32> {
+    u32::try_from(file.ino()).map_err(|_| io::Error::other("no namespace has such a number"))
 }
 
 /// The namespaces that have names.

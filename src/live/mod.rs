@@ -10,6 +10,7 @@
 //! * [`event`]: what has changed; one line each in the running log and in `--format jsonl`.
 //! * [`watch`]: packets and the kernel's word go in, events and the state come out.
 //! * [`witness`]: the kernel's word held against the findings. `kernel` is the real one.
+//! * [`kernel_words`]: what the kernel says of single packets.
 //! * [`issued`]: what was told, and what became of it.
 //! * [`run`]: the loop around a watch.
 //! * [`output`]: whoever is told; [`log`] is the running log.
@@ -20,6 +21,7 @@ pub mod event;
 pub mod issued;
 #[cfg(target_os = "linux")]
 pub mod kernel;
+pub mod kernel_words;
 pub mod log;
 #[cfg(feature = "live")]
 pub mod metrics;

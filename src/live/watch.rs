@@ -16,6 +16,7 @@ use crate::flow::key::Host;
 use crate::host::Snapshot;
 use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
+use crate::live::kernel_words::KernelWords;
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident};
@@ -63,6 +64,8 @@ pub struct Watch {
     engine: Rolling,
     witness: Option<Box<dyn Witness>>,
     testimony: Testimony,
+    /// What the kernel says of single packets, if it is asked.
+    words: Option<KernelWords>,
     issued: Issued,
     state: State,
     interfaces: Vec<Interface>,
@@ -110,6 +113,7 @@ impl Watch {
             engine: Rolling::new(&setup.options, setup.limits)?,
             witness,
             testimony: Testimony::default(),
+            words: None,
             issued: Issued::within(setup.bounds),
             state: State { host: setup.host, ..State::default() },
             interfaces: Vec::new(),
@@ -125,6 +129,16 @@ impl Watch {
             sockets: BTreeMap::new(),
             notes: Vec::new(),
         })
+    }
+
+    /// Hears what the kernel says of single packets, too.
+    pub fn listen(&mut self, words: KernelWords) {
+        self.words = Some(words);
+    }
+
+    /// What the kernel said of single packets, if it is asked.
+    pub fn words(&self) -> Option<&KernelWords> {
+        self.words.as_ref()
     }
 
     /// Hears the kernel for the first time, before packets come: what it says later is held against this.
@@ -157,7 +171,14 @@ impl Watch {
             }
         }
         let before: u64 = self.engine.totals().segments.iter().sum();
-        self.engine.take(blocks);
+        match &mut self.words {
+            None => self.engine.take(blocks),
+            Some(words) => {
+                let mut segments = Vec::new();
+                self.engine.take_and_show(blocks, |batch| segments.extend(batch.segments()));
+                words.observe(segments);
+            }
+        }
         let segments = self.engine.totals().segments.iter().sum::<u64>() - before;
         if let Some(last) = self.state.seconds.back_mut() {
             last.segments += segments;
@@ -201,6 +222,9 @@ impl Watch {
         self.second(now);
         self.notice(now, interfaces, &mut events);
         self.silences = silences.to_vec();
+        if let Some(text) = self.words.as_mut().and_then(|words| words.catch_up(now)) {
+            self.warn_now_and_then("words", now, text, &mut events);
+        }
         if now - self.looked >= LOOK {
             self.look(now, &mut events);
         }
@@ -224,6 +248,9 @@ impl Watch {
         }
         let mut judged = self.testimony.judge(drafts);
         judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
+        if let Some(words) = &mut self.words {
+            words.judge(&mut judged.drafts);
+        }
         let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
         let found: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
         events.extend(self.issued.take(judged, &sight, now, settle, &paths));
@@ -496,11 +523,15 @@ impl Watch {
         if now > Timestamp::MIN {
             self.look(now, &mut events);
         }
+        if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
+            words.finish(now);
+        }
         let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);
         let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
         told.warnings.extend(self.notes.iter().cloned());
+        told.warnings.extend(self.words.as_ref().and_then(KernelWords::note));
         if self.issued.folded() + self.issued.forgotten > 0 {
             told.warnings.push(format!(
                 "of the findings {} are not listed one by one: there were too many of one kind at one listener, or they \

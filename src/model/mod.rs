@@ -280,6 +280,9 @@ macro_rules! lowercase_names {
 }
 lowercase_names!(Sender: Client = "client", Server = "server");
 lowercase_names!(PacketMark: Repeated = "repeated", Ignored = "ignored", Reset = "reset");
+lowercase_names!(
+    KernelAct: Dropped = "dropped", Reset = "reset", Sent = "sent", Received = "received"
+);
 lowercase_names!(Severity: Info = "info", Warning = "warning", Critical = "critical");
 lowercase_names!(Certainty: Possible = "possible", Probable = "probable", Confirmed = "confirmed");
 lowercase_names!(Vantage: Client = "client", Server = "server", Between = "between", Unknown = "unknown");
@@ -325,6 +328,12 @@ pub struct Finding {
     /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` bytes, none a count.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub metrics: Metrics,
+    /// The kind that the packets alone suggest, where what the kernel said of them refutes it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub taken_for: Option<Kind>,
+    /// How many packets of the evidence the kernel itself judged, with a reason or queue lengths that prove something.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub judged_by_kernel: Option<u64>,
     /// Display filters that select it in Wireshark and tshark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub display_filters: Option<DisplayFilters>,
@@ -433,6 +442,38 @@ pub struct Evidence {
     /// Path of the capture in which the packet should be and is not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_in: Option<String>,
+    /// What the kernel said of the packet while it was captured (`synscope live`, or comments in a file that it wrote).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel: Option<Box<KernelVerdict>>,
+}
+
+/// What the kernel itself said of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelVerdict {
+    /// What it did with the packet.
+    pub verdict: KernelAct,
+    /// Why, as the kernel names it (`TCP_LISTEN_OVERFLOW`); null where it does not say. `NOT_SPECIFIED` proves nothing.
+    pub reason: Option<String>,
+    /// The kernel's function that did it, or in which the queues were read.
+    pub function: Option<String>,
+    /// Connections in the listener's accept queue then, and its limit; one more than the limit fits.
+    pub accept_queue: Option<[u32; 2]>,
+    /// Requests in the listener's SYN queue then, and its limit.
+    pub syn_queue: Option<[u32; 2]>,
+}
+
+/// What the kernel did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelAct {
+    /// It freed the packet without using it.
+    Dropped,
+    /// It answered with a RST.
+    Reset,
+    /// It sent the packet, a RST.
+    Sent,
+    /// The packet came to its listener; the queues are what they were then.
+    Received,
 }
 
 /// An end of a connection.
@@ -482,6 +523,9 @@ pub struct Incident {
     pub clients: u64,
     /// The findings' ids, in order of time.
     pub findings: Vec<String>,
+    /// How many packets of their evidence the kernel itself judged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub judged_by_kernel: Option<u64>,
     /// What to check or change, the most telling first; commands can be pasted.
     pub next_steps: Vec<String>,
     /// Connections that were tried at this listener meanwhile, these included; absent where there is no listener.

@@ -80,6 +80,7 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
             .collect(),
             also: None,
             missing_in: None,
+            kernel: None,
         })
         .collect()
 }
@@ -122,6 +123,8 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             cause: draft.cause.clone(),
             alternatives: draft.alternatives.clone(),
             excluded: Vec::new(),
+            taken_for: None,
+            judged_by_kernel: None,
             also_known_as: None,
             first: evidence[0].time.clone(),
             last: evidence[evidence.len() - 1].time.clone(),
@@ -155,6 +158,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         recovered: None,
         got_through: None,
         unexamined: None,
+        judged_by_kernel: None,
         top_clients,
         related: Vec::new(),
     });

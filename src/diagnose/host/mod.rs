@@ -16,7 +16,7 @@ mod feature;
 mod queue;
 mod reset;
 mod stated;
-mod syn;
+pub(super) mod syn;
 #[cfg(test)]
 mod tests;
 

@@ -118,7 +118,7 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
 }
 
 /// Gives the finding its kind and cause; what spoke for another kind goes.
-fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) {
+pub(in crate::diagnose) fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) {
     d.kind = kind;
     d.cause = cause;
     d.alternatives.clear();
@@ -149,7 +149,7 @@ fn settle(d: &mut Draft, certain: bool, why: String) {
     }
 }
 
-fn accept_queue() -> Cause {
+pub(in crate::diagnose) fn accept_queue() -> Cause {
     cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],
@@ -158,7 +158,7 @@ fn accept_queue() -> Cause {
     )
 }
 
-fn syn_queue() -> Cause {
+pub(in crate::diagnose) fn syn_queue() -> Cause {
     cause(
         "The listener's SYN queue was full and syncookies are off, so the kernel silently dropped the SYN.",
         &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],

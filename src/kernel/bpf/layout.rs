@@ -79,6 +79,8 @@ pub struct Arguments {
 pub struct Function {
     /// Its name.
     pub name: &'static str,
+    /// Its place in [`FUNCTIONS`].
+    pub number: i32,
     /// Its type.
     pub id: TypeId,
     /// Its arguments; it has a socket.
@@ -127,7 +129,7 @@ impl Layout {
             fields: fields(btf)?,
             freed: tracepoint(btf, "kfree_skb")?,
             reset: tracepoint(btf, "tcp_send_reset")?,
-            functions: FUNCTIONS.iter().filter_map(|name| function(btf, name)).collect(),
+            functions: (0..).zip(FUNCTIONS).filter_map(|(n, name)| function(btf, n, name)).collect(),
             drop_reasons: strip(drop_reasons, &["SKB_DROP_REASON_", "SKB_"]),
             reset_reasons: strip(btf.names_of("sk_rst_reason"), &["SK_RST_REASON_"]),
             no_loss,
@@ -173,11 +175,11 @@ fn tracepoint(btf: &Btf, name: &str) -> Result<Arguments, String> {
     arguments(&parameters).ok_or_else(|| format!("the tracepoint {name} has no packet"))
 }
 
-fn function(btf: &Btf, name: &'static str) -> Option<Function> {
+fn function(btf: &Btf, number: i32, name: &'static str) -> Option<Function> {
     let id = btf.function(name)?;
     let arguments = arguments(&btf.parameters(id)?)?;
     arguments.socket?;
-    Some(Function { name, id, arguments, registers: registers(btf) })
+    Some(Function { name, number, id, arguments, registers: registers(btf) })
 }
 
 fn arguments(parameters: &[Parameter]) -> Option<Arguments> {

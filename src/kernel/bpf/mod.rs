@@ -4,9 +4,10 @@
 //! * `assembler` and `programs`: the programs, assembled when they are loaded. No compiler is needed.
 //! * `system` and `ring`: system calls, and the memory shared with the kernel.
 //! * [`record`]: what comes out.
-//! * [`Probes`]: all of it together.
+//! * [`Probes`]: all of it together; [`reader`] is the thread that reads what they say.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,6 +17,7 @@ mod assembler;
 pub mod btf;
 mod layout;
 mod programs;
+pub mod reader;
 pub mod record;
 mod ring;
 mod symbols;
@@ -45,6 +47,35 @@ pub struct Offer {
     pub without_functions: Option<String>,
     /// Where a packet was dropped can be said by name.
     pub names: bool,
+}
+
+impl fmt::Display for Offer {
+    /// One line: what is said, and what would give more.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let with = |has: bool, since: &str| match has {
+            true => "with their reasons".to_owned(),
+            false => format!("without reasons (Linux {since} and later give them)"),
+        };
+        write!(
+            f,
+            "the kernel is asked about single packets: drops {}, RSTs {}",
+            with(self.drop_reasons, "5.17"),
+            with(self.reset_reasons, "6.10")
+        )?;
+        match (&self.functions[..], &self.without_functions) {
+            ([], why) => write!(
+                f,
+                "; not the queues at each SYN, so dropped SYNs show in counters only: {}",
+                why.as_deref().unwrap_or("no function can be watched")
+            )?,
+            (functions, None) => write!(f, ", queues at {}", functions.join(", "))?,
+            (functions, Some(why)) => write!(f, ", queues at {}; {why}", functions.join(", "))?,
+        }
+        match self.names {
+            true => Ok(()),
+            false => f.write_str("; names of functions are hidden (kernel.kptr_restrict)"),
+        }
+    }
 }
 
 /// Why nothing can be asked of the kernel, and what would help.
@@ -201,7 +232,9 @@ fn attach_functions(target: &Target<'_>, links: &mut Vec<OwnedFd>) -> (Vec<&'sta
 }
 
 fn by_entry(target: &Target<'_>, function: &Function) -> io::Result<OwnedFd> {
-    let code = target.at_listener(function.arguments, Entry::InOrder).ok_or(io::ErrorKind::Unsupported)?;
+    let code = target
+        .at_listener(function.number, function.arguments, Entry::InOrder)
+        .ok_or(io::ErrorKind::Unsupported)?;
     let program = system::load(ProgramKind::Tracing, function.name, &code, function.id.0)?;
     system::attach("", &program)
 }
@@ -219,7 +252,7 @@ fn by_kprobe(
         ));
     };
     let code = target
-        .at_listener(function.arguments, Entry::Registers(&function.registers))
+        .at_listener(function.number, function.arguments, Entry::Registers(&function.registers))
         .ok_or(io::ErrorKind::Unsupported)?;
     let program = system::load(ProgramKind::Kprobe, function.name, &code, 0)?;
     system::attach_kprobe(kind, function.name, &program)
@@ -261,8 +294,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::fs::MetadataExt;
 
-    use super::record::Event;
     use super::*;
+    use crate::kernel::verdict::Event;
 
     #[test]
     #[ignore = "loads programs into the kernel: CAP_BPF and CAP_PERFMON, and a kernel with BTF"]

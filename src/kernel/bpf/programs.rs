@@ -128,9 +128,12 @@ impl Target<'_> {
     /// its arguments.
     ///
     /// Every packet is handed over while a queue is at three quarters of its limit or above, otherwise one now and then.
-    pub fn at_listener(&self, arguments: Arguments, entry: Entry<'_>) -> Option<Vec<u64>> {
+    /// `number` tells the functions apart.
+    pub fn at_listener(&self, number: i32, arguments: Arguments, entry: Entry<'_>) -> Option<Vec<u64>> {
         let f = &self.layout.fields;
         let mut code = begin(event::AT_LISTENER);
+        code.set(R1, number);
+        code.store(Word, R10, AT + place::REASON, R1);
         code.load(Double, R8, R6, entry.place(arguments.socket?)?);
         code.load(Double, R7, R6, entry.place(arguments.packet)?);
         self.only_sockets_of_this_namespace(&mut code);

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::kernel::verdict::{Event, Queues, SegmentKey};
+
 /// Bytes of a record.
 pub const RECORD: usize = 128;
 /// Bytes that are copied of a packet: an IPv4 header with options, or an IPv6 header, and a TCP header without options.
@@ -64,49 +66,6 @@ pub mod event {
 /// State of a socket that listens: the kernel's `TCP_LISTEN`.
 pub const LISTEN: u8 = 10;
 
-/// What happened to a packet, or what a socket did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The kernel freed a packet that it had not used.
-    Dropped,
-    /// The kernel answers it with a RST.
-    Reset,
-    /// A socket sends a RST of its own accord; the record's segment is that RST.
-    ResetBySocket,
-    /// A SYN or final ACK has reached its listener.
-    AtListener,
-}
-
-/// The queues of a listener at one moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Queues {
-    /// Connections that wait to be accepted.
-    pub accept: u32,
-    /// Handshakes that wait for their final ACK.
-    pub syn: u32,
-    /// The limit of both; one more fits into either.
-    pub limit: u32,
-}
-
-/// By what a segment is recognised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Segment {
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// Whom it is for.
-    pub destination: SocketAddr,
-    /// Its sequence number.
-    pub seq: u32,
-    /// Its acknowledgment number.
-    pub ack: u32,
-    /// Its control bits.
-    pub flags: u8,
-    /// The IP ID; 0 with IPv6.
-    pub ip_id: u16,
-    /// Bytes of payload.
-    pub payload: u32,
-}
-
 /// A record as it was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
@@ -121,7 +80,7 @@ pub struct Record {
     /// The queues, where a listener was concerned.
     pub queues: Option<Queues>,
     /// The segment.
-    pub segment: Segment,
+    pub segment: SegmentKey,
 }
 
 impl Record {
@@ -165,7 +124,7 @@ fn array<const N: usize>(bytes: &[u8], at: i16) -> [u8; N] {
 }
 
 /// The RST that a socket sends.
-fn of_socket(bytes: &[u8; RECORD]) -> Option<Segment> {
+fn of_socket(bytes: &[u8; RECORD]) -> Option<SegmentKey> {
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
     let port = u16::from_ne_bytes(array(bytes, place::LOCAL_PORT));
@@ -181,7 +140,7 @@ fn of_socket(bytes: &[u8; RECORD]) -> Option<Segment> {
         }
         _ => return None,
     };
-    Some(Segment {
+    Some(SegmentKey {
         source: SocketAddr::new(local, port),
         destination: SocketAddr::new(peer, peer_port),
         seq: u32::from_ne_bytes(array(bytes, place::NEXT_SENT)),
@@ -193,7 +152,7 @@ fn of_socket(bytes: &[u8; RECORD]) -> Option<Segment> {
 }
 
 /// The segment in a packet that begins with its network header. `length` counts where the header has no length.
-fn of_packet(packet: &[u8], length: u32) -> Option<Segment> {
+fn of_packet(packet: &[u8], length: u32) -> Option<SegmentKey> {
     const TCP: u8 = 6;
     let (source, destination, ip_id, tcp, total): (IpAddr, IpAddr, u16, usize, u32) = match packet.first()?
         >> 4
@@ -227,7 +186,7 @@ fn of_packet(packet: &[u8], length: u32) -> Option<Segment> {
     let headers = tcp as u32 + u32::from(header[12] >> 4) * 4;
     // Packets over 64 KiB say nothing of their length.
     let total = if total == 0 { length } else { total };
-    Some(Segment {
+    Some(SegmentKey {
         source: SocketAddr::new(source, port(0)),
         destination: SocketAddr::new(destination, port(2)),
         seq: number(4),
@@ -262,7 +221,7 @@ pub(super) mod tests {
         let record = Record::read(&record(event::DROPPED, &packet())).unwrap();
         assert_eq!(
             record.segment,
-            Segment {
+            SegmentKey {
                 source: "192.0.2.1:40000".parse().unwrap(),
                 destination: "192.0.2.2:80".parse().unwrap(),
                 seq: 7,

@@ -190,6 +190,21 @@ pub fn attach_kprobe(kind: u32, function: &str, program: &OwnedFd) -> io::Result
     if done { Ok(event) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Nanoseconds since 1970 less those since the machine was started: what turns the time of a record into a date.
+pub fn clock_offset() -> i64 {
+    let read = |clock| {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes one time to where there is room for it.
+        let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+        if result == 0 { i64::from(time.tv_sec) * 1_000_000_000 + i64::from(time.tv_nsec) } else { 0 }
+    };
+    // The machine's clock is read before and after, and the mean taken.
+    let before = read(libc::CLOCK_MONOTONIC);
+    let now = read(libc::CLOCK_REALTIME);
+    let after = read(libc::CLOCK_MONOTONIC);
+    now - (before + (after - before) / 2)
+}
+
 /// The size of a page of memory.
 pub fn page() -> usize {
     // SAFETY: asks for a number.

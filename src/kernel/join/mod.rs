@@ -1,0 +1,368 @@
+//! Which packet of the capture a statement is about.
+//!
+//! The capture and the kernel see a packet a few microseconds apart. They are joined by the four-tuple, the sequence and
+//! acknowledgment numbers, the control bits and the IP ID, within some milliseconds. The namespace is the same: the
+//! programs tell of no other. Where several packets fit and may not be the same one, none is joined.
+//!
+//! * **Offloads.** What the kernel merged after the capture (GRO) holds several captured segments; what it divided after
+//!   the capture (TSO) is a part of one. A drop of the whole counts for its parts. A dropped part counts for nothing.
+//! * **NAT on this host.** The capture has the addresses of one side, the statement those of the other. Then numbers,
+//!   control bits and IP ID must fit, and one end.
+//! * **Copies.** `-i any` sees a packet at each interface that it passes. All copies are judged alike.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::verdict::{Event, SegmentKey, Statement};
+use crate::decode::segment::{Address, Flags, PacketId, Segment, Traits, flow_hash};
+use crate::time::{Span, Timestamp};
+
+/// A packet and the statement about it are no further apart.
+pub const NEAR: Span = Span::millis(10);
+/// A statement is joined when the capture is ahead of it by this much: until then its packet may still come.
+const PATIENCE: Span = Span::millis(120);
+/// Segments are remembered for so long.
+const MEMORY: Span = Span::secs(3);
+/// And no more of them than this.
+const MOST: usize = 250_000;
+/// Statements that wait at most.
+const MOST_WAITING: usize = 250_000;
+
+/// Control bits that decide what the kernel does. PSH and the ECN bits change where segments are merged.
+const DECISIVE: u8 = Flags::SYN | Flags::RST | Flags::ACK;
+
+/// What became of the statements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Joined with a packet.
+    pub joined: u64,
+    /// No packet of the capture fits.
+    pub without_packet: u64,
+    /// Several packets fit.
+    pub ambiguous: u64,
+    /// About a part of a packet.
+    pub partial: u64,
+    /// Given up because too many waited.
+    pub given_up: u64,
+}
+
+/// Segments that were taken in together.
+struct Chunk {
+    first: Timestamp,
+    last: Timestamp,
+    segments: Vec<Segment>,
+}
+
+/// Joins statements with segments.
+#[derive(Default)]
+pub struct Joiner {
+    recent: VecDeque<Chunk>,
+    remembered: usize,
+    waiting: Vec<Statement>,
+    counts: Counts,
+}
+
+/// A segment that may be the one that a statement is about.
+#[derive(Clone, Copy)]
+struct Candidate {
+    packet: PacketId,
+    ip_id: u16,
+    /// By which way a copy came, as far as the capture tells.
+    way: u16,
+    fit: Fit,
+}
+
+/// How a segment fits a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It is the very same.
+    Same,
+    /// It is a part of what the statement is about.
+    Part,
+    /// The statement is about a part of it.
+    Whole,
+}
+
+impl Joiner {
+    /// Takes in segments of the capture, in any order within one call.
+    pub fn observe(&mut self, segments: Vec<Segment>) {
+        let times = || segments.iter().map(|segment| segment.time);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return };
+        self.remembered += segments.len();
+        self.recent.push_back(Chunk { first, last, segments });
+        while self.recent.len() > 1
+            && (self.remembered > MOST || self.recent.front().is_some_and(|chunk| last - chunk.last > MEMORY))
+        {
+            self.remembered -= self.recent.pop_front().map_or(0, |chunk| chunk.segments.len());
+        }
+    }
+
+    /// Takes in statements.
+    pub fn hear(&mut self, statements: impl IntoIterator<Item = Statement>) {
+        for statement in statements {
+            if self.waiting.len() < MOST_WAITING {
+                self.waiting.push(statement);
+            } else {
+                self.counts.given_up += 1;
+            }
+        }
+    }
+
+    /// What became of the statements so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The statements that can be joined now that the capture has come to `now`, each with its packet.
+    pub fn join(&mut self, now: Timestamp) -> Vec<(PacketId, Statement)> {
+        let (due, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|statement| now - statement.time >= PATIENCE);
+        self.waiting = waiting;
+        self.join_all(due)
+    }
+
+    /// Joins all statements that wait: nothing comes any more.
+    pub fn finish(&mut self) -> Vec<(PacketId, Statement)> {
+        let due = std::mem::take(&mut self.waiting);
+        self.join_all(due)
+    }
+
+    fn join_all(&mut self, due: Vec<Statement>) -> Vec<(PacketId, Statement)> {
+        let mut sought: Vec<Sought> = due.iter().map(Sought::of).collect();
+        // A RST that answers a segment is that segment's own affair, and the RST is in the capture, too.
+        let answers: Vec<Statement> = due.iter().filter_map(answer).collect();
+        sought.extend(answers.iter().map(Sought::of));
+        let all: Vec<&Statement> = due.iter().chain(&answers).collect();
+        if all.is_empty() {
+            return Vec::new();
+        }
+        self.search(&mut sought, Sought::hash, |segment| segment.hash, Sought::fits);
+        let mut missed: Vec<Sought> = Vec::new();
+        let mut places = Vec::new();
+        for (n, one) in sought.iter_mut().enumerate() {
+            if one.found.is_empty() {
+                places.push(n);
+                missed.push(one.clone());
+            }
+        }
+        if !missed.is_empty() {
+            self.search(&mut missed, Sought::numbers, numbers, Sought::fits_translated);
+            for (n, one) in places.into_iter().zip(missed) {
+                sought[n] = one;
+            }
+        }
+        self.decide(&sought, &all, due.len())
+    }
+
+    /// Looks through the segments near the statements; `key` and `of` must agree before `fits` is asked.
+    fn search(
+        &self,
+        sought: &mut [Sought],
+        key: impl Fn(&Sought) -> u64,
+        of: impl Fn(&Segment) -> u64,
+        fits: impl Fn(&Sought, &Segment) -> Option<Fit>,
+    ) {
+        let (Some(from), Some(to)) =
+            (sought.iter().map(|s| s.time).min(), sought.iter().map(|s| s.time).max())
+        else {
+            return;
+        };
+        let mut by_key: HashMap<u64, Vec<u32>> = HashMap::with_capacity(sought.len());
+        for (n, one) in sought.iter().enumerate() {
+            by_key.entry(key(one)).or_default().push(n as u32);
+        }
+        let near = |chunk: &&Chunk| chunk.last >= from.after(Span(-NEAR.0)) && chunk.first <= to + NEAR;
+        for segment in self.recent.iter().filter(near).flat_map(|chunk| &chunk.segments) {
+            for n in by_key.get(&of(segment)).into_iter().flatten() {
+                let one = &mut sought[*n as usize];
+                if is_near(segment.time, one.time)
+                    && let Some(fit) = fits(one, segment)
+                {
+                    one.found.push(Candidate::of(segment, fit));
+                }
+            }
+        }
+    }
+
+    /// Gives each statement its packet, unless there may be another.
+    fn decide(&mut self, sought: &[Sought], all: &[&Statement], own: usize) -> Vec<(PacketId, Statement)> {
+        // Statements that say the same of segments that look the same: if there are as many of them as of the segments,
+        // it does not matter which is whose.
+        let mut alike: HashMap<(&Alike, Event, Option<&str>), usize> = HashMap::new();
+        let of = |n: usize| (&sought[n].alike, all[n].event, all[n].reason.as_deref());
+        (0..all.len()).for_each(|n| *alike.entry(of(n)).or_default() += 1);
+        let mut joined = Vec::new();
+        for (n, one) in sought.iter().enumerate() {
+            let (parts, same) = (one.having(Fit::Part), one.having(Fit::Same));
+            let clear = match (&same[..], &parts[..]) {
+                ([], []) => false,
+                ([], parts) => {
+                    joined.extend(parts.iter().map(|packet| (packet.packet, all[n].clone())));
+                    true
+                }
+                (same, _) if same.len() == 1 || are_copies(same) || alike[&of(n)] >= same.len() => {
+                    joined.extend(same.iter().map(|packet| (packet.packet, all[n].clone())));
+                    true
+                }
+                _ => false,
+            };
+            // What is only inferred is not counted.
+            let count = match () {
+                () if n >= own => continue,
+                () if clear => &mut self.counts.joined,
+                () if !same.is_empty() => &mut self.counts.ambiguous,
+                () if !one.found.is_empty() => &mut self.counts.partial,
+                () => &mut self.counts.without_packet,
+            };
+            *count += 1;
+        }
+        joined
+    }
+}
+
+/// What a segment looks like to whoever cannot see its payload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Alike {
+    source: SocketAddr,
+    destination: SocketAddr,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    ip_id: Option<u16>,
+}
+
+/// A statement whose packet is sought.
+#[derive(Clone)]
+struct Sought {
+    time: Timestamp,
+    source: (Address, u16),
+    destination: (Address, u16),
+    payload: u32,
+    alike: Alike,
+    found: Vec<Candidate>,
+}
+
+impl Sought {
+    fn of(statement: &Statement) -> Sought {
+        let SegmentKey { source, destination, seq, ack, flags, ip_id, payload } = statement.segment;
+        // What is inferred of a RST has no IP ID, and IPv6 has none.
+        let known = statement.event != Event::ResetBySocket && source.is_ipv4();
+        Sought {
+            time: statement.time,
+            source: (source.ip().into(), source.port()),
+            destination: (destination.ip().into(), destination.port()),
+            payload,
+            alike: Alike { source, destination, seq, ack, flags, ip_id: known.then_some(ip_id) },
+            found: Vec::new(),
+        }
+    }
+
+    fn hash(&self) -> u64 {
+        flow_hash(self.source.0, self.source.1, self.destination.0, self.destination.1)
+    }
+
+    fn numbers(&self) -> u64 {
+        u64::from(self.alike.seq) << 32 | u64::from(self.alike.flags & DECISIVE)
+    }
+
+    fn fits(&self, segment: &Segment) -> Option<Fit> {
+        let same_ends = self.source == (segment.src, segment.src_port)
+            && self.destination == (segment.dst, segment.dst_port);
+        if !same_ends || segment.traits.has(Traits::ICMP_ERROR) || !self.same_bits(segment) {
+            return None;
+        }
+        if segment.seq.0 == self.alike.seq && segment.payload == self.payload {
+            let same_id = self.alike.ip_id.is_none_or(|id| id == segment.ip_id);
+            return same_id.then_some(Fit::Same);
+        }
+        let within = |inner: u32, length: u32, outer: u32, room: u32| {
+            length > 0
+                && inner.wrapping_sub(outer) < room
+                && u64::from(inner.wrapping_sub(outer)) + u64::from(length) <= u64::from(room)
+        };
+        match () {
+            () if within(segment.seq.0, segment.payload, self.alike.seq, self.payload) => Some(Fit::Part),
+            () if within(self.alike.seq, self.payload, segment.seq.0, segment.payload) => Some(Fit::Whole),
+            () => None,
+        }
+    }
+
+    /// Whether it may be the same segment before or after a translation of addresses.
+    fn fits_translated(&self, segment: &Segment) -> Option<Fit> {
+        let one_end = self.source == (segment.src, segment.src_port)
+            || self.destination == (segment.dst, segment.dst_port);
+        // Without an IP ID the numbers of a SYN alone are too little.
+        let numbers = self.alike.ip_id.map_or(self.alike.ack != 0, |id| id != 0 && id == segment.ip_id);
+        let same = segment.seq.0 == self.alike.seq && segment.payload == self.payload;
+        (one_end && numbers && same && !segment.traits.has(Traits::ICMP_ERROR) && self.same_bits(segment))
+            .then_some(Fit::Same)
+    }
+
+    fn same_bits(&self, segment: &Segment) -> bool {
+        let flags = self.alike.flags & DECISIVE;
+        // A RST of a socket: what it acknowledges is not known here.
+        let any_ack = flags & Flags::RST != 0 && self.alike.ip_id.is_none();
+        match any_ack {
+            true => segment.flags.has(Flags::RST),
+            false => {
+                segment.flags.0 & DECISIVE == flags
+                    && (flags & Flags::ACK == 0 || segment.ack.0 == self.alike.ack)
+            }
+        }
+    }
+
+    fn having(&self, fit: Fit) -> Vec<Candidate> {
+        self.found.iter().filter(|candidate| candidate.fit == fit).copied().collect()
+    }
+}
+
+impl Candidate {
+    fn of(segment: &Segment, fit: Fit) -> Candidate {
+        let direction = segment.traits.0 & (Traits::OUTGOING | Traits::INCOMING);
+        // The capture is one of several interfaces.
+        let way = segment.packet.capture() << 8 ^ direction >> 7;
+        Candidate { packet: segment.packet, ip_id: segment.ip_id, way, fit }
+    }
+}
+
+fn numbers(segment: &Segment) -> u64 {
+    u64::from(segment.seq.0) << 32 | u64::from(segment.flags.0 & DECISIVE)
+}
+
+fn is_near(a: Timestamp, b: Timestamp) -> bool {
+    let apart = a - b;
+    apart <= NEAR && apart >= Span(-NEAR.0)
+}
+
+/// Whether these are one packet, seen several times: with the same IP ID, or each on a way of its own.
+fn are_copies(same: &[Candidate]) -> bool {
+    let first = same[0].ip_id;
+    let one_id = first != 0 && same.iter().all(|candidate| candidate.ip_id == first);
+    let mut ways: Vec<u16> = same.iter().map(|candidate| candidate.way).collect();
+    ways.sort_unstable();
+    ways.dedup();
+    one_id || ways.len() == same.len()
+}
+
+/// The RST by which the kernel answers a segment (RFC 9293, 3.5.2).
+fn answer(statement: &Statement) -> Option<Statement> {
+    if statement.event != Event::Reset {
+        return None;
+    }
+    let SegmentKey { source, destination, seq, ack, flags, payload, .. } = statement.segment;
+    let length = payload
+        .wrapping_add(u32::from(flags & Flags::SYN != 0))
+        .wrapping_add(u32::from(flags & Flags::FIN != 0));
+    let (seq, ack, flags) = match flags & Flags::ACK {
+        0 => (0, seq.wrapping_add(length), Flags::RST | Flags::ACK),
+        _ => (ack, 0, Flags::RST),
+    };
+    let segment =
+        SegmentKey { source: destination, destination: source, seq, ack, flags, ip_id: 0, payload: 0 };
+    Some(Statement { event: Event::ResetBySocket, segment, ..statement.clone() })
+}
+
+#[cfg(test)]
+mod tests;

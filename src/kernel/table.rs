@@ -1,0 +1,80 @@
+//! The judgements of a capture, by packet.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::verdict::{Judgement, Statement};
+use crate::decode::segment::PacketId;
+
+/// Judgements that are kept at most without being asked for: the last ones.
+const LAST: usize = 200_000;
+/// Judgements that were asked for, and are kept at most.
+const KEPT: usize = 100_000;
+
+/// The judgements of packets. Of a stream without an end the last ones, and those that findings asked for.
+#[derive(Debug)]
+pub struct Judgements {
+    last: HashMap<PacketId, Arc<Judgement>>,
+    order: VecDeque<PacketId>,
+    kept: HashMap<PacketId, Arc<Judgement>>,
+    most: usize,
+}
+
+impl Default for Judgements {
+    fn default() -> Judgements {
+        Judgements { last: HashMap::new(), order: VecDeque::new(), kept: HashMap::new(), most: LAST }
+    }
+}
+
+impl Judgements {
+    /// None yet, and all that come are kept: for a capture with an end.
+    pub fn without_limit() -> Judgements {
+        Judgements { most: usize::MAX, ..Judgements::default() }
+    }
+
+    /// Adds what was said of a packet.
+    pub fn add(&mut self, packet: PacketId, statement: &Statement) {
+        self.change(packet, |judgement| judgement.add(statement));
+    }
+
+    /// Adds a judgement that was written down earlier.
+    pub fn insert(&mut self, packet: PacketId, judgement: Judgement) {
+        self.change(packet, |known| *known = judgement);
+    }
+
+    fn change(&mut self, packet: PacketId, change: impl FnOnce(&mut Judgement)) {
+        let known = self.kept.get_mut(&packet).or_else(|| self.last.get_mut(&packet));
+        if let Some(known) = known {
+            change(Arc::make_mut(known));
+            return;
+        }
+        let mut judgement = Judgement::default();
+        change(&mut judgement);
+        self.last.insert(packet, Arc::new(judgement));
+        self.order.push_back(packet);
+        while self.order.len() > self.most {
+            if let Some(oldest) = self.order.pop_front() {
+                self.last.remove(&oldest);
+            }
+        }
+    }
+
+    /// The judgement of a packet.
+    pub fn of(&self, packet: PacketId) -> Option<&Arc<Judgement>> {
+        self.kept.get(&packet).or_else(|| self.last.get(&packet))
+    }
+
+    /// The judgement of a packet that a finding names: it is kept.
+    pub fn keep(&mut self, packet: PacketId) -> Option<Arc<Judgement>> {
+        let found = self.of(packet).cloned()?;
+        if self.kept.len() < KEPT {
+            self.kept.insert(packet, Arc::clone(&found));
+        }
+        Some(found)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty() && self.kept.is_empty()
+    }
+}

@@ -1,0 +1,146 @@
+//! What the kernel says: one statement about one segment, and all statements about a packet together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::time::Timestamp;
+
+/// A name that the kernel gives: of a reason, of a function.
+pub type Name = Arc<str>;
+
+/// What happened to a packet, or what a socket did.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Event {
+    /// The kernel freed a packet that it had not used.
+    Dropped,
+    /// The kernel answers it with a RST.
+    Reset,
+    /// A socket sends a RST of its own accord; the segment is that RST.
+    ResetBySocket,
+    /// A SYN or final ACK has reached its listener.
+    AtListener,
+}
+
+/// The queues of a listener at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Queues {
+    /// Connections that wait to be accepted.
+    pub accept: u32,
+    /// Handshakes that wait for their final ACK.
+    pub syn: u32,
+    /// The limit of both; one more fits into either.
+    pub limit: u32,
+}
+
+impl Queues {
+    /// Whether no connection fits into the accept queue any more: the kernel's `sk_acceptq_is_full`.
+    pub fn accept_is_full(self) -> bool {
+        self.accept > self.limit
+    }
+
+    /// Whether no handshake fits into the SYN queue any more: the kernel's `inet_csk_reqsk_queue_is_full` before 6.1 and
+    /// from 4.4 on; later kernels take one more.
+    pub fn syn_is_full(self) -> bool {
+        self.syn >= self.limit
+    }
+}
+
+/// By what a segment is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SegmentKey {
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Whom it is for.
+    pub destination: SocketAddr,
+    /// Its sequence number.
+    pub seq: u32,
+    /// Its acknowledgment number.
+    pub ack: u32,
+    /// Its control bits.
+    pub flags: u8,
+    /// The IP ID; 0 with IPv6.
+    pub ip_id: u16,
+    /// Bytes of payload.
+    pub payload: u32,
+}
+
+/// One statement of the kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Statement {
+    /// What happened.
+    pub event: Event,
+    /// When.
+    pub time: Timestamp,
+    /// Why, where this kernel says so.
+    pub reason: Option<Name>,
+    /// Where in the kernel, where that is known.
+    pub function: Option<Name>,
+    /// The queues, where a listener was concerned.
+    pub queues: Option<Queues>,
+    /// The segment.
+    pub segment: SegmentKey,
+}
+
+/// Why and where.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Place {
+    /// Why, where this kernel says so.
+    pub reason: Option<Name>,
+    /// Where in the kernel, where that is known.
+    pub function: Option<Name>,
+}
+
+/// All that the kernel said of one packet.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Judgement {
+    /// It was dropped.
+    pub dropped: Option<Place>,
+    /// It was answered with a RST.
+    pub reset: Option<Place>,
+    /// It is a RST that the kernel sent.
+    pub sent: Option<Place>,
+    /// The function at whose entry the queues were read.
+    pub at_listener: Option<Name>,
+    /// The queues, as full as they were when the packet came.
+    pub queues: Option<Queues>,
+}
+
+impl Judgement {
+    /// Takes in a statement about this packet. What was said first holds.
+    pub fn add(&mut self, statement: &Statement) {
+        let Statement { event, reason, function, queues, .. } = statement;
+        let place = || Place { reason: reason.clone(), function: function.clone() };
+        match event {
+            Event::Dropped => _ = self.dropped.get_or_insert_with(place),
+            Event::Reset => _ = self.reset.get_or_insert_with(place),
+            Event::ResetBySocket => _ = self.sent.get_or_insert_with(place),
+            Event::AtListener => self.at_listener = self.at_listener.take().or_else(|| function.clone()),
+        }
+        self.queues = match (self.queues, *queues) {
+            // What is read while a request is given up may be one less than what it met.
+            (Some(was), Some(now)) => Some(if now.accept > was.accept { now } else { was }),
+            (was, now) => was.or(now),
+        };
+    }
+
+    /// The place that decides: of the drop, unless the kernel names no reason there and does so for the RST.
+    pub fn place(&self) -> Option<&Place> {
+        let named = |place: &&Place| place.reason.as_deref().is_some_and(|reason| reason != UNSPECIFIED);
+        let all = || [&self.dropped, &self.reset, &self.sent].into_iter().flatten();
+        all().find(named).or_else(|| all().next())
+    }
+}
+
+/// The reason that is none.
+pub const UNSPECIFIED: &str = "NOT_SPECIFIED";
+
+/// What was said since the last time.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// The statements, in order of time on each processor.
+    pub statements: Vec<Statement>,
+    /// Statements that were lost, since the beginning.
+    pub lost: u64,
+    /// Packets of which no namespace is known, since the beginning.
+    pub unplaced: u64,
+}
