@@ -78,6 +78,7 @@ impl Run {
                     .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
                     .collect(),
                 listeners: None,
+                time_wait: None,
             }
         };
         Some(HostFacts::new(vec![snapshot(first, false), snapshot(last, true)]).expect("one host"))

@@ -97,6 +97,8 @@ pub struct CaptureContext {
     pub hosts: Map<Address, HostActivity>,
     /// The capture goes on: what is missing may yet come.
     pub goes_on: bool,
+    /// Addresses of the host on which the capture is taken, where that is known.
+    pub own: Arc<HashSet<Address>>,
 }
 
 /// What surrounds one connection.
@@ -127,6 +129,14 @@ impl View {
             reason: "client and server are the same host".to_owned(),
             ..self
         }
+    }
+}
+
+impl View {
+    /// The same where the server's address belongs to the host on which the capture is taken.
+    pub fn on_own_host(self) -> View {
+        let reason = "the server's address belongs to the host that captures".to_owned();
+        View { vantage: Vantage::Server, on_host: true, reason, ..self }
     }
 }
 

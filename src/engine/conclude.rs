@@ -356,6 +356,11 @@ fn gather(
         context.views.insert(address, view);
         g.samples.push((address.ip(), some));
     }
+    for address in Arc::clone(&context.own).iter().filter(|address| !address.ip().is_loopback()) {
+        let view = context.views.remove(address).unwrap_or_default();
+        let is_known = view.on_host && view.vantage == Vantage::Server;
+        context.views.insert(*address, if is_known { view } else { view.on_own_host() });
+    }
     waits.sort_unstable();
     g.readings.sort();
     context.handshakes_only = g.quality.only_handshakes == g.quality.connections;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::capture::{Block, Silence, Status};
-use crate::decode::segment::PacketId;
+use crate::decode::segment::{Address, PacketId};
 use crate::detect::context::CaptureContext;
 use crate::detect::draft::Found;
 use crate::detect::registry;
@@ -75,6 +75,8 @@ pub struct Rolling {
     has_forgotten: bool,
     now: Timestamp,
     batches: Vec<Batch>,
+    /// Addresses of the host on which the packets are captured, where they are known.
+    own: Arc<HashSet<Address>>,
 }
 
 /// When the engine is asked.
@@ -131,6 +133,7 @@ impl Rolling {
             has_forgotten: false,
             now: Timestamp::MIN,
             batches: Vec::new(),
+            own: Arc::default(),
         })
     }
 
@@ -247,9 +250,14 @@ impl Rolling {
         self.forgotten + sight.quality().connections
     }
 
+    /// Says which addresses belong to the host on which the packets are captured.
+    pub fn know_own_addresses(&mut self, own: HashSet<Address>) {
+        self.own = Arc::new(own);
+    }
+
     /// What is known now. `silences` are intervals in which nothing could be captured.
     pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Sight {
-        let (limits, end) = (self.limits, self.now);
+        let (limits, end, own) = (self.limits, self.now, Arc::clone(&self.own));
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
         let (options, known): (&Options, &TwRecycleModel) = (options, peers);
         let mut seen = self.pool.install(|| {
@@ -273,7 +281,7 @@ impl Rolling {
             let triages = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
             let context = conclude::context(peers, capture, silences, options);
-            let context = CaptureContext { goes_on: moment == Moment::Between, ..context };
+            let context = CaptureContext { goes_on: moment == Moment::Between, own, ..context };
             conclude::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
         });
         seen.gathered.evicted = self.evicted();

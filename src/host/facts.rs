@@ -1,6 +1,6 @@
 //! One or two snapshots of a host, and what changed between them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::listeners::{ListenSocket, serving};
 use super::snapshot::Snapshot;
@@ -128,14 +128,32 @@ impl HostFacts {
     /// Whether `server` is an address of this host. Where the snapshot does not list addresses, a listener on that port
     /// is taken for it; where it does not list listeners either, it is not.
     pub fn is_here(&self, server: SocketAddr) -> bool {
-        if self.after.addresses.is_empty() {
-            let ports =
-                |s: &Snapshot| s.listeners.iter().flatten().any(|l| l.address.port() == server.port());
-            return ports(&self.after) || self.before.as_ref().is_some_and(ports);
+        self.after.has(server) || self.before.as_ref().is_some_and(|before| before.has(server))
+    }
+
+    /// Whether a socket of this network namespace listens for `server`. `None` is unknown: the snapshots do not list
+    /// sockets, or one of them lists one and the other does not.
+    pub fn is_listening(&self, server: SocketAddr) -> Option<bool> {
+        let listens = |s: &Snapshot| Some(!serving(s.listeners.as_ref()?, server).is_empty());
+        let after = listens(&self.after)?;
+        match &self.before {
+            None => Some(after),
+            Some(before) => Some(after).filter(|after| listens(before) == Some(*after)),
         }
-        let known = |ip: &IpAddr| self.after.addresses.contains(ip);
-        known(&server.ip())
-            || self.before.as_ref().is_some_and(|before| before.addresses.contains(&server.ip()))
+    }
+
+    /// Whether one of the sockets that serve `server` held more connections than its backlog in either snapshot.
+    /// `None` is unknown.
+    pub fn accept_queue_was_full(&self, server: SocketAddr) -> Option<bool> {
+        let (before, after) = self.sockets(server)?;
+        let full = |socket: &&ListenSocket| Some(socket.accept_queue > socket.backlog?);
+        let all: Vec<bool> = before.iter().chain(&after).map(full).collect::<Option<_>>()?;
+        (!all.is_empty()).then(|| all.contains(&true))
+    }
+
+    /// Sockets in TIME_WAIT in the later snapshot.
+    pub fn time_wait(&self) -> Option<u64> {
+        self.after.time_wait
     }
 
     /// The listening sockets that served `server` before, and after. `None` if one of the snapshots does not say.
@@ -207,6 +225,7 @@ mod tests {
             counters: [("TcpExtListenOverflows".to_owned(), 10)].into(),
             sysctls: [("net.ipv4.tcp_abort_on_overflow".to_owned(), "0".to_owned())].into(),
             listeners: Some(Vec::new()),
+            time_wait: None,
         };
         change(&mut s);
         s

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,6 +51,9 @@ pub struct Snapshot {
     /// Listening TCP sockets.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub listeners: Option<Vec<ListenSocket>>,
+    /// Sockets in TIME_WAIT, as `/proc/net/sockstat` counts them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time_wait: Option<u64>,
 }
 
 impl Snapshot {
@@ -89,7 +92,17 @@ impl Snapshot {
             counters,
             sysctls: sysctl::read(proc),
             listeners,
+            time_wait: text("net/sockstat").and_then(|text| time_wait(&text)),
         })
+    }
+
+    /// Whether `server` is an address of this host. Where addresses are not listed, a listener on that port is taken for
+    /// it.
+    pub fn has(&self, server: SocketAddr) -> bool {
+        if self.addresses.is_empty() {
+            return self.listeners.iter().flatten().any(|l| l.address.port() == server.port());
+        }
+        self.addresses.contains(&server.ip())
     }
 
     /// The same host a little later: counters and listeners are read again, what hardly ever changes is taken over.
@@ -104,7 +117,8 @@ impl Snapshot {
         counters.extend(counters::from_pairs(&fs::read_to_string(own.join("net/snmp")).unwrap_or_default()));
         counters.retain(|name, _| name.starts_with("Tcp"));
         let listeners = listeners::read(&own);
-        Ok(Snapshot { time, finished: now(), counters, listeners, ..self.clone() })
+        let time_wait = fs::read_to_string(own.join("net/sockstat")).ok().and_then(|text| time_wait(&text));
+        Ok(Snapshot { time, finished: now(), counters, listeners, time_wait, ..self.clone() })
     }
 
     /// Reads a document.
@@ -132,6 +146,13 @@ fn of_this_thread(proc: &Path) -> PathBuf {
     if proc.join("self/net").is_dir() { proc.join("self") } else { proc.to_owned() }
 }
 
+/// `tw` in the line of TCP in `/proc/net/sockstat`.
+fn time_wait(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP: "))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "tw");
+    words.nth(1)?.parse().ok()
+}
+
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
@@ -157,6 +178,7 @@ mod tests {
         for (path, text) in [
             ("net/netstat", "TcpExt: ListenOverflows ListenDrops\nTcpExt: 37 40\n"),
             ("net/snmp", "Tcp: OutRsts\nTcp: 5\n"),
+            ("net/sockstat", "sockets: used 9\nTCP: inuse 5 orphan 0 tw 14106 alloc 8 mem 3\nUDP: inuse 2\n"),
             ("sys/kernel/osrelease", "6.18.44\n"),
             ("sys/net/core/somaxconn", "4096\n"),
             ("net/fib_trie", "Main:\n     |-- 192.0.2.7\n        /32 host LOCAL\n"),
@@ -168,6 +190,7 @@ mod tests {
         let snapshot = Snapshot::read(dir.path()).unwrap();
         assert_eq!(snapshot.counters["TcpExtListenOverflows"], 37);
         assert_eq!(snapshot.counters["TcpOutRsts"], 5);
+        assert_eq!(snapshot.time_wait, Some(14_106));
         assert_eq!(snapshot.kernel.as_deref(), Some("6.18.44"));
         assert_eq!(snapshot.boot_id, None, "not there, so unknown");
         assert!(snapshot.finished >= snapshot.time);

@@ -2,10 +2,15 @@
 //!
 //! A finding is told when its draft has stood for [`SETTLE`]: what is under way may still turn it into something else.
 //! From then on it is updated while more becomes known, and withdrawn if its draft is gone for as long. When the engine
-//! has forgotten what surrounded a connection, its finding stays as it was last.
+//! has forgotten what surrounded a connection, its finding stays as it was last. What the kernel has confirmed stands:
+//! later knowledge is a further sentence.
+
+mod confirmed;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+
+use self::confirmed::Round;
 
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
@@ -22,7 +27,7 @@ use crate::time::{Span, Timestamp};
 /// How long a draft must stand before it is told, and be gone before it is withdrawn.
 pub const SETTLE: Span = Span::millis(300);
 /// How long a draft waits for the kernel to be heard, if it is not.
-const HEARING: Span = Span::millis(700);
+const HEARING: Span = Span::secs(3);
 /// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
 const QUIET: Span = Span::secs(120);
 /// More of the same is told after this, then after twice that, and so on.
@@ -59,9 +64,19 @@ enum Key {
 
 impl Key {
     fn of(draft: &Draft) -> Key {
-        match draft.connection {
-            Some(connection) => Key::Connection(connection, draft.kind),
-            None => Key::Place(draft.server, draft.kind),
+        Key::from_parts((draft.connection, draft.server, draft.kind))
+    }
+
+    fn from_parts((connection, server, kind): (Option<PacketId>, Option<Host>, Kind)) -> Key {
+        match connection {
+            Some(connection) => Key::Connection(connection, kind),
+            None => Key::Place(server, kind),
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Key::Connection(_, kind) | Key::Place(_, kind) => kind,
         }
     }
 
@@ -102,6 +117,10 @@ struct Entry {
     /// Its id as told, if that has changed since.
     was: Option<String>,
     missing_since: Option<Timestamp>,
+    /// Whether the kernel has confirmed it: then it stands, whatever comes later.
+    by_kernel: bool,
+    /// What has changed since, as far as it was told.
+    since: Option<&'static str>,
 }
 
 impl Entry {
@@ -170,8 +189,14 @@ impl Issued {
         let mut changes = Vec::new();
         let mut present: HashSet<Key> = HashSet::with_capacity(judged.drafts.len());
         let mut fresh = Vec::new();
+        let round = Round::of(&judged);
         for (draft, vantage) in judged.drafts {
             let key = Key::of(&draft);
+            if !round.is_confirmed(key) && self.is_overruled(key, &round, &mut present) {
+                let changed = draft.server.and_then(|server| judged.changed.get(&server)).copied();
+                self.add_change(key, changed, &mut changes);
+                continue;
+            }
             let unheard = key.connection().and_then(|connection| judged.unheard.get(&connection)).copied();
             if unheard.is_some() && self.is_judged(key, &mut present) {
                 continue;
@@ -181,20 +206,25 @@ impl Issued {
                 continue;
             }
             match self.index.get(&key) {
-                Some(&number) => self.renew(number, draft, vantage, now, paths, &mut changes),
+                Some(&number) => {
+                    if let Some(entry) = self.entries.get_mut(&number) {
+                        entry.by_kernel = round.is_confirmed(key);
+                    }
+                    self.renew(number, draft, vantage, now, paths, &mut changes);
+                }
                 // What is only counted stays so.
                 None if self.counted.contains(&key) => {}
                 None => fresh.push((key, draft, vantage, unheard)),
             }
         }
-        let missing = self.missing(&present, sight, now);
+        let missing = self.missing(&present, &round, sight, now);
         self.gone = !missing.is_empty();
         for (key, draft, vantage, unheard) in fresh {
             let since = *self.pending.entry(key).or_insert(now);
             let settle = if unheard == Some(Unheard::Yet) && settle > Span::ZERO { HEARING } else { settle };
             if now - since >= settle {
                 self.pending.remove(&key);
-                self.issue(key, draft, vantage, now, paths, &mut changes);
+                self.issue(key, (draft, vantage), round.is_confirmed(key), now, paths, &mut changes);
             }
         }
         self.pending.retain(|key, _| present.contains(key));
@@ -289,13 +319,22 @@ impl Issued {
     }
 
     /// Findings that the detectors no longer say, although they know the connection.
-    fn missing(&mut self, present: &HashSet<Key>, sight: &Sight, now: Timestamp) -> Vec<Key> {
+    fn missing(
+        &mut self,
+        present: &HashSet<Key>,
+        round: &Round,
+        sight: &Sight,
+        now: Timestamp,
+    ) -> Vec<Key> {
         let mut missing = Vec::new();
         for (key, number) in &self.index {
             if present.contains(key) {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(number) else { continue };
+            if entry.by_kernel && !round.replaces(*key) {
+                continue;
+            }
             let known = key.connection().is_none_or(|connection| sight.examined.contains(&connection));
             if known && entry.draft.during().1 >= sight.since {
                 entry.missing_since.get_or_insert(now);
@@ -309,8 +348,8 @@ impl Issued {
     fn issue(
         &mut self,
         key: Key,
-        draft: Box<Draft>,
-        vantage: Vantage,
+        (draft, vantage): Found,
+        by_kernel: bool,
         now: Timestamp,
         paths: &[Arc<str>],
         changes: &mut Vec<Change>,
@@ -347,6 +386,8 @@ impl Issued {
                 grown: false,
                 was: None,
                 missing_since: None,
+                by_kernel,
+                since: None,
             },
         );
         self.index.insert(key, number);

@@ -1,14 +1,15 @@
 //! The kernel's word: counters and listeners, read again and again, and what they say to the findings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::decode::segment::PacketId;
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::host::{self, TROUBLE, Told};
-use crate::host::listeners::ListenSocket;
+use crate::flow::key::Host;
+use crate::host::listeners::{ListenSocket, serving};
 use crate::host::{HostFacts, Snapshot};
-use crate::model::Kind;
+use crate::model::{Certainty, Kind};
 use crate::time::{Span, Timestamp};
 
 /// Whoever can be asked about the host that is watched.
@@ -51,6 +52,10 @@ pub struct Judged {
     pub drafts: Vec<Found>,
     /// The connections of this host of which the kernel could not be heard.
     pub unheard: HashMap<PacketId, Unheard>,
+    /// The findings that it confirms: connection or server, and kind.
+    pub confirmed: HashSet<(Option<PacketId>, Option<Host>, Kind)>,
+    /// What has changed since at the servers of findings: a further sentence for them.
+    pub changed: HashMap<Host, &'static str>,
 }
 
 /// Why the kernel could not be heard.
@@ -140,23 +145,32 @@ impl Testimony {
     /// Whether one of these findings is about this host, and came after the newest look.
     pub fn is_behind<'a>(&self, mut drafts: impl Iterator<Item = &'a Draft>) -> bool {
         let Some(latest) = self.latest() else { return false };
-        let Ok(facts) = HostFacts::new(vec![latest.clone()]) else { return false };
-        drafts.any(|draft| newest(draft) > latest.time && host::is_here(draft, &facts))
+        drafts.any(|draft| newest(draft) > latest.time && self.is_here(draft))
+    }
+
+    /// Whether the host that is asked did what the finding is about: it had the address just before its first packet, or
+    /// just after. An address may move away later.
+    fn is_here(&self, draft: &Draft) -> bool {
+        let Some(actor) = host::actor(draft) else { return false };
+        let after = self.looks.partition_point(|look| look.finished <= draft.during().0);
+        let near = [after.checked_sub(1), Some(after)].into_iter().flatten();
+        near.filter_map(|n| self.looks.get(n)).any(|look| look.has(actor.socket()))
     }
 
     /// Confirms, refutes or rewrites the findings about this host: each by what changed between the last look before
     /// it and the first look after it. Findings that share such a time are judged together.
     pub fn judge(&self, drafts: Vec<Found>) -> Judged {
         let mut judged = Judged::default();
-        let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
+        if self.looks.is_empty() {
             return Judged { drafts, ..judged };
-        };
+        }
         let mut mine: Vec<(usize, usize, Found)> = Vec::new();
         for found in drafts {
-            if !host::is_here(&found.0, &facts) {
+            if !self.is_here(&found.0) {
                 judged.drafts.push(found);
                 continue;
             }
+            self.note_change(&found.0, &mut judged);
             match self.around(&found.0) {
                 Ok((before, after)) => mine.push((before, after, found)),
                 Err(unheard) => {
@@ -177,10 +191,37 @@ impl Testimony {
             if let Ok(facts) = HostFacts::new(looks) {
                 host::corroborate(&mut together, &facts);
             }
+            let confirmed = together.iter().filter(|(d, _)| d.certainty() == Certainty::Confirmed);
+            judged.confirmed.extend(confirmed.map(|(d, _)| (d.connection, d.server, d.kind)));
             judged.drafts.append(&mut together);
         }
         judged.drafts.sort_by_cached_key(|(d, _)| d.order());
         judged
+    }
+
+    /// Notes what the newest look has that the one before the finding had otherwise.
+    fn note_change(&self, draft: &Draft, judged: &mut Judged) {
+        let (Some(server), Some(latest)) = (draft.server, self.latest()) else { return };
+        let before = self.looks.partition_point(|look| look.finished <= draft.during().0);
+        let Some(before) = before.checked_sub(1).and_then(|n| self.looks.get(n)) else { return };
+        let at = server.socket();
+        let inodes = |look: &Snapshot| -> Option<BTreeSet<u64>> {
+            Some(serving(look.listeners.as_ref()?, at).iter().map(|socket| socket.inode).collect())
+        };
+        let text = if before.has(at) && !latest.has(at) {
+            "since then the address has left this host"
+        } else if let (Some(was), Some(is)) = (inodes(before), inodes(latest))
+            && !was.is_empty()
+            && was.is_disjoint(&is)
+        {
+            match is.is_empty() {
+                true => "since then the listening socket was closed",
+                false => "since then another socket listens there",
+            }
+        } else {
+            return;
+        };
+        judged.changed.insert(server, text);
     }
 
     /// The last look before a finding and the first one after it.

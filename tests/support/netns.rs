@@ -125,6 +125,22 @@ pub fn part() {
             ready_until_told();
             drop(held);
         }
+        // Tries N times and gives up before a SYN is repeated.
+        ["short", address, n] => {
+            let address: SocketAddr = address.parse().expect("an address");
+            let n: usize = n.parse().expect("a number");
+            let give_up = move || TcpStream::connect_timeout(&address, Duration::from_millis(500));
+            let tries: Vec<_> = (0..n).map(|_| thread::spawn(give_up)).collect();
+            tries.into_iter().for_each(|one| drop(one.join()));
+            ready_until_told();
+        }
+        // Does not accept until it is told to.
+        ["late", address] => {
+            let listener = TcpListener::bind(address).expect("a free port");
+            ready_until_told();
+            let held: Vec<_> = listener.incoming().collect();
+            drop(held);
+        }
         _ => panic!("no such part: {role}"),
     }
 }

@@ -8,10 +8,12 @@
 //! * `queue`: full accept queues, and what is taken for one.
 //! * `syn`: SYNs without an answer.
 //! * `reset`: RSTs, and who sent them.
+//! * `elsewhere`: ports on which nobody listens in this namespace.
 //! * `feature`: syncookies, Fast Open, TIME_WAIT.
 //! * `stated`: what the snapshots state, as facts of the report.
 
 pub mod account;
+mod elsewhere;
 mod feature;
 mod queue;
 mod reset;
@@ -27,6 +29,7 @@ use crate::detect::draft::count;
 use crate::detect::registry;
 use crate::detect::{Draft, Found};
 use crate::flow::facts::Role;
+use crate::flow::key::Host;
 use crate::host::HostFacts;
 use crate::model::{Inferred, Kind, Vantage};
 use account::{Account, Counter};
@@ -86,6 +89,10 @@ pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> Told {
 }
 
 fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
+    if elsewhere::is_served_elsewhere(d, account.facts) {
+        elsewhere::forwarded(d);
+        return Verdict::Stays;
+    }
     match d.kind {
         Kind::AcceptQueueOverflow => queue::overflow(d, at_server, account),
         Kind::AcceptQueueReset => queue::reset(d, account),
@@ -107,9 +114,13 @@ fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
 
 /// Whether the host of the snapshots did what the finding is about.
 pub fn is_here(d: &Draft, facts: &HostFacts) -> bool {
+    actor(d).is_some_and(|host| facts.is_here(host.socket()))
+}
+
+/// Whose kernel did what the finding is about.
+pub fn actor(d: &Draft) -> Option<Host> {
     let by_client = d.kind == Kind::AbortiveClose && d.details == (Details::Reset { by: Role::Client });
-    let actor = if by_client { d.client } else { d.server };
-    actor.is_some_and(|host| facts.is_here(host.socket()))
+    if by_client { d.client } else { d.server }
 }
 
 /// Whether all packets of the finding lie between the snapshots. With one snapshot nothing is counted anyway.

@@ -56,6 +56,11 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
     let was = d.kind;
     // A counter that alone moved is the cause; at the host's own interface, and with this very socket, for certain.
     let certain = |same: bool, room: bool| room && (same || (at_server && own.is_some()));
+    if [overflows, full, others, timestamps].iter().filter(|n| **n > 0).count() > 1
+        && by_own_socket(d, own, &losses, account)
+    {
+        return;
+    }
     match (overflows > 0, full > 0, others > 0, timestamps > 0) {
         (true, false, false, false) => {
             become_kind(d, Kind::SynDropAcceptQueue, accept_queue());
@@ -115,6 +120,37 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
             );
         }
     }
+}
+
+/// Where several listeners are in trouble the counters of the host are sums. The drops of this listener's own socket and
+/// its queue tell its share; false where they do not.
+fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &Losses, account: &Account<'_>) -> bool {
+    let full = d.server.and_then(|server| account.facts.accept_queue_was_full(server.socket()));
+    let (Some(own @ 1..), Some(full)) = (own, full) else { return false };
+    let share = account.suffices(d, Some(own), 0);
+    let (counter, of_host) = match full {
+        true => (account::LISTEN_OVERFLOWS, losses.overflows),
+        false => (account::REQ_Q_FULL_DROP, losses.full),
+    };
+    if of_host == 0 || (full && of_host < own) {
+        return false;
+    }
+    let queue = match full {
+        true => {
+            become_kind(d, Kind::SynDropAcceptQueue, accept_queue());
+            "its accept queue was full"
+        }
+        false => {
+            become_kind(d, Kind::SynDropSynQueue, syn_queue());
+            "its accept queue was not full"
+        }
+    };
+    let why = format!(
+        "the drops of this listener's own socket rose by {own} between the snapshots, and {queue}; {}",
+        counter.moved(of_host)
+    );
+    settle(d, share && of_host >= number(d, "syns_unanswered").min(1), why);
+    true
 }
 
 /// Gives the finding its kind and cause; what spoke for another kind goes.

@@ -1,0 +1,98 @@
+//! What the kernel has confirmed stands: what comes later may add to it, but does not overrule it.
+
+use std::collections::HashSet;
+
+use super::{Change, Issued, Key};
+use crate::decode::segment::PacketId;
+use crate::detect::registry;
+use crate::detect::spec::Property;
+use crate::live::witness::Judged;
+use crate::model::Kind;
+
+/// What the detectors and the kernel say at one moment.
+pub(super) struct Round {
+    keys: HashSet<Key>,
+    /// Those of them that the kernel confirms now.
+    confirmed: HashSet<Key>,
+    /// Connections of which the kernel confirms now how their handshake went.
+    explained: HashSet<PacketId>,
+}
+
+impl Round {
+    pub(super) fn of(judged: &Judged) -> Round {
+        let keys = judged.drafts.iter().map(|(draft, _)| Key::of(draft)).collect();
+        let confirmed: HashSet<Key> =
+            judged.confirmed.iter().map(|place| Key::from_parts(*place)).collect();
+        let explained = confirmed
+            .iter()
+            .filter_map(|key| match key {
+                Key::Connection(connection, kind) if explains_set_up(*kind) => Some(*connection),
+                _ => None,
+            })
+            .collect();
+        Round { keys, confirmed, explained }
+    }
+
+    /// Whether the kernel confirms this finding now.
+    pub(super) fn is_confirmed(&self, key: Key) -> bool {
+        self.confirmed.contains(&key)
+    }
+
+    /// Whether the kernel now confirms another finding of the same connection.
+    pub(super) fn replaces(&self, key: Key) -> bool {
+        key.connection().is_some_and(|connection| self.explained.contains(&connection))
+    }
+}
+
+/// Whether a kind says how a connection was set up, or why it was not: a connection has one of these.
+fn explains_set_up(kind: Kind) -> bool {
+    let spec = registry::spec(kind);
+    spec.has(Property::ExplainsHandshake) || spec.has(Property::PreventsSetUp)
+}
+
+impl Issued {
+    /// Whether a draft that the kernel does not confirm is overruled by what it confirmed of the same connection before:
+    /// the same finding, or another one that has turned into it.
+    pub(super) fn is_overruled(&self, key: Key, round: &Round, present: &mut HashSet<Key>) -> bool {
+        let standing = self.standing(key);
+        let overruling = |other: &&Key| {
+            **other == key
+                || (!round.keys.contains(other)
+                    && [**other, key].into_iter().all(|key| explains_set_up(key.kind())))
+        };
+        let Some(other) = standing.iter().find(overruling) else { return false };
+        present.insert(*other);
+        true
+    }
+
+    /// What the kernel confirmed of the same connection or place.
+    fn standing(&self, key: Key) -> Vec<Key> {
+        let keys = match key.connection() {
+            Some(connection) => self.by_connection.get(&connection).cloned().unwrap_or_default(),
+            None => vec![key],
+        };
+        let by_kernel = |key: &Key| {
+            let entry = self.index.get(key).and_then(|number| self.entries.get(number));
+            entry.is_some_and(|entry| entry.by_kernel)
+        };
+        keys.into_iter().filter(by_kernel).collect()
+    }
+
+    /// Adds to what was confirmed of the same connection that its server has changed since.
+    pub(super) fn add_change(&mut self, key: Key, changed: Option<&'static str>, changes: &mut Vec<Change>) {
+        let Some(changed) = changed else { return };
+        for key in self.standing(key) {
+            let Some(&number) = self.index.get(&key) else { continue };
+            let Some(entry) = self.entries.get_mut(&number) else { continue };
+            entry.missing_since = None;
+            if entry.since == Some(changed) || entry.over {
+                continue;
+            }
+            entry.since = Some(changed);
+            let reason = &mut entry.written.finding.certainty_reason;
+            *reason = format!("{reason}; {changed}");
+            entry.draft.reason = format!("{}; {changed}", entry.draft.reason);
+            changes.push(Change::Updated(number, entry.was.take()));
+        }
+    }
+}

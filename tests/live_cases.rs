@@ -1,0 +1,251 @@
+//! What `synscope live` says beside what the kernel counted, in namespaces with real sockets: nothing that the kernel
+//! confirmed is taken back, and no count of a listening socket goes untold.
+//!
+//! Needs root, `ip`, `ss` and, for some of them, `nft`; ignored without them. All scenes run at the same time.
+
+#![cfg(all(target_os = "linux", feature = "live"))]
+
+#[path = "support/netns.rs"]
+mod netns;
+#[path = "support/watching.rs"]
+mod watching;
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use netns::{Net, SERVER, inside, ip, run};
+use serde_json::Value;
+use watching::{Live, count, counter, findings_of, set, socket, tally};
+
+/// One more connection fits.
+const BACKLOG: usize = 4;
+/// How long an event is waited for.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+#[test]
+#[ignore = "a part that other tests let a copy of this program play"]
+fn part() {
+    netns::part();
+}
+
+type Scene = fn(&mut Net);
+
+fn play(scenes: &[(&str, Scene)]) {
+    thread::scope(|scope| {
+        for (name, scene) in scenes {
+            scope.spawn(move || scene(&mut Net::build(&format!("lv-{name}"))));
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
+fn what_the_kernel_confirmed_stays() {
+    play(&[
+        ("full", a_listener_already_full),
+        ("moved", the_address_moves_away),
+        ("stopped", the_server_is_stopped),
+        ("short", short_attempts_are_counted),
+        ("recovers", a_queue_that_drains),
+    ]);
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft), ignore = "needs root, ip, unshare and nft")]
+fn per_socket_drops_decide() {
+    play(&[("wall", a_firewall_drops_every_syn), ("two", two_listeners_in_trouble)]);
+}
+
+/// A line for the table of cases: what the kernel counted, what was told, seconds to the event.
+fn row(case: &str, kernel: impl std::fmt::Display, told: impl std::fmt::Display, seconds: f64) {
+    eprintln!("| {case} | {kernel} | {told} | {seconds:.1} |");
+}
+
+fn at(port: u16) -> String {
+    format!("{SERVER}:{port}")
+}
+
+/// A listener that never accepts, and whose queue is full.
+fn fill(net: &mut Net, port: u16) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    net.play(&server, &format!("listen {}", at(port)), "ready");
+    for _ in 0..=BACKLOG {
+        net.play(&client, &format!("connect {} 1", at(port)), "ready");
+    }
+}
+
+fn is_of<'a>(kind: &'a str, server: &'a str) -> impl Fn(&Value) -> bool + 'a {
+    move |event| event["finding"]["kind"] == kind && event["finding"]["server"] == server
+}
+
+fn assert_nothing_was_withdrawn(events: &[Value]) {
+    assert_eq!(count(events, "withdrawn"), 0, "{events:#?}");
+}
+
+/// The capture holds SYNs only: all of twelve clients are told, and none is taken back.
+fn a_listener_already_full(net: &mut Net) {
+    fill(net, 8080);
+    let server = net.server.clone();
+    let before = socket(&server, 8080).0;
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    let client = net.client.clone();
+    net.play(&client, &format!("try {} 12", at(8080)), "asked");
+    let heard = live.hear(PATIENCE, is_of("syn-drop-accept-queue", &at(8080)));
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(6));
+    let dropped = socket(&server, 8080).0 - before;
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{:?} {events:#?}", tally(&report));
+    assert_nothing_was_withdrawn(&events);
+    let found = findings_of(&report, "syn-drop-accept-queue", &at(8080));
+    let confirmed = found.iter().filter(|f| f["certainty"] == "confirmed" && !f["client"].is_null());
+    assert_eq!(confirmed.clone().count(), 12, "{:?}", tally(&report));
+    let told = confirmed.filter_map(|f| f["metrics"]["host_listener_drops"].as_u64()).max();
+    assert!(told.is_some_and(|told| told <= dropped), "{told:?} {dropped}");
+    row("already full", format!("{dropped} drops"), format!("12 findings, {told:?} drops"), after);
+}
+
+/// Nobody's queue is full; the SYNs do not come to TCP.
+fn a_firewall_drops_every_syn(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    net.play(&server, &format!("accept {}", at(8080)), "ready");
+    let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                 add rule inet t in tcp dport 8080 counter drop";
+    inside(&server, "nft", &[rules]);
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    net.play(&client, &format!("try {} 12", at(8080)), "asked");
+    let heard = live.hear(PATIENCE, is_of("syn-unanswered", &at(8080)));
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(5));
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    assert_nothing_was_withdrawn(&events);
+    let found = findings_of(&report, "syn-unanswered", &at(8080));
+    assert_eq!(found.len(), 12, "{:?}", tally(&report));
+    let of_firewall = |f: &&&Value| f["cause"]["text"].as_str().unwrap_or_default().contains("firewall");
+    assert_eq!(found.iter().filter(of_firewall).count(), 12, "{found:#?}");
+    row("firewalled", "0 drops", "12 findings of a firewall", after);
+}
+
+/// Connections whose final ACK a full queue refused, confirmed; gives what is watched and how many there were.
+fn overflow(net: &mut Net) -> (Live, usize) {
+    fill(net, 8080);
+    let live = Live::watch(net, &[]);
+    let client = net.client.clone();
+    net.play(&client, &format!("try {} 6", at(8080)), "asked");
+    let confirmed = |event: &Value| {
+        is_of("syn-drop-accept-queue", &at(8080))(event) && event["finding"]["certainty"] == "confirmed"
+    };
+    assert!(live.hear(PATIENCE, confirmed).is_some(), "{:#?}", live.events());
+    thread::sleep(Duration::from_millis(1_500));
+    (live, 6)
+}
+
+fn assert_all_stand(events: &[Value], report: &Value, of: usize) {
+    assert_nothing_was_withdrawn(events);
+    let found = findings_of(report, "syn-drop-accept-queue", &at(8080));
+    let confirmed = found.iter().filter(|f| f["certainty"] == "confirmed" && !f["client"].is_null()).count();
+    assert_eq!(confirmed, of, "{:?}", tally(report));
+}
+
+fn the_address_moves_away(net: &mut Net) {
+    let (live, of) = overflow(net);
+    ip(&["-n", &net.server.clone(), "addr", "del", &format!("{SERVER}/24"), "dev", "veth0"]);
+    thread::sleep(Duration::from_secs(9));
+    let (events, report) = live.end();
+    assert_all_stand(&events, &report, of);
+    row("address moved", format!("{of} clients dropped"), format!("{of} confirmed"), 0.0);
+}
+
+fn the_server_is_stopped(net: &mut Net) {
+    let (live, of) = overflow(net);
+    // The first part that was played is the listener.
+    net.running[0].kill().expect("it runs");
+    thread::sleep(Duration::from_secs(9));
+    let (events, report) = live.end();
+    assert_all_stand(&events, &report, of);
+    let unexplained = events.iter().any(|event| event["event"] == "counter-only");
+    assert!(!unexplained, "{events:#?}");
+    row("server stopped", format!("{of} clients dropped"), format!("{of} confirmed"), 0.0);
+}
+
+/// Clients that give up after half a second, before a SYN is repeated.
+fn short_attempts_are_counted(net: &mut Net) {
+    fill(net, 8001);
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let before = counter(&server, "TcpExtListenOverflows");
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    net.play(&client, &format!("short {} 30", at(8001)), "ready");
+    let heard = live.hear(PATIENCE, is_of("syn-drop-accept-queue", &at(8001)));
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(3));
+    let rose = counter(&server, "TcpExtListenOverflows") - before;
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    assert_nothing_was_withdrawn(&events);
+    let found = findings_of(&report, "syn-drop-accept-queue", &at(8001));
+    let told: Vec<u64> = found.iter().filter_map(|f| f["metrics"]["host_listener_drops"].as_u64()).collect();
+    assert!(told.contains(&rose), "{told:?} {rose} {found:#?}");
+    assert!(found.iter().all(|f| f["certainty"] == "confirmed"), "{found:#?}");
+    row("short attempts", format!("{rose} overflows"), format!("{told:?}"), after);
+}
+
+/// The application accepts again: the incident recovers and is over within seconds.
+fn a_queue_that_drains(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    net.play(&server, &format!("late {}", at(8080)), "ready");
+    for _ in 0..=BACKLOG {
+        net.play(&client, &format!("connect {} 1", at(8080)), "ready");
+    }
+    let live = Live::watch(net, &[]);
+    net.play(&client, &format!("try {} 3", at(8080)), "asked");
+    let state = |name: &'static str| move |event: &Value| event["state"] == name;
+    assert!(live.hear(PATIENCE, state("growing")).is_some(), "{:#?}", live.events());
+    let drained = Instant::now();
+    net.running[0].stdin.as_mut().expect("it is piped").write_all(b"x").expect("it reads");
+    let recovering = live.hear(PATIENCE, state("recovering"));
+    let after = drained.elapsed().as_secs_f64();
+    let over = live.hear(Duration::from_secs(25), |event| event["event"] == "closed");
+    let closed = drained.elapsed().as_secs_f64();
+    let (events, _) = live.end();
+    assert!(recovering.is_some() && over.is_some(), "{events:#?}");
+    row("recovery", "queue empty", format!("recovering; over after {closed:.1} s"), after);
+    assert!(after < 6.0 && closed < 20.0, "{after} {closed}");
+}
+
+/// An accept queue is full at one, a SYN queue at the other: each is told by its own drops.
+fn two_listeners_in_trouble(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.ipv4.tcp_syncookies", "0");
+    fill(net, 8080);
+    net.play(&server, &format!("accept {}", at(8081)), "ready");
+    // The client's end drops the SYN-ACKs, so that handshakes stay half open.
+    let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                 add rule inet t in tcp sport 8081 counter drop";
+    inside(&client, "nft", &[rules]);
+    let live = Live::watch(net, &[]);
+    let before = [8080, 8081].map(|port| socket(&server, port).0);
+    let begun = Instant::now();
+    net.play(&client, &format!("try {} 6", at(8080)), "asked");
+    net.play(&client, &format!("try {} 14", at(8081)), "asked");
+    let heard = live.hear(PATIENCE, is_of("syn-drop-accept-queue", &at(8080)));
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(6));
+    let dropped = [0, 1].map(|n| socket(&server, [8080, 8081][n]).0 - before[n]);
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    assert_nothing_was_withdrawn(&events);
+    let at_first = findings_of(&report, "syn-drop-accept-queue", &at(8080));
+    let at_second = findings_of(&report, "syn-drop-syn-queue", &at(8081));
+    assert_eq!(at_first.iter().filter(|f| f["certainty"] == "confirmed").count(), 6, "{:?}", tally(&report));
+    assert!(at_second.iter().filter(|f| f["certainty"] == "confirmed").count() >= 4, "{:?}", tally(&report));
+    assert!(findings_of(&report, "syn-unanswered", &at(8080)).is_empty(), "{:?}", tally(&report));
+    row("two listeners", format!("{dropped:?} drops"), format!("{:?}", tally(&report)), after);
+    let _ = run("true", &[]);
+}

@@ -1,0 +1,126 @@
+//! `synscope live` beside a pair of namespaces, with the events that it has told.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::netns::{Net, inside, run, text};
+
+/// The program under test on the server's end.
+pub struct Live {
+    pub child: Child,
+    events: Arc<Mutex<Vec<(Instant, Value)>>>,
+    reader: JoinHandle<()>,
+    pub began: Instant,
+    report: std::path::PathBuf,
+}
+
+impl Live {
+    /// Starts it on the server's interface, and waits until it watches.
+    pub fn watch(net: &Net, more: &[&str]) -> Live {
+        let report = net.path("live-report.json");
+        let json = format!("json={}", text(&report));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
+            .args(["live", "--netns", &net.server, "-i", "veth0", "--format", "jsonl", "-B", "4MiB"])
+            .args(["--events", "findings", "--report", &json])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program under test");
+        let mut said = String::new();
+        let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+        err.read_line(&mut said).expect("text");
+        assert!(said.contains("watching "), "{said}");
+        // It must not find the pipe closed.
+        thread::spawn(move || err.read_to_end(&mut Vec::new()));
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&events);
+        let reader = thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("JSON");
+                kept.lock().expect("no panic").push((Instant::now(), event));
+            }
+        });
+        Live { child, events, reader, began: Instant::now(), report }
+    }
+
+    /// The events so far.
+    pub fn events(&self) -> Vec<Value> {
+        self.events.lock().expect("no panic").iter().map(|(_, event)| event.clone()).collect()
+    }
+
+    /// The first event of such a kind, if one comes within `patience`.
+    pub fn hear(&self, patience: Duration, such: impl Fn(&Value) -> bool) -> Option<Value> {
+        let until = Instant::now() + patience;
+        loop {
+            let heard = self.events().into_iter().find(&such);
+            if heard.is_some() || Instant::now() > until {
+                return heard;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it; all events and the report.
+    pub fn end(mut self) -> (Vec<Value>, Value) {
+        run("kill", &["-INT", &self.child.id().to_string()]).expect("it runs");
+        let ended = self.child.wait().expect("it ended");
+        self.reader.join().expect("no panic");
+        let events: Vec<Value> =
+            self.events.lock().expect("no panic").iter().map(|(_, event)| event.clone()).collect();
+        assert!(ended.success(), "{ended}: {events:#?}");
+        let report = std::fs::read_to_string(&self.report).expect("a report");
+        (events, serde_json::from_str(&report).expect("JSON"))
+    }
+}
+
+/// The findings of a report that are about a server, with a kind.
+pub fn findings_of<'v>(report: &'v Value, kind: &str, server: &str) -> Vec<&'v Value> {
+    let all = report["findings"].as_array().expect("findings").iter();
+    all.filter(|f| f["kind"] == kind && f["server"] == server).collect()
+}
+
+/// How many findings a report has of each kind and certainty, for messages.
+pub fn tally(report: &Value) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for f in report["findings"].as_array().expect("findings") {
+        let name = format!("{} {} {}", f["server"], f["kind"], f["certainty"]);
+        *tally.entry(name).or_default() += 1;
+    }
+    tally
+}
+
+/// How often an event of this name was told.
+pub fn count(events: &[Value], name: &str) -> usize {
+    events.iter().filter(|event| event["event"] == name).count()
+}
+
+pub fn set(namespace: &str, name: &str, value: &str) {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    inside(namespace, "sh", &["-c", &format!("echo {value} >{path}")]);
+}
+
+/// A counter of the namespace, as `nstat` names it.
+pub fn counter(namespace: &str, name: &str) -> u64 {
+    let text = inside(namespace, "nstat", &["-az", name]);
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Drops, queue and limit of the listening socket at `port`, as `ss -ltnm` shows them.
+pub fn socket(namespace: &str, port: u16) -> (u64, u64, u64) {
+    let text = inside(namespace, "ss", &["-Hltnm", &format!("sport = :{port}")]);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let number = |n: usize| words.get(n).and_then(|w| w.parse().ok()).unwrap_or(0);
+    let drops = text.rsplit_once(",d").map_or("0", |(_, rest)| rest);
+    let digits: String = drops.chars().take_while(char::is_ascii_digit).collect();
+    (digits.parse().unwrap_or(0), number(1), number(2))
+}
