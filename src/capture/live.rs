@@ -2,7 +2,7 @@
 //!
 //! The handle is in non-blocking mode: libpcap's blocking reads of a silent interface may not return at all (kernels
 //! from 3.19 on do not wake a reader for an empty block), and a silent interface is news, too. The kernel hands its
-//! blocks over after 20 ms; a thread that finds none looks again after 4 ms.
+//! blocks over after 20 ms and wakes the thread, which waits for that with poll(2).
 //!
 //! An interface that goes away is asked for again until it is back. Its thread alone may open it then: whatever rights
 //! that takes, `Settings::settle` must leave them to it.
@@ -24,12 +24,15 @@ use crate::time::{Span, Timestamp};
 
 /// The kernel hands over a block of packets that is not full after this many milliseconds.
 const RETIRE: i32 = 20;
-/// A thread that found nothing looks again after this.
-const PAUSE: Duration = Duration::from_millis(4);
 /// What has not come by this long after its time will not come: [`RETIRE`], and a scheduler that lets a thread wait.
 const LATE: Span = Span::millis(120);
-/// How often a silent interface says that it is silent.
+/// How often an interface says that it is silent: soon after its last packets, for what is decided by silence, and seldom
+/// when it has been silent for [`IDLE_FROM`].
 const BEAT: Duration = Duration::from_millis(40);
+const IDLE_BEAT: Duration = Duration::from_millis(200);
+const IDLE_FROM: Duration = Duration::from_secs(3);
+/// Where the handle cannot be waited for, it is looked at again after this.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How often the drop counts are read.
 const COUNTS: Duration = Duration::from_millis(500);
 /// How often an interface that went away is asked for.
@@ -407,7 +410,7 @@ impl Thread {
     /// Takes in packets until the handle is of no more use; says why.
     fn capture(&mut self, handle: &mut Capture<Active>) -> Result<String, Unheard> {
         let link = link(handle.get_datalink().0);
-        let (mut beat, mut counted) = (Instant::now(), Instant::now());
+        let (mut beat, mut counted, mut heard) = (Instant::now(), Instant::now(), Instant::now());
         let mut drops = Drops::default();
         let mut down = false;
         let mut block = Block::default();
@@ -437,6 +440,7 @@ impl Thread {
                 block.clear();
                 self.say(Message::Packets(self.number, full))?;
                 beat = Instant::now();
+                heard = beat;
                 if down {
                     down = false;
                     self.say(Message::Up(self.number, now()))?;
@@ -474,11 +478,12 @@ impl Thread {
                         return Ok(said(&error));
                     }
                 }
-                if at - beat >= BEAT {
+                let every = if at - heard >= IDLE_FROM { IDLE_BEAT } else { BEAT };
+                if at - beat >= every {
                     beat = at;
                     self.say(Message::Silent(self.number, complete_until()))?;
                 }
-                thread::sleep(PAUSE);
+                wait(handle, every.saturating_sub(at - beat));
             }
         }
     }
@@ -486,6 +491,26 @@ impl Thread {
     fn say(&self, message: Message) -> Result<(), Unheard> {
         self.to.send(message).map_err(|_| Unheard)
     }
+}
+
+/// Waits until the kernel hands over a block of packets, at most for so long.
+#[cfg(target_os = "linux")]
+fn wait(handle: &Capture<Active>, most: Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    // Below a millisecond it would not be a wait.
+    let most = most.max(Duration::from_millis(1));
+    let mut fds = [PollFd::new(handle, PollFlags::IN)];
+    let time = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
+    // What is readable and cannot be read (an interface that is down) must not keep the thread busy.
+    match poll(&mut fds, Some(&time)) {
+        Ok(_) if !fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {}
+        _ => thread::sleep(PAUSE.min(most)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait(_: &Capture<Active>, most: Duration) {
+    thread::sleep(PAUSE.min(most));
 }
 
 /// The time of a packet. Its fraction is in nanoseconds, for that is the precision asked for; both parts are narrower on

@@ -213,6 +213,20 @@ pub struct LiveArgs {
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = value::metrics, help_heading = "Outputs")]
     pub metrics: Option<std::net::SocketAddr>,
 
+    /// What `jsonl` tells of
+    #[arg(long, value_enum, ignore_case = true, default_value_t = EventsOf::Incidents, value_name = "WHAT", help_heading = "Outputs")]
+    pub events: EventsOf,
+
+    /// Start PROGRAM when an incident opens, changes or closes, with the event as JSON on its standard input
+    ///
+    /// It is started directly: no shell reads it, and it has no arguments. It has no more rights than the watch.
+    #[arg(long, value_name = "PROGRAM", help_heading = "Outputs")]
+    pub on_incident: Option<PathBuf>,
+
+    /// Write the report so far to its files again and again, after each such time
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, help_heading = "Report")]
+    pub report_every: Option<Span>,
+
     /// End after N packets
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Capture")]
     pub count: Option<u64>,
@@ -560,6 +574,15 @@ pub enum FlavorName {
     Gitlab,
     /// Jira's wiki markup.
     Jira,
+}
+
+/// What JSON lines tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventsOf {
+    /// Incidents: when one opens, changes or closes.
+    Incidents,
+    /// Every finding as well.
+    Findings,
 }
 
 /// When to use colours.

@@ -106,6 +106,12 @@ impl Destinations {
         failed
     }
 
+    /// Standard output gets no report.
+    #[cfg(all(feature = "live", target_os = "linux"))]
+    pub fn leave_out_stdout(&mut self) {
+        self.wanted.retain(|(_, output)| !matches!(output, Output::Stdout));
+    }
+
     /// There is no report: removes the files that were created for it.
     pub fn abandon(self) {
         self.wanted.into_iter().for_each(|(_, output)| output.abandon());

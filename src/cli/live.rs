@@ -30,14 +30,15 @@ mod session {
     use std::io::{self, IsTerminal, Write};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     use anyhow::{Context, bail};
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag;
 
     use crate::capture::live::{self, LiveFeed, Promiscuous, Settings};
     use crate::cli::analyze::{applied, check_threads, program};
-    use crate::cli::args::{AnalyzeArgs, AskKernel, Format, LiveArgs, PrivacyArgs, Scope};
+    use crate::cli::args::{AnalyzeArgs, AskKernel, EventsOf, Format, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::complain;
     use crate::cli::destination::Destinations;
     use crate::cli::exit::{Damage, Exit, Verdict};
@@ -47,6 +48,7 @@ mod session {
     use crate::engine::{Options, Outcome};
     use crate::kernel::bpf::reader::Reader;
     use crate::kernel::bpf::{Probes, Refused};
+    use crate::live::hook::Hook;
     use crate::live::kernel::{self, Kernel, Namespace};
     use crate::live::kernel_words::KernelWords;
     use crate::live::log::{JsonLines, TextLog};
@@ -70,17 +72,26 @@ mod session {
         let report = ReportArgs::new(args)?;
         let wanted = Signals::heed()?;
         let destinations = report.open()?;
-        let watched = watch(args, namespace, &wanted, &report);
-        let mut outcome = match watched {
-            Ok(Ended::Report(outcome)) => outcome,
-            other => {
+        let Ended { mut outcome, failed } = match watch(args, namespace, &wanted, &report) {
+            Ok(ended) => ended,
+            Err(error) => {
                 destinations.into_iter().for_each(Destinations::abandon);
-                return other.map(|_| Exit::Done);
+                return Err(error);
             }
         };
         report.mark(&mut outcome.report);
-        if let Some(destinations) = destinations {
+        if let Some(mut destinations) = destinations {
+            if failed.is_some() {
+                // Nobody reads it, or it has no room: files get their reports all the same.
+                destinations.leave_out_stdout();
+            }
             destinations.write(&outcome.report, &report.args, &report.privacy)?;
+        }
+        match failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(error).context("standard output could not be written to the end");
+            }
+            _ => {}
         }
         let matched = args.fail_on.iter().any(|condition| condition.matches(&outcome.report));
         Ok(Exit::verdict(Damage::None, if matched { Verdict::Matched } else { Verdict::Clear }))
@@ -135,11 +146,17 @@ mod session {
         };
         // A report in the middle of a screen would be neither.
         let hidden = show(args) == Show::Screen && args.output.is_none();
+        let every = args.report_every.map(|every| Duration::from_nanos(every.0.unsigned_abs()));
+        let mut next = every.map(|every| Instant::now() + every);
         let wanted = || match wanted.wanted() {
             Wanted::Report if hidden => Wanted::Nothing,
+            Wanted::Nothing if next.is_some_and(|next| Instant::now() >= next) => {
+                next = every.map(|every| Instant::now() + every);
+                Wanted::Report
+            }
             other => other,
         };
-        run.run(wanted, |outcome| report.print(outcome))
+        Ok(run.run(wanted, |outcome| report.print(outcome)))
     }
 
     /// Has the kernel tell of single packets, and says how much of that it can.
@@ -170,17 +187,32 @@ mod session {
     fn outputs(args: &LiveArgs) -> anyhow::Result<Vec<Box<dyn Output>>> {
         let mut outputs: Vec<Box<dyn Output>> = Vec::new();
         if let Some(address) = args.metrics {
+            if !address.ip().is_loopback() {
+                complain(&format!(
+                    "metrics at {address} can be read by whoever reaches this host: they name listeners and queues. A port \
+                     alone is served on loopback only"
+                ));
+            }
             let metrics = Metrics::serve(address).with_context(|| {
                 format!("cannot serve metrics at {address}: choose a free port above 1023 of this host")
             })?;
             outputs.push(Box::new(metrics));
+        }
+        if let Some(program) = &args.on_incident {
+            outputs.push(Box::new(Hook::new(program, complain).context("cannot start a thread")?));
         }
         // Last, so that a message on why something else cannot be done stays to be read.
         outputs.push(match show(args) {
             Show::Screen => {
                 Box::new(Screen::open(stdout_look(args.color).color).context("cannot draw on the terminal")?)
             }
-            Show::Log(Format::Jsonl) => Box::new(JsonLines::new(io::BufWriter::new(io::stdout()))),
+            Show::Log(Format::Jsonl) => {
+                let out = io::BufWriter::new(io::stdout());
+                match args.events {
+                    EventsOf::Incidents => Box::new(JsonLines::of_incidents(out)),
+                    EventsOf::Findings => Box::new(JsonLines::new(out)),
+                }
+            }
             Show::Log(_) => Box::new(TextLog::new(io::BufWriter::new(io::stdout()), stdout_look(args.color))),
             Show::Nothing => return Ok(outputs),
         });
@@ -257,6 +289,9 @@ mod session {
 
     impl ReportArgs {
         fn new(args: &LiveArgs) -> anyhow::Result<ReportArgs> {
+            if args.report_every.is_some() && args.output.is_none() && args.report.is_empty() {
+                bail!("--report-every needs a file: --report json=FILE, or --output FILE");
+            }
             let formats = args.format.iter().chain(args.report.iter().map(|(format, _)| format));
             if formats.into_iter().any(|format| *format == Format::Pcapng) {
                 bail!("a report in pcapng needs the packets themselves, and a watch does not keep them");
@@ -322,6 +357,14 @@ mod session {
         }
     }
 
+    /// Whether this process was started with the signal ignored (proc(5), `SigIgn`).
+    fn is_ignored(signal: i32) -> bool {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        mask >> (signal - 1) & 1 == 1
+    }
+
     /// What signals ask for.
     struct Signals {
         stop: Arc<AtomicBool>,
@@ -338,6 +381,10 @@ mod session {
                 for signal in [SIGINT, SIGTERM] {
                     flag::register(signal, Arc::clone(&stop))?;
                 }
+                // nohup(1) has it ignored, and so it stays.
+                if !is_ignored(SIGHUP) {
+                    flag::register(SIGHUP, Arc::clone(&stop))?;
+                }
                 register_report(&report)?;
                 Ok(impatience)
             };
@@ -345,6 +392,7 @@ mod session {
             Ok(Signals { stop, impatience, report })
         }
 
+        /// What has been asked for since the last call.
         fn wanted(&self) -> Wanted {
             if self.stop.load(Ordering::Relaxed) {
                 self.impatience.begin();

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::live::phase::Phase;
 use crate::model::{Finding, Incident};
 
 /// One line of `--format jsonl`.
@@ -36,6 +37,18 @@ pub enum Event {
         finding: String,
         /// Why.
         reason: String,
+    },
+    /// An incident goes on otherwise than before.
+    Changed {
+        /// When, RFC 3339.
+        at: String,
+        /// How it goes on now.
+        state: Phase,
+        /// The whole of it.
+        incident: Box<Incident>,
+        /// What the sockets that it is about have refused by their own count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        refused: Option<String>,
     },
     /// An incident has ended: nothing of it for a while.
     Closed {

@@ -6,11 +6,13 @@
 //! later knowledge is a further sentence.
 
 mod confirmed;
+mod folded;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use self::confirmed::Round;
+use self::folded::Folded;
 
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
@@ -33,9 +35,6 @@ const QUIET: Span = Span::secs(120);
 /// More of the same is told after this, then after twice that, and so on.
 const FIRST_WAIT: Span = Span::secs(1);
 const LONGEST_WAIT: Span = Span::secs(64);
-/// How often the growth of what is only counted is told.
-const GROWTH: Span = Span::secs(5);
-
 /// How much is remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -130,16 +129,6 @@ impl Entry {
     }
 }
 
-/// Findings that are only counted.
-#[derive(Clone, Default)]
-struct Folded {
-    count: u64,
-    clients: HashSet<crate::decode::segment::Address>,
-    until: Timestamp,
-    told: u64,
-    told_at: Timestamp,
-}
-
 /// Everything that was told.
 #[derive(Default)]
 pub struct Issued {
@@ -161,6 +150,8 @@ pub struct Issued {
     pub forgotten: u64,
     /// Whether the draft of a finding is gone that was not withdrawn yet.
     gone: bool,
+    /// Incidents that are over, though not for long: the kernel says so.
+    ended: HashSet<String>,
 }
 
 /// What a look brought, before it is an event.
@@ -319,13 +310,7 @@ impl Issued {
     }
 
     /// Findings that the detectors no longer say, although they know the connection.
-    fn missing(
-        &mut self,
-        present: &HashSet<Key>,
-        round: &Round,
-        sight: &Sight,
-        now: Timestamp,
-    ) -> Vec<Key> {
+    fn missing(&mut self, present: &HashSet<Key>, round: &Round, sight: &Sight, now: Timestamp) -> Vec<Key> {
         let mut missing = Vec::new();
         for (key, number) in &self.index {
             if present.contains(key) {
@@ -399,28 +384,6 @@ impl Issued {
             Some(was) => Change::Updated(number, Some(was.told_as())),
             None => Change::Opened(number),
         });
-    }
-
-    /// Counts a finding.
-    fn fold(&mut self, place: Place, draft: &Draft) {
-        let name = named(place);
-        if !self.folded.contains_key(&name) {
-            if self.folded.len() >= MOST_FOLDED {
-                self.forgotten += 1;
-                return;
-            }
-            // Those that are listed are not to be counted again.
-            let listed = self.entries.values().filter(|entry| !entry.over);
-            let here = listed.map(|entry| &*entry.draft).filter(|d| (d.kind, d.server) == place);
-            let clients = here.filter_map(|draft| draft.client.map(|client| client.address)).collect();
-            self.folded.insert(name.clone(), Folded { clients, ..Folded::default() });
-        }
-        let Some(folded) = self.folded.get_mut(&name) else { return };
-        folded.count += 1;
-        folded.until = folded.until.max(draft.during().1);
-        if folded.clients.len() < MOST_CLIENTS {
-            folded.clients.extend(draft.client.map(|client| client.address));
-        }
     }
 
     /// Forgets the oldest finding of an incident that is over; false if there is none.
@@ -525,7 +488,16 @@ impl Issued {
     }
 
     fn is_one_quiet(&self, now: Timestamp) -> bool {
-        self.open.iter().any(|incident| now - self.last(incident) >= QUIET)
+        self.open.iter().any(|incident| self.has_ended(incident, now))
+    }
+
+    fn has_ended(&self, incident: &Incident, now: Timestamp) -> bool {
+        now - self.last(incident) >= QUIET || self.ended.contains(&incident.id)
+    }
+
+    /// Says that an incident is over: it is closed with the next look.
+    pub fn end(&mut self, incident: &str) {
+        self.ended.insert(incident.to_owned());
     }
 
     /// When the last finding of an incident was.
@@ -533,10 +505,6 @@ impl Issued {
         let last = incident.last.parse::<jiff::Timestamp>().map(|t| t.as_nanosecond() as i64);
         let folded = self.folded_of(incident).map(|folded| folded.until);
         Timestamp(last.unwrap_or(i64::MIN)).max(folded.unwrap_or(Timestamp::MIN))
-    }
-
-    fn folded_of(&self, incident: &Incident) -> Option<&Folded> {
-        if self.folded.is_empty() { None } else { self.folded.get(&name_of(incident)) }
     }
 
     fn tell(&self, changes: Vec<Change>, now: Timestamp, events: &mut Vec<Event>) {
@@ -568,50 +536,13 @@ impl Issued {
         }
     }
 
-    /// Tells how much is only counted, now and then.
-    fn grow(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        if self.folded.is_empty() {
-            return;
-        }
-        let latest: HashMap<Named, &Incident> = self.open.iter().map(|i| (name_of(i), i)).collect();
-        let mut due = Vec::new();
-        let mut gone = 0;
-        self.folded.retain(|name, folded| {
-            let Some(incident) = latest.get(name) else {
-                // Nothing of it is listed, or its incident is over.
-                let stays = now - folded.until < QUIET;
-                gone += if stays { 0 } else { folded.count };
-                return stays;
-            };
-            if folded.count > folded.told && now - folded.told_at >= GROWTH {
-                (folded.told, folded.told_at) = (folded.count, now);
-                due.push((*incident).clone());
-            }
-            true
-        });
-        self.forgotten += gone;
-        for incident in due {
-            events.push(Event::Grew { at: now.to_string(), incident: Box::new(self.whole(&incident)) });
-        }
-    }
-
-    /// An incident with what is only counted of it.
-    fn whole(&self, incident: &Incident) -> Incident {
-        let mut whole = incident.clone();
-        if let Some(folded) = self.folded_of(incident) {
-            whole.connections += folded.count;
-            whole.clients = whole.clients.max(folded.clients.len() as u64);
-            whole.last = self.last(incident).to_string();
-        }
-        whole
-    }
-
     /// Closes the incidents that nothing was added to for a while.
     fn close(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         let open = std::mem::take(&mut self.open);
         let (over, open): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|incident| now - self.last(incident) >= QUIET);
+            open.into_iter().partition(|incident| self.has_ended(incident, now));
         self.open = open;
+        self.ended.clear();
         if over.is_empty() {
             return;
         }
@@ -692,15 +623,4 @@ impl Issued {
         });
         (drafts, written, incidents)
     }
-
-    /// How many findings are only counted in open incidents.
-    pub fn folded(&self) -> u64 {
-        self.folded.values().map(|folded| folded.count).sum()
-    }
 }
-
-/// Client addresses of one incident that are told apart where its findings are only counted.
-const MOST_CLIENTS: usize = 65_536;
-
-/// Kinds at listeners of which findings are only counted: a scan of ports makes one of each.
-const MOST_FOLDED: usize = 4_096;

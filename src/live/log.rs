@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use crate::live::event::Event;
+use crate::live::incidents::ByIncident;
 use crate::live::output::{Next, Output};
+use crate::live::phase::Phase;
 use crate::live::state::State;
 use crate::model::{Certainty, Finding, Incident, Kind, Severity};
 use crate::report::terminal::{Color, FAINT, Look, PLAIN, counted, grouped, sanitize, severity_style, wrap};
@@ -28,18 +30,28 @@ const INDENT: &str = "              ";
 /// One event a line, as JSON.
 pub struct JsonLines<W: Write> {
     out: W,
+    /// Where only incidents are told of.
+    incidents: Option<ByIncident>,
 }
 
 impl<W: Write> JsonLines<W> {
-    /// Writes to `out`.
+    /// Writes all events to `out`.
     pub fn new(out: W) -> JsonLines<W> {
-        JsonLines { out }
+        JsonLines { out, incidents: None }
+    }
+
+    /// Writes to `out` when an incident opens, changes or closes, and no more of its findings.
+    pub fn of_incidents(out: W) -> JsonLines<W> {
+        JsonLines { out, incidents: Some(ByIncident::default()) }
     }
 }
 
 impl<W: Write> Output for JsonLines<W> {
     fn tick(&mut self, _: &State, events: &[Event]) -> io::Result<Next> {
         for event in events {
+            if self.incidents.as_mut().is_some_and(|incidents| !incidents.is_news(event)) {
+                continue;
+            }
             serde_json::to_writer(&mut self.out, event)?;
             self.out.write_all(b"\n")?;
         }
@@ -172,6 +184,23 @@ impl<W: Write> TextLog<W> {
         self.below(&finding.cause.text)
     }
 
+    fn changed(
+        &mut self,
+        at: &str,
+        state: Phase,
+        incident: &Incident,
+        refused: Option<&str>,
+    ) -> io::Result<()> {
+        // Its end has a line of its own.
+        if state == Phase::Over || !self.said.contains_key(&incident.id) {
+            return Ok(());
+        }
+        let listener = incident.listener.as_deref().unwrap_or("-");
+        let refused = refused.map(|text| format!(": {text}")).unwrap_or_default();
+        let text = format!("{}  {listener}{refused}", incident.kind);
+        self.line(at, FAINT, state.name(), &text)
+    }
+
     fn closed(&mut self, at: &str, incident: &Incident) -> io::Result<()> {
         self.said.remove(&incident.id);
         let listener = incident.listener.as_deref().unwrap_or("-");
@@ -248,6 +277,9 @@ impl<W: Write> Output for TextLog<W> {
                 }
                 Event::Warning { at, text } => {
                     self.line(at, severity_style(Severity::Warning), "note", text)?;
+                }
+                Event::Changed { at, state, incident, refused } => {
+                    self.changed(at, *state, incident, refused.as_deref())?;
                 }
                 // Growth is told from the state, whether its findings are listed or only counted.
                 Event::Grew { .. } => {}

@@ -11,13 +11,18 @@
 //! * [`watch`]: packets and the kernel's word go in, events and the state come out.
 //! * [`witness`]: the kernel's word held against the findings. `kernel` is the real one.
 //! * [`kernel_words`]: what the kernel says of single packets.
+//! * [`sockets`]: the listening sockets from look to look, what each refused by its own count.
+//! * [`phase`]: how an incident goes on: growing, steady, recovering, over.
 //! * [`issued`]: what was told, and what became of it.
 //! * [`run`]: the loop around a watch.
-//! * [`output`]: whoever is told; [`log`] is the running log.
+//! * [`output`]: whoever is told; [`log`] is the running log, [`hook`] a program of the user's.
+//! * [`incidents`]: which events say something new about an incident.
 //! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
 //! * [`ring`]: the last packets, and those of each incident.
 
 pub mod event;
+pub mod hook;
+pub mod incidents;
 pub mod issued;
 #[cfg(target_os = "linux")]
 pub mod kernel;
@@ -26,10 +31,12 @@ pub mod log;
 #[cfg(feature = "live")]
 pub mod metrics;
 pub mod output;
+pub mod phase;
 pub mod ring;
 pub mod run;
 #[cfg(feature = "live")]
 pub mod screen;
+pub mod sockets;
 pub mod state;
 pub mod watch;
 pub mod witness;

@@ -17,7 +17,7 @@ const TICK: Span = Span::millis(200);
 /// Blocks that are decoded and tracked at once at most.
 const AT_ONCE: usize = 16;
 /// Signals are looked at this often.
-const ATTENTIVE: Duration = Duration::from_millis(50);
+const ATTENTIVE: Duration = Duration::from_millis(150);
 /// The engine is not asked again before this many times as long has passed as it took: at most a fifth of the time goes
 /// into that.
 const REST: u32 = 4;
@@ -71,23 +71,21 @@ pub struct Run<'a> {
 }
 
 /// How it ended.
-pub enum Ended {
-    /// As it should, with the report.
-    Report(Box<Outcome>),
-    /// Nobody reads what is written any more.
-    BrokenPipe,
+pub struct Ended {
+    /// The report.
+    pub outcome: Box<Outcome>,
+    /// What an output said that could not be written any more: a pipe that nobody reads, a full disk.
+    pub failed: Option<io::Error>,
 }
 
 impl Run<'_> {
     /// Watches until the end; `wanted` is asked again and again, `report` gets reports that are asked for meanwhile.
-    ///
-    /// # Errors
-    /// What an output says.
     pub fn run(
         mut self,
         mut wanted: impl FnMut() -> Wanted,
         mut report: impl FnMut(&Outcome) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Ended> {
+    ) -> Ended {
+        let mut failed = None;
         let mut blocks: Vec<Block> = Vec::new();
         blocks.resize_with(AT_ONCE, Block::default);
         let begun = Instant::now();
@@ -155,19 +153,21 @@ impl Run<'_> {
                 }
                 let events = self.watch.tick(clock, &self.feed.interfaces(), &self.feed.silences());
                 rest = Instant::now() + asked.elapsed() * REST;
-                match self.tell(events) {
-                    Ok(Next::Go) => {}
-                    Ok(Next::Stop) => over = true,
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Ended::BrokenPipe),
-                    Err(error) => return Err(error.into()),
-                }
+                over |= self.tell(events, &mut failed) == Next::Stop;
             }
             match wanted() {
                 Wanted::Nothing => {}
                 Wanted::Report => {
-                    let (events, outcome) = self.watch.report(Moment::Between);
-                    self.tell(events)?;
-                    report(&outcome)?;
+                    let (mut events, outcome) = self.watch.report(Moment::Between);
+                    if let Err(error) = report(&outcome) {
+                        let at = self.watch.state().at;
+                        self.watch.warn(
+                            at,
+                            format!("the report so far cannot be written: {error:#}"),
+                            &mut events,
+                        );
+                    }
+                    over |= self.tell(events, &mut failed) == Next::Stop;
                 }
                 Wanted::Stop => over = true,
             }
@@ -178,25 +178,22 @@ impl Run<'_> {
         // The last packets may have come after the last tick.
         let events = self.watch.tick(self.feed.clock(), &self.feed.interfaces(), &self.feed.silences());
         let (more, outcome) = self.watch.report(Moment::Last);
-        let told = self.tell(events).and_then(|_| self.tell(more));
+        self.tell(events, &mut failed);
+        self.tell(more, &mut failed);
         if let Some(recorder) = &mut self.recorder {
             let said = recorder.finish();
             let events = self.said(said);
-            let _ = self.show(&events);
+            self.show(&events, &mut failed);
         }
-        match told {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Ended::BrokenPipe),
-            Err(error) => Err(error.into()),
-            Ok(_) => Ok(Ended::Report(Box::new(outcome))),
-        }
+        Ended { outcome: Box::new(outcome), failed }
     }
 
-    fn tell(&mut self, mut events: Vec<Event>) -> io::Result<Next> {
+    fn tell(&mut self, mut events: Vec<Event>, failed: &mut Option<io::Error>) -> Next {
         if let Some(recorder) = &mut self.recorder {
             let said = recorder.tick(self.watch.state(), &events);
             events.extend(self.said(said));
         }
-        self.show(&events)
+        self.show(&events, failed)
     }
 
     fn said(&mut self, said: Vec<String>) -> Vec<Event> {
@@ -206,14 +203,26 @@ impl Run<'_> {
         events
     }
 
-    fn show(&mut self, events: &[Event]) -> io::Result<Next> {
+    /// Shows what is new to all outputs. One that fails is left out from then on: a full disk is no reason to stop watching,
+    /// while nobody reads a pipe that is closed.
+    fn show(&mut self, events: &[Event], failed: &mut Option<io::Error>) -> Next {
         let mut next = Next::Go;
-        for output in &mut self.outputs {
-            if output.tick(self.watch.state(), events)? == Next::Stop {
+        let state = self.watch.state();
+        self.outputs.retain_mut(|output| match output.tick(state, events) {
+            Ok(Next::Go) => true,
+            Ok(Next::Stop) => {
                 next = Next::Stop;
+                true
             }
-        }
-        Ok(next)
+            Err(error) => {
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    next = Next::Stop;
+                }
+                failed.get_or_insert(error);
+                false
+            }
+        });
+        next
     }
 }
 

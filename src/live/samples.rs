@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::phase::Phase;
 use super::state::{Interface, Listener, Second, State, Watched};
 use crate::model::{Certainty, Finding, Report};
 use crate::report::samples;
@@ -31,7 +32,7 @@ fn listener(address: &str, queue: u32, limit: u32, longest: u32, drops: u64, rat
         drops: Some(drops),
         attempts: rate.0,
         completed: rate.1,
-        open: 0,
+        ..Listener::at("0.0.0.0:0".parse().expect("a socket address"))
     }
 }
 
@@ -95,6 +96,7 @@ fn watched(report: &Report) -> Vec<Watched> {
             Watched {
                 incident: incident.clone(),
                 open: n % 3 != 2,
+                phase: if n % 3 == 2 { Phase::Over } else { Phase::Growing },
                 examples: report.findings.iter().filter(of).take(3).cloned().collect(),
                 corroboration: None,
             }
@@ -139,7 +141,7 @@ pub(crate) fn mixture() -> State {
             copy.incident.id = format!("{}-again-{n}", copy.incident.id);
             copy.incident.listener = Some(format!("10.0.{n}.9:{}", 9_000 + n));
             copy.examples.iter_mut().for_each(|finding| finding.server.clone_from(&copy.incident.listener));
-            copy.open = false;
+            (copy.open, copy.phase) = (false, Phase::Over);
             copy
         })
         .collect();

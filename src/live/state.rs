@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use crate::live::phase::Phase;
 use crate::model::{Finding, Incident};
 use crate::time::{Span, Timestamp};
 
@@ -97,6 +98,27 @@ pub struct Listener {
     pub completed: u64,
     /// Open incidents at this listener.
     pub open: u64,
+    /// The inode of the socket: another one is another socket.
+    pub inode: Option<u64>,
+    /// Of several sockets that share the address by `SO_REUSEPORT`: which, the worst first, and how many there are.
+    pub of_several: Option<(u32, u32)>,
+    /// What the socket refused from the last look but one to the last.
+    pub refused: u64,
+    /// When its latest run of drops began.
+    pub refused_since: Option<Timestamp>,
+    /// The queue of the last minutes, the oldest first.
+    pub history: Vec<QueueSample>,
+}
+
+/// An accept queue at one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSample {
+    /// When.
+    pub at: Timestamp,
+    /// How many waited.
+    pub length: u32,
+    /// What the socket refused since the look before.
+    pub dropped: u64,
 }
 
 /// An incident as it is watched.
@@ -106,6 +128,8 @@ pub struct Watched {
     pub incident: Incident,
     /// Whether it may still go on.
     pub open: bool,
+    /// How it goes on.
+    pub phase: Phase,
     /// Examples in full, three at most: their evidence gives the packet ladder.
     pub examples: Vec<Finding>,
     /// What the kernel says to it, one sentence: `ListenOverflows rose by 37 meanwhile`.
@@ -124,6 +148,11 @@ impl Listener {
             attempts: 0,
             completed: 0,
             open: 0,
+            inode: None,
+            of_several: None,
+            refused: 0,
+            refused_since: None,
+            history: Vec::new(),
         }
     }
 }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
+use crate::decode::segment::Address;
 use crate::detect::Draft;
+use crate::detect::registry;
+use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
@@ -17,6 +20,8 @@ use crate::host::Snapshot;
 use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::kernel_words::KernelWords;
+use crate::live::phase::{Courses, Phase};
+use crate::live::sockets::ListenSockets;
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident};
@@ -82,8 +87,8 @@ pub struct Watch {
     /// Since the last line of statistics: when, packets, segments, attempts and completed by whole seconds, drops.
     told: Told,
     warned: BTreeMap<&'static str, Timestamp>,
-    /// Drop counts of the listening sockets when they were first seen, by inode; and their longest queues.
-    sockets: BTreeMap<u64, (u32, u32)>,
+    sockets: ListenSockets,
+    courses: Courses,
     notes: Vec<String>,
 }
 
@@ -126,7 +131,8 @@ impl Watch {
             dirty: false,
             told: Told::default(),
             warned: BTreeMap::new(),
-            sockets: BTreeMap::new(),
+            sockets: ListenSockets::default(),
+            courses: Courses::default(),
             notes: Vec::new(),
         })
     }
@@ -249,7 +255,16 @@ impl Watch {
         let mut judged = self.testimony.judge(drafts);
         judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
         if let Some(words) = &mut self.words {
+            let before: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.certainty())).collect();
             words.judge(&mut judged.drafts);
+            let after = judged.drafts.iter().zip(before);
+            let changed = after.filter(|((d, _), before)| (d.kind, d.certainty()) != *before);
+            let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
+            judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
+        }
+        for (draft, vantage) in self.sockets.short_attempts(sight.context(), now) {
+            judged.confirmed.insert((None, draft.server, draft.kind));
+            judged.drafts.push((draft, vantage));
         }
         let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
         let found: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
@@ -271,17 +286,39 @@ impl Watch {
                 listeners,
             });
         }
+        self.follow(now, events);
         self.show(now, &sight);
         sight
+    }
+
+    /// How the open incidents go on.
+    fn follow(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        for (incident, state) in self.courses.follow(&self.issued.open(usize::MAX), &self.sockets, now) {
+            if state == Phase::Over {
+                self.issued.end(&incident.id);
+            }
+            let refused = self.refused(&incident);
+            events.push(Event::Changed { at: now.to_string(), state, incident: Box::new(incident), refused });
+        }
+    }
+
+    /// What the sockets have refused that an incident is about.
+    fn refused(&self, incident: &Incident) -> Option<String> {
+        if !registry::spec(incident.kind).has(Property::QueueWasFull) {
+            return None;
+        }
+        self.sockets.refused(incident.listener.as_deref()?.parse().ok()?)
     }
 
     /// Asks the kernel.
     fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         self.looked = now;
         let Some(look) = self.witness.as_mut().and_then(|witness| witness.look(now)) else { return };
-        for changed in self.testimony.take(look) {
-            self.warn(now, changed, events);
-        }
+        let own = look.addresses.iter().map(|ip| Address::from(*ip)).collect();
+        self.engine.know_own_addresses(own);
+        let mut worth_a_word = self.sockets.observe(&look);
+        worth_a_word.extend(self.testimony.take(look));
+        worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));
     }
 
     /// Drops near a finding cast doubt on it: what looks like silence may have been lost on the way here.
@@ -403,8 +440,10 @@ impl Watch {
         let incidents = all
             .into_iter()
             .map(|(incident, open)| {
+                let phase = if open { self.courses.of(&incident.id) } else { Phase::Over };
+                let refused = self.refused(&incident).filter(|_| open);
                 let examples = examples.get(&incident.id).map_or(&[][..], Vec::as_slice);
-                watched(examples, incident, open)
+                watched(examples, incident, phase, refused)
             })
             .collect();
         self.state.incidents = incidents;
@@ -423,44 +462,38 @@ impl Watch {
         }
         let latest = self.testimony.latest();
         let sockets: &[_] = latest.and_then(|look| look.listeners.as_deref()).unwrap_or_default();
-        let mut listeners: BTreeMap<std::net::SocketAddr, Listener> = BTreeMap::new();
-        for socket in sockets {
-            let (first, longest) = self.sockets.entry(socket.inode).or_insert((socket.drops.unwrap_or(0), 0));
-            *longest = (*longest).max(socket.accept_queue);
-            let drops = socket.drops.map(|drops| u64::from(drops.wrapping_sub(*first)));
-            let one = listeners.entry(socket.address).or_insert_with(|| Listener::at(socket.address));
-            // Several sockets share an address with SO_REUSEPORT: their queues are shown as one.
-            let sum = |a: Option<u32>, b: Option<u32>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
-            one.queue = sum(one.queue, Some(socket.accept_queue));
-            one.limit = sum(one.limit, socket.backlog);
-            one.longest = sum(one.longest, Some(*longest));
-            one.drops = one.drops.zip(drops).map(|(a, b)| a + b).or(one.drops).or(drops);
-        }
-        if self.sockets.len() > 4 * sockets.len() + 64 {
-            let inodes: std::collections::BTreeSet<u64> = sockets.iter().map(|l| l.inode).collect();
-            self.sockets.retain(|inode, _| inodes.contains(inode));
-        }
+        let mut all = self.sockets.rows();
         let owner = |server: std::net::SocketAddr, latest: Option<&Snapshot>| {
             let here = latest.is_some_and(|look| look.addresses.contains(&server.ip()));
             let serving = crate::host::listeners::serving(sockets, server);
             if here { serving.first().map_or(server, |socket| socket.address) } else { server }
         };
+        let mut at: BTreeMap<std::net::SocketAddr, usize> = BTreeMap::new();
+        for (n, row) in all.iter().enumerate() {
+            // Of several sockets at one address the first, which is the worst, has what is only known of all of them.
+            at.entry(row.address).or_insert(n);
+        }
+        let mut row = |address, all: &mut Vec<Listener>| {
+            *at.entry(address).or_insert_with(|| {
+                all.push(Listener::at(address));
+                all.len() - 1
+            })
+        };
         for (host, (attempts, completed)) in rates {
-            let address = owner(host.socket(), latest);
-            let one = listeners.entry(address).or_insert_with(|| Listener::at(address));
-            one.attempts += attempts;
-            one.completed += completed;
+            let n = row(owner(host.socket(), latest), &mut all);
+            all[n].attempts += attempts;
+            all[n].completed += completed;
         }
         for (listener, n) in open {
             let Ok(server) = listener.parse() else { continue };
-            let address = owner(server, latest);
-            listeners.entry(address).or_insert_with(|| Listener::at(address)).open += n;
+            let row = row(owner(server, latest), &mut all);
+            all[row].open += n;
         }
-        let mut all: Vec<Listener> = listeners.into_values().collect();
+        all.sort_by_key(|l| (l.address, l.of_several));
         if all.len() > LISTENERS {
             all.sort_by_key(|l| std::cmp::Reverse((l.open, l.queue, l.attempts)));
             all.truncate(LISTENERS);
-            all.sort_by_key(|l| l.address);
+            all.sort_by_key(|l| (l.address, l.of_several));
         }
         all
     }
@@ -548,11 +581,15 @@ impl Watch {
 }
 
 /// An incident as it is shown.
-fn watched(examples: &[&Written], incident: Incident, open: bool) -> Watched {
+fn watched(examples: &[&Written], incident: Incident, phase: Phase, refused: Option<String>) -> Watched {
     let heard = examples.iter().find(|example| example.outline.was_held_against_host);
-    let corroboration = heard.map(|example| example.finding.certainty_reason.clone());
+    let heard = heard.map(|example| example.finding.certainty_reason.clone());
+    let corroboration = match (heard, refused) {
+        (Some(heard), Some(refused)) => Some(format!("{heard}; {refused}")),
+        (heard, refused) => heard.or(refused),
+    };
     let examples = examples.iter().map(|example| example.finding.clone()).collect();
-    Watched { incident, open, examples, corroboration }
+    Watched { incident, open: phase != Phase::Over, phase, examples, corroboration }
 }
 
 /// An interface as the report names its inputs.

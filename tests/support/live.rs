@@ -169,8 +169,8 @@ pub fn watch_until<'a>(
         until,
         pace: Pace::Script,
     };
-    let ended = run.run(|| Wanted::Nothing, |_| Ok(())).expect("nothing to write to");
-    let Ended::Report(outcome) = ended else { panic!("there is no pipe") };
+    let Ended { outcome, failed } = run.run(|| Wanted::Nothing, |_| Ok(()));
+    assert!(failed.is_none(), "there is nothing to write to: {failed:?}");
     *outcome
 }
 

@@ -60,7 +60,7 @@ counters! {
 }
 
 /// The metric that says how much the listener itself dropped.
-const OWN_DROPS: &str = "host_listener_drops";
+pub const OWN_DROPS: &str = "host_listener_drops";
 
 /// The host's counters against the findings about it.
 pub struct Account<'a> {

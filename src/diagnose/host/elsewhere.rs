@@ -28,7 +28,8 @@ pub fn is_served_elsewhere(d: &Draft, facts: &HostFacts) -> bool {
 /// Says where to look. What the packets show stays, and nothing of this namespace confirms it.
 pub fn forwarded(d: &mut Draft) {
     let Some(server) = d.server else { return };
-    const NOBODY: &str = "nobody listens on this port in this network namespace, so its counters prove nothing";
+    const NOBODY: &str =
+        "nobody listens on this port in this network namespace, so its counters prove nothing";
     if d.kind == Kind::SynUnanswered {
         // A SYN that reaches TCP without a listener draws a RST.
         d.cause = cause(

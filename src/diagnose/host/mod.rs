@@ -123,6 +123,11 @@ pub fn actor(d: &Draft) -> Option<Host> {
     if by_client { d.client } else { d.server }
 }
 
+/// Gives a finding of a full queue its cause and next steps.
+pub fn blame_full_queue(d: &mut Draft) {
+    syn::blame_full_queue(d);
+}
+
 /// Whether all packets of the finding lie between the snapshots. With one snapshot nothing is counted anyway.
 fn is_between(d: &Draft, facts: &HostFacts) -> bool {
     let Some((from, to)) = facts.between() else { return true };

@@ -149,7 +149,7 @@ fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &Losses, account: &Acc
         "the drops of this listener's own socket rose by {own} between the snapshots, and {queue}; {}",
         counter.moved(of_host)
     );
-    settle(d, share && of_host >= number(d, "syns_unanswered").min(1), why);
+    settle(d, share && of_host >= d.details.ignored_syns().min(1), why);
     true
 }
 
@@ -171,6 +171,12 @@ pub(in crate::diagnose) fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) 
             ),
         ],
     };
+}
+
+/// Gives a finding of a full queue its cause and next steps.
+pub fn blame_full_queue(d: &mut Draft) {
+    let cause = if d.kind == Kind::SynDropAcceptQueue { accept_queue() } else { syn_queue() };
+    become_kind(d, d.kind, cause);
 }
 
 fn settle(d: &mut Draft, certain: bool, why: String) {

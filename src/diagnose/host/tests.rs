@@ -71,6 +71,7 @@ fn snapshot(seconds: i64, rises: &[(&str, u64)], sysctls: &[(&str, &str)], drops
                 drops: Some(drops),
             }]
         }),
+        time_wait: None,
     }
 }
 
@@ -339,4 +340,55 @@ fn settings_and_queues_become_facts_of_the_report() {
     );
     let from = &told.inferred[3].from;
     assert_eq!(from, "snapshot of 1970-01-01T00:01:30.000000000Z; it was 128 before");
+}
+
+/// Accept queue full at one listener, SYN queue at another: the counters of the host are sums, and the drops of the own
+/// socket with its queue tell the share.
+#[test]
+fn of_two_causes_the_own_socket_tells_which() {
+    let rises: &[(&str, u64)] =
+        &[("TcpExtListenOverflows", 42), ("TcpExtListenDrops", 60), ("TcpExtTCPReqQFullDrop", 18)];
+    for (queue, kind) in [(9, Kind::SynDropAcceptQueue), (3, Kind::SynDropSynQueue)] {
+        let drops = if queue == 9 { 42 } else { 18 };
+        let with_queue = |mut s: Snapshot| {
+            s.listeners.iter_mut().flatten().for_each(|socket| socket.accept_queue = queue);
+            s
+        };
+        let facts = HostFacts::new(vec![
+            with_queue(snapshot(10, &[], &[], Some(0))),
+            with_queue(snapshot(90, rises, &[], Some(drops))),
+        ])
+        .unwrap();
+        let mut found = vec![finding(Kind::SynUnanswered, SERVER)];
+        corroborate(&mut found, &facts);
+        assert_eq!(found[0].0.kind, kind);
+        assert_eq!(found[0].0.certainty(), Certainty::Confirmed, "{:#?}", found[0].0);
+        assert!(
+            !found[0].0.next_steps.iter().any(|step| step.contains("nft")),
+            "{:#?}",
+            found[0].0.next_steps
+        );
+    }
+}
+
+/// Nobody listens on the port in this namespace: its counters prove nothing, and no firewall on the server is blamed.
+#[test]
+fn a_port_without_a_listener_is_served_elsewhere() {
+    let nobody = |mut s: Snapshot| {
+        s.listeners = Some(Vec::new());
+        s
+    };
+    let facts =
+        HostFacts::new(vec![nobody(snapshot(10, &[], &[], None)), nobody(snapshot(90, &[], &[], None))])
+            .unwrap();
+    for kind in [Kind::SynUnanswered, Kind::AcceptQueueOverflow] {
+        let mut found = vec![finding(kind, SERVER)];
+        corroborate(&mut found, &facts);
+        let d = &found[0].0;
+        assert_eq!(d.kind, kind);
+        assert_ne!(d.certainty(), Certainty::Confirmed, "{d:#?}");
+        assert!(!d.cause.text.contains("firewall on the server"), "{d:#?}");
+        assert!(d.reason.contains("prove nothing"), "{d:#?}");
+        assert!(d.next_steps[0].starts_with("conntrack -L"), "{d:#?}");
+    }
 }

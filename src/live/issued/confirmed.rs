@@ -21,8 +21,7 @@ pub(super) struct Round {
 impl Round {
     pub(super) fn of(judged: &Judged) -> Round {
         let keys = judged.drafts.iter().map(|(draft, _)| Key::of(draft)).collect();
-        let confirmed: HashSet<Key> =
-            judged.confirmed.iter().map(|place| Key::from_parts(*place)).collect();
+        let confirmed: HashSet<Key> = judged.confirmed.iter().map(|place| Key::from_parts(*place)).collect();
         let explained = confirmed
             .iter()
             .filter_map(|key| match key {

@@ -3,14 +3,16 @@
 //! It is an HTTP/1.1 server of one page in the time that a scrape needs. A library for servers would bring routing,
 //! keep-alive and a thread pool that a slow client fills; what has to be held here is the limits.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Clients that are served at once; the next ones are hung up on.
+/// Clients that are served at once; when one more comes the oldest of them is hung up on. A scrape takes milliseconds, so
+/// that is a slow one.
 pub(super) const MOST_CLIENTS: usize = 8;
 /// How long a client may take to send its request, and again to take the answer, however it spreads that.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,8 +20,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 8 << 10;
 /// Header lines of a request.
 const MOST_HEADERS: usize = 64;
-/// How often a new client is looked for, and whether the end has come.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked whether the end has come.
+const LOOK: Duration = Duration::from_millis(500);
+/// Where no descriptor is left it is tried again after this.
+const PAUSE: Duration = Duration::from_millis(20);
 /// The type of the page.
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -63,17 +67,15 @@ impl Drop for Server {
 }
 
 fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
-    let clients = Arc::new(AtomicUsize::new(0));
+    let clients = Clients::default();
+    let mut next = 0;
     while !ending.load(Ordering::SeqCst) {
         let Ok((stream, _)) = listener.accept() else {
-            // Nobody there, or no descriptor left: both pass.
-            thread::sleep(LOOK);
+            wait(listener);
             continue;
         };
-        if clients.load(Ordering::SeqCst) >= MOST_CLIENTS {
-            continue;
-        }
-        let place = Place::take(&clients);
+        next += 1;
+        let Some(place) = Place::take(&clients, next, &stream) else { continue };
         let page = Arc::clone(page);
         // Where no thread can be had, the client is hung up on.
         let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
@@ -84,19 +86,54 @@ fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
     }
 }
 
+/// Waits for a client.
+#[cfg(target_os = "linux")]
+fn wait(listener: &TcpListener) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let most = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+    if poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&most)) != Ok(0) {
+        // Somebody is there. If they could not be let in before, no descriptor is left.
+        thread::sleep(PAUSE / 10);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait(_: &TcpListener) {
+    thread::sleep(PAUSE);
+}
+
+/// The clients that are served, the oldest first: a number and another handle of the connection of each.
+#[derive(Clone, Default)]
+struct Clients(Arc<Mutex<VecDeque<(u64, TcpStream)>>>);
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, TcpStream)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A client's place among those that are served.
-struct Place(Arc<AtomicUsize>);
+struct Place(Clients, u64);
 
 impl Place {
-    fn take(clients: &Arc<AtomicUsize>) -> Place {
-        clients.fetch_add(1, Ordering::SeqCst);
-        Place(Arc::clone(clients))
+    /// Makes room where there is none: the oldest client is hung up on, and its thread ends.
+    fn take(clients: &Clients, number: u64, stream: &TcpStream) -> Option<Place> {
+        let handle = stream.try_clone().ok()?;
+        let mut all = clients.lock();
+        while all.len() >= MOST_CLIENTS {
+            if let Some((_, oldest)) = all.pop_front() {
+                let _ = oldest.shutdown(Shutdown::Both);
+            }
+        }
+        all.push_back((number, handle));
+        drop(all);
+        Some(Place(clients.clone(), number))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.lock().retain(|(number, _)| *number != self.1);
     }
 }
 

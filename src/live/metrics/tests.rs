@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::server::{MOST_CLIENTS, PATIENCE};
 use super::*;
@@ -291,23 +291,18 @@ fn one_page_is_served_and_nothing_else() {
 }
 
 #[test]
-fn slow_clients_hurt_nobody_for_long() {
+fn slow_clients_do_not_keep_out_real_ones() {
     let metrics = serving();
     // They take all places and send a header that never ends, one byte at a time.
     let mut slow: Vec<TcpStream> =
-        (0..MOST_CLIENTS).map(|_| TcpStream::connect(metrics.address()).unwrap()).collect();
+        (0..2 * MOST_CLIENTS).map(|_| TcpStream::connect(metrics.address()).unwrap()).collect();
     let begun = Instant::now();
     let request = "GET /metrics HTTP/1.1\r\n\r\n";
-    let answered = loop {
+    for _ in 0..5 {
         slow.iter_mut().for_each(|stream| {
             let _ = stream.write_all(b"G");
         });
-        if ask(&metrics, request).contains("# EOF") {
-            break begun.elapsed();
-        }
-        assert!(begun.elapsed() < PATIENCE * 3, "the slow ones were never hung up on");
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    // Not at once, or the places were not taken and this shows nothing.
-    assert!(answered >= PATIENCE - Duration::from_secs(1), "{answered:?}");
+        assert!(ask(&metrics, request).contains("# EOF"));
+    }
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }

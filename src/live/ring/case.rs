@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::capture::Packet;
 use crate::decode::segment::PacketId;
 use crate::extract::{Around, ends};
-use crate::model::{Finding, Incident};
+use crate::model::{Finding, Incident, Severity};
 use crate::report::clock;
 use crate::time::{Span, Timestamp};
 
@@ -48,6 +48,8 @@ pub(super) struct Case {
     pub in_section: Option<u64>,
     /// Whether something had to be left out.
     pub cut: bool,
+    /// How bad it is: on a full disk the gravest incident has the room.
+    pub severity: Severity,
 }
 
 impl Case {
@@ -64,6 +66,7 @@ impl Case {
             saved: None,
             in_section: None,
             cut: false,
+            severity: Severity::Info,
         }
     }
 
@@ -73,6 +76,7 @@ impl Case {
             return;
         }
         self.findings.insert(finding.id.clone());
+        self.severity = self.severity.max(finding.severity);
         self.begins(&finding.first);
         let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
         let (client, server) = (parsed(&finding.client), parsed(&finding.server));
@@ -112,6 +116,7 @@ impl Case {
 
     /// The incident has ended.
     pub fn close(&mut self, incident: &Incident) {
+        self.severity = self.severity.max(incident.severity);
         self.begins(&incident.first);
         let listener: Option<SocketAddr> = incident.listener.as_deref().and_then(|at| at.parse().ok());
         self.listeners.listeners.extend(listener);

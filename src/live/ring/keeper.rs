@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::names::Names;
 use super::{Place, Shape, piece};
 use crate::live::event::Event;
-use crate::model::Incident;
+use crate::model::{Incident, Severity};
 use crate::report::pcapng;
 use crate::report::terminal::{counted, grouped};
 use crate::time::Timestamp;
@@ -71,13 +71,21 @@ pub(super) struct Keeper<D: Disk> {
     file: Option<File>,
     next: u64,
     cases: BTreeMap<String, Case>,
-    /// Evidence that was saved, oldest first, with its lengths.
-    saved: VecDeque<(PathBuf, u64)>,
+    /// Evidence that was saved, oldest first.
+    saved: VecDeque<Evidence>,
     /// Since when nothing can be written, and how many packets are missing for it.
     failing: Option<Failing>,
     rest: Duration,
     thinned: bool,
     said: Vec<String>,
+}
+
+/// Evidence that was saved.
+#[derive(Debug)]
+struct Evidence {
+    path: PathBuf,
+    bytes: u64,
+    severity: Severity,
 }
 
 #[derive(Debug)]
@@ -316,9 +324,9 @@ impl<D: Disk> Keeper<D> {
 
     /// The watch is over: what is still open is saved as it is.
     pub fn finish(&mut self) {
-        for (_, case) in std::mem::take(&mut self.cases) {
-            self.finish_case(case);
-        }
+        let mut cases: Vec<Case> = std::mem::take(&mut self.cases).into_values().collect();
+        cases.sort_by_key(|case| std::cmp::Reverse(case.severity));
+        cases.into_iter().for_each(|case| self.finish_case(case));
         if let Some(failing) = self.failing.take() {
             self.said.push(format!(
                 "the ring could not be written to the end: {} are missing in it",
@@ -348,14 +356,15 @@ impl<D: Disk> Keeper<D> {
             let _ = self.disk.remove(&saved.path);
             return;
         }
-        self.saved.push_back((saved.path, saved.bytes));
+        let Saved { path, bytes, .. } = saved;
+        self.saved.push_back(Evidence { path, bytes, severity: case.severity });
         let budget = self.shape.bytes.saturating_mul(self.shape.files as u64);
         let mut removed = 0;
         while self.saved.len() > 1
-            && (self.saved.len() > MOST_FILES || self.saved.iter().map(|(_, n)| n).sum::<u64>() > budget)
+            && (self.saved.len() > MOST_FILES
+                || self.saved.iter().map(|evidence| evidence.bytes).sum::<u64>() > budget)
+            && self.remove_evidence(None)
         {
-            let Some((oldest, _)) = self.saved.pop_front() else { break };
-            let _ = self.disk.remove(&oldest);
             removed += 1;
         }
         if removed > 0 {
@@ -364,6 +373,26 @@ impl<D: Disk> Keeper<D> {
                 counted(removed, "earlier incident")
             ));
         }
+    }
+
+    /// Removes the evidence of the least grave incident, of those the oldest; only what is less grave than `below`, where
+    /// that is given. False if there is none.
+    fn remove_evidence(&mut self, below: Option<Severity>) -> bool {
+        let graver = |severity: Severity| below.is_some_and(|below| severity >= below);
+        let least = self.saved.iter().enumerate().min_by_key(|(n, evidence)| (evidence.severity, *n));
+        if let Some((n, severity)) = least.map(|(n, evidence)| (n, evidence.severity))
+            && !graver(severity)
+        {
+            let Some(evidence) = self.saved.remove(n) else { return false };
+            return self.disk.remove(&evidence.path).is_ok();
+        }
+        // What was saved of incidents that are open goes, too.
+        let open = self.cases.values_mut().filter(|case| case.saved.is_some() && !graver(case.severity));
+        let Some(case) = open.min_by_key(|case| case.severity).filter(|_| below.is_some()) else {
+            return false;
+        };
+        case.cut = true;
+        case.saved.take().is_some_and(|saved| self.disk.remove(&saved.path).is_ok())
     }
 
     /// Copies what is of `case` out of the files that have not been searched yet, up to the `until`th where given.
@@ -457,7 +486,10 @@ impl<D: Disk> Keeper<D> {
                     Err(error) => error,
                 },
             };
-            if !self.make_room(&error, reading) {
+            let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            let has_room =
+                self.make_room(&error, reading) || is_full && self.remove_evidence(Some(case.severity));
+            if !has_room {
                 return Err(error);
             }
         }

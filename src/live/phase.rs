@@ -1,0 +1,119 @@
+//! How an incident goes on: growing, steady, recovering, over.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::registry;
+use crate::detect::spec::Property;
+use crate::live::sockets::{ListenSockets, Trouble};
+use crate::model::Incident;
+use crate::time::{Span, Timestamp};
+
+/// A queue that is not full and has dropped nothing for this long recovers.
+const DRAINED: Span = Span::millis(1_500);
+/// An incident without a new connection for this long does not grow.
+const UNCHANGED: Span = Span::secs(10);
+/// A full queue that has dropped nothing for this long is steady.
+const WITHOUT_DROPS: Span = Span::secs(3);
+/// A queue that has recovered for this long is well.
+const WELL: Span = Span::secs(10);
+
+/// How an incident goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// More connections are hit.
+    #[default]
+    Growing,
+    /// Nothing is added for the moment, and what caused it is still there.
+    Steady,
+    /// The kernel shows that the cause is gone.
+    Recovering,
+    /// It has ended.
+    Over,
+}
+
+impl Phase {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Growing => "growing",
+            Phase::Steady => "steady",
+            Phase::Recovering => "recovering",
+            Phase::Over => "over",
+        }
+    }
+}
+
+/// What is known of the course of an incident.
+struct Course {
+    connections: u64,
+    grew: Timestamp,
+    phase: Phase,
+}
+
+/// The course of each open incident, by id.
+#[derive(Default)]
+pub(super) struct Courses(BTreeMap<String, Course>);
+
+impl Courses {
+    /// Brings the open incidents up to date; gives those whose phase has changed as the kernel sees it.
+    pub(super) fn follow(
+        &mut self,
+        open: &[Incident],
+        sockets: &ListenSockets,
+        now: Timestamp,
+    ) -> Vec<(Incident, Phase)> {
+        let mut changed = Vec::new();
+        self.0.retain(|id, _| open.iter().any(|incident| incident.id == *id));
+        for incident in open {
+            let size = incident.connections.max(incident.findings.len() as u64);
+            let course = self.0.entry(incident.id.clone()).or_insert(Course {
+                connections: size,
+                grew: now,
+                phase: Phase::Growing,
+            });
+            if size > course.connections {
+                (course.connections, course.grew) = (size, now);
+            }
+            let trouble = trouble(incident, sockets);
+            let phase = phase(course, trouble, now);
+            if phase != course.phase {
+                course.phase = phase;
+                // That no connection was added for a while is no news; what the kernel says is.
+                changed.extend(trouble.map(|_| (incident.clone(), phase)));
+            }
+        }
+        changed
+    }
+
+    /// The phase of an open incident.
+    pub(super) fn of(&self, id: &str) -> Phase {
+        self.0.get(id).map(|course| course.phase).unwrap_or_default()
+    }
+}
+
+/// What the kernel knows of the queue whose overflow the incident is.
+fn trouble(incident: &Incident, sockets: &ListenSockets) -> Option<Trouble> {
+    if !registry::spec(incident.kind).has(Property::QueueWasFull) {
+        return None;
+    }
+    let trouble = sockets.trouble(incident.listener.as_deref()?.parse().ok()?)?;
+    trouble.dropped.is_some().then_some(trouble)
+}
+
+fn phase(course: &Course, trouble: Option<Trouble>, now: Timestamp) -> Phase {
+    let Some(Trouble { dropped, full }) = trouble else {
+        return if now - course.grew < UNCHANGED { Phase::Growing } else { Phase::Steady };
+    };
+    let quiet = now - dropped.unwrap_or(course.grew);
+    match full {
+        true if quiet < WITHOUT_DROPS => Phase::Growing,
+        true => Phase::Steady,
+        false if quiet < DRAINED => Phase::Growing,
+        false if quiet >= WELL && now - course.grew >= WELL => Phase::Over,
+        false => Phase::Recovering,
+    }
+}
