@@ -8,12 +8,13 @@ use crate::detect::analysis::company::Pattern;
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::Stuck;
 use crate::detect::analysis::listener_activity::ListenerActivity;
-use crate::flow::facts::ConnectionFacts;
+use crate::flow::facts::{ConnectionFacts, Role};
 use crate::flow::key::{Host, Map};
 use crate::history::host_pairs::Pair;
 use crate::history::interval::Interval;
 use crate::history::listener::Listener;
 use crate::history::settings::Settings;
+use crate::history::strays::{OpenFlow, Stray, Strays};
 use crate::history::tw_recycle::{PawsSuspect, Tally, TwRecycleModel};
 use crate::model::Vantage;
 use crate::time::{Span, Timestamp};
@@ -93,6 +94,8 @@ pub struct CaptureContext {
     pub activities: Map<Host, ListenerActivity>,
     /// When each host was heard, on connections that last.
     pub heard: Map<Address, Vec<Interval>>,
+    /// Segments without a connection of their own.
+    pub strays: Strays,
     /// What each host with several listeners did on all of them.
     pub hosts: Map<Address, HostActivity>,
     /// The capture goes on: what is missing may yet come.
@@ -216,6 +219,16 @@ impl<'a> DetectContext<'a> {
     pub fn seen_time(&self, from: Timestamp, to: Timestamp) -> Span {
         let unseen = self.context.silences.iter().map(|s| (s.to.min(to) - s.from.max(from)).max(Span::ZERO));
         unseen.fold(to - from, |left, gap| left - gap)
+    }
+
+    /// A segment of this connection that came under another address of its sender, and which end got it.
+    pub fn untranslated(&self, f: &ConnectionFacts) -> Option<(Role, &'a Stray)> {
+        self.context.strays.of(f)
+    }
+
+    /// The connection that the capture knows nothing else of, and to which this stray segment belongs.
+    pub fn home_of_stray(&self, f: &ConnectionFacts) -> Option<(&'a OpenFlow, Role, Stray)> {
+        self.context.strays.home_of(f)
     }
 
     /// The SYNs of this connection that `tcp_tw_recycle` would have dropped.

@@ -42,6 +42,8 @@ pub struct Draft {
     pub taken_for: Option<Kind>,
     /// The names of client and server in another capture, and which.
     pub other_names: Option<(u16, Host, Host)>,
+    /// Another four-tuple of which it tells too, client first.
+    pub also_tells_of: Option<(Host, Host)>,
     /// The packets that show it. Never empty.
     evidence: Vec<(PacketRef, Phrase)>,
     /// Until when it lasted, where that is later than the last packet that shows it.
@@ -79,6 +81,7 @@ impl Draft {
             excluded: Vec::new(),
             taken_for: None,
             other_names: None,
+            also_tells_of: None,
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,
             packets: Packets::of(f, spec),

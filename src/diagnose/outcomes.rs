@@ -109,7 +109,10 @@ impl Found {
         let whole = written.iter().filter(of_listener).map(|w| &w.outline);
         Found {
             connections: outlines().filter_map(|o| o.connection).collect(),
-            names: outlines().flat_map(|o| [o.client.zip(o.server), o.other_names]).flatten().collect(),
+            names: outlines()
+                .flat_map(|o| [o.client.zip(o.server), o.other_names, o.also_tells_of])
+                .flatten()
+                .collect(),
             listeners: whole.filter_map(|o| o.server).collect(),
         }
     }

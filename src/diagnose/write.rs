@@ -32,6 +32,8 @@ pub struct Outline {
     pub server: Option<Host>,
     /// The names of client and server in another capture.
     pub other_names: Option<(Host, Host)>,
+    /// Another four-tuple of which it tells too.
+    pub also_tells_of: Option<(Host, Host)>,
     /// See [`Draft::during`].
     pub during: (Timestamp, Timestamp),
     /// The first packet of the connection, if it is about one.
@@ -122,6 +124,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         client: draft.client,
         server: draft.server,
         other_names: draft.other_names.map(|(_, client, server)| (client, server)),
+        also_tells_of: draft.also_tells_of,
         during: (first, last),
         connection: draft.connection,
         next_steps: draft.next_steps,

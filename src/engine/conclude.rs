@@ -332,6 +332,7 @@ fn gather(
                 context.listeners.entry(host).or_default().merge(listener);
             }
         }
+        context.strays.merge(triage.untranslated);
         for (address, heard) in triage.heard {
             context.heard.entry(address).or_default().extend(heard);
         }

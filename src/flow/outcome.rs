@@ -242,7 +242,14 @@ pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
     let from_the_start =
         f.syn.count > 0 && f.other_isns == 0 && f.final_ack.is_some_and(|ack| ack.at < reset.at);
     let went_on = reset.before.segments > 1 && reset.went_on.is_some_and(|(_, n)| reset.ip_id != 0 || n > 1);
-    reset.has_other_ttl() || from_the_start && went_on
+    has_foreign_ttl(f, reset) || from_the_start && went_on
+}
+
+/// Whether the TTL of the RST is that of another sender. A gateway that captures on all its interfaces sees what it forwards twice,
+/// the first time with a TTL larger by 1.
+pub fn has_foreign_ttl(f: &ConnectionFacts, reset: &Reset) -> bool {
+    let forwarded = f.duplicates > 0 && reset.ttl == reset.before.ttl.1.wrapping_add(1);
+    reset.has_other_ttl() && !forwarded
 }
 
 impl Reset {

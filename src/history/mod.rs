@@ -10,6 +10,7 @@
 //! * [`tw_recycle`]: the memory that a server with `tcp_tw_recycle` would have of each host, replayed.
 //! * [`handshakes`]: clean handshakes of each server, which tell the capture point.
 //! * [`host_clocks`]: what connections say of the clocks and timers of the hosts at their ends.
+//! * [`strays`]: segments without a connection, which may be those of another one that a NAT did not translate.
 //! * [`syn_ack_lag`]: how far SYN-ACKs lag their server's clock.
 //! * [`merge`]: the histories of all listeners, put together now and then.
 
@@ -24,6 +25,7 @@ pub mod merge;
 pub mod ports;
 pub mod remarkable;
 pub mod settings;
+pub mod strays;
 pub mod syn_ack_lag;
 pub mod timeline;
 pub mod triage;

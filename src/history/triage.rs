@@ -16,6 +16,7 @@ use crate::history::listener::Listener;
 use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts};
 use crate::history::settings::Settings;
 use crate::history::syn_ack_lag::{self, SynAckLags};
+use crate::history::strays::Strays;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::history::wants::Wants;
 use crate::time::{Span, Timestamp};
@@ -140,6 +141,8 @@ pub struct Triage {
     pub let_go_segments: u64,
     /// Segments of connections that had been let go and forgotten, or that were joined in the middle.
     pub strays: u64,
+    /// Segments without a connection of their own.
+    pub untranslated: Strays,
 }
 
 /// A lone SYN.
@@ -275,6 +278,9 @@ impl Triage {
         self.outcomes.record(outcome);
         self.note_quality(f);
         self.record_heard(f);
+        if f.syn.count == 0 {
+            self.untranslated.record(f);
+        }
         if f.roles != Roles::Guessed
             && let Some(listener) = self.listener(f.server)
         {
@@ -303,6 +309,8 @@ impl Triage {
                 Some(handshake) => self.keep_incomplete(f.server, handshake),
                 None => self.keep(f, is_suspect),
             }
+        } else if outcome == Outcome::Open {
+            self.untranslated.record_open(f);
         }
     }
 

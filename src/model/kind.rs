@@ -65,6 +65,8 @@ macro_rules! each_kind {
             ZeroWindowStall zero_window_stall "zero-window-stall",
             /// One end has no socket for the connection any more.
             StaleConnection stale_connection "stale-connection",
+            /// A segment of a translated connection came under its inner address.
+            UntranslatedSegment untranslated_segment "untranslated-segment",
             /// Registered in tests only: what a new kind needs, and no more.
             #[cfg(test)]
             Exercise exercise "exercise",

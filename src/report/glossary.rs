@@ -127,6 +127,14 @@ const KERNEL: &[(&str, &str)] = &[
     ("net.ipv4.tcp_rfc1337", "ignore resets in TIME_WAIT"),
     ("net.ipv4.vs.conn_reuse_mode", "what IPVS does with a SYN of a connection that it still keeps"),
     ("net.netfilter.nf_conntrack_max", "how many connections netfilter tracks at most"),
+    (
+        "net.netfilter.nf_conntrack_tcp_be_liberal",
+        "whether netfilter takes segments outside of the window for valid",
+    ),
+    (
+        "net.netfilter.nf_conntrack_tcp_loose",
+        "whether netfilter tracks connections that it sees from the middle on",
+    ),
     ("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "how long netfilter keeps a closed connection"),
     ("net.ipv4.tcp_syn_retries", "how often a client repeats its SYN"),
     (

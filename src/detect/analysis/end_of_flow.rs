@@ -1,5 +1,6 @@
 //! How an established connection died: what several kinds read together, so that each death is told by one of them.
 
+use crate::decode::segment::Traits;
 use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::half_closed::half;
 use crate::detect::analysis::ignored_ack::ordeal;
@@ -7,7 +8,7 @@ use crate::detect::analysis::ignored_client::picture;
 use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Repeating, Reset, Role, Side, What};
-use crate::flow::outcome::{first_reset, is_by_box};
+use crate::flow::outcome::{first_reset, has_foreign_ttl, is_by_box};
 use crate::time::{Span, Timestamp};
 
 /// Repetitions from which on an acknowledgment is overdue.
@@ -71,6 +72,15 @@ pub enum Death<'a> {
         /// The RST that answers the request.
         reset: &'a Reset,
     },
+    /// A segment came under another address than the connection's: a NAT did not translate it.
+    Untranslated,
+    /// The host of `role` has the connection, and had no socket for a segment of it: that came there under another address.
+    ResetUnderOtherName {
+        /// Who sent the RST.
+        role: Role,
+        /// The RST.
+        reset: &'a Reset,
+    },
     /// The host of `role` had no socket for it any more.
     Stale {
         /// Who had none.
@@ -85,6 +95,9 @@ pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<D
     let established = f.final_ack.is_some() || f.mid_stream;
     if !established || f.odd_handshake || !f.both_seen() {
         return None;
+    }
+    if around.untranslated(f).is_some() {
+        return Some(Death::Untranslated);
     }
     let until = around.observed_until(f.last.time).min(f.watched.max(f.last.time));
     if let Some(receiver) = Role::BOTH.into_iter().find(|&role| window_stays_closed(f, role, until)) {
@@ -152,6 +165,9 @@ fn by_reset<'a>(
     if is_by_box(f, reset) {
         let idle_before = answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none();
         let spoken = role == Role::Client || f.c.has_spoken() || f.s.has_spoken() || f.mid_stream;
+        if !idle_before && has_no_socket_for_segment(f, role, reset) {
+            return Some(Death::ResetUnderOtherName { role, reset });
+        }
         return match (idle_before, spoken) {
             (true, _) => Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) }),
             (false, true) => Some(Death::Injected { role, reset }),
@@ -177,7 +193,30 @@ fn by_reset<'a>(
             && t.ack == reset.seq
             && !is_late_probe
     });
-    (reset.is_bare() && answers && !told_otherwise).then_some(Death::Stale { role, reset })
+    if !(reset.is_bare() && answers && !told_otherwise) {
+        return None;
+    }
+    Some(match has_no_socket_for_segment(f, role, reset) && was_alive_before(own, reset) {
+        true => Death::ResetUnderOtherName { role, reset },
+        false => Death::Stale { role, reset },
+    })
+}
+
+/// Whether the RST of a host that goes on with the connection is its own all the same (`tcp_v4_send_reset`): it answers data
+/// that came there under another name. Of a client: behind the address of a server there may be several hosts.
+fn has_no_socket_for_segment(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
+    let answers_data = role == Role::Client
+        && reset.trigger.is_some_and(|t| {
+            matches!(t.what, What::Data | What::Retransmit | What::Fin) && t.ack == reset.seq
+        });
+    let is_v4 = !f.side(role).traits.has(Traits::V6);
+    reset.is_bare() && !has_foreign_ttl(f, reset) && reset.ip_id == 0 && is_v4 && answers_data
+}
+
+/// Whether that end was heard within the second before its RST: no host restarts so soon, and a socket that is closed or aborted says
+/// so itself.
+fn was_alive_before(own: &Side, reset: &Reset) -> bool {
+    reset.before.segments > 1 && own.silences.iter().all(|(_, to)| *to != reset.at.time)
 }
 
 /// Whether the server closed an idle connection while the client's next request was under way: the request does not acknowledge

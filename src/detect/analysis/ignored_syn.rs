@@ -54,6 +54,7 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
         || answered_late(f)
         || answered_unseen(f)
         || explains_unanswered_syns(f, around)
+        || around.untranslated(f).is_some()
     {
         return None;
     }

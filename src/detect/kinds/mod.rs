@@ -31,6 +31,7 @@ pub mod syn_unanswered;
 pub mod syncookies;
 pub mod time_wait_collision;
 pub mod time_wait_pressure;
+pub mod untranslated_segment;
 pub mod zero_window_stall;
 
 /// Lists the kinds, in the order of [`Kind::ALL`](crate::model::Kind::ALL).

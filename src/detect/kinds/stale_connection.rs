@@ -77,6 +77,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "A NAT gateway or firewall in front of it has forgotten the connection and answers in its name.",
         "The RST has the TTL of the host's other segments.",
     );
+    d.or(
+        "A NAT on the path has lost its entry, so the segment reached the host under another address or port.",
+        "A capture at both ends shows it: compare the addresses.",
+    );
     d.next_steps = vec![
         format!(
             "uptime; journalctl -b -n 50   # on {}: restart, crash, failover at {}?",
