@@ -88,6 +88,7 @@ fn quoted(
     out.flags = Flags(0);
     out.options = Options(0);
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, mtu, 0);
+    out.neighbours = 0;
     out.traits = Traits(walk.traits | traits | Traits::ICMP_ERROR);
     if let Some(sender) = reporter.as_v4() {
         out.tsval = sender;

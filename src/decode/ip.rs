@@ -231,7 +231,7 @@ fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk
             walk.enter_tunnel()?;
             self::v6(body, walk)
         }
-        IpNumber::UDP => tunnel::udp(body, walk),
+        IpNumber::UDP => tunnel::udp(body, network, walk),
         IpNumber::GRE => tunnel::gre(body, walk),
         IpNumber::ETHER_IP => tunnel::ether_ip(body, walk),
         IpNumber::MPLS_IN_IP => tunnel::mpls(body, walk),

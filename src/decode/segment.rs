@@ -165,6 +165,9 @@ impl Traits {
     /// router on the way.
     pub const FROM_DESTINATION: u16 = 1 << 12;
 
+    /// Found inside a UDP tunnel whose outer checksum is wrong, or 0 where IPv6 demands one: receivers drop the whole packet.
+    pub const OUTER_CHECKSUM_BAD: u16 = 1 << 13;
+
     /// Whether all of `bits` are set.
     #[inline]
     pub const fn has(self, bits: u16) -> bool {
@@ -247,6 +250,9 @@ pub struct Segment {
     pub mss: u16,
     /// See [`Traits`].
     pub traits: Traits,
+    /// Of a SYN or SYN-ACK in an Ethernet frame: a hash of both MAC addresses, the same in both directions. Else 0, and where a
+    /// router shares one of them with others.
+    pub neighbours: u16,
     /// Control bits.
     pub flags: Flags,
     /// Options present.

@@ -46,6 +46,7 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
     };
     out.payload = payload as u32;
     out.options = Options(0);
+    out.neighbours = if Flags(head[13]).has(Flags::SYN) { walk.neighbours } else { 0 };
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, 0, 0);
     if data.len() < header_length {
         traits |= Traits::OPTIONS_CUT;
@@ -191,6 +192,15 @@ pub(super) fn pseudo_header_v4(addresses: [u8; 8], length: usize) -> u64 {
 #[inline]
 fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
     add(add(sum(&src.0), sum(&dst.0)), numbers(length))
+}
+
+/// Whether the checksum `field` of a UDP datagram is neither right nor the sum of the pseudo-header alone.
+pub(super) fn is_wrong_udp_sum(network: &Network, datagram: &[u8], field: [u8; 2]) -> bool {
+    const UDP: u16 = 17;
+    let addresses = add(sum(&network.src.0), sum(&network.dst.0));
+    let numbers = u64::from(UDP.swap_bytes()).wrapping_add(u64::from((datagram.len() as u32).swap_bytes()));
+    let pseudo = add(addresses, numbers);
+    fold(pseudo) != u16::from_le_bytes(field) && fold(add(pseudo, sum(datagram))) != 0xffff
 }
 
 /// What the pseudo-header has besides the addresses.

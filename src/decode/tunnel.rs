@@ -4,7 +4,8 @@
 //! counts as [`Decoded::Other`]. It has borne out once an IP header was found; what is wrong behind that is malformed.
 
 use super::rest::{Rest, be16};
-use super::{Decoded, Step, Walk, ip, link};
+use super::segment::Traits;
+use super::{Decoded, Step, Walk, ip, link, tcp};
 
 /// Ethernet inside GRE or Geneve: "transparent Ethernet bridging", RFC 7637 section 3.2.
 pub(super) const TRANSPARENT_ETHERNET: u16 = 0x6558;
@@ -33,7 +34,7 @@ const TEREDO_PORT: u16 = 3544;
 const MPLS_PORT: u16 = 6635;
 
 /// A UDP datagram. Its length field is not needed: every tunnel here carries a packet with a length of its own.
-pub(super) fn udp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> Step {
     let (header, body) = rest.take::<8>()?;
     let (from, to) = (be16(header[0], header[1]), be16(header[2], header[3]));
     let headers = walk.headers;
@@ -45,10 +46,26 @@ pub(super) fn udp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         (TEREDO_PORT, _) | (_, TEREDO_PORT) => teredo(body, walk),
         _ => Ok(Decoded::Other),
     };
+    if matches!(inner, Ok(Decoded::Tcp)) && is_dropped(rest, header, network) {
+        walk.out.traits.set(Traits::OUTER_CHECKSUM_BAD);
+    }
     match inner {
         Ok(Decoded::Malformed) | Err(Decoded::Malformed) if walk.headers == headers => Ok(Decoded::Other),
         known => known,
     }
+}
+
+/// Whether a receiver drops the datagram for its checksum: wrong, or 0 in IPv6 (RFC 8200 section 8.1; Linux takes it only where a tunnel
+/// says so). One that holds the sum of the pseudo-header alone is left to the sender's network card.
+fn is_dropped(rest: Rest<'_>, header: &[u8; 8], network: ip::Network) -> bool {
+    let is_v6 = network.traits & Traits::V6 != 0;
+    if [header[6], header[7]] == [0, 0] {
+        return is_v6;
+    }
+    let length = usize::from(be16(header[4], header[5]));
+    let Some(datagram) = rest.data.get(..length).filter(|_| length >= 8) else { return false };
+    let fragment = network.traits & Traits::FRAGMENT != 0;
+    network.verifiable && !fragment && tcp::is_wrong_udp_sum(&network, datagram, [header[6], header[7]])
 }
 
 /// VXLAN, and its variant with a next-protocol field.

@@ -4,7 +4,7 @@
 
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
-use super::{Walk, tcp};
+use super::{Walk, link, tcp};
 use crate::seq::Seq;
 
 /// Ethernet, IPv4 and TCP without options.
@@ -60,6 +60,7 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
         tsval: 0,
         tsecr: 0,
         mss: 0,
+        neighbours: if flags.has(Flags::SYN) { link::neighbours(rest) } else { 0 },
         traits: Traits(walk.traits | fragment | checksum),
         flags,
         options: Options(0),

@@ -10,6 +10,7 @@ use crate::detect::spec::{Property, When};
 use crate::diagnose::severity::{self, Toll};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
+use crate::history::interval::Interval;
 use crate::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -47,6 +48,7 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, context: &Captu
             Some(server) if scanned.contains(&(w.finding.kind, server.address)) => {
                 Place::Ports(server.address)
             }
+            Some(server) if is_host_wide(w, server, context) => Place::Host(server.address),
             Some(server) => Place::Listener(server),
         };
         by_place.entry((w.finding.kind, place)).or_default().push(w);
@@ -88,6 +90,8 @@ enum Place {
     Listener(Host),
     /// Many ports of one address.
     Ports(Address),
+    /// Several ports of one host at the same time: what happened befell the host.
+    Host(Address),
     /// Many hosts that one client alone tried.
     Hosts(Address),
 }
@@ -105,6 +109,13 @@ fn scanned(written: &[&Written]) -> BTreeSet<(Kind, Address)> {
         }
     }
     ports.into_iter().filter(|(_, ports)| ports.len() >= MANY_PORTS).map(|(place, _)| place).collect()
+}
+
+/// Whether this SYN was ignored while several ports of its host ignored SYNs at once.
+fn is_host_wide(w: &Written, server: Host, context: &CaptureContext) -> bool {
+    let (from, to) = w.outline.during;
+    let outage = || context.hosts.get(&server.address)?.outage(Interval { from, to });
+    w.finding.kind == Kind::SynUnanswered && outage().is_some()
 }
 
 /// Hosts that one client tried from which on they are told as one incident: a scan, or peers that come and go.
@@ -138,13 +149,19 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     let from = interval.iter().map(|w| w.outline.during.0).min().unwrap_or_default();
     let to = interval.iter().map(|w| w.outline.during.1).max().unwrap_or_default();
     let clients: BTreeSet<_> = interval.iter().filter_map(|w| w.outline.client.map(|c| c.address)).collect();
-    let example = clearest(interval);
+    let certainty = certainty(kind, interval);
+    let example = clearest(interval, certainty);
     let spec = registry::spec(kind);
     let name = listener.map(|host| host.socket().to_string());
     let connections = interval.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
     let known = listener.and_then(|host| context.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
-    let seconds = known.map(|l| l.between(from, to));
+    let of_host = match place {
+        Place::Host(address) => context.hosts.get(&address).filter(|host| host.seconds.step() == 1),
+        _ => None,
+    };
+    let of_host = of_host.map(|host| host.seconds.between(from.seconds(), to.seconds()));
+    let seconds = known.map(|l| l.between(from, to)).or(of_host);
     let attempted = match registry::spec(kind).has(Property::PreventsSetUp) {
         true => seconds.map(|s| u64::from(s.syns)),
         // What happens to open connections may hit those that began before it.
@@ -160,7 +177,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
             _ if connections == 0 => interval.iter().map(|w| w.outline.harm).max().unwrap_or(Severity::Info),
             _ => severity::of(kind, &toll),
         },
-        certainty: certainty(kind, interval),
+        certainty,
         listener: name,
         cause: cause(place, interval, &likely_cause(interval, example)),
         first: from.to_string(),
@@ -192,8 +209,9 @@ fn judged(interval: &[&Written]) -> Option<u64> {
 }
 
 /// The finding that the report shows first (`report::words::clearest`), so that cause and next steps are about it.
-fn clearest<'w>(interval: &[&'w Written]) -> Option<&'w Written> {
-    let clear = |w: &&&Written| (w.finding.certainty, w.outline.harm, w.finding.evidence.len().min(10));
+fn clearest<'w>(interval: &[&'w Written], certainty: Certainty) -> Option<&'w Written> {
+    let sure = |w: &Written| (w.finding.certainty == certainty, w.finding.certainty);
+    let clear = |w: &&&Written| (sure(w), w.outline.harm, w.finding.evidence.len().min(10));
     interval.iter().rev().max_by_key(clear).copied()
 }
 
@@ -238,6 +256,7 @@ fn whereabouts(place: Place) -> String {
         Place::Nowhere => "-".to_owned(),
         Place::Listener(listener) => listener.socket().to_string(),
         Place::Ports(address) => address.ip().to_string(),
+        Place::Host(address) => format!("host {}", address.ip()),
         Place::Hosts(client) => format!("of {}", client.ip()),
     }
 }
@@ -252,6 +271,11 @@ fn cause(place: Place, interval: &[&Written], likely: &str) -> String {
             client.ip(),
             hosts.len()
         );
+    }
+    if let Place::Host(address) = place {
+        let ports: BTreeSet<_> =
+            interval.iter().filter_map(|w| w.outline.server).map(|server| server.port).collect();
+        return format!("{} ports of {} ignored SYNs at the same time. {likely}", ports.len(), address.ip());
     }
     let Place::Ports(address) = place else { return likely.to_owned() };
     let ports: BTreeSet<_> =

@@ -1015,6 +1015,7 @@ fn offer(s: &Segment) -> Offer {
         ttl: s.ttl,
         tos: s.tos,
         ecn: s.flags.has(Flags::CWR | Flags::ECE),
+        neighbours: s.neighbours,
     }
 }
 /// Whether `s` was damaged on its way, so that its receiver dropped it. A wrong checksum says so only where others of

@@ -157,6 +157,12 @@ pub fn is_later_wait(wait: Span) -> bool {
         .any(|&(from, to)| (Span::millis(from)..Span::millis(to)).contains(&wait))
 }
 
+/// Whether a SYN and its SYN-ACK with these [`Segment::neighbours`] took different ways.
+#[inline]
+pub(super) fn another_way(syn: u16, syn_ack: u16) -> bool {
+    syn != 0 && syn_ack != 0 && syn != syn_ack
+}
+
 /// Adds to a list that has no room to spare: very many are held, and few of them grow.
 pub(super) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
     let mut longer = std::mem::take(list).into_vec();
@@ -186,6 +192,8 @@ pub struct Offer {
     pub tos: u8,
     /// Whether it asks for ECN: CWR and ECE in a SYN (RFC 3168 section 6.1.1).
     pub ecn: bool,
+    /// A hash of the MAC addresses of its frame, see [`Segment::neighbours`].
+    pub neighbours: u16,
 }
 
 /// What is known of one end.
@@ -843,6 +851,12 @@ impl ConnectionFacts {
     pub fn is_refused(&self) -> bool {
         let answers_a_syn = |r: &Reset| r.trigger.is_none_or(|t| t.what == What::Syn);
         self.syn_ack.count == 0 && self.s.reset.as_deref().is_some_and(answers_a_syn)
+    }
+
+    /// Whether the SYN-ACK took another way than the SYN: the router that the SYN came from (or went to) is not the one that the
+    /// SYN-ACK went to (or came from).
+    pub fn returns_another_way(&self) -> bool {
+        another_way(self.syn_offer.neighbours, self.syn_ack_offer.neighbours)
     }
 
     /// When the server first sent payload: the application had accepted the connection by then.

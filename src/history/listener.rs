@@ -38,6 +38,10 @@ pub struct Listener {
     pub completed: u64,
     /// Connections on which the server showed that it has them.
     pub served: u64,
+    /// How many of those whose SYN-ACK took another way than their SYN.
+    pub served_another_way: u64,
+    /// The longest pause of a connection after which both ends went on.
+    pub survived: Span,
     /// Connections that were served while the client had sent nothing: no deferral here.
     pub undeferred: u64,
     /// Connections that waited in silence, and no SYN-ACK came again: no deferral, unless the capture lost it.
@@ -114,12 +118,17 @@ impl Listener {
             let last = (f.s.segments > f.syn_ack.count).then_some(f.s.last);
             self.hear([f.s.last_data, last].into_iter().flatten().map(|at| at.time));
         }
+        if let Some(survived) = f.idle.as_ref().and_then(|idle| idle.survived) {
+            self.survived = self.survived.max(survived.length);
+        }
         if let Some(at) = completed_at {
             self.seconds.at(at).completed += 1;
         }
         if let Some(progress) = f.progress {
             self.served += 1;
-            self.seconds.at(progress.at.time.seconds()).served += 1;
+            self.served_another_way += u64::from(f.returns_another_way());
+            let second = self.seconds.at(progress.at.time.seconds());
+            second.record_served(f.client.address, f.syn_offer.ttl);
         }
         match shows_no_deferral(f, end) {
             Some(Undeferred::Served) => self.undeferred += 1,
@@ -190,7 +199,9 @@ impl Listener {
         self.completed += 1;
         self.seconds.at(course.final_ack.seconds()).completed += 1;
         self.served += 1;
-        self.seconds.at(course.progress.seconds()).served += 1;
+        self.served_another_way += u64::from(b.asked.returns_another_way());
+        let (client, ttl) = (b.asked.client(key).address, b.asked.ttls().0);
+        self.seconds.at(course.progress.seconds()).record_served(client, ttl);
         self.hear([course.progress, course.server_fin.time].into_iter());
         let spoke_first = course.progress_spoke && course.progress < course.client_spoke;
         let waited = course.client_spoke - course.final_ack >= PATIENCE;
@@ -228,6 +239,8 @@ impl Listener {
         self.answers += other.answers;
         self.completed += other.completed;
         self.served += other.served;
+        self.served_another_way += other.served_another_way;
+        self.survived = self.survived.max(other.survived);
         self.undeferred += other.undeferred;
         self.patient += other.patient;
         self.full_offers += other.full_offers;

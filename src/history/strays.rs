@@ -1,9 +1,9 @@
 //! Segments that belong to no connection of their own: they may be those of a connection that the capture knows under
 //! another address, because a NAT did not translate them.
 
-use crate::decode::segment::Flags;
+use crate::decode::segment::{Flags, PacketId};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
-use crate::flow::key::{Host, Map};
+use crate::flow::key::{Host, Map, Set};
 use crate::seq::Seq;
 
 /// More segments than this are a connection, not a stray.
@@ -187,6 +187,8 @@ pub struct Strays {
     count: usize,
     /// Connections that are not kept, and that a stray may belong to.
     open: Vec<OpenFlow>,
+    /// The first packets of those that belong to a connection that is known.
+    matched: Set<PacketId>,
 }
 
 impl Strays {
@@ -224,6 +226,21 @@ impl Strays {
         let mut all = self.open.iter().filter_map(|flow| Some((flow, stray.receiver_among(flow)?, stray)));
         // Two that fit: it cannot be told which one it is.
         all.next().filter(|_| all.next().is_none())
+    }
+
+    /// Notes which strays belong to one of these connections, or to an open one.
+    pub fn match_with(&mut self, kept: &[Box<ConnectionFacts>]) {
+        if self.count == 0 {
+            return;
+        }
+        let of_kept = kept.iter().filter_map(|f| Some(self.of(f)?.1.first.packet));
+        let of_open = kept.iter().filter_map(|f| Some(self.home_of(f)?.2.first.packet));
+        self.matched = of_kept.chain(of_open).collect();
+    }
+
+    /// Whether `f` is a stray that belongs to a connection that is known.
+    pub fn is_matched(&self, f: &ConnectionFacts) -> bool {
+        self.matched.contains(&f.first.packet)
     }
 
     /// The first stray that belongs to `f`, and which end of it got that.

@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use crate::decode::segment::Address;
+
 /// What happened at a listener within one second.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Second {
@@ -21,8 +23,51 @@ pub struct Second {
     pub completed: u32,
     /// Connections that the server closed by FIN before it had sent any payload.
     pub closed_unserved: u32,
+    /// The clients of the served handshakes: a bit for each, which several may share.
+    pub clients_served: u32,
+    /// The TTLs of their SYNs, in the same way.
+    pub ttls_served: u32,
+    /// Their networks (/24, of IPv6 /48), in the same way.
+    pub networks_served: u32,
     /// Segments of the server, not all of them: SYN-ACKs, the first and last word, FINs.
     pub heard: u32,
+}
+
+impl Second {
+    /// One more handshake is served, of this client.
+    #[inline]
+    pub fn record_served(&mut self, client: Address, ttl: u8) {
+        self.served += 1;
+        self.clients_served |= client_bit(client);
+        self.networks_served |= network_bit(client);
+        self.ttls_served |= ttl_bit(ttl);
+    }
+}
+
+/// The bit of a client in [`Second::clients_served`]; always the same one.
+#[inline]
+pub fn client_bit(client: Address) -> u32 {
+    bit(u128::from_be_bytes(client.0))
+}
+
+/// The bit of a client's network in [`Second::networks_served`].
+#[inline]
+pub fn network_bit(client: Address) -> u32 {
+    let all = u128::from_be_bytes(client.0);
+    bit(if client.as_v4().is_some() { all >> 8 } else { all >> 80 })
+}
+
+#[inline]
+fn bit(all: u128) -> u32 {
+    /// 2^64 divided by the golden ratio.
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    1 << (((all >> 64) as u64 ^ all as u64).wrapping_mul(GOLDEN) >> 59)
+}
+
+/// The bit of a TTL in [`Second::ttls_served`].
+#[inline]
+pub fn ttl_bit(ttl: u8) -> u32 {
+    1 << (ttl & 31)
 }
 
 impl AddAssign for Second {
@@ -35,6 +80,9 @@ impl AddAssign for Second {
         self.closed_by_server += other.closed_by_server;
         self.completed += other.completed;
         self.closed_unserved += other.closed_unserved;
+        self.clients_served |= other.clients_served;
+        self.ttls_served |= other.ttls_served;
+        self.networks_served |= other.networks_served;
         self.heard += other.heard;
     }
 }

@@ -320,7 +320,7 @@ impl Page<'_> {
     fn incident(&mut self, number: usize, incident: &Incident) -> String {
         let findings: Vec<&Finding> =
             incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
-        let best = clearest(&findings);
+        let best = clearest(&findings, incident.certainty);
         let mut out = format!(
             "<section class=\"incident {}\" id=\"incident-{number}\" aria-labelledby=\"title-{number}\">\n\
              <h2 id=\"title-{number}\">{number}. {}{}</h2>\n<p class=\"meta\">{} <b>{}</b> · {} · {}{}</p>\n",

@@ -192,7 +192,7 @@ impl Page<'_> {
         let f = self.flavor;
         let findings: Vec<&Finding> =
             incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
-        let best = clearest(&findings);
+        let best = clearest(&findings, incident.certainty);
         let mut out = f.heading(
             3,
             &format!(

@@ -358,7 +358,7 @@ impl<'r, 'w> Text<'r, 'w> {
     }
 
     fn examples(&mut self, incident: &Incident, findings: &[&Finding]) -> io::Result<()> {
-        let best = clearest(findings);
+        let best = clearest(findings, incident.certainty);
         let limit = if incident.severity == Severity::Info { EXAMPLES_INFO } else { EXAMPLES };
         for finding in best.iter().take(limit) {
             self.page.blank()?;

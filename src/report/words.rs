@@ -4,8 +4,8 @@ use super::clock::{self, Clock};
 use super::path::apart;
 use super::terminal::{counted, grouped};
 use crate::model::{
-    Alternative, Capture, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Pair, Phrase, Quality,
-    Report, Summary, Unexplained, Vantage,
+    Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Pair, Phrase,
+    Quality, Report, Summary, Unexplained, Vantage,
 };
 use crate::time::Span;
 
@@ -239,13 +239,14 @@ pub(crate) fn union<'r>(findings: &[&'r Finding], pick: fn(&Finding) -> &[Phrase
     names.filter(|name| seen.insert(*name)).collect()
 }
 
-/// The findings to look at first: the surest and gravest, those that show most packets; then in order of time. The third
+/// The findings to look at first: those as sure as their incident, `certainty`, then the gravest, and those that show most packets;
+/// then in order of time. The third
 /// is one that went otherwise, if any did: of many connections that were never answered, one that was.
-pub(crate) fn clearest<'r>(findings: &[&'r Finding]) -> Vec<&'r Finding> {
+pub(crate) fn clearest<'r>(findings: &[&'r Finding], certainty: Certainty) -> Vec<&'r Finding> {
     let mut best = findings.to_vec();
     best.sort_by_key(|finding| {
         let shown = finding.evidence.len().min(ENOUGH_PACKETS);
-        std::cmp::Reverse((finding.certainty, finding.severity, shown))
+        std::cmp::Reverse((finding.certainty == certainty, finding.certainty, finding.severity, shown))
     });
     if best.len() > EXAMPLES {
         let usual = best[0].severity;

@@ -229,6 +229,7 @@ proptest! {
         prop_assert_eq!(result, Decoded::Tcp);
         let (expected, complete) = view(parts.link, &bytes).expect("etherparse reads what it wrote");
         prop_assert!(complete);
+        let expected = Segment { neighbours: segment.neighbours, ..expected };
         prop_assert_eq!(comparable(segment, true), expected);
         prop_assert_eq!(segment.payload as usize, parts.payload.len());
         let judged = match &parts.ip {
@@ -258,6 +259,7 @@ proptest! {
             // etherparse overlooks a total length below the header's; a host does not.
             if result != Decoded::Malformed {
                 prop_assert_eq!(result, Decoded::Tcp);
+                let expected = Segment { neighbours: segment.neighbours, ..expected };
                 prop_assert_eq!(comparable(segment, complete), comparable(expected, complete));
             } else {
                 let ip = match parts.link { Link::Raw => 0, Link::Ethernet => 14, Link::Cooked => 16, Link::Vlan => 18, Link::DoubleVlan => 22 };
@@ -292,7 +294,7 @@ proptest! {
             if bytes.get(12..15).is_some_and(|kind| matches!(kind, [0x08, 0x00, version] if version >> 4 == 4)) {
                 prop_assert_eq!(framed, bare);
                 if framed == Decoded::Tcp {
-                    prop_assert_eq!(whole, inner);
+                    prop_assert_eq!(Segment { neighbours: 0, ..whole }, inner);
                 }
             }
         }

@@ -73,9 +73,10 @@ fn holds_syn(link: u16, data: &[u8], traits: u16) -> Segment {
         syn()
     };
     let own = if v6 { Traits::V6 } else { Traits::DF };
-    let hash = segment.hash;
+    let (hash, neighbours) = (segment.hash, segment.neighbours);
     assert_ne!(hash, 0);
-    assert_eq!(segment, Segment { traits: Traits(traits | own | Traits::CHECKSUM_GOOD), hash, ..expected });
+    let traits = Traits(traits | own | Traits::CHECKSUM_GOOD);
+    assert_eq!(segment, Segment { traits, hash, neighbours, ..expected });
     segment
 }
 
@@ -104,6 +105,20 @@ fn syn() -> Segment {
         tos: 0x10,
         ..Segment::default()
     }
+}
+
+#[test]
+fn neighbours_are_the_same_in_both_directions_and_differ_by_router() {
+    let between = |to: &[u8; 6], from: &[u8; 6]| {
+        let mut frame = ethernet("0800", &syn_v4());
+        frame[..6].copy_from_slice(to);
+        frame[6..12].copy_from_slice(from);
+        holds_syn(1, &frame, 0).neighbours
+    };
+    let (host, router, other) = ([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 0xfe], [2, 0, 0, 0, 0, 0xfd]);
+    assert_eq!(between(&host, &router), between(&router, &host));
+    assert_ne!(between(&host, &router), between(&host, &other));
+    assert_eq!(between(&host, &[0, 0, 0x5e, 0, 1, 7]), 0, "a router's shared address (VRRP)");
 }
 
 #[test]
@@ -304,6 +319,36 @@ fn generic_routing_encapsulation() {
     let three = "1000 22eb 00000001 2000000000000000000000";
     holds_syn(101, &outer(47, &behind(&format!("{three}00"), &frame)), Traits::TUNNELED);
     holds_syn(101, &outer(47, &behind(&format!("{three}01 0000000000000000"), &frame)), Traits::TUNNELED);
+}
+
+/// The SYN inside VXLAN inside UDP with this checksum.
+fn vxlan(checksum: u16) -> Segment {
+    let inner = behind("08000000 00000100", &ethernet("0800", &syn_v4()));
+    let mut packet = udp(50_000, 4_789, &inner);
+    packet[26..28].copy_from_slice(&checksum.to_be_bytes());
+    decoded(101, &packet).1
+}
+
+/// The ones' complement sum of a datagram and its pseudo-header, with the checksum field at 0.
+fn udp_sum(inner: &[u8]) -> u16 {
+    let packet = udp(50_000, 4_789, inner);
+    let length = (packet.len() - 20) as u16;
+    let words =
+        packet[12..].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+    let mut sum = words.sum::<u32>() + 17 + u32::from(length);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[test]
+fn the_outer_checksum_of_a_tunnel_is_looked_at() {
+    let inner = behind("08000000 00000100", &ethernet("0800", &syn_v4()));
+    let right = udp_sum(&inner);
+    let is_bad = |checksum| vxlan(checksum).traits.has(Traits::OUTER_CHECKSUM_BAD);
+    assert!(!is_bad(right) && is_bad(right ^ 1));
+    assert!(!is_bad(0), "IPv4 may leave it out");
 }
 
 #[test]

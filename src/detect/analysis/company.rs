@@ -15,6 +15,8 @@ use crate::time::{Span, Timestamp};
 const PATTERN: usize = 3;
 /// Refusals with accepted connections before and after each, from which on the two alternate.
 const ALTERNATIONS: usize = 3;
+/// Refused, and accepted, within one second.
+const SOME: u32 = 2;
 /// A port below this one takes a privilege to use.
 const PRIVILEGED: u16 = 1024;
 
@@ -244,5 +246,10 @@ pub fn alternates(refused: &[FailedSyn], listener: &Listener) -> bool {
     let step = listener.seconds.step();
     let answered = |from: i64, to: i64| listener.seconds.between(from, to).answered > 0;
     let in_turn = seconds.windows(2).filter(|pair| pair[1] - pair[0] >= step && answered(pair[0], pair[1]));
-    in_turn.count() >= ALTERNATIONS
+    // In a short capture: both, several times within one second, and again in another one.
+    let in_second = |second: &&i64| {
+        let both = listener.seconds.between(**second, **second);
+        step == 1 && both.refused >= SOME && both.answered >= SOME
+    };
+    in_turn.count() >= ALTERNATIONS || seconds.iter().filter(in_second).count() >= 2
 }

@@ -16,7 +16,7 @@ const REPEATED: u16 = 3;
 /// Over how long at least, from the first transmission on.
 const LASTED: Span = Span::secs(1);
 /// No box on a path forgets a connection that was idle for less.
-const FORGETFUL: Span = Span::secs(15);
+pub const FORGETFUL: Span = Span::secs(15);
 /// A window that is closed for less is flow control at work.
 const CLOSED_WINDOW: Span = Span::secs(5);
 /// A segment smaller than this passes every path, bytes.
@@ -36,6 +36,13 @@ pub enum Death<'a> {
     PathMtu {
         /// Who sends them.
         sender: Role,
+    },
+    /// Captured at the receiver: a gap of full-size segments of `sender` is never filled, smaller ones arrive.
+    LargeMissing {
+        /// Who sends them.
+        sender: Role,
+        /// What is missing.
+        missing: Missing,
     },
     /// It was idle for `idle`; what `sender` then sent drew nothing, or a RST of somebody else.
     Forgotten {
@@ -90,6 +97,17 @@ pub enum Death<'a> {
     },
 }
 
+/// Full-size segments that never arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// The size of the gap, bytes.
+    pub gap: u32,
+    /// The size of one segment, bytes.
+    pub size: u32,
+    /// For how long it was not filled.
+    pub lasted: Span,
+}
+
 /// How the connection died, if it died in one of these ways.
 pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
@@ -105,6 +123,11 @@ pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<D
     }
     if let Some(sender) = Role::BOTH.into_iter().find(|&role| loses_large_segments(f, role)) {
         return Some(Death::PathMtu { sender });
+    }
+    if let Some((sender, missing)) =
+        Role::BOTH.into_iter().find_map(|role| Some((role, missing_segment(f, role, until, around)?)))
+    {
+        return Some(Death::LargeMissing { sender, missing });
     }
     if let Some((role, reset)) = first_reset(f)
         && let Some(death) = by_reset(f, role, reset, around)
@@ -152,6 +175,35 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     healed || stuck
 }
 
+/// A sender without an acknowledgment repeats what is missing three times within this.
+const REPEATED_WITHIN: Span = Span::secs(3);
+/// The timestamps option, and what pads it.
+const TIMESTAMPS: u32 = 12;
+
+/// Whether segments of full size of `role` never came here although smaller ones behind them did, and `role` was heard long after.
+fn missing_segment(
+    f: &ConnectionFacts,
+    role: Role,
+    until: Timestamp,
+    around: &DetectContext<'_>,
+) -> Option<Missing> {
+    let side = f.side(role);
+    let mss = u32::from(f.syn_offer.mss.min(f.syn_ack_offer.mss));
+    let size = mss.checked_sub(if f.timestamps() { TIMESTAMPS } else { 0 }).filter(|size| *size > SMALL)?;
+    let gap = u32::try_from(side.flight.seq.distance(side.acked)).ok().filter(|gap| *gap > 0)?;
+    let until = f.closed.unwrap_or(until).min(until);
+    let lasted = until - side.flight.begin.time;
+    let is_left = side.acked_known
+        && side.in_vain().is_none()
+        && side.sacks() > 0
+        && gap % size == 0
+        && side.flight.largest < size
+        && lasted >= REPEATED_WITHIN
+        && side.last.time - side.flight.begin.time >= REPEATED_WITHIN
+        && !around.context.damaged;
+    is_left.then_some(Missing { gap, size, lasted })
+}
+
 /// What a RST says of a connection that was established.
 fn by_reset<'a>(
     f: &'a ConnectionFacts,
@@ -174,12 +226,11 @@ fn by_reset<'a>(
             (false, false) => None,
         };
     }
-    if role == Role::Server && reset.is_socketless() && crossed(f) {
+    if role == Role::Server && reset.is_socketless() && crossed(f) && expired(f, around).is_none() {
         let idle = f.c.flight.idle.max(f.s.flight.idle);
         return Some(Death::ClosedWhenAsked { idle, reset });
     }
     let told_otherwise = own.fin.is_some()
-        || reset.before.segments == 0
         || f.progress.is_none() && !f.mid_stream
         || f.c.fin_acked.is_some() && f.s.fin_acked.is_some()
         || is_ignored(f, around)
@@ -193,7 +244,12 @@ fn by_reset<'a>(
             && t.ack == reset.seq
             && !is_late_probe
     });
-    if !(reset.is_bare() && answers && !told_otherwise) {
+    // A capture that begins just before the RST holds nothing of its sender: what it answers must be more than a scan's ACK.
+    let is_known = reset.before.segments > 0
+        || f.mid_stream
+            && !around.context.strays.is_matched(f)
+            && reset.trigger.is_some_and(|t| t.what != What::Ack && peer.has_spoken());
+    if !(reset.is_bare() && answers && is_known && !told_otherwise) {
         return None;
     }
     Some(match has_no_socket_for_segment(f, role, reset) && was_alive_before(own, reset) {
@@ -219,15 +275,14 @@ fn was_alive_before(own: &Side, reset: &Reset) -> bool {
     reset.before.segments > 1 && own.silences.iter().all(|(_, to)| *to != reset.at.time)
 }
 
-/// Whether the server closed an idle connection while the client's next request was under way: the request does not acknowledge
-/// the FIN, and is not acknowledged.
+/// Whether the server closed an idle connection while the client's next request was under way: the request is not acknowledged. It
+/// may acknowledge the FIN: then the client's kernel had it, and the application did not look.
 fn crossed(f: &ConnectionFacts) -> bool {
     let asked = &f.c.flight;
     f.s.fin.is_some()
         && f.c.last_data.is_some()
         && f.c.has_outstanding()
         && asked.seq == f.c.acked
-        && !asked.ack.after(f.s.fin_seq)
         && f.s.flight.seq == f.s.fin_seq
         && asked.idle.max(f.s.flight.idle) >= KEPT_ALIVE
 }

@@ -61,6 +61,13 @@ impl IgnoredAck<'_> {
             lasting: self.outlasts_buffers(f),
             lag: cookie_lag(f),
             client: f.client,
+            ttl: f.syn_offer.ttl,
+            another_way: f.returns_another_way(),
+            answer: f
+                .syn_ack
+                .first()
+                .filter(|_| f.answered_syn().is_some_and(|syn| Some(syn) == f.syn.first()))
+                .map(|sent| (sent.at.time, sent.tsval)),
         })
     }
 
@@ -103,6 +110,12 @@ pub struct Stuck {
     pub lag: Option<i64>,
     /// The client's address, so that several connections of one client can be told from several clients.
     pub client: Host,
+    /// TTL of its SYN.
+    pub ttl: u8,
+    /// Its SYN-ACK took another way than its SYN.
+    pub another_way: bool,
+    /// When its first SYN was answered, if it was, and the TSval of that (0 without timestamps).
+    pub answer: Option<(Timestamp, u32)>,
 }
 
 impl Stuck {

@@ -73,6 +73,8 @@ pub struct ListenerActivity {
     pub ignored: Vec<Ignored>,
     /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
     pub unexplained: u32,
+    /// The shortest pause in which a connection was forgotten on the path.
+    pub forgotten: Option<Span>,
     /// Connections left half-closed at the end.
     pub left_open: Vec<LeftOpen>,
     /// RSTs by a socket of the server on connections on which it had sent no payload.

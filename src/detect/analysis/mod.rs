@@ -1,6 +1,7 @@
 //! What several finding kinds read together.
 //!
 //! * [`company`]: what sets SYNs that failed apart from those that were answered.
+//! * [`contrary`]: what speaks against a full accept queue.
 //! * [`filter`]: a filter as the cause of SYNs that fail.
 //! * [`host_activity`]: what one host did on all of its ports together.
 //! * [`deferral`]: a listener that waits for data before it takes a connection.
@@ -15,8 +16,10 @@
 //! * [`listener_activity`]: what happened at one listener across its connections; [`survey`] fills it in.
 //! * [`reset_together`]: connections that a server reset all at once before it had served them.
 //! * [`timestamp_rule`]: whether the rule of `tcp_tw_recycle` explains unanswered SYNs.
+//! * [`tunnel`]: tunnel packets that their receiver drops.
 
 pub mod company;
+pub mod contrary;
 pub mod deferral;
 pub mod end_of_flow;
 pub mod fast_open;
@@ -32,3 +35,4 @@ pub mod listener_activity;
 pub mod reset_together;
 pub mod survey;
 pub mod timestamp_rule;
+pub mod tunnel;

@@ -1,5 +1,6 @@
 //! Looks once at all connections that were kept, so that the detectors can compare.
 
+use crate::detect::analysis::end_of_flow::{Death, FORGETFUL, death};
 use crate::detect::analysis::half_closed::half;
 use crate::detect::analysis::host_activity::HostActivity;
 use crate::detect::analysis::listener_activity::LeftOpen;
@@ -23,6 +24,7 @@ pub fn survey(
     incomplete: Vec<(Host, IncompleteHandshakes)>,
     waits: &[Unserved],
 ) {
+    context.strays.match_with(kept);
     let end = context.capture.map(|(_, last)| last).unwrap_or_default();
     let answering = context.listeners.iter().filter(|(_, listener)| listener.answers > 0);
     context.answering = answering.map(|(host, _)| host.address).collect();
@@ -62,6 +64,7 @@ pub fn survey(
             .push(Unserved { interval, ..*wait });
     }
     context.hosts = HostActivity::of_all(&context.listeners, &context.activities);
+    note_forgotten(context, kept);
     let left_open: Vec<_> = kept
         .iter()
         .filter_map(|f| {
@@ -73,5 +76,21 @@ pub fn survey(
         .collect();
     for (server, left) in left_open {
         context.activities.entry(server).or_default().left_open.push(left);
+    }
+}
+
+/// Notes the shortest pause in which a connection of each listener was forgotten.
+fn note_forgotten(context: &mut CaptureContext, kept: &[Box<ConnectionFacts>]) {
+    let forgotten: Vec<_> = kept
+        .iter()
+        .filter(|f| f.c.flight.idle.max(f.s.flight.idle) >= FORGETFUL)
+        .filter_map(|f| match death(f, &context.around(f))? {
+            Death::Forgotten { idle, .. } => Some((f.server, idle)),
+            _ => None,
+        })
+        .collect();
+    for (server, idle) in forgotten {
+        let shortest = &mut context.activities.entry(server).or_default().forgotten;
+        *shortest = Some(shortest.map_or(idle, |known| known.min(idle)));
     }
 }

@@ -1,5 +1,6 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
+use crate::detect::analysis::contrary::contrary;
 use crate::detect::analysis::ignored_ack::{IgnoredAck, Stuck, ordeal};
 use crate::detect::analysis::ignored_client::{Picture, SAME_TIME, picture, was_alive};
 use crate::detect::context::DetectContext;
@@ -189,6 +190,16 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         );
     }
     d.next_steps = next::full_accept_queue(f.server);
+    if contrary(f, o, around).is_some() {
+        d.next_steps.insert(0, next::filter_rules(f.server));
+        let (client, server) = (f.client.address.ip(), f.server.address.ip());
+        d.next_steps.insert(
+            0,
+            format!(
+                "ip route get {client}   # on {server}: do the SYN-ACKs leave by the way that the SYNs came?"
+            ),
+        );
+    }
     d
 }
 
@@ -220,6 +231,22 @@ fn judge(
         && !company.iter().any(|s| s.shows_a_full_queue());
     if o.read_by_tcp && o.data_ignored && !around.context.damaged {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server ignored, so its TCP had read it");
+        return;
+    }
+    if let Some(contrary) = contrary(f, o, around) {
+        d.cause = cause(
+            "A firewall or another stateful box on the path drops what these clients send after their SYN: it has not seen the \
+             SYN-ACK (asymmetric route), or a rule of its own says so.",
+            &["nf_conntrack_in"],
+            &["TcpExtListenOverflows"],
+            &["net.netfilter.nf_conntrack_tcp_loose"],
+        );
+        d.possible(format!("{}; a full queue ignores everybody", contrary.reason()));
+        d.or(
+            "The listener's accept queue was full.",
+            "It would have ignored the others, too. Then ListenOverflows grows.",
+        );
+        d.or(lost(), "Loss would not choose by client.");
         return;
     }
     match around.view.vantage {

@@ -1,6 +1,8 @@
 //! `data-unacknowledged`: data is repeated and never acknowledged.
 
+use crate::decode::segment::Traits;
 use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, finding};
@@ -137,7 +139,17 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         "A stateful firewall, conntrack or an asymmetric route drops this connection's segments.",
         "Its counters tell: `conntrack -S`, `nft list ruleset`.",
     );
+    let too_large = may_be_too_large(f, sender);
+    if too_large {
+        d.or(
+            "The path carries no packets of full size (MTU), and the ICMP error that says so does not come back.",
+            "Nothing smaller was sent behind them that could have arrived.",
+        );
+    }
     let (own, peer) = (f.host(sender), f.host(sender.peer()));
+    if too_large {
+        d.measure("full_size", true);
+    }
     d.next_steps = vec![
         format!("ss -tanpo dst {}   # on {}: retransmissions and timer", peer.address.ip(), own.address.ip()),
         format!(
@@ -149,4 +161,23 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         "conntrack -S; nft list ruleset   # on the peer and on boxes between: do drop counters grow?"
             .to_owned(),
     ];
+    if f.side(sender).traits.has(Traits::OUTER_CHECKSUM_BAD) {
+        d.cause = tunnel::dropped_for_checksum();
+        d.next_steps.insert(0, tunnel::NEXT_STEP.to_owned());
+    }
+    if too_large {
+        let (from, to) = (f.host(sender).address.ip(), f.host(sender.peer()).address.ip());
+        d.next_steps
+            .insert(0, format!("tracepath -n {to}   # on {from}: the MTU of the path, and where it shrinks"));
+    }
+}
+
+/// Whether what is repeated is of full size, and nothing of that size was ever acknowledged.
+fn may_be_too_large(f: &ConnectionFacts, sender: Role) -> bool {
+    /// The timestamps option, and what pads it.
+    const TIMESTAMPS: u32 = 12;
+    let side = f.side(sender);
+    let mss = u32::from(f.syn_offer.mss.min(f.syn_ack_offer.mss));
+    let full = mss.saturating_sub(TIMESTAMPS);
+    full > 0 && side.in_vain().is_some_and(|r| r.largest >= full && side.largest_acked < full)
 }

@@ -50,7 +50,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let side = f.side(role);
     let fin = side.fin?;
     let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
-    let lasted = side.last.time - fin.time;
+    // Probes may follow.
+    let last = side.in_vain().map_or(side.last, |r| r.last).max(fin);
+    let lasted = last.time - fin.time;
     // The repetitions alone show that no acknowledgment came back, where the capture began after all else.
     let joined = f.mid_stream && around.context.answers_of(f.server.address) != Answers::Missing;
     if !(f.both_seen() || joined)
@@ -64,7 +66,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let who = role;
     let mut d = Draft::about(f, &SPEC, (fin, format!("FIN of the {who}")));
     d.shows(
-        side.last,
+        last,
         format!("FIN for the last time, {} in all, {lasted} after the first", times(u64::from(side.fins))),
     );
     d.severity = Severity::Warning;

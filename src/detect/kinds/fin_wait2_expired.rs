@@ -8,6 +8,7 @@ use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, What};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
+use crate::time::Span;
 
 finding! {
     /// After a long half-close the side that had waited sends something, and is answered with a RST.
@@ -41,6 +42,9 @@ finding! {
         properties: &[Property::ExplainsReset, Property::RestsOnOrder],
     }
 }
+
+/// How long an orphan in FIN_WAIT2 stays unless `tcp_fin_timeout` says otherwise.
+const DEFAULT: Span = Span::secs(60);
 
 /// See [`FinWait2Expired`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
@@ -76,6 +80,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "The closing host was restarted, or a device on the path lost the connection and answers for it.",
             "Then other connections of that host are reset as well.",
         );
+    }
+    if late_silence < DEFAULT {
+        d.or(
+            "tcp_fin_timeout is set below its default of 60 s on the closing host.",
+            "The packets do not show the setting. An orphan that had not expired refuses data, not a FIN or a probe.",
+        );
+        d.measure("below_default_timeout", true);
     }
     let waiter = f.host(half.closer.peer());
     d.next_steps = vec![

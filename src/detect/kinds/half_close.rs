@@ -8,6 +8,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles};
 use crate::history::settings::Settings;
+use crate::history::strays::StrayKind;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -134,6 +135,13 @@ fn orphan_alive(f: &ConnectionFacts, half: &Half) -> Option<Span> {
 /// See [`HalfClose`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let half = half(f, around)?;
+    // The other side has closed, under an address that was not translated: `untranslated-segment`.
+    if around
+        .untranslated(f)
+        .is_some_and(|(_, stray)| matches!(stray.kind, StrayKind::Fin | StrayKind::Reset))
+    {
+        return None;
+    }
     let lasted = half.lasted();
     let threshold = around.context.settings.half_close_after;
     let watched = half.ended_by.is_some() || around.seen_time(half.quiet_since, half.until) >= threshold;

@@ -45,7 +45,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let asked = f.c.flight.begin;
     let apart = if asked > fin { asked.time - fin.time } else { fin.time - asked.time };
     let mut d = Draft::about(f, &SPEC, (fin, format!("FIN of the server after {idle} without a request")));
-    d.shows(asked, "the next request, sent before the FIN had arrived");
+    let had_fin = f.c.flight.ack.after(f.s.fin_seq);
+    d.shows(
+        asked,
+        match had_fin {
+            false => "the next request, sent before the FIN had arrived",
+            true => "the next request: the client's kernel had the FIN, the application did not look",
+        },
+    );
     d.shows(reset.at, "RST answers the request");
     d.severity = Severity::Warning;
     d.summary = format!(
@@ -60,7 +67,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &[],
     );
     d.measure_span("idle_s", idle).measure_span("apart_s", apart);
-    d.probable(format!("FIN and request crossed, {apart} apart: the request does not acknowledge the FIN"));
+    d.probable(match had_fin {
+        false => format!("FIN and request crossed, {apart} apart: the request does not acknowledge the FIN"),
+        true => format!("the request came {apart} after the FIN of an idle connection, and drew a RST"),
+    });
     d.or(
         "The server was stopped or restarted at that moment.",
         "It would close all connections at once, not after the same idle time.",

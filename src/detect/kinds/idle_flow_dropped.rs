@@ -7,6 +7,7 @@ use crate::detect::spec::{Examine, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
+use crate::time::Span;
 
 finding! {
     /// A connection that was idle for a while is dead at its next segment: silence answers, or a RST by a box on the path.
@@ -107,12 +108,22 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     d.severity = Severity::Warning;
     d.measure_span("idle_s", idle).measure("keepalives", own.keepalives);
+    let bracket = bracket(f, idle, around);
+    if let Some((survived, fatal)) = bracket {
+        d.summary.push_str(&format!(
+            " Over all connections of this listener, pauses of up to {survived} did no harm and one of {fatal} did: the time-out \
+             lies between {} s and {} s.",
+            survived.0 / SECOND,
+            (fatal.0 + SECOND - 1) / SECOND
+        ));
+        d.measure_span("longest_survived_s", survived).measure_span("shortest_fatal_s", fatal);
+    }
     if let Some(survived) = f.idle.as_ref().and_then(|idle| idle.survived).filter(|pause| pause.length < idle)
     {
         d.shows(survived.until, format!("a pause of {} before that did no harm", survived.length));
         d.measure_span("survived_s", survived.length);
     }
-    let hint = KNOWN.iter().rev().find(|(known, _)| seconds >= *known && seconds - known <= known / NEAR);
+    let hint = known_time_out(seconds, bracket);
     d.cause = cause(
         "A NAT gateway, firewall or load balancer on the path removed the idle connection from its table.",
         &[],
@@ -129,4 +140,27 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     d.next_steps.push("conntrack -L -p tcp --state ESTABLISHED 2>/dev/null   # on boxes between: is the connection still listed, and for how long?".to_owned());
     Some(d)
+}
+
+/// Nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
+/// The longest pause that a connection of this listener survived, and the shortest that was fatal to one: in between lies the time-out.
+/// None where they contradict each other.
+fn bracket(f: &ConnectionFacts, idle: Span, around: &DetectContext<'_>) -> Option<(Span, Span)> {
+    let own = f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length);
+    let survived = around.listener.survived.max(own);
+    let fatal = around.activity.forgotten.map_or(idle, |shortest| shortest.min(idle));
+    (survived > Span::ZERO && survived < fatal).then_some((survived, fatal))
+}
+
+/// A time-out that is widely used and fits: it lies in the bracket, or the pause was little longer.
+fn known_time_out(seconds: i64, bracket: Option<(Span, Span)>) -> Option<&'static (i64, &'static str)> {
+    let (from, to) =
+        bracket.map_or((0, seconds), |(survived, fatal)| (survived.0 / SECOND, fatal.0 / SECOND));
+    let fits = |known: i64| known >= from && known <= to;
+    let near = |known: i64| seconds - known <= known / NEAR;
+    let inside =
+        || KNOWN.iter().rev().find(|(known, _)| fits(*known) && bracket.is_some() && from * 2 >= *known);
+    KNOWN.iter().rev().find(|(known, _)| fits(*known) && near(*known)).or_else(inside)
 }

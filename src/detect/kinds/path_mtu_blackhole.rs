@@ -1,12 +1,12 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::end_of_flow::{Death, Missing, death};
 use crate::detect::context::DetectContext;
-use crate::detect::draft::{Draft, cause, times};
+use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, finding};
-use crate::flow::facts::ConnectionFacts;
+use crate::flow::facts::{ConnectionFacts, Role};
 use crate::history::wants::Wants;
-use crate::model::{Kind, Severity};
+use crate::model::{Cause, Kind, Severity};
 
 finding! {
     /// Full-size segments are sent again and again without an acknowledgment while smaller ones get through.
@@ -34,6 +34,7 @@ finding! {
             let sides = [&f.c, &f.s];
             let mut repeating = sides.iter().filter_map(|side| side.repeating.as_ref());
             repeating.any(|r| r.count > 2 || r.healed.is_some_and(|healed| healed.count > 2))
+                || sides.iter().any(|side| side.sacks() > 0)
         }),
         examine: Examine::Connection(examine),
         look_alikes: &["path-mtu-blackhole/ordinary-loss", "data-unacknowledged/way-there-cut"],
@@ -47,7 +48,11 @@ const HEADERS: [u32; 2] = [52, 72];
 
 /// See [`PathMtuBlackhole`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let Death::PathMtu { sender } = death(f, around)? else { return None };
+    let sender = match death(f, around)? {
+        Death::PathMtu { sender } => sender,
+        Death::LargeMissing { sender, missing } => return Some(write_missing(f, sender, missing)),
+        _ => return None,
+    };
     let side = f.side(sender);
     let repeating = side.repeating.as_deref()?;
     let stuck = side.in_vain();
@@ -90,12 +95,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.measure("mss_client", f.syn_offer.mss)
         .measure("mss_server", f.syn_ack_offer.mss)
         .measure("icmp_seen", icmp.is_some());
-    d.cause = cause(
-        "The path carries no packets of full size, and the ICMP error that says so does not come back.",
-        &["tcp_retransmit_timer", "tcp_mtu_probing", "tcp_v4_mtu_reduced"],
-        &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
-        &["net.ipv4.tcp_mtu_probing", "net.ipv4.tcp_base_mss"],
-    );
+    d.cause = too_large();
     match icmp {
         Some(icmp) => {
             d.shows(icmp.at, format!("ICMP: the next hop's MTU is {}", icmp.mtu));
@@ -108,8 +108,52 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         }
     }
     d.or("Segments were lost by chance.", "Each repetition of full size was lost, and nothing smaller.");
+    d.next_steps = next_steps(f, sender);
+    Some(d)
+}
+
+/// Captured where the large segments do not arrive.
+fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
+    let (side, receiver) = (f.side(sender), sender.peer());
+    let Missing { gap, size, lasted } = missing;
+    let behind = side.flight.largest;
+    let seen = format!("{behind} bytes of the {sender} arrive, {gap} bytes before them do not");
+    let mut d = Draft::about(f, &SPEC, (side.flight.begin, seen));
+    d.shows(side.last, format!("the {sender} is still heard; the gap is open"));
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "{} of {size} bytes of the {sender} {} never arrived in {lasted}; a smaller one behind it did, and the {receiver} \
+         reported the gap (SACK).",
+        count(u64::from(gap / size), "segment"),
+        f.host(sender).socket()
+    );
+    d.cause = too_large();
+    d.measure("smallest_lost", size)
+        .measure("largest_arrived", behind)
+        .measure_span("lasted_s", lasted)
+        .measure("mss_client", f.syn_offer.mss)
+        .measure("mss_server", f.syn_ack_offer.mss);
+    d.probable("what is missing is of full size, none of its repetitions arrived, and smaller segments of the same end did");
+    d.or(
+        "Segments were lost by chance.",
+        "The sender repeats them within a second, and each one would have to be lost.",
+    );
+    d.next_steps = next_steps(f, sender);
+    d
+}
+
+fn too_large() -> Cause {
+    cause(
+        "The path carries no packets of full size, and the ICMP error that says so does not come back.",
+        &["tcp_retransmit_timer", "tcp_mtu_probing", "tcp_v4_mtu_reduced"],
+        &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
+        &["net.ipv4.tcp_mtu_probing", "net.ipv4.tcp_base_mss"],
+    )
+}
+
+fn next_steps(f: &ConnectionFacts, sender: Role) -> Vec<String> {
     let peer = f.host(sender.peer()).address.ip();
-    d.next_steps = vec![
+    vec![
         format!(
             "tracepath -n {peer}   # on {}: the MTU of the path, and where it shrinks",
             f.host(sender).address.ip()
@@ -117,6 +161,5 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "sysctl net.ipv4.tcp_mtu_probing   # 1 lets the sender find a size that passes".to_owned(),
         "Clamp the MSS at the tunnel or VPN, and let ICMP type 3 code 4 (IPv6: type 2) pass every firewall"
             .to_owned(),
-    ];
-    Some(d)
+    ]
 }

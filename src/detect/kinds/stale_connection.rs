@@ -53,7 +53,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.shows(trigger.at, format!("{what} of the {}", role.peer()));
     let silent = (trigger.at.time - own.last.time.min(reset.at.time)).max(Span::ZERO);
-    d.severity = Severity::Warning;
+    // Of a connection of which nothing else was captured, it may be the last word.
+    d.severity = if reset.before.segments > 0 { Severity::Warning } else { Severity::Info };
     d.summary = format!(
         "The {role} {} had no socket any more for a connection that {} still had: a RST answered {what}.",
         f.host(role).socket(),
@@ -70,6 +71,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         .measure_span("silent_s", silent);
     if peer.in_vain().is_some() {
         d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
+    } else if reset.before.segments == 0 {
+        d.possible(
+            "the RST has the shape of one without a socket; the capture holds nothing else of its sender",
+        );
     } else {
         d.possible("the RST has the shape and TTL of one that the host sends without a socket");
     }

@@ -1,11 +1,14 @@
 //! `syn-ack-unanswered`: the handshake stops at the SYN-ACK.
 
+use crate::decode::segment::Traits;
+use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Roles};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
+use crate::time::Span;
 
 finding! {
     /// The server answers the SYN, and the handshake never completes.
@@ -54,6 +57,20 @@ fn is_flood(around: &DetectContext<'_>) -> bool {
     addresses.sort_unstable();
     addresses.dedup();
     half_open.len() >= FLOOD.0 && addresses.len() >= FLOOD.1
+}
+
+/// A SYN-ACK that follows so soon on its SYN is captured on the server's host.
+const ON_HOST: Span = Span(300_000);
+
+/// Whether all SYN-ACKs had a wrong checksum when they had left their sender. At the sender it says nothing: its network card may
+/// compute it.
+fn arrives_damaged(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
+    let is_bad = f.s.traits.has(Traits::CHECKSUM_BAD)
+        && f.s.traits.0 & (Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL | Traits::OUTGOING) == 0;
+    let client_is_good = f.c.traits.0 & (Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL) != 0;
+    let at_client = f.c.traits.0 & (Traits::CHECKSUM_PARTIAL | Traits::OUTGOING) != 0;
+    let on_path = f.syn_to_syn_ack().is_some_and(|delay| delay >= ON_HOST);
+    is_bad && client_is_good && (at_client || on_path && !around.at_server())
 }
 
 /// See [`SynAckUnanswered`].
@@ -130,8 +147,34 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.next_steps = vec!["conntrack -S; nft list ruleset   # on boxes between: are ACKs dropped as invalid (asymmetric route)?".to_owned()];
         }
     }
+    if f.s.traits.has(Traits::OUTER_CHECKSUM_BAD) {
+        d.cause = tunnel::dropped_for_checksum();
+        d.next_steps = vec![tunnel::NEXT_STEP.to_owned()];
+        d.probable("the outer UDP checksum of the SYN-ACKs' tunnel packets is wrong, or 0 in IPv6");
+        return Some(d);
+    }
+    let damaged = arrives_damaged(f, around);
+    if damaged {
+        d.cause = cause(
+            "The SYN-ACKs arrive with a wrong TCP checksum, so the client's kernel drops them.",
+            &["tcp_v4_rcv"],
+            &["TcpInCsumErrors"],
+            &["net.ipv4.tcp_synack_retries"],
+        );
+        d.next_steps = vec![
+            "nstat -az TcpInCsumErrors   # on the client: does it grow?".to_owned(),
+            format!(
+                "ethtool -K DEV tx off   # on {server} and on every tunnel, bridge or NAT between: who leaves the checksum to a device that \
+                 does not compute it?"
+            ),
+        ];
+    }
     d.next_steps.push(format!("tcpdump -ni any host {server} and port {}   # on {client}: does the SYN-ACK arrive, does an ACK leave?", f.server.port));
     let reason = format!("{} of this client stopped at the SYN-ACK", count(alike.max(1) as u64, "handshake"));
+    if damaged {
+        d.probable("no SYN-ACK has a right checksum, the SYNs have, and the capture was not taken where the SYN-ACKs are sent");
+        return Some(d);
+    }
     match around.view.vantage {
         Vantage::Server if alike >= 2 => {
             d.probable(format!("{reason}, captured at the server: the SYN-ACKs left"))

@@ -1,12 +1,13 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
-use crate::decode::segment::Options;
+use crate::decode::segment::{Options, Traits};
 use crate::detect::analysis::company::Fate;
 use crate::detect::analysis::fast_open;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
 use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::analysis::tunnel;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -108,7 +109,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     d.next_steps = next::unanswered_syn(f.server, around.view.vantage);
     let during = Interval { from: syns[0].at.time, to: syns[syns.len() - 1].at.time };
-    if let Some(pattern) = around.ignored_pattern() {
+    if f.c.traits.has(Traits::OUTER_CHECKSUM_BAD) {
+        d.cause = tunnel::dropped_for_checksum();
+        d.probable("the outer UDP checksum of the SYNs' tunnel packets is wrong, or 0 in IPv6");
+        d.next_steps.insert(0, tunnel::NEXT_STEP.to_owned());
+    } else if let Some(pattern) = around.ignored_pattern() {
         filter::blame_filter(&mut d, &pattern, Fate::Ignored, f.server);
     } else if is_hairpin(f) {
         d.cause = cause(

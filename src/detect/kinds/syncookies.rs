@@ -65,11 +65,18 @@ const SPREAD: i64 = 16;
 /// The stripped SYN-ACKs of a listener, if they show cookies.
 fn stripped<'a>(around: &DetectContext<'a>) -> &'a [PacketRef] {
     let activity = around.activity;
-    let switched = around.listener.full_offers > 0;
+    let switched = changed_its_offer(around);
     // Where the order was changed, a SYN-ACK that the server's timer repeated may seem to answer a SYN.
     let surely_not_kept = activity.stripped_and_kept == 0 && !around.context.shuffled;
     let is_pattern = switched || (activity.stripped.len() >= LEAST && surely_not_kept);
     if is_pattern { &activity.stripped } else { &[] }
+}
+
+/// Whether one host gave both full and stripped SYN-ACKs. Behind a load balancer one of several may offer no options at all: their
+/// TTLs tell them apart. One stripped SYN-ACK alone may be that of another host as far away.
+fn changed_its_offer(around: &DetectContext<'_>) -> bool {
+    let ttls = around.listener.accepted.as_deref().map_or(&[][..], |accepted| accepted.answer_ttl.all());
+    around.listener.full_offers > 0 && ttls.len() == 1 && around.activity.stripped.len() > 1
 }
 
 /// The SYN-ACKs of a listener that lag, if they show cookies.
@@ -88,7 +95,7 @@ fn lacks_options(syn: Options, syn_ack: Options) -> bool {
 fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let (stripped, lagging) = (stripped(around), lagging(around));
     let lags = lagging.map_or(&[][..], |lags| &lags.clear);
-    let switched = around.listener.full_offers > 0;
+    let switched = changed_its_offer(around);
     let bare = "SYN-ACK with the MSS option only, although the SYN offered SACK and window scale";
     let of_stripped = stripped.iter().map(|&at| (at, bare.to_owned()));
     let of_lagging = lags

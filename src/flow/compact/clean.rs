@@ -303,6 +303,7 @@ impl CleanFlow {
                 tsval: said.tsval,
                 tsecr: said.tsecr,
                 mss: 0,
+                neighbours: 0,
                 traits: said.traits,
                 flags: said.flags,
                 options: said.options,

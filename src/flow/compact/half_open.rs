@@ -6,7 +6,7 @@
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::connection::{Connection, copies_come_within};
-use crate::flow::facts::{Offer, PacketRef, Previous, push_exactly};
+use crate::flow::facts::{Offer, PacketRef, Previous, another_way, push_exactly};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -73,6 +73,8 @@ pub struct HalfOpen {
     tsval: u32,
     /// IPv4 identification of the first SYN.
     ip_id: u16,
+    /// [`Segment::neighbours`] of the first SYN and of the first SYN-ACK.
+    neighbours: [u16; 2],
     /// The second segment, if there is one.
     second: Sent,
     /// Those after it; never longer than it must be, for a server under a flood repeats little.
@@ -99,6 +101,7 @@ impl HalfOpen {
             syn_ack: Header::default(),
             tsval: s.tsval,
             ip_id: s.ip_id,
+            neighbours: [s.neighbours, 0],
             second: Sent::default(),
             more: Box::default(),
         })
@@ -141,6 +144,7 @@ impl HalfOpen {
             }
         } else {
             self.syn_ack = header;
+            self.neighbours[1] = s.neighbours;
         }
         let sent = Sent {
             after_low: after as u32,
@@ -275,7 +279,14 @@ impl HalfOpen {
             ttl: syn.ttl,
             tos: syn.tos,
             ecn: syn.flags.has(Flags::CWR | Flags::ECE),
+            neighbours: self.neighbours[0],
         }
+    }
+
+    /// Whether the SYN-ACK took another way than the SYN.
+    #[inline]
+    pub fn returns_another_way(&self) -> bool {
+        another_way(self.neighbours[0], self.neighbours[1])
     }
 
     /// Options of the SYN.
@@ -380,6 +391,7 @@ impl HalfOpen {
             tsval: sent.tsval,
             tsecr: sent.tsecr,
             mss: header.mss,
+            neighbours: self.neighbours[usize::from(sent.is_answer())],
             traits: header.traits,
             flags: header.flags,
             options: header.options,

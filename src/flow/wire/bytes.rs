@@ -70,6 +70,11 @@ fn options(s: &Segment) -> Vec<u8> {
     if s.options.has(Options::WINDOW_SCALE) {
         out.extend([3, 3, s.window_scale]);
     }
+    if s.options.has(Options::SACK) {
+        let (from, to) = (s.ack.advance(1_000), s.ack.advance(1_400));
+        out.extend([5, 10]);
+        out.extend([from.0.to_be_bytes(), to.0.to_be_bytes()].concat());
+    }
     if s.options.has(Options::FAST_OPEN_COOKIE) {
         out.extend([34, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
     } else if s.options.has(Options::FAST_OPEN_REQUEST) {

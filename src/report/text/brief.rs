@@ -6,7 +6,7 @@
 use std::io;
 
 use super::{INDENT, Text};
-use crate::model::{Evidence, Finding, Incident, Report, Severity};
+use crate::model::{Certainty, Evidence, Finding, Incident, Report, Severity};
 use crate::report::clock;
 use crate::report::glossary;
 use crate::report::step::Step;
@@ -114,7 +114,7 @@ impl Text<'_, '_> {
         if !one {
             self.page.prose(INDENT, &incident.cause)?;
         }
-        if let Some(finding) = clearest(&findings).first() {
+        if let Some(finding) = clearest(&findings, incident.certainty).first() {
             self.page.prose(INDENT, &self.example_in_short(finding, amount.packets))?;
         }
         let others = alternatives(&findings);
@@ -165,12 +165,14 @@ impl Text<'_, '_> {
         if amount.meaning {
             self.page.prose(INDENT, glossary::kind(incident.kind))?;
         }
-        let reason = clearest(&findings).first().and_then(|finding| certainty_reason(finding));
+        let reason =
+            clearest(&findings, incident.certainty).first().and_then(|finding| certainty_reason(finding));
         let because = reason.map(|reason| format!(": {}", ended(reason))).unwrap_or_else(|| ".".to_owned());
         self.page.prose(
             INDENT,
             &format!(
-                "At fault: {}. {}{because}",
+                "At fault{}: {}. {}{because}",
+                if incident.certainty == Certainty::Possible { ", if it is that" } else { "" },
                 glossary::at_fault(incident.kind),
                 capital(&incident.certainty.to_string())
             ),
@@ -241,7 +243,7 @@ mod tests {
         assert!(text.lines().count() <= LINES, "{text}");
         let last: Vec<&str> = text.lines().rev().take(12).collect();
         let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-        for part in ["Verdict: ", "At fault: ", "Next", "ss -lnt"] {
+        for part in ["Verdict: ", "At fault", "Next", "ss -lnt"] {
             assert!(last.contains(part), "{part} is not in the last lines:\n{text}");
         }
     }
