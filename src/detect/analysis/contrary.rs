@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::decode::segment::Address;
-use crate::detect::analysis::ignored_ack::{IgnoredAck, Stuck};
-use crate::detect::analysis::ignored_client::SAME_TIME;
+use crate::detect::analysis::ignored_ack::{IgnoredAck, SAME_TIME, Stuck};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::ConnectionFacts;
 use crate::history::timeline::{Second, client_bit, network_bit, ttl_bit};
@@ -136,6 +135,8 @@ fn answered_meanwhile(all: &[Stuck], around: &DetectContext<'_>) -> usize {
     all.iter().filter(meanwhile).count()
 }
 
+/// So many connections are compared with each other.
+const PAIRS: usize = 32;
 /// Ticks of a TSval clock in a second, as Linux has them.
 const RATES: [i64; 4] = [100, 250, 300, 1_000];
 
@@ -147,10 +148,11 @@ fn offsets_differ(all: &[Stuck]) -> bool {
         let elapsed = (c - a).0 / 1_000_000;
         RATES.iter().any(|rate| (ticks - elapsed * rate / 1_000).abs() <= elapsed.abs() / 10 + 100)
     };
-    all.windows(2).any(|two| {
-        let (Some(a), Some(b)) = (two[0].answer, two[1].answer) else { return false };
-        two[0].client.address == two[1].client.address && a.1 != 0 && b.1 != 0 && !agree(a, b)
-    })
+    let differ = |one: &Stuck, other: &Stuck| {
+        let (Some(a), Some(b)) = (one.answer, other.answer) else { return false };
+        one.client.address == other.client.address && a.1 != 0 && b.1 != 0 && !agree(a, b)
+    };
+    all.iter().take(PAIRS).any(|one| all.iter().take(PAIRS).any(|other| differ(one, other)))
 }
 
 /// Whether, from the first of `all` on to the last, others were served in turn with them and nobody of their own: `own` are their

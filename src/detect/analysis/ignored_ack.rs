@@ -12,6 +12,8 @@ const TIMER: Span = Span::millis(900);
 const FOREIGN_TIMER: std::ops::Range<i64> = 50_000_000..850_000_000;
 /// How much later than that a timer's SYN-ACK may come, each time: the sweep again, and a busy server.
 const SWEEP: Span = Span::millis(800);
+/// How near in time another connection must be stuck to speak for a full queue.
+pub const SAME_TIME: Span = Span::secs(10);
 /// Retransmissions that an ignored client must have made where no SYN-ACK came again.
 pub const COOKIE_RETRANSMITS: u16 = 3;
 /// No buffer on the way is large enough to hold segments back for this long.

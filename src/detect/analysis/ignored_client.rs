@@ -1,5 +1,7 @@
 //! In which way a server ignored a client that had completed the handshake, if it did.
 
+use crate::detect::analysis::contrary::contrary;
+pub use crate::detect::analysis::ignored_ack::SAME_TIME;
 use crate::detect::analysis::ignored_ack::{
     COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, Stuck, answered_in_vain, cookie_lag, lacks_syn_acks,
     was_late,
@@ -19,8 +21,6 @@ const CLEAR_LAG: i64 = 16;
 const IGNORED: Span = Span::millis(300);
 /// A client that talks this soon after its final ACK talks while the handshake is being completed.
 const AT_ONCE: Span = Span::secs(1);
-/// How near in time another connection must be stuck to speak for a full queue.
-pub const SAME_TIME: Span = Span::secs(10);
 
 /// How the server came to ignore the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,11 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
                 || (others().count() >= 2
                     && u.largest < SUSPICIOUSLY_LARGE
                     && (was_alive(f, o, around) || stands_behind_others(f, o, around)));
-            let cookie = ignored && f.syn_ack.count == 1 && f.c.resets == 0 && company;
+            let cookie = ignored
+                && f.syn_ack.count == 1
+                && f.c.resets == 0
+                && company
+                && contrary(f, o, around).is_none();
             let brief = !cookie && was_brief(f, o, around);
             cookie.then_some(Picture::Cookie).or(brief.then_some(Picture::Brief))
         }
