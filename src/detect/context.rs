@@ -33,6 +33,14 @@ pub enum Answers {
     Unseen,
 }
 
+/// By so much the TTLs of one host's segments may differ: routes change.
+const ROUTES: u8 = 3;
+
+/// Whether SYN-ACKs with these TTLs may come from one host. Those of several hosts behind one address say nothing of each other.
+fn is_one_host(a: u8, b: u8) -> bool {
+    a == 0 || b == 0 || a.abs_diff(b) <= ROUTES
+}
+
 /// A host that sends something so soon after a SYN was up when that came.
 const MOMENT: Span = Span::millis(500);
 
@@ -250,10 +258,11 @@ impl<'a> DetectContext<'a> {
         during: Interval,
         slack: Span,
     ) -> impl Iterator<Item = &Stuck> {
-        let me = f.client;
+        let (me, ttl) = (f.client, f.syn_ack_offer.ttl);
         self.activity
             .stuck
             .iter()
+            .filter(move |s| is_one_host(s.answer_ttl, ttl))
             .filter(move |s| s.client != me && s.during.meets(during.from, during.to, slack))
     }
 

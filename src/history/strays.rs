@@ -204,7 +204,7 @@ impl Strays {
 
     /// Notes a connection that is open at the end and is not kept, if there is room.
     pub fn record_open(&mut self, f: &ConnectionFacts) {
-        if self.open.len() < KEPT && f.final_ack.is_some() {
+        if self.open.len() < KEPT && (f.final_ack.is_some() || f.mid_stream && f.both_seen()) {
             self.open.push(OpenFlow::of(f));
         }
     }

@@ -64,6 +64,7 @@ impl IgnoredAck<'_> {
             lag: cookie_lag(f),
             client: f.client,
             ttl: f.syn_offer.ttl,
+            answer_ttl: f.syn_ack_offer.ttl,
             another_way: f.returns_another_way(),
             answer: f
                 .syn_ack
@@ -114,6 +115,8 @@ pub struct Stuck {
     pub client: Host,
     /// TTL of its SYN.
     pub ttl: u8,
+    /// TTL of its SYN-ACK.
+    pub answer_ttl: u8,
     /// Its SYN-ACK took another way than its SYN.
     pub another_way: bool,
     /// When its first SYN was answered, if it was, and the TSval of that (0 without timestamps).
