@@ -164,12 +164,11 @@ pub(crate) struct Around {
 
 impl Around {
     fn of(order: &Order<'_>) -> Around {
-        let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
         let mut around = Around::default();
         for finding in order.chosen {
-            let own = (parsed(&finding.client), parsed(&finding.server));
+            let own = (finding.client, finding.server);
             let other = finding.also_known_as.as_ref();
-            let other = other.map(|names| (names.client.parse().ok(), names.server.parse().ok()));
+            let other = other.map(|names| (Some(names.client), Some(names.server)));
             for (client, server) in [Some(own), other].into_iter().flatten() {
                 match order.extent {
                     Extent::Evidence => {}

@@ -1,6 +1,6 @@
 //! synscope reads a packet capture and says what the Linux kernel did to the TCP connections in it, and why.
 //!
-//! Data flows one way; imports follow the arrows only (`tests/architecture.rs` holds them to it):
+//! Data flows one way; imports follow the arrows only (`tests/architecture/main.rs` holds them to it):
 //!
 //! ```text
 //!  capture  ->  decode  ->  flow  ->  history   ->  detect  ->  diagnose  ->  report

@@ -1,7 +1,12 @@
 //! Capture time: nanoseconds since the Unix epoch inside, RFC 3339 outside.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in capture time, in nanoseconds since 1970-01-01T00:00:00Z. Covers the years 1677 to 2262.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -92,6 +97,47 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = String;
+    /// Reads RFC 3339, with any offset.
+    ///
+    /// # Errors
+    /// What is no such time, or lies outside of the range.
+    fn from_str(text: &str) -> Result<Timestamp, String> {
+        let time: jiff::Timestamp = text.parse().map_err(|error| format!("{text:?} is no time: {error}"))?;
+        let nanoseconds = i64::try_from(time.as_nanosecond());
+        nanoseconds.map(Timestamp).map_err(|_| format!("{text:?} lies outside of the years 1677 to 2262"))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Outside it is a string.
+impl JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        String::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        String::json_schema(generator)
+    }
+}
+
 impl fmt::Display for Span {
     /// Three significant digits with the unit that fits: `12 µs`, `1.02 s`, `4 min 10 s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,6 +170,17 @@ mod tests {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(Timestamp(1_234_567_890_000_000_001).to_string(), "2009-02-13T23:31:30.000000001Z");
         assert_eq!(Timestamp(-1).seconds(), -1);
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_printed() {
+        let time = Timestamp(1_234_567_890_000_000_001);
+        assert_eq!(time.to_string().parse(), Ok(time));
+        assert_eq!("2009-02-14T00:31:30.000000001+01:00".parse(), Ok(time));
+        assert!("soon".parse::<Timestamp>().is_err());
+        assert!("2300-01-01T00:00:00Z".parse::<Timestamp>().unwrap_err().contains("1677"));
+        let json = serde_json::to_string(&time).unwrap();
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), time);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use support::{analyze, analyze_all, cases, options};
-use synscope::model::{Certainty, Excluded, Finding, Incident, Kind, Report, Vantage};
+use synscope::model::{Certainty, Excluded, Finding, Incident, Kind, Report, Subject, Vantage};
 use synscope::pair::{self, Pairing};
 use synscope::report::step::Step;
 
@@ -51,7 +51,7 @@ fn check_finding(name: &str, finding: &Finding) {
     for other in &finding.alternatives {
         assert_ne!(cause, other.suspect.text(), "{name} {}: the cause is its own alternative", finding.id);
     }
-    let is_v6 = finding.server.as_ref().is_some_and(|server| server.starts_with('['));
+    let is_v6 = finding.server.is_some_and(|server| server.is_ipv6());
     let names = [&finding.cause.kernel_functions, &finding.cause.counters, &finding.cause.sysctls];
     for kernel in names.into_iter().flatten() {
         let fits = if is_v6 {
@@ -67,9 +67,8 @@ fn check_finding(name: &str, finding: &Finding) {
 fn known(findings: &[&Finding]) -> (BTreeSet<IpAddr>, BTreeSet<String>) {
     let (mut addresses, mut ports) = (BTreeSet::new(), BTreeSet::new());
     for finding in findings {
-        let also = finding.also_known_as.iter().flat_map(|names| [&names.client, &names.server]);
-        for end in finding.client.iter().chain(&finding.server).chain(also) {
-            let socket: std::net::SocketAddr = end.parse().expect("an address and a port");
+        let also = finding.also_known_as.iter().flat_map(|names| [names.client, names.server]);
+        for socket in finding.client.into_iter().chain(finding.server).chain(also) {
             addresses.insert(socket.ip());
             ports.insert(socket.port().to_string());
         }
@@ -90,7 +89,7 @@ fn check_incident(name: &str, incident: &Incident, findings: &[&Finding]) {
         incident.id
     );
     let (addresses, ports) = known(findings);
-    let is_v6 = incident.listener.as_ref().is_some_and(|listener| listener.starts_with('['));
+    let is_v6 = incident.listener.is_some_and(|listener| listener.is_ipv6());
     for step in &incident.next_steps {
         assert!(!(is_v6 && step.contains("tcp[tcpflags]")), "{name}: {step} matches no IPv6");
         let words = step.split(|c: char| c.is_whitespace() || ",'\"()".contains(c));
@@ -130,7 +129,7 @@ fn no_recorded_report_contradicts_itself() {
             check_incident(name, incident, &findings);
         }
         for setting in &report.inferred {
-            let v6 = setting.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+            let v6 = matches!(setting.host, Subject::Host(ip) if ip.is_ipv6());
             assert!(!(v6 && setting.setting.contains("ip_default_ttl")), "{name}: {setting:?}");
         }
     }

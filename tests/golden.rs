@@ -6,6 +6,7 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use support::{Case, analyze, cases};
 use synscope::model::Report;
@@ -25,7 +26,7 @@ fn digest(report: &Report) -> String {
         let _ = writeln!(out, "! {warning}");
     }
     for incident in &report.incidents {
-        let listener = incident.listener.as_deref().unwrap_or("-");
+        let listener = incident.listener.map_or_else(|| "-".to_owned(), |listener| listener.to_string());
         let _ = writeln!(
             out,
             "= {} {} {} at {listener}: {} connections, {} clients",
@@ -33,20 +34,26 @@ fn digest(report: &Report) -> String {
         );
     }
     for finding in &report.findings {
-        let end = |end: &Option<String>| end.clone().unwrap_or_else(|| "*".to_owned());
+        let end = |end: Option<SocketAddr>| end.map_or_else(|| "*".to_owned(), |end| end.to_string());
         let _ = writeln!(
             out,
             "\n{} {} {} {} -> {} (vantage {})",
             finding.severity,
             finding.certainty,
             finding.kind,
-            end(&finding.client),
-            end(&finding.server),
+            end(finding.client),
+            end(finding.server),
             finding.vantage
         );
         let _ = writeln!(out, "  {}", finding.summary);
         for evidence in &finding.evidence {
-            let _ = writeln!(out, "  #{} {} {}", evidence.packet, &evidence.time[11..], evidence.text);
+            let _ = writeln!(
+                out,
+                "  #{} {} {}",
+                evidence.packet,
+                &evidence.time.to_string()[11..],
+                evidence.text
+            );
         }
         for or in &finding.alternatives {
             let _ = writeln!(out, "  or: {}", or.suspect);

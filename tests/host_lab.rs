@@ -100,9 +100,10 @@ impl Run {
     /// All that is true of a connection, over all its instances.
     fn truth_of(&self, f: &Finding) -> BTreeSet<&str> {
         let is = |c: &&Value| {
-            let named = |key: &str, name: &Option<String>| c[key].as_str() == name.as_deref();
-            named("server", &f.server)
-                && (named("client", &f.client) || named("client_before_nat", &f.client))
+            let named = |key: &str, end: Option<std::net::SocketAddr>| {
+                c[key].as_str() == end.map(|end| end.to_string()).as_deref()
+            };
+            named("server", f.server) && (named("client", f.client) || named("client_before_nat", f.client))
         };
         self.connections()
             .filter(is)

@@ -222,7 +222,7 @@ fn mirrored_addresses_give_the_mirrored_report() {
     let scratch = Scratch::new();
     let shown = |finding: &Finding, address: fn(&str) -> String| {
         let packets: Vec<u64> = finding.evidence.iter().map(|evidence| evidence.packet).collect();
-        let ends = [&finding.client, &finding.server].map(|end| end.as_deref().map(address));
+        let ends = [finding.client, finding.server].map(|end| end.map(|end| address(&end.to_string())));
         (finding.kind, finding.severity, finding.certainty, finding.vantage, ends, packets)
     };
     for (case, _, path) in captures() {

@@ -8,7 +8,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use support::altered::{self, Frame, Scratch};
-use support::truth::{PAIR, Truth, Worth, score};
+use support::pairs::{self, Both};
+use support::truth::{PAIR, Worth, score};
 use support::{Case, claim, claims, json, options};
 use synscope::engine::{Error, Options};
 use synscope::model::{Certainty, Kind, Report};
@@ -32,46 +33,8 @@ fn report(captures: &[PathBuf]) -> Report {
     with(captures, Pairing::Auto, &options()).unwrap_or_else(|error| panic!("{captures:?}: {error}"))
 }
 
-/// A recording with both sides.
-struct Both {
-    truth: Truth,
-    client: PathBuf,
-    server: PathBuf,
-}
-
-impl Both {
-    fn of(folder: &Path, truth: Truth) -> Option<Both> {
-        let path = |key: &str| {
-            let capture = truth.captures.iter().find(|capture| capture.key == key);
-            capture.map(|capture| folder.join(&capture.file))
-        };
-        let (client, server) = (path("client")?, path("server")?);
-        Some(Both { truth, client, server })
-    }
-
-    fn captures(&self) -> [PathBuf; 2] {
-        [self.client.clone(), self.server.clone()]
-    }
-}
-
-/// Those below `folder`, in order of their names.
-fn recordings(folder: &Path) -> Vec<Both> {
-    let entries = std::fs::read_dir(folder).expect("the folder is there");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
-    paths.sort();
-    let mut all = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            all.extend(recordings(&path));
-        } else if path.to_string_lossy().ends_with("truth.json") {
-            all.extend(Both::of(folder, Truth::read(&path)));
-        }
-    }
-    all
-}
-
 fn cases() -> Vec<Both> {
-    recordings(&support::testdata())
+    pairs::recorded(&support::testdata())
 }
 
 /// One named case of `testdata/`.
@@ -94,7 +57,7 @@ fn word_of_loss(lost: &str) -> &'static str {
 /// other way round, and nothing confirmed that is not so.
 fn measure(folder: &Path) {
     let (mut wrong, mut pairs) = (Vec::new(), 0);
-    for both in recordings(folder) {
+    for both in pairs::recorded(folder) {
         let name = &both.truth.name;
         let report = report(&both.captures());
         if WITHOUT_HANDSHAKES.contains(&name.as_str()) {
@@ -126,7 +89,7 @@ fn measure(folder: &Path) {
             }
             // Which of the two it is the pair always tells, where both were listening.
             let server = report.captures.iter().find(|c| Some(&c.path) == pair.server_side.first());
-            if server.and_then(|c| c.first.as_ref()).is_some_and(|first| finding.first < *first) {
+            if server.and_then(|c| c.first).is_some_and(|first| finding.first < first) {
                 continue;
             }
             let open = finding.alternatives.iter().any(|or| or.suspect.text().contains("lost on the way"));
@@ -323,8 +286,8 @@ fn behind_a_nat_both_names_are_given() {
     assert!(pair.translated > 0 && pair.translated == pair.connections_matched, "{pair:?}");
     for finding in report.findings.iter().filter(|f| f.client.is_some()) {
         let names = finding.also_known_as.as_ref().unwrap_or_else(|| panic!("{finding:?}"));
-        assert_ne!(Some(&names.client), finding.client.as_ref());
-        assert_eq!(Some(&names.server), finding.server.as_ref());
+        assert_ne!(Some(names.client), finding.client);
+        assert_eq!(Some(names.server), finding.server);
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use support::altered::{self, Frame, Scratch};
+use support::pairs;
 use support::truth::{PAIR, Truth, Worth, score};
 use support::{claim, options};
 use synscope::model::{Certainty, Finding, Report};
@@ -76,29 +77,6 @@ fn report(captures: &[PathBuf]) -> Report {
     outcome.unwrap_or_else(|error| panic!("{captures:?}: {error}")).report
 }
 
-/// The pairs below `folder`: truth, client's and server's capture.
-fn pairs(folder: &Path) -> Vec<(Truth, [PathBuf; 2])> {
-    let entries = std::fs::read_dir(folder).expect("the folder is there");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
-    paths.sort();
-    let mut all = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            all.extend(pairs(&path));
-        } else if path.to_string_lossy().ends_with("truth.json") {
-            let truth = Truth::read(&path);
-            let file = |key: &str| {
-                let capture = truth.captures.iter().find(|capture| capture.key == key);
-                capture.map(|capture| folder.join(&capture.file))
-            };
-            if let (Some(client), Some(server)) = (file("client"), file("server")) {
-                all.push((truth, [client, server]));
-            }
-        }
-    }
-    all
-}
-
 /// What the comparison of the two captures claims, beyond what one of them shows.
 fn is_of_the_pair(finding: &Finding) -> bool {
     finding.evidence.iter().any(|e| e.missing_in.is_some())
@@ -129,7 +107,8 @@ fn faults(truth: &Truth, found: &Report, whole: &BTreeSet<String>) -> Vec<String
 fn measure(folder: &Path, extent: Extent) {
     let scratch = Scratch::new();
     let (mut wrong, mut runs) = (Vec::new(), 0);
-    for (n, (truth, captures)) in pairs(folder).into_iter().enumerate() {
+    for (n, recorded) in pairs::recorded(folder).into_iter().enumerate() {
+        let (truth, captures) = (&recorded.truth, recorded.captures());
         let frames = captures.each_ref().map(|path| altered::read(path));
         let links = |side: usize| frames[side].iter().map(|f| f.link).collect::<BTreeSet<_>>().len();
         if frames.iter().any(|f| f.len() < 10) || links(0) != 1 || links(1) != 1 {
@@ -146,7 +125,7 @@ fn measure(folder: &Path, extent: Extent) {
                 let mut both = captures.clone();
                 both[side] = scratch.pcap("damaged.pcap", &damaged);
                 runs += 1;
-                let of_run = faults(&truth, &report(&both), &whole);
+                let of_run = faults(truth, &report(&both), &whole);
                 wrong.extend(
                     of_run.iter().map(|fault| format!("{} {damage:?} of side {side}: {fault}", truth.name)),
                 );

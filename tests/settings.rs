@@ -54,7 +54,8 @@ impl Known<'_> {
 
     /// Why an inferred value cannot be, if so.
     fn contradiction(&self, i: &Inferred) -> Option<String> {
-        let (host, value) = (i.host.as_str(), &i.value);
+        let (host, value) = (i.host.to_string(), &i.value);
+        let host = host.as_str();
         let (least, most) = (value["least"].as_f64(), value["most"].as_f64());
         let differs = |known: Option<i64>, wrong: &dyn Fn(f64) -> bool| {
             known.filter(|known| wrong(*known as f64)).map(|known| format!("it was {known}"))
@@ -120,8 +121,9 @@ impl Known<'_> {
     }
 
     fn offset(&self, i: &Inferred) -> Option<String> {
-        let version = self.version_of(&i.host)?;
-        let plain = self.sysctl(&i.host, "net.ipv4.tcp_timestamps") == Some(2) || version < (4, 10);
+        let version = self.version_of(&i.host.to_string())?;
+        let plain =
+            self.sysctl(&i.host.to_string(), "net.ipv4.tcp_timestamps") == Some(2) || version < (4, 10);
         let says = i.value.as_str().expect("a word");
         let is_none = says.starts_with("none");
         match (plain, version) {
@@ -136,9 +138,11 @@ impl Known<'_> {
     }
 
     fn hint(&self, i: &Inferred) -> Option<String> {
-        let version = self.version_of(&i.host)?;
+        let version = self.version_of(&i.host.to_string())?;
         let says = i.value.as_str().expect("words");
-        if self.sysctl(&i.host, "net.ipv4.tcp_timestamps") == Some(2) && says.contains("tcp_timestamps=2") {
+        if self.sysctl(&i.host.to_string(), "net.ipv4.tcp_timestamps") == Some(2)
+            && says.contains("tcp_timestamps=2")
+        {
             return None;
         }
         let numbers: Vec<(u32, u32)> = says

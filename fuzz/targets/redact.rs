@@ -1,21 +1,21 @@
 //! Any packet, redacted: it becomes no longer, what was malformed stays no segment, and a segment stays the same one.
-//!
-//! The bytes choose as in the target `decoder`.
 
 #![no_main]
 
+#[path = "packet.rs"]
+mod packet;
 #[path = "../../tests/support/stacks.rs"]
 mod stacks;
 
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use stacks::{Choices, Frame};
-use synscope::capture::{LinkType, Packet};
-use synscope::decode::segment::{PacketId, Segment};
-use synscope::decode::{Decoded, decode};
+use packet::{chosen, decoded};
+use stacks::Frame;
+use synscope::capture::LinkType;
+use synscope::decode::Decoded;
+use synscope::decode::segment::Segment;
 use synscope::redact::{Key, Payload, Pseudonyms, Rewriter};
-use synscope::time::Timestamp;
 
 thread_local! {
     static REWRITERS: RefCell<[Rewriter; 2]> = RefCell::new([
@@ -25,18 +25,8 @@ thread_local! {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let frame = match bytes {
-        [0..192, choices @ ..] => stacks::frame(&mut Choices::new(choices)),
-        [_, link, more, data @ ..] => Frame {
-            link: u16::from(*link),
-            bytes: data.to_vec(),
-            original_length: data.len() as u32 + u32::from(*more),
-            intact: false,
-        },
-        _ => return,
-    };
+    let Some(frame) = chosen(bytes) else { return };
     let (before, segment) = decoded(&frame);
-    assert!(!frame.intact || matches!(before, Decoded::Tcp | Decoded::Icmp), "{before:?}: {frame:02x?}");
     REWRITERS.with_borrow_mut(|rewriters| {
         for (n, rewriter) in rewriters.iter_mut().enumerate() {
             let mut bytes = frame.bytes.clone();
@@ -44,7 +34,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(kept <= frame.bytes.len());
             bytes.truncate(kept);
             let original_length = frame.original_length.max(frame.bytes.len() as u32);
-            let (after, redacted) = decoded(&Frame { bytes, original_length, ..frame.clone() });
+            let (after, redacted) =
+                decoded(&Frame { bytes, original_length, intact: false, ..frame.clone() });
             let known = |s: &Segment| (s.src_port, s.dst_port, s.seq, s.ack, s.flags, s.payload);
             match (before, after) {
                 (Decoded::Tcp, Decoded::Tcp) => {
@@ -57,17 +48,3 @@ fuzz_target!(|bytes: &[u8]| {
         }
     });
 });
-
-fn decoded(frame: &Frame) -> (Decoded, Segment) {
-    let packet = Packet {
-        id: PacketId::new(0, 1),
-        time: Timestamp(0),
-        timed: true,
-        interface: 0,
-        link: LinkType(frame.link),
-        original_length: frame.original_length,
-        data: &frame.bytes,
-    };
-    let mut segment = Segment::default();
-    (decode(&packet, &mut segment), segment)
-}

@@ -76,19 +76,14 @@ pub(super) fn program() -> Program {
 
 /// The options that decide what is in a report. Threads are none of them.
 pub(super) fn applied(options: &Options, pairing: Pairing, privacy: &Privacy) -> AppliedOptions {
-    let pair = match pairing {
-        Pairing::Auto => "auto",
-        Pairing::Force => "force",
-        Pairing::Never => "never",
-    };
     AppliedOptions {
-        hosts: options.hosts.iter().map(ToString::to_string).collect(),
+        hosts: options.hosts.clone(),
         ports: options.ports.clone(),
-        since: options.since.map(|time| time.to_string()),
-        until: options.until.map(|time| time.to_string()),
+        since: options.since,
+        until: options.until,
         half_close_after_s: options.half_close_after.0 as f64 / 1e9,
         memory_limit: options.memory_limit,
-        pair: pair.to_owned(),
+        pair: pairing,
         redact: privacy.redacts(),
         capture_filter: None,
     }

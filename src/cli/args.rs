@@ -10,6 +10,9 @@ use crate::live::ring::Shape;
 use crate::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
 
+/// See [`Options::half_close_after`](crate::engine::Options::half_close_after), of which this is the default as it is typed.
+const HALF_CLOSE_AFTER: &str = "60s";
+
 /// Says what the Linux kernel did to the TCP connections in a packet capture, and why.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = after_help(), arg_required_else_help = true)]
@@ -298,7 +301,7 @@ pub struct LiveArgs {
         long,
         value_name = "DURATION",
         value_parser = value::duration,
-        default_value = "60s",
+        default_value = HALF_CLOSE_AFTER,
         help_heading = "What to look at"
     )]
     pub half_close_after: Span,
@@ -467,7 +470,7 @@ pub struct Scope {
         long,
         value_name = "DURATION",
         value_parser = value::duration,
-        default_value = "60s",
+        default_value = HALF_CLOSE_AFTER,
         help_heading = "What to look at"
     )]
     pub half_close_after: Span,
@@ -611,6 +614,12 @@ pub enum AskKernel {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_defaults_on_the_command_line_are_those_of_the_engine() {
+        let half_close_after = value::duration(HALF_CLOSE_AFTER).expect("a duration");
+        assert_eq!(half_close_after, crate::engine::Options::default().half_close_after);
+    }
 
     #[test]
     fn the_definitions_fit_together() {

@@ -2,8 +2,7 @@
 
 use crate::decode::segment::PacketId;
 use crate::detect::details::{Details, seconds};
-use crate::detect::evidence::Packets;
-use crate::detect::spec::KindSpec;
+use crate::detect::evidence::{Marks, Packets};
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
@@ -67,9 +66,9 @@ const A_STEP: Span = Span::millis(100);
 
 impl Draft {
     /// A finding about one connection, shown by `evidence`.
-    pub fn about(f: &ConnectionFacts, spec: &KindSpec, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
+    pub fn about(f: &ConnectionFacts, spec: &impl Marks, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
         Draft {
-            kind: spec.kind,
+            kind: spec.kind(),
             severity: Severity::Warning,
             certainty: Certainty::Possible,
             reason: String::new(),
@@ -94,7 +93,11 @@ impl Draft {
     }
 
     /// A finding about a listener as a whole, shown by `evidence`.
-    pub fn about_listener(server: Host, spec: &KindSpec, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
+    pub fn about_listener(
+        server: Host,
+        spec: &impl Marks,
+        evidence: (PacketRef, impl Into<Phrase>),
+    ) -> Draft {
         let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };
         Draft { client: None, connection: None, ..Draft::about(&nobody, spec, evidence) }
     }

@@ -3,10 +3,32 @@
 use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
-use crate::detect::spec::{Ignored, KindSpec};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
 use crate::kernel::verdict::Judgement;
-use crate::model::{PacketMark, Sender};
+use crate::model::{Kind, PacketMark, Sender};
+
+/// What a kind says of the packets that show it.
+pub trait Marks {
+    /// The kind.
+    fn kind(&self) -> Kind;
+    /// Which packets the server ignored.
+    fn ignored(&self) -> Ignored;
+    /// Who sends the packets, where it is about a listener.
+    fn sender(&self) -> Option<Sender>;
+}
+
+/// Packets that the server ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ignored {
+    /// None.
+    Nothing,
+    /// The SYNs that drew no answer.
+    Syns,
+    /// The final ACK.
+    FinalAck,
+    /// The final ACK, and what the client sent after it.
+    FinalAckAndData,
+}
 
 /// What another capture of the same traffic holds of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +42,7 @@ pub enum Elsewhere {
 /// What is known of the packets that a connection's facts name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Packets {
-    known: Vec<(PacketId, Sender, Marks)>,
+    known: Vec<(PacketId, Sender, Apart)>,
     /// Who sends the packets of a finding about a listener.
     otherwise: Option<Sender>,
     elsewhere: Vec<(PacketId, Elsewhere)>,
@@ -28,14 +50,14 @@ pub struct Packets {
 }
 
 /// What sets a packet apart: it may have been repeated, and then ignored or a RST.
-type Marks = [Option<PacketMark>; 2];
+type Apart = [Option<PacketMark>; 2];
 
 impl Packets {
     /// Reads the facts, for a finding of this kind.
-    pub fn of(f: &ConnectionFacts, spec: &KindSpec) -> Packets {
-        let mut packets = Packets { otherwise: spec.sender, ..Packets::default() };
-        packets.handshake(f, spec.ignored);
-        packets.reaction(f, spec.ignored);
+    pub fn of(f: &ConnectionFacts, spec: &impl Marks) -> Packets {
+        let mut packets = Packets { otherwise: spec.sender(), ..Packets::default() };
+        packets.handshake(f, spec.ignored());
+        packets.reaction(f, spec.ignored());
         for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
             if let Some(reset) = &side.reset {
                 packets.note(reset.at, role, [Some(PacketMark::Reset), None]);
@@ -100,7 +122,7 @@ impl Packets {
     }
 
     /// What is noted first holds.
-    fn note(&mut self, at: PacketRef, by: Role, marks: Marks) {
+    fn note(&mut self, at: PacketRef, by: Role, marks: Apart) {
         let sender = match by {
             Role::Client => Sender::Client,
             Role::Server => Sender::Server,

@@ -5,6 +5,8 @@
 
 use crate::detect::context::DetectContext;
 use crate::detect::draft::Draft;
+pub use crate::detect::evidence::Ignored;
+use crate::detect::evidence::Marks;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::history::wants::Wants;
@@ -54,19 +56,6 @@ pub enum Examine {
     Listener(fn(Host, &DetectContext<'_>) -> Option<Draft>),
 }
 
-/// Packets that the server ignored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ignored {
-    /// None.
-    Nothing,
-    /// The SYNs that drew no answer.
-    Syns,
-    /// The final ACK.
-    FinalAck,
-    /// The final ACK, and what the client sent after it.
-    FinalAckAndData,
-}
-
 /// What sets a kind apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Property {
@@ -90,6 +79,12 @@ pub enum Property {
     IsMadeUpFor,
     /// Found at a listener as a whole it does not explain why handshakes failed there.
     ExplainsNoFailure,
+    /// It says where a handshake stopped, not why: where packets were lost between two captures, that is why.
+    SaysWhereItStopped,
+    /// It says that no SYN-ACK came: a second capture may hold one that this one missed.
+    DeniesSynAck,
+    /// It stands beside packets of the handshake that were lost between two captures: it has another cause.
+    StandsBesideLoss,
     /// It rests on which of two packets came first that are near to each other.
     RestsOnOrder,
     /// The order of packets shows it, without their times.
@@ -156,6 +151,20 @@ impl KindSpec {
             Some(end) => paragraph[..=end].to_owned(),
             None => paragraph,
         }
+    }
+}
+
+impl Marks for KindSpec {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn ignored(&self) -> Ignored {
+        self.ignored
+    }
+
+    fn sender(&self) -> Option<Sender> {
+        self.sender
     }
 }
 

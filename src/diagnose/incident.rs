@@ -15,7 +15,7 @@ use crate::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severi
 use crate::time::{Span, Timestamp};
 
 /// Findings further apart than this belong to different incidents.
-const APART: Span = Span::secs(120);
+pub const APART: Span = Span::secs(120);
 /// Incidents that have to do with each other come no further apart than this.
 const TOGETHER: Span = Span::secs(65);
 /// Findings from which on their rate is worth a line.
@@ -152,7 +152,6 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     let certainty = certainty(kind, interval);
     let example = clearest(interval, certainty);
     let spec = registry::spec(kind);
-    let name = listener.map(|host| host.socket().to_string());
     let connections = interval.iter().filter(|w| w.outline.client.is_some()).count() as u64;
     // Where only longer steps are known the number would be of a longer time.
     let known = listener.and_then(|host| context.listeners.get(&host)).filter(|l| l.seconds.step() == 1);
@@ -178,10 +177,10 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
             _ => severity::of(kind, &toll),
         },
         certainty,
-        listener: name,
+        listener: listener.map(Host::socket),
         cause: cause(place, interval, &likely_cause(interval, example)),
-        first: from.to_string(),
-        last: to.to_string(),
+        first: from,
+        last: to,
         connections,
         clients: clients.len() as u64,
         findings: interval.iter().map(|w| w.finding.id.clone()).collect(),
@@ -229,10 +228,12 @@ fn certainty(kind: Kind, interval: &[&Written]) -> Certainty {
 fn likely_cause(interval: &[&Written], example: Option<&Written>) -> String {
     let Some(example) = example else { return String::new() };
     let own = example.finding.cause.text.as_ref();
+    // What reads the same is said once.
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
-    for w in interval.iter().filter(|w| w.finding.cause.text != own) {
+    for w in interval {
         *others.entry(w.finding.cause.text.as_ref()).or_default() += 1;
     }
+    others.remove(own);
     match others.into_iter().max_by_key(|&(text, n)| (n, Reverse(text))) {
         Some((other, n)) => format!("{own} For {n} of {} connections: {other}", interval.len()),
         None => own.to_owned(),
@@ -301,8 +302,7 @@ fn top_clients(interval: &[&Written]) -> Vec<ClientShare> {
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|&(client, n)| (Reverse(n), client));
-    let share =
-        |(client, findings): (Address, u64)| ClientShare { client: client.ip().to_string(), findings };
+    let share = |(client, findings): (Address, u64)| ClientShare { client: client.ip(), findings };
     counts.into_iter().take(NAMED).map(share).collect()
 }
 
@@ -409,10 +409,7 @@ mod tests {
             })
             .collect();
         let incidents = group(&all, &CaptureContext::default());
-        assert_eq!(
-            (incidents.len(), incidents[0].connections, incidents[0].listener.as_deref()),
-            (1, 50, None)
-        );
+        assert_eq!((incidents.len(), incidents[0].connections, incidents[0].listener), (1, 50, None));
         assert!(incidents[0].cause.starts_with("50 ports"), "{}", incidents[0].cause);
     }
 

@@ -1,6 +1,7 @@
 //! Findings to incidents: where the capture was taken, what may be claimed from there, what belongs together.
 //!
 //! * [`vantage`]: the capture point, from the delays and header values of clean handshakes.
+//! * [`display_filters`]: filters of Wireshark that select a finding.
 //! * [`family`]: names of the kernel by address family.
 //! * [`host`]: findings held against the counters and settings of the server's host.
 //! * [`incident`]: findings of one kind at one listener in one interval of time.
@@ -10,6 +11,7 @@
 //! * [`unexamined`]: connections that were only counted, told with the incident to which most of their like belong.
 //! * [`mod@write`]: drafts to the report's findings: stable ids, times, packet numbers.
 
+pub mod display_filters;
 pub mod family;
 pub mod host;
 pub mod incident;

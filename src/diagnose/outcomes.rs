@@ -77,15 +77,15 @@ impl Failures {
         let left_out = left_out.of.iter().filter(|(class, _)| !explained.contains(class));
         let left_out = others + left_out.map(|(_, some)| some.failed).sum::<u64>();
         let examples = unexplained.iter().take(EXAMPLES).map(|f| Unexplained {
-            client: f.client.socket().to_string(),
-            server: f.server.socket().to_string(),
-            outcome: f.outcome.name().to_owned(),
+            client: f.client.socket(),
+            server: f.server.socket(),
+            outcome: f.outcome,
             capture: captures
                 .get(usize::from(f.first.packet.capture()))
                 .map(|capture| capture.path.clone())
                 .unwrap_or_default(),
             packet: f.first.packet.number(),
-            first: f.first.time.to_string(),
+            first: f.first.time,
         });
         (unexplained.len() as u64 + counted + left_out, examples.collect())
     }

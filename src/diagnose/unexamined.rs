@@ -34,14 +34,12 @@ pub fn tell(
     let mut found: BTreeMap<usize, LeftOut> = BTreeMap::new();
     for (class, places) in examined {
         // Of several with as many the last: the first connections of a class are those that are examined.
-        if let Some((&place, _)) =
-            places.iter().max_by_key(|(place, n)| (**n, incidents[**place].first.as_str()))
-        {
+        if let Some((&place, _)) = places.iter().max_by_key(|(place, n)| (**n, incidents[**place].first)) {
             found.entry(place).or_default().add(left_out[&class]);
         }
     }
     for (place, LeftOut { connections, last, .. }) in found {
-        incidents[place].unexamined = Some(Unexamined { connections, last: last.to_string() });
+        incidents[place].unexamined = Some(Unexamined { connections, last });
     }
 }
 

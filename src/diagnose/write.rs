@@ -1,17 +1,17 @@
 //! Drafts to the report's findings: stable ids, RFC 3339 times, packet numbers of the right capture.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::evidence::Elsewhere;
-use crate::diagnose::{family, kernel, severity};
+use crate::diagnose::{display_filters, family, kernel, severity};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::model::{Evidence, Finding, OtherNames, Severity, Sighting, Vantage};
-use crate::report::filter;
 use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
@@ -53,15 +53,9 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     let evidence = draft.evidence();
     let judged = kernel::judged(&draft, &evidence);
     let (first, last) = draft.during();
-    let client = draft.client.map(|host| host.socket().to_string());
-    let server = draft.server.map(|host| host.socket().to_string());
-    let name = format!(
-        "{} {} {} {}",
-        draft.kind,
-        client.as_deref().unwrap_or("-"),
-        server.as_deref().unwrap_or("-"),
-        first.0
-    );
+    let (client, server) = (draft.client.map(Host::socket), draft.server.map(Host::socket));
+    let or_none = |end: Option<SocketAddr>| end.map_or_else(|| "-".to_owned(), |end| end.to_string());
+    let name = format!("{} {} {} {}", draft.kind, or_none(client), or_none(server), first.0);
     let certainty = draft.certainty();
     let metrics = draft.metrics();
     let was_held_against_host = draft.was_held_against_host();
@@ -87,8 +81,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         judged_by_kernel: None,
         also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
             capture: path(place).to_string(),
-            client: client.socket().to_string(),
-            server: server.socket().to_string(),
+            client: client.socket(),
+            server: server.socket(),
         }),
         evidence: evidence
             .into_iter()
@@ -103,7 +97,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
                 Evidence {
                     capture: path(at.packet.capture()),
                     packet: at.packet.number(),
-                    time: at.time.to_string(),
+                    time: at.time,
                     text: kernel::add_words(text, judgement),
                     sender,
                     marks,
@@ -113,13 +107,13 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
                 }
             })
             .collect(),
-        first: first.to_string(),
-        last: last.to_string(),
+        first,
+        last,
         metrics,
         display_filters: None,
     };
     finding.judged_by_kernel = judged;
-    finding.display_filters = Some(filter::of(&finding));
+    finding.display_filters = Some(display_filters::of(&finding));
     let outline = Outline {
         client: draft.client,
         server: draft.server,
@@ -136,11 +130,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
 }
 
 fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {
-    Sighting {
-        capture: path(at.packet.capture()).to_string(),
-        packet: at.packet.number(),
-        time: at.time.to_string(),
-    }
+    Sighting { capture: path(at.packet.capture()).to_string(), packet: at.packet.number(), time: at.time }
 }
 
 /// A short stable name: FNV-1a over what is named (<https://datatracker.ietf.org/doc/draft-eastlake-fnv/>).

@@ -6,14 +6,23 @@
 //! * `loss`: what a fault of the program cost.
 //! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its triage.
-//! * `conclude`: what the shards know, put together: a [`Study`], then the report.
+//! * `gather`: what the shards know, put together.
+//! * `examine`: every detector is asked.
+//! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
+//! * `seen`: both, for one capture.
+//! * `conclude`: a [`Study`] of all that, then the report.
 
 pub mod batch;
 mod conclude;
+mod examine;
+mod gather;
+pub mod inputs;
 mod intake;
 mod loss;
 pub mod rolling;
+mod seen;
 pub mod shard;
+mod warnings;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,13 +32,14 @@ use crate::capture::{self, Source, Status, Stop};
 use crate::decode::segment::Address;
 use crate::flow::facts::Role;
 use crate::history::merge::Histories;
+use crate::history::settings::Settings;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::host::HostFacts;
 use crate::model::Report;
 use crate::time::{Span, Timestamp};
 use batch::{Filter, Totals};
-use conclude::Facts;
 pub use conclude::Study;
+use examine::Facts;
 use rayon::prelude::*;
 use shard::{SHARDS, Shard};
 
@@ -62,7 +72,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             threads: 0,
-            half_close_after: Span::secs(60),
+            half_close_after: Settings::default().half_close_after,
             hosts: Vec::new(),
             ports: Vec::new(),
             since: None,

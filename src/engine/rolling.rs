@@ -18,10 +18,12 @@ use crate::detect::registry;
 use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
-use crate::engine::conclude::Facts;
-use crate::engine::conclude::{self, Seen};
+use crate::engine::conclude::{self, Conclusions};
+use crate::engine::examine::Facts;
+use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss;
+use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{SHARDS, most_examined, watched_bytes};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
 use crate::flow::key::Host;
@@ -280,9 +282,9 @@ impl Rolling {
             let current = shards.iter().map(|shard| shard.triage.clone());
             let triages = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
-            let context = conclude::context(peers, capture, silences, options);
+            let context = seen::context(peers, capture, silences, options);
             let context = CaptureContext { goes_on: moment == Moment::Between, own, ..context };
-            conclude::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
+            seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
         });
         seen.gathered.evicted = self.evicted();
         let drafts = std::mem::take(&mut seen.drafts);
@@ -300,7 +302,11 @@ impl Rolling {
         status: Vec<Status>,
     ) -> Outcome {
         let Engine { totals, options, .. } = &self.engine;
-        let mut outcome = conclude::report(&sight.seen, drafts, written, told, totals, options, status);
+        let inputs = Inputs::of(&sight.seen, totals, options, status);
+        let (written, incidents) = written;
+        let inferred = sight.seen.infer(drafts);
+        let conclusions = Conclusions { written, incidents, told, inferred };
+        let mut outcome = conclude::report(&sight.seen, inputs, conclusions);
         outcome.report.summary.connections += self.forgotten;
         outcome
     }

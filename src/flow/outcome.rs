@@ -12,11 +12,11 @@ use crate::time::{Span, Timestamp};
 /// kernels (`TCP_TIMEOUT_INIT`).
 const FIRST_TIMER: Span = Span::millis(3_300);
 /// Repetitions from which on an outage is more than one lost packet.
-const REPEATED: u16 = 3;
+pub const REPEATED: u16 = 3;
 /// How long it lasts at least.
-const LASTED: Span = Span::secs(1);
+pub const LASTED: Span = Span::secs(1);
 /// A receive window that stays closed for this long stalls the connection.
-const CLOSED_WINDOW: Span = Span::secs(5);
+pub const CLOSED_WINDOW: Span = Span::secs(5);
 
 /// How a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

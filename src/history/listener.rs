@@ -7,7 +7,7 @@ use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Role, What};
 use crate::flow::key::{FlowKey, Host};
 use crate::history::accepted_syns::AcceptedSyns;
 use crate::history::interval::Interval;
-use crate::history::ports::Ports;
+use crate::history::ports::{Ports, Taken};
 use crate::history::timeline::{Second, Seconds};
 use crate::time::{Span, Timestamp};
 
@@ -150,7 +150,8 @@ impl Listener {
             let recycled = f.previous.as_ref().is_some_and(|previous| {
                 f.syn.count > 0 && f.c.isn == previous.client_next.advance(BEYOND_TIME_WAIT)
             });
-            self.take_close(f.client, f.first.time, recycled, c, s);
+            let taken = if recycled { Taken::FromTimeWait } else { Taken::Free };
+            self.record_close(f.client, f.first.time, taken, c, s);
         }
     }
 
@@ -211,12 +212,11 @@ impl Listener {
         if !course.was_answered && s < c {
             self.seconds.at(s.time.seconds()).closed_unserved += 1;
         }
-        self.take_close(b.asked.client(key), b.asked.first().time, false, c, s);
+        self.record_close(b.asked.client(key), b.asked.first().time, Taken::Free, c, s);
     }
 
-    /// Takes in the FINs of the client and of the server; the client opened the connection at `opened`, on a port that was in
-    /// TIME_WAIT (`recycled`) or not.
-    fn take_close(&mut self, client: Host, opened: Timestamp, recycled: bool, c: PacketRef, s: PacketRef) {
+    /// Records the FINs of the client and of the server; the client opened the connection at `opened`.
+    fn record_close(&mut self, client: Host, opened: Timestamp, taken: Taken, c: PacketRef, s: PacketRef) {
         let second = self.seconds.at(c.min(s).time.seconds());
         let closer = if c < s { Role::Client } else { Role::Server };
         match closer {
@@ -224,7 +224,7 @@ impl Listener {
                 second.closed_by_client += 1;
                 let share = share(client.address);
                 self.closers[share] += 1;
-                self.ports.record(share, client.address, client.port, opened, recycled);
+                self.ports.record(share, client.address, client.port, opened, taken);
             }
             Role::Server => second.closed_by_server += 1,
         }

@@ -17,13 +17,21 @@ const OFTEN: u64 = 3;
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Ports(Option<Box<[UsedPorts; SLOTS]>>);
 
+/// Where a client took a port from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It was free.
+    Free,
+    /// It was in TIME_WAIT.
+    FromTimeWait,
+}
+
 impl Ports {
-    /// A client in this share of all has closed a connection that it had opened at `opened`; `recycled`: its port was in
-    /// TIME_WAIT.
-    pub fn record(&mut self, share: usize, client: Address, port: u16, opened: Timestamp, recycled: bool) {
+    /// A client in this share of all has closed a connection that it had opened at `opened`.
+    pub fn record(&mut self, share: usize, client: Address, port: u16, opened: Timestamp, taken: Taken) {
         let slots = self.0.get_or_insert_default();
         if let Some(slot) = slots.get_mut(share % SLOTS) {
-            slot.merge(&UsedPorts::one(client, port, opened, recycled));
+            slot.merge(&UsedPorts::one(client, port, opened, taken));
         }
     }
 
@@ -85,13 +93,13 @@ struct UsedPorts {
 }
 
 impl UsedPorts {
-    fn one(client: Address, port: u16, opened: Timestamp, recycled: bool) -> UsedPorts {
+    fn one(client: Address, port: u16, opened: Timestamp, taken: Taken) -> UsedPorts {
         let (p, t) = (u64::from(port), i128::from(opened.0 / 1_000_000));
         UsedPorts {
             client: Some(client),
             several: false,
             count: 1,
-            recycled: u64::from(recycled),
+            recycled: u64::from(taken == Taken::FromTimeWait),
             min: port,
             max: port,
             sum: p,
@@ -172,7 +180,7 @@ mod tests {
     fn record(ports: impl Iterator<Item = u16>) -> Ports {
         let mut used = Ports::default();
         for (n, port) in ports.enumerate() {
-            used.record(1, Address::v4([10, 0, 0, 1]), port, at(n as u64 * 3), false);
+            used.record(1, Address::v4([10, 0, 0, 1]), port, at(n as u64 * 3), Taken::Free);
         }
         used
     }
@@ -203,24 +211,25 @@ mod tests {
         b.merge(part(0, 50));
         assert_eq!(a, b);
         let mut mixed = part(0, 50);
-        mixed.record(1, Address::v4([10, 0, 0, 2]), 41_001, at(9), false);
+        mixed.record(1, Address::v4([10, 0, 0, 2]), 41_001, at(9), Taken::Free);
         assert_eq!(mixed.used_up().count(), 0);
     }
 
     #[test]
     fn ports_taken_out_of_time_wait_again_and_again_are_scarce() {
         let mut used = Ports::default();
-        let mut record = |n: u16, recycled| {
-            used.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n * 37 % 60, at(u64::from(n) * 15), recycled);
+        let mut record = |n: u16, taken| {
+            used.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n * 37 % 60, at(u64::from(n) * 15), taken);
         };
-        (0..60).for_each(|n| record(n, false));
-        (60..130).for_each(|n| record(n, true));
+        (0..60).for_each(|n| record(n, Taken::Free));
+        (60..130).for_each(|n| record(n, Taken::FromTimeWait));
         let range: Vec<UsedUp> = used.used_up().collect();
         assert_eq!((range.len(), range[0].uses, range[0].recycled), (1, 130, 70));
         // Some fixed ports of many, each used again and again: others were left.
         let mut fixed = Ports::default();
         for n in 0..130_u16 {
-            fixed.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n % 20 * 3, at(u64::from(n) * 15), n >= 20);
+            let taken = if n >= 20 { Taken::FromTimeWait } else { Taken::Free };
+            fixed.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n % 20 * 3, at(u64::from(n) * 15), taken);
         }
         assert_eq!(fixed.used_up().count(), 0);
     }

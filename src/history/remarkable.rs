@@ -112,28 +112,50 @@ pub type Kept = (Class, Box<ConnectionFacts>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Class {
     pub(super) server: Host,
-    pub(super) what: u8,
+    pub(super) sign: Sign,
+}
+
+/// By what a connection is remarkable: the first of these that applies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(super) enum Sign {
+    /// Its SYN drew a RST or an ICMP error.
+    Refused,
+    /// Its SYN was sent again, and the handshake never completed.
+    SynRepeated,
+    /// The handshake never completed.
+    Incomplete,
+    /// A RST followed the handshake before the server had said anything.
+    ResetAtOnce,
+    /// Something was sent again after the final ACK.
+    AckIgnored,
+    /// Its SYN was sent again, and the handshake completed.
+    OpenedLate,
+    /// A RST ended it.
+    Reset,
+    /// Anything else.
+    Other,
+    /// A server with `tcp_tw_recycle` would have dropped its SYN.
+    OldTimestamp,
 }
 
 impl Class {
-    pub(super) const REFUSED: u8 = 0;
-
     /// The class of a remarkable connection; `is_suspect` says that a server with `tcp_tw_recycle` would have dropped a
     /// SYN of it, as far as that is known.
     pub(super) fn of(f: &ConnectionFacts, is_suspect: bool) -> Class {
         let refused = f.s.resets > 0;
-        let what = match f.final_ack {
-            None if refused || f.icmp.is_some() => Class::REFUSED,
-            None if is_suspect => 8,
-            None if f.syn.count > 1 => 1,
-            None => 2,
-            Some(_) if refused && f.progress.is_none() => 3,
-            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => 4,
-            Some(_) if f.syn.count > 1 => 5,
-            Some(_) if f.c.resets + f.s.resets > 0 => 6,
-            Some(_) => 7,
+        let sign = match f.final_ack {
+            None if refused || f.icmp.is_some() => Sign::Refused,
+            None if is_suspect => Sign::OldTimestamp,
+            None if f.syn.count > 1 => Sign::SynRepeated,
+            None => Sign::Incomplete,
+            Some(_) if refused && f.progress.is_none() => Sign::ResetAtOnce,
+            Some(_) if f.unanswered.retransmits > 0 || f.syn_ack.count > 1 => Sign::AckIgnored,
+            Some(_) if f.syn.count > 1 => Sign::OpenedLate,
+            Some(_) if f.c.resets + f.s.resets > 0 => Sign::Reset,
+            Some(_) => Sign::Other,
         };
-        Class { server: f.server, what }
+        Class { server: f.server, sign }
     }
 }
 

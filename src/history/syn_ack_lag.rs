@@ -16,7 +16,9 @@ pub const LARGEST: i64 = 66;
 /// what followed.
 const AHEAD: i64 = -2;
 /// Over a longer connection the drift of the clocks shows.
-const LONGEST: Span = Span::secs(20);
+pub const LONGEST: Span = Span::secs(20);
+/// Cookies lag differently, by 0 to 63 ms: the furthest and the nearest lie so far apart, milliseconds.
+pub const SPREAD: i64 = 16;
 /// Marks that are kept of one listener.
 pub const KEPT: usize = 64;
 /// The same where there are many listeners.

@@ -13,7 +13,7 @@ use crate::history::host_clocks::{ClockReading, ClockReadings};
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
-use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts};
+use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts, Sign};
 use crate::history::settings::Settings;
 use crate::history::strays::Strays;
 use crate::history::syn_ack_lag::{self, SynAckLags};
@@ -190,7 +190,7 @@ impl Triage {
         }
         match gone {
             EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
-                let class = Class { server: h.server(key), what: Class::REFUSED };
+                let class = Class { server: h.server(key), sign: Sign::Refused };
                 let group = self.grouping.of(class);
                 if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
                     return self.take_refused(key, h, peers);
@@ -395,7 +395,7 @@ impl Triage {
         if peers.is_none_or(|peers| peers.is_suspect(first)) {
             self.settled.push((first, None, true));
         }
-        let class = Class { server, what: Class::REFUSED };
+        let class = Class { server, sign: Sign::Refused };
         self.left_out.add(class, LeftOut::one(Outcome::Refused, h.last().time), self.limit);
     }
 

@@ -9,6 +9,7 @@ mod confirmed;
 mod folded;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::confirmed::Round;
@@ -31,7 +32,7 @@ pub const SETTLE: Span = Span::millis(300);
 /// How long a draft waits for the kernel to be heard, if it is not.
 const HEARING: Span = Span::secs(3);
 /// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
-const QUIET: Span = Span::secs(120);
+const QUIET: Span = incident::APART;
 /// More of the same is told after this, then after twice that, and so on.
 const FIRST_WAIT: Span = Span::secs(1);
 const LONGEST_WAIT: Span = Span::secs(64);
@@ -91,14 +92,14 @@ impl Key {
 type Place = (Kind, Option<Host>);
 
 /// The same as an incident names it.
-type Named = (Kind, Option<String>);
+type Named = (Kind, Option<SocketAddr>);
 
 fn named((kind, host): Place) -> Named {
-    (kind, host.map(|host| host.socket().to_string()))
+    (kind, host.map(Host::socket))
 }
 
 fn name_of(incident: &Incident) -> Named {
-    (incident.kind, incident.listener.clone())
+    (incident.kind, incident.listener)
 }
 
 /// A finding that was told.
@@ -288,7 +289,7 @@ impl Issued {
             let was = &entry.written.finding;
             if draft.connection.is_none() && written.finding.first > was.first {
                 // Its beginning is no longer remembered; it is the same flood all the same.
-                written.finding.first.clone_from(&was.first);
+                written.finding.first = was.first;
                 written.finding.id.clone_from(&was.id);
             }
             if written.finding.id != was.id {
@@ -502,9 +503,8 @@ impl Issued {
 
     /// When the last finding of an incident was.
     fn last(&self, incident: &Incident) -> Timestamp {
-        let last = incident.last.parse::<jiff::Timestamp>().map(|t| t.as_nanosecond() as i64);
         let folded = self.folded_of(incident).map(|folded| folded.until);
-        Timestamp(last.unwrap_or(i64::MIN)).max(folded.unwrap_or(Timestamp::MIN))
+        incident.last.max(folded.unwrap_or(Timestamp::MIN))
     }
 
     fn tell(&self, changes: Vec<Change>, now: Timestamp, events: &mut Vec<Event>) {
@@ -619,7 +619,7 @@ impl Issued {
         let mut incidents: Vec<Incident> =
             self.open(usize::MAX).into_iter().chain(self.closed.iter().cloned()).collect();
         incidents.sort_by(|a, b| {
-            (b.severity, &a.first, a.kind, &a.listener).cmp(&(a.severity, &b.first, b.kind, &b.listener))
+            (b.severity, a.first, a.kind, a.listener).cmp(&(a.severity, b.first, b.kind, b.listener))
         });
         (drafts, written, incidents)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use anstyle::Style;
 
@@ -154,8 +155,8 @@ impl<W: Write> TextLog<W> {
     }
 
     fn headline(&mut self, at: &str, finding: &Finding) -> io::Result<()> {
-        let server = finding.server.as_deref().unwrap_or("-");
-        let client = finding.client.as_deref().map(|client| format!(" from {client}")).unwrap_or_default();
+        let server = or_dash(finding.server);
+        let client = finding.client.map(|client| format!(" from {client}")).unwrap_or_default();
         let text = format!("{}  {}  {server}{client}", finding.kind, finding.certainty);
         self.line(at, severity_style(finding.severity), word(finding.severity), &text)
     }
@@ -195,7 +196,7 @@ impl<W: Write> TextLog<W> {
         if state == Phase::Over || !self.said.contains_key(&incident.id) {
             return Ok(());
         }
-        let listener = incident.listener.as_deref().unwrap_or("-");
+        let listener = or_dash(incident.listener);
         let refused = refused.map(|text| format!(": {text}")).unwrap_or_default();
         let text = format!("{}  {listener}{refused}", incident.kind);
         self.line(at, FAINT, state.name(), &text)
@@ -203,14 +204,14 @@ impl<W: Write> TextLog<W> {
 
     fn closed(&mut self, at: &str, incident: &Incident) -> io::Result<()> {
         self.said.remove(&incident.id);
-        let listener = incident.listener.as_deref().unwrap_or("-");
+        let listener = or_dash(incident.listener);
         let text = format!(
             "{}  {listener}  is over: {}, {}, {} to {}",
             incident.kind,
             counted(incident.connections, "connection"),
             counted(incident.clients, "client"),
-            clock(&incident.first),
-            clock(&incident.last)
+            clock(&incident.first.to_string()),
+            clock(&incident.last.to_string())
         );
         self.line(at, FAINT, "closed", &text)
     }
@@ -228,7 +229,7 @@ impl<W: Write> TextLog<W> {
                     format!(
                         "{}  {}  now {}, {}",
                         incident.kind,
-                        incident.listener.as_deref().unwrap_or("-"),
+                        or_dash(incident.listener),
                         counted(incident.connections, "connection"),
                         counted(incident.clients, "client")
                     ),
@@ -316,4 +317,8 @@ fn word(severity: Severity) -> &'static str {
         Severity::Warning => "WARNING",
         Severity::Info => "info",
     }
+}
+/// An address, or a dash where there is none.
+fn or_dash(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }

@@ -100,7 +100,7 @@ fn trouble(incident: &Incident, sockets: &ListenSockets) -> Option<Trouble> {
     if !registry::spec(incident.kind).has(Property::QueueWasFull) {
         return None;
     }
-    let trouble = sockets.trouble(incident.listener.as_deref()?.parse().ok()?)?;
+    let trouble = sockets.trouble(incident.listener?)?;
     trouble.dropped.is_some().then_some(trouble)
 }
 

@@ -139,8 +139,8 @@ pub(crate) fn mixture() -> State {
         .map(|n| {
             let mut copy = state.incidents[n % state.incidents.len()].clone();
             copy.incident.id = format!("{}-again-{n}", copy.incident.id);
-            copy.incident.listener = Some(format!("10.0.{n}.9:{}", 9_000 + n));
-            copy.examples.iter_mut().for_each(|finding| finding.server.clone_from(&copy.incident.listener));
+            copy.incident.listener = Some(format!("10.0.{n}.9:{}", 9_000 + n).parse().expect("address:port"));
+            copy.examples.iter_mut().for_each(|finding| finding.server = copy.incident.listener);
             (copy.open, copy.phase) = (false, Phase::Over);
             copy
         })

@@ -4,6 +4,7 @@
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::capture::feed::Interface;
@@ -307,7 +308,7 @@ impl Watch {
         if !registry::spec(incident.kind).has(Property::QueueWasFull) {
             return None;
         }
-        self.sockets.refused(incident.listener.as_deref()?.parse().ok()?)
+        self.sockets.refused(incident.listener?)
     }
 
     /// Asks the kernel.
@@ -454,21 +455,21 @@ impl Watch {
 
     /// The listening sockets of the host, then servers on the wire.
     fn listeners(&mut self, rates: &BTreeMap<Host, (u64, u64)>) -> Vec<Listener> {
-        let mut open: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut open: BTreeMap<SocketAddr, u64> = BTreeMap::new();
         for watched in self.state.incidents.iter().filter(|watched| watched.open) {
-            if let Some(listener) = &watched.incident.listener {
+            if let Some(listener) = watched.incident.listener {
                 *open.entry(listener).or_default() += 1;
             }
         }
         let latest = self.testimony.latest();
         let sockets: &[_] = latest.and_then(|look| look.listeners.as_deref()).unwrap_or_default();
         let mut all = self.sockets.rows();
-        let owner = |server: std::net::SocketAddr, latest: Option<&Snapshot>| {
+        let owner = |server: SocketAddr, latest: Option<&Snapshot>| {
             let here = latest.is_some_and(|look| look.addresses.contains(&server.ip()));
             let serving = crate::host::listeners::serving(sockets, server);
             if here { serving.first().map_or(server, |socket| socket.address) } else { server }
         };
-        let mut at: BTreeMap<std::net::SocketAddr, usize> = BTreeMap::new();
+        let mut at: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         for (n, row) in all.iter().enumerate() {
             // Of several sockets at one address the first, which is the worst, has what is only known of all of them.
             at.entry(row.address).or_insert(n);
@@ -484,8 +485,7 @@ impl Watch {
             all[n].attempts += attempts;
             all[n].completed += completed;
         }
-        for (listener, n) in open {
-            let Ok(server) = listener.parse() else { continue };
+        for (server, n) in open {
             let row = row(owner(server, latest), &mut all);
             all[row].open += n;
         }

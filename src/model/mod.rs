@@ -5,20 +5,27 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 mod kind;
 mod metrics;
+mod outcome;
 mod scope;
+mod subject;
 mod suspect;
 
+pub use crate::flow::outcome::Outcome;
 pub use kind::Kind;
 pub(crate) use kind::each_kind;
 pub use metrics::Metrics;
-pub use scope::{AppliedOptions, Filtered, Program};
+pub use scope::{AppliedOptions, Filtered, Pairing, Program};
+pub use subject::Subject;
 pub use suspect::{Packets, Suspect};
 
 /// Name and version of the contract, the value of [`Report::schema`].
@@ -126,9 +133,9 @@ pub struct Capture {
     /// TCP segments among them.
     pub tcp_segments: u64,
     /// Time of the first packet, RFC 3339.
-    pub first: Option<String>,
+    pub first: Option<Timestamp>,
     /// Time of the last packet, RFC 3339.
-    pub last: Option<String>,
+    pub last: Option<Timestamp>,
     /// Packets that the capturing system says it dropped, where the file tells.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dropped: Option<u64>,
@@ -177,7 +184,8 @@ pub struct OnlyIn {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CapturePoint {
     /// Address of the server.
-    pub server: String,
+    #[schemars(with = "String")]
+    pub server: IpAddr,
     /// Where the capture was taken.
     pub vantage: Vantage,
     /// By what it is known.
@@ -201,8 +209,9 @@ pub struct Summary {
     /// Number of connections by outcome; outcomes that no connection had are absent. `closed`, `closed-by-reset` (when
     /// nothing was left to be said), `open`, `half-closed`, and `cut-off` (by the capture) are no failures; `refused`,
     /// `unanswered`, `never-completed`, `stalled`, `reset-by-client`, `reset-by-server`, `reset-by-box` are.
-    #[serde(default)]
-    pub outcomes: BTreeMap<String, u64>,
+    #[serde(default, serialize_with = "outcome::by_name")]
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub outcomes: BTreeMap<Outcome, u64>,
     /// Connections that failed.
     #[serde(default)]
     pub failed: u64,
@@ -215,20 +224,23 @@ pub struct Summary {
 }
 
 /// A connection that failed, and that no finding explains.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Unexplained {
     /// The client.
-    pub client: String,
+    #[schemars(with = "String")]
+    pub client: SocketAddr,
     /// The server.
-    pub server: String,
+    #[schemars(with = "String")]
+    pub server: SocketAddr,
     /// How it ended.
-    pub outcome: String,
+    #[schemars(with = "String")]
+    pub outcome: Outcome,
     /// Path of the capture that holds its first packet.
     pub capture: String,
     /// Number of that packet.
     pub packet: u64,
     /// Time of that packet.
-    pub first: String,
+    pub first: Timestamp,
 }
 
 /// How bad it is for the users of the connection. Ordered: `Info < Warning < Critical`.
@@ -302,9 +314,11 @@ pub struct Finding {
     #[serde(default)]
     pub certainty_reason: String,
     /// Client as `address:port`; null when the finding is about a listener.
-    pub client: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub client: Option<SocketAddr>,
     /// Server as `address:port`; null when the finding is about a host.
-    pub server: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub server: Option<SocketAddr>,
     /// Where this was captured, seen from this connection.
     pub vantage: Vantage,
     /// One sentence.
@@ -322,9 +336,9 @@ pub struct Finding {
     /// The packets that show it, in order of time. Never empty.
     pub evidence: Vec<Evidence>,
     /// Time of the first packet concerned, RFC 3339.
-    pub first: String,
+    pub first: Timestamp,
     /// Time of the last packet concerned, RFC 3339.
-    pub last: String,
+    pub last: Timestamp,
     /// Measured values; the unit is the end of the name: `_s` seconds, `_bytes` bytes, none a count.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub metrics: Metrics,
@@ -380,7 +394,7 @@ pub struct Cause {
 /// A cause that could not be excluded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alternative {
-    /// What it is; in words outside.
+    /// In words.
     #[serde(rename = "text")]
     pub suspect: Suspect,
     /// Why it ranks lower, or what would tell.
@@ -390,7 +404,7 @@ pub struct Alternative {
 /// A cause that the second capture excludes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Excluded {
-    /// What it is; in words outside.
+    /// In words.
     #[serde(rename = "text")]
     pub suspect: Suspect,
     /// By what.
@@ -403,9 +417,11 @@ pub struct OtherNames {
     /// Path of the capture that has these names.
     pub capture: String,
     /// Client as `address:port`.
-    pub client: String,
+    #[schemars(with = "String")]
+    pub client: SocketAddr,
     /// Server as `address:port`.
-    pub server: String,
+    #[schemars(with = "String")]
+    pub server: SocketAddr,
 }
 
 /// The same packet in another capture.
@@ -416,7 +432,7 @@ pub struct Sighting {
     /// Number of the packet there.
     pub packet: u64,
     /// When, RFC 3339, by the clock of that capture.
-    pub time: String,
+    pub time: Timestamp,
 }
 
 /// A packet that shows something.
@@ -427,7 +443,7 @@ pub struct Evidence {
     /// Number of the packet there, as Wireshark's `frame.number`.
     pub packet: u64,
     /// When, RFC 3339.
-    pub time: String,
+    pub time: Timestamp,
     /// What this packet shows.
     pub text: Phrase,
     /// Which end sent it, where that is known.
@@ -510,13 +526,14 @@ pub struct Incident {
     /// The certainty that holds for the incident.
     pub certainty: Certainty,
     /// The listener, `address:port`; null when it is about hosts.
-    pub listener: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub listener: Option<SocketAddr>,
     /// The likely cause in words.
     pub cause: String,
     /// Time of the first packet concerned, RFC 3339.
-    pub first: String,
+    pub first: Timestamp,
     /// Time of the last packet concerned, RFC 3339.
-    pub last: String,
+    pub last: Timestamp,
     /// Connections affected.
     pub connections: u64,
     /// Client addresses among them.
@@ -559,14 +576,15 @@ pub struct Unexamined {
     /// How many.
     pub connections: u64,
     /// Time of their last packet, RFC 3339.
-    pub last: String,
+    pub last: Timestamp,
 }
 
 /// A client, and how much of an incident it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientShare {
     /// Its address.
-    pub client: String,
+    #[schemars(with = "String")]
+    pub client: IpAddr,
     /// Its findings in the incident.
     pub findings: u64,
 }
@@ -592,8 +610,8 @@ pub struct Related {
 /// A kernel setting inferred from the packets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Inferred {
-    /// Address of the host, or `address:port` of a listener.
-    pub host: String,
+    /// Address or name of the host, or `address:port` of a listener.
+    pub host: Subject,
     /// Name of the setting, a sysctl where it is one.
     pub setting: String,
     /// Its value.

@@ -1,7 +1,11 @@
 //! What a report was made with and what that left out: the program, its options, the filters.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
 
 /// The program that made a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -12,23 +16,38 @@ pub struct Program {
     pub version: String,
 }
 
+/// Whether inputs are taken for two captures of the same traffic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pairing {
+    /// If they hold the same connections, seen at two places.
+    #[default]
+    Auto,
+    /// They are; if not, that is an error.
+    Force,
+    /// Never: all inputs are one stream.
+    Never,
+}
+
 /// The options that decide what is in a report. Times are RFC 3339, addresses those of the report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedOptions {
     /// Only connections with one of these addresses; empty for all.
-    pub hosts: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub hosts: Vec<IpAddr>,
     /// Only connections with one of these ports; empty for all.
     pub ports: Vec<u16>,
     /// Only packets from this time on.
-    pub since: Option<String>,
+    pub since: Option<Timestamp>,
     /// Only packets up to this time.
-    pub until: Option<String>,
+    pub until: Option<Timestamp>,
     /// How long one side must be silent after the other's FIN to be a finding, seconds.
     pub half_close_after_s: f64,
     /// Bound for the memory of tables and facts, bytes.
     pub memory_limit: u64,
     /// Whether two captures are taken for two sides of the same traffic: `auto`, `force` or `never`.
-    pub pair: String,
+    #[schemars(with = "String")]
+    pub pair: Pairing,
     /// Whether addresses are pseudonyms.
     pub redact: bool,
     /// The pcap-filter(7) expression of a live capture; absent without.
@@ -40,13 +59,14 @@ pub struct AppliedOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Filtered {
     /// Only connections with one of these addresses; empty for all.
-    pub hosts: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub hosts: Vec<IpAddr>,
     /// Only connections with one of these ports; empty for all.
     pub ports: Vec<u16>,
     /// Only packets from this time on.
-    pub since: Option<String>,
+    pub since: Option<Timestamp>,
     /// Only packets up to this time.
-    pub until: Option<String>,
+    pub until: Option<Timestamp>,
     /// Packets left out for their time.
     pub packets: u64,
     /// TCP segments left out for their addresses or ports, of those in time.

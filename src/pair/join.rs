@@ -7,14 +7,16 @@ use crate::decode::segment::{Flags, PacketId};
 use crate::detect::spec::Ignored;
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::settings;
+use crate::engine::inputs::Limit;
 use crate::engine::{self, Error, Options, Outcome, Progress, Study};
 use crate::flow::key::Host;
 use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::pair::Opener;
 use crate::pair::listening::{Check, Frame, Listening, Sender};
+use crate::pair::loss::Named;
 use crate::pair::passage::{Absence, Habits, Passage, SEPARATE, TIGHT, Watch};
 use crate::pair::recognise::Places;
-use crate::pair::settle::{Joint, Named, own_cause};
+use crate::pair::settle::{Joint, own_cause};
 use crate::pair::trace::{self, Seen, Track, Wanted};
 use crate::report::path::apart;
 use crate::seq::Seq;
@@ -121,7 +123,7 @@ impl Join<'_> {
                         vantages: [vantage(0, a), vantage(1, b)],
                         without_resets: [a, b].map(|track| without_resets.contains(&track.server)),
                     };
-                    drafts.extend(joint.settle(&named));
+                    drafts.extend(joint.merge_findings(&named));
                 }
                 Some(_) => {
                     for (side, some) in found.into_iter().enumerate() {
@@ -188,7 +190,7 @@ impl Join<'_> {
         }
         let source = |side| (self.open)(&self.places.mask(side, self.inputs));
         let (near, far) = (source(0)?, source(1)?);
-        let cut = self.studies.iter().any(|study| study.quality.cut > 0);
+        let cut = self.studies.iter().any(|study| study.inputs.quality.cut > 0);
         let mut listening = [0, 1].map(|side| Listening::to(self.servers(wanted, side), cut));
         let [of_near, of_far] = &mut listening;
         let (a, b) = if self.options.threads == 1 {
@@ -269,7 +271,7 @@ impl Join<'_> {
     fn watch(&self, side: usize, listening: Listening, check: Check, tracks: &[Tracks]) -> Watch {
         let study = &self.studies[side];
         let (from, to) = study.seen.context.capture.unwrap_or_default();
-        let quality = &study.quality;
+        let quality = &study.inputs.quality;
         let lossy = quality.damaged || quality.cut > 0 || quality.unseen > 0;
         let mut habits: HashMap<Host, Habits> = HashMap::new();
         for track in tracks.iter().filter_map(|both| both[side].as_ref()) {
@@ -293,7 +295,7 @@ impl Join<'_> {
 
     /// What the sides are called: by their captures, or the first of them and how many more there are.
     fn names(&self) -> [String; 2] {
-        let paths = [0, 1].map(|side: usize| path_of(&self.studies[side].captures, self.places, side));
+        let paths = [0, 1].map(|side: usize| path_of(&self.studies[side].inputs.captures, self.places, side));
         let names = apart(&paths[0], &paths[1]);
         [0, 1].map(|side: usize| match self.places.sides[side].len() {
             0 | 1 => names[side].to_owned(),
@@ -388,13 +390,13 @@ impl Join<'_> {
         let [mut near, mut far] = studies;
         let connections = [&near, &far].map(|study| study.seen.gathered.quality.connections);
         let matched = places.matched.min(connections[0]).min(connections[1]);
-        for (n, capture) in std::mem::take(&mut near.captures).into_iter().enumerate() {
+        for (n, capture) in std::mem::take(&mut near.inputs.captures).into_iter().enumerate() {
             if places.sides[0].contains(&n) {
-                far.captures[n] = capture;
+                far.inputs.captures[n] = capture;
             }
         }
-        let warnings = joined_warnings(&near, &far, places, left_out);
-        let points = points(&near, &drafts, places, &far.captures);
+        let limits = joined_limits(&near, &far, places, left_out);
+        let points = points(&near, &drafts, places, &far.inputs.captures);
         let gathered = &near.seen.gathered;
         let early = settings::infer(
             &near.seen.context,
@@ -403,13 +405,11 @@ impl Join<'_> {
             &gathered.readings,
             &[],
         );
-        let mut damage = near.damage;
-        damage.append(&mut far.damage);
-        let pair = pair(places, &far.captures, matched, connections);
-        let far_side = path_of(&far.captures, places, 1);
+        let pair = pair(places, &far.inputs.captures, matched, connections);
+        let far_side = path_of(&far.inputs.captures, places, 1);
         far.seen.drafts = drafts;
-        (far.warnings, far.damage) = (warnings, damage);
-        far.quality.add(&near.quality);
+        far.inputs.limits = limits;
+        far.inputs.quality.add(&near.inputs.quality);
         if let (Some(all), Some(more)) = (&mut far.filtered, &near.filtered) {
             all.packets += more.packets;
             all.tcp_segments += more.tcp_segments;
@@ -446,7 +446,7 @@ fn points(near: &Study, drafts: &[Found], places: &Places, captures: &[Capture])
     let known = servers.iter().filter_map(|server| Some((server, near.seen.context.views.get(server)?)));
     known
         .map(|(server, view)| CapturePoint {
-            server: server.ip().to_string(),
+            server: server.ip(),
             vantage: view.vantage,
             reason: view.reason.clone(),
             capture: Some(capture.clone()),
@@ -454,25 +454,22 @@ fn points(near: &Study, drafts: &[Found], places: &Places, captures: &[Capture])
         .collect()
 }
 
-/// What limits each side, with its name; what limits both the same way once.
-fn joined_warnings(near: &Study, far: &Study, places: &Places, left_out: usize) -> Vec<String> {
+/// What limits each side, with its name.
+fn joined_limits(near: &Study, far: &Study, places: &Places, left_out: usize) -> Vec<Limit> {
     let mut all = Vec::new();
     for (side, study) in [(0, near), (1, far)] {
-        let path = {
-            let captures =
-                if side == 0 && !near.captures.is_empty() { &near.captures } else { &far.captures };
-            path_of(captures, places, side)
-        };
-        for warning in &study.warnings {
-            let named = study.damage.contains(warning) || warning.starts_with(&format!("{path}:"));
-            all.push(if named { warning.clone() } else { format!("{path}: {warning}") });
-        }
+        let (near, far) = (&near.inputs.captures, &far.inputs.captures);
+        let path = path_of(if side == 0 && !near.is_empty() { near } else { far }, places, side);
+        all.extend(study.inputs.limits.iter().cloned().map(|limit| match limit {
+            Limit::Other(text) => Limit::Other(format!("{path}: {text}")),
+            damage @ Limit::Damage(_) => damage,
+        }));
     }
     if left_out > 0 {
-        all.push(format!(
+        all.push(Limit::Other(format!(
             "of {left_out} remarkable connections the two captures were not compared packet by packet: narrow them with \
              --host, --port, --since, --until"
-        ));
+        )));
     }
     all
 }

@@ -7,10 +7,34 @@ use crate::detect::next;
 use crate::detect::registry;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Kind, PacketMark, Severity};
-use crate::pair::passage::{Absence, Passage};
-use crate::pair::settle::Named;
+use crate::pair::passage::{Absence, Passage, TIGHT};
 use crate::pair::trace::Seen;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+/// What the two sides are called.
+pub struct Named<'a> {
+    /// By side.
+    pub paths: [&'a str; 2],
+}
+
+impl Named<'_> {
+    /// The captures of a side.
+    pub fn side(&self, side: usize) -> &str {
+        self.paths[side]
+    }
+
+    /// Why a packet that a capture lacks may have passed all the same, as a clause.
+    pub fn doubt(&self, p: &Passage<'_>, near: usize, losses: &Losses) -> String {
+        // The capture that lacks packets: the client's only where nothing but SYN-ACKs is missing.
+        let lacks = if losses.syns.is_empty() && losses.final_ack.is_none() { near } else { 1 - near };
+        let name = self.side(lacks);
+        match losses.weakest {
+            Some(Absence::Unheard) => format!("{name} has no packet at all from that side"),
+            _ if p.is_lossy(lacks) => format!("{name} may have missed it: it has missed other packets"),
+            _ => format!("{name} has no packet of this server within {TIGHT} of it"),
+        }
+    }
+}
 
 /// What was lost, by its places among the segments of the side that has it.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -31,6 +55,31 @@ impl Losses {
     /// Whether nothing was lost.
     pub fn is_empty(&self) -> bool {
         self.syns.is_empty() && self.syn_acks.is_empty() && self.final_ack.is_none()
+    }
+
+    /// What they are, in words.
+    fn names(&self) -> Vec<&'static str> {
+        let all = [
+            (!self.syns.is_empty(), "SYN"),
+            (!self.syn_acks.is_empty(), "SYN-ACK"),
+            (self.final_ack.is_some(), "final ACK"),
+        ];
+        all.into_iter().filter_map(|(lost, name)| lost.then_some(name)).collect()
+    }
+
+    /// How many packets they are.
+    fn count(&self) -> u64 {
+        (self.syns.len() + self.syn_acks.len() + usize::from(self.final_ack.is_some())) as u64
+    }
+
+    /// The cause, in words.
+    fn cause(&self) -> &'static str {
+        match (self.syns.is_empty(), self.syn_acks.is_empty(), self.final_ack.is_none()) {
+            (false, true, true) => "The network lost a SYN on the way from the client to the server.",
+            (true, false, true) => "The network lost a SYN-ACK on the way from the server to the client.",
+            (true, true, false) => "The network lost the final ACK on the way from the client to the server.",
+            _ => "The network lost several segments of the handshake.",
+        }
     }
 
     /// Which way the lost packets went.
@@ -147,134 +196,27 @@ pub fn final_ack(c: &[Seen]) -> Option<usize> {
 
 /// The finding: what was lost, where, and by what it shows. `f` is the connection as either side knows it.
 pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize, named: &Named<'_>) -> Draft {
-    let far = 1 - near;
-    let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
-    let all_syns = c.iter().filter(|x| x.is_syn()).count();
-    let mut shown: Vec<(usize, usize, String, Option<PacketMark>)> = Vec::new();
-    let mut lost = Vec::new();
-    if !losses.syns.is_empty() {
-        lost.push("SYN");
-    }
-    if !losses.syn_acks.is_empty() {
-        lost.push("SYN-ACK");
-    }
-    if losses.final_ack.is_some() {
-        lost.push("final ACK");
-    }
-    for (n, (i, _)) in c.iter().enumerate().filter(|(_, x)| x.is_syn()).enumerate() {
-        let text = if n == 0 { "SYN" } else { "SYN again" };
-        shown.push((near, i, text.to_owned(), again(n)));
-    }
-    for (n, (i, _)) in s.iter().enumerate().filter(|(_, x)| x.is_syn_ack()).enumerate() {
-        let text = if n == 0 { "SYN-ACK" } else { "SYN-ACK again" };
-        shown.push((far, i, text.to_owned(), again(n)));
-    }
+    let c = &p.tracks[near].segments;
     let completed = final_ack(c);
-    if let Some(i) = completed {
-        shown.push((near, i, "final ACK".to_owned(), None));
-    }
-    let (side, first, text, _) = &shown[0];
-    let mark = |side: usize, i: usize| p.mark(side, i);
-    let mut d = Draft::about(f, registry::spec(Kind::HandshakeLoss), (mark(*side, *first), text.clone()));
-    for (side, i, text, apart) in &shown {
-        let (at, by_client) = (mark(*side, *i), p.tracks[*side].segments[*i].by_client);
-        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, *apart);
-        d.shows(at, text.clone());
-        match (p.other(*side, *i), p.absence(*side, *i)) {
-            (Some(there), _) => d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at)),
-            (None, Some(_)) => d.packets.note_elsewhere(at.packet, Elsewhere::Missing(p.capture(1 - side))),
-            (None, None) => {}
-        }
-    }
-    let what = lost.join(" and ");
-    let who = f.client.socket();
-    let none_arrived = losses.syns.len() == all_syns;
     let took = completed.map(|i| c[i].at.time - c[0].at.time);
+    let mut d = show(f, p, near, completed);
     let works = took.is_some() && !losses.cut_off;
     d.severity = if works { Severity::Info } else { Severity::Critical };
-    let numbers = |places: &[usize], side: usize| {
-        let all: Vec<String> =
-            places.iter().map(|&i| format!("#{}", mark(side, i).packet.number())).collect();
-        all.join(", ")
-    };
-    let mut parts = Vec::new();
-    if !losses.syns.is_empty() {
-        parts.push(format!(
-            "SYN {} of {} is not in {}",
-            numbers(&losses.syns, near),
-            named.side(near),
-            named.side(far)
-        ));
-    }
-    if !losses.syn_acks.is_empty() {
-        let packets = numbers(&losses.syn_acks, far);
-        parts.push(format!("SYN-ACK {packets} of {} is not in {}", named.side(far), named.side(near)));
-    }
-    if let Some(i) = losses.final_ack {
-        let packet = numbers(&[i], near);
-        parts.push(format!("final ACK {packet} of {} is not in {}", named.side(near), named.side(far)));
-    }
-    let reason = parts.join("; ");
-    d.summary = match took {
-        Some(_) if losses.cut_off => format!(
-            "The final ACK of {who} and all that followed was lost between the two captures: it is in {} and not in {}.",
-            named.side(near),
-            named.side(far)
-        ),
-        Some(took) => {
-            format!("A {what} of {who} was lost between the two captures; the handshake took {took}.")
-        }
-        None => {
-            format!("A {what} of {who} was lost between the two captures, and the handshake never completed.")
-        }
-    };
-    let n = (losses.syns.len() + losses.syn_acks.len() + usize::from(losses.final_ack.is_some())) as u64;
-    d.cause = cause(
-        match lost[..] {
-            ["SYN"] => "The network lost a SYN on the way from the client to the server.",
-            ["SYN-ACK"] => "The network lost a SYN-ACK on the way from the server to the client.",
-            ["final ACK"] => "The network lost the final ACK on the way from the client to the server.",
-            _ => "The network lost several segments of the handshake.",
-        },
-        &[],
-        &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
-        &[],
-    );
-    d.measure("lost", what.as_str()).measure("lost_packets", n).measure("direction", losses.direction());
+    d.summary = summary(f, losses, took, [named.side(near), named.side(1 - near)]);
+    d.cause = cause(losses.cause(), &[], &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"], &[]);
+    d.measure("lost", losses.names().join(" and "))
+        .measure("lost_packets", losses.count())
+        .measure("direction", losses.direction());
     if let Some(took) = took {
         d.measure_span("handshake_s", took);
     }
-    if losses.is_doubtful() {
-        d.probable(format!("{reason}; {}", named.doubt(p, near, losses)));
-        d.or(
-            "The packet arrived, and that capture missed it.",
-            "Then its receiver would have answered it. Instead the packet was repeated.",
-        );
-    } else if took.is_none() && all_syns == 1 && losses.syns.is_empty() {
-        // A spoofed client would be as silent.
-        d.probable(format!("{reason}; the client sent nothing more that would show the loss"));
-    } else {
-        d.confirmed(reason);
-    }
-    if none_arrived && took.is_none() && all_syns > 2 {
-        d.or(
-            "A firewall or a router between the two captures drops them all.",
-            format!("{}, and not one arrived.", count(all_syns as u64, "SYN")),
-        );
-    }
-    if losses.cut_off {
-        d.or(
-            "A firewall on the way dropped them: it has not seen the SYN-ACK, which takes another route.",
-            "The captures show where the packets vanish, not why.",
-        );
-    }
+    judge(&mut d, losses, took, p, near, named);
     d.next_steps = vec![
         next::LINK_DROPS.to_owned(),
         "Capture at a place between the two: on which side of it are the packets lost?".to_owned(),
     ];
-    let translated =
-        p.tracks[near].client != p.tracks[far].client || p.tracks[near].server != p.tracks[far].server;
-    if translated && !losses.syns.is_empty() {
+    let [here, there] = [&p.tracks[near], &p.tracks[1 - near]];
+    if (here.client, here.server) != (there.client, there.server) && !losses.syns.is_empty() {
         d.or(
             "The host that translates the addresses dropped the SYN: connection tracking had no free entry or port for it.",
             "Two connections that want the same translated port at once are one reason; the captures do not show it.",
@@ -291,4 +233,106 @@ pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize,
         );
     }
     d
+}
+
+/// The finding with the packets of the handshake, each with what the other capture holds of it.
+fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usize>) -> Draft {
+    let far = 1 - near;
+    let (c, s) = (&p.tracks[near].segments, &p.tracks[far].segments);
+    let mut shown: Vec<(usize, usize, &str, Option<PacketMark>)> = Vec::new();
+    for (n, (i, _)) in c.iter().enumerate().filter(|(_, x)| x.is_syn()).enumerate() {
+        shown.push((near, i, if n == 0 { "SYN" } else { "SYN again" }, again(n)));
+    }
+    for (n, (i, _)) in s.iter().enumerate().filter(|(_, x)| x.is_syn_ack()).enumerate() {
+        shown.push((far, i, if n == 0 { "SYN-ACK" } else { "SYN-ACK again" }, again(n)));
+    }
+    shown.extend(completed.map(|i| (near, i, "final ACK", None)));
+    let (side, first, text, _) = shown[0];
+    let opening = (p.mark(side, first), text.to_owned());
+    let mut d = Draft::about(f, registry::spec(Kind::HandshakeLoss), opening);
+    for (side, i, text, apart) in shown {
+        let (at, by_client) = (p.mark(side, i), p.tracks[side].segments[i].by_client);
+        d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, apart);
+        d.shows(at, text.to_owned());
+        match (p.other(side, i), p.absence(side, i)) {
+            (Some(there), _) => d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at)),
+            (None, Some(_)) => d.packets.note_elsewhere(at.packet, Elsewhere::Missing(p.capture(1 - side))),
+            (None, None) => {}
+        }
+    }
+    d
+}
+
+/// One sentence; `sides` are the names of the client's and the server's side.
+fn summary(f: &ConnectionFacts, losses: &Losses, took: Option<Span>, sides: [&str; 2]) -> String {
+    let (who, what) = (f.client.socket(), losses.names().join(" and "));
+    match took {
+        Some(_) if losses.cut_off => format!(
+            "The final ACK of {who} and all that followed was lost between the two captures: it is in {} and not in {}.",
+            sides[0], sides[1]
+        ),
+        Some(took) => {
+            format!("A {what} of {who} was lost between the two captures; the handshake took {took}.")
+        }
+        None => {
+            format!("A {what} of {who} was lost between the two captures, and the handshake never completed.")
+        }
+    }
+}
+
+/// Which packets are in one capture and not in the other, by their numbers.
+fn reason(losses: &Losses, p: &Passage<'_>, near: usize, named: &Named<'_>) -> String {
+    let far = 1 - near;
+    let numbers = |places: &[usize], side: usize| {
+        let all = places.iter().map(|&i| format!("#{}", p.mark(side, i).packet.number()));
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let final_ack: Vec<usize> = losses.final_ack.into_iter().collect();
+    let lost = [
+        ("SYN", &losses.syns, near, far),
+        ("SYN-ACK", &losses.syn_acks, far, near),
+        ("final ACK", &final_ack, near, far),
+    ];
+    let parts =
+        lost.into_iter().filter(|(_, places, ..)| !places.is_empty()).map(|(what, places, has, lacks)| {
+            format!("{what} {} of {} is not in {}", numbers(places, has), named.side(has), named.side(lacks))
+        });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// Certainty, and what else it could be.
+fn judge(
+    d: &mut Draft,
+    losses: &Losses,
+    took: Option<Span>,
+    p: &Passage<'_>,
+    near: usize,
+    named: &Named<'_>,
+) {
+    let reason = reason(losses, p, near, named);
+    let all_syns = p.tracks[near].segments.iter().filter(|x| x.is_syn()).count();
+    if losses.is_doubtful() {
+        d.probable(format!("{reason}; {}", named.doubt(p, near, losses)));
+        d.or(
+            "The packet arrived, and that capture missed it.",
+            "Then its receiver would have answered it. Instead the packet was repeated.",
+        );
+    } else if took.is_none() && all_syns == 1 && losses.syns.is_empty() {
+        // A spoofed client would be as silent.
+        d.probable(format!("{reason}; the client sent nothing more that would show the loss"));
+    } else {
+        d.confirmed(reason);
+    }
+    if losses.syns.len() == all_syns && took.is_none() && all_syns > 2 {
+        d.or(
+            "A firewall or a router between the two captures drops them all.",
+            format!("{}, and not one arrived.", count(all_syns as u64, "SYN")),
+        );
+    }
+    if losses.cut_off {
+        d.or(
+            "A firewall on the way dropped them: it has not seen the SYN-ACK, which takes another route.",
+            "The captures show where the packets vanish, not why.",
+        );
+    }
 }

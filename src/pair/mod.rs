@@ -32,17 +32,7 @@ use crate::engine::{self, Error, Options, Outcome, Progress};
 use recognise::{Places, Recognised};
 use sketch::Sketch;
 
-/// Whether inputs are taken for two captures of the same traffic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Pairing {
-    /// If they hold the same connections, seen at two places.
-    #[default]
-    Auto,
-    /// They are; if not, that is an error.
-    Force,
-    /// Never: all inputs are one stream.
-    Never,
-}
+pub use crate::model::Pairing;
 
 /// Inputs that are looked at for shared connections unless asked: each is read once more for it.
 pub const MOST_LOOKED_AT: usize = 8;
@@ -122,7 +112,7 @@ fn look(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, options: &Option
     }
     let (sketches, names): (Vec<_>, Vec<_>) =
         sketches(inputs.len(), open, options.threads).into_iter().unzip();
-    recognise::recognise(&sketches, &names, forced)
+    recognise::recognise(&sketches, &names, pairing)
 }
 
 /// Only a file can. What cannot be looked at is left to the analysis to complain of.

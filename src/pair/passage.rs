@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use crate::decode::segment::Flags;
+use crate::detect::registry;
+use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::model::Kind;
@@ -57,12 +59,12 @@ impl Habits {
 
     /// Takes note of a finding at the listener.
     pub fn note(&mut self, kind: Kind) {
-        match kind {
-            Kind::SynDropAcceptQueue | Kind::SynDropSynQueue | Kind::SynDropTimestamp => {
-                self.ignores_syns = true;
-            }
-            Kind::AcceptQueueOverflow => (self.ignores_syns, self.ignores_acks) = (true, true),
-            _ => {}
+        let spec = registry::spec(kind);
+        match spec.ignored {
+            // Of SYNs without an answer only those whose cause is a state of the listener.
+            Ignored::Syns => self.ignores_syns |= spec.has(Property::HasOneCause),
+            Ignored::FinalAckAndData => (self.ignores_syns, self.ignores_acks) = (true, true),
+            Ignored::FinalAck | Ignored::Nothing => {}
         }
     }
 }
@@ -230,10 +232,10 @@ impl<'a> Passage<'a> {
 
     /// Whether the other side lacks segments of this end at so many different times, with packets captured in between,
     /// that no hole explains it.
-    pub fn lacks_many(&self, side: usize, by_client: bool) -> bool {
+    pub fn lacks_many(&self, side: usize, sender: Sender) -> bool {
         let segments = &self.tracks[side].segments;
         let lacking = segments.iter().enumerate().filter(|(i, s)| {
-            s.by_client == by_client
+            Sender::of(s.by_client) == sender
                 && matches!(self.absence(side, *i), Some(Absence::Certain | Absence::Likely))
         });
         let mut frames: Vec<_> = lacking.filter_map(|(i, _)| self.frame(side, i)).collect();
@@ -247,8 +249,8 @@ impl<'a> Passage<'a> {
     pub fn shows_loss(&self, side: usize, place: usize, ignores: bool) -> Option<Absence> {
         let absence = self.absence(side, place)?;
         let watch = self.watches[1 - side];
-        let many =
-            absence == Absence::Likely && self.lacks_many(side, self.tracks[side].segments[place].by_client);
+        let many = absence == Absence::Likely
+            && self.lacks_many(side, Sender::of(self.tracks[side].segments[place].by_client));
         match absence {
             Absence::Certain | Absence::Likely if ignores => {
                 let sure = watch.is_complete() && (absence == Absence::Certain || many);

@@ -6,6 +6,7 @@ use crate::decode::segment::Address;
 use crate::engine::Placed;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
+use crate::model::Pairing;
 use crate::pair::clock::{Clock, ClockSample};
 use crate::pair::sketch::{Handshake, Sighting, Sketch};
 use crate::time::Span;
@@ -87,9 +88,9 @@ pub enum Recognised {
     No(Option<String>),
 }
 
-/// Divides inputs, of which `None` cannot be read, into two sides. `forced`: without a sign of which is nearer to the
-/// clients, the first input is.
-pub fn recognise(sketches: &[Option<Sketch>], names: &[String], forced: bool) -> Recognised {
+/// Divides inputs, of which `None` cannot be read, into two sides. Where pairing is forced and nothing shows which is nearer
+/// to the clients, the first input is.
+pub fn recognise(sketches: &[Option<Sketch>], names: &[String], pairing: Pairing) -> Recognised {
     let Divided { groups, outside } = match divide(sketches, names) {
         Ok(divided) => divided,
         Err(why) => return Recognised::No(why),
@@ -108,7 +109,7 @@ pub fn recognise(sketches: &[Option<Sketch>], names: &[String], forced: bool) ->
     }
     let mut sides = [Vec::new(), Vec::new()];
     for [a, b] in groups {
-        match orient(&merged(&a), &merged(&b), forced) {
+        match orient(&merged(&a), &merged(&b), pairing) {
             Some(Order::FirstFirst) => {
                 sides[0].extend(a);
                 sides[1].extend(b);
@@ -347,7 +348,7 @@ impl Votes {
     }
 }
 
-fn orient(a: &Sketch, b: &Sketch, forced: bool) -> Option<Order> {
+fn orient(a: &Sketch, b: &Sketch, pairing: Pairing) -> Option<Order> {
     let mut by_server: HashMap<Address, (u64, Votes)> = HashMap::new();
     let mut all = Votes::default();
     let shared = a.shared(b);
@@ -369,7 +370,9 @@ fn orient(a: &Sketch, b: &Sketch, forced: bool) -> Option<Order> {
     match first.cmp(&second) {
         std::cmp::Ordering::Greater => Some(Order::FirstFirst),
         std::cmp::Ordering::Less => Some(Order::SecondFirst),
-        std::cmp::Ordering::Equal => all.verdict().or(forced.then_some(Order::FirstFirst)),
+        std::cmp::Ordering::Equal => {
+            all.verdict().or((pairing == Pairing::Force).then_some(Order::FirstFirst))
+        }
     }
 }
 
@@ -472,7 +475,7 @@ mod tests {
     }
 
     fn sides(sketches: &[Option<Sketch>]) -> Option<[Vec<usize>; 2]> {
-        match recognise(sketches, &names(sketches.len()), false) {
+        match recognise(sketches, &names(sketches.len()), Pairing::Auto) {
             Recognised::Places(places) => Some(places.sides),
             Recognised::No(_) => None,
         }

@@ -12,34 +12,9 @@ use crate::detect::registry;
 use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
-use crate::pair::loss::{self, Losses, final_ack};
-use crate::pair::passage::{Absence, Passage, TIGHT};
+use crate::pair::loss::{self, Losses, Named, final_ack};
+use crate::pair::passage::{Absence, Passage};
 use crate::pair::trace::Seen;
-
-/// What the two sides are called.
-pub struct Named<'a> {
-    /// By side.
-    pub paths: [&'a str; 2],
-}
-
-impl Named<'_> {
-    /// The captures of a side.
-    pub fn side(&self, side: usize) -> &str {
-        self.paths[side]
-    }
-
-    /// Why a packet that a capture lacks may have passed all the same, as a clause.
-    pub fn doubt(&self, p: &Passage<'_>, near: usize, losses: &Losses) -> String {
-        // The capture that lacks packets: the client's only where nothing but SYN-ACKs is missing.
-        let lacks = if losses.syns.is_empty() && losses.final_ack.is_none() { near } else { 1 - near };
-        let name = self.side(lacks);
-        match losses.weakest {
-            Some(Absence::Unheard) => format!("{name} has no packet at all from that side"),
-            _ if p.is_lossy(lacks) => format!("{name} may have missed it: it has missed other packets"),
-            _ => format!("{name} has no packet of this server within {TIGHT} of it"),
-        }
-    }
-}
 
 /// One connection that both sides have.
 pub struct Joint<'a> {
@@ -59,29 +34,27 @@ pub struct Joint<'a> {
 
 impl Joint<'_> {
     /// The findings that remain.
-    pub fn settle(mut self, named: &Named<'_>) -> Vec<Found> {
+    pub fn merge_findings(mut self, named: &Named<'_>) -> Vec<Found> {
         let (near, far) = (self.near, 1 - self.near);
         let losses = Losses::of(&self.passage, near);
         let mut of_client = std::mem::take(&mut self.found[near]);
         let mut of_server = std::mem::take(&mut self.found[far]);
         let judged = of_server.iter().any(|(d, _)| {
             registry::spec(d.kind).has(Property::ExplainsHandshake)
-                // They say where the handshake stopped: what was lost in between says why.
-                && !matches!(d.kind, Kind::HandshakeLoss | Kind::SynAckUnanswered)
+                && !registry::spec(d.kind).has(Property::SaysWhereItStopped)
         });
-        let mut settled = Vec::new();
-        self.settle_fast_open(&mut of_client, &losses, named);
+        let mut merged = Vec::new();
+        self.judge_fast_open(&mut of_client, &losses, named);
         let swallowed = of_client.iter().any(|(d, _)| is_swallowed(d));
         if !losses.is_empty() && !judged && !swallowed {
-            settled.extend(self.lost(&losses, &mut of_client, &mut of_server, named));
+            merged.extend(self.lost(&losses, &mut of_client, &mut of_server, named));
         } else {
-            of_server.retain(|(d, _)| d.kind != Kind::HandshakeLoss || !self.nothing_lost(&losses, judged));
+            of_server
+                .retain(|(d, _)| d.kind != Kind::HandshakeLoss || !(judged || self.nothing_lost(&losses)));
             let answered =
                 of_server.iter().any(|(d, _)| registry::spec(d.kind).has(Property::ExplainsHandshake));
             let missed = self.client_side_missed_an_answer();
-            of_client.retain(|(d, _)| {
-                !missed || !matches!(d.kind, Kind::TimeWaitCollision | Kind::ConnectionRefused)
-            });
+            of_client.retain(|(d, _)| !missed || !registry::spec(d.kind).has(Property::DeniesSynAck));
             of_client.retain_mut(|(d, _)| {
                 !registry::spec(d.kind).has(Property::ExplainsHandshake)
                     || !answered && self.stands(d, &losses, named)
@@ -98,13 +71,13 @@ impl Joint<'_> {
         });
         of_server.retain(|(d, _)| !self.was_closed(d));
         of_server.iter_mut().for_each(|(d, vantage)| self.close(d, *vantage, named));
-        settled.extend(of_server);
-        settled.extend(of_client);
-        for (d, _) in &mut settled {
+        merged.extend(of_server);
+        merged.extend(of_client);
+        for (d, _) in &mut merged {
             self.note_elsewhere(d);
             self.note_names(d);
         }
-        settled
+        merged
     }
 
     /// The finding that packets of the handshake were lost, in place of what each side made of it.
@@ -120,7 +93,7 @@ impl Joint<'_> {
         let mut d = loss::draft(f, losses, &self.passage, self.near, named);
         let replaced = |d: &Draft| {
             registry::spec(d.kind).has(Property::ExplainsHandshake)
-                && !matches!(d.kind, Kind::TimeWaitCollision | Kind::AcceptQueueReset)
+                && !registry::spec(d.kind).has(Property::StandsBesideLoss)
         };
         for (other, _) in of_client.iter().filter(|(other, _)| replaced(other)) {
             if other.kind != Kind::HandshakeLoss {
@@ -134,7 +107,7 @@ impl Joint<'_> {
 
     /// A SYN with Fast Open that drew no answer, the one without did: it stands if that SYN did not arrive, and nothing
     /// else was lost.
-    fn settle_fast_open(&self, of_client: &mut Vec<Found>, losses: &Losses, named: &Named<'_>) {
+    fn judge_fast_open(&self, of_client: &mut Vec<Found>, losses: &Losses, named: &Named<'_>) {
         let (near, far) = (self.near, 1 - self.near);
         let first = match losses.syns[..] {
             [first] if losses.syn_acks.is_empty() && losses.final_ack.is_none() => Some(first),
@@ -154,10 +127,10 @@ impl Joint<'_> {
     }
 
     /// Whether a finding of loss is refuted: the two captures stand at the two ends, and all of the handshake passed.
-    fn nothing_lost(&self, losses: &Losses, judged: bool) -> bool {
+    fn nothing_lost(&self, losses: &Losses) -> bool {
         let (near, far) = (self.near, 1 - self.near);
         let at_the_ends = self.vantages[near] == Vantage::Client && self.vantages[far] == Vantage::Server;
-        judged || losses.is_empty() && at_the_ends && self.handshake_passed()
+        losses.is_empty() && at_the_ends && self.handshake_passed()
     }
 
     /// Whether the client's side lacks a SYN-ACK that the client demonstrably got: it answered it.
@@ -187,7 +160,7 @@ impl Joint<'_> {
     fn stands(&self, d: &mut Draft, losses: &Losses, named: &Named<'_>) -> bool {
         let far = 1 - self.near;
         match d.kind {
-            Kind::HandshakeLoss => !self.nothing_lost(losses, false),
+            Kind::HandshakeLoss => !self.nothing_lost(losses),
             Kind::AcceptQueueOverflow => !self.server_went_on(),
             kind if registry::spec(kind).ignored == Ignored::Syns => {
                 // An answer left: it was lost, or not captured; the SYNs were not ignored.
@@ -202,7 +175,7 @@ impl Joint<'_> {
                     suspect: Suspect::Lost(Packets::Syns),
                     why: format!("they are in {}: {arrived}", named.side(far)),
                 });
-                passed_the_path(d, self.vantages[far] == Vantage::Server);
+                passed_the_path(d, self.vantages[far]);
                 let reason =
                     format!("the SYNs reached {} ({arrived}) and drew no answer there", named.side(far));
                 if self.vantages[far] == Vantage::Server {
@@ -281,7 +254,8 @@ impl Joint<'_> {
         if !registry::spec(d.kind).has(Property::ExplainsReset) {
             return;
         }
-        for (side, by_client, who) in [(self.near, false, "server"), (1 - self.near, true, "client")] {
+        for (side, by_client, who) in [(self.near, false, Role::Server), (1 - self.near, true, Role::Client)]
+        {
             let track = self.passage.tracks[side];
             let evidence = d.evidence();
             let reset = track.segments.iter().enumerate().find(|(_, s)| {
@@ -307,7 +281,7 @@ impl Joint<'_> {
                 "the RST #{} of {here} is not in {there}: the {who} never sent it",
                 seen.at.packet.number()
             );
-            forged(d, who, &reason, went_on);
+            forged(d, who, &reason, if went_on { Afterwards::WentOn } else { Afterwards::Silent });
         }
     }
 
@@ -328,18 +302,17 @@ impl Joint<'_> {
     /// Names what the client's side could not exclude and the server's side does.
     fn close(&self, d: &mut Draft, vantage: Vantage, named: &Named<'_>) {
         let far = 1 - self.near;
-        let at_server = vantage == Vantage::Server;
         match d.kind {
             Kind::AcceptQueueOverflow => {
                 let c = &self.passage.tracks[self.near].segments;
                 let Some(ack) = final_ack(c).and_then(|i| self.passage.other(self.near, i)) else { return };
                 let arrived = format!("the final ACK is #{} of {}", ack.at.packet.number(), named.side(far));
-                exclude(d, Suspect::Lost(Packets::FinalAck), arrived, at_server);
+                exclude(d, Suspect::Lost(Packets::FinalAck), arrived, vantage);
             }
             kind if registry::spec(kind).ignored == Ignored::Syns => {
                 let Some(arrived) = self.arrived(Seen::is_syn) else { return };
                 let arrived = format!("in {}: {arrived}", named.side(far));
-                exclude(d, Suspect::Lost(Packets::Syns), arrived, at_server);
+                exclude(d, Suspect::Lost(Packets::Syns), arrived, vantage);
             }
             kind if registry::spec(kind).has(Property::ExplainsReset) => {
                 let s = self.passage.tracks[far];
@@ -347,7 +320,7 @@ impl Joint<'_> {
                 let shown = |x: &&Seen| d.evidence().iter().any(|(at, _)| at.packet == x.at.packet);
                 if let Some(sent) = sent.filter(shown) {
                     let left = format!("it is #{} of {}", sent.at.packet.number(), named.side(far));
-                    exclude(d, Suspect::ResetByDevice, left, false);
+                    exclude(d, Suspect::ResetByDevice, left, Vantage::Unknown);
                 }
             }
             _ => {}
@@ -391,18 +364,18 @@ pub(super) fn own_cause(d: &Draft) -> Suspect {
 }
 
 /// The packets arrived at the farther capture: what blamed the path before it does not stand any more.
-fn passed_the_path(d: &mut Draft, at_server: bool) {
+fn passed_the_path(d: &mut Draft, vantage: Vantage) {
     if d.kind == Kind::SynUnanswered {
-        d.cause.text = match at_server {
-            true => "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",
-            false => {
+        d.cause.text = match vantage {
+            Vantage::Server => "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",
+            Vantage::Client | Vantage::Between | Vantage::Unknown => {
                 "The SYN was dropped behind the capture nearer to the server: by a firewall, the host or its listener."
             }
         }
         .into();
         d.alternatives.retain(|a| !a.suspect.is_loss());
     }
-    if at_server {
+    if vantage == Vantage::Server {
         d.packets_arrived();
     }
 }
@@ -414,16 +387,25 @@ fn is_swallowed(d: &Draft) -> bool {
 
 /// Takes `suspect` out of what could be, where the capture that shows it stands at the server; else it may still have
 /// happened behind that capture.
-fn exclude(d: &mut Draft, suspect: Suspect, why: String, at_server: bool) {
-    passed_the_path(d, at_server);
+fn exclude(d: &mut Draft, suspect: Suspect, why: String, vantage: Vantage) {
+    passed_the_path(d, vantage);
     if d.certainty() != Certainty::Confirmed {
         d.reason = format!("{}; {why}", d.reason);
     }
     d.excluded.push(Excluded { suspect, why });
 }
 
+/// What an end did after a RST that came in its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Afterwards {
+    /// It sent other packets: it had not sent the RST.
+    WentOn,
+    /// It fell silent.
+    Silent,
+}
+
 /// The RST came from a device between the two captures, in the name of `who`, which went on regardless or fell silent.
-fn forged(d: &mut Draft, who: &str, reason: &str, went_on: bool) {
+fn forged(d: &mut Draft, who: Role, reason: &str, afterwards: Afterwards) {
     let refused = d.kind == Kind::ConnectionRefused;
     if !refused {
         d.kind = Kind::AbortiveClose;
@@ -432,18 +414,21 @@ fn forged(d: &mut Draft, who: &str, reason: &str, went_on: bool) {
     }
     d.excluded.push(Excluded { suspect: Suspect::Cause(d.cause.text.clone()), why: reason.to_owned() });
     d.cause = cause(
-        if who == "server" {
-            "A device between the two captures, such as a firewall or load balancer, sent the RST in the server's name."
-        } else {
-            "A device between the two captures, such as a firewall or NAT, sent the RST in the client's name."
+        match who {
+            Role::Server => {
+                "A device between the two captures, such as a firewall or load balancer, sent the RST in the server's name."
+            }
+            Role::Client => {
+                "A device between the two captures, such as a firewall or NAT, sent the RST in the client's name."
+            }
         },
         &[],
         &[],
         &[],
     );
     d.alternatives.clear();
-    d.measure("by", "middlebox").measure("in_the_name_of", who).measure("by_firewall", true);
-    if went_on {
+    d.measure("by", "middlebox").measure("in_the_name_of", who.to_string()).measure("by_firewall", true);
+    if afterwards == Afterwards::WentOn {
         d.confirmed(format!("{reason}, and sent other packets afterwards"));
     } else {
         d.probable(reason);

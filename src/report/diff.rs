@@ -145,13 +145,15 @@ fn states(report: &Report) -> BTreeMap<(Kind, Option<String>), State> {
     for incident in &report.incidents {
         let hit =
             if incident.connections > 0 { incident.connections } else { incident.findings.len() as u64 };
-        let state = states.entry((incident.kind, incident.listener.clone())).or_insert(State {
-            severity: incident.severity,
-            certainty: incident.certainty,
-            incidents: 0,
-            hit: 0,
-            share: 0.0,
-        });
+        let state = states
+            .entry((incident.kind, incident.listener.map(|listener| listener.to_string())))
+            .or_insert(State {
+                severity: incident.severity,
+                certainty: incident.certainty,
+                incidents: 0,
+                hit: 0,
+                share: 0.0,
+            });
         state.severity = state.severity.max(incident.severity);
         state.certainty = state.certainty.max(incident.certainty);
         state.incidents += 1;

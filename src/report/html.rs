@@ -7,24 +7,27 @@
 //! whatever would get past them: no script, no image, no connection.
 
 mod chart;
+mod foot;
 mod packets;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 
 use self::chart::Stretch;
-use super::clock::{self, Clock};
+use self::packets::Legend;
+use super::clock::Clock;
 use super::glossary::{self, Explained};
 use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped, sanitize};
 use super::words::{
-    alternatives, capital, captured_at, certainty_reason, clearest, contents, ended, excluded, extent,
-    failures, filters, host_of, left_over, more, other_names, paired, place, quality, ranked, setting_value,
-    settings_title, share, shown_path, time_range, timed, trust, union, who,
+    alternatives, capital, captured_at, certainty_reason, clearest, ended, excluded, extent, failures,
+    left_over, more, other_names, paired, place, quality, ranked, share, shown_path, timed, trust, union,
+    who,
 };
 use crate::model::{Finding, Incident, Report, Severity};
+use crate::time::Span;
 
 /// Incidents with a row in the list, and those of them that are shown at once.
 const ROWS: usize = 1_000;
@@ -54,13 +57,13 @@ const CHARTED: usize = 5;
 /// # Errors
 /// What the writer says.
 pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
-    let captures = report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten();
-    let incidents = report.incidents.iter().flat_map(|incident| [&incident.first, &incident.last]);
+    let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
+    let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
     let mut page = Page {
         report,
-        clock: Clock::new(captures.chain(incidents.clone()).map(String::as_str)),
+        clock: Clock::new(captures.chain(incidents.clone())),
         over: Stretch::of(
-            timed(report).into_iter().flat_map(|c| [&c.first, &c.last]).flatten().chain(incidents),
+            timed(report).into_iter().flat_map(|c| [c.first, c.last]).flatten().chain(incidents),
         ),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
         explained: Explained::default(),
@@ -119,6 +122,13 @@ const fn class(severity: Severity) -> &'static str {
 /// The badge of a severity.
 fn badge(severity: Severity) -> String {
     format!("<span class=\"sev {severity}\">{severity}</span>")
+}
+
+/// Whether something is shown at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fold {
+    Open,
+    Folded,
 }
 
 struct Page<'r> {
@@ -184,7 +194,7 @@ impl Page<'_> {
                     out,
                     "<li><a href=\"#incident-{n}\">{n}. {}</a> <span class=\"faint\">{}</span></li>",
                     incident.kind,
-                    escape(incident.listener.as_deref().unwrap_or_default()),
+                    escape(&incident.listener.map(|listener| listener.to_string()).unwrap_or_default()),
                     n = i + 1
                 );
             }
@@ -298,7 +308,7 @@ impl Page<'_> {
             let track = self.over.map(|over| {
                 format!(
                     "<span class=\"track\"><i style=\"{}\"></i></span>",
-                    over.bar(&incident.first, &incident.last)
+                    over.bar(incident.first, incident.last)
                 )
             });
             let _ = writeln!(
@@ -307,11 +317,11 @@ impl Page<'_> {
                  <span class=\"what\">{}, {}</span>{}<span class=\"when\">{}</span></li>",
                 class(incident.severity),
                 badge(incident.severity),
-                escape(incident.listener.as_deref().unwrap_or_default()),
+                escape(&incident.listener.map(|listener| listener.to_string()).unwrap_or_default()),
                 escape(&extent(incident)),
                 incident.certainty,
                 track.unwrap_or_default(),
-                escape(&self.clock.interval(&incident.first, &incident.last)),
+                escape(&self.clock.interval(incident.first, incident.last)),
             );
         }
         out.push_str("</ol>\n");
@@ -330,9 +340,9 @@ impl Page<'_> {
             badge(incident.severity),
             incident.certainty,
             escape(&extent(incident)),
-            escape(&self.clock.interval(&incident.first, &incident.last)),
-            clock::between(&incident.first, &incident.last)
-                .filter(|span| span.0 > 0)
+            escape(&self.clock.interval(incident.first, incident.last)),
+            Some(incident.last - incident.first)
+                .filter(|span| *span > Span::ZERO)
                 .map(|span| format!(" ({span})"))
                 .unwrap_or_default(),
         );
@@ -355,7 +365,8 @@ impl Page<'_> {
         self.certainty(&mut out, incident, &findings, &best);
         out.push_str("<h3>What the packets show</h3>\n");
         for (i, finding) in best.iter().take(EXAMPLES).enumerate() {
-            self.example(&mut out, finding, i == 0 || number == 1, i == 0);
+            let fold = if i == 0 || number == 1 { Fold::Open } else { Fold::Folded };
+            self.example(&mut out, finding, fold, if i == 0 { Legend::Full } else { Legend::Scale });
         }
         self.next_steps(&mut out, incident);
         self.names(&mut out, &findings);
@@ -448,8 +459,8 @@ impl Page<'_> {
         out.push_str("</ul>\n");
     }
 
-    /// One connection, shown at once or folded; the first of an incident with what its ladder means.
-    fn example(&self, out: &mut String, finding: &Finding, open: bool, first: bool) {
+    /// One connection.
+    fn example(&self, out: &mut String, finding: &Finding, fold: Fold, legend: Legend) {
         let title = match who(finding) {
             who if who.is_empty() => code(&finding.id),
             who => format!("<span class=\"mono\">{}</span>", escape(&who).replace(" -&gt; ", " → ")),
@@ -464,12 +475,12 @@ impl Page<'_> {
             "{}<p>{}</p>\n{}{}",
             names.unwrap_or_default(),
             rich(&finding.summary),
-            packets::ladder(finding, self.clock, &self.report.captures, first),
+            packets::ladder(finding, self.clock, &self.report.captures, legend),
             packets::numbers(finding)
         );
-        let _ = match open {
-            true => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
-            false => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
+        let _ = match fold {
+            Fold::Open => writeln!(out, "<div class=\"ex\">\n<h4>{title}</h4>\n{body}</div>"),
+            Fold::Folded => writeln!(out, "<details>\n<summary>{title}</summary>\n{body}</details>"),
         };
     }
 
@@ -535,7 +546,7 @@ impl Page<'_> {
 
     /// The clients, the rate, and every finding as far as there is room.
     fn affected(&mut self, out: &mut String, number: usize, findings: &[&Finding], incident: &Incident) {
-        let times = findings.iter().flat_map(|finding| [&finding.first, &finding.last]);
+        let times = findings.iter().flat_map(|finding| [finding.first, finding.last]);
         if let Some(over) = Stretch::of(times).filter(|_| findings.len() >= CHARTED) {
             let chart = chart::rate(findings, over, self.clock);
             if !chart.is_empty() {
@@ -566,8 +577,8 @@ impl Page<'_> {
                 out,
                 "<tr><td class=\"mono\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 escape(&finding.id),
-                escape(finding.client.as_deref().unwrap_or_default()),
-                escape(&self.clock.milli(&finding.first)),
+                escape(&finding.client.map(|client| client.to_string()).unwrap_or_default()),
+                escape(&self.clock.milli(finding.first)),
                 finding.certainty,
                 numbers.join(" ")
             );
@@ -582,139 +593,6 @@ impl Page<'_> {
         }
         out.push_str("</details>\n");
     }
-
-    /// What limits the report, each once.
-    fn warnings(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for capture in &self.report.captures {
-            for warning in &capture.warnings {
-                let named = warning.starts_with(&format!("{}:", capture.path));
-                lines.push(if named {
-                    warning.clone()
-                } else {
-                    format!("{}: {warning}", shown_path(&capture.path))
-                });
-            }
-        }
-        lines.extend(self.report.warnings.iter().cloned());
-        let mut seen = std::collections::HashSet::new();
-        lines.retain(|line| seen.insert(line.clone()));
-        lines
-    }
-
-    /// What has no section, settings, capture quality, how to read it.
-    fn foot(&mut self) -> String {
-        let report = self.report;
-        let mut out = String::new();
-        if let Some(rest) = left_over(report.incidents.len(), SECTIONS) {
-            let _ = writeln!(
-                out,
-                "<p class=\"faint\">{} without a section here ({JSON})</p>",
-                more(rest, "incident")
-            );
-        }
-        let claimed: usize = report.incidents.iter().map(|incident| incident.findings.len()).sum();
-        if let Some(rest) = left_over(report.findings.len(), claimed) {
-            let _ = writeln!(
-                out,
-                "<p class=\"faint\">{} outside these incidents ({JSON})</p>",
-                more(rest, "finding")
-            );
-        }
-        self.settings(&mut out);
-        self.quality(&mut out);
-        let _ = write!(
-            out,
-            "<section id=\"reading\">\n<h2>How to read this</h2>\n<dl class=\"names\">\
-             <dt><b>confirmed</b></dt><dd>the packets admit no other cause, or the host's own counters agree</dd>\
-             <dt><b>probable</b></dt><dd>the best of several causes; the others are named</dd>\
-             <dt><b>possible</b></dt><dd>seen, but this capture cannot tell it from the others</dd>\
-             <dt><b>#27</b></dt><dd>packet 27 of the capture, as Wireshark numbers it</dd>\
-             <dt><b>client, server</b></dt><dd>who asked for the connection, and who listened</dd></dl>\n</section>\n\
-             </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. \
-             <span class=\"paper\">What was folded on the screen is not printed.</span> ",
-        );
-        let _ = write!(
-            out,
-            "Schema of the JSON report: {}.</p>\n</footer>\n</div>\n</body>\n</html>\n",
-            code(&report.schema)
-        );
-        out
-    }
-
-    fn settings(&mut self, out: &mut String) {
-        let inferred = &self.report.inferred;
-        if inferred.is_empty() {
-            return;
-        }
-        let _ = writeln!(
-            out,
-            "<section id=\"settings\">\n<h2>{}</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
-             aria-label=\"Settings\"><table class=\"stack\">\n<thead><tr><th scope=\"col\">Host</th><th scope=\"col\">Setting</th>\
-             <th scope=\"col\">Value</th><th scope=\"col\">Read from</th></tr></thead><tbody>",
-            settings_title(inferred).replacen("Settings", "Kernel settings", 1)
-        );
-        for setting in inferred.iter().take(NOTES) {
-            let (_, value) = setting_value(&setting.value);
-            let names = [setting.setting.as_str(), &value, &setting.from];
-            let meaning = self.explained.kernel_in(names.into_iter());
-            let meaning: String = meaning
-                .into_iter()
-                .map(|(_, meaning)| format!("<span class=\"faint note\">{}</span>", escape(meaning)))
-                .collect();
-            let _ = writeln!(
-                out,
-                "<tr><td class=\"mono\">{}</td><td>{}{meaning}</td><td>{}</td><td>{}</td></tr>",
-                escape(&setting.host),
-                code(&setting.setting),
-                code(&value),
-                rich(&setting.from)
-            );
-        }
-        out.push_str("</tbody></table></div>\n");
-        if let Some(rest) = left_over(inferred.len(), NOTES) {
-            let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "setting"));
-        }
-        out.push_str("</section>\n");
-    }
-
-    fn quality(&self, out: &mut String) {
-        let report = self.report;
-        out.push_str("<section id=\"quality\">\n<h2>Capture quality</h2>\n<ul>\n");
-        for capture in report.captures.iter().take(NOTES) {
-            let _ =
-                writeln!(out, "<li>{}: {}</li>", code(shown_path(&capture.path)), escape(&contents(capture)));
-        }
-        if let Some(time) = time_range(&timed(report)) {
-            let _ = writeln!(out, "<li>{}</li>", escape(&time));
-        }
-        if let Some(filters) = filters(report) {
-            let _ = writeln!(out, "<li>{}</li>", escape(&filters.replace('`', "")));
-        }
-        let mut vantages: BTreeMap<_, usize> = BTreeMap::new();
-        report.findings.iter().for_each(|finding| *vantages.entry(finding.vantage).or_default() += 1);
-        for (vantage, n) in vantages {
-            let _ = writeln!(out, "<li>{}: {}</li>", captured_at(vantage), counted(n as u64, "finding"));
-        }
-        for fact in quality(&report.quality) {
-            let _ = writeln!(out, "<li>{}</li>", escape(&fact));
-        }
-        out.push_str("</ul>\n");
-        if report.quality.damaged {
-            let _ = writeln!(out, "<p>{}</p>", trust(&report.quality).trim_start());
-        }
-        let warnings = self.warnings();
-        if warnings.is_empty() {
-            out.push_str("<p>Nothing limits the report as far as the captures tell.</p>\n");
-        }
-        for warning in warnings.iter().take(NOTES) {
-            let _ = writeln!(out, "<p class=\"warn\">{}</p>", rich(warning));
-        }
-        if let Some(rest) = left_over(warnings.len(), NOTES) {
-            let _ = writeln!(out, "<p class=\"faint\">{} ({JSON})</p>", more(rest, "warning"));
-        }
-        out.push_str("</section>\n");
-    }
 }
 
 /// Who was hit, and how often.
@@ -723,7 +601,7 @@ fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
         let shown: Vec<String> = incident
             .top_clients
             .iter()
-            .map(|share| format!("<span class=\"mono\">{}</span>", escape(&share.client)))
+            .map(|share| format!("<span class=\"mono\">{}</span>", escape(&share.client.to_string())))
             .collect();
         let rest = left_over(incident.clients as usize, shown.len());
         let rest = rest.map(|rest| format!(", {}", more(rest, "client"))).unwrap_or_default();
@@ -736,13 +614,13 @@ fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
         return;
     }
     let Some(most) = incident.top_clients.first().map(|share| share.findings.max(1)) else {
-        if let Some(client) = findings.iter().find_map(|finding| finding.client.as_deref())
+        if let Some(client) = findings.iter().find_map(|finding| finding.client)
             && findings.len() > 1
         {
             let _ = writeln!(
                 out,
                 "<h3>Clients affected</h3>\n<p>Only <span class=\"mono\">{}</span>.</p>",
-                escape(host_of(client))
+                escape(&client.ip().to_string())
             );
         }
         return;
@@ -756,7 +634,7 @@ fn clients(out: &mut String, findings: &[&Finding], incident: &Incident) {
         let _ = writeln!(
             out,
             "<tr><td class=\"mono\">{}</td><td class=\"n\">{}</td><td class=\"share\"><i style=\"width:{}%\"></i></td></tr>",
-            escape(&share.client),
+            escape(&share.client.to_string()),
             grouped(share.findings),
             (share.findings * 100 / most).max(1),
         );

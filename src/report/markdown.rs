@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::clock::{self, Clock};
+use super::clock::Clock;
 use super::glossary::{self, Explained};
 use super::ladder;
 pub use super::markup::Flavor;
@@ -64,14 +64,14 @@ const FULL: Limits = Limits {
 /// # Errors
 /// What the writer says.
 pub fn write(report: &Report, options: Options, out: &mut dyn io::Write) -> io::Result<()> {
-    let captures = report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten();
-    let incidents = report.incidents.iter().flat_map(|incident| [&incident.first, &incident.last]);
+    let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
+    let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
     let mut page = Page {
         report,
         flavor: options.flavor,
         length: options.length,
         limits: if options.length == Length::Full { FULL } else { SHORT },
-        clock: Clock::new(captures.chain(incidents).map(String::as_str)),
+        clock: Clock::new(captures.chain(incidents)),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
         explained: Explained::default(),
     };
@@ -128,9 +128,9 @@ impl Page<'_> {
                 incident.severity.to_string(),
                 f.code(incident.kind.name()),
                 incident.certainty.to_string(),
-                incident.listener.as_deref().map(|l| f.code(l)).unwrap_or_default(),
+                incident.listener.map(|listener| f.code(&listener.to_string())).unwrap_or_default(),
                 f.plain(&extent(incident)),
-                f.plain(&self.clock.interval(&incident.first, &incident.last)),
+                f.plain(&self.clock.interval(incident.first, incident.last)),
             ]));
         }
         out.push('\n');
@@ -209,13 +209,13 @@ impl Page<'_> {
         ));
         let reason = best.first().and_then(|finding| certainty_reason(finding));
         let because = reason.map(|reason| format!(": {}", f.text(&ended(reason)))).unwrap_or_default();
-        let span = clock::between(&incident.first, &incident.last).filter(|span| span.0 > 0);
+        let span = Some(incident.last - incident.first).filter(|span| span.0 > 0);
         let during = span.map(|span| format!(" ({span})")).unwrap_or_default();
         out.push_str(&f.item(&format!("{}{because}", f.strong(&incident.certainty.to_string()))));
         out.push_str(&f.item(&f.plain(&format!(
             "{}, {}{during}",
             extent(incident),
-            self.clock.interval(&incident.first, &incident.last)
+            self.clock.interval(incident.first, incident.last)
         ))));
         if let Some(share) = share(incident) {
             out.push_str(&f.item(&f.plain(&share)));
@@ -417,9 +417,9 @@ impl Page<'_> {
             let packets = finding.display_filters.iter().flat_map(|filters| &filters.packets);
             out.push_str(&f.row(&[
                 f.code(&finding.id),
-                finding.client.as_deref().map(|client| f.code(client)).unwrap_or_default(),
+                finding.client.map(|client| f.code(&client.to_string())).unwrap_or_default(),
                 finding.certainty.to_string(),
-                f.plain(&self.clock.milli(&finding.first)),
+                f.plain(&self.clock.milli(finding.first)),
                 f.text(&finding.summary),
                 packets.map(|p| f.code(&p.filter)).collect::<Vec<_>>().join(" "),
             ]));
@@ -448,7 +448,7 @@ impl Page<'_> {
                 let names = [setting.setting.as_str(), &value, &setting.from];
                 let names = self.kernel_names(names.into_iter());
                 out.push_str(&f.row(&[
-                    f.code(&setting.host),
+                    f.code(&setting.host.to_string()),
                     format!("{}{names}", f.code(&setting.setting)),
                     f.code(&value),
                     f.text(&setting.from),

@@ -2,7 +2,6 @@
 
 pub mod clock;
 pub mod diff;
-pub mod filter;
 pub mod glossary;
 pub mod html;
 pub mod json;

@@ -1,11 +1,13 @@
 //! Reports made by hand, for the tests of the renderers.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde_json::json;
 
-use super::filter;
+use crate::diagnose::display_filters;
 use crate::model::{
-    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, PacketMark, Report,
-    SCHEMA, Sender, Severity, Summary, Unexplained, Vantage,
+    Alternative, Capture, Cause, Certainty, Evidence, Finding, Incident, Inferred, Kind, Outcome, PacketMark,
+    Report, SCHEMA, Sender, Severity, Summary, Unexplained, Vantage,
 };
 use crate::model::{ClientShare, Quality, Rate};
 use crate::time::{Span, Timestamp};
@@ -25,8 +27,8 @@ pub(crate) fn all() -> Vec<(&'static str, Report)> {
     ]
 }
 
-fn at(ms: i64) -> String {
-    (START + Span::millis(ms)).to_string()
+fn at(ms: i64) -> Timestamp {
+    START + Span::millis(ms)
 }
 
 fn capture(path: &str, first_ms: i64, last_ms: i64) -> Capture {
@@ -51,9 +53,9 @@ fn report(captures: Vec<Capture>, connections: u64) -> Report {
 }
 
 /// Sets the outcomes.
-fn outcomes(summary: &mut Summary, counts: &[(&str, u64)]) {
-    summary.outcomes = counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
-    let failures = counts.iter().filter(|(name, _)| !matches!(*name, "closed" | "open"));
+fn outcomes(summary: &mut Summary, counts: &[(Outcome, u64)]) {
+    summary.outcomes = counts.iter().copied().collect();
+    let failures = counts.iter().filter(|(outcome, _)| outcome.is_failure());
     summary.failed = failures.map(|(_, n)| n).sum();
 }
 
@@ -103,12 +105,11 @@ struct Draft {
 fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Vec<Evidence>)>) {
     let number = report.incidents.len() + 1;
     let mut ids = Vec::new();
-    let mut hosts: Vec<String> = Vec::new();
+    let mut hosts: Vec<IpAddr> = Vec::new();
     for (i, (client, summary, evidence)) in cases.into_iter().enumerate() {
         let id = format!("{}-{number:02}-{i:04}", draft.kind);
-        if let Some((host, _)) = client.as_deref().and_then(|client| client.rsplit_once(':')) {
-            hosts.push(host.to_owned());
-        }
+        let client = client.map(|client| client.parse::<SocketAddr>().expect("address:port"));
+        hosts.extend(client.map(|client| client.ip()));
         ids.push(id.clone());
         report.findings.push(Finding {
             id,
@@ -117,7 +118,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             certainty: draft.certainty,
             certainty_reason: "captured at the server, the final ACK arrived there".to_owned(),
             client,
-            server: draft.listener.map(str::to_owned),
+            server: draft.listener.map(|listener| listener.parse().expect("address:port")),
             vantage: Vantage::Server,
             summary,
             cause: draft.cause.clone(),
@@ -126,16 +127,17 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             taken_for: None,
             judged_by_kernel: None,
             also_known_as: None,
-            first: evidence[0].time.clone(),
-            last: evidence[evidence.len() - 1].time.clone(),
+            first: evidence[0].time,
+            last: evidence[evidence.len() - 1].time,
             metrics: std::collections::BTreeMap::from([("waited_s".to_owned(), json!(7.1))]).into(),
             evidence,
             display_filters: None,
         });
         let finding = report.findings.last_mut().expect("just pushed");
-        finding.display_filters = Some(filter::of(finding));
+        finding.display_filters = Some(display_filters::of(finding));
     }
-    hosts.sort();
+    // As text: the pages of the samples have them in this order.
+    hosts.sort_by_cached_key(ToString::to_string);
     let top_clients = top_clients(&hosts);
     hosts.dedup();
     let mine = &report.findings[report.findings.len() - ids.len()..];
@@ -145,10 +147,10 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         kind: draft.kind,
         severity: draft.severity,
         certainty: draft.certainty,
-        listener: draft.listener.map(str::to_owned),
+        listener: draft.listener.map(|listener| listener.parse().expect("address:port")),
         cause: draft.cause.text.clone().into_owned(),
-        first: mine.iter().map(|finding| finding.first.clone()).min().unwrap(),
-        last: mine.iter().map(|finding| finding.last.clone()).max().unwrap(),
+        first: mine.iter().map(|finding| finding.first).min().unwrap(),
+        last: mine.iter().map(|finding| finding.last).max().unwrap(),
         connections,
         clients: hosts.len() as u64,
         findings: ids.clone(),
@@ -166,10 +168,10 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
 }
 
 /// The ten hosts that stand most often in `hosts`, which are in order, if there are several.
-fn top_clients(hosts: &[String]) -> Vec<ClientShare> {
+fn top_clients(hosts: &[IpAddr]) -> Vec<ClientShare> {
     let mut shares: Vec<ClientShare> = hosts
         .chunk_by(|one, other| one == other)
-        .map(|same| ClientShare { client: same[0].clone(), findings: same.len() as u64 })
+        .map(|same| ClientShare { client: same[0], findings: same.len() as u64 })
         .collect();
     shares.sort_by_key(|share| std::cmp::Reverse(share.findings));
     shares.truncate(if shares.len() > 1 { 10 } else { 0 });
@@ -239,10 +241,10 @@ pub(crate) fn overflow() -> Report {
     add(&mut report, overflow_draft(), cases);
     outcomes(
         &mut report.summary,
-        &[("closed", 5_070), ("open", 9), ("stalled", 30), ("reset-by-server", 11)],
+        &[(Outcome::Closed, 5_070), (Outcome::Open, 9), (Outcome::Stalled, 30), (Outcome::ResetByServer, 11)],
     );
     report.inferred.push(Inferred {
-        host: "10.0.0.5".to_owned(),
+        host: "10.0.0.5".to_owned().into(),
         setting: "net.ipv4.tcp_synack_retries".to_owned(),
         value: json!(2),
         from: "38 handshakes ended after the 2nd repeated SYN-ACK".to_owned(),
@@ -294,13 +296,16 @@ pub(crate) fn damaged() -> Report {
 pub(crate) fn mixture() -> Report {
     let (server, client) = ("server.pcap", "client.pcap");
     let mut report = report(vec![capture(server, 0, 600_000), capture(client, 12, 600_012)], 1_337);
-    outcomes(&mut report.summary, &[("closed", 1_325), ("refused", 1), ("unanswered", 3), ("stalled", 8)]);
+    outcomes(
+        &mut report.summary,
+        &[(Outcome::Closed, 1_325), (Outcome::Refused, 1), (Outcome::Unanswered, 3), (Outcome::Stalled, 8)],
+    );
     report.summary.failed_unexplained = 7;
     report.summary.unexplained = (1..=6)
         .map(|n| Unexplained {
-            client: format!("198.51.100.{n}:40120"),
-            server: "10.0.0.5:443".to_owned(),
-            outcome: "stalled".to_owned(),
+            client: format!("198.51.100.{n}:40120").parse().expect("address:port"),
+            server: "10.0.0.5:443".parse().expect("address:port"),
+            outcome: Outcome::Stalled,
             capture: server.to_owned(),
             packet: 100 + n,
             first: at(n as i64),
@@ -424,7 +429,7 @@ pub(crate) fn mixture() -> Report {
         lost,
     );
     report.inferred.push(Inferred {
-        host: "10.0.0.5".to_owned(),
+        host: "10.0.0.5".to_owned().into(),
         setting: "net.ipv4.tcp_syncookies".to_owned(),
         value: json!(1),
         from:
@@ -432,7 +437,7 @@ pub(crate) fn mixture() -> Report {
                 .to_owned(),
     });
     report.inferred.push(Inferred {
-        host: "[2001:db8:0:1::5]:8080".to_owned(),
+        host: "[2001:db8:0:1::5]:8080".to_owned().into(),
         setting: "TCP_DEFER_ACCEPT".to_owned(),
         value: json!("off"),
         from: "final ACKs without data".to_owned(),

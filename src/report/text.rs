@@ -7,15 +7,15 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::clock::{self, Clock};
+use super::clock::Clock;
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
-    NAMED_INPUTS, at_least, capital, clearest, contents, ended, excluded, failures, filters, left_over,
-    many_inputs, more, most_affected, no_connection, other_names, paired, quality, setting_value,
-    settings_title, share, shown_path, time_range, timed, union, whereabouts,
+    NAMED_INPUTS, at_least, capital, captured_at, clearest, contents, ended, excluded, failures, filters,
+    left_over, many_inputs, more, most_affected, no_connection, other_names, paired, place, quality,
+    setting_value, settings_title, share, shown_path, time_range, timed, union, whereabouts, who,
 };
-use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity, Vantage};
+use crate::model::{Alternative, Evidence, Finding, Incident, Inferred, Report, Severity};
 use crate::time::Span;
 
 pub mod brief;
@@ -56,12 +56,12 @@ struct Text<'r, 'w> {
 
 impl<'r, 'w> Text<'r, 'w> {
     fn new(report: &'r Report, page: Page<'w>) -> Text<'r, 'w> {
-        let captures = report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten();
-        let incidents = report.incidents.iter().flat_map(|incident| [&incident.first, &incident.last]);
+        let captures = report.captures.iter().flat_map(|c| [c.first, c.last]).flatten();
+        let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
         Text {
             report,
             page,
-            clock: Clock::new(captures.chain(incidents).map(String::as_str)),
+            clock: Clock::new(captures.chain(incidents)),
             findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
         }
     }
@@ -244,7 +244,7 @@ impl<'r, 'w> Text<'r, 'w> {
             severity: incident.severity,
             kind: incident.kind.to_string(),
             certainty: incident.certainty.to_string(),
-            listener: incident.listener.clone().unwrap_or_else(|| "-".to_owned()),
+            listener: incident.listener.map_or_else(|| "-".to_owned(), |listener| listener.to_string()),
             extent: self.extent(incident),
         }
     }
@@ -258,7 +258,7 @@ impl<'r, 'w> Text<'r, 'w> {
         if incident.clients > 0 {
             parts.push(counted(incident.clients, "client"));
         }
-        parts.push(self.clock.interval(&incident.first, &incident.last));
+        parts.push(self.clock.interval(incident.first, incident.last));
         parts.join(", ")
     }
 
@@ -267,8 +267,7 @@ impl<'r, 'w> Text<'r, 'w> {
             incident.findings.iter().filter_map(|id| self.findings.get(id.as_str()).copied()).collect();
         let number = format!("{number}. ");
         let severity = incident.severity.to_string().to_uppercase();
-        let listener = incident.listener.as_deref().unwrap_or_default();
-        let place = if listener.is_empty() { String::new() } else { format!(" at {listener}") };
+        let place = place(incident);
         let certainty = format!(", {}", incident.certainty);
         self.page.blank()?;
         self.page.line(&[
@@ -279,7 +278,8 @@ impl<'r, 'w> Text<'r, 'w> {
             (PLAIN, &certainty),
         ])?;
         let mut extent = self.extent(incident);
-        if let Some(span) = clock::between(&incident.first, &incident.last).filter(|span| span.0 > 0) {
+        let span = incident.last - incident.first;
+        if span > Span::ZERO {
             extent = format!("{extent} ({span})");
         }
         self.page.prose(INDENT, &extent)?;
@@ -378,18 +378,9 @@ impl<'r, 'w> Text<'r, 'w> {
 
     /// One connection: who, what, and the packets that show it.
     fn example(&mut self, finding: &Finding) -> io::Result<()> {
-        let who = match (&finding.client, &finding.server) {
-            (Some(client), Some(server)) => format!("{client} -> {server}"),
-            (Some(one), None) | (None, Some(one)) => one.clone(),
-            (None, None) => String::new(),
-        };
-        let vantage = match finding.vantage {
-            Vantage::Client => "captured at the client",
-            Vantage::Server => "captured at the server",
-            Vantage::Between => "captured between the hosts",
-            Vantage::Unknown => "capture point unknown",
-        };
+        let who = who(finding);
         let gap = if who.is_empty() { "" } else { "  " };
+        let vantage = captured_at(finding.vantage);
         self.page.line(&[(PLAIN, INDENT), (HEADING, &who), (FAINT, gap), (FAINT, vantage)])?;
         if let Some(names) = other_names(finding) {
             self.page.styled_prose(FAINT, &format!("{INDENT}= "), FAINT, &names)?;
@@ -412,7 +403,7 @@ impl<'r, 'w> Text<'r, 'w> {
     }
 
     fn evidence(&mut self, evidence: &[Evidence]) -> io::Result<()> {
-        let Some(origin) = evidence.first().map(|first| first.time.clone()) else { return Ok(()) };
+        let Some(origin) = evidence.first().map(|first| first.time) else { return Ok(()) };
         let hidden = left_over(evidence.len(), PACKETS);
         let head = if hidden.is_some() { PACKETS - 1 } else { evidence.len() };
         let shown = || evidence[..head].iter().chain(evidence[head..].last());
@@ -420,9 +411,9 @@ impl<'r, 'w> Text<'r, 'w> {
         let packet = shown().map(|e| e.packet.to_string().len() + 1).max().unwrap_or(0);
         let times: Vec<String> = shown()
             .enumerate()
-            .map(|(i, e)| match clock::between(&origin, &e.time) {
-                Some(span) if i > 0 => format!("{}{span}", if span.0 < 0 { "" } else { "+" }),
-                _ => self.clock.milli(&e.time),
+            .map(|(i, e)| match (i, e.time - origin) {
+                (0, _) => self.clock.milli(e.time),
+                (_, span) => format!("{}{span}", if span.0 < 0 { "" } else { "+" }),
             })
             .collect();
         let time = times.iter().map(|time| columns(time)).max().unwrap_or(0);
@@ -724,7 +715,7 @@ mod tests {
     fn a_setting_that_a_crowd_of_hosts_has_is_one_line() {
         let mut report = samples::clean();
         let of = |host: u8, value| Inferred {
-            host: format!("192.0.2.{host}"),
+            host: format!("192.0.2.{host}").into(),
             setting: "net.ipv4.tcp_syn_retries".to_owned(),
             value,
             from: "their SYNs".to_owned(),
@@ -747,7 +738,7 @@ mod tests {
         report.findings.iter_mut().for_each(|finding| finding.severity = usual);
         report.findings[last].severity = Severity::Info;
         report.findings[last].certainty = report.findings[0].certainty;
-        let who = report.findings[last].client.clone().expect("a client");
+        let who = report.findings[last].client.expect("a client").to_string();
         assert!(plain(&report).contains(&format!("{who} -> ")));
     }
 

@@ -4,8 +4,8 @@ use super::clock::{self, Clock};
 use super::path::apart;
 use super::terminal::{counted, grouped};
 use crate::model::{
-    Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Pair, Phrase,
-    Quality, Report, Summary, Unexplained, Vantage,
+    Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Outcome,
+    Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage,
 };
 use crate::time::Span;
 
@@ -186,14 +186,9 @@ pub(super) fn excluded<'r>(findings: &[&'r Finding]) -> Vec<&'r Excluded> {
 
 /// From the first to the last packet of all inputs, and how long that is.
 pub(crate) fn time_range(captures: &[&Capture]) -> Option<String> {
-    let key = |time: &&String| clock::parse(time);
-    let first = captures.iter().filter_map(|capture| capture.first.as_ref()).min_by_key(key)?;
-    let last = captures.iter().filter_map(|capture| capture.last.as_ref()).max_by_key(key)?;
-    let mut text = clock::range(first, last);
-    if let Some(span) = clock::between(first, last) {
-        text.push_str(&format!(" ({span})"));
-    }
-    Some(text)
+    let first = captures.iter().filter_map(|capture| capture.first).min()?;
+    let last = captures.iter().filter_map(|capture| capture.last).max()?;
+    Some(format!("{} ({})", clock::range(first, last), last - first))
 }
 
 /// Where a finding's packets were captured.
@@ -210,7 +205,7 @@ pub(crate) fn captured_at(vantage: Vantage) -> &'static str {
 pub(crate) fn who(finding: &Finding) -> String {
     match (&finding.client, &finding.server) {
         (Some(client), Some(server)) => format!("{client} -> {server}"),
-        (Some(one), None) | (None, Some(one)) => one.clone(),
+        (Some(one), None) | (None, Some(one)) => one.to_string(),
         (None, None) => String::new(),
     }
 }
@@ -218,11 +213,6 @@ pub(crate) fn who(finding: &Finding) -> String {
 /// Why a finding is as sure as it is, where it says so.
 pub(crate) fn certainty_reason(finding: &Finding) -> Option<&str> {
     Some(finding.certainty_reason.as_str()).filter(|reason| !reason.is_empty())
-}
-
-/// The address of `address:port`.
-pub(crate) fn host_of(socket: &str) -> &str {
-    socket.rsplit_once(':').map_or(socket, |(host, _)| host)
 }
 
 /// The causes that could not be excluded in `findings`, each once.
@@ -294,11 +284,11 @@ pub(super) fn capital(text: &str) -> String {
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
     if let Some(unexamined) = &incident.unexamined {
-        let clock = Clock::new([incident.last.as_str(), &unexamined.last]);
+        let clock = Clock::new([incident.last, unexamined.last]);
         said.push(format!(
             "{} more similar connections, the last at {} UTC, counted but not examined: there were too many",
             grouped(unexamined.connections),
-            clock.second(&unexamined.last)
+            clock.second(unexamined.last)
         ));
     } else if let Some(attempts) = incident.attempts.filter(|&n| n > 0) {
         said.push(match (attempts, incident.connections) {
@@ -390,9 +380,9 @@ pub(super) fn failures(summary: &Summary) -> Vec<String> {
     if summary.failed == 0 {
         return Vec::new();
     }
-    let failed = OUTCOMES
-        .iter()
-        .filter_map(|(name, words)| summary.outcomes.get(*name).map(|n| format!("{} {words}", grouped(*n))));
+    let failed = OUTCOMES.iter().filter_map(|(outcome, words)| {
+        summary.outcomes.get(outcome).map(|n| format!("{} {words}", grouped(*n)))
+    });
     let failed: Vec<String> = failed.collect();
     let of = grouped(summary.connections);
     let mut sentences = vec![format!(
@@ -424,18 +414,18 @@ pub(super) fn failures(summary: &Summary) -> Vec<String> {
 const UNEXPLAINED: usize = 5;
 
 /// The outcomes that are failures, in words after a number.
-const OUTCOMES: [(&str, &str); 7] = [
-    ("refused", "refused"),
-    ("unanswered", "never answered"),
-    ("never-completed", "with a handshake that never completed"),
-    ("stalled", "stalled"),
-    ("reset-by-client", "reset by the client"),
-    ("reset-by-server", "reset by the server"),
-    ("reset-by-box", "reset by a box on the path"),
+const OUTCOMES: [(Outcome, &str); 7] = [
+    (Outcome::Refused, "refused"),
+    (Outcome::Unanswered, "never answered"),
+    (Outcome::NeverCompleted, "with a handshake that never completed"),
+    (Outcome::Stalled, "stalled"),
+    (Outcome::ResetByClient, "reset by the client"),
+    (Outcome::ResetByServer, "reset by the server"),
+    (Outcome::ResetByBox, "reset by a box on the path"),
 ];
 
 fn example(failed: &Unexplained) -> String {
-    let outcome = failed.outcome.replace('-', " ");
+    let outcome = failed.outcome.name().replace('-', " ");
     format!("{} to {} ({outcome}, packet {})", failed.client, failed.server, failed.packet)
 }
 

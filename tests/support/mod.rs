@@ -4,9 +4,11 @@
 
 pub mod altered;
 pub mod live;
+pub mod pairs;
 pub mod truth;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use synscope::engine::{self, Options, Outcome};
@@ -155,6 +157,6 @@ pub fn claims(report: &Report) -> Vec<String> {
 
 /// `accept-queue-overflow 192.0.2.1:4000 -> 192.0.2.2:80`.
 pub fn claim(finding: &Finding) -> String {
-    let end = |address: &Option<String>| address.clone().unwrap_or_else(|| "*".to_owned());
-    format!("{} {} -> {}", finding.kind, end(&finding.client), end(&finding.server))
+    let end = |end: Option<SocketAddr>| end.map_or_else(|| "*".to_owned(), |end| end.to_string());
+    format!("{} {} -> {}", finding.kind, end(finding.client), end(finding.server))
 }

@@ -63,10 +63,16 @@ pub struct End {
     port: Option<u16>,
 }
 
+impl From<SocketAddr> for End {
+    fn from(socket: SocketAddr) -> End {
+        End { ip: socket.ip(), port: Some(socket.port()) }
+    }
+}
+
 impl End {
     fn parse(text: &str) -> End {
         match text.parse::<SocketAddr>() {
-            Ok(socket) => End { ip: socket.ip(), port: Some(socket.port()) },
+            Ok(socket) => End::from(socket),
             Err(_) => {
                 let ip = text.trim_matches(['[', ']']).parse();
                 End { ip: ip.unwrap_or_else(|_| panic!("no address: {text}")), port: None }
@@ -187,8 +193,8 @@ impl Truth {
     /// What the packets of this capture cannot tell from what a finding names, where it names something that is due: the
     /// other words of the `A|B|C` of its connection.
     pub fn look_alikes(&self, key: &str, finding: &Finding) -> BTreeSet<String> {
-        let end = |address: &Option<String>| address.as_deref().map(End::parse);
-        let (Some(client), Some(server)) = (end(&finding.client), end(&finding.server)) else {
+        let end = |address: Option<SocketAddr>| address.map(End::from);
+        let (Some(client), Some(server)) = (end(finding.client), end(finding.server)) else {
             return BTreeSet::new();
         };
         let own = words(finding.kind);
@@ -323,8 +329,8 @@ pub fn score<'a>(truth: &Truth, key: &str, findings: &'a [Finding]) -> Score<'a>
         .map(|finding| Said {
             finding,
             words: words(finding.kind),
-            client: finding.client.as_deref().map(End::parse),
-            server: finding.server.as_deref().map(End::parse),
+            client: finding.client.map(End::from),
+            server: finding.server.map(End::from),
             worth: Worth::False,
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use crate::detect::analysis::ignored_ack::{IgnoredAck, ordeal};
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, FinalAck, Sent};
+use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::time::Span;
 
 /// The first SYN-ACK timeout is over by then; a repetition that comes later skipped it.
@@ -25,10 +25,6 @@ const TIMEOUT_SLACK: Span = Span::millis(800);
 pub struct Deferral<'a> {
     /// The SYN-ACK that came again.
     pub again: &'a Sent,
-    /// The first one.
-    pub first: &'a Sent,
-    /// The final ACK that was put off.
-    pub ack: FinalAck,
     /// How long after the first SYN-ACK the second came.
     pub after: Span,
     /// Whether the first time-out of a request passed without one.
@@ -64,5 +60,5 @@ pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Optio
     {
         return None;
     }
-    Some(Deferral { again, first, ack: o.ack, after, skipped, alike })
+    Some(Deferral { again, after, skipped, alike })
 }

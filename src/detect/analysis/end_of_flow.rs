@@ -8,17 +8,11 @@ use crate::detect::analysis::ignored_client::picture;
 use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Repeating, Reset, Role, Side, What};
-use crate::flow::outcome::{first_reset, has_foreign_ttl, is_by_box};
+use crate::flow::outcome::{CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, is_by_box};
 use crate::time::{Span, Timestamp};
 
-/// Repetitions from which on an acknowledgment is overdue.
-const REPEATED: u16 = 3;
-/// Over how long at least, from the first transmission on.
-const LASTED: Span = Span::secs(1);
 /// No box on a path forgets a connection that was idle for less.
 pub const FORGETFUL: Span = Span::secs(15);
-/// A window that is closed for less is flow control at work.
-const CLOSED_WINDOW: Span = Span::secs(5);
 /// A segment smaller than this passes every path, bytes.
 const SMALL: u32 = 500;
 /// An idle connection closes no sooner.

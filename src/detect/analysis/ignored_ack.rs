@@ -7,7 +7,7 @@ use crate::time::{Span, Timestamp};
 
 /// A timer's SYN-ACK comes no sooner than this after the one before: the timer starts at 1 s (`TCP_TIMEOUT_INIT`,
 /// RFC 6298 section 2.1) and is never early; the path may shorten that a little.
-const TIMER: Span = Span::millis(900);
+pub const TIMER: Span = Span::millis(900);
 /// A SYN-ACK repeated sooner, but not at once, comes from a timer that is not Linux's.
 const FOREIGN_TIMER: std::ops::Range<i64> = 50_000_000..850_000_000;
 /// How much later than that a timer's SYN-ACK may come, each time: the sweep again, and a busy server.

@@ -1,7 +1,7 @@
 //! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
 //! `syn-unanswered`, of which each connection gets at most one.
 
-use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, Stuck, ordeal};
+use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, Stuck, TIMER, ordeal};
 use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::details::Details;
@@ -15,8 +15,6 @@ use crate::time::Span;
 /// Half-open handshakes at once from which on a SYN queue may be full: the smallest table holds 8
 /// (`reqsk_queue_alloc` up to 4.3), the smallest backlog that is used in earnest is not below it.
 pub const CROWD: usize = 8;
-/// The server's timer does not send a SYN-ACK again sooner than this (`TCP_TIMEOUT_INIT`, less what the path shortens).
-const TIMER: Span = Span::millis(900);
 /// How near in time a connection stuck in the handshake speaks for a full accept queue.
 const NEAR: Span = Span::secs(2);
 
@@ -194,8 +192,22 @@ fn answered_unseen(f: &ConnectionFacts) -> bool {
     second.at.time - first.at.time < TIMER && !asked_again
 }
 
+/// The SYNs that drew no answer for this cause, and the finding that says so, begun.
+pub fn begin<'a>(
+    f: &'a ConnectionFacts,
+    spec: &KindSpec,
+    cause: Why,
+    around: &DetectContext<'_>,
+) -> Option<(Vec<&'a Sent>, Draft)> {
+    let (syns, why) = why(f, around)?;
+    (why == cause).then(|| {
+        let d = draft(f, spec, &syns, around);
+        (syns, d)
+    })
+}
+
 /// The parts of the finding that all three kinds share: packets, numbers, severity, one sentence.
-pub fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectContext<'_>) -> Draft {
+fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectContext<'_>) -> Draft {
     let mut d = Draft::about(f, spec, (syns[0].at, "SYN: no answer"));
     for syn in &syns[1..] {
         d.shows(syn.at, "SYN again: no answer");

@@ -9,6 +9,8 @@
 //! * [`fast_open`]: what became of a SYN with Fast Open.
 //! * [`fin_wait2`]: segments that met a FIN_WAIT2 socket that was gone.
 //! * [`half_closed`]: the time in which a connection was half-closed.
+//! * [`flood`]: from when on handshakes that nobody completes are told together.
+//! * [`handshake`]: the packets of a completed handshake, as evidence.
 //! * [`icmp`]: what an ICMP error that answers a SYN says.
 //! * [`ignored_ack`]: how a server came to ignore the final ACK of a handshake.
 //! * [`ignored_client`]: in which way a server ignored a client that had completed the handshake.
@@ -25,7 +27,9 @@ pub mod end_of_flow;
 pub mod fast_open;
 pub mod filter;
 pub mod fin_wait2;
+pub mod flood;
 pub mod half_closed;
+pub mod handshake;
 pub mod host_activity;
 pub mod icmp;
 pub mod ignored_ack;

@@ -96,72 +96,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 }
 
 fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &DetectContext<'_>) -> Draft {
-    let repeats = o.times_asked() as u64;
-    let joined = f.began_after_handshake();
-    let retransmits = u64::from(f.unanswered.retransmits);
-    let lasted = o.during.to - o.during.from;
-    let mut d = Draft::about(
-        f,
-        &SPEC,
-        (
-            o.ack.at,
-            match joined {
-                false => "final ACK: the client considers the connection open",
-                true => "the client has completed the handshake, before the capture began",
-            },
-        ),
-    );
-    if let Some(syn) = f.syn.first() {
-        d.shows(syn.at, "SYN");
-    }
-    if let Some(syn_ack) = f.syn_ack.first() {
-        if o.asked_before {
-            d.shows(syn_ack.at, "SYN-ACK again: the client had answered an earlier one");
-        } else if !joined {
-            d.shows(syn_ack.at, "SYN-ACK");
-        }
-        for (n, again) in o.repeats.iter().enumerate() {
-            d.shows(again.at, format!("SYN-ACK again ({})", n + 1 + usize::from(o.asked_before)));
-        }
-    }
-    if retransmits > 0 {
-        d.shows(f.unanswered.first, "the client sends its data again: no acknowledgment");
-        d.shows(f.unanswered.last, format!("retransmission {retransmits}: still no acknowledgment"));
-    }
-    let end = match (&f.progress, &f.s.reset) {
-        (Some(p), _) => {
-            d.shows(p.at, "first reply of the server: it has the connection now");
-            d.severity = Severity::Warning;
-            let since = if joined { "that" } else { "the final ACK" };
-            format!("the server took the connection {lasted} after {since}")
-        }
-        (None, Some(r)) => {
-            d.shows(r.at, "RST: the server had already discarded the half-open connection");
-            d.severity = Severity::Critical;
-            format!("the server reset it after {lasted}")
-        }
-        (None, None) => {
-            d.severity = Severity::Critical;
-            format!("the server sent nothing else in the {lasted} until the capture ended")
-        }
-    };
-    let how = match picture {
-        Picture::Cookie => format!(
-            "the server, which had used a syncookie, ignored {} of its data",
-            count(retransmits, "retransmission")
-        ),
-        Picture::Brief => {
-            format!("the server ignored its data until the client had sent it again {}", times(retransmits))
-        }
-        _ if retransmits > 0 => format!(
-            "the server repeated its SYN-ACK {} and ignored {} of data",
-            times(repeats),
-            count(retransmits, "retransmission")
-        ),
-        _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
-    };
-    let when = if joined { " before the capture began" } else { "" };
-    d.summary = format!("{} completed the handshake{when}, but {how}; {end}.", f.client.socket());
+    let mut d = show(f, o);
+    d.severity = if f.progress.is_some() { Severity::Warning } else { Severity::Critical };
+    d.summary = summary(f, o, picture);
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
         if picture == Picture::Cookie {
@@ -173,12 +110,12 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"],
     );
     d.details = Details::IgnoredAck(details::IgnoredAck {
-        syn_acks: repeats,
-        retransmits,
+        syn_acks: o.times_asked() as u64,
+        retransmits: f.unanswered.retransmits.into(),
         served: f.progress.is_some(),
         read_by_tcp: o.read_by_tcp,
     });
-    d.measure_span("stuck_s", lasted).measure("syncookie", picture == Picture::Cookie);
+    d.measure_span("stuck_s", o.during.to - o.during.from).measure("syncookie", picture == Picture::Cookie);
     judge(&mut d, f, o, picture, around);
     if picture != Picture::Cookie
         && f.progress.is_none()
@@ -203,6 +140,90 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
     d
 }
 
+/// The finding with the packets that show it.
+fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> Draft {
+    let joined = f.began_after_handshake();
+    let opened = match joined {
+        false => "final ACK: the client considers the connection open",
+        true => "the client has completed the handshake, before the capture began",
+    };
+    let mut d = Draft::about(f, &SPEC, (o.ack.at, opened));
+    if let Some(syn) = f.syn.first() {
+        d.shows(syn.at, "SYN");
+    }
+    if let Some(syn_ack) = f.syn_ack.first() {
+        if o.asked_before {
+            d.shows(syn_ack.at, "SYN-ACK again: the client had answered an earlier one");
+        } else if !joined {
+            d.shows(syn_ack.at, "SYN-ACK");
+        }
+        for (n, again) in o.repeats.iter().enumerate() {
+            d.shows(again.at, format!("SYN-ACK again ({})", n + 1 + usize::from(o.asked_before)));
+        }
+    }
+    let retransmits = f.unanswered.retransmits;
+    if retransmits > 0 {
+        d.shows(f.unanswered.first, "the client sends its data again: no acknowledgment");
+        d.shows(f.unanswered.last, format!("retransmission {retransmits}: still no acknowledgment"));
+    }
+    if let Some(p) = &f.progress {
+        d.shows(p.at, "first reply of the server: it has the connection now");
+    } else if let Some(r) = &f.s.reset {
+        d.shows(r.at, "RST: the server had already discarded the half-open connection");
+    }
+    d
+}
+
+/// One sentence: how the server ignored the client, and how that ended.
+fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String {
+    let repeats = o.times_asked() as u64;
+    let retransmits = u64::from(f.unanswered.retransmits);
+    let joined = f.began_after_handshake();
+    let lasted = o.during.to - o.during.from;
+    let end = match (&f.progress, &f.s.reset) {
+        (Some(_), _) => {
+            let since = if joined { "that" } else { "the final ACK" };
+            format!("the server took the connection {lasted} after {since}")
+        }
+        (None, Some(_)) => format!("the server reset it after {lasted}"),
+        (None, None) => format!("the server sent nothing else in the {lasted} until the capture ended"),
+    };
+    let how = match picture {
+        Picture::Cookie => format!(
+            "the server, which had used a syncookie, ignored {} of its data",
+            count(retransmits, "retransmission")
+        ),
+        Picture::Brief => {
+            format!("the server ignored its data until the client had sent it again {}", times(retransmits))
+        }
+        _ if retransmits > 0 => format!(
+            "the server repeated its SYN-ACK {} and ignored {} of data",
+            times(repeats),
+            count(retransmits, "retransmission")
+        ),
+        _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
+    };
+    let when = if joined { " before the capture began" } else { "" };
+    format!("{} completed the handshake{when}, but {how}; {end}.", f.client.socket())
+}
+
+/// Something chooses by client: no queue does that.
+fn blame_choice(d: &mut Draft, reason: &str) {
+    d.cause = cause(
+        "A firewall or another stateful box on the path drops what these clients send after their SYN: it has not seen the \
+         SYN-ACK (asymmetric route), or a rule of its own says so.",
+        &["nf_conntrack_in"],
+        &["TcpExtListenOverflows"],
+        &["net.netfilter.nf_conntrack_tcp_loose"],
+    );
+    d.possible(format!("{reason}; a full queue ignores everybody"));
+    d.or(
+        "The listener's accept queue was full.",
+        "It would have ignored the others, too. Then ListenOverflows grows.",
+    );
+    d.or(Suspect::Lost(Packets::ClientData), "Loss would not choose by client.");
+}
+
 /// Certainty and what else it could be, by where the capture was taken.
 fn judge(
     d: &mut Draft,
@@ -211,7 +232,12 @@ fn judge(
     picture: Picture,
     around: &DetectContext<'_>,
 ) {
-    let firewall = "A firewall between this capture point and the server's TCP drops the client's segments.";
+    let or_firewall = |d: &mut Draft| {
+        d.or(
+            "A firewall between this capture point and the server's TCP drops the client's segments.",
+            "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
+        );
+    };
     let lost = || Suspect::Lost(Packets::ClientData);
     let company: Vec<&Stuck> = around
         .others_stuck(f, o.during, SAME_TIME)
@@ -234,28 +260,13 @@ fn judge(
         return;
     }
     if let Some(contrary) = contrary(f, o, around) {
-        d.cause = cause(
-            "A firewall or another stateful box on the path drops what these clients send after their SYN: it has not seen the \
-             SYN-ACK (asymmetric route), or a rule of its own says so.",
-            &["nf_conntrack_in"],
-            &["TcpExtListenOverflows"],
-            &["net.netfilter.nf_conntrack_tcp_loose"],
-        );
-        d.possible(format!("{}; a full queue ignores everybody", contrary.reason()));
-        d.or(
-            "The listener's accept queue was full.",
-            "It would have ignored the others, too. Then ListenOverflows grows.",
-        );
-        d.or(lost(), "Loss would not choose by client.");
+        blame_choice(d, &contrary.reason());
         return;
     }
     match around.view.vantage {
         Vantage::Server if picture != Picture::Cookie || around.view.on_host || path_works => {
             d.probable("the capture was taken at the server: the final ACK arrived there and was ignored");
-            d.or(
-                firewall,
-                "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
-            );
+            or_firewall(d);
             d.or(
                 lost(),
                 "The capture was taken at the server, so every segment would have to be lost inside the host.",
@@ -269,10 +280,7 @@ fn judge(
                 count(company.len() as u64 + 1, "connection")
             ));
             d.or(lost(), "Loss would not hit all connections of one listener at once and spare their SYNs.");
-            d.or(
-                firewall,
-                "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
-            );
+            or_firewall(d);
         }
         vantage => {
             d.possible(match vantage {
@@ -284,10 +292,7 @@ fn judge(
                 _ => "the capture was not taken at the server, so it cannot show whether the final ACK arrived there",
             });
             d.or(lost(), "Then every ACK of the client was lost, but none of the server's SYN-ACKs.");
-            d.or(
-                firewall,
-                "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
-            );
+            or_firewall(d);
         }
     }
     if picture == Picture::Once {

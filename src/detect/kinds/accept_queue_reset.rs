@@ -1,5 +1,6 @@
 //! `accept-queue-reset`: the accept queue was full and `tcp_abort_on_overflow` turned the final ACK into a RST.
 
+use crate::detect::analysis::handshake::show_handshake;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -42,7 +43,7 @@ finding! {
         look_alikes: &["listener-closed/with-queue", "connection-refused/no-listener", "abortive-close/mid-stream"],
         counters: &["TcpExtListenOverflows", "TcpExtListenDrops"],
         settings: &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow"],
-        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::ExplainsReset, Property::HasOneCause, Property::RestsOnOrder],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::ExplainsReset, Property::HasOneCause, Property::RestsOnOrder, Property::StandsBesideLoss],
         leads_to: &[
             LeadsTo {
                 effect: Kind::SynDropAcceptQueue,
@@ -98,10 +99,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         return None;
     }
     let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST, {after} after the final ACK")));
-    if let Some(syn) = f.syn.first() {
-        d.shows(syn.at, "SYN");
-    }
-    d.shows(syn_ack.at, "SYN-ACK").shows(ack.at, "final ACK: the client considers the connection open");
+    show_handshake(&mut d, f, "final ACK: the client considers the connection open");
     d.severity = Severity::Critical;
     d.summary = format!(
         "{} completed the handshake; {after} later the server answered with a RST that no socket had sent.",

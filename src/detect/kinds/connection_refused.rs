@@ -45,7 +45,7 @@ finding! {
         examine: Examine::Connection(examine),
         look_alikes: &["accept-queue-reset/silent-clients", "connection-refused/firewall-rejects:server"],
         counters: &["TcpOutRsts", "TcpAttemptFails"],
-        properties: &[Property::PreventsSetUp, Property::ExplainsReset, Property::MayBeScan, Property::IsAnswered, Property::NeedsNoClock],
+        properties: &[Property::PreventsSetUp, Property::ExplainsReset, Property::MayBeScan, Property::IsAnswered, Property::NeedsNoClock, Property::DeniesSynAck],
     }
 }
 

@@ -1,6 +1,7 @@
 //! `defer-accept`: `TCP_DEFER_ACCEPT` at work, harmless.
 
 use crate::detect::analysis::deferral::{Deferral, deferral};
+use crate::detect::analysis::handshake::show_handshake;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
@@ -40,12 +41,9 @@ finding! {
 
 /// See [`DeferAccept`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let Deferral { again, first, ack, after, skipped, alike } = deferral(f, around)?;
+    let Deferral { again, after, skipped, alike } = deferral(f, around)?;
     let mut d = Draft::about(f, &SPEC, (again.at, "SYN-ACK again, once only"));
-    if let Some(syn) = f.syn.first() {
-        d.shows(syn.at, "SYN");
-    }
-    d.shows(first.at, "SYN-ACK").shows(ack.at, "final ACK: the listener ignores it and waits for data");
+    show_handshake(&mut d, f, "final ACK: the listener ignores it and waits for data");
     d.severity = Severity::Info;
     d.summary = format!(
         "The listener waited for data of {} and repeated its SYN-ACK once, after {after}.",

@@ -7,6 +7,7 @@ use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles};
+use crate::flow::key::Host;
 use crate::history::settings::Settings;
 use crate::history::strays::StrayKind;
 use crate::history::wants::Wants;
@@ -158,12 +159,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let b = f.side(half.closer.peer());
     let mut d = Draft::about(f, &SPEC, (half.fin, format!("FIN of the {closer_is}: it sends no more data")));
     d.shows(half.acked, format!("ACK of the {waiter_is}: it is in CLOSE_WAIT, the {closer_is} in FIN_WAIT2"));
-    if let Some(data) = b.last_data.filter(|_| b.late_data_taken()) {
-        d.shows(data, format!("last data of the {waiter_is} that the {closer_is} accepted"));
-    }
-    if let Some(probe) = b.keepalive.filter(|at| at.time > half.acked.time) {
-        d.shows(probe, format!("keepalive probe of the {waiter_is}, {} in all", b.keepalives));
-    }
+    show_waiter(&mut d, f, &half);
     let end = match half.ended_by {
         Some(at) => {
             d.shows(at, format!("the silence ends after {lasted}"));
@@ -213,7 +209,25 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "The application needs long to compute its answer.",
         "Then data follows that the closing side still accepts. The capture shows none.",
     );
-    d.next_steps = vec![
+    d.next_steps = next_steps(closer, waiter);
+    Some(d)
+}
+
+/// Shows what came of the end that did not close.
+fn show_waiter(d: &mut Draft, f: &ConnectionFacts, half: &Half) {
+    let (closer_is, waiter_is) = (half.closer, half.closer.peer());
+    let waiter = f.side(waiter_is);
+    if let Some(data) = waiter.last_data.filter(|_| waiter.late_data_taken()) {
+        d.shows(data, format!("last data of the {waiter_is} that the {closer_is} accepted"));
+    }
+    if let Some(probe) = waiter.keepalive.filter(|at| at.time > half.acked.time) {
+        d.shows(probe, format!("keepalive probe of the {waiter_is}, {} in all", waiter.keepalives));
+    }
+}
+
+/// Who holds the socket, and what to do about it.
+fn next_steps(closer: Host, waiter: Host) -> Vec<String> {
+    vec![
         format!(
             "ss -tnpo state close-wait '( sport = :{} or dport = :{} )'   # on {}: which process holds the socket?",
             waiter.port,
@@ -222,6 +236,5 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         ),
         format!("ss -tno state fin-wait-2   # on {}: a timer means that no application holds the socket any more", closer.address.ip()),
         "Make the application call close() when read() returns 0. Look for leaked descriptors and stale entries of a pool.".to_owned(),
-    ];
-    Some(d)
+    ]
 }

@@ -39,7 +39,7 @@ finding! {
         examine: Examine::Connection(examine),
         look_alikes: &["syn-drop-accept-queue/recovers", "nothing-wrong/one-direction"],
         counters: &["TcpExtTCPSynRetrans"],
-        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::IsMadeUpFor, Property::RestsOnOrder],
+        properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::IsMadeUpFor, Property::RestsOnOrder, Property::SaysWhereItStopped],
     }
 }
 
@@ -50,8 +50,8 @@ enum Lost {
     FinalAck,
 }
 
-/// See [`HandshakeLoss`].
-fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+/// What was lost, and by what it shows; none if nothing was, or something else explains the repetition.
+fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'static str)> {
     let ack = f.final_ack?;
     let (first, syn) = (f.syn_ack.first()?, f.syn.first()?);
     // On its way from a host to itself no packet is lost.
@@ -65,7 +65,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     let before = f.syn_ack.iter().take(usize::from(ack.syn_acks));
     let last_before = before.clone().last()?;
-    let (lost, why) = if ack.syn_acks >= 2 && last_before.at.time - first.at.time >= Span::millis(800) {
+    Some(if ack.syn_acks >= 2 && last_before.at.time - first.at.time >= Span::millis(800) {
         // The answer to the first SYN-ACK, late? Then its round trip is above the timer.
         let slow = ack.at.time - last_before.at.time;
         let round_trip = around.round_trip().unwrap_or(Span::ZERO);
@@ -114,7 +114,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             Lost::FinalAck,
             "the SYN-ACK came once more after the final ACK, and the server accepted the answer to it",
         )
-    };
+    })
+}
+
+/// See [`HandshakeLoss`].
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (lost, why) = lost(f, around)?;
+    let (ack, first, syn) = (f.final_ack?, f.syn_ack.first()?, f.syn.first()?);
     let what = match lost {
         Lost::SynAck => "SYN-ACK",
         Lost::FinalAck => "final ACK",

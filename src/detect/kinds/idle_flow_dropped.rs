@@ -1,5 +1,7 @@
 //! `idle-flow-dropped`: a box on the path has forgotten an idle connection.
 
+use std::net::IpAddr;
+
 use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
@@ -130,16 +132,19 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtTCPTimeouts", "TcpExtTCPKeepAlive"],
         &["net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_tcp_timeout_established"],
     );
-    let host = f.host(sender).address.ip();
-    d.next_steps = vec![format!(
+    d.next_steps = next_steps(f.host(sender).address.ip(), seconds, hint.map(|(_, hint)| *hint));
+    Some(d)
+}
+
+/// What would have kept the connection, and where to look.
+fn next_steps(host: IpAddr, seconds: i64, hint: Option<&str>) -> Vec<String> {
+    let mut steps = vec![format!(
         "sysctl net.ipv4.tcp_keepalive_time   # on {host}: SO_KEEPALIVE with TCP_KEEPIDLE below {} s would have kept it",
         (seconds - 1).max(1)
     )];
-    if let Some((_, hint)) = hint {
-        d.next_steps.push(format!("Look up the idle time-out of the boxes on the path: {hint}"));
-    }
-    d.next_steps.push("conntrack -L -p tcp --state ESTABLISHED 2>/dev/null   # on boxes between: is the connection still listed, and for how long?".to_owned());
-    Some(d)
+    steps.extend(hint.map(|hint| format!("Look up the idle time-out of the boxes on the path: {hint}")));
+    steps.push("conntrack -L -p tcp --state ESTABLISHED 2>/dev/null   # on boxes between: is the connection still listed, and for how long?".to_owned());
+    steps
 }
 
 /// Nanoseconds.

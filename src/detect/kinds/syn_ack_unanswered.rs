@@ -1,7 +1,7 @@
 //! `syn-ack-unanswered`: the handshake stops at the SYN-ACK.
 
 use crate::decode::segment::Traits;
-use crate::detect::analysis::tunnel;
+use crate::detect::analysis::{flood, tunnel};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -39,24 +39,22 @@ finding! {
         look_alikes: &["syn-ack-unanswered/one-lost", "handshake-loss/syn-ack-lost", "syn-flood/port-scan"],
         counters: &["TcpExtTCPTimeouts", "TcpExtTCPSynRetrans", "TcpExtIPReversePathFilter"],
         settings: &["net.ipv4.conf.all.rp_filter", "net.ipv4.tcp_synack_retries"],
-        properties: &[Property::ExplainsHandshake],
+        properties: &[Property::ExplainsHandshake, Property::SaysWhereItStopped],
     }
 }
 
 /// SYN-ACKs from which on one lost packet is not the reason.
 const LEAST: u32 = 3;
-/// So many half-open handshakes of a listener, from so many addresses, are told together: `syn-flood`.
-const FLOOD: (usize, usize) = (20, 4);
 /// Connections of one client from which on it is no accident.
 const SEVERAL: usize = 3;
 
 /// Whether the handshakes that stopped here are a flood's.
 fn is_flood(around: &DetectContext<'_>) -> bool {
     let half_open = &around.activity.half_open;
-    let mut addresses: Vec<_> = half_open.iter().take(FLOOD.0).map(|h| h.client.address).collect();
+    let mut addresses: Vec<_> = half_open.iter().take(flood::LEAST).map(|h| h.client.address).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    half_open.len() >= FLOOD.0 && addresses.len() >= FLOOD.1
+    half_open.len() >= flood::LEAST && addresses.len() >= flood::SOURCES
 }
 
 /// A SYN-ACK that follows so soon on its SYN is captured on the server's host.
@@ -115,10 +113,51 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         .measure("syns", f.syn.count)
         .measure_span("lasted_s", lasted)
         .measure("alike", alike);
+    blame(&mut d, f, if repeats { Client::AskedAgain } else { Client::FellSilent });
+    if f.s.traits.has(Traits::OUTER_CHECKSUM_BAD) {
+        d.cause = tunnel::dropped_for_checksum();
+        d.next_steps = vec![tunnel::NEXT_STEP.to_owned()];
+        d.probable("the outer UDP checksum of the SYN-ACKs' tunnel packets is wrong, or 0 in IPv6");
+        return Some(d);
+    }
+    let damaged = arrives_damaged(f, around);
+    if damaged {
+        blame_checksum(&mut d, f);
+    }
+    d.next_steps.push(format!(
+        "tcpdump -ni any host {} and port {}   # on {}: does the SYN-ACK arrive, does an ACK leave?",
+        f.server.address.ip(),
+        f.server.port,
+        f.client.address.ip()
+    ));
+    if damaged {
+        return Some(d);
+    }
+    let reason = format!("{} of this client stopped at the SYN-ACK", count(alike.max(1) as u64, "handshake"));
+    match around.view.vantage {
+        Vantage::Server if alike >= 2 => {
+            d.probable(format!("{reason}, captured at the server: the SYN-ACKs left"))
+        }
+        _ => d.possible(format!("{reason}; where the next packet was lost is not known")),
+    };
+    Some(d)
+}
+
+/// What the client did after the SYN-ACK.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// It sent its SYN again.
+    AskedAgain,
+    /// Nothing that is in the capture.
+    FellSilent,
+}
+
+/// The likely cause, what else it could be, and what to look at.
+fn blame(d: &mut Draft, f: &ConnectionFacts, client_did: Client) {
     let (client, server) = (f.client.address.ip(), f.server.address.ip());
     let counters: &[&str] = &["TcpExtTCPTimeouts", "TcpExtTCPSynRetrans", "TcpExtIPReversePathFilter"];
-    match repeats {
-        true => {
+    match client_did {
+        Client::AskedAgain => {
             d.cause = cause(
                 "The SYN-ACK does not reach the client, or is dropped there: return route, firewall or reverse-path filter.",
                 &["reqsk_timer_handler", "fib_validate_source"],
@@ -133,7 +172,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
                 "ip route get {client}   # on {server}: does the SYN-ACK leave by the way the SYN came?"
             )];
         }
-        false => {
+        Client::FellSilent => {
             d.cause = cause(
                 "The client's ACK is lost or filtered on its way here: a stateful firewall that sees one direction only.",
                 &["reqsk_timer_handler"],
@@ -147,39 +186,23 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.next_steps = vec!["conntrack -S; nft list ruleset   # on boxes between: are ACKs dropped as invalid (asymmetric route)?".to_owned()];
         }
     }
-    if f.s.traits.has(Traits::OUTER_CHECKSUM_BAD) {
-        d.cause = tunnel::dropped_for_checksum();
-        d.next_steps = vec![tunnel::NEXT_STEP.to_owned()];
-        d.probable("the outer UDP checksum of the SYN-ACKs' tunnel packets is wrong, or 0 in IPv6");
-        return Some(d);
-    }
-    let damaged = arrives_damaged(f, around);
-    if damaged {
-        d.cause = cause(
-            "The SYN-ACKs arrive with a wrong TCP checksum, so the client's kernel drops them.",
-            &["tcp_v4_rcv"],
-            &["TcpInCsumErrors"],
-            &["net.ipv4.tcp_synack_retries"],
-        );
-        d.next_steps = vec![
-            "nstat -az TcpInCsumErrors   # on the client: does it grow?".to_owned(),
-            format!(
-                "ethtool -K DEV tx off   # on {server} and on every tunnel, bridge or NAT between: who leaves the checksum to a device that \
-                 does not compute it?"
-            ),
-        ];
-    }
-    d.next_steps.push(format!("tcpdump -ni any host {server} and port {}   # on {client}: does the SYN-ACK arrive, does an ACK leave?", f.server.port));
-    let reason = format!("{} of this client stopped at the SYN-ACK", count(alike.max(1) as u64, "handshake"));
-    if damaged {
-        d.probable("no SYN-ACK has a right checksum, the SYNs have, and the capture was not taken where the SYN-ACKs are sent");
-        return Some(d);
-    }
-    match around.view.vantage {
-        Vantage::Server if alike >= 2 => {
-            d.probable(format!("{reason}, captured at the server: the SYN-ACKs left"))
-        }
-        _ => d.possible(format!("{reason}; where the next packet was lost is not known")),
-    };
-    Some(d)
+}
+
+/// The SYN-ACKs arrive damaged.
+fn blame_checksum(d: &mut Draft, f: &ConnectionFacts) {
+    d.cause = cause(
+        "The SYN-ACKs arrive with a wrong TCP checksum, so the client's kernel drops them.",
+        &["tcp_v4_rcv"],
+        &["TcpInCsumErrors"],
+        &["net.ipv4.tcp_synack_retries"],
+    );
+    d.next_steps = vec![
+        "nstat -az TcpInCsumErrors   # on the client: does it grow?".to_owned(),
+        format!(
+            "ethtool -K DEV tx off   # on {} and on every tunnel, bridge or NAT between: who leaves the checksum to a device that \
+             does not compute it?",
+            f.server.address.ip()
+        ),
+    ];
+    d.probable("no SYN-ACK has a right checksum, the SYNs have, and the capture was not taken where the SYN-ACKs are sent");
 }

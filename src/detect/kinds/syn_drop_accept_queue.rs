@@ -1,7 +1,6 @@
 //! `syn-drop-accept-queue`: the SYN was dropped because the accept queue was full.
 
-use crate::detect::analysis::ignored_syn::is_unanswered;
-use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -53,8 +52,7 @@ finding! {
 
 /// See [`SynDropAcceptQueue`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let (syns, Why::AcceptQueue) = ignored_syn::why(f, around)? else { return None };
-    let mut d = ignored_syn::draft(f, &SPEC, &syns, around);
+    let (syns, mut d) = ignored_syn::begin(f, &SPEC, Why::AcceptQueue, around)?;
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],

@@ -9,6 +9,7 @@ use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
+use crate::history::tw_recycle::PawsSuspect;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Suspect, Vantage};
 use crate::time::{Span, Timestamp};
@@ -60,31 +61,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let dropped: Vec<_> = dropped_syns(f, around).collect();
     let first = dropped.first()?;
     let (_, server) = around.tallies(f);
-    let mut d = Draft::about(
-        f,
-        &SPEC,
-        (
-            first.record,
-            format!(
-                "the server closes a connection of this address first and remembers its TSval {}",
-                first.record_tsval
-            ),
-        ),
-    );
-    for syn in dropped.iter().skip(1).filter(|syn| syn.record != first.record) {
-        d.shows(
-            syn.record,
-            format!("the server closes another one first and remembers its TSval {}", syn.record_tsval),
-        );
-    }
-    for syn in &dropped {
-        let age = syn.at.time - syn.record.time;
-        let how = match syn.behind {
-            Some(behind) => format!("TSval {behind} ticks older"),
-            None => "no timestamps".to_owned(),
-        };
-        d.shows(syn.at, format!("SYN, {how}, {age} after that: no answer"));
-    }
+    let mut d = show(f, &dropped)?;
     let outcome = match f.syn_ack.first() {
         Some(syn_ack) => {
             d.shows(syn_ack.at, "SYN-ACK: the server answers at last");
@@ -141,6 +118,37 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     )
     .or(Suspect::SynsLostOrQueueFull, "Neither depends on timestamps.");
     d.next_steps = next::recycled_time_wait(f.server);
+    Some(d)
+}
+
+/// The finding with the packets that show it.
+fn show(f: &ConnectionFacts, dropped: &[&PawsSuspect]) -> Option<Draft> {
+    let first = dropped.first()?;
+    let mut d = Draft::about(
+        f,
+        &SPEC,
+        (
+            first.record,
+            format!(
+                "the server closes a connection of this address first and remembers its TSval {}",
+                first.record_tsval
+            ),
+        ),
+    );
+    for syn in dropped.iter().skip(1).filter(|syn| syn.record != first.record) {
+        d.shows(
+            syn.record,
+            format!("the server closes another one first and remembers its TSval {}", syn.record_tsval),
+        );
+    }
+    for syn in dropped {
+        let age = syn.at.time - syn.record.time;
+        let how = match syn.behind {
+            Some(behind) => format!("TSval {behind} ticks older"),
+            None => "no timestamps".to_owned(),
+        };
+        d.shows(syn.at, format!("SYN, {how}, {age} after that: no answer"));
+    }
     Some(d)
 }
 

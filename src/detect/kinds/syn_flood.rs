@@ -1,5 +1,6 @@
 //! `syn-flood`: many half-open handshakes that never get their final ACK.
 
+use crate::detect::analysis::flood::{LEAST, SOURCES};
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
@@ -61,12 +62,8 @@ finding! {
     }
 }
 
-/// Handshakes that were never completed within [`WINDOW`] from which on it is a flood.
-const LEAST: usize = 20;
 /// Of these at least so many must have been answered by SYN-ACK: the smallest SYN queue holds 8.
 const HALF_OPEN: usize = 8;
-/// Fewer sources than these are somebody's test or scan, unless they send as many as [`FROM_FEW`].
-const SOURCES: usize = 4;
 /// See [`SOURCES`].
 const FROM_FEW: usize = 100;
 /// The interval of time in which they must begin.

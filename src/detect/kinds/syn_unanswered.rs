@@ -5,8 +5,7 @@ use crate::detect::analysis::company::Fate;
 use crate::detect::analysis::fast_open;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
-use crate::detect::analysis::ignored_syn::is_unanswered;
-use crate::detect::analysis::ignored_syn::{self, Why};
+use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
 use crate::detect::analysis::tunnel;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause};
@@ -59,13 +58,12 @@ const NAMED_PORTS: usize = 4;
 
 /// See [`SynUnanswered`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let (syns, Why::Unknown) = ignored_syn::why(f, around)? else { return None };
+    let (syns, mut d) = ignored_syn::begin(f, &SPEC, Why::Unknown, around)?;
     let at_server = around.view.vantage == Vantage::Server;
     // Away from the server, SYNs with data may be what a box on the way does not let pass.
     if fast_open::is_swallowed(f) && !at_server {
         return None;
     }
-    let mut d = ignored_syn::draft(f, &SPEC, &syns, around);
     d.cause = if at_server {
         cause(
             "The SYN reached the server and was dropped there, by a firewall rule or a full queue of the listener.",
@@ -124,7 +122,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             &[],
         );
     } else if let Some(outage) = around.outage_of_host(f.server.address, during) {
-        blame_host(&mut d, outage, around.heard_of_host(f.server.address, outage.during));
+        let heard = around.heard_of_host(f.server.address, outage.during);
+        blame_host(&mut d, outage, if heard { Host::WasHeard } else { Host::FellSilent });
     }
     Some(d)
 }
@@ -134,8 +133,17 @@ fn is_hairpin(f: &ConnectionFacts) -> bool {
     f.client.address == f.server.address && !f.server.address.ip().is_loopback()
 }
 
+/// What else came from a host that ignored SYNs to several of its ports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Host {
+    /// It went on with established connections.
+    WasHeard,
+    /// Nothing.
+    FellSilent,
+}
+
 /// Several ports of the host ignored SYNs at once: the cause lies before the listeners.
-fn blame_host(d: &mut Draft, outage: &Outage, was_heard: bool) {
+fn blame_host(d: &mut Draft, outage: &Outage, host: Host) {
     let ports: Vec<String> = outage.ports.iter().take(NAMED_PORTS).map(u16::to_string).collect();
     let more = outage.ports.len() - ports.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -145,7 +153,7 @@ fn blame_host(d: &mut Draft, outage: &Outage, was_heard: bool) {
         ports.join(", ")
     );
     d.measure("ports_silent_at_once", outage.ports.len());
-    if was_heard {
+    if host == Host::WasHeard {
         d.cause = cause(
             "The host dropped the SYNs to several of its ports before they reached a listener: its connection tracking \
              table (conntrack) was full, or a firewall rule dropped new connections.",

@@ -7,7 +7,7 @@ use crate::detect::draft::{Draft, cause, count};
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::history::syn_ack_lag::SynAckLags;
+use crate::history::syn_ack_lag::{SPREAD, SynAckLags};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Sender, Severity};
 
@@ -59,8 +59,6 @@ const LEAST: usize = 4;
 const LAGGING: u64 = 3;
 /// Of those that lag one in so many may seem to lead, or lag further than a cookie can.
 const ODD: u64 = 8;
-/// Cookies lag differently, by 0 to 63 ms: the furthest and the nearest lie so far apart.
-const SPREAD: i64 = 16;
 
 /// The stripped SYN-ACKs of a listener, if they show cookies.
 fn stripped<'a>(around: &DetectContext<'a>) -> &'a [PacketRef] {

@@ -7,7 +7,7 @@ use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
-use crate::model::{Kind, Severity};
+use crate::model::{Cause, Kind, Severity};
 use crate::time::Span;
 
 finding! {
@@ -36,7 +36,7 @@ finding! {
         look_alikes: &["time-wait-collision/same-host-reuses-port"],
         counters: &["TcpExtTCPChallengeACK"],
         settings: &["net.ipv4.ip_local_port_range", "net.ipv4.tcp_challenge_ack_limit", "net.ipv4.tcp_rfc1337"],
-        properties: &[Property::ExplainsHandshake, Property::RestsOnOrder, Property::NeedsNoClock],
+        properties: &[Property::ExplainsHandshake, Property::RestsOnOrder, Property::NeedsNoClock, Property::DeniesSynAck, Property::StandsBesideLoss],
     }
 }
 
@@ -85,35 +85,21 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         f.client.socket(),
         f.server.socket()
     );
-    let open = old.is_some_and(|p| !p.closed) || outlasts_time_wait(f);
+    let is_open = old.is_some_and(|p| !p.closed) || outlasts_time_wait(f);
+    let older = if is_open { Older::Open } else { Older::TimeWait };
     if let Some(reset) = reset.filter(|_| answer.count > 1) {
         d.measure("rst_in_vain", true);
         d.or(
             "The client's RST does not reach the server, or the server ignores it.",
-            if open {
-                "A filter between them would do that, and the older connection stays."
-            } else {
-                "With tcp_rfc1337=1 Linux ignores a RST in TIME_WAIT."
+            match older {
+                Older::Open => "A filter between them would do that, and the older connection stays.",
+                Older::TimeWait => "With tcp_rfc1337=1 Linux ignores a RST in TIME_WAIT.",
             },
         );
         d.summary = format!("{} The RST of the client did not end it.", d.summary);
         d.lasted_until(f.s.last.time.max(reset.at.time));
     }
-    d.cause = if open {
-        cause(
-            "The older connection is still open at the server, which answers with a challenge ACK.",
-            &["tcp_validate_incoming", "tcp_send_challenge_ack"],
-            &["TcpExtTCPSYNChallenge", "TcpExtTCPChallengeACK"],
-            &["net.ipv4.tcp_challenge_ack_limit"],
-        )
-    } else {
-        cause(
-            "The four-tuple is in TIME_WAIT at the server, and the SYN's timestamp or sequence number is not newer.",
-            &["tcp_timewait_state_process", "tcp_v4_timewait_ack"],
-            &["TcpExtPAWSEstab", "TcpExtPAWSTimewait"],
-            &["net.ipv4.tcp_rfc1337", "net.ipv4.ip_local_port_range"],
-        )
-    };
+    d.cause = older.cause();
     d.measure("old_connection_seen", old.is_some());
     match old {
         Some(_) => {
@@ -122,15 +108,42 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         None => d.probable("the ACK carries numbers that do not belong to this connection"),
     };
     d.or(
-        if open {
-            "The older connection is in TIME_WAIT."
-        } else {
-            "The older connection is still open at the server."
+        match older {
+            Older::Open => "The older connection is in TIME_WAIT.",
+            Older::TimeWait => "The older connection is still open at the server.",
         },
         "Both cause the same packets. The end of the older connection, if captured, tells them apart.",
     );
-    d.next_steps = next_steps(f, open);
+    d.next_steps = next_steps(f, older);
     Some(d)
+}
+
+/// What became of the older connection at the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Older {
+    /// It is still open there.
+    Open,
+    /// It is in TIME_WAIT.
+    TimeWait,
+}
+
+impl Older {
+    fn cause(self) -> Cause {
+        match self {
+            Older::Open => cause(
+                "The older connection is still open at the server, which answers with a challenge ACK.",
+                &["tcp_validate_incoming", "tcp_send_challenge_ack"],
+                &["TcpExtTCPSYNChallenge", "TcpExtTCPChallengeACK"],
+                &["net.ipv4.tcp_challenge_ack_limit"],
+            ),
+            Older::TimeWait => cause(
+                "The four-tuple is in TIME_WAIT at the server, and the SYN's timestamp or sequence number is not newer.",
+                &["tcp_timewait_state_process", "tcp_v4_timewait_ack"],
+                &["TcpExtPAWSEstab", "TcpExtPAWSTimewait"],
+                &["net.ipv4.tcp_rfc1337", "net.ipv4.ip_local_port_range"],
+            ),
+        }
+    }
 }
 
 /// Whether what answers has stood for longer than TIME_WAIT lasts: since the older connection was last heard of, or, for
@@ -144,9 +157,9 @@ fn outlasts_time_wait(f: &ConnectionFacts) -> bool {
 }
 
 /// What tells more about the older connection, and what avoids the next collision.
-fn next_steps(f: &ConnectionFacts, open: bool) -> Vec<String> {
+fn next_steps(f: &ConnectionFacts, older: Older) -> Vec<String> {
     let (client, server) = (f.client.socket(), f.server.socket());
-    if open {
+    if older == Older::Open {
         return vec![
             format!(
                 "ss -tanpo 'sport = :{} and dport = :{}'   # on {}: does a process still hold the older connection?",

@@ -52,9 +52,14 @@ fn analyze(wire: &Wire) -> Found {
             "{} names no alternative: {f:#?}",
             f.kind
         );
-        assert!(seen.insert((f.kind, f.client.clone(), f.server.clone(), f.first.clone())), "twice: {f:#?}");
+        assert!(seen.insert((f.kind, f.client, f.server, f.first)), "twice: {f:#?}");
     }
     Found { report }
+}
+
+/// Whether a finding is about the connection of this client.
+fn is_named(f: &Finding, client: &str) -> bool {
+    f.client.is_some_and(|known| known.to_string() == client)
 }
 
 impl Found {
@@ -70,7 +75,7 @@ impl Found {
     /// Kinds found for one connection, in the order of the report.
     fn of(&self, l: &Ladder) -> Vec<Kind> {
         let name = l.name();
-        self.report.findings.iter().filter(|f| f.client.as_ref() == Some(&name)).map(|f| f.kind).collect()
+        self.report.findings.iter().filter(|f| is_named(f, &name)).map(|f| f.kind).collect()
     }
 
     /// The only finding about a connection, which must be of this kind.
@@ -78,7 +83,7 @@ impl Found {
     fn only(&self, l: &Ladder, kind: Kind) -> &Finding {
         assert_eq!(self.of(l), [kind], "{}", self.summaries());
         let name = l.name();
-        self.report.findings.iter().find(|f| f.client.as_ref() == Some(&name)).expect("found just now")
+        self.report.findings.iter().find(|f| is_named(f, &name)).expect("found just now")
     }
 
     /// No finding at all.

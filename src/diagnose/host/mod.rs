@@ -72,7 +72,7 @@ pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> Told {
     let mut withdrawn: BTreeSet<usize> = BTreeSet::new();
     for &n in &within {
         let (draft, vantage) = &mut drafts[n];
-        if let Verdict::Withdrawn(why) = judge(draft, *vantage == Vantage::Server, &account) {
+        if let Verdict::Withdrawn(why) = judge(draft, *vantage, &account) {
             let server = draft.server.map_or_else(|| "-".to_owned(), |host| host.socket().to_string());
             told.warnings.push(format!("{} at {server} was withdrawn: {why}", draft.kind));
             withdrawn.insert(n);
@@ -88,17 +88,17 @@ pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> Told {
     told
 }
 
-fn judge(d: &mut Draft, at_server: bool, account: &Account<'_>) -> Verdict {
+fn judge(d: &mut Draft, vantage: Vantage, account: &Account<'_>) -> Verdict {
     if elsewhere::is_served_elsewhere(d, account.facts) {
         elsewhere::forwarded(d);
         return Verdict::Stays;
     }
     match d.kind {
-        Kind::AcceptQueueOverflow => queue::overflow(d, at_server, account),
+        Kind::AcceptQueueOverflow => queue::overflow(d, vantage, account),
         Kind::AcceptQueueReset => queue::reset(d, account),
         Kind::DeferAccept => queue::deferred(d, account),
         Kind::SynDropAcceptQueue | Kind::SynDropSynQueue | Kind::SynUnanswered => {
-            syn::unanswered(d, at_server, account);
+            syn::unanswered(d, vantage, account);
         }
         Kind::SynDropTimestamp => syn::timestamp(d, account),
         Kind::ConnectionRefused => reset::refused(d, account),

@@ -6,10 +6,10 @@ use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::cause;
 use crate::detect::next;
-use crate::model::{Certainty, Kind, Severity};
+use crate::model::{Certainty, Kind, Severity, Vantage};
 
 /// `accept-queue-overflow`: each segment that a full queue refuses moves `ListenOverflows`, in every kernel.
-pub fn overflow(d: &mut Draft, at_server: bool, account: &Account<'_>) {
+pub fn overflow(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     let Some(overflows) = account.rise(d, account::LISTEN_OVERFLOWS) else { return };
     let drops = account.rise(d, account::LISTEN_DROPS);
     let own = account.own_drops(d);
@@ -50,7 +50,7 @@ pub fn overflow(d: &mut Draft, at_server: bool, account: &Account<'_>) {
         return defers(d, &format!("{not_it}; TCPDeferAcceptDrop rose by {}", deferred.unwrap_or(0)));
     }
     let others = drops.unwrap_or(0).saturating_sub(overflows);
-    filtered(d, at_server, &not_it, if own == Some(0) { 0 } else { others });
+    filtered(d, vantage, &not_it, if own == Some(0) { 0 } else { others });
 }
 
 /// Whether the client sent data in vain.
@@ -75,11 +75,11 @@ fn defers(d: &mut Draft, why: &str) {
 
 /// The client's segments passed the capture point and did not come to TCP; `others` is what listeners dropped for
 /// another reason than a full queue.
-fn filtered(d: &mut Draft, at_server: bool, why: &str, others: u64) {
+fn filtered(d: &mut Draft, vantage: Vantage, why: &str, others: u64) {
     d.kind = Kind::HandshakeLoss;
     d.measure("lost", "final ACK");
     d.alternatives.clear();
-    if at_server {
+    if vantage == Vantage::Server {
         d.cause = cause(
             "A firewall on the server dropped the client's final ACK after this capture point: the accept queue was \
              not full.",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::detect::Draft;
 use crate::host::{HostFacts, listeners};
-use crate::model::Inferred;
+use crate::model::{Inferred, Subject};
 
 /// Settings that matter whatever was found; others when a finding's cause names them.
 const ALWAYS: &[&str] = &[
@@ -30,7 +30,7 @@ pub fn all<'a>(drafts: impl Iterator<Item = &'a Draft> + Clone, facts: &HostFact
     for l in concerned {
         let mut state = |setting: &str, value: serde_json::Value| {
             all.push(Inferred {
-                host: l.address.to_string(),
+                host: l.address.into(),
                 setting: setting.to_owned(),
                 value,
                 from: from.clone(),
@@ -51,7 +51,7 @@ pub fn all<'a>(drafts: impl Iterator<Item = &'a Draft> + Clone, facts: &HostFact
         }
         let before = facts.former_setting(name).map(|v| format!("; it was {v} before")).unwrap_or_default();
         all.push(Inferred {
-            host: facts.name(),
+            host: Subject::Named(facts.name()),
             setting: name.clone(),
             value: value.parse::<i64>().map_or_else(|_| value.clone().into(), Into::into),
             from: format!("{from}{before}"),

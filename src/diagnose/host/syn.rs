@@ -6,7 +6,7 @@ use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::cause;
 use crate::detect::next;
-use crate::model::{Cause, Kind};
+use crate::model::{Cause, Certainty, Kind, Vantage};
 
 /// Up to here each cookie that is sent counts as a drop of the listener, too (measured on 3.10; not on 4.9).
 const COOKIES_COUNT_AS_DROPS: (u32, u32) = (4, 4);
@@ -45,17 +45,20 @@ impl Losses {
 }
 
 /// `syn-drop-accept-queue`, `syn-drop-syn-queue` and `syn-unanswered`: which of the three it is.
-pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
+pub fn unanswered(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     let Some(losses) = Losses::read(d, account) else { return };
     let own = account.own_drops(d);
     if losses.none() || own == Some(0) {
-        return before_tcp(d, at_server, &losses, account);
+        return before_tcp(d, vantage, &losses, account);
     }
     let Losses { overflows, full, timestamps, others } = losses;
     let cookies_off = account.facts.setting("net.ipv4.tcp_syncookies") == Some("0");
     let was = d.kind;
     // A counter that alone moved is the cause; at the host's own interface, and with this very socket, for certain.
-    let certain = |same: bool, room: bool| room && (same || (at_server && own.is_some()));
+    let is_own = vantage == Vantage::Server && own.is_some();
+    let sure = |kind: Kind, has_room: bool| {
+        if has_room && (was == kind || is_own) { Certainty::Confirmed } else { Certainty::Probable }
+    };
     if [overflows, full, others, timestamps].iter().filter(|n| **n > 0).count() > 1
         && by_own_socket(d, own, &losses, account)
     {
@@ -69,7 +72,7 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
                 "ListenOverflows rose by {overflows} between the snapshots{}, and no other loss of a listener",
                 and_own(own)
             );
-            settle(d, certain(was == Kind::SynDropAcceptQueue, room), why);
+            conclude(d, sure(Kind::SynDropAcceptQueue, room), why);
         }
         (false, true, false, false) => {
             become_kind(d, Kind::SynDropSynQueue, syn_queue());
@@ -78,7 +81,7 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
                 "TCPReqQFullDrop rose by {full} between the snapshots{}, ListenOverflows did not grow",
                 and_own(own)
             );
-            settle(d, certain(was == Kind::SynDropSynQueue, room), why);
+            conclude(d, sure(Kind::SynDropSynQueue, room), why);
         }
         (false, false, true, false) if cookies_off => {
             become_kind(d, Kind::SynDropSynQueue, last_quarter());
@@ -87,13 +90,14 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
                  move, and tcp_syncookies is 0",
                 and_own(own)
             );
-            settle(d, was == Kind::SynDropSynQueue && others >= account.found(was), why);
+            let agrees = was == Kind::SynDropSynQueue && others >= account.found(was);
+            conclude(d, if agrees { Certainty::Confirmed } else { Certainty::Probable }, why);
         }
         (false, false, true, false) => {
             become_kind(d, Kind::SynUnanswered, other_loss());
-            settle(
+            conclude(
                 d,
-                false,
+                Certainty::Probable,
                 format!(
                     "ListenDrops rose by {others} between the snapshots{}, ListenOverflows and TCPReqQFullDrop did not \
                      move",
@@ -103,9 +107,9 @@ pub fn unanswered(d: &mut Draft, at_server: bool, account: &Account<'_>) {
         }
         (false, false, false, true) => {
             become_kind(d, Kind::SynDropTimestamp, recycled());
-            settle(
+            conclude(
                 d,
-                false,
+                Certainty::Probable,
                 format!(
                     "PAWSPassive rose by {timestamps} between the snapshots{}, and no other loss of a listener",
                     and_own(own)
@@ -149,7 +153,8 @@ fn by_own_socket(d: &mut Draft, own: Option<u64>, losses: &Losses, account: &Acc
         "the drops of this listener's own socket rose by {own} between the snapshots, and {queue}; {}",
         counter.moved(of_host)
     );
-    settle(d, share && of_host >= d.details.ignored_syns().min(1), why);
+    let agrees = share && of_host >= d.details.ignored_syns().min(1);
+    conclude(d, if agrees { Certainty::Confirmed } else { Certainty::Probable }, why);
     true
 }
 
@@ -179,8 +184,9 @@ pub fn blame_full_queue(d: &mut Draft) {
     become_kind(d, d.kind, cause);
 }
 
-fn settle(d: &mut Draft, certain: bool, why: String) {
-    if certain {
+/// Gives the finding its certainty: confirmed, or probable beside the chance that other connections moved the counters.
+fn conclude(d: &mut Draft, certainty: Certainty, why: String) {
+    if certainty == Certainty::Confirmed {
         d.confirmed(why);
     } else {
         d.probable(why);
@@ -239,7 +245,7 @@ fn recycled() -> Cause {
 }
 
 /// No listener lost anything (or not this one): the SYN did not come to TCP, or the answer did not leave the host.
-fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account<'_>) {
+fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &Losses, account: &Account<'_>) {
     d.kind = Kind::SynUnanswered;
     d.alternatives.clear();
     let why = if losses.none() {
@@ -250,18 +256,18 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
     };
     let by_path = account.rise(d, account::REVERSE_PATH_FILTER).filter(|&n| n > 0);
     let timeouts = account.rise(d, account::TIMEOUTS);
-    d.cause = match (by_path, at_server) {
-        (Some(_), true) => cause(
+    d.cause = match (by_path, vantage) {
+        (Some(_), Vantage::Server) => cause(
             "Reverse-path filtering on the server dropped the SYN: the route back does not use the interface on which \
              it arrived.",
             &["fib_validate_source"],
             &["TcpExtIPReversePathFilter"],
             &["net.ipv4.conf.all.rp_filter"],
         ),
-        (None, true) => {
+        (None, Vantage::Server) => {
             cause("A firewall on the server dropped the SYN before TCP saw it.", &["nf_hook_slow"], &[], &[])
         }
-        (_, false) => cause(
+        (_, Vantage::Client | Vantage::Between | Vantage::Unknown) => cause(
             "The SYN did not reach the server's TCP: a firewall or the network dropped it.",
             &["nf_hook_slow"],
             &[],
@@ -277,7 +283,7 @@ fn before_tcp(d: &mut Draft, at_server: bool, losses: &Losses, account: &Account
             d.probable(why);
         }
     }
-    if at_server {
+    if vantage == Vantage::Server {
         d.or(
             "The server sent a SYN-ACK, and a firewall dropped it on its way out.",
             match timeouts {

@@ -9,20 +9,14 @@ use crate::diagnose::settings::{AGREE, inferred};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::history::host_clocks::ClockReading;
+use crate::history::syn_ack_lag::{CLEAR, LONGEST, SPREAD};
 use crate::model::Inferred;
-use crate::time::Span;
 
 /// Handshakes whose clocks must be read before anything is said: one cookie in 32 lags no further than the noise.
 const ENOUGH: usize = 10;
 /// The low six bits of a cookie's TSval hold options (`TSBITS`), so it lags the clock by 0 to 63 ticks of a millisecond;
 /// with some for delays that vary.
 const LAG: std::ops::RangeInclusive<i64> = -2..=66;
-/// A lag that delays do not make of nothing, ticks.
-const CLEAR: i64 = 6;
-/// Cookies lag differently: the furthest and the nearest of the clear ones lie so far apart, ticks.
-const SPREAD: i64 = 16;
-/// A longer connection says more of the drift of the clocks.
-const LONGEST: Span = Span::secs(20);
 
 /// Reads it of one listener.
 pub fn infer(context: &CaptureContext, listener: Host, clocks: &[HostClock<'_>]) -> Option<Inferred> {

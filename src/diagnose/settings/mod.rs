@@ -24,7 +24,7 @@ use crate::diagnose::settings::retries::Retries;
 use crate::flow::key::{Host, Map};
 use crate::history::handshakes::HandshakeSample;
 use crate::history::host_clocks::ClockReadings;
-use crate::model::{Inferred, Kind};
+use crate::model::{Inferred, Kind, Subject};
 use crate::time::Timestamp;
 
 /// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
@@ -70,8 +70,8 @@ pub fn infer(
     all
 }
 
-fn inferred(host: impl ToString, setting: &str, value: serde_json::Value, from: String) -> Inferred {
-    Inferred { host: host.to_string(), setting: setting.to_owned(), value, from }
+fn inferred(host: impl Into<Subject>, setting: &str, value: serde_json::Value, from: String) -> Inferred {
+    Inferred { host: host.into(), setting: setting.to_owned(), value, from }
 }
 
 /// When the first of `drafts` began that is of one of `kinds`.

@@ -33,8 +33,9 @@ struct Lives {
 /// A FIN or a probe that drew a RST: by then the orphan was gone. A probe that was answered by a small socket: it was
 /// still there.
 pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
-    let mut hosts: BTreeMap<String, Lives> = BTreeMap::new();
-    let name = |host: Host| host.address.ip().to_string();
+    // In order of their names, as they are written.
+    let mut hosts: BTreeMap<(String, IpAddr), Lives> = BTreeMap::new();
+    let name = |host: Host| (host.address.ip().to_string(), host.address.ip());
     for d in drafts {
         match (d.kind, d.details) {
             (Kind::HalfClose, Details::HalfClose(half)) => {
@@ -56,11 +57,11 @@ pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
             _ => {}
         }
     }
-    hosts.into_iter().filter_map(|(host, lives)| bounds(host, lives)).collect()
+    hosts.into_iter().filter_map(|((_, host), lives)| bounds(host, lives)).collect()
 }
 
 /// The bounds of the setting that these lives leave.
-fn bounds(host: String, lives: Lives) -> Option<Inferred> {
+fn bounds(host: IpAddr, lives: Lives) -> Option<Inferred> {
     // Timers run late: it may have been due.
     let alive = lives.alive.filter(|(_, n)| *n >= AGREE).map(|(s, n)| (s / (1.0 + SLACK), n));
     if alive.zip(lives.gone).is_some_and(|((alive, _), gone)| alive > gone) {
@@ -145,7 +146,7 @@ mod tests {
     use crate::history::host_clocks::Idle;
 
     fn lives(alive: Option<(f64, usize)>, gone: Option<f64>) -> Option<serde_json::Value> {
-        bounds("192.0.2.1".to_owned(), Lives { alive, gone }).map(|i| i.value)
+        bounds(IpAddr::from([192, 0, 2, 1]), Lives { alive, gone }).map(|i| i.value)
     }
 
     #[test]

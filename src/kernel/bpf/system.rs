@@ -196,7 +196,7 @@ pub fn clock_offset() -> i64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: writes one time to where there is room for it.
         let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-        if result == 0 { i64::from(time.tv_sec) * 1_000_000_000 + i64::from(time.tv_nsec) } else { 0 }
+        if result == 0 { time.tv_sec * 1_000_000_000 + time.tv_nsec } else { 0 }
     };
     // The machine's clock is read before and after, and the mean taken.
     let before = read(libc::CLOCK_MONOTONIC);

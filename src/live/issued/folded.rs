@@ -41,7 +41,7 @@ impl Issued {
             let listed = self.entries.values().filter(|entry| !entry.over);
             let here = listed.map(|entry| &*entry.draft).filter(|d| (d.kind, d.server) == place);
             let clients = here.filter_map(|draft| draft.client.map(|client| client.address)).collect();
-            self.folded.insert(name.clone(), Folded { clients, ..Folded::default() });
+            self.folded.insert(name, Folded { clients, ..Folded::default() });
         }
         let Some(folded) = self.folded.get_mut(&name) else { return };
         folded.count += 1;
@@ -88,7 +88,7 @@ impl Issued {
         if let Some(folded) = self.folded_of(incident) {
             whole.connections += folded.count;
             whole.clients = whole.clients.max(folded.clients.len() as u64);
-            whole.last = self.last(incident).to_string();
+            whole.last = self.last(incident);
         }
         whole
     }

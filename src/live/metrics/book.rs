@@ -49,7 +49,7 @@ impl Book {
         for event in events {
             match event {
                 Event::Opened { finding, .. } => {
-                    let listener = self.label(finding.server.as_deref());
+                    let listener = self.label(finding.server);
                     *self.findings.entry((finding.kind, listener)).or_default() += 1;
                 }
                 Event::Withdrawn { .. } => self.withdrawn += 1,
@@ -65,9 +65,8 @@ impl Book {
 
     /// The label of what is at `server`: the listening socket that took it, so that series can be joined with those
     /// of queues. An address at which nothing is known to listen may be anybody's, and is no label.
-    pub fn label(&self, server: Option<&str>) -> String {
-        let Some(server) = server else { return NONE.to_owned() };
-        let Ok(address) = server.parse::<SocketAddr>() else { return OTHER.to_owned() };
+    pub fn label(&self, server: Option<SocketAddr>) -> String {
+        let Some(address) = server else { return NONE.to_owned() };
         let takes = |listener: &&Listener| {
             let at = listener.address;
             let any = at.ip().is_unspecified() && at.port() == address.port();

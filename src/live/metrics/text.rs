@@ -167,7 +167,7 @@ impl Page {
         )?;
         let mut open: BTreeMap<(&'static str, String), u64> = BTreeMap::new();
         for watched in self.0.state.incidents.iter().filter(|watched| watched.open) {
-            let listener = self.0.label(watched.incident.listener.as_deref());
+            let listener = self.0.label(watched.incident.listener);
             *open.entry((watched.incident.kind.name(), listener)).or_default() += 1;
         }
         out.gauges(

@@ -2,14 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::capture::Packet;
 use crate::decode::segment::PacketId;
 use crate::extract::{Around, ends};
 use crate::model::{Finding, Incident, Severity};
-use crate::report::clock;
 use crate::time::{Span, Timestamp};
 
 /// What lies this long before an incident is part of its evidence: what the listener did while all was well.
@@ -77,9 +75,8 @@ impl Case {
         }
         self.findings.insert(finding.id.clone());
         self.severity = self.severity.max(finding.severity);
-        self.begins(&finding.first);
-        let parsed = |end: &Option<String>| -> Option<SocketAddr> { end.as_deref()?.parse().ok() };
-        let (client, server) = (parsed(&finding.client), parsed(&finding.server));
+        self.begins(finding.first);
+        let (client, server) = (finding.client, finding.server);
         self.listeners.listeners.extend(server);
         match client.zip(server) {
             Some((client, server)) => {
@@ -117,16 +114,13 @@ impl Case {
     /// The incident has ended.
     pub fn close(&mut self, incident: &Incident) {
         self.severity = self.severity.max(incident.severity);
-        self.begins(&incident.first);
-        let listener: Option<SocketAddr> = incident.listener.as_deref().and_then(|at| at.parse().ok());
-        self.listeners.listeners.extend(listener);
-        self.to = clock::parse(&incident.last).map_or(Timestamp::MAX, |last| last + TAIL);
+        self.begins(incident.first);
+        self.listeners.listeners.extend(incident.listener);
+        self.to = incident.last + TAIL;
     }
 
-    fn begins(&mut self, first: &str) {
-        if let Some(first) = clock::parse(first) {
-            self.from = self.from.min(first.after(Span(-LEAD.0)));
-        }
+    fn begins(&mut self, first: Timestamp) {
+        self.from = self.from.min(first.after(Span(-LEAD.0)));
     }
 
     /// Whether anything between these times can be part of it.

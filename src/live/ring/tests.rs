@@ -126,7 +126,7 @@ fn read(path: &Path) -> (Vec<(Timestamp, Vec<u8>)>, Option<String>) {
 fn example() -> (Finding, Incident) {
     let report = samples::overflow();
     let (mut finding, mut incident) = (report.findings[0].clone(), report.incidents[0].clone());
-    let at = |number: u64| (START + Span::millis(number as i64)).to_string();
+    let at = |number: u64| START + Span::millis(number as i64);
     for (evidence, number) in finding.evidence.iter_mut().zip(101..) {
         evidence.capture = "eth0".into();
         evidence.packet = number;
@@ -135,7 +135,7 @@ fn example() -> (Finding, Incident) {
     finding.first = at(101);
     finding.last = at(200);
     incident.findings = vec![finding.id.clone()];
-    (incident.first, incident.last) = (finding.first.clone(), finding.last.clone());
+    (incident.first, incident.last) = (finding.first, finding.last);
     (finding, incident)
 }
 
@@ -273,7 +273,7 @@ fn evidence_is_saved_before_the_ring_overwrites_it() {
     let (finding, mut incident) = example();
     bench.ring.note(&[opened(&finding, &incident)]);
     bench.fill(8 * MIB);
-    incident.last = (START + Span::millis(bench.next as i64)).to_string();
+    incident.last = START + Span::millis(bench.next as i64);
     bench.ring.note(&[closed(&incident)]);
     assert_eq!(bench.ring.finish(), [""; 0]);
     let (packets, damage) = read(&bench.path(&format!("ring.{}.pcapng", incident.id)));

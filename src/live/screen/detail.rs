@@ -19,7 +19,7 @@ const MOST_PACKETS: usize = 24;
 pub(super) fn heading(watched: &Watched, palette: Palette) -> Vec<Text<'static>> {
     let incident = &watched.incident;
     let badge = format!(" {} ", incident.severity.to_string().to_uppercase());
-    let place = incident.listener.as_ref().map_or(String::new(), |at| format!(", at {}", clean(at)));
+    let place = incident.listener.map_or(String::new(), |at| format!(", at {at}"));
     vec![
         Text::styled(badge, palette.severity(incident.severity)),
         Text::raw(" "),
@@ -42,8 +42,7 @@ pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: 
     let incident = &watched.incident;
     let example = example.min(watched.examples.len().saturating_sub(1));
     let finding = watched.examples.get(example);
-    let interval =
-        Clock::new([incident.first.as_str(), &incident.last]).interval(&incident.first, &incident.last);
+    let interval = Clock::new([incident.first, incident.last]).interval(incident.first, incident.last);
     let mut extent = format!("{}, {interval}", words::extent(incident));
     if let Some(attempts) = incident.attempts {
         extent.push_str(&format!(", of {} tried", counted(attempts, "connection")));

@@ -293,7 +293,7 @@ fn counters(state: &State, palette: Palette, width: usize) -> Line<'static> {
 }
 
 fn second(state: &State) -> String {
-    Clock::new([]).second(&state.at.to_string())
+    Clock::new([]).second(state.at)
 }
 
 fn draw_detail(

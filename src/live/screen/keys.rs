@@ -143,16 +143,16 @@ impl View {
     pub fn incidents<'s>(&self, state: &'s State) -> Vec<&'s Watched> {
         let admitted = |watched: &&Watched| {
             let incident = &watched.incident;
-            let ends = watched.examples.iter().flat_map(|finding| [&finding.client, &finding.server]);
+            let ends = watched.examples.iter().flat_map(|finding| [finding.client, finding.server]);
             let mut texts: Vec<String> = vec![
                 incident.kind.to_string(),
                 incident.severity.to_string(),
                 incident.certainty.to_string(),
-                incident.listener.clone().unwrap_or_default(),
+                incident.listener.map(|listener| listener.to_string()).unwrap_or_default(),
                 incident.cause.clone(),
                 if watched.open { "open" } else { "closed" }.to_owned(),
             ];
-            texts.extend(ends.flatten().cloned());
+            texts.extend(ends.flatten().map(|end| end.to_string()));
             self.admits(&texts.iter().map(String::as_str).collect::<Vec<_>>())
         };
         state.incidents.iter().filter(admitted).collect()
@@ -464,7 +464,9 @@ mod tests {
         pressed(&mut view, &state, "!");
         assert_eq!((view.filter.as_str(), view.focus), ("10.0.0.5:8080", Pane::Incidents));
         assert!(
-            view.incidents(&state).iter().all(|w| w.incident.listener.as_deref() == Some("10.0.0.5:8080"))
+            view.incidents(&state)
+                .iter()
+                .all(|w| w.incident.listener == Some("10.0.0.5:8080".parse().unwrap()))
         );
     }
 

@@ -8,9 +8,9 @@ use super::keys::{Pane, View};
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use crate::live::state::{Listener, State, Watched};
 use crate::model::Severity;
-use crate::report::clock::{self, Clock};
+use crate::report::clock::Clock;
 use crate::report::terminal::grouped;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// The longest address of IPv4 with its port.
 const IPV4_COLUMNS: usize = 21;
@@ -197,7 +197,7 @@ pub(super) fn incidents(
     }
     let place = view.incident_place(&listed);
     let clock = Clock::new([]);
-    let now = state.at.to_string();
+    let now = state.at;
     let rows = listed.iter().enumerate().map(|(n, watched)| {
         let chosen = place == Some(n);
         let incident = &watched.incident;
@@ -216,8 +216,8 @@ pub(super) fn incidents(
             Text::raw(" "),
         ];
         if wide {
-            let place = incident.listener.as_deref().unwrap_or("-");
-            parts.push(Text::styled(fit_address(place, address), dull(PLAIN)));
+            let place = incident.listener.map_or_else(|| "-".to_owned(), |listener| listener.to_string());
+            parts.push(Text::styled(fit_address(&place, address), dull(PLAIN)));
         }
         parts.push(Text::raw(" "));
         let certainty = incident.certainty;
@@ -228,7 +228,7 @@ pub(super) fn incidents(
             connections => connections,
         };
         for (text, width) in
-            [(short(count), 6), (clock.second(&incident.first), begun), (lasted(watched, &now), 8)]
+            [(short(count), 6), (clock.second(incident.first), begun), (lasted(watched, now), 8)]
         {
             parts.push(Text::styled(fit(&text, width, Side::Right), dull(PLAIN)));
         }
@@ -238,10 +238,10 @@ pub(super) fn incidents(
 }
 
 /// How long an incident has gone on: `45s`, `3m07s`, `2h11m`; with a `+` while it is open.
-fn lasted(watched: &Watched, now: &str) -> String {
+fn lasted(watched: &Watched, now: Timestamp) -> String {
     let incident = &watched.incident;
-    let end = if watched.open { now } else { &incident.last };
-    let Some(span) = clock::between(&incident.first, end) else { return String::new() };
+    let end = if watched.open { now } else { incident.last };
+    let span = end - incident.first;
     let text = whole_seconds(Span(span.0 + 500_000_000));
     if watched.open { text + "+" } else { text }
 }

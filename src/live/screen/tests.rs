@@ -155,10 +155,8 @@ fn what_strangers_have_named_cannot_steer_the_terminal() {
     state.warnings.push(evil.to_owned());
     for watched in &mut state.incidents {
         watched.corroboration = Some(evil.to_owned());
-        watched.incident.listener = Some(evil.to_owned());
         watched.incident.id.push_str(evil);
         for finding in &mut watched.examples {
-            finding.client = Some(evil.to_owned());
             finding.evidence[0].text = evil.into();
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape;
 use crate::model::{Finding, Severity};
-use crate::report::clock::{self, Clock};
+use crate::report::clock::Clock;
 use crate::report::terminal::grouped;
 use crate::time::{Span, Timestamp};
 
@@ -51,8 +51,7 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// From the first to the last of `times`; `None` where there are none, or all are one moment.
-    pub fn of<'t>(times: impl Iterator<Item = &'t String>) -> Option<Stretch> {
-        let times = times.filter_map(|time| clock::parse(time));
+    pub fn of(times: impl Iterator<Item = Timestamp>) -> Option<Stretch> {
         let (from, to) = times.fold(None, |range: Option<(Timestamp, Timestamp)>, time| {
             let (from, to) = range.unwrap_or((time, time));
             Some((from.min(time), to.max(time)))
@@ -61,14 +60,13 @@ impl Stretch {
     }
 
     /// Where `time` lies, 0 to 100.
-    fn percent(self, time: &str) -> f64 {
-        let Some(time) = clock::parse(time) else { return 0.0 };
+    fn percent(self, time: Timestamp) -> f64 {
         let part = time.since(self.from).0 as f64 / self.to.since(self.from).0 as f64;
         (part * 100.0).clamp(0.0, 100.0)
     }
 
     /// A bar from `first` to `last` as the style of an absolutely positioned box.
-    pub fn bar(self, first: &str, last: &str) -> String {
+    pub fn bar(self, first: Timestamp, last: Timestamp) -> String {
         let (from, to) = (self.percent(first), self.percent(last));
         format!("left:{:.2}%;width:{:.2}%", from.min(99.5), (to - from).max(0.0))
     }
@@ -77,8 +75,8 @@ impl Stretch {
     pub fn axis(self, clock: Clock, middle: &str) -> String {
         format!(
             "<span>{}</span><span>{middle}</span><span>{} UTC</span>",
-            escape(&clock.second(&self.from.to_string())),
-            escape(&clock.second(&self.to.to_string()))
+            escape(&clock.second(self.from)),
+            escape(&clock.second(self.to))
         )
     }
 
@@ -95,8 +93,7 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String
     let bars = (over.to.since(over.from).0 / width.0 + 1) as usize;
     let mut counts = vec![[0u64; 3]; bars];
     for finding in findings {
-        if let Some(time) = clock::parse(&finding.first)
-            && let Ok(place) = usize::try_from(time.since(over.from).0 / width.0)
+        if let Ok(place) = usize::try_from(finding.first.since(over.from).0 / width.0)
             && let Some(bar) = counts.get_mut(place)
         {
             bar[finding.severity as usize] += 1;
@@ -111,8 +108,8 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String
         "Findings that began per {}: at most {}, from {} to {} UTC",
         spoken(width),
         grouped(most),
-        clock.second(&over.from.to_string()),
-        clock.second(&over.to.to_string())
+        clock.second(over.from),
+        clock.second(over.to)
     );
     let mut svg = format!(
         "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} {HEIGHT}\" \
@@ -156,7 +153,7 @@ mod tests {
     fn the_bars_hold_all_findings_and_are_not_many() {
         let report = samples::mixture();
         let findings: Vec<_> = report.findings.iter().collect();
-        let over = Stretch::of(report.captures.iter().flat_map(|c| [&c.first, &c.last]).flatten()).unwrap();
+        let over = Stretch::of(report.captures.iter().flat_map(|c| [c.first, c.last]).flatten()).unwrap();
         assert_eq!(over.width(), Span::secs(20));
         let svg = rate(&findings, over, Clock::new([]));
         assert!(svg.contains("per 20 s: at most"), "{svg}");
@@ -165,10 +162,10 @@ mod tests {
 
     #[test]
     fn a_moment_is_no_stretch() {
-        assert!(Stretch::of([&"2026-11-22T14:03:07Z".to_owned()].into_iter()).is_none());
-        let two = ["2026-11-22T14:03:07Z".to_owned(), "2026-11-22T14:03:17Z".to_owned()];
-        let over = Stretch::of(two.iter()).unwrap();
-        assert_eq!(over.bar("2026-11-22T14:03:08Z", "2026-11-22T14:03:12Z"), "left:10.00%;width:40.00%");
-        assert_eq!(over.bar("soon", "soon"), "left:0.00%;width:0.00%");
+        let at = |second| Timestamp(0) + Span::secs(second);
+        assert!(Stretch::of([at(7)].into_iter()).is_none());
+        let over = Stretch::of([at(7), at(17)].into_iter()).unwrap();
+        assert_eq!(over.bar(at(8), at(12)), "left:10.00%;width:40.00%");
+        assert_eq!(over.bar(at(0), at(0)), "left:0.00%;width:0.00%");
     }
 }

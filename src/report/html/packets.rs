@@ -14,9 +14,18 @@ const PACKETS: usize = 24;
 /// Height of the longest gap that is drawn in full, in pixels.
 const TALLEST: f64 = 56.0;
 
+/// How much is said of what a ladder means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Legend {
+    /// All, with the first ladder of an incident.
+    Full,
+    /// The scale alone.
+    Scale,
+}
+
 /// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them. The
 /// first one says how it is to be read.
-pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], first: bool) -> String {
+pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], legend: Legend) -> String {
     let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
     let sole = sole_capture(finding, captures);
     let named = Some(captures).filter(|all| all.len() > 1 && sole.is_none());
@@ -81,13 +90,15 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], firs
     out.push_str("</ol>");
     if let Some(scale) = ladder.scale {
         let scale = escape(&scale.to_string());
-        let _ = match first {
-            true => write!(
+        let _ = match legend {
+            Legend::Full => write!(
                 out,
                 "<p class=\"faint legend\">Time runs downward, to scale up to {scale} between two packets; dotted lanes \
                  are a longer pause. Dashed: sent again. &#10005;: not taken by the other end.</p>"
             ),
-            false => write!(out, "<p class=\"faint legend\">To scale up to {scale} between two packets.</p>"),
+            Legend::Scale => {
+                write!(out, "<p class=\"faint legend\">To scale up to {scale} between two packets.</p>")
+            }
         };
     }
     out
@@ -127,7 +138,7 @@ pub(super) fn numbers(finding: &Finding) -> String {
             out,
             "<tr><td class=\"n\">{}</td><td>{}</td><td>{}</td></tr>",
             grouped(evidence.packet),
-            escape(&evidence.time),
+            escape(&evidence.time.to_string()),
             evidence.sender.map(|sender| sender.to_string()).unwrap_or_default()
         );
     }

@@ -83,16 +83,13 @@ fn nothing_from_a_capture_becomes_markup() {
     report.captures[0].format = EVIL.to_owned();
     report.schema = EVIL.to_owned();
     report.inferred[0].from = EVIL.to_owned();
-    report.inferred[0].host = EVIL.to_owned();
+    report.inferred[0].host = EVIL.to_owned().into();
     report.inferred[0].setting = EVIL.to_owned();
     for incident in &mut report.incidents {
-        incident.listener = Some(EVIL.to_owned());
         incident.cause = EVIL.to_owned();
         incident.next_steps = vec![EVIL.to_owned()];
     }
     for finding in &mut report.findings {
-        finding.client = Some(EVIL.to_owned());
-        finding.server = Some(EVIL.to_owned());
         finding.summary = EVIL.to_owned();
         finding.metrics.insert(EVIL.to_owned(), EVIL.into());
         for alternative in &mut finding.alternatives {
@@ -102,7 +99,6 @@ fn nothing_from_a_capture_becomes_markup() {
         for evidence in &mut finding.evidence {
             evidence.text = EVIL.into();
             evidence.capture = EVIL.into();
-            evidence.time = EVIL.to_owned();
         }
         finding.cause.counters.push(EVIL.into());
     }

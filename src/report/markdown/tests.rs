@@ -79,7 +79,7 @@ fn attacked(evil: &str) -> Report {
     report.warnings.push(evil.to_owned());
     report.inferred[0].from = evil.to_owned();
     report.inferred[0].value = evil.into();
-    report.inferred[1].host = evil.to_owned();
+    report.inferred[1].host = evil.to_owned().into();
     report.incidents[0].cause = evil.to_owned();
     report.incidents[0].next_steps.push(evil.to_owned());
     report.incidents[0].next_steps.push(format!("{evil}  # {evil}"));

@@ -7,14 +7,14 @@ use std::io;
 
 use super::{INDENT, Text};
 use crate::model::{Certainty, Evidence, Finding, Incident, Report, Severity};
-use crate::report::clock;
 use crate::report::glossary;
 use crate::report::step::Step;
 use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, severity_style};
 use crate::report::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, ended, left_over, more, other_names,
-    share, who,
+    place, share, who,
 };
+use crate::time::Span;
 
 /// Lines of a report with one incident.
 pub const LINES: usize = 20;
@@ -103,7 +103,8 @@ impl Text<'_, '_> {
         let number = if self.report.incidents.len() == 1 { String::new() } else { format!("{number}. ") };
         self.heading(&number, incident)?;
         let mut extent = self.extent(incident);
-        if let Some(span) = clock::between(&incident.first, &incident.last).filter(|span| span.0 > 0) {
+        let span = incident.last - incident.first;
+        if span > Span::ZERO {
             extent = format!("{extent} ({span})");
         }
         if let Some(share) = share(incident) {
@@ -133,10 +134,10 @@ impl Text<'_, '_> {
     fn example_in_short(&self, finding: &Finding, packets: usize) -> String {
         let evidence = &finding.evidence;
         let head = if evidence.len() > packets { packets - 1 } else { evidence.len() };
-        let origin = evidence.first().map(|first| first.time.as_str()).unwrap_or_default();
-        let packet = |e: &Evidence| match clock::between(origin, &e.time).filter(|s| s.0 > 0) {
-            Some(span) => format!("#{} {} (+{span})", e.packet, e.text),
-            None => format!("#{} {}", e.packet, e.text),
+        let origin = evidence.first().map(|first| first.time);
+        let packet = |e: &Evidence| match origin.map(|origin| e.time - origin) {
+            Some(span) if span > Span::ZERO => format!("#{} {} (+{span})", e.packet, e.text),
+            _ => format!("#{} {}", e.packet, e.text),
         };
         let mut shown: Vec<String> = evidence[..head].iter().map(packet).collect();
         if let Some(rest) = left_over(evidence.len(), head + 1) {
@@ -206,8 +207,7 @@ impl Text<'_, '_> {
     /// `1. CRITICAL accept-queue-overflow at 10.0.0.5:8080, probable`.
     fn heading(&mut self, lead: &str, incident: &Incident) -> io::Result<()> {
         let severity = incident.severity.to_string().to_uppercase();
-        let place =
-            incident.listener.as_deref().map(|listener| format!(" at {listener}")).unwrap_or_default();
+        let place = place(incident);
         self.page.line(&[
             (HEADING, lead),
             (severity_style(incident.severity), &severity),

@@ -6,16 +6,13 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
-use super::clock;
 use crate::model::{DisplayFilters, Finding, PacketFilter};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 
 /// The filters of `finding`, whose own are not looked at.
 pub fn of(finding: &Finding) -> DisplayFilters {
-    let own = [&finding.client, &finding.server].map(Option::as_deref);
-    let over = [&finding.first, &finding.last].map(|time| clock::parse(time));
     DisplayFilters {
-        connection: connection(own, over),
+        connection: connection([finding.client, finding.server], [finding.first, finding.last]),
         packets: packets(finding),
         elsewhere: elsewhere(finding),
     }
@@ -32,44 +29,39 @@ fn elsewhere(finding: &Finding) -> Vec<PacketFilter> {
         }
         let names = finding.also_known_as.as_ref().filter(|names| names.capture == also.capture);
         let ends = match names {
-            Some(names) => [Some(names.client.as_str()), Some(names.server.as_str())],
-            None => [&finding.client, &finding.server].map(Option::as_deref),
+            Some(names) => [Some(names.client), Some(names.server)],
+            None => [finding.client, finding.server],
         };
         // By how much that clock differs: not the same for the two directions, since packets travel.
         let shifts = || {
             let there = seen().filter(|(_, other)| other.capture == also.capture);
-            there.filter_map(|(here, there)| Some(clock::between(&here.time, &there.time)?.0))
+            there.map(|(here, there)| there.time - here.time)
         };
-        let (first, last) = (clock::parse(&finding.first), clock::parse(&finding.last));
-        let over = [
-            first.zip(shifts().min()).map(|(time, shift)| time + Span(shift)),
-            last.zip(shifts().max()).map(|(time, shift)| time + Span(shift)),
-        ];
+        let (soonest, latest) = (shifts().min().unwrap_or_default(), shifts().max().unwrap_or_default());
+        let over = [finding.first + soonest, finding.last + latest];
         filters.push(PacketFilter { capture: Some(also.capture.clone()), filter: connection(ends, over) });
     }
     filters
 }
 
 /// `ip.addr == 192.0.2.1 && ip.addr == 192.0.2.2 && tcp.port == 40000 && tcp.port == 80 && frame.time_epoch >= ...`.
-fn connection(ends: [Option<&str>; 2], [first, last]: [Option<Timestamp>; 2]) -> String {
+fn connection(ends: [Option<SocketAddr>; 2], [first, last]: [Timestamp; 2]) -> String {
     let mut filter = String::with_capacity(192);
     let mut and = |term: fmt::Arguments<'_>| {
         let joint = if filter.is_empty() { "" } else { " && " };
         // A string takes everything.
         let _ = write!(filter, "{joint}{term}");
     };
-    let ends: Vec<SocketAddr> = ends.into_iter().flatten().filter_map(|end| end.parse().ok()).collect();
-    for end in &ends {
+    let ends = || ends.into_iter().flatten();
+    for end in ends() {
         match end.ip() {
             IpAddr::V4(ip) => and(format_args!("ip.addr == {ip}")),
             IpAddr::V6(ip) => and(format_args!("ipv6.addr == {ip}")),
         }
     }
-    ends.iter().for_each(|end| and(format_args!("tcp.port == {}", end.port())));
+    ends().for_each(|end| and(format_args!("tcp.port == {}", end.port())));
     for (time, relation) in [(first, ">="), (last, "<=")] {
-        if let Some(time) = time {
-            and(format_args!("frame.time_epoch {relation} {}", epoch(time.0)));
-        }
+        and(format_args!("frame.time_epoch {relation} {}", epoch(time.0)));
     }
     filter
 }
@@ -114,6 +106,7 @@ mod tests {
     use super::*;
     use crate::model::{OtherNames, Sighting};
     use crate::report::samples;
+    use crate::time::Span;
 
     #[test]
     fn a_connection_is_its_four_tuple_and_its_time() {
@@ -147,13 +140,12 @@ mod tests {
         let mut finding = samples::overflow().findings[0].clone();
         finding.also_known_as = Some(OtherNames {
             capture: "client.pcap".to_owned(),
-            client: "192.168.1.7:50000".to_owned(),
-            server: "203.0.113.5:80".to_owned(),
+            client: "192.168.1.7:50000".parse().unwrap(),
+            server: "203.0.113.5:80".parse().unwrap(),
         });
         for (evidence, shift) in finding.evidence.iter_mut().zip([60_000, 60_020]) {
-            let there = clock::parse(&evidence.time).unwrap() + Span::millis(shift);
-            let capture = "client.pcap".to_owned();
-            evidence.also = Some(Box::new(Sighting { capture, packet: 1, time: there.to_string() }));
+            let (capture, time) = ("client.pcap".to_owned(), evidence.time + Span::millis(shift));
+            evidence.also = Some(Box::new(Sighting { capture, packet: 1, time }));
         }
         let filters = of(&finding);
         assert_eq!(filters.elsewhere.len(), 1);

@@ -1,11 +1,18 @@
-//! Holds `src/` to its own plan: who may import whom, no file that has grown too long, no drawer for odds and ends.
+//! Holds `src/` to its own plan: who may import whom, what decides, no file or function that has grown too long, no drawer
+//! for odds and ends.
 //!
 //! The imports are read from the text: every path that begins with `crate::` or `super::`, in `use` or anywhere else,
 //! outside comments, literals and what is compiled under `#[cfg(test)]`. Tests beside the code may import what they like.
 
+mod decisions;
+mod lengths;
+mod source;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use source::{Token, list, module, production, sources, test_modules, tokens, without_tests};
 
 /// What each module may use besides itself, std and other crates. A path allows everything below it.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -22,22 +29,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("host", &["time"]),
     // What the kernel says of single packets, and which packets those are.
     ("kernel", &["decode::segment", "time", "seq"]),
-    (
-        "diagnose",
-        &[
-            "detect",
-            "history",
-            "flow",
-            "decode::segment",
-            "host",
-            "kernel",
-            "model",
-            "report::filter",
-            "time",
-            "seq",
-        ],
-    ),
-    ("model", &["time"]),
+    ("diagnose", &["detect", "history", "flow", "decode::segment", "host", "kernel", "model", "time", "seq"]),
+    // A report tells outcomes by their names.
+    ("model", &["flow::outcome", "time"]),
     // The registry has the plain words of each kind.
     ("report", &["model", "detect::registry", "time"]),
     (
@@ -71,7 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("redact", &["capture", "fault", "time"]),
-    ("extract", &["capture", "decode", "redact", "model", "report::clock", "report::pcapng", "time"]),
+    ("extract", &["capture", "decode", "redact", "model", "report::pcapng", "time"]),
     (
         "cli",
         &[
@@ -83,21 +77,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// A longer file has more than one subject.
-const MOST_LINES: usize = 1_200;
-
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "manager", "misc", "util", "utils"];
 
 #[test]
 fn imports_follow_the_arrows() {
-    let files = sources();
-    let for_tests: Vec<_> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
-    let breaches: Vec<_> = files
-        .iter()
-        .filter(|(path, _)| !for_tests.iter().any(|module| path.with_extension("").starts_with(module)))
-        .flat_map(|(path, text)| check(path, text))
-        .collect();
+    let breaches: Vec<_> = production().iter().flat_map(|(path, text)| check(path, text)).collect();
     assert!(breaches.is_empty(), "{}", list(&breaches));
 }
 
@@ -108,18 +93,10 @@ fn every_module_has_a_row_in_the_table() {
         .map(|(path, _)| module(&path))
         .filter(|module| allowed(module).is_none())
         .collect();
-    assert!(without.is_empty(), "modules that MAY_USE in tests/architecture.rs does not name: {without:?}");
-}
-
-#[test]
-fn no_file_is_too_long() {
-    let long: Vec<_> = sources()
-        .into_iter()
-        .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(_, lines)| *lines > MOST_LINES)
-        .map(|(path, lines)| format!("{}: {lines} lines, more than {MOST_LINES}", path.display()))
-        .collect();
-    assert!(long.is_empty(), "{}", list(&long));
+    assert!(
+        without.is_empty(),
+        "modules that MAY_USE in tests/architecture/main.rs does not name: {without:?}"
+    );
 }
 
 #[test]
@@ -153,38 +130,6 @@ fn no_test_passes_by_being_skipped() {
         }
     }
     assert!(found.is_empty(), "ignore them by name: docs/decisions/0002-skipped-tests.md{}", list(&found));
-}
-
-fn list<T: fmt::Display>(items: &[T]) -> String {
-    items.iter().map(|item| format!("\n  {item}")).collect()
-}
-
-/// All modules' files with their text, paths relative to `src`. The build script is none of them.
-fn sources() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder that was listed") {
-            let path = entry.expect("an entry of a readable folder").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).expect("source text is UTF-8");
-                files.push((path.strip_prefix(&root).expect("listed below the root").to_owned(), text));
-            }
-        }
-    }
-    files.retain(|(path, _)| path != Path::new("build.rs"));
-    files.sort();
-    assert!(files.len() > 5, "no sources found: the test looks in the wrong place");
-    files
-}
-
-/// The top-level module that a file belongs to.
-fn module(path: &Path) -> String {
-    let top = path.iter().next().expect("a path has a first part");
-    Path::new(top).with_extension("").to_string_lossy().into_owned()
 }
 
 fn allowed(module: &str) -> Option<&'static [&'static str]> {
@@ -312,168 +257,6 @@ fn tree<'a>(
     at
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Token<'a> {
-    text: &'a str,
-    line: usize,
-}
-
-/// Words, `::` and single signs; comments and literals are left out.
-fn tokens(text: &str) -> Vec<Token<'_>> {
-    let bytes = text.as_bytes();
-    let mut tokens = Vec::new();
-    let (mut at, mut line, mut counted) = (0, 1, 0);
-    while at < bytes.len() {
-        line += bytes[counted..at].iter().filter(|b| **b == b'\n').count();
-        counted = at;
-        let rest = &text[at..];
-        let len = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            block_comment(rest)
-        } else if let Some(len) = string(rest).or_else(|| character(rest)) {
-            len
-        } else {
-            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            let len = match word {
-                0 if rest.starts_with("::") => 2,
-                0 => rest.chars().next().map_or(1, char::len_utf8),
-                word => word,
-            };
-            if !rest.starts_with(char::is_whitespace) {
-                tokens.push(Token { text: &rest[..len], line });
-            }
-            len
-        };
-        at += len;
-    }
-    tokens
-}
-
-/// Length of the comment that `text` begins with; they nest.
-fn block_comment(text: &str) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while at < text.len() {
-        let rest = &text.as_bytes()[at..];
-        if rest.starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += 1;
-        }
-    }
-    text.len()
-}
-
-/// Length of the string literal that `text` begins with, if it does: plain, byte, C or raw.
-fn string(text: &str) -> Option<usize> {
-    let prefix = text.len() - text.trim_start_matches(['b', 'c', 'r']).len();
-    if prefix > 2 {
-        return None;
-    }
-    let body = &text[prefix..];
-    if text[..prefix].contains('r') {
-        let hashes = body.len() - body.trim_start_matches('#').len();
-        let inside = body[hashes..].strip_prefix('"')?;
-        let end = format!("\"{}", "#".repeat(hashes));
-        return Some(inside.find(&end).map_or(text.len(), |len| prefix + hashes + 1 + len + end.len()));
-    }
-    let inside = body.strip_prefix('"')?;
-    let mut escaped = false;
-    for (len, byte) in inside.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(prefix + 1 + len + 1),
-            _ => {}
-        }
-    }
-    Some(text.len())
-}
-
-/// Length of the character literal that `text` begins with; a lifetime is none.
-fn character(text: &str) -> Option<usize> {
-    let prefix = usize::from(text.starts_with("b'"));
-    let inside = text[prefix..].strip_prefix('\'')?;
-    let mut characters = inside.char_indices();
-    let (_, first) = characters.next()?;
-    if first == '\\' {
-        let (escape, _) = characters.next()?;
-        let rest = &inside[escape + 1..];
-        return rest.find('\'').map(|len| prefix + 1 + escape + 1 + len + 1);
-    }
-    let (end, quote) = characters.next()?;
-    (quote == '\'').then_some(prefix + 1 + end + 1)
-}
-
-/// The visibility of a test module that is used from others.
-const PUB_CRATE: [&str; 4] = ["pub", "(", "crate", ")"];
-/// What stands before an item that is compiled for tests only.
-const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
-
-/// Whether the tokens from `at` on read as `expected`.
-fn reads(tokens: &[Token<'_>], at: usize, expected: &[&str]) -> bool {
-    tokens.iter().skip(at).map(|token| token.text).take(expected.len()).eq(expected.iter().copied())
-}
-
-/// Paths, without extension, of the modules that a file declares for tests only: `#[cfg(test)] mod name;`, the same
-/// with `pub(crate)` for those that other modules' tests use.
-fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
-    let own = path.file_stem().is_some_and(|name| name != "mod" && name != "lib" && name != "main");
-    let folder = if own { path.with_extension("") } else { path.with_file_name("") };
-    let tokens = tokens(text);
-    (0..tokens.len())
-        .filter(|&at| reads(&tokens, at, &CFG_TEST))
-        .map(|at| at + CFG_TEST.len())
-        .map(|at| if reads(&tokens, at, &PUB_CRATE) { at + PUB_CRATE.len() } else { at })
-        .filter(|&at| reads(&tokens, at, &["mod"]) && reads(&tokens, at + 2, &[";"]))
-        .map(|at| folder.join(tokens[at + 1].text))
-        .collect()
-}
-
-/// Leaves out what is compiled for tests only: the item behind `#[cfg(test)]`.
-fn without_tests(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
-    let mut kept = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        if reads(&tokens, at, &CFG_TEST) {
-            at = item_end(&tokens, at + CFG_TEST.len());
-        } else {
-            kept.push(tokens[at]);
-            at += 1;
-        }
-    }
-    kept
-}
-
-/// The place behind the item that begins at `at`: its closing brace or its semicolon.
-fn item_end(tokens: &[Token<'_>], at: usize) -> usize {
-    let mut depth = 0usize;
-    for (place, token) in tokens.iter().enumerate().skip(at) {
-        match token.text {
-            "{" | "(" | "[" => depth += 1,
-            "}" | ")" | "]" => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 && token.text == "}" {
-                    // `use a::{b, c};` ends with the semicolon; a function or module without one.
-                    let semicolon = tokens.get(place + 1).is_some_and(|next| next.text == ";");
-                    return place + 1 + usize::from(semicolon);
-                }
-            }
-            ";" if depth == 0 => return place + 1,
-            _ => {}
-        }
-    }
-    tokens.len()
-}
-
 fn breaches(path: &str, text: &str) -> Vec<String> {
     check(Path::new(path), text)
         .into_iter()
@@ -525,4 +308,11 @@ fn super_is_resolved_from_the_file() {
     assert_eq!(breaches("flow/mod.rs", "use super::engine::Options;"), ["1:engine::Options"]);
     assert_eq!(breaches("flow/key.rs", "use super::engine::Options;"), [""; 0]);
     assert_eq!(breaches("capture/pcapng/block.rs", "use super::super::super::flow::key;"), ["1:flow::key"]);
+}
+
+#[test]
+fn a_field_for_tests_hides_nothing_but_itself() {
+    let text = "struct A {\n    #[cfg(test)]\n    b: Vec<(u8, u8)>,\n    c: crate::cli::C,\n}\n\
+                fn d() -> A {\n    A {\n        #[cfg(test)]\n        b: f(1, 2)\n    }\n}\nuse crate::cli::e;";
+    assert_eq!(breaches("flow/a.rs", text), ["4:cli::C", "12:cli::e"]);
 }

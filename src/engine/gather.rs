@@ -1,0 +1,156 @@
+//! What the shards know, put together in an order that does not depend on them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::decode::segment::PacketId;
+use crate::detect::analysis::survey::survey;
+use crate::detect::context::CaptureContext;
+use crate::diagnose::outcomes::{Failed, Failures};
+use crate::diagnose::settings::retries::Retries;
+use crate::diagnose::vantage;
+use crate::engine::Placed;
+use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::{Host, Map};
+use crate::history::handshakes::{self, HandshakeSample};
+use crate::history::host_clocks::ClockReadings;
+use crate::history::incomplete::IncompleteHandshakes;
+use crate::history::remarkable::{self, Class, LeftOuts};
+use crate::history::triage::{Quality, Triage};
+use crate::model::Vantage;
+use crate::time::Timestamp;
+
+/// What the shards held.
+#[derive(Default)]
+pub struct Gathered {
+    /// Remarkable connections.
+    #[expect(
+        clippy::vec_box,
+        reason = "handed on as they are: there would be no room for a second copy of them"
+    )]
+    pub kept: Vec<Box<ConnectionFacts>>,
+    /// How many were examined: `kept` may be let go.
+    pub(super) examined: usize,
+    /// How often SYNs were repeated in them.
+    pub retries: Retries,
+    /// Their classes by first packet, if there are any that are not in `kept`.
+    pub(super) classes: Map<PacketId, Class>,
+    /// Remarkable connections that are not in `kept`.
+    pub(super) left_out: LeftOuts,
+    /// Connections let go early.
+    pub evicted: u64,
+    /// Segments of them afterwards.
+    pub(super) let_go_segments: u64,
+    /// Segments of connections let go and forgotten, or joined in the middle.
+    pub(super) strays: u64,
+    /// Handshakes that most likely repeat others that were let go and forgotten: not counted.
+    pub(super) repeated: u64,
+    /// Handshakes never completed that were only counted.
+    pub(super) surplus: u64,
+    /// Closes that would have left a server a memory of its client.
+    pub(super) forgone: u64,
+    /// Connections to listeners of which there were too many.
+    pub(super) unlisted: u64,
+    /// Trust in the capture.
+    pub quality: Quality,
+    /// How the connections ended.
+    pub failures: Failures,
+    /// Clean handshakes by server, in order of address.
+    pub samples: Vec<(IpAddr, Vec<HandshakeSample>)>,
+    /// Clocks and timers of hosts.
+    pub readings: ClockReadings,
+}
+
+impl Gathered {
+    /// About so many handshakes were counted that repeat others.
+    pub(super) fn correct(&mut self, repeated: u64) {
+        self.repeated = repeated;
+        let q = &mut self.quality;
+        for count in [&mut q.connections, &mut q.only_handshakes, &mut q.only_syns] {
+            *count = count.saturating_sub(repeated);
+        }
+    }
+}
+
+/// Puts the triages' knowledge together, in an order that does not depend on them.
+pub(super) fn gather(
+    triages: impl Iterator<Item = Triage>,
+    placed: Option<&Placed>,
+    context: &mut CaptureContext,
+    most: usize,
+) -> Gathered {
+    let mut g = Gathered::default();
+    let mut by_server: BTreeMap<_, Vec<HandshakeSample>> = BTreeMap::new();
+    let (mut waits, mut kept) = (Vec::new(), Vec::new());
+    let mut incomplete: Vec<(Host, IncompleteHandshakes)> = Vec::new();
+    for mut triage in triages {
+        kept.append(&mut triage.take_kept());
+        g.failures.outcomes.add(&triage.outcomes);
+        for (listener, incomplete) in &triage.incomplete {
+            g.failures.counted.entry(*listener).or_default().add(&incomplete.outcomes);
+        }
+        incomplete.extend(triage.incomplete);
+        g.surplus += triage.surplus;
+        g.unlisted += triage.unlisted;
+        g.let_go_segments += triage.let_go_segments;
+        g.strays += triage.strays;
+        waits.extend(triage.waits);
+        g.left_out.merge(triage.left_out, most);
+        g.quality.add(&triage.quality);
+        g.readings.append(triage.readings);
+        if context.listeners.is_empty() {
+            context.listeners = triage.listeners;
+        } else {
+            for (host, listener) in triage.listeners {
+                context.listeners.entry(host).or_default().merge(listener);
+            }
+        }
+        context.strays.merge(triage.untranslated);
+        for (address, heard) in triage.heard {
+            context.heard.entry(address).or_default().extend(heard);
+        }
+        for (host, lags) in triage.lags {
+            context.activities.entry(host).or_default().lags.merge(lags);
+        }
+        for (address, mut some) in triage.samples {
+            handshakes::merge(by_server.entry(address).or_default(), some.drain());
+        }
+    }
+    remarkable::choose(&mut kept, most, &mut g.left_out);
+    if !g.left_out.of.is_empty() {
+        g.classes = kept.iter().map(|(class, facts)| (facts.first.packet, *class)).collect();
+    }
+    g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
+    for (address, some) in by_server {
+        let view = match placed {
+            Some(placed) => vantage::infer_placed(&some, placed.of(address)),
+            None => vantage::infer(&some),
+        };
+        let view = if address.ip().is_loopback() { view.within_host() } else { view };
+        context.views.insert(address, view);
+        g.samples.push((address.ip(), some));
+    }
+    for address in Arc::clone(&context.own).iter().filter(|address| !address.ip().is_loopback()) {
+        let view = context.views.remove(address).unwrap_or_default();
+        let is_known = view.on_host && view.vantage == Vantage::Server;
+        context.views.insert(*address, if is_known { view } else { view.on_own_host() });
+    }
+    waits.sort_unstable();
+    g.readings.sort();
+    context.handshakes_only = g.quality.only_handshakes == g.quality.connections;
+    context.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
+    context.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
+    survey(context, &g.kept, incomplete, &waits);
+    let end = context.capture.map_or(Timestamp::MAX, |(_, last)| last);
+    g.failures.examined = g.kept.iter().filter_map(|f| Failed::of(f, end)).collect();
+    g.examined = g.kept.len();
+    g.retries = Retries::read(&g.kept, context);
+    g
+}
+
+/// One segment that came after its acknowledgment among so many, and the capture changes the order of packets.
+const REORDERED_OF: u64 = 300;
+
+/// One acknowledgment of bytes that the capture does not hold among so many segments, and it has lost packets.
+const UNSEEN_OF: u64 = 1_000;

@@ -1,0 +1,99 @@
+//! The inputs of a report: what each held, how far it can be trusted, what limits it.
+
+use crate::capture::Status;
+use crate::engine::Options;
+use crate::engine::batch::Totals;
+use crate::engine::seen::Seen;
+use crate::engine::warnings;
+use crate::model::{self, Capture};
+
+/// What a report says of its inputs.
+pub struct Inputs {
+    /// As the report names them.
+    pub captures: Vec<Capture>,
+    /// How far the captures can be trusted.
+    pub quality: model::Quality,
+    /// What limits the whole report.
+    pub limits: Vec<Limit>,
+}
+
+/// Something that limits the whole report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// An input was damaged: the text names it.
+    Damage(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Limit {
+    /// In words.
+    pub fn into_text(self) -> String {
+        match self {
+            Limit::Damage(text) | Limit::Other(text) => text,
+        }
+    }
+}
+
+impl Inputs {
+    /// Describes the inputs that `seen` was seen in.
+    pub fn of(seen: &Seen, totals: &Totals, options: &Options, status: Vec<Status>) -> Inputs {
+        let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
+        let (captures, damage) = describe(status, totals);
+        let quality = quality(seen, totals, &captures, clock_jumps);
+        let others = warnings::of(seen, totals, options).into_iter().map(Limit::Other);
+        let limits = damage.into_iter().map(Limit::Damage).chain(others).collect();
+        Inputs { captures, quality, limits }
+    }
+}
+
+/// Whether an input says itself that packets are missing, or its clock stepped back.
+pub(super) fn is_damaged(status: &[Status]) -> bool {
+    status.iter().any(|status| status.clock_jumps > 0 || status.dropped.is_some_and(|n| n > 0))
+}
+
+/// How far the captures can be trusted, in numbers.
+fn quality(seen: &Seen, totals: &Totals, captures: &[Capture], clock_jumps: u64) -> model::Quality {
+    let q = &seen.gathered.quality;
+    model::Quality {
+        damaged: seen.context.damaged,
+        dropped: captures.iter().filter_map(|c| c.dropped).reduce(|sum, n| sum + n),
+        unseen: q.unseen,
+        one_sided: q.one_sided,
+        mid_stream: q.mid_stream,
+        duplicates: q.duplicates,
+        replayed: q.replayed,
+        clock_jumps,
+        cut: totals.cut,
+        malformed: totals.malformed,
+        bad_checksums: totals.bad_checksums,
+        several_ttls: q.several_ttls,
+    }
+}
+
+/// The inputs as the report names them, and the damage among them.
+fn describe(status: Vec<Status>, totals: &Totals) -> (Vec<Capture>, Vec<String>) {
+    let mut damage = totals.losses.texts(&status);
+    let captures = status
+        .into_iter()
+        .enumerate()
+        .map(|(n, status)| {
+            let mut own = status.warnings;
+            if let Some(d) = status.damage {
+                own.push(d.clone());
+                damage.push(d);
+            }
+            Capture {
+                path: status.path,
+                format: status.format,
+                packets: status.packets,
+                tcp_segments: totals.segments.get(n).copied().unwrap_or(0),
+                first: status.times.map(|(first, _)| first),
+                last: status.times.map(|(_, last)| last),
+                dropped: status.dropped,
+                warnings: own,
+            }
+        })
+        .collect();
+    (captures, damage)
+}

@@ -1,0 +1,65 @@
+//! What the packets say: surroundings, connections, findings.
+
+use std::sync::Arc;
+
+use crate::capture::Silence;
+use crate::detect::context::CaptureContext;
+use crate::detect::{Draft, Found};
+use crate::diagnose::settings;
+use crate::engine::examine::{Facts, examine};
+use crate::engine::gather::{Gathered, gather};
+use crate::engine::{Options, Placed};
+use crate::history::interval::Interval;
+use crate::history::settings::Settings;
+use crate::history::triage::Triage;
+use crate::history::tw_recycle::TwRecycleModel;
+use crate::model::Inferred;
+use crate::time::Timestamp;
+
+/// What the packets say, before it is written down.
+pub struct Seen {
+    /// What surrounds the connections.
+    pub context: CaptureContext,
+    /// What the shards held.
+    pub gathered: Gathered,
+    /// What the detectors found, in order of time.
+    pub drafts: Vec<Found>,
+}
+
+impl Seen {
+    /// What settings show, in the packets and in what was found.
+    pub(super) fn infer(&self, drafts: &[Found]) -> Vec<Inferred> {
+        let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
+        let Gathered { retries, samples, readings, .. } = &self.gathered;
+        settings::infer(&self.context, retries, samples, readings, &drafts)
+    }
+}
+
+/// The surroundings, empty yet. `capture` is the time that was watched.
+pub(super) fn context(
+    peers: Arc<TwRecycleModel>,
+    capture: Option<(Timestamp, Timestamp)>,
+    silences: &[Silence],
+    options: &Options,
+) -> CaptureContext {
+    CaptureContext {
+        settings: Settings { half_close_after: options.half_close_after },
+        capture,
+        silences: silences.iter().map(|s| Interval { from: s.from, to: s.to }).collect(),
+        peers,
+        ..CaptureContext::default()
+    }
+}
+
+/// Puts together what the triages hold and asks the detectors, about `most` connections at most.
+pub(super) fn see(
+    triages: impl Iterator<Item = Triage>,
+    mut context: CaptureContext,
+    placed: Option<&Placed>,
+    (most, after): (usize, Facts),
+) -> Seen {
+    let mut gathered = gather(triages, placed, &mut context, most);
+    gathered.forgone = context.peers.forgone();
+    let drafts = examine(&mut gathered.kept, &context, after);
+    Seen { context, gathered, drafts }
+}

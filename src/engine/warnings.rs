@@ -1,0 +1,172 @@
+//! What limits a report as a whole: packets that were not analyzed, a capture that lacks some, a memory limit.
+
+use crate::capture::LinkType;
+use crate::decode;
+use crate::detect::draft::count;
+use crate::engine::Options;
+use crate::engine::batch::Totals;
+use crate::engine::seen::Seen;
+
+/// So many packets do not come at the same time by chance.
+const NO_CHANCE: u64 = 10;
+
+/// What limits the whole report, damage of the inputs left out.
+pub(super) fn of(seen: &Seen, totals: &Totals, options: &Options) -> Vec<String> {
+    let mut warnings = Vec::new();
+    not_analyzed(totals, &mut warnings);
+    directions(seen, &mut warnings);
+    odd_packets(seen, &mut warnings);
+    counted_only(seen, &mut warnings);
+    memory_limit(seen, options, &mut warnings);
+    warnings
+}
+
+/// Packets that could not be read.
+fn not_analyzed(totals: &Totals, warnings: &mut Vec<String>) {
+    for (&link, n) in &totals.unknown_links {
+        let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
+        warnings.push(format!("{n} packets have the unknown link type {link}{name} and were not analyzed"));
+    }
+    if totals.malformed > 0 {
+        warnings.push(format!(
+            "{} packets have inconsistent lengths or versions and were not analyzed",
+            totals.malformed
+        ));
+    }
+    if totals.cut > 0 {
+        warnings.push(format!(
+            "{} packets were cut before the end of the TCP header; capture with a snapshot length of at least 128 bytes",
+            totals.cut
+        ));
+    }
+}
+
+/// Which packets of connections the capture holds.
+fn directions(seen: &Seen, warnings: &mut Vec<String>) {
+    let q = &seen.gathered.quality;
+    if q.one_sided * 4 > q.connections && q.one_sided > 0 {
+        warnings.push(format!(
+            "only one direction was captured of {} of {} connections, so the report does not know what the other end did",
+            q.one_sided, q.connections
+        ));
+    } else if q.deaf > 0 {
+        warnings.push(format!(
+            "of {} the client went on, but no answer of the server was captured: other SYNs may have been answered, too",
+            count(q.deaf, "connection")
+        ));
+    }
+    if q.only_syns == q.connections && q.connections > 0 {
+        warnings.push(
+            "the capture holds SYNs and no answer to any: a filter or one direction left the answers out, or there were \
+             none"
+                .to_owned(),
+        );
+    } else if q.only_handshakes == q.connections && q.connections > 0 {
+        warnings.push(
+            "the capture holds SYNs and SYN-ACKs and nothing else: whether the handshakes were completed cannot be seen"
+                .to_owned(),
+        );
+    }
+}
+
+/// Copies, another order, gaps, several senders, no clock.
+fn odd_packets(seen: &Seen, warnings: &mut Vec<String>) {
+    let (context, q) = (&seen.context, &seen.gathered.quality);
+    if q.duplicates > 0 {
+        warnings.push(format!(
+            "{} seem to be captured twice; copies are not counted",
+            count(q.duplicates, "packet")
+        ));
+    }
+    if q.replayed > 0 {
+        warnings.push(format!(
+            "{} repeat an earlier part of the capture and were ignored",
+            count(q.replayed, "packet")
+        ));
+    }
+    if q.reordered > 0 {
+        warnings.push(format!(
+            "{} came just after their own acknowledgment: the capture changed the order of packets{}",
+            count(q.reordered, "segment"),
+            if context.shuffled {
+                ", and what rests on which of two came first is possible at most"
+            } else {
+                ""
+            }
+        ));
+    }
+    if q.unseen > 0 {
+        warnings.push(format!(
+            "{} for data that is not in the capture: it lost packets or began late",
+            count(q.unseen, "acknowledgment")
+        ));
+    }
+    if q.several_ttls > 0 {
+        warnings.push(format!(
+            "on {} one end's packets had several TTLs: another device answers for it, or the route changed",
+            count(q.several_ttls, "connection")
+        ));
+    }
+    if context.has_no_clock() && q.segments >= NO_CHANCE {
+        warnings.push(
+            "all packets have the same time: the capture has no clock, and nothing that rests on times is told".to_owned(),
+        );
+    }
+    if context.damaged {
+        warnings.push(
+            "the capture is not complete, so a missing packet confirms nothing, and a single half-close does not count \
+             as trouble"
+                .to_owned(),
+        );
+    }
+}
+
+/// Remarkable connections of which there were too many.
+fn counted_only(seen: &Seen, warnings: &mut Vec<String>) {
+    let g = &seen.gathered;
+    let left_out = g.left_out.connections();
+    if left_out > 0 {
+        warnings.push(format!(
+            "of {} remarkable connections {} were examined, the first of each kind{}, and the others were only \
+             counted: narrow the capture with --host, --port, --since, --until",
+            left_out + g.examined as u64,
+            g.examined,
+            if g.left_out.others > 0 { "" } else { " and listener" }
+        ));
+    }
+}
+
+/// What was given up to stay within the memory limit.
+fn memory_limit(seen: &Seen, options: &Options, warnings: &mut Vec<String>) {
+    let (context, g) = (&seen.context, &seen.gathered);
+    let given_up = [
+        (g.evicted, "connections were let go before their end: what became of them later is not known"),
+        (g.let_go_segments, "segments of connections let go were not examined"),
+        (
+            g.strays,
+            "segments belong to connections that were let go and forgotten, or joined in the middle, which are not told \
+             apart",
+        ),
+        (
+            g.repeated,
+            "SYNs, about, repeat others that were forgotten: the number of connections is an estimate",
+        ),
+        (g.surplus, "handshakes that were never completed were only counted"),
+        (g.forgone, "records of servers about their clients were not kept"),
+        (g.unlisted, "connections belonged to listeners that did not fit"),
+    ];
+    let step = context.listeners.values().map(|listener| listener.seconds.step()).max();
+    let coarse = step
+        .filter(|step| *step > 1)
+        .map(|step| format!("what happened at each listener was counted in steps of {step} seconds"));
+    let given_up = given_up.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    let given_up: Vec<String> = given_up.chain(coarse).collect();
+    if !given_up.is_empty() {
+        warnings.push(format!(
+            "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \
+             --port, --since, --until",
+            options.memory_limit >> 20,
+            given_up.join("; "),
+        ));
+    }
+}
