@@ -4,6 +4,7 @@
 //! The imports are read from the text: every path that begins with `crate::` or `super::`, in `use` or anywhere else,
 //! outside comments, literals and what is compiled under `#[cfg(test)]`. Tests beside the code may import what they like.
 
+mod cycles;
 mod decisions;
 mod lengths;
 mod source;

@@ -256,3 +256,24 @@ pub fn production() -> Vec<(PathBuf, String)> {
 pub fn is_string(token: &Token<'_>) -> bool {
     string(token.text).is_some()
 }
+
+/// What the file of module `own` hands on from modules below it: `pub use draft::{Draft, Found}` makes `detect::Draft` another
+/// name of `detect::draft::Draft`.
+pub fn reexports(own: &str, text: &str) -> Vec<(String, String)> {
+    let tokens = without_tests(tokens(text));
+    let below: Vec<&str> =
+        tokens.windows(2).filter(|pair| pair[0].text == "mod").map(|pair| pair[1].text).collect();
+    let mut found = Vec::new();
+    for at in 0..tokens.len() {
+        let first = tokens.get(at + 2).map_or("", |token| token.text);
+        if reads(&tokens, at, &["pub", "use"]) && below.contains(&first) {
+            let mut leaves = Vec::new();
+            crate::tree(&tokens, at + 2, &[], 0, &mut leaves);
+            found.extend(leaves.iter().filter_map(|(_, parts)| {
+                let name = parts.last()?;
+                Some((format!("{own}::{name}"), format!("{own}::{}", parts.join("::"))))
+            }));
+        }
+    }
+    found
+}
