@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use support::{analyze, analyze_all, cases, options};
 use synscope::model::{Certainty, Excluded, Finding, Incident, Kind, Report, Subject, Vantage};
@@ -72,8 +72,17 @@ fn known(findings: &[&Finding]) -> (BTreeSet<IpAddr>, BTreeSet<String>) {
             addresses.insert(socket.ip());
             ports.insert(socket.port().to_string());
         }
-        // What happened to a listener as a whole names its client in the summary.
-        addresses.extend(finding.summary.split_whitespace().filter_map(|word| word.parse::<IpAddr>().ok()));
+        // What happened to a listener as a whole names its client in the summary, as an untranslated segment does with the
+        // address that it came from.
+        for word in
+            finding.summary.split_whitespace().map(|word| word.trim_matches([',', '.', ':', ';', '(', ')']))
+        {
+            addresses.extend(word.parse::<IpAddr>());
+            if let Ok(socket) = word.parse::<SocketAddr>() {
+                addresses.insert(socket.ip());
+                ports.insert(socket.port().to_string());
+            }
+        }
         let reporter = finding.metrics.get("reported_by").and_then(|by| by.as_str().map(str::to_owned));
         addresses.extend(reporter.and_then(|by| by.parse::<IpAddr>().ok()));
     }
