@@ -93,7 +93,7 @@ fn zstd_window(head: &[u8]) -> Option<u32> {
     let [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] = head else { return None };
     let single_segment = descriptor & 0x20 != 0;
     // The upper five bits are the exponent; any of the lower three adds to the window.
-    let log = 10 + u32::from(window >> 3) + u32::from(window & 7 != 0);
+    let log = 10_u32.saturating_add((window >> 3).into()).saturating_add((window & 7 != 0).into());
     (!single_segment).then_some(log)
 }
 
@@ -171,9 +171,8 @@ impl Read for Decompressor {
                 }
             }
         }
-        let n = buf.len().min(self.filled - self.taken);
-        buf[..n].copy_from_slice(&self.chunk[self.taken..self.taken + n]);
-        self.taken += n;
+        let n = self.chunk.get(self.taken..self.filled).unwrap_or_default().read(buf)?;
+        self.taken = self.taken.saturating_add(n);
         Ok(n)
     }
 }

@@ -17,10 +17,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pcap::{Active, Capture, Device, Precision};
 
+use self::guess::nearest;
 use super::feed::{Fed, Feed, Interface};
 use super::{Block, LinkType, Packet, Silence};
 use crate::decode::segment::PacketId;
 use crate::time::{Span, Timestamp};
+
+mod guess;
 
 /// The kernel hands over a block of packets that is not full after this many milliseconds.
 const RETIRE: i32 = 20;
@@ -182,14 +185,14 @@ fn is_network(device: &Device) -> bool {
 pub struct LiveFeed {
     inputs: Vec<Input>,
     messages: Receiver<Message>,
-    /// Which thread gets an emptied block back.
-    back: Vec<SyncSender<Block>>,
     silences: Vec<Silence>,
 }
 
 /// One interface, as it is known here.
 struct Input {
     interface: Interface,
+    /// Gives emptied blocks back to its thread.
+    back: SyncSender<Block>,
     /// Packets that wait for those of other interfaces, and how many of the first block were handed out.
     waiting: VecDeque<Block>,
     taken: usize,
@@ -198,13 +201,17 @@ struct Input {
     down_since: Option<Timestamp>,
 }
 
-enum Message {
-    Packets(usize, Block),
+/// What the thread of the interface with this number has to tell.
+struct Message(usize, News);
+
+enum News {
+    Packets(Block),
     /// Nothing from before this time is under way.
-    Silent(usize, Timestamp),
-    Drops(usize, u64, u64),
-    Down(usize, Timestamp, String),
-    Up(usize, Timestamp),
+    Silent(Timestamp),
+    /// So many more packets were dropped, by the kernel and by the interface.
+    Drops(u64, u64),
+    Down(Timestamp, String),
+    Up(Timestamp),
 }
 
 impl LiveFeed {
@@ -214,8 +221,8 @@ impl LiveFeed {
     /// The first of them that cannot be opened.
     pub fn open(settings: &Settings) -> Result<LiveFeed, LiveError> {
         load_library()?;
-        let (to, messages) = mpsc::sync_channel(UNDER_WAY * settings.interfaces.len().max(1));
-        let mut feed = LiveFeed { inputs: Vec::new(), messages, back: Vec::new(), silences: Vec::new() };
+        let (to, messages) = mpsc::sync_channel(UNDER_WAY.saturating_mul(settings.interfaces.len().max(1)));
+        let mut feed = LiveFeed { inputs: Vec::new(), messages, silences: Vec::new() };
         for (number, name) in settings.interfaces.iter().enumerate() {
             let (back, empties) = mpsc::sync_channel(UNDER_WAY);
             let (opened, answer) = mpsc::channel();
@@ -246,7 +253,6 @@ impl LiveFeed {
                 let reason = "its thread ended".to_owned();
                 Err(LiveError::Failed { name: name.clone(), reason })
             })?;
-            feed.back.push(back);
             feed.inputs.push(Input {
                 interface: Interface {
                     name: name.clone(),
@@ -254,6 +260,7 @@ impl LiveFeed {
                     snaplen: settings.snaplen,
                     ..Interface::default()
                 },
+                back,
                 waiting: VecDeque::new(),
                 taken: 0,
                 complete: Timestamp::MIN,
@@ -263,29 +270,28 @@ impl LiveFeed {
         Ok(feed)
     }
 
-    fn hear(&mut self, message: Message) {
-        match message {
-            Message::Packets(n, block) => {
-                let input = &mut self.inputs[n];
-                input.interface.packets += block.len() as u64;
+    fn hear(&mut self, Message(from, news): Message) {
+        let Some(input) = self.inputs.get_mut(from) else { return };
+        match news {
+            News::Packets(block) => {
+                input.interface.packets = input.interface.packets.saturating_add(block.len() as u64);
                 if let Some(last) = block.records.last() {
                     input.complete = input.complete.max(last.time);
                 }
                 input.waiting.push_back(block);
             }
-            Message::Silent(n, time) => self.inputs[n].complete = self.inputs[n].complete.max(time),
-            Message::Drops(n, kernel, interface) => {
-                self.inputs[n].interface.dropped_by_kernel += kernel;
-                self.inputs[n].interface.dropped_by_interface += interface;
+            News::Silent(time) => input.complete = input.complete.max(time),
+            News::Drops(kernel, interface) => {
+                let known = &mut input.interface;
+                known.dropped_by_kernel = known.dropped_by_kernel.saturating_add(kernel);
+                known.dropped_by_interface = known.dropped_by_interface.saturating_add(interface);
             }
-            Message::Down(n, time, reason) => {
-                let input = &mut self.inputs[n];
+            News::Down(time, reason) => {
                 input.interface.up = false;
                 input.interface.trouble = Some(reason);
                 input.down_since.get_or_insert(time);
             }
-            Message::Up(n, time) => {
-                let input = &mut self.inputs[n];
+            News::Up(time) => {
                 input.interface.up = true;
                 input.interface.trouble = None;
                 if let Some(from) = input.down_since.take() {
@@ -304,7 +310,7 @@ impl LiveFeed {
             let Some(mut next) = only.waiting.pop_front() else { return false };
             std::mem::swap(block, &mut next);
             // Its thread makes another one if it does not get this back.
-            let _ = self.back[0].try_send(next);
+            let _ = only.back.try_send(next);
             return true;
         }
         block.clear();
@@ -315,16 +321,8 @@ impl LiveFeed {
             if time > complete {
                 break;
             }
-            let input = &mut self.inputs[n];
-            let first = &input.waiting[0];
-            block.push(&first.packet(&first.records[input.taken]));
-            input.taken += 1;
-            if input.taken == first.len() {
-                input.taken = 0;
-                if let Some(empty) = input.waiting.pop_front() {
-                    let _ = self.back[n].try_send(empty);
-                }
-            }
+            let Some(input) = self.inputs.get_mut(n) else { break };
+            input.hand_out(block);
         }
         !block.is_empty()
     }
@@ -336,18 +334,33 @@ const MOST_SILENCES: usize = 1_024;
 impl Input {
     /// Time of the next packet to be handed out.
     fn next(&self) -> Option<Timestamp> {
-        Some(self.waiting.front()?.records[self.taken].time)
+        Some(self.waiting.front()?.records.get(self.taken)?.time)
+    }
+
+    /// Hands out the next packet.
+    fn hand_out(&mut self, block: &mut Block) {
+        let Some(first) = self.waiting.front() else { return };
+        if let Some(record) = first.records.get(self.taken) {
+            block.push(&first.packet(record));
+            self.taken = self.taken.saturating_add(1);
+        }
+        if self.taken >= first.len() {
+            self.taken = 0;
+            if let Some(empty) = self.waiting.pop_front() {
+                let _ = self.back.try_send(empty);
+            }
+        }
     }
 }
 
 impl Feed for LiveFeed {
     fn next_block(&mut self, block: &mut Block, wait: Duration) -> Fed {
-        let until = Instant::now() + wait;
+        let begun = Instant::now();
         loop {
             if self.hand_out(block) {
                 return Fed::Packets;
             }
-            match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.messages.recv_timeout(wait.saturating_sub(begun.elapsed())) {
                 Ok(message) => self.hear(message),
                 Err(RecvTimeoutError::Timeout) => return Fed::Nothing,
                 Err(RecvTimeoutError::Disconnected) => return Fed::End,
@@ -395,15 +408,15 @@ impl Thread {
         loop {
             let reason = self.capture(&mut handle)?;
             drop(handle);
-            self.say(Message::Down(self.number, now(), reason))?;
+            self.say(News::Down(now(), reason))?;
             handle = loop {
                 thread::sleep(AGAIN);
                 if let Ok(handle) = open(&self.name, &self.settings) {
                     break handle;
                 }
-                self.say(Message::Silent(self.number, complete_until()))?;
+                self.say(News::Silent(complete_until()))?;
             };
-            self.say(Message::Up(self.number, now()))?;
+            self.say(News::Up(now()))?;
         }
     }
 
@@ -418,8 +431,8 @@ impl Thread {
             let before = block.len();
             let next = &mut self.next;
             let number = self.number as u16;
-            let taken = handle.dispatch(Some(BLOCK - before), |packet| {
-                *next += 1;
+            let taken = handle.dispatch(Some(BLOCK.saturating_sub(before)), |packet| {
+                *next = next.saturating_add(1);
                 block.push(&Packet {
                     id: PacketId::new(number, *next),
                     time: time(packet.header.ts.tv_sec, packet.header.ts.tv_usec),
@@ -438,33 +451,33 @@ impl Thread {
                 let empty = self.empties.try_recv().unwrap_or_default();
                 let full = std::mem::replace(&mut block, empty);
                 block.clear();
-                self.say(Message::Packets(self.number, full))?;
+                self.say(News::Packets(full))?;
                 beat = Instant::now();
                 heard = beat;
                 if down {
                     down = false;
-                    self.say(Message::Up(self.number, now()))?;
+                    self.say(News::Up(now()))?;
                 }
             }
             let at = Instant::now();
-            if at - counted >= COUNTS {
+            if at.duration_since(counted) >= COUNTS {
                 counted = at;
                 if let Ok(stat) = handle.stats() {
                     let (kernel, interface) = drops.since(stat.dropped, stat.if_dropped);
-                    if kernel + interface > 0 {
-                        self.say(Message::Drops(self.number, kernel, interface))?;
+                    if kernel > 0 || interface > 0 {
+                        self.say(News::Drops(kernel, interface))?;
                     }
                 }
                 if silent && self.name != "any" {
                     match state(&self.name) {
                         State::Up if down => {
                             down = false;
-                            self.say(Message::Up(self.number, now()))?;
+                            self.say(News::Up(now()))?;
                         }
                         State::Down if !down => {
                             down = true;
                             let reason = "it was taken down".to_owned();
-                            self.say(Message::Down(self.number, now(), reason))?;
+                            self.say(News::Down(now(), reason))?;
                         }
                         State::Gone => return Ok("it was removed".to_owned()),
                         _ => {}
@@ -478,18 +491,18 @@ impl Thread {
                         return Ok(said(&error));
                     }
                 }
-                let every = if at - heard >= IDLE_FROM { IDLE_BEAT } else { BEAT };
-                if at - beat >= every {
+                let every = if at.duration_since(heard) >= IDLE_FROM { IDLE_BEAT } else { BEAT };
+                if at.duration_since(beat) >= every {
                     beat = at;
-                    self.say(Message::Silent(self.number, complete_until()))?;
+                    self.say(News::Silent(complete_until()))?;
                 }
-                wait(handle, every.saturating_sub(at - beat));
+                wait(handle, every.saturating_sub(at.duration_since(beat)));
             }
         }
     }
 
-    fn say(&self, message: Message) -> Result<(), Unheard> {
-        self.to.send(message).map_err(|_| Unheard)
+    fn say(&self, news: News) -> Result<(), Unheard> {
+        self.to.send(Message(self.number, news)).map_err(|_| Unheard)
     }
 }
 
@@ -593,33 +606,6 @@ fn said(error: &pcap::Error) -> String {
     }
 }
 
-/// The name that differs least from what was typed, if it is near.
-fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
-    let near = known.iter().map(|name| (distance(typed, name), name)).min()?;
-    (near.0 * 2 <= typed.chars().count().max(2)).then_some(near.1.as_str())
-}
-
-/// Letters to be changed, added, left out or exchanged with their neighbour to make one of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let mut least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    least = least.min(rows[i - 2][j - 2] + 1);
-                }
-                least
-            };
-        }
-    }
-    rows[a.len()][b.len()]
-}
-
 /// The link type as captures name it: libpcap's own numbers differ in a few cases (`DLT_RAW`).
 fn link(number: i32) -> LinkType {
     LinkType(match number {
@@ -656,14 +642,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_mistyped_is_guessed() {
-        let known: Vec<String> = ["eth0", "lo", "veth12ab"].iter().map(|&name| name.to_owned()).collect();
-        assert_eq!(nearest("eht0", &known), Some("eth0"));
-        assert_eq!(nearest("eth", &known), Some("eth0"));
-        assert_eq!(nearest("wlan0", &known), None);
-    }
-
-    #[test]
     fn drop_counts_go_round() {
         let mut drops = Drops::default();
         assert_eq!(drops.since(u32::MAX, 3), (u64::from(u32::MAX), 3));
@@ -688,26 +666,26 @@ mod tests {
         let (_, messages) = mpsc::sync_channel(1);
         let input = || Input {
             interface: Interface::default(),
+            back: mpsc::sync_channel(1).0,
             waiting: VecDeque::new(),
             taken: 0,
             complete: Timestamp::MIN,
             down_since: None,
         };
-        let back = vec![mpsc::sync_channel(1).0, mpsc::sync_channel(1).0];
-        LiveFeed { inputs: vec![input(), input()], messages, back, silences: Vec::new() }
+        LiveFeed { inputs: vec![input(), input()], messages, silences: Vec::new() }
     }
 
     #[test]
     fn packets_of_two_interfaces_come_in_order_of_time_once_both_are_known_to_be_complete() {
         let mut feed = of_two();
         let mut block = Block::default();
-        feed.hear(Message::Packets(0, packet(0, 30)));
+        feed.hear(Message(0, News::Packets(packet(0, 30))));
         assert!(!feed.hand_out(&mut block), "the other one may have an earlier packet");
-        feed.hear(Message::Packets(1, packet(1, 20)));
+        feed.hear(Message(1, News::Packets(packet(1, 20))));
         assert!(feed.hand_out(&mut block));
         assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [20]);
         assert_eq!(feed.clock(), Timestamp(20));
-        feed.hear(Message::Silent(1, Timestamp(40)));
+        feed.hear(Message(1, News::Silent(Timestamp(40))));
         assert!(feed.hand_out(&mut block));
         assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [30]);
     }
@@ -715,11 +693,11 @@ mod tests {
     #[test]
     fn time_without_the_interface_is_a_silence() {
         let mut feed = of_two();
-        feed.hear(Message::Down(0, Timestamp(10), "it was removed".to_owned()));
-        feed.hear(Message::Silent(1, Timestamp(15)));
+        feed.hear(Message(0, News::Down(Timestamp(10), "it was removed".to_owned())));
+        feed.hear(Message(1, News::Silent(Timestamp(15))));
         assert!(!feed.interfaces()[0].up);
         assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(15) }]);
-        feed.hear(Message::Up(0, Timestamp(20)));
+        feed.hear(Message(0, News::Up(Timestamp(20))));
         assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(20) }]);
         assert!(feed.interfaces()[0].up);
     }

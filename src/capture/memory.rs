@@ -32,8 +32,8 @@ impl MemorySource {
 impl Source for MemorySource {
     fn next_block(&mut self, block: &mut Block) -> bool {
         block.clear();
-        for (time, link, data) in self.packets[self.next..].iter().take(self.block_size) {
-            self.next += 1;
+        for (time, link, data) in self.packets.iter().skip(self.next).take(self.block_size) {
+            self.next = self.next.saturating_add(1);
             let (first, last) = self.times.unwrap_or((*time, *time));
             self.times = Some((first.min(*time), last.max(*time)));
             block.push(&Packet {

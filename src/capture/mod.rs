@@ -7,9 +7,12 @@
 //! [`open`] is the way in. Memory is bounded by the number of inputs that overlap in time, never by their size:
 //! an input is read into the block that is handed out, and nothing of it is kept.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use crate::decode::segment::PacketId;
 use crate::time::{Span, Timestamp};
 
+mod clock;
 mod compress;
 pub mod feed;
 #[cfg(libpcap_at_run_time)]
@@ -89,6 +92,26 @@ struct Record {
     interface: u8,
 }
 
+/// The 32 bits that a word of a file holds.
+#[inline(always)]
+fn number(word: &[u8; 4], big_endian: bool) -> u32 {
+    if big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) }
+}
+
+impl Record {
+    /// The place behind its packet.
+    #[inline]
+    fn end(&self) -> usize {
+        (self.offset as usize).saturating_add(self.captured as usize)
+    }
+
+    /// Its packet lies that much further on.
+    #[inline]
+    fn move_by(&mut self, bytes: usize) {
+        self.offset = self.offset.saturating_add(bytes as u32);
+    }
+}
+
 impl Block {
     /// The packets, in stream order.
     pub fn packets(&self) -> impl ExactSizeIterator<Item = Packet<'_>> + '_ {
@@ -121,12 +144,14 @@ impl Block {
     /// # Panics
     /// When the block would hold 4 GiB or more.
     pub fn push(&mut self, packet: &Packet<'_>) {
-        let end = self.filled + packet.data.len();
+        let end = self.filled.saturating_add(packet.data.len());
         assert!(end <= u32::MAX as usize, "a block is smaller than 4 GiB");
         if self.data.len() < end {
-            self.data.resize(end.max(2 * self.data.len()), 0);
+            self.data.resize(end.max(self.data.len().saturating_mul(2)), 0);
         }
-        self.data[self.filled..end].copy_from_slice(packet.data);
+        if let Some(room) = self.data.get_mut(self.filled..end) {
+            room.copy_from_slice(packet.data);
+        }
         self.records.push(Record {
             id: packet.id,
             time: packet.time,
@@ -148,7 +173,7 @@ impl Block {
             interface: r.interface,
             link: r.link,
             original_length: r.original,
-            data: &self.data[r.offset as usize..r.offset as usize + r.captured as usize],
+            data: self.data.get(r.offset as usize..r.end()).unwrap_or_default(),
         }
     }
 }

@@ -155,7 +155,7 @@ impl Merged {
     }
 
     fn begin(&mut self, (first, place): Key) {
-        let input = &mut self.inputs[place];
+        let Some(input) = self.inputs.get_mut(place) else { return };
         if matches!(input.state, State::Closed(_)) {
             input.state = match open_one(&input.path, place as u16, &Stop::default()) {
                 Ok(reader) => State::Open(Box::new(Open::new(reader))),
@@ -176,10 +176,11 @@ impl Merged {
     /// Adds packets of the input that comes next to `out`, as far as it is its turn. Says whether `out` is to be
     /// handed out now.
     fn turn(&mut self, (_, place): Key, out: &mut Block) -> bool {
-        let free = self.begun.len() + 1 < MOST_OPEN;
+        let free = self.begun.len().saturating_add(1) < MOST_OPEN;
         let limit = [self.begun.peek().map(|Reverse(key)| *key), self.first_waiting().filter(|_| free)];
         let limit = limit.into_iter().flatten().min();
-        let State::Open(open) = &mut self.inputs[place].state else { return false };
+        let Some(input) = self.inputs.get_mut(place) else { return false };
+        let State::Open(open) = &mut input.state else { return false };
 
         if open.exhausted() {
             let live = open.reader.is_live();
@@ -191,7 +192,7 @@ impl Merged {
             if open.read(WINDOW) {
                 self.begun.push(Reverse((open.next_key(), place)));
             } else {
-                self.inputs[place].state = State::Over(open.reader.status());
+                input.state = State::Over(open.reader.status());
             }
             return false;
         }
@@ -211,17 +212,17 @@ impl Merged {
             return true;
         }
 
-        while !open.exhausted() {
+        while let Some(record) = open.block.records.get(open.next) {
             let key = open.next_key();
             let full = out.len() == MERGED_PACKETS || out.filled >= WINDOW;
             if full || limit.is_some_and(|limit| (key, place) >= limit) {
                 self.begun.push(Reverse((key, place)));
                 return full;
             }
-            let mut packet = open.block.packet(&open.block.records[open.next]);
-            packet.data = &packet.data[..packet.data.len().min(MERGED_BYTES)];
+            let mut packet = open.block.packet(record);
+            packet.data = packet.data.get(..MERGED_BYTES).unwrap_or(packet.data);
             out.push(&packet);
-            open.next += 1;
+            open.next = open.next.saturating_add(1);
             open.key = key;
             self.latest = self.latest.max(key);
         }

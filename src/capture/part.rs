@@ -65,12 +65,12 @@ pub(super) struct FileFrom {
 impl Places for FileFrom {
     #[cfg(unix)]
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&*self.file, buf, self.origin + place)
+        std::os::unix::fs::FileExt::read_at(&*self.file, buf, self.origin.saturating_add(place))
     }
 
     #[cfg(windows)]
     fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(&*self.file, buf, self.origin + place)
+        std::os::windows::fs::FileExt::seek_read(&*self.file, buf, self.origin.saturating_add(place))
     }
 }
 
@@ -112,13 +112,13 @@ impl Parts {
 
     fn part(&mut self, reader: &Reader, from: u64, until: u64, exact: bool) -> Option<Part> {
         let part = reader.part(from, until, exact)?;
-        self.out += 1;
+        self.out = self.out.saturating_add(1);
         Some(Part { reader: part, exact, silences: Silences::of_part(), changes: reader.changes() })
     }
 
     /// Takes back the next part in order.
     pub(super) fn settle(&mut self, reader: &mut Reader, silences: &mut Silences, part: Part) -> Settled {
-        self.out -= 1;
+        self.out = self.out.saturating_sub(1);
         if reader.has_ended() {
             return Settled::Beyond;
         }
@@ -131,7 +131,7 @@ impl Parts {
             silences.append(&part.silences);
             return Settled::Next { before: reader.append(part.reader) };
         }
-        self.mistrust = (self.mistrust + WRONG).min(GIVE_UP + WRONG);
+        self.mistrust = self.mistrust.saturating_add(WRONG).min(GIVE_UP + WRONG);
         match self.part(reader, reader.place(), part.reader.until(), true) {
             Some(again) => Settled::Again(Box::new(again)),
             None => Settled::Beyond,

@@ -4,7 +4,7 @@
 //! a damaged one the rest of the file cannot be read.
 
 use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
-use super::{LinkType, Record};
+use super::{LinkType, Record, number};
 use crate::time::Timestamp;
 
 /// Bytes of the file header.
@@ -63,29 +63,29 @@ impl Pcap {
     /// # Errors
     /// What is wrong with the header, when the magic number is right.
     pub(super) fn recognise(head: &[u8]) -> Option<Result<Pcap, String>> {
-        let magic = u32::from_le_bytes(head.get(..4)?.try_into().ok()?);
+        let magic = u32::from_le_bytes(*head.first_chunk()?);
         let (variant, big_endian) = match (Variant::of(magic), Variant::of(magic.swap_bytes())) {
             (Some(variant), _) => (variant, false),
             (None, Some(variant)) => (variant, true),
             (None, None) => return None,
         };
-        let Some(header) = head.get(..FILE_HEADER) else {
+        let Some([_, versions, _, _, snaplen, link]) = words(head, FILE_HEADER) else {
             return Some(Err(format!(
                 "the header of a pcap file is {FILE_HEADER} bytes long, but the file ends after {}",
                 head.len()
             )));
         };
-        let u32_at = |at| word(header, at, big_endian);
+        let versions = number(versions, big_endian);
         let (major, minor) = match big_endian {
-            true => (u32_at(4) >> 16, u32_at(4) & 0xffff),
-            false => (u32_at(4) & 0xffff, u32_at(4) >> 16),
+            true => (versions >> 16, versions & 0xffff),
+            false => (versions & 0xffff, versions >> 16),
         };
         if major != 2 {
             return Some(Err(format!("pcap version {major}.{minor}; expected version 2")));
         }
-        let snaplen = u32_at(16);
+        let snaplen = number(snaplen, big_endian);
         // Upper half: length of the frame check sequence and reserved bits, not the link type.
-        let link = LinkType(u32_at(20) as u16);
+        let link = LinkType(number(link, big_endian) as u16);
         Some(Ok(Pcap {
             variant,
             big_endian,
@@ -133,49 +133,52 @@ impl Pcap {
     ) -> (usize, Found) {
         let header = self.record_header();
         let (unit, link) = (self.unit, self.link);
-        let mut at = 0;
+        let mut rest = data;
         loop {
-            let Some(head) = data.get(at..at + header) else { return (at, Found::Need(header)) };
-            let (seconds, fraction) = (word(head, 0, BIG_ENDIAN), word(head, 4, BIG_ENDIAN));
-            let (mut captured, mut original) = (word(head, 8, BIG_ENDIAN), word(head, 12, BIG_ENDIAN));
+            let at = data.len().saturating_sub(rest.len());
+            let Some([seconds, fraction, captured, original, ..]) = words(rest, header) else {
+                return (at, Found::Need(header));
+            };
+            let (seconds, fraction) = (number(seconds, BIG_ENDIAN), number(fraction, BIG_ENDIAN));
+            let (mut captured, mut original) = (number(captured, BIG_ENDIAN), number(original, BIG_ENDIAN));
             if self.lengths != Lengths::CapturedFirst
                 && (self.lengths == Lengths::OriginalFirst || captured > original)
             {
                 (captured, original) = (original, captured);
             }
-            let length = header + captured as usize;
+            let length = header.saturating_add(captured as usize);
             if captured > self.limit {
-                let (claimed, limit) = (length as u64, (header as u32 + self.limit).into());
-                return (at, Found::Damage(Damage::Length { claimed, limit }));
+                let limit = u64::from(self.limit).saturating_add(header as u64);
+                return (at, Found::Damage(Damage::Length { claimed: length as u64, limit }));
             }
-            let end = at + length;
             // A fraction over one second is carried; neither product can overflow.
+            let seconds = i64::from(seconds).saturating_mul(1_000_000_000);
             let mut record = Record {
                 id: numbers.peek(),
-                time: Timestamp(i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * unit),
-                offset: (at + header) as u32,
+                time: Timestamp(seconds.saturating_add(i64::from(fraction).saturating_mul(unit))),
+                offset: at.saturating_add(header) as u32,
                 captured,
                 original,
                 link,
                 timed: true,
                 interface: 0,
             };
-            if end > data.len() {
+            let Some((_, behind)) = rest.split_at_checked(length) else {
                 if length <= LONG {
                     return (at, Found::Need(length));
                 }
                 (record.offset, record.captured) = (header as u32, kept_of(captured));
-                let kept = header + record.captured as usize;
-                if data.len() - at < kept {
+                let kept = record.end();
+                if rest.len() < kept {
                     return (at, Found::Need(kept));
                 }
                 let long =
                     Long { length: length as u64, record: Some(record), numbered: true, trailer: None };
                 return (at, Found::Long(long));
-            }
+            };
             records.push(record);
             numbers.take();
-            at = end;
+            rest = behind;
         }
     }
 
@@ -184,48 +187,50 @@ impl Pcap {
     /// one is known.
     pub(super) fn find(&self, data: &[u8], near: Option<Timestamp>) -> Option<usize> {
         let header = self.record_header();
-        let seconds_near =
-            near.map_or(i64::MIN..i64::MAX, |time| time.seconds() - DAY..time.seconds() + 30 * DAY);
+        let seconds_near = near.map_or(i64::MIN..i64::MAX, |time| {
+            time.seconds().saturating_sub(DAY)..time.seconds().saturating_add(30 * DAY)
+        });
         // The place of the next record, if one begins here.
         let next = |at: usize| {
-            let head = data.get(at..at + header)?;
-            let (seconds, fraction) = (word(head, 0, self.big_endian), word(head, 4, self.big_endian));
-            let (a, b) = (word(head, 8, self.big_endian), word(head, 12, self.big_endian));
-            let captured = match self.lengths {
-                Lengths::CapturedFirst => a,
-                Lengths::SmallerIsCaptured => a.min(b),
-                Lengths::OriginalFirst => b,
-            };
+            let [seconds, fraction, a, b, ..] = words(data.get(at..)?, header)? else { return None };
+            let (seconds, fraction) = (number(seconds, self.big_endian), number(fraction, self.big_endian));
+            let (a, b) = (number(a, self.big_endian), number(b, self.big_endian));
+            let captured = self.captured(a, b);
             let plausible = seconds_near.contains(&i64::from(seconds))
-                && i64::from(fraction) * self.unit < 1_000_000_000
+                && i64::from(fraction).saturating_mul(self.unit) < 1_000_000_000
                 && captured > 0
                 && captured <= self.limit
                 && a.max(b) < 1 << 24;
-            plausible.then_some(at + header + captured as usize)
+            plausible.then_some(at.saturating_add(header).saturating_add(captured as usize))
         };
         let follows = |mut at: usize| {
             for seen in 0..IN_A_ROW {
                 match next(at) {
                     Some(next) => at = next,
-                    None => return seen > 0 && at + header > data.len(),
+                    None => return seen > 0 && at.saturating_add(header) > data.len(),
                 }
             }
             true
         };
-        (0..data.len().saturating_sub(header - 1)).find(|at| follows(*at))
+        let places = data.len().saturating_add(1).saturating_sub(header);
+        (0..places).find(|at| follows(*at))
     }
 
     /// How long the record is, bytes, whose beginning is `rest`; `None` when not even its header is there.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let header = self.record_header();
-        let head = rest.get(..header)?;
-        let (a, b) = (word(head, 8, self.big_endian), word(head, 12, self.big_endian));
-        let captured = match self.lengths {
+        let [_, _, a, b, ..] = words(rest, header)? else { return None };
+        let captured = self.captured(number(a, self.big_endian), number(b, self.big_endian));
+        Some(u64::from(captured).saturating_add(header as u64))
+    }
+
+    /// The captured length, of a record's two lengths in the order in which they stand there.
+    fn captured(&self, a: u32, b: u32) -> u32 {
+        match self.lengths {
             Lengths::CapturedFirst => a,
             Lengths::SmallerIsCaptured => a.min(b),
             Lengths::OriginalFirst => b,
-        };
-        Some(header as u64 + u64::from(captured))
+        }
     }
 
     fn record_header(&self) -> usize {
@@ -255,11 +260,10 @@ fn longest(link: LinkType) -> u32 {
     }
 }
 
-/// The 32 bits at `at`, which must lie inside `data`.
+/// The first `bytes` of `data` as words of four.
 #[inline(always)]
-fn word(data: &[u8], at: usize, big_endian: bool) -> u32 {
-    let bytes = [data[at], data[at + 1], data[at + 2], data[at + 3]];
-    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+fn words(data: &[u8], bytes: usize) -> Option<&[[u8; 4]]> {
+    data.get(..bytes).map(|head| head.as_chunks().0)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use pcap_parser::pcapng::{
 
 use super::message::Grouped;
 use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
-use super::{InterfaceText, LinkType, OTHER_INTERFACES, Record};
+use super::{InterfaceText, LinkType, OTHER_INTERFACES, Record, number};
 use crate::time::Timestamp;
 
 // Block types, section 11.1 of the draft.
@@ -43,6 +43,8 @@ const ORDER_MARK_BIG: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 
 /// Bytes of a block without a body: type, length, length.
 const SHORTEST_BLOCK: u32 = 12;
+/// Bytes of an enhanced or obsolete packet block before its packet.
+const BEFORE_PACKET: u32 = 28;
 /// Bytes of a section header without options.
 const SHORTEST_SECTION: u32 = 28;
 /// Interfaces of a section that are taken in, so that a hostile file cannot fill the memory with them.
@@ -112,8 +114,10 @@ impl Resolution {
     /// Reads `if_tsresol`: the upper bit tells powers of 2 from powers of 10.
     fn of(tsresol: u8) -> Resolution {
         match tsresol {
-            0..=9 => Resolution::Nanoseconds(10_i64.pow(9 - u32::from(tsresol))),
-            10..=47 => Resolution::PerNanosecond(10_u128.pow(u32::from(tsresol) - 9)),
+            0..=9 => Resolution::Nanoseconds(10_i64.saturating_pow(9_u32.saturating_sub(tsresol.into()))),
+            10..=47 => {
+                Resolution::PerNanosecond(10_u128.saturating_pow(u32::from(tsresol).saturating_sub(9)))
+            }
             // 64 bits of units this small are less than a nanosecond.
             48..=127 => Resolution::PerNanosecond(u128::MAX),
             128.. => Resolution::BinaryFraction(u32::from(tsresol & 0x7f)),
@@ -135,13 +139,17 @@ impl Interface {
 
     fn unusual_time(&self, units: u64) -> Timestamp {
         let nanoseconds = match self.resolution {
-            Resolution::Nanoseconds(unit) => i128::from(units) * i128::from(unit),
-            Resolution::PerNanosecond(parts) => (u128::from(units) / parts) as i128,
+            Resolution::Nanoseconds(unit) => i128::from(units).saturating_mul(unit.into()),
+            Resolution::PerNanosecond(parts) => {
+                u128::from(units).checked_div(parts).unwrap_or_default() as i128
+            }
             // Below 2^94 before the shift.
-            Resolution::BinaryFraction(power) => (i128::from(units) * 1_000_000_000) >> power,
+            Resolution::BinaryFraction(power) => {
+                i128::from(units).saturating_mul(1_000_000_000).checked_shr(power).unwrap_or_default()
+            }
         };
         // Held at the ends of the range.
-        let time = (nanoseconds + self.offset).clamp(i64::MIN.into(), i64::MAX.into());
+        let time = nanoseconds.saturating_add(self.offset).clamp(i64::MIN.into(), i64::MAX.into());
         Timestamp(time as i64)
     }
 
@@ -184,24 +192,26 @@ impl Pcapng {
 
     /// Where in `data`, which lies at `base` in the file, a block seems to begin, if anywhere: its length stands at both
     /// ends, and another one follows or `data` ends.
-    pub(super) fn find(&self, data: &[u8], base: u64) -> Option<usize> {
-        let word = |at: usize| data.get(at..at + 4).map(|four| word(four, 0, self.big_endian));
-        // The place of the next block, if one begins here and ends inside.
-        let next = |at: usize| {
-            let (kind, total) = (word(at)?, word(at + 4)?);
-            match kind {
-                ENHANCED_PACKET if (word(at + 8)? as usize) < self.interfaces.len() => {}
+    pub(super) fn find<'d>(&self, data: &'d [u8], base: u64) -> Option<usize> {
+        let number = |word: &[u8; 4]| number(word, self.big_endian);
+        // What is behind the block that begins here, if one does and ends inside.
+        let behind = |rest: &'d [u8]| {
+            let [kind, total, interface, ..] = rest.as_chunks().0 else { return None };
+            let total = number(total);
+            match number(kind) {
+                ENHANCED_PACKET if (number(interface) as usize) < self.interfaces.len() => {}
                 INTERFACE_DESCRIPTION | OBSOLETE_PACKET | SIMPLE_PACKET | NAME_RESOLUTION => {}
                 INTERFACE_STATISTICS | SYSTEMD_JOURNAL | DECRYPTION_SECRETS | CUSTOM | CUSTOM_NO_COPY => {}
                 _ => return None,
             }
-            let length = whole_length(total).ok()?;
-            (word(at + length - 4)? == total).then_some(at + length)
+            let (block, behind) = rest.split_at_checked(whole_length(total).ok()?)?;
+            (number(block.last_chunk()?) == total).then_some(behind)
         };
         // Blocks begin at multiples of four.
-        let first = (base.next_multiple_of(4) - base) as usize;
+        let first = base.next_multiple_of(4).saturating_sub(base) as usize;
         (first..data.len()).step_by(4).find(|at| {
-            next(*at).is_some_and(|second| next(second).is_some() || second + LONGEST_USUAL > data.len())
+            let second = data.get(*at..).and_then(behind);
+            second.is_some_and(|second| behind(second).is_some() || second.len() < LONGEST_USUAL)
         })
     }
 
@@ -262,32 +272,33 @@ impl Pcapng {
     fn index_as<const BIG_ENDIAN: bool>(
         &mut self,
         data: &[u8],
-        mut at: usize,
+        from: usize,
         base: u64,
         numbers: &mut Numbers,
         records: &mut Vec<Record>,
     ) -> (usize, Option<Found>) {
-        let word = |data: &[u8], at: usize| -> u32 { word(data, at, BIG_ENDIAN) };
+        let mut rest = data.get(from..).unwrap_or_default();
         loop {
-            let Some(head) = data.get(at..at + SHORTEST_BLOCK as usize) else {
+            let at = data.len().saturating_sub(rest.len());
+            let place = base.saturating_add(at as u64);
+            let [kind, total, _, ..] = rest.as_chunks().0 else {
                 return (at, Some(Found::Need(SHORTEST_BLOCK as usize)));
             };
-            let kind = word(head, 0);
+            let (kind, total) = (number(kind, BIG_ENDIAN), number(total, BIG_ENDIAN));
             if kind == SECTION_HEADER {
-                return match self.section(&data[at..], base + at as u64) {
-                    Ok(length) => (at + length, None),
+                return match self.section(rest, place) {
+                    Ok(length) => (at.saturating_add(length), None),
                     Err(found) => (at, Some(found)),
                 };
             }
-            let total = word(head, 4);
             let length = match whole_length(total) {
                 Ok(length) => length,
                 Err(damage) => return (at, Some(Found::Damage(damage))),
             };
-            let Some(block) = data.get(at..at + length) else {
-                return (at, Some(self.beyond(kind, total, length, &data[at..], numbers)));
+            let Some((block, behind)) = rest.split_at_checked(length) else {
+                return (at, Some(self.beyond(kind, total, length, rest, numbers)));
             };
-            if let Err(damage) = same_length(total, word(block, length - 4)) {
+            if let Err(damage) = same_length(total, block, BIG_ENDIAN) {
                 return (at, Some(Found::Damage(damage)));
             }
             match kind {
@@ -296,17 +307,18 @@ impl Pcapng {
                     match self.packet(kind, total, block) {
                         Ok((mut record, options)) => {
                             record.id = numbers.peek();
-                            record.offset += at as u32;
+                            record.move_by(at);
                             records.push(record);
                             numbers.take();
                             // Room for at least one option's header.
                             if let Some((interface, from)) = options
-                                && from + 4 <= length - 4
+                                && let Some(list) = block.get(from..length.saturating_sub(4))
+                                && list.len() >= 4
                             {
-                                self.packet_options(interface, &block[from..length - 4]);
+                                self.packet_options(interface, list);
                             }
                         }
-                        Err(wrong) => self.skip(base + at as u64, &wrong),
+                        Err(wrong) => self.skip(place, &wrong),
                     }
                 }
                 INTERFACE_DESCRIPTION => {
@@ -315,15 +327,15 @@ impl Pcapng {
                             format!("describes one more than {} interfaces", Grouped(MOST_INTERFACES as u64));
                         return (at, Some(Found::Damage(Damage::Other(what))));
                     }
-                    self.describe(block, base + at as u64);
+                    self.describe(block, place);
                 }
                 INTERFACE_STATISTICS => self.statistics(block),
                 // Wireshark numbers these as frames, though they are no packets.
                 CUSTOM | CUSTOM_NO_COPY | SYSTEMD_JOURNAL => numbers.take(),
                 NAME_RESOLUTION | DECRYPTION_SECRETS => {}
-                _ => self.note_unknown(kind, base + at as u64),
+                _ => self.note_unknown(kind, place),
             }
-            at += length;
+            rest = behind;
         }
     }
 
@@ -334,7 +346,8 @@ impl Pcapng {
         }
         // Its beginning is enough, the rest will be read over; of a packet, kept_of() more.
         let packet = matches!(kind, ENHANCED_PACKET | OBSOLETE_PACKET | SIMPLE_PACKET);
-        let head = if packet { 28 + kept_of(u32::MAX) as usize } else { SHORTEST_BLOCK as usize };
+        let head =
+            if packet { BEFORE_PACKET.saturating_add(kept_of(u32::MAX)) } else { SHORTEST_BLOCK } as usize;
         if rest.len() < head {
             return Found::Need(head);
         }
@@ -360,15 +373,15 @@ impl Pcapng {
     /// Begins a section: `rest` starts at its header. Gives the header's length.
     fn section(&mut self, rest: &[u8], place: u64) -> Result<usize, Found> {
         let damage = |what: String| Err(Found::Damage(Damage::Other(what)));
-        let mark = &rest[8..12];
-        let big_endian = if mark == ORDER_MARK_BIG {
-            true
-        } else if mark == ORDER_MARK_LITTLE {
-            false
-        } else {
-            return damage(format!("begins a section with {}", wrong_mark(mark)));
+        let [_, total, mark, ..] = rest.as_chunks().0 else {
+            return Err(Found::Need(SHORTEST_BLOCK as usize));
         };
-        let total = word(rest, 4, big_endian);
+        let big_endian = match *mark {
+            ORDER_MARK_BIG => true,
+            ORDER_MARK_LITTLE => false,
+            _ => return damage(format!("begins a section with {}", wrong_mark(mark))),
+        };
+        let total = number(total, big_endian);
         if total < SHORTEST_SECTION {
             let least = SHORTEST_SECTION;
             return damage(format!("says it is {total} bytes long; a section header has at least {least}"));
@@ -377,11 +390,13 @@ impl Pcapng {
         if length > LONG {
             return Err(Found::Damage(Damage::Length { claimed: length as u64, limit: LONG as u64 }));
         }
-        let Some(block) = rest.get(..length) else {
+        let Some((block, [_, _, _, versions, ..])) =
+            rest.get(..length).map(|block| (block, block.as_chunks().0))
+        else {
             return Err(Found::Need(length));
         };
-        same_length(total, word(block, length - 4, big_endian)).map_err(Found::Damage)?;
-        let versions = word(block, 12, big_endian);
+        same_length(total, block, big_endian).map_err(Found::Damage)?;
+        let versions = number(versions, big_endian);
         let (major, minor) = match big_endian {
             true => (versions >> 16, versions & 0xffff),
             false => (versions & 0xffff, versions >> 16),
@@ -393,9 +408,9 @@ impl Pcapng {
                 &format!("begins a section of pcapng version {major}.{minor}; expected version 1"),
             );
         }
-        self.changes += 1;
+        self.note_change();
         self.earlier_drops = self.dropped();
-        self.earlier_interfaces += self.interfaces.len();
+        self.earlier_interfaces = self.earlier_interfaces.saturating_add(self.interfaces.len());
         self.interfaces.clear();
         self.big_endian = big_endian;
         Ok(length)
@@ -414,9 +429,11 @@ impl Pcapng {
         self.needs_time |= kind == SIMPLE_PACKET && self.last.is_none();
         self.last = Some(record.time);
         if kind == OBSOLETE_PACKET {
-            let drops = (word(block, 8, self.big_endian) >> if self.big_endian { 0 } else { 16 }) as u16;
-            if drops != DROPS_UNKNOWN
-                && let Some((interface, _)) = options
+            if let Some((interface, _)) = options
+                && let [_, _, word, ..] = block.as_chunks().0
+                && let word = number(word, self.big_endian)
+                && let drops = (if self.big_endian { word } else { word >> 16 }) as u16
+                && drops != DROPS_UNKNOWN
             {
                 self.count_drops(interface, drops.into());
             }
@@ -432,15 +449,16 @@ impl Pcapng {
         total: u32,
         block: &[u8],
     ) -> Result<(Record, Option<(u32, usize)>), String> {
-        let word = |at| word(block, at, self.big_endian);
-        let least = if kind == SIMPLE_PACKET { 16 } else { 32 };
-        if total < least {
-            return Err(format!("is a packet block of {total} bytes; expected at least {least}"));
-        }
+        let number = |word| number(word, self.big_endian);
+        let least = if kind == SIMPLE_PACKET { 16 } else { BEFORE_PACKET.saturating_add(4) };
+        let short = || format!("is a packet block of {total} bytes; expected at least {least}");
+        let room = total.checked_sub(least).ok_or_else(short)?;
+        let [_, _, first, behind @ ..] = block.as_chunks().0 else { return Err(short()) };
+        let first = number(first);
         let interface = match kind {
-            ENHANCED_PACKET => word(8),
-            OBSOLETE_PACKET if self.big_endian => word(8) >> 16,
-            OBSOLETE_PACKET => word(8) & 0xffff,
+            ENHANCED_PACKET => first,
+            OBSOLETE_PACKET if self.big_endian => first >> 16,
+            OBSOLETE_PACKET => first & 0xffff,
             _ => 0,
         };
         let Some(described) = self.interfaces.get(interface as usize) else {
@@ -449,29 +467,31 @@ impl Pcapng {
                 "has a packet of interface {interface}; its section describes {known} so far"
             ));
         };
-        let room = total - least;
         let record = Record {
             id: Default::default(),
             time: self.last.unwrap_or_default(),
-            offset: least - 4,
+            offset: least.saturating_sub(4),
             captured: 0,
             original: 0,
             link: described.link,
             timed: kind != SIMPLE_PACKET,
-            interface: (self.earlier_interfaces + interface as usize).min(OTHER_INTERFACES.into()) as u8,
+            interface: self.earlier_interfaces.saturating_add(interface as usize).min(OTHER_INTERFACES.into())
+                as u8,
         };
         if kind == SIMPLE_PACKET {
-            let original = word(8);
+            let original = first;
             let snaplen = if described.snaplen == 0 { u32::MAX } else { described.snaplen };
             return Ok((Record { captured: original.min(snaplen).min(room), original, ..record }, None));
         }
-        let (captured, original) = (word(20), word(24));
+        let [high, low, captured, original, ..] = behind else { return Err(short()) };
+        let (captured, original) = (number(captured), number(original));
         if captured > room {
             let (captured, room) = (Grouped(captured.into()), Grouped(room.into()));
             return Err(format!("says it holds {captured} bytes of a packet, but has room for {room}"));
         }
-        let record = Record { time: described.time(word(12), word(16)), captured, original, ..record };
-        Ok((record, Some((interface, 28 + captured.next_multiple_of(4) as usize))))
+        let record = Record { time: described.time(number(high), number(low)), captured, original, ..record };
+        let options = captured.next_multiple_of(4).saturating_add(BEFORE_PACKET);
+        Ok((record, Some((interface, options as usize))))
     }
 
     /// Counts the drops that an enhanced packet block's options tell.
@@ -484,7 +504,7 @@ impl Pcapng {
             match code {
                 END_OF_OPTIONS => return,
                 EPB_DROPCOUNT => {
-                    if let Some(drops) = number(value, self.big_endian) {
+                    if let Some(drops) = long_number(value, self.big_endian) {
                         return self.count_drops(interface, drops);
                     }
                 }
@@ -496,13 +516,13 @@ impl Pcapng {
 
     fn count_drops(&mut self, interface: u32, drops: u64) {
         if let Some(interface) = self.interfaces.get_mut(interface as usize) {
-            self.changes += 1;
             interface.drops_at_packets = Some(interface.drops_at_packets.unwrap_or(0).saturating_add(drops));
+            self.note_change();
         }
     }
 
     fn describe(&mut self, block: &[u8], place: u64) {
-        self.changes += 1;
+        self.note_change();
         let parse = match self.big_endian {
             false => parse_interfacedescriptionblock_le,
             true => parse_interfacedescriptionblock_be,
@@ -515,18 +535,18 @@ impl Pcapng {
             drops_in_statistics: None,
             drops_at_packets: None,
         };
-        if block.len() < 20 {
+        if let [_, _, links, snaplen, _, ..] = block.as_chunks().0 {
+            let links = number(links, self.big_endian);
+            interface.link = LinkType(if self.big_endian { links >> 16 } else { links } as u16);
+            interface.snaplen = number(snaplen, self.big_endian);
+        } else {
             // It keeps its number, so that the packets of the others find theirs.
             self.skip(place, "is an interface description shorter than 20 bytes");
-        } else {
-            let links = word(block, 8, self.big_endian);
-            interface.link = LinkType(if self.big_endian { links >> 16 } else { links } as u16);
-            interface.snaplen = word(block, 12, self.big_endian);
         }
         let mut texts = InterfaceText::default();
         if let Ok((_, described)) = parse(block) {
             let text = |bytes: &[u8]| {
-                let bytes = &bytes[..bytes.len().min(LONGEST_TEXT)];
+                let bytes = bytes.get(..LONGEST_TEXT).unwrap_or(bytes);
                 String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
             };
             for option in listed(&described.options) {
@@ -536,8 +556,8 @@ impl Pcapng {
                     (IF_TSRESOL, Ok([tsresol, ..])) => interface.resolution = Resolution::of(*tsresol),
                     (IF_TSOFFSET, Ok(value)) => {
                         // Two's complement; pcap-parser reads it as little-endian in either byte order.
-                        let seconds = number(value, self.big_endian).unwrap_or(0).cast_signed();
-                        interface.offset = i128::from(seconds) * 1_000_000_000;
+                        let seconds = long_number(value, self.big_endian).unwrap_or(0).cast_signed();
+                        interface.offset = i128::from(seconds).saturating_mul(1_000_000_000);
                     }
                     _ => {}
                 }
@@ -560,27 +580,31 @@ impl Pcapng {
         };
         let Ok((_, statistics)) = parse(block) else { return };
         let Some(interface) = self.interfaces.get_mut(statistics.if_id as usize) else { return };
-        self.changes += 1;
         let drops = listed(&statistics.options)
             .filter(|option| matches!(option.code.0, ISB_IFDROP | ISB_OSDROP))
-            .filter_map(|option| number(option.as_bytes().ok()?, self.big_endian))
+            .filter_map(|option| long_number(option.as_bytes().ok()?, self.big_endian))
             .reduce(u64::saturating_add);
         interface.drops_in_statistics = drops.or(interface.drops_in_statistics);
+        self.note_change();
     }
 
     #[cold]
     fn skip(&mut self, place: u64, wrong: &str) {
-        self.changes += 1;
+        self.note_change();
         if self.skipped == 0 {
             self.first_skipped = format!("block at byte {} {wrong}", Grouped(place));
         }
-        self.skipped += 1;
+        self.skipped = self.skipped.saturating_add(1);
+    }
+
+    fn note_change(&mut self) {
+        self.changes = self.changes.saturating_add(1);
     }
 
     fn note_unknown(&mut self, kind: u32, place: u64) {
-        self.changes += 1;
+        self.note_change();
         if let Some(known) = self.unknown.iter_mut().find(|(k, ..)| *k == kind) {
-            known.1 += 1;
+            known.1 = known.1.saturating_add(1);
         } else if self.unknown.len() < MOST_UNKNOWN {
             self.unknown.push((kind, 1, place));
         }
@@ -588,10 +612,10 @@ impl Pcapng {
 
     /// How long the block is, bytes, whose beginning is `rest`; `None` when not even its head is there.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
-        let head = rest.get(..SHORTEST_BLOCK as usize)?;
-        let section = word(head, 0, false) == SECTION_HEADER;
-        let big_endian = if section { head[8..12] == ORDER_MARK_BIG } else { self.big_endian };
-        Some(word(head, 4, big_endian).into())
+        let [kind, total, mark, ..] = rest.as_chunks().0 else { return None };
+        let section = number(kind, false) == SECTION_HEADER;
+        let big_endian = if section { *mark == ORDER_MARK_BIG } else { self.big_endian };
+        Some(number(total, big_endian).into())
     }
 }
 
@@ -613,8 +637,10 @@ fn whole_length(total: u32) -> Result<usize, Damage> {
     Ok(total.next_multiple_of(4) as usize)
 }
 
+/// The length at the end of `block` must be that at its start, which is `first`.
 #[inline]
-fn same_length(first: u32, last: u32) -> Result<(), Damage> {
+fn same_length(first: u32, block: &[u8], big_endian: bool) -> Result<(), Damage> {
+    let last = block.last_chunk().map_or(0, |word| number(word, big_endian));
     if first == last { Ok(()) } else { Err(Damage::lengths(first, last)) }
 }
 
@@ -624,283 +650,10 @@ fn wrong_mark(mark: &[u8]) -> String {
 }
 
 /// The 64-bit number that `value` holds, if it is one.
-fn number(value: &[u8], big_endian: bool) -> Option<u64> {
+fn long_number(value: &[u8], big_endian: bool) -> Option<u64> {
     let bytes = value.try_into().ok()?;
     Some(if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
 }
 
-/// The 32 bits at `at`, which must lie inside `data`.
-#[inline(always)]
-fn word(data: &[u8], at: usize, big_endian: bool) -> u32 {
-    let bytes = [data[at], data[at + 1], data[at + 2], data[at + 3]];
-    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::made::{Made, Ng, Order, packets, pcapng, read, some_packets};
-    use super::*;
-
-    const BOTH: [Order; 2] = [Order::Little, Order::Big];
-
-    fn packet() -> Made {
-        some_packets(1, 0).remove(0)
-    }
-
-    #[test]
-    fn both_byte_orders_give_the_same_packets() {
-        let made = some_packets(20, 1_700_000_000_123_456_789);
-        for order in BOTH {
-            let (seen, status) = read(&pcapng(order, &made)).unwrap();
-            assert_eq!(packets(&seen), made, "{order:?}");
-            assert!(seen.iter().map(|p| p.number).eq(1..=20));
-            assert_eq!((status.format.as_str(), status.snaplen, status.dropped), ("pcapng", 65_535, None));
-            assert_eq!((status.damage, status.warnings), (None, vec![]));
-        }
-    }
-
-    #[test]
-    fn each_section_has_its_own_byte_order_and_interfaces() {
-        let ng = Ng::new(Order::Little).interface(1, 100, &[]).enhanced(0, 1, &packet(), &[]);
-        let ng = ng.section(Order::Big).interface(113, 0, &[(9, &[3])]).enhanced(0, 1, &packet(), &[]);
-        let ng = ng.section(Order::Little).interface(276, 96, &[]).enhanced(0, 1, &packet(), &[]);
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(
-            seen.iter().map(|p| (p.link, p.packet.time)).collect::<Vec<_>>(),
-            [(1, 1_000), (113, 1_000_000), (276, 1_000)]
-        );
-        assert_eq!((status.damage, status.snaplen), (None, 96));
-    }
-
-    #[test]
-    fn each_interface_has_its_own_resolution_and_offset() {
-        for order in BOTH {
-            let ng = Ng::new(order)
-                .interface(1, 0, &[])
-                .interface(1, 0, &[(9, &[0])])
-                .interface(1, 0, &[(2, b"eth0"), (9, &[12]), (14, &order.u64(10))])
-                .interface(1, 0, &[(9, &[0x80 | 8])])
-                .interface(1, 0, &[(9, &[6]), (14, &order.u64(-3_i64 as u64))]);
-            let ng = (0..5).fold(ng, |ng, i| ng.enhanced(i, 5_000, &packet(), &[]));
-            let (seen, _) = read(&ng.file).unwrap();
-            let times: Vec<i64> = seen.iter().map(|p| p.packet.time).collect();
-            // 5,000 us; 5,000 s; 5,000 ps after 10 s; 5,000/256 s; 5 ms after -3 s.
-            assert_eq!(times, [5_000_000, 5_000_000_000_000, 10_000_000_005, 19_531_250_000, -2_995_000_000]);
-        }
-    }
-
-    #[test]
-    fn times_beyond_the_range_are_held_at_its_end() {
-        for tsresol in 0..=255 {
-            for offset in [0, 1, i64::MIN, i64::MAX] {
-                let offset = offset.to_le_bytes();
-                let ng = Ng::new(Order::Little).interface(1, 0, &[(9, &[tsresol]), (14, &offset)]);
-                let ng = ng.enhanced(0, u64::MAX, &packet(), &[]).enhanced(0, 0, &packet(), &[]);
-                assert_eq!(read(&ng.file).unwrap().0.len(), 2);
-            }
-        }
-    }
-
-    #[test]
-    fn a_simple_packet_is_cut_by_the_snapshot_length_and_has_the_time_of_the_one_before() {
-        for order in BOTH {
-            let ng = Ng::new(order).interface(101, 10, &[]).interface(1, 0, &[]);
-            let ng = ng.enhanced(1, 77, &packet(), &[]).simple(60, &[5; 12]).simple(3, &[6; 4]);
-            let (seen, status) = read(&ng.file).unwrap();
-            let simple: Vec<_> = seen[1..]
-                .iter()
-                .map(|p| (p.link, p.timed, p.packet.time, p.packet.original, p.packet.data.len()))
-                .collect();
-            assert_eq!(simple, [(101, false, 77_000, 60, 10), (101, false, 77_000, 3, 3)]);
-            assert_eq!(status.times, Some((Timestamp(77_000), Timestamp(77_000))));
-        }
-    }
-
-    #[test]
-    fn obsolete_packet_blocks_are_packets_with_drop_counts() {
-        for order in BOTH {
-            let ng = Ng::new(order).interface(1, 0, &[]).interface(113, 0, &[]);
-            let ng = ng.obsolete(1, 3, 5, &packet()).obsolete(1, 4, 6, &packet()).obsolete(
-                0,
-                0xffff,
-                7,
-                &packet(),
-            );
-            let (seen, status) = read(&ng.file).unwrap();
-            let all: Vec<_> = seen.iter().map(|p| (p.link, p.packet.time, p.packet.data.len())).collect();
-            assert_eq!(all, [(113, 5_000, 54), (113, 6_000, 54), (1, 7_000, 54)]);
-            assert_eq!(status.dropped, Some(7));
-        }
-    }
-
-    #[test]
-    fn drops_are_the_last_statistics_of_each_interface_or_its_packets_counts() {
-        for order in BOTH {
-            let n = |n| order.u64(n);
-            let ng = Ng::new(order).interface(1, 0, &[]).interface(1, 0, &[]).interface(1, 0, &[]);
-            let ng = ng
-                .statistics(0, &[(5, &n(10)), (7, &n(2))])
-                .statistics(0, &[(4, &n(999)), (5, &n(20)), (7, &n(2))]);
-            let ng = ng.enhanced(0, 1, &packet(), &[(4, &n(5))]);
-            let ng = ng.enhanced(1, 1, &packet(), &[(2, &[0; 4]), (4, &n(30))]).enhanced(
-                1,
-                1,
-                &packet(),
-                &[(4, &n(1))],
-            );
-            let ng = ng
-                .section(order)
-                .interface(1, 0, &[])
-                .statistics(0, &[(5, &n(100))])
-                .statistics(9, &[(5, &n(7))]);
-            assert_eq!(read(&ng.file).unwrap().1.dropped, Some(22 + 31 + 100));
-        }
-    }
-
-    #[test]
-    fn a_statistics_block_without_counts_tells_nothing() {
-        let ng = Ng::new(Order::Big).interface(1, 0, &[]).statistics(0, &[]);
-        assert_eq!(read(&ng.file).unwrap().1.dropped, None);
-    }
-
-    #[test]
-    fn custom_blocks_take_a_frame_number_as_in_wireshark_and_unknown_ones_do_not() {
-        let ng =
-            Ng::new(Order::Little).interface(1, 0, &[]).block(0xbad, &[0; 8]).enhanced(0, 1, &packet(), &[]);
-        let ng = ng.block(0x4000_0bad, &[0; 8]).block(4, &[0; 4]).block(10, &[0; 8]).block(0x1234, &[0; 4]);
-        let ng = ng.block(0x1234, &[]).enhanced(0, 1, &packet(), &[]);
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(seen.iter().map(|p| p.number).collect::<Vec<_>>(), [2, 4]);
-        assert_eq!(status.packets, 2);
-        assert_eq!(
-            status.warnings,
-            ["skipped 2 block(s) of the unknown type 0x00001234, the first at byte 212"]
-        );
-        assert_eq!(status.damage, None);
-    }
-
-    #[test]
-    fn a_packet_of_an_undescribed_interface_is_left_out_and_said() {
-        let ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-        let ng = ng.enhanced(7, 1, &packet(), &[]).enhanced(0, 2, &packet(), &[]);
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(
-            seen.iter().map(|p| (p.number, p.packet.time)).collect::<Vec<_>>(),
-            [(1, 1_000), (2, 2_000)]
-        );
-        assert_eq!(
-            status.damage.as_deref(),
-            Some(
-                "test: block at byte 136 has a packet of interface 7; its section describes 1 so far.\n  \
-                 Only this was left out."
-            )
-        );
-    }
-
-    #[test]
-    fn a_packet_that_claims_more_than_its_block_is_left_out() {
-        let mut ng = Ng::new(Order::Little).interface(1, 0, &[]);
-        let place = ng.file.len();
-        ng = ng.enhanced(0, 1, &packet(), &[]).enhanced(0, 2, &packet(), &[]);
-        ng.file[place + 20..place + 24].copy_from_slice(&57u32.to_le_bytes());
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(seen.len(), 1);
-        let damage = status.damage.unwrap();
-        assert!(damage.starts_with(
-            "test: block at byte 48 says it holds 57 bytes of a packet, but has room for 56.\n"
-        ));
-    }
-
-    #[test]
-    fn two_lengths_that_differ_stop_the_reading() {
-        let mut ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-        let place = ng.file.len();
-        ng = ng.enhanced(0, 1, &packet(), &[]).enhanced(0, 2, &packet(), &[]);
-        ng.file[place + 84] = 89;
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(seen.len(), 1);
-        let damage = status.damage.unwrap();
-        let start = "test: block at byte 136 says it is 88 bytes long at its start and 89 at its end.\n";
-        assert!(damage.starts_with(start), "{damage}");
-    }
-
-    #[test]
-    fn a_length_that_no_block_has_stops_the_reading() {
-        let ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-        let mut file = ng.file;
-        file.extend([6, 0, 0, 0, 0, 0, 0xff, 0xff]);
-        file.extend([0; 18_212]);
-        let (seen, status) = read(&file).unwrap();
-        assert_eq!(seen.len(), 1);
-        assert_eq!(
-            status.damage.as_deref(),
-            Some(
-                "test: block at byte 136 says it is 4,294,901,760 bytes long; the file ends after 18,220.\n  \
-                 The capture was cut off or overwritten there; what follows cannot be read. \
-                 The 1 packet before it was analyzed."
-            )
-        );
-    }
-
-    #[test]
-    fn a_section_with_a_wrong_byte_order_mark_stops_the_reading() {
-        let mut ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-        ng = ng.section(Order::Big);
-        ng.file[136 + 8] = 0x77;
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(seen.len(), 1);
-        let damage = status.damage.unwrap();
-        let start = "test: block at byte 136 begins a section with the byte order mark 77 2B 3C 4D; expected";
-        assert!(damage.starts_with(start), "{damage}");
-    }
-
-    #[test]
-    fn a_section_of_an_unknown_version_is_left_out() {
-        let mut ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-        ng = ng.section(Order::Big).interface(1, 0, &[]).enhanced(0, 2, &packet(), &[]);
-        ng = ng.section(Order::Little).interface(1, 0, &[]).enhanced(0, 3, &packet(), &[]);
-        ng.file[136 + 13] = 2;
-        let (seen, status) = read(&ng.file).unwrap();
-        assert_eq!(seen.iter().map(|p| p.packet.time).collect::<Vec<_>>(), [1_000, 3_000]);
-        let start = "test: block at byte 136 begins a section of pcapng version 2.0; expected version 1.\n";
-        assert!(status.damage.unwrap().starts_with(start));
-    }
-
-    #[test]
-    fn blocks_longer_than_a_window_are_read_over_and_their_packets_cut() {
-        for order in BOTH {
-            let mut long = packet();
-            long.data = (0..3_000_001u32).map(|i| i as u8).collect();
-            let ng = Ng::new(order).interface(1, 0, &[]).block(10, &vec![1; 5_000_000]);
-            let ng = ng
-                .enhanced(0, 1, &packet(), &[])
-                .enhanced(0, 2, &long, &[])
-                .block(0xbad, &vec![1; 2_000_000]);
-            let ng = ng.enhanced(0, 3, &packet(), &[]);
-            let (seen, status) = read(&ng.file).unwrap();
-            assert_eq!(status.damage, None);
-            assert_eq!(
-                seen.iter().map(|p| (p.number, p.packet.time)).collect::<Vec<_>>(),
-                [(1, 1_000), (2, 2_000), (4, 3_000)]
-            );
-            assert_eq!(seen[1].packet.data[..], long.data[..64 << 10]);
-
-            let mut broken = ng.file.clone();
-            let end = 48 + 5_000_012 + 88 + 3_000_004 + 32;
-            broken[end - 1] ^= 0x55;
-            let (seen, status) = read(&broken).unwrap();
-            assert_eq!(seen.len(), 1);
-            assert!(status.damage.unwrap().contains("block at byte 5,000,148 says at its end"));
-        }
-    }
-
-    #[test]
-    fn interfaces_without_end_stop_the_reading() {
-        let mut ng = Ng::new(Order::Little);
-        for _ in 0..=MOST_INTERFACES {
-            ng = ng.interface(1, 0, &[]);
-        }
-        let damage = read(&ng.file).unwrap().1.damage.unwrap();
-        assert!(damage.contains("describes one more than 65,536 interfaces"), "{damage}");
-    }
-}
+mod tests;

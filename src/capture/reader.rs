@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::clock::Clock;
 use super::message::{Before, Grouped};
 use super::part::Places;
 use super::pcap::{FILE_HEADER, Pcap};
@@ -10,7 +11,7 @@ use super::pcapng::Pcapng;
 use super::stream::Stream;
 use super::{Block, Record, Status};
 use crate::decode::segment::PacketId;
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 
 /// Bytes read into a block at a time: few enough that they are still in the core's own cache (L2) when they are decoded,
 /// where that is done by the thread that has read them, and always into the same room.
@@ -23,9 +24,6 @@ const SMALLEST_WINDOW: usize = 128 << 10;
 pub(super) const LONG: usize = 1 << 20;
 /// A record that says it is longer than this is damaged, bytes.
 pub(super) const RECORD_LIMIT: usize = 256 << 20;
-/// A clock that steps back by no more than this is not worth a warning: several interfaces or processors write into
-/// one file, each in its own order.
-const JUMP: Span = Span::secs(1);
 
 /// How much of a packet is kept, of the `captured` bytes of a record longer than [`LONG`].
 pub(super) fn kept_of(captured: u32) -> u32 {
@@ -112,7 +110,7 @@ impl Numbers {
     /// The next packet's number is given away.
     #[inline]
     pub(super) fn take(&mut self) {
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
     }
 }
 
@@ -257,9 +255,9 @@ impl Reader {
     /// Goes on where `part` has stopped, as if this reader had read what it has. Says what is to be added to the numbers
     /// of its packets.
     pub(super) fn append(&mut self, part: Reader) -> u64 {
-        let before = self.numbers.next - 1;
-        self.numbers.next += part.numbers.next - 1;
-        self.packets += part.packets;
+        let before = self.numbers.next.saturating_sub(1);
+        self.numbers.next = part.numbers.next.saturating_add(before);
+        self.packets = self.packets.saturating_add(part.packets);
         self.clock.append(&part.clock, before);
         self.base = part.base;
         self.stopped = part.stopped;
@@ -335,57 +333,49 @@ impl Reader {
         }
         // Start and end of what is read and not yet indexed.
         let (mut start, mut end) = if self.began.is_some() {
-            block.data[..self.carry.len()].copy_from_slice(&self.carry);
-            (0, self.carry.len())
+            let begun = self.carry.as_slice().read(&mut block.data).unwrap_or_default();
+            (0, begun)
         } else {
             self.find_first(&mut block.data)
         };
         self.carry.clear();
         loop {
-            let data = &block.data[start..end];
+            let data = block.data.get(start..end).unwrap_or_default();
             let (consumed, found) = self.format.index(data, self.base, &mut self.numbers, &mut block.records);
             // All records are of this pass: one that finds some is the last.
-            self.packets += block.len() as u64;
+            self.packets = self.packets.saturating_add(block.len() as u64);
             if start > 0 {
-                block.records.iter_mut().for_each(|record| record.offset += start as u32);
+                block.records.iter_mut().for_each(|record| record.move_by(start));
             }
-            start += consumed;
-            self.base += consumed as u64;
+            start = start.saturating_add(consumed);
+            self.base = self.base.saturating_add(consumed as u64);
             if !block.is_empty() && !matches!(found, Found::Damage(_)) {
-                self.carry.extend_from_slice(&block.data[start..end]);
+                self.carry.extend_from_slice(block.data.get(start..end).unwrap_or_default());
                 break;
             }
             match found {
                 Found::Need(_) if self.base >= self.until => self.ended = true,
                 Found::Need(length) => {
-                    if start > 0 && start + length > block.data.len() {
+                    if start > 0 && start.saturating_add(length) > block.data.len() {
                         block.data.copy_within(start..end, 0);
-                        (start, end) = (0, end - start);
+                        (start, end) = (0, end.saturating_sub(start));
                     }
                     if length > block.data.len() {
                         block.data.resize(length, 0);
                     }
-                    // Nothing of the records that are another's, but the last one of ours whole.
-                    let there = (end - start) as u64;
-                    let wanted = self.until.saturating_sub(self.base + there).max(length as u64 - there);
-                    let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(block.data.len() - end);
-                    match self.stream.read(&mut block.data[end..end + limit]) {
-                        Ok(0) => self.at_end(&block.data[start..end]),
-                        Ok(n) => end += n,
-                        Err(error) => self.failed(error),
-                    }
+                    end = self.read_on(&mut block.data, (start, end), length);
                 }
                 Found::Long(long) => {
                     let mut record = long.record;
                     if let Some(record) = &mut record {
-                        record.offset += start as u32;
+                        record.move_by(start);
                     }
                     if self.pass_over(&long, &mut block.data, (start, end), record.as_ref()) {
                         if long.numbered {
                             self.numbers.take();
                         }
                         block.records.extend(record);
-                        self.packets += block.len() as u64;
+                        self.packets = self.packets.saturating_add(block.len() as u64);
                         if !block.is_empty() {
                             break;
                         }
@@ -403,20 +393,39 @@ impl Reader {
         !block.is_empty()
     }
 
+    /// Reads on into `data`, which is filled from `start` to `end`, until `length` bytes may be there. Gives its new end.
+    fn read_on(&mut self, data: &mut [u8], (start, end): (usize, usize), length: usize) -> usize {
+        // Nothing of the records that are another's, but the last one of ours whole.
+        let there = end.saturating_sub(start) as u64;
+        let wanted = self
+            .until
+            .saturating_sub(self.base.saturating_add(there))
+            .max((length as u64).saturating_sub(there));
+        let limit = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_add(end).min(data.len());
+        match self.stream.read(data.get_mut(end..limit).unwrap_or_default()) {
+            Ok(0) => self.at_end(data.get(start..end).unwrap_or_default()),
+            Ok(n) => return end.saturating_add(n),
+            Err(error) => self.failed(error),
+        }
+        end
+    }
+
     /// Reads the beginning of the part into `data` and looks for the first record. Gives where it lies there, and where
     /// what was read ends; without a record the reading is over.
     fn find_first(&mut self, data: &mut [u8]) -> (usize, usize) {
-        let most = usize::try_from(self.until - self.base).unwrap_or(usize::MAX).min(data.len());
+        let most =
+            usize::try_from(self.until.saturating_sub(self.base)).unwrap_or(usize::MAX).min(data.len());
         let (mut end, mut look) = (0, FIRST_LOOK);
         loop {
-            while end < look.min(most) {
-                match self.stream.read(&mut data[end..look.min(most)]) {
+            while let Some(room @ [_, ..]) = data.get_mut(end..look.min(most)) {
+                match self.stream.read(room) {
                     Ok(0) | Err(_) => break,
-                    Ok(n) => end += n,
+                    Ok(n) => end = end.saturating_add(n),
                 }
             }
-            if let Some(start) = self.format.find(&data[..end], self.base, self.near) {
-                self.base += start as u64;
+            let there = data.get(..end).unwrap_or_default();
+            if let Some(start) = self.format.find(there, self.base, self.near) {
+                self.base = self.base.saturating_add(start as u64);
                 self.began = Some(self.base);
                 return (start, end);
             }
@@ -424,7 +433,7 @@ impl Reader {
                 self.ended = true;
                 return (0, 0);
             }
-            look *= 4;
+            look = look.saturating_mul(4);
         }
     }
 
@@ -438,37 +447,36 @@ impl Reader {
         kept: Option<&Record>,
     ) -> bool {
         // The rest goes behind the packet's kept bytes, or over the record where it has none.
-        let scratch = kept.map_or(0, |record| (record.offset + record.captured) as usize);
+        let scratch = kept.map_or(0, Record::end);
         let trailer = if long.trailer.is_some() { 4 } else { 0 };
-        let mut seen = (end - start) as u64;
+        let mut seen = end.saturating_sub(start) as u64;
         while seen < long.length {
-            let left = long.length - seen;
+            let left = long.length.saturating_sub(seen);
             // The trailer is read by itself, into the start of the scratch room.
-            let (want, place) =
-                if left > trailer { (left - trailer, 0) } else { (left, (trailer - left) as usize) };
-            let room = &mut data[scratch + place..];
-            let want = usize::try_from(want).unwrap_or(usize::MAX).min(room.len());
-            match self.stream.read(&mut room[..want]) {
+            let want = Some(left.saturating_sub(trailer)).filter(|want| *want > 0).unwrap_or(left);
+            let place = scratch.saturating_add(trailer.saturating_sub(left) as usize);
+            let limit = usize::try_from(want).unwrap_or(usize::MAX).saturating_add(place).min(data.len());
+            match self.stream.read(data.get_mut(place..limit).unwrap_or_default()) {
                 Ok(0) => {
                     self.end_in_record(Some(long.length), seen);
                     return false;
                 }
-                Ok(n) => seen += n as u64,
+                Ok(n) => seen = seen.saturating_add(n as u64),
                 Err(error) => {
-                    self.base += seen;
+                    self.base = self.base.saturating_add(seen);
                     self.failed(error);
                     return false;
                 }
             }
         }
         if let Some(expected) = long.trailer
-            && data[scratch..scratch + 4] != expected
+            && data.get(scratch..).and_then(<[u8]>::first_chunk) != Some(&expected)
         {
             let what = "says at its end that it has another length than at its start".to_owned();
             self.damaged(&Damage::Other(what));
             return false;
         }
-        self.base += long.length;
+        self.base = self.base.saturating_add(long.length);
         true
     }
 
@@ -594,77 +602,6 @@ impl Reader {
             position: (self.stream.consumed(), self.stream.size),
             damage,
             warnings,
-        }
-    }
-}
-
-/// The times of one input.
-#[derive(Clone, Debug, Default)]
-struct Clock {
-    /// Earliest and latest.
-    times: Option<(Timestamp, Timestamp)>,
-    /// Of the first packet that has one, and its number.
-    first: (Timestamp, u64),
-    /// Of the packet before.
-    last: Timestamp,
-    /// How often the clock stepped back by more than [`JUMP`].
-    jumps: u64,
-    /// The first such packet, and how far.
-    first_jump: (u64, Span),
-}
-
-impl Clock {
-    fn note(&mut self, records: &[Record]) {
-        let mut timed = records.iter().filter(|record| record.timed);
-        if self.times.is_none() {
-            let Some(first) = timed.next() else { return };
-            self.times = Some((first.time, first.time));
-            self.first = (first.time, first.id.number());
-            self.last = first.time;
-        }
-        let Some((mut earliest, mut latest)) = self.times else { return };
-        for record in timed {
-            self.step(record.time, record.id.number());
-            earliest = earliest.min(record.time);
-            latest = latest.max(record.time);
-        }
-        self.times = Some((earliest, latest));
-    }
-
-    /// Goes on with the packets of `part`, `before` being the number of the last one before it.
-    fn append(&mut self, part: &Clock, before: u64) {
-        let (Some((earliest, latest)), (first, number)) = (part.times, part.first) else { return };
-        match &mut self.times {
-            None => (self.times, self.first) = (part.times, (first, number + before)),
-            Some(times) => {
-                *times = (times.0.min(earliest), times.1.max(latest));
-                self.step(first, number + before);
-            }
-        }
-        if self.jumps == 0 && part.jumps > 0 {
-            self.first_jump = (part.first_jump.0 + before, part.first_jump.1);
-        }
-        self.jumps += part.jumps;
-        self.last = part.last;
-    }
-
-    #[inline]
-    fn step(&mut self, time: Timestamp, packet: u64) {
-        if self.last - time > JUMP {
-            if self.jumps == 0 {
-                self.first_jump = (packet, self.last - time);
-            }
-            self.jumps += 1;
-        }
-        self.last = time;
-    }
-
-    fn warning(&self) -> Option<String> {
-        let (packet, span) = (Grouped(self.first_jump.0), self.first_jump.1);
-        match self.jumps {
-            0 => None,
-            1 => Some(format!("the clock jumps back {span} at packet {packet}")),
-            n => Some(format!("the clock jumps back {} times, first {span} at packet {packet}", Grouped(n))),
         }
     }
 }

@@ -59,7 +59,7 @@ impl Silences {
     fn advance(&mut self, time: Timestamp) {
         match self.latest {
             Some(latest) if time <= latest => return,
-            Some(latest) if time - latest > QUIET => self.found(Silence { from: latest, to: time }),
+            Some(latest) if time.since(latest) > QUIET => self.found(Silence { from: latest, to: time }),
             Some(_) => {}
             None => self.first = Some(time),
         }
@@ -68,14 +68,14 @@ impl Silences {
 
     #[cold]
     fn found(&mut self, silence: Silence) {
-        if silence.to - silence.from < self.floor {
+        if silence.to.since(silence.from) < self.floor {
             return;
         }
         self.found.push(silence);
         // Thinned out only when twice as many as needed have come together, so that each costs the same on average.
         if self.found.len() == 2 * Silences::KEPT && !self.part {
             self.found = Silences::longest(&self.found);
-            self.floor = self.found.iter().map(|s| s.to - s.from).min().unwrap_or_default();
+            self.floor = self.found.iter().map(|s| s.to.since(s.from)).min().unwrap_or_default();
         }
     }
 
@@ -86,7 +86,7 @@ impl Silences {
 
     fn longest(all: &[Silence]) -> Vec<Silence> {
         let mut kept = all.to_vec();
-        kept.sort_by_key(|s| (std::cmp::Reverse(s.to - s.from), s.from));
+        kept.sort_by_key(|s| (std::cmp::Reverse(s.to.since(s.from)), s.from));
         kept.truncate(Silences::KEPT);
         kept.sort_by_key(|s| s.from);
         kept

@@ -91,10 +91,10 @@ impl Read for Stream {
 
 fn fill(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
-    while filled < buf.len() {
-        match from.read(&mut buf[filled..]) {
+    while let Some(left @ [_, ..]) = buf.get_mut(filled..) {
+        match from.read(left) {
             Ok(0) => break,
-            Ok(n) => filled += n,
+            Ok(n) => filled = filled.saturating_add(n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -113,8 +113,7 @@ impl<R: Read> Read for Headed<R> {
         if self.head.is_empty() {
             return self.raw.read(buf);
         }
-        let n = buf.len().min(self.head.len());
-        buf[..n].copy_from_slice(&self.head[..n]);
+        let n = self.head.as_slice().read(buf)?;
         self.head.drain(..n);
         Ok(n)
     }
@@ -129,7 +128,7 @@ struct From {
 impl Read for From {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.places.read_at(buf, self.place)?;
-        self.place += n as u64;
+        self.place = self.place.saturating_add(n as u64);
         Ok(n)
     }
 }
