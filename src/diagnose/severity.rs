@@ -88,11 +88,6 @@ fn is_lost(w: &Written) -> bool {
     w.outline.harm == Severity::Critical
 }
 
-/// A finding's severity before others are known: one connection of an everyday kind is nothing to wake anybody for.
-pub fn alone(kind: Kind, harm: Severity) -> Severity {
-    if registry::spec(kind).has(Property::IsAnswered) { Severity::Info } else { harm }
-}
-
 /// A finding's severity within its incident: never above it; a lost connection of an everyday kind as bad as it.
 pub fn within(incident: Severity, w: &Written) -> Severity {
     if is_lost(w) { incident } else { incident.min(w.outline.harm) }

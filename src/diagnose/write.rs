@@ -8,10 +8,12 @@ use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::evidence::Elsewhere;
-use crate::diagnose::{display_filters, family, kernel, severity};
+use crate::detect::registry;
+use crate::detect::spec::Property;
+use crate::diagnose::{display_filters, family, kernel};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::model::{Evidence, Finding, OtherNames, Severity, Sighting, Vantage};
+use crate::model::{Evidence, Finding, Kind, OtherNames, Severity, Sighting, Vantage};
 use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
@@ -67,7 +69,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     let mut finding = Finding {
         id: id("f", &name),
         kind: draft.kind,
-        severity: severity::alone(draft.kind, draft.severity),
+        severity: severity_alone(draft.kind, draft.severity),
         certainty,
         certainty_reason: draft.reason,
         client,
@@ -127,6 +129,11 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         harm: draft.severity,
     };
     Written { finding, outline }
+}
+
+/// A finding's severity before others are known: one connection of an everyday kind is nothing to wake anybody for.
+fn severity_alone(kind: Kind, harm: Severity) -> Severity {
+    if registry::spec(kind).has(Property::IsAnswered) { Severity::Info } else { harm }
 }
 
 fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
-use crate::diagnose::settings::{AGREE, inferred};
+use crate::diagnose::settings::inference::{AGREE, inferred};
 use crate::flow::facts::Role;
 use crate::history::host_clocks::{ClockReading, ClockReadings};
 use crate::model::Inferred;

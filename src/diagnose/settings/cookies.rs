@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::detect::analysis::ignored_syn::CROWD;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::settings::clock::HostClock;
-use crate::diagnose::settings::{AGREE, inferred};
+use crate::diagnose::settings::inference::{AGREE, inferred};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::history::host_clocks::ClockReading;

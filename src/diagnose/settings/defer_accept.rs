@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::detect::Draft;
 use crate::detect::details::{Details, seconds};
-use crate::diagnose::settings::inferred;
+use crate::diagnose::settings::inference::inferred;
 use crate::flow::key::Host;
 use crate::model::{Inferred, Kind};
 

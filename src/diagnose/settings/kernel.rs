@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::diagnose::settings::clock::{HostClock, Offset};
-use crate::diagnose::settings::inferred;
+use crate::diagnose::settings::inference::inferred;
 use crate::model::{Inferred, Kind};
 
 /// A kernel version: major, minor.

@@ -3,6 +3,7 @@
 //! * [`clock`]: the pace and the offsets of timestamp clocks, and hosts that share an address.
 //! * [`cookies`]: when a listener sends syncookies.
 //! * [`defer_accept`]: how long a listener puts off.
+//! * `inference`: when a value is believed, and how it is said.
 //! * [`kernel`]: which generations of the kernel agree with all that.
 //! * [`queues`]: the lengths of a listener's two queues.
 //! * [`retries`]: how often SYNs and SYN-ACKs are repeated.
@@ -12,6 +13,7 @@
 pub mod clock;
 pub mod cookies;
 pub mod defer_accept;
+mod inference;
 pub mod kernel;
 pub mod queues;
 pub mod retries;
@@ -24,11 +26,7 @@ use crate::diagnose::settings::retries::Retries;
 use crate::flow::key::{Host, Map};
 use crate::history::handshakes::HandshakeSample;
 use crate::history::host_clocks::ClockReadings;
-use crate::model::{Inferred, Kind, Subject};
-use crate::time::Timestamp;
-
-/// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
-const AGREE: usize = 3;
+use crate::model::Inferred;
 
 /// Reads what can be read, in a fixed order.
 pub fn infer(
@@ -68,13 +66,4 @@ pub fn infer(
     all.extend(clock::infer(&clocks));
     all.extend(kernel::infer(&clocks, retries.linear(), drafts));
     all
-}
-
-fn inferred(host: impl Into<Subject>, setting: &str, value: serde_json::Value, from: String) -> Inferred {
-    Inferred { host: host.into(), setting: setting.to_owned(), value, from }
-}
-
-/// When the first of `drafts` began that is of one of `kinds`.
-fn first_of(drafts: &[&Draft], kinds: &[Kind]) -> Option<Timestamp> {
-    drafts.iter().filter(|d| kinds.contains(&d.kind)).map(|d| d.during().0).min()
 }

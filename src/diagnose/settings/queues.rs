@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::detect::Draft;
 use crate::detect::analysis::ignored_syn::CROWD;
 use crate::detect::context::CaptureContext;
-use crate::diagnose::settings::{first_of, inferred};
+use crate::diagnose::settings::inference::{first_of, inferred};
 use crate::flow::key::Host;
 use crate::model::{Inferred, Kind, Vantage};
 use crate::time::Span;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::detect::context::CaptureContext;
-use crate::diagnose::settings::{AGREE, inferred};
+use crate::diagnose::settings::inference::{AGREE, inferred};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::history::incomplete::HalfOpenRequest;

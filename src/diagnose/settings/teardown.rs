@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::detect::Draft;
 use crate::detect::analysis::fin_wait2::Late;
 use crate::detect::details::{Details, seconds};
-use crate::diagnose::settings::{AGREE, inferred};
+use crate::diagnose::settings::inference::{AGREE, inferred};
 use crate::flow::key::Host;
 use crate::history::host_clocks::ClockReadings;
 use crate::model::{Inferred, Kind};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::diagnose::settings::clock::HostClock;
-use crate::diagnose::settings::{AGREE, inferred};
+use crate::diagnose::settings::inference::{AGREE, inferred};
 use crate::diagnose::vantage::INITIAL_TTL;
 use crate::history::handshakes::HandshakeSample;
 use crate::model::Inferred;

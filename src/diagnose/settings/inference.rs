@@ -1,0 +1,18 @@
+//! When a value is believed, and how it is said.
+
+use crate::detect::Draft;
+use crate::model::{Inferred, Kind, Subject};
+use crate::time::Timestamp;
+
+/// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
+pub const AGREE: usize = 3;
+
+/// A setting of a host or a listener, and what it was read from.
+pub fn inferred(host: impl Into<Subject>, setting: &str, value: serde_json::Value, from: String) -> Inferred {
+    Inferred { host: host.into(), setting: setting.to_owned(), value, from }
+}
+
+/// When the first of `drafts` began that is of one of `kinds`.
+pub fn first_of(drafts: &[&Draft], kinds: &[Kind]) -> Option<Timestamp> {
+    drafts.iter().filter(|d| kinds.contains(&d.kind)).map(|d| d.during().0).min()
+}
