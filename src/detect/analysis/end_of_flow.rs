@@ -100,6 +100,8 @@ pub struct Missing {
     pub size: u32,
     /// For how long it was not filled.
     pub lasted: Span,
+    /// Whether the sender was heard long after.
+    pub heard: bool,
 }
 
 /// How the connection died, if it died in one of these ways.
@@ -174,7 +176,7 @@ const REPEATED_WITHIN: Span = Span::secs(3);
 /// The timestamps option, and what pads it.
 const TIMESTAMPS: u32 = 12;
 
-/// Whether segments of full size of `role` never came here although smaller ones behind them did, and `role` was heard long after.
+/// Whether segments of full size of `role` never came here although smaller ones behind them did.
 fn missing_segment(
     f: &ConnectionFacts,
     role: Role,
@@ -193,9 +195,9 @@ fn missing_segment(
         && gap % size == 0
         && side.flight.largest < size
         && lasted >= REPEATED_WITHIN
-        && side.last.time - side.flight.begin.time >= REPEATED_WITHIN
         && !around.context.damaged;
-    is_left.then_some(Missing { gap, size, lasted })
+    let heard = side.last.time - side.flight.begin.time >= REPEATED_WITHIN;
+    is_left.then_some(Missing { gap, size, lasted, heard })
 }
 
 /// What a RST says of a connection that was established.

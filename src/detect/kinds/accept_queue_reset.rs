@@ -6,7 +6,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
-use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, Roles, What};
 use crate::history::listener::SECOND_TRY;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
@@ -117,6 +117,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         _ => "and its TTL is that of the server's other packets",
     };
     d.probable(format!("the RST follows the final ACK at once, {at}"));
+    if let Some(contrary) = contrary(f, ack, reset) {
+        blame_filter(&mut d, f, contrary);
+        return Some(d);
+    }
     d.or(
         "The listening socket was closed or replaced between SYN and final ACK.",
         "The same listener accepted other connections. Then EmbryonicRsts does not grow.",
@@ -143,4 +147,47 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         next::RAISE_THE_BACKLOG.to_owned(),
     ];
     Some(d)
+}
+
+/// What speaks against a full queue: one would have answered the final ACK by a RST, and the data by another one.
+fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'static str> {
+    let by_data = reset.trigger.is_some_and(|t| matches!(t.what, What::Data | What::Retransmit));
+    // Where a gateway was captured on all its interfaces, what it forwards is there twice.
+    let stopped_here = f.duplicates > 0 && f.duplicates < f.c.segments + f.s.segments;
+    match () {
+        () if stopped_here => Some(
+            "other packets of this connection were forwarded here (captured twice), this RST or what it answers was not",
+        ),
+        () if ack.bare && by_data && f.s.resets == 1 => Some(
+            "the final ACK drew no RST of its own, only the data after it did: a full queue answers both",
+        ),
+        () => None,
+    }
+}
+
+/// A filter let the handshake pass and rejects what follows.
+fn blame_filter(d: &mut Draft, f: &ConnectionFacts, contrary: &'static str) {
+    d.cause = cause(
+        "A firewall or another box on the path lets the handshake pass and rejects what follows with a RST.",
+        &["nf_send_reset"],
+        &["TcpExtListenOverflows"],
+        &[],
+    );
+    d.possible(contrary);
+    d.alternatives.clear();
+    d.or(
+        "The listener's accept queue was full, and tcp_abort_on_overflow=1 makes the kernel answer with a RST.",
+        "Then ListenOverflows and EmbryonicRsts grow, and the final ACK draws the RST.",
+    )
+    .or(
+        "The application reset the connection as soon as it had accepted it.",
+        "Its socket's RST would carry an acknowledgment and a window.",
+    );
+    d.next_steps = vec![
+        next::filter_rules(f.server),
+        next::counters(
+            &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
+            "twice, 10 s apart: both grow if the queue overflows all the same",
+        ),
+    ];
 }

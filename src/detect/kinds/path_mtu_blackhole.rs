@@ -115,11 +115,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 /// Captured where the large segments do not arrive.
 fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
     let (side, receiver) = (f.side(sender), sender.peer());
-    let Missing { gap, size, lasted } = missing;
+    let Missing { gap, size, lasted, heard } = missing;
     let behind = side.flight.largest;
     let seen = format!("{behind} bytes of the {sender} arrive, {gap} bytes before them do not");
     let mut d = Draft::about(f, &SPEC, (side.flight.begin, seen));
-    d.shows(side.last, format!("the {sender} is still heard; the gap is open"));
+    if heard {
+        d.shows(side.last, format!("the {sender} is still heard; the gap is open"));
+    }
     d.severity = Severity::Critical;
     d.summary = format!(
         "{} of {size} bytes of the {sender} {} never arrived in {lasted}; a smaller one behind it did, and the {receiver} \
@@ -133,7 +135,15 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
         .measure_span("lasted_s", lasted)
         .measure("mss_client", f.syn_offer.mss)
         .measure("mss_server", f.syn_ack_offer.mss);
-    d.probable("what is missing is of full size, none of its repetitions arrived, and smaller segments of the same end did");
+    if heard {
+        d.probable("what is missing is of full size, none of its repetitions arrived, and smaller segments of the same end did");
+    } else {
+        d.possible("what is missing is of full size, and none of its repetitions arrived; but nothing else of that end did either");
+        d.or(
+            "The sender or the path went away at that moment.",
+            "Just before, a smaller segment had arrived behind the gap.",
+        );
+    }
     d.or(
         "Segments were lost by chance.",
         "The sender repeats them within a second, and each one would have to be lost.",

@@ -240,3 +240,32 @@ fn ports_of_one_host_that_ignore_syns_at_once_are_one_incident() {
     assert_eq!((incidents[0].connections, incidents[0].listener.as_ref()), (9, None));
     assert!(incidents[0].cause.contains("3 ports"), "{}", incidents[0].cause);
 }
+
+/// Handshakes, and requests that draw a RST; so does the final ACK if `each`.
+fn rejected(wire: &Wire, each: bool) -> Ladder {
+    let ladders: Vec<_> = (0..4).map(|n| wire.of_host(1, 20 + n)).collect();
+    for (n, l) in ladders.iter().enumerate() {
+        let t = l.handshake(n as f64);
+        l.client.data(t + 0.000_2, 100);
+        l.server.rst(t + 0.000_3 + wire.to_server);
+        if each {
+            l.server.rst(t + 0.000_4 + wire.to_server);
+        }
+    }
+    ladders.into_iter().next().expect("there are four")
+}
+
+#[test]
+fn a_reset_that_answers_the_data_and_not_the_final_ack_is_a_filters() {
+    let wire = Wire::at_client();
+    ordinary(&wire, -5.0, 5);
+    let l = rejected(&wire, false);
+    let found = analyze(&wire);
+    let f = found.only(&l, Kind::AcceptQueueReset);
+    assert_eq!(f.certainty, Certainty::Possible);
+    assert!(f.cause.text.contains("firewall"), "{}", f.cause.text);
+    let wire = Wire::at_client();
+    ordinary(&wire, -5.0, 5);
+    let l = rejected(&wire, true);
+    assert_eq!(analyze(&wire).only(&l, Kind::AcceptQueueReset).certainty, Certainty::Probable);
+}
