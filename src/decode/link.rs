@@ -131,28 +131,28 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An Ethernet header.
 pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    walk.neighbours = neighbours(rest);
     let (header, inner) = rest.take::<14>()?;
+    walk.frame = header.first_chunk().copied();
     ethertype(be16(header[12], header[13]), inner, walk)
 }
 
-/// Addresses that several routers share (VRRP, HSRP) begin like this: frames go to them and come from others.
-const SHARED: [&[u8]; 4] =
-    [&[0, 0, 0x5e, 0, 1], &[0, 0, 0x5e, 0, 2], &[0, 0, 0x0c, 0x07, 0xac], &[0, 0, 0x0c, 0x9f]];
+/// Whether several routers share this address (VRRP, HSRP): frames go to it and come from others.
+fn is_shared(address: u64) -> bool {
+    matches!(address >> 8, 0x00_00_5e_00_01 | 0x00_00_5e_00_02 | 0x00_00_0c_07_ac)
+        || address >> 16 == 0x00_00_0c_9f
+}
 
-/// A hash of the two MAC addresses of an Ethernet frame, the same in both directions; 0 where they say nothing.
+/// A hash of the two MAC addresses that begin an Ethernet frame, the same in both directions; 0 where they say nothing.
 #[inline(never)]
-pub(super) fn neighbours(rest: Rest<'_>) -> u16 {
-    let Some(&[a, b, c, d, e, f, g, h, i, j, k, l]) = rest.data.first_chunk::<12>() else { return 0 };
-    let (to, from) = ([a, b, c, d, e, f], [g, h, i, j, k, l]);
-    if to == from || SHARED.iter().any(|shared| to.starts_with(shared) || from.starts_with(shared)) {
+pub(super) fn neighbours([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> u16 {
+    let (to, from) =
+        (u64::from_be_bytes([0, 0, a, b, c, d, e, f]), u64::from_be_bytes([0, 0, g, h, i, j, k, l]));
+    if to == from || is_shared(to) || is_shared(from) {
         return 0;
     }
-    let number = |[a, b, c, d, e, f]: [u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
     /// 2^64 divided by the golden ratio.
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mixed = (number(to) ^ number(from)).wrapping_mul(GOLDEN);
-    (mixed >> 48) as u16 | 1
+    ((to ^ from).wrapping_mul(GOLDEN) >> 48) as u16 | 1
 }
 
 /// What an Ethernet type announces.

@@ -69,8 +69,8 @@ struct Walk<'o> {
     depth: u8,
     /// IP headers so far whose own fields agree.
     headers: u8,
-    /// See [`Segment::neighbours`].
-    neighbours: u16,
+    /// The addresses of the innermost Ethernet frame.
+    frame: Option<[u8; 12]>,
 }
 
 impl Walk<'_> {
@@ -113,7 +113,7 @@ pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     #[cfg(test)]
     assert!(!tests::is_fatal(packet), "a packet that a test makes fatal");
     let traits = if packet.timed { 0 } else { Traits::NO_TIME };
-    let mut walk = Walk { out, traits, depth: 0, headers: 0, neighbours: 0 };
+    let mut walk = Walk { out, traits, depth: 0, headers: 0, frame: None };
     match link::dispatch(packet.link, Rest::new(packet.data, packet.original_length), &mut walk) {
         Ok(decoded) | Err(decoded) => decoded,
     }

@@ -3,7 +3,7 @@
 use super::ip::Network;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
-use super::{Decoded, Step, Walk};
+use super::{Decoded, Step, Walk, link};
 use crate::seq::Seq;
 
 /// Bytes of the header without which a segment says nothing: up to the control bits.
@@ -46,7 +46,8 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
     };
     out.payload = payload as u32;
     out.options = Options(0);
-    out.neighbours = if Flags(head[13]).has(Flags::SYN) { walk.neighbours } else { 0 };
+    let frame = walk.frame.filter(|_| Flags(head[13]).has(Flags::SYN));
+    out.neighbours = frame.map_or(0, link::neighbours);
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, 0, 0);
     if data.len() < header_length {
         traits |= Traits::OPTIONS_CUT;

@@ -60,7 +60,11 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
         tsval: 0,
         tsecr: 0,
         mss: 0,
-        neighbours: if flags.has(Flags::SYN) { link::neighbours(rest) } else { 0 },
+        neighbours: if flags.has(Flags::SYN) {
+            h.first_chunk().map_or(0, |frame| link::neighbours(*frame))
+        } else {
+            0
+        },
         traits: Traits(walk.traits | fragment | checksum),
         flags,
         options: Options(0),

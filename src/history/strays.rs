@@ -10,6 +10,10 @@ use crate::seq::Seq;
 const MOST_SEGMENTS: u32 = 32;
 /// Strays of one shard that are kept.
 const KEPT: usize = 4_096;
+/// Strays to one address and port that are searched: a scan sends very many.
+const OF_ONE: usize = 256;
+/// Strays times open connections that are compared at most.
+const COMPARISONS: usize = 1 << 24;
 /// How far beyond what was seen of a stream a segment may lie: a large receive window.
 const WINDOW: u32 = 1 << 20;
 /// The same where only the sequence number is known.
@@ -217,12 +221,14 @@ impl Strays {
             let all = self.by_receiver.entry(to).or_default();
             all.extend(strays);
             all.sort_unstable();
+            all.truncate(OF_ONE);
         }
     }
 
     /// The connection that is not kept, and to which the stray `f` belongs; and which end of that got it.
     pub fn home_of(&self, f: &ConnectionFacts) -> Option<(&OpenFlow, Role, Stray)> {
-        let stray = Stray::of(f).filter(|_| !self.open.is_empty())?;
+        let is_too_much = self.count.saturating_mul(self.open.len()) > COMPARISONS;
+        let stray = Stray::of(f).filter(|_| !self.open.is_empty() && !is_too_much)?;
         let mut all = self.open.iter().filter_map(|flow| Some((flow, stray.receiver_among(flow)?, stray)));
         // Two that fit: it cannot be told which one it is.
         all.next().filter(|_| all.next().is_none())
@@ -344,5 +350,36 @@ mod tests {
         let mut f = stray(2_000, 1_501);
         f.c.segments = 2;
         assert_eq!(Stray::of(&f), None);
+    }
+
+    #[test]
+    fn a_scan_is_searched_in_part_whatever_the_order_of_merging() {
+        let scan = |packets: std::ops::Range<u64>| {
+            let mut strays = Strays::default();
+            packets.for_each(|n| strays.record(&ConnectionFacts { first: at(20, n), ..stray(2_000, 1_501) }));
+            strays
+        };
+        let [mut one, mut other] = [Strays::default(), Strays::default()];
+        one.merge(scan(20..400));
+        one.merge(scan(400..900));
+        other.merge(scan(400..900));
+        other.merge(scan(20..400));
+        assert_eq!(one.by_receiver, other.by_receiver);
+        assert_eq!(one.by_receiver.values().map(Vec::len).sum::<usize>(), OF_ONE);
+        assert!(one.of(&live()).is_some());
+    }
+
+    #[test]
+    fn an_open_connection_that_is_not_kept_is_known_by_its_numbers() {
+        let mut strays = Strays::default();
+        let mut open = live();
+        open.mid_stream = true;
+        strays.record_open(&open);
+        strays.record(&stray(2_000, 1_501));
+        let (home, role, _) = strays.home_of(&stray(2_000, 1_501)).expect("it belongs to the open one");
+        assert_eq!((home.server, role), (host(2, 80), Role::Client));
+        assert!(strays.home_of(&stray(2_000_000_000, 1_501)).is_none());
+        strays.record_open(&ConnectionFacts { server: host(4, 80), ..open });
+        assert!(strays.home_of(&stray(2_000, 1_501)).is_none(), "two fit");
     }
 }

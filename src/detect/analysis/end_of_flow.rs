@@ -184,6 +184,9 @@ fn missing_segment(
     around: &DetectContext<'_>,
 ) -> Option<Missing> {
     let side = f.side(role);
+    if side.sacks() == 0 {
+        return None;
+    }
     let mss = u32::from(f.syn_offer.mss.min(f.syn_ack_offer.mss));
     let size = mss.checked_sub(if f.timestamps() { TIMESTAMPS } else { 0 }).filter(|size| *size > SMALL)?;
     let gap = u32::try_from(side.flight.seq.distance(side.acked)).ok().filter(|gap| *gap > 0)?;
@@ -191,7 +194,6 @@ fn missing_segment(
     let lasted = until - side.flight.begin.time;
     let is_left = side.acked_known
         && side.in_vain().is_none()
-        && side.sacks() > 0
         && gap % size == 0
         && side.flight.largest < size
         && lasted >= REPEATED_WITHIN
@@ -271,11 +273,14 @@ fn was_alive_before(own: &Side, reset: &Reset) -> bool {
     reset.before.segments > 1 && own.silences.iter().all(|(_, to)| *to != reset.at.time)
 }
 
+/// A request that has waited for its acknowledgment for longer is not just under way.
+const UNDER_WAY: Span = Span::secs(1);
+
 /// Whether the server closed an idle connection while the client's next request was under way: the request is not acknowledged. It
 /// may acknowledge the FIN: then the client's kernel had it, and the application did not look.
 fn crossed(f: &ConnectionFacts) -> bool {
     let asked = &f.c.flight;
-    f.s.fin.is_some()
+    f.s.fin.is_some_and(|fin| fin.time - asked.begin.time < UNDER_WAY)
         && f.c.last_data.is_some()
         && f.c.has_outstanding()
         && asked.seq == f.c.acked

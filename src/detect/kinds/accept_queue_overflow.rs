@@ -35,6 +35,9 @@ finding! {
     /// * The final ACK was lost on its way to the server: told apart at the server's own interface, where it is missing.
     /// * A firewall behind the capture point dropped it: packet for packet the same. Only counters tell, or a SYN-ACK
     ///   whose TSecr echoes one of the ignored segments (kernels before the 6.14 cycle), which proves that TCP read it.
+    /// * A stateful box on the path of some clients (asymmetric route): they are ignored and others served without
+    ///   exception, their SYN-ACKs take another way (MAC address) than their SYNs, or new SYNs are answered although Linux
+    ///   4.10 and later drop them while the queue is full. Then a filter is the likelier cause, and the finding `possible`.
     /// * `TCP_DEFER_ACCEPT`: a silent client, a single SYN-ACK retransmission, and the first data is taken at once.
     /// * A round trip above 1 s: the SYN-ACK was repeated before the final ACK could arrive.
     /// * The path to the server is full for seconds, so that the final ACK comes late: what the server then

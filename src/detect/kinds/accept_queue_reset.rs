@@ -133,19 +133,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "The ACK of a syncookie was too old or invalid.",
         "The client answered the SYN-ACK at once. Then SyncookiesFailed grows.",
     );
-    d.next_steps = vec![
-        next::accept_queue(f.server),
-        format!(
-            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: with 1 a full queue is answered by this RST",
-            f.server.socket().ip()
-        ),
-        next::counters(
-            &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
-            "twice, 10 s apart: both grow while the queue overflows",
-        ),
-        next::MAKE_IT_ACCEPT.to_owned(),
-        next::RAISE_THE_BACKLOG.to_owned(),
-    ];
+    d.next_steps = next_steps(f);
     Some(d)
 }
 
@@ -156,7 +144,7 @@ fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'stati
     let stopped_here = f.duplicates > 0 && f.duplicates < f.c.segments + f.s.segments;
     match () {
         () if stopped_here => Some(
-            "other packets of this connection were forwarded here (captured twice), this RST or what it answers was not",
+            "other packets of this connection were forwarded here (captured twice), but not this RST or the segment that it answers",
         ),
         () if ack.bare && by_data && f.s.resets == 1 => Some(
             "the final ACK drew no RST of its own, only the data after it did: a full queue answers both",
@@ -165,10 +153,10 @@ fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'stati
     }
 }
 
-/// A filter let the handshake pass and rejects what follows.
+/// A filter let the handshake pass and rejects later segments.
 fn blame_filter(d: &mut Draft, f: &ConnectionFacts, contrary: &'static str) {
     d.cause = cause(
-        "A firewall or another box on the path lets the handshake pass and rejects what follows with a RST.",
+        "A firewall or another box on the path lets the handshake pass and rejects later segments with a RST.",
         &["nf_send_reset"],
         &["TcpExtListenOverflows"],
         &[],
@@ -190,4 +178,20 @@ fn blame_filter(d: &mut Draft, f: &ConnectionFacts, contrary: &'static str) {
             "twice, 10 s apart: both grow if the queue overflows all the same",
         ),
     ];
+}
+
+fn next_steps(f: &ConnectionFacts) -> Vec<String> {
+    vec![
+        next::accept_queue(f.server),
+        format!(
+            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: with 1 a full queue is answered by this RST",
+            f.server.socket().ip()
+        ),
+        next::counters(
+            &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
+            "twice, 10 s apart: both grow while the queue overflows",
+        ),
+        next::MAKE_IT_ACCEPT.to_owned(),
+        next::RAISE_THE_BACKLOG.to_owned(),
+    ]
 }

@@ -13,7 +13,8 @@ finding! {
     ///
     /// ## On the wire
     /// Requests and answers, then silence for the server's keep-alive time-out. The server's FIN and the client's request cross: the
-    /// request does not acknowledge the FIN. A RST answers the request. Proxies tell their clients "502 Bad Gateway".
+    /// request does not acknowledge the FIN. Or the client's kernel has the FIN, and the application uses the connection all the
+    /// same, as it did not look. A RST answers the request. Proxies tell their clients "502 Bad Gateway".
     /// ## In the kernel
     /// The server's application has called close(): data that comes later finds a socket that nobody can read, and is reset
     /// (`tcp_rcv_state_process`, `TCPAbortOnData`).

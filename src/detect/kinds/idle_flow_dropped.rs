@@ -16,7 +16,8 @@ finding! {
     ///
     /// ## On the wire
     /// Requests and answers, then a pause of minutes or hours. The next segment is repeated without an answer, or is answered
-    /// at once by a RST whose TTL is not the peer's. New connections between the same hosts work.
+    /// at once by a RST whose TTL is not the peer's. New connections between the same hosts work. The pauses that connections of
+    /// one listener survived, and those that were fatal, bracket the time-out.
     /// ## In the kernel
     /// Both ends still have the connection. A NAT gateway, a load balancer, a firewall or conntrack
     /// (`nf_conntrack_tcp_timeout_established`) has removed its entry.

@@ -14,7 +14,8 @@ finding! {
     /// ## On the wire
     /// The handshake and small segments pass. The first full-size segment is repeated at growing intervals, always with the same
     /// size; the smaller one behind it is acknowledged by SACK, or by duplicate ACKs. With `tcp_mtu_probing` the sender makes
-    /// its segments smaller after some time-outs, and then all goes well.
+    /// its segments smaller after some time-outs, and then all goes well. Captured at the receiver, the full-size segments are
+    /// missing: a gap of one or more of them is reported (SACK) and never filled.
     /// ## In the kernel
     /// Path MTU discovery needs the ICMP error of the router with the small link (`tcp_v4_mtu_reduced`); it is filtered, or
     /// the router sends none. `tcp_mtu_probing` (`tcp_mtu_probing`, `TCPMTUPFail`) finds the size without it.
@@ -136,9 +137,9 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
         .measure("mss_client", f.syn_offer.mss)
         .measure("mss_server", f.syn_ack_offer.mss);
     if heard {
-        d.probable("what is missing is of full size, none of its repetitions arrived, and smaller segments of the same end did");
+        d.probable("the missing segments are of full size, none of their repetitions arrived, and smaller segments of the same end did");
     } else {
-        d.possible("what is missing is of full size, and none of its repetitions arrived; but nothing else of that end did either");
+        d.possible("the missing segments are of full size, and none of their repetitions arrived; but nothing else of that end did either");
         d.or(
             "The sender or the path went away at that moment.",
             "Just before, a smaller segment had arrived behind the gap.",

@@ -31,7 +31,7 @@ finding! {
     /// * `stale-connection`: the RST comes on the connection itself, and no segment came under another address.
     /// * `injected-reset`: a RST that no segment under another address explains.
     /// ## Check next
-    /// `conntrack -S` on the host that translates: does `invalid` grow? Drop what is invalid:
+    /// `conntrack -S` on the host that translates: does `invalid` grow? Drop invalid segments:
     /// `iptables -A FORWARD -m conntrack --ctstate INVALID -j DROP`. Or set `net.netfilter.nf_conntrack_tcp_be_liberal=1`.
     /// ## References
     /// `net/netfilter/nf_conntrack_proto_tcp.c`, `net/netfilter/nf_nat_core.c`; RFC 5382 section 4
@@ -64,6 +64,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if asks_again_after_reset(f) {
         return Some(write_handshake(f));
     }
+    f.c.reset.as_ref()?;
     match death(f, around)? {
         Death::ResetUnderOtherName { role, reset } => Some(write_inner(f, role, reset)),
         _ => None,
@@ -270,7 +271,7 @@ fn next_steps(kind: StrayKind, from: &str, due: &str) -> Vec<String> {
     }
     vec![
         "conntrack -S   # on the host that translates (node, gateway): does invalid grow?".to_owned(),
-        "iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # there: what cannot be translated must not leave".to_owned(),
+        "iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # there: a segment that cannot be translated must not leave".to_owned(),
         "sysctl net.netfilter.nf_conntrack_tcp_be_liberal=1   # there: segments outside of the window stay valid".to_owned(),
     ]
 }

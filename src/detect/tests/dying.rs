@@ -269,3 +269,19 @@ fn a_reset_that_answers_the_data_and_not_the_final_ack_is_a_filters() {
     let l = rejected(&wire, true);
     assert_eq!(analyze(&wire).only(&l, Kind::AcceptQueueReset).certainty, Certainty::Probable);
 }
+
+#[test]
+fn a_request_that_had_waited_for_long_did_not_cross_the_fin() {
+    let wire = Wire::at_client();
+    let l = wire.ladder(1);
+    let t = l.handshake(0.0);
+    let t = l.exchange(t + 0.01, 100, 1_000);
+    in_vain(&l, t + 1.0, 100, t + 14.0);
+    let before = l.server.next();
+    l.server.fin(t + 15.0);
+    l.client.ack(t + 15.1);
+    l.server.raw(t + 15.2, Flags::RST, before.advance(1), Seq(0), 0).with(|s| {
+        (s.window, s.ip_id, s.options) = (0, 0, TcpOptions(0));
+    });
+    analyze(&wire).none(Kind::IdleCloseRace);
+}
