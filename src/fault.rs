@@ -5,20 +5,32 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 
 thread_local! {
     /// How many [`contain`] this thread is inside.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Whether a panic of this thread comes to light in another one.
+    static WORKS_FOR_ANOTHER: Cell<bool> = const { Cell::new(false) };
     /// Where the latest contained panic happened.
     static PLACE: RefCell<Option<Fault>> = const { RefCell::new(None) };
 }
+
+/// Where the latest contained panic of a thread happened that works for another one, see [`on_thread`].
+static ELSEWHERE: Mutex<Option<Fault>> = Mutex::new(None);
 
 /// Where in this program something went wrong. It holds nothing of the packets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     file: String,
     line: u32,
+}
+
+impl Fault {
+    /// What is to be said where nothing more is known.
+    pub fn told(&self) -> String {
+        format!("this program failed (at {self}); please report this")
+    }
 }
 
 impl fmt::Display for Fault {
@@ -38,7 +50,29 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     DEPTH.set(DEPTH.get().saturating_add(1));
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     DEPTH.set(DEPTH.get().saturating_sub(1));
-    done.map_err(|_| PLACE.take().unwrap_or_else(|| Fault { file: "an unknown place".to_owned(), line: 0 }))
+    done.map_err(|_| {
+        // Both are taken, so that no later panic gets the place of this one.
+        let elsewhere = ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let place = PLACE.take().or(elsewhere);
+        place.unwrap_or_else(|| Fault { file: "an unknown place".to_owned(), line: 0 })
+    })
+}
+
+/// `work` for another thread, which is contained there as it would be here: a panic in it must come back to this thread.
+pub fn on_thread<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let contained = is_contained();
+    move || {
+        if contained {
+            work_for_another();
+        }
+        work()
+    }
+}
+
+/// From now on a panic of this thread is contained in another one, to which it must come back.
+pub fn work_for_another() {
+    DEPTH.set(1);
+    WORKS_FOR_ANOTHER.set(true);
 }
 
 /// Whether a panic of this thread is contained now: then nobody need be told at once.
@@ -56,9 +90,72 @@ fn install() {
                 return before(info);
             }
             let fault = info.location().map(|at| Fault { file: at.file().to_owned(), line: at.line() });
+            if WORKS_FOR_ANOTHER.get() {
+                ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fault);
+            }
             PLACE.replace(fault);
         }));
     });
+}
+
+/// Where tests make the program fail: at whatever is about the host [`trap::host`] of a place. No packet says so, only
+/// programs built for tests know these places.
+#[cfg(test)]
+pub(crate) mod trap {
+    use std::net::Ipv4Addr;
+
+    use crate::flow::key::Host;
+    use crate::model::Kind;
+
+    /// A step of the work.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Place {
+        /// The detector of this kind.
+        Detector(Kind),
+        /// What the capture as a whole does to a finding.
+        Weighing,
+        /// A draft is written down.
+        Writing,
+        /// Findings become an incident.
+        Grouping,
+        /// Listeners are looked at.
+        Listeners,
+        /// Failed connections are counted.
+        Failures,
+        /// Settings are inferred.
+        Settings,
+        /// Findings are held against counters.
+        HostFacts,
+        /// The two sides of a pair are compared.
+        Pair,
+        /// A watch tells what is new.
+        Live,
+    }
+
+    /// The address at which the program fails: kept for measurements (RFC 2544), and in no other test.
+    pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
+
+    /// Whoever has this address and port makes the program fail at `place`.
+    pub fn port(place: Place) -> u16 {
+        match place {
+            Place::Detector(kind) => 40_000 + kind as u16,
+            Place::Weighing => 41_000,
+            Place::Writing => 41_001,
+            Place::Grouping => 41_002,
+            Place::Listeners => 41_003,
+            Place::Failures => 41_004,
+            Place::Settings => 41_005,
+            Place::HostFacts => 41_006,
+            Place::Pair => 41_007,
+            Place::Live => 41_008,
+        }
+    }
+
+    /// Fails if `host` is the one for that.
+    pub fn spring(place: Place, host: Option<Host>) {
+        let fatal = host.is_some_and(|host| host.address.ip() == ADDRESS && host.port == port(place));
+        assert!(!fatal, "{place:?}, as a test wants it");
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +168,16 @@ mod tests {
         assert!(fault.to_string().starts_with("src/fault.rs:"), "{fault}");
         assert_eq!(contain(|| 7), Ok(7));
         assert!(!is_contained());
+    }
+
+    #[test]
+    fn a_panic_of_a_thread_that_works_for_this_one_has_its_place_too() {
+        let fault = contain(|| {
+            let work = on_thread(|| panic!("as expected"));
+            let ended: std::thread::Result<()> = std::thread::spawn(work).join();
+            ended.unwrap_or_else(|panic| panic::resume_unwind(panic));
+        });
+        assert!(fault.unwrap_err().to_string().starts_with("src/fault.rs:"));
     }
 
     #[test]

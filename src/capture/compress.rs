@@ -6,6 +6,8 @@ use std::thread;
 
 use liblzma::stream::{CONCATENATED, Stream};
 
+use crate::fault;
+
 /// A compression that is recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Compression {
@@ -185,7 +187,9 @@ fn decode(compression: Compression, raw: Raw, full: &SyncSender<Delivery>, empty
     };
     loop {
         let mut chunk = empty.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
-        let delivery = match decoder.read(&mut chunk) {
+        let read = fault::contain(|| decoder.read(&mut chunk))
+            .unwrap_or_else(|fault| Err(io::Error::other(fault.told())));
+        let delivery = match read {
             Ok(0) => Delivery::End,
             Ok(n) => Delivery::Bytes(chunk, n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -26,7 +26,7 @@ pub(super) struct Pcap {
     /// Written in the other byte order than little-endian.
     big_endian: bool,
     /// Nanoseconds in a unit of the fraction field.
-    unit: i64,
+    unit: u16,
     lengths: Lengths,
     link: LinkType,
     /// As declared, bytes; 0 when none.
@@ -132,11 +132,13 @@ impl Pcap {
         records: &mut Vec<Record>,
     ) -> (usize, Found) {
         let header = self.record_header();
-        let (unit, link) = (self.unit, self.link);
+        let (unit, link) = (u64::from(self.unit), self.link);
         let mut rest = data;
         loop {
             let at = data.len().saturating_sub(rest.len());
-            let Some([seconds, fraction, captured, original, ..]) = words(rest, header) else {
+            let Some(([seconds, fraction, captured, original], _)) =
+                rest.first_chunk::<16>().filter(|_| rest.len() >= header).map(|head| head.as_chunks())
+            else {
                 return (at, Found::Need(header));
             };
             let (seconds, fraction) = (number(seconds, BIG_ENDIAN), number(fraction, BIG_ENDIAN));
@@ -152,10 +154,12 @@ impl Pcap {
                 return (at, Found::Damage(Damage::Length { claimed: length as u64, limit }));
             }
             // A fraction over one second is carried; neither product can overflow.
-            let seconds = i64::from(seconds).saturating_mul(1_000_000_000);
+            let time = u64::from(seconds)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(u64::from(fraction).saturating_mul(unit));
             let mut record = Record {
                 id: numbers.peek(),
-                time: Timestamp(seconds.saturating_add(i64::from(fraction).saturating_mul(unit))),
+                time: Timestamp(time.cast_signed()),
                 offset: at.saturating_add(header) as u32,
                 captured,
                 original,
@@ -197,7 +201,7 @@ impl Pcap {
             let (a, b) = (number(a, self.big_endian), number(b, self.big_endian));
             let captured = self.captured(a, b);
             let plausible = seconds_near.contains(&i64::from(seconds))
-                && i64::from(fraction).saturating_mul(self.unit) < 1_000_000_000
+                && u64::from(fraction).saturating_mul(self.unit.into()) < 1_000_000_000
                 && captured > 0
                 && captured <= self.limit
                 && a.max(b) < 1 << 24;

@@ -80,6 +80,7 @@ mod session {
             }
         };
         report.mark(&mut outcome.report);
+        outcome.damage.iter().for_each(|damage| complain(damage));
         if let Some(mut destinations) = destinations {
             if failed.is_some() {
                 // Nobody reads it, or it has no room: files get their reports all the same.
@@ -94,7 +95,8 @@ mod session {
             _ => {}
         }
         let matched = args.fail_on.iter().any(|condition| condition.matches(&outcome.report));
-        Ok(Exit::verdict(Damage::None, if matched { Verdict::Matched } else { Verdict::Clear }))
+        let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
+        Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
     }
 
     fn watch(

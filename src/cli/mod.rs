@@ -26,6 +26,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use self::args::{Cli, Command};
 use self::exit::Exit;
+use crate::fault;
 use crate::report::terminal::sanitize;
 
 /// Runs the program.
@@ -34,7 +35,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refused) => return usage(&refused).into(),
     };
-    let done = match cli.command {
+    let done = fault::contain(|| run(cli.command));
+    done.unwrap_or_else(|fault| Err(anyhow::Error::msg(fault.told())))
+        .unwrap_or_else(|error| {
+            complain(&format!("{error:#}"));
+            Exit::Unusable
+        })
+        .into()
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Analyze(args) => analyze::run(&args),
         Command::Live(args) => live::run(&args),
         Command::Snapshot(args) => snapshot::run(&args).map(|()| Exit::Done),
@@ -44,12 +55,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args).map(|()| Exit::Done),
         Command::Completions(args) => completions::run(&args).map(|()| Exit::Done),
         Command::Man(args) => man::run(&args).map(|()| Exit::Done),
-    };
-    done.unwrap_or_else(|error| {
-        complain(&format!("{error:#}"));
-        Exit::Unusable
-    })
-    .into()
+    }
 }
 
 /// Prints help and version on standard output, a refused command line on standard error.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::args::When;
+use crate::fault;
 use crate::report::terminal::{Color, Look, PIPE_WIDTH};
 
 /// Where a result goes.
@@ -83,8 +84,9 @@ impl Output {
     /// What the file says. A reader of standard output who has gone away is no error.
     pub fn write(self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
         match self {
-            Output::Stdout => to_stdout(render),
+            Output::Stdout => to_stdout(contained(render)),
             Output::File { path, file, .. } => {
+                let render = contained(render);
                 let written = || -> io::Result<()> {
                     // Devices and pipes have no length to set.
                     if file.metadata()?.is_file() {
@@ -106,6 +108,13 @@ impl Output {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// `render`, whose faults are errors: the other results are written all the same.
+fn contained(
+    render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
+    |out| fault::contain(|| render(out)).unwrap_or_else(|fault| Err(io::Error::other(fault.told())))
 }
 
 /// Writes to standard output.
@@ -212,6 +221,16 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "a long report of yesterday");
         output.write(|out| out.write_all(b"today")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "today");
+    }
+
+    #[test]
+    fn a_report_at_which_the_program_fails_is_an_error_that_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.txt");
+        let failed =
+            Output::open(Some(&path), &[]).unwrap().write(|_| panic!("a renderer that a test makes fail"));
+        let said = format!("{:#}", failed.unwrap_err());
+        assert!(said.contains("report.txt: this program failed (at src/cli/output.rs:"), "{said}");
     }
 
     #[test]

@@ -3,22 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::capture::{Silence, Status};
 use crate::detect::Found;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::write::Written;
-use crate::diagnose::{host, incident, severity, unexamined, write};
+use crate::diagnose::{host, severity, unexamined};
 use crate::engine::batch::Totals;
-use crate::engine::examine::Facts;
+use crate::engine::examine::{Facts, group, write};
 use crate::engine::gather::Gathered;
 use crate::engine::inputs::{Inputs, Limit, is_damaged};
+use crate::engine::loss::{About, Loss, Losses, Step};
 use crate::engine::seen::{Seen, context, see};
 use crate::engine::shard::{Shard, most_examined};
 use crate::engine::{Options, Outcome};
+#[cfg(test)]
+use crate::fault::trap;
+use crate::fault::{self, Fault};
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
+use crate::host::HostFacts;
 use crate::model::{CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary};
 
 /// What was learned from one stream of packets, before it becomes a report.
@@ -31,6 +34,8 @@ pub struct Study {
     pub filtered: Option<Filtered>,
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,
+    /// What was lost since to faults of the program.
+    losses: Losses,
 }
 
 pub(super) fn study(
@@ -53,10 +58,15 @@ pub(super) fn study(
     seen.gathered.correct(repeated);
     let inputs = Inputs::of(&seen, totals, options, status);
     let filtered = filtered(totals, options);
-    Study { seen, inputs, filtered, pool: None }
+    Study { seen, inputs, filtered, pool: None, losses: Losses::default() }
 }
 
 impl Study {
+    /// The findings about a connection were lost to a fault of the program.
+    pub fn note_lost(&mut self, about: About, fault: Fault) {
+        self.losses.note(Loss::Finding(about, fault));
+    }
+
     /// Writes the report.
     pub fn report(mut self, options: &Options) -> Outcome {
         match self.pool.take() {
@@ -66,21 +76,38 @@ impl Study {
     }
 
     fn write(mut self, options: &Options) -> Outcome {
-        let drafts = &mut self.seen.drafts;
-        let told = options.host.as_ref().map(|facts| host::corroborate(drafts, facts)).unwrap_or_default();
-        let drafts = std::mem::take(drafts);
-        let inferred = self.seen.infer(&drafts);
+        let mut losses = std::mem::take(&mut self.losses);
+        let mut drafts = std::mem::take(&mut self.seen.drafts);
+        let told = options.host.as_ref().map(|facts| corroborate(&mut drafts, facts, &mut losses));
+        let told = told.unwrap_or_default();
+        let inferred = self.seen.infer(&drafts, &mut losses);
         // The findings want room.
         self.seen.gathered.kept = Vec::new();
         let paths: Vec<Arc<str>> = self.inputs.captures.iter().map(|c| c.path.as_str().into()).collect();
-        let written = write(drafts, &paths);
-        let mut incidents = incident::group(&written, &self.seen.context);
+        let mut written = write(drafts, &paths, &mut losses);
+        let mut incidents = group(&mut written, &self.seen.context, &mut losses);
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
-        unexamined::tell(&mut incidents, &written, classes, &left_out.of);
+        let told_of = fault::contain(|| unexamined::tell(&mut incidents, &written, classes, &left_out.of));
+        losses.of_step(Step::Unexamined, told_of);
+        self.inputs.note_losses(&losses);
         let mut outcome = report(&self.seen, self.inputs, Conclusions { written, incidents, told, inferred });
         outcome.report.filtered = self.filtered;
         outcome
     }
+}
+
+/// Holds the findings against what their host knows. Where the program fails at that, they stay as they are.
+fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts, losses: &mut Losses) -> host::Told {
+    let before = drafts.clone();
+    let told = fault::contain(|| {
+        #[cfg(test)]
+        drafts.iter().for_each(|(d, _)| trap::spring(trap::Place::HostFacts, d.client));
+        host::corroborate(drafts, facts)
+    });
+    if told.is_err() {
+        *drafts = before;
+    }
+    losses.of_step(Step::HostFacts, told)
 }
 
 /// What was concluded from what was seen.
@@ -163,11 +190,6 @@ fn filtered(totals: &Totals, options: &Options) -> Option<Filtered> {
         tcp_segments: totals.unwanted,
     };
     (filtered.selects_connections() || filtered.selects_times()).then_some(filtered)
-}
-
-/// Drafts to findings.
-pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>]) -> Vec<Written> {
-    drafts.into_par_iter().map(|(d, vantage)| write::finding(*d, vantage, paths)).collect()
 }
 
 /// Where the capture was taken, for each server with a finding.

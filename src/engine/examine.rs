@@ -1,15 +1,24 @@
-//! Every detector is asked about every connection and every listener.
+//! From the facts to findings and incidents: every detector is asked, and what it found is written down.
+//!
+//! A fault of the program costs the finding at which it happens: each step is contained by itself.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::detect::context::CaptureContext;
-use crate::detect::spec::{Examine, Property};
-use crate::detect::{Draft, Found, registry};
+use crate::detect::spec::{Examine, KindSpec, Property};
+use crate::detect::{DetectContext, Draft, Found, registry};
+use crate::diagnose::incident;
+use crate::diagnose::write::{self, Written};
+use crate::engine::loss::{About, Loss, Losses};
+use crate::fault;
+#[cfg(test)]
+use crate::fault::trap;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
-use crate::model::{Kind, Vantage};
+use crate::model::{Incident, Kind, Vantage};
 
 /// What becomes of the facts of remarkable connections once they have been examined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,56 +32,42 @@ pub(super) enum Facts {
 /// So many facts are let go together.
 const LET_GO: usize = 2_048;
 
+/// A finding, or what was lost of it.
+type Made = Result<Found, Loss>;
+
 /// Asks every detector about every kept connection. Findings come in order of time.
 #[expect(clippy::vec_box, reason = "as they are kept")]
 pub(super) fn examine(
     kept: &mut Vec<Box<ConnectionFacts>>,
     context: &CaptureContext,
     after: Facts,
+    losses: &mut Losses,
 ) -> Vec<Found> {
-    let about = |f: &ConnectionFacts| {
-        let around = context.around(f);
-        let found = registry::all().iter().filter_map(|spec| match spec.examine {
-            Examine::Connection(examine) => examine(f, &around),
-            Examine::Listener(_) => None,
-        });
-        found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<Found>>()
-    };
-    let mut drafts: Vec<Found> = Vec::new();
+    let mut made: Vec<Made> = Vec::new();
     match after {
-        Facts::Stay => drafts.par_extend(kept.par_iter().flat_map_iter(|f| about(f))),
+        Facts::Stay => made.par_extend(kept.par_iter().flat_map_iter(|f| about_connection(f, context))),
         // Not one by one, each by the thread that has examined it: threads that free what others have allocated wait for
         // each other.
         Facts::LetGo => {
             while !kept.is_empty() {
                 let some: Vec<_> = kept.drain(..kept.len().min(LET_GO)).collect();
-                drafts.par_extend(some.par_iter().flat_map_iter(|f| about(f)));
+                made.par_extend(some.par_iter().flat_map_iter(|f| about_connection(f, context)));
             }
             kept.shrink_to_fit();
         }
     }
     let listeners = context.listeners.keys().filter(|host| !context.activities.contains_key(host));
     let servers: Vec<Host> = context.activities.keys().chain(listeners).copied().collect();
-    drafts.par_extend(servers.par_iter().with_max_len(8).flat_map_iter(|&server| {
-        let around = context.at(server);
-        let found = registry::all().iter().filter_map(|spec| match spec.examine {
-            Examine::Listener(examine) => examine(server, &around),
-            Examine::Connection(_) => None,
-        });
-        found.map(|d| boxed(d, around.view.vantage)).collect::<Vec<_>>()
-    }));
-    let has = |d: &Draft, property| registry::spec(d.kind).has(property);
-    if context.has_no_clock() {
-        drafts.retain(|(d, _)| has(d, Property::NeedsNoClock));
-    }
-    // How long a half-close lasted is all that tells it from a close.
-    drafts.retain(|(d, _)| d.kind != Kind::HalfClose || !d.runs_back());
-    let across = drafts.iter_mut().filter(|(d, _)| !has(d, Property::NeedsNoClock) && d.runs_back());
-    across.for_each(|(d, _)| d.doubt("the clock stepped back among these packets"));
-    if context.shuffled {
-        let by_order = drafts.iter_mut().filter(|(d, _)| has(d, Property::RestsOnOrder));
-        by_order.for_each(|(d, _)| d.doubt("the capture changed the order of packets"));
-    }
+    made.par_extend(
+        servers.par_iter().with_max_len(8).flat_map_iter(|&server| about_listener(server, context)),
+    );
+    let made = losses.sort_out(made).into_iter().map(|mut found| {
+        match fault::contain(|| holds(&mut found.0, context)) {
+            Ok(holds) => Ok(holds.then_some(found)),
+            Err(fault) => Err(Loss::Finding(About::draft(&found.0), fault)),
+        }
+    });
+    let mut drafts: Vec<Found> = losses.sort_out(made).into_iter().flatten().collect();
     drafts.sort_by_cached_key(|(d, _)| d.order());
     // The same interval captured twice, far apart in the file, gives the same finding twice.
     let mut seen = HashSet::new();
@@ -80,7 +75,131 @@ pub(super) fn examine(
     drafts
 }
 
+fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> {
+    let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
+        Examine::Connection(examine) => {
+            #[cfg(test)]
+            trap::spring(trap::Place::Detector(spec.kind), Some(f.client));
+            examine(f, around)
+        }
+        Examine::Listener(_) => None,
+    };
+    about(|| context.around(f), examine, |kind| About::connection(kind, f))
+}
+
+fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
+    let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
+        Examine::Listener(examine) => {
+            #[cfg(test)]
+            trap::spring(trap::Place::Detector(spec.kind), Some(server));
+            examine(server, around)
+        }
+        Examine::Connection(_) => None,
+    };
+    about(|| context.at(server), examine, |kind| About::listener(kind, server))
+}
+
+/// What the detectors say. Where one of them fails they are asked again one by one: they are pure functions.
+fn about<'w>(
+    around: impl Fn() -> DetectContext<'w>,
+    examine: impl Fn(&KindSpec, &DetectContext<'w>) -> Option<Draft>,
+    lost: impl Fn(Option<Kind>) -> About,
+) -> Vec<Made> {
+    let ask = |spec: &KindSpec, around: &DetectContext<'w>| {
+        let draft = examine(spec, around)?;
+        Some(boxed(draft, around.view.vantage))
+    };
+    let all = fault::contain(|| {
+        let around = around();
+        registry::all().iter().filter_map(|spec| ask(spec, &around)).map(Ok).collect()
+    });
+    let Err(fault) = all else { return all.unwrap_or_default() };
+    let Ok(around) = fault::contain(around) else { return vec![Err(Loss::Finding(lost(None), fault))] };
+    let asked = registry::all().iter().map(|spec| (spec.kind, fault::contain(|| ask(spec, &around))));
+    asked
+        .filter_map(|(kind, found)| found.map_err(|fault| Loss::Finding(lost(Some(kind)), fault)).transpose())
+        .collect()
+}
+
 fn boxed(mut draft: Draft, vantage: Vantage) -> Found {
     draft.shrink_to_fit();
     (Box::new(draft), vantage)
 }
+
+/// Whether a finding holds in this capture; it may be less certain than its detector thought.
+fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
+    #[cfg(test)]
+    trap::spring(trap::Place::Weighing, d.client);
+    let spec = registry::spec(d.kind);
+    let needs_clock = !spec.has(Property::NeedsNoClock);
+    if needs_clock && context.has_no_clock() {
+        return false;
+    }
+    if needs_clock && d.runs_back() {
+        // How long a half-close lasted is all that tells it from a close.
+        if d.kind == Kind::HalfClose {
+            return false;
+        }
+        d.doubt("the clock stepped back among these packets");
+    }
+    if context.shuffled && spec.has(Property::RestsOnOrder) {
+        d.doubt("the capture changed the order of packets");
+    }
+    true
+}
+
+/// Drafts to findings.
+pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>], losses: &mut Losses) -> Vec<Written> {
+    let write = |(draft, vantage): Found| {
+        let about = About::draft(&draft);
+        let written = fault::contain(|| {
+            #[cfg(test)]
+            trap::spring(trap::Place::Writing, draft.client);
+            write::finding(*draft, vantage, paths)
+        });
+        written.map_err(|fault| Loss::Finding(about, fault))
+    };
+    let made: Vec<Result<Written, Loss>> = drafts.into_par_iter().map(write).collect();
+    losses.sort_out(made)
+}
+
+/// Findings to incidents. Where the program fails at that, each kind at each server is grouped by itself, and those at
+/// which it fails again are lost.
+pub(super) fn group(
+    written: &mut Vec<Written>,
+    context: &CaptureContext,
+    losses: &mut Losses,
+) -> Vec<Incident> {
+    let group = |some: &[&Written]| {
+        fault::contain(|| {
+            #[cfg(test)]
+            some.iter().for_each(|w| trap::spring(trap::Place::Grouping, w.outline.client));
+            incident::group(some.iter().copied(), context)
+        })
+    };
+    if let Ok(incidents) = group(&written.iter().collect::<Vec<_>>()) {
+        return incidents;
+    }
+    let mut parts: BTreeMap<(Kind, Option<Host>), Vec<&Written>> = BTreeMap::new();
+    for w in written.iter() {
+        parts.entry((w.finding.kind, w.outline.server)).or_default().push(w);
+    }
+    let (mut incidents, mut lost) = (Vec::new(), HashSet::new());
+    for ((kind, server), part) in parts {
+        match group(&part) {
+            Ok(some) => incidents.extend(some),
+            Err(fault) => {
+                part.iter().for_each(|w| losses.note(Loss::Finding(About::written(w), fault.clone())));
+                lost.insert((kind, server));
+            }
+        }
+    }
+    written.retain(|w| !lost.contains(&(w.finding.kind, w.outline.server)));
+    incidents.sort_by(|a, b| {
+        (b.severity, &a.first, a.kind, &a.listener).cmp(&(a.severity, &b.first, b.kind, &b.listener))
+    });
+    incidents
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,10 @@ use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::vantage;
 use crate::engine::Placed;
+use crate::engine::loss::{Losses, Step};
+use crate::fault;
+#[cfg(test)]
+use crate::fault::trap;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
 use crate::history::handshakes::{self, HandshakeSample};
@@ -79,6 +83,7 @@ pub(super) fn gather(
     placed: Option<&Placed>,
     context: &mut CaptureContext,
     most: usize,
+    losses: &mut Losses,
 ) -> Gathered {
     let mut g = Gathered::default();
     let mut by_server: BTreeMap<_, Vec<HandshakeSample>> = BTreeMap::new();
@@ -123,10 +128,11 @@ pub(super) fn gather(
     }
     g.kept = kept.into_iter().map(|(_, facts)| facts).collect();
     for (address, some) in by_server {
-        let view = match placed {
+        let view = fault::contain(|| match placed {
             Some(placed) => vantage::infer_placed(&some, placed.of(address)),
             None => vantage::infer(&some),
-        };
+        });
+        let view = losses.of_step(Step::CapturePoint, view);
         let view = if address.ip().is_loopback() { view.within_host() } else { view };
         context.views.insert(address, view);
         g.samples.push((address.ip(), some));
@@ -141,11 +147,23 @@ pub(super) fn gather(
     context.handshakes_only = g.quality.only_handshakes == g.quality.connections;
     context.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
     context.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
-    survey(context, &g.kept, incomplete, &waits);
+    let surveyed = fault::contain(|| {
+        #[cfg(test)]
+        g.kept.iter().for_each(|f| trap::spring(trap::Place::Listeners, Some(f.client)));
+        survey(context, &g.kept, incomplete, &waits);
+    });
+    losses.of_step(Step::Listeners, surveyed);
     let end = context.capture.map_or(Timestamp::MAX, |(_, last)| last);
-    g.failures.examined = g.kept.iter().filter_map(|f| Failed::of(f, end)).collect();
+    let failed = g.kept.iter().map(|f| {
+        fault::contain(|| {
+            #[cfg(test)]
+            trap::spring(trap::Place::Failures, Some(f.client));
+            Failed::of(f, end)
+        })
+    });
+    g.failures.examined = failed.filter_map(|failed| losses.of_step(Step::Failures, failed)).collect();
     g.examined = g.kept.len();
-    g.retries = Retries::read(&g.kept, context);
+    g.retries = losses.of_step(Step::Settings, fault::contain(|| Retries::read(&g.kept, context)));
     g
 }
 

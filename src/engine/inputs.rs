@@ -3,6 +3,7 @@
 use crate::capture::Status;
 use crate::engine::Options;
 use crate::engine::batch::Totals;
+use crate::engine::loss::Losses;
 use crate::engine::seen::Seen;
 use crate::engine::warnings;
 use crate::model::{self, Capture};
@@ -39,11 +40,17 @@ impl Inputs {
     /// Describes the inputs that `seen` was seen in.
     pub fn of(seen: &Seen, totals: &Totals, options: &Options, status: Vec<Status>) -> Inputs {
         let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
-        let (captures, damage) = describe(status, totals);
+        let (captures, damage) = describe(status, totals, &seen.losses);
         let quality = quality(seen, totals, &captures, clock_jumps);
         let others = warnings::of(seen, totals, options).into_iter().map(Limit::Other);
         let limits = damage.into_iter().map(Limit::Damage).chain(others).collect();
         Inputs { captures, quality, limits }
+    }
+
+    /// What was lost to faults of the program since is damage, too.
+    pub(super) fn note_losses(&mut self, losses: &Losses) {
+        let texts = losses.texts(&self.captures);
+        self.limits.extend(texts.into_iter().map(Limit::Damage));
     }
 }
 
@@ -72,16 +79,16 @@ fn quality(seen: &Seen, totals: &Totals, captures: &[Capture], clock_jumps: u64)
 }
 
 /// The inputs as the report names them, and the damage among them.
-fn describe(status: Vec<Status>, totals: &Totals) -> (Vec<Capture>, Vec<String>) {
-    let mut damage = totals.losses.texts(&status);
-    let captures = status
+fn describe(status: Vec<Status>, totals: &Totals, losses: &Losses) -> (Vec<Capture>, Vec<String>) {
+    let mut of_inputs = Vec::new();
+    let captures: Vec<Capture> = status
         .into_iter()
         .enumerate()
         .map(|(n, status)| {
             let mut own = status.warnings;
             if let Some(d) = status.damage {
                 own.push(d.clone());
-                damage.push(d);
+                of_inputs.push(d);
             }
             Capture {
                 path: status.path,
@@ -95,5 +102,8 @@ fn describe(status: Vec<Status>, totals: &Totals) -> (Vec<Capture>, Vec<String>)
             }
         })
         .collect();
+    let mut damage = totals.losses.texts(&captures);
+    damage.extend(losses.texts(&captures));
+    damage.append(&mut of_inputs);
     (captures, damage)
 }

@@ -184,7 +184,7 @@ fn run_blocks(
     let (source, left) = thread::scope(|scope| {
         let (full, batches) = mpsc::sync_channel::<Read>(most);
         let (back, empties) = mpsc::channel::<Batch>();
-        let reader = scope.spawn(move || {
+        let reader = scope.spawn(fault::on_thread(move || {
             let (mut block, mut read) = (Block::default(), Read::default());
             let (mut until_status, mut sent) = (0, Instant::now());
             let mut left = false;
@@ -213,7 +213,7 @@ fn run_blocks(
             // Refused only if nobody is there.
             let _ = full.send(read);
             (source, left)
-        });
+        }));
         pool.install(|| take_batches(engine, batches, back, most, progress));
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });

@@ -1,9 +1,13 @@
 //! What was lost to a fault of this program, and how the report says so.
 
-use crate::capture::Status;
 use crate::decode::segment::PacketId;
+use crate::detect::Draft;
+use crate::diagnose::write::Written;
 use crate::engine::shard::{SHARDS, Shard};
 use crate::fault::Fault;
+use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::Host;
+use crate::model::{Capture, Kind};
 
 /// So many losses are named; the others are counted.
 const NAMED: usize = 8;
@@ -19,15 +23,115 @@ pub enum Loss {
     Rest(Fault),
     /// What hosts remember of each other, for the packets that were compared at once.
     Peers(Fault),
+    /// A finding, or several about one connection or listener.
+    Finding(About, Fault),
+    /// What this step of the work would have added to the report.
+    Step(Step, Fault),
+}
+
+/// What a lost finding would have been about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct About {
+    /// The kind; `None` for all of them.
+    pub kind: Option<Kind>,
+    /// The client; `None` for a finding about a listener.
+    pub client: Option<Host>,
+    /// The server.
+    pub server: Option<Host>,
+    /// The first packet of the connection.
+    pub first: Option<PacketId>,
+}
+
+impl About {
+    /// A finding about this connection.
+    pub fn connection(kind: Option<Kind>, facts: &ConnectionFacts) -> About {
+        let first = Some(facts.first.packet);
+        About { kind, client: Some(facts.client), server: Some(facts.server), first }
+    }
+
+    /// A finding about this listener.
+    pub fn listener(kind: Option<Kind>, server: Host) -> About {
+        About { kind, client: None, server: Some(server), first: None }
+    }
+
+    /// What this draft says.
+    pub fn draft(draft: &Draft) -> About {
+        About {
+            kind: Some(draft.kind),
+            client: draft.client,
+            server: draft.server,
+            first: draft.connection.or_else(|| Some(draft.first().packet)),
+        }
+    }
+
+    /// What this finding says.
+    pub fn written(written: &Written) -> About {
+        let outline = &written.outline;
+        About {
+            kind: Some(written.finding.kind),
+            client: outline.client,
+            server: outline.server,
+            first: outline.connection,
+        }
+    }
+
+    /// Its connection or listener by name.
+    fn place(&self, captures: &[Capture]) -> String {
+        let socket = |host: Option<Host>| host.map(|host| host.socket().to_string());
+        let place = match (socket(self.client), socket(self.server)) {
+            (Some(client), Some(server)) => format!("the connection {client} -> {server}"),
+            (None, Some(server)) => format!("the listener {server}"),
+            (Some(client), None) => format!("the client {client}"),
+            (None, None) => "the capture".to_owned(),
+        };
+        match self.first {
+            Some(first) => format!("{place} (first packet {} of {})", first.number(), path(captures, first)),
+            None => place,
+        }
+    }
+}
+
+/// A step between the packets and the report that makes no findings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Looking at the listeners as a whole.
+    Listeners,
+    /// Finding out where the capture was taken.
+    CapturePoint,
+    /// Counting failed connections.
+    Failures,
+    /// Inferring settings.
+    Settings,
+    /// Comparing the findings with the counters of the host.
+    HostFacts,
+    /// Telling connections that were not examined.
+    Unexamined,
+}
+
+impl Step {
+    /// What the program was doing, and what the report lacks.
+    fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Step::Listeners => ("looking at the listeners", "findings that need that may be missing"),
+            Step::CapturePoint => ("finding out where the capture was taken", "that is not known"),
+            Step::Failures => ("counting failed connections", "some may not be counted"),
+            Step::Settings => ("inferring kernel settings", "some may be missing"),
+            Step::HostFacts => {
+                ("comparing the findings with the host's counters", "they stand as the packets show them")
+            }
+            Step::Unexamined => ("counting connections that were not examined", "some may not be counted"),
+        }
+    }
+}
+
+fn path(captures: &[Capture], id: PacketId) -> &str {
+    captures.get(usize::from(id.capture())).map_or("the capture", |capture| &capture.path)
 }
 
 impl Loss {
     /// As a sentence or two.
-    fn text(&self, status: &[Status]) -> String {
-        let name = |id: &PacketId| match status.get(usize::from(id.capture())) {
-            Some(status) => format!("{}: packet {}", status.path, id.number()),
-            None => format!("packet {}", id.number()),
-        };
+    fn text(&self, captures: &[Capture]) -> String {
+        let name = |id: &PacketId| format!("{}: packet {}", path(captures, *id), id.number());
         let what = match self {
             Loss::Packet(id, fault) => {
                 format!("{} made this program fail (at {fault}) and was left out.", name(id))
@@ -37,7 +141,7 @@ impl Loss {
                 name(id)
             ),
             Loss::Rest(fault) => {
-                let packets: u64 = status.iter().map(|status| status.packets).sum();
+                let packets: u64 = captures.iter().map(|capture| capture.packets).sum();
                 format!(
                     "this program failed while reading (at {fault}); what comes after the {packets} packets before that was not analyzed."
                 )
@@ -45,6 +149,17 @@ impl Loss {
             Loss::Peers(fault) => format!(
                 "this program failed while comparing connections of the same hosts (at {fault}); findings that need that may be missing."
             ),
+            Loss::Finding(about, fault) => {
+                let kind = about.kind.map_or_else(|| "of any kind".to_owned(), |kind| kind.to_string());
+                format!(
+                    "{} made this program fail (at {fault}): a finding ({kind}) about it may be missing.",
+                    about.place(captures)
+                )
+            }
+            Loss::Step(step, fault) => {
+                let (doing, lacks) = step.texts();
+                format!("this program failed while {doing} (at {fault}); {lacks}.")
+            }
         };
         format!("{what} Please report this with the capture.")
     }
@@ -61,7 +176,10 @@ pub(super) fn of_shards(shards: &mut [Shard], losses: &mut Losses) {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Losses {
     named: Vec<Loss>,
+    /// Packets that are not named.
     more: u64,
+    /// Other losses that are not named.
+    others: u64,
 }
 
 impl Losses {
@@ -70,9 +188,25 @@ impl Losses {
     pub fn note(&mut self, loss: Loss) {
         if self.named.len() < NAMED {
             self.named.push(loss);
-        } else {
+        } else if matches!(loss, Loss::Packet(..)) {
             self.more = self.more.saturating_add(1);
+        } else {
+            self.others = self.others.saturating_add(1);
         }
+    }
+
+    /// Notes a fault in `step`, where there was one, and gives what it made.
+    pub fn of_step<T: Default>(&mut self, step: Step, made: Result<T, Fault>) -> T {
+        made.unwrap_or_else(|fault| {
+            self.note(Loss::Step(step, fault));
+            T::default()
+        })
+    }
+
+    /// Notes the losses among `made` and gives the others.
+    pub fn sort_out<T>(&mut self, made: impl IntoIterator<Item = Result<T, Loss>>) -> Vec<T> {
+        let note = |made: Result<T, Loss>| made.map_err(|loss| self.note(loss)).ok();
+        made.into_iter().filter_map(note).collect()
     }
 
     /// Notes those of `other`, whose packets are numbered behind the first `before` of their input.
@@ -85,13 +219,17 @@ impl Losses {
             });
         }
         self.more = self.more.saturating_add(other.more);
+        self.others = self.others.saturating_add(other.others);
     }
 
     /// One message for each that is named, and one for the others.
-    pub fn texts(&self, status: &[Status]) -> Vec<String> {
-        let mut texts: Vec<String> = self.named.iter().map(|loss| loss.text(status)).collect();
+    pub fn texts(&self, captures: &[Capture]) -> Vec<String> {
+        let mut texts: Vec<String> = self.named.iter().map(|loss| loss.text(captures)).collect();
         if self.more > 0 {
             texts.push(format!("{} more packets made this program fail and were left out.", self.more));
+        }
+        if self.others > 0 {
+            texts.push(format!("This program failed {} more times; findings may be missing.", self.others));
         }
         texts
     }
@@ -100,7 +238,7 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Block, LinkType, MemorySource, Source};
+    use crate::capture::{Block, LinkType, MemorySource, Source, Status};
     use crate::decode::tests::FATAL;
     use crate::engine::{Options, Outcome, analyze_source};
     use crate::flow::tracker::tests::FATAL as FATAL_SEGMENT;

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use crate::capture::{self, Source, Status, Stop};
 use crate::decode::segment::Address;
+use crate::fault;
 use crate::flow::facts::Role;
 use crate::history::merge::Histories;
 use crate::history::settings::Settings;
@@ -40,6 +41,7 @@ use crate::time::{Span, Timestamp};
 use batch::{Filter, Totals};
 pub use conclude::Study;
 use examine::Facts;
+pub use loss::About;
 use rayon::prelude::*;
 use shard::{SHARDS, Shard};
 
@@ -200,9 +202,16 @@ fn read(
 
 /// So many worker threads; with 0 one per core.
 fn threads(threads: usize) -> Result<rayon::ThreadPool, Error> {
+    let contained = fault::is_contained();
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|n| format!("synscope-{n}"))
+        // What panics there comes back to whoever asked.
+        .start_handler(move |_| {
+            if contained {
+                fault::work_for_another();
+            }
+        })
         .build()
         .map_err(|e| Error::Threads { threads, reason: e.to_string() })
 }

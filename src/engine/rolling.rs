@@ -22,7 +22,7 @@ use crate::engine::conclude::{self, Conclusions};
 use crate::engine::examine::Facts;
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
-use crate::engine::loss;
+use crate::engine::loss::{self, Losses};
 use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{SHARDS, most_examined, watched_bytes};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
@@ -302,9 +302,11 @@ impl Rolling {
         status: Vec<Status>,
     ) -> Outcome {
         let Engine { totals, options, .. } = &self.engine;
-        let inputs = Inputs::of(&sight.seen, totals, options, status);
+        let mut inputs = Inputs::of(&sight.seen, totals, options, status);
         let (written, incidents) = written;
-        let inferred = sight.seen.infer(drafts);
+        let mut losses = Losses::default();
+        let inferred = sight.seen.infer(drafts, &mut losses);
+        inputs.note_losses(&losses);
         let conclusions = Conclusions { written, incidents, told, inferred };
         let mut outcome = conclude::report(&sight.seen, inputs, conclusions);
         outcome.report.summary.connections += self.forgotten;

@@ -8,7 +8,11 @@ use crate::detect::{Draft, Found};
 use crate::diagnose::settings;
 use crate::engine::examine::{Facts, examine};
 use crate::engine::gather::{Gathered, gather};
+use crate::engine::loss::{Losses, Step};
 use crate::engine::{Options, Placed};
+use crate::fault;
+#[cfg(test)]
+use crate::fault::trap;
 use crate::history::interval::Interval;
 use crate::history::settings::Settings;
 use crate::history::triage::Triage;
@@ -24,14 +28,21 @@ pub struct Seen {
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
     pub drafts: Vec<Found>,
+    /// What was lost to faults of the program meanwhile.
+    pub(super) losses: Losses,
 }
 
 impl Seen {
     /// What settings show, in the packets and in what was found.
-    pub(super) fn infer(&self, drafts: &[Found]) -> Vec<Inferred> {
+    pub(super) fn infer(&self, drafts: &[Found], losses: &mut Losses) -> Vec<Inferred> {
         let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
         let Gathered { retries, samples, readings, .. } = &self.gathered;
-        settings::infer(&self.context, retries, samples, readings, &drafts)
+        let inferred = fault::contain(|| {
+            #[cfg(test)]
+            drafts.iter().for_each(|d| trap::spring(trap::Place::Settings, d.client));
+            settings::infer(&self.context, retries, samples, readings, &drafts)
+        });
+        losses.of_step(Step::Settings, inferred)
     }
 }
 
@@ -58,8 +69,9 @@ pub(super) fn see(
     placed: Option<&Placed>,
     (most, after): (usize, Facts),
 ) -> Seen {
-    let mut gathered = gather(triages, placed, &mut context, most);
+    let mut losses = Losses::default();
+    let mut gathered = gather(triages, placed, &mut context, most, &mut losses);
     gathered.forgone = context.peers.forgone();
-    let drafts = examine(&mut gathered.kept, &context, after);
-    Seen { context, gathered, drafts }
+    let drafts = examine(&mut gathered.kept, &context, after, &mut losses);
+    Seen { context, gathered, drafts, losses }
 }

@@ -19,6 +19,7 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
+use crate::fault;
 use crate::host::Snapshot;
 use crate::live::witness::Witness;
 use crate::time::Timestamp;
@@ -163,14 +164,16 @@ impl Kernel {
             }
             let mut known: Option<(Instant, Snapshot)> = None;
             while asked.recv().is_ok() {
-                let look = match &known {
+                let look = fault::contain(|| match &known {
                     Some((at, known)) if at.elapsed() < SETTINGS => known.renew().ok(),
                     _ => {
                         let look = Snapshot::take().ok();
                         known = look.clone().map(|look| (Instant::now(), look));
                         look
                     }
-                };
+                });
+                // Of a look at which the program fails nothing is known.
+                let look = look.ok().flatten();
                 if answer.send(look).is_err() {
                     return;
                 }

@@ -7,6 +7,7 @@ use crate::capture::Block;
 use crate::capture::feed::{Fed, Feed};
 use crate::engine::Outcome;
 use crate::engine::rolling::Moment;
+use crate::fault;
 use crate::live::event::Event;
 use crate::live::output::{Next, Output, Recorder};
 use crate::live::watch::Watch;
@@ -86,6 +87,7 @@ impl Run<'_> {
         mut report: impl FnMut(&Outcome) -> anyhow::Result<()>,
     ) -> Ended {
         let mut failed = None;
+        let mut news: Vec<Event> = Vec::new();
         let mut blocks: Vec<Block> = Vec::new();
         blocks.resize_with(AT_ONCE, Block::default);
         let begun = Instant::now();
@@ -127,7 +129,8 @@ impl Run<'_> {
                 if let Some(recorder) = &mut self.recorder {
                     blocks[..taken].iter().for_each(|block| recorder.block(block));
                 }
-                self.watch.take(&blocks[..taken]);
+                let taken_in = fault::contain(|| self.watch.take(&blocks[..taken]));
+                news.extend(taken_in.err().into_iter().flat_map(|fault| self.watch.record_fault(&fault)));
             }
             let mut clock = self.feed.clock();
             if clock > advanced.0 {
@@ -151,7 +154,8 @@ impl Run<'_> {
                 if self.pace == Pace::Machine {
                     self.watch.lags(now() - clock);
                 }
-                let events = self.watch.tick(clock, &self.feed.interfaces(), &self.feed.silences());
+                let mut events = std::mem::take(&mut news);
+                events.extend(self.tick(clock));
                 rest = Instant::now() + asked.elapsed() * REST;
                 over |= self.tell(events, &mut failed) == Next::Stop;
             }
@@ -176,9 +180,9 @@ impl Run<'_> {
             }
         }
         // The last packets may have come after the last tick.
-        let events = self.watch.tick(self.feed.clock(), &self.feed.interfaces(), &self.feed.silences());
+        news.extend(self.tick(self.feed.clock()));
         let (more, outcome) = self.watch.report(Moment::Last);
-        self.tell(events, &mut failed);
+        self.tell(news, &mut failed);
         self.tell(more, &mut failed);
         if let Some(recorder) = &mut self.recorder {
             let said = recorder.finish();
@@ -186,6 +190,13 @@ impl Run<'_> {
             self.show(&events, &mut failed);
         }
         Ended { outcome: Box::new(outcome), failed }
+    }
+
+    /// What is new at `clock`.
+    fn tick(&mut self, clock: Timestamp) -> Vec<Event> {
+        let Run { watch, feed, .. } = self;
+        let told = fault::contain(|| watch.tick(clock, &feed.interfaces(), &feed.silences()));
+        told.unwrap_or_else(|fault| watch.record_fault(&fault))
     }
 
     fn tell(&mut self, mut events: Vec<Event>, failed: &mut Option<io::Error>) -> Next {
@@ -208,7 +219,11 @@ impl Run<'_> {
     fn show(&mut self, events: &[Event], failed: &mut Option<io::Error>) -> Next {
         let mut next = Next::Go;
         let state = self.watch.state();
-        self.outputs.retain_mut(|output| match output.tick(state, events) {
+        let tick = |output: &mut Box<dyn Output + '_>| {
+            fault::contain(|| output.tick(state, events))
+                .unwrap_or_else(|fault| Err(io::Error::other(fault.told())))
+        };
+        self.outputs.retain_mut(|output| match tick(output) {
             Ok(Next::Go) => true,
             Ok(Next::Stop) => {
                 next = Next::Stop;

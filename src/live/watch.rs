@@ -10,12 +10,13 @@ use std::sync::Arc;
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
 use crate::decode::segment::Address;
-use crate::detect::Draft;
 use crate::detect::registry;
 use crate::detect::spec::Property;
+use crate::detect::{Draft, Found};
 use crate::diagnose::write::Written;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
+use crate::fault::{self, Fault};
 use crate::flow::key::Host;
 use crate::host::Snapshot;
 use crate::live::event::Event;
@@ -25,7 +26,7 @@ use crate::live::phase::{Courses, Phase};
 use crate::live::sockets::ListenSockets;
 use crate::live::state::{self, Listener, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
-use crate::model::{Certainty, Incident};
+use crate::model::{Certainty, Incident, Kind};
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked.
@@ -91,7 +92,12 @@ pub struct Watch {
     sockets: ListenSockets,
     courses: Courses,
     notes: Vec<String>,
+    /// Where the program failed, each place once.
+    faults: Vec<String>,
 }
+
+/// Kinds of findings and when they were.
+type Times = Vec<(Kind, Timestamp, Timestamp)>;
 
 /// Packets of an interface that were taken in.
 #[derive(Clone, Copy, Default)]
@@ -135,6 +141,7 @@ impl Watch {
             sockets: ListenSockets::default(),
             courses: Courses::default(),
             notes: Vec::new(),
+            faults: Vec::new(),
         })
     }
 
@@ -253,23 +260,9 @@ impl Watch {
         if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| &**d)) {
             self.look(now, events);
         }
-        let mut judged = self.testimony.judge(drafts);
-        judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
-        if let Some(words) = &mut self.words {
-            let before: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.certainty())).collect();
-            words.judge(&mut judged.drafts);
-            let after = judged.drafts.iter().zip(before);
-            let changed = after.filter(|((d, _), before)| (d.kind, d.certainty()) != *before);
-            let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
-            judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
-        }
-        for (draft, vantage) in self.sockets.short_attempts(sight.context(), now) {
-            judged.confirmed.insert((None, draft.server, draft.kind));
-            judged.drafts.push((draft, vantage));
-        }
-        let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
-        let found: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
-        events.extend(self.issued.take(judged, &sight, now, settle, &paths));
+        let told = fault::contain(|| self.tell(drafts, &sight, now, settle));
+        let (found, told) = told.unwrap_or_else(|fault| (Vec::new(), self.record_fault(&fault)));
+        events.extend(told);
         let known = found.into_iter().chain(self.issued.times());
         for one in self.testimony.unexplained(now, known) {
             let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();
@@ -309,6 +302,46 @@ impl Watch {
             return None;
         }
         self.sockets.refused(incident.listener?)
+    }
+
+    /// Holds what was found against what the kernel says, and tells what is new of it. Gives the kinds and times of all.
+    fn tell(
+        &mut self,
+        drafts: Vec<Found>,
+        sight: &Sight,
+        now: Timestamp,
+        settle: Span,
+    ) -> (Times, Vec<Event>) {
+        #[cfg(test)]
+        drafts.iter().for_each(|(d, _)| fault::trap::spring(fault::trap::Place::Live, d.client));
+        let mut judged = self.testimony.judge(drafts);
+        judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
+        if let Some(words) = &mut self.words {
+            let before: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.certainty())).collect();
+            words.judge(&mut judged.drafts);
+            let after = judged.drafts.iter().zip(before);
+            let changed = after.filter(|((d, _), before)| (d.kind, d.certainty()) != *before);
+            let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
+            judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
+        }
+        for (draft, vantage) in self.sockets.short_attempts(sight.context(), now) {
+            judged.confirmed.insert((None, draft.server, draft.kind));
+            judged.drafts.push((draft, vantage));
+        }
+        let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
+        let found = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
+        (found, self.issued.take(judged, sight, now, settle, &paths))
+    }
+
+    /// The program failed at something that the watch does not end for: it is told once for each place.
+    pub fn record_fault(&mut self, fault: &Fault) -> Vec<Event> {
+        let text = format!("{}: what was found just then may be missing", fault.told());
+        let mut events = Vec::new();
+        if self.faults.len() < NOTES && !self.faults.contains(&text) {
+            self.faults.push(text.clone());
+            self.warn(self.state.at, text, &mut events);
+        }
+        events
     }
 
     /// Asks the kernel.
@@ -575,7 +608,8 @@ impl Watch {
         let taken = self.taken.iter().copied().chain(std::iter::repeat(Taken::default()));
         let status =
             self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect();
-        let outcome = self.engine.report(&sight, &drafts, (written, incidents), told, status);
+        let mut outcome = self.engine.report(&sight, &drafts, (written, incidents), told, status);
+        outcome.damage.extend(self.faults.iter().cloned());
         (events, outcome)
     }
 }
@@ -607,5 +641,64 @@ fn status(interface: &Interface, taken: Taken) -> Status {
             .into_iter()
             .collect(),
         ..Status::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::LinkType;
+    use crate::decode::segment::PacketId;
+    use crate::fault::trap;
+
+    /// A SYN to port 80 from `client`, or the RST that answers it, raw IPv4.
+    fn segment((address, port): ([u8; 4], u16), answer: bool) -> Vec<u8> {
+        let server = [198, 51, 100, 2];
+        let (from, to) = if answer { (server, address) } else { (address, server) };
+        let (port, other) = if answer { (80, port) } else { (port, 80) };
+        let rest: [u8; 10] =
+            if answer { [0, 0, 0, 0, 0, 0, 0, 2, 0x50, 0x14] } else { [0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2] };
+        let ip = [0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0];
+        let ports = [u16::to_be_bytes(port), u16::to_be_bytes(other)].concat();
+        [&ip[..], &from, &to, &ports, &rest, &[0xff, 0xff, 0, 0, 0, 0]].concat()
+    }
+
+    /// A fault while a watch tells what is new ends it not, and is told once.
+    #[test]
+    fn a_watch_goes_on_after_a_fault() {
+        let options = Options { threads: 1, ..Options::default() };
+        let mut watch = Watch::new(Setup { options, ..Setup::default() }, None).expect("threads");
+        let interfaces = [Interface { name: "eth0".to_owned(), up: true, ..Interface::default() }];
+        let fatal = (trap::ADDRESS.octets(), trap::port(trap::Place::Live));
+        let (mut said, mut number) = (Vec::new(), 0);
+        for second in 1..=20_i64 {
+            let mut block = Block::default();
+            for answer in [false, true] {
+                number += 1;
+                let client = if second == 3 { fatal } else { ([192, 0, 2, 1], 1_000 + second as u16) };
+                let data = segment(client, answer);
+                block.push(&Packet {
+                    id: PacketId::new(0, number),
+                    time: Timestamp(second * 1_000_000_000),
+                    timed: true,
+                    interface: 0,
+                    link: LinkType(101),
+                    original_length: data.len() as u32,
+                    data: &data,
+                });
+            }
+            watch.take(&[block]);
+            let events = watch.tick(Timestamp(second * 1_000_000_000 + 1), &interfaces, &[]);
+            said.extend(events.into_iter().filter_map(|event| match event {
+                Event::Warning { text, .. } => Some(text),
+                _ => None,
+            }));
+        }
+        let (_, outcome) = watch.report(Moment::Last);
+        assert_eq!(outcome.report.summary.connections, 20);
+        let [text] = &said[..] else { panic!("{said:?}") };
+        assert!(text.contains("this program failed (at src/fault.rs:"), "{text}");
+        assert_eq!(outcome.damage, said);
+        assert!(outcome.report.warnings.iter().any(|warning| warning.contains(text)), "{said:?}");
     }
 }

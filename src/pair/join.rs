@@ -8,7 +8,10 @@ use crate::detect::spec::Ignored;
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::settings;
 use crate::engine::inputs::Limit;
-use crate::engine::{self, Error, Options, Outcome, Progress, Study};
+use crate::engine::{self, About, Error, Options, Outcome, Progress, Study};
+use crate::fault;
+#[cfg(test)]
+use crate::fault::trap;
 use crate::flow::key::Host;
 use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::pair::Opener;
@@ -100,6 +103,7 @@ impl Join<'_> {
                 }
             }
         }
+        let mut lost = Vec::new();
         let without_resets = self.without_resets(&tracks, watches);
         let tracks = tracks.iter().map(Some).chain(std::iter::repeat(None));
         for (entry, tracks) in entries.iter().zip(tracks) {
@@ -123,7 +127,17 @@ impl Join<'_> {
                         vantages: [vantage(0, a), vantage(1, b)],
                         without_resets: [a, b].map(|track| without_resets.contains(&track.server)),
                     };
-                    drafts.extend(joint.merge_findings(&named));
+                    let settled = fault::contain(|| {
+                        #[cfg(test)]
+                        trap::spring(trap::Place::Pair, Some(a.client));
+                        joint.merge_findings(&named)
+                    });
+                    match (settled, facts[1].or(facts[0])) {
+                        (Ok(settled), _) => drafts.extend(settled),
+                        (Err(fault), Some(facts)) => lost.push((About::connection(None, facts), fault)),
+                        // Neither side had found anything about it.
+                        (Err(_), None) => {}
+                    }
                 }
                 Some(_) => {
                     for (side, some) in found.into_iter().enumerate() {
@@ -146,6 +160,7 @@ impl Join<'_> {
         drafts.extend(near.into_iter().filter(|(d, _)| !self.is_said(d, &far)));
         drafts.extend(far);
         drafts.sort_by_cached_key(|(d, _)| d.order());
+        lost.into_iter().for_each(|(about, fault)| self.studies[1].note_lost(about, fault));
         Ok(self.report(drafts, left_out))
     }
 
@@ -197,7 +212,7 @@ impl Join<'_> {
             (trace::collect(near, wanted, 0, of_near), trace::collect(far, wanted, 1, of_far))
         } else {
             thread::scope(|scope| {
-                let near = scope.spawn(|| trace::collect(near, wanted, 0, of_near));
+                let near = scope.spawn(fault::on_thread(|| trace::collect(near, wanted, 0, of_near)));
                 let far = trace::collect(far, wanted, 1, of_far);
                 (near.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), far)
             })

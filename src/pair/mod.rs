@@ -29,6 +29,7 @@ use std::thread;
 
 use crate::capture::{self, Source};
 use crate::engine::{self, Error, Options, Outcome, Progress};
+use crate::fault;
 use recognise::{Places, Recognised};
 use sketch::Sketch;
 
@@ -136,7 +137,8 @@ fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<Sketch>, 
     let places: Vec<usize> = (0..n).collect();
     for some in places.chunks(at_once) {
         thread::scope(|scope| {
-            let running: Vec<_> = some.iter().map(|&place| scope.spawn(move || one(place))).collect();
+            let running: Vec<_> =
+                some.iter().map(|&place| scope.spawn(fault::on_thread(move || one(place)))).collect();
             all.extend(
                 running
                     .into_iter()

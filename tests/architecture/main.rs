@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("seq", &[]),
     ("fault", &[]),
-    ("capture", &["time", "seq", "decode::segment::PacketId"]),
+    ("capture", &["fault", "time", "seq", "decode::segment::PacketId"]),
     ("decode", &["capture", "fault", "time", "seq"]),
     // `decode::Segment` is another name of `decode::segment::Segment`.
     ("flow", &["decode::segment", "decode::Segment", "time", "seq"]),
@@ -55,6 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "capture",
             "decode",
+            "fault",
             "flow",
             "detect",
             "diagnose",
@@ -70,8 +71,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "redact", "extract", "live", "pair", "capture", "decode", "flow", "detect", "host", "kernel",
-            "diagnose", "model", "report", "engine", "time", "seq",
+            "redact", "extract", "live", "pair", "capture", "decode", "fault", "flow", "detect", "host",
+            "kernel", "diagnose", "model", "report", "engine", "time", "seq",
         ],
     ),
     ("main", &["cli"]),

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::fault;
+
 /// Clients that are served at once; when one more comes the oldest of them is hung up on. A scrape takes milliseconds, so
 /// that is a slow one.
 pub(super) const MOST_CLIENTS: usize = 8;
@@ -81,7 +83,8 @@ fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
         let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
             let _place = place;
             // A client that went away has had its answer.
-            let _ = serve(stream, &page);
+            // One at which the program fails is hung up on.
+            let _ = fault::contain(|| serve(stream, &page));
         });
     }
 }

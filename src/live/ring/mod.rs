@@ -32,6 +32,7 @@ use super::event::Event;
 use super::output::Recorder;
 use super::state::State;
 use crate::capture::{Block, LinkType};
+use crate::fault;
 use crate::report::pcapng;
 use crate::report::terminal::counted;
 use crate::time::Timestamp;
@@ -285,13 +286,21 @@ fn keep<D: Disk>(mut keeper: Keeper<D>, messages: &Receiver<Message>, said: &Mut
             said.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
         }
     };
+    let mut failed = false;
     while let Ok(message) = messages.recv() {
-        match message {
+        let kept = fault::contain(|| match message {
             Message::Run(run) => keeper.write(&run),
             Message::Event(event) => keeper.note(&event),
+        });
+        // Said once: it would come with every packet.
+        if let Err(fault) = kept
+            && !std::mem::replace(&mut failed, true)
+        {
+            let text = format!("ring: {}: packets may be missing in it", fault.told());
+            said.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         }
         tell(&mut keeper);
     }
-    keeper.finish();
+    let _ = fault::contain(|| keeper.finish());
     tell(&mut keeper);
 }
