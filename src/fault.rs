@@ -16,7 +16,7 @@ thread_local! {
     static PLACE: RefCell<Option<Fault>> = const { RefCell::new(None) };
 }
 
-/// Where the latest contained panic of a thread happened that works for another one, see [`on_thread`].
+/// Where the latest panic happened of a thread that works for another one, see [`work_for_another`].
 static ELSEWHERE: Mutex<Option<Fault>> = Mutex::new(None);
 
 /// Where in this program something went wrong. It holds nothing of the packets.
@@ -50,22 +50,22 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     DEPTH.set(DEPTH.get().saturating_add(1));
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     DEPTH.set(DEPTH.get().saturating_sub(1));
-    done.map_err(|_| {
-        // Both are taken, so that no later panic gets the place of this one.
-        let elsewhere = ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let place = PLACE.take().or(elsewhere);
-        place.unwrap_or_else(|| Fault { file: "an unknown place".to_owned(), line: 0 })
+    done.map_err(|panic| match panic.downcast::<Fault>() {
+        Ok(fault) => *fault,
+        Err(_) => {
+            let elsewhere = || ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let place = PLACE.take().or_else(elsewhere);
+            place.unwrap_or_else(|| Fault { file: "an unknown place".to_owned(), line: 0 })
+        }
     })
 }
 
 /// `work` for another thread, which is contained there as it would be here: a panic in it must come back to this thread.
 pub fn on_thread<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let contained = is_contained();
-    move || {
-        if contained {
-            work_for_another();
-        }
-        work()
+    move || match contained {
+        true => contain(work).unwrap_or_else(|fault| panic::resume_unwind(Box::new(fault))),
+        false => work(),
     }
 }
 
@@ -90,7 +90,7 @@ fn install() {
                 return before(info);
             }
             let fault = info.location().map(|at| Fault { file: at.file().to_owned(), line: at.line() });
-            if WORKS_FOR_ANOTHER.get() {
+            if WORKS_FOR_ANOTHER.get() && DEPTH.get() == 1 {
                 ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fault);
             }
             PLACE.replace(fault);

@@ -77,6 +77,107 @@ fn an_extract_of_malformed_packets_holds_none_and_succeeds() {
     }
 }
 
+/// A packet of `testdata/malformed/fuzzed.txt`: its name, what it is read as, itself.
+struct Fuzzed {
+    name: String,
+    found: String,
+    frame: Frame,
+}
+
+/// The table of those packets.
+fn table() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/malformed/fuzzed.txt")
+}
+
+/// Packets that fuzzing has come upon: together they reach what millions of others did.
+fn fuzzed() -> Vec<Fuzzed> {
+    let text = fs::read_to_string(table()).expect("the table is there");
+    let packets = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let [name, link, original_length, found, digits] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("five words: {line}")
+        };
+        let bytes = digits.as_bytes().chunks_exact(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).expect("digits");
+            u8::from_str_radix(pair, 16).expect("hexadecimal digits")
+        });
+        let frame = Frame {
+            link: link.parse().expect("a link type"),
+            bytes: bytes.collect(),
+            original_length: original_length.parse().expect("a length"),
+            intact: false,
+        };
+        Fuzzed { name: name.to_owned(), found: found.to_owned(), frame }
+    });
+    let packets: Vec<Fuzzed> = packets.collect();
+    assert!(packets.len() > 100, "{}", packets.len());
+    packets
+}
+
+/// After a change that means it, `SYNSCOPE_UPDATE=1` writes anew what they are read as.
+#[test]
+fn packets_that_fuzzing_found_are_read_as_before() {
+    let mut rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])));
+    let mut written = String::from(
+        "# Packets that fuzzing has come upon: name, link type, length on the wire, what it is read as, bytes.\n",
+    );
+    for Fuzzed { name, found, frame } in fuzzed() {
+        let (before, segment) = decoded(frame.link, &frame.bytes, frame.original_length);
+        let digits: String = frame.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        written += &format!("{name} {} {} {before:?} {digits}\n", frame.link, frame.original_length);
+        if std::env::var_os("SYNSCOPE_UPDATE").is_none() {
+            assert_eq!(format!("{before:?}"), found, "{name}");
+        }
+        let mut bytes = frame.bytes.clone();
+        let original_length = frame.original_length.max(bytes.len() as u32);
+        let kept = rewriter.rewrite(LinkType(frame.link), &mut bytes, frame.original_length);
+        let (after, redacted) = decoded(frame.link, &bytes[..kept], original_length);
+        match (before, after) {
+            (Decoded::Tcp, Decoded::Tcp) => {
+                assert_eq!((segment.seq, segment.flags), (redacted.seq, redacted.flags), "{name}");
+            }
+            (Decoded::Tcp | Decoded::Icmp, _) => {}
+            _ => assert!(!matches!(after, Decoded::Tcp | Decoded::Icmp), "{name} became {after:?}"),
+        }
+    }
+    if std::env::var_os("SYNSCOPE_UPDATE").is_some() {
+        fs::write(table(), written).expect("the table can be written");
+    }
+}
+
+#[test]
+fn captures_of_packets_that_fuzzing_found_make_reports() {
+    let folder = tempfile::tempdir().expect("a place for temporary files");
+    let mut by_link: std::collections::BTreeMap<u16, Vec<Fuzzed>> = Default::default();
+    for packet in fuzzed() {
+        by_link.entry(packet.frame.link).or_default().push(packet);
+    }
+    for (link, packets) in by_link {
+        let capture = folder.path().join(format!("{link}.pcap"));
+        let mut file = [&0xa1b2_c3d4_u32.to_le_bytes()[..], &[2, 0, 4, 0], &[0; 8], &[0, 0, 4, 0]].concat();
+        file.extend(u32::from(link).to_le_bytes());
+        for (n, Fuzzed { frame, .. }) in packets.iter().enumerate() {
+            file.extend((n as u32).to_le_bytes());
+            file.extend([0; 4]);
+            file.extend((frame.bytes.len() as u32).to_le_bytes());
+            file.extend(frame.original_length.to_le_bytes());
+            file.extend(&frame.bytes);
+        }
+        fs::write(&capture, file).expect("the capture can be written");
+        let malformed = packets.iter().filter(|packet| packet.found == "Malformed").count();
+        for args in [&[][..], &["--redact"]] {
+            let report = report(&capture, args);
+            assert_eq!(report["summary"]["packets"], packets.len(), "{link} {args:?}");
+            if args.is_empty() {
+                assert_eq!(report["quality"]["malformed"], malformed, "{link}");
+            }
+            let extracted = folder.path().join("x.pcapng");
+            let output =
+                synscope(&[&["extract", "-q", "-o", text(&extracted)], args, &[text(&capture)]].concat());
+            assert_eq!(output.status.code(), Some(0), "{link}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
 /// So many packets are built in a test: more with SYNSCOPE_STACKS.
 fn stacks_to_build() -> u64 {
     std::env::var("SYNSCOPE_STACKS").map_or(100_000, |n| n.parse().expect("SYNSCOPE_STACKS is a number"))
@@ -195,16 +296,22 @@ mod live {
     /// Packets that are sent besides those of `testdata/malformed`.
     const PACKETS: usize = 20_000;
 
+    fn can_be_sent(frame: &Frame) -> bool {
+        frame.link == 1 && (14..=1_514).contains(&frame.bytes.len())
+    }
+
     /// Ethernet frames that an interface can send: length and bytes of each.
     fn frames() -> (usize, Vec<u8>) {
         let named = malformed().into_iter().map(|path| fs::read(path).expect("a capture")[40..].to_vec());
+        let fuzzed = fuzzed().into_iter().map(|packet| packet.frame);
+        let fuzzed = fuzzed.filter(can_be_sent).map(|frame| frame.bytes);
         let mut numbers = Numbers(0x6a09_e667_f3bc_c908);
         let built = std::iter::repeat_with(move || numbers.frame())
-            .filter(|frame| frame.link == 1 && (14..=1_514).contains(&frame.bytes.len()))
+            .filter(can_be_sent)
             .map(|frame| frame.bytes)
             .take(PACKETS);
         let (mut n, mut all) = (0, Vec::new());
-        for frame in named.chain(built) {
+        for frame in named.chain(fuzzed).chain(built) {
             n += 1;
             all.extend((frame.len() as u16).to_be_bytes());
             all.extend(frame);
@@ -228,9 +335,11 @@ mod live {
             .spawn()
             .expect("the program starts");
         let mut said = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut first = String::new();
-        said.read_line(&mut first).expect("text");
-        assert!(first.contains("watching veth0"), "{first}");
+        // What it can ask the kernel comes first.
+        let mut begun = String::new();
+        while !begun.contains("watching veth0") {
+            assert!(said.read_line(&mut begun).expect("text") > 0, "{begun}");
+        }
         let said = thread::spawn(move || {
             let mut rest = String::new();
             said.read_to_string(&mut rest).map(|_| rest)
@@ -246,5 +355,28 @@ mod live {
         let seen = report["summary"]["packets"].as_u64().expect("a number");
         assert!(seen >= sent as u64 / 2, "{seen} packets seen of {sent}");
         assert!(report["quality"]["malformed"].as_u64() > Some(100), "{}", report["quality"]);
+    }
+
+    /// The kernel allows for anything but blanks, slashes and colons in the name of an interface.
+    #[test]
+    #[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
+    fn the_name_of_an_interface_steers_no_terminal() {
+        let net = Net::build("names");
+        let name = "a\x1b[31m\"\\}";
+        run("ip", &["-n", &net.server, "link", "add", "name", name, "type", "veth", "peer", "name", "b0"])
+            .expect("the interface can be made");
+        run("ip", &["-n", &net.server, "link", "set", name, "up"]).expect("it can be taken up");
+        let printed = |args: &[&str]| {
+            let output = synscope(&[&["live", "--netns", &net.server], args].concat());
+            let printed = [output.stdout, output.stderr].concat();
+            assert!(!printed.contains(&0x1b), "{args:?}: {}", String::from_utf8_lossy(&printed));
+            String::from_utf8(printed).expect("UTF-8")
+        };
+        let written = "a\\x1b[31m";
+        assert!(printed(&["--list-interfaces"]).contains(written));
+        assert!(printed(&["-i", "a\x1b[32m"]).contains(written), "the interfaces that there are");
+        for format in ["text", "json", "jsonl", "markdown", "html"] {
+            printed(&["-i", name, "--duration", "1s", "--format", format]);
+        }
     }
 }

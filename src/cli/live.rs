@@ -61,6 +61,7 @@ mod session {
     use crate::live::witness::Witness;
     use crate::model::{AppliedOptions, Report};
     use crate::pair::Pairing;
+    use crate::report::terminal::sanitize;
     use crate::report::text::brief;
 
     pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
@@ -273,7 +274,7 @@ mod session {
             for one in known {
                 let addresses = one.addresses.join(", ");
                 let line = format!("{:<16} {:<14} {addresses}", one.name, one.state);
-                writeln!(out, "{}", line.trim_end())?;
+                writeln!(out, "{}", sanitize(line.trim_end()))?;
             }
             Ok(())
         })

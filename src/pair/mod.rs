@@ -155,3 +155,101 @@ impl Places {
         (0..inputs).map(|n| self.sides[side].contains(&n)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::fault::trap;
+    use crate::model::Kind;
+
+    const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    /// A segment: when it was sent, by whom, with which flags and sequence numbers.
+    struct Sent {
+        at: u32,
+        client: (Ipv4Addr, u16),
+        by_client: bool,
+        flags: u8,
+        seq: u32,
+        ack: u32,
+    }
+
+    impl Sent {
+        /// As a record of a pcap, microseconds after it was sent, with this TTL: raw IPv4.
+        fn record(&self, late: u32, ttl: u8) -> Vec<u8> {
+            let (client, port) = self.client;
+            let (from, to) = if self.by_client { (client, SERVER) } else { (SERVER, client) };
+            let ports = if self.by_client { [port, 80] } else { [80, port] };
+            let mut packet = vec![0x45, 0, 0, 40];
+            packet.extend((self.at as u16).to_be_bytes());
+            packet.extend([0x40, 0, ttl, 6, 0, 0]);
+            packet.extend([from.octets(), to.octets()].concat());
+            packet.extend(ports.map(u16::to_be_bytes).concat());
+            packet.extend([self.seq.to_be_bytes(), self.ack.to_be_bytes()].concat());
+            packet.extend([0x50, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+            let at = u64::from(self.at) * 1_000 + u64::from(late);
+            let words = [(at / 1_000_000) as u32, (at % 1_000_000) as u32, 40, 40];
+            [words.map(u32::to_le_bytes).concat(), packet].concat()
+        }
+    }
+
+    /// Handshakes, and two refused connections: the first is the one at which the program fails.
+    fn traffic() -> Vec<Sent> {
+        let mut all = Vec::new();
+        let mut at = 1_000;
+        let mut send = |client, by_client, flags, seq, ack| {
+            at += 7;
+            all.push(Sent { at, client, by_client, flags, seq, ack });
+        };
+        for n in 0..30_u16 {
+            let (client, isn) = ((CLIENT, 2_000 + n), 77_000 * (u32::from(n) + 1));
+            send(client, true, 0x02, isn, 0);
+            send(client, false, 0x12, isn ^ 0x5a5a_0000, isn + 1);
+            send(client, true, 0x10, isn + 1, (isn ^ 0x5a5a_0000) + 1);
+        }
+        for client in [(trap::ADDRESS, trap::port(trap::Place::Pair)), (CLIENT, 3_000)] {
+            let isn = u32::from(client.1) * 1_000;
+            send(client, true, 0x02, isn, 0);
+            send(client, false, 0x14, 0, isn + 1);
+        }
+        all
+    }
+
+    /// What is captured at one end: 2 ms and four routers from the other.
+    fn captured(at_client: bool) -> Vec<u8> {
+        let mut file = [&0xa1b2_c3d4_u32.to_le_bytes()[..], &[2, 0, 4, 0], &[0; 8], &[0, 0, 1, 0]].concat();
+        file.extend(101_u32.to_le_bytes());
+        let traffic = traffic();
+        let records = traffic.iter().map(|sent| match sent.by_client == at_client {
+            true => sent.record(0, 64),
+            false => sent.record(2_000, 60),
+        });
+        file.extend(records.flatten());
+        file
+    }
+
+    #[test]
+    fn a_connection_at_whose_comparison_the_program_fails_is_lost_alone() {
+        let folder = tempfile::tempdir().expect("a place for temporary files");
+        let files = [true, false].map(|at_client| {
+            let path = folder.path().join(if at_client { "client.pcap" } else { "server.pcap" });
+            std::fs::write(&path, captured(at_client)).expect("the capture can be written");
+            path
+        });
+        for threads in [1, 2] {
+            let options = Options { threads, ..Options::default() };
+            let outcome = analyze_files(&files, Pairing::Force, &options, &mut |_| {}).expect("a pair");
+            assert_eq!(outcome.report.pairs.len(), 1, "{:?}", outcome.report.warnings);
+            let refused = outcome.report.findings.iter().filter(|f| f.kind == Kind::ConnectionRefused);
+            let clients: Vec<_> = refused.filter_map(|finding| finding.client).collect();
+            assert_eq!(clients, [(CLIENT, 3_000).into()]);
+            let [said] = &outcome.damage[..] else { panic!("{:?}", outcome.damage) };
+            let name = format!("the connection {}:{}", trap::ADDRESS, trap::port(trap::Place::Pair));
+            assert!(said.starts_with(&name), "{said}");
+            assert!(outcome.report.warnings.contains(said));
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::live::event::Event;
 use crate::live::state::{Listener, State};
 use crate::model::Kind;
+use crate::report::terminal::sanitize;
 
 /// How many listeners have series of their own; the others are together `other`.
 pub const MOST_LISTENERS: usize = 64;
@@ -38,6 +39,10 @@ impl Book {
     /// Takes in what is known now, and what has happened since the last call.
     pub fn note(&mut self, state: &State, events: &[Event]) {
         self.state = state.clone();
+        // Whoever may name interfaces must not steer the terminal of whoever looks at the page.
+        for interface in &mut self.state.interfaces {
+            interface.name = sanitize(&interface.name).into_owned();
+        }
         // Sockets of this host come first: of servers seen on the wire there may be any number.
         let (own, seen): (Vec<&Listener>, Vec<&Listener>) =
             state.listeners.iter().partition(|listener| listener.limit.is_some());

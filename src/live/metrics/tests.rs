@@ -236,12 +236,13 @@ fn no_label_is_a_clients_address() {
 
 #[test]
 fn hostile_names_stay_inside_their_label() {
-    let name = "e\"} 1\nsynscope_evil 1\\";
+    let name = "e\"} 1\nsynscope_evil\u{1b}[31m 1\\";
+    let written = "e\"} 1\\x0asynscope_evil\\x1b[31m 1\\";
     let state = State {
         interfaces: vec![Interface { name: name.to_owned(), packets: 5, ..Interface::default() }],
         ..State::default()
     };
-    assert_eq!(value(&page(&state, &[]), "synscope_packets", &[("interface", name)]), Some(5.0));
+    assert_eq!(value(&page(&state, &[]), "synscope_packets", &[("interface", written)]), Some(5.0));
 }
 
 fn serving() -> Metrics {
