@@ -96,6 +96,7 @@ impl Walk<'_> {
 }
 
 /// The same as [`decode`], and a packet at which the program fails counts as malformed.
+#[inline(never)]
 pub fn decode_contained(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     fault::contain(|| decode(packet, out)).unwrap_or(Decoded::Malformed)
 }

@@ -70,8 +70,10 @@ impl Address {
     /// The number that an IPv4 address is.
     #[inline]
     pub const fn as_v4(self) -> Option<u32> {
-        let address = u128::from_be_bytes(self.0);
-        if address >> 32 == 0xffff { Some(address as u32) } else { None }
+        // Only the four bytes that are the address are turned round.
+        let all = u128::from_le_bytes(self.0);
+        let is_mapped = all as u64 == 0 && (all >> 64) as u32 == 0xffff_u32 << 16;
+        if is_mapped { Some(((all >> 96) as u32).swap_bytes()) } else { None }
     }
 
     /// As the standard library's type, IPv4 where it is IPv4.
@@ -330,7 +332,7 @@ impl Segment {
 /// All 64 bits depend on all of the input, so the low ones may choose a shard and the high ones a slot. The constants
 /// are fixed, for the sake of reports that can be made again: whoever crafts a capture can make tuples collide, so a
 /// table must bound what a collision costs.
-#[inline]
+#[inline(always)]
 pub fn flow_hash(src: Address, src_port: u16, dst: Address, dst_port: u16) -> u64 {
     let (a, b) = (endpoint_hash(src, src_port), endpoint_hash(dst, dst_port));
     // Neither sum nor exclusive or changes when the two are swapped.

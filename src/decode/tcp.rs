@@ -64,7 +64,7 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
 }
 
 /// Reads options; those with a length that does not fit are left out, and a length that cannot be ends the reading.
-#[inline]
+#[inline(always)]
 pub(super) fn options(list: &[u8], out: &mut Segment) {
     if let Some((layout, times)) = list.split_first_chunk::<4>()
         && *layout == NOP_NOP_TIMESTAMPS
@@ -162,7 +162,7 @@ fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &A
 }
 
 /// The same, given the sum of the pseudo-header and the checksum field.
-#[inline]
+#[inline(always)]
 pub(super) fn checksum_over(
     pseudo: u64,
     rest: Rest<'_>,
@@ -220,6 +220,9 @@ fn sum(data: &[u8]) -> u64 {
     let (half, tail) = tail.as_chunks::<4>();
     if let [half] = half {
         total = add(total, u64::from(u32::from_le_bytes(*half)));
+    }
+    if tail.is_empty() {
+        return total;
     }
     let mut last = [0; 4];
     last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);

@@ -9,7 +9,7 @@ use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::Stuck;
 use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::flow::facts::{ConnectionFacts, Role};
-use crate::flow::key::{Host, Map};
+use crate::flow::key::{Host, Map, Set};
 use crate::history::host_pairs::Pair;
 use crate::history::interval::Interval;
 use crate::history::listener::Listener;
@@ -87,9 +87,9 @@ pub struct CaptureContext {
     /// The replayed memory of servers with `tcp_tw_recycle`.
     pub peers: Arc<TwRecycleModel>,
     /// Server addresses of which at least one answer was captured.
-    pub answering: HashSet<Address>,
+    pub answering: Set<Address>,
     /// Server addresses of which no answer was captured although their clients went on: they had one.
-    pub unheard: HashSet<Address>,
+    pub unheard: Set<Address>,
     /// By client address: how many server addresses never answered it.
     pub silent_servers: Map<Address, u32>,
     /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
@@ -197,7 +197,7 @@ impl CaptureContext {
     pub fn note_silence(&mut self, kept: &[Box<ConnectionFacts>], end: Timestamp) {
         let went_on = kept.iter().filter(|f| f.s.segments == 0 && f.went_on());
         self.unheard.extend(went_on.map(|f| f.server.address));
-        let mut silent: Map<Address, HashSet<Address>> = Map::default();
+        let mut silent: Map<Address, Set<Address>> = Map::default();
         for f in kept.iter().filter(|f| f.s.segments == 0 && f.syn.count > 1) {
             silent.entry(f.client.address).or_default().insert(f.server.address);
         }

@@ -1,13 +1,11 @@
 //! How many connections failed, and which of them no finding explains.
 
-use std::collections::HashSet;
-
 use crate::decode::segment::PacketId;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
-use crate::flow::key::{Host, Map};
+use crate::flow::key::{Host, Map, Set};
 use crate::flow::outcome::{Outcome, Outcomes};
 use crate::history::remarkable::{Class, LeftOuts};
 use crate::model::{Capture, Unexplained};
@@ -69,7 +67,7 @@ impl Failures {
         unexplained.sort_unstable_by_key(|f| f.first);
         let counted = self.counted.iter().filter(|(listener, _)| !found.listeners.contains(*listener));
         let counted: u64 = counted.map(|(_, outcomes)| outcomes.failed()).sum();
-        let explained: HashSet<&Class> = written
+        let explained: Set<&Class> = written
             .iter()
             .filter_map(|w| w.outline.connection.and_then(|connection| classes.get(&connection)))
             .collect();
@@ -93,11 +91,11 @@ impl Failures {
 
 /// What the findings are about.
 struct Found {
-    connections: HashSet<PacketId>,
+    connections: Set<PacketId>,
     /// By name: of two captures of the same connection one finding speaks for both.
-    names: HashSet<(Host, Host)>,
+    names: Set<(Host, Host)>,
     /// Of which a finding speaks as a whole.
-    listeners: HashSet<Host>,
+    listeners: Set<Host>,
 }
 
 impl Found {

@@ -1,7 +1,7 @@
 //! Connections that were only counted, told of where they most likely belong: an incident of a flood is larger than the
 //! connections that were examined one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::decode::segment::PacketId;
 use crate::diagnose::write::Written;
@@ -21,7 +21,7 @@ pub fn tell(
         return;
     }
     let places = incidents.iter().enumerate();
-    let places: HashMap<&str, usize> =
+    let places: Map<&str, usize> =
         places.flat_map(|(n, incident)| incident.findings.iter().map(move |id| (id.as_str(), n))).collect();
     let mut examined: BTreeMap<Class, BTreeMap<usize, u64>> = BTreeMap::new();
     for w in written {

@@ -1,6 +1,6 @@
 //! What the shards know, put together: surroundings, findings, incidents, the report.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::capture::{Silence, Status};
@@ -19,6 +19,7 @@ use crate::engine::{Options, Outcome};
 #[cfg(test)]
 use crate::fault::trap;
 use crate::fault::{self, Fault};
+use crate::flow::key::Map;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::host::HostFacts;
@@ -168,7 +169,7 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
 
 /// Gives each finding its severity within its incident.
 fn weigh(written: &mut [Written], incidents: &[Incident]) {
-    let severities: HashMap<&str, Severity> = incidents
+    let severities: Map<&str, Severity> = incidents
         .iter()
         .flat_map(|incident| incident.findings.iter().map(|id| (id.as_str(), incident.severity)))
         .collect();

@@ -2,7 +2,7 @@
 //!
 //! A fault of the program costs the finding at which it happens: each step is contained by itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
 use crate::flow::facts::ConnectionFacts;
-use crate::flow::key::Host;
+use crate::flow::key::{Host, Set};
 use crate::model::{Incident, Kind, Vantage};
 
 /// What becomes of the facts of remarkable connections once they have been examined.
@@ -70,7 +70,7 @@ pub(super) fn examine(
     let mut drafts: Vec<Found> = losses.sort_out(made).into_iter().flatten().collect();
     drafts.sort_by_cached_key(|(d, _)| d.order());
     // The same interval captured twice, far apart in the file, gives the same finding twice.
-    let mut seen = HashSet::new();
+    let mut seen = Set::default();
     drafts.retain(|(d, _)| seen.insert((d.kind, d.client, d.server, d.during().0)));
     drafts
 }
@@ -184,7 +184,7 @@ pub(super) fn group(
     for w in written.iter() {
         parts.entry((w.finding.kind, w.outline.server)).or_default().push(w);
     }
-    let (mut incidents, mut lost) = (Vec::new(), HashSet::new());
+    let (mut incidents, mut lost) = (Vec::new(), Set::default());
     for ((kind, server), part) in parts {
         match group(&part) {
             Ok(some) => incidents.extend(some),

@@ -67,7 +67,7 @@ impl Parting {
     /// Writes down the end of it.
     pub(super) fn seal(self, facts: &mut ConnectionFacts) {
         facts.ending = self.ending.unwrap_or(match facts.closed {
-            Some(_) if facts.c.resets + facts.s.resets > 0 => Ending::Reset,
+            Some(_) if facts.was_reset() => Ending::Reset,
             Some(_) => Ending::Closed,
             // Its record may outlast it.
             None if due(facts) < self.now => Ending::Expired,

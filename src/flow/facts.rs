@@ -57,6 +57,44 @@ impl fmt::Display for Role {
     }
 }
 
+/// Something of each end.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Ends<T> {
+    pub(super) client: T,
+    pub(super) server: T,
+}
+
+impl<T> Ends<T> {
+    #[inline]
+    pub(super) fn of(&self, role: Role) -> &T {
+        match role {
+            Role::Client => &self.client,
+            Role::Server => &self.server,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_mut(&mut self, role: Role) -> &mut T {
+        match role {
+            Role::Client => &mut self.client,
+            Role::Server => &mut self.server,
+        }
+    }
+
+    /// That of `role`, then the other.
+    #[inline]
+    pub(super) fn both_mut(&mut self, role: Role) -> (&mut T, &mut T) {
+        match role {
+            Role::Client => (&mut self.client, &mut self.server),
+            Role::Server => (&mut self.server, &mut self.client),
+        }
+    }
+
+    pub(super) fn swap(&mut self) {
+        std::mem::swap(&mut self.client, &mut self.server);
+    }
+}
+
 /// How the roles are known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Roles {
@@ -454,15 +492,36 @@ impl Side {
     /// Silences that are kept one by one; further ones are one with the last.
     const SILENCES: usize = 64;
 
-    /// Notes that nothing came from this side until `to`.
+    /// Notes that nothing came from this side until `to`, if that is longer than `least`.
     #[cold]
-    pub(super) fn record_silence(&mut self, to: Timestamp) {
+    pub(super) fn record_silence(&mut self, to: Timestamp, least: Span) {
+        if to - self.last.time <= least {
+            return;
+        }
         let silence = (self.last.time, to);
         let full = self.silences.len() >= Self::SILENCES;
         match &mut *self.silences {
             [.., last] if full => last.1 = to,
             _ => push_exactly(&mut self.silences, silence),
         }
+    }
+
+    /// Its next segment is one whose IPv4 identification, if it has one, follows on this.
+    #[inline]
+    pub(super) fn move_ip_id(&mut self, s: &Segment) {
+        if s.ip_id != 0 {
+            self.last_ip_id = s.ip_id;
+        }
+    }
+
+    /// Whether its next segments, or the peer's, may mean more than payload and acknowledgments do. `last` is the last segment
+    /// of either end.
+    pub(super) fn is_eventful(&self, last: PacketRef) -> bool {
+        self.resets > 0
+            || self.fin.is_some()
+            || self.keepalive == Some(last)
+            || self.in_vain().is_some()
+            || self.zero_window.as_ref().is_some_and(|zero| zero.opened.is_none())
     }
 
     /// When it was heard: from when to when without a silence.
@@ -505,9 +564,10 @@ impl Side {
         let at = self
             .unseen_at
             .filter(|at| self.fin.is_none() && self.last_data.is_none_or(|data| data <= *at))?;
-        let bytes = i64::from(self.next.0.wrapping_sub(self.isn.0)) - 1;
+        let taken = u64::from(self.next.0.wrapping_sub(self.isn.0));
         // Payload that came after its acknowledgment fills the hole without being new.
-        let only_fin = self.isn_known && bytes == self.bytes as i64 + 1;
+        // SYN and FIN take one number each.
+        let only_fin = self.isn_known && taken == self.bytes.saturating_add(2);
         (only_fin || self.retransmits == 0).then_some(at)
     }
 }
@@ -762,7 +822,13 @@ impl ConnectionFacts {
             || self.ack_to_syn.is_some()
             || self.c.fins > 1
             || self.s.fins > 1
-            || self.c.resets + self.s.resets > 0
+            || self.was_reset()
+    }
+
+    /// Whether there was a RST of either end.
+    #[inline]
+    pub fn was_reset(&self) -> bool {
+        self.c.resets > 0 || self.s.resets > 0
     }
 
     /// What is known of the end `role`.
@@ -844,7 +910,7 @@ impl ConnectionFacts {
     pub fn went_on(&self) -> bool {
         self.syn_ack.count == 0
             && self.syn.count > 0
-            && self.c.segments > self.syn.count + u32::from(self.c.resets)
+            && self.c.segments > self.syn.count.saturating_add(u32::from(self.c.resets))
     }
 
     /// Whether a SYN was answered by RST.

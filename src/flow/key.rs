@@ -103,7 +103,9 @@ pub struct Mix(u64);
 impl Mix {
     #[inline]
     fn take(&mut self, word: u64) {
-        let product = u128::from(self.0.rotate_left(23) ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+        // Two factors of 64 bits have a product of 128 at most.
+        let factor = u128::from(0x9e37_79b9_7f4a_7c15_u64);
+        let product = u128::from(self.0.rotate_left(23) ^ word).wrapping_mul(factor);
         self.0 = product as u64 ^ (product >> 64) as u64;
     }
 }

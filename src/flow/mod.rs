@@ -10,6 +10,9 @@
 //! * [`ended`]: a connection that is let go, in the form in which it was kept.
 //! * [`peer`]: small events by which causes show that span connections.
 
+// Whatever a packet says must not be able to end the program.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 pub mod compact;
 pub mod connection;
 pub mod ended;

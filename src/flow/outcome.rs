@@ -268,12 +268,14 @@ impl Outcomes {
     /// One more.
     #[inline]
     pub fn record(&mut self, outcome: Outcome) {
-        self.0[outcome as usize] += 1;
+        if let Some(count) = self.0.get_mut(outcome as usize) {
+            *count = count.saturating_add(1);
+        }
     }
 
     /// Those of another part of the connections.
     pub fn add(&mut self, other: &Outcomes) {
-        self.0.iter_mut().zip(other.0).for_each(|(all, more)| *all += more);
+        self.0.iter_mut().zip(other.0).for_each(|(all, more)| *all = all.saturating_add(more));
     }
 
     /// Those of another capture that holds `matched` of these connections too: each of them counts once. Where the two disagree the
@@ -282,18 +284,18 @@ impl Outcomes {
         let mut left = matched;
         for (own, other) in self.0.iter_mut().zip(other.0) {
             let both = (*own).min(other).min(left);
-            left -= both;
-            *own += other - both;
+            left = left.saturating_sub(both);
+            *own = own.saturating_add(other.saturating_sub(both));
         }
         for own in &mut self.0 {
             let some = left.min(*own);
-            (*own, left) = (*own - some, left - some);
+            (*own, left) = (own.saturating_sub(some), left.saturating_sub(some));
         }
     }
 
     /// Each with its number, where there are any.
     pub fn iter(&self) -> impl Iterator<Item = (Outcome, u64)> {
-        Outcome::ALL.into_iter().map(|outcome| (outcome, self.0[outcome as usize])).filter(|(_, n)| *n > 0)
+        Outcome::ALL.into_iter().zip(self.0).filter(|(_, n)| *n > 0)
     }
 
     /// How many failed.

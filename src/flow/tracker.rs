@@ -93,7 +93,7 @@ impl Wait {
     #[inline]
     fn of(f: &ConnectionFacts) -> Wait {
         if f.closed.is_some() {
-            if f.c.resets + f.s.resets > 0 { Wait::Aftermath } else { Wait::Closing }
+            if f.was_reset() { Wait::Aftermath } else { Wait::Closing }
         } else if f.final_ack.is_some() || f.mid_stream || f.progress.is_some() {
             Wait::Open
         } else {
@@ -116,6 +116,24 @@ struct Check {
     generation: u32,
 }
 
+/// A queue for each [`Wait`], whose checks come in the order of their times.
+#[derive(Default)]
+struct Checks([VecDeque<Check>; 5]);
+
+impl Checks {
+    #[inline]
+    fn of_mut(&mut self, wait: Wait) -> &mut VecDeque<Check> {
+        let [handshake, open, closing, aftermath, expiry] = &mut self.0;
+        match wait {
+            Wait::Handshake => handshake,
+            Wait::Open => open,
+            Wait::Closing => closing,
+            Wait::Aftermath => aftermath,
+            Wait::Expiry => expiry,
+        }
+    }
+}
+
 /// Who gets the connections that are let go.
 type Sink<'s> = dyn FnMut(EndedFlow<'_>) + 's;
 
@@ -134,7 +152,7 @@ pub struct Tracker {
     limit: usize,
     /// The same in bytes.
     most_bytes: usize,
-    checks: [VecDeque<Check>; 5],
+    checks: Checks,
     /// No check is due before this.
     soonest: Timestamp,
     now: Timestamp,
@@ -172,7 +190,7 @@ impl Tracker {
             more_bytes: 0,
             limit: limit.max(1),
             most_bytes: usize::MAX,
-            checks: Default::default(),
+            checks: Checks::default(),
             soonest: Timestamp::MAX,
             now: Timestamp::MIN,
             reached: PacketId::default(),
@@ -195,7 +213,7 @@ impl Tracker {
     /// hundred take, if that is more.
     pub fn within(bytes: usize) -> Tracker {
         let most_bytes = bytes.max(LEAST);
-        let let_go = EvictedFlows::within(most_bytes / 10 * FINGERPRINTS);
+        let let_go = EvictedFlows::within((most_bytes / 10).saturating_mul(FINGERPRINTS));
         Tracker { most_bytes, let_go, ..Tracker::new(usize::MAX) }
     }
 
@@ -218,7 +236,7 @@ impl Tracker {
         let mut to_come = latest.len();
         while to_come > 0 {
             let next = pieces.next().unwrap_or_else(|| {
-                to_come -= 1;
+                to_come = to_come.saturating_sub(1);
                 &[]
             });
             debug_assert!(next.len() <= TOGETHER, "{}", next.len());
@@ -285,24 +303,26 @@ impl Tracker {
             let (key, from) = FlowKey::of(s);
             return self.start(tag, key, from, s, None, sink);
         };
-        match self.heads.get(at).body.form() {
-            Form::HalfOpen => self.half_open_segment(at, from, s, sink),
-            Form::Clean => self.brief_segment(at, from, s, sink),
-            Form::Full => self.full_segment(at, from, s, sink),
-            Form::TimeWait => self.over_segment(at, from, s, sink),
+        let body = self.heads.get(at).body;
+        match body.form() {
+            Form::HalfOpen => self.half_open_segment(at, body.place(), from, s, sink),
+            Form::Clean => self.clean_segment(at, body.place(), from, s, sink),
+            Form::Full => self.full_segment(at, body.place(), from, s, sink),
+            Form::TimeWait => self.over_segment(at, body.place(), from, s, sink),
         }
     }
 
-    fn half_open_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let body = self.heads.get(at).body;
-        let known = self.half_open.get_mut(body.place());
+    #[inline(never)]
+    fn half_open_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let known = self.half_open.get_mut(place);
         if known.last().time + Wait::of_half_open(known).span() < s.time {
             let is_over = known.is_refused();
             return self.overdue(at, is_over, from, s, sink);
         }
         let before = known.more_bytes();
         if known.take(from, s) {
-            self.more_bytes += known.more_bytes() - before;
+            // It never takes less than before.
+            self.more_bytes = self.more_bytes.wrapping_add(known.more_bytes().wrapping_sub(before));
             if known.is_client(from) {
                 let connection = known.first().packet;
                 self.events.push(syn(connection, s));
@@ -310,27 +330,28 @@ impl Tracker {
                 self.check(at, Wait::Aftermath);
             }
         } else if let Some(clean) = CleanFlow::begin(known, from, s, &mut self.spare) {
-            self.remove_half_open(body.place());
+            self.remove_half_open(place);
             self.heads.get_mut(at).body = Body::new(Form::Clean, self.clean.insert(at, clean));
         } else {
             let connection = known.play(&self.heads.key(at));
-            self.remove_half_open(body.place());
-            self.fill(at, connection);
-            self.full_segment(at, from, s, sink);
+            self.remove_half_open(place);
+            let place = self.fill(at, connection);
+            self.full_segment(at, place, from, s, sink);
             self.make_room(sink);
         }
     }
 
-    fn brief_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let body = self.heads.get(at).body;
-        let known = self.clean.get_mut(body.place());
-        if known.last() + Wait::of_clean(known).span() < s.time {
+    #[inline(never)]
+    fn clean_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let known = self.clean.get_mut(place);
+        if !comes_soon(s, known.last()) && known.last() + Wait::of_clean(known).span() < s.time {
             let is_over = known.is_closed();
             return self.overdue(at, is_over, from, s, sink);
         }
         let (was_acked, before) = (known.server_fin_is_acked(), known.more_bytes());
         if known.take(from, s, &mut self.spare) {
-            self.more_bytes += known.more_bytes() - before;
+            // It never takes less than before.
+            self.more_bytes = self.more_bytes.wrapping_add(known.more_bytes().wrapping_sub(before));
             if known.is_remembered(from, s, was_acked) {
                 self.events.push(PeerEvent {
                     at: PacketRef::of(s),
@@ -347,28 +368,31 @@ impl Tracker {
             return;
         }
         let connection = known.play(&self.heads.key(at));
-        self.remove_brief(body.place());
-        self.fill(at, connection);
-        self.full_segment(at, from, s, sink);
+        self.remove_clean(place);
+        let place = self.fill(at, connection);
+        self.full_segment(at, place, from, s, sink);
         self.make_room(sink);
     }
 
-    fn full_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let connection = self.full.get(self.heads.get(at).body.place());
-        let is_over = connection.facts.closed.is_some();
-        if due(&connection.facts) < s.time {
+    fn full_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let connection = self.full.get_mut(place);
+        if !comes_soon(s, connection.facts.last.time) && due(&connection.facts) < s.time {
+            let is_over = connection.facts.closed.is_some();
             return self.overdue(at, is_over, from, s, sink);
         }
-        if connection.is_replaced_by(s, from) {
+        if s.flags.has(Flags::SYN) && connection.is_replaced_by(s, from) {
             let previous = connection.as_previous();
-            let ending = (!is_over).then_some(Ending::Replaced);
+            let ending = connection.facts.closed.is_none().then_some(Ending::Replaced);
             return self.restart(at, ending, from, s, Some(previous), sink);
         }
-        self.take(at, from, s);
+        if let Some(wait) = record_segment(connection, from, s, &mut self.events) {
+            self.check(at, wait);
+        }
     }
 
-    fn over_segment(&mut self, at: At, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        let known = self.over.get_mut(self.heads.get(at).body.place());
+    #[inline(never)]
+    fn over_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        let known = self.over.get_mut(place);
         if known.last.time + OVER < s.time {
             return self.restart(at, None, from, s, None, sink);
         }
@@ -377,7 +401,7 @@ impl Tracker {
             return self.restart(at, None, from, s, Some(previous), sink);
         }
         known.absorb(s);
-        self.late += 1;
+        self.late = self.late.saturating_add(1);
     }
 
     /// A segment of a connection that was due before. What is over keeps its four-tuple longer than its record.
@@ -402,21 +426,6 @@ impl Tracker {
         let (key, tag) = (self.heads.key(at), self.heads.get(at).tag);
         self.end(at, ending, sink);
         self.start(tag, key, from, s, previous, sink);
-    }
-
-    /// Hands a segment to its full record.
-    #[inline]
-    fn take(&mut self, at: At, from: Direction, s: &Segment) {
-        let connection = self.full.get_mut(self.heads.get(at).body.place());
-        let was_closed = connection.facts.closed.is_some();
-        if !connection.segment(s, from) {
-            return;
-        }
-        note_event(connection, s, from, &mut self.events);
-        if !was_closed && connection.facts.closed.is_some() {
-            let wait = Wait::of(&connection.facts);
-            self.check(at, wait);
-        }
     }
 
     /// Lets go of every connection: the stream has ended.
@@ -506,24 +515,32 @@ impl Tracker {
                 self.events.push(syn(s.packet, s));
             }
             None => {
-                self.fill(at, Connection::begin(key, from, s, previous));
-                self.take(at, from, s);
+                let place = self.fill(at, Connection::begin(key, from, s, previous));
+                let connection = self.full.get_mut(place);
+                if let Some(wait) = record_segment(connection, from, s, &mut self.events) {
+                    self.check(at, wait);
+                }
             }
         }
     }
 
     /// Bytes of the room that there is, taken or vacant.
     fn bytes(&self) -> usize {
-        let checks: usize = self.checks.iter().map(VecDeque::capacity).sum();
-        self.index.bytes()
-            + self.heads.bytes()
-            + checks * size_of::<Check>()
-            + self.half_open.bytes()
-            + self.clean.bytes()
-            + self.more_bytes
-            + self.full.bytes()
-            + self.full.held * FULL_MORE
-            + self.over.bytes()
+        // What is allocated has fewer bytes than there are addresses.
+        let checks: usize = self.checks.0.iter().map(VecDeque::capacity).sum();
+        [
+            self.index.bytes(),
+            self.heads.bytes(),
+            checks.wrapping_mul(size_of::<Check>()),
+            self.half_open.bytes(),
+            self.clean.bytes(),
+            self.more_bytes,
+            self.full.bytes(),
+            self.full.held.wrapping_mul(FULL_MORE),
+            self.over.bytes(),
+        ]
+        .into_iter()
+        .sum()
     }
 
     /// Gives back room that is vacant, some of it at a time; `false` if there is too little of it in any one place.
@@ -536,34 +553,37 @@ impl Tracker {
             || self.over.tighten(|at, place| moved(Form::TimeWait, at, place))
             || self
                 .checks
+                .0
                 .iter_mut()
-                .find(|queue| queue.capacity() > 4 * queue.len() + SHORT)
-                .map(|queue| queue.shrink_to(2 * queue.len()))
+                .find(|queue| queue.capacity().saturating_sub(SHORT) > queue.len().saturating_mul(4))
+                .map(|queue| queue.shrink_to(queue.len().saturating_mul(2)))
                 .is_some()
     }
 
     #[inline]
     fn remove_half_open(&mut self, place: u32) {
         if let Some(half_open) = self.half_open.remove(place) {
-            self.more_bytes -= half_open.more_bytes();
+            self.more_bytes = self.more_bytes.saturating_sub(half_open.more_bytes());
         }
     }
 
     #[inline]
-    fn remove_brief(&mut self, place: u32) {
+    fn remove_clean(&mut self, place: u32) {
         if let Some(clean) = self.clean.remove(place) {
-            self.more_bytes -= clean.more_bytes();
+            self.more_bytes = self.more_bytes.saturating_sub(clean.more_bytes());
             self.spare.take(clean);
         }
     }
 
-    /// Gives a connection that has no record, or none any more, a full one.
-    fn fill(&mut self, at: At, connection: Connection) {
+    /// Gives a connection that has no record, or none any more, a full one. Returns its place.
+    fn fill(&mut self, at: At, connection: Connection) -> u32 {
         let closed = connection.facts.closed.is_some().then(|| Wait::of(&connection.facts));
-        self.heads.get_mut(at).body = Body::new(Form::Full, self.full.insert(at, connection));
+        let place = self.full.insert(at, connection);
+        self.heads.get_mut(at).body = Body::new(Form::Full, place);
         if let Some(wait) = closed {
             self.check(at, wait);
         }
+        place
     }
 
     /// Hands out a connection that is closed; its four-tuple stays.
@@ -583,7 +603,7 @@ impl Tracker {
                 let clean = self.clean.get(place);
                 sink(EndedFlow::Clean(key, clean, parting));
                 let over = TimeWaitEntry::of_clean(clean);
-                self.remove_brief(place);
+                self.remove_clean(place);
                 over
             }
             _ => {
@@ -615,7 +635,7 @@ impl Tracker {
             }
             Form::Clean => {
                 sink(EndedFlow::Clean(key, self.clean.get(place), parting));
-                self.remove_brief(place);
+                self.remove_clean(place);
             }
             Form::Full => {
                 let connection = self.full.get_mut(place);
@@ -631,26 +651,37 @@ impl Tracker {
         self.heads.remove(at);
     }
 
+    /// Connections held that are not over.
+    fn followed(&self) -> usize {
+        self.half_open.held.saturating_add(self.clean.held).saturating_add(self.full.held)
+    }
+
     /// What is known of a segment's four-tuple, and which way the segment goes.
-    #[inline]
+    #[inline(always)]
     fn find(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
-        let is = |at: At| Some((at, self.heads.direction_of(at, s)?));
         // Nearly always right; then no branch is hard to foretell.
         match self.index.guess(tag) {
-            At::NONE => None,
-            guess => is(guess),
+            At::NONE if self.index.is_missing(tag) => return None,
+            guess => self.heads.direction_of(guess, s).map(|from| (guess, from)),
         }
-        .or_else(|| self.index.find(tag, is))
+        .or_else(|| self.find_among_all(tag, s))
+    }
+
+    /// The same without a guess.
+    #[cold]
+    #[inline(never)]
+    fn find_among_all(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
+        self.index.find(tag, |at| Some((at, self.heads.direction_of(at, s)?)))
     }
 
     fn check(&mut self, at: At, wait: Wait) {
         let check = Check { at: self.now + wait.span(), what: at, generation: self.heads.get(at).generation };
         self.soonest = self.soonest.min(check.at);
-        let queue = &self.checks[wait as usize];
+        let queue = self.checks.of_mut(wait);
         if queue.len() == queue.capacity() && queue.len() >= 64 {
             self.drop_stale(wait);
         }
-        self.checks[wait as usize].push_back(check);
+        self.checks.of_mut(wait).push_back(check);
     }
 
     /// Whether what is to be looked at is still there.
@@ -663,32 +694,32 @@ impl Tracker {
     /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
     /// are stale, and to find out costs a cache miss for each.
     fn drop_stale(&mut self, wait: Wait) {
-        let mut queue = std::mem::take(&mut self.checks[wait as usize]);
+        let mut queue = std::mem::take(self.checks.of_mut(wait));
         let held = match wait {
-            Wait::Handshake => self.half_open.held + self.clean.held + self.full.held,
+            Wait::Handshake => self.followed(),
             Wait::Expiry => self.over.held,
-            Wait::Open | Wait::Closing | Wait::Aftermath => self.clean.held + self.full.held,
+            Wait::Open | Wait::Closing | Wait::Aftermath => self.clean.held.saturating_add(self.full.held),
         };
         if held >= queue.len() / 2 {
             queue.reserve(queue.capacity());
-            self.checks[wait as usize] = queue;
+            *self.checks.of_mut(wait) = queue;
             return;
         }
         queue.retain(|check| self.is_current(check));
         if queue.len() > queue.capacity() / 2 {
             queue.reserve(queue.capacity());
         }
-        self.checks[wait as usize] = queue;
+        *self.checks.of_mut(wait) = queue;
     }
 
     /// Frees what is due. A connection that went on meanwhile is looked at again later.
     fn let_go_of_due(&mut self, sink: &mut Sink<'_>) {
         for wait in Wait::ALL {
-            while let Some(check) = self.checks[wait as usize].front().copied() {
+            while let Some(check) = self.checks.of_mut(wait).front().copied() {
                 if check.at >= self.now {
                     break;
                 }
-                let queue = &mut self.checks[wait as usize];
+                let queue = self.checks.of_mut(wait);
                 queue.pop_front();
                 // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
                 let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
@@ -700,7 +731,7 @@ impl Tracker {
                 }
             }
         }
-        let fronts = self.checks.iter().filter_map(|queue| queue.front());
+        let fronts = self.checks.0.iter().filter_map(|queue| queue.front());
         self.soonest = fronts.map(|check| check.at).min().unwrap_or(Timestamp::MAX);
     }
 
@@ -735,6 +766,30 @@ impl Tracker {
     }
 }
 
+/// Whether a segment comes so soon after the one at `last` that no wait can be over.
+#[inline]
+fn comes_soon(s: &Segment, last: Timestamp) -> bool {
+    s.time.0.wrapping_sub(last.0) as u64 <= CLOSING.0 as u64
+}
+
+/// Hands a segment to its full record. Returns the wait that begins if it closes the connection.
+#[inline(always)]
+fn record_segment(
+    connection: &mut Connection,
+    from: Direction,
+    s: &Segment,
+    events: &mut Vec<PeerEvent>,
+) -> Option<Wait> {
+    let was_closed = connection.facts.closed.is_some();
+    if !connection.segment(s, from) {
+        return None;
+    }
+    if s.flags.has(Flags::SYN) || connection.facts.s.fin.is_some() {
+        note_event(connection, s, from, events);
+    }
+    (!was_closed && connection.facts.closed.is_some()).then(|| Wait::of(&connection.facts))
+}
+
 /// The event of a SYN of the client that found nothing of an earlier connection.
 fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
     PeerEvent {
@@ -747,8 +802,7 @@ fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
     }
 }
 
-/// What the segment means to the memory that a server keeps of its clients.
-#[inline]
+/// What a SYN, or a segment after the server's FIN, means to the memory that a server keeps of its clients.
 fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<PeerEvent>) {
     if c.role(from) != Role::Client || s.icmp().is_some() {
         return;

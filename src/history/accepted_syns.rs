@@ -49,7 +49,8 @@ impl<T: Copy + Ord + Default> Values<T> {
     #[inline]
     pub fn record(&mut self, value: T) {
         let n = usize::from(self.count);
-        if self.more || self.values[..n].contains(&value) {
+        // Most listeners see one value.
+        if n > 0 && self.values[0] == value || self.more || self.values[..n].contains(&value) {
             return;
         }
         if n == VALUES {

@@ -1,5 +1,7 @@
 //! What to keep of a connection that is over: most are unremarkable, and only counted.
 
+use std::borrow::Cow;
+
 use crate::decode::segment::{Address, PacketId};
 use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::compact::half_open::HalfOpen;
@@ -215,7 +217,7 @@ impl Triage {
             }
             EndedFlow::Full(_) => {}
         }
-        self.take_facts(&gone.facts(), end, peers);
+        self.take_facts(gone.facts(), end, peers);
     }
 
     /// Takes in a connection that was let go before its end: what did not happen on it until then proves nothing.
@@ -273,7 +275,13 @@ impl Triage {
         }
     }
 
-    fn take_facts(&mut self, f: &ConnectionFacts, end: Timestamp, peers: Option<&TwRecycleModel>) {
+    fn take_facts(
+        &mut self,
+        facts: Cow<'_, ConnectionFacts>,
+        end: Timestamp,
+        peers: Option<&TwRecycleModel>,
+    ) {
+        let f = &*facts;
         let outcome = Outcome::of(f, end.min(f.watched));
         self.outcomes.record(outcome);
         self.note_quality(f);
@@ -302,12 +310,12 @@ impl Triage {
             match incomplete.filter(|handshake| !self.wants.wants_incomplete(handshake)) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(handshake) if handshake.half_open.syn_acks == 0 => match peers {
-                    None => self.doubtful.push((handshake, Doubtful::Full(Box::new(f.clone())))),
-                    Some(_) if is_suspect => self.keep(f, true),
+                    None => self.doubtful.push((handshake, Doubtful::Full(Box::new(facts.into_owned())))),
+                    Some(_) if is_suspect => self.keep(facts, true),
                     Some(_) => self.keep_incomplete(f.server, handshake),
                 },
                 Some(handshake) => self.keep_incomplete(f.server, handshake),
-                None => self.keep(f, is_suspect),
+                None => self.keep(facts, is_suspect),
             }
         } else if outcome == Outcome::Open {
             self.untranslated.record_open(f);
@@ -377,7 +385,7 @@ impl Triage {
             None if !answered => {
                 self.doubtful.push((handshake, Doubtful::HalfOpen(*key, h.clone(), parting)))
             }
-            Some(true) if !answered => self.keep(&EndedFlow::HalfOpen(key, h, parting).facts(), true),
+            Some(true) if !answered => self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), true),
             _ => self.keep_incomplete(server, handshake),
         }
     }
@@ -455,10 +463,10 @@ impl Triage {
             let suspect = peers.is_suspect(handshake.half_open.syn.packet);
             match (lone, suspect) {
                 (Doubtful::HalfOpen(key, h, parting), true) => {
-                    self.keep(&EndedFlow::HalfOpen(&key, &h, parting).facts(), true);
+                    self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), true);
                 }
                 (Doubtful::HalfOpen(key, h, _), false) => self.keep_incomplete(h.server(&key), handshake),
-                (Doubtful::Full(f), true) => self.keep(&f, true),
+                (Doubtful::Full(f), true) => self.keep(Cow::Owned(*f), true),
                 (Doubtful::Full(f), false) => self.keep_incomplete(f.server, handshake),
             }
         }
@@ -479,14 +487,14 @@ impl Triage {
         }
     }
 
-    fn keep(&mut self, f: &ConnectionFacts, is_suspect: bool) {
-        let class = Class::of(f, is_suspect);
+    fn keep(&mut self, f: Cow<'_, ConnectionFacts>, is_suspect: bool) {
+        let class = Class::of(&f, is_suspect);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
-            return self.left_out.add(class, LeftOut::of(f), self.limit);
+            return self.left_out.add(class, LeftOut::of(&f), self.limit);
         }
         *held += 1;
-        self.kept.push((class, Box::new(f.clone())));
+        self.kept.push((class, Box::new(f.into_owned())));
         if self.kept.len() > self.limit {
             self.thin_out();
         }

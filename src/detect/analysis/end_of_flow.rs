@@ -107,7 +107,10 @@ pub struct Missing {
 /// How the connection died, if it died in one of these ways.
 pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
-    if !established || f.odd_handshake || !f.both_seen() {
+    // Most connections repeat nothing, close no window and are not reset.
+    let is_smooth =
+        |side: &Side| side.repeating.is_none() && side.zero_window.is_none() && side.reset.is_none();
+    if !established || f.odd_handshake || !f.both_seen() || is_smooth(&f.c) && is_smooth(&f.s) {
         return None;
     }
     if around.untranslated(f).is_some() {

@@ -8,10 +8,10 @@
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::connection::Connection;
-use crate::flow::facts::{PacketRef, Previous, Role};
+use crate::flow::facts::{Ends, PacketRef, Previous, Role};
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Segments after the SYN-ACK that fit.
 const MOST: usize = 16;
@@ -52,7 +52,7 @@ impl Said {
     /// Sequence space taken.
     #[inline]
     fn length(&self) -> u32 {
-        u32::from(self.payload) + u32::from(self.has_fin())
+        u32::from(self.payload).wrapping_add(u32::from(self.has_fin()))
     }
 
     #[inline]
@@ -82,8 +82,7 @@ pub struct CleanFlow {
     last: Timestamp,
     /// Packets from the SYN to the last segment.
     packets: u32,
-    /// By [`Role`].
-    ends: [End; 2],
+    ends: Ends<End>,
     count: u8,
     /// The server's FIN was the first.
     server_first: bool,
@@ -158,17 +157,22 @@ impl CleanFlow {
             asked: asked.clone(),
             last: asked.last().time,
             packets: 0,
-            ends: [
-                End { next: client, acked: client, told: Seq(0), fin: false, fin_acked: false },
-                End { next: server, acked: server, told: client, fin: false, fin_acked: false },
-            ],
+            ends: Ends {
+                // An acknowledgment number that is none: what was not told before.
+                client: End {
+                    next: client,
+                    acked: client,
+                    told: Seq(server.0.wrapping_sub(1)),
+                    fin: false,
+                    fin_acked: false,
+                },
+                server: End { next: server, acked: server, told: client, fin: false, fin_acked: false },
+            },
             count: 0,
             server_first: false,
             few: [Said::default(); FEW],
             more: None,
         };
-        // An acknowledgment number of 0 is none that was told before.
-        clean.ends[0].told = Seq(server.0.wrapping_sub(1));
         clean.take(from, s, spare).then_some(clean)
     }
 
@@ -176,20 +180,18 @@ impl CleanFlow {
     #[inline]
     pub fn take(&mut self, from: Direction, s: &Segment, spare: &mut FreeList) -> bool {
         let role = if self.asked.is_client(from) { Role::Client } else { Role::Server };
-        let (own, peer) = (self.ends[role as usize], self.ends[role.peer() as usize]);
+        let (own, peer) = (*self.ends.of(role), *self.ends.of(role.peer()));
         let first = self.asked.first();
         let fin = s.flags.has(Flags::FIN);
         let packets = s.packet.number().wrapping_sub(first.packet.number());
         let after = (s.time.0.wrapping_sub(first.time.0)) as u64;
-        if !s.flags.has(Flags::ACK)
-            || s.flags.any(Flags::SYN | Flags::RST)
+        if s.flags.0 & (Flags::ACK | Flags::SYN | Flags::RST) != Flags::ACK
             || s.traits.0 & (Traits::ICMP_ERROR | Traits::CHECKSUM_BAD) != 0
             || s.seq != own.next
             || s.ack.0.wrapping_sub(peer.acked.0) > peer.next.0.wrapping_sub(peer.acked.0)
             // Nothing new: it may be a copy, or a duplicate acknowledgment.
             || (s.payload == 0 && !fin && s.ack == own.told)
             || (own.fin && (s.payload > 0 || fin))
-            || usize::from(self.count) == MOST
             || s.payload > 0xffff
             || s.time < self.last
             || s.packet.capture() != first.packet.capture()
@@ -202,9 +204,10 @@ impl CleanFlow {
         }
         let n = usize::from(self.count);
         let room = match n.checked_sub(FEW) {
-            None => &mut self.few[n],
-            Some(n) => &mut self.more.get_or_insert_with(|| spare.0.pop().unwrap_or_default())[n],
+            None => self.few.get_mut(n),
+            Some(n) => self.more.get_or_insert_with(|| spare.0.pop().unwrap_or_default()).get_mut(n),
         };
+        let Some(room) = room else { return false };
         *room = Said {
             after_low: after as u32,
             after_high: (after >> 32) as u16,
@@ -222,16 +225,10 @@ impl CleanFlow {
             tos: s.tos,
             by_server: role == Role::Server,
         };
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         (self.last, self.packets) = (s.time, packets as u32);
         self.server_first |= fin && role == Role::Server && !peer.fin;
-        let [own, peer] = match role {
-            Role::Client => self.ends.each_mut(),
-            Role::Server => {
-                let [client, server] = self.ends.each_mut();
-                [server, client]
-            }
-        };
+        let (own, peer) = self.ends.both_mut(role);
         own.next = s.end();
         own.told = s.ack;
         own.fin |= fin;
@@ -244,7 +241,7 @@ impl CleanFlow {
     /// [`crate::flow::peer::PeerEventKind::Remembered`].
     #[inline]
     pub fn is_remembered(&self, from: Direction, s: &Segment, server_fin_was_acked: bool) -> bool {
-        let server = &self.ends[Role::Server as usize];
+        let server = &self.ends.server;
         self.server_first
             && self.asked.is_client(from)
             && s.options.has(Options::TIMESTAMPS)
@@ -255,13 +252,13 @@ impl CleanFlow {
     /// Whether the client has acknowledged the server's FIN.
     #[inline]
     pub fn server_fin_is_acked(&self) -> bool {
-        self.ends[Role::Server as usize].fin_acked
+        self.ends.server.fin_acked
     }
 
     /// Both FINs are acknowledged.
     #[inline]
     pub fn is_closed(&self) -> bool {
-        self.ends[0].fin_acked && self.ends[1].fin_acked
+        self.ends.client.fin_acked && self.ends.server.fin_acked
     }
 
     /// Bytes that it takes beyond its own.
@@ -279,11 +276,12 @@ impl CleanFlow {
     /// Plays everything to a connection; `key` is its key.
     pub fn play(&self, key: &FlowKey) -> Connection {
         let mut connection = self.asked.play(key);
-        let mut next = [self.asked.syn.seq.advance(1), self.asked.syn_ack.seq.advance(1)];
+        let (mut client_next, mut server_next) =
+            (self.asked.syn.seq.advance(1), self.asked.syn_ack.seq.advance(1));
         for said in self.said() {
             let (from, next) = match said.by_server {
-                true => (self.asked.client_is().reverse(), &mut next[1]),
-                false => (self.asked.client_is(), &mut next[0]),
+                true => (self.asked.client_is().reverse(), &mut server_next),
+                false => (self.asked.client_is(), &mut client_next),
             };
             let (src, dst) = (key.sender(from), key.sender(from.reverse()));
             let at = self.mark(said);
@@ -324,20 +322,20 @@ impl CleanFlow {
         }
         let said = self.said();
         let (first, progress) = (said.clone().next()?, said.clone().find(|said| said.by_server)?);
-        let (mut client_spoke, mut fins) = (None, [None; 2]);
-        let mut traits = [self.asked.syn.traits, self.asked.syn_ack.traits];
-        let ttls = [self.asked.syn.ttl, self.asked.syn_ack.ttl];
+        let (mut client_spoke, mut fins) = (None, Ends::<Option<&Said>>::default());
+        let mut traits = Ends { client: self.asked.syn.traits, server: self.asked.syn_ack.traits };
+        let ttls = Ends { client: self.asked.syn.ttl, server: self.asked.syn_ack.ttl };
         let (mut several_ttls, mut was_answered) = (false, false);
         for said in said {
-            let role = usize::from(said.by_server);
-            traits[role].set(said.traits.0);
-            several_ttls |= said.ttl != ttls[role];
+            let role = if said.by_server { Role::Server } else { Role::Client };
+            traits.of_mut(role).set(said.traits.0);
+            several_ttls |= said.ttl != *ttls.of(role);
             was_answered |= said.by_server && said.payload > 0;
             if said.length() > 0 && !said.by_server {
                 client_spoke.get_or_insert(said);
             }
             if said.has_fin() {
-                fins[role].get_or_insert(said);
+                fins.of_mut(role).get_or_insert(said);
             }
         }
         Some(Course {
@@ -347,11 +345,11 @@ impl CleanFlow {
             progress: self.mark(progress).time,
             progress_spoke: progress.length() > 0 && progress.ack == self.asked.syn.seq.advance(1),
             client_spoke: self.mark(client_spoke?).time,
-            client_fin: self.mark(fins[0]?),
-            server_fin: self.mark(fins[1]?),
+            client_fin: self.mark(fins.client?),
+            server_fin: self.mark(fins.server?),
             closed: self.last,
-            traits,
-            segments: 2 + u32::from(self.count),
+            traits: [traits.client, traits.server],
+            segments: u32::from(self.count).saturating_add(2),
             several_ttls,
             was_answered,
         })
@@ -371,7 +369,7 @@ impl CleanFlow {
     /// What the next incarnation of the four-tuple should know of this one.
     pub fn as_previous(&self) -> Previous {
         let stamped = self.said().rfind(|said| !said.by_server && said.options.has(Options::TIMESTAMPS));
-        let [client, server] = &self.ends;
+        let Ends { client, server } = &self.ends;
         Previous {
             last: self.said().next_back().map_or(self.asked.last(), |said| self.mark(said)),
             client_next: client.next,
@@ -388,15 +386,19 @@ impl CleanFlow {
 
     fn said(&self) -> impl DoubleEndedIterator<Item = &Said> + Clone {
         let count = usize::from(self.count);
-        let more = self.more.as_ref().map_or(&[][..], |more| &more[..count.saturating_sub(FEW)]);
-        self.few[..count.min(FEW)].iter().chain(more)
+        let few = self.few.get(..count.min(FEW)).unwrap_or_default();
+        let more = self.more.as_deref().and_then(|more| more.get(..count.saturating_sub(FEW)));
+        few.iter().chain(more.unwrap_or_default())
     }
 
     fn mark(&self, said: &Said) -> PacketRef {
         let first = self.asked.first();
         PacketRef {
-            time: Timestamp(first.time.0 + said.after()),
-            packet: PacketId::new(first.packet.capture(), first.packet.number() + u64::from(said.packets)),
+            time: first.time + Span(said.after()),
+            packet: PacketId::new(
+                first.packet.capture(),
+                first.packet.number().saturating_add(u64::from(said.packets)),
+            ),
         }
     }
 }

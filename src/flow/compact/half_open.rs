@@ -158,7 +158,7 @@ impl HalfOpen {
             1 => self.second = sent,
             _ => push_exactly(&mut self.more, sent),
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         true
     }
 
@@ -209,15 +209,12 @@ impl HalfOpen {
     /// The last segment.
     #[inline]
     pub fn last(&self) -> PacketRef {
-        match usize::from(self.count) - 1 {
-            0 => self.first,
-            n => self.mark(self.sent(n - 1)),
-        }
+        self.further().next_back().map_or(self.first, |sent| self.mark(sent))
     }
 
     /// How many SYNs.
     pub fn syns(&self) -> u32 {
-        u32::from(self.count) - self.answers()
+        u32::from(self.count).saturating_sub(self.answers())
     }
 
     /// Whether a RST that acknowledges the SYN was the answer. Then it is the last segment.
@@ -329,11 +326,12 @@ impl HalfOpen {
 
     /// Plays everything to a connection; `key` is its key.
     pub fn play(&self, key: &FlowKey) -> Connection {
-        let (first, from) = self.segment(0, key);
+        let syn = Sent { tsval: self.tsval, ip_id: self.ip_id, ..Sent::default() };
+        let (first, from) = self.segment(&syn, key);
         let mut connection = Connection::begin(*key, from, &first, None);
         connection.segment(&first, from);
-        for n in 1..usize::from(self.count) {
-            let (s, from) = self.segment(n, key);
+        for sent in self.further() {
+            let (s, from) = self.segment(sent, key);
             connection.segment(&s, from);
         }
         connection
@@ -351,29 +349,22 @@ impl HalfOpen {
         (self.count > 1).then_some(&self.second).into_iter().chain(&self.more)
     }
 
-    /// A further segment, counted from 0.
-    #[inline]
-    fn sent(&self, n: usize) -> &Sent {
-        n.checked_sub(1).map_or(&self.second, |n| &self.more[n])
-    }
-
     fn mark(&self, sent: &Sent) -> PacketRef {
         let packet = &self.first.packet;
         PacketRef {
             time: self.first.time + sent.after(),
-            packet: PacketId::new(packet.capture(), packet.number() + u64::from(sent.packets)),
+            packet: PacketId::new(packet.capture(), packet.number().saturating_add(u64::from(sent.packets))),
         }
     }
 
     /// The segment in its full form.
-    fn segment(&self, n: usize, key: &FlowKey) -> (Segment, Direction) {
-        let begin = Sent { tsval: self.tsval, ip_id: self.ip_id, ..Sent::default() };
-        let sent = n.checked_sub(1).map_or(begin, |n| *self.sent(n));
-        let (header, from, ack) = match sent.is_answer() {
-            true => (self.syn_ack, self.client_is.reverse(), self.syn.seq.advance(1)),
-            false => (self.syn, self.client_is, Seq(0)),
+    fn segment(&self, sent: &Sent, key: &FlowKey) -> (Segment, Direction) {
+        let [of_syn, of_answer] = self.neighbours;
+        let (header, from, ack, neighbours) = match sent.is_answer() {
+            true => (self.syn_ack, self.client_is.reverse(), self.syn.seq.advance(1), of_answer),
+            false => (self.syn, self.client_is, Seq(0), of_syn),
         };
-        let at = self.mark(&sent);
+        let at = self.mark(sent);
         let (src, dst) = (key.sender(from), key.sender(from.reverse()));
         let segment = Segment {
             time: at.time,
@@ -391,7 +382,7 @@ impl HalfOpen {
             tsval: sent.tsval,
             tsecr: sent.tsecr,
             mss: header.mss,
-            neighbours: self.neighbours[usize::from(sent.is_answer())],
+            neighbours,
             traits: header.traits,
             flags: header.flags,
             options: header.options,

@@ -58,9 +58,9 @@ impl Connection {
     /// The end that was held for the client is the server.
     fn swap_roles(&mut self) {
         self.client_is = self.client_is.reverse();
-        self.recent.swap(0, 1);
-        self.latest.swap(0, 1);
-        self.sent_at.swap(0, 1);
+        self.recent.swap();
+        self.latest.swap();
+        self.sent_at.swap();
         let f = &mut self.facts;
         std::mem::swap(&mut f.client, &mut f.server);
         std::mem::swap(&mut f.c, &mut f.s);

@@ -81,7 +81,7 @@ impl EvictedFlows {
     pub(in crate::flow) fn within(bytes: usize) -> EvictedFlows {
         EvictedFlows {
             buckets: Vec::new(),
-            most: (bytes / size_of::<[Fingerprint; WIDTH]>()).max(1),
+            most: bytes.checked_div(size_of::<[Fingerprint; WIDTH]>()).unwrap_or_default().max(1),
             forgot: None,
             sketch: Sketch::default(),
             entered: 0,
@@ -101,7 +101,7 @@ impl EvictedFlows {
 
     /// The two buckets where a fingerprint may be.
     fn places(&self, tag: u32) -> [usize; 2] {
-        let place = |tag: u32| ((u64::from(tag) * self.buckets.len() as u64) >> 32) as usize;
+        let place = |tag: u32| (u64::from(tag).wrapping_mul(self.buckets.len() as u64) >> 32) as usize;
         [place(tag), place(tag.wrapping_mul(0x9e37_79b9).rotate_left(7))]
     }
 
@@ -116,21 +116,24 @@ impl EvictedFlows {
             return;
         }
         // The newest come first: the last place is the first to be needed again.
-        let vacant = |at: &usize| self.buckets[*at].iter().filter(|known| known.0 == 0).count();
+        let vacant =
+            |at: usize| self.buckets.get(at).into_iter().flatten().filter(|known| known.0 == 0).count();
         let [one, other] = self.places(tag);
-        let at = if vacant(&other) > vacant(&one) { other } else { one };
-        let bucket = &mut self.buckets[at];
-        if bucket[WIDTH - 1].0 != 0 {
+        let at = if vacant(other) > vacant(one) { other } else { one };
+        let Some(bucket) = self.buckets.get_mut(at) else { return };
+        let mut moved = Fingerprint::new(tag, isn, stage);
+        bucket.iter_mut().for_each(|known| std::mem::swap(known, &mut moved));
+        if moved.0 != 0 {
             self.forgot = Some(now);
         }
-        bucket.copy_within(..WIDTH - 1, 1);
-        bucket[0] = Fingerprint::new(tag, isn, stage);
     }
 
     fn find_mut(&mut self, tag: u32) -> Option<&mut Fingerprint> {
-        let places = self.places(tag);
-        let at = places.into_iter().find(|at| self.buckets[*at].iter().any(|known| known.is_of(tag)))?;
-        self.buckets[at].iter_mut().find(|known| known.is_of(tag))
+        let has = |at: &usize| {
+            self.buckets.get(*at).is_some_and(|bucket| bucket.iter().any(|known| known.is_of(tag)))
+        };
+        let at = self.places(tag).into_iter().find(has)?;
+        self.buckets.get_mut(at)?.iter_mut().find(|known| known.is_of(tag))
     }
 
     /// How far the connection with this tag had come; `isn` is that of a SYN, which belongs to no other one.
@@ -149,7 +152,7 @@ impl EvictedFlows {
 
     /// Notes that a handshake was begun or let go: those that were forgotten may come again.
     pub(in crate::flow) fn enter(&mut self, tag: u32, isn: Seq) {
-        self.entered += 1;
+        self.entered = self.entered.saturating_add(1);
         self.sketch.insert(u64::from(tag) << 32 | u64::from(isn.0));
     }
 
@@ -178,9 +181,11 @@ impl Sketch {
         let mut mixed = (what ^ what >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 29).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 32;
-        let register = &mut self.0[mixed as usize % REGISTERS];
-        let rank = (mixed >> REGISTERS.ilog2() | 1 << 63 >> REGISTERS.ilog2()).trailing_zeros() + 1;
-        *register = (*register).max(rank as u8);
+        let rank =
+            (mixed >> REGISTERS.ilog2() | 1 << 63 >> REGISTERS.ilog2()).trailing_zeros().saturating_add(1);
+        if let Some(register) = self.0.get_mut(mixed as usize % REGISTERS) {
+            *register = (*register).max(rank as u8);
+        }
     }
 
     fn estimate(&self) -> u64 {

@@ -12,7 +12,7 @@ pub(in crate::flow) fn prefetch<T>(what: &T) {
     }
     // One that does not begin with a line may reach into one more.
     if align_of::<T>() < LINE {
-        line(begin.wrapping_add(size_of::<T>() - 1));
+        line(begin.wrapping_add(size_of::<T>().saturating_sub(1)));
     }
 }
 

@@ -33,7 +33,7 @@ pub(in crate::flow) struct Body(u32);
 impl Body {
     #[inline]
     pub(in crate::flow) fn new(form: Form, place: u32) -> Body {
-        Body((place << 2) + form as u32)
+        Body((place << 2) | form as u32)
     }
 
     #[inline]
@@ -71,6 +71,8 @@ pub(in crate::flow) struct Heads {
     vacant: Vec<At>,
     pub(in crate::flow) held: usize,
     long: LongKeys,
+    /// For places that do not exist.
+    none: Head,
 }
 
 /// The keys that are not in the heads.
@@ -82,17 +84,20 @@ struct LongKeys {
 
 impl LongKeys {
     fn insert(&mut self, key: FlowKey) -> Elsewhere {
-        if let Some(Elsewhere(place)) = self.vacant.pop() {
-            self.keys[place as usize] = key;
+        if let Some(Elsewhere(place)) = self.vacant.pop()
+            && let Some(vacant) = self.keys.get_mut(place as usize)
+        {
+            *vacant = key;
             return Elsewhere(place);
         }
+        let place = self.keys.len();
         self.keys.push(key);
-        Elsewhere((self.keys.len() - 1) as u32)
+        Elsewhere(place as u32)
     }
 
     #[inline]
-    fn get(&self, Elsewhere(place): Elsewhere) -> &FlowKey {
-        &self.keys[place as usize]
+    fn get(&self, Elsewhere(place): Elsewhere) -> FlowKey {
+        self.keys.get(place as usize).copied().unwrap_or_default()
     }
 }
 
@@ -102,7 +107,10 @@ pub(in crate::flow) const PIECE: usize = 32 << 10;
 const HEADS: usize = in_piece(size_of::<Head>());
 /// How many records of a size, bytes, are in a piece: a power of two.
 const fn in_piece(size: usize) -> usize {
-    1 << (PIECE / size).ilog2()
+    match PIECE.checked_div(size) {
+        Some(records @ 1..) => 1 << records.ilog2(),
+        _ => 1,
+    }
 }
 
 /// How many records ahead their heads are fetched.
@@ -113,32 +121,48 @@ impl Default for Heads {
     fn default() -> Heads {
         let mut piece = Vec::with_capacity(HEADS);
         piece.push(Head::default());
-        Heads { pieces: vec![piece], vacant: Vec::new(), held: 0, long: LongKeys::default() }
+        Heads {
+            pieces: vec![piece],
+            vacant: Vec::new(),
+            held: 0,
+            long: LongKeys::default(),
+            none: Head::default(),
+        }
     }
 }
 
 impl Heads {
     /// A head whose body is not there yet.
     pub(in crate::flow) fn insert(&mut self, key: &FlowKey, tag: u32) -> At {
-        self.held += 1;
+        self.held = self.held.saturating_add(1);
         let key = ShortKey::of(key).unwrap_or_else(|| ShortKey::elsewhere(self.long.insert(*key)));
         if let Some(at) = self.vacant.pop() {
             let head = self.get_mut(at);
             (head.key, head.tag) = (key, tag);
             return at;
         }
-        if self.pieces.last().is_none_or(|piece| piece.len() == HEADS) {
-            self.pieces.push(Vec::with_capacity(HEADS));
+        let at = self.next();
+        let head = Head { key, tag, ..Head::default() };
+        match self.pieces.last_mut() {
+            Some(piece) if piece.len() < HEADS => piece.push(head),
+            _ => {
+                let mut piece = Vec::with_capacity(HEADS);
+                piece.push(head);
+                self.pieces.push(piece);
+            }
         }
-        let piece = self.pieces.len() - 1;
-        self.pieces[piece].push(Head { key, tag, ..Head::default() });
-        At((piece * HEADS + self.pieces[piece].len() - 1) as u32)
+        at
     }
 
     /// Where the next head will be.
     pub(in crate::flow) fn next(&self) -> At {
-        let behind = |piece: &Vec<Head>| At(((self.pieces.len() - 1) * HEADS + piece.len()) as u32);
-        self.vacant.last().copied().or_else(|| self.pieces.last().map(behind)).unwrap_or_default()
+        if let Some(vacant) = self.vacant.last() {
+            return *vacant;
+        }
+        // All pieces but the last are full.
+        let room = self.pieces.len().saturating_mul(HEADS);
+        let left = self.pieces.last().map_or(0, |piece| HEADS.saturating_sub(piece.len()));
+        At(room.saturating_sub(left) as u32)
     }
 
     /// Gives up a head.
@@ -148,24 +172,25 @@ impl Heads {
         if let Err(place) = head.key.is_here() {
             self.long.vacant.push(place);
         }
-        self.held -= 1;
+        self.held = self.held.saturating_sub(1);
         self.vacant.push(at);
     }
 
     /// Bytes of the room for heads.
     #[inline]
     pub(in crate::flow) fn bytes(&self) -> usize {
-        self.pieces.len() * HEADS * size_of::<Head>() + self.long.keys.capacity() * size_of::<FlowKey>()
+        let heads = self.pieces.len().wrapping_mul(HEADS).wrapping_mul(size_of::<Head>());
+        heads.wrapping_add(self.long.keys.capacity().wrapping_mul(size_of::<FlowKey>()))
     }
 
     /// The four-tuple of a head.
     #[inline]
     pub(in crate::flow) fn key(&self, at: At) -> FlowKey {
-        self.get(at).key.key().unwrap_or_else(|place| *self.long.get(place))
+        self.get(at).key.key().unwrap_or_else(|place| self.long.get(place))
     }
 
     /// Which way the segment goes, if it is one of this head's four-tuple.
-    #[inline]
+    #[inline(always)]
     pub(in crate::flow) fn direction_of(&self, at: At, s: &Segment) -> Option<Direction> {
         self.get(at).key.direction_of(s).unwrap_or_else(|place| self.long.get(place).direction_of(s))
     }
@@ -179,12 +204,14 @@ impl Heads {
     /// Of [`At::NONE`] there is one, too: whoever only wants it fetched need not ask.
     #[inline]
     pub(in crate::flow) fn get(&self, at: At) -> &Head {
-        &self.pieces[at.0 as usize / HEADS][at.0 as usize % HEADS]
+        let (piece, place) = (at.0 as usize / HEADS, at.0 as usize % HEADS);
+        self.pieces.get(piece).and_then(|piece| piece.get(place)).unwrap_or(&self.none)
     }
 
     #[inline]
     pub(in crate::flow) fn get_mut(&mut self, at: At) -> &mut Head {
-        &mut self.pieces[at.0 as usize / HEADS][at.0 as usize % HEADS]
+        let (piece, place) = (at.0 as usize / HEADS, at.0 as usize % HEADS);
+        self.pieces.get_mut(piece).and_then(|piece| piece.get_mut(place)).unwrap_or(&mut self.none)
     }
 }
 
@@ -237,25 +264,27 @@ impl<T> Default for Pool<T> {
 
 impl<T> Pool<T> {
     const PIECE: usize = in_piece(size_of::<Option<T>>());
+    /// Bytes of a piece.
+    const BYTES: usize = Self::PIECE.saturating_mul(size_of::<Option<T>>().saturating_add(size_of::<At>()));
 
     /// Bytes of the room for bodies.
     #[inline]
     pub(in crate::flow) fn bytes(&self) -> usize {
-        self.pieces.len() * Self::PIECE * (size_of::<Option<T>>() + size_of::<At>())
+        self.pieces.len().wrapping_mul(Self::BYTES)
     }
 
     /// Gives back the last piece, if there is more than room enough before it for what it holds: `moved` is told whose
     /// body is where now. Says whether it did.
     pub(in crate::flow) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
-        if self.vacant.len() < 2 * Self::PIECE {
+        if self.vacant.len() / 2 < Self::PIECE {
             return false;
         }
         let Some(Piece { bodies, heads }) = self.pieces.pop() else { return false };
-        let end = self.pieces.len() * Self::PIECE;
+        let end = self.pieces.len().saturating_mul(Self::PIECE);
         self.vacant.retain(|place| (*place as usize) < end);
         for (at, body) in heads.into_iter().zip(bodies) {
             if let Some(body) = body {
-                self.held -= 1;
+                self.held = self.held.saturating_sub(1);
                 moved(at, self.insert(at, body));
             }
         }
@@ -265,66 +294,70 @@ impl<T> Pool<T> {
     /// In which piece a place is, and where there.
     #[inline]
     fn split(place: u32) -> (usize, usize) {
-        (place as usize / Self::PIECE, place as usize % Self::PIECE)
+        // The length of a piece is a power of two.
+        (place as usize >> Self::PIECE.ilog2(), place as usize & Self::PIECE.wrapping_sub(1))
     }
 
     /// Puts a record in a place, vacant or new.
     #[inline]
     pub(in crate::flow) fn insert(&mut self, head: At, body: T) -> u32 {
-        self.held += 1;
+        self.held = self.held.saturating_add(1);
         if let Some(place) = self.vacant.pop() {
             let (piece, at) = Self::split(place);
-            let piece = &mut self.pieces[piece];
-            (piece.bodies[at], piece.heads[at]) = (Some(body), head);
-            return place;
+            if let Some(Piece { bodies, heads }) = self.pieces.get_mut(piece)
+                && let (Some(its_body), Some(its_head)) = (bodies.get_mut(at), heads.get_mut(at))
+            {
+                (*its_body, *its_head) = (Some(body), head);
+                return place;
+            }
         }
         if self.pieces.last().is_none_or(|piece| piece.bodies.len() == Self::PIECE) {
             self.pieces.push(Piece::new());
         }
-        let last = self.pieces.len() - 1;
-        let piece = &mut self.pieces[last];
-        piece.bodies.push(Some(body));
-        piece.heads.push(head);
-        (last * Self::PIECE + piece.bodies.len() - 1) as u32
+        let before = self.pieces.len().saturating_sub(1).saturating_mul(Self::PIECE);
+        let Some(Piece { bodies, heads }) = self.pieces.last_mut() else { return 0 };
+        let place = before.saturating_add(bodies.len());
+        bodies.push(Some(body));
+        heads.push(head);
+        place as u32
     }
 
     /// Empties a place.
     #[inline]
     pub(in crate::flow) fn remove(&mut self, place: u32) -> Option<T> {
-        self.held -= 1;
+        self.held = self.held.saturating_sub(1);
         self.vacant.push(place);
-        self.body_mut(place).take()
+        self.body_mut(place)?.take()
     }
 
     /// Has the body fetched that is in this place, or was, if there still is such a place.
     #[inline]
     pub(in crate::flow) fn prefetch(&self, place: u32) {
-        let (piece, at) = Self::split(place);
-        if let Some(body) = self.pieces.get(piece).and_then(|piece| piece.bodies.get(at)) {
+        if let Some(body) = self.body(place) {
             prefetch(body);
         }
     }
 
     #[inline]
-    fn body(&self, place: u32) -> &Option<T> {
+    fn body(&self, place: u32) -> Option<&Option<T>> {
         let (piece, at) = Self::split(place);
-        &self.pieces[piece].bodies[at]
+        self.pieces.get(piece)?.bodies.get(at)
     }
 
     #[inline]
-    fn body_mut(&mut self, place: u32) -> &mut Option<T> {
+    fn body_mut(&mut self, place: u32) -> Option<&mut Option<T>> {
         let (piece, at) = Self::split(place);
-        &mut self.pieces[piece].bodies[at]
+        self.pieces.get_mut(piece)?.bodies.get_mut(at)
     }
 
     #[inline]
     pub(in crate::flow) fn get(&self, place: u32) -> &T {
-        self.body(place).as_ref().expect("heads name occupied places only")
+        self.body(place).and_then(Option::as_ref).expect("heads name occupied places only")
     }
 
     #[inline]
     pub(in crate::flow) fn get_mut(&mut self, place: u32) -> &mut T {
-        self.body_mut(place).as_mut().expect("heads name occupied places only")
+        self.body_mut(place).and_then(Option::as_mut).expect("heads name occupied places only")
     }
 
     /// All that is there, with the heads.

@@ -45,9 +45,10 @@ impl WentOn {
     }
 
     fn complete(&mut self, server: Host) {
-        self.all_completed += 1;
+        self.all_completed = self.all_completed.saturating_add(1);
         if self.completed.len() < MOST_LISTENERS || self.completed.contains_key(&server) {
-            *self.completed.entry(server).or_default() += 1;
+            let count = self.completed.entry(server).or_default();
+            *count = count.saturating_add(1);
         }
     }
 }
@@ -66,7 +67,7 @@ impl Tracker {
 
     /// How many handshakes were counted that repeat others which had been let go and forgotten, about.
     pub fn repeated(&self) -> u64 {
-        self.repeated + self.let_go.repeated()
+        self.repeated.saturating_add(self.let_go.repeated())
     }
 
     /// Whether there is too little room, even after vacant room was given back.
@@ -90,9 +91,9 @@ impl Tracker {
         match self.let_go.find(tag, is_syn.then_some(s.seq)) {
             // The four-tuple is used again.
             Some(Stage::Over) if is_syn => return false,
-            Some(Stage::Over) => self.late += 1,
+            Some(Stage::Over) => self.late = self.late.saturating_add(1),
             Some(stage) => {
-                self.went_on.segments += 1;
+                self.went_on.segments = self.went_on.segments.saturating_add(1);
                 let completes = s.flags.has(Flags::ACK) && !s.flags.any(Flags::SYN | Flags::RST);
                 if stage == Stage::HalfOpen && completes {
                     self.let_go.completed(tag);
@@ -100,7 +101,7 @@ impl Tracker {
                 }
             }
             None if !is_syn && self.let_go.forgot().is_some_and(|at| self.now - at <= super::OPEN) => {
-                self.went_on.strays += 1;
+                self.went_on.strays = self.went_on.strays.saturating_add(1);
             }
             None => return false,
         }
@@ -140,7 +141,7 @@ impl Tracker {
             self.let_go.insert(tag, connection.own_isn(), Stage::Open, self.now);
             sink(EndedFlow::Full(&connection.facts));
         }
-        self.evicted += 1;
+        self.evicted = self.evicted.saturating_add(1);
         true
     }
 
@@ -154,7 +155,7 @@ impl Tracker {
     /// Lets go of the first connection in the first of these queues that has one.
     fn evict_first(&mut self, queues: &[Wait], sink: &mut Sink<'_>) -> bool {
         for &wait in queues {
-            while let Some(check) = self.checks[wait as usize].pop_front() {
+            while let Some(check) = self.checks.of_mut(wait).pop_front() {
                 if !self.is_current(&check) {
                     continue;
                 }
@@ -171,21 +172,21 @@ impl Tracker {
 
     /// Lets go of a further part of the connections.
     fn thin_out(&mut self, sink: &mut Sink<'_>) -> bool {
-        let held = self.half_open.held + self.clean.held + self.full.held;
+        let held = self.followed();
         self.thinned = self.now;
-        self.floor = self.floor.saturating_add((u32::MAX - self.floor) / 4 + 1);
+        self.floor = self.floor.saturating_add(!self.floor / 4).saturating_add(1);
         let mut gone = self.sweep(|tracker, what| !tracker.is_troubled(what), sink);
-        if gone * TOO_FEW < held {
-            gone += self.sweep(|_, _| true, sink);
+        if gone < held.div_ceil(TOO_FEW) {
+            gone = gone.saturating_add(self.sweep(|_, _| true, sink));
         }
         gone > 0
     }
 
     /// Lets go of connections below the floor, if they `may` go, and says how many.
     fn sweep(&mut self, may: impl Fn(&Tracker, At) -> bool, sink: &mut Sink<'_>) -> usize {
-        let mut gone = 0;
+        let mut gone = 0_usize;
         for wait in [Wait::Handshake, Wait::Open] {
-            let mut queue = std::mem::take(&mut self.checks[wait as usize]);
+            let mut queue = std::mem::take(self.checks.of_mut(wait));
             queue.retain(|check: &Check| {
                 if priority(check.at, check.what) >= self.floor {
                     return true;
@@ -196,11 +197,11 @@ impl Tracker {
                 let stays = !may(self, check.what);
                 if !stays {
                     self.let_go_of(check.what, sink);
-                    gone += 1;
+                    gone = gone.saturating_add(1);
                 }
                 stays
             });
-            self.checks[wait as usize] = queue;
+            *self.checks.of_mut(wait) = queue;
         }
         gone
     }
@@ -256,7 +257,7 @@ impl Tracker {
         }
         self.let_go.insert(head.tag, isn, stage, self.now);
         let ending = (stage != Stage::Over).then_some(Ending::Evicted);
-        self.evicted += u64::from(ending.is_some());
+        self.evicted = self.evicted.saturating_add(u64::from(ending.is_some()));
         self.end(what, ending, sink);
     }
 }
