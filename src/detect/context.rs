@@ -1,9 +1,10 @@
 //! What a detector may look at beside the connection itself.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use crate::decode::segment::Address;
+use crate::decode::segment::{Address, PacketId};
 use crate::detect::analysis::company::Pattern;
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::Stuck;
@@ -113,7 +114,6 @@ pub struct CaptureContext {
 }
 
 /// What surrounds one connection.
-#[derive(Clone, Copy)]
 pub struct DetectContext<'a> {
     /// Everything.
     pub context: &'a CaptureContext,
@@ -123,6 +123,9 @@ pub struct DetectContext<'a> {
     pub activity: &'a ListenerActivity,
     /// Where the capture was taken.
     pub view: &'a View,
+    /// The connection (its first packet) of which it is known that it did not die ([`crate::detect::analysis::end_of_flow`]):
+    /// several kinds ask one after the other.
+    pub(super) lives: Cell<Option<PacketId>>,
 }
 
 /// The view of a connection that does not leave its host: `seen` where that says so already.
@@ -172,6 +175,7 @@ impl CaptureContext {
                 None if server.address.ip().is_loopback() => within(&NOTHING.2),
                 None => &NOTHING.2,
             },
+            lives: Cell::new(None),
         }
     }
 

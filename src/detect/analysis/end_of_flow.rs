@@ -106,6 +106,18 @@ pub struct Missing {
 
 /// How the connection died, if it died in one of these ways.
 pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+    if around.lives.get() == Some(f.first.packet) {
+        return None;
+    }
+    let death = find_death(f, around);
+    if death.is_none() {
+        around.lives.set(Some(f.first.packet));
+    }
+    death
+}
+
+/// The same, found out anew.
+fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
     // Most connections repeat nothing, close no window and are not reset.
     let is_smooth =

@@ -90,6 +90,8 @@ pub struct ListenerActivity {
     pub lags: SynAckLags,
     /// SYNs that were refused by a RST.
     pub refused_syns: Vec<FailedSyn>,
+    /// Whether refusals and answers alternate ([`crate::detect::analysis::company::alternates`]), once it was asked for.
+    pub(in crate::detect) alternates: OnceLock<bool>,
     /// SYNs that were repeated because no answer came.
     pub ignored_syns: Vec<FailedSyn>,
     /// What sets these apart.

@@ -49,6 +49,12 @@ finding! {
     }
 }
 
+/// Whether the listener refuses and accepts in turn. Found out once for all of its connections.
+fn alternate(around: &DetectContext<'_>) -> bool {
+    let DetectContext { activity, listener, .. } = around;
+    *activity.alternates.get_or_init(|| company::alternates(&activity.refused_syns, listener))
+}
+
 /// See [`ConnectionRefused`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if f.syn_ack.count > 0 || f.roles != Roles::BySyn || f.ack_to_syn.is_some() {
@@ -84,7 +90,7 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
             "No process listened on that port when these SYNs came.",
             "SYNs without that mark were answered in the same seconds.",
         );
-    } else if company::alternates(&around.activity.refused_syns, around.listener) {
+    } else if alternate(around) {
         blame_one_of_several(&mut d, f, reset, around);
     } else if let Some(sign) = sign {
         blame_firewall(&mut d, f, sign);
