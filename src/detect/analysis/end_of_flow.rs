@@ -119,10 +119,7 @@ pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<D
 /// The same, found out anew.
 fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
-    // Most connections repeat nothing, close no window and are not reset.
-    let is_smooth =
-        |side: &Side| side.repeating.is_none() && side.zero_window.is_none() && side.reset.is_none();
-    if !established || f.odd_handshake || !f.both_seen() || is_smooth(&f.c) && is_smooth(&f.s) {
+    if !established || f.odd_handshake || !f.both_seen() {
         return None;
     }
     if around.untranslated(f).is_some() {
