@@ -15,30 +15,22 @@ use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::compact::time_wait::TimeWaitEntry;
 use crate::flow::connection::Connection;
 use crate::flow::ended::{EndedFlow, Parting};
-use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Previous, Role};
+use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Previous};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
 use crate::flow::store::evicted::EvictedFlows;
 use crate::flow::store::index::Index;
 use crate::flow::store::slots::{At, Body, Form, Head, Heads, PIECE, Pool};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 
+mod events;
 mod pressure;
+mod waits;
 
+use events::{note_event, syn};
 pub use pressure::WentOn;
-
-/// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
-/// (`tcp_syn_retries` 6 with linear time-outs); the last SYN-ACK request dies after 64 s.
-const HANDSHAKE: Span = Span::secs(180);
-/// An idle open connection: above the first keepalive probe (7,200 s) and all its retries (9 times 75 s).
-const OPEN: Span = Span::secs(3 * 3600);
-/// A connection that is over: as long as TIME_WAIT lasts (60 s, `TCP_TIMEWAIT_LEN`), and a little more.
-const OVER: Span = Span::secs(65);
-/// How long after a RST the connection is still watched in full: its peer may not have got it and go on.
-const AFTERMATH: Span = Span::secs(2);
-
-/// How long after the last acknowledgment: copies of the last packets come at once.
-const CLOSING: Span = Span::millis(50);
+pub(super) use waits::due;
+use waits::{Check, Checks, OVER, Wait, comes_soon};
 
 /// With fewer connections than that they stay in a core's own cache (L2) while segments of the shard are taken in.
 const MANY: usize = 4_096;
@@ -56,83 +48,6 @@ const FINGERPRINTS: usize = 3;
 
 /// What a full record allocates beyond itself, bytes, about.
 const FULL_MORE: usize = 256;
-
-/// Which wait a connection is in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wait {
-    Handshake,
-    Open,
-    Closing,
-    Aftermath,
-    Expiry,
-}
-
-impl Wait {
-    const ALL: [Wait; 5] = [Wait::Handshake, Wait::Open, Wait::Closing, Wait::Aftermath, Wait::Expiry];
-
-    fn span(self) -> Span {
-        match self {
-            Wait::Handshake => HANDSHAKE,
-            Wait::Open => OPEN,
-            Wait::Closing => CLOSING,
-            Wait::Aftermath => AFTERMATH,
-            Wait::Expiry => OVER,
-        }
-    }
-
-    #[inline]
-    fn of_half_open(half_open: &HalfOpen) -> Wait {
-        if half_open.is_refused() { Wait::Aftermath } else { Wait::Handshake }
-    }
-
-    #[inline]
-    fn of_clean(clean: &CleanFlow) -> Wait {
-        if clean.is_closed() { Wait::Closing } else { Wait::Open }
-    }
-
-    #[inline]
-    fn of(f: &ConnectionFacts) -> Wait {
-        if f.closed.is_some() {
-            if f.was_reset() { Wait::Aftermath } else { Wait::Closing }
-        } else if f.final_ack.is_some() || f.mid_stream || f.progress.is_some() {
-            Wait::Open
-        } else {
-            Wait::Handshake
-        }
-    }
-}
-
-/// When `f` is due to be let go.
-#[inline]
-pub(super) fn due(f: &ConnectionFacts) -> Timestamp {
-    f.last.time + Wait::of(f).span()
-}
-
-/// When to look at a connection again.
-#[derive(Clone, Copy, Debug)]
-struct Check {
-    at: Timestamp,
-    what: At,
-    generation: u32,
-}
-
-/// A queue for each [`Wait`], whose checks come in the order of their times.
-#[derive(Default)]
-struct Checks([VecDeque<Check>; 5]);
-
-impl Checks {
-    #[inline]
-    fn of_mut(&mut self, wait: Wait) -> &mut VecDeque<Check> {
-        let [handshake, open, closing, aftermath, expiry] = &mut self.0;
-        match wait {
-            Wait::Handshake => handshake,
-            Wait::Open => open,
-            Wait::Closing => closing,
-            Wait::Aftermath => aftermath,
-            Wait::Expiry => expiry,
-        }
-    }
-}
 
 /// Who gets the connections that are let go.
 type Sink<'s> = dyn FnMut(EndedFlow<'_>) + 's;
@@ -673,103 +588,6 @@ impl Tracker {
     fn find_among_all(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
         self.index.find(tag, |at| Some((at, self.heads.direction_of(at, s)?)))
     }
-
-    fn check(&mut self, at: At, wait: Wait) {
-        let check = Check { at: self.now + wait.span(), what: at, generation: self.heads.get(at).generation };
-        self.soonest = self.soonest.min(check.at);
-        let queue = self.checks.of_mut(wait);
-        if queue.len() == queue.capacity() && queue.len() >= 64 {
-            self.drop_stale(wait);
-        }
-        self.checks.of_mut(wait).push_back(check);
-    }
-
-    /// Whether what is to be looked at is still there.
-    #[inline]
-    fn is_current(&self, check: &Check) -> bool {
-        self.heads.get(check.what).generation == check.generation
-    }
-
-    /// Drops checks of what is gone: most connections end long before their first check. If that leaves little room
-    /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
-    /// are stale, and to find out costs a cache miss for each.
-    fn drop_stale(&mut self, wait: Wait) {
-        let mut queue = std::mem::take(self.checks.of_mut(wait));
-        let held = match wait {
-            Wait::Handshake => self.followed(),
-            Wait::Expiry => self.over.held,
-            Wait::Open | Wait::Closing | Wait::Aftermath => self.clean.held.saturating_add(self.full.held),
-        };
-        if held >= queue.len() / 2 {
-            queue.reserve(queue.capacity());
-            *self.checks.of_mut(wait) = queue;
-            return;
-        }
-        queue.retain(|check| self.is_current(check));
-        if queue.len() > queue.capacity() / 2 {
-            queue.reserve(queue.capacity());
-        }
-        *self.checks.of_mut(wait) = queue;
-    }
-
-    /// Frees what is due. A connection that went on meanwhile is looked at again later.
-    fn let_go_of_due(&mut self, sink: &mut Sink<'_>) {
-        for wait in Wait::ALL {
-            while let Some(check) = self.checks.of_mut(wait).front().copied() {
-                if check.at >= self.now {
-                    break;
-                }
-                let queue = self.checks.of_mut(wait);
-                queue.pop_front();
-                // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
-                let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
-                let (next, later) = (soon(TOGETHER / 4), soon(TOGETHER / 2));
-                self.heads.prefetch(later);
-                self.prefetch_body(next);
-                if self.is_current(&check) {
-                    self.look_at(check.what, wait, sink);
-                }
-            }
-        }
-        let fronts = self.checks.0.iter().filter_map(|queue| queue.front());
-        self.soonest = fronts.map(|check| check.at).min().unwrap_or(Timestamp::MAX);
-    }
-
-    fn look_at(&mut self, at: At, wait: Wait, sink: &mut Sink<'_>) {
-        let head = self.heads.get(at);
-        let place = head.body.place();
-        let (now_in, due) = match head.body.form() {
-            Form::HalfOpen => {
-                let half_open = self.half_open.get(place);
-                let wait = Wait::of_half_open(half_open);
-                (wait, half_open.last().time + wait.span())
-            }
-            Form::TimeWait => (Wait::Expiry, self.over.get(place).last.time + OVER),
-            Form::Clean => {
-                let clean = self.clean.get(place);
-                let wait = Wait::of_clean(clean);
-                (wait, clean.last() + wait.span())
-            }
-            Form::Full => {
-                let facts = &self.full.get(place).facts;
-                (Wait::of(facts), due(facts))
-            }
-        };
-        match (now_in, due < self.now) {
-            (Wait::Expiry, true) => self.end(at, None, sink),
-            (Wait::Closing | Wait::Aftermath, true) => self.release(at, sink),
-            (_, true) => self.end(at, Some(Ending::Expired), sink),
-            // It has had a check of its own since it was closed.
-            (Wait::Closing | Wait::Aftermath, false) if matches!(wait, Wait::Handshake | Wait::Open) => {}
-            (_, false) => self.check(at, now_in),
-        }
-    }
-}
-
-/// Whether a segment comes so soon after the one at `last` that no wait can be over.
-#[inline]
-fn comes_soon(s: &Segment, last: Timestamp) -> bool {
-    s.time.0.wrapping_sub(last.0) as u64 <= CLOSING.0 as u64
 }
 
 /// Hands a segment to its full record. Returns the wait that begins if it closes the connection.
@@ -788,46 +606,6 @@ fn record_segment(
         note_event(connection, s, from, events);
     }
     (!was_closed && connection.facts.closed.is_some()).then(|| Wait::of(&connection.facts))
-}
-
-/// The event of a SYN of the client that found nothing of an earlier connection.
-fn syn(connection: PacketId, s: &Segment) -> PeerEvent {
-    PeerEvent {
-        at: PacketRef::of(s),
-        connection,
-        client: s.src,
-        server: Host { address: s.dst, port: s.dst_port },
-        tsval: s.timestamp(),
-        what: PeerEventKind::Syn { in_time_wait: false },
-    }
-}
-
-/// What a SYN, or a segment after the server's FIN, means to the memory that a server keeps of its clients.
-fn note_event(c: &Connection, s: &Segment, from: Direction, events: &mut Vec<PeerEvent>) {
-    if c.role(from) != Role::Client || s.icmp().is_some() {
-        return;
-    }
-    let f = &c.facts;
-    let what = if s.flags.has(Flags::SYN) && !s.flags.has(Flags::ACK) {
-        let in_time_wait = f.previous.as_ref().is_some_and(|p| p.closed && s.time - p.last.time <= OVER);
-        PeerEventKind::Syn { in_time_wait }
-    } else if let Some(server_fin) = f.s.fin
-        && s.timestamp().is_some()
-        && (f.s.fin_acked == Some(PacketRef::of(s)) || s.flags.has(Flags::FIN) && f.s.fin_acked.is_some())
-        && f.c.fin.is_none_or(|client_fin| client_fin > server_fin)
-    {
-        PeerEventKind::Remembered
-    } else {
-        return;
-    };
-    events.push(PeerEvent {
-        at: PacketRef::of(s),
-        connection: f.first.packet,
-        client: f.client.address,
-        server: f.server,
-        tsval: s.timestamp(),
-        what,
-    });
 }
 
 /// For whoever looks at connections while they go on.

@@ -100,7 +100,7 @@ impl Tracker {
                     self.went_on.complete(Host { address: s.dst, port: s.dst_port });
                 }
             }
-            None if !is_syn && self.let_go.forgot().is_some_and(|at| self.now - at <= super::OPEN) => {
+            None if !is_syn && self.let_go.forgot().is_some_and(|at| self.now - at <= super::waits::OPEN) => {
                 self.went_on.strays = self.went_on.strays.saturating_add(1);
             }
             None => return false,

@@ -1,0 +1,200 @@
+//! How long a connection is waited for in each of its states, and what is looked at when a wait is over.
+
+use std::collections::VecDeque;
+
+use super::{Sink, TOGETHER, Tracker};
+use crate::decode::segment::Segment;
+use crate::flow::compact::clean::CleanFlow;
+use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::facts::{ConnectionFacts, Ending};
+use crate::flow::store::slots::{At, Form};
+use crate::time::{Span, Timestamp};
+
+/// A handshake that is not complete: the last SYN retry goes out after 63 s to 67 s and times out after 131 s
+/// (`tcp_syn_retries` 6 with linear time-outs); the last SYN-ACK request dies after 64 s.
+const HANDSHAKE: Span = Span::secs(180);
+/// An idle open connection: above the first keepalive probe (7,200 s) and all its retries (9 times 75 s).
+pub(super) const OPEN: Span = Span::secs(3 * 3600);
+/// A connection that is over: as long as TIME_WAIT lasts (60 s, `TCP_TIMEWAIT_LEN`), and a little more.
+pub(super) const OVER: Span = Span::secs(65);
+/// How long after a RST the connection is still watched in full: its peer may not have got it and go on.
+const AFTERMATH: Span = Span::secs(2);
+/// How long after the last acknowledgment: copies of the last packets come at once.
+const CLOSING: Span = Span::millis(50);
+
+/// Which wait a connection is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wait {
+    Handshake,
+    Open,
+    Closing,
+    Aftermath,
+    Expiry,
+}
+
+impl Wait {
+    pub(super) const ALL: [Wait; 5] =
+        [Wait::Handshake, Wait::Open, Wait::Closing, Wait::Aftermath, Wait::Expiry];
+
+    pub(super) fn span(self) -> Span {
+        match self {
+            Wait::Handshake => HANDSHAKE,
+            Wait::Open => OPEN,
+            Wait::Closing => CLOSING,
+            Wait::Aftermath => AFTERMATH,
+            Wait::Expiry => OVER,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_half_open(half_open: &HalfOpen) -> Wait {
+        if half_open.is_refused() { Wait::Aftermath } else { Wait::Handshake }
+    }
+
+    #[inline]
+    pub(super) fn of_clean(clean: &CleanFlow) -> Wait {
+        if clean.is_closed() { Wait::Closing } else { Wait::Open }
+    }
+
+    #[inline]
+    pub(super) fn of(f: &ConnectionFacts) -> Wait {
+        if f.closed.is_some() {
+            if f.was_reset() { Wait::Aftermath } else { Wait::Closing }
+        } else if f.final_ack.is_some() || f.mid_stream || f.progress.is_some() {
+            Wait::Open
+        } else {
+            Wait::Handshake
+        }
+    }
+}
+
+/// When `f` is due to be let go.
+#[inline]
+pub(in crate::flow) fn due(f: &ConnectionFacts) -> Timestamp {
+    f.last.time + Wait::of(f).span()
+}
+
+/// When to look at a connection again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    pub(super) at: Timestamp,
+    pub(super) what: At,
+    pub(super) generation: u32,
+}
+
+/// A queue for each [`Wait`], whose checks come in the order of their times.
+#[derive(Default)]
+pub(super) struct Checks(pub(super) [VecDeque<Check>; 5]);
+
+impl Checks {
+    #[inline]
+    pub(super) fn of_mut(&mut self, wait: Wait) -> &mut VecDeque<Check> {
+        let [handshake, open, closing, aftermath, expiry] = &mut self.0;
+        match wait {
+            Wait::Handshake => handshake,
+            Wait::Open => open,
+            Wait::Closing => closing,
+            Wait::Aftermath => aftermath,
+            Wait::Expiry => expiry,
+        }
+    }
+}
+
+/// Whether a segment comes so soon after the one at `last` that no wait can be over.
+#[inline]
+pub(super) fn comes_soon(s: &Segment, last: Timestamp) -> bool {
+    s.time.0.wrapping_sub(last.0) as u64 <= CLOSING.0 as u64
+}
+
+impl Tracker {
+    pub(super) fn check(&mut self, at: At, wait: Wait) {
+        let check = Check { at: self.now + wait.span(), what: at, generation: self.heads.get(at).generation };
+        self.soonest = self.soonest.min(check.at);
+        let queue = self.checks.of_mut(wait);
+        if queue.len() == queue.capacity() && queue.len() >= 64 {
+            self.drop_stale(wait);
+        }
+        self.checks.of_mut(wait).push_back(check);
+    }
+
+    /// Whether what is to be looked at is still there.
+    #[inline]
+    pub(super) fn is_current(&self, check: &Check) -> bool {
+        self.heads.get(check.what).generation == check.generation
+    }
+
+    /// Drops checks of what is gone: most connections end long before their first check. If that leaves little room
+    /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
+    /// are stale, and to find out costs a cache miss for each.
+    pub(super) fn drop_stale(&mut self, wait: Wait) {
+        let mut queue = std::mem::take(self.checks.of_mut(wait));
+        let held = match wait {
+            Wait::Handshake => self.followed(),
+            Wait::Expiry => self.over.held,
+            Wait::Open | Wait::Closing | Wait::Aftermath => self.clean.held.saturating_add(self.full.held),
+        };
+        if held >= queue.len() / 2 {
+            queue.reserve(queue.capacity());
+            *self.checks.of_mut(wait) = queue;
+            return;
+        }
+        queue.retain(|check| self.is_current(check));
+        if queue.len() > queue.capacity() / 2 {
+            queue.reserve(queue.capacity());
+        }
+        *self.checks.of_mut(wait) = queue;
+    }
+
+    /// Frees what is due. A connection that went on meanwhile is looked at again later.
+    pub(super) fn let_go_of_due(&mut self, sink: &mut Sink<'_>) {
+        for wait in Wait::ALL {
+            while let Some(check) = self.checks.of_mut(wait).front().copied() {
+                if check.at >= self.now {
+                    break;
+                }
+                let queue = self.checks.of_mut(wait);
+                queue.pop_front();
+                // What comes soon was last touched long ago: as in `segments`, it is fetched ahead.
+                let soon = |n: usize| queue.get(n).map_or(At::NONE, |check| check.what);
+                let (next, later) = (soon(TOGETHER / 4), soon(TOGETHER / 2));
+                self.heads.prefetch(later);
+                self.prefetch_body(next);
+                if self.is_current(&check) {
+                    self.look_at(check.what, wait, sink);
+                }
+            }
+        }
+        let fronts = self.checks.0.iter().filter_map(|queue| queue.front());
+        self.soonest = fronts.map(|check| check.at).min().unwrap_or(Timestamp::MAX);
+    }
+
+    pub(super) fn look_at(&mut self, at: At, wait: Wait, sink: &mut Sink<'_>) {
+        let head = self.heads.get(at);
+        let place = head.body.place();
+        let (now_in, due) = match head.body.form() {
+            Form::HalfOpen => {
+                let half_open = self.half_open.get(place);
+                let wait = Wait::of_half_open(half_open);
+                (wait, half_open.last().time + wait.span())
+            }
+            Form::TimeWait => (Wait::Expiry, self.over.get(place).last.time + OVER),
+            Form::Clean => {
+                let clean = self.clean.get(place);
+                let wait = Wait::of_clean(clean);
+                (wait, clean.last() + wait.span())
+            }
+            Form::Full => {
+                let facts = &self.full.get(place).facts;
+                (Wait::of(facts), due(facts))
+            }
+        };
+        match (now_in, due < self.now) {
+            (Wait::Expiry, true) => self.end(at, None, sink),
+            (Wait::Closing | Wait::Aftermath, true) => self.release(at, sink),
+            (_, true) => self.end(at, Some(Ending::Expired), sink),
+            // It has had a check of its own since it was closed.
+            (Wait::Closing | Wait::Aftermath, false) if matches!(wait, Wait::Handshake | Wait::Open) => {}
+            (_, false) => self.check(at, now_in),
+        }
+    }
+}
