@@ -7,6 +7,7 @@
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::compact::half_open::HalfOpen;
+use crate::flow::compact::header::{Header, Others};
 use crate::flow::connection::Connection;
 use crate::flow::facts::{Ends, PacketRef, Previous, Role};
 use crate::flow::key::{Direction, FlowKey};
@@ -53,6 +54,17 @@ impl Said {
     #[inline]
     fn length(&self) -> u32 {
         u32::from(self.payload).wrapping_add(u32::from(self.has_fin()))
+    }
+
+    /// What a header of a SYN would have, and this segment has as well.
+    fn header(&self, seq: Seq) -> Header {
+        let Said { window, traits, flags, options, ttl, tos, .. } = *self;
+        Header { seq, window, mss: 0, traits, flags, options, window_scale: 0, ttl, tos }
+    }
+
+    fn others(&self) -> Others {
+        let Said { ack, payload, ip_id, tsval, tsecr, .. } = *self;
+        Others { ack, payload: payload.into(), ip_id, tsval, tsecr, neighbours: 0 }
     }
 
     #[inline]
@@ -283,32 +295,7 @@ impl CleanFlow {
                 true => (self.asked.client_is().reverse(), &mut server_next),
                 false => (self.asked.client_is(), &mut client_next),
             };
-            let (src, dst) = (key.sender(from), key.sender(from.reverse()));
-            let at = self.mark(said);
-            let segment = Segment {
-                time: at.time,
-                packet: at.packet,
-                hash: 0,
-                src: src.address,
-                dst: dst.address,
-                src_port: src.port,
-                dst_port: dst.port,
-                seq: *next,
-                ack: said.ack,
-                payload: said.payload.into(),
-                window: said.window,
-                ip_id: said.ip_id,
-                tsval: said.tsval,
-                tsecr: said.tsecr,
-                mss: 0,
-                neighbours: 0,
-                traits: said.traits,
-                flags: said.flags,
-                options: said.options,
-                window_scale: 0,
-                ttl: said.ttl,
-                tos: said.tos,
-            };
+            let segment = said.header(*next).segment(key, from, self.mark(said), said.others());
             *next = next.advance(said.length());
             connection.segment(&segment, from);
         }

@@ -5,6 +5,7 @@
 //! them to a [`Connection`] ([`HalfOpen::play`]). What does not fit in short form is for a full record.
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
+use crate::flow::compact::header::{Header, Others};
 use crate::flow::connection::{Connection, copies_come_within};
 use crate::flow::facts::{Offer, PacketRef, Previous, another_way, push_exactly};
 use crate::flow::key::{Direction, FlowKey, Host};
@@ -16,36 +17,6 @@ use crate::time::{Span, Timestamp};
 const MOST: usize = 8;
 /// The control bits that make a SYN or SYN-ACK.
 const CONTROL: u8 = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
-
-/// The fields of a SYN or SYN-ACK that do not change when it is repeated.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(in crate::flow) struct Header {
-    pub(in crate::flow) seq: Seq,
-    window: u16,
-    mss: u16,
-    pub(in crate::flow) traits: Traits,
-    flags: Flags,
-    pub(in crate::flow) options: Options,
-    window_scale: u8,
-    pub(in crate::flow) ttl: u8,
-    tos: u8,
-}
-
-impl Header {
-    fn of(s: &Segment) -> Header {
-        Header {
-            seq: s.seq,
-            window: s.window,
-            mss: s.mss,
-            traits: s.traits,
-            flags: s.flags,
-            options: s.options,
-            window_scale: s.window_scale,
-            ttl: s.ttl,
-            tos: s.tos,
-        }
-    }
-}
 
 /// Packet and time as distances from the first segment, and what the header does not have.
 #[derive(Clone, Copy, Default, Debug)]
@@ -365,32 +336,9 @@ impl HalfOpen {
             false => (self.syn, self.client_is, Seq(0), of_syn),
         };
         let at = self.mark(sent);
-        let (src, dst) = (key.sender(from), key.sender(from.reverse()));
-        let segment = Segment {
-            time: at.time,
-            packet: at.packet,
-            hash: 0,
-            src: src.address,
-            dst: dst.address,
-            src_port: src.port,
-            dst_port: dst.port,
-            seq: header.seq,
-            ack,
-            payload: 0,
-            window: header.window,
-            ip_id: sent.ip_id,
-            tsval: sent.tsval,
-            tsecr: sent.tsecr,
-            mss: header.mss,
-            neighbours,
-            traits: header.traits,
-            flags: header.flags,
-            options: header.options,
-            window_scale: header.window_scale,
-            ttl: header.ttl,
-            tos: header.tos,
-        };
-        (segment, from)
+        let Sent { tsval, tsecr, ip_id, .. } = *sent;
+        let others = Others { ack, payload: 0, ip_id, tsval, tsecr, neighbours };
+        (header.segment(key, from, at, others), from)
     }
 }
 

@@ -3,4 +3,5 @@
 
 pub mod clean;
 pub mod half_open;
+mod header;
 pub(in crate::flow) mod time_wait;
