@@ -153,18 +153,23 @@ pub(super) fn gather(
         survey(context, &g.kept, incomplete, &waits);
     });
     losses.of_step(Step::Listeners, surveyed);
+    g.failures.examined = failed(&g.kept, context, losses);
+    g.examined = g.kept.len();
+    g.retries = losses.of_step(Step::Settings, fault::contain(|| Retries::read(&g.kept, context)));
+    g
+}
+
+/// Which of the kept connections failed, and how.
+fn failed(kept: &[Box<ConnectionFacts>], context: &CaptureContext, losses: &mut Losses) -> Vec<Failed> {
     let end = context.capture.map_or(Timestamp::MAX, |(_, last)| last);
-    let failed = g.kept.iter().map(|f| {
+    let failed = kept.iter().map(|f| {
         fault::contain(|| {
             #[cfg(test)]
             trap::spring(trap::Place::Failures, Some(f.client));
             Failed::of(f, end)
         })
     });
-    g.failures.examined = failed.filter_map(|failed| losses.of_step(Step::Failures, failed)).collect();
-    g.examined = g.kept.len();
-    g.retries = losses.of_step(Step::Settings, fault::contain(|| Retries::read(&g.kept, context)));
-    g
+    failed.filter_map(|failed| losses.of_step(Step::Failures, failed)).collect()
 }
 
 /// One segment that came after its acknowledgment among so many, and the capture changes the order of packets.

@@ -89,20 +89,8 @@ impl Join<'_> {
         let named = Named { paths: [&paths[0], &paths[1]] };
         let clock = self.places.clock;
 
-        let mut by_connection: [HashMap<PacketId, Vec<Found>>; 2] = Default::default();
         let mut drafts: Vec<Found> = Vec::new();
-        let mut of_listeners: [Vec<Found>; 2] = Default::default();
-        for side in [0, 1] {
-            for (mut draft, vantage) in std::mem::take(&mut self.studies[side].seen.drafts) {
-                if side == 0 {
-                    draft.by_clock(|t| clock.there(t));
-                }
-                match draft.connection {
-                    Some(packet) => by_connection[side].entry(packet).or_default().push((draft, vantage)),
-                    None => of_listeners[side].push((draft, vantage)),
-                }
-            }
-        }
+        let (mut by_connection, of_listeners) = self.take_drafts();
         let mut lost = Vec::new();
         let without_resets = self.without_resets(&tracks, watches);
         let tracks = tracks.iter().map(Some).chain(std::iter::repeat(None));
@@ -162,6 +150,25 @@ impl Join<'_> {
         drafts.sort_by_cached_key(|(d, _)| d.order());
         lost.into_iter().for_each(|(about, fault)| self.studies[1].note_lost(about, fault));
         Ok(self.report(drafts, left_out))
+    }
+
+    /// The drafts of each side, by the second side's clock: those about a connection, and those about a listener.
+    fn take_drafts(&mut self) -> ([HashMap<PacketId, Vec<Found>>; 2], [Vec<Found>; 2]) {
+        let clock = self.places.clock;
+        let mut by_connection: [HashMap<PacketId, Vec<Found>>; 2] = Default::default();
+        let mut of_listeners: [Vec<Found>; 2] = Default::default();
+        for side in [0, 1] {
+            for (mut draft, vantage) in std::mem::take(&mut self.studies[side].seen.drafts) {
+                if side == 0 {
+                    draft.by_clock(|t| clock.there(t));
+                }
+                match draft.connection {
+                    Some(packet) => by_connection[side].entry(packet).or_default().push((draft, vantage)),
+                    None => of_listeners[side].push((draft, vantage)),
+                }
+            }
+        }
+        (by_connection, of_listeners)
     }
 
     /// The connections of either side that deserve it, those of both sides as one; and for how many of them, the last
