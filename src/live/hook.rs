@@ -127,7 +127,7 @@ fn wait(child: &mut Child) -> io::Result<()> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "live"))]
 mod tests {
     use super::*;
     use crate::live::samples;

@@ -74,6 +74,9 @@ struct Entry {
     wanted: Wanted,
 }
 
+/// The drafts about each connection, by its first packet.
+type ByConnection = HashMap<PacketId, Vec<Found>>;
+
 /// A connection's packets on both sides, where it was found.
 type Tracks = [Option<Track>; 2];
 
@@ -153,9 +156,9 @@ impl Join<'_> {
     }
 
     /// The drafts of each side, by the second side's clock: those about a connection, and those about a listener.
-    fn take_drafts(&mut self) -> ([HashMap<PacketId, Vec<Found>>; 2], [Vec<Found>; 2]) {
+    fn take_drafts(&mut self) -> ([ByConnection; 2], [Vec<Found>; 2]) {
         let clock = self.places.clock;
-        let mut by_connection: [HashMap<PacketId, Vec<Found>>; 2] = Default::default();
+        let mut by_connection: [ByConnection; 2] = Default::default();
         let mut of_listeners: [Vec<Found>; 2] = Default::default();
         for side in [0, 1] {
             for (mut draft, vantage) in std::mem::take(&mut self.studies[side].seen.drafts) {
