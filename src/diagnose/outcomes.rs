@@ -71,7 +71,9 @@ impl Failures {
             .iter()
             .filter_map(|w| w.outline.connection.and_then(|connection| classes.get(&connection)))
             .collect();
-        let others = left_out.others_failed;
+        // What refused connections is no question, whichever listener it was.
+        let refused_explained = explained.iter().any(|class| class.is_refused());
+        let others = left_out.others_failed + if refused_explained { 0 } else { left_out.others_refused };
         let left_out = left_out.of.iter().filter(|(class, _)| !explained.contains(class));
         let left_out = others + left_out.map(|(_, some)| some.failed).sum::<u64>();
         let examples = unexplained.iter().take(EXAMPLES).map(|f| Unexplained {

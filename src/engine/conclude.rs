@@ -11,6 +11,7 @@ use crate::diagnose::{host, severity, unexamined};
 use crate::engine::batch::Totals;
 use crate::engine::examine::{Facts, group, write};
 use crate::engine::gather::Gathered;
+use crate::engine::given_up::CountedTwice;
 use crate::engine::inputs::{Inputs, Limit, is_damaged};
 use crate::engine::loss::{About, Loss, Losses, Step};
 use crate::engine::seen::{Seen, context, see};
@@ -48,15 +49,14 @@ pub(super) fn study(
     after: Facts,
 ) -> Study {
     let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
-    let repeated = shards.iter().map(|shard| shard.tracker.repeated()).sum();
+    let twice = shards.iter().map(|shard| CountedTwice::by(&shard.tracker)).sum();
     let triages =
         std::iter::once(histories.into_triage()).chain(shards.into_iter().map(|shard| shard.triage));
     let context = context(peers, totals.first.zip(totals.last), &silences, options);
     let context = CaptureContext { damaged: is_damaged(&status), ..context };
     let most = most_examined(options.memory_limit);
     let mut seen = see(triages, context, options.placed.as_ref(), (most, after));
-    seen.gathered.evicted = evicted;
-    seen.gathered.correct(repeated);
+    seen.gathered.correct(evicted, twice);
     let inputs = Inputs::of(&seen, totals, options, status);
     let filtered = filtered(totals, options);
     Study { seen, inputs, filtered, pool: None, losses: Losses::default() }

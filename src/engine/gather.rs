@@ -11,12 +11,14 @@ use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::vantage;
 use crate::engine::Placed;
+use crate::engine::given_up::{CountedTwice, GivenUp};
 use crate::engine::loss::{Losses, Step};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
+use crate::flow::outcome::Outcome;
 use crate::history::handshakes::{self, HandshakeSample};
 use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::IncompleteHandshakes;
@@ -42,20 +44,8 @@ pub struct Gathered {
     pub(super) classes: Map<PacketId, Class>,
     /// Remarkable connections that are not in `kept`.
     pub(super) left_out: LeftOuts,
-    /// Connections let go early.
-    pub evicted: u64,
-    /// Segments of them afterwards.
-    pub(super) let_go_segments: u64,
-    /// Segments of connections let go and forgotten, or joined in the middle.
-    pub(super) strays: u64,
-    /// Handshakes that most likely repeat others that were let go and forgotten: not counted.
-    pub(super) repeated: u64,
-    /// Handshakes never completed that were only counted.
-    pub(super) surplus: u64,
-    /// Closes that would have left a server a memory of its client.
-    pub(super) forgone: u64,
-    /// Connections to listeners of which there were too many.
-    pub(super) unlisted: u64,
+    /// What the memory limit cost.
+    pub(super) given_up: GivenUp,
     /// Trust in the capture.
     pub quality: Quality,
     /// How the connections ended.
@@ -67,13 +57,16 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// About so many handshakes were counted that repeat others.
-    pub(super) fn correct(&mut self, repeated: u64) {
-        self.repeated = repeated;
+    /// Connections were let go, and some of them were counted twice.
+    pub(super) fn correct(&mut self, evicted: u64, twice: CountedTwice) {
+        self.given_up.evicted = evicted.saturating_sub(twice.readmitted);
+        self.given_up.repeated = twice.repeated;
         let q = &mut self.quality;
-        for count in [&mut q.connections, &mut q.only_handshakes, &mut q.only_syns] {
-            *count = count.saturating_sub(repeated);
+        q.connections = q.connections.saturating_sub(twice.connections());
+        for count in [&mut q.only_handshakes, &mut q.only_syns] {
+            *count = count.saturating_sub(twice.repeated);
         }
+        self.failures.outcomes.remove(Outcome::CutOff, twice.connections());
     }
 }
 
@@ -91,15 +84,12 @@ pub(super) fn gather(
     let mut incomplete: Vec<(Host, IncompleteHandshakes)> = Vec::new();
     for mut triage in triages {
         kept.append(&mut triage.take_kept());
+        g.given_up.add(&GivenUp::of(&triage));
         g.failures.outcomes.add(&triage.outcomes);
         for (listener, incomplete) in &triage.incomplete {
             g.failures.counted.entry(*listener).or_default().add(&incomplete.outcomes);
         }
         incomplete.extend(triage.incomplete);
-        g.surplus += triage.surplus;
-        g.unlisted += triage.unlisted;
-        g.let_go_segments += triage.let_go_segments;
-        g.strays += triage.strays;
         waits.extend(triage.waits);
         g.left_out.merge(triage.left_out, most);
         g.quality.add(&triage.quality);

@@ -7,6 +7,7 @@
 //! * [`rolling`]: a stream without an end, asked again and again.
 //! * [`shard`]: one part of the connections: its tracker and its triage.
 //! * `gather`: what the shards know, put together.
+//! * [`given_up`]: what the memory limit cost.
 //! * `examine`: every detector is asked.
 //! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
 //! * `seen`: both, for one capture.
@@ -16,6 +17,7 @@ pub mod batch;
 mod conclude;
 mod examine;
 mod gather;
+pub mod given_up;
 pub mod inputs;
 mod intake;
 mod loss;

@@ -20,6 +20,7 @@ use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Conclusions};
 use crate::engine::examine::Facts;
+use crate::engine::given_up::{CountedTwice, GivenUp};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss::{self, Losses};
@@ -73,6 +74,10 @@ pub struct Rolling {
     began: [Timestamp; 2],
     /// Connections of generations that were forgotten.
     forgotten: u64,
+    /// What the memory limit cost in them.
+    given_up: GivenUp,
+    /// What was counted twice when the current generation and the earlier one began.
+    twice: [CountedTwice; 2],
     /// Whether anything was forgotten.
     has_forgotten: bool,
     now: Timestamp,
@@ -132,6 +137,8 @@ impl Rolling {
             earlier: Vec::new(),
             began: [Timestamp::MIN; 2],
             forgotten: 0,
+            given_up: GivenUp::default(),
+            twice: [CountedTwice::default(); 2],
             has_forgotten: false,
             now: Timestamp::MIN,
             batches: Vec::new(),
@@ -208,7 +215,10 @@ impl Rolling {
             .map(|shard| std::mem::replace(&mut shard.triage, limits.triage(options)));
         let forgotten = std::mem::replace(&mut self.earlier, current.collect());
         self.has_forgotten |= !forgotten.is_empty();
-        self.forgotten += forgotten.iter().map(|triage| triage.quality.connections).sum::<u64>();
+        let connections = forgotten.iter().map(|triage| triage.quality.connections).sum::<u64>();
+        self.forgotten += connections.saturating_sub(self.twice[0].since(self.twice[1]).connections());
+        forgotten.iter().for_each(|triage| self.given_up.add(&GivenUp::of(triage)));
+        self.twice = [self.counted_twice(), self.twice[0]];
         self.began = [self.now, self.began[0]];
         let since = self.since();
         let most = watched_bytes(self.engine.options.memory_limit);
@@ -243,8 +253,24 @@ impl Rolling {
     }
 
     /// Connections let go early for want of room.
-    pub fn evicted(&self) -> u64 {
+    fn evicted(&self) -> u64 {
         self.engine.shards.iter().map(|shard| shard.tracker.evicted()).sum()
+    }
+
+    /// What was counted twice since the beginning.
+    fn counted_twice(&self) -> CountedTwice {
+        self.engine.shards.iter().map(|shard| CountedTwice::by(&shard.tracker)).sum()
+    }
+
+    /// What to say of what the memory limit cost since the beginning, if it cost any connections.
+    pub fn given_up(&self) -> Option<String> {
+        let mut given_up = self.given_up;
+        let current = self.engine.shards.iter().map(|shard| &shard.triage);
+        self.earlier.iter().chain(current).for_each(|triage| given_up.add(&GivenUp::of(triage)));
+        let twice = self.counted_twice();
+        given_up.evicted = self.evicted().saturating_sub(twice.readmitted);
+        given_up.repeated = twice.repeated;
+        given_up.text(None, self.engine.options.memory_limit).filter(|_| given_up.evicted > 0)
     }
 
     /// All connections since the beginning, given what is known now.
@@ -286,7 +312,12 @@ impl Rolling {
             let context = CaptureContext { goes_on: moment == Moment::Between, own, ..context };
             seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
         });
-        seen.gathered.evicted = self.evicted();
+        // Of what was counted twice only what falls into the generations that are known is among their connections.
+        let twice = self.counted_twice();
+        seen.gathered.correct(self.evicted(), twice.since(self.twice[1]));
+        seen.gathered.given_up.add(&self.given_up);
+        seen.gathered.given_up.evicted = self.evicted().saturating_sub(twice.readmitted);
+        seen.gathered.given_up.repeated = twice.repeated;
         let drafts = std::mem::take(&mut seen.drafts);
         let examined = seen.gathered.kept.iter().map(|facts| facts.first.packet).collect();
         Sight { seen, drafts, examined, since: self.since() }

@@ -71,7 +71,7 @@ pub(super) fn see(
 ) -> Seen {
     let mut losses = Losses::default();
     let mut gathered = gather(triages, placed, &mut context, most, &mut losses);
-    gathered.forgone = context.peers.forgone();
+    gathered.given_up.forgone = context.peers.forgone();
     let drafts = examine(&mut gathered.kept, &context, after, &mut losses);
     Seen { context, gathered, drafts, losses }
 }

@@ -138,35 +138,6 @@ fn counted_only(seen: &Seen, warnings: &mut Vec<String>) {
 
 /// What was given up to stay within the memory limit.
 fn memory_limit(seen: &Seen, options: &Options, warnings: &mut Vec<String>) {
-    let (context, g) = (&seen.context, &seen.gathered);
-    let given_up = [
-        (g.evicted, "connections were let go before their end: what became of them later is not known"),
-        (g.let_go_segments, "segments of connections let go were not examined"),
-        (
-            g.strays,
-            "segments belong to connections that were let go and forgotten, or joined in the middle, which are not told \
-             apart",
-        ),
-        (
-            g.repeated,
-            "SYNs, about, repeat others that were forgotten: the number of connections is an estimate",
-        ),
-        (g.surplus, "handshakes that were never completed were only counted"),
-        (g.forgone, "records of servers about their clients were not kept"),
-        (g.unlisted, "connections belonged to listeners that did not fit"),
-    ];
-    let step = context.listeners.values().map(|listener| listener.seconds.step()).max();
-    let coarse = step
-        .filter(|step| *step > 1)
-        .map(|step| format!("what happened at each listener was counted in steps of {step} seconds"));
-    let given_up = given_up.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
-    let given_up: Vec<String> = given_up.chain(coarse).collect();
-    if !given_up.is_empty() {
-        warnings.push(format!(
-            "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \
-             --port, --since, --until",
-            options.memory_limit >> 20,
-            given_up.join("; "),
-        ));
-    }
+    let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
+    warnings.extend(seen.gathered.given_up.text(step, options.memory_limit));
 }

@@ -348,12 +348,15 @@ pub struct ConnectionFacts {
     pub mid_stream: bool,
     /// The handshake is no ordinary one (SYN from both ends).
     pub odd_handshake: bool,
+    /// It was let go for want of memory after its handshake was complete, and is followed again from its first segment here on.
+    pub readmitted: bool,
 }
 
 impl ConnectionFacts {
     /// Whether something went other than it should so far: a repetition in vain, a reset, an error.
     pub fn is_troubled(&self) -> bool {
-        self.syn.count > 1
+        self.readmitted
+            || self.syn.count > 1
             || self.syn_ack.count > 1
             || self.unanswered.retransmits > 0
             || self.icmp.is_some()
@@ -400,19 +403,27 @@ impl ConnectionFacts {
         offered && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
     }
 
-    /// Whether the first SYN-ACK in the capture is itself a repetition: the capture began after the handshake, and the
-    /// client had received an earlier SYN-ACK. It had answered that one, or its acknowledgments echo the earlier
+    /// Whether the first SYN-ACK in the capture is itself a repetition: the capture began after the handshake, or missed a
+    /// part of it, and the client had received an earlier SYN-ACK. It had answered that one, or its acknowledgments echo the earlier
     /// timestamp (`tcp_send_challenge_ack` does not take over the timestamp of a repeated SYN-ACK). Without timestamps the
     /// waits between the SYN-ACKs tell: the first wait of a timer is 1 s, the later ones are longer.
     pub fn began_after_handshake(&self) -> bool {
-        let Some(first) = self.syn_ack.first().filter(|_| self.syn.count == 0) else { return false };
+        let Some(first) = self.syn_ack.first() else { return false };
+        if self.readmitted {
+            return true;
+        }
+        let echoes_an_earlier_one = || {
+            self.final_ack
+                .is_some_and(|ack| ack.tsecr != 0 && (ack.tsecr.wrapping_sub(first.tsval) as i32) < 0)
+        };
+        if self.syn.count > 0 {
+            return self.timestamps() && self.reordered == 0 && echoes_an_earlier_one();
+        }
         if first.is(Sent::AFTER_FINAL_ACK) {
             return true;
         }
         if self.timestamps() {
-            return self
-                .final_ack
-                .is_some_and(|ack| ack.tsecr != 0 && (ack.tsecr.wrapping_sub(first.tsval) as i32) < 0);
+            return echoes_an_earlier_one();
         }
         self.syn_ack.iter().nth(1).is_some_and(|second| is_later_wait(second.at.time - first.at.time))
     }

@@ -278,6 +278,13 @@ impl Outcomes {
         self.0.iter_mut().zip(other.0).for_each(|(all, more)| *all = all.saturating_add(more));
     }
 
+    /// So many fewer of `outcome`, which were counted more than once.
+    pub fn remove(&mut self, outcome: Outcome, n: u64) {
+        if let Some(counted) = self.0.get_mut(outcome as usize) {
+            *counted = counted.saturating_sub(n);
+        }
+    }
+
     /// Those of another capture that holds `matched` of these connections too: each of them counts once. Where the two disagree the
     /// one that failed counts.
     pub fn join(&mut self, other: &Outcomes, matched: u64) {

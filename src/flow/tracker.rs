@@ -28,6 +28,7 @@ mod pressure;
 mod waits;
 
 use events::{note_event, syn};
+use pressure::Let;
 pub use pressure::WentOn;
 pub(super) use waits::due;
 use waits::{Check, Checks, OVER, Wait, comes_soon};
@@ -85,6 +86,8 @@ pub struct Tracker {
     went_on: WentOn,
     /// See [`Tracker::repeated`]: of those before [`Tracker::finish_into`].
     repeated: u64,
+    /// Connections let go of which it was seen later that they were in trouble: they are followed again.
+    readmitted: u64,
     late: u64,
     /// Every connection has a full record from its first segment on: for comparison.
     #[cfg(test)]
@@ -118,6 +121,7 @@ impl Tracker {
             floor: 0,
             went_on: WentOn::default(),
             repeated: 0,
+            readmitted: 0,
             late: 0,
             #[cfg(test)]
             always_full: false,
@@ -157,6 +161,7 @@ impl Tracker {
             debug_assert!(next.len() <= TOGETHER, "{}", next.len());
             for s in next {
                 self.index.prefetch((s.hash >> 32) as u32);
+                self.let_go.prefetch((s.hash >> 32) as u32);
             }
             guesses[1] = guesses[0];
             for (at, s) in guesses[0].iter_mut().zip(latest[0]) {
@@ -212,11 +217,13 @@ impl Tracker {
         }
         let tag = (s.hash >> 32) as u32;
         let Some((at, from)) = self.find(tag, s) else {
-            if !self.let_go.is_empty() && self.is_of_evicted(tag, s) {
-                return;
-            }
+            let known = if self.let_go.is_empty() { Let::Unknown } else { self.evicted_segment(tag, s) };
             let (key, from) = FlowKey::of(s);
-            return self.start(tag, key, from, s, None, sink);
+            return match known {
+                Let::Unknown => self.start(tag, key, from, s, None, sink),
+                Let::Counted => {}
+                Let::Troubled => self.readmit(tag, key, from, s, sink),
+            };
         };
         let body = self.heads.get(at).body;
         match body.form() {
@@ -371,8 +378,9 @@ impl Tracker {
         }
         let repeated = self.repeated();
         let went_on = self.take_went_on();
-        let Tracker { limit, most_bytes, evicted, late, now, .. } = *self;
-        *self = Tracker { limit, most_bytes, evicted, late, repeated, went_on, now, ..Tracker::new(limit) };
+        let Tracker { limit, most_bytes, evicted, readmitted, late, now, .. } = *self;
+        let kept = Tracker { limit, most_bytes, evicted, readmitted, late, ..Tracker::new(limit) };
+        *self = Tracker { repeated, went_on, now, ..kept };
     }
 
     /// Moves out the facts of the connections that are over, in no particular order.

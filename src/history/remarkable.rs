@@ -42,8 +42,10 @@ pub struct LeftOuts {
     pub of: Map<Class, LeftOut>,
     /// Those of all further classes.
     pub others: u64,
-    /// How many of those failed.
+    /// How many of those failed, the refused ones not counted.
     pub others_failed: u64,
+    /// How many of those were refused.
+    pub others_refused: u64,
 }
 
 impl LeftOuts {
@@ -53,7 +55,8 @@ impl LeftOuts {
             self.of.entry(class).or_default().add(some);
         } else {
             self.others += some.connections;
-            self.others_failed += some.failed;
+            *if class.is_refused() { &mut self.others_refused } else { &mut self.others_failed } +=
+                some.failed;
         }
     }
 
@@ -64,6 +67,7 @@ impl LeftOuts {
         of.into_iter().for_each(|(class, some)| self.add(class, some, most));
         self.others += other.others;
         self.others_failed += other.others_failed;
+        self.others_refused += other.others_refused;
     }
 
     /// How many connections in all.
@@ -140,6 +144,11 @@ pub(super) enum Sign {
 }
 
 impl Class {
+    /// Whether these are connections that were refused.
+    pub fn is_refused(self) -> bool {
+        self.sign == Sign::Refused
+    }
+
     /// The class of a remarkable connection; `is_suspect` says that a server with `tcp_tw_recycle` would have dropped a
     /// SYN of it, as far as that is known.
     pub(super) fn of(f: &ConnectionFacts, is_suspect: bool) -> Class {

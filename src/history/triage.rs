@@ -37,7 +37,7 @@ const LASTS: Span = Span::secs(2);
 const HEARD: usize = 512;
 
 /// A listener's list of incomplete handshakes with its first one takes as much memory as so many incomplete handshakes: a scan makes many of them.
-const LISTENER_WITH_INCOMPLETE: usize = 6;
+const LISTENER_WITH_INCOMPLETE: usize = 12;
 
 /// With more listeners than that fewer lagging SYN-ACKs of each are kept.
 const MANY_LAGS: usize = 64;
@@ -480,6 +480,10 @@ impl Triage {
             of_listener.push(handshake);
         } else {
             self.surplus += 1;
+            match self.incomplete.get_mut(&server) {
+                Some(of_listener) => of_listener.outcomes.record(handshake.outcome),
+                None => self.left_out.others_failed += u64::from(handshake.outcome.is_failure()),
+            }
             if let Some(listener) = self.listeners.get_mut(&server) {
                 listener.uncounted.surplus += 1;
                 listener.uncounted.last = listener.uncounted.last.max(handshake.half_open.syn.time);

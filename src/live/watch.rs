@@ -405,11 +405,7 @@ impl Watch {
             self.warn_now_and_then("drops", now, text, events);
         }
         self.read = now;
-        if self.engine.evicted() > 0 {
-            let text = format!(
-                "the tables are full: {} connections were dropped early; --memory-limit sets how much memory they may use",
-                self.engine.evicted()
-            );
+        if let Some(text) = self.engine.given_up() {
             self.warn_now_and_then("evicted", now, text, events);
         }
     }

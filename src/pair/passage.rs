@@ -249,12 +249,12 @@ impl<'a> Passage<'a> {
     pub fn shows_loss(&self, side: usize, place: usize, ignores: bool) -> Option<Absence> {
         let absence = self.absence(side, place)?;
         let watch = self.watches[1 - side];
-        let many = absence == Absence::Likely
+        let many = (ignores || absence == Absence::Likely)
             && self.lacks_many(side, Sender::of(self.tracks[side].segments[place].by_client));
         match absence {
+            // A hole as short as the time between two packets leaves no trace: one moment proves nothing here.
             Absence::Certain | Absence::Likely if ignores => {
-                let sure = watch.is_complete() && (absence == Absence::Certain || many);
-                sure.then_some(Absence::Certain)
+                (watch.is_complete() && many).then_some(Absence::Certain)
             }
             Absence::Likely if many => Some(Absence::Certain),
             Absence::Certain | Absence::Likely => Some(absence),
@@ -425,9 +425,24 @@ mod tests {
         let (near, wide) = ([HOUR - 25, HOUR + 24, HOUR + 1_010], [HOUR - 300, HOUR + 200, HOUR + 1_010]);
         assert_eq!(shows(&near, 0, false), Some(Absence::Certain));
         assert_eq!(shows(&wide, 0, false), Some(Absence::Likely));
-        assert_eq!(shows(&near, 1_000, true), Some(Absence::Certain));
-        assert_eq!(shows(&near, 10, true), None);
-        assert_eq!(shows(&wide, 1_000, true), None);
+        for (moments, there) in [(&near, 1_000), (&near, 10), (&wide, 1_000)] {
+            assert_eq!(shows(moments, there, true), None, "a short hole at one moment looks the same");
+        }
+    }
+
+    #[test]
+    fn where_a_listener_ignores_syns_several_moments_show_a_loss() {
+        let syn = |n: u64, millis: i64| seen(n, millis, Flags::SYN, Some(millis as u32));
+        let a = track(vec![syn(1, 0), syn(2, 1_000), syn(3, 3_000), syn(4, 7_000)]);
+        let b = track(vec![seen(1, HOUR + 7_010, Flags::SYN, Some(7_000))]);
+        let moments: Vec<i64> =
+            [0, 1_000, 3_000, 7_000].iter().flat_map(|t| [HOUR + t - 25, HOUR + t + 24]).collect();
+        for (there, expected) in [(1_000, Some(Absence::Certain)), (10, None)] {
+            let mut far = watch(&moments);
+            far.check.there = there;
+            let shown = Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(0, 0, true);
+            assert_eq!(shown, expected);
+        }
     }
 
     #[test]

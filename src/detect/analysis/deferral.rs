@@ -41,6 +41,7 @@ pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Optio
     let after = again.at.time - first.at.time;
     if o.data_ignored
         || o.asked_before
+        || o.unseen > 0
         || f.syn_ack.count != 2
         || f.syn.count != 1
         || !o.ack.bare

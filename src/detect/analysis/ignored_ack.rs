@@ -45,6 +45,8 @@ pub struct IgnoredAck<'a> {
     /// The capture began after the handshake, and its first SYN-ACK is a repetition that is not among `repeats`: only the
     /// client's answer to it is known to have been ignored.
     pub asked_before: bool,
+    /// SYN-ACKs that the capture does not hold: the client answered more of them than it does.
+    pub unseen: u16,
 }
 
 impl IgnoredAck<'_> {
@@ -76,7 +78,7 @@ impl IgnoredAck<'_> {
 
     /// How often the SYN-ACK was repeated, as far as the capture knows.
     pub fn times_asked(&self) -> usize {
-        self.repeats.len() + usize::from(self.asked_before)
+        self.repeats.len() + usize::from(self.asked_before) + usize::from(self.unseen)
     }
 
     /// Whether the client was ignored for longer than a buffer on the way holds its segments back: the third SYN-ACK
@@ -184,17 +186,42 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
         to = last.at.time.max(f.unanswered.last_ack.time).min(to);
     }
     let ignored = surely_ignored(f, ack, &repeats);
-    let on_time = is_on_time(f, &repeats);
+    let unseen = if repeats.is_empty() { 0 } else { answered_unseen(f, ack) };
+    let on_time = is_on_time(f, &repeats, unseen);
     let during = Interval { from: ack.at.time, to };
     let counted = |first: &Sent| repeats.first().is_some_and(|r| r.at == first.at);
     let asked_before = joined && f.syn_ack.first().is_some_and(|first| !counted(first));
-    Some(IgnoredAck { ack, repeats, data_ignored, read_by_tcp, during, ignored, on_time, asked_before })
+    Some(IgnoredAck {
+        ack,
+        repeats,
+        data_ignored,
+        read_by_tcp,
+        during,
+        ignored,
+        on_time,
+        asked_before,
+        unseen,
+    })
+}
+
+/// How many more SYN-ACKs the client answered after its final ACK than the capture holds. It answers each one once
+/// (`tcp_send_challenge_ack`), and has nothing else to acknowledge while the server says nothing.
+fn answered_unseen(f: &ConnectionFacts, ack: FinalAck) -> u16 {
+    if f.progress.is_some() || f.s.has_spoken() || f.s.fin.is_some() || f.s.keepalives > 0 {
+        return 0;
+    }
+    // One that comes just after it was answered has changed places with its answer.
+    let answered = f.unanswered.last_ack.time + TURNAROUND;
+    let later = f.syn_ack.iter().filter(|sent| sent.at.time > answered).count() as u32;
+    let seen = f.syn_ack.count.saturating_sub(u32::from(ack.syn_acks) + later);
+    let answers = u32::from(f.unanswered.acks.saturating_sub(f.c.keepalives));
+    answers.saturating_sub(seen).min(u32::from(u16::MAX)) as u16
 }
 
 /// Whether the first of these SYN-ACKs came when the timer of a request is due: 1 s after the one before, or twice the
 /// time between those before. One that comes later is that of a listener that defers, or the first to pass after an
 /// outage.
-fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent]) -> bool {
+fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent], unseen: u16) -> bool {
     let Some(again) = repeats.first() else { return false };
     if f.began_after_handshake() {
         let since_first = f.ticks_since_first_syn_ack().map(|ticks| Span::millis(i64::from(ticks)));
@@ -206,7 +233,8 @@ fn is_on_time(f: &ConnectionFacts, repeats: &[&Sent]) -> bool {
     let Some(last) = before.last() else { return false };
     let waited = again.at.time - last.at.time;
     let is_second = before.len() >= 2 && waited <= growth(before[before.len() - 2].at.time, last.at.time);
-    waited <= FIRST_REPEAT || is_second || again.syns > last.syns
+    let after_unseen = unseen > 0 && is_time_of_repetition(waited);
+    waited <= FIRST_REPEAT || is_second || after_unseen || again.syns > last.syns
 }
 
 /// Whether a timer that starts at 1 s and doubles runs out this long after the first transmission.
@@ -239,7 +267,7 @@ fn has_foreign_timer(f: &ConnectionFacts) -> bool {
 /// answered; then the longest possible time counts.
 fn server_turnaround(f: &ConnectionFacts) -> Span {
     let Some(answer) = f.syn_ack.first() else { return Span::ZERO };
-    if f.syn.count == 0 {
+    if f.syn.count == 0 || f.began_after_handshake() {
         return UNKNOWN_TURNAROUND;
     }
     let asked = f.syn.iter().take(usize::from(answer.syns));

@@ -107,6 +107,49 @@ pub struct Crowds {
     waiting: Crowd,
     idle: Crowd,
     ignored: Crowd,
+    aborted: AbortedTogether,
+}
+
+/// Resets by a socket of the server in order of time, with how many there were before each.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct AbortedTogether {
+    at: Vec<Timestamp>,
+    /// One more than there are resets: silent and prompt ones before each, and in all.
+    before: Vec<[u32; 2]>,
+}
+
+impl AbortedTogether {
+    fn of(aborted: &[Aborted]) -> AbortedTogether {
+        let mut all: Vec<(Timestamp, [u32; 2])> =
+            aborted.iter().map(|a| (a.at.time, [u32::from(!a.asked), u32::from(a.prompt)])).collect();
+        all.sort_unstable();
+        let before = std::iter::once([0; 2])
+            .chain(all.iter().scan([0; 2], |sum: &mut [u32; 2], (_, one)| {
+                *sum = [sum[0] + one[0], sum[1] + one[1]];
+                Some(*sum)
+            }))
+            .collect();
+        AbortedTogether { at: all.into_iter().map(|(at, _)| at).collect(), before }
+    }
+
+    fn within(&self, from: Timestamp, to: Timestamp) -> AbortedCount {
+        let (first, end) =
+            (self.at.partition_point(|at| *at < from), self.at.partition_point(|at| *at <= to));
+        let sum = |place: usize| self.before.get(place).copied().unwrap_or_default();
+        let [silent, prompt] = [0, 1].map(|n| sum(end)[n].saturating_sub(sum(first)[n]) as usize);
+        AbortedCount { connections: end.saturating_sub(first), silent, prompt }
+    }
+}
+
+/// Connections that a socket of the server reset before it had sent any payload, in some time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AbortedCount {
+    /// How many.
+    pub connections: usize,
+    /// On how many of them the client had sent no payload.
+    pub silent: usize,
+    /// How many RSTs came just after a segment of the client.
+    pub prompt: usize,
 }
 
 /// How many intervals hold a moment, found in logarithmic time.
@@ -248,6 +291,11 @@ impl ListenerActivity {
         self.crowds().waiting.at(at)
     }
 
+    /// The connections that a socket of the server reset in this time, both ends included.
+    pub fn aborted_between(&self, from: Timestamp, to: Timestamp) -> AbortedCount {
+        self.crowds().aborted.within(from, to)
+    }
+
     /// How many of the unserved were of addresses that meanwhile had SYNs ignored.
     pub fn unserved_and_ignored_at(&self, at: Timestamp) -> usize {
         self.crowds().ignored.at(at)
@@ -269,6 +317,7 @@ impl ListenerActivity {
                 waiting: Crowd::of(self.waiting.iter().map(|w| w.interval)),
                 idle: Crowd::of(self.idle.iter().map(|w| w.interval)),
                 ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.interval)),
+                aborted: AbortedTogether::of(&self.aborted),
             }
         })
     }

@@ -31,22 +31,22 @@ pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option
         return None;
     }
     let within = |span: Span| {
-        around.activity.aborted.iter().filter(move |a| (a.at.time - reset.at.time).0.abs() <= span.0)
+        around.activity.aborted_between(reset.at.time.after(Span(-span.0)), reset.at.time.after(span))
     };
     let near = within(AT_ONCE);
     // A listener is closed once. Resets that go on, or each of which answers its own client, are the application's.
-    let goes_on = within(GOES_ON).count() >= near.clone().count() * 2;
-    if goes_on || near.clone().all(|a| a.prompt) {
+    let goes_on = within(GOES_ON).connections >= near.connections * 2;
+    if goes_on || near.prompt == near.connections {
         return None;
     }
-    let together = Together { connections: near.clone().count(), silent: near.filter(|a| !a.asked).count() };
+    let together = Together { connections: near.connections, silent: near.silent };
     // It served others as before, none was refused, and the resets took longer than a loop over the queue.
     let (before, after) = (reset.at.time.after(Span(-GOES_ON.0)), reset.at.time.after(GOES_ON));
     let sums = [(before, reset.at.time.after(Span::secs(-1))), (reset.at.time.after(Span::secs(1)), after)]
         .map(|(from, to)| around.listener.between(from, to));
     let serves_on = sums.iter().all(|sum| sum.served > 0 && sum.answered > 0)
         && around.listener.between(before, after).refused == 0
-        && within(ONE_LOOP).count() < TOGETHER;
+        && within(ONE_LOOP).connections < TOGETHER;
     if together.silent == 0 && serves_on {
         return None;
     }

@@ -143,10 +143,18 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
     d
 }
 
+/// Whether nothing of the handshake is known, and not merely its first SYN-ACK.
+fn joined_later(f: &ConnectionFacts) -> bool {
+    f.began_after_handshake() && f.syn.count == 0
+}
+
 /// The finding with the packets that show it.
 fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> Draft {
-    let joined = f.began_after_handshake();
+    let joined = joined_later(f);
     let opened = match joined {
+        _ if f.readmitted => {
+            "the client had completed the handshake; these segments were let go for want of memory"
+        }
         false => "final ACK: the client considers the connection open",
         true => "the client has completed the handshake, before the capture began",
     };
@@ -181,7 +189,7 @@ fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> Draft {
 fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String {
     let repeats = o.times_asked() as u64;
     let retransmits = u64::from(f.unanswered.retransmits);
-    let joined = f.began_after_handshake();
+    let joined = joined_later(f);
     let lasted = o.during.to - o.during.from;
     let end = match (&f.progress, &f.s.reset) {
         (Some(_), _) => {
@@ -206,7 +214,16 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String 
         ),
         _ => format!("the server repeated its SYN-ACK {}", times(repeats)),
     };
-    let when = if joined { " before the capture began" } else { "" };
+    let missed = match o.unseen {
+        0 => String::new(),
+        n => format!(" ({n} of them answered by the client, but not in the capture)"),
+    };
+    let how = format!("{how}{missed}");
+    let when = match joined {
+        _ if f.readmitted => " (in segments that were let go for want of memory)",
+        true => " before the capture began",
+        false => "",
+    };
     format!("{} completed the handshake{when}, but {how}; {end}.", f.client.socket())
 }
 

@@ -12,7 +12,7 @@ use crate::history::settings::Settings;
 use crate::history::strays::StrayKind;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 finding! {
     /// One side's FIN was acknowledged, and the other side then kept silent for long without closing.
@@ -101,11 +101,16 @@ fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &DetectContex
         return false;
     }
     let activity = around.activity;
-    let mut queue_was_full =
-        activity.stuck.iter().map(|s| s.during).chain(activity.ignored.iter().map(|i| i.during));
-    let never_served =
-        f.s.bytes == 0 && queue_was_full.any(|full| full.meets(f.first.time, f.last.time, Span::ZERO));
-    let held_up = f.unanswered_syns().next().is_some() || activity.stuck.iter().any(|s| s.client == f.client);
+    let queue_was_full = |until: Timestamp| {
+        let full = activity.stuck.iter().map(|s| s.during).chain(activity.ignored.iter().map(|i| i.during));
+        full.into_iter().any(|full| full.meets(f.first.time, until, Span::ZERO))
+    };
+    let never_served = f.s.bytes == 0 && queue_was_full(f.last.time);
+    // Where the order of packets was changed, or some are missing, it may not be known which of them was ignored.
+    let asked_again = f.syn.count > 1 || f.syn_ack.count > 1;
+    let held_up = f.unanswered_syns().next().is_some()
+        || activity.stuck.iter().any(|s| s.client == f.client)
+        || (asked_again || around.context.damaged) && queue_was_full(half.fin.time);
     let delay = f.served().map_or(Span::ZERO, |served| served - f.first.time);
     never_served || (held_up && half.lasted() < delay)
 }

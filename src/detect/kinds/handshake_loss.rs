@@ -7,7 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -78,7 +78,11 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
         if ack.at.time - first.at.time <= round_trip + round_trip || (f.timestamps() && slow_path(f, slow)) {
             return None;
         }
-        if f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval {
+        let echoes_first = f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval;
+        if (echoes_first || ack.ip_id_hole > 0) && was_ignored(f, ack, around.at_server()) {
+            return None;
+        }
+        if echoes_first {
             (
                 Lost::FinalAck,
                 "the final ACK echoes the first SYN-ACK, so the client had already answered it once",
@@ -166,6 +170,15 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     d.next_steps = vec![next::LINK_DROPS.to_owned()];
     Some(d)
+}
+
+/// Whether the server did not take the connection although what the client sent reached it again, `at_server` for certain:
+/// then no loss kept it from doing so.
+fn was_ignored(f: &ConnectionFacts, ack: FinalAck, at_server: bool) -> bool {
+    let u = &f.unanswered;
+    let asked_again = f.syn_ack.count > u32::from(ack.syn_acks);
+    let in_vain = f.s.resets > 0 || asked_again || u.acks > 0 || u.retransmits > 0;
+    at_server && asked_again || f.progress.is_none() && in_vain
 }
 
 /// Whether the final ACK is an answer to the first SYN-ACK that took longer than the timer: the answer to the second

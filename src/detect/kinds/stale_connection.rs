@@ -43,6 +43,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let Death::Stale { role, reset } = death(f, around)? else { return None };
     let trigger = reset.trigger?;
     let (own, peer) = (f.side(role), f.side(role.peer()));
+    // It had closed before, and the capture does not hold that FIN.
+    if own.fin_not_captured().is_some() {
+        return None;
+    }
     let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST of the {role}: it has no socket for this")));
     let what = match trigger.what {
         What::KeepAlive => "a keepalive probe",

@@ -733,3 +733,40 @@ fn a_loopback_capture_was_taken_at_the_server() {
         assert_eq!((f.vantage, f.certainty), (Vantage::Server, Certainty::Probable));
     }
 }
+
+/// Leaves the server's SYN-ACK with this number, from 0, out of the capture.
+fn miss_syn_ack(wire: &Wire, missed: usize) {
+    let passed = std::cell::Cell::new(0);
+    wire.keep(|s| {
+        let is_syn_ack = s.flags.has(Flags::SYN | Flags::ACK);
+        passed.set(passed.get() + usize::from(is_syn_ack));
+        !is_syn_ack || passed.get() != missed + 1
+    });
+}
+
+#[test]
+fn a_repeated_syn_ack_that_the_capture_missed_is_known_by_its_answer() {
+    each_way(|wire| {
+        let l = wire.ladder(1);
+        ignored(&wire, &l, 0.0, 2);
+        miss_syn_ack(&wire, 1);
+        ordinary(&wire, -5.0, 5);
+        let found = analyze(&wire);
+        assert_eq!(found.only(&l, KIND).metrics["syn_ack_retransmits"], 2);
+    });
+}
+
+#[test]
+fn the_first_syn_ack_that_the_capture_missed_is_known_by_its_echo() {
+    each_way(|wire| {
+        if !wire.has_timestamps() {
+            return;
+        }
+        let l = wire.ladder(1);
+        ignored(&wire, &l, 0.0, 3);
+        miss_syn_ack(&wire, 0);
+        ordinary(&wire, -5.0, 5);
+        let found = analyze(&wire);
+        assert_eq!(found.only(&l, KIND).metrics["syn_ack_retransmits"], 3);
+    });
+}

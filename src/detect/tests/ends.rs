@@ -279,3 +279,19 @@ fn the_keepalive_time_is_read_from_idle_connections_that_are_closed_at_last() {
     assert_eq!(read.len(), 1, "{read:#?}");
     assert!(read.iter().all(|i| i.value == 45.0), "{read:#?}");
 }
+
+#[test]
+fn a_host_whose_fin_the_capture_missed_has_not_forgotten_the_connection() {
+    for wire in [Wire::at_client(), Wire::at_server()] {
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        let t = l.exchange(t, 100, 500);
+        l.client.fin(t + 0.05);
+        l.server.ack(t + 0.1);
+        let client = l.client.host().port;
+        wire.keep(|s| s.src_port != client || !s.flags.has(Flags::FIN));
+        l.server.data(70.0, 20);
+        l.client.rst(70.02);
+        analyze(&wire).none(Kind::StaleConnection);
+    }
+}

@@ -189,3 +189,20 @@ fn no_deferral_where_data_is_ignored() {
         analyze(&wire).none(Kind::DeferAccept);
     });
 }
+
+#[test]
+fn a_final_ack_that_the_capture_missed_was_not_lost_where_the_next_one_is_ignored() {
+    for wire in [Wire::at_server(), Wire::at_server().v6()] {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        ignored(&wire, &l, 0.0, 2);
+        let client = l.client.host().port;
+        let missed = std::cell::Cell::new(false);
+        wire.keep(|s| {
+            let answers = s.src_port == client && s.flags.has(Flags::ACK);
+            !answers || missed.replace(true)
+        });
+        l.exchange(6.0, 100, 100);
+        analyze(&wire).none(Kind::HandshakeLoss);
+    }
+}

@@ -3,10 +3,11 @@
 //!
 //! Four bytes for each, in one of two buckets. The room is bounded: where both are full the oldest makes way.
 
+use super::prefetch::prefetch;
 use crate::seq::Seq;
 use crate::time::Timestamp;
 
-/// Fingerprints in a bucket: one cache line.
+/// Fingerprints in a bucket.
 const WIDTH: usize = 16;
 /// Bits of the flow hash in a fingerprint. Others choose the bucket.
 const TAG_BITS: u32 = 20;
@@ -25,6 +26,11 @@ pub(in crate::flow) enum Stage {
     /// It was over.
     Over,
 }
+
+/// Fingerprints that are compared together: one cache line.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Bucket([Fingerprint; WIDTH]);
 
 /// A fingerprint; 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -65,7 +71,7 @@ fn isn_bits(isn: Seq) -> u32 {
 /// See the module.
 pub(in crate::flow) struct EvictedFlows {
     /// Empty until the first one is let go.
-    buckets: Vec<[Fingerprint; WIDTH]>,
+    buckets: Vec<Bucket>,
     /// How many buckets there may be.
     most: usize,
     /// The last time that a fingerprint made way for another.
@@ -81,7 +87,7 @@ impl EvictedFlows {
     pub(in crate::flow) fn within(bytes: usize) -> EvictedFlows {
         EvictedFlows {
             buckets: Vec::new(),
-            most: bytes.checked_div(size_of::<[Fingerprint; WIDTH]>()).unwrap_or_default().max(1),
+            most: bytes.checked_div(size_of::<Bucket>()).unwrap_or_default().max(1),
             forgot: None,
             sketch: Sketch::default(),
             entered: 0,
@@ -92,6 +98,14 @@ impl EvictedFlows {
     #[inline]
     pub(in crate::flow) fn is_empty(&self) -> bool {
         self.buckets.is_empty()
+    }
+
+    /// Has the fingerprints fetched among which the one with this tag would be.
+    #[inline]
+    pub(in crate::flow) fn prefetch(&self, tag: u32) {
+        for bucket in self.places(tag).into_iter().filter_map(|at| self.buckets.get(at)) {
+            prefetch(bucket);
+        }
     }
 
     /// The last time that a fingerprint made way for another.
@@ -109,37 +123,53 @@ impl EvictedFlows {
     pub(in crate::flow) fn insert(&mut self, tag: u32, isn: Option<Seq>, stage: Stage, now: Timestamp) {
         if self.buckets.is_empty() {
             // Zeroed memory: pages are taken as they are first written.
-            self.buckets = vec![[Fingerprint::default(); WIDTH]; self.most];
+            self.buckets = vec![Bucket::default(); self.most];
         }
         if let Some(known) = self.find_mut(tag) {
             *known = Fingerprint::new(tag, isn, stage);
             return;
         }
         // The newest come first: the last place is the first to be needed again.
-        let vacant =
-            |at: usize| self.buckets.get(at).into_iter().flatten().filter(|known| known.0 == 0).count();
+        let vacant = |at: usize| {
+            self.buckets.get(at).into_iter().flat_map(|bucket| &bucket.0).filter(|known| known.0 == 0).count()
+        };
         let [one, other] = self.places(tag);
         let at = if vacant(other) > vacant(one) { other } else { one };
         let Some(bucket) = self.buckets.get_mut(at) else { return };
         let mut moved = Fingerprint::new(tag, isn, stage);
-        bucket.iter_mut().for_each(|known| std::mem::swap(known, &mut moved));
+        bucket.0.iter_mut().for_each(|known| std::mem::swap(known, &mut moved));
         if moved.0 != 0 {
             self.forgot = Some(now);
         }
     }
 
     fn find_mut(&mut self, tag: u32) -> Option<&mut Fingerprint> {
-        let has = |at: &usize| {
-            self.buckets.get(*at).is_some_and(|bucket| bucket.iter().any(|known| known.is_of(tag)))
-        };
-        let at = self.places(tag).into_iter().find(has)?;
-        self.buckets.get_mut(at)?.iter_mut().find(|known| known.is_of(tag))
+        let (at, place) = self.place_of(tag)?;
+        self.buckets.get_mut(at)?.0.get_mut(place)
+    }
+
+    /// The bucket of the fingerprint with this tag, and its place there.
+    fn place_of(&self, tag: u32) -> Option<(usize, usize)> {
+        self.places(tag).into_iter().find_map(|at| {
+            let bucket = &self.buckets.get(at)?.0;
+            // All of a bucket is compared at once: nothing here depends on what is found.
+            let same =
+                bucket.iter().enumerate().fold(0_u32, |same, (n, k)| same | u32::from(k.is_of(tag)) << n);
+            (same != 0).then_some((at, same.trailing_zeros() as usize))
+        })
+    }
+
+    /// Forgets the connection with this tag: it is followed again.
+    pub(in crate::flow) fn remove(&mut self, tag: u32) {
+        if let Some(known) = self.find_mut(tag) {
+            *known = Fingerprint::default();
+        }
     }
 
     /// How far the connection with this tag had come; `isn` is that of a SYN, which belongs to no other one.
     pub(in crate::flow) fn find(&self, tag: u32, isn: Option<Seq>) -> Option<Stage> {
-        let buckets = self.places(tag).into_iter().filter_map(|at| self.buckets.get(at));
-        let known = buckets.flatten().find(|known| known.is_of(tag))?;
+        let (at, place) = self.place_of(tag)?;
+        let known = self.buckets.get(at)?.0.get(place)?;
         known.stage().filter(|_| isn.is_none_or(|isn| known.has_isn(isn)))
     }
 

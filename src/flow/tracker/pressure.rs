@@ -23,6 +23,24 @@ const EASES_AFTER: Span = Span::secs(10);
 const MOST_LISTENERS: usize = 1_024;
 /// Where fewer than one in so many go, those in trouble go, too.
 const TOO_FEW: usize = 16;
+/// Where at least one in so many shows no trouble, those in trouble stay.
+const MANY_UNTROUBLED: usize = 4;
+/// The floor is not raised beyond this to spare those in trouble: one in 256 lies above it.
+const HIGHEST_FLOOR: u32 = u32::MAX - u32::MAX / 256;
+
+/// Of the room for connections one part in so many may be taken by those that were let go and are followed again.
+const READMITTED: usize = 4;
+
+/// What a segment of no known connection belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Let {
+    /// No connection that was let go.
+    Unknown,
+    /// One that was let go, or may have been: it is counted and begins no other connection.
+    Counted,
+    /// One that was let go after its handshake was complete; the server asks for the final ACK again.
+    Troubled,
+}
 
 /// What became known of connections that had been let go.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -80,18 +98,25 @@ impl Tracker {
         while self.is_short() && self.evict(sink) {}
     }
 
-    /// Whether a segment of no known connection belongs to one that was let go, or may: it begins none.
+    /// Connections let go that are followed again: each was counted before.
+    pub fn readmitted(&self) -> u64 {
+        self.readmitted
+    }
+
+    /// Whether a segment of no known connection belongs to one that was let go, or may.
     #[cold]
     #[inline(never)]
-    pub(super) fn is_of_evicted(&mut self, tag: u32, s: &Segment) -> bool {
+    pub(super) fn evicted_segment(&mut self, tag: u32, s: &Segment) -> Let {
         if s.icmp().is_some() {
-            return false;
+            return Let::Unknown;
         }
+        let is_syn_ack = s.flags.has(Flags::SYN | Flags::ACK) && !s.flags.has(Flags::RST);
         let is_syn = s.flags.has(Flags::SYN) && !s.flags.any(Flags::ACK | Flags::RST);
         match self.let_go.find(tag, is_syn.then_some(s.seq)) {
             // The four-tuple is used again.
-            Some(Stage::Over) if is_syn => return false,
+            Some(Stage::Over) if is_syn => return Let::Unknown,
             Some(Stage::Over) => self.late = self.late.saturating_add(1),
+            Some(Stage::Open) if is_syn_ack && self.has_room_for_troubled() => return Let::Troubled,
             Some(stage) => {
                 self.went_on.segments = self.went_on.segments.saturating_add(1);
                 let completes = s.flags.has(Flags::ACK) && !s.flags.any(Flags::SYN | Flags::RST);
@@ -103,9 +128,39 @@ impl Tracker {
             None if !is_syn && self.let_go.forgot().is_some_and(|at| self.now - at <= super::waits::OPEN) => {
                 self.went_on.strays = self.went_on.strays.saturating_add(1);
             }
-            None => return false,
+            None => return Let::Unknown,
         }
-        true
+        Let::Counted
+    }
+
+    /// Whether another full record fits into the part of the room that such connections may take.
+    fn has_room_for_troubled(&self) -> bool {
+        let each = size_of::<Connection>().saturating_add(super::FULL_MORE);
+        let taken = self.full.held.saturating_mul(each);
+        taken < self.most_bytes / READMITTED
+    }
+
+    /// Follows a connection again that was let go: `s` shows that it is in trouble. What came before is not known.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn readmit(
+        &mut self,
+        tag: u32,
+        key: FlowKey,
+        from: Direction,
+        s: &Segment,
+        sink: &mut Sink<'_>,
+    ) {
+        self.let_go.remove(tag);
+        self.readmitted = self.readmitted.saturating_add(1);
+        while self.is_short() && self.evict(sink) {}
+        let at = self.heads.insert(&key, tag);
+        self.index.insert(tag, at);
+        self.check(at, Wait::Handshake);
+        let mut connection = Connection::begin(key, from, s, None);
+        connection.facts.readmitted = true;
+        let place = self.fill(at, connection);
+        self.full_segment(at, place, from, s, sink);
     }
 
     /// Whether a new connection is only counted, because too many are followed already; then it has been.
@@ -174,12 +229,34 @@ impl Tracker {
     fn thin_out(&mut self, sink: &mut Sink<'_>) -> bool {
         let held = self.followed();
         self.thinned = self.now;
-        self.floor = self.floor.saturating_add(!self.floor / 4).saturating_add(1);
-        let mut gone = self.sweep(|tracker, what| !tracker.is_troubled(what), sink);
-        if gone < held.div_ceil(TOO_FEW) {
+        let enough = held.div_ceil(TOO_FEW);
+        let mut gone = self.sweep_untroubled(sink);
+        if gone < enough && self.untroubled() >= held.div_ceil(MANY_UNTROUBLED) {
+            // The floor had come down meanwhile, and most of what is held lies above it.
+            while gone < enough && self.floor < HIGHEST_FLOOR {
+                gone = gone.saturating_add(self.sweep_untroubled(sink));
+            }
+        }
+        if gone < enough {
             gone = gone.saturating_add(self.sweep(|_, _| true, sink));
         }
         gone > 0
+    }
+
+    /// Raises the floor, and lets go of what lies below it and shows no trouble.
+    fn sweep_untroubled(&mut self, sink: &mut Sink<'_>) -> usize {
+        self.floor = self.floor.saturating_add(!self.floor / 4).saturating_add(1);
+        self.sweep(|tracker, what| !tracker.is_troubled(what), sink)
+    }
+
+    /// How many connections are held that show no trouble.
+    fn untroubled(&self) -> usize {
+        let [handshake, open, ..] = &self.checks.0;
+        handshake
+            .iter()
+            .chain(open)
+            .filter(|check| self.is_current(check) && !self.is_troubled(check.what))
+            .count()
     }
 
     /// Lets go of connections below the floor, if they `may` go, and says how many.

@@ -191,6 +191,31 @@ fn what_is_in_trouble_stays_and_what_was_let_go_is_not_begun_again() {
 }
 
 #[test]
+fn what_was_let_go_and_turns_out_to_be_in_trouble_is_followed_again_whatever_floods_it() {
+    let wire = Wire::at_server();
+    for n in 0..10 {
+        let l = wire.ladder(n);
+        let t = l.handshake(1.0 + f64::from(n) * 0.001);
+        for again in [1.0, 3.0, 7.0, 15.0, 31.0] {
+            l.server.syn_ack(t + again);
+            l.client.ack(t + again + 0.02);
+        }
+    }
+    // The flood pauses, so that more of it is followed for a while, and goes on.
+    for n in 10..8_000_u16 {
+        let pause = if n > 4_000 { 15.0 } else { 0.0 };
+        wire.ladder(n).client.syn(pause + f64::from(n) * 0.002);
+    }
+    let (facts, tracker) = tracked(&wire.segments(), 200);
+    assert!(tracker.readmitted() >= 5, "{}", tracker.readmitted());
+    assert_eq!(facts.len() as u64, 8_000 + tracker.readmitted());
+    let is_victim = |f: &&ConnectionFacts| f.syn_ack.count >= 4 && f.ending != Ending::Evicted;
+    let followed: Vec<_> = facts.iter().filter(is_victim).collect();
+    assert_eq!(followed.len(), 10);
+    assert!(followed.iter().all(|f| f.final_ack.is_some() && f.is_troubled()));
+}
+
+#[test]
 fn closed_connections_go_before_open_ones() {
     let wire = Wire::at_server();
     for n in 0..3 {

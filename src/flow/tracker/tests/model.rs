@@ -117,7 +117,8 @@ proptest! {
         let finished = tracker.finished.len();
         tracker.finish();
         let handed_out = tracker.drain_finished().count();
-        prop_assert_eq!(handed_out, begun);
+        // What was let go in trouble may be followed again.
+        prop_assert_eq!(handed_out, begun + tracker.readmitted() as usize);
         prop_assert!(held + finished >= begun && held > 0);
     }
 

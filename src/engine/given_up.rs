@@ -1,0 +1,139 @@
+//! What the memory limit cost, and how the report says so.
+
+use crate::flow::tracker::Tracker;
+use crate::history::triage::Triage;
+
+/// What was not kept or not followed for want of room.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct GivenUp {
+    /// Connections let go before their end, those included that were let go again after they had been forgotten.
+    pub evicted: u64,
+    /// Segments of them afterwards.
+    pub segments: u64,
+    /// Segments of connections let go and forgotten, or joined in the middle.
+    pub strays: u64,
+    /// Handshakes that most likely repeat others that were let go and forgotten: they are not counted.
+    pub repeated: u64,
+    /// Handshakes never completed that were only counted.
+    pub surplus: u64,
+    /// Closes that would have left a server a memory of its client.
+    pub forgone: u64,
+    /// Connections to listeners of which there were too many.
+    pub unlisted: u64,
+}
+
+impl GivenUp {
+    /// What one part of the connections counts itself: not what its tracker counts.
+    pub(super) fn of(triage: &Triage) -> GivenUp {
+        GivenUp {
+            segments: triage.let_go_segments,
+            strays: triage.strays,
+            surplus: triage.surplus,
+            unlisted: triage.unlisted,
+            ..GivenUp::default()
+        }
+    }
+
+    /// That of another part, too.
+    pub fn add(&mut self, other: &GivenUp) {
+        self.evicted += other.evicted;
+        self.segments += other.segments;
+        self.strays += other.strays;
+        self.repeated += other.repeated;
+        self.surplus += other.surplus;
+        self.forgone += other.forgone;
+        self.unlisted += other.unlisted;
+    }
+
+    /// What to say of it: one sentence for the warnings of the report. `step` is the time, in seconds, over which the
+    /// histories of listeners count together; `limit` is the memory limit in bytes.
+    pub fn text(&self, step: Option<i64>, limit: u64) -> Option<String> {
+        // A connection that was forgotten and let go again is one connection.
+        let evicted = self.evicted.saturating_sub(self.repeated);
+        let said = [
+            (evicted, "connections were let go before their end: what became of them later is not known"),
+            (self.segments, "segments of connections let go were not examined"),
+            (
+                self.strays,
+                "segments belong to connections that were let go and forgotten, or joined in the middle, which are \
+                 not told apart",
+            ),
+            (
+                self.repeated,
+                "SYNs, about, repeat others that were forgotten: the number of connections is an estimate",
+            ),
+            (self.surplus, "handshakes that were never completed were only counted"),
+            (self.forgone, "records of servers about their clients were not kept"),
+            (self.unlisted, "connections belonged to listeners that did not fit"),
+        ];
+        let coarse = step
+            .filter(|step| *step > 1)
+            .map(|step| format!("what happened at each listener was counted in steps of {step} seconds"));
+        let said: Vec<String> = said
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .chain(coarse)
+            .collect();
+        (!said.is_empty()).then(|| {
+            format!(
+                "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \
+                 --port, --since, --until",
+                limit >> 20,
+                said.join("; "),
+            )
+        })
+    }
+}
+
+/// Connections that were counted as let go, and then again as others.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CountedTwice {
+    /// Handshakes that most likely repeat others that were let go and forgotten.
+    pub repeated: u64,
+    /// Those that are followed again.
+    pub readmitted: u64,
+}
+
+impl CountedTwice {
+    /// By this tracker, so far.
+    pub(super) fn by(tracker: &Tracker) -> CountedTwice {
+        CountedTwice { repeated: tracker.repeated(), readmitted: tracker.readmitted() }
+    }
+
+    /// How many connections.
+    pub fn connections(self) -> u64 {
+        self.repeated + self.readmitted
+    }
+
+    /// Those that were not counted by then.
+    pub(super) fn since(self, then: CountedTwice) -> CountedTwice {
+        CountedTwice {
+            repeated: self.repeated.saturating_sub(then.repeated),
+            readmitted: self.readmitted.saturating_sub(then.readmitted),
+        }
+    }
+}
+
+impl std::iter::Sum for CountedTwice {
+    fn sum<I: Iterator<Item = CountedTwice>>(all: I) -> CountedTwice {
+        all.fold(CountedTwice::default(), |sum, one| CountedTwice {
+            repeated: sum.repeated + one.repeated,
+            readmitted: sum.readmitted + one.readmitted,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_let_go_twice_is_one_connection() {
+        let given_up = GivenUp { evicted: 30, repeated: 20, ..GivenUp::default() };
+        let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
+        assert!(text.contains("limit of 64 MiB was reached: 10 connections were let go"), "{text}");
+        assert!(text.contains("20 SYNs, about"), "{text}");
+        assert_eq!(GivenUp::default().text(Some(1), 64 << 20), None);
+    }
+}
