@@ -75,7 +75,7 @@ fn libpcap_can_be_linked() -> bool {
 ///
 /// Asked when the tests are built: the harness of stable Rust knows no test that is skipped while it runs
 /// (`docs/decisions/0002-skipped-tests.md`).
-const NEEDED_BY_TESTS: [(&str, &[&str]); 4] = [
+const NEEDED_BY_TESTS: [(&str, &[&str]); 5] = [
     (
         "no_namespaces",
         &[
@@ -84,6 +84,7 @@ const NEEDED_BY_TESTS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("no_nft", &["unshare", "--net", "nft", "add", "table", "inet", "probe"]),
+    ("no_btf", &["test", "-r", "/sys/kernel/btf/vmlinux"]),
     ("no_tcpdump", &["tcpdump", "--version"]),
     ("no_setpriv", &["setpriv", "--reuid=65534", "--clear-groups", "true"]),
 ];

@@ -77,7 +77,12 @@ pub struct Block {
     filled: usize,
     /// Where each packet lies.
     records: Vec<Record>,
+    /// Comments that this program wrote on packets earlier ([`NOTE`]).
+    notes: Vec<(PacketId, Box<str>)>,
 }
+
+/// How comments begin that this program writes on packets, and reads back.
+pub const NOTE: &str = "synscope ";
 
 /// Where a packet lies in its block.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +123,11 @@ impl Block {
         self.records.iter().map(|r| self.packet(r))
     }
 
+    /// Comments on packets that begin with [`NOTE`], as they stand in the file: they may be forged.
+    pub fn notes(&self) -> &[(PacketId, Box<str>)] {
+        &self.notes
+    }
+
     /// How many packets there are.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -131,6 +141,7 @@ impl Block {
     /// Takes all packets out and keeps the room.
     pub fn clear(&mut self) {
         self.records.clear();
+        self.notes.clear();
         self.filled = 0;
     }
 

@@ -212,6 +212,7 @@ impl Merged {
             return true;
         }
 
+        out.notes.append(&mut open.block.notes);
         while let Some(record) = open.block.records.get(open.next) {
             let key = open.next_key();
             let full = out.len() == MERGED_PACKETS || out.filled >= WINDOW;

@@ -10,7 +10,8 @@ use pcap_parser::pcapng::{
 
 use super::message::Grouped;
 use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
-use super::{InterfaceText, LinkType, OTHER_INTERFACES, Record, number};
+use super::{InterfaceText, LinkType, NOTE, OTHER_INTERFACES, Record, number};
+use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
 // Block types, section 11.1 of the draft.
@@ -28,6 +29,9 @@ const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 
 // Option codes.
 const END_OF_OPTIONS: u16 = 0;
+const COMMENT: u16 = 1;
+/// Longer comments are none of this program's.
+const LONGEST_NOTE: usize = 1_024;
 const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
@@ -84,6 +88,8 @@ pub(super) struct Pcapng {
     first_skipped: String,
     /// Block types that are not known: type, how many, place of the first.
     unknown: Vec<(u32, u64, u64)>,
+    /// Comments that begin with [`NOTE`], of the packets that were read last.
+    pub(super) notes: Vec<(PacketId, Box<str>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -306,7 +312,8 @@ impl Pcapng {
                 ENHANCED_PACKET | OBSOLETE_PACKET | SIMPLE_PACKET => {
                     match self.packet(kind, total, block) {
                         Ok((mut record, options)) => {
-                            record.id = numbers.peek();
+                            let id = numbers.peek();
+                            record.id = id;
                             record.move_by(at);
                             records.push(record);
                             numbers.take();
@@ -315,7 +322,7 @@ impl Pcapng {
                                 && let Some(list) = block.get(from..length.saturating_sub(4))
                                 && list.len() >= 4
                             {
-                                self.packet_options(interface, list);
+                                self.packet_options(interface, id, list);
                             }
                         }
                         Err(wrong) => self.skip(place, &wrong),
@@ -494,8 +501,8 @@ impl Pcapng {
         Ok((record, Some((interface, options as usize))))
     }
 
-    /// Counts the drops that an enhanced packet block's options tell.
-    fn packet_options(&mut self, interface: u32, mut options: &[u8]) {
+    /// Counts the drops that an enhanced packet block's options tell, and keeps comments of this program.
+    fn packet_options(&mut self, interface: u32, packet: PacketId, mut options: &[u8]) {
         let half =
             |a, b| if self.big_endian { u16::from_be_bytes([a, b]) } else { u16::from_le_bytes([a, b]) };
         while let [a, b, c, d, rest @ ..] = options {
@@ -503,6 +510,11 @@ impl Pcapng {
             let Some(value) = rest.get(..length) else { return };
             match code {
                 END_OF_OPTIONS => return,
+                COMMENT if value.starts_with(NOTE.as_bytes()) && length <= LONGEST_NOTE => {
+                    if let Ok(text) = std::str::from_utf8(value) {
+                        self.notes.push((packet, text.into()));
+                    }
+                }
                 EPB_DROPCOUNT => {
                     if let Some(drops) = long_number(value, self.big_endian) {
                         return self.count_drops(interface, drops);

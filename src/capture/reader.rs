@@ -121,6 +121,13 @@ enum Format {
 }
 
 impl Format {
+    /// Hands over the comments on the packets that were read last.
+    fn hand_over_notes(&mut self, to: &mut Vec<(PacketId, Box<str>)>) {
+        if let Format::Pcapng(pcapng) = self {
+            to.append(&mut pcapng.notes);
+        }
+    }
+
     fn index(
         &mut self,
         data: &[u8],
@@ -342,6 +349,7 @@ impl Reader {
         loop {
             let data = block.data.get(start..end).unwrap_or_default();
             let (consumed, found) = self.format.index(data, self.base, &mut self.numbers, &mut block.records);
+            self.format.hand_over_notes(&mut block.notes);
             // All records are of this pass: one that finds some is the last.
             self.packets = self.packets.saturating_add(block.len() as u64);
             if start > 0 {

@@ -133,11 +133,11 @@ mod session {
             watch.listen(KernelWords::new(Box::new(Reader::start(probes)?)));
         }
         if matches!(show(args), Show::Log(_)) {
-            said.iter().for_each(|line| complain(line));
             complain(&format!(
                 "watching {}; ^C ends with the report, SIGUSR1 prints it and goes on",
                 args.interface.join(", ")
             ));
+            said.iter().for_each(|line| complain(line));
         }
         let run = Run {
             feed: &mut feed,

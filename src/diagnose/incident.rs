@@ -7,6 +7,7 @@ use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
 use crate::detect::registry;
 use crate::detect::spec::{Property, When};
+use crate::diagnose::backlog;
 use crate::diagnose::severity::{self, Toll};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
@@ -39,7 +40,7 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, context: &Captu
     let scanned = scanned(&written);
     let swept = swept(&written);
     let mut by_place: BTreeMap<(Kind, Place), Vec<&Written>> = BTreeMap::new();
-    for w in written {
+    for &w in &written {
         let place = match w.outline.server {
             None => Place::Nowhere,
             Some(server) if swept.contains_key(&(w.finding.kind, server.address)) => {
@@ -70,6 +71,7 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, context: &Captu
         groups.push(incident(kind, place, &interval, context));
     }
     relate(&mut groups);
+    groups.iter_mut().for_each(|group| advise(group, &written));
     groups.sort_by(|a, b| {
         (b.incident.severity, a.from, a.incident.kind, a.listener).cmp(&(
             a.incident.severity,
@@ -194,12 +196,27 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         related: Vec::new(),
         unexamined: None,
         judged_by_kernel: judged(interval),
+        backlog: None,
         got_through: spec
             .has(Property::QueueWasFull)
             .then(|| interval.iter().filter(|w| was_served(w)).count() as u64),
     };
     let unserved = interval.iter().any(|w| w.outline.details.is_unserved());
     Grouped { incident, listener, from, to, unserved }
+}
+
+/// Says how long a backlog would have been enough, where the kernel has told the limit of now.
+fn advise(group: &mut Grouped, written: &[&Written]) {
+    let Grouped { incident, listener, from, to, .. } = group;
+    let Some(listener) = *listener else { return };
+    if !registry::spec(incident.kind).has(Property::QueueWasFull) {
+        return;
+    }
+    let Some(found) = backlog::estimate(written, listener, (*from, *to)) else { return };
+    if found.limit.is_some() {
+        incident.next_steps.insert(0, backlog::advice(&found, listener));
+        incident.backlog = Some(found);
+    }
 }
 
 /// How many packets of the findings the kernel judged.

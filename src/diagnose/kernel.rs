@@ -244,11 +244,16 @@ fn overflow_reset() -> Cause {
 }
 
 fn filtered() -> Cause {
-    cause("A rule of netfilter on this host dropped it.", &[NETFILTER], &[], &[])
+    cause("A firewall rule on this host (netfilter) dropped it.", &[NETFILTER], &[], &[])
 }
 
 fn rejected() -> Cause {
-    cause("A rule of netfilter on this host rejects the connection.", &[NETFILTER, "nf_send_reset"], &[], &[])
+    cause(
+        "A firewall rule on this host (netfilter) rejects the connection.",
+        &[NETFILTER, "nf_send_reset"],
+        &[],
+        &[],
+    )
 }
 
 fn no_socket() -> Cause {

@@ -9,6 +9,8 @@ use crate::engine::loss::{Loss, Losses};
 use crate::engine::shard::{SHARDS, Shard};
 use crate::fault;
 use crate::flow::tracker::TOGETHER;
+use crate::kernel::comment;
+use crate::kernel::verdict::Judgement;
 use crate::time::Timestamp;
 
 /// Which packets and connections are wanted.
@@ -64,7 +66,12 @@ pub struct Totals {
     pub last: Option<Timestamp>,
     /// What faults of this program cost.
     pub losses: Losses,
+    /// What the kernel said of packets while they were captured, as the inputs tell; at most [`MOST_JUDGED`].
+    pub judged: Vec<(PacketId, Judgement)>,
 }
+
+/// Packets whose verdicts are read from the inputs, at most.
+pub const MOST_JUDGED: usize = 1_000_000;
 
 impl Totals {
     /// Adds those of a batch.
@@ -89,6 +96,11 @@ impl Totals {
         self.first = [self.first, b.first].into_iter().flatten().min();
         self.last = self.last.max(b.last);
         self.losses.append(&b.losses, batch.before);
+        let room = MOST_JUDGED.saturating_sub(self.judged.len());
+        let placed = |(id, judgement): &(PacketId, Judgement)| {
+            (PacketId::new(id.capture(), id.number() + batch.before), judgement.clone())
+        };
+        self.judged.extend(b.judged.iter().take(room).map(placed));
     }
 }
 
@@ -193,6 +205,8 @@ impl Batch {
 
     /// Decodes the packets of `block` that `filter` wants. One at which the program fails is left out.
     pub fn decode(&mut self, block: &Block, filter: &Filter) {
+        let verdict = |(id, note): &(PacketId, Box<str>)| Some((*id, comment::read(note)?));
+        self.totals.judged.extend(block.notes().iter().filter_map(verdict));
         let mut recent = Recent::default();
         let mut packets = block.packets();
         while let Err(fault) = fault::contain(|| self.decode_some(&mut packets, &mut recent, filter)) {

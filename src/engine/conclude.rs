@@ -7,7 +7,7 @@ use crate::capture::{Silence, Status};
 use crate::detect::Found;
 use crate::detect::context::CaptureContext;
 use crate::diagnose::write::Written;
-use crate::diagnose::{host, severity, unexamined};
+use crate::diagnose::{host, kernel, severity, unexamined};
 use crate::engine::batch::Totals;
 use crate::engine::examine::{Facts, group, write};
 use crate::engine::gather::Gathered;
@@ -24,6 +24,7 @@ use crate::flow::key::Map;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::host::HostFacts;
+use crate::kernel::table::Judgements;
 use crate::model::{CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary};
 
 /// What was learned from one stream of packets, before it becomes a report.
@@ -34,6 +35,8 @@ pub struct Study {
     pub inputs: Inputs,
     /// The filters, and what they left out.
     pub filtered: Option<Filtered>,
+    /// What the kernel said of packets, as the inputs tell.
+    judgements: Judgements,
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,
     /// What was lost since to faults of the program.
@@ -59,7 +62,9 @@ pub(super) fn study(
     seen.gathered.correct(evicted, twice);
     let inputs = Inputs::of(&seen, totals, options, status);
     let filtered = filtered(totals, options);
-    Study { seen, inputs, filtered, pool: None, losses: Losses::default() }
+    let mut judgements = Judgements::without_limit();
+    totals.judged.iter().for_each(|(packet, judgement)| judgements.insert(*packet, judgement.clone()));
+    Study { seen, inputs, filtered, judgements, pool: None, losses: Losses::default() }
 }
 
 impl Study {
@@ -81,6 +86,7 @@ impl Study {
         let mut drafts = std::mem::take(&mut self.seen.drafts);
         let told = options.host.as_ref().map(|facts| corroborate(&mut drafts, facts, &mut losses));
         let told = told.unwrap_or_default();
+        kernel::judge(&mut drafts, &mut self.judgements);
         let inferred = self.seen.infer(&drafts, &mut losses);
         // The findings want room.
         self.seen.gathered.kept = Vec::new();

@@ -122,6 +122,11 @@ mod tests {
     }
 
     #[test]
+    fn readers_of_captures_keep_such_comments() {
+        assert!(PREFIX.starts_with(crate::capture::NOTE));
+    }
+
+    #[test]
     fn other_comments_and_damaged_ones_are_none() {
         for text in [
             "",

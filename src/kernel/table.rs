@@ -8,7 +8,7 @@ use crate::decode::segment::PacketId;
 
 /// Judgements that are kept at most without being asked for: the last ones.
 const LAST: usize = 200_000;
-/// Judgements that were asked for, and are kept at most.
+/// Judgements that were asked for, and are kept at most: findings have room for fewer.
 const KEPT: usize = 100_000;
 
 /// The judgements of packets. Of a stream without an end the last ones, and those that findings asked for.

@@ -143,4 +143,6 @@ pub struct Heard {
     pub lost: u64,
     /// Packets of which no namespace is known, since the beginning.
     pub unplaced: u64,
+    /// All that was said until then is there.
+    pub until: Timestamp,
 }

@@ -4,22 +4,29 @@ use crate::decode::segment::{PacketId, Segment};
 use crate::detect::Found;
 use crate::diagnose::kernel;
 use crate::kernel::comment;
-use crate::kernel::join::Joiner;
+use crate::kernel::join::{Joiner, NEAR, PATIENCE};
 use crate::kernel::table::Judgements;
 use crate::kernel::verdict::Heard;
 use crate::report::terminal::counted;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Whoever says what the kernel did with packets.
 pub trait Source: Send {
     /// What was said since the last time. Never waits.
     fn heard(&mut self) -> Heard;
+
+    /// All that was said until now; nothing is asked any more.
+    fn finish(&mut self) -> Heard;
 }
 
 #[cfg(target_os = "linux")]
 impl Source for crate::kernel::bpf::reader::Reader {
     fn heard(&mut self) -> Heard {
         crate::kernel::bpf::reader::Reader::heard(self)
+    }
+
+    fn finish(&mut self) -> Heard {
+        crate::kernel::bpf::reader::Reader::finish(self)
     }
 }
 
@@ -29,12 +36,26 @@ pub struct KernelWords {
     joiner: Joiner,
     judgements: Judgements,
     lost: u64,
+    /// How many of them the user knows of.
+    told: u64,
+    /// All that was said until then was heard.
+    heard_until: Timestamp,
+    /// Packets from before then have been judged.
+    settled_until: Timestamp,
 }
 
 impl KernelWords {
     /// Nothing was said yet.
     pub fn new(source: Box<dyn Source>) -> KernelWords {
-        KernelWords { source, joiner: Joiner::default(), judgements: Judgements::default(), lost: 0 }
+        KernelWords {
+            source,
+            joiner: Joiner::default(),
+            judgements: Judgements::default(),
+            lost: 0,
+            told: 0,
+            heard_until: Timestamp::MIN,
+            settled_until: Timestamp::MIN,
+        }
     }
 
     /// Takes in segments of the capture.
@@ -42,27 +63,46 @@ impl KernelWords {
         self.joiner.observe(segments);
     }
 
-    /// Brings what was said to the packets from before `now`. Says so when something was lost.
-    pub fn catch_up(&mut self, now: Timestamp) -> Option<String> {
+    /// Brings what was said to the packets from before `now`.
+    pub fn catch_up(&mut self, now: Timestamp) {
         let heard = self.source.heard();
-        let is_more = heard.lost > self.lost;
-        self.lost = self.lost.max(heard.lost);
-        self.joiner.hear(heard.statements);
+        self.hear(heard);
         for (packet, statement) in self.joiner.join(now) {
             self.judgements.add(packet, &statement);
         }
+        let joined = now.after(Span(-PATIENCE.0));
+        self.settled_until = self.settled_until.max(joined.min(self.heard_until).after(Span(-NEAR.0)));
+    }
+
+    /// Packets from before then have been judged, if they are.
+    pub fn settled_until(&self) -> Timestamp {
+        self.settled_until
+    }
+
+    /// Says so when something was lost since the last time.
+    pub fn loss(&mut self) -> Option<String> {
+        let is_more = self.lost > self.told;
+        self.told = self.lost;
         is_more.then(|| {
             let lost = counted(self.lost, "statement");
             format!("{lost} of the kernel about single packets were lost: more came than could be read")
         })
     }
 
+    fn hear(&mut self, heard: Heard) {
+        self.lost = self.lost.max(heard.lost);
+        self.heard_until = self.heard_until.max(heard.until);
+        self.joiner.hear(heard.statements);
+    }
+
     /// The watch is over: nothing is waited for any more.
-    pub fn finish(&mut self, now: Timestamp) {
-        let _ = self.catch_up(now);
+    pub fn finish(&mut self) {
+        let heard = self.source.finish();
+        self.hear(heard);
         for (packet, statement) in self.joiner.finish() {
             self.judgements.add(packet, &statement);
         }
+        self.settled_until = Timestamp::MAX;
     }
 
     /// Lets what was said decide about findings.

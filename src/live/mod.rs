@@ -20,6 +20,7 @@
 //! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
 //! * [`ring`]: the last packets, and those of each incident.
 
+mod delay;
 pub mod event;
 pub mod hook;
 pub mod incidents;

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::capture::Block;
+use crate::decode::segment::PacketId;
 use crate::live::event::Event;
 use crate::live::state::State;
 
@@ -27,8 +28,8 @@ pub enum Next {
 /// Keeps the packets themselves.
 pub trait Recorder {
     /// Takes in packets as they come; [`crate::decode::segment::PacketId::capture`] is the place of the interface in
-    /// [`State::interfaces`].
-    fn block(&mut self, block: &Block);
+    /// [`State::interfaces`]. `comment` gives what is to be said of a packet beside it.
+    fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>);
 
     /// Hears what happened, after the packets that it is about: incidents that open ([`Event::Opened`]) and close
     /// ([`Event::Closed`]). Gives what is to be told to the user: a full disk, a file that was saved.

@@ -8,6 +8,7 @@ use crate::capture::feed::{Fed, Feed};
 use crate::engine::Outcome;
 use crate::engine::rolling::Moment;
 use crate::fault;
+use crate::live::delay::Delay;
 use crate::live::event::Event;
 use crate::live::output::{Next, Output, Recorder};
 use crate::live::watch::Watch;
@@ -94,6 +95,7 @@ impl Run<'_> {
         let (mut first, mut last) = (None, Timestamp::MIN);
         let mut advanced = (Timestamp::MIN, Instant::now());
         let (mut packets, mut rest) = (0_u64, Instant::now());
+        let mut delay = Delay::default();
         self.watch.begin(match self.pace {
             Pace::Machine => now(),
             Pace::Script => self.feed.clock(),
@@ -126,12 +128,10 @@ impl Run<'_> {
                 }
             }
             if taken > 0 {
-                if let Some(recorder) = &mut self.recorder {
-                    blocks[..taken].iter().for_each(|block| recorder.block(block));
-                }
                 let taken_in = fault::contain(|| self.watch.take(&blocks[..taken]));
                 news.extend(taken_in.err().into_iter().flat_map(|fault| self.watch.record_fault(&fault)));
             }
+            self.record(&mut blocks[..taken], &mut delay);
             let mut clock = self.feed.clock();
             if clock > advanced.0 {
                 advanced = (clock, Instant::now());
@@ -185,6 +185,7 @@ impl Run<'_> {
         self.tell(news, &mut failed);
         self.tell(more, &mut failed);
         if let Some(recorder) = &mut self.recorder {
+            delay.finish(recorder.as_mut(), self.watch.words());
             let said = recorder.finish();
             let events = self.said(said);
             self.show(&events, &mut failed);
@@ -197,6 +198,12 @@ impl Run<'_> {
         let Run { watch, feed, .. } = self;
         let told = fault::contain(|| watch.tick(clock, &feed.interfaces(), &feed.silences()));
         told.unwrap_or_else(|fault| watch.record_fault(&fault))
+    }
+
+    fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) {
+        if let Some(recorder) = &mut self.recorder {
+            delay.record(blocks, recorder.as_mut(), self.watch.words());
+        }
     }
 
     fn tell(&mut self, mut events: Vec<Event>, failed: &mut Option<io::Error>) -> Next {

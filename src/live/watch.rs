@@ -191,6 +191,7 @@ impl Watch {
                 let mut segments = Vec::new();
                 self.engine.take_and_show(blocks, |batch| segments.extend(batch.segments()));
                 words.observe(segments);
+                words.catch_up(self.engine.now());
             }
         }
         let segments = self.engine.totals().segments.iter().sum::<u64>() - before;
@@ -236,7 +237,10 @@ impl Watch {
         self.second(now);
         self.notice(now, interfaces, &mut events);
         self.silences = silences.to_vec();
-        if let Some(text) = self.words.as_mut().and_then(|words| words.catch_up(now)) {
+        if let Some(text) = self.words.as_mut().and_then(|words| {
+            words.catch_up(now);
+            words.loss()
+        }) {
             self.warn_now_and_then("words", now, text, &mut events);
         }
         if now - self.looked >= LOOK {
@@ -586,7 +590,7 @@ impl Watch {
             self.look(now, &mut events);
         }
         if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
-            words.finish(now);
+            words.finish();
         }
         let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);

@@ -543,6 +543,9 @@ pub struct Incident {
     /// How many packets of their evidence the kernel itself judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub judged_by_kernel: Option<u64>,
+    /// How long a backlog would have been enough; absent where that is no question or the limit of now is not known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backlog: Option<Backlog>,
     /// What to check or change, the most telling first; commands can be pasted.
     pub next_steps: Vec<String>,
     /// Connections that were tried at this listener meanwhile, these included; absent where there is no listener.
@@ -568,6 +571,23 @@ pub struct Incident {
     /// many; absent where there are none. Some may be of another kind.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unexamined: Option<Unexamined>,
+}
+
+/// How long a backlog would have been enough for the connections that a listener refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Backlog {
+    /// The most connections that had been refused and were not served yet, at one moment.
+    pub refused_together: u64,
+    /// That moment, RFC 3339.
+    pub at: String,
+    /// The listener's backlog then; one connection more fits into the accept queue. Null where it is not known.
+    pub limit: Option<u64>,
+    /// A backlog that would have been enough. Null where the limit is not known, or none would be enough.
+    pub enough: Option<u64>,
+    /// The application accepted fewer connections than came, up to the end: no backlog is long enough.
+    pub overloaded: bool,
+    /// Not every refusal was told by the kernel: some are known from the packets alone.
+    pub estimated: bool,
 }
 
 /// Connections that were only counted.

@@ -14,7 +14,8 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
 const ORDER_MARK: u32 = 0x1a2b_3c4d;
 const OPT_END: u16 = 0;
-const OPT_COMMENT: u16 = 1;
+/// Option of a packet or section: what somebody says of it.
+pub const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
 /// Option of a packet: its number, the same wherever the packet is.
 pub const EPB_PACKETID: u16 = 5;

@@ -161,6 +161,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         got_through: None,
         unexamined: None,
         judged_by_kernel: None,
+        backlog: None,
         top_clients,
         related: Vec::new(),
     });

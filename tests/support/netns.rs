@@ -43,6 +43,17 @@ pub fn part() {
             });
             ready_until_told();
         }
+        // Closes what came with data in it that nobody has read.
+        ["unread", address] => {
+            let listener = TcpListener::bind(address).expect("a free port");
+            thread::spawn(move || {
+                listener.incoming().flatten().for_each(|stream| {
+                    thread::sleep(Duration::from_millis(200));
+                    drop(stream);
+                })
+            });
+            ready_until_told();
+        }
         ["connect", address, n] => {
             let address = address.parse().expect("an address");
             let connect = move || {

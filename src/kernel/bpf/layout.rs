@@ -41,7 +41,7 @@ pub struct Fields {
     pub state: i32,
     /// `sock.__sk_common.skc_family`
     pub family: i32,
-    /// `sock.__sk_common.skc_num`
+    /// `inet_sock.inet_sport`: a socket that was closed has given up its `skc_num`.
     pub local_port: i32,
     /// `sock.__sk_common.skc_dport`
     pub peer_port: i32,
@@ -157,7 +157,7 @@ fn fields(btf: &Btf) -> Result<Fields, String> {
         socket_namespace: common("skc_net")?,
         state: common("skc_state")?,
         family: common("skc_family")?,
-        local_port: common("skc_num")?,
+        local_port: must("inet_sock", "inet_sport")?,
         peer_port: common("skc_dport")?,
         local_v4: common("skc_rcv_saddr")?,
         peer_v4: common("skc_daddr")?,

@@ -197,10 +197,11 @@ impl Probes {
     }
 
     /// Hands over what has come since the last time; gives how many records that were, unreadable ones included.
-    pub fn drain(&mut self, mut see: impl FnMut(Record)) -> usize {
-        self.ring.drain(|bytes: &[u8; RECORD]| {
+    pub fn drain(&mut self, mut see: impl FnMut(Record, &Names)) -> usize {
+        let Probes { ring, names, .. } = self;
+        ring.drain(|bytes: &[u8; RECORD]| {
             if let Some(record) = Record::read(bytes) {
-                see(record);
+                see(record, names);
             }
         })
     }
@@ -303,20 +304,23 @@ mod tests {
         let namespace = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         let mut probes = Probes::attach(namespace as u32).unwrap();
         println!("{:?}", probes.offer());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let _ = TcpStream::connect(("127.0.0.1", port));
-        let mut records = Vec::new();
-        probes.drain(|record| records.push(record));
-        let to_port = |event: Event| {
-            records.iter().find(|r| r.event == event && r.segment.destination.port() == port).copied()
-        };
-        let dropped = to_port(Event::Dropped).expect("the SYN was dropped");
-        assert_eq!(dropped.segment.flags, 2);
-        if probes.offer().drop_reasons {
-            assert_eq!(probes.names().drop_reason(dropped.reason), Some("NO_SOCKET"));
-        }
-        if probes.offer().names {
-            assert_eq!(probes.names().function(dropped.location), Some("tcp_v4_rcv"));
+        for (host, function) in [("127.0.0.1", "tcp_v4_rcv"), ("::1", "tcp_v6_rcv")] {
+            let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
+            let _ = TcpStream::connect((host, port));
+            let mut records = Vec::new();
+            probes.drain(|record, _| records.push(record));
+            let to_port = |event: Event| {
+                records.iter().find(|r| r.event == event && r.segment.destination.port() == port).copied()
+            };
+            let dropped = to_port(Event::Dropped).expect("the SYN was dropped");
+            assert_eq!(dropped.segment.flags, 2);
+            assert_eq!(dropped.segment.destination.ip().to_string(), host);
+            if probes.offer().drop_reasons {
+                assert_eq!(probes.names().drop_reason(dropped.reason), Some("NO_SOCKET"));
+            }
+            if probes.offer().names {
+                assert_eq!(probes.names().function(dropped.location), Some(function));
+            }
         }
         assert_eq!(probes.counts().lost, 0);
     }

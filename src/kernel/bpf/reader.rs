@@ -4,11 +4,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::record::Record;
 use super::system::clock_offset;
@@ -22,12 +21,12 @@ const REST: Duration = Duration::from_millis(100);
 const SHORT_REST: Duration = Duration::from_millis(10);
 /// So many records at once are much.
 const MUCH: usize = 500;
-/// Batches that may wait for whoever is told.
-const WAITING: usize = 64;
+/// Statements that may wait for whoever is told.
+const WAITING: usize = 400_000;
 
 /// Reads in a thread of its own until it is dropped.
 pub struct Reader {
-    batches: Receiver<Heard>,
+    heard: Arc<Mutex<Heard>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,58 +37,71 @@ impl Reader {
     /// # Errors
     /// When no thread can be started.
     pub fn start(probes: Probes) -> io::Result<Reader> {
-        let (send, batches) = sync_channel(WAITING);
+        let heard = Arc::<Mutex<Heard>>::default();
         let stop = Arc::<AtomicBool>::default();
-        let told = Arc::clone(&stop);
+        let (to, told) = (Arc::clone(&heard), Arc::clone(&stop));
         let thread =
-            thread::Builder::new().name("kernel".to_owned()).spawn(move || read(probes, &send, &told))?;
-        Ok(Reader { batches, stop, thread: Some(thread) })
+            thread::Builder::new().name("kernel".to_owned()).spawn(move || read(probes, &to, &told))?;
+        Ok(Reader { heard, stop, thread: Some(thread) })
     }
 
     /// What was said since the last time.
     pub fn heard(&mut self) -> Heard {
-        let mut all = Heard::default();
-        for batch in self.batches.try_iter() {
-            all.statements.extend(batch.statements);
-            all.lost = batch.lost;
-            all.unplaced = batch.unplaced;
-        }
-        all
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let statements = std::mem::take(&mut heard.statements);
+        Heard { statements, ..*heard }
     }
-}
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+    /// Ends it, and gives all that was said until now.
+    pub fn finish(&mut self) -> Heard {
+        self.stop();
+        self.heard()
+    }
+
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
 }
 
-fn read(mut probes: Probes, send: &SyncSender<Heard>, stop: &AtomicBool) {
-    let mut known = Known::default();
-    // Statements that nobody took in.
-    let mut missed = 0;
-    let mut told = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
-        let mut records = Vec::new();
-        let came = probes.drain(|record| records.push(record));
-        let offset = clock_offset();
-        let counts = probes.counts();
-        let statements: Vec<Statement> =
-            records.iter().map(|record| known.statement(record, probes.names(), offset)).collect();
-        let heard = Heard { statements, lost: counts.lost + missed, unplaced: counts.unplaced };
-        if came > 0 || (heard.lost, heard.unplaced) != told {
-            told = (heard.lost, heard.unplaced);
-            match send.try_send(heard) {
-                Ok(()) => {}
-                Err(TrySendError::Full(heard)) => missed += heard.statements.len() as u64,
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-        }
-        thread::sleep(if came > MUCH { SHORT_REST } else { REST });
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop();
     }
+}
+
+fn read(mut probes: Probes, to: &Mutex<Heard>, stop: &AtomicBool) {
+    let mut known = Known::default();
+    // Statements for which there was no room.
+    let mut missed = 0;
+    let mut is_last = false;
+    while !is_last {
+        // What was said before the request is read after it.
+        is_last = stop.load(Ordering::Acquire);
+        let offset = clock_offset();
+        let until = now();
+        let mut statements = Vec::new();
+        let came = probes.drain(|record, names| statements.push(known.statement(&record, names, offset)));
+        let counts = probes.counts();
+        let mut heard = to.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.statements.len() + statements.len() <= WAITING {
+            heard.statements.append(&mut statements);
+        }
+        missed += statements.len() as u64;
+        (heard.lost, heard.unplaced, heard.until) = (counts.lost + missed, counts.unplaced, until);
+        drop(heard);
+        if !is_last {
+            thread::park_timeout(if came > MUCH { SHORT_REST } else { REST });
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Names that were said before: each is kept once.

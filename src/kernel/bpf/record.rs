@@ -35,7 +35,7 @@ pub mod place {
     pub const PACKET: i16 = 48;
     /// Of a socket's addresses: the family. Those below are of them too.
     pub const FAMILY: i16 = 48;
-    /// Its own port.
+    /// Its own port, in network order.
     pub const LOCAL_PORT: i16 = 50;
     /// Port of its peer, in network order.
     pub const PEER_PORT: i16 = 52;
@@ -127,7 +127,7 @@ fn array<const N: usize>(bytes: &[u8], at: i16) -> [u8; N] {
 fn of_socket(bytes: &[u8; RECORD]) -> Option<SegmentKey> {
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
-    let port = u16::from_ne_bytes(array(bytes, place::LOCAL_PORT));
+    let port = u16::from_be_bytes(array(bytes, place::LOCAL_PORT));
     let peer_port = u16::from_be_bytes(array(bytes, place::PEER_PORT));
     let (local, peer): (IpAddr, IpAddr) = match i32::from(u16::from_ne_bytes(array(bytes, place::FAMILY))) {
         libc::AF_INET => {

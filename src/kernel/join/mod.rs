@@ -21,7 +21,7 @@ use crate::time::{Span, Timestamp};
 /// A packet and the statement about it are no further apart.
 pub const NEAR: Span = Span::millis(10);
 /// A statement is joined when the capture is ahead of it by this much: until then its packet may still come.
-const PATIENCE: Span = Span::millis(120);
+pub const PATIENCE: Span = Span::millis(120);
 /// Segments are remembered for so long.
 const MEMORY: Span = Span::secs(3);
 /// And no more of them than this.
@@ -67,6 +67,7 @@ pub struct Joiner {
 #[derive(Clone, Copy)]
 struct Candidate {
     packet: PacketId,
+    seq: u32,
     ip_id: u16,
     /// By which way a copy came, as far as the capture tells.
     way: u16,
@@ -198,6 +199,7 @@ impl Joiner {
             let (parts, same) = (one.having(Fit::Part), one.having(Fit::Same));
             let clear = match (&same[..], &parts[..]) {
                 ([], []) => false,
+                ([], parts) if !are_once(parts) => false,
                 ([], parts) => {
                     joined.extend(parts.iter().map(|packet| (packet.packet, all[n].clone())));
                     true
@@ -212,7 +214,7 @@ impl Joiner {
             let count = match () {
                 () if n >= own => continue,
                 () if clear => &mut self.counts.joined,
-                () if !same.is_empty() => &mut self.counts.ambiguous,
+                () if !same.is_empty() || !parts.is_empty() => &mut self.counts.ambiguous,
                 () if !one.found.is_empty() => &mut self.counts.partial,
                 () => &mut self.counts.without_packet,
             };
@@ -323,7 +325,7 @@ impl Candidate {
         let direction = segment.traits.0 & (Traits::OUTGOING | Traits::INCOMING);
         // The capture is one of several interfaces.
         let way = segment.packet.capture() << 8 ^ direction >> 7;
-        Candidate { packet: segment.packet, ip_id: segment.ip_id, way, fit }
+        Candidate { packet: segment.packet, seq: segment.seq.0, ip_id: segment.ip_id, way, fit }
     }
 }
 
@@ -344,6 +346,13 @@ fn are_copies(same: &[Candidate]) -> bool {
     ways.sort_unstable();
     ways.dedup();
     one_id || ways.len() == same.len()
+}
+
+/// Whether each of these parts is there once, copies aside.
+fn are_once(parts: &[Candidate]) -> bool {
+    let mut by_seq: HashMap<u32, Vec<Candidate>> = HashMap::new();
+    parts.iter().for_each(|part| by_seq.entry(part.seq).or_default().push(*part));
+    by_seq.values().all(|of_one| of_one.len() == 1 || are_copies(of_one))
 }
 
 /// The RST by which the kernel answers a segment (RFC 9293, 3.5.2).

@@ -140,6 +140,12 @@ fn what_was_merged_after_the_capture_is_judged_in_all_its_parts() {
     merged.segment.payload = 240;
     let (joined, counts) = join(&parts, &[merged]);
     assert_eq!((joined, counts.joined), (vec![1, 2, 3], 1));
+    // One of them was sent twice, and which of the two was merged cannot be seen.
+    let again = [parts[0], parts[1], Segment { ip_id: 99, ..part(9, 0, 100) }];
+    let mut merged = dropped(&again[0], 20);
+    merged.segment.payload = 200;
+    let (joined, counts) = join(&again, &[merged]);
+    assert_eq!((joined, counts.ambiguous), (vec![], 1));
 }
 
 #[test]

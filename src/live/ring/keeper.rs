@@ -419,7 +419,7 @@ impl<D: Disk> Keeper<D> {
     fn copy(&mut self, case: &mut Case, number: u64, from: &Path) -> io::Result<()> {
         let places = Arc::clone(&self.places);
         let mut all = 0;
-        piece::read(from, &places, |_, packet| {
+        piece::read(from, &places, |_, packet, _| {
             all += if case.around(packet) { packet.data.len() as u64 + FRAMING } else { 0 };
             Ok(())
         })?;
@@ -429,7 +429,7 @@ impl<D: Disk> Keeper<D> {
         let narrow = case.bytes() + all > self.shape.bytes;
         case.cut |= narrow;
         let mut chunk = Vec::new();
-        piece::read(from, &places, |interface, packet| {
+        piece::read(from, &places, |interface, packet, comment| {
             let taken = if narrow { case.narrowly(packet) } else { case.around(packet) };
             if !taken {
                 return Ok(());
@@ -454,7 +454,9 @@ impl<D: Disk> Keeper<D> {
                 original_length: packet.original_length,
                 data: packet.data,
             };
-            pcapng::packet_block(&mut chunk, &block, Some(packet.id.number()), case.comments(packet));
+            let mut comments = case.comments(packet).to_vec();
+            comments.extend(comment.map(str::to_owned));
+            pcapng::packet_block(&mut chunk, &block, Some(packet.id.number()), &comments);
             if chunk.len() >= CHUNK {
                 self.save(case, &chunk, number)?;
                 chunk.clear();

@@ -32,6 +32,7 @@ use super::event::Event;
 use super::output::Recorder;
 use super::state::State;
 use crate::capture::{Block, LinkType};
+use crate::decode::segment::PacketId;
 use crate::fault;
 use crate::report::pcapng;
 use crate::report::terminal::counted;
@@ -146,8 +147,8 @@ impl Ring {
         })
     }
 
-    /// Takes in packets. Never waits for the disk.
-    pub fn take(&mut self, block: &Block) {
+    /// Takes in packets, each with a comment if there is one. Never waits for the disk.
+    pub fn take(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
         let mut encoded = Encoded::new(self.places.len());
         for packet in block.packets() {
             let place = Place { capture: packet.id.capture(), link: packet.link };
@@ -164,7 +165,8 @@ impl Ring {
                 original_length: packet.original_length,
                 data: packet.data,
             };
-            pcapng::packet_block(&mut encoded.bytes, &written, Some(packet.id.number()), &[]);
+            let comment = comment(packet.id);
+            pcapng::packet_block(&mut encoded.bytes, &written, Some(packet.id.number()), comment.as_slice());
             encoded.packets += 1;
             let (first, last) = encoded.times.unwrap_or((packet.time, packet.time));
             encoded.times = Some((first.min(packet.time), last.max(packet.time)));
@@ -244,8 +246,8 @@ impl Ring {
 }
 
 impl Recorder for Ring {
-    fn block(&mut self, block: &Block) {
-        self.take(block);
+    fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
+        self.take(block, comment);
     }
 
     fn tick(&mut self, _: &State, events: &[Event]) -> Vec<String> {

@@ -9,7 +9,7 @@ use pcap_parser::pcapng::parse_enhancedpacketblock_le;
 use super::Place;
 use crate::capture::Packet;
 use crate::decode::segment::PacketId;
-use crate::report::pcapng::EPB_PACKETID;
+use crate::report::pcapng::{EPB_PACKETID, OPT_COMMENT};
 use crate::time::Timestamp;
 
 /// Type of the blocks that hold packets.
@@ -17,7 +17,7 @@ const ENHANCED_PACKET: u32 = 6;
 /// No block that we write is longer, bytes.
 const MOST_BYTES: usize = 1 << 22;
 
-/// Gives every packet of the file at `path` to `each`, with the number of its interface; `places` are the interfaces.
+/// Gives every packet of the file at `path` to `each`, with the number of its interface and its comment; `places` are the interfaces.
 /// Stops at a block that is not whole.
 ///
 /// # Errors
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 1 << 22;
 pub(super) fn read(
     path: &Path,
     places: &[Place],
-    mut each: impl FnMut(u32, &Packet<'_>) -> io::Result<()>,
+    mut each: impl FnMut(u32, &Packet<'_>, Option<&str>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     let mut block = vec![0; 8];
@@ -60,7 +60,10 @@ pub(super) fn read(
             original_length: packet.origlen,
             data: packet.data.get(..packet.caplen as usize).unwrap_or(packet.data),
         };
-        each(packet.if_id, &read)?;
+        let comment = packet.options.iter().find(|option| option.code.0 == OPT_COMMENT);
+        // Options are padded to four bytes; the text is as long as it says.
+        let comment = comment.and_then(|o| o.value.get(..usize::from(o.len))).map(std::str::from_utf8);
+        each(packet.if_id, &read, comment.and_then(Result::ok))?;
     }
 }
 

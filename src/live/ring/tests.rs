@@ -86,7 +86,7 @@ impl Bench {
     }
 
     fn take(&mut self, frames: &[Vec<u8>]) {
-        self.ring.take(&block(self.next, frames));
+        self.ring.take(&block(self.next, frames), &|_| None);
         self.next += frames.len() as u64;
         // No faster than a disk: what does not fit into the queue is lost, and these tests are not about that.
         while self.ring.queue.as_ref().is_some() && self.ring.lost == 0 && self.waits() {
@@ -202,14 +202,14 @@ fn interfaces_are_described_in_every_file() {
         other
     };
     bench.fill(MIB / 2);
-    bench.ring.take(&other(1));
+    bench.ring.take(&other(1), &|_| None);
     bench.fill(MIB * 2);
-    bench.ring.take(&other(2));
+    bench.ring.take(&other(2), &|_| None);
     bench.ring.finish();
     let last = bench.files().pop().unwrap();
     let places = [Place { capture: 0, link: ETHERNET }, Place { capture: 1, link: LinkType(113) }];
     let mut links = Vec::new();
-    piece::read(&bench.path(&last), &places, |_, packet| {
+    piece::read(&bench.path(&last), &places, |_, packet, _| {
         links.push((packet.link, packet.id.number(), packet.original_length));
         Ok(())
     })
@@ -235,7 +235,7 @@ fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
         let clean = complete || length == whole.len() - last;
         assert_eq!(damage.is_none(), clean, "{length} of {}: {damage:?}", whole.len());
         let mut seen = 0;
-        piece::read(&cut, &[Place { capture: 0, link: ETHERNET }], |_, _| {
+        piece::read(&cut, &[Place { capture: 0, link: ETHERNET }], |_, _, _| {
             seen += 1;
             Ok(())
         })
@@ -264,6 +264,26 @@ fn evidence_is_what_the_listener_did_with_comments() {
         text.contains(&format!("{} accept-queue-overflow: SYN-ACK again [repeated]", finding.id)),
         "comments"
     );
+}
+
+#[test]
+fn comments_stand_in_the_ring_and_in_the_evidence() {
+    let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
+    let said = "synscope kernel: dropped TCP_LISTEN_OVERFLOW tcp_v4_rcv";
+    let frames: Vec<Vec<u8>> = (0..110).map(|_| frame(CLIENT, SERVER, 0)).collect();
+    let comment = |packet: PacketId| (packet.number() == 102).then(|| said.to_owned());
+    bench.ring.take(&block(1, &frames), &comment);
+    let (finding, incident) = example();
+    bench.ring.note(&[opened(&finding, &incident), closed(&incident)]);
+    assert_eq!(bench.ring.finish(), [""; 0]);
+    for name in ["ring.000001.pcapng".to_owned(), format!("ring.{}.pcapng", incident.id)] {
+        let mut source = open(&[bench.path(&name)]).unwrap().source;
+        let (mut block, mut notes) = (Block::default(), Vec::new());
+        while source.next_block(&mut block) {
+            notes.extend(block.notes().iter().map(|(id, note)| (id.number(), note.to_string())));
+        }
+        assert_eq!(notes, [(102, said.to_owned())], "{name}");
+    }
 }
 
 #[test]

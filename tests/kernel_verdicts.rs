@@ -1,0 +1,449 @@
+//! What the running kernel says of single packets, held against what was done to it: real sockets in network namespaces,
+//! and `synscope live --kernel on` beside them.
+//!
+//! Needs root, `ip`, `nft` and a kernel that describes itself (BTF); ignored without them.
+
+#![cfg(all(target_os = "linux", feature = "live"))]
+
+#[path = "support/netns.rs"]
+mod netns;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use netns::{CLIENT, Net, SERVER, inside, run, text};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+use serde_json::Value;
+use synscope::capture::{Block, Source};
+use synscope::decode::{Decoded, Segment, decode};
+use synscope::kernel::comment;
+use synscope::kernel::verdict::Judgement;
+
+/// One more connection fits.
+const BACKLOG: usize = 4;
+/// A machine that is too busy gets that many chances.
+const ATTEMPTS: usize = 4;
+
+#[test]
+#[ignore = "a part that other tests let a copy of this program play"]
+fn part() {
+    let role = std::env::var("SYNSCOPE_TEST_ROLE").unwrap_or_default();
+    match role.split(' ').collect::<Vec<_>>()[..] {
+        ["storm", port, first, last] => storm(port, first, last),
+        _ => netns::part(),
+    }
+}
+
+/// Tries `port` of the server once from each source port of the range. Waits for nothing.
+fn storm(port: &str, first: &str, last: &str) {
+    let number = |text: &str| text.parse::<u16>().expect("a port");
+    let server = SocketAddr::new(SERVER.parse().expect("an address"), number(port));
+    let mut held = Vec::new();
+    for source in number(first)..number(last) {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None);
+        let socket = socket.expect("room for a socket");
+        let own = SocketAddr::new(CLIENT.parse().expect("an address"), source);
+        bind(&socket, &own).expect("a free port");
+        // It is under way, or refused at once.
+        let _ = connect(&socket, &server);
+        held.push(socket);
+        if held.len() % 50 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    println!("asked");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// The program under test.
+struct Live {
+    child: Child,
+    /// Whether the kernel lets its functions be watched: then the queues are known at each SYN and final ACK.
+    functions: bool,
+}
+
+impl Live {
+    /// Starts it on the server's interface, and waits until it watches.
+    fn watch(net: &Net, more: &[&str]) -> Live {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
+            .args(["live", "--netns", &net.server, "-i", "veth0", "--kernel", "on", "--format", "jsonl"])
+            .args(["-B", "16MiB", "--report", &format!("json={}", text(&net.path("report.json")))])
+            .args(["--write", text(&net.path("ring.pcapng"))])
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program under test");
+        let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut said = String::new();
+        err.read_line(&mut said).expect("text");
+        assert!(said.contains("watching veth0"), "{said}");
+        said.clear();
+        err.read_line(&mut said).expect("text");
+        assert!(said.contains("asked about single packets"), "{said}");
+        let functions = said.contains("queues at tcp_conn_request");
+        thread::spawn(move || err.read_to_end(&mut Vec::new()));
+        Live { child, functions }
+    }
+
+    /// Ends it and reads its report.
+    fn end(mut self, net: &Net) -> Value {
+        run("kill", &["-INT", &self.child.id().to_string()]).expect("it runs");
+        assert!(self.child.wait().expect("it ended").success());
+        json(&net.path("report.json"))
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("a report")).expect("JSON")
+}
+
+/// The files of the ring.
+fn ring(net: &Net) -> Vec<PathBuf> {
+    let entries = fs::read_dir(net.folder.path()).expect("a folder").flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| text(path).contains("ring.0") && text(path).ends_with(".pcapng")).collect();
+    files.sort();
+    files
+}
+
+/// What `analyze` says of them.
+fn analyzed(net: &Net) -> Value {
+    let report = net.path("analyzed.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_synscope"));
+    let output = command.args(["analyze", "--format", "json", "-o", text(&report)]).args(ring(net)).output();
+    let output = output.expect("the program under test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    json(&report)
+}
+
+fn set(namespace: &str, name: &str, value: &str) {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    inside(namespace, "sh", &["-c", &format!("echo {value} >{path}")]);
+}
+
+/// Whether this kernel is at least of that version.
+fn kernel_has(version: (u32, u32)) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux");
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next().expect("a version"), numbers.next().unwrap_or(0)) >= version
+}
+
+/// The findings of a kind.
+fn of_kind<'r>(report: &'r Value, kind: &str) -> Vec<&'r Value> {
+    report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .filter(|finding| finding["kind"] == kind)
+        .collect()
+}
+
+/// The verdicts on the evidence of a finding.
+fn verdicts(finding: &Value) -> Vec<&Value> {
+    let evidence = finding["evidence"].as_array().expect("evidence").iter();
+    evidence.map(|e| &e["kernel"]).filter(|kernel| !kernel.is_null()).collect()
+}
+
+/// Asserts that each finding of the kind was judged, with this reason for one of its packets, and gives that verdict.
+fn each_judged<'r>(report: &'r Value, kind: &str, reason: &str) -> Vec<&'r Value> {
+    let findings = of_kind(report, kind);
+    assert!(!findings.is_empty(), "no {kind}: {report:#}");
+    findings
+        .into_iter()
+        .map(|finding| {
+            assert!(finding["judged_by_kernel"].as_u64() >= Some(1), "{finding:#}");
+            assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
+            let said = verdicts(finding).into_iter().find(|kernel| kernel["reason"] == reason);
+            said.unwrap_or_else(|| panic!("no {reason}: {finding:#}"))
+        })
+        .collect()
+}
+
+/// Plays a scene until the machine was quick enough for it.
+fn play(name: &str, scene: impl Fn(&mut Net) -> bool) {
+    for n in 0..ATTEMPTS {
+        if scene(&mut Net::build(&format!("kernel-{name}{n}"))) {
+            return;
+        }
+        eprintln!("{name}: this machine was too busy, attempt {} of {ATTEMPTS}", n + 1);
+    }
+    panic!("{name}: too slow {ATTEMPTS} times");
+}
+
+/// Fills the accept queue and lets more handshakes than fit reach their final ACK. `role` is what the clients do.
+fn overflow(net: &mut Net, role: &str) -> Option<(Value, bool)> {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+    let live = Live::watch(net, &[]);
+    net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
+    let quick = net.burst_as(&format!("{role} {SERVER}:8080 {}", BACKLOG + 1), "");
+    // The SYN-ACK is repeated after 1 s and after 3 s.
+    thread::sleep(Duration::from_millis(4_000));
+    let functions = live.functions;
+    let report = live.end(net);
+    quick.then_some((report, functions))
+}
+
+/// The accept queue that a verdict tells must have been full.
+fn was_full(verdict: &Value) {
+    let queue = |n: usize| verdict["accept_queue"][n].as_u64().unwrap_or_else(|| panic!("{verdict:#}"));
+    assert_eq!((queue(0), queue(1)), (BACKLOG as u64 + 1, BACKLOG as u64), "{verdict:#}");
+}
+
+/// Kernels before 6.15 have no name for it, and their function probes say it instead.
+const OVERFLOW: &str = "TCP_LISTEN_OVERFLOW";
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_final_ack_at_a_full_queue() {
+    for role in ["connect", "try"] {
+        play(role, |net| {
+            let Some((report, functions)) = overflow(net, role) else { return false };
+            if kernel_has((6, 15)) {
+                each_judged(&report, "accept-queue-overflow", OVERFLOW).into_iter().for_each(was_full);
+            } else if functions {
+                each_judged(&report, "accept-queue-overflow", "NOT_SPECIFIED").into_iter().for_each(was_full);
+            }
+            // A reader of the file hears what the kernel said, too.
+            let read = analyzed(net);
+            let judged = |report: &Value| -> Vec<(String, Value)> {
+                let of = |f: &&Value| (f["id"].to_string(), f["judged_by_kernel"].clone());
+                let mut all: Vec<_> = of_kind(report, "accept-queue-overflow").iter().map(of).collect();
+                all.sort_by(|a, b| a.0.cmp(&b.0));
+                all
+            };
+            assert_eq!(judged(&read), judged(&report));
+            true
+        });
+    }
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_cookie_at_a_full_queue() {
+    play("cookie", |net| {
+        set(&net.server, "net.ipv4.tcp_syncookies", "2");
+        let Some((report, _)) = overflow(net, "connect") else { return false };
+        if kernel_has((6, 12)) {
+            for verdict in each_judged(&report, "accept-queue-overflow", "NO_SOCKET") {
+                assert_eq!(verdict["function"], "cookie_v4_check");
+                was_full(verdict);
+            }
+        }
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_final_ack_answered_by_a_reset() {
+    play("abort", |net| {
+        set(&net.server, "net.ipv4.tcp_abort_on_overflow", "1");
+        let Some((report, _)) = overflow(net, "try") else { return false };
+        if kernel_has((6, 15)) {
+            for verdict in each_judged(&report, "accept-queue-reset", OVERFLOW) {
+                assert_eq!(verdict["verdict"], "reset");
+                was_full(verdict);
+            }
+        }
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_syn_at_a_full_queue() {
+    play("syn", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+        net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+        let live = Live::watch(net, &[]);
+        for _ in 0..=BACKLOG {
+            net.play(&client, &format!("connect {SERVER}:8080 1"), "ready");
+        }
+        net.play(&client, &format!("try {SERVER}:8080 2"), "asked");
+        thread::sleep(Duration::from_millis(2_500));
+        let functions = live.functions;
+        let report = live.end(net);
+        let findings = of_kind(&report, "syn-drop-accept-queue");
+        assert!(!findings.is_empty(), "{report:#}");
+        for finding in findings {
+            let said = verdicts(finding);
+            if functions {
+                assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
+                assert_eq!(
+                    (&said[0]["verdict"], &said[0]["function"]),
+                    (&"dropped".into(), &"tcp_conn_request".into())
+                );
+                was_full(said[0]);
+            } else {
+                // The kernel tells nobody that it drops a SYN: its counters stay the proof.
+                assert!(said.is_empty(), "{finding:#}");
+            }
+        }
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_closed_port() {
+    play("closed", |net| {
+        let client = net.client.clone();
+        let live = Live::watch(net, &[]);
+        net.play(&client, &format!("try {SERVER}:9 1"), "ready");
+        thread::sleep(Duration::from_millis(500));
+        let report = live.end(net);
+        if kernel_has((6, 12)) {
+            let verdicts = each_judged(&report, "connection-refused", "NO_SOCKET");
+            assert_eq!(verdicts[0]["verdict"], "reset");
+        }
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_close_with_data_unread() {
+    play("unread", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        net.play(&server, &format!("unread {SERVER}:8080"), "ready");
+        let live = Live::watch(net, &[]);
+        net.play(&client, &format!("connect {SERVER}:8080 1"), "ready");
+        thread::sleep(Duration::from_millis(800));
+        let report = live.end(net);
+        if kernel_has((6, 12)) {
+            let verdicts = each_judged(&report, "abortive-close", "TCP_ABORT_ON_CLOSE");
+            assert_eq!(verdicts[0]["verdict"], "sent");
+        }
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft, no_btf), ignore = "needs root, ip, unshare, nft and a kernel with BTF")]
+fn a_firewall_that_looks_like_a_full_queue() {
+    play("firewall", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        net.play(&server, &format!("accept {SERVER}:8080"), "ready");
+        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                     add rule inet t in tcp dport 8080 tcp flags & (syn | ack) == ack counter drop";
+        inside(&server, "nft", &[rules]);
+        let live = Live::watch(net, &["--no-host"]);
+        net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
+        thread::sleep(Duration::from_millis(2_500));
+        let report = live.end(net);
+        assert_eq!(of_kind(&report, "accept-queue-overflow"), [&Value::Null; 0], "{report:#}");
+        each_judged(&report, "handshake-loss", "NETFILTER_DROP");
+        assert_eq!(of_kind(&report, "handshake-loss")[0]["taken_for"], "accept-queue-overflow");
+        true
+    });
+}
+
+/// Starts `storm` in a namespace that may open very many sockets.
+fn start_storm(net: &Net, port: u16, first: u16, last: u16) -> Child {
+    let me = std::env::current_exe().expect("a program");
+    Command::new("sh")
+        .args(["-c", "ulimit -n 20000; exec \"$@\"", "sh", "ip", "netns", "exec", &net.client, text(&me)])
+        .args(["--exact", "part", "--ignored", "--nocapture"])
+        .env("SYNSCOPE_TEST_ROLE", format!("storm {port} {first} {last}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh")
+}
+
+/// Drops SYNs to port 9000 from every second source port: the even ones, or the odd ones.
+fn drop_every_second(net: &Net, rest: u16) {
+    let rules = format!(
+        "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; \
+         add rule inet t in tcp dport 9000 tcp sport & 1 == {rest} counter drop"
+    );
+    inside(&net.server, "nft", &[&rules]);
+}
+
+/// The segments of the ring with what the kernel said of each.
+fn recorded(net: &Net) -> Vec<(Segment, Option<Judgement>)> {
+    let mut all = Vec::new();
+    for file in ring(net) {
+        let mut source: Box<dyn Source> = synscope::capture::open(&[file]).expect("a capture").source;
+        let mut block = Block::default();
+        while source.next_block(&mut block) {
+            let said: Vec<_> = block.notes().iter().map(|(id, note)| (*id, comment::read(note))).collect();
+            for packet in block.packets() {
+                let mut segment = Segment::default();
+                if decode(&packet, &mut segment) == Decoded::Tcp {
+                    let of = said.iter().find(|(id, _)| *id == packet.id);
+                    all.push((segment, of.and_then(|(_, judgement)| judgement.clone())));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Two networks with the same addresses and ports, in which opposite packets are dropped. Only those of the one that is
+/// watched may be told, each of them, and of no other anything.
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft, no_btf), ignore = "needs root, ip, unshare, nft and a kernel with BTF")]
+fn ten_thousand_drops_beside_a_namespace_with_the_same_addresses() {
+    const SOURCES: std::ops::Range<u16> = 10_000..16_000;
+    let (mut net, mut other) = (Net::build("kernel-storm"), Net::build("kernel-other"));
+    for (net, rest) in [(&mut net, 0), (&mut other, 1)] {
+        let server = net.server.clone();
+        set(&server, "net.ipv4.tcp_max_syn_backlog", "65536");
+        set(&server, "net.core.somaxconn", "65535");
+        net.play(&server, &format!("accept {SERVER}:9000"), "ready");
+        drop_every_second(net, rest);
+    }
+    let live = Live::watch(&net, &["--ring", "4x256MiB"]);
+    let mut storms: Vec<Child> = Vec::new();
+    for net in [&net, &other] {
+        storms.push(start_storm(net, 9_000, SOURCES.start, SOURCES.end));
+        // No socket listens there.
+        storms.push(start_storm(net, 9_001, SOURCES.end, SOURCES.end + 2_000));
+    }
+    // The SYN of each is repeated three times by then.
+    thread::sleep(Duration::from_millis(7_000));
+    let report = live.end(&net);
+    for storm in &mut storms {
+        let _ = storm.kill();
+        let _ = storm.wait();
+    }
+    let (mut dropped, mut refused) = (0, 0);
+    // Nothing was lost on the way, and nothing was in doubt.
+    assert_eq!(
+        report["warnings"].to_string().matches("statements about single packets").count(),
+        0,
+        "{report:#}"
+    );
+    for (segment, judgement) in recorded(&net) {
+        let reason =
+            judgement.as_ref().and_then(|j| j.dropped.as_ref()).and_then(|place| place.reason.as_deref());
+        match (segment.dst_port, segment.src_port % 2) {
+            (9_000, 0) => {
+                assert_eq!(reason, Some("NETFILTER_DROP"), "{segment:?} {judgement:?}");
+                dropped += 1;
+            }
+            (9_000, _) => assert_eq!(reason, None, "{segment:?} {judgement:?}"),
+            (9_001, _) => {
+                assert_eq!(reason, Some("NO_SOCKET"), "{segment:?} {judgement:?}");
+                refused += 1;
+            }
+            _ => assert!(judgement.is_none_or(|j| j.dropped.is_none()), "{segment:?}"),
+        }
+    }
+    assert!(dropped + refused >= 10_000, "{dropped} dropped, {refused} refused: {:#}", report["warnings"]);
+    println!(
+        "{dropped} dropped by netfilter, {refused} without a socket, each told right; {}",
+        report["warnings"]
+    );
+}
