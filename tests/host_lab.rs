@@ -79,6 +79,7 @@ impl Run {
                     .collect(),
                 listeners: None,
                 time_wait: None,
+                holders: Default::default(),
             }
         };
         Some(HostFacts::new(vec![snapshot(first, false), snapshot(last, true)]).expect("one host"))

@@ -48,13 +48,68 @@ fn what_the_kernel_confirmed_stays() {
         ("stopped", the_server_is_stopped),
         ("short", short_attempts_are_counted),
         ("recovers", a_queue_that_drains),
+        ("shared", sockets_that_share_an_address),
+        ("hangup", a_hang_up_ends_with_the_report),
     ]);
 }
 
 #[test]
 #[cfg_attr(any(no_namespaces, no_nft), ignore = "needs root, ip, unshare and nft")]
 fn per_socket_drops_decide() {
-    play(&[("wall", a_firewall_drops_every_syn), ("two", two_listeners_in_trouble)]);
+    play(&[
+        ("wall", a_firewall_drops_every_syn),
+        ("two", two_listeners_in_trouble),
+        ("dnat", connections_that_are_forwarded),
+    ]);
+}
+
+/// An idle interface wakes the program fewer than 20 times a second.
+#[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
+fn an_idle_interface_wakes_nobody() {
+    let net = Net::build("lv-idle");
+    // Router solicitations are packets, too.
+    for namespace in [&net.server, &net.client] {
+        set(namespace, "net.ipv6.conf.all.disable_ipv6", "1");
+    }
+    let live = Live::watch(&net, &["--kernel", "off"]);
+    // The first seconds after the start are not idle: what is decided by silence comes soon after the last packet.
+    thread::sleep(Duration::from_secs(6));
+    let switches = || -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", live.child.id())).expect("it runs");
+        let of = |entry: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        tasks.flatten().map(of).sum()
+    };
+    let (before, begun) = (switches(), Instant::now());
+    thread::sleep(Duration::from_secs(5));
+    let a_second = (switches() - before) as f64 / begun.elapsed().as_secs_f64();
+    let _ = live.end();
+    row("idle", "-", format!("{a_second:.1} wake-ups a second"), 0.0);
+    assert!(a_second < 20.0, "{a_second}");
+}
+
+/// Nothing is wrong, and nothing above info is told.
+#[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
+fn a_clean_load_is_no_trouble() {
+    let mut net = Net::build("lv-clean");
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let live = Live::watch(&net, &["--kernel", "off"]);
+    net.play(&server, &format!("serve {SERVER} 8080 8095"), "ready");
+    net.play(&client, &format!("ask {SERVER} 8080 8095 500"), "ready");
+    thread::sleep(Duration::from_secs(2));
+    let (events, report) = live.end();
+    let bad: Vec<&Value> = events
+        .iter()
+        .filter(|event| event.get("finding").is_some_and(|finding| finding["severity"] != "info"))
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    let incidents = report["incidents"].as_array().expect("incidents");
+    assert!(incidents.iter().all(|incident| incident["severity"] == "info"), "{incidents:#?}");
 }
 
 /// A line for the table of cases: what the kernel counted, what was told, seconds to the event.
@@ -126,7 +181,11 @@ fn a_firewall_drops_every_syn(net: &mut Net) {
     assert_nothing_was_withdrawn(&events);
     let found = findings_of(&report, "syn-unanswered", &at(8080));
     assert_eq!(found.len(), 12, "{:?}", tally(&report));
-    let of_firewall = |f: &&&Value| f["cause"]["text"].as_str().unwrap_or_default().contains("firewall");
+    // Where the kernel can be asked about single packets it names netfilter.
+    let of_firewall = |f: &&&Value| {
+        let cause = f["cause"]["text"].as_str().unwrap_or_default();
+        cause.contains("firewall") || cause.contains("netfilter")
+    };
     assert_eq!(found.iter().filter(of_firewall).count(), 12, "{found:#?}");
     row("firewalled", "0 drops", "12 findings of a firewall", after);
 }
@@ -248,4 +307,67 @@ fn two_listeners_in_trouble(net: &mut Net) {
     assert!(at_second.iter().filter(|f| f["certainty"] == "confirmed").count() >= 4, "{:?}", tally(&report));
     assert!(findings_of(&report, "syn-unanswered", &at(8080)).is_empty(), "{:?}", tally(&report));
     row("two listeners", format!("{dropped:?} drops"), format!("{:?}", tally(&report)), after);
+}
+
+/// Of sockets that share an address each has a row and a metric of its own.
+fn sockets_that_share_an_address(net: &mut Net) {
+    let server = net.server.clone();
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    for _ in 0..2 {
+        net.play(&server, &format!("share {}", at(8080)), "ready");
+    }
+    let port = 9_464;
+    let live = Live::watch(net, &["--metrics", &port.to_string()]);
+    let client = net.client.clone();
+    for _ in 0..8 {
+        net.play(&client, &format!("try {} 1", at(8080)), "asked");
+    }
+    thread::sleep(Duration::from_secs(2));
+    // The port is one of this namespace: only the packets are those of the other.
+    let page = ask(port);
+    let rows = page.lines().filter(|line| line.starts_with("synscope_accept_queue_length{")).count();
+    let _ = live.end();
+    assert_eq!(rows, 2, "{page}");
+    assert!(page.contains("socket=\"2\""), "{page}");
+}
+
+/// The page of metrics.
+fn ask(port: u16) -> String {
+    use std::io::Read;
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it is served");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("it is open");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("text");
+    page
+}
+
+/// Who hangs up wants the report all the same.
+fn a_hang_up_ends_with_the_report(net: &mut Net) {
+    let mut live = Live::watch(net, &[]);
+    netns::run("kill", &["-HUP", &live.child.id().to_string()]).expect("it runs");
+    let ended = live.child.wait().expect("it ended");
+    assert!(ended.success(), "{ended}");
+    let report = std::fs::read_to_string(net.path("live-report.json")).expect("a report");
+    assert!(report.contains("synscope.report/1"), "{report}");
+}
+
+/// Nobody listens on the port in this namespace: packets to it are forwarded to another host that drops them.
+fn connections_that_are_forwarded(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let rules = "add table ip t; add chain ip t pre { type nat hook prerouting priority -100; }; \
+                 add rule ip t pre tcp dport 8080 dnat to 192.0.2.99:80";
+    inside(&server, "nft", &[rules]);
+    set(&server, "net.ipv4.ip_forward", "1");
+    let live = Live::watch(net, &["--kernel", "off"]);
+    net.play(&client, &format!("try {} 3", at(8080)), "asked");
+    let heard = live.hear(PATIENCE, is_of("syn-unanswered", &at(8080)));
+    thread::sleep(Duration::from_secs(2));
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    for finding in findings_of(&report, "syn-unanswered", &at(8080)) {
+        let text = finding.to_string();
+        assert!(!text.contains("firewall on the server"), "{finding:#}");
+        assert_ne!(finding["certainty"], "confirmed", "{finding:#}");
+    }
+    assert!(report["incidents"].to_string().contains("conntrack -L"), "{:#}", report["incidents"]);
 }

@@ -51,8 +51,10 @@ impl Live {
             .expect("the program under test");
         let mut said = String::new();
         let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
-        err.read_line(&mut said).expect("text");
-        assert!(said.contains("watching veth0"), "{said}");
+        // What the kernel can be asked about is told before.
+        while !said.contains("watching veth0") {
+            assert!(err.read_line(&mut said).expect("text") > 0, "{said}");
+        }
         // It must not find the pipe closed.
         thread::spawn(move || err.read_to_end(&mut Vec::new()));
         let out = BufReader::new(child.stdout.take().expect("it is piped"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Block, Silence};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// A source of packets without an end.
 ///
@@ -53,4 +53,6 @@ pub struct Interface {
     pub snaplen: u32,
     /// Why nothing comes from it, if so.
     pub trouble: Option<String>,
+    /// How far the clock of the machine was set back; the times of packets go on as if it had not been.
+    pub clock_set_back: Span,
 }

@@ -13,13 +13,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pcap::{Active, Capture, Device, Precision};
 
 pub use self::error::LiveError;
 use self::guess::nearest;
 use super::feed::{Fed, Feed, Interface};
+use super::steady::SteadyClock;
 use super::{Block, LinkType, Packet, Silence};
 use crate::decode::segment::PacketId;
 use crate::fault;
@@ -35,12 +36,13 @@ const LATE: Span = Span::millis(120);
 /// How often an interface says that it is silent: soon after its last packets, for what is decided by silence, and seldom
 /// when it has been silent for [`IDLE_FROM`].
 const BEAT: Duration = Duration::from_millis(40);
-const IDLE_BEAT: Duration = Duration::from_millis(200);
+const IDLE_BEAT: Duration = Duration::from_millis(250);
 const IDLE_FROM: Duration = Duration::from_secs(3);
 /// Where the handle cannot be waited for, it is looked at again after this.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often the drop counts are read.
 const COUNTS: Duration = Duration::from_millis(500);
+const IDLE_COUNTS: Duration = Duration::from_secs(2);
 /// How often an interface that went away is asked for.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Packets of one block at most.
@@ -157,6 +159,8 @@ enum News {
     Drops(u64, u64),
     Down(Timestamp, String),
     Up(Timestamp),
+    /// The clock was set back, so far in all.
+    SetBack(Span),
 }
 
 impl LiveFeed {
@@ -188,8 +192,15 @@ impl LiveFeed {
                     };
                     // Whoever asked waits for the answer.
                     let _ = opened.send(Ok(()));
-                    let mut thread =
-                        Thread { number, name: name_there, settings: theirs, to, empties, next: 0 };
+                    let mut thread = Thread {
+                        number,
+                        name: name_there,
+                        settings: theirs,
+                        to,
+                        empties,
+                        next: 0,
+                        clock: SteadyClock::default(),
+                    };
                     // It ends when nobody listens any more.
                     let _ = thread.run(handle);
                 })
@@ -236,6 +247,7 @@ impl LiveFeed {
                 input.interface.trouble = Some(reason);
                 input.down_since.get_or_insert(time);
             }
+            News::SetBack(by) => input.interface.clock_set_back = by,
             News::Up(time) => {
                 input.interface.up = true;
                 input.interface.trouble = None;
@@ -300,16 +312,17 @@ impl Input {
 
 impl Feed for LiveFeed {
     fn next_block(&mut self, block: &mut Block, wait: Duration) -> Fed {
-        let begun = Instant::now();
-        loop {
-            if self.hand_out(block) {
-                return Fed::Packets;
+        if self.hand_out(block) {
+            return Fed::Packets;
+        }
+        match self.messages.recv_timeout(wait) {
+            // News without packets is looked at at once: the clock has gone on.
+            Ok(message) => {
+                self.hear(message);
+                if self.hand_out(block) { Fed::Packets } else { Fed::Nothing }
             }
-            match self.messages.recv_timeout(wait.saturating_sub(begun.elapsed())) {
-                Ok(message) => self.hear(message),
-                Err(RecvTimeoutError::Timeout) => return Fed::Nothing,
-                Err(RecvTimeoutError::Disconnected) => return Fed::End,
-            }
+            Err(RecvTimeoutError::Timeout) => Fed::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Fed::End,
         }
     }
 
@@ -343,6 +356,7 @@ struct Thread {
     empties: Receiver<Block>,
     /// Packets taken so far.
     next: u64,
+    clock: SteadyClock,
 }
 
 /// Nobody listens any more.
@@ -354,15 +368,15 @@ impl Thread {
             let captured = fault::contain(|| self.capture(&mut handle));
             let reason = captured.unwrap_or_else(|fault| Ok(fault.told()))?;
             drop(handle);
-            self.say(News::Down(now(), reason))?;
+            self.say(News::Down(self.clock.now(), reason))?;
             handle = loop {
                 thread::sleep(AGAIN);
                 if let Ok(handle) = open(&self.name, &self.settings) {
                     break handle;
                 }
-                self.say(News::Silent(complete_until()))?;
+                self.say(News::Silent(self.complete_until()))?;
             };
-            self.say(News::Up(now()))?;
+            self.say(News::Up(self.clock.now()))?;
         }
     }
 
@@ -375,13 +389,18 @@ impl Thread {
         let mut block = Block::default();
         loop {
             let before = block.len();
-            let next = &mut self.next;
+            let set_back = self.clock.set_back();
+            self.clock.look();
+            if self.clock.set_back() != set_back {
+                self.say(News::SetBack(self.clock.set_back()))?;
+            }
             let number = self.number as u16;
+            let Thread { next, clock, .. } = &mut *self;
             let taken = handle.dispatch(Some(BLOCK.saturating_sub(before)), |packet| {
                 *next = next.saturating_add(1);
                 block.push(&Packet {
                     id: PacketId::new(number, *next),
-                    time: time(packet.header.ts.tv_sec, packet.header.ts.tv_usec),
+                    time: clock.correct(time(packet.header.ts.tv_sec, packet.header.ts.tv_usec)),
                     timed: true,
                     interface: 0,
                     link,
@@ -402,11 +421,12 @@ impl Thread {
                 heard = beat;
                 if down {
                     down = false;
-                    self.say(News::Up(now()))?;
+                    self.say(News::Up(self.clock.now()))?;
                 }
             }
             let at = Instant::now();
-            if at.duration_since(counted) >= COUNTS {
+            let idle = at.duration_since(heard) >= IDLE_FROM;
+            if at.duration_since(counted) >= if idle { IDLE_COUNTS } else { COUNTS } {
                 counted = at;
                 if let Ok(stat) = handle.stats() {
                     let (kernel, interface) = drops.since(stat.dropped, stat.if_dropped);
@@ -418,12 +438,12 @@ impl Thread {
                     match state(&self.name) {
                         State::Up if down => {
                             down = false;
-                            self.say(News::Up(now()))?;
+                            self.say(News::Up(self.clock.now()))?;
                         }
                         State::Down if !down => {
                             down = true;
                             let reason = "it was taken down".to_owned();
-                            self.say(News::Down(now(), reason))?;
+                            self.say(News::Down(self.clock.now(), reason))?;
                         }
                         State::Gone => return Ok("it was removed".to_owned()),
                         _ => {}
@@ -437,14 +457,19 @@ impl Thread {
                         return Ok(said(&error));
                     }
                 }
-                let every = if at.duration_since(heard) >= IDLE_FROM { IDLE_BEAT } else { BEAT };
+                let every = if idle { IDLE_BEAT } else { BEAT };
                 if at.duration_since(beat) >= every {
                     beat = at;
-                    self.say(News::Silent(complete_until()))?;
+                    self.say(News::Silent(self.complete_until()))?;
                 }
                 wait(handle, every.saturating_sub(at.duration_since(beat)));
             }
         }
+    }
+
+    /// Packets from before this have come, if nothing was found just now.
+    fn complete_until(&self) -> Timestamp {
+        self.clock.now().after(Span(-LATE.0))
     }
 
     fn say(&self, news: News) -> Result<(), Unheard> {
@@ -558,16 +583,6 @@ fn link(number: i32) -> LinkType {
         12 | 14 => 101,
         other => u16::try_from(other).unwrap_or(u16::MAX),
     })
-}
-
-/// Packets from before this have come, if nothing was found just now.
-fn complete_until() -> Timestamp {
-    now().after(Span(-LATE.0))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl fmt::Debug for Settings {

@@ -31,6 +31,7 @@ mod pcap;
 mod pcapng;
 mod reader;
 mod silence;
+pub mod steady;
 mod stop;
 mod stream;
 #[cfg(test)]

@@ -202,6 +202,8 @@ impl Options {
     pub const FAST_OPEN_REQUEST: u8 = 1 << 5;
     /// Fast Open with a cookie.
     pub const FAST_OPEN_COOKIE: u8 = 1 << 6;
+    /// MPTCP (kind 30) that joins an open connection or resets one part of it: MP_JOIN, MP_TCPRST (RFC 8684).
+    pub const MPTCP_SUBFLOW: u8 = 1 << 7;
 
     /// Whether all of `bits` are present.
     #[inline]

@@ -14,6 +14,9 @@ const MIN_HEADER: usize = 20;
 const NOP_NOP_TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 /// Magic number of the experimental Fast Open option, RFC 7413 appendix A (kinds 253 and 254, RFC 6994).
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
+/// Subtypes of the option of MPTCP, RFC 8684 section 3.
+const MP_JOIN: u8 = 1;
+const MP_TCPRST: u8 = 8;
 /// TCP's number in the pseudo-header.
 const PROTOCOL: u16 = 6;
 
@@ -125,6 +128,9 @@ fn option(kind: u8, value: &[u8], out: &mut Segment) {
             }
         }
         (34, cookie) => fast_open(cookie, out),
+        (30, [subtype, ..]) if matches!(subtype >> 4, MP_JOIN | MP_TCPRST) => {
+            out.options.0 |= Options::MPTCP_SUBFLOW;
+        }
         (253 | 254, [a, b, cookie @ ..]) if [*a, *b] == FAST_OPEN_MAGIC => fast_open(cookie, out),
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! What a detector may look at beside the connection itself.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
@@ -111,6 +111,31 @@ pub struct CaptureContext {
     pub goes_on: bool,
     /// Addresses of the host on which the capture is taken, where that is known.
     pub own: Arc<HashSet<Address>>,
+    /// What a host states itself.
+    pub stated: Arc<Stated>,
+}
+
+/// What a host states itself: nothing of that is inferred from packets.
+#[derive(Clone, Debug, Default)]
+pub struct Stated {
+    /// Its addresses.
+    pub addresses: HashSet<Address>,
+    /// The settings that it states, as `sysctl` names them.
+    pub settings: BTreeSet<String>,
+    /// Whether it lists its listening sockets with their backlogs.
+    pub backlogs: bool,
+}
+
+impl Stated {
+    /// Whether the host at `address` states this setting.
+    pub fn has_setting(&self, address: Address, name: &str) -> bool {
+        self.addresses.contains(&address) && self.settings.contains(name)
+    }
+
+    /// Whether the host at `address` states the limits of its accept queues.
+    pub fn has_backlogs(&self, address: Address) -> bool {
+        self.backlogs && self.addresses.contains(&address)
+    }
 }
 
 /// What surrounds one connection.

@@ -82,6 +82,9 @@ impl Study {
     }
 
     fn write(mut self, options: &Options) -> Outcome {
+        if let Some(facts) = &options.host {
+            self.seen.context.stated = Arc::new(host::stated::of(facts.latest()));
+        }
         let mut losses = std::mem::take(&mut self.losses);
         let mut drafts = std::mem::take(&mut self.seen.drafts);
         let told = options.host.as_ref().map(|facts| corroborate(&mut drafts, facts, &mut losses));

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::context::CaptureContext;
+use crate::detect::context::{CaptureContext, Stated};
 use crate::detect::draft::Found;
 use crate::detect::registry;
 use crate::diagnose::host;
@@ -27,6 +27,7 @@ use crate::engine::loss::{self, Losses};
 use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{SHARDS, most_examined, watched_bytes};
 use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
+use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::flow::tracker::Tracker;
 use crate::history::settings::Settings;
@@ -82,8 +83,9 @@ pub struct Rolling {
     has_forgotten: bool,
     now: Timestamp,
     batches: Vec<Batch>,
-    /// Addresses of the host on which the packets are captured, where they are known.
+    /// Addresses of the host on which the packets are captured, where they are known, and what it states.
     own: Arc<HashSet<Address>>,
+    stated: Arc<Stated>,
 }
 
 /// When the engine is asked.
@@ -110,6 +112,13 @@ impl Sight {
     /// What surrounds the connections.
     pub fn context(&self) -> &CaptureContext {
         &self.seen.context
+    }
+
+    /// A handshake with the server at `address` in that time; or else the first one of those that are remembered.
+    pub fn handshake(&self, address: Address, (from, to): (Timestamp, Timestamp)) -> Option<PacketRef> {
+        let of = self.seen.gathered.samples.iter().filter(|(ip, _)| *ip == address.ip());
+        let all = || of.clone().flat_map(|(_, samples)| samples).map(|sample| sample.at);
+        all().find(|at| from <= at.time && at.time <= to).or_else(|| all().next())
     }
 
     /// Connections in the generations kept, and those open.
@@ -143,6 +152,7 @@ impl Rolling {
             now: Timestamp::MIN,
             batches: Vec::new(),
             own: Arc::default(),
+            stated: Arc::default(),
         })
     }
 
@@ -278,14 +288,16 @@ impl Rolling {
         self.forgotten + sight.quality().connections
     }
 
-    /// Says which addresses belong to the host on which the packets are captured.
-    pub fn know_own_addresses(&mut self, own: HashSet<Address>) {
-        self.own = Arc::new(own);
+    /// Says what the host states on which the packets are captured.
+    pub fn know_host(&mut self, stated: Stated) {
+        self.own = Arc::new(stated.addresses.clone());
+        self.stated = Arc::new(stated);
     }
 
     /// What is known now. `silences` are intervals in which nothing could be captured.
     pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Sight {
-        let (limits, end, own) = (self.limits, self.now, Arc::clone(&self.own));
+        let (limits, end) = (self.limits, self.now);
+        let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
         let (options, known): (&Options, &TwRecycleModel) = (options, peers);
         let mut seen = self.pool.install(|| {
@@ -309,7 +321,7 @@ impl Rolling {
             let triages = self.earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
             let context = seen::context(peers, capture, silences, options);
-            let context = CaptureContext { goes_on: moment == Moment::Between, own, ..context };
+            let context = CaptureContext { goes_on: moment == Moment::Between, own, stated, ..context };
             seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
         });
         // Of what was counted twice only what falls into the generations that are known is among their connections.

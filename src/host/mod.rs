@@ -3,6 +3,7 @@
 //! * [`counters`]: `/proc/net/netstat`, `snmp` and `snmp6`, named as `nstat` names them.
 //! * [`sysctl`]: the settings that decide what TCP does, from `/proc/sys`.
 //! * [`listeners`]: listening sockets with their queues, through sock_diag or `/proc/net/tcp`.
+//! * [`process`]: the processes behind them.
 //! * [`addresses`]: which addresses the host has.
 //! * [`snapshot`]: all that at one moment, as a document.
 //! * [`facts`]: one or two snapshots of a host, and what changed between them.
@@ -13,6 +14,7 @@ pub mod addresses;
 pub mod counters;
 pub mod facts;
 pub mod listeners;
+pub mod process;
 pub mod snapshot;
 #[cfg(target_os = "linux")]
 mod sock_diag;

@@ -1,10 +1,11 @@
 //! A host at one moment, as a document: `synscope.snapshot/1`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::addresses;
 use super::counters::{self, Counters};
 use super::listeners::{self, ListenSocket};
+use super::process::Holder;
 use super::sysctl::{self, Sysctls};
 use crate::time::Timestamp;
 
@@ -54,6 +56,9 @@ pub struct Snapshot {
     /// Sockets in TIME_WAIT, as `/proc/net/sockstat` counts them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub time_wait: Option<u64>,
+    /// Who holds the listening sockets, by inode, as far as that may be seen; not part of the document.
+    #[serde(skip)]
+    pub holders: Arc<BTreeMap<u64, Holder>>,
 }
 
 impl Snapshot {
@@ -93,6 +98,7 @@ impl Snapshot {
             sysctls: sysctl::read(proc),
             listeners,
             time_wait: text("net/sockstat").and_then(|text| time_wait(&text)),
+            holders: Arc::default(),
         })
     }
 

@@ -4,13 +4,14 @@
 //! Capabilities belong to threads. A capturing thread keeps `CAP_NET_RAW`, without which it could not open an interface
 //! again that was removed and came back; it does nothing but copy packets. All others keep nothing.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,13 +20,20 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
+use crate::capture::steady::SteadyClock;
 use crate::fault;
 use crate::host::Snapshot;
+use crate::host::process::{self, Holder};
 use crate::live::witness::Witness;
 use crate::time::Timestamp;
 
 /// How often settings and addresses are read; counters and listeners are each time.
 const SETTINGS: Duration = Duration::from_secs(5);
+/// How often the states of processes are read, and every how many times new ones are looked for.
+const HOLDERS: Duration = Duration::from_secs(10);
+const ALL_PROCESSES: u32 = 6;
+/// The watch begins no later than this, whether or not all processes were looked at.
+const FIRST_SEARCH: Duration = Duration::from_secs(2);
 /// A kernel that does not answer by then is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -153,6 +161,7 @@ impl Kernel {
     /// # Errors
     /// The namespace cannot be entered, or a thread cannot be started.
     pub fn start(namespace: Option<Namespace>) -> io::Result<Kernel> {
+        let holders = Holders::start()?;
         let (ask, asked) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let (begun, has_begun) = mpsc::channel();
@@ -163,7 +172,9 @@ impl Kernel {
                 return;
             }
             let mut known: Option<(Instant, Snapshot)> = None;
+            let mut clock = SteadyClock::default();
             while asked.recv().is_ok() {
+                clock.look();
                 let look = fault::contain(|| match &known {
                     Some((at, known)) if at.elapsed() < SETTINGS => known.renew().ok(),
                     _ => {
@@ -174,6 +185,13 @@ impl Kernel {
                 });
                 // Of a look at which the program fails nothing is known.
                 let look = look.ok().flatten();
+                let set_back = clock.set_back();
+                let look = look.map(|look| Snapshot {
+                    holders: holders.known(),
+                    time: look.time + set_back,
+                    finished: look.finished + set_back,
+                    ..look
+                });
                 if answer.send(look).is_err() {
                     return;
                 }
@@ -181,6 +199,54 @@ impl Kernel {
         })?;
         has_begun.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
         Ok(Kernel { ask, answers, owed: 0 })
+    }
+}
+
+/// Who holds the listening sockets: looked for in a thread of its own, since a machine may have very many processes.
+struct Holders {
+    known: Arc<Mutex<Arc<BTreeMap<u64, Holder>>>>,
+    /// Ends the thread when it is dropped.
+    _goes_on: Sender<()>,
+}
+
+impl Holders {
+    /// Looks for them once with the rights that there are, and then again and again without.
+    fn start() -> io::Result<Holders> {
+        let known: Arc<Mutex<Arc<BTreeMap<u64, Holder>>>> = Arc::default();
+        let (goes_on, ended) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel::<()>();
+        let shared = Arc::clone(&known);
+        thread::Builder::new().name("processes".to_owned()).spawn(move || {
+            let proc = Path::new("/proc");
+            let publish = |found| {
+                *shared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
+            };
+            let mut found = process::holders(proc);
+            if drop_rights().is_err() {
+                return;
+            }
+            publish(found.clone());
+            let _ = begun.send(());
+            let mut round = 0_u32;
+            while ended.recv_timeout(HOLDERS) == Err(RecvTimeoutError::Timeout) {
+                round += 1;
+                let mut now: BTreeMap<u64, Holder> =
+                    found.iter().filter_map(|(inode, holder)| Some((*inode, holder.renew(proc)?))).collect();
+                if round.is_multiple_of(ALL_PROCESSES) {
+                    process::holders(proc).into_iter().for_each(|(inode, holder)| {
+                        now.entry(inode).or_insert(holder);
+                    });
+                }
+                found = now;
+                publish(found.clone());
+            }
+        })?;
+        let _ = has_begun.recv_timeout(FIRST_SEARCH);
+        Ok(Holders { known, _goes_on: goes_on })
+    }
+
+    fn known(&self) -> Arc<BTreeMap<u64, Holder>> {
+        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -18,8 +18,10 @@ use crate::time::{Span, Timestamp};
 const TICK: Span = Span::millis(200);
 /// Blocks that are decoded and tracked at once at most.
 const AT_ONCE: usize = 16;
-/// Signals are looked at this often.
-const ATTENTIVE: Duration = Duration::from_millis(150);
+/// Signals are looked at this often, and whenever an interface says that it is silent.
+const ATTENTIVE: Duration = Duration::from_millis(600);
+/// Where nothing comes and nothing is known, the engine is asked this often.
+const IDLE_TICK: Span = Span::secs(1);
 /// The engine is not asked again before this many times as long has passed as it took: at most a fifth of the time goes
 /// into that.
 const REST: u32 = 4;
@@ -147,7 +149,8 @@ impl Run<'_> {
                     Pace::Script => clock - first >= most,
                 });
             }
-            let due = clock > Timestamp::MIN && clock - last >= TICK;
+            let every = if self.watch.is_idle() { IDLE_TICK } else { TICK };
+            let due = clock > Timestamp::MIN && clock - last >= every;
             if due && (self.pace == Pace::Script || Instant::now() >= rest) {
                 last = clock;
                 let asked = Instant::now();

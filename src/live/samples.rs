@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::phase::Phase;
-use super::state::{Interface, Listener, Second, State, Watched};
+use super::state::{Interface, Listener, QueueSample, Second, State, Watched};
 use crate::model::{Certainty, Finding, Report};
 use crate::report::samples;
 use crate::time::{Span, Timestamp};
@@ -32,6 +32,7 @@ fn listener(address: &str, queue: u32, limit: u32, longest: u32, drops: u64, rat
         drops: Some(drops),
         attempts: rate.0,
         completed: rate.1,
+        inode: address.rsplit(':').next().and_then(|port| port.parse().ok()),
         ..Listener::at("0.0.0.0:0".parse().expect("a socket address"))
     }
 }
@@ -111,7 +112,19 @@ pub(crate) fn overflow() -> State {
         second.completed -= (45 - n as u64) * 2;
         second.findings = u64::from(n % 5 == 0);
     }
-    state.listeners[1] = Listener { open: 1, ..listener("10.0.0.5:8080", 129, 128, 129, 374, (121, 32)) };
+    let history = (0..120i64).map(|n| QueueSample {
+        at: NOW + Span::secs(n - 120),
+        length: if n < 70 { 17 } else { (17 + (n as u32 - 70) * 20).min(129) },
+        dropped: if n < 76 { 0 } else { 8 + (n as u64 * 7) % 5 },
+    });
+    state.listeners[1] = Listener {
+        open: 1,
+        refused: 9,
+        refused_since: Some(NOW + Span::secs(-44)),
+        history: history.collect(),
+        holder: Some("api, pid 812, api.service".to_owned()),
+        ..listener("10.0.0.5:8080", 129, 128, 129, 374, (121, 32))
+    };
     let mut report = samples::overflow();
     for finding in &mut report.findings {
         finding.certainty = Certainty::Confirmed;

@@ -4,14 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use crate::decode::segment::Address;
 use crate::detect::Found;
 use crate::detect::context::CaptureContext;
 use crate::detect::draft::{Draft, count};
 use crate::detect::registry;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
 use crate::diagnose::host::{self, account};
+use crate::flow::facts::PacketRef;
+use crate::flow::key::Host;
 use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, serving};
+use crate::host::process::Holder;
 use crate::live::state::{Listener, QueueSample};
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::{Span, Timestamp};
@@ -25,6 +29,8 @@ const NEARLY_FULL: u64 = 80;
 const NEARLY_FULL_FOR: Span = Span::secs(3);
 /// Shorter queues are full at once.
 const WORTH_A_WORD: u32 = 5;
+/// A client that was refused and says something repeats it by then.
+const SHOWN_BY_THEN: Span = Span::millis(3_500);
 /// Packets that stand for those that were refused.
 const SHOWN: usize = 5;
 /// Looks of which the queue is remembered.
@@ -52,6 +58,8 @@ struct Known {
     filling: Option<(Timestamp, Told)>,
     /// The queue of the last minutes.
     queue: VecDeque<QueueSample>,
+    /// Who holds it, if that may be seen.
+    holder: Option<Holder>,
 }
 
 /// Whether something was told.
@@ -102,6 +110,9 @@ impl ListenSockets {
         for socket in sockets {
             let known = self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, is_first));
             known.observe(socket, (since, look.time), rose);
+            if let Some(holder) = look.holders.get(&socket.inode) {
+                known.holder = Some(holder.clone());
+            }
             told.extend(known.is_filling(look.time));
         }
         told
@@ -161,8 +172,10 @@ impl ListenSockets {
         let (known, run) = runs.iter().max_by_key(|(_, run)| run.dropped)?;
         let dropped: u64 = runs.iter().map(|(_, run)| run.dropped).sum();
         let since = runs.iter().map(|(_, run)| run.from).min().unwrap_or(run.from);
+        let holder =
+            known.holder.as_ref().map(|holder| format!("; {}", holder.describe())).unwrap_or_default();
         Some(format!(
-            "{} refused {} by its own drop count since {}; queue {} of {}",
+            "{} refused {} by its own drop count since {}; queue {} of {}{holder}",
             known.socket.address,
             count(dropped, "attempt"),
             &since.to_string()[11..19],
@@ -173,7 +186,16 @@ impl ListenSockets {
 
     /// A finding for each socket that has refused attempts which their clients gave up before a SYN was repeated: no
     /// connection shows them.
-    pub fn short_attempts(&self, context: &CaptureContext, now: Timestamp) -> Vec<Found> {
+    ///
+    /// And for each that has refused final ACKs whose clients then kept silent: after a syncookie nothing shows that.
+    /// `known` are servers of which connections show it.
+    pub fn short_attempts(
+        &self,
+        context: &CaptureContext,
+        handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
+        known_servers: &BTreeSet<Host>,
+        now: Timestamp,
+    ) -> Vec<Found> {
         let mut found = Vec::new();
         for (known, run) in self.known.values().filter_map(|known| Some((known, known.run.as_ref()?))) {
             let port = known.socket.address.port();
@@ -203,6 +225,18 @@ impl ListenSockets {
                     d.shows(*syn, "SYN: no answer, and no second one");
                 });
                 run.describe(&mut d, known, syns.len() as u64);
+                found.push((Box::new(d), Vantage::Server));
+                continue;
+            }
+            let is_old = now - run.from >= SHOWN_BY_THEN && run.kind() == Some(Kind::SynDropAcceptQueue);
+            let mut here = context.listeners.keys().filter(|host| is_served(host.socket()));
+            if let Some(server) = here.clone().min().filter(|_| is_old)
+                && !here.any(|host| known_servers.contains(host))
+                && let Some(at) = handshake(server.address, (run.from, run.last))
+            {
+                let spec = registry::spec(Kind::AcceptQueueOverflow);
+                let mut d = Draft::about_listener(*server, spec, (at, "a handshake of that time"));
+                run.describe(&mut d, known, 0);
                 found.push((Box::new(d), Vantage::Server));
             }
         }
@@ -243,6 +277,7 @@ impl Known {
             run: None,
             filling: None,
             queue: VecDeque::new(),
+            holder: None,
         }
     }
 
@@ -315,6 +350,7 @@ impl Known {
             refused: self.dropped_now,
             refused_since: self.run.as_ref().map(|run| run.from),
             history: self.queue.iter().copied().collect(),
+            holder: self.holder.as_ref().map(Holder::describe),
             ..Listener::at(self.socket.address)
         }
     }
@@ -334,12 +370,14 @@ impl Run {
     fn describe(&self, d: &mut Draft, known: &Known, given_up: u64) {
         let (address, limit) = (known.socket.address, number(known.socket.backlog));
         let (of, counter, counted) = match d.kind {
-            Kind::SynDropAcceptQueue => ("accept queue", LISTEN_OVERFLOWS, self.counted[0]),
+            Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow => {
+                ("accept queue", LISTEN_OVERFLOWS, self.counted[0])
+            }
             _ => ("SYN queue", REQ_Q_FULL_DROP, self.counted[1]),
         };
         let refused = count(self.dropped, "attempt");
         d.summary = match d.kind {
-            Kind::SynDropAcceptQueue => {
+            Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow => {
                 format!(
                     "{address} refused {refused} by its own drop count; queue {} of {limit}.",
                     self.longest

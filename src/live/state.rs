@@ -108,6 +108,8 @@ pub struct Listener {
     pub refused_since: Option<Timestamp>,
     /// The queue of the last minutes, the oldest first.
     pub history: Vec<QueueSample>,
+    /// The process behind it in words, if it may be seen.
+    pub holder: Option<String>,
 }
 
 /// An accept queue at one look.
@@ -153,6 +155,7 @@ impl Listener {
             refused: 0,
             refused_since: None,
             history: Vec::new(),
+            holder: None,
         }
     }
 }

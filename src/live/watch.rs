@@ -3,28 +3,27 @@
 //! Every tick asks the engine what it knows, as if the capture had ended at that moment, and compares it with what was
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
+mod rows;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
-use crate::decode::segment::Address;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::detect::{Draft, Found};
+use crate::diagnose::host::stated;
 use crate::diagnose::write::Written;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
 use crate::fault::{self, Fault};
-use crate::flow::key::Host;
-use crate::host::Snapshot;
 use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
 use crate::live::sockets::ListenSockets;
-use crate::live::state::{self, Listener, Second, State, Watched};
+use crate::live::state::{self, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident, Kind};
 use crate::time::{Span, Timestamp};
@@ -42,7 +41,7 @@ const NEAR: Span = Span::secs(1);
 /// Even where nothing comes the engine is asked this often, as long as there are connections: time itself makes findings.
 const IDLE: Span = Span::millis(250);
 /// And this often without any.
-const EMPTY: Span = Span::secs(1);
+const EMPTY: Span = Span::secs(2);
 /// Incidents, examples of each, listeners and warnings in a [`State`].
 const INCIDENTS: usize = 128;
 const EXAMPLES: usize = 3;
@@ -328,7 +327,12 @@ impl Watch {
             let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
             judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
         }
-        for (draft, vantage) in self.sockets.short_attempts(sight.context(), now) {
+        let of_full_queues = judged.drafts.iter().filter(|(d, _)| {
+            d.kind == Kind::AcceptQueueReset || registry::spec(d.kind).has(Property::QueueWasFull)
+        });
+        let known = of_full_queues.filter_map(|(d, _)| d.server).collect();
+        let handshake = |address, during| sight.handshake(address, during);
+        for (draft, vantage) in self.sockets.short_attempts(sight.context(), handshake, &known, now) {
             judged.confirmed.insert((None, draft.server, draft.kind));
             judged.drafts.push((draft, vantage));
         }
@@ -352,8 +356,7 @@ impl Watch {
     fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         self.looked = now;
         let Some(look) = self.witness.as_mut().and_then(|witness| witness.look(now)) else { return };
-        let own = look.addresses.iter().map(|ip| Address::from(*ip)).collect();
-        self.engine.know_own_addresses(own);
+        self.engine.know_host(stated::of(&look));
         let mut worth_a_word = self.sockets.observe(&look);
         worth_a_word.extend(self.testimony.take(look));
         worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));
@@ -390,6 +393,13 @@ impl Watch {
                 (false, true) => lines.push(format!("{}: it is back", is.name)),
                 _ => {}
             }
+        }
+        let set_back = |all: &[Interface]| all.iter().map(|i| i.clock_set_back).max().unwrap_or(Span::ZERO);
+        if set_back(interfaces) > set_back(&self.interfaces) {
+            lines.push(format!(
+                "the clock of this host was set back by {} in all; the times here go on as if it had not been",
+                set_back(interfaces)
+            ));
         }
         self.interfaces = interfaces.to_vec();
         for line in lines {
@@ -486,51 +496,6 @@ impl Watch {
         self.state.counters = self.testimony.rises();
     }
 
-    /// The listening sockets of the host, then servers on the wire.
-    fn listeners(&mut self, rates: &BTreeMap<Host, (u64, u64)>) -> Vec<Listener> {
-        let mut open: BTreeMap<SocketAddr, u64> = BTreeMap::new();
-        for watched in self.state.incidents.iter().filter(|watched| watched.open) {
-            if let Some(listener) = watched.incident.listener {
-                *open.entry(listener).or_default() += 1;
-            }
-        }
-        let latest = self.testimony.latest();
-        let sockets: &[_] = latest.and_then(|look| look.listeners.as_deref()).unwrap_or_default();
-        let mut all = self.sockets.rows();
-        let owner = |server: SocketAddr, latest: Option<&Snapshot>| {
-            let here = latest.is_some_and(|look| look.addresses.contains(&server.ip()));
-            let serving = crate::host::listeners::serving(sockets, server);
-            if here { serving.first().map_or(server, |socket| socket.address) } else { server }
-        };
-        let mut at: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-        for (n, row) in all.iter().enumerate() {
-            // Of several sockets at one address the first, which is the worst, has what is only known of all of them.
-            at.entry(row.address).or_insert(n);
-        }
-        let mut row = |address, all: &mut Vec<Listener>| {
-            *at.entry(address).or_insert_with(|| {
-                all.push(Listener::at(address));
-                all.len() - 1
-            })
-        };
-        for (host, (attempts, completed)) in rates {
-            let n = row(owner(host.socket(), latest), &mut all);
-            all[n].attempts += attempts;
-            all[n].completed += completed;
-        }
-        for (server, n) in open {
-            let row = row(owner(server, latest), &mut all);
-            all[row].open += n;
-        }
-        all.sort_by_key(|l| (l.address, l.of_several));
-        if all.len() > LISTENERS {
-            all.sort_by_key(|l| std::cmp::Reverse((l.open, l.queue, l.attempts)));
-            all.truncate(LISTENERS);
-            all.sort_by_key(|l| (l.address, l.of_several));
-        }
-        all
-    }
-
     /// Counts, every ten seconds.
     fn statistics(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         if now - self.told.at < STATISTICS {
@@ -570,6 +535,11 @@ impl Watch {
             dropped_by_interface: i.dropped_by_interface,
         };
         self.state.interfaces = self.interfaces.iter().map(shown).collect();
+    }
+
+    /// Whether nothing has come since the last tick, and no connection is open.
+    pub fn is_idle(&self) -> bool {
+        !self.dirty && self.state.tracked == 0 && !self.issued.is_waiting()
     }
 
     /// What is known, for whoever shows it.

@@ -135,11 +135,19 @@ impl Testimony {
     pub fn rises(&self) -> BTreeMap<String, u64> {
         let (Some(first), Some(last)) = (&self.first, self.latest()) else { return BTreeMap::new() };
         let trouble = |name: &str| TROUBLE.iter().any(|counter| counter.name == name);
+        // Those are values that fall as well.
+        let gauge = |name: &str| {
+            ["TcpCurrEstab", "TcpMaxConn", "TcpRtoMin", "TcpRtoMax", "TcpRtoAlgorithm"].contains(&name)
+        };
         let rise = |(name, now): (&String, &u64)| {
             let rise = now.checked_sub(*first.counters.get(name)?)?;
             (rise > 0 || trouble(name)).then(|| (name.clone(), rise))
         };
-        last.counters.iter().filter(|(name, _)| name.starts_with("Tcp")).filter_map(rise).collect()
+        last.counters
+            .iter()
+            .filter(|(name, _)| name.starts_with("Tcp") && !gauge(name))
+            .filter_map(rise)
+            .collect()
     }
 
     /// Whether one of these findings is about this host, and came after the newest look.

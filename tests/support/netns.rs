@@ -145,6 +145,17 @@ pub fn part() {
             tries.into_iter().for_each(|one| drop(one.join()));
             ready_until_told();
         }
+        // Shares the address with others like it, and never accepts.
+        ["share", address] => {
+            let address: SocketAddr = address.parse().expect("an address");
+            let socket =
+                rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)
+                    .expect("a socket");
+            rustix::net::sockopt::set_socket_reuseport(&socket, true).expect("it may be shared");
+            rustix::net::bind(&socket, &address).expect("a shared port");
+            rustix::net::listen(&socket, 128).expect("a listener");
+            ready_until_told();
+        }
         // Does not accept until it is told to.
         ["late", address] => {
             let listener = TcpListener::bind(address).expect("a free port");

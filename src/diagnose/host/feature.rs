@@ -4,6 +4,7 @@ use super::Verdict;
 use super::account::{self, Account};
 use crate::detect::Draft;
 use crate::detect::details::Details;
+use crate::detect::draft::count;
 use crate::flow::facts::Role;
 use crate::model::Severity;
 
@@ -26,6 +27,13 @@ pub fn syncookies(d: &mut Draft, account: &Account<'_>) -> Verdict {
                 }
                 _ => "",
             };
+            if let Some(server) = d.server {
+                d.summary = format!(
+                    "{} answers with syncookies: SyncookiesSent rose by {sent}, of which the packets show {}.",
+                    server.socket(),
+                    count(cookies(d), "cookie")
+                );
+            }
             d.confirmed(format!("SyncookiesSent rose by {sent} between the snapshots{set}"));
             d.alternatives.clear();
             Verdict::Stays
@@ -65,12 +73,26 @@ pub fn fast_open(d: &mut Draft, account: &Account<'_>) {
     }
 }
 
-/// `time-wait-pressure`: whether the server's buckets ran out. Ports are the client's.
+/// Fewer sockets in TIME_WAIT than this use up neither the ports of a client (28,232 by default) nor any table.
+const FEW: u64 = 22_500;
+
+/// `time-wait-pressure`: how many sockets are in TIME_WAIT, and whether the buckets ran out. Ports are the client's; on
+/// loopback that is this host, too.
 pub fn time_wait(d: &mut Draft, account: &Account<'_>) {
-    if d.details != (Details::TimeWait { closer: Role::Server }) {
+    let Details::TimeWait { closer } = d.details else { return };
+    let within = d.server.is_some_and(|server| server.socket().ip().is_loopback());
+    if closer == Role::Client && !within {
         return;
     }
     let Some(overflow) = account.rise(d, account::TIME_WAIT_OVERFLOW) else { return };
+    let held = account.facts.time_wait();
+    if let (Some(held), Some(server)) = (held, d.server) {
+        d.note_host_counter("host_time_wait", held);
+        d.summary = format!(
+            "Connections to {} are closed so fast that sockets pile up in TIME_WAIT: this host holds {held} of them.",
+            server.socket()
+        );
+    }
     let buckets = account.facts.setting("net.ipv4.tcp_max_tw_buckets");
     let limit = buckets.map(|n| format!(", tcp_max_tw_buckets is {n}")).unwrap_or_default();
     if overflow > 0 {
@@ -78,8 +100,14 @@ pub fn time_wait(d: &mut Draft, account: &Account<'_>) {
         d.cause.text = "The server's TIME_WAIT buckets ran out: sockets that close skip TIME_WAIT.".into();
         d.confirmed(format!("TCPTimeWaitOverflow rose by {overflow} between the snapshots{limit}"));
         d.alternatives.clear();
-    } else {
-        d.reason =
-            format!("TCPTimeWaitOverflow did not grow between the snapshots{limit}: the buckets suffice");
+        return;
+    }
+    d.reason = format!("TCPTimeWaitOverflow did not grow between the snapshots{limit}: the buckets suffice");
+    let reused = within && account.facts.setting("net.ipv4.tcp_tw_reuse").is_some_and(|set| set != "0");
+    if reused {
+        d.reason = format!("{}; tcp_tw_reuse lets loopback take ports out of TIME_WAIT", d.reason);
+    }
+    if reused || held.is_some_and(|held| held < FEW) {
+        d.severity = Severity::Info;
     }
 }

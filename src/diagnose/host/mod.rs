@@ -17,7 +17,7 @@ mod elsewhere;
 mod feature;
 mod queue;
 mod reset;
-mod stated;
+pub mod stated;
 pub(super) mod syn;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::decode::segment::Address;
 use crate::detect::Draft;
-use crate::host::{HostFacts, listeners};
+use crate::detect::context::Stated;
+use crate::host::{HostFacts, Snapshot, listeners};
 use crate::model::{Inferred, Subject};
 
 /// Settings that matter whatever was found; others when a finding's cause names them.
@@ -14,6 +16,16 @@ const ALWAYS: &[&str] = &[
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_tw_recycle",
 ];
+
+/// What the host of a snapshot states, so that it is not inferred as well.
+pub fn of(snapshot: &Snapshot) -> Stated {
+    let mut sockets = snapshot.listeners.iter().flatten();
+    Stated {
+        addresses: snapshot.addresses.iter().map(|ip| Address::from(*ip)).collect(),
+        settings: snapshot.sysctls.keys().cloned().collect(),
+        backlogs: sockets.any(|socket| socket.backlog.is_some()),
+    }
+}
 
 /// Listeners first, then settings, each in order of their names.
 pub fn all<'a>(drafts: impl Iterator<Item = &'a Draft> + Clone, facts: &HostFacts) -> Vec<Inferred> {

@@ -165,7 +165,7 @@ pub(in crate::diagnose) fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) 
     d.alternatives.clear();
     let Some(server) = d.server else { return };
     d.next_steps = match kind {
-        Kind::SynDropAcceptQueue => next::full_accept_queue(server),
+        Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow => next::full_accept_queue(server),
         Kind::SynDropSynQueue => next::full_syn_queue(server),
         Kind::SynDropTimestamp => next::recycled_time_wait(server),
         _ => vec![
@@ -180,7 +180,16 @@ pub(in crate::diagnose) fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) 
 
 /// Gives a finding of a full queue its cause and next steps.
 pub fn blame_full_queue(d: &mut Draft) {
-    let cause = if d.kind == Kind::SynDropAcceptQueue { accept_queue() } else { syn_queue() };
+    let cause = match d.kind {
+        Kind::AcceptQueueOverflow => cause(
+            "The listener's accept queue was full, so the kernel silently dropped final ACKs.",
+            &["tcp_check_req", "tcp_get_cookie_sock"],
+            &["TcpExtListenOverflows", "TcpExtListenDrops"],
+            &["net.core.somaxconn"],
+        ),
+        Kind::SynDropAcceptQueue => accept_queue(),
+        _ => syn_queue(),
+    };
     become_kind(d, d.kind, cause);
 }
 

@@ -55,7 +55,9 @@ pub fn infer(
         let own = of_listeners.get(&listener).map_or(&[][..], |own| own);
         all.extend(queues::accept_queue(context, listener, own));
         all.extend(queues::syn_queue(context, listener, own));
-        all.extend(retries::of_syn_ack(context, listener));
+        if !context.stated.has_setting(listener.address, "net.ipv4.tcp_synack_retries") {
+            all.extend(retries::of_syn_ack(context, listener));
+        }
         all.extend(defer_accept::infer(listener, own));
         all.extend(cookies::infer(context, listener, &clocks));
     }

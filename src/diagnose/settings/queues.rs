@@ -13,6 +13,9 @@ use crate::time::Span;
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
 /// (`sk_acceptq_is_full`). `own` are the drafts of the listener.
 pub fn accept_queue(context: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
+    if context.stated.has_backlogs(listener.address) {
+        return None;
+    }
     let kinds = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
     first_of(own, &kinds)?;
     let activity = context.activities.get(&listener)?;

@@ -191,6 +191,7 @@ pub fn attach_kprobe(kind: u32, function: &str, program: &OwnedFd) -> io::Result
 }
 
 /// Nanoseconds since 1970 less those since the machine was started: what turns the time of a record into a date.
+#[allow(clippy::useless_conversion, reason = "both parts are narrower on some machines")]
 pub fn clock_offset() -> i64 {
     let read = |clock| {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

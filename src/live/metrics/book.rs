@@ -31,6 +31,10 @@ pub(super) struct Book {
     pub unexplained: BTreeMap<String, u64>,
     /// Warnings.
     pub warnings: u64,
+    /// What listening sockets have dropped, by label: sockets that are gone stay counted.
+    pub drops: BTreeMap<String, u64>,
+    /// What each socket had dropped at the latest look, by inode.
+    dropped: BTreeMap<u64, u64>,
     /// Listeners that have a label of their own: they keep it.
     labelled: BTreeSet<SocketAddr>,
 }
@@ -51,6 +55,14 @@ impl Book {
                 self.labelled.insert(listener.address);
             }
         }
+        for listener in &state.listeners {
+            let (Some(inode), Some(drops)) = (listener.inode, listener.drops) else { continue };
+            let before = self.dropped.insert(inode, drops).unwrap_or(0);
+            let label = self.listener(Some(listener.address));
+            *self.drops.entry(label).or_default() += drops.saturating_sub(before);
+        }
+        let there: BTreeSet<u64> = state.listeners.iter().filter_map(|listener| listener.inode).collect();
+        self.dropped.retain(|inode, _| there.contains(inode));
         for event in events {
             match event {
                 Event::Opened { finding, .. } => {

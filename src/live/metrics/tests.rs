@@ -179,7 +179,8 @@ fn what_the_page_says_is_what_is_known() {
     assert_eq!(value(&page, "synscope_listener_drops", &listener), Some(374.0));
     let found = [("kind", "accept-queue-overflow"), ("listener", "10.0.0.5:8080")];
     assert_eq!(value(&page, "synscope_findings", &found), Some(3.0));
-    assert_eq!(value(&page, "synscope_open_incidents", &found), Some(1.0));
+    let open = [found[0], found[1], ("state", "growing")];
+    assert_eq!(value(&page, "synscope_open_incidents", &open), Some(1.0));
     assert_eq!(value(&page, "synscope_lag_seconds", &[]), Some(0.002));
     assert_eq!(value(&page, "synscope_connection_attempts", &[]), Some(86_400.0));
     let dropped = [("interface", "eth0"), ("place", "interface")];

@@ -165,17 +165,18 @@ impl Page {
             "Findings of which later packets showed that they were none.",
             [(vec![], self.0.withdrawn)],
         )?;
-        let mut open: BTreeMap<(&'static str, String), u64> = BTreeMap::new();
+        let mut open: BTreeMap<(&'static str, String, &'static str), u64> = BTreeMap::new();
         for watched in self.0.state.incidents.iter().filter(|watched| watched.open) {
             let listener = self.0.label(watched.incident.listener);
-            *open.entry((watched.incident.kind.name(), listener)).or_default() += 1;
+            let place = (watched.incident.kind.name(), listener, watched.phase.name());
+            *open.entry(place).or_default() += 1;
         }
         out.gauges(
             "synscope_open_incidents",
-            "Incidents that may still go on.",
+            "Incidents that may still go on, by how they do: growing, steady, recovering.",
             None,
-            open.iter().map(|((kind, listener), count)| {
-                (vec![("kind", *kind), ("listener", listener.as_str())], *count)
+            open.iter().map(|((kind, listener, phase), count)| {
+                (vec![("kind", *kind), ("listener", listener.as_str()), ("state", *phase)], *count)
             }),
         )?;
         out.counters(
@@ -202,29 +203,25 @@ impl Page {
             ),
         ] {
             // Queues of several listeners make no sum: those without a label of their own are left out.
-            let own: BTreeMap<String, u32> = listeners
+            let own: BTreeMap<(String, String), u32> = listeners
                 .iter()
-                .filter_map(|listener| Some((self.0.listener(Some(listener.address)), pick(listener)?)))
-                .filter(|(label, _)| label != OTHER)
-                .fold(BTreeMap::new(), |mut own, (label, value)| {
-                    // Sockets that share a port by SO_REUSEPORT: the fullest one tells.
-                    let most = own.entry(label).or_insert(value);
-                    *most = value.max(*most);
-                    own
-                });
-            let values = own.iter().map(|(label, value)| (vec![("listener", label.as_str())], *value));
+                .filter_map(|listener| {
+                    let label = self.0.listener(Some(listener.address));
+                    Some(((label, socket(listener)), pick(listener)?))
+                })
+                .filter(|((label, _), _)| label != OTHER)
+                .collect();
+            let values = own.iter().map(|((label, socket), value)| {
+                let mut labels = vec![("listener", label.as_str())];
+                labels.extend((!socket.is_empty()).then_some(("socket", socket.as_str())));
+                (labels, *value)
+            });
             out.gauges(name, help, None, values)?;
-        }
-        let mut drops: BTreeMap<String, u64> = BTreeMap::new();
-        for listener in listeners {
-            if let Some(dropped) = listener.drops {
-                *drops.entry(self.0.listener(Some(listener.address))).or_default() += dropped;
-            }
         }
         out.counters(
             "synscope_listener_drops",
             "Segments that the kernel dropped at listening sockets.",
-            drops.iter().map(|(label, dropped)| (vec![("listener", label.as_str())], *dropped)),
+            self.0.drops.iter().map(|(label, dropped)| (vec![("listener", label.as_str())], *dropped)),
         )
     }
 
@@ -244,6 +241,11 @@ impl Page {
             resident().map(|bytes| (vec![], bytes)),
         )
     }
+}
+
+/// The label of one of several sockets that share an address by `SO_REUSEPORT`, the worst first; empty for one alone.
+fn socket(listener: &Listener) -> String {
+    listener.of_several.map(|(n, _)| n.to_string()).unwrap_or_default()
 }
 
 fn seconds(nanoseconds: i64) -> f64 {

@@ -12,7 +12,7 @@ use super::cells::{Side, bytes, chart, clean, columns, fit, short};
 use super::keys::{Overlay, Pane, Room, View};
 use super::lists::List;
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
-use super::{detail, lists};
+use super::{detail, history, lists};
 use crate::live::state::{Second, State};
 use crate::report::clock::Clock;
 use crate::report::terminal::{grouped, wrap};
@@ -65,13 +65,20 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &View, palette: P
         let wanted = view.listeners(state).len().max(1);
         let listeners = wanted.min(rows.saturating_sub(6) / 2).max(1);
         room.listeners = listeners;
-        room.incidents = rows.saturating_sub(listeners + 3);
-        let [top, _, bottom] = Layout::vertical([
+        let free = rows.saturating_sub(listeners + 3);
+        // What the incidents do not need shows how the queue went.
+        let unused = free.saturating_sub(view.incidents(state).len().max(1) + 1);
+        let chart = if unused >= history::LEAST { unused.min(history::MOST) } else { 0 };
+        room.incidents = free - if chart > 0 { chart + 1 } else { 0 };
+        let [top, _, bottom, _, low] = Layout::vertical([
             Constraint::Length(listeners as u16 + 1),
             Constraint::Length(1),
             Constraint::Min(0),
+            Constraint::Length(u16::from(chart > 0)),
+            Constraint::Length(chart as u16),
         ])
         .areas(left);
+        lines(frame, low, history::draw(state, view, palette, (columns, chart)));
         list(frame, top, lists::listeners(state, view, palette, (columns, room.listeners)));
         list(frame, bottom, lists::incidents(state, view, palette, (columns, room.incidents)));
         (room.detail, room.detail_lines) = draw_detail(frame, right, state, view, palette);

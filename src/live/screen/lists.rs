@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span as Text};
 use super::cells::{Side, bar, clean, columns, fit, fit_address, short};
 use super::keys::{Pane, View};
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
+use crate::live::phase::Phase;
 use crate::live::state::{Listener, State, Watched};
 use crate::model::Severity;
 use crate::report::clock::Clock;
@@ -69,7 +70,7 @@ pub(super) fn listeners(
 ) -> List {
     let listed = view.listeners(state);
     let focused = view.focus == Pane::Listeners;
-    let longest = listed.iter().map(|listener| listener.address.to_string().len()).max().unwrap_or(0);
+    let longest = listed.iter().map(|listener| place(listener).len()).max().unwrap_or(0);
     // Fixed: marker 2, now/limit 12, longest 8, drops 7, tried 8, done 8.
     let fixed = 2 + 12 + 8 + 7 + 8 + 8;
     let free = width.saturating_sub(fixed);
@@ -105,6 +106,14 @@ pub(super) fn listeners(
     List::windowed(title.into(), rows.collect(), place, height)
 }
 
+/// The address; of several sockets that share it, which one.
+fn place(listener: &Listener) -> String {
+    match listener.of_several {
+        Some((n, _)) => format!("{} #{n}", listener.address),
+        None => listener.address.to_string(),
+    }
+}
+
 fn listener_row(
     listener: &Listener,
     missing: &str,
@@ -116,7 +125,7 @@ fn listener_row(
     let style = if listener.open > 0 { palette.bad() } else { PLAIN };
     let mut parts = vec![
         Text::raw(marker(chosen)),
-        Text::styled(fit_address(&listener.address.to_string(), address), style),
+        Text::styled(fit_address(&place(listener), address), style),
         Text::raw(" "),
     ];
     let queue = listener.queue.zip(listener.limit);
@@ -237,13 +246,19 @@ pub(super) fn incidents(
     List::windowed(title.into(), rows.collect(), place, height)
 }
 
-/// How long an incident has gone on: `45s`, `3m07s`, `2h11m`; with a `+` while it is open.
+/// How long an incident has gone on: `45s`, `3m07s`, `2h11m`; with a `+` while it grows, `=` while it is steady, `-` while
+/// it recovers.
 fn lasted(watched: &Watched, now: Timestamp) -> String {
     let incident = &watched.incident;
     let end = if watched.open { now } else { incident.last };
     let span = end - incident.first;
     let text = whole_seconds(Span(span.0 + 500_000_000));
-    if watched.open { text + "+" } else { text }
+    match watched.phase {
+        Phase::Growing => text + "+",
+        Phase::Steady => text + "=",
+        Phase::Recovering => text + "-",
+        Phase::Over => text,
+    }
 }
 
 /// A span as people say it, from seconds to days: `45s`, `3m07s`, `2h11m`, `9d`.

@@ -12,6 +12,7 @@
 mod cells;
 mod detail;
 mod draw;
+mod history;
 mod keys;
 mod lists;
 mod palette;
