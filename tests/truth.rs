@@ -68,6 +68,20 @@ fn is_excused(truth: &Truth, claim: &str) -> bool {
     RIGHT_ALL_THE_SAME.iter().any(|(name, start, _)| truth.name == *name && claim.starts_with(start))
 }
 
+/// Holds the report to what it promises: no connection failed without a word.
+fn explains_all_failures(recordings: &[Recording]) {
+    let mut unexplained = Vec::new();
+    for Recording { truth, key, path } in recordings {
+        let summary = analyze(path).report.summary;
+        if summary.failed_unexplained > 0 {
+            let n = summary.failed_unexplained;
+            unexplained
+                .push(format!("{} {key}: {n} of {}: {:?}", truth.name, summary.failed, summary.unexplained));
+        }
+    }
+    assert!(unexplained.is_empty(), "failed without a word:\n{}", unexplained.join("\n"));
+}
+
 /// Measures every capture of a folder and holds the result to what the kinds promise.
 fn measure(folder: &Path) {
     let recordings = recordings(folder);
@@ -125,6 +139,17 @@ fn measure(folder: &Path) {
 #[test]
 fn recorded_cases_are_diagnosed_as_they_happened() {
     measure(&testdata());
+}
+
+#[test]
+fn no_recorded_connection_fails_without_a_word() {
+    explains_all_failures(&recordings(&testdata()));
+}
+
+#[test]
+#[ignore = "needs recordings: SYNSCOPE_CAPTURES=FOLDER cargo test recordings -- --ignored"]
+fn no_connection_of_the_recordings_fails_without_a_word() {
+    explains_all_failures(&recordings(&support::outside("SYNSCOPE_CAPTURES", "captures")));
 }
 
 #[test]

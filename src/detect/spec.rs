@@ -77,6 +77,8 @@ pub enum Property {
     IsAnswered,
     /// Repeating the packet makes up for it, so it harms nobody unless a connection is lost.
     IsMadeUpFor,
+    /// It ends connections that were set up: one of them is an everyday event, many of them in a row are an outage.
+    EndsConnection,
     /// Found at a listener as a whole it does not explain why handshakes failed there.
     ExplainsNoFailure,
     /// It says where a handshake stopped, not why: where packets were lost between two captures, that is why.

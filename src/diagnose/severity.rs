@@ -71,6 +71,16 @@ pub fn of(kind: Kind, toll: &Toll) -> Severity {
             () => Severity::Info,
         };
     }
+    if spec.has(Property::EndsConnection) {
+        let outage = lasting && (noticed || toll.lost >= MANY && toll.reaches(toll.lost, FEW));
+        return match () {
+            () if outage => Severity::Critical,
+            () if several || toll.impaired > 0 || toll.reaches(toll.lost, FEW) && toll.lost > 0 => {
+                Severity::Warning
+            }
+            () => Severity::Info,
+        };
+    }
     match () {
         () if noticed => Severity::Critical,
         // An address of which nothing was heard may be one dead peer of many.
@@ -99,6 +109,20 @@ mod tests {
 
     fn toll(lost: u64, attempts: u64, seconds: i64) -> Toll {
         Toll { lost, impaired: 0, attempts, lasted: Span::secs(seconds) }
+    }
+
+    #[test]
+    fn a_connection_that_dies_is_a_warning_and_an_outage_is_critical() {
+        for kind in
+            [Kind::DataUnacknowledged, Kind::IdleFlowDropped, Kind::InjectedReset, Kind::StaleConnection]
+        {
+            assert_eq!(of(kind, &toll(1, 1, 60)), Severity::Warning);
+            assert_eq!(of(kind, &toll(1, 1_000, 60)), Severity::Info);
+            assert_eq!(of(kind, &toll(5, 5, 40)), Severity::Critical);
+            assert_eq!(of(kind, &toll(5, 5, 1)), Severity::Warning);
+            assert_eq!(of(kind, &toll(5, 1_000, 60)), Severity::Warning);
+            assert_eq!(of(kind, &toll(20, 1_000, 60)), Severity::Critical);
+        }
     }
 
     #[test]

@@ -133,7 +133,12 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
 
 /// A finding's severity before others are known: one connection of an everyday kind is nothing to wake anybody for.
 fn severity_alone(kind: Kind, harm: Severity) -> Severity {
-    if registry::spec(kind).has(Property::IsAnswered) { Severity::Info } else { harm }
+    let spec = registry::spec(kind);
+    match () {
+        () if spec.has(Property::IsAnswered) => Severity::Info,
+        () if spec.has(Property::EndsConnection) => harm.min(Severity::Warning),
+        () => harm,
+    }
 }
 
 fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {

@@ -15,6 +15,8 @@ const FIRST_TIMER: Span = Span::millis(3_300);
 pub const REPEATED: u16 = 3;
 /// How long it lasts at least.
 pub const LASTED: Span = Span::secs(1);
+/// The same where only one end was captured.
+const STALLED_ALONE: Span = Span::secs(2);
 /// A receive window that stays closed for this long stalls the connection.
 pub const CLOSED_WINDOW: Span = Span::secs(5);
 
@@ -116,7 +118,7 @@ impl Outcome {
         }
         // A SYN-ACK whose client is not in the capture, or one direction alone.
         if !f.both_seen() {
-            return Outcome::CutOff;
+            return if stalled_alone(f).is_some() { Outcome::Stalled } else { Outcome::CutOff };
         }
         if Role::BOTH.iter().any(|&role| is_stalled(f, role, until)) || handshake_hangs(f) {
             return Outcome::Stalled;
@@ -209,6 +211,24 @@ pub fn first_reset(f: &ConnectionFacts) -> Option<(Role, &Reset)> {
         (None, Some(s)) => Some((Role::Server, s)),
         (None, None) => None,
     }
+}
+
+/// Who repeats its data in vain where the capture holds nothing of the other end: whether that answers is not known, but no answer
+/// reaches the one that repeats. Its last segments are repetitions. Where the handshake was captured of one direction only, that
+/// direction alone is in the capture, and the other may say something else.
+pub fn stalled_alone(f: &ConnectionFacts) -> Option<Role> {
+    Role::BOTH.into_iter().find(|&role| {
+        let side = f.side(role);
+        f.mid_stream
+            && f.side(role.peer()).segments == 0
+            && side.in_vain().is_some_and(|r| {
+                r.count >= REPEATED
+                    && r.largest > 0
+                    && r.last == side.last
+                    && side.last_data.is_none_or(|data| data < r.first)
+                    && r.last.time - r.first.time >= STALLED_ALONE
+            })
+    })
 }
 
 /// Whether what `role` has sent is repeated in vain, or cannot be sent because the peer's window is closed.

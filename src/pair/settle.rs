@@ -63,6 +63,11 @@ impl Joint<'_> {
         for side in [&mut of_client, &mut of_server] {
             side.iter_mut().for_each(|(d, _)| self.origin_of_reset(d, named));
         }
+        // The end that sends sees more of what never arrives than the one that misses it.
+        of_server.retain(|(d, _)| {
+            let is_clearer = |other: &Draft| other.kind == d.kind && other.certainty() > d.certainty();
+            d.kind != Kind::PathMtuBlackhole || !of_client.iter().any(|(other, _)| is_clearer(other))
+        });
         let reset_judged = of_server.iter().any(|(d, _)| registry::spec(d.kind).has(Property::ExplainsReset));
         of_client.retain(|(d, _)| {
             let same = of_server.iter().any(|(s, _)| s.kind == d.kind);

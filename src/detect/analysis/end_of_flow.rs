@@ -1,16 +1,20 @@
 //! How an established connection died: what several kinds read together, so that each death is told by one of them.
 
-use crate::decode::segment::Traits;
+use crate::decode::segment::{Flags, Traits};
 use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::half_closed::half;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::analysis::ignored_client::picture;
 use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, Repeating, Reset, Role, Side, What};
-use crate::flow::outcome::{CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, is_by_box};
+use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, Side, What};
+use crate::flow::outcome::{
+    CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, is_by_box, stalled_alone,
+};
 use crate::time::{Span, Timestamp};
 
+/// From the first repetition to the acknowledgment: what heals sooner is the loss of a few packets.
+const INTERRUPTED: Span = Span::secs(3);
 /// No box on a path forgets a connection that was idle for less.
 pub const FORGETFUL: Span = Span::secs(15);
 /// A segment smaller than this passes every path, bytes.
@@ -59,6 +63,13 @@ pub enum Death<'a> {
         /// Who repeats.
         sender: Role,
     },
+    /// What `sender` sent was repeated for long, and acknowledged in the end: the connection lived on.
+    Interrupted {
+        /// Who repeated.
+        sender: Role,
+        /// What, and until when.
+        healed: &'a Healed,
+    },
     /// A RST in the name of `role` that it did not send.
     Injected {
         /// In whose name.
@@ -66,7 +77,7 @@ pub enum Death<'a> {
         /// The RST.
         reset: &'a Reset,
     },
-    /// The server's FIN crossed the client's next request.
+    /// The server's FIN crossed the client's next request, or came before it.
     ClosedWhenAsked {
         /// How long the connection had been idle.
         idle: Span,
@@ -119,8 +130,13 @@ pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<D
 /// The same, found out anew.
 fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
-    if !established || f.odd_handshake || !f.both_seen() {
+    if !established || f.odd_handshake {
         return None;
+    }
+    if !f.both_seen() {
+        let sender = stalled_alone(f)?;
+        let repeating = f.side(sender).in_vain()?;
+        return Some(Death::Unacknowledged { sender, repeating });
     }
     if around.untranslated(f).is_some() {
         return Some(Death::Untranslated);
@@ -236,12 +252,20 @@ fn by_reset<'a>(
             (false, false) => None,
         };
     }
+    // Linux leaves the window of a RST without ACK at 0: this one comes from a box that ends connections in the host's name.
+    let is_foreign = !reset.flags.has(Flags::ACK)
+        && reset.window != 0
+        && reset.trigger.is_some_and(|t| t.ack == reset.seq)
+        && own.fin.is_none();
+    if is_foreign && answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none() {
+        return Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
+    }
     if role == Role::Server && reset.is_socketless() && crossed(f) && expired(f, around).is_none() {
         let idle = f.c.flight.idle.max(f.s.flight.idle);
         return Some(Death::ClosedWhenAsked { idle, reset });
     }
     let told_otherwise = own.fin.is_some()
-        || f.progress.is_none() && !f.mid_stream
+        || f.progress.is_none() && !f.mid_stream && !is_at_probe(reset)
         || f.c.fin_acked.is_some() && f.s.fin_acked.is_some()
         || is_ignored(f, around)
         || reset_together(f, around).is_some()
@@ -285,6 +309,11 @@ fn was_alive_before(own: &Side, reset: &Reset) -> bool {
     reset.before.segments > 1 && own.silences.iter().all(|(_, to)| *to != reset.at.time)
 }
 
+/// Whether the RST answers a keepalive probe.
+fn is_at_probe(reset: &Reset) -> bool {
+    reset.trigger.is_some_and(|t| t.what == What::KeepAlive)
+}
+
 /// A request that has waited for its acknowledgment for longer is not just under way.
 const UNDER_WAY: Span = Span::secs(1);
 
@@ -315,8 +344,10 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         })
     });
     let Some(sender) = sender else {
-        let sender = Role::BOTH.into_iter().find(|&role| is_not_heard(f, role))?;
-        return Some(Death::NotHeard { sender });
+        if let Some(sender) = Role::BOTH.into_iter().find(|&role| is_not_heard(f, role)) {
+            return Some(Death::NotHeard { sender });
+        }
+        return interrupted(f, around);
     };
     // A SYN-ACK that came again belongs to the handshake: what it means, an incomplete capture does not show.
     let doubtful = around.context.damaged && f.progress.is_none() && f.syn_ack.count > 1;
@@ -332,6 +363,20 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         true => Death::Forgotten { sender, idle, reset: None },
         false => Death::Unacknowledged { sender, repeating },
     })
+}
+
+/// What was repeated for long before it was acknowledged, on a connection that lived on.
+fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+    let found = Role::BOTH.into_iter().find_map(|sender| {
+        let healed = f.side(sender).repeating.as_deref()?.healed.as_ref()?;
+        let lasted = healed.at.time - healed.first.time;
+        // A receiver whose buffer is full drops what it had offered room for.
+        let slow_reader = f.side(sender.peer()).zero_window.is_some();
+        (!slow_reader && healed.count >= REPEATED && healed.largest > 0 && lasted >= INTERRUPTED)
+            .then_some((sender, healed))
+    });
+    let (sender, healed) = found?;
+    (!is_ignored(f, around)).then_some(Death::Interrupted { sender, healed })
 }
 
 /// Whether `role` repeats what its peer has acknowledged, and the peer repeats its answer.

@@ -1,6 +1,6 @@
 //! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
 
-use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent, is_later_wait};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent, What, is_later_wait};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
@@ -55,7 +55,9 @@ impl IgnoredAck<'_> {
         let retransmits = u32::from(f.unanswered.retransmits);
         let repeats = self.times_asked() as u32;
         let on_schedule = self.on_time && !lacks_syn_acks(f);
-        (repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS)).then_some(Stuck {
+        let probe_refused = probe_refused(f);
+        let ignored = repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS);
+        (ignored || probe_refused).then_some(Stuck {
             during: self.during,
             ignored: self.ignored,
             repeats,
@@ -64,6 +66,7 @@ impl IgnoredAck<'_> {
             in_vain: on_schedule && (repeats < 2 || self.data_ignored || answered_in_vain(f, self)),
             lasting: self.outlasts_buffers(f),
             lag: cookie_lag(f),
+            probe_refused,
             client: f.client,
             ttl: f.syn_offer.ttl,
             answer_ttl: f.syn_ack_offer.ttl,
@@ -113,6 +116,8 @@ pub struct Stuck {
     /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
     /// syncookie, nothing for a request. Known where the server took the connection at last.
     pub lag: Option<i64>,
+    /// See [`probe_refused`].
+    pub probe_refused: bool,
     /// The client's address, so that several connections of one client can be told from several clients.
     pub client: Host,
     /// TTL of its SYN.
@@ -338,6 +343,20 @@ fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Inte
     let answered = repeats.len().checked_sub(2).map(|n| repeats[n].at.time);
     let from = if repeats.is_empty() { u.first.time } else { ack.at.time };
     Interval { from: from + turnaround, to: spoke.max(answered).unwrap_or(from) }
+}
+
+/// Whether a RST without a socket answers the first keepalive probe of a client that had nothing to say, and of which the server
+/// had shown nothing since its only SYN-ACK. The sequence number of a probe is one too low for a cookie, which IPv4 therefore
+/// refuses (`cookie_v4_check`); a request would have repeated its SYN-ACK.
+pub fn probe_refused(f: &ConnectionFacts) -> bool {
+    f.syn_ack.count == 1
+        && f.progress.is_none()
+        && f.c.bytes == 0
+        && f.c.keepalives == 1
+        && f.s.reset.as_deref().is_some_and(|reset| {
+            let answers = reset.trigger.is_some_and(|t| t.what == What::KeepAlive && t.ack == reset.seq);
+            reset.is_bare() && answers && !reset.has_other_ttl()
+        })
 }
 
 /// How far the SYN-ACK's TSval lagged the server's clock, of which a tick is taken to be a millisecond (Linux 4.13 and

@@ -4,7 +4,7 @@ use crate::detect::analysis::contrary::contrary;
 pub use crate::detect::analysis::ignored_ack::SAME_TIME;
 use crate::detect::analysis::ignored_ack::{
     COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, Stuck, answered_in_vain, cookie_lag, lacks_syn_acks,
-    was_late,
+    probe_refused, was_late,
 };
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, What};
@@ -19,6 +19,8 @@ const CLEAR_LAG: i64 = 16;
 /// A kernel that has a connection acknowledges data within 200 ms (`TCP_DELACK_MAX`). Who waits longer than this was
 /// ignored.
 const IGNORED: Span = Span::millis(300);
+/// How long at least a client waits that has sent its data three times more: its waits double from 0.2 s on.
+const COOKIE_LASTS: Span = Span::millis(800);
 /// A client that talks this soon after its final ACK talks while the handshake is being completed.
 const AT_ONCE: Span = Span::secs(1);
 
@@ -33,6 +35,8 @@ pub enum Picture {
     Once,
     /// No repetition: the handshake was a cookie's.
     Cookie,
+    /// Nothing was ignored, but the server refused the first keepalive probe: it had kept nothing of a cookie's handshake.
+    Probe,
     /// Data ignored, and taken when it came again, before the SYN-ACK was due to be repeated: a cookie or a request.
     Brief,
 }
@@ -41,9 +45,16 @@ pub enum Picture {
 pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Picture> {
     let others = || around.others_stuck(f, o.during, SAME_TIME);
     match o.times_asked() {
+        _ if probe_refused(f) => {
+            // A host that was restarted has forgotten all connections; one that goes on with those that came before
+            // them has refused these.
+            let company = others().any(|s| s.probe_refused || s.shows_a_full_queue());
+            let went_on = around.listener.between(o.during.to, around.end()).heard > 0;
+            (company && went_on && around.activity.sockets_lost == 0).then_some(Picture::Probe)
+        }
         _ if o.repeats.is_empty() => {
             let u = &f.unanswered;
-            let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= Span::secs(1);
+            let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= COOKIE_LASTS;
             // Alone it proves nothing: a dead path or a small MTU looks the same.
             let company = others().any(Stuck::shows_a_full_queue)
                 || (others().count() >= 2
@@ -79,7 +90,8 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
 }
 
 /// Whether the client was ignored only until it repeated its data for the first time or the second: at the server's host its
-/// data arrived, and a socket would have acknowledged it, while others were ignored for longer.
+/// data arrived, and a socket would have acknowledged it, while others were ignored for longer. On the loopback interface
+/// nothing is lost, so there one alone will do.
 fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
     let (u, Some(progress), Some(asked)) = (&f.unanswered, f.progress, f.c.first_data) else { return false };
     around.at_server()
@@ -91,7 +103,8 @@ fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>
         && progress.at.time - asked.time >= IGNORED
         && !was_late(f)
         && !around.context.damaged
-        && around.others_stuck(f, o.during, SAME_TIME).any(Stuck::agrees_with_a_full_queue)
+        && (f.server.address.ip().is_loopback()
+            || around.others_stuck(f, o.during, SAME_TIME).any(Stuck::agrees_with_a_full_queue))
 }
 
 /// Whether this client stands behind others: when it was first ignored, and still when it was ignored for the last time,

@@ -26,6 +26,8 @@ const WHOLE_HOST: usize = 3;
 pub enum Why {
     /// Other connections show that the accept queue was full.
     AcceptQueue,
+    /// Nothing is lost on the loopback interface, and the listener answered others.
+    Loopback,
     /// As many handshakes were half open as a SYN queue may hold.
     SynQueue,
     /// Nothing else shows why.
@@ -60,8 +62,11 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
     let activity = around.activity;
     // The same connection may have been ignored again after it was answered.
     let own = ordeal(f, around.end()).and_then(|o| o.stuck(f));
-    let stuck = usize::from(own.is_some_and(|s| s.shows_a_full_queue()))
-        + around.others_stuck(f, during, NEAR).filter(|s| s.shows_a_full_queue()).count()
+    // At the server's host data that was ignored had arrived.
+    let at_server = around.at_server();
+    let shows = |s: &Stuck| s.shows_a_full_queue() || at_server && s.data_ignored;
+    let stuck = usize::from(own.is_some_and(|s| shows(&s)))
+        + around.others_stuck(f, during, NEAR).filter(|s| shows(s)).count()
         + clients_kept_out(f, during, around)
         + activity.reset.iter().filter(|r| during.meets(r.time, r.time, NEAR)).count();
     let half_open = activity.half_open_at(first.at.time).max(activity.half_open_at(last.at.time));
@@ -76,6 +81,8 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
         Why::AcceptQueue
     } else if half_open >= CROWD {
         Why::SynQueue
+    } else if f.server.address.ip().is_loopback() && around.listener.completed > 0 {
+        Why::Loopback
     } else {
         Why::Unknown
     };

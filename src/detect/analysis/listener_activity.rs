@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::decode::segment::Address;
 use crate::detect::analysis::company::{FailedSyn, Patterns};
 use crate::detect::analysis::ignored_ack::{Stuck, ordeal};
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Trigger, What};
 use crate::flow::key::{Host, Map};
 use crate::history::incomplete::{
     HalfOpenRequest, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped,
@@ -96,6 +96,8 @@ pub struct ListenerActivity {
     pub ignored_syns: Vec<FailedSyn>,
     /// What sets these apart.
     pub patterns: Patterns,
+    /// Connections that the server had had and knew no more: a RST without a socket answered their clients' data or probes.
+    pub sockets_lost: u32,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
 }
@@ -221,6 +223,7 @@ impl ListenerActivity {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
+        self.sockets_lost += u32::from(has_lost_socket(f));
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Interval { from: f.first.time, to: f.first.time };
             let look = SynLook::of(f);
@@ -321,4 +324,12 @@ impl ListenerActivity {
             }
         })
     }
+}
+
+/// Whether a RST without a socket answers the client of a connection that the server had had, and had not closed.
+fn has_lost_socket(f: &ConnectionFacts) -> bool {
+    let is_answer = |t: &Trigger| matches!(t.what, What::Data | What::Retransmit | What::KeepAlive);
+    f.progress.is_some()
+        && f.s.fin.is_none()
+        && f.s.reset.as_deref().is_some_and(|r| r.is_bare() && r.trigger.as_ref().is_some_and(is_answer))
 }

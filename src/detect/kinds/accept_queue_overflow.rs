@@ -99,12 +99,12 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 }
 
 fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &DetectContext<'_>) -> Draft {
-    let mut d = show(f, o);
+    let mut d = show(f, o, picture);
     d.severity = if f.progress.is_some() { Severity::Warning } else { Severity::Critical };
     d.summary = summary(f, o, picture);
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
-        if picture == Picture::Cookie {
+        if matches!(picture, Picture::Cookie | Picture::Probe) {
             &["tcp_get_cookie_sock", "tcp_v4_syn_recv_sock"]
         } else {
             &["tcp_check_req", "tcp_v4_syn_recv_sock", "reqsk_timer_handler"]
@@ -118,9 +118,10 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         served: f.progress.is_some(),
         read_by_tcp: o.read_by_tcp,
     });
-    d.measure_span("stuck_s", o.during.to - o.during.from).measure("syncookie", picture == Picture::Cookie);
+    d.measure_span("stuck_s", o.during.to - o.during.from)
+        .measure("syncookie", matches!(picture, Picture::Cookie | Picture::Probe));
     judge(&mut d, f, o, picture, around);
-    if picture != Picture::Cookie
+    if !matches!(picture, Picture::Cookie | Picture::Probe)
         && f.progress.is_none()
         && around.listener.inside(o.ignored).served >= OTHERS_SERVED
     {
@@ -149,7 +150,7 @@ fn joined_later(f: &ConnectionFacts) -> bool {
 }
 
 /// The finding with the packets that show it.
-fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> Draft {
+fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> Draft {
     let joined = joined_later(f);
     let opened = match joined {
         _ if f.readmitted => {
@@ -180,7 +181,13 @@ fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>) -> Draft {
     if let Some(p) = &f.progress {
         d.shows(p.at, "first reply of the server: it has the connection now");
     } else if let Some(r) = &f.s.reset {
-        d.shows(r.at, "RST: the server had already discarded the half-open connection");
+        d.shows(
+            r.at,
+            match picture {
+                Picture::Probe => "RST: the server knows nothing of the connection",
+                _ => "RST: the server had already discarded the half-open connection",
+            },
+        );
     }
     d
 }
@@ -196,6 +203,7 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String 
             let since = if joined { "that" } else { "the final ACK" };
             format!("the server took the connection {lasted} after {since}")
         }
+        (None, Some(_)) if picture == Picture::Probe => format!("that was {lasted} after the final ACK"),
         (None, Some(_)) => format!("the server reset it after {lasted}"),
         (None, None) => format!("the server sent nothing else in the {lasted} until the capture ended"),
     };
@@ -204,6 +212,10 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String 
             "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
         ),
+        Picture::Probe => {
+            "the server, which had used a syncookie, kept nothing of it and refused the first keepalive probe"
+                .to_owned()
+        }
         Picture::Brief => {
             format!("the server ignored its data until the client had sent it again {}", times(retransmits))
         }
@@ -244,6 +256,23 @@ fn blame_choice(d: &mut Draft, reason: &str) {
     d.or(Suspect::Lost(Packets::ClientData), "Loss would not choose by client.");
 }
 
+/// The same where a probe was refused.
+fn judge_probe(d: &mut Draft, f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) {
+    let alike = around.others_stuck(f, o.during, SAME_TIME).filter(|s| s.probe_refused).count() as u64;
+    let reason = format!(
+        "{} of this listener met with the same, and the listener went on with others",
+        count(alike + 1, "connection")
+    );
+    match alike {
+        0 | 1 => d.possible(reason),
+        _ => d.probable(reason),
+    };
+    d.or(
+        "The server's host was restarted, or a device on the path has forgotten these connections.",
+        "The listener went on with connections that it had before.",
+    );
+}
+
 /// Certainty and what else it could be, by where the capture was taken.
 fn judge(
     d: &mut Draft,
@@ -252,6 +281,10 @@ fn judge(
     picture: Picture,
     around: &DetectContext<'_>,
 ) {
+    if picture == Picture::Probe {
+        judge_probe(d, f, o, around);
+        return;
+    }
     let or_firewall = |d: &mut Draft| {
         d.or(
             "A firewall between this capture point and the server's TCP drops the client's segments.",

@@ -5,8 +5,8 @@ use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
-use crate::detect::spec::{Examine, finding};
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
+use crate::detect::spec::{Examine, Property, finding};
+use crate::flow::facts::{ConnectionFacts, Healed, PacketRef, Role};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -36,12 +36,18 @@ finding! {
         plain_words: "What one side sends arrives nowhere, or nobody there answers.",
         at_fault: "the receiving side, or the path to it",
         wants: Wants::full(|f, _| {
-            [&f.c, &f.s].iter().any(|side| side.repeating.as_ref().is_some_and(|r| r.count > 2 || r.of_acknowledged > 2))
+            [&f.c, &f.s].iter().any(|side| {
+                let healed = |h: &Healed| h.count > 2 && h.at.time - h.first.time > Span::secs(2);
+                side.repeating
+                    .as_ref()
+                    .is_some_and(|r| r.count > 2 || r.of_acknowledged > 2 || r.healed.as_ref().is_some_and(healed))
+            })
         }),
         examine: Examine::Connection(examine),
         look_alikes: &["path-mtu-blackhole/ordinary-loss", "path-mtu-blackhole/large-requests", "fin-unacknowledged/short-outage"],
         counters: &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
         settings: &["net.ipv4.tcp_retries2"],
+        properties: &[Property::EndsConnection],
     }
 }
 
@@ -95,8 +101,49 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             );
             Some(d)
         }
+        Death::Interrupted { sender, healed } => Some(interrupted(f, sender, healed, around)),
         _ => None,
     }
+}
+
+/// What was repeated for long, and acknowledged in the end.
+fn interrupted(f: &ConnectionFacts, sender: Role, healed: &Healed, around: &DetectContext<'_>) -> Draft {
+    let lasted = healed.at.time - healed.first.time;
+    let n = times(healed.count.into());
+    let (own, peer) = (f.host(sender), f.host(sender.peer()));
+    let mut d =
+        Draft::about(f, &SPEC, (healed.first, format!("data of the {sender} again: no acknowledgment")));
+    d.shows(healed.at, format!("acknowledged after {lasted}, sent again {n} by then"));
+    d.summary = format!(
+        "Data of the {sender} {} was sent again {n} within {lasted} before it was acknowledged.",
+        own.socket()
+    );
+    d.severity = Severity::Info;
+    d.lasted_until(healed.at.time);
+    d.cause = cause(
+        "The path was interrupted, or the peer's host stood still.",
+        &["tcp_retransmit_timer"],
+        &["TcpExtTCPTimeouts", "TcpRetransSegs"],
+        &[],
+    );
+    let meanwhile = around.listener.between(healed.first.time, healed.at.time);
+    d.measure("repetitions", healed.count)
+        .measure_span("lasted_s", lasted)
+        .measure("healed", true)
+        .measure("others_answered", meanwhile.served);
+    d.possible("the data was acknowledged in the end; where it was held up or lost before is not known");
+    if sender == Role::Client && f.mid_stream && f.s.first >= healed.at.time {
+        d.or(
+            "The accept queue was full, and the server refused a syncookie until there was room.",
+            "The capture began too late to show the handshake. `nstat -az TcpExtListenOverflows` grows.",
+        );
+    }
+    d.next_steps = vec![format!(
+        "ping -c 3 {}   # on {}: does the path lose packets?",
+        peer.address.ip(),
+        own.address.ip()
+    )];
+    d
 }
 
 fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) {
@@ -105,7 +152,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     let others = around.listener.between(since.time, end);
     let from_the_start = sender == Role::Client && f.progress.is_none() && !f.mid_stream;
     let gave_up = around.observed_until(end) - end > Span(2 * (end - since.time).0.max(Span::secs(2).0));
-    d.severity = Severity::Warning;
+    d.severity = Severity::Critical;
     d.lasted_until(end);
     d.measure("from_the_start", from_the_start)
         .measure("gave_up", gave_up)
@@ -116,10 +163,10 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
         &["net.ipv4.tcp_retries2"],
     );
-    let after = if peer.last.time > since.time {
-        "went on without acknowledging it"
-    } else {
-        "sent nothing any more"
+    let after = match () {
+        () if peer.segments == 0 => "is not in the capture, and no answer of it reached the sender",
+        () if peer.last.time > since.time => "went on without acknowledging it",
+        () => "sent nothing any more",
     };
     // What is ignored from the first byte on may be a refused syncookie.
     match others.served > 0 && f.syn.count > 0 && !from_the_start {
@@ -129,7 +176,8 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         )),
         false => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
     };
-    if from_the_start {
+    let may_be_cookie = from_the_start || f.mid_stream && sender == Role::Client && peer.segments == 0;
+    if may_be_cookie {
         d.or(
             "The server refused a syncookie because its accept queue was full, and does not know the connection.",
             "Others of the listener would be stuck at the same time; `nstat -az TcpExtListenOverflows` grows.",

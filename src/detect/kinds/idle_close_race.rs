@@ -56,11 +56,15 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     );
     d.shows(reset.at, "RST answers the request");
     d.severity = Severity::Warning;
-    d.summary = format!(
-        "The server {} closed a connection that had been idle for {idle} while the next request of {} was under way, and reset the request.",
-        f.server.socket(),
-        f.client.socket()
-    );
+    let (server, client) = (f.server.socket(), f.client.socket());
+    d.summary = match had_fin {
+        false => format!(
+            "The server {server} closed a connection that had been idle for {idle} while the next request of {client} was under way, and reset the request."
+        ),
+        true => format!(
+            "The server {server} closed a connection that had been idle for {idle}; {apart} later {client} sent the next request on it all the same, and got a RST."
+        ),
+    };
     d.cause = cause(
         "The server's keep-alive time-out is shorter than the time for which its client reuses idle connections.",
         &["tcp_rcv_state_process", "tcp_v4_send_reset"],

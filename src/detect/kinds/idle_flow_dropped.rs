@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
-use crate::detect::spec::{Examine, finding};
-use crate::flow::facts::ConnectionFacts;
+use crate::detect::spec::{Examine, Property, finding};
+use crate::flow::facts::{ConnectionFacts, Reset, Role};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -41,6 +41,7 @@ finding! {
         look_alikes: &["idle-flow-dropped/pause-survived", "stale-connection/server-restarted"],
         counters: &["TcpExtTCPTimeouts", "TcpExtTCPKeepAlive"],
         settings: &["net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_tcp_timeout_established"],
+        properties: &[Property::EndsConnection],
     }
 }
 
@@ -69,27 +70,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let seconds = idle.0 / 1_000_000_000;
     let name = f.host(sender).socket();
     match (reset, own.in_vain()) {
-        (Some(reset), _) => {
-            let delay = reset.at.time - first.time;
-            d.shows(
-                reset.at,
-                format!(
-                    "RST in the name of the {peer}, {delay} later, TTL {} instead of {}",
-                    reset.ttl, reset.before.ttl.0
-                ),
-            );
-            d.summary = format!(
-                "The connection was idle for {idle} ({seconds} s); then a segment of the {sender} {name} drew a RST that the {peer} did not send."
-            );
-            d.measure("ttl", reset.ttl)
-                .measure("usual_ttl", reset.before.ttl.0)
-                .measure_span("reset_after_s", delay);
-            d.probable(format!("the RST has another TTL than all segments of the {peer} before the pause"));
-            d.or(
-                format!("The {peer} was restarted, and another host answers for its address."),
-                "Then new connections would come from the host with that TTL.",
-            );
-        }
+        (Some(reset), _) => write_reset(&mut d, f, sender, idle, reset),
         (None, repeating) => {
             let repeating = repeating?;
             d.shows(
@@ -109,7 +90,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.or(format!("The {peer} or the path went away in the pause."), "Then new connections fail too.");
         }
     }
-    d.severity = Severity::Warning;
+    d.severity = Severity::Critical;
     d.measure_span("idle_s", idle).measure("keepalives", own.keepalives);
     let bracket = bracket(f, idle, around);
     if let Some((survived, fatal)) = bracket {
@@ -169,4 +150,34 @@ fn known_time_out(seconds: i64, bracket: Option<(Span, Span)>) -> Option<&'stati
     let inside =
         || KNOWN.iter().rev().find(|(known, _)| fits(*known) && bracket.is_some() && from * 2 >= *known);
     KNOWN.iter().rev().find(|(known, _)| fits(*known) && near(*known)).or_else(inside)
+}
+
+/// A RST answers what `sender` sent after the pause.
+fn write_reset(d: &mut Draft, f: &ConnectionFacts, sender: Role, idle: Span, reset: &Reset) {
+    let (first, peer) = (f.side(sender).flight.begin, sender.peer());
+    let delay = reset.at.time - first.time;
+    let seconds = idle.0 / 1_000_000_000;
+    let name = f.host(sender).socket();
+    d.measure("ttl", reset.ttl).measure("usual_ttl", reset.before.ttl.0).measure_span("reset_after_s", delay);
+    if reset.has_other_ttl() {
+        let (ttl, usual) = (reset.ttl, reset.before.ttl.0);
+        d.shows(
+            reset.at,
+            format!("RST in the name of the {peer}, {delay} later, TTL {ttl} instead of {usual}"),
+        );
+        d.summary = format!(
+            "The connection was idle for {idle} ({seconds} s); then a segment of the {sender} {name} drew a RST that the {peer} did not send."
+        );
+        d.probable(format!("the RST has another TTL than all segments of the {peer} before the pause"));
+    } else {
+        d.shows(reset.at, format!("RST of the {peer}, {delay} later, without ACK and with a window"));
+        d.summary = format!(
+            "The connection was idle for {idle} ({seconds} s); then a segment of the {sender} {name} drew a RST."
+        );
+        d.possible("Linux sends no RST of this shape; a load balancer or proxy does when it has forgotten a connection");
+    }
+    d.or(
+        format!("The {peer} was restarted, and another host answers for its address."),
+        "Then new connections would come from the host with that TTL.",
+    );
 }

@@ -3,7 +3,7 @@
 use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
-use crate::detect::spec::{Examine, finding};
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -35,6 +35,7 @@ finding! {
         look_alikes: &["abortive-close/mid-stream", "stale-connection/server-restarted"],
         counters: &["TcpEstabResets"],
         settings: &[],
+        properties: &[Property::EndsConnection],
     }
 }
 
@@ -52,7 +53,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(trigger) = reset.trigger {
         d.shows(trigger.at, format!("the last segment of the {} before it", role.peer()));
     }
-    d.severity = Severity::Warning;
+    d.severity = Severity::Critical;
     let host = f.host(role).socket();
     d.summary = format!("A RST came in the name of the {role} {host} that it did not send.");
     if other_ttl {

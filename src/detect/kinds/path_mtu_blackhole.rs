@@ -3,7 +3,7 @@
 use crate::detect::analysis::end_of_flow::{Death, Missing, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
-use crate::detect::spec::{Examine, finding};
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::history::wants::Wants;
 use crate::model::{Cause, Kind, Severity};
@@ -41,6 +41,7 @@ finding! {
         look_alikes: &["path-mtu-blackhole/ordinary-loss", "data-unacknowledged/way-there-cut"],
         counters: &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
         settings: &["net.ipv4.tcp_mtu_probing", "net.ipv4.tcp_base_mss"],
+        properties: &[Property::EndsConnection],
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::spec::{Examine, finding};
-use crate::flow::facts::{ConnectionFacts, What};
+use crate::detect::spec::{Examine, Property, finding};
+use crate::flow::facts::{ConnectionFacts, Role, What};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -35,6 +35,7 @@ finding! {
         look_alikes: &["injected-reset/both-ends", "fin-wait2-expired/client-closes"],
         counters: &["TcpOutRsts", "TcpEstabResets"],
         settings: &[],
+        properties: &[Property::EndsConnection],
     }
 }
 
@@ -58,7 +59,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.shows(trigger.at, format!("{what} of the {}", role.peer()));
     let silent = (trigger.at.time - own.last.time.min(reset.at.time)).max(Span::ZERO);
     // Of a connection of which nothing else was captured, it may be the last word.
-    d.severity = if reset.before.segments > 0 { Severity::Warning } else { Severity::Info };
+    let is_first = reset.before.segments == 0;
+    d.severity = if is_first { Severity::Info } else { Severity::Critical };
     d.summary = format!(
         "The {role} {} had no socket any more for a connection that {} still had: a RST answered {what}.",
         f.host(role).socket(),
@@ -73,14 +75,26 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.measure("forgotten_by", role.to_string())
         .measure_span("idle_s", peer.flight.idle)
         .measure_span("silent_s", silent);
-    if peer.in_vain().is_some() {
+    if peer.in_vain().is_some() && !is_first {
         d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
-    } else if reset.before.segments == 0 {
+    } else if is_first {
         d.possible(
             "the RST has the shape of one without a socket; the capture holds nothing else of its sender",
         );
     } else {
         d.possible("the RST has the shape and TTL of one that the host sends without a socket");
+    }
+    if is_first {
+        d.or(
+            "The host had closed the connection before the capture began: it does not take late data, and an orphan in FIN_WAIT2 expires.",
+            "The capture does not show how the connection began or was closed.",
+        );
+    }
+    if f.progress.is_none() && (!f.mid_stream || is_first && role == Role::Server) {
+        d.or(
+            "The server's accept queue was full, and it refused the syncookie of this handshake.",
+            "`nstat -az TcpExtListenOverflows` would have grown at the handshake.",
+        );
     }
     d.or(
         "A NAT gateway or firewall in front of it has forgotten the connection and answers in its name.",

@@ -39,7 +39,7 @@ finding! {
         look_alikes: &["syn-ack-unanswered/one-lost", "handshake-loss/syn-ack-lost", "syn-flood/port-scan"],
         counters: &["TcpExtTCPTimeouts", "TcpExtTCPSynRetrans", "TcpExtIPReversePathFilter"],
         settings: &["net.ipv4.conf.all.rp_filter", "net.ipv4.tcp_synack_retries"],
-        properties: &[Property::ExplainsHandshake, Property::SaysWhereItStopped],
+        properties: &[Property::ExplainsHandshake, Property::SaysWhereItStopped, Property::EndsConnection],
     }
 }
 
@@ -77,7 +77,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let completed = f.final_ack.is_some()
         || f.c.segments > f.syn.count
         || f.c.fin.is_some()
-        || f.s.segments > f.syn_ack.count;
+        // Where the SYN's Fast Open data was taken, the server talks before the handshake is over.
+        || f.s.segments > f.syn_ack.count && !f.syn_ack_ack.after(f.c.isn.advance(1));
     if completed
         || f.syn_ack.count < LEAST
         || f.roles != Roles::BySyn
@@ -94,7 +95,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let repeats = f.syn.count > 1;
     let mut d = Draft::about(f, &SPEC, (first.at, "SYN-ACK"));
     d.shows(syn.at, "SYN").shows(last.at, format!("SYN-ACK, sent {} in all", times(f.syn_ack.count.into())));
-    d.severity = if alike >= SEVERAL { Severity::Warning } else { Severity::Info };
+    d.severity = if alike >= SEVERAL { Severity::Critical } else { Severity::Info };
     d.summary = match repeats {
         true => format!(
             "{} repeated its SYN although {} answered it {} within {lasted}.",

@@ -24,6 +24,7 @@ finding! {
     /// * A firewall or loss: no counter of the listener moves (`syn-unanswered`). Away from the server a path that
     ///   breaks looks the same, so there only handshakes that are repeated after their final ACK count.
     /// * `tcp_tw_recycle`: only SYNs with older timestamps suffer (`syn-drop-timestamp`).
+    /// On the loopback interface nothing is lost, so there SYNs of some clients that go unanswered are enough.
     /// ## Check next
     /// `ss -ltn`: Recv-Q above Send-Q means full now. `nstat -az TcpExtListenOverflows TcpExtListenDrops`: equal growth.
     /// ## References
@@ -50,9 +51,13 @@ finding! {
     }
 }
 
+/// A single connection whose SYN was ignored may have met anything.
+const SEVERAL: usize = 3;
+
 /// See [`SynDropAcceptQueue`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let (syns, mut d) = ignored_syn::begin(f, &SPEC, Why::AcceptQueue, around)?;
+    let begin = |why| Some((why, ignored_syn::begin(f, &SPEC, why, around)?));
+    let (why, (syns, mut d)) = begin(Why::AcceptQueue).or_else(|| begin(Why::Loopback))?;
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],
@@ -61,18 +66,25 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     );
     let waiting = around.activity.waiting_at(syns[0].at.time);
     d.measure("waiting_for_accept", waiting);
-    ignored_syn::judge(
-        &mut d,
-        f,
-        around,
-        &syns,
-        "other connections of this listener waited or hung at that moment",
-    );
+    let reason = match why {
+        Why::Loopback => "nothing is lost on the loopback interface, and the listener answered other SYNs",
+        _ => "other connections of this listener waited or hung at that moment",
+    };
+    ignored_syn::judge(&mut d, f, around, &syns, reason);
+    if why == Why::Loopback && around.activity.ignored.len() < SEVERAL {
+        d.possible(reason);
+    }
     d.or(
         "The SYN queue was full and syncookies are off.",
         "Few handshakes were half open. Then ListenOverflows does not grow.",
-    )
-    .or(Suspect::SynFilteredOrLost, "Other connections of the same listener hung at that moment.");
+    );
+    match why {
+        Why::Loopback => d.or(
+            Suspect::SynFilteredAtServer,
+            "It would have to drop some SYNs and pass others: a limit of connections or their rate.",
+        ),
+        _ => d.or(Suspect::SynFilteredOrLost, "Other connections of the same listener hung at that moment."),
+    };
     d.next_steps = next::full_accept_queue(f.server);
     Some(d)
 }

@@ -6,6 +6,7 @@
 mod accept_queue_overflow;
 mod accept_queue_reset;
 mod company;
+mod deaths;
 mod dying;
 mod ends;
 mod exercise;
