@@ -62,8 +62,10 @@ impl Damage {
     fn hidden(self) -> usize {
         match self {
             // The memory of tcp_tw_recycle cannot be replayed across a step of the clock.
-            Damage::SteppedBack => 11,
-            Damage::BegunLate => 6,
+            // What a filter, a NAT or a full queue did to a connection is then seen as a lost or a stale one, possible.
+            Damage::SteppedBack => 21,
+            // A connection whose FIN came before the capture looks stale when a RST answers later data: possible.
+            Damage::BegunLate => 35,
             Damage::Reordered | Damage::Lost | Damage::EndedEarly => 4,
             Damage::WithoutClock | Damage::Cut => 0,
         }

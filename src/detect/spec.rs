@@ -91,6 +91,8 @@ pub enum Property {
     RestsOnOrder,
     /// The order of packets shows it, without their times.
     NeedsNoClock,
+    /// Packets that show it carry another address in place of one of the connection's.
+    SeenUnderAnotherAddress,
 }
 
 /// A kind that may follow from another at the same listener.

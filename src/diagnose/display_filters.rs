@@ -6,13 +6,18 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
+use crate::detect::registry;
+use crate::detect::spec::Property;
 use crate::model::{DisplayFilters, Finding, PacketFilter};
 use crate::time::Timestamp;
 
 /// The filters of `finding`, whose own are not looked at.
 pub fn of(finding: &Finding) -> DisplayFilters {
     DisplayFilters {
-        connection: connection([finding.client, finding.server], [finding.first, finding.last]),
+        connection: match registry::spec(finding.kind).has(Property::SeenUnderAnotherAddress) {
+            true => either_end(finding),
+            false => connection([finding.client, finding.server], [finding.first, finding.last]),
+        },
         packets: packets(finding),
         elsewhere: elsewhere(finding),
     }
@@ -64,6 +69,14 @@ fn connection(ends: [Option<SocketAddr>; 2], [first, last]: [Timestamp; 2]) -> S
         and(format_args!("frame.time_epoch {relation} {}", epoch(time.0)));
     }
     filter
+}
+
+/// Either end of the connection, whatever the address of the other: `(ip.addr == 192.0.2.1 && tcp.port == 40000) || ...`.
+fn either_end(finding: &Finding) -> String {
+    let over = [finding.first, finding.last];
+    let ends = [finding.client, finding.server].into_iter().flatten();
+    let filters: Vec<_> = ends.map(|end| format!("({})", connection([Some(end), None], over))).collect();
+    filters.join(" || ")
 }
 
 /// Seconds since 1970 with nine digits of fraction.

@@ -17,7 +17,8 @@ use self::folded::Folded;
 
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
-use crate::detect::{Draft, Found};
+use crate::detect::spec::Property;
+use crate::detect::{Draft, Found, registry};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
 use crate::engine::rolling::Sight;
@@ -349,6 +350,8 @@ impl Issued {
                 entry.is_some_and(|entry| entry.missing_since.is_some())
             })
         });
+        let written = write::finding((*draft).clone(), vantage, paths);
+        let before = before.or_else(|| self.told_of_another(&written));
         let was = before.and_then(|before| self.remove(before)).filter(|entry| !entry.over);
         let full = self.in_place.get(&place).copied().unwrap_or(0) >= self.bounds.of_a_kind
             || (self.entries.len() >= self.bounds.findings && !self.make_room());
@@ -363,7 +366,7 @@ impl Issued {
         self.entries.insert(
             number,
             Entry {
-                written: write::finding((*draft).clone(), vantage, paths),
+                written,
                 draft,
                 incident: String::new(),
                 over: false,
@@ -385,6 +388,16 @@ impl Issued {
             Some(was) => Change::Updated(number, Some(was.told_as())),
             None => Change::Opened(number),
         });
+    }
+
+    /// The same finding, told already of another connection: packets under another address make a connection of their own,
+    /// and which of the two is examined changes with time.
+    fn told_of_another(&self, written: &Written) -> Option<Key> {
+        if !registry::spec(written.finding.kind).has(Property::SeenUnderAnotherAddress) {
+            return None;
+        }
+        let same = self.entries.values().find(|entry| entry.written.finding.id == written.finding.id)?;
+        Some(Key::of(&same.draft))
     }
 
     /// Forgets the oldest finding of an incident that is over; false if there is none.

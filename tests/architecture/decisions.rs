@@ -25,7 +25,7 @@ const READ_TEXT: &[(&str, &str)] = &[
 const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("detect/registry.rs", 3, "Markdown of the explanations"),
     ("detect/spec.rs", 1, "Markdown of the explanations"),
-    ("diagnose/host/feature.rs", 3, "values of settings as the kernel writes them"),
+    ("diagnose/host/feature.rs", 4, "values of settings as the kernel writes them"),
     ("diagnose/host/stated.rs", 1, "values of settings as the kernel writes them"),
     ("engine/mod.rs", 1, "`-` is standard input"),
     ("live/metrics/server.rs", 2, "requests of HTTP"),

@@ -349,9 +349,14 @@ fn judge(
         }
     }
     if picture == Picture::Once {
-        d.or(
-            "The listener uses TCP_DEFER_ACCEPT: it waits for data and repeats its SYN-ACK once.",
-            "Other silent connections of this listener drew no repetition, or the server ignored them for longer.",
-        );
+        or_deferral(d);
     }
+}
+
+/// A listener that waits for data looks the same to a client that says nothing.
+fn or_deferral(d: &mut Draft) {
+    d.or(
+        "The listener uses TCP_DEFER_ACCEPT: it waits for data and repeats its SYN-ACK once.",
+        "Other silent connections of this listener drew no repetition, or the server ignored them for longer.",
+    );
 }

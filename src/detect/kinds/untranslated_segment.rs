@@ -1,5 +1,7 @@
 //! `untranslated-segment`: a segment of a translated connection came under another address of its sender.
 
+use std::net::IpAddr;
+
 use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -46,7 +48,7 @@ finding! {
         look_alikes: &["untranslated-segment/both-sides-of-nat", "stale-connection/server-restarted", "injected-reset/both-ends"],
         counters: &["TcpOutRsts", "TcpEstabResets"],
         settings: &["net.netfilter.nf_conntrack_tcp_be_liberal", "net.netfilter.nf_conntrack_tcp_loose"],
-        properties: &[Property::ExplainsReset],
+        properties: &[Property::ExplainsReset, Property::SeenUnderAnotherAddress],
     }
 }
 
@@ -106,8 +108,12 @@ fn write_handshake(f: &ConnectionFacts) -> Draft {
         "A box at the client sends the RST in its name.",
         "It would have to pass the SYNs, and stop nothing but the answers.",
     );
-    d.next_steps =
-        next_steps(StrayKind::SynAck, &f.server.address.ip().to_string(), &f.client.address.ip().to_string());
+    d.next_steps = next_steps(
+        StrayKind::SynAck,
+        &f.server.address.ip().to_string(),
+        f.client.address.ip(),
+        &f.client.address.ip().to_string(),
+    );
     d.next_steps.push(format!(
         "tcpdump -ni any port {}   # on {}: which address does it ask?",
         f.client.port,
@@ -199,7 +205,7 @@ fn write(
         "Both addresses belong to the same host, and it sent from the wrong one.",
         "A socket keeps its address. Only a NAT or a proxy below the socket changes it.",
     );
-    d.next_steps = next_steps(stray.kind, &from.ip().to_string(), &due.ip().to_string());
+    d.next_steps = next_steps(stray.kind, &from.ip().to_string(), to.ip(), &due.ip().to_string());
     if stray.kind != StrayKind::SynAck {
         d.next_steps.push(format!(
             "The four-tuple should have been {due} -> {to}. Capture on the host that translates: which of its interfaces saw {from}?"
@@ -252,6 +258,7 @@ fn write_inner(f: &ConnectionFacts, role: Role, reset: &Reset) -> Draft {
     d.next_steps = next_steps(
         StrayKind::Data,
         &f.host(peer).address.ip().to_string(),
+        f.host(role).address.ip(),
         "the address that it is translated to",
     );
     d.next_steps.push(format!(
@@ -262,10 +269,11 @@ fn write_inner(f: &ConnectionFacts, role: Role, reset: &Reset) -> Draft {
     d
 }
 
-fn next_steps(kind: StrayKind, from: &str, due: &str) -> Vec<String> {
+/// `from` is where the segment came from, `to` who got it, `due` where it should have come from.
+fn next_steps(kind: StrayKind, from: &str, to: IpAddr, due: &str) -> Vec<String> {
     if kind == StrayKind::SynAck {
         return vec![
-            format!("ip route get CLIENT   # on {from}: do its answers pass the NAT at {due}?"),
+            format!("ip route get {to}   # on {from}: do its answers pass the NAT at {due}?"),
             "Let the NAT rewrite the client's address too (masquerade, hairpin mode), or route the answers through it.".to_owned(),
         ];
     }
