@@ -150,7 +150,8 @@ fn the_same_file_named_twice_finds_nothing_twice() {
 fn a_capture_appended_to_itself_finds_nothing_twice() {
     let (scratch, mut differences) = (Scratch::new(), Differences::default());
     // How often each port of a small range was used is a sum; the copies of all connections double it.
-    let told_by_sums = ["time-wait-pressure/small-port-range-reused"];
+    // On loopback two refused clients are told by what others got within the same microseconds, which a copy shifts.
+    let told_by_sums = ["time-wait-pressure/small-port-range-reused", "accept-queue-overflow/loopback"];
     for (case, _, path) in captures() {
         if told_by_sums.contains(&case.name.as_str()) {
             continue;
@@ -165,8 +166,19 @@ fn a_capture_appended_to_itself_finds_nothing_twice() {
 
 /// Compares what is claimed of each capture with what is claimed of it altered.
 fn same_claims(of: fn(&Report) -> Vec<String>, alter: impl Fn(&[Frame]) -> Vec<Frame>) {
+    same_claims_but(&[], of, alter);
+}
+
+/// The same, some cases left out.
+fn same_claims_but(
+    left_out: &[&str],
+    of: fn(&Report) -> Vec<String>,
+    alter: impl Fn(&[Frame]) -> Vec<Frame>,
+) {
     let (scratch, mut differences) = (Scratch::new(), Differences::default());
-    for (case, key, path) in captures() {
+    for (case, key, path) in
+        captures().into_iter().filter(|(case, ..)| !left_out.contains(&case.name.as_str()))
+    {
         let frames = altered::read(&path);
         let plain = analyze(&scratch.pcap("plain.pcap", &frames)).report;
         let other = analyze(&scratch.pcap("other.pcap", &alter(&frames))).report;
@@ -198,7 +210,10 @@ fn checksums_that_are_all_wrong_change_no_finding() {
 
 #[test]
 fn neighbours_of_one_direction_may_change_places() {
-    same_claims(claims, |frames| altered::shuffled(frames, 100_000, Swap::OneDirection));
+    // On loopback packets of several connections lie microseconds apart: two refused clients are told by their order.
+    same_claims_but(&["accept-queue-overflow/loopback"], claims, |frames| {
+        altered::shuffled(frames, 100_000, Swap::OneDirection)
+    });
 }
 
 /// A cause may be seen after its effect then, a SYN after its RST: something may be missed, nothing of a core kind may
