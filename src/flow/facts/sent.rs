@@ -9,7 +9,7 @@ use crate::time::Span;
 pub struct Sent {
     /// Packet and time.
     pub at: PacketRef,
-    /// TSval; 0 without timestamps (see [`ConnectionFacts::timestamps`]).
+    /// TSval; 0 without timestamps (see `ConnectionFacts::timestamps`).
     pub tsval: u32,
     /// TSecr; 0 without timestamps.
     pub tsecr: u32,
@@ -92,7 +92,7 @@ pub fn is_later_wait(wait: Span) -> bool {
         .any(|&(from, to)| (Span::millis(from)..Span::millis(to)).contains(&wait))
 }
 
-/// Whether a SYN and its SYN-ACK with these [`Segment::neighbours`] took different ways.
+/// Whether a SYN and its SYN-ACK with these `Segment::neighbours` took different ways.
 #[inline]
 pub(in crate::flow) fn another_way(syn: u16, syn_ack: u16) -> bool {
     syn != 0 && syn_ack != 0 && syn != syn_ack
@@ -127,6 +127,6 @@ pub struct Offer {
     pub tos: u8,
     /// Whether it asks for ECN: CWR and ECE in a SYN (RFC 3168 section 6.1.1).
     pub ecn: bool,
-    /// A hash of the MAC addresses of its frame, see [`Segment::neighbours`].
+    /// A hash of the MAC addresses of its frame, see `Segment::neighbours`.
     pub neighbours: u16,
 }
