@@ -1,6 +1,5 @@
 //! What may have caused a finding beside the likely cause. Later stages decide by the variant; the words are made here.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -9,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Phrase;
 
 /// A cause beside the likely one: one that could not be excluded, or one that another capture excludes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(from = "String", into = "String", inline)]
 pub enum Suspect {
     /// These packets were lost on the path.
     Lost(Packets),
@@ -116,20 +116,6 @@ impl Serialize for Suspect {
 impl<'de> Deserialize<'de> for Suspect {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Suspect, D::Error> {
         String::deserialize(deserializer).map(Suspect::from)
-    }
-}
-
-impl JsonSchema for Suspect {
-    fn schema_name() -> Cow<'static, str> {
-        String::schema_name()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        String::json_schema(generator)
     }
 }
 
