@@ -10,11 +10,11 @@ mod netns;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netns::{Net, SERVER, inside, ip, run, text};
+use netns::{Net, SERVER, inside, ip, run, start_live, text};
 use serde_json::Value;
 
 /// One more connection fits.
@@ -42,22 +42,7 @@ struct Live {
 impl Live {
     /// Starts it on the server's interface, and waits until it watches.
     fn watch(net: &Net, more: &[&str]) -> Live {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
-            .args(["live", "--netns", &net.server, "-i", "veth0", "--format", "jsonl", "-B", "4MiB"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program under test");
-        let mut said = String::new();
-        let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
-        // What the kernel can be asked about is told before.
-        while !said.contains("watching veth0") {
-            assert!(err.read_line(&mut said).expect("text") > 0, "{said}");
-        }
-        // It must not find the pipe closed.
-        thread::spawn(move || err.read_to_end(&mut Vec::new()));
-        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (child, out) = start_live(net, more);
         Live { child, out, events: Vec::new() }
     }
 

@@ -7,9 +7,6 @@ const FILE: usize = 700;
 /// Lines of a function at most.
 const FUNCTION: usize = 80;
 
-/// Files that may be longer, up to so many lines, and why.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
-
 /// Functions that may be longer, up to so many lines, and why.
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[
     ("engine/intake.rs", "run_parts", 90, "one loop in which reading, decoding and tracking overlap"),
@@ -22,10 +19,7 @@ fn no_file_is_too_long() {
     let long: Vec<_> = production()
         .iter()
         .map(|(path, text)| (path.to_string_lossy().into_owned(), lines_of(text)))
-        .filter(|(path, lines)| {
-            let may = LONG_FILES.iter().find(|(file, ..)| file == path).map_or(FILE, |(_, may, _)| *may);
-            *lines > may
-        })
+        .filter(|(_, lines)| *lines > FILE)
         .map(|(path, lines)| format!("src/{path}: {lines} lines"))
         .collect();
     assert!(long.is_empty(), "longer than {FILE} lines{}", list(&long));
@@ -51,17 +45,13 @@ fn an_exception_that_is_not_needed_any_more_goes() {
     let files = production();
     let text =
         |path: &str| files.iter().find(|(file, _)| file.to_string_lossy() == path).map(|(_, text)| text);
-    let of_files =
-        LONG_FILES.iter().filter(|(path, ..)| text(path).is_none_or(|text| lines_of(text) <= FILE));
-    let of_files = of_files.map(|(path, ..)| (*path).to_owned());
     let of_functions = LONG_FUNCTIONS.iter().filter(|(path, name, ..)| {
         text(path).is_none_or(|text| {
             let all = functions(&without_tests(tokens(text)));
             !all.iter().any(|(function, _, lines)| function == name && *lines > FUNCTION)
         })
     });
-    let idle: Vec<_> =
-        of_files.chain(of_functions.map(|(path, name, ..)| format!("{path} {name}"))).collect();
+    let idle: Vec<_> = of_functions.map(|(path, name, ..)| format!("{path} {name}")).collect();
     assert!(idle.is_empty(), "exceptions that nothing needs{}", list(&idle));
 }
 

@@ -312,3 +312,24 @@ pub fn inside(namespace: &str, program: &str, args: &[&str]) -> String {
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }
+
+/// Starts `synscope live` on the server's interface with these further arguments, and waits until it watches.
+pub fn start_live(net: &Net, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
+        .args(["live", "--netns", &net.server, "-i", "veth0", "--format", "jsonl", "-B", "4MiB"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program under test");
+    let mut said = String::new();
+    let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+    // What the kernel can be asked about is told before.
+    while !said.contains("watching veth0") {
+        assert!(err.read_line(&mut said).expect("text") > 0, "{said}");
+    }
+    // It must not find the pipe closed.
+    thread::spawn(move || err.read_to_end(&mut Vec::new()));
+    let out = BufReader::new(child.stdout.take().expect("it is piped"));
+    (child, out)
+}

@@ -2,15 +2,15 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::io::BufRead;
+use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::netns::{Net, inside, run, text};
+use crate::netns::{Net, inside, run, start_live, text};
 
 /// The program under test on the server's end.
 pub struct Live {
@@ -26,23 +26,8 @@ impl Live {
     pub fn watch(net: &Net, more: &[&str]) -> Live {
         let report = net.path("live-report.json");
         let json = format!("json={}", text(&report));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
-            .args(["live", "--netns", &net.server, "-i", "veth0", "--format", "jsonl", "-B", "4MiB"])
-            .args(["--events", "findings", "--report", &json])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program under test");
-        let mut said = String::new();
-        let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
-        // What the kernel can be asked about is told before.
-        while !said.contains("watching ") {
-            assert!(err.read_line(&mut said).expect("text") > 0, "{said}");
-        }
-        // It must not find the pipe closed.
-        thread::spawn(move || err.read_to_end(&mut Vec::new()));
-        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let told = ["--events", "findings", "--report", &json];
+        let (child, out) = start_live(net, &[&told, more].concat());
         let events = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&events);
         let reader = thread::spawn(move || {
