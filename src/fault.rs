@@ -1,6 +1,6 @@
 //! The second line of defence: a panic while something is handled becomes a value, so that it costs that and no more.
 //!
-//! Nothing here is expected to happen. Whoever contains a fault says in the report what was lost.
+//! Nothing here is expected to happen. The code that contains a fault says in the report what was lost.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -135,7 +135,7 @@ pub(crate) mod trap {
     /// The address at which the program fails: kept for measurements (RFC 2544), and in no other test.
     pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 
-    /// Whoever has this address and port makes the program fail at `place`.
+    /// A client with this address and port makes the program fail at `place`.
     pub fn port(place: Place) -> u16 {
         match place {
             Place::Detector(kind) => 40_000 + kind as u16,

@@ -190,7 +190,7 @@ impl LiveFeed {
                         Ok(handle) => handle,
                         Err(error) => return drop(opened.send(Err(error))),
                     };
-                    // Whoever asked waits for the answer.
+                    // The thread that asked waits for the answer.
                     let _ = opened.send(Ok(()));
                     let mut thread = Thread {
                         number,

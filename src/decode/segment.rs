@@ -332,7 +332,7 @@ impl Segment {
 /// Hash of a four-tuple: the same in both directions and on every machine and run.
 ///
 /// All 64 bits depend on all of the input, so the low ones may choose a shard and the high ones a slot. The constants
-/// are fixed, for the sake of reports that can be made again: whoever crafts a capture can make tuples collide, so a
+/// are fixed, for the sake of reports that can be made again: a crafted capture can make tuples collide, so a
 /// table must bound what a collision costs.
 #[inline(always)]
 pub fn flow_hash(src: Address, src_port: u16, dst: Address, dst_port: u16) -> u64 {

@@ -208,7 +208,7 @@ fn threads(threads: usize) -> Result<rayon::ThreadPool, Error> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|n| format!("synscope-{n}"))
-        // What panics there comes back to whoever asked.
+        // A panic there comes back to the caller.
         .start_handler(move |_| {
             if contained {
                 fault::work_for_another();

@@ -10,7 +10,7 @@ use crate::kernel::verdict::Heard;
 use crate::report::terminal::counted;
 use crate::time::{Span, Timestamp};
 
-/// Whoever says what the kernel did with packets.
+/// Says what the kernel did with packets.
 pub trait Source: Send {
     /// What was said since the last time. Never waits.
     fn heard(&mut self) -> Heard;

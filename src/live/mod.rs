@@ -15,7 +15,7 @@
 //! * [`phase`]: how an incident goes on: growing, steady, recovering, over.
 //! * [`issued`]: what was told, and what became of it.
 //! * [`run`]: the loop around a watch.
-//! * [`output`]: whoever is told; [`log`] is the running log, [`hook`] a program of the user's.
+//! * [`output`]: the receivers of events; [`log`] is the running log, [`hook`] a program of the user's.
 //! * [`incidents`]: which events say something new about an incident.
 //! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
 //! * [`ring`]: the last packets, and those of each incident.

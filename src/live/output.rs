@@ -1,4 +1,4 @@
-//! Whoever is told what happens: the log, a screen, metrics, a ring file.
+//! The receivers of events: the log, a screen, metrics, a ring file.
 
 use std::io;
 

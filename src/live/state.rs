@@ -1,4 +1,4 @@
-//! What a watch knows at one moment. Plain data: whoever shows it (screen, metrics, log) computes nothing.
+//! What a watch knows at one moment. Plain data: screen, metrics and log show it and compute nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

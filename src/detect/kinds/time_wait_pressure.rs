@@ -24,7 +24,7 @@ finding! {
     /// has its own. A server needs no port for it, only memory, up to `tcp_max_tw_buckets` (half of the table of
     /// connections, 65,536 where that has 131,072 places); beyond it TIME_WAIT is left out (`TCPTimeWaitOverflow`).
     /// ## Looks alike
-    /// * A busy server, whoever closes first: its many clients have ports of their own. No finding.
+    /// * A busy server, also one that closes first: its many clients have ports of their own. No finding.
     /// * A smaller port range runs out sooner. It shows when each port of a range was used once, in no order, and no other
     ///   followed, or when most connections take a port out of TIME_WAIT (`tcp_tw_reuse`). Else: no finding below
     ///   those rates.

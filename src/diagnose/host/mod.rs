@@ -1,7 +1,7 @@
 //! Findings held against what the server's host knows: by how much its counters rose around the capture, how it is set,
 //! which sockets listen.
 //!
-//! Only findings whose server (or whoever sent the RST) is an address of that host are touched, and only those whose
+//! Only findings whose server (or the sender of the RST) is an address of that host are touched, and only those whose
 //! packets lie between the snapshots. A counter that the kernel does not have is unknown and decides nothing.
 //!
 //! * [`account`]: counters, and what the findings together say that they must have moved.

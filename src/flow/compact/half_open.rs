@@ -137,7 +137,7 @@ impl HalfOpen {
     /// same packet once more: for [`Connection`] to judge.
     fn may_be_a_copy(&self, answer: bool, s: &Segment) -> bool {
         let within = copies_come_within(s);
-        // With a timestamp at any distance: whoever sends again has a later clock.
+        // With a timestamp at any distance: a segment that is sent again has a later timestamp.
         let stamped = s.options.has(Options::TIMESTAMPS) && s.tsval != 0;
         let near = |at: Timestamp| stamped || s.time - at <= within;
         let same = |tsval: u32, ip_id: u16| s.tsval == tsval && s.ip_id == ip_id;

@@ -93,7 +93,7 @@ impl Connection {
             && self.facts.duplicates == 0
     }
 
-    /// A SYN or SYN-ACK with the timestamp and IP ID of one before: whoever sends again has a later clock. Two captures
+    /// A SYN or SYN-ACK with the timestamp and IP ID of one before: a segment that is sent again has a later timestamp. Two captures
     /// of different places joined in one file, by clocks that differ, hold such copies seconds apart.
     pub(super) fn is_late_copy(&self, s: &Segment, role: Role) -> bool {
         let (sent, isn) = match role {

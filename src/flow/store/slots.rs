@@ -201,7 +201,7 @@ impl Heads {
         prefetch(self.get(at));
     }
 
-    /// Of [`At::NONE`] there is one, too: whoever only wants it fetched need not ask.
+    /// Of [`At::NONE`] there is one, too: a caller that only wants it fetched need not ask.
     #[inline]
     pub(in crate::flow) fn get(&self, at: At) -> &Head {
         let (piece, place) = (at.0 as usize / HEADS, at.0 as usize % HEADS);

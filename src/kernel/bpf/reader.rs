@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_millis(100);
 const SHORT_REST: Duration = Duration::from_millis(10);
 /// So many records at once are much.
 const MUCH: usize = 500;
-/// Statements that may wait for whoever is told.
+/// Statements that may wait to be read.
 const WAITING: usize = 400_000;
 
 /// Reads in a thread of its own until it is dropped.

@@ -224,7 +224,7 @@ impl Joiner {
     }
 }
 
-/// What a segment looks like to whoever cannot see its payload.
+/// What is known of a segment without its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Alike {
     source: SocketAddr,

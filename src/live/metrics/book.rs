@@ -43,7 +43,7 @@ impl Book {
     /// Takes in what is known now, and what has happened since the last call.
     pub fn note(&mut self, state: &State, events: &[Event]) {
         self.state = state.clone();
-        // Whoever may name interfaces must not steer the terminal of whoever looks at the page.
+        // The name of an interface must not control the terminal that shows the page.
         for interface in &mut self.state.interfaces {
             interface.name = sanitize(&interface.name).into_owned();
         }
