@@ -22,8 +22,9 @@ use crate::flow::outcome::Outcome;
 use crate::history::handshakes::{self, HandshakeSample};
 use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::IncompleteHandshakes;
+use crate::history::quality::Quality;
 use crate::history::remarkable::{self, Class, LeftOuts};
-use crate::history::triage::{Quality, Triage};
+use crate::history::triage::Triage;
 use crate::model::Vantage;
 use crate::time::Timestamp;
 

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::batch::{Batch, Filter, Run};
 use super::loss::{Loss, Losses};
 use super::shard::{SHARDS, Shard};
-use super::{Engine, Progress, settle};
+use super::{Engine, Progress, resolve_suspects};
 use crate::capture::{Block, Part, Settled, Source, Status};
 use crate::fault;
 use crate::flow::peer::PeerEvent;
@@ -315,9 +315,9 @@ fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
         1 => events.sort_by_key(|e| e.at.packet),
         _ => events.sort_by_key(|e| e.at),
     }
-    peers.take(&events);
+    peers.replay(&events);
     shards.iter_mut().for_each(|shard| shard.tracker.events().clear());
-    settle(shards, peers);
+    resolve_suspects(shards, peers);
 }
 
 /// Puts together now and then what the shards have noted of their listeners.

@@ -260,7 +260,7 @@ impl Engine {
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
         loss::of_shards(&mut self.shards, &mut self.totals.losses);
         let peers = Arc::make_mut(&mut self.peers);
-        settle(&mut self.shards, peers);
+        resolve_suspects(&mut self.shards, peers);
         peers.close();
         self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.triage));
         let (mut status, silences) = (source.status(), source.silences());
@@ -294,12 +294,12 @@ fn say_left(status: &mut Status) {
 }
 
 /// Tells [`TwRecycleModel`] what became of the connections that it suspects.
-fn settle(shards: &mut [Shard], peers: &mut TwRecycleModel) {
+fn resolve_suspects(shards: &mut [Shard], peers: &mut TwRecycleModel) {
     let knows: &TwRecycleModel = peers;
     shards.par_iter_mut().for_each(|shard| shard.triage.resolve(knows));
     for shard in shards {
-        for (connection, answered, otherwise) in shard.triage.drain_settled() {
-            peers.settle(connection, answered, otherwise);
+        for (connection, fate) in shard.triage.drain_syn_fates() {
+            peers.record_fate(connection, fate);
         }
     }
 }

@@ -26,12 +26,13 @@ use crate::engine::intake::track;
 use crate::engine::loss::{self, Losses};
 use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{SHARDS, most_examined, watched_bytes};
-use crate::engine::{Engine, Error, Options, Outcome, settle, threads};
+use crate::engine::{Engine, Error, Options, Outcome, resolve_suspects, threads};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::flow::tracker::Tracker;
+use crate::history::quality::Quality;
 use crate::history::settings::Settings;
-use crate::history::triage::{Quality, Triage};
+use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::Incident;
 use crate::time::{Span, Timestamp};
@@ -194,7 +195,7 @@ impl Rolling {
             shards.par_iter_mut().for_each(|shard| {
                 shard.advance(now);
             });
-            settle(shards, Arc::make_mut(peers));
+            resolve_suspects(shards, Arc::make_mut(peers));
         });
         if self.began[0] == Timestamp::MIN {
             self.began[0] = now;
@@ -307,15 +308,15 @@ impl Rolling {
                 .map(|shard| {
                     let mut open = limits.triage(options);
                     if !shard.has_failed() {
-                        shard.tracker.visit_open(|gone| open.take(gone, end, Some(known)));
+                        shard.tracker.visit_open(|gone| open.record(gone, end, Some(known)));
                     }
                     open
                 })
                 .collect();
-            let settled: Vec<_> = open.iter_mut().flat_map(Triage::drain_settled).collect();
+            let fates: Vec<_> = open.iter_mut().flat_map(Triage::drain_syn_fates).collect();
             let mut peers = Arc::clone(peers);
-            for (connection, answered, otherwise) in &settled {
-                Arc::make_mut(&mut peers).settle(*connection, *answered, *otherwise);
+            for (connection, fate) in &fates {
+                Arc::make_mut(&mut peers).record_fate(*connection, *fate);
             }
             let current = shards.iter().map(|shard| shard.triage.clone());
             let triages = self.earlier.iter().cloned().chain(current).chain(open);

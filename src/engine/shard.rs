@@ -99,7 +99,7 @@ impl Shard {
     /// Tracks this shard's segments, in capture order.
     pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
         self.contained(|tracker, triage| {
-            tracker.segments(runs.flat_map(Run::pieces), |gone| triage.take(gone, Timestamp::MAX, None));
+            tracker.segments(runs.flat_map(Run::pieces), |gone| triage.record(gone, Timestamp::MAX, None));
             let went_on = tracker.take_went_on();
             if !went_on.is_empty() {
                 triage.record_went_on(went_on);
@@ -133,7 +133,7 @@ impl Shard {
     /// Lets go of connections that are due at `now`.
     pub fn advance(&mut self, now: Timestamp) {
         self.contained(|tracker, triage| {
-            tracker.advance(now, |gone| triage.take(gone, Timestamp::MAX, None));
+            tracker.advance(now, |gone| triage.record(gone, Timestamp::MAX, None));
         });
     }
 
@@ -149,7 +149,7 @@ impl Shard {
         // After a fault the connections are over where it happened.
         let end = self.failed.map_or(end, |failed| failed.min(end));
         let Shard { tracker, triage, .. } = self;
-        let finished = fault::contain(|| tracker.finish_into(|gone| triage.take(gone, end, Some(peers))));
+        let finished = fault::contain(|| tracker.finish_into(|gone| triage.record(gone, end, Some(peers))));
         if let Err(fault) = finished {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);

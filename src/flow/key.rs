@@ -102,7 +102,7 @@ pub struct Mix(u64);
 
 impl Mix {
     #[inline]
-    fn take(&mut self, word: u64) {
+    fn mix(&mut self, word: u64) {
         // Two factors of 64 bits have a product of 128 at most.
         let factor = u128::from(0x9e37_79b9_7f4a_7c15_u64);
         let product = u128::from(self.0.rotate_left(23) ^ word).wrapping_mul(factor);
@@ -114,23 +114,23 @@ impl Hasher for Mix {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
-        words.iter().for_each(|word| self.take(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|byte| self.take(u64::from(*byte)));
+        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.mix(u64::from(*byte)));
     }
 
     #[inline]
     fn write_u16(&mut self, n: u16) {
-        self.take(u64::from(n));
+        self.mix(u64::from(n));
     }
 
     #[inline]
     fn write_u64(&mut self, n: u64) {
-        self.take(n);
+        self.mix(n);
     }
 
     #[inline]
     fn write_usize(&mut self, n: usize) {
-        self.take(n as u64);
+        self.mix(n as u64);
     }
 
     #[inline]

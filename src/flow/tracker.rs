@@ -242,7 +242,7 @@ impl Tracker {
             return self.overdue(at, is_over, from, s, sink);
         }
         let before = known.more_bytes();
-        if known.take(from, s) {
+        if known.try_append(from, s) {
             // It never takes less than before.
             self.more_bytes = self.more_bytes.wrapping_add(known.more_bytes().wrapping_sub(before));
             if known.is_client(from) {
@@ -271,7 +271,7 @@ impl Tracker {
             return self.overdue(at, is_over, from, s, sink);
         }
         let (was_acked, before) = (known.server_fin_is_acked(), known.more_bytes());
-        if known.take(from, s, &mut self.spare) {
+        if known.try_append(from, s, &mut self.spare) {
             // It never takes less than before.
             self.more_bytes = self.more_bytes.wrapping_add(known.more_bytes().wrapping_sub(before));
             if known.is_remembered(from, s, was_acked) {
@@ -494,7 +494,7 @@ impl Tracker {
     fn remove_clean(&mut self, place: u32) {
         if let Some(clean) = self.clean.remove(place) {
             self.more_bytes = self.more_bytes.saturating_sub(clean.more_bytes());
-            self.spare.take(clean);
+            self.spare.recycle(clean);
         }
     }
 

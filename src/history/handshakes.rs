@@ -41,8 +41,8 @@ impl HandshakeSamples {
         self.until.is_none_or(|until| at < until)
     }
 
-    /// Takes in one more, if it is wanted.
-    pub fn take(&mut self, sample: HandshakeSample) {
+    /// Records one more, if it is wanted.
+    pub fn record(&mut self, sample: HandshakeSample) {
         if self.wants(sample.at) {
             self.kept.push(sample);
             if self.kept.len() >= 2 * MOST {

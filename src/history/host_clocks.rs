@@ -132,11 +132,11 @@ impl ClockReadings {
     /// a small capture more than all of its detectors.
     pub const KEPT: usize = 24;
 
-    /// Takes in a connection that is over.
+    /// Reads the clocks of a connection that has ended.
     #[inline]
-    pub fn take(&mut self, f: &ConnectionFacts) {
+    pub fn record(&mut self, f: &ConnectionFacts) {
         if f.c.keepalives | f.s.keepalives > 0 {
-            self.take_idle(f);
+            self.record_keepalives(f);
         }
         let some = if f.last.time - f.first.time >= LONG { &mut self.long } else { &mut self.short };
         if some.len() < ClockReadings::KEPT {
@@ -167,7 +167,7 @@ impl ClockReadings {
             && answered.has(Options::TIMESTAMPS)
     }
 
-    fn take_idle(&mut self, f: &ConnectionFacts) {
+    fn record_keepalives(&mut self, f: &ConnectionFacts) {
         if self.idle.len() < ClockReadings::KEPT {
             self.idle.extend([Role::Client, Role::Server].into_iter().filter_map(|role| Idle::of(f, role)));
         }

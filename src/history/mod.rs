@@ -1,7 +1,9 @@
 //! What only shows across connections, in bounded memory: merged over shards in any order, read by the detectors.
 //!
-//! * [`triage`]: what to keep of a connection that is over: most are unremarkable and only counted; [`wants`]: which are
-//!   not; [`settings`]: what the user set.
+//! * [`ended`]: what is recorded of a connection that has ended, in whichever form it was stored; [`quality`]: what that says
+//!   of the capture.
+//! * [`triage`]: which of them are kept, for most are unremarkable and only counted; [`wants`]: which are not; [`settings`]:
+//!   what the user set.
 //! * [`listener`]: what the connections of one listener got; `timeline`: that second by second.
 //! * [`accepted_syns`]: what the SYNs have in common that a listener answered.
 //! * [`incomplete`]: handshakes that were never completed.
@@ -15,6 +17,7 @@
 //! * [`merge`]: the histories of all listeners, put together now and then.
 
 pub mod accepted_syns;
+pub mod ended;
 pub mod handshakes;
 pub mod host_clocks;
 pub mod host_pairs;
@@ -23,6 +26,7 @@ pub mod interval;
 pub mod listener;
 pub mod merge;
 pub mod ports;
+pub mod quality;
 pub mod remarkable;
 pub mod settings;
 pub mod strays;

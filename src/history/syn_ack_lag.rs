@@ -56,8 +56,8 @@ impl SynAckLags {
         (!(AHEAD..CLEAR + held_up).contains(&lag) && elapsed <= LONGEST).then_some(lag)
     }
 
-    /// Takes in one more; of those that lag clearly the first `most` are kept.
-    pub fn take(&mut self, at: PacketRef, lag: i64, most: usize) {
+    /// Records one more; of those that lag clearly the first `most` are kept.
+    pub fn record(&mut self, at: PacketRef, lag: i64, most: usize) {
         if !(CLEAR..=LARGEST).contains(&lag) {
             self.odd += 1;
             return;
@@ -116,7 +116,7 @@ mod tests {
     fn what_a_cookie_cannot_be_is_counted_apart() {
         let mut lags = SynAckLags::default();
         for lag in [-30, 6, 66, 67, 1_000] {
-            lags.take(PacketRef::default(), lag, KEPT);
+            lags.record(PacketRef::default(), lag, KEPT);
         }
         assert_eq!((lags.count, lags.odd, lags.spread()), (2, 3, 60));
     }

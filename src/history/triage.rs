@@ -3,23 +3,24 @@
 use std::borrow::Cow;
 
 use crate::decode::segment::{Address, PacketId};
-use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::ended::{EndedFlow, Parting};
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Roles, Side};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host, Map};
 use crate::flow::outcome::{Outcome, Outcomes};
 use crate::flow::tracker::WentOn;
+use crate::history::ended::EndedSummary;
 use crate::history::handshakes::{HandshakeSample, HandshakeSamples};
-use crate::history::host_clocks::{ClockReading, ClockReadings};
+use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
+use crate::history::quality::Quality;
 use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts, Sign};
 use crate::history::settings::Settings;
 use crate::history::strays::Strays;
 use crate::history::syn_ack_lag::{self, SynAckLags};
-use crate::history::tw_recycle::TwRecycleModel;
+use crate::history::tw_recycle::{SynFate, TwRecycleModel};
 use crate::history::wants::Wants;
 use crate::time::{Span, Timestamp};
 
@@ -41,53 +42,6 @@ const LISTENER_WITH_INCOMPLETE: usize = 12;
 
 /// With more listeners than that fewer lagging SYN-ACKs of each are kept.
 const MANY_LAGS: usize = 64;
-
-/// Losses of the capture itself, and what else lowers trust in it.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Quality {
-    /// Connections.
-    pub connections: u64,
-    /// Segments of them, copies not counted.
-    pub segments: u64,
-    /// Connections of which only one direction was captured although the other must have sent.
-    pub one_sided: u64,
-    /// Connections whose client went on without a segment of the server in the capture: its direction is missing.
-    pub deaf: u64,
-    /// Connections of which nothing but SYNs was captured.
-    pub only_syns: u64,
-    /// Connections of which nothing but SYNs and SYN-ACKs was captured.
-    pub only_handshakes: u64,
-    /// Acknowledgments of bytes that the capture does not hold.
-    pub unseen: u64,
-    /// Segments that came just after their acknowledgment.
-    pub reordered: u64,
-    /// Copies of packets.
-    pub duplicates: u64,
-    /// Packets of intervals captured twice.
-    pub replayed: u64,
-    /// Connections joined in the middle.
-    pub mid_stream: u64,
-    /// Connections on which the segments of one end came with several TTLs.
-    pub several_ttls: u64,
-}
-
-impl Quality {
-    /// Adds up two.
-    pub fn add(&mut self, other: &Quality) {
-        self.connections += other.connections;
-        self.segments += other.segments;
-        self.one_sided += other.one_sided;
-        self.deaf += other.deaf;
-        self.only_syns += other.only_syns;
-        self.only_handshakes += other.only_handshakes;
-        self.unseen += other.unseen;
-        self.reordered += other.reordered;
-        self.duplicates += other.duplicates;
-        self.replayed += other.replayed;
-        self.mid_stream += other.mid_stream;
-        self.several_ttls += other.several_ttls;
-    }
-}
 
 /// Keeps the connections that a detector may want, and the history of every listener.
 #[derive(Clone, Default)]
@@ -130,9 +84,8 @@ pub struct Triage {
     pub readings: ClockReadings,
     /// SYN-ACKs that lag, by listener.
     pub lags: Map<Host, SynAckLags>,
-    /// Connections that are over and may be under suspicion: the SYN that was answered, and whether otherwise than by
-    /// SYN-ACK.
-    settled: Vec<(PacketId, Option<PacketRef>, bool)>,
+    /// What became of the SYNs of connections that have ended and may be under suspicion.
+    syn_fates: Vec<(PacketId, SynFate)>,
     /// Of how many listeners and servers anything is known; 0 for all.
     most_listeners: usize,
     /// Connections that were left out of the histories because there were too many listeners.
@@ -152,6 +105,27 @@ pub struct Triage {
 enum Doubtful {
     HalfOpen(FlowKey, HalfOpen, Parting),
     Full(Box<ConnectionFacts>),
+}
+
+/// Whether a server with `tcp_tw_recycle` would have dropped a SYN of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Suspicion {
+    /// Not known yet: not all SYNs so far were judged.
+    Open,
+    /// No.
+    None,
+    /// Yes.
+    Dropped,
+}
+
+/// What `peers` says of the SYNs of a connection.
+#[inline]
+fn suspicion(peers: Option<&TwRecycleModel>, ended: &EndedSummary<'_>) -> Suspicion {
+    match peers {
+        None => Suspicion::Open,
+        Some(peers) if peers.is_suspect(ended.first.packet) => Suspicion::Dropped,
+        Some(_) => Suspicion::None,
+    }
 }
 
 impl Triage {
@@ -182,20 +156,23 @@ impl Triage {
         std::mem::take(&mut self.kept)
     }
 
-    /// Takes in a connection that is over; `end` is the last packet of the capture, once it is over; `peers` knows
+    /// Records a connection that has ended; `end` is the last packet of the capture, once that is over; `peers` knows
     /// the SYNs under suspicion, if all SYNs so far were shown to it. If not, [`Triage::resolve`] comes later.
     ///
-    /// Most connections are counted in the form in which they were kept.
-    pub fn take(&mut self, gone: EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
-        if gone.is_evicted() {
-            return self.record_evicted(&gone, end, peers);
+    /// Most connections are counted in the form in which they were stored.
+    pub fn record(&mut self, ended: EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        if ended.is_evicted() {
+            return self.record_evicted(&ended, end, peers);
         }
-        match gone {
+        match ended {
             EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
                 let class = Class { server: h.server(key), sign: Sign::Refused };
                 let group = self.grouping.of(class);
                 if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
-                    return self.take_refused(key, h, peers);
+                    let ended = EndedSummary::of_half_open(key, h, Outcome::Refused);
+                    self.count(&ended, suspicion(peers, &ended));
+                    let left_out = LeftOut::one(Outcome::Refused, h.last().time);
+                    return self.left_out.add(class, left_out, self.limit);
                 }
             }
             EndedFlow::HalfOpen(key, h, parting) => {
@@ -212,54 +189,65 @@ impl Triage {
                     && course.closed - course.final_ack < WAITED
                     && !self.readings.want_clean(b)
                 {
-                    return self.record_clean(key, b, &course, peers);
+                    let ended = EndedSummary::of_clean(key, b, &course);
+                    self.count(&ended, suspicion(peers, &ended));
+                    return;
                 }
             }
             EndedFlow::Full(_) => {}
         }
-        self.take_facts(gone.facts(), end, peers);
+        self.record_facts(ended.facts(), end, peers);
     }
 
-    /// Takes in a connection that was let go before its end: what did not happen on it until then proves nothing.
-    fn record_evicted(&mut self, gone: &EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
-        if let EndedFlow::HalfOpen(key, h, _) = gone
+    /// Counts a connection that has ended, whatever its form was. Returns whether its listener has a history.
+    #[inline]
+    fn count(&mut self, ended: &EndedSummary<'_>, suspicion: Suspicion) -> bool {
+        self.outcomes.record(ended.outcome);
+        self.quality.add(&ended.quality);
+        if let Some(fate) = ended.syn_fate
+            && suspicion != Suspicion::None
+        {
+            self.syn_fates.push((ended.first.packet, fate));
+        }
+        let Some(server) = ended.listener else { return false };
+        let Some(listener) = self.listener(server) else { return false };
+        listener.record(ended);
+        if let Some(sample) = &ended.sample {
+            self.keep_sample(server.address, sample);
+        }
+        if let Some((syn_ack, lag)) = ended.syn_ack_lag {
+            self.record_lag(server, syn_ack, lag);
+        }
+        true
+    }
+
+    /// Records a connection that was let go before its end: what did not happen on it until then proves nothing.
+    fn record_evicted(&mut self, evicted: &EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        if let EndedFlow::HalfOpen(key, h, _) = evicted
             && !h.is_troubled()
         {
-            self.outcomes.record(Outcome::CutOff);
-            self.quality.connections += 1;
-            self.quality.segments += h.segments();
-            self.quality.only_handshakes += 1;
-            self.quality.only_syns += u64::from(h.syn_acks() == 0);
-            if let Some(listener) = self.listener(h.server(key)) {
+            let mut ended = EndedSummary::of_half_open(key, h, Outcome::CutOff);
+            ended.cut_off();
+            if let Some(listener) = ended.listener.take().and_then(|server| self.listener(server)) {
                 listener.uncounted.let_go += 1;
                 listener.uncounted.last = listener.uncounted.last.max(h.first().time);
             }
-            return self.exempt(h.first().packet, peers);
+            self.count(&ended, suspicion(peers, &ended));
+            return;
         }
-        self.outcomes.record(Outcome::CutOff);
-        let f = &*gone.facts();
-        self.note_quality(f);
+        let f = &*evicted.facts();
         // What it would have come to is not known: it is no finding. But it was remarkable.
         if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
             let class = Class::of(f, false);
             self.left_out.add(class, LeftOut::of(f), self.limit);
         }
-        if f.roles != Roles::Guessed
-            && f.progress.is_some()
-            && let Some(listener) = self.listener(f.server)
-        {
-            listener.take(f, end.min(f.watched));
-            self.note_sample(f);
-            self.readings.take(f);
-            self.note_lag(f);
+        let mut ended = EndedSummary::of(f, end.min(f.watched));
+        ended.cut_off();
+        if f.progress.is_none() {
+            ended.listener = None;
         }
-        self.exempt(f.first.packet, peers);
-    }
-
-    /// What became of a SYN is not known: it is no evidence of `tcp_tw_recycle`, nor against it.
-    fn exempt(&mut self, first: PacketId, peers: Option<&TwRecycleModel>) {
-        if peers.is_none_or(|peers| peers.is_suspect(first)) {
-            self.settled.push((first, None, true));
+        if self.count(&ended, suspicion(peers, &ended)) {
+            self.readings.record(f);
         }
     }
 
@@ -275,47 +263,38 @@ impl Triage {
         }
     }
 
-    fn take_facts(
+    /// Records a connection of which everything is known, and keeps it where a finding kind wants it.
+    fn record_facts(
         &mut self,
         facts: Cow<'_, ConnectionFacts>,
         end: Timestamp,
         peers: Option<&TwRecycleModel>,
     ) {
         let f = &*facts;
-        let outcome = Outcome::of(f, end.min(f.watched));
-        self.outcomes.record(outcome);
-        self.note_quality(f);
+        let ended = EndedSummary::of(f, end.min(f.watched));
+        let suspicion = suspicion(peers, &ended);
+        let outcome = ended.outcome;
+        if self.count(&ended, suspicion) {
+            self.readings.record(f);
+            self.note_wait(f);
+        }
         self.record_heard(f);
         if f.syn.count == 0 {
             self.untranslated.record(f);
         }
-        if f.roles != Roles::Guessed
-            && let Some(listener) = self.listener(f.server)
-        {
-            listener.take(f, end.min(f.watched));
-            self.note_sample(f);
-            self.readings.take(f);
-            self.note_lag(f);
-            self.note_wait(f);
-        }
-        if f.syn.count > 0 && peers.is_none_or(|peers| peers.is_suspect(f.first.packet)) {
-            let answered = f.answered_syn().map(|syn| syn.at);
-            let otherwise = f.syn_ack.count == 0
-                && (f.s.resets > 0 || f.ack_to_syn.is_some() || f.icmp.is_some() || f.went_on());
-            self.settled.push((f.first.packet, answered, otherwise));
-        }
         if outcome.is_failure() || self.wants.wants_full(f, &self.settings) {
-            let is_suspect = peers.is_some_and(|peers| peers.is_suspect(f.first.packet));
             let incomplete = IncompleteHandshake::of(f, outcome);
             match incomplete.filter(|handshake| !self.wants.wants_incomplete(handshake)) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
-                Some(handshake) if handshake.half_open.syn_acks == 0 => match peers {
-                    None => self.doubtful.push((handshake, Doubtful::Full(Box::new(facts.into_owned())))),
-                    Some(_) if is_suspect => self.keep(facts, true),
-                    Some(_) => self.keep_incomplete(f.server, handshake),
+                Some(handshake) if handshake.half_open.syn_acks == 0 => match suspicion {
+                    Suspicion::Open => {
+                        self.doubtful.push((handshake, Doubtful::Full(Box::new(facts.into_owned()))))
+                    }
+                    Suspicion::Dropped => self.keep(facts, true),
+                    Suspicion::None => self.keep_incomplete(f.server, handshake),
                 },
                 Some(handshake) => self.keep_incomplete(f.server, handshake),
-                None => self.keep(facts, is_suspect),
+                None => self.keep(facts, suspicion == Suspicion::Dropped),
             }
         } else if outcome == Outcome::Open {
             self.untranslated.record_open(f);
@@ -342,22 +321,12 @@ impl Triage {
         }
     }
 
-    fn note_lag(&mut self, f: &ConnectionFacts) {
-        if let Some([first, later]) = ClockReading::clock(f, Role::Server)
-            && let Some(after_syn) = f.syn_to_syn_ack().filter(|_| f.syn.count > 0)
-            && let Some(lag) = SynAckLags::read(after_syn, first, later)
-            && let Some(syn_ack) = f.syn_ack.first()
-        {
-            self.record_lag(f.server, syn_ack.at, lag);
-        }
-    }
-
     fn record_lag(&mut self, server: Host, syn_ack: PacketRef, lag: i64) {
         let most = if self.lags.len() < MANY_LAGS { syn_ack_lag::KEPT } else { syn_ack_lag::KEPT_OF_MANY };
-        self.lags.entry(server).or_default().take(syn_ack, lag, most);
+        self.lags.entry(server).or_default().record(syn_ack, lag, most);
     }
 
-    /// What [`Triage::take_facts`] makes of one SYN and its answers.
+    /// Records one SYN and its answers, of which no finding kind wants more than that they were there.
     fn record_incomplete(
         &mut self,
         key: &FlowKey,
@@ -366,83 +335,17 @@ impl Triage {
         handshake: IncompleteHandshake,
         peers: Option<&TwRecycleModel>,
     ) {
-        let server = h.server(key);
-        let answered = handshake.half_open.syn_acks > 0;
-        self.outcomes.record(handshake.outcome);
-        self.quality.connections += 1;
-        self.quality.segments += 1 + u64::from(handshake.half_open.syn_acks);
-        self.quality.only_handshakes += 1;
-        self.quality.only_syns += u64::from(!answered);
-        if let Some(listener) = self.listener(server) {
-            listener.take_half_open(key, h);
-        }
-        let first = h.first();
-        let is_suspect = peers.map(|peers| peers.is_suspect(first.packet));
-        if is_suspect != Some(false) {
-            self.settled.push((first.packet, answered.then_some(first), false));
-        }
-        match is_suspect {
-            None if !answered => {
+        let ended = EndedSummary::of_half_open(key, h, handshake.outcome);
+        let suspicion = suspicion(peers, &ended);
+        self.count(&ended, suspicion);
+        match suspicion {
+            Suspicion::Open if !ended.was_answered => {
                 self.doubtful.push((handshake, Doubtful::HalfOpen(*key, h.clone(), parting)))
             }
-            Some(true) if !answered => self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), true),
-            _ => self.keep_incomplete(server, handshake),
-        }
-    }
-
-    /// What [`Triage::take_facts`] makes of SYNs that were refused, where enough of them are kept.
-    fn take_refused(&mut self, key: &FlowKey, h: &HalfOpen, peers: Option<&TwRecycleModel>) {
-        let server = h.server(key);
-        self.outcomes.record(Outcome::Refused);
-        self.quality.connections += 1;
-        self.quality.segments += u64::from(h.syns()) + 1;
-        if let Some(listener) = self.listener(server) {
-            listener.take_refused(h);
-        }
-        let first = h.first().packet;
-        if peers.is_none_or(|peers| peers.is_suspect(first)) {
-            self.settled.push((first, None, true));
-        }
-        let class = Class { server, sign: Sign::Refused };
-        self.left_out.add(class, LeftOut::one(Outcome::Refused, h.last().time), self.limit);
-    }
-
-    /// What [`Triage::take_facts`] makes of a connection that went as it should.
-    fn record_clean(
-        &mut self,
-        key: &FlowKey,
-        b: &CleanFlow,
-        course: &Course,
-        peers: Option<&TwRecycleModel>,
-    ) {
-        let (server, first) = (b.asked.server(key), b.asked.first());
-        self.outcomes.record(Outcome::Closed);
-        self.quality.connections += 1;
-        self.quality.segments += u64::from(course.segments);
-        self.quality.several_ttls += u64::from(course.several_ttls);
-        let is_listed = self.listener(server).map(|listener| listener.record_clean(key, b, course)).is_some();
-        if is_listed
-            && let Some([syn_ack, later]) = b.server_clock()
-            && let Some(lag) = SynAckLags::read(syn_ack.0 - first.time, syn_ack, later)
-        {
-            self.record_lag(server, b.asked.last(), lag);
-        }
-        if is_listed && (course.bare || course.brought_payload) {
-            let answered = b.asked.last().time;
-            let (client_ttl, server_ttl) = b.asked.ttls();
-            let [client_traits, server_traits] = course.traits;
-            self.keep_sample(server.address, first, || HandshakeSample {
-                at: first,
-                syn_to_syn_ack: answered - first.time,
-                syn_ack_to_ack: course.final_ack - answered,
-                client_ttl,
-                server_ttl,
-                client_traits,
-                server_traits,
-            });
-        }
-        if peers.is_none_or(|peers| peers.is_suspect(first.packet)) {
-            self.settled.push((first.packet, Some(first), false));
+            Suspicion::Dropped if !ended.was_answered => {
+                self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), true)
+            }
+            _ => self.keep_incomplete(h.server(key), handshake),
         }
     }
 
@@ -458,7 +361,7 @@ impl Triage {
 
     /// All SYNs so far were shown to `peers`: drops what it does not suspect.
     pub fn resolve(&mut self, peers: &TwRecycleModel) {
-        self.settled.retain(|(connection, ..)| peers.is_suspect(*connection));
+        self.syn_fates.retain(|(connection, _)| peers.is_suspect(*connection));
         for (handshake, lone) in std::mem::take(&mut self.doubtful) {
             let suspect = peers.is_suspect(handshake.half_open.syn.packet);
             match (lone, suspect) {
@@ -532,30 +435,9 @@ impl Triage {
         }
     }
 
-    /// Moves out what became of connections under suspicion.
-    pub fn drain_settled(&mut self) -> std::vec::Drain<'_, (PacketId, Option<PacketRef>, bool)> {
-        self.settled.drain(..)
-    }
-
-    fn note_quality(&mut self, f: &ConnectionFacts) {
-        let q = &mut self.quality;
-        q.connections += 1;
-        q.segments += u64::from(f.c.segments) + u64::from(f.s.segments);
-        q.unseen += u64::from(f.c.unseen) + u64::from(f.s.unseen);
-        q.reordered += u64::from(f.reordered);
-        q.duplicates += u64::from(f.duplicates);
-        q.replayed += u64::from(f.replayed);
-        q.mid_stream += u64::from(f.mid_stream);
-        // A RST may come from a box in between, or from the host itself: it starts from a TTL of its own.
-        let several = |side: &Side| side.ttl.0 != side.ttl.1 && side.resets == 0;
-        q.several_ttls += u64::from(several(&f.c) || several(&f.s));
-        let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
-        q.only_syns += u64::from(only_syns);
-        q.only_handshakes += u64::from(f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count);
-        q.deaf +=
-            u64::from(f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets));
-        let answered = f.c.acked_known || f.s.acked_known;
-        q.one_sided += u64::from(!f.both_seen() && answered);
+    /// Moves out what became of the SYNs of connections under suspicion.
+    pub fn drain_syn_fates(&mut self) -> std::vec::Drain<'_, (PacketId, SynFate)> {
+        self.syn_fates.drain(..)
     }
 
     fn note_wait(&mut self, f: &ConnectionFacts) {
@@ -576,39 +458,14 @@ impl Triage {
         }
     }
 
-    fn note_sample(&mut self, f: &ConnectionFacts) {
-        // SYN-ACKs that come again after the final ACK say nothing of the path.
-        let (Some(ack), 1) = (f.final_ack, f.syn.count) else { return };
-        let (Some(a), Some(b)) = (f.syn_to_syn_ack(), f.syn_ack_to_ack()) else { return };
-        // The capture changed their order.
-        if b < Span::ZERO {
-            return;
-        }
-        if !ack.bare && f.c.first_data.is_none_or(|data| data != ack.at) {
-            return;
-        }
-        self.keep_sample(f.server.address, f.first, || HandshakeSample {
-            at: f.first,
-            syn_to_syn_ack: a,
-            syn_ack_to_ack: b,
-            client_ttl: f.syn_offer.ttl,
-            server_ttl: f.syn_ack_offer.ttl,
-            client_traits: f.c.traits,
-            server_traits: f.s.traits,
-        });
-    }
-
-    fn keep_sample(&mut self, server: Address, at: PacketRef, sample: impl FnOnce() -> HandshakeSample) {
+    fn keep_sample(&mut self, server: Address, sample: &HandshakeSample) {
         let full = self.most_listeners > 0 && self.samples.len() >= self.most_listeners;
         if full && !self.samples.contains_key(&server) {
             return;
         }
         let samples = self.samples.entry(server).or_default();
-        if samples.wants(at) {
-            let sample = sample();
-            if sample.syn_ack_to_ack < TIMER {
-                samples.take(sample);
-            }
+        if samples.wants(sample.at) && sample.syn_ack_to_ack < TIMER {
+            samples.record(*sample);
         }
     }
 }

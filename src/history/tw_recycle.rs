@@ -56,6 +56,17 @@ pub struct PawsSuspect {
     pub in_time_wait: bool,
 }
 
+/// What the SYNs of one connection came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SynFate {
+    /// This one drew a SYN-ACK; those before it drew nothing.
+    Accepted(PacketRef),
+    /// None of them drew anything.
+    Unanswered,
+    /// They drew a RST, an ICMP error or a bare ACK, or it is not known what they drew: they prove nothing.
+    NoEvidence,
+}
+
 /// What became of the SYNs of one host pair.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Tally {
@@ -128,8 +139,8 @@ impl TwRecycleModel {
         e.what == PeerEventKind::Remembered || self.noted.contains(pair_of(e))
     }
 
-    /// Takes in events in order of time.
-    pub fn take(&mut self, events: &[&PeerEvent]) {
+    /// Replays events, in order of time.
+    pub fn replay(&mut self, events: &[&PeerEvent]) {
         for few in events.chunks(TOGETHER) {
             // Looking up a few first lets the processor fetch what is known of all of them at once.
             let known = |e: &&PeerEvent| {
@@ -221,15 +232,17 @@ impl TwRecycleModel {
         !self.suspect.is_empty() && self.suspect.contains_key(&connection)
     }
 
-    /// A connection is over: `answered` is its SYN that drew a SYN-ACK, if one did. SYNs before it were not answered.
-    ///
-    /// `answered_otherwise` says that its SYNs drew a RST or a bare ACK: then they prove nothing.
-    pub fn settle(&mut self, connection: PacketId, answered: Option<PacketRef>, answered_otherwise: bool) {
+    /// A connection has ended: counts for or against the rule what its SYNs came to.
+    pub fn record_fate(&mut self, connection: PacketId, fate: SynFate) {
         let Some((pair, syns)) = self.suspect.get(&connection) else { return };
         let pair = *pair;
         let mut own = Tally::default();
         let mut dropped = false;
-        if !answered_otherwise {
+        let answered = match fate {
+            SynFate::Accepted(syn) => Some(syn),
+            SynFate::Unanswered | SynFate::NoEvidence => None,
+        };
+        if fate != SynFate::NoEvidence {
             for syn in syns.iter().filter(|syn| !(syn.in_time_wait && answered == Some(syn.at))) {
                 let count = match (answered == Some(syn.at), syn.behind) {
                     (true, Some(_)) => &mut own.answered_behind,
@@ -352,7 +365,7 @@ mod tests {
         let mut number = 0;
         let mut take = |peers: &mut TwRecycleModel, n: u8, second: i64, tsval: u32, what| {
             number += 1;
-            peers.take(&[&event(client(n), number, second, tsval, what)]);
+            peers.replay(&[&event(client(n), number, second, tsval, what)]);
         };
         for n in 1..=3 {
             take(&mut peers, n, 100, 1_000, PeerEventKind::Remembered);
@@ -382,7 +395,7 @@ mod tests {
         again.remove(3);
         again.iter_mut().for_each(|e| e.at.packet = PacketId::new(0, e.at.packet.number() + 10));
         let mut peers = TwRecycleModel::default();
-        peers.take(&once.each_ref());
+        peers.replay(&once.each_ref());
         let judged = |peers: &TwRecycleModel, n: u64| {
             let mut judged: Vec<_> =
                 peers.suspects(PacketId::new(0, n)).iter().map(|c| (c.at.time, c.record)).collect();
@@ -391,7 +404,7 @@ mod tests {
         };
         let before = [judged(&peers, 3), judged(&peers, 5)];
         assert_eq!(before.each_ref().map(Vec::len), [1, 1]);
-        peers.take(&again.iter().collect::<Vec<_>>());
+        peers.replay(&again.iter().collect::<Vec<_>>());
         assert_eq!([judged(&peers, 3), judged(&peers, 5)], before);
     }
 }

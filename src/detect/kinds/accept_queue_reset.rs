@@ -7,7 +7,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, Roles, What};
-use crate::history::listener::SECOND_TRY;
+use crate::history::ended::SECOND_TRY;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;

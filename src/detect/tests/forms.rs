@@ -19,13 +19,13 @@ fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Triage {
         Triage::new(limit, 1 << 10, Settings { half_close_after: Span::millis(100) }, registry::WANTS);
     let mut tracker = Tracker::new(1 << 10);
     let peers = TwRecycleModel::default();
-    let take = |triage: &mut Triage, gone: EndedFlow<'_>, end, peers| match as_facts {
-        true => triage.take(EndedFlow::Full(&gone.facts()), end, peers),
-        false => triage.take(gone, end, peers),
+    let record = |triage: &mut Triage, gone: EndedFlow<'_>, end, peers| match as_facts {
+        true => triage.record(EndedFlow::Full(&gone.facts()), end, peers),
+        false => triage.record(gone, end, peers),
     };
-    tracker.segments(segments.chunks(TOGETHER), |gone| take(&mut triage, gone, Timestamp::MAX, None));
+    tracker.segments(segments.chunks(TOGETHER), |gone| record(&mut triage, gone, Timestamp::MAX, None));
     triage.resolve(&peers);
-    tracker.finish_into(|gone| take(&mut triage, gone, end, Some(&peers)));
+    tracker.finish_into(|gone| record(&mut triage, gone, end, Some(&peers)));
     triage
 }
 
@@ -42,7 +42,7 @@ proptest! {
         prop_assert_eq!(&short.readings, &full.readings);
         prop_assert_eq!(short.quality, full.quality);
         prop_assert_eq!(&short.left_out, &full.left_out);
-        prop_assert!(short.drain_settled().eq(full.drain_settled()));
+        prop_assert!(short.drain_syn_fates().eq(full.drain_syn_fates()));
         prop_assert_eq!(short.take_kept(), full.take_kept());
     }
 }

@@ -19,11 +19,11 @@ const MOST: usize = 16;
 /// So many of them fit without an allocation: very many connections are completed and then wait.
 const FEW: usize = 2;
 /// The others.
-type More = Box<[Said; MOST - FEW]>;
+type More = Box<[CleanSegment; MOST - FEW]>;
 
 /// A segment without what follows from those before it.
 #[derive(Clone, Copy, Default, Debug)]
-struct Said {
+struct CleanSegment {
     /// The low 32 bits of the nanoseconds since the SYN.
     after_low: u32,
     /// The 16 bits of the nanoseconds above those.
@@ -44,7 +44,7 @@ struct Said {
     by_server: bool,
 }
 
-impl Said {
+impl CleanSegment {
     #[inline]
     fn has_fin(&self) -> bool {
         self.flags.has(Flags::FIN)
@@ -58,12 +58,12 @@ impl Said {
 
     /// What a header of a SYN would have, and this segment has as well.
     fn header(&self, seq: Seq) -> Header {
-        let Said { window, traits, flags, options, ttl, tos, .. } = *self;
+        let CleanSegment { window, traits, flags, options, ttl, tos, .. } = *self;
         Header { seq, window, mss: 0, traits, flags, options, window_scale: 0, ttl, tos }
     }
 
     fn others(&self) -> Others {
-        let Said { ack, payload, ip_id, tsval, tsecr, .. } = *self;
+        let CleanSegment { ack, payload, ip_id, tsval, tsecr, .. } = *self;
         Others { ack, payload: payload.into(), ip_id, tsval, tsecr, neighbours: 0 }
     }
 
@@ -98,7 +98,7 @@ pub struct CleanFlow {
     count: u8,
     /// The server's FIN was the first.
     server_first: bool,
-    few: [Said; FEW],
+    few: [CleanSegment; FEW],
     more: Option<More>,
 }
 
@@ -110,9 +110,9 @@ impl FreeList {
     /// So many are kept at most.
     const MOST: usize = 256;
 
-    /// Takes what a connection does not need any more.
+    /// Keeps the room of a connection that has ended.
     #[inline]
-    pub fn take(&mut self, clean: CleanFlow) {
+    pub fn recycle(&mut self, clean: CleanFlow) {
         if let Some(more) = clean.more
             && self.0.len() < FreeList::MOST
         {
@@ -182,15 +182,15 @@ impl CleanFlow {
             },
             count: 0,
             server_first: false,
-            few: [Said::default(); FEW],
+            few: [CleanSegment::default(); FEW],
             more: None,
         };
-        clean.take(from, s, spare).then_some(clean)
+        clean.try_append(from, s, spare).then_some(clean)
     }
 
-    /// Takes in a further segment if it goes on as it should; `false` if it does not, or there is no room.
+    /// Appends a segment that goes on as it should; `false` if it does not, or there is no room.
     #[inline]
-    pub fn take(&mut self, from: Direction, s: &Segment, spare: &mut FreeList) -> bool {
+    pub fn try_append(&mut self, from: Direction, s: &Segment, spare: &mut FreeList) -> bool {
         let role = if self.asked.is_client(from) { Role::Client } else { Role::Server };
         let (own, peer) = (*self.ends.of(role), *self.ends.of(role.peer()));
         let first = self.asked.first();
@@ -220,7 +220,7 @@ impl CleanFlow {
             Some(n) => self.more.get_or_insert_with(|| spare.0.pop().unwrap_or_default()).get_mut(n),
         };
         let Some(room) = room else { return false };
-        *room = Said {
+        *room = CleanSegment {
             after_low: after as u32,
             after_high: (after >> 32) as u16,
             payload: s.payload as u16,
@@ -249,7 +249,7 @@ impl CleanFlow {
         true
     }
 
-    /// Whether the segment just taken in leaves the server a memory of the client's TSval; see
+    /// Whether the segment just appended leaves the server a memory of the client's TSval; see
     /// [`crate::flow::peer::PeerEventKind::Remembered`].
     #[inline]
     pub fn is_remembered(&self, from: Direction, s: &Segment, server_fin_was_acked: bool) -> bool {
@@ -290,13 +290,13 @@ impl CleanFlow {
         let mut connection = self.asked.play(key);
         let (mut client_next, mut server_next) =
             (self.asked.syn.seq.advance(1), self.asked.syn_ack.seq.advance(1));
-        for said in self.said() {
-            let (from, next) = match said.by_server {
+        for sent in self.segments() {
+            let (from, next) = match sent.by_server {
                 true => (self.asked.client_is().reverse(), &mut server_next),
                 false => (self.asked.client_is(), &mut client_next),
             };
-            let segment = said.header(*next).segment(key, from, self.mark(said), said.others());
-            *next = next.advance(said.length());
+            let segment = sent.header(*next).segment(key, from, self.mark(sent), sent.others());
+            *next = next.advance(sent.length());
             connection.segment(&segment, from);
         }
         connection
@@ -307,22 +307,22 @@ impl CleanFlow {
         if !self.is_closed() {
             return None;
         }
-        let said = self.said();
-        let (first, progress) = (said.clone().next()?, said.clone().find(|said| said.by_server)?);
-        let (mut client_spoke, mut fins) = (None, Ends::<Option<&Said>>::default());
+        let segments = self.segments();
+        let (first, progress) = (segments.clone().next()?, segments.clone().find(|s| s.by_server)?);
+        let (mut client_spoke, mut fins) = (None, Ends::<Option<&CleanSegment>>::default());
         let mut traits = Ends { client: self.asked.syn.traits, server: self.asked.syn_ack.traits };
         let ttls = Ends { client: self.asked.syn.ttl, server: self.asked.syn_ack.ttl };
         let (mut several_ttls, mut was_answered) = (false, false);
-        for said in said {
-            let role = if said.by_server { Role::Server } else { Role::Client };
-            traits.of_mut(role).set(said.traits.0);
-            several_ttls |= said.ttl != *ttls.of(role);
-            was_answered |= said.by_server && said.payload > 0;
-            if said.length() > 0 && !said.by_server {
-                client_spoke.get_or_insert(said);
+        for segment in segments {
+            let role = if segment.by_server { Role::Server } else { Role::Client };
+            traits.of_mut(role).set(segment.traits.0);
+            several_ttls |= segment.ttl != *ttls.of(role);
+            was_answered |= segment.by_server && segment.payload > 0;
+            if segment.length() > 0 && !segment.by_server {
+                client_spoke.get_or_insert(segment);
             }
-            if said.has_fin() {
-                fins.of_mut(role).get_or_insert(said);
+            if segment.has_fin() {
+                fins.of_mut(role).get_or_insert(segment);
             }
         }
         Some(Course {
@@ -349,16 +349,16 @@ impl CleanFlow {
         if !timestamps(self.asked.asked_options()) || !timestamps(self.asked.answer_options().0) {
             return None;
         }
-        let last = self.said().rfind(|said| said.by_server && timestamps(said.options))?;
+        let last = self.segments().rfind(|sent| sent.by_server && timestamps(sent.options))?;
         Some([(self.asked.last().time, self.asked.answer_tsval()), (self.mark(last).time, last.tsval)])
     }
 
     /// What the next incarnation of the four-tuple should know of this one.
     pub fn as_previous(&self) -> Previous {
-        let stamped = self.said().rfind(|said| !said.by_server && said.options.has(Options::TIMESTAMPS));
+        let stamped = self.segments().rfind(|sent| !sent.by_server && sent.options.has(Options::TIMESTAMPS));
         let Ends { client, server } = &self.ends;
         Previous {
-            last: self.said().next_back().map_or(self.asked.last(), |said| self.mark(said)),
+            last: self.segments().next_back().map_or(self.asked.last(), |sent| self.mark(sent)),
             client_next: client.next,
             server_next: server.next,
             closed: self.is_closed(),
@@ -367,24 +367,24 @@ impl CleanFlow {
                 (true, _) => Some(Role::Client),
                 _ => None,
             },
-            client_tsval: stamped.map(|said| said.tsval).or_else(|| self.asked.client_tsval()),
+            client_tsval: stamped.map(|sent| sent.tsval).or_else(|| self.asked.client_tsval()),
         }
     }
 
-    fn said(&self) -> impl DoubleEndedIterator<Item = &Said> + Clone {
+    fn segments(&self) -> impl DoubleEndedIterator<Item = &CleanSegment> + Clone {
         let count = usize::from(self.count);
         let few = self.few.get(..count.min(FEW)).unwrap_or_default();
         let more = self.more.as_deref().and_then(|more| more.get(..count.saturating_sub(FEW)));
         few.iter().chain(more.unwrap_or_default())
     }
 
-    fn mark(&self, said: &Said) -> PacketRef {
+    fn mark(&self, sent: &CleanSegment) -> PacketRef {
         let first = self.asked.first();
         PacketRef {
-            time: first.time + Span(said.after()),
+            time: first.time + Span(sent.after()),
             packet: PacketId::new(
                 first.packet.capture(),
-                first.packet.number().saturating_add(u64::from(said.packets)),
+                first.packet.number().saturating_add(u64::from(sent.packets)),
             ),
         }
     }

@@ -20,7 +20,7 @@ const CONTROL: u8 = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
 
 /// Packet and time as distances from the first segment, and what the header does not have.
 #[derive(Clone, Copy, Default, Debug)]
-struct Sent {
+struct SynSegment {
     /// The low 32 bits of the nanoseconds.
     after_low: u32,
     packets: u32,
@@ -47,9 +47,9 @@ pub struct HalfOpen {
     /// [`Segment::neighbours`] of the first SYN and of the first SYN-ACK.
     neighbours: [u16; 2],
     /// The second segment, if there is one.
-    second: Sent,
+    second: SynSegment,
     /// Those after it; never longer than it must be, for a server under a flood repeats little.
-    more: Box<[Sent]>,
+    more: Box<[SynSegment]>,
 }
 
 impl HalfOpen {
@@ -73,21 +73,21 @@ impl HalfOpen {
             tsval: s.tsval,
             ip_id: s.ip_id,
             neighbours: [s.neighbours, 0],
-            second: Sent::default(),
+            second: SynSegment::default(),
             more: Box::default(),
         })
     }
 
-    /// Takes in a further segment, if it is the first answer to the SYN or a repetition of what is there; `false` if
+    /// Appends a further segment, if it is the first answer to the SYN or a repetition of what is there; `false` if
     /// it is anything else, or there is no room.
     #[inline]
-    pub fn take(&mut self, from: Direction, s: &Segment) -> bool {
+    pub fn try_append(&mut self, from: Direction, s: &Segment) -> bool {
         let answer = from != self.client_is;
         let (expected, ack) = match answer {
             true => (Flags::SYN | Flags::ACK, self.syn.seq.advance(1)),
             false => (Flags::SYN, Seq(0)),
         };
-        let answered = self.further().any(Sent::is_answer);
+        let answered = self.further().any(SynSegment::is_answer);
         let control = s.flags.0 & CONTROL;
         let refusal = answer && !answered && control == Flags::RST | Flags::ACK;
         if (control != expected && !refusal)
@@ -117,7 +117,7 @@ impl HalfOpen {
             self.syn_ack = header;
             self.neighbours[1] = s.neighbours;
         }
-        let sent = Sent {
+        let sent = SynSegment {
             after_low: after as u32,
             packets,
             tsval: s.tsval,
@@ -297,7 +297,7 @@ impl HalfOpen {
 
     /// Plays everything to a connection; `key` is its key.
     pub fn play(&self, key: &FlowKey) -> Connection {
-        let syn = Sent { tsval: self.tsval, ip_id: self.ip_id, ..Sent::default() };
+        let syn = SynSegment { tsval: self.tsval, ip_id: self.ip_id, ..SynSegment::default() };
         let (first, from) = self.segment(&syn, key);
         let mut connection = Connection::begin(*key, from, &first, None);
         connection.segment(&first, from);
@@ -316,11 +316,11 @@ impl HalfOpen {
 
     /// The second segment and on.
     #[inline]
-    fn further(&self) -> impl DoubleEndedIterator<Item = &Sent> {
+    fn further(&self) -> impl DoubleEndedIterator<Item = &SynSegment> {
         (self.count > 1).then_some(&self.second).into_iter().chain(&self.more)
     }
 
-    fn mark(&self, sent: &Sent) -> PacketRef {
+    fn mark(&self, sent: &SynSegment) -> PacketRef {
         let packet = &self.first.packet;
         PacketRef {
             time: self.first.time + sent.after(),
@@ -329,20 +329,20 @@ impl HalfOpen {
     }
 
     /// The segment in its full form.
-    fn segment(&self, sent: &Sent, key: &FlowKey) -> (Segment, Direction) {
+    fn segment(&self, sent: &SynSegment, key: &FlowKey) -> (Segment, Direction) {
         let [of_syn, of_answer] = self.neighbours;
         let (header, from, ack, neighbours) = match sent.is_answer() {
             true => (self.syn_ack, self.client_is.reverse(), self.syn.seq.advance(1), of_answer),
             false => (self.syn, self.client_is, Seq(0), of_syn),
         };
         let at = self.mark(sent);
-        let Sent { tsval, tsecr, ip_id, .. } = *sent;
+        let SynSegment { tsval, tsecr, ip_id, .. } = *sent;
         let others = Others { ack, payload: 0, ip_id, tsval, tsecr, neighbours };
         (header.segment(key, from, at, others), from)
     }
 }
 
-impl Sent {
+impl SynSegment {
     fn after(&self) -> Span {
         Span(i64::from(self.after_high & 0x7fff) << 32 | i64::from(self.after_low))
     }
