@@ -6,9 +6,8 @@ use crate::capture::{Block, LinkType, Packet, Part};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
 use crate::engine::loss::{Loss, Losses};
-use crate::engine::shard::{SHARDS, Shard};
 use crate::fault;
-use crate::flow::tracker::TOGETHER;
+use crate::flow::tracker::{SHARDS, TOGETHER, shard_of};
 use crate::kernel::comment;
 use crate::kernel::verdict::Judgement;
 use crate::time::Timestamp;
@@ -215,7 +214,7 @@ impl Batch {
         }
         for place in recent.count.saturating_sub(DELAY - 1)..recent.count {
             let left = &recent.latest[place % DELAY];
-            self.shards[Shard::of(left.hash)].push(left, &mut self.spare);
+            self.shards[shard_of(left.hash)].push(left, &mut self.spare);
         }
     }
 
@@ -275,7 +274,7 @@ impl Batch {
                 recent.count = count;
                 if count >= DELAY {
                     let oldest = &latest[count % DELAY];
-                    self.shards[Shard::of(oldest.hash)].push(oldest, &mut self.spare);
+                    self.shards[shard_of(oldest.hash)].push(oldest, &mut self.spare);
                 }
             } else if decoded == Decoded::Tcp {
                 t.unwanted += 1;

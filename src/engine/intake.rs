@@ -13,11 +13,12 @@ use rayon::prelude::*;
 
 use super::batch::{Batch, Filter, Run};
 use super::loss::{Loss, Losses};
-use super::shard::{SHARDS, Shard};
+use super::shard::Shard;
 use super::{Engine, Progress, resolve_suspects};
 use crate::capture::{Block, Part, Settled, Source, Status};
 use crate::fault;
 use crate::flow::peer::PeerEvent;
+use crate::flow::tracker::SHARDS;
 use crate::history::host_pairs::Pair;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;

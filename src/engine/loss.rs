@@ -3,10 +3,10 @@
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::diagnose::write::Written;
-use crate::engine::shard::{SHARDS, Shard};
 use crate::fault::Fault;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
+use crate::flow::tracker::SHARDS;
 use crate::model::{Capture, Kind};
 
 /// So many losses are named; the others are counted.
@@ -162,13 +162,6 @@ impl Loss {
             }
         };
         format!("{what} Please report this with the capture.")
-    }
-}
-
-/// Takes over what the shards have lost.
-pub(super) fn of_shards(shards: &mut [Shard], losses: &mut Losses) {
-    for loss in shards.iter_mut().filter_map(Shard::take_loss) {
-        losses.note(loss);
     }
 }
 

@@ -34,6 +34,7 @@ use crate::capture::{self, Source, Status, Stop};
 use crate::decode::segment::Address;
 use crate::fault;
 use crate::flow::facts::Role;
+use crate::flow::tracker::SHARDS;
 use crate::history::merge::Histories;
 use crate::history::settings::Settings;
 use crate::history::tw_recycle::TwRecycleModel;
@@ -45,7 +46,7 @@ pub use conclude::Study;
 use examine::Facts;
 pub use loss::About;
 use rayon::prelude::*;
-use shard::{SHARDS, Shard};
+use shard::Shard;
 
 /// What to analyze and how. `Default` is what the command line does without options.
 #[derive(Clone, Debug)]
@@ -258,7 +259,7 @@ impl Engine {
         let end = self.totals.last.unwrap_or_default();
         let peers: &TwRecycleModel = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
-        loss::of_shards(&mut self.shards, &mut self.totals.losses);
+        shard::collect_losses(&mut self.shards, &mut self.totals.losses);
         let peers = Arc::make_mut(&mut self.peers);
         resolve_suspects(&mut self.shards, peers);
         peers.close();

@@ -23,13 +23,13 @@ use crate::engine::examine::Facts;
 use crate::engine::given_up::{CountedTwice, GivenUp};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
-use crate::engine::loss::{self, Losses};
+use crate::engine::loss::Losses;
 use crate::engine::seen::{self, Seen};
-use crate::engine::shard::{SHARDS, most_examined, watched_bytes};
+use crate::engine::shard::{self, most_examined, watched_bytes};
 use crate::engine::{Engine, Error, Options, Outcome, resolve_suspects, threads};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::flow::tracker::Tracker;
+use crate::flow::tracker::{SHARDS, Tracker};
 use crate::history::quality::Quality;
 use crate::history::settings::Settings;
 use crate::history::triage::Triage;
@@ -182,7 +182,7 @@ impl Rolling {
             totals.add(batch);
             batch.clear();
         }
-        loss::of_shards(shards, &mut totals.losses);
+        shard::collect_losses(shards, &mut totals.losses);
         self.now = self.now.max(self.engine.totals.last.unwrap_or(Timestamp::MIN));
     }
 

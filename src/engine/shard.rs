@@ -2,17 +2,14 @@
 
 use crate::detect::registry;
 use crate::engine::batch::Run;
-use crate::engine::loss::Loss;
+use crate::engine::loss::{Loss, Losses};
 use crate::fault;
-use crate::flow::tracker::{SHARD_BITS, Tracker};
+use crate::flow::tracker::{SHARDS, Tracker};
 use crate::history::incomplete::HalfOpenRequest;
 use crate::history::settings::Settings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
-
-/// Number of shards. Fixed, so that nothing depends on the number of threads.
-pub const SHARDS: usize = 1 << SHARD_BITS;
 
 /// What the process takes whatever it finds: the program, blocks being read and decoded, bytes.
 const BASE: u64 = 48 << 20;
@@ -90,12 +87,6 @@ impl Shard {
         }
     }
 
-    /// The shard of a segment with this flow hash.
-    #[inline]
-    pub fn of(hash: u64) -> usize {
-        hash as usize & (SHARDS - 1)
-    }
-
     /// Tracks this shard's segments, in capture order.
     pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
         self.contained(|tracker, triage| {
@@ -125,11 +116,6 @@ impl Shard {
         self.failed.is_some()
     }
 
-    /// Where the program failed, told once.
-    pub(super) fn take_loss(&mut self) -> Option<Loss> {
-        self.loss.take()
-    }
-
     /// Lets go of connections that are due at `now`.
     pub fn advance(&mut self, now: Timestamp) {
         self.contained(|tracker, triage| {
@@ -155,5 +141,12 @@ impl Shard {
             self.failed = Some(time);
             self.loss.get_or_insert(Loss::Shard(packet, fault));
         }
+    }
+}
+
+/// Moves to `losses` where the program failed in any of the shards.
+pub(super) fn collect_losses(shards: &mut [Shard], losses: &mut Losses) {
+    for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
+        losses.note(loss);
     }
 }

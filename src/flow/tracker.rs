@@ -648,8 +648,16 @@ impl Tracker {
     }
 }
 
-/// The low bits of the hash choose the shard ([`crate::engine`]); the table uses the upper half.
-pub const SHARD_BITS: u32 = 4;
+/// The low bits of the hash choose the shard; the table uses the upper half.
+const SHARD_BITS: u32 = 4;
+/// Number of shards. Fixed, so that nothing depends on the number of threads.
+pub const SHARDS: usize = 1 << SHARD_BITS;
+
+/// The shard of a segment with this flow hash.
+#[inline]
+pub fn shard_of(hash: u64) -> usize {
+    hash as usize & (SHARDS - 1)
+}
 
 #[cfg(test)]
 pub(crate) mod tests;
