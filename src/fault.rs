@@ -130,6 +130,12 @@ pub(crate) mod trap {
         Pair,
         /// A watch tells what is new.
         Live,
+        /// An open connection is looked at.
+        Open,
+        /// All that a watch knows is put together.
+        Look,
+        /// The report of a watch is put together.
+        Report,
     }
 
     /// The address at which the program fails: kept for measurements (RFC 2544), and in no other test.
@@ -148,6 +154,9 @@ pub(crate) mod trap {
             Place::HostFacts => 41_006,
             Place::Pair => 41_007,
             Place::Live => 41_008,
+            Place::Open => 41_009,
+            Place::Look => 41_010,
+            Place::Report => 41_011,
         }
     }
 

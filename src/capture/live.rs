@@ -34,9 +34,10 @@ const RETIRE: i32 = 20;
 /// What has not come by this long after its time will not come: [`RETIRE`], and a scheduler that lets a thread wait.
 const LATE: Span = Span::millis(120);
 /// How often an interface says that it is silent: soon after its last packets, for what is decided by silence, and seldom
-/// when it has been silent for [`IDLE_FROM`].
+/// when it has been silent for [`IDLE_FROM`]. Packets of other interfaces wait for that, those of its own do not.
 const BEAT: Duration = Duration::from_millis(40);
 const IDLE_BEAT: Duration = Duration::from_millis(250);
+const IDLE_BEAT_ALONE: Duration = Duration::from_millis(500);
 const IDLE_FROM: Duration = Duration::from_secs(3);
 /// Where the handle cannot be waited for, it is looked at again after this.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -457,7 +458,11 @@ impl Thread {
                         return Ok(said(&error));
                     }
                 }
-                let every = if idle { IDLE_BEAT } else { BEAT };
+                let every = match self.settings.interfaces.len() {
+                    _ if !idle => BEAT,
+                    0..=1 => IDLE_BEAT_ALONE,
+                    _ => IDLE_BEAT,
+                };
                 if at.duration_since(beat) >= every {
                     beat = at;
                     self.say(News::Silent(self.complete_until()))?;

@@ -298,6 +298,16 @@ fn say_left(status: &mut Status) {
 fn resolve_suspects(shards: &mut [Shard], peers: &mut TwRecycleModel) {
     let knows: &TwRecycleModel = peers;
     shards.par_iter_mut().for_each(|shard| shard.triage.resolve(knows));
+    hand_over_fates(shards, peers);
+}
+
+/// The same in this thread alone.
+fn resolve_few_suspects(shards: &mut [Shard], peers: &mut TwRecycleModel) {
+    shards.iter_mut().for_each(|shard| shard.triage.resolve(peers));
+    hand_over_fates(shards, peers);
+}
+
+fn hand_over_fates(shards: &mut [Shard], peers: &mut TwRecycleModel) {
     for shard in shards {
         for (connection, fate) in shard.triage.drain_syn_fates() {
             peers.record_fate(connection, fate);

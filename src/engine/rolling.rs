@@ -20,13 +20,17 @@ use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Conclusions};
 use crate::engine::examine::Facts;
+use crate::engine::gather::Gathered;
 use crate::engine::given_up::{CountedTwice, GivenUp};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss::Losses;
 use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{self, most_examined, watched_bytes};
-use crate::engine::{Engine, Error, Options, Outcome, resolve_suspects, threads};
+use crate::engine::{Engine, Error, Options, Outcome, resolve_few_suspects, resolve_suspects, threads};
+#[cfg(test)]
+use crate::fault::trap;
+use crate::fault::{self, Fault};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::flow::tracker::{SHARDS, Tracker};
@@ -107,6 +111,8 @@ pub struct Sight {
     pub examined: HashSet<PacketId>,
     /// From when on everything is known; before it only what was not forgotten yet.
     pub since: Timestamp,
+    /// Where the program failed while it looked: the open connections of that part are missing.
+    pub faults: Vec<Fault>,
 }
 
 impl Sight {
@@ -134,7 +140,9 @@ impl Rolling {
     /// # Errors
     /// When threads cannot be started.
     pub fn new(options: &Options, limits: Limits) -> Result<Rolling, Error> {
-        let pool = threads(options.threads)?;
+        // Whatever its threads fail at comes back to this one, which contains it.
+        let pool = fault::contain(|| threads(options.threads))
+            .unwrap_or_else(|fault| Err(Error::Threads { threads: options.threads, reason: fault.told() }))?;
         let mut engine = Engine::new(options);
         for shard in &mut engine.shards {
             shard.triage = limits.triage(options);
@@ -191,12 +199,16 @@ impl Rolling {
         self.now = self.now.max(now);
         let Engine { shards, peers, .. } = &mut self.engine;
         let now = self.now;
-        self.pool.install(|| {
-            shards.par_iter_mut().for_each(|shard| {
-                shard.advance(now);
+        if shards.iter().all(|shard| shard.tracker.live() == 0) {
+            // Too little to wake other threads for.
+            shards.iter_mut().for_each(|shard| shard.advance(now));
+            resolve_few_suspects(shards, Arc::make_mut(peers));
+        } else {
+            self.pool.install(|| {
+                shards.par_iter_mut().for_each(|shard| shard.advance(now));
+                resolve_suspects(shards, Arc::make_mut(peers));
             });
-            resolve_suspects(shards, Arc::make_mut(peers));
-        });
+        }
         if self.began[0] == Timestamp::MIN {
             self.began[0] = now;
         }
@@ -296,35 +308,12 @@ impl Rolling {
     }
 
     /// What is known now. `silences` are intervals in which nothing could be captured.
-    pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Sight {
-        let (limits, end) = (self.limits, self.now);
-        let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
-        let Engine { shards, peers, options, totals, .. } = &mut self.engine;
-        let (options, known): (&Options, &TwRecycleModel) = (options, peers);
-        let mut seen = self.pool.install(|| {
-            // What is open is taken for over, as at the end of a capture.
-            let mut open: Vec<Triage> = shards
-                .par_iter_mut()
-                .map(|shard| {
-                    let mut open = limits.triage(options);
-                    if !shard.has_failed() {
-                        shard.tracker.visit_open(|gone| open.record(gone, end, Some(known)));
-                    }
-                    open
-                })
-                .collect();
-            let fates: Vec<_> = open.iter_mut().flat_map(Triage::drain_syn_fates).collect();
-            let mut peers = Arc::clone(peers);
-            for (connection, fate) in &fates {
-                Arc::make_mut(&mut peers).record_fate(*connection, *fate);
-            }
-            let current = shards.iter().map(|shard| shard.triage.clone());
-            let triages = self.earlier.iter().cloned().chain(current).chain(open);
-            let capture = totals.first.map(|first| (first, end));
-            let context = seen::context(peers, capture, silences, options);
-            let context = CaptureContext { goes_on: moment == Moment::Between, own, stated, ..context };
-            seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay))
-        });
+    ///
+    /// # Errors
+    /// Where the program failed so that nothing is known now.
+    pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Result<Sight, Fault> {
+        let looked = fault::contain(|| self.see(silences, moment));
+        let (mut seen, faults) = looked?;
         // Of what was counted twice only what falls into the generations that are known is among their connections.
         let twice = self.counted_twice();
         seen.gathered.correct(self.evicted(), twice.since(self.twice[1]));
@@ -333,7 +322,62 @@ impl Rolling {
         seen.gathered.given_up.repeated = twice.repeated;
         let drafts = std::mem::take(&mut seen.drafts);
         let examined = seen.gathered.kept.iter().map(|facts| facts.first.packet).collect();
-        Sight { seen, drafts, examined, since: self.since() }
+        Ok(Sight { seen, drafts, examined, since: self.since(), faults })
+    }
+
+    /// Nothing at all: what is left where the program failed at looking.
+    pub fn blind(&self) -> Sight {
+        let (options, capture) = (&self.engine.options, self.engine.totals.first);
+        let capture = capture.map(|first| (first, self.now));
+        let context = seen::context(Arc::clone(&self.engine.peers), capture, &[], options);
+        let seen =
+            Seen { context, gathered: Gathered::default(), drafts: Vec::new(), losses: Losses::default() };
+        Sight { seen, drafts: Vec::new(), examined: HashSet::new(), since: self.since(), faults: Vec::new() }
+    }
+
+    /// Puts together what is over and what is open, and asks the detectors. Gives also where the program failed at open
+    /// connections.
+    fn see(&mut self, silences: &[Silence], moment: Moment) -> (Seen, Vec<Fault>) {
+        let (limits, end) = (self.limits, self.now);
+        let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
+        let Engine { shards, peers, options, totals, .. } = &mut self.engine;
+        let (options, known): (&Options, &TwRecycleModel) = (options, peers);
+        let earlier = &self.earlier;
+        self.pool.install(|| {
+            // What is open is taken for over, as at the end of a capture.
+            let open: Vec<(Triage, Option<Fault>)> = shards
+                .par_iter_mut()
+                .map(|shard| {
+                    let mut open = limits.triage(options);
+                    if shard.has_failed() {
+                        return (open, None);
+                    }
+                    let visited = fault::contain(|| {
+                        shard.tracker.visit_open(|gone| {
+                            #[cfg(test)]
+                            trap::spring(trap::Place::Open, Some(gone.facts().client));
+                            open.record(gone, end, Some(known));
+                        });
+                    });
+                    (open, visited.err())
+                })
+                .collect();
+            let (mut open, faults): (Vec<Triage>, Vec<Option<Fault>>) = open.into_iter().unzip();
+            let fates: Vec<_> = open.iter_mut().flat_map(Triage::drain_syn_fates).collect();
+            let mut peers = Arc::clone(peers);
+            for (connection, fate) in &fates {
+                Arc::make_mut(&mut peers).record_fate(*connection, *fate);
+            }
+            let current = shards.iter().map(|shard| shard.triage.clone());
+            let triages = earlier.iter().cloned().chain(current).chain(open);
+            let capture = totals.first.map(|first| (first, end));
+            let context = seen::context(peers, capture, silences, options);
+            let context = CaptureContext { goes_on: moment == Moment::Between, own, stated, ..context };
+            let seen = seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay));
+            #[cfg(test)]
+            seen.gathered.kept.iter().for_each(|facts| trap::spring(trap::Place::Look, Some(facts.client)));
+            (seen, faults.into_iter().flatten().collect())
+        })
     }
 
     /// The report on what was written down.
@@ -346,6 +390,10 @@ impl Rolling {
         status: Vec<Status>,
     ) -> Outcome {
         let Engine { totals, options, .. } = &self.engine;
+        #[cfg(test)]
+        sight.examined.iter().next().into_iter().for_each(|_| {
+            drafts.iter().for_each(|(d, _)| trap::spring(trap::Place::Report, d.client));
+        });
         let mut inputs = Inputs::of(&sight.seen, totals, options, status);
         let (written, incidents) = written;
         let mut losses = Losses::default();

@@ -7,11 +7,11 @@ use crate::capture::Block;
 use crate::capture::feed::{Fed, Feed};
 use crate::engine::Outcome;
 use crate::engine::rolling::Moment;
-use crate::fault;
+use crate::fault::{self, Fault};
 use crate::live::delay::Delay;
 use crate::live::event::Event;
 use crate::live::output::{Next, Output, Recorder};
-use crate::live::watch::Watch;
+use crate::live::watch::{Step, Watch};
 use crate::time::{Span, Timestamp};
 
 /// How often the engine is asked.
@@ -131,9 +131,14 @@ impl Run<'_> {
             }
             if taken > 0 {
                 let taken_in = fault::contain(|| self.watch.take(&blocks[..taken]));
-                news.extend(taken_in.err().into_iter().flat_map(|fault| self.watch.record_fault(&fault)));
+                news.extend(
+                    taken_in
+                        .err()
+                        .into_iter()
+                        .flat_map(|fault| self.watch.record_fault(Step::Packets, &fault)),
+                );
             }
-            self.record(&mut blocks[..taken], &mut delay);
+            news.extend(self.record(&mut blocks[..taken], &mut delay));
             let mut clock = self.feed.clock();
             if clock > advanced.0 {
                 advanced = (clock, Instant::now());
@@ -184,15 +189,22 @@ impl Run<'_> {
         }
         // The last packets may have come after the last tick.
         news.extend(self.tick(self.feed.clock()));
-        let (more, outcome) = self.watch.report(Moment::Last);
+        let (more, mut outcome) = self.watch.report(Moment::Last);
         self.tell(news, &mut failed);
         self.tell(more, &mut failed);
         if let Some(recorder) = &mut self.recorder {
-            delay.finish(recorder.as_mut(), self.watch.words());
-            let said = recorder.finish();
-            let events = self.said(said);
+            let words = self.watch.words();
+            let said = fault::contain(|| {
+                delay.finish(recorder.as_mut(), words);
+                recorder.finish()
+            });
+            let events = match said {
+                Ok(said) => self.said(said),
+                Err(fault) => self.stop_recording(&fault),
+            };
             self.show(&events, &mut failed);
         }
+        outcome.damage = self.watch.faults().to_vec();
         Ended { outcome: Box::new(outcome), failed }
     }
 
@@ -200,19 +212,32 @@ impl Run<'_> {
     fn tick(&mut self, clock: Timestamp) -> Vec<Event> {
         let Run { watch, feed, .. } = self;
         let told = fault::contain(|| watch.tick(clock, &feed.interfaces(), &feed.silences()));
-        told.unwrap_or_else(|fault| watch.record_fault(&fault))
+        told.unwrap_or_else(|fault| watch.record_fault(Step::Tick, &fault))
     }
 
-    fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) {
-        if let Some(recorder) = &mut self.recorder {
-            delay.record(blocks, recorder.as_mut(), self.watch.words());
+    /// Keeps packets; gives what is to be said if that fails, for then nothing is kept any more.
+    fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) -> Vec<Event> {
+        let Some(recorder) = &mut self.recorder else { return Vec::new() };
+        let words = self.watch.words();
+        match fault::contain(|| delay.record(blocks, recorder.as_mut(), words)) {
+            Ok(()) => Vec::new(),
+            Err(fault) => self.stop_recording(&fault),
         }
+    }
+
+    fn stop_recording(&mut self, fault: &Fault) -> Vec<Event> {
+        self.recorder = None;
+        self.watch.record_fault(Step::Recording, fault)
     }
 
     fn tell(&mut self, mut events: Vec<Event>, failed: &mut Option<io::Error>) -> Next {
         if let Some(recorder) = &mut self.recorder {
-            let said = recorder.tick(self.watch.state(), &events);
-            events.extend(self.said(said));
+            let state = self.watch.state();
+            let said = fault::contain(|| recorder.tick(state, &events));
+            events.extend(match said {
+                Ok(said) => self.said(said),
+                Err(fault) => self.stop_recording(&fault),
+            });
         }
         self.show(&events, failed)
     }

@@ -4,9 +4,12 @@
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
 mod rows;
+mod step;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+pub use self::step::Step;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
@@ -25,7 +28,7 @@ use crate::live::phase::{Courses, Phase};
 use crate::live::sockets::ListenSockets;
 use crate::live::state::{self, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
-use crate::model::{Certainty, Incident, Kind};
+use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
 
 /// How often the kernel is asked.
@@ -258,14 +261,37 @@ impl Watch {
     fn ask(&mut self, now: Timestamp, moment: Moment, settle: Span, events: &mut Vec<Event>) -> Sight {
         self.dirty = false;
         self.asked = now;
-        let mut sight = self.engine.look(&self.silences, moment);
+        let mut sight = match self.engine.look(&self.silences, moment) {
+            Ok(sight) => sight,
+            Err(fault) => {
+                events.extend(self.record_fault(Step::Looking, &fault));
+                return self.engine.blind();
+            }
+        };
+        for fault in std::mem::take(&mut sight.faults) {
+            events.extend(self.record_fault(Step::OpenConnections, &fault));
+        }
         let drafts = std::mem::take(&mut sight.drafts);
         if now - self.looked >= SOONEST_LOOK && self.testimony.is_behind(drafts.iter().map(|(d, _)| &**d)) {
             self.look(now, events);
         }
         let told = fault::contain(|| self.tell(drafts, &sight, now, settle));
-        let (found, told) = told.unwrap_or_else(|fault| (Vec::new(), self.record_fault(&fault)));
+        let (found, told) =
+            told.unwrap_or_else(|fault| (Vec::new(), self.record_fault(Step::Telling, &fault)));
         events.extend(told);
+        let shown = fault::contain(|| {
+            self.tell_unexplained(found, now, events);
+            self.follow(now, events);
+            self.show(now, &sight);
+        });
+        if let Err(fault) = shown {
+            events.extend(self.record_fault(Step::Showing, &fault));
+        }
+        sight
+    }
+
+    /// Tells of counters that rose although none of `found`, and nothing that was told, explains it.
+    fn tell_unexplained(&mut self, found: Times, now: Timestamp, events: &mut Vec<Event>) {
         let known = found.into_iter().chain(self.issued.times());
         for one in self.testimony.unexplained(now, known) {
             let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();
@@ -283,9 +309,6 @@ impl Watch {
                 listeners,
             });
         }
-        self.follow(now, events);
-        self.show(now, &sight);
-        sight
     }
 
     /// How the open incidents go on.
@@ -341,9 +364,15 @@ impl Watch {
         (found, self.issued.take(judged, sight, now, settle, &paths))
     }
 
+    /// Where the program failed until now.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
     /// The program failed at something that the watch does not end for: it is told once for each place.
-    pub fn record_fault(&mut self, fault: &Fault) -> Vec<Event> {
-        let text = format!("{}: what was found just then may be missing", fault.told());
+    pub fn record_fault(&mut self, step: Step, fault: &Fault) -> Vec<Event> {
+        let (doing, lacks) = step.texts();
+        let text = format!("this program failed while {doing} (at {fault}); {lacks}. Please report this.");
         let mut events = Vec::new();
         if self.faults.len() < NOTES && !self.faults.contains(&text) {
             self.faults.push(text.clone());
@@ -556,14 +585,38 @@ impl Watch {
     pub fn report(&mut self, moment: Moment) -> (Vec<Event>, Outcome) {
         let mut events = Vec::new();
         let now = self.engine.now();
-        if now > Timestamp::MIN {
-            self.look(now, &mut events);
-        }
-        if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
-            words.finish();
+        let asked = fault::contain(|| {
+            if now > Timestamp::MIN {
+                self.look(now, &mut events);
+            }
+            if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
+                words.finish();
+            }
+        });
+        if let Err(fault) = asked {
+            events.extend(self.record_fault(Step::Kernel, &fault));
         }
         let sight = self.ask(now, moment, Span::ZERO, &mut events);
         self.finish(&events);
+        let mut outcome = match fault::contain(|| self.write_report(&sight)) {
+            Ok(outcome) => outcome,
+            Err(fault) => {
+                events.extend(self.record_fault(Step::Report, &fault));
+                self.write_what_was_told(&mut events)
+            }
+        };
+        // What the engine failed at is damage, too.
+        for damage in std::mem::take(&mut outcome.damage) {
+            if self.faults.len() < NOTES && !self.faults.contains(&damage) {
+                self.faults.push(damage);
+            }
+        }
+        outcome.damage.clone_from(&self.faults);
+        (events, outcome)
+    }
+
+    /// The report from `sight` and what was told.
+    fn write_report(&self, sight: &Sight) -> Outcome {
         let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
         told.warnings.extend(self.notes.iter().cloned());
@@ -575,12 +628,24 @@ impl Watch {
                 self.issued.folded() + self.issued.forgotten
             ));
         }
+        self.engine.report(sight, &drafts, (written, incidents), told, self.statuses())
+    }
+
+    /// The report without what the connections say beyond what was told: the program failed at that.
+    fn write_what_was_told(&mut self, events: &mut Vec<Event>) -> Outcome {
+        let blind = self.engine.blind();
+        fault::contain(|| self.write_report(&blind)).unwrap_or_else(|fault| {
+            events.extend(self.record_fault(Step::Report, &fault));
+            let report =
+                Report { schema: SCHEMA.to_owned(), warnings: self.notes.clone(), ..Report::default() };
+            Outcome { report, damage: Vec::new() }
+        })
+    }
+
+    /// The interfaces as the report names its inputs.
+    fn statuses(&self) -> Vec<Status> {
         let taken = self.taken.iter().copied().chain(std::iter::repeat(Taken::default()));
-        let status =
-            self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect();
-        let mut outcome = self.engine.report(&sight, &drafts, (written, incidents), told, status);
-        outcome.damage.extend(self.faults.iter().cloned());
-        (events, outcome)
+        self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect()
     }
 }
 
@@ -615,60 +680,4 @@ fn status(interface: &Interface, taken: Taken) -> Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capture::LinkType;
-    use crate::decode::segment::PacketId;
-    use crate::fault::trap;
-
-    /// A SYN to port 80 from `client`, or the RST that answers it, raw IPv4.
-    fn segment((address, port): ([u8; 4], u16), answer: bool) -> Vec<u8> {
-        let server = [198, 51, 100, 2];
-        let (from, to) = if answer { (server, address) } else { (address, server) };
-        let (port, other) = if answer { (80, port) } else { (port, 80) };
-        let rest: [u8; 10] =
-            if answer { [0, 0, 0, 0, 0, 0, 0, 2, 0x50, 0x14] } else { [0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2] };
-        let ip = [0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0];
-        let ports = [u16::to_be_bytes(port), u16::to_be_bytes(other)].concat();
-        [&ip[..], &from, &to, &ports, &rest, &[0xff, 0xff, 0, 0, 0, 0]].concat()
-    }
-
-    /// A fault while a watch tells what is new ends it not, and is told once.
-    #[test]
-    fn a_watch_goes_on_after_a_fault() {
-        let options = Options { threads: 1, ..Options::default() };
-        let mut watch = Watch::new(Setup { options, ..Setup::default() }, None).expect("threads");
-        let interfaces = [Interface { name: "eth0".to_owned(), up: true, ..Interface::default() }];
-        let fatal = (trap::ADDRESS.octets(), trap::port(trap::Place::Live));
-        let (mut said, mut number) = (Vec::new(), 0);
-        for second in 1..=20_i64 {
-            let mut block = Block::default();
-            for answer in [false, true] {
-                number += 1;
-                let client = if second == 3 { fatal } else { ([192, 0, 2, 1], 1_000 + second as u16) };
-                let data = segment(client, answer);
-                block.push(&Packet {
-                    id: PacketId::new(0, number),
-                    time: Timestamp(second * 1_000_000_000),
-                    timed: true,
-                    interface: 0,
-                    link: LinkType(101),
-                    original_length: data.len() as u32,
-                    data: &data,
-                });
-            }
-            watch.take(&[block]);
-            let events = watch.tick(Timestamp(second * 1_000_000_000 + 1), &interfaces, &[]);
-            said.extend(events.into_iter().filter_map(|event| match event {
-                Event::Warning { text, .. } => Some(text),
-                _ => None,
-            }));
-        }
-        let (_, outcome) = watch.report(Moment::Last);
-        assert_eq!(outcome.report.summary.connections, 20);
-        let [text] = &said[..] else { panic!("{said:?}") };
-        assert!(text.contains("this program failed (at src/fault.rs:"), "{text}");
-        assert_eq!(outcome.damage, said);
-        assert!(outcome.report.warnings.iter().any(|warning| warning.contains(text)), "{said:?}");
-    }
-}
+mod tests;

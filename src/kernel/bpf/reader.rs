@@ -1,6 +1,7 @@
 //! The thread that reads what the programs say.
 //!
-//! The programs wake nobody. It looks by itself: often while much comes, ten times a second otherwise.
+//! The programs wake nobody. It looks by itself: often while much comes, ten times a second otherwise, and four times a
+//! second after some seconds without a word.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +20,9 @@ use crate::time::Timestamp;
 const REST: Duration = Duration::from_millis(100);
 /// And while much comes.
 const SHORT_REST: Duration = Duration::from_millis(10);
+/// And when nothing came for [`SILENT_FROM`] looks.
+const LONG_REST: Duration = Duration::from_millis(250);
+const SILENT_FROM: u32 = 50;
 /// So many records at once are much.
 const MUCH: usize = 500;
 /// Statements that may wait to be read.
@@ -78,6 +82,7 @@ fn read(mut probes: Probes, to: &Mutex<Heard>, stop: &AtomicBool) {
     // Statements for which there was no room.
     let mut missed = 0;
     let mut is_last = false;
+    let mut silent = 0_u32;
     while !is_last {
         // What was said before the request is read after it.
         is_last = stop.load(Ordering::Acquire);
@@ -94,7 +99,12 @@ fn read(mut probes: Probes, to: &Mutex<Heard>, stop: &AtomicBool) {
         (heard.lost, heard.unplaced, heard.until) = (counts.lost + missed, counts.unplaced, until);
         drop(heard);
         if !is_last {
-            thread::park_timeout(if came > MUCH { SHORT_REST } else { REST });
+            silent = if came > 0 { 0 } else { silent.saturating_add(1) };
+            thread::park_timeout(match came {
+                0 if silent >= SILENT_FROM => LONG_REST,
+                0..=MUCH => REST,
+                _ => SHORT_REST,
+            });
         }
     }
 }
