@@ -187,6 +187,11 @@ impl Run<'_> {
                 break;
             }
         }
+        self.end(news, delay, failed)
+    }
+
+    /// Tells what is left, and writes the report.
+    fn end(mut self, mut news: Vec<Event>, mut delay: Delay, mut failed: Option<io::Error>) -> Ended {
         // The last packets may have come after the last tick.
         news.extend(self.tick(self.feed.clock()));
         let (more, mut outcome) = self.watch.report(Moment::Last);
