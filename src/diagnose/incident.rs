@@ -170,7 +170,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     };
     let toll = Toll::of(interval, attempted, to - from);
     let incident = Incident {
-        id: id("i", &format!("{kind} {} {}", whereabouts(place), from.0)),
+        id: id("i", format_args!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
         severity: match place {
             Place::Ports(_) => of_many_ports(kind, &toll, interval),

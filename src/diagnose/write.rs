@@ -1,6 +1,6 @@
 //! Drafts to the report's findings: stable ids, RFC 3339 times, packet numbers of the right capture.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -56,8 +56,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     let judged = kernel::judged(&draft, &evidence);
     let (first, last) = draft.during();
     let (client, server) = (draft.client.map(Host::socket), draft.server.map(Host::socket));
-    let or_none = |end: Option<SocketAddr>| end.map_or_else(|| "-".to_owned(), |end| end.to_string());
-    let name = format!("{} {} {} {}", draft.kind, or_none(client), or_none(server), first.0);
+    let id = id("f", format_args!("{} {} {} {}", draft.kind, OrNone(client), OrNone(server), first.0));
     let certainty = draft.certainty();
     let metrics = draft.metrics();
     let was_held_against_host = draft.was_held_against_host();
@@ -67,7 +66,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     }
     let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
     let mut finding = Finding {
-        id: id("f", &name),
+        id,
         kind: draft.kind,
         severity: severity_alone(draft.kind, draft.severity),
         certainty,
@@ -145,13 +144,34 @@ fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {
     Sighting { capture: path(at.packet.capture()).to_string(), packet: at.packet.number(), time: at.time }
 }
 
-/// A short stable name: FNV-1a over what is named (<https://datatracker.ietf.org/doc/draft-eastlake-fnv/>).
-pub fn id(prefix: &str, name: &str) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in name.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+/// An address, or `-` where there is none.
+struct OrNone(Option<SocketAddr>);
+
+impl fmt::Display for OrNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("-"),
+        }
     }
-    let mut id = format!("{prefix}-");
-    let _ = write!(id, "{:012x}", hash >> 16);
-    id
+}
+
+/// FNV-1a over text as it is written (<https://datatracker.ietf.org/doc/draft-eastlake-fnv/>).
+struct Fnv(u64);
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        Ok(())
+    }
+}
+
+/// A short stable name: a hash of what is named.
+pub fn id(prefix: &str, name: impl fmt::Display) -> String {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    // A hash takes everything.
+    let _ = write!(hash, "{name}");
+    format!("{prefix}-{:012x}", hash.0 >> 16)
 }
