@@ -63,8 +63,9 @@ impl Damage {
         match self {
             // The memory of tcp_tw_recycle cannot be replayed across a step of the clock.
             // What a filter, a NAT or a full queue did to a connection is then seen as a lost or a stale one, possible.
-            Damage::SteppedBack => 21,
-            // A connection whose FIN came before the capture looks stale when a RST answers later data: possible.
+            Damage::SteppedBack => 15,
+            // A connection of which the capture holds only a RST that answers data looks stale: possible, and info. Its FIN
+            // may have come before the capture.
             Damage::BegunLate => 35,
             Damage::Reordered | Damage::Lost | Damage::EndedEarly => 4,
             Damage::WithoutClock | Damage::Cut => 0,
