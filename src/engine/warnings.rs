@@ -12,132 +12,133 @@ const NO_CHANCE: u64 = 10;
 
 /// What limits the whole report, damage of the inputs left out.
 pub(super) fn of(seen: &Seen, totals: &Totals, options: &Options) -> Vec<String> {
-    let mut warnings = Vec::new();
-    not_analyzed(totals, &mut warnings);
-    directions(seen, &mut warnings);
-    odd_packets(seen, &mut warnings);
-    counted_only(seen, &mut warnings);
-    memory_limit(seen, options, &mut warnings);
-    warnings
+    not_analyzed(totals)
+        .chain(directions(seen))
+        .chain(odd_packets(seen))
+        .chain(counted_only(seen))
+        .chain(memory_limit(seen, options))
+        .collect()
+}
+
+/// The warnings of a table: each row has the condition under which it is told.
+fn told<const N: usize>(rows: [Option<String>; N]) -> impl Iterator<Item = String> {
+    rows.into_iter().flatten()
 }
 
 /// Packets that could not be read.
-fn not_analyzed(totals: &Totals, warnings: &mut Vec<String>) {
-    for (&link, n) in &totals.unknown_links {
+fn not_analyzed(totals: &Totals) -> impl Iterator<Item = String> {
+    let unknown = totals.unknown_links.iter().map(|(&link, n)| {
         let name = decode::link_name(LinkType(link)).map(|name| format!(" ({name})")).unwrap_or_default();
-        warnings.push(format!("{n} packets have the unknown link type {link}{name} and were not analyzed"));
-    }
-    if totals.malformed > 0 {
-        warnings.push(format!(
-            "{} packets have inconsistent lengths or versions and were not analyzed",
-            totals.malformed
-        ));
-    }
-    if totals.cut > 0 {
-        warnings.push(format!(
-            "{} packets were cut before the end of the TCP header; capture with a snapshot length of at least 128 bytes",
-            totals.cut
-        ));
-    }
+        format!("{n} packets have the unknown link type {link}{name} and were not analyzed")
+    });
+    let (malformed, cut) = (totals.malformed, totals.cut);
+    unknown.chain(told([
+        (malformed > 0).then(|| {
+            format!("{malformed} packets have inconsistent lengths or versions and were not analyzed")
+        }),
+        (cut > 0).then(|| {
+            format!(
+                "{cut} packets were cut before the end of the TCP header; capture with a snapshot length of at least 128 bytes"
+            )
+        }),
+    ]))
 }
 
 /// Which packets of connections the capture holds.
-fn directions(seen: &Seen, warnings: &mut Vec<String>) {
+fn directions(seen: &Seen) -> impl Iterator<Item = String> {
     let q = &seen.gathered.quality;
-    if q.one_sided * 4 > q.connections && q.one_sided > 0 {
-        warnings.push(format!(
-            "only one direction was captured of {} of {} connections, so the report does not know what the other end did",
-            q.one_sided, q.connections
-        ));
-    } else if q.deaf > 0 {
-        warnings.push(format!(
-            "of {} the client went on, but no answer of the server was captured: other SYNs may have been answered, too",
-            count(q.deaf, "connection")
-        ));
-    }
-    if q.only_syns == q.connections && q.connections > 0 {
-        warnings.push(
+    let one_way = q.one_sided * 4 > q.connections && q.one_sided > 0;
+    let only_syns = q.only_syns == q.connections && q.connections > 0;
+    let only_handshakes = q.only_handshakes == q.connections && q.connections > 0;
+    told([
+        one_way.then(|| {
+            format!(
+                "only one direction was captured of {} of {} connections, so the report does not know what the other end did",
+                q.one_sided, q.connections
+            )
+        }),
+        (q.deaf > 0 && !one_way).then(|| {
+            format!(
+                "of {} the client went on, but no answer of the server was captured: other SYNs may have been answered, too",
+                count(q.deaf, "connection")
+            )
+        }),
+        only_syns.then(|| {
             "the capture holds SYNs and no answer to any: a filter or one direction left the answers out, or there were \
              none"
-                .to_owned(),
-        );
-    } else if q.only_handshakes == q.connections && q.connections > 0 {
-        warnings.push(
+                .to_owned()
+        }),
+        (only_handshakes && !only_syns).then(|| {
             "the capture holds SYNs and SYN-ACKs and nothing else: whether the handshakes were completed cannot be seen"
-                .to_owned(),
-        );
-    }
+                .to_owned()
+        }),
+    ])
 }
 
 /// Copies, another order, gaps, several senders, no clock.
-fn odd_packets(seen: &Seen, warnings: &mut Vec<String>) {
+fn odd_packets(seen: &Seen) -> impl Iterator<Item = String> {
     let (context, q) = (&seen.context, &seen.gathered.quality);
-    if q.duplicates > 0 {
-        warnings.push(format!(
-            "{} seem to be captured twice; copies are not counted",
-            count(q.duplicates, "packet")
-        ));
-    }
-    if q.replayed > 0 {
-        warnings.push(format!(
-            "{} repeat an earlier part of the capture and were ignored",
-            count(q.replayed, "packet")
-        ));
-    }
-    if q.reordered > 0 {
-        warnings.push(format!(
-            "{} came just after their own acknowledgment: the capture changed the order of packets{}",
-            count(q.reordered, "segment"),
-            if context.shuffled {
-                ", and what rests on which of two came first is possible at most"
-            } else {
-                ""
-            }
-        ));
-    }
-    if q.unseen > 0 {
-        warnings.push(format!(
-            "{} for data that is not in the capture: it lost packets or began late",
-            count(q.unseen, "acknowledgment")
-        ));
-    }
-    if q.several_ttls > 0 {
-        warnings.push(format!(
-            "on {} one end's packets had several TTLs: another device answers for it, or the route changed",
-            count(q.several_ttls, "connection")
-        ));
-    }
-    if context.has_no_clock() && q.segments >= NO_CHANCE {
-        warnings.push(
-            "all packets have the same time: the capture has no clock, and nothing that rests on times is told".to_owned(),
-        );
-    }
-    if context.damaged {
-        warnings.push(
+    told([
+        (q.duplicates > 0).then(|| {
+            format!("{} seem to be captured twice; copies are not counted", count(q.duplicates, "packet"))
+        }),
+        (q.replayed > 0).then(|| {
+            format!(
+                "{} repeat an earlier part of the capture and were ignored",
+                count(q.replayed, "packet")
+            )
+        }),
+        (q.reordered > 0).then(|| {
+            format!(
+                "{} came just after their own acknowledgment: the capture changed the order of packets{}",
+                count(q.reordered, "segment"),
+                if context.shuffled {
+                    ", and what rests on which of two came first is possible at most"
+                } else {
+                    ""
+                }
+            )
+        }),
+        (q.unseen > 0).then(|| {
+            format!(
+                "{} for data that is not in the capture: it lost packets or began late",
+                count(q.unseen, "acknowledgment")
+            )
+        }),
+        (q.several_ttls > 0).then(|| {
+            format!(
+                "on {} one end's packets had several TTLs: another device answers for it, or the route changed",
+                count(q.several_ttls, "connection")
+            )
+        }),
+        (context.has_no_clock() && q.segments >= NO_CHANCE).then(|| {
+            "all packets have the same time: the capture has no clock, and nothing that rests on times is told".to_owned()
+        }),
+        context.damaged.then(|| {
             "the capture is not complete, so a missing packet confirms nothing, and a single half-close does not count \
              as trouble"
-                .to_owned(),
-        );
-    }
+                .to_owned()
+        }),
+    ])
 }
 
 /// Remarkable connections of which there were too many.
-fn counted_only(seen: &Seen, warnings: &mut Vec<String>) {
+fn counted_only(seen: &Seen) -> Option<String> {
     let g = &seen.gathered;
     let left_out = g.left_out.connections();
-    if left_out > 0 {
-        warnings.push(format!(
+    (left_out > 0).then(|| {
+        format!(
             "of {} remarkable connections {} were examined, the first of each kind{}, and the others were only \
              counted: narrow the capture with --host, --port, --since, --until",
             left_out + g.examined as u64,
             g.examined,
             if g.left_out.others > 0 { "" } else { " and listener" }
-        ));
-    }
+        )
+    })
 }
 
 /// What was given up to stay within the memory limit.
-fn memory_limit(seen: &Seen, options: &Options, warnings: &mut Vec<String>) {
+fn memory_limit(seen: &Seen, options: &Options) -> impl IntoIterator<Item = String> {
     let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
-    warnings.extend(seen.gathered.given_up.text(step, options.memory_limit));
+    seen.gathered.given_up.text(step, options.memory_limit)
 }

@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 mod kind;
 mod metrics;
 mod outcome;
+pub mod path;
 mod scope;
 mod subject;
 mod suspect;

@@ -13,6 +13,7 @@ use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
 use crate::flow::key::Host;
+use crate::model::path::apart;
 use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::pair::Opener;
 use crate::pair::listening::{Check, Frame, Listening, Sender};
@@ -21,7 +22,6 @@ use crate::pair::passage::{Absence, Habits, Passage, SEPARATE, TIGHT, Watch};
 use crate::pair::recognise::Places;
 use crate::pair::settle::{Joint, own_cause};
 use crate::pair::trace::{self, Seen, Track, Wanted};
-use crate::report::path::apart;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 

@@ -9,7 +9,6 @@ pub mod jsonl;
 pub(crate) mod ladder;
 pub mod markdown;
 mod markup;
-pub mod path;
 pub mod pcapng;
 pub mod schema;
 pub mod step;

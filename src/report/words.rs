@@ -1,11 +1,10 @@
 //! Phrases that more than one rendering uses.
 
 use super::clock::{self, Clock};
-use super::path::apart;
 use super::terminal::{counted, grouped};
 use crate::model::{
     Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Outcome,
-    Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage,
+    Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage, path::apart,
 };
 use crate::time::Span;
 

@@ -25,10 +25,7 @@ impl Connection {
             | if no_attempt { Sent::NO_ATTEMPT } else { 0 };
         let f = &mut self.facts;
         if role == Role::Server {
-            // SYN from both ends: simultaneous open or a split handshake (RFC 9293 3.5). Followed, not diagnosed.
-            f.odd_handshake = true;
-            learn_isn(&mut f.s, s);
-            f.s.move_ip_id(s);
+            f.note_odd_handshake(role, s);
             return What::Syn;
         }
         if f.syn.count == 0 {
@@ -38,16 +35,8 @@ impl Connection {
             f.roles = Roles::BySyn;
             learn_isn(&mut f.c, s);
         }
-        f.c.move_ip_id(s);
-        f.c.tsval = s.timestamp();
-        f.syn.push(Sent {
-            at: PacketRef::of(s),
-            tsval: s.tsval,
-            tsecr: s.tsecr,
-            context,
-            syns: f.syn.count.min(255) as u8,
-            ip_id: s.ip_id,
-        });
+        let sent = f.note_handshake_segment(role, s, context);
+        f.syn.push(sent);
         What::Syn
     }
 
@@ -62,10 +51,7 @@ impl Connection {
         let context = self.context();
         let f = &mut self.facts;
         if role == Role::Client {
-            // SYN-ACK from the end that we hold for the client: simultaneous open, or a four-way handshake.
-            f.odd_handshake = true;
-            learn_isn(&mut f.c, s);
-            f.c.move_ip_id(s);
+            f.note_odd_handshake(role, s);
             return What::SynAck;
         }
         if f.syn_ack.count == 0 {
@@ -111,16 +97,8 @@ impl Connection {
         }
         f.c.acked = s.ack;
         f.c.acked_known = true;
-        f.s.move_ip_id(s);
-        f.s.tsval = s.timestamp();
-        f.syn_ack.push(Sent {
-            at: PacketRef::of(s),
-            tsval: s.tsval,
-            tsecr: s.tsecr,
-            context,
-            syns: f.syn.count.min(255) as u8,
-            ip_id: s.ip_id,
-        });
+        let sent = f.note_handshake_segment(role, s, context);
+        f.syn_ack.push(sent);
         What::SynAck
     }
 
@@ -253,6 +231,33 @@ impl Connection {
             bits |= Sent::AFTER_DATA;
         }
         bits
+    }
+}
+
+impl ConnectionFacts {
+    /// A SYN of the end that listened, or a SYN-ACK of the one that asked: simultaneous open, a split or a four-way
+    /// handshake (RFC 9293 3.5). Followed, not diagnosed.
+    fn note_odd_handshake(&mut self, role: Role, s: &Segment) {
+        self.odd_handshake = true;
+        let side = self.side_mut(role);
+        learn_isn(side, s);
+        side.move_ip_id(s);
+    }
+
+    /// What every SYN and SYN-ACK tells of its sender, and the transmission itself.
+    #[inline]
+    fn note_handshake_segment(&mut self, role: Role, s: &Segment, context: u8) -> Sent {
+        let side = self.side_mut(role);
+        side.move_ip_id(s);
+        side.tsval = s.timestamp();
+        Sent {
+            at: PacketRef::of(s),
+            tsval: s.tsval,
+            tsecr: s.tsecr,
+            context,
+            syns: self.syn.count.min(255) as u8,
+            ip_id: s.ip_id,
+        }
     }
 }
 
