@@ -30,7 +30,7 @@ pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     out.src = Address::v4([ip[12], ip[13], ip[14], ip[15]]);
     out.dst = Address::v4([ip[16], ip[17], ip[18], ip[19]]);
     out.ip_id = be16(ip[4], ip[5]);
-    let traits = if fragment & 0x4000 != 0 { Traits::DF } else { 0 };
+    let traits = Traits::DF.only_if(fragment & 0x4000 != 0);
     let length = usize::from(be16(ip[2], ip[3])).saturating_sub(header_length);
     quoted(quote.skip(header_length)?, length, (header[0], header[1]), mtu, reporter, traits, walk)
 }
@@ -69,7 +69,7 @@ fn quoted(
     (kind, code): (u8, u8),
     mtu: u16,
     reporter: Address,
-    traits: u16,
+    traits: Traits,
     walk: &mut Walk<'_>,
 ) -> Step {
     let (head, more) = tcp.take::<8>()?;
@@ -85,16 +85,16 @@ fn quoted(
         _ => (Seq(0), 0),
     };
     out.window = be16(kind, code);
-    out.flags = Flags(0);
-    out.options = Options(0);
+    out.flags = Flags::NONE;
+    out.options = Options::NONE;
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, mtu, 0);
     out.neighbours = 0;
-    out.traits = Traits(walk.traits | traits | Traits::ICMP_ERROR);
+    out.traits = walk.traits | traits | Traits::ICMP_ERROR;
     if let Some(sender) = reporter.as_v4() {
         out.tsval = sender;
     }
     if reporter == out.dst {
-        out.traits.set(Traits::FROM_DESTINATION);
+        out.traits |= Traits::FROM_DESTINATION;
     }
     out.hash = flow_hash(out.src, out.src_port, out.dst, out.dst_port);
     Ok(Decoded::Icmp)

@@ -21,7 +21,7 @@ pub(super) struct Network {
     /// Destination address.
     pub dst: Address,
     /// [`Traits::V6`], [`Traits::DF`], [`Traits::FRAGMENT`].
-    pub traits: u16,
+    pub traits: Traits,
     /// Whether the addresses in the header are those of the pseudo-header, so that a checksum can be verified. A
     /// routing header or a source route puts another destination there.
     pub verifiable: bool,
@@ -61,7 +61,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut network = Network {
         src: Address::v4([header[12], header[13], header[14], header[15]]),
         dst: Address::v4([header[16], header[17], header[18], header[19]]),
-        traits: 0,
+        traits: Traits::NONE,
         verifiable: header_length == 20,
     };
     if fragment & 0x4000 != 0 {
@@ -118,7 +118,7 @@ fn v6_extended(first: IpNumber, body: Rest<'_>, jumbo: bool, network: Network, w
     match extensions(first, body, jumbo)? {
         Extended::LaterFragment(protocol) => Ok(later_fragment(protocol)),
         Extended::Upper { protocol, body, fragment, verifiable } => {
-            let fragment = if fragment { Traits::FRAGMENT } else { 0 };
+            let fragment = Traits::FRAGMENT.only_if(fragment);
             upper(protocol, body, Network { traits: network.traits | fragment, verifiable, ..network }, walk)
         }
     }
@@ -214,14 +214,14 @@ fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'
 /// Whatever may have a TCP segment further in.
 #[inline(never)]
 fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
-    let v6 = network.traits & Traits::V6 != 0;
+    let v6 = network.traits.has(Traits::V6);
     match protocol {
         IpNumber::ICMP if !v6 => return icmp::v4(body, network.src, walk),
         IpNumber::IPV6_ICMP if v6 => return icmp::v6(body, network.src, walk),
         _ => {}
     }
     // A packet inside a first fragment goes on in the next one: that is no contradiction.
-    let body = if network.traits & Traits::FRAGMENT != 0 { body.extend(MAX_DATAGRAM) } else { body };
+    let body = if network.traits.has(Traits::FRAGMENT) { body.extend(MAX_DATAGRAM) } else { body };
     match protocol {
         IpNumber::IPV4 => {
             walk.enter_tunnel()?;

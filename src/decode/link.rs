@@ -411,7 +411,7 @@ fn cooked_direction(packet_type: u16, walk: &mut Walk<'_>) {
     walk.traits |= match packet_type {
         0..=2 => Traits::INCOMING,
         4 => Traits::OUTGOING,
-        _ => 0,
+        _ => Traits::NONE,
     };
 }
 
@@ -453,7 +453,7 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
                 walk.traits |= match value.data.get(2) {
                     Some(&LOCAL_IN) => Traits::INCOMING,
                     Some(&LOCAL_OUT) => Traits::OUTGOING,
-                    _ => 0,
+                    _ => Traits::NONE,
                 };
             }
             PAYLOAD => {

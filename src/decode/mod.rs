@@ -64,7 +64,7 @@ struct Walk<'o> {
     /// Where the segment goes.
     out: &'o mut Segment,
     /// [`Traits`] that hold for whatever is found further in: direction, time, tunnel.
-    traits: u16,
+    traits: Traits,
     /// Packets inside packets so far.
     depth: u8,
     /// IP headers so far whose own fields agree.
@@ -113,7 +113,7 @@ pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     out.packet = packet.id;
     #[cfg(test)]
     assert!(!tests::is_fatal(packet), "a packet that a test makes fatal");
-    let traits = if packet.timed { 0 } else { Traits::NO_TIME };
+    let traits = Traits::NO_TIME.only_if(!packet.timed);
     let mut walk = Walk { out, traits, depth: 0, headers: 0, frame: None };
     match link::dispatch(packet.link, Rest::new(packet.data, packet.original_length), &mut walk) {
         Ok(decoded) | Err(decoded) => decoded,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
+use std::ops::{BitAnd, BitOr, BitOrAssign};
 
 use crate::seq::Seq;
 use crate::time::Timestamp;
@@ -100,37 +101,94 @@ impl From<Ipv4Addr> for Address {
     }
 }
 
+/// What one can do with a set of bits. Each set has a type of its own, so that no bit of one is looked for in another.
+macro_rules! bit_set {
+    ($set:ident) => {
+        impl $set {
+            /// None of the bits.
+            pub const NONE: $set = $set(0);
+
+            /// Whether all of `bits` are set.
+            #[inline]
+            pub const fn has(self, bits: $set) -> bool {
+                self.0 & bits.0 == bits.0
+            }
+
+            /// Whether any of `bits` is set.
+            #[inline]
+            pub const fn any(self, bits: $set) -> bool {
+                self.0 & bits.0 != 0
+            }
+
+            /// These bits and `bits`; `|` where the compiler need not know the result.
+            #[inline]
+            pub const fn with(self, bits: $set) -> $set {
+                $set(self.0 | bits.0)
+            }
+
+            /// These bits but for `bits`.
+            #[inline]
+            pub const fn without(self, bits: $set) -> $set {
+                $set(self.0 & !bits.0)
+            }
+
+            /// Itself where `applies`, else no bit.
+            #[inline]
+            pub const fn only_if(self, applies: bool) -> $set {
+                if applies { self } else { $set::NONE }
+            }
+        }
+
+        impl BitOr for $set {
+            type Output = $set;
+
+            #[inline]
+            fn bitor(self, bits: $set) -> $set {
+                self.with(bits)
+            }
+        }
+
+        impl BitOrAssign for $set {
+            #[inline]
+            fn bitor_assign(&mut self, bits: $set) {
+                self.0 |= bits.0;
+            }
+        }
+
+        impl BitAnd for $set {
+            type Output = $set;
+
+            #[inline]
+            fn bitand(self, bits: $set) -> $set {
+                $set(self.0 & bits.0)
+            }
+        }
+    };
+}
+
+bit_set!(Flags);
+bit_set!(Traits);
+bit_set!(Options);
+
 /// TCP control bits as in the header: CWR ECE URG ACK PSH RST SYN FIN, RFC 9293 section 3.1.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Flags(pub u8);
 
 impl Flags {
     /// No more data from the sender.
-    pub const FIN: u8 = 0x01;
+    pub const FIN: Flags = Flags(0x01);
     /// Synchronize sequence numbers.
-    pub const SYN: u8 = 0x02;
+    pub const SYN: Flags = Flags(0x02);
     /// Reset the connection.
-    pub const RST: u8 = 0x04;
+    pub const RST: Flags = Flags(0x04);
     /// Push.
-    pub const PSH: u8 = 0x08;
+    pub const PSH: Flags = Flags(0x08);
     /// The acknowledgment number is valid.
-    pub const ACK: u8 = 0x10;
+    pub const ACK: Flags = Flags(0x10);
     /// ECN-Echo; in a SYN together with CWR a request for ECN.
-    pub const ECE: u8 = 0x40;
+    pub const ECE: Flags = Flags(0x40);
     /// Congestion window reduced.
-    pub const CWR: u8 = 0x80;
-
-    /// Whether all of `bits` are set.
-    #[inline]
-    pub const fn has(self, bits: u8) -> bool {
-        self.0 & bits == bits
-    }
-
-    /// Whether any of `bits` is set.
-    #[inline]
-    pub const fn any(self, bits: u8) -> bool {
-        self.0 & bits != 0
-    }
+    pub const CWR: Flags = Flags(0x80);
 }
 
 /// What else is known of a segment, one bit each. See the constants.
@@ -139,48 +197,36 @@ pub struct Traits(pub u16);
 
 impl Traits {
     /// Carried by IPv6.
-    pub const V6: u16 = 1 << 0;
+    pub const V6: Traits = Traits(1 << 0);
     /// IPv4 Don't Fragment was set.
-    pub const DF: u16 = 1 << 1;
+    pub const DF: Traits = Traits(1 << 1);
     /// The snapshot length cut the TCP header: options may be missing.
-    pub const OPTIONS_CUT: u16 = 1 << 2;
+    pub const OPTIONS_CUT: Traits = Traits(1 << 2);
     /// First fragment of a fragmented datagram: `payload` counts the whole fragment's bytes only.
-    pub const FRAGMENT: u16 = 1 << 3;
+    pub const FRAGMENT: Traits = Traits(1 << 3);
     /// The TCP checksum was computed and is right.
-    pub const CHECKSUM_GOOD: u16 = 1 << 4;
+    pub const CHECKSUM_GOOD: Traits = Traits(1 << 4);
     /// The TCP checksum was computed and is wrong (and not the partial sum below).
-    pub const CHECKSUM_BAD: u16 = 1 << 5;
+    pub const CHECKSUM_BAD: Traits = Traits(1 << 5);
     /// The checksum field holds the pseudo-header sum: transmit offload, so captured on the sending host. Where the
     /// payload was not captured, one segment in 65,536 carries that value by chance: ask for several.
-    pub const CHECKSUM_PARTIAL: u16 = 1 << 6;
+    pub const CHECKSUM_PARTIAL: Traits = Traits(1 << 6);
     /// A cooked capture says: sent by the capturing host.
-    pub const OUTGOING: u16 = 1 << 7;
+    pub const OUTGOING: Traits = Traits(1 << 7);
     /// A cooked capture says: received by the capturing host.
-    pub const INCOMING: u16 = 1 << 8;
+    pub const INCOMING: Traits = Traits(1 << 8);
     /// Found inside a tunnel (GRE, VXLAN, IP-in-IP, ...).
-    pub const TUNNELED: u16 = 1 << 9;
+    pub const TUNNELED: Traits = Traits(1 << 9);
     /// Not a segment on the wire but the one quoted by an ICMP error; see [`Segment::icmp`].
-    pub const ICMP_ERROR: u16 = 1 << 10;
+    pub const ICMP_ERROR: Traits = Traits(1 << 10);
     /// The packet has no time of its own (pcapng simple packet block).
-    pub const NO_TIME: u16 = 1 << 11;
+    pub const NO_TIME: Traits = Traits(1 << 11);
     /// With [`Traits::ICMP_ERROR`]: the error was sent by the address that the quoted segment was meant for, not by a
     /// router on the way.
-    pub const FROM_DESTINATION: u16 = 1 << 12;
+    pub const FROM_DESTINATION: Traits = Traits(1 << 12);
 
     /// Found inside a UDP tunnel whose outer checksum is wrong, or 0 where IPv6 demands one: receivers drop the whole packet.
-    pub const OUTER_CHECKSUM_BAD: u16 = 1 << 13;
-
-    /// Whether all of `bits` are set.
-    #[inline]
-    pub const fn has(self, bits: u16) -> bool {
-        self.0 & bits == bits
-    }
-
-    /// Sets `bits`.
-    #[inline]
-    pub fn set(&mut self, bits: u16) {
-        self.0 |= bits;
-    }
+    pub const OUTER_CHECKSUM_BAD: Traits = Traits(1 << 13);
 }
 
 /// Which TCP options were present, one bit each.
@@ -189,33 +235,21 @@ pub struct Options(pub u8);
 
 impl Options {
     /// Maximum segment size (kind 2); the value is in [`Segment::mss`].
-    pub const MSS: u8 = 1 << 0;
+    pub const MSS: Options = Options(1 << 0);
     /// Window scale (kind 3); the shift is in [`Segment::window_scale`].
-    pub const WINDOW_SCALE: u8 = 1 << 1;
+    pub const WINDOW_SCALE: Options = Options(1 << 1);
     /// SACK-permitted (kind 4).
-    pub const SACK_PERMITTED: u8 = 1 << 2;
+    pub const SACK_PERMITTED: Options = Options(1 << 2);
     /// A SACK block (kind 5).
-    pub const SACK: u8 = 1 << 3;
+    pub const SACK: Options = Options(1 << 3);
     /// Timestamps (kind 8); the values are in [`Segment::tsval`] and [`Segment::tsecr`].
-    pub const TIMESTAMPS: u8 = 1 << 4;
+    pub const TIMESTAMPS: Options = Options(1 << 4);
     /// Fast Open (kind 34, or 253/254 with magic 0xF989) without a cookie: a request.
-    pub const FAST_OPEN_REQUEST: u8 = 1 << 5;
+    pub const FAST_OPEN_REQUEST: Options = Options(1 << 5);
     /// Fast Open with a cookie.
-    pub const FAST_OPEN_COOKIE: u8 = 1 << 6;
+    pub const FAST_OPEN_COOKIE: Options = Options(1 << 6);
     /// MPTCP (kind 30) that joins an open connection or resets one part of it: MP_JOIN, MP_TCPRST (RFC 8684).
-    pub const MPTCP_SUBFLOW: u8 = 1 << 7;
-
-    /// Whether all of `bits` are present.
-    #[inline]
-    pub const fn has(self, bits: u8) -> bool {
-        self.0 & bits == bits
-    }
-
-    /// Whether any of `bits` is present.
-    #[inline]
-    pub const fn any(self, bits: u8) -> bool {
-        self.0 & bits != 0
-    }
+    pub const MPTCP_SUBFLOW: Options = Options(1 << 7);
 }
 
 /// One TCP segment as captured. Plain data of fixed size: it can be written down and read back.
@@ -275,8 +309,8 @@ impl Segment {
     pub const fn length(&self) -> u32 {
         // Where sequence numbers wrap, so does what a hostile length adds to them.
         self.payload
-            .wrapping_add((self.flags.0 & Flags::SYN != 0) as u32)
-            .wrapping_add((self.flags.0 & Flags::FIN != 0) as u32)
+            .wrapping_add((self.flags.has(Flags::SYN)) as u32)
+            .wrapping_add((self.flags.has(Flags::FIN)) as u32)
     }
 
     /// The sequence number after this segment.

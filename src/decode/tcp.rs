@@ -24,7 +24,7 @@ const PROTOCOL: u16 = 6;
 #[inline(never)]
 pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     let mut traits = walk.traits | network.traits;
-    let fragment = traits & Traits::FRAGMENT != 0;
+    let fragment = traits.has(Traits::FRAGMENT);
     let data = rest.data;
     let Some(head) = data.first_chunk::<NEEDED>() else {
         return Err(rest.short(MIN_HEADER));
@@ -48,7 +48,7 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
         _ => 0,
     };
     out.payload = payload as u32;
-    out.options = Options(0);
+    out.options = Options::NONE;
     let frame = walk.frame.filter(|_| Flags(head[13]).has(Flags::SYN));
     out.neighbours = frame.map_or(0, link::neighbours);
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, 0, 0);
@@ -61,7 +61,7 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
     if network.verifiable && !fragment {
         traits |= checksum(rest, payload, Flags(head[13]), &src, &dst);
     }
-    out.traits = Traits(traits);
+    out.traits = traits;
     out.hash = flow_hash(src, be16(head[0], head[1]), dst, be16(head[2], head[3]));
     Ok(Decoded::Tcp)
 }
@@ -80,7 +80,7 @@ pub(super) fn options(list: &[u8], out: &mut Segment) {
     if let Ok([2, 4, high, low, 4, 2, 8, 10, a, b, c, d, e, f, g, h, 1, 3, 3, shift]) =
         <&[u8; 20]>::try_from(list)
     {
-        out.options.0 |= Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+        out.options |= Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
         (out.mss, out.window_scale) = (be16(*high, *low), *shift);
         timestamps([*a, *b, *c, *d, *e, *f, *g, *h], out);
         return;
@@ -113,15 +113,15 @@ fn any_options(mut list: &[u8], out: &mut Segment) {
 fn option(kind: u8, value: &[u8], out: &mut Segment) {
     match (kind, value) {
         (2, &[high, low]) => {
-            out.options.0 |= Options::MSS;
+            out.options |= Options::MSS;
             out.mss = be16(high, low);
         }
         (3, &[shift]) => {
-            out.options.0 |= Options::WINDOW_SCALE;
+            out.options |= Options::WINDOW_SCALE;
             out.window_scale = shift;
         }
-        (4, []) => out.options.0 |= Options::SACK_PERMITTED,
-        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => out.options.0 |= Options::SACK,
+        (4, []) => out.options |= Options::SACK_PERMITTED,
+        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => out.options |= Options::SACK,
         (8, times) => {
             if let Ok(times) = <[u8; 8]>::try_from(times) {
                 timestamps(times, out);
@@ -129,7 +129,7 @@ fn option(kind: u8, value: &[u8], out: &mut Segment) {
         }
         (34, cookie) => fast_open(cookie, out),
         (30, [subtype, ..]) if matches!(subtype >> 4, MP_JOIN | MP_TCPRST) => {
-            out.options.0 |= Options::MPTCP_SUBFLOW;
+            out.options |= Options::MPTCP_SUBFLOW;
         }
         (253 | 254, [a, b, cookie @ ..]) if [*a, *b] == FAST_OPEN_MAGIC => fast_open(cookie, out),
         _ => {}
@@ -139,7 +139,7 @@ fn option(kind: u8, value: &[u8], out: &mut Segment) {
 /// Timestamps, RFC 7323 section 3.2.
 #[inline]
 fn timestamps([a, b, c, d, e, f, g, h]: [u8; 8], out: &mut Segment) {
-    out.options.0 |= Options::TIMESTAMPS;
+    out.options |= Options::TIMESTAMPS;
     out.tsval = u32::from_be_bytes([a, b, c, d]);
     out.tsecr = u32::from_be_bytes([e, f, g, h]);
 }
@@ -147,22 +147,22 @@ fn timestamps([a, b, c, d, e, f, g, h]: [u8; 8], out: &mut Segment) {
 /// Fast Open, RFC 7413 section 4.1.1: no cookie is a request, a cookie has 4 to 16 bytes and an even length.
 fn fast_open(cookie: &[u8], out: &mut Segment) {
     match cookie.len() {
-        0 => out.options.0 |= Options::FAST_OPEN_REQUEST,
-        4..=16 if cookie.len().is_multiple_of(2) => out.options.0 |= Options::FAST_OPEN_COOKIE,
+        0 => out.options |= Options::FAST_OPEN_REQUEST,
+        4..=16 if cookie.len().is_multiple_of(2) => out.options |= Options::FAST_OPEN_COOKIE,
         _ => {}
     }
 }
 
-/// What the checksum field says: one of the three CHECKSUM traits, or 0 where nothing is known.
+/// What the checksum field says: one of the three CHECKSUM traits, or none where nothing is known.
 ///
 /// The sum over the payload is only taken where there is none, or where SYN, FIN or RST make the segment matter: the
 /// cost would otherwise be that of the whole capture. The pseudo-header alone is compared always, because it tells
 /// transmit offload (and so the capturing host) also in captures that keep no payload. A field that equals it by
 /// chance is told from a partial sum by the full sum, where all bytes were captured.
 #[inline]
-fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &Address) -> u16 {
+fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &Address) -> Traits {
     let Some(field) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
-        return 0;
+        return Traits::NONE;
     };
     checksum_over(pseudo_header(src, dst, rest.wire as u32), rest, payload, *field, flags)
 }
@@ -175,7 +175,7 @@ pub(super) fn checksum_over(
     payload: usize,
     field: [u8; 2],
     flags: Flags,
-) -> u16 {
+) -> Traits {
     let partial = fold(pseudo) == u16::from_le_bytes(field);
     if rest.whole() && (payload == 0 || partial || flags.any(Flags::SYN | Flags::FIN | Flags::RST)) {
         if fold(add(pseudo, sum(rest.data))) == 0xffff {
@@ -185,7 +185,7 @@ pub(super) fn checksum_over(
             return Traits::CHECKSUM_BAD;
         }
     }
-    if partial { Traits::CHECKSUM_PARTIAL } else { 0 }
+    Traits::CHECKSUM_PARTIAL.only_if(partial)
 }
 
 /// The same as [`pseudo_header`], from both addresses of an IPv4 header and the length.

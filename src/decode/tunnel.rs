@@ -47,7 +47,7 @@ pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> 
         _ => Ok(Decoded::Other),
     };
     if matches!(inner, Ok(Decoded::Tcp)) && is_dropped(rest, header, network) {
-        walk.out.traits.set(Traits::OUTER_CHECKSUM_BAD);
+        walk.out.traits |= Traits::OUTER_CHECKSUM_BAD;
     }
     match inner {
         Ok(Decoded::Malformed) | Err(Decoded::Malformed) if walk.headers == headers => Ok(Decoded::Other),
@@ -58,13 +58,13 @@ pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> 
 /// Whether a receiver drops the datagram for its checksum: wrong, or 0 in IPv6 (RFC 8200 section 8.1; Linux takes it only where a tunnel
 /// says so). One that holds the sum of the pseudo-header alone is left to the sender's network card.
 fn is_dropped(rest: Rest<'_>, header: &[u8; 8], network: ip::Network) -> bool {
-    let is_v6 = network.traits & Traits::V6 != 0;
+    let is_v6 = network.traits.has(Traits::V6);
     if [header[6], header[7]] == [0, 0] {
         return is_v6;
     }
     let length = usize::from(be16(header[4], header[5]));
     let Some(datagram) = rest.data.get(..length).filter(|_| length >= 8) else { return false };
-    let fragment = network.traits & Traits::FRAGMENT != 0;
+    let fragment = network.traits.has(Traits::FRAGMENT);
     network.verifiable && !fragment && tcp::is_wrong_udp_sum(&network, datagram, [header[6], header[7]])
 }
 

@@ -40,7 +40,7 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
     let payload = length.wrapping_sub(header);
     let Some(segment) = rest.data.get(TCP..rest.data.len().min(total.wrapping_add(IP))) else { return false };
     let pseudo = tcp::pseudo_header_v4([h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33]], length);
-    let fragment = if h[20] & 0x40 != 0 { Traits::DF } else { 0 };
+    let fragment = Traits::DF.only_if(h[20] & 0x40 != 0);
     let checksum =
         tcp::checksum_over(pseudo, Rest { data: segment, wire: length }, payload, [h[50], h[51]], flags);
     let out = &mut *walk.out;
@@ -65,9 +65,9 @@ pub(super) fn decode(rest: Rest<'_>, walk: &mut Walk<'_>) -> bool {
         } else {
             0
         },
-        traits: Traits(walk.traits | fragment | checksum),
+        traits: walk.traits | fragment | checksum,
         flags,
-        options: Options(0),
+        options: Options::NONE,
         window_scale: 0,
         ttl: h[22],
         tos: h[15],

@@ -330,6 +330,7 @@ fn unread_data() -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::segment::Flags;
     use crate::detect::registry;
     use crate::flow::facts::ConnectionFacts;
     use crate::kernel::verdict::{Event, SegmentKey, Statement};
@@ -349,8 +350,15 @@ mod tests {
 
     fn said(event: Event, reason: &str, function: &str, queues: Option<Queues>) -> Statement {
         let end = "192.0.2.1:1".parse().unwrap();
-        let segment =
-            SegmentKey { source: end, destination: end, seq: 0, ack: 0, flags: 0, ip_id: 0, payload: 0 };
+        let segment = SegmentKey {
+            source: end,
+            destination: end,
+            seq: 0,
+            ack: 0,
+            flags: Flags::NONE,
+            ip_id: 0,
+            payload: 0,
+        };
         Statement {
             event,
             time: Timestamp(0),

@@ -141,8 +141,8 @@ mod tests {
             syn_ack_to_ack: Span(b_us * 1_000),
             client_ttl: 64,
             server_ttl: 64,
-            client_traits: Traits(0),
-            server_traits: Traits(0),
+            client_traits: Traits::NONE,
+            server_traits: Traits::NONE,
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_cooked_header_decides_where_delays_cannot() {
-        let outgoing = HandshakeSample { server_traits: Traits(Traits::OUTGOING), ..sample(20, 30) };
+        let outgoing = HandshakeSample { server_traits: Traits::OUTGOING, ..sample(20, 30) };
         assert_eq!(infer(&[outgoing]).vantage, Vantage::Server);
     }
 

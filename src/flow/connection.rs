@@ -273,7 +273,7 @@ fn note_sender(side: &mut Side, s: &Segment) -> u8 {
         }
     }
     side.segments = side.segments.saturating_add(1);
-    side.traits.set(s.traits.0);
+    side.traits |= s.traits;
     side.last = PacketRef::of(s);
     if s.ip_id == 0 {
         return 0;

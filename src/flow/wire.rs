@@ -34,7 +34,7 @@ const EPOCH: i64 = 1_700_000_000;
 /// Nothing answers faster than this, seconds.
 const INSTANT: f64 = 0.000_06;
 /// What a SYN of Linux carries.
-const SYN_OPTIONS: u8 = Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+const SYN_OPTIONS: Options = Options::MSS.with(Options::SACK_PERMITTED).with(Options::WINDOW_SCALE);
 
 /// The point of ladder time `t`, seconds.
 pub fn at(t: f64) -> Timestamp {
@@ -364,7 +364,7 @@ impl End {
     pub fn syn_ack(&self, t: f64) -> Rung {
         let peer = self.peer_socket(|peer| (peer.isn, peer.stamps, peer.asked));
         let mut s = self.segment(t, Flags::SYN | Flags::ACK, self.isn(), peer.0.advance(1), 0);
-        s.options = Options(SYN_OPTIONS | if peer.1 { Options::TIMESTAMPS } else { 0 });
+        s.options = SYN_OPTIONS | Options::TIMESTAMPS.only_if(peer.1);
         (s.mss, s.window_scale, s.window, s.ip_id, s.tsecr) = (1460, 7, 65_160, 0, peer.2);
         self.sockets.borrow_mut()[self.role as usize].syns += 1;
         self.send(s)
@@ -388,7 +388,7 @@ impl End {
     /// The last payload or FIN again, with a new IP ID and TSval.
     pub fn again(&self, t: f64) -> Rung {
         let latest = self.sockets.borrow()[self.role as usize].latest.expect("something was sent before");
-        self.raw(t, latest.flags.0, latest.seq, self.peer_next(), latest.payload)
+        self.raw(t, latest.flags, latest.seq, self.peer_next(), latest.payload)
     }
 
     /// A keepalive probe of Linux: no payload, one byte back.
@@ -419,9 +419,9 @@ impl End {
     }
 
     /// Any segment; it moves SND.NXT on if it reaches beyond it.
-    pub fn raw(&self, t: f64, flags: u8, seq: Seq, ack: Seq, bytes: u32) -> Rung {
+    pub fn raw(&self, t: f64, flags: Flags, seq: Seq, ack: Seq, bytes: u32) -> Rung {
         let mut s = self.segment(t, flags, seq, ack, bytes);
-        s.options = self.stamp(0);
+        s.options = self.stamp(Options::NONE);
         self.send(s)
     }
 
@@ -430,17 +430,17 @@ impl End {
         let mut s = self.sockets.borrow()[self.role as usize].latest.expect("something was sent before");
         s.time = at(t);
         s.window = u16::from(kind) << 8 | u16::from(code);
-        s.traits.set(Traits::ICMP_ERROR);
+        s.traits |= Traits::ICMP_ERROR;
         (s.ttl, s.tos, s.mss) = (60, 0, 0);
         (s.options, s.tsval, s.tsecr, s.flags, s.payload) = Default::default();
         self.log(s)
     }
 
-    fn stamp(&self, options: u8) -> Options {
+    fn stamp(&self, options: Options) -> Options {
         let sockets = self.sockets.borrow();
         let negotiated =
             sockets.iter().all(|socket| socket.stamps) || sockets[0].stamps && sockets[1].syns == 0;
-        Options(options | if negotiated { Options::TIMESTAMPS } else { 0 })
+        options | Options::TIMESTAMPS.only_if(negotiated)
     }
 
     fn peer_socket<T>(&self, f: impl Fn(&Socket) -> T) -> T {
@@ -452,13 +452,13 @@ impl End {
         self.peer_socket(|peer| peer.next)
     }
 
-    fn bare(&self, t: f64, flags: u8, seq: Seq, ack: Seq) -> Segment {
+    fn bare(&self, t: f64, flags: Flags, seq: Seq, ack: Seq) -> Segment {
         let mut s = self.segment(t, flags, seq, ack, 0);
         (s.window, s.ip_id, s.tsval, s.tsecr) = (0, 0, 0, 0);
         s
     }
 
-    fn segment(&self, t: f64, flags: u8, seq: Seq, ack: Seq, bytes: u32) -> Segment {
+    fn segment(&self, t: f64, flags: Flags, seq: Seq, ack: Seq, bytes: u32) -> Segment {
         let mut sockets = self.sockets.borrow_mut();
         let peer = sockets[self.role.peer() as usize].host;
         let own = &mut sockets[self.role as usize];
@@ -478,9 +478,9 @@ impl End {
             ip_id: if v6 { 0 } else { own.ip_id },
             tsval: own.clock.wrapping_add((t * 1_000.0) as i64 as u32),
             tsecr: own.recent,
-            flags: Flags(flags),
+            flags,
             ttl: own.ttl,
-            traits: Traits(if v6 { Traits::V6 } else { Traits::DF }),
+            traits: if v6 { Traits::V6 } else { Traits::DF },
             ..Segment::default()
         }
     }
@@ -587,8 +587,8 @@ impl Rung {
     }
 
     /// Other options than its end would send.
-    pub fn options(self, options: u8) -> Rung {
-        self.with(|s| s.options = Options(options))
+    pub fn options(self, options: Options) -> Rung {
+        self.with(|s| s.options = options)
     }
 
     /// The segment as it stands.

@@ -192,6 +192,6 @@ pub fn is_stripped(f: &ConnectionFacts) -> bool {
 fn is_stripped_of(syn: Options, syn_ack: Options, traits: Traits) -> bool {
     syn.has(Options::SACK_PERMITTED | Options::WINDOW_SCALE)
         && !syn.has(Options::TIMESTAMPS)
-        && syn_ack.0 == Options::MSS
+        && syn_ack == Options::MSS
         && !traits.has(Traits::OPTIONS_CUT)
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::decode::segment::Flags;
 use crate::time::Timestamp;
 
 /// A name that the kernel gives: of a reason, of a function.
@@ -57,7 +58,7 @@ pub struct SegmentKey {
     /// Its acknowledgment number.
     pub ack: u32,
     /// Its control bits.
-    pub flags: u8,
+    pub flags: Flags,
     /// The IP ID; 0 with IPv6.
     pub ip_id: u16,
     /// Bytes of payload.

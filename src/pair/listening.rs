@@ -177,7 +177,7 @@ impl Listening {
             s.options.has(Options::TIMESTAMPS) && !s.traits.has(Traits::OPTIONS_CUT) && !self.without_stamps;
         let ack = if s.flags.has(Flags::ACK) { s.ack.0 } else { 0 };
         let numbers = u64::from(s.seq.0) << 32 | u64::from(ack);
-        let rest = u64::from(if stamped { s.tsval } else { 0 }) << 2 | u64::from(s.flags.0 & Flags::SYN != 0);
+        let rest = u64::from(if stamped { s.tsval } else { 0 }) << 2 | u64::from(s.flags.has(Flags::SYN));
         let hash = mixed(mixed(numbers).wrapping_add(rest << 1 | sender as u64));
         if self.bound.is_some_and(|bound| hash >= bound) {
             return;
@@ -306,7 +306,7 @@ mod tests {
             dst: Address::v4([192, 0, 2, 1]),
             dst_port: 4_000,
             seq: Seq(n),
-            flags: Flags(Flags::ACK),
+            flags: Flags::ACK,
             ..Segment::default()
         };
         let of = |numbers: &[u32]| {

@@ -330,13 +330,13 @@ mod tests {
     use crate::seq::Seq;
     use std::collections::HashSet;
 
-    fn seen(number: u64, millis: i64, flags: u8, tsval: Option<u32>) -> Seen {
+    fn seen(number: u64, millis: i64, flags: Flags, tsval: Option<u32>) -> Seen {
         Seen {
             at: PacketRef { time: Timestamp(0) + Span::millis(millis), packet: PacketId::new(0, number) },
             by_client: flags != Flags::SYN | Flags::ACK,
             seq: Seq(1),
             ack: Seq(0),
-            flags: Flags(flags),
+            flags,
             payload: 0,
             stamps: tsval.map(|v| (v, 0)),
             ip_id: 0,
@@ -363,7 +363,7 @@ mod tests {
                     time: Timestamp(0) + Span::millis(at),
                     src_port: from.port,
                     dst_port: to.port,
-                    flags: Flags(flags),
+                    flags,
                     ..Segment::default()
                 });
             }

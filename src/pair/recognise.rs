@@ -441,7 +441,7 @@ mod tests {
             src_port: 4000,
             dst_port: 80,
             seq: Seq(client * 7919),
-            flags: Flags(Flags::SYN),
+            flags: Flags::SYN,
             ip_id,
             ttl,
             ..Segment::default()
@@ -457,7 +457,7 @@ mod tests {
             dst_port: s.src_port,
             seq: Seq(s.seq.0 + 5),
             ack: s.seq.advance(1),
-            flags: Flags(Flags::SYN | Flags::ACK),
+            flags: Flags::SYN | Flags::ACK,
             ip_id: 0,
             ttl,
             ..*s

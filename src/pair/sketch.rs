@@ -268,8 +268,8 @@ mod tests {
             src_port: 4000,
             dst_port: 80,
             seq: Seq(isn),
-            flags: Flags(Flags::SYN),
-            options: Options(Options::TIMESTAMPS),
+            flags: Flags::SYN,
+            options: Options::TIMESTAMPS,
             tsval,
             ..Segment::default()
         }
@@ -283,7 +283,7 @@ mod tests {
             dst_port: syn.src_port,
             seq: Seq(isn),
             ack: syn.seq.advance(1),
-            flags: Flags(Flags::SYN | Flags::ACK),
+            flags: Flags::SYN | Flags::ACK,
             ..*syn
         }
     }
@@ -307,7 +307,7 @@ mod tests {
     fn the_same_number_in_another_connection_is_another_connection() {
         let (one, other) = (syn(1, 77, 5), syn(1, 77, 6));
         assert!(sketch(&[one, answer(&one, 9)]).shared(&sketch(&[other, answer(&other, 10)])).is_empty());
-        let none = Options(0);
+        let none = Options::NONE;
         let plain = |s: Segment| Segment { options: none, ..s };
         let (a, b) = (sketch(&[plain(one)]), sketch(&[plain(other)]));
         assert!(a.shared(&b).iter().all(|(a, b)| !a.is_surely(b)));

@@ -272,7 +272,7 @@ impl<'w> Search<'w> {
             by_client: from == found.client,
             seq: s.seq,
             ack: if s.flags.has(Flags::ACK) { s.ack } else { Seq(0) },
-            flags: Flags(s.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK)),
+            flags: s.flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK),
             payload: s.payload,
             stamps: stamps.filter(|_| !s.traits.has(Traits::OPTIONS_CUT)),
             ip_id: s.ip_id,

@@ -161,7 +161,7 @@ fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
                 ttl: header.ttl(),
                 tos: header.dcp().value() << 2 | header.ecn().value(),
                 ip_id: header.identification(),
-                traits: Traits(if header.dont_fragment() { Traits::DF } else { 0 }),
+                traits: Traits::DF.only_if(header.dont_fragment()),
                 ..Segment::default()
             }
         }
@@ -170,7 +170,7 @@ fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
             dst: Address(ip.header().destination()),
             ttl: ip.header().hop_limit(),
             tos: ip.header().traffic_class(),
-            traits: Traits(Traits::V6),
+            traits: Traits::V6,
             ..Segment::default()
         },
         LaxNetSlice::Arp(_) => return None,
@@ -184,8 +184,8 @@ fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
     segment.flags = Flags(tcp.slice()[13]);
     let mut complete = true;
     for option in tcp.options_iterator() {
-        segment.options.0 |= match option {
-            Ok(TcpOptionElement::Noop) => 0,
+        segment.options |= match option {
+            Ok(TcpOptionElement::Noop) => Options::NONE,
             Ok(TcpOptionElement::MaximumSegmentSize(size)) => {
                 segment.mss = size;
                 Options::MSS
@@ -202,23 +202,23 @@ fn view(link: Link, bytes: &[u8]) -> Option<(Segment, bool)> {
             }
             Err(_) => {
                 complete = false;
-                0
+                Options::NONE
             }
         };
     }
     Some((segment, complete))
 }
 
-const CHECKSUM: u16 = Traits::CHECKSUM_GOOD | Traits::CHECKSUM_BAD | Traits::CHECKSUM_PARTIAL;
+const CHECKSUM: Traits = Traits::CHECKSUM_GOOD.with(Traits::CHECKSUM_BAD).with(Traits::CHECKSUM_PARTIAL);
 
 /// The parts of `segment` that etherparse has an opinion on; the direction in a cooked header is not among them here.
 fn comparable(segment: Segment, with_options: bool) -> Segment {
-    let traits = Traits(segment.traits.0 & !(CHECKSUM | Traits::INCOMING | Traits::OUTGOING));
+    let traits = segment.traits.without(CHECKSUM | Traits::INCOMING | Traits::OUTGOING);
     let segment = Segment { hash: 0, traits, ..segment };
     if with_options {
         return segment;
     }
-    Segment { options: Options(0), mss: 0, window_scale: 0, tsval: 0, tsecr: 0, ..segment }
+    Segment { options: Options::NONE, mss: 0, window_scale: 0, tsval: 0, tsecr: 0, ..segment }
 }
 
 proptest! {
@@ -238,7 +238,7 @@ proptest! {
         };
         let needed = parts.payload.is_empty() || segment.flags.any(Flags::SYN | Flags::FIN | Flags::RST);
         if judged && needed {
-            prop_assert_eq!(segment.traits.0 & CHECKSUM, Traits::CHECKSUM_GOOD);
+            prop_assert_eq!(segment.traits & CHECKSUM, Traits::CHECKSUM_GOOD);
         } else {
             prop_assert!(!segment.traits.has(Traits::CHECKSUM_BAD));
         }

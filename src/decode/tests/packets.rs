@@ -54,7 +54,7 @@ fn ethernet(kind: &str, inner: &[u8]) -> Vec<u8> {
 /// That this packet holds the SYN, with these traits besides those of the SYN itself, and that it may be cut or
 /// damaged anywhere.
 #[track_caller]
-fn holds_syn(link: u16, data: &[u8], traits: u16) -> Segment {
+fn holds_syn(link: u16, data: &[u8], traits: Traits) -> Segment {
     let (result, segment) = decoded(link, data);
     assert_eq!(result, Decoded::Tcp);
     properties::survives_cutting(link, data);
@@ -75,7 +75,7 @@ fn holds_syn(link: u16, data: &[u8], traits: u16) -> Segment {
     let own = if v6 { Traits::V6 } else { Traits::DF };
     let (hash, neighbours) = (segment.hash, segment.neighbours);
     assert_ne!(hash, 0);
-    let traits = Traits(traits | own | Traits::CHECKSUM_GOOD);
+    let traits = traits | own | Traits::CHECKSUM_GOOD;
     assert_eq!(segment, Segment { traits, hash, neighbours, ..expected });
     segment
 }
@@ -96,10 +96,8 @@ fn syn() -> Segment {
         tsval: 101,
         tsecr: 0,
         mss: 1460,
-        flags: Flags(Flags::SYN),
-        options: Options(
-            Options::MSS | Options::SACK_PERMITTED | Options::TIMESTAMPS | Options::WINDOW_SCALE,
-        ),
+        flags: Flags::SYN,
+        options: Options::MSS | Options::SACK_PERMITTED | Options::TIMESTAMPS | Options::WINDOW_SCALE,
         window_scale: 7,
         ttl: 64,
         tos: 0x10,
@@ -113,7 +111,7 @@ fn neighbours_are_the_same_in_both_directions_and_differ_by_router() {
         let mut frame = ethernet("0800", &syn_v4());
         frame[..6].copy_from_slice(to);
         frame[6..12].copy_from_slice(from);
-        holds_syn(1, &frame, 0).neighbours
+        holds_syn(1, &frame, Traits::NONE).neighbours
     };
     let (host, router, other) = ([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 0xfe], [2, 0, 0, 0, 0, 0xfd]);
     assert_eq!(between(&host, &router), between(&router, &host));
@@ -123,13 +121,13 @@ fn neighbours_are_the_same_in_both_directions_and_differ_by_router() {
 
 #[test]
 fn ethernet_and_its_tags() {
-    holds_syn(1, &ethernet("0800", &syn_v4()), 0);
-    holds_syn(1, &ethernet("86dd", &syn_v6()), 0);
-    holds_syn(1, &ethernet("8100 2064 0800", &syn_v4()), 0);
-    holds_syn(1, &ethernet("88a8 0001 8100 0002 86dd", &syn_v6()), 0);
-    holds_syn(1, &ethernet("9100 0001 9100 0001 8100 0002 0800", &syn_v4()), 0);
-    holds_syn(1, &ethernet("8926 0001 0002 0800", &syn_v4()), 0);
-    holds_syn(1, &ethernet("88e7 00000001 020000000002 020000000001 0800", &syn_v4()), 0);
+    holds_syn(1, &ethernet("0800", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("86dd", &syn_v6()), Traits::NONE);
+    holds_syn(1, &ethernet("8100 2064 0800", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("88a8 0001 8100 0002 86dd", &syn_v6()), Traits::NONE);
+    holds_syn(1, &ethernet("9100 0001 9100 0001 8100 0002 0800", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("8926 0001 0002 0800", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("88e7 00000001 020000000002 020000000001 0800", &syn_v4()), Traits::NONE);
     let many = "8100 0001 ".repeat(20) + "0800";
     assert_eq!(decoded(1, &ethernet(&many, &syn_v4())).0, Decoded::Other);
 }
@@ -138,44 +136,44 @@ fn ethernet_and_its_tags() {
 fn trailing_padding_is_no_payload() {
     let mut frame = ethernet("0800", &syn_v4());
     frame.extend([0; 6]);
-    assert_eq!(holds_syn(1, &frame, 0).payload, 0);
+    assert_eq!(holds_syn(1, &frame, Traits::NONE).payload, 0);
 }
 
 #[test]
 fn llc_and_snap() {
-    holds_syn(1, &ethernet("0044 aaaa03 000000 0800", &syn_v4()), 0);
-    holds_syn(1, &ethernet("003f 060603", &syn_v4()), 0);
+    holds_syn(1, &ethernet("0044 aaaa03 000000 0800", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("003f 060603", &syn_v4()), Traits::NONE);
     assert_eq!(decoded(1, &ethernet("0026 424203", &[0; 35])).0, Decoded::Other);
 }
 
 #[test]
 fn pppoe_and_ppp() {
-    holds_syn(1, &ethernet("8864 1100 0001 003e 0021", &syn_v4()), 0);
-    holds_syn(1, &ethernet("8864 1100 0001 0051 57", &syn_v6()), 0);
+    holds_syn(1, &ethernet("8864 1100 0001 003e 0021", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("8864 1100 0001 0051 57", &syn_v6()), Traits::NONE);
     assert_eq!(decoded(1, &ethernet("8863 1109 0000 0000", &[0; 40])).0, Decoded::Other);
-    holds_syn(51, &behind("1100 0001 003e 0021", &syn_v4()), 0);
-    holds_syn(51, &behind("1100 0001 0000 0021", &syn_v4()), 0);
+    holds_syn(51, &behind("1100 0001 003e 0021", &syn_v4()), Traits::NONE);
+    holds_syn(51, &behind("1100 0001 0000 0021", &syn_v4()), Traits::NONE);
     // Padding that the IP header counts as its own, but PPPoE does not.
     let mut padded = syn_v4();
     padded[3] += 6;
     padded.extend([0; 6]);
     assert_eq!(decoded(51, &behind("1100 0001 003e 0021", &padded)).1.payload, 0);
-    holds_syn(9, &behind("ff03 0021", &syn_v4()), 0);
-    holds_syn(9, &behind("0057", &syn_v6()), 0);
-    holds_syn(50, &behind("ff03 0021", &syn_v4()), 0);
-    holds_syn(50, &behind("0f00 0800", &syn_v4()), 0);
+    holds_syn(9, &behind("ff03 0021", &syn_v4()), Traits::NONE);
+    holds_syn(9, &behind("0057", &syn_v6()), Traits::NONE);
+    holds_syn(50, &behind("ff03 0021", &syn_v4()), Traits::NONE);
+    holds_syn(50, &behind("0f00 0800", &syn_v4()), Traits::NONE);
     holds_syn(204, &behind("00 ff03 0021", &syn_v4()), Traits::INCOMING);
     holds_syn(166, &behind("01 03 0021", &syn_v4()), Traits::OUTGOING);
 }
 
 #[test]
 fn mpls() {
-    holds_syn(1, &ethernet("8847 00010040 00020140", &syn_v4()), 0);
-    holds_syn(1, &ethernet("8848 00020140", &syn_v6()), 0);
+    holds_syn(1, &ethernet("8847 00010040 00020140", &syn_v4()), Traits::NONE);
+    holds_syn(1, &ethernet("8848 00020140", &syn_v6()), Traits::NONE);
     let frame = ethernet("0800", &syn_v4());
-    holds_syn(1, &ethernet("8847 00020140 00000000", &frame), 0);
-    holds_syn(1, &ethernet("8847 00020140", &frame), 0);
-    holds_syn(219, &behind("00020140", &syn_v4()), 0);
+    holds_syn(1, &ethernet("8847 00020140 00000000", &frame), Traits::NONE);
+    holds_syn(1, &ethernet("8847 00020140", &frame), Traits::NONE);
+    holds_syn(219, &behind("00020140", &syn_v4()), Traits::NONE);
 }
 
 #[test]
@@ -183,11 +181,11 @@ fn cooked_captures_tell_the_direction() {
     let v1 = |kind: &str| behind(&format!("{kind} 0001 0006 020000000001 0000 0800"), &syn_v4());
     holds_syn(113, &v1("0000"), Traits::INCOMING);
     holds_syn(113, &v1("0002"), Traits::INCOMING);
-    holds_syn(113, &v1("0003"), 0);
+    holds_syn(113, &v1("0003"), Traits::NONE);
     holds_syn(113, &v1("0004"), Traits::OUTGOING);
     let v2 = |kind: &str| behind(&format!("86dd 0000 00000002 0001 {kind} 06 020000000001 0000"), &syn_v6());
     holds_syn(276, &v2("00"), Traits::INCOMING);
-    holds_syn(276, &v2("03"), 0);
+    holds_syn(276, &v2("03"), Traits::NONE);
     holds_syn(276, &v2("04"), Traits::OUTGOING);
     let llc = behind("0004 0001 0006 020000000001 0000 0004 aaaa03 000000 0800", &syn_v4());
     holds_syn(113, &llc, Traits::OUTGOING);
@@ -196,40 +194,40 @@ fn cooked_captures_tell_the_direction() {
 #[test]
 fn raw_ip_under_all_its_numbers() {
     for link in [12, 14, 101] {
-        holds_syn(link, &syn_v4(), 0);
-        holds_syn(link, &syn_v6(), 0);
+        holds_syn(link, &syn_v4(), Traits::NONE);
+        holds_syn(link, &syn_v6(), Traits::NONE);
     }
-    holds_syn(228, &syn_v4(), 0);
-    holds_syn(229, &syn_v6(), 0);
+    holds_syn(228, &syn_v4(), Traits::NONE);
+    holds_syn(229, &syn_v6(), Traits::NONE);
     assert_eq!(decoded(229, &syn_v4()).0, Decoded::Malformed);
 }
 
 #[test]
 fn bsd_loopback_in_both_orders() {
     for family in ["02000000", "00000002"] {
-        holds_syn(0, &behind(family, &syn_v4()), 0);
-        holds_syn(108, &behind(family, &syn_v4()), 0);
+        holds_syn(0, &behind(family, &syn_v4()), Traits::NONE);
+        holds_syn(108, &behind(family, &syn_v4()), Traits::NONE);
     }
     for family in ["0a000000", "00000017", "18000000", "0000001c", "1e000000"] {
-        holds_syn(0, &behind(family, &syn_v6()), 0);
+        holds_syn(0, &behind(family, &syn_v6()), Traits::NONE);
     }
     assert_eq!(decoded(0, &behind("07000000", &[0; 40])).0, Decoded::Other);
 }
 
 #[test]
 fn serial_links() {
-    holds_syn(104, &behind("0f00 0800", &syn_v4()), 0);
-    holds_syn(104, &behind("8f00 86dd", &syn_v6()), 0);
-    holds_syn(104, &behind("0f00 8847 00020140", &syn_v4()), 0);
+    holds_syn(104, &behind("0f00 0800", &syn_v4()), Traits::NONE);
+    holds_syn(104, &behind("8f00 86dd", &syn_v6()), Traits::NONE);
+    holds_syn(104, &behind("0f00 8847 00020140", &syn_v4()), Traits::NONE);
     holds_syn(205, &behind("00 0f00 0800", &syn_v4()), Traits::INCOMING);
-    holds_syn(107, &behind("0461 03 cc", &syn_v4()), 0);
-    holds_syn(107, &behind("0461 03 00 80 000000 0800", &syn_v4()), 0);
-    holds_syn(107, &behind("0460 0001 03 8e", &syn_v6()), 0);
-    holds_syn(107, &behind("0461 0800", &syn_v4()), 0);
+    holds_syn(107, &behind("0461 03 cc", &syn_v4()), Traits::NONE);
+    holds_syn(107, &behind("0461 03 00 80 000000 0800", &syn_v4()), Traits::NONE);
+    holds_syn(107, &behind("0460 0001 03 8e", &syn_v6()), Traits::NONE);
+    holds_syn(107, &behind("0461 0800", &syn_v4()), Traits::NONE);
     holds_syn(206, &behind("01 0461 03 cc", &syn_v4()), Traits::OUTGOING);
-    holds_syn(100, &behind("aaaa03 000000 0800", &syn_v4()), 0);
-    holds_syn(100, &behind("aaaa03 0080c2 0007 0000", &ethernet("0800", &syn_v4())), 0);
-    holds_syn(123, &behind("02000064 aaaa03 000000 0800", &syn_v4()), 0);
+    holds_syn(100, &behind("aaaa03 000000 0800", &syn_v4()), Traits::NONE);
+    holds_syn(100, &behind("aaaa03 0080c2 0007 0000", &ethernet("0800", &syn_v4())), Traits::NONE);
+    holds_syn(123, &behind("02000064 aaaa03 000000 0800", &syn_v4()), Traits::NONE);
 }
 
 #[test]
@@ -249,19 +247,27 @@ fn netfilter_log() {
 fn wireless() {
     let addresses = "0000 020000000001 020000000002 020000000003";
     let snap = "aaaa03 000000 0800";
-    holds_syn(105, &behind(&format!("0801 {addresses} 1000 {snap}"), &syn_v4()), 0);
-    holds_syn(105, &behind(&format!("8802 {addresses} 1000 0000 {snap}"), &syn_v4()), 0);
-    holds_syn(105, &behind(&format!("8882 {addresses} 1000 0000 00000000 {snap}"), &syn_v4()), 0);
-    holds_syn(105, &behind(&format!("8803 {addresses} 1000 020000000004 0000 {snap}"), &syn_v4()), 0);
+    holds_syn(105, &behind(&format!("0801 {addresses} 1000 {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(105, &behind(&format!("8802 {addresses} 1000 0000 {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(105, &behind(&format!("8882 {addresses} 1000 0000 00000000 {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(
+        105,
+        &behind(&format!("8803 {addresses} 1000 020000000004 0000 {snap}"), &syn_v4()),
+        Traits::NONE,
+    );
     let data = format!("8801 {addresses} 1000 0000");
     // Time (eight bytes, aligned) and flags with the padding bit: 26 bytes are filled up to 28.
     let radiotap = "00 00 1900 03000000 0000000000000000 20 0000000000000000";
-    holds_syn(127, &behind(&format!("{radiotap} {data} 0000 {snap}"), &syn_v4()), 0);
-    holds_syn(127, &behind(&format!("0000 0c00 00000080 00000000 {data} {snap}"), &syn_v4()), 0);
-    holds_syn(119, &behind(&format!("44000000 10000000 0000000000000000 {data} {snap}"), &syn_v4()), 0);
-    holds_syn(119, &behind(&format!("80211001 0000000c 00000000 {data} {snap}"), &syn_v4()), 0);
-    holds_syn(163, &behind(&format!("80211002 0000000c 00000000 {data} {snap}"), &syn_v4()), 0);
-    holds_syn(192, &behind(&format!("0000 0800 69000000 {data} {snap}"), &syn_v4()), 0);
+    holds_syn(127, &behind(&format!("{radiotap} {data} 0000 {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(127, &behind(&format!("0000 0c00 00000080 00000000 {data} {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(
+        119,
+        &behind(&format!("44000000 10000000 0000000000000000 {data} {snap}"), &syn_v4()),
+        Traits::NONE,
+    );
+    holds_syn(119, &behind(&format!("80211001 0000000c 00000000 {data} {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(163, &behind(&format!("80211002 0000000c 00000000 {data} {snap}"), &syn_v4()), Traits::NONE);
+    holds_syn(192, &behind(&format!("0000 0800 69000000 {data} {snap}"), &syn_v4()), Traits::NONE);
     // Encrypted; a beacon; data without data.
     for control in ["0841", "8000", "4801"] {
         let frame = behind(&format!("{control} {addresses} 1000 {snap}"), &syn_v4());
@@ -273,12 +279,12 @@ fn wireless() {
 fn wrappers_of_other_systems() {
     let frame = ethernet("0800", &syn_v4());
     let apple = "10000000 01000000 01000000 00000000 020000000002 020000000001 0800";
-    holds_syn(258, &behind(apple, &syn_v4()), 0);
-    holds_syn(109, &behind("00000002 00000000 00000000", &syn_v4()), 0);
-    holds_syn(117, &behind("3d 02 0000", &[vec![0; 60], syn_v4()].concat()), 0);
-    holds_syn(138, &behind("0000000000000000 0000000000000000 0800", &syn_v4()), 0);
-    holds_syn(240, &behind("00000000", &frame), 0);
-    holds_syn(274, &behind("55555555555555d5", &frame), 0);
+    holds_syn(258, &behind(apple, &syn_v4()), Traits::NONE);
+    holds_syn(109, &behind("00000002 00000000 00000000", &syn_v4()), Traits::NONE);
+    holds_syn(117, &behind("3d 02 0000", &[vec![0; 60], syn_v4()].concat()), Traits::NONE);
+    holds_syn(138, &behind("0000000000000000 0000000000000000 0800", &syn_v4()), Traits::NONE);
+    holds_syn(240, &behind("00000000", &frame), Traits::NONE);
+    holds_syn(274, &behind("55555555555555d5", &frame), Traits::NONE);
 }
 
 #[test]
@@ -397,7 +403,7 @@ fn fragments() {
     first[6] = 0x20;
     let (result, segment) = decoded(101, &first);
     assert_eq!(result, Decoded::Tcp);
-    assert_eq!(segment.traits, Traits(Traits::FRAGMENT));
+    assert_eq!(segment.traits, Traits::FRAGMENT);
     first[7] = 1;
     assert_eq!(decoded(101, &first).0, Decoded::LaterFragment);
     first[9] = 17;
@@ -411,9 +417,9 @@ fn fragments() {
         packet
     };
     let (result, segment) = decoded(101, &v6("0001"));
-    assert_eq!((result, segment.traits), (Decoded::Tcp, Traits(Traits::FRAGMENT | Traits::V6)));
+    assert_eq!((result, segment.traits), (Decoded::Tcp, Traits::FRAGMENT | Traits::V6));
     assert_eq!(decoded(101, &v6("0008")).0, Decoded::LaterFragment);
-    holds_syn(101, &v6("0000"), 0);
+    holds_syn(101, &v6("0000"), Traits::NONE);
 }
 
 #[test]
@@ -424,7 +430,7 @@ fn a_first_fragment_that_ends_inside_the_options_is_still_a_segment() {
     tiny[6] = 0x20;
     let (result, segment) = decoded(101, &tiny);
     assert_eq!((result, segment.mss, segment.payload), (Decoded::Tcp, 1460, 0));
-    assert_eq!(segment.traits, Traits(Traits::FRAGMENT | Traits::OPTIONS_CUT));
+    assert_eq!(segment.traits, Traits::FRAGMENT | Traits::OPTIONS_CUT);
 }
 
 #[test]
@@ -437,11 +443,15 @@ fn ipv6_extension_headers() {
         packet.splice(40..40, headers);
         packet
     };
-    holds_syn(101, &with(0, "0600 0104 00000000"), 0);
-    holds_syn(101, &with(0, "3300 0104 00000000  0604 0000 00000001 00000001 000000000000000000000000"), 0);
+    holds_syn(101, &with(0, "0600 0104 00000000"), Traits::NONE);
+    holds_syn(
+        101,
+        &with(0, "3300 0104 00000000  0604 0000 00000001 00000001 000000000000000000000000"),
+        Traits::NONE,
+    );
     // A destination option or a routing header may name other addresses: the checksum is not judged.
     let (result, segment) = decoded(101, &with(60, "2b00 0104 00000000  0600 0400 00000000"));
-    assert_eq!((result, segment.mss, segment.traits), (Decoded::Tcp, 1460, Traits(Traits::V6)));
+    assert_eq!((result, segment.mss, segment.traits), (Decoded::Tcp, 1460, Traits::V6));
     assert_eq!(decoded(101, &with(59, "")).0, Decoded::Other);
     assert_eq!(decoded(101, &with(0, "06ff 0104 00000000")).0, Decoded::Malformed);
 }
@@ -515,12 +525,12 @@ fn the_snapshot_length_may_end_inside_the_tcp_header() {
     assert_eq!(at(20 + 13).0, Decoded::Cut);
     assert_eq!(at(10).0, Decoded::Cut);
     let (result, segment) = at(20 + 14);
-    assert_eq!((result, segment.flags, segment.window), (Decoded::Tcp, Flags(Flags::SYN), 0));
-    assert_eq!(segment.traits, Traits(Traits::DF | Traits::OPTIONS_CUT));
+    assert_eq!((result, segment.flags, segment.window), (Decoded::Tcp, Flags::SYN, 0));
+    assert_eq!(segment.traits, Traits::DF | Traits::OPTIONS_CUT);
     let (_, segment) = at(20 + 24);
-    assert_eq!((segment.window, segment.mss, segment.options), (0x7210, 1460, Options(Options::MSS)));
+    assert_eq!((segment.window, segment.mss, segment.options), (0x7210, 1460, Options::MSS));
     assert!(segment.traits.has(Traits::OPTIONS_CUT));
-    assert_eq!(at(60).1.traits, Traits(Traits::DF | Traits::CHECKSUM_GOOD));
+    assert_eq!(at(60).1.traits, Traits::DF | Traits::CHECKSUM_GOOD);
 }
 
 #[test]
@@ -543,21 +553,21 @@ fn contradictions_are_malformed() {
 #[test]
 fn checksum_right_wrong_and_left_to_the_device() {
     let with = |sum: &str, data: &str| hex(&format!("{IPV4}{}{sum}{}{data}", SYN.0, SYN.1));
-    let traits = |packet: &[u8]| Traits(decoded(101, packet).1.traits.0 & !Traits::DF);
-    assert_eq!(traits(&with(SYN_SUM_V4, "")), Traits(Traits::CHECKSUM_GOOD));
-    assert_eq!(traits(&with("62c9", "")), Traits(Traits::CHECKSUM_BAD));
-    assert_eq!(traits(&with(PSEUDO_SUM_V4, "")), Traits(Traits::CHECKSUM_PARTIAL));
+    let traits = |packet: &[u8]| decoded(101, packet).1.traits.without(Traits::DF);
+    assert_eq!(traits(&with(SYN_SUM_V4, "")), Traits::CHECKSUM_GOOD);
+    assert_eq!(traits(&with("62c9", "")), Traits::CHECKSUM_BAD);
+    assert_eq!(traits(&with(PSEUDO_SUM_V4, "")), Traits::CHECKSUM_PARTIAL);
 
     // Data, odd in length. Not verified where only ACK is set, but the pseudo-header sum still shows.
     let mut data = with("0000", "616263");
     data[3] = 63;
-    assert_eq!(traits(&data), Traits(Traits::CHECKSUM_BAD), "SYN with data is verified");
-    data[33] = Flags::ACK;
-    assert_eq!(traits(&data), Traits(0));
+    assert_eq!(traits(&data), Traits::CHECKSUM_BAD, "SYN with data is verified");
+    data[33] = Flags::ACK.0;
+    assert_eq!(traits(&data), Traits::NONE);
     // Three bytes more in the length than above.
     let partial = u16::from_str_radix(PSEUDO_SUM_V4, 16).unwrap() + 3;
     data[36..38].copy_from_slice(&partial.to_be_bytes());
-    assert_eq!(traits(&data), Traits(Traits::CHECKSUM_PARTIAL));
+    assert_eq!(traits(&data), Traits::CHECKSUM_PARTIAL);
     let mut out = Segment::default();
     let cut = Packet { data: &data[..60], ..packet(101, &data) };
     decode(&cut, &mut out);
@@ -578,23 +588,23 @@ fn options_in_every_shape() {
         segment
     };
     let times = with("0101 080a 00000001 00000002");
-    assert_eq!((times.options, times.tsval, times.tsecr), (Options(Options::TIMESTAMPS), 1, 2));
+    assert_eq!((times.options, times.tsval, times.tsecr), (Options::TIMESTAMPS, 1, 2));
     let times = with("080a 00000001 00000002 0000");
-    assert_eq!((times.options, times.timestamp()), (Options(Options::TIMESTAMPS), Some(1)));
+    assert_eq!((times.options, times.timestamp()), (Options::TIMESTAMPS, Some(1)));
     let both = with("0101 080a 00000001 00000002 0101 050a 00000001 00000002");
-    assert_eq!(both.options, Options(Options::TIMESTAMPS | Options::SACK));
-    assert_eq!(with("2202 0101").options, Options(Options::FAST_OPEN_REQUEST));
-    assert_eq!(with("220a 0102030405060708 0101").options, Options(Options::FAST_OPEN_COOKIE));
-    assert_eq!(with("2207 0102030405 00").options, Options(0), "a cookie of five bytes");
-    assert_eq!(with("fe04 f989").options, Options(Options::FAST_OPEN_REQUEST));
-    assert_eq!(with("fd0c f989 0102030405060708").options, Options(Options::FAST_OPEN_COOKIE));
-    assert_eq!(with("fd04 e2d4").options, Options(0), "another experiment");
+    assert_eq!(both.options, Options::TIMESTAMPS | Options::SACK);
+    assert_eq!(with("2202 0101").options, Options::FAST_OPEN_REQUEST);
+    assert_eq!(with("220a 0102030405060708 0101").options, Options::FAST_OPEN_COOKIE);
+    assert_eq!(with("2207 0102030405 00").options, Options::NONE, "a cookie of five bytes");
+    assert_eq!(with("fe04 f989").options, Options::FAST_OPEN_REQUEST);
+    assert_eq!(with("fd0c f989 0102030405060708").options, Options::FAST_OPEN_COOKIE);
+    assert_eq!(with("fd04 e2d4").options, Options::NONE, "another experiment");
     // Lengths that cannot be: 0, 1, beyond the end; and what follows the end of the list.
     for hostile in ["0200 05b4", "0201 05b4", "0205 05b4", "0001 0402", "03ff 0700", "01010103"] {
-        assert_eq!(with(hostile).options, Options(0), "{hostile}");
+        assert_eq!(with(hostile).options, Options::NONE, "{hostile}");
     }
     // An option of the wrong length is left out; the next one is read.
-    assert_eq!(with("0203 05 0303 07 0000").options, Options(Options::WINDOW_SCALE));
+    assert_eq!(with("0203 05 0303 07 0000").options, Options::WINDOW_SCALE);
 }
 
 #[test]
@@ -605,21 +615,21 @@ fn icmp_errors_hand_out_the_quoted_segment() {
     assert_eq!(result, Decoded::Icmp);
     assert_eq!(segment.icmp(), Some((3, 4)));
     let expected = Segment {
-        traits: Traits(Traits::ICMP_ERROR | Traits::DF),
+        traits: Traits::ICMP_ERROR | Traits::DF,
         hash: segment.hash,
         window: 0x0304,
         mss: 1400,
         ttl: 255,
         tos: 0,
-        flags: Flags(0),
-        options: Options(0),
+        flags: Flags::NONE,
+        options: Options::NONE,
         tsval: 0x0a00_0001,
         window_scale: 0,
         ..syn()
     };
     assert_eq!(segment, expected);
     assert_eq!(segment.icmp_sender(), Some(Address::v4([10, 0, 0, 1])));
-    assert_eq!(segment.hash, holds_syn(101, &syn_v4(), 0).hash);
+    assert_eq!(segment.hash, holds_syn(101, &syn_v4(), Traits::NONE).hash);
 
     // A longer quote gives the payload as well; the sender is the destination itself.
     let mut data = syn_v4();
@@ -647,8 +657,8 @@ fn icmpv6_errors_hand_out_the_quoted_segment() {
     let (result, segment) = decoded(101, &packet);
     assert_eq!((result, segment.icmp(), segment.ttl), (Decoded::Icmp, Some((1, 4)), 255));
     assert_eq!((segment.source().to_string(), segment.seq), ("[2001:db8::1]:33333".into(), Seq(0x0102_0304)));
-    assert_eq!(segment.traits, Traits(Traits::V6 | Traits::ICMP_ERROR | Traits::FROM_DESTINATION));
-    assert_eq!(segment.hash, holds_syn(101, &syn_v6(), 0).hash);
+    assert_eq!(segment.traits, Traits::V6 | Traits::ICMP_ERROR | Traits::FROM_DESTINATION);
+    assert_eq!(segment.hash, holds_syn(101, &syn_v6(), Traits::NONE).hash);
 }
 
 #[test]

@@ -28,17 +28,17 @@ pub(super) fn survives_cutting(link: u16, data: &[u8]) {
 
 #[track_caller]
 fn agrees_as_far_as_captured(cut: &Segment, whole: &Segment) {
-    const UNSURE: u16 =
+    let unsure =
         Traits::OPTIONS_CUT | Traits::CHECKSUM_GOOD | Traits::CHECKSUM_BAD | Traits::CHECKSUM_PARTIAL;
     let mut completed = *cut;
-    assert!(whole.options.has(cut.options.0));
+    assert!(whole.options.has(cut.options));
     if cut.traits.has(Traits::OPTIONS_CUT) {
         assert!(cut.window == whole.window || cut.window == 0);
         (completed.window, completed.options) = (whole.window, whole.options);
         (completed.mss, completed.window_scale) = (whole.mss, whole.window_scale);
         (completed.tsval, completed.tsecr) = (whole.tsval, whole.tsecr);
     }
-    completed.traits = Traits(cut.traits.0 & !UNSURE | whole.traits.0 & UNSURE);
+    completed.traits = cut.traits.without(unsure) | whole.traits & unsure;
     assert_eq!(completed, *whole);
 }
 

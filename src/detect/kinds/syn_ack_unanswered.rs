@@ -64,9 +64,9 @@ const ON_HOST: Span = Span(300_000);
 /// compute it.
 fn arrives_damaged(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     let is_bad = f.s.traits.has(Traits::CHECKSUM_BAD)
-        && f.s.traits.0 & (Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL | Traits::OUTGOING) == 0;
-    let client_is_good = f.c.traits.0 & (Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL) != 0;
-    let at_client = f.c.traits.0 & (Traits::CHECKSUM_PARTIAL | Traits::OUTGOING) != 0;
+        && !f.s.traits.any(Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL | Traits::OUTGOING);
+    let client_is_good = f.c.traits.any(Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL);
+    let at_client = f.c.traits.any(Traits::CHECKSUM_PARTIAL | Traits::OUTGOING);
     let on_path = f.syn_to_syn_ack().is_some_and(|delay| delay >= ON_HOST);
     is_bad && client_is_good && (at_client || on_path && !around.at_server())
 }

@@ -615,7 +615,7 @@ fn no_finding_when_a_wrong_acknowledgment_is_repeated() {
         l.server.syn_ack(wire.to_server);
         let wrong = l.server.isn().advance(0x1234_5678);
         l.client.raw(0.04, Flags::ACK, l.client.next(), wrong, 0);
-        l.server.raw(0.05, Flags::RST, wrong, Seq(0), 0).options(0).with(|s| s.window = 0);
+        l.server.raw(0.05, Flags::RST, wrong, Seq(0), 0).options(TcpOptions::NONE).with(|s| s.window = 0);
         l.server.syn_ack(1.02);
         l.server.syn_ack(3.04);
         analyze(&wire).none(KIND);
@@ -629,7 +629,7 @@ fn no_finding_for_fast_open_that_is_taken() {
         let l = wire.ladder(1);
         l.client.syn(0.0).with(|s| {
             s.payload = 100;
-            s.options.0 |= TcpOptions::FAST_OPEN_COOKIE;
+            s.options |= TcpOptions::FAST_OPEN_COOKIE;
         });
         // The answer comes before the ACK, which is lost: the SYN-ACK is repeated by the child's timer.
         let all = l.client.isn().advance(101);

@@ -1,7 +1,7 @@
 //! `accept-queue-reset`, `listener-closed`, `abortive-close`, `connection-refused`: what a RST says.
 
 use super::*;
-use crate::decode::segment::Flags;
+use crate::decode::segment::{Flags, Options as TcpOptions};
 use crate::flow::facts::Role;
 
 const KIND: Kind = Kind::AcceptQueueReset;
@@ -430,8 +430,9 @@ fn a_null_or_fin_scan_is_no_connection() {
         for port in 1..40 {
             let l = wire.between_hosts(9, 50_000 + port, port);
             let t = f64::from(port) * 0.01;
-            let flags = [0, Flags::FIN, Flags::FIN | Flags::PSH | 0x20][usize::from(port % 3)];
-            l.client.raw(t, flags, l.client.isn(), crate::seq::Seq(0), 0).options(0);
+            let flags =
+                [Flags::NONE, Flags::FIN, Flags::FIN | Flags::PSH | Flags(0x20)][usize::from(port % 3)];
+            l.client.raw(t, flags, l.client.isn(), crate::seq::Seq(0), 0).options(TcpOptions::NONE);
             l.server.refuse(t + wire.to_server);
         }
         analyze(&wire).nothing();

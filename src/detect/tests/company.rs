@@ -75,7 +75,7 @@ fn refused_if(wire: &Wire, change: impl Fn(&mut Segment)) -> Found {
 #[test]
 fn syns_are_refused_for_what_they_carry() {
     for wire in [Wire::at_client(), Wire::between()] {
-        let found = refused_if(&wire, |s| s.flags.0 |= Flags::ECE | Flags::CWR);
+        let found = refused_if(&wire, |s| s.flags |= Flags::ECE | Flags::CWR);
         let refused = all_of(&found, Kind::ConnectionRefused);
         assert_eq!(refused.len(), 6);
         assert!(refused.iter().all(|f| said(f).contains("ECN bits (ECE and CWR)")), "{}", said(refused[0]));
@@ -91,10 +91,10 @@ fn ecn_is_no_reason_where_others_with_it_are_accepted() {
     let wire = Wire::at_client();
     for i in 0..6 {
         let (l, t) = (wire.of_host(7, i), 0.1 * f64::from(i));
-        l.client.syn(t).with(|s| s.flags.0 |= Flags::ECE | Flags::CWR);
+        l.client.syn(t).with(|s| s.flags |= Flags::ECE | Flags::CWR);
         l.server.refuse(t + wire.to_server);
         let l = wire.of_host(8, i);
-        l.client.syn(t + 1.0).with(|s| s.flags.0 |= Flags::ECE | Flags::CWR);
+        l.client.syn(t + 1.0).with(|s| s.flags |= Flags::ECE | Flags::CWR);
         l.server.syn_ack(t + 1.0 + wire.to_server);
         l.client.ack(t + 1.0 + wire.to_server + wire.to_client);
         l.exchange(t + 1.1, 100, 300);

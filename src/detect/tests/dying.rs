@@ -190,12 +190,12 @@ fn a_request_on_an_idle_connection_that_is_just_closed_is_lost() {
 }
 
 /// SYN-ACKs of which none is taken; `bad` sets their checksum.
-fn syn_acks(wire: &Wire, bad: u16) -> Ladder {
+fn syn_acks(wire: &Wire, bad: Traits) -> Ladder {
     let l = wire.ladder(1);
     for (syn, again) in [(0.0, false), (1.0, true), (3.0, true), (7.0, true)] {
         l.client.syn(syn);
         let _ = again;
-        l.server.syn_ack(syn + wire.to_server).with(|s| s.traits.set(bad));
+        l.server.syn_ack(syn + wire.to_server).with(|s| s.traits |= bad);
     }
     l
 }

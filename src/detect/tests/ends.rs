@@ -1,7 +1,7 @@
 //! `fin-unacknowledged`, `time-wait-collision`, `time-wait-pressure`.
 
 use super::*;
-use crate::decode::segment::Flags;
+use crate::decode::segment::{Flags, Options as TcpOptions};
 use crate::flow::facts::Role;
 use crate::flow::wire::at;
 use crate::seq::Seq;
@@ -94,7 +94,7 @@ fn collides(wire: &Wire, n: u16, old_seen: bool) -> Ladder {
     l.client.syn(t);
     l.server.raw(t + wire.to_server, Flags::ACK, old.server.next(), old_next, 0).ip_id(0);
     let t = t + wire.to_server + wire.to_client;
-    l.client.raw(t, Flags::RST, old_next, Seq(0), 0).options(0).with(|s| s.window = 0);
+    l.client.raw(t, Flags::RST, old_next, Seq(0), 0).options(TcpOptions::NONE).with(|s| s.window = 0);
     let again = l.client.syn(t + 0.012).segment().tsval;
     l.server.syn_ack(t + 0.012 + wire.to_server).echoes(if wire.has_timestamps() { again } else { 0 });
     let t = t + 0.012 + wire.to_server + wire.to_client;
@@ -171,7 +171,7 @@ fn no_syn_was_ignored_where_the_answer_of_time_wait_is_missing_or_early() {
             s.src != server
                 || s.src_port != port
                 || s.ack != old_next
-                || s.flags.0 != Flags::ACK
+                || s.flags != Flags::ACK
                 || s.time < at(4.0)
         });
         analyze(&wire).nothing();

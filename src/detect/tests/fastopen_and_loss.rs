@@ -6,7 +6,7 @@ use crate::decode::segment::{Flags, Options as TcpOptions};
 fn with_cookie(l: &Ladder, t: f64, bytes: u32) {
     l.client.syn(t).with(|s| {
         s.payload = bytes;
-        s.options.0 |= TcpOptions::FAST_OPEN_COOKIE;
+        s.options |= TcpOptions::FAST_OPEN_COOKIE;
     });
 }
 
@@ -15,7 +15,7 @@ fn fast_open_data_that_is_not_taken() {
     each_way(|wire| {
         let l = wire.ladder(1);
         with_cookie(&l, 0.0, 62);
-        l.server.syn_ack(wire.to_server).with(|s| s.options.0 |= TcpOptions::FAST_OPEN_COOKIE);
+        l.server.syn_ack(wire.to_server).with(|s| s.options |= TcpOptions::FAST_OPEN_COOKIE);
         let t = wire.to_server + wire.to_client;
         l.client.ack(t);
         l.exchange(t, 62, 100);
@@ -43,9 +43,9 @@ fn a_cookie_that_is_asked_for_and_given_is_no_finding() {
     each_way(|wire| {
         let (given, refused) = (wire.ladder(1), wire.ladder(2));
         for l in [&given, &refused] {
-            l.client.syn(0.0).with(|s| s.options.0 |= TcpOptions::FAST_OPEN_REQUEST);
+            l.client.syn(0.0).with(|s| s.options |= TcpOptions::FAST_OPEN_REQUEST);
         }
-        given.server.syn_ack(wire.to_server).with(|s| s.options.0 |= TcpOptions::FAST_OPEN_COOKIE);
+        given.server.syn_ack(wire.to_server).with(|s| s.options |= TcpOptions::FAST_OPEN_COOKIE);
         refused.server.syn_ack(wire.to_server);
         for l in [&given, &refused] {
             l.client.ack(wire.to_server + wire.to_client);
@@ -66,8 +66,7 @@ fn a_path_that_swallows_syns_with_data_is_no_fallback_by_the_server() {
         // The retry is plain, and answered.
         let isn = l.client.isn();
         let again = l.client.raw(1.02, Flags::SYN, isn, crate::seq::Seq(0), 0);
-        let tsval =
-            again.with(|s| s.options.0 |= TcpOptions::MSS | TcpOptions::SACK_PERMITTED).segment().tsval;
+        let tsval = again.with(|s| s.options |= TcpOptions::MSS | TcpOptions::SACK_PERMITTED).segment().tsval;
         let t = 1.02 + wire.to_server;
         l.server.syn_ack(t).echoes(if wire.has_timestamps() { tsval } else { 0 });
         l.client.raw(t + wire.to_client, Flags::ACK, isn.advance(1), l.server.next(), 0);

@@ -100,7 +100,7 @@ fn no_flood_when_only_the_servers_direction_was_captured() {
 }
 
 /// SYNs of as many addresses, of which the last bytes alone would not do; those with an answer get a SYN-ACK.
-fn forged(wire: &Wire, n: u16, answered: bool, options: u8) {
+fn forged(wire: &Wire, n: u16, answered: bool, options: TcpOptions) {
     let (client, server) = (wire.ladder(1).client.host(), wire.ladder(1).server.host());
     for n in 0..n {
         let mut client = client;
@@ -201,7 +201,7 @@ fn no_cookies_where_the_client_offered_nothing() {
             let t = f64::from(n);
             l.client.syn(t).options(TcpOptions::MSS);
             l.server.syn_ack(t + wire.to_server).options(TcpOptions::MSS);
-            l.client.ack(t + wire.to_server + wire.to_client).options(0);
+            l.client.ack(t + wire.to_server + wire.to_client).options(TcpOptions::NONE);
         }
         analyze(&wire).none(Kind::Syncookies);
     });

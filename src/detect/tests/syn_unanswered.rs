@@ -150,7 +150,7 @@ fn no_finding_for_what_is_no_attempt_to_connect() {
         ordinary(&wire, -5.0, 5);
         let (fin, payload, scan) = (wire.ladder(1), wire.ladder(2), wire.ladder(3));
         for t in LINEAR {
-            fin.client.syn(t).with(|s| s.flags = Flags(Flags::SYN | Flags::FIN));
+            fin.client.syn(t).with(|s| s.flags = Flags::SYN | Flags::FIN);
             payload.client.syn(t).with(|s| s.payload = 20);
         }
         (0..6).for_each(|n| drop(scan.client.syn(0.005 * f64::from(n))));

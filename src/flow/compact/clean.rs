@@ -197,8 +197,8 @@ impl CleanFlow {
         let fin = s.flags.has(Flags::FIN);
         let packets = s.packet.number().wrapping_sub(first.packet.number());
         let after = (s.time.0.wrapping_sub(first.time.0)) as u64;
-        if s.flags.0 & (Flags::ACK | Flags::SYN | Flags::RST) != Flags::ACK
-            || s.traits.0 & (Traits::ICMP_ERROR | Traits::CHECKSUM_BAD) != 0
+        if s.flags & (Flags::ACK | Flags::SYN | Flags::RST) != Flags::ACK
+            || s.traits.any(Traits::ICMP_ERROR | Traits::CHECKSUM_BAD)
             || s.seq != own.next
             || s.ack.0.wrapping_sub(peer.acked.0) > peer.next.0.wrapping_sub(peer.acked.0)
             // Nothing new: it may be a copy, or a duplicate acknowledgment.
@@ -315,7 +315,7 @@ impl CleanFlow {
         let (mut several_ttls, mut was_answered) = (false, false);
         for segment in segments {
             let role = if segment.by_server { Role::Server } else { Role::Client };
-            traits.of_mut(role).set(segment.traits.0);
+            *traits.of_mut(role) |= segment.traits;
             several_ttls |= segment.ttl != *ttls.of(role);
             was_answered |= segment.by_server && segment.payload > 0;
             if segment.length() > 0 && !segment.by_server {

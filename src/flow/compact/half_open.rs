@@ -16,7 +16,7 @@ use crate::time::{Span, Timestamp};
 /// (`tcp_synack_retries`), as Linux has them unless told otherwise.
 const MOST: usize = 8;
 /// The control bits that make a SYN or SYN-ACK.
-const CONTROL: u8 = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
+const CONTROL: Flags = Flags::SYN.with(Flags::ACK).with(Flags::RST).with(Flags::FIN);
 
 /// Packet and time as distances from the first segment, and what the header does not have.
 #[derive(Clone, Copy, Default, Debug)]
@@ -56,7 +56,7 @@ impl HalfOpen {
     /// Begins with `s`, if that is a SYN and nothing else: no payload, nothing acknowledged or echoed.
     #[inline]
     pub fn begin(from: Direction, s: &Segment) -> Option<HalfOpen> {
-        if s.flags.0 & CONTROL != Flags::SYN
+        if s.flags & CONTROL != Flags::SYN
             || s.payload > 0
             || s.ack != Seq(0)
             || s.tsecr != 0
@@ -88,7 +88,7 @@ impl HalfOpen {
             false => (Flags::SYN, Seq(0)),
         };
         let answered = self.further().any(SynSegment::is_answer);
-        let control = s.flags.0 & CONTROL;
+        let control = s.flags & CONTROL;
         let refusal = answer && !answered && control == Flags::RST | Flags::ACK;
         if (control != expected && !refusal)
             || self.is_refused()

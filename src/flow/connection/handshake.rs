@@ -306,5 +306,5 @@ fn offer(s: &Segment) -> Offer {
 /// the same end are right: what rewrites addresses often leaves all checksums as they were, and some hosts leave the
 /// field to their network card.
 fn is_damaged(s: &Segment, of_end: Traits) -> bool {
-    s.traits.has(Traits::CHECKSUM_BAD) && of_end.0 & (Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL) != 0
+    s.traits.has(Traits::CHECKSUM_BAD) && of_end.any(Traits::CHECKSUM_GOOD | Traits::CHECKSUM_PARTIAL)
 }

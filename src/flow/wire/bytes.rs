@@ -88,7 +88,7 @@ fn options(s: &Segment) -> Vec<u8> {
 
 /// An ICMP error from a router, or from the host that the segment was meant for.
 fn icmp(s: &Segment, kind: u8, code: u8) -> Vec<u8> {
-    let quoted = Segment { traits: Traits(s.traits.0 & !Traits::ICMP_ERROR), flags: Flags(0), ..*s };
+    let quoted = Segment { traits: s.traits.without(Traits::ICMP_ERROR), flags: Flags::NONE, ..*s };
     let mut quote = ip(&quoted, TCP, &tcp(&quoted));
     let v6 = s.traits.has(Traits::V6);
     quote.truncate(if v6 { 40 } else { 20 } + 8);
@@ -154,9 +154,9 @@ mod tests {
         for wire in [Wire::at_server(), Wire::at_client().v6(), Wire::between().without_timestamps()] {
             let l = wire.ladder(1);
             l.served(0.0);
-            l.client.data(1.0, 77).tos(0x20).with(|s| s.traits.set(Traits::OUTGOING));
-            l.client.ack(1.1).with(|s| s.traits.set(Traits::CHECKSUM_BAD));
-            l.client.data(1.2, 7).with(|s| s.traits.set(Traits::CHECKSUM_PARTIAL));
+            l.client.data(1.0, 77).tos(0x20).with(|s| s.traits |= Traits::OUTGOING);
+            l.client.ack(1.1).with(|s| s.traits |= Traits::CHECKSUM_BAD);
+            l.client.data(1.2, 7).with(|s| s.traits |= Traits::CHECKSUM_PARTIAL);
             let segments = wire.segments();
             for (written, (time, link, data)) in segments.iter().zip(wire.packets()) {
                 let packet = Packet {
@@ -172,10 +172,10 @@ mod tests {
                 assert_eq!(decode(&packet, &mut read), Decoded::Tcp);
                 // Only segments without payload are summed up; those here are right unless they say otherwise.
                 let wrong = Traits::CHECKSUM_BAD | Traits::CHECKSUM_PARTIAL;
-                if written.payload == 0 && written.traits.0 & wrong == 0 {
+                if written.payload == 0 && !written.traits.any(wrong) {
                     assert!(read.traits.has(Traits::CHECKSUM_GOOD));
                 }
-                read.traits = Traits(read.traits.0 & !Traits::CHECKSUM_GOOD);
+                read.traits = read.traits.without(Traits::CHECKSUM_GOOD);
                 assert_eq!(read, *written);
             }
         }

@@ -23,7 +23,7 @@ fn happens(l: &Ladder, what: u8, bytes: u32, t: f64) {
         28 => l.client.keepalive(t),
         29 => l.server.abort(t),
         30 => l.client.rst(t),
-        31 => l.client.ack(t).with(|s| s.traits.set(Traits::CHECKSUM_BAD)),
+        31 => l.client.ack(t).with(|s| s.traits |= Traits::CHECKSUM_BAD),
         32 => l.server.again(t),
         _ => l.client.again(t),
     };

@@ -296,6 +296,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::decode::segment::Flags;
     use crate::kernel::verdict::Event;
 
     #[test]
@@ -313,7 +314,7 @@ mod tests {
                 records.iter().find(|r| r.event == event && r.segment.destination.port() == port).copied()
             };
             let dropped = to_port(Event::Dropped).expect("the SYN was dropped");
-            assert_eq!(dropped.segment.flags, 2);
+            assert_eq!(dropped.segment.flags, Flags::SYN);
             assert_eq!(dropped.segment.destination.ip().to_string(), host);
             if probes.offer().drop_reasons {
                 assert_eq!(probes.names().drop_reason(dropped.reason), Some("NO_SOCKET"));

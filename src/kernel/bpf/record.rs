@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::decode::segment::Flags;
 use crate::kernel::verdict::{Event, Queues, SegmentKey};
 
 /// Bytes of a record.
@@ -125,8 +126,6 @@ fn array<const N: usize>(bytes: &[u8], at: i16) -> [u8; N] {
 
 /// The RST that a socket sends.
 fn of_socket(bytes: &[u8; RECORD]) -> Option<SegmentKey> {
-    const RST: u8 = 0x04;
-    const ACK: u8 = 0x10;
     let port = u16::from_be_bytes(array(bytes, place::LOCAL_PORT));
     let peer_port = u16::from_be_bytes(array(bytes, place::PEER_PORT));
     let (local, peer): (IpAddr, IpAddr) = match i32::from(u16::from_ne_bytes(array(bytes, place::FAMILY))) {
@@ -145,7 +144,7 @@ fn of_socket(bytes: &[u8; RECORD]) -> Option<SegmentKey> {
         destination: SocketAddr::new(peer, peer_port),
         seq: u32::from_ne_bytes(array(bytes, place::NEXT_SENT)),
         ack: 0,
-        flags: RST | ACK,
+        flags: Flags::RST | Flags::ACK,
         ip_id: 0,
         payload: 0,
     })
@@ -191,7 +190,7 @@ fn of_packet(packet: &[u8], length: u32) -> Option<SegmentKey> {
         destination: SocketAddr::new(destination, port(2)),
         seq: number(4),
         ack: number(8),
-        flags: header[13],
+        flags: Flags(header[13]),
         ip_id,
         payload: total.checked_sub(headers)?,
     })
@@ -226,7 +225,7 @@ pub(super) mod tests {
                 destination: "192.0.2.2:80".parse().unwrap(),
                 seq: 7,
                 ack: 9,
-                flags: 0x18,
+                flags: Flags::ACK | Flags::PSH,
                 ip_id: 0x1234,
                 payload: 5,
             }

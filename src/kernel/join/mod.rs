@@ -30,7 +30,7 @@ const MOST: usize = 250_000;
 const MOST_WAITING: usize = 250_000;
 
 /// Control bits that decide what the kernel does. PSH and the ECN bits change where segments are merged.
-const DECISIVE: u8 = Flags::SYN | Flags::RST | Flags::ACK;
+const DECISIVE: Flags = Flags::SYN.with(Flags::RST).with(Flags::ACK);
 
 /// What became of the statements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -231,7 +231,7 @@ struct Alike {
     destination: SocketAddr,
     seq: u32,
     ack: u32,
-    flags: u8,
+    flags: Flags,
     ip_id: Option<u16>,
 }
 
@@ -266,7 +266,7 @@ impl Sought {
     }
 
     fn numbers(&self) -> u64 {
-        u64::from(self.alike.seq) << 32 | u64::from(self.alike.flags & DECISIVE)
+        u64::from(self.alike.seq) << 32 | u64::from((self.alike.flags & DECISIVE).0)
     }
 
     fn fits(&self, segment: &Segment) -> Option<Fit> {
@@ -305,12 +305,12 @@ impl Sought {
     fn same_bits(&self, segment: &Segment) -> bool {
         let flags = self.alike.flags & DECISIVE;
         // A RST of a socket: what it acknowledges is not known here.
-        let any_ack = flags & Flags::RST != 0 && self.alike.ip_id.is_none();
+        let any_ack = flags.has(Flags::RST) && self.alike.ip_id.is_none();
         match any_ack {
             true => segment.flags.has(Flags::RST),
             false => {
-                segment.flags.0 & DECISIVE == flags
-                    && (flags & Flags::ACK == 0 || segment.ack.0 == self.alike.ack)
+                segment.flags & DECISIVE == flags
+                    && (!flags.has(Flags::ACK) || segment.ack.0 == self.alike.ack)
             }
         }
     }
@@ -322,15 +322,15 @@ impl Sought {
 
 impl Candidate {
     fn of(segment: &Segment, fit: Fit) -> Candidate {
-        let direction = segment.traits.0 & (Traits::OUTGOING | Traits::INCOMING);
+        let direction = segment.traits & (Traits::OUTGOING | Traits::INCOMING);
         // The capture is one of several interfaces.
-        let way = segment.packet.capture() << 8 ^ direction >> 7;
+        let way = segment.packet.capture() << 8 ^ direction.0 >> 7;
         Candidate { packet: segment.packet, seq: segment.seq.0, ip_id: segment.ip_id, way, fit }
     }
 }
 
 fn numbers(segment: &Segment) -> u64 {
-    u64::from(segment.seq.0) << 32 | u64::from(segment.flags.0 & DECISIVE)
+    u64::from(segment.seq.0) << 32 | u64::from((segment.flags & DECISIVE).0)
 }
 
 fn is_near(a: Timestamp, b: Timestamp) -> bool {
@@ -361,12 +361,11 @@ fn answer(statement: &Statement) -> Option<Statement> {
         return None;
     }
     let SegmentKey { source, destination, seq, ack, flags, payload, .. } = statement.segment;
-    let length = payload
-        .wrapping_add(u32::from(flags & Flags::SYN != 0))
-        .wrapping_add(u32::from(flags & Flags::FIN != 0));
-    let (seq, ack, flags) = match flags & Flags::ACK {
-        0 => (0, seq.wrapping_add(length), Flags::RST | Flags::ACK),
-        _ => (ack, 0, Flags::RST),
+    let length =
+        payload.wrapping_add(u32::from(flags.has(Flags::SYN))).wrapping_add(u32::from(flags.has(Flags::FIN)));
+    let (seq, ack, flags) = match flags.has(Flags::ACK) {
+        false => (0, seq.wrapping_add(length), Flags::RST | Flags::ACK),
+        true => (ack, 0, Flags::RST),
     };
     let segment =
         SegmentKey { source: destination, destination: source, seq, ack, flags, ip_id: 0, payload: 0 };

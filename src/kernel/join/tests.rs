@@ -18,7 +18,7 @@ fn segment(number: u64, micros: i64) -> Segment {
             packet: PacketId::new(0, number),
             seq: Seq(1_000),
             ack: Seq(5_000),
-            flags: Flags(Flags::ACK | Flags::PSH),
+            flags: Flags::ACK | Flags::PSH,
             payload: 100,
             ip_id: 7,
             ..Segment::default()
@@ -51,7 +51,7 @@ fn said(event: Event, segment: &Segment, micros: i64) -> Statement {
             destination: segment.destination(),
             seq: segment.seq.0,
             ack: segment.ack.0,
-            flags: segment.flags.0,
+            flags: segment.flags,
             ip_id: segment.ip_id,
             payload: segment.payload,
         },
@@ -74,7 +74,7 @@ fn a_statement_goes_to_the_packet_with_its_numbers() {
     let others = [
         Segment { seq: Seq(999), ..segment(2, 1) },
         Segment { ack: Seq(4_999), ..segment(3, 2) },
-        Segment { flags: Flags(Flags::ACK | Flags::SYN), ..segment(4, 3) },
+        Segment { flags: Flags::ACK | Flags::SYN, ..segment(4, 3) },
         Segment { ip_id: 8, ..segment(5, 4) },
         Segment { payload: 0, ..segment(6, 4) },
         ends(segment(7, 4), SERVER.parse().unwrap(), CLIENT.parse().unwrap()),
@@ -127,7 +127,7 @@ fn copies_of_one_packet_are_judged_alike() {
     let other = Segment { packet: PacketId::new(1, 2), time: at(3), ..one };
     assert_eq!(join(&[one, other], &[dropped(&one, 5)]).0, [1, 2]);
     let mut traits = Traits::default();
-    traits.set(Traits::OUTGOING);
+    traits |= Traits::OUTGOING;
     let outgoing = Segment { packet: PacketId::new(0, 2), time: at(3), traits, ..one };
     assert_eq!(join(&[one, outgoing], &[dropped(&one, 5)]).0, [1, 2]);
 }
@@ -176,9 +176,9 @@ fn a_translated_packet_is_known_by_its_numbers_and_one_end() {
 
 #[test]
 fn a_segment_answered_by_a_reset_and_the_reset_are_both_judged() {
-    let syn = Segment { flags: Flags(Flags::SYN), ack: Seq(0), payload: 0, ip_id: 9, ..segment(1, 0) };
+    let syn = Segment { flags: Flags::SYN, ack: Seq(0), payload: 0, ip_id: 9, ..segment(1, 0) };
     let rst = Segment {
-        flags: Flags(Flags::RST | Flags::ACK),
+        flags: Flags::RST | Flags::ACK,
         seq: Seq(0),
         ack: Seq(1_001),
         payload: 0,

@@ -75,7 +75,7 @@ pub(super) enum Sees {
 /// A segment on its way, numbers relative to the initial ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Flight {
-    flags: u8,
+    flags: Flags,
     seq: u32,
     ack: u32,
     bytes: u32,
@@ -300,7 +300,7 @@ impl World {
     }
 
     /// Puts a segment on the wire: to the capture point, and on to the other end.
-    fn send(&mut self, talk: usize, by_client: bool, flags: u8, seq: u32, bytes: u32) -> Flight {
+    fn send(&mut self, talk: usize, by_client: bool, flags: Flags, seq: u32, bytes: u32) -> Flight {
         let own = usize::from(!by_client);
         let clock = (self.now / 1_000) as u32 + if by_client { 5_000 } else { 900_000 };
         let shift = if self.customs.shared { u32::from(self.talks[talk].host) * 7_000_001 } else { 0 };
@@ -314,7 +314,7 @@ impl World {
 
     /// The RST of a host without a socket for `f`.
     fn refuse(&mut self, talk: usize, by_client: bool, f: Flight) {
-        if f.flags & Flags::RST != 0 || f.flags & Flags::ACK == 0 {
+        if f.flags.has(Flags::RST) || !f.flags.has(Flags::ACK) {
             return;
         }
         let rst =
@@ -373,7 +373,7 @@ impl World {
         let l = &t.ladder;
         let (own, other) = if by_client { (&l.client, &l.server) } else { (&l.server, &l.client) };
         let bases = if by_client { [0, f.base] } else { [f.base, 0] };
-        let has_ack = f.flags & Flags::ACK != 0;
+        let has_ack = f.flags.has(Flags::ACK);
         let ack = if has_ack { other.isn().advance(f.ack).advance(bases[1]) } else { Seq(0) };
         let seq = own.isn().advance(f.seq).advance(bases[0]);
         let rung = own.raw(passes as f64 / 1e6, f.flags, seq, ack, f.bytes);
@@ -387,10 +387,10 @@ impl World {
             if bare_reset {
                 (s.window, s.ip_id) = (0, 0);
             }
-            s.options = Options(if stamped { Options::TIMESTAMPS } else { 0 });
+            s.options = Options::TIMESTAMPS.only_if(stamped);
             (s.tsval, s.tsecr) = if stamped { (f.tsval, f.tsecr) } else { (0, 0) };
-            if f.flags & Flags::SYN != 0 {
-                s.options.0 |= Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
+            if f.flags.has(Flags::SYN) {
+                s.options |= Options::MSS | Options::SACK_PERMITTED | Options::WINDOW_SCALE;
                 (s.mss, s.window_scale) = (1460, 7);
                 if has_ack {
                     s.ip_id = 0;
@@ -544,9 +544,9 @@ impl World {
         let defer = self.customs.defer;
         let now = self.now;
         let peer = &mut self.talks[talk].peers[own];
-        let syn = f.flags & Flags::SYN != 0;
+        let syn = f.flags.has(Flags::SYN);
         let stray = !syn && f.base != peer.base;
-        if f.flags & Flags::RST != 0 {
+        if f.flags.has(Flags::RST) {
             match peer.state {
                 State::SynReceived => *peer = Peer { base: peer.base, ..Peer::default() },
                 State::Established | State::SynSent if !stray => peer.state = State::Gone,
@@ -587,7 +587,7 @@ impl World {
                 }
             }
             State::SynReceived | State::Established if stray => self.refuse(talk, client, f),
-            State::SynReceived if f.bytes == 0 && f.flags & Flags::FIN == 0 && peer.tries < defer => {
+            State::SynReceived if f.bytes == 0 && !f.flags.has(Flags::FIN) && peer.tries < defer => {
                 peer.put_off = true;
             }
             State::SynReceived => {
@@ -612,12 +612,12 @@ impl World {
         let answers = u64::from(self.any(40)) * 1_000;
         let peer = &mut self.talks[talk].peers[own];
         if let Some(sent) = peer.unacked
-            && f.ack == sent.seq + sent.bytes + u32::from(sent.flags & Flags::FIN != 0)
+            && f.ack == sent.seq + sent.bytes + u32::from(sent.flags.has(Flags::FIN))
         {
             peer.unacked = None;
             peer.epoch += 1;
         }
-        let fin = f.flags & Flags::FIN != 0;
+        let fin = f.flags.has(Flags::FIN);
         let delays = self.customs.delayed_acks;
         let length = f.bytes + u32::from(fin);
         if length > 0 {

@@ -233,12 +233,12 @@ fn only_the_servers_direction_captured() {
 fn wrong_numbers_do_not_complete_the_handshake() {
     let wire = Wire::at_server();
     let l = wire.ladder(1);
-    l.client.syn(0.0).with(|s| s.traits.set(Traits::CHECKSUM_GOOD));
+    l.client.syn(0.0).with(|s| s.traits |= Traits::CHECKSUM_GOOD);
     l.server.syn_ack(0.001);
     l.client.ack(0.02).acks(l.server.isn().advance(2));
     l.client.ack(0.03).acks(l.server.isn());
     l.client.ack(0.04).with(|s| s.seq = s.seq.advance(u32::MAX - 5));
-    l.client.ack(0.05).with(|s| s.traits.set(Traits::CHECKSUM_BAD));
+    l.client.ack(0.05).with(|s| s.traits |= Traits::CHECKSUM_BAD);
     assert_eq!(wire.only().final_ack, None);
 }
 
@@ -247,7 +247,7 @@ fn checksums_that_are_never_right_say_nothing() {
     let wire = Wire::at_server();
     let l = wire.ladder(1);
     for rung in [l.client.syn(0.0), l.server.syn_ack(0.001), l.client.ack(0.02)] {
-        rung.with(|s| s.traits.set(Traits::CHECKSUM_BAD));
+        rung.with(|s| s.traits |= Traits::CHECKSUM_BAD);
     }
     assert!(wire.only().final_ack.is_some());
 }
@@ -272,7 +272,7 @@ fn fast_open_data_in_the_syn() {
     for l in [&taken, &refused] {
         l.client.syn(0.0).with(|s| {
             s.payload = 62;
-            s.options.0 |= Options::FAST_OPEN_COOKIE;
+            s.options |= Options::FAST_OPEN_COOKIE;
         });
     }
     taken.server.syn_ack(0.001).acks(taken.client.isn().advance(63));

@@ -9,7 +9,7 @@ use crate::decode::segment::{Address, Options, Traits, flow_hash};
 use crate::flow::key::FlowKey;
 
 /// A segment of one of few connections; `crowd` makes their hashes collide.
-fn segment(n: usize, host: u8, port: u16, flags: u8, seq: u32, time: i64, crowd: bool) -> Segment {
+fn segment(n: usize, host: u8, port: u16, flags: Flags, seq: u32, time: i64, crowd: bool) -> Segment {
     let (src, dst) = (Address::v4([10, 0, 0, host]), Address::v4([192, 0, 2, 80]));
     let hash = flow_hash(src, port, dst, 80);
     Segment {
@@ -21,7 +21,7 @@ fn segment(n: usize, host: u8, port: u16, flags: u8, seq: u32, time: i64, crowd:
         src_port: port,
         dst_port: 80,
         seq: Seq(seq),
-        flags: Flags(flags),
+        flags,
         ip_id: n as u16,
         ..Segment::default()
     }
@@ -88,7 +88,7 @@ proptest! {
                 begun += 1;
                 let isn = begun as u32 * 7_919;
                 let (host, port) = ((connection % 200) as u8, 1_024 + (begun % 60_000) as u16);
-                let mut send = |flags: u8, back: bool, seq: u32, ack: u32| {
+                let mut send = |flags: Flags, back: bool, seq: u32, ack: u32| {
                     n += 1;
                     let mut s = segment(n, host, port, flags, seq, n as i64, false);
                     s.ack = Seq(ack);
@@ -136,12 +136,12 @@ proptest! {
         for (n, (flags, back, port, [seq, ack, tsval, tsecr], payload, time, bits)) in shots.into_iter().enumerate() {
             // Numbers that are near each other reach further into the state machine than any numbers do.
             let bound = |x: u32| if near { x % 5 } else { x };
-            let mut s = segment(n, 1, 40_000 + port, flags, bound(seq), time, false);
+            let mut s = segment(n, 1, 40_000 + port, Flags(flags), bound(seq), time, false);
             (s.ack, s.tsval, s.tsecr) = (Seq(bound(ack)), bound(tsval), bound(tsecr));
             s.payload = if near { payload % 3 } else { payload };
             s.options = Options((bits & 0x7f) as u8);
             s.window = bits;
-            s.traits = Traits(bits & !Traits::ICMP_ERROR);
+            s.traits = Traits(bits).without(Traits::ICMP_ERROR);
             if back {
                 (s.src, s.dst, s.src_port, s.dst_port) = (s.dst, s.src, s.dst_port, s.src_port);
             }
