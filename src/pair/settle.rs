@@ -68,6 +68,12 @@ impl Joint<'_> {
             let is_clearer = |other: &Draft| other.kind == d.kind && other.certainty() > d.certainty();
             d.kind != Kind::PathMtuBlackhole || !of_client.iter().any(|(other, _)| is_clearer(other))
         });
+        let ended_there = self.reset_is_only_in(far)
+            && of_server.iter().any(|(d, _)| {
+                let spec = registry::spec(d.kind);
+                spec.has(Property::EndsConnection) && d.kind != Kind::DataUnacknowledged
+            });
+        of_client.retain(|(d, _)| !ended_there || d.kind != Kind::DataUnacknowledged);
         let reset_judged = of_server.iter().any(|(d, _)| registry::spec(d.kind).has(Property::ExplainsReset));
         of_client.retain(|(d, _)| {
             let same = of_server.iter().any(|(s, _)| s.kind == d.kind);
@@ -83,6 +89,12 @@ impl Joint<'_> {
             self.note_names(d);
         }
         merged
+    }
+
+    /// Whether only this side has the RST that answers what the client repeats: the other missed the end.
+    fn reset_is_only_in(&self, side: usize) -> bool {
+        let has_reset = |side: usize| self.facts[side].is_some_and(|f| f.s.reset.is_some());
+        has_reset(side) && !has_reset(1 - side)
     }
 
     /// The finding that packets of the handshake were lost, in place of what each side made of it.
