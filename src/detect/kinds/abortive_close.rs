@@ -74,7 +74,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     // What was asked and never answered is lost; else the connection had served its purpose.
     let is_unanswered = !f.mid_stream && f.c.bytes > 0 && f.s.bytes == 0;
     d.severity = if is_unanswered { Severity::Critical } else { Severity::Info };
-    let reason = Reason::of(role, side, peer);
+    let reason = Reason::of(role, reset, side, peer);
     if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive) {
         d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
     }
@@ -115,7 +115,7 @@ fn by_a_socket(reset: &Reset) -> bool {
 enum Reason {
     /// Keepalive probes drew no answer.
     Keepalive,
-    /// A request came and was not answered: it was left unread.
+    /// A request came and was not answered, or more of it came after the answer: it was left unread.
     Unread,
     /// The side has spoken last, so it has read what came before: `SO_LINGER` 0.
     Linger,
@@ -132,16 +132,18 @@ const ALIKE: &str =
     "Both leave the same packets. The counters TCPAbortOnData and TCPAbortOnClose tell them apart.";
 
 impl Reason {
-    fn of(role: Role, side: &Side, peer: &Side) -> Reason {
+    fn of(role: Role, reset: &Reset, side: &Side, peer: &Side) -> Reason {
         if side.keepalives >= 2 && side.keepalive.is_some_and(|probe| peer.last < probe) {
             return Reason::Keepalive;
         }
+        // What came after its last acknowledgment came just before the end.
+        let came_last = peer.acked_known && reset.ack.after(peer.acked) && peer.data_segments > 0;
         let peer_spoke_last = match (side.last_data, peer.last_data) {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(own), Some(theirs)) => theirs > own,
         };
-        match (peer_spoke_last, role) {
+        match (peer_spoke_last || came_last, role) {
             (false, _) => Reason::Linger,
             (true, Role::Server) => Reason::Unread,
             // In most protocols the server speaks last, whatever the client makes of it.

@@ -256,6 +256,27 @@ fn abort_by_either_end() {
 }
 
 #[test]
+fn an_early_answer_leaves_the_rest_of_the_request_unread() {
+    for rest_arrives in [true, false] {
+        each_way(|wire| {
+            ordinary(&wire, -5.0, 5);
+            let l = wire.ladder(1);
+            let t = l.handshake(0.0);
+            l.client.data(t + 0.001, 900);
+            let taken = l.client.next();
+            if rest_arrives {
+                l.client.data(t + 0.002, 900);
+            }
+            l.server.data(t + 0.003, 200).acks(taken);
+            l.server.abort(t + 0.004);
+            let found = analyze(&wire);
+            let cause = &found.only(&l, Kind::AbortiveClose).cause.text;
+            assert_eq!(cause.contains("unread"), rest_arrives, "{cause}");
+        });
+    }
+}
+
+#[test]
 fn rst_of_a_host_without_the_socket_is_no_abort() {
     each_way(|wire| {
         ordinary(&wire, -5.0, 5);
