@@ -226,6 +226,7 @@ mod tests {
             sysctls: [("net.ipv4.tcp_abort_on_overflow".to_owned(), "0".to_owned())].into(),
             listeners: Some(Vec::new()),
             time_wait: None,
+            states: None,
             holders: Default::default(),
         };
         change(&mut s);

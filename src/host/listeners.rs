@@ -23,6 +23,29 @@ pub struct ListenSocket {
     pub drops: Option<u32>,
 }
 
+/// How many sockets of a listener are in states that tell of trouble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStates {
+    /// Its client has closed, the application has not.
+    pub close_wait: u32,
+    /// The final ACK has not come, or was refused.
+    pub syn_recv: u32,
+    /// `None` where there are too many in the whole namespace to be counted one by one.
+    pub time_wait: Option<u32>,
+}
+
+impl SocketStates {
+    /// Those of another address of the same listener, too.
+    #[must_use]
+    pub fn plus(self, other: SocketStates) -> SocketStates {
+        SocketStates {
+            close_wait: self.close_wait + other.close_wait,
+            syn_recv: self.syn_recv + other.syn_recv,
+            time_wait: self.time_wait.zip(other.time_wait).map(|(a, b)| a + b),
+        }
+    }
+}
+
 /// All listening TCP sockets of the network namespace, in order of their addresses; `None` if they cannot be read.
 ///
 /// Asks sock_diag. Where that is not permitted (or there is none, before Linux 3.3), `/proc/net/tcp` and `tcp6` below

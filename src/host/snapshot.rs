@@ -12,8 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::addresses;
 use super::counters::{self, Counters};
-use super::listeners::{self, ListenSocket};
+use super::listeners::{self, ListenSocket, SocketStates};
 use super::process::Holder;
+#[cfg(target_os = "linux")]
+use super::sock_diag::{self, TimeWait};
 use super::sysctl::{self, Sysctls};
 use crate::time::Timestamp;
 
@@ -56,6 +58,9 @@ pub struct Snapshot {
     /// Sockets in TIME_WAIT, as `/proc/net/sockstat` counts them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub time_wait: Option<u64>,
+    /// Sockets that are not listening, by local address, at the ports of listeners; not part of the document.
+    #[serde(skip)]
+    pub states: Option<Arc<BTreeMap<SocketAddr, SocketStates>>>,
     /// Who holds the listening sockets, by inode, as far as that may be seen; not part of the document.
     #[serde(skip)]
     pub holders: Arc<BTreeMap<u64, Holder>>,
@@ -98,6 +103,7 @@ impl Snapshot {
             sysctls: sysctl::read(proc),
             listeners,
             time_wait: text("net/sockstat").and_then(|text| time_wait(&text)),
+            states: None,
             holders: Arc::default(),
         })
     }
@@ -125,6 +131,19 @@ impl Snapshot {
         let listeners = listeners::read(&own);
         let time_wait = fs::read_to_string(own.join("net/sockstat")).ok().and_then(|text| time_wait(&text));
         Ok(Snapshot { time, finished: now(), counters, listeners, time_wait, ..self.clone() })
+    }
+
+    /// Counts the sockets at the ports of listeners, unless the system does not tell.
+    #[cfg(target_os = "linux")]
+    pub fn count_states(&self) -> Option<BTreeMap<SocketAddr, SocketStates>> {
+        /// More sockets in TIME_WAIT take too long to be listed again and again.
+        const MOST: u64 = 20_000;
+        let ports = self.listeners.iter().flatten().map(|socket| socket.address.port()).collect();
+        let time_wait = match self.time_wait {
+            Some(0..=MOST) => TimeWait::Counted,
+            _ => TimeWait::LeftOut,
+        };
+        sock_diag::states(&ports, time_wait).ok()
     }
 
     /// Reads a document.

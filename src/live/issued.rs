@@ -198,6 +198,9 @@ impl Issued {
             if draft.during().1 < sight.since {
                 continue;
             }
+            if self.begins_anew(key, &draft) {
+                self.unlink(key);
+            }
             match self.index.get(&key) {
                 Some(&number) => {
                     if let Some(entry) = self.entries.get_mut(&number) {
@@ -242,6 +245,13 @@ impl Issued {
         self.grow(now, &mut events);
         self.close(now, &mut events);
         events
+    }
+
+    /// Whether what is told of a listener is another thing than what was told before, in an incident that is over.
+    fn begins_anew(&self, key: Key, draft: &Draft) -> bool {
+        let known = self.index.get(&key).and_then(|number| self.entries.get(number));
+        key.connection().is_none()
+            && known.is_some_and(|entry| entry.over && draft.during().0 > entry.draft.during().1)
     }
 
     /// Whether a draft has not stood, or been gone, for long enough.

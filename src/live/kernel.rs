@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use rustix::thread::{
 use crate::capture::steady::SteadyClock;
 use crate::fault;
 use crate::host::Snapshot;
+use crate::host::listeners::SocketStates;
 use crate::host::process::{self, Holder};
 use crate::live::witness::Witness;
 use crate::time::Timestamp;
@@ -34,6 +36,9 @@ const HOLDERS: Duration = Duration::from_secs(10);
 const ALL_PROCESSES: u32 = 6;
 /// The watch begins no later than this, whether or not all processes were looked at.
 const FIRST_SEARCH: Duration = Duration::from_secs(2);
+/// How often sockets are counted by state, while segments come and otherwise.
+const STATES: Duration = Duration::from_secs(1);
+const IDLE_STATES: Duration = Duration::from_secs(10);
 /// A kernel that does not answer by then is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -173,6 +178,7 @@ impl Kernel {
             }
             let mut known: Option<(Instant, Snapshot)> = None;
             let mut clock = SteadyClock::default();
+            let mut states = States::default();
             while asked.recv().is_ok() {
                 clock.look();
                 let look = fault::contain(|| match &known {
@@ -187,6 +193,7 @@ impl Kernel {
                 let look = look.ok().flatten();
                 let set_back = clock.set_back();
                 let look = look.map(|look| Snapshot {
+                    states: fault::contain(|| states.count(&look)).ok().flatten(),
                     holders: holders.known(),
                     time: look.time + set_back,
                     finished: look.finished + set_back,
@@ -199,6 +206,27 @@ impl Kernel {
         })?;
         has_begun.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
         Ok(Kernel { ask, answers, owed: 0 })
+    }
+}
+
+/// The sockets by state, as they were counted last.
+#[derive(Default)]
+struct States {
+    known: Option<Arc<BTreeMap<SocketAddr, SocketStates>>>,
+    counted: Option<Instant>,
+    segments: u64,
+}
+
+impl States {
+    /// Counts them again if that is due.
+    fn count(&mut self, look: &Snapshot) -> Option<Arc<BTreeMap<SocketAddr, SocketStates>>> {
+        let segments = look.counters.get("TcpInSegs").copied().unwrap_or(0);
+        let every = if segments == self.segments { IDLE_STATES } else { STATES };
+        if self.counted.is_none_or(|counted| counted.elapsed() >= every) {
+            (self.counted, self.segments) = (Some(Instant::now()), segments);
+            self.known = look.count_states().map(Arc::new);
+        }
+        self.known.clone()
     }
 }
 

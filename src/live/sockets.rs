@@ -1,39 +1,35 @@
 //! The listening sockets of the host from look to look: what each refused by its own drop count, how full its queue is,
 //! and which of them vanished or came back otherwise.
 
+mod refusals;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+
+pub use self::refusals::FullQueues;
+use self::refusals::{Drops, Refusals};
 
 use crate::decode::segment::Address;
 use crate::detect::Found;
 use crate::detect::context::CaptureContext;
-use crate::detect::draft::{Draft, count};
-use crate::detect::registry;
+use crate::detect::draft::count;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
-use crate::diagnose::host::{self, account};
 use crate::flow::facts::PacketRef;
-use crate::flow::key::Host;
 use crate::host::Snapshot;
-use crate::host::listeners::{ListenSocket, serving};
+use crate::host::listeners::{ListenSocket, SocketStates, serving};
 use crate::host::process::Holder;
 use crate::live::state::{Listener, QueueSample};
-use crate::model::{Kind, Severity, Vantage};
+use crate::model::Kind;
 use crate::time::{Span, Timestamp};
 
 /// Drops further apart than this belong to two runs, unless the queue was full in between.
 const APART: Span = Span::secs(10);
-/// A SYN that is not repeated by then was given up.
-const GIVEN_UP: Span = Span::millis(1_400);
 /// A queue that is this full, in per cent, for so long is told before anything is dropped.
 const NEARLY_FULL: u64 = 80;
 const NEARLY_FULL_FOR: Span = Span::secs(3);
 /// Shorter queues are full at once.
 const WORTH_A_WORD: u32 = 5;
-/// A client that was refused and says something repeats it by then.
-const SHOWN_BY_THEN: Span = Span::millis(3_500);
-/// Packets that stand for those that were refused.
-const SHOWN: usize = 5;
-/// Looks of which the queue is remembered.
+/// Seconds of which the queue is remembered.
 const REMEMBERED: usize = 300;
 
 /// All of them.
@@ -42,6 +38,33 @@ pub struct ListenSockets {
     known: BTreeMap<u64, Known>,
     /// When they were looked at last, and what the host had counted then: full accept queues, full SYN queues.
     looked: Option<(Timestamp, [u64; 2])>,
+    refusals: Refusals,
+    /// Sockets by state, by the address of the listener.
+    states: BTreeMap<SocketAddr, SocketStates>,
+    /// Connections that the host had opened passively by the end of each of the last seconds (`TcpPassiveOpens`).
+    opened: Seconds<u64>,
+}
+
+/// A value at the end of each of the last seconds.
+#[derive(Clone, Default)]
+struct Seconds<T>(VecDeque<(i64, T)>);
+
+impl<T: Copy> Seconds<T> {
+    fn note(&mut self, at: Timestamp, value: T) {
+        match self.0.back_mut() {
+            Some((second, last)) if *second == at.seconds() => *last = value,
+            _ => self.0.push_back((at.seconds(), value)),
+        }
+        if self.0.len() > 4 {
+            self.0.pop_front();
+        }
+    }
+
+    /// The value at the end of `second`, and of the one before.
+    fn at(&self, second: i64) -> Option<(T, T)> {
+        let of = |second: i64| self.0.iter().find(|(at, _)| *at == second).map(|(_, value)| *value);
+        Some((of(second)?, of(second - 1)?))
+    }
 }
 
 /// A listening socket.
@@ -49,8 +72,6 @@ struct Known {
     socket: ListenSocket,
     /// Its drops since it was first seen.
     dropped: u64,
-    /// And in the last look.
-    dropped_now: u64,
     longest: u32,
     /// The latest run of drops.
     run: Option<Run>,
@@ -58,6 +79,8 @@ struct Known {
     filling: Option<(Timestamp, Told)>,
     /// The queue of the last minutes.
     queue: VecDeque<QueueSample>,
+    /// Its length at the end of the last seconds.
+    lengths: Seconds<u32>,
     /// Who holds it, if that may be seen.
     holder: Option<Holder>,
 }
@@ -76,11 +99,7 @@ struct Run {
     from: Timestamp,
     /// The look that showed the last drop.
     last: Timestamp,
-    dropped: u64,
-    /// How much the host counted meanwhile: full accept queues, full SYN queues.
-    counted: [u64; 2],
-    /// The longest queue, and whether it held more than its limit.
-    longest: u32,
+    /// Whether the queue held more than its limit.
     full: bool,
 }
 
@@ -106,10 +125,32 @@ impl ListenSockets {
         };
         let mut told = self.note_changes(sockets);
         let is_first = self.looked.is_none();
+        self.opened.note(look.time, look.counters.get("TcpPassiveOpens").copied().unwrap_or(0));
+        self.states = by_listener(sockets, look.states.as_deref());
         self.looked = Some((look.finished, counted));
+        let drops = sockets.iter().map(|socket| {
+            let before = self.known.get(&socket.inode).and_then(|known| known.socket.drops);
+            u64::from(socket.drops.unwrap_or(0)).saturating_sub(before.unwrap_or(0).into())
+        });
+        let (dropping, total) = drops.filter(|n| *n > 0).fold((0, 0), |sum, n| (sum.0 + 1, sum.1 + n));
+        // One dropped something, or all drops were overflows.
+        let is_clear = !is_first && (dropping == 1 || total == rose[0]);
         for socket in sockets {
             let known = self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, is_first));
-            known.observe(socket, (since, look.time), rose);
+            let was_full = known.is_full();
+            let dropped = known.observe(socket, (since, look.time));
+            if dropped > 0 {
+                let drops = Drops {
+                    during: (since, look.time),
+                    dropped,
+                    counted: rose,
+                    queue: socket.accept_queue,
+                    limit: socket.backlog,
+                    full: was_full || known.is_full(),
+                    is_clear,
+                };
+                self.refusals.add(socket.address, drops);
+            }
             if let Some(holder) = look.holders.get(&socket.inode) {
                 known.holder = Some(holder.clone());
             }
@@ -165,82 +206,87 @@ impl ListenSockets {
         each.reduce(|a, b| Trouble { dropped: a.dropped.max(b.dropped), full: a.full || b.full })
     }
 
-    /// What the sockets that serve `server` have refused in their latest runs of drops, in a sentence.
-    pub fn refused(&self, server: SocketAddr) -> Option<String> {
-        let runs: Vec<(&Known, &Run)> =
-            self.serving(server).filter_map(|known| Some((known, known.run.as_ref()?))).collect();
-        let (known, run) = runs.iter().max_by_key(|(_, run)| run.dropped)?;
-        let dropped: u64 = runs.iter().map(|(_, run)| run.dropped).sum();
-        let since = runs.iter().map(|(_, run)| run.from).min().unwrap_or(run.from);
-        let holder =
-            known.holder.as_ref().map(|holder| format!("; {}", holder.describe())).unwrap_or_default();
+    /// What the sockets that serve `server` have refused, in a sentence: until now, and in the last second. `rows` are
+    /// the listeners as they were shown last.
+    pub fn refused(&self, server: SocketAddr, rows: &[Listener]) -> Option<String> {
+        let known: Vec<&Known> = self.serving(server).collect();
+        let addresses: BTreeSet<SocketAddr> = known.iter().map(|known| known.socket.address).collect();
+        let (dropped, since) = self.refusals.at(&addresses)?;
+        let worst = known.iter().max_by_key(|known| (known.dropped_now(), known.socket.accept_queue))?;
+        let now: u64 = known.iter().map(|known| known.dropped_now()).sum();
+        let completed: u64 =
+            rows.iter().filter(|row| addresses.contains(&row.address)).map(|row| row.completed).sum();
+        let share = match now {
+            0 => "none in the last second".to_owned(),
+            _ => format!("{now} in the last second, {} % of what came", now * 100 / (now + completed)),
+        };
+        let holder = worst.holder.as_ref().map(|holder| format!("; {}", holder.describe()));
+        let row = rows.iter().find(|row| row.inode == Some(worst.socket.inode));
+        let accepts = row.and_then(|row| row.accepted).map(|n| match holder {
+            Some(_) => format!(", accepts about {n} a second"),
+            None => format!("; about {n} accepted a second"),
+        });
+        let states = self.states.get(&worst.socket.address).map(|states| describe_states(*states));
+        let more = [holder, accepts, states].into_iter().flatten().collect::<String>();
         Some(format!(
-            "{} refused {} by its own drop count since {}; queue {} of {}{holder}",
-            known.socket.address,
+            "{} refused {} by its own drop count since {}, {share}; queue {} of {}{more}",
+            worst.socket.address,
             count(dropped, "attempt"),
             &since.to_string()[11..19],
-            known.socket.accept_queue,
-            number(known.socket.backlog)
+            worst.socket.accept_queue,
+            number(worst.socket.backlog),
         ))
     }
 
-    /// A finding for each socket that has refused attempts which their clients gave up before a SYN was repeated: no
-    /// connection shows them.
-    ///
-    /// And for each that has refused final ACKs whose clients then kept silent: after a syncookie nothing shows that.
-    /// `known` are servers of which connections show it.
-    pub fn short_attempts(
-        &self,
+    /// A finding for each listener that has refused something because a queue of it was full, with the exact sum.
+    /// `known` are the findings of full queues that connections show.
+    pub fn refusals(
+        &mut self,
         context: &CaptureContext,
         handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
-        known_servers: &BTreeSet<Host>,
+        known: &FullQueues,
         now: Timestamp,
     ) -> Vec<Found> {
-        let mut found = Vec::new();
-        for (known, run) in self.known.values().filter_map(|known| Some((known, known.run.as_ref()?))) {
-            let port = known.socket.address.port();
-            let is_served = |server: SocketAddr| {
-                server.port() == port && self.serving(server).any(|k| k.socket.inode == known.socket.inode)
+        let ListenSockets { known: sockets, refusals, .. } = self;
+        let all: Vec<ListenSocket> = sockets.values().map(|known| known.socket.clone()).collect();
+        let serves = |address: SocketAddr, server: SocketAddr| {
+            let by = serving(&all, server);
+            // A socket that is gone has served its own address.
+            by.iter().any(|socket| socket.address == address) || (by.is_empty() && address == server)
+        };
+        refusals.findings(context, known, serves, handshake, now)
+    }
+
+    /// The incident of this kind at `listener` is over.
+    pub fn end_refusals(&mut self, listener: SocketAddr, kind: Kind) {
+        self.refusals.end(listener, kind);
+    }
+
+    /// Adds to rows that know how many handshakes were completed in `second` how many connections were accepted, and which
+    /// part was refused.
+    pub fn add_rates(&self, rows: &mut [Listener], second: i64) {
+        let opened = self.opened.at(second).map(|(is, was)| is.saturating_sub(was));
+        let grown = |row: &Listener| {
+            let known = self.known.get(&row.inode?)?;
+            let (is, was) = known.lengths.at(second)?;
+            Some(i64::from(is) - i64::from(was))
+        };
+        let is_busy = |row: &&Listener| row.completed > 0 || row.queue.is_some_and(|queue| queue > 0);
+        let busy = rows.iter().filter(is_busy).count();
+        for row in rows {
+            row.refused_share = (row.refused > 0).then(|| row.refused * 100 / (row.refused + row.completed));
+            let entered = match (busy, row.refused, row.completed) {
+                // What the host opened was opened here.
+                (1, ..) if is_busy(&&*row) => opened,
+                // What completed a handshake may have been refused.
+                (_, 1.., 1..) => None,
+                _ => Some(row.completed),
             };
-            let here = context.activities.iter().filter(|(host, _)| is_served(host.socket()));
-            let given_up = here.map(|(host, activity)| {
-                let within =
-                    activity.lone_syns.iter().map(|lone| lone.syn).filter(|syn| {
-                        run.from <= syn.time && syn.time <= run.last && now - syn.time >= GIVEN_UP
-                    });
-                (*host, within.collect::<Vec<_>>())
-            });
-            let most =
-                given_up.filter(|(_, syns)| !syns.is_empty()).max_by_key(|(host, syns)| (syns.len(), *host));
-            if let Some((server, mut syns)) = most
-                && let Some(kind) = run.kind()
-            {
-                syns.sort_unstable();
-                let mut d = Draft::about_listener(
-                    server,
-                    registry::spec(kind),
-                    (syns[0], "SYN: no answer, and no second one"),
-                );
-                syns.iter().skip(1).take(SHOWN - 1).for_each(|syn| {
-                    d.shows(*syn, "SYN: no answer, and no second one");
-                });
-                run.describe(&mut d, known, syns.len() as u64);
-                found.push((Box::new(d), Vantage::Server));
-                continue;
-            }
-            let is_old = now - run.from >= SHOWN_BY_THEN && run.kind() == Some(Kind::SynDropAcceptQueue);
-            let mut here = context.listeners.keys().filter(|host| is_served(host.socket()));
-            if let Some(server) = here.clone().min().filter(|_| is_old)
-                && !here.any(|host| known_servers.contains(host))
-                && let Some(at) = handshake(server.address, (run.from, run.last))
-            {
-                let spec = registry::spec(Kind::AcceptQueueOverflow);
-                let mut d = Draft::about_listener(*server, spec, (at, "a handshake of that time"));
-                run.describe(&mut d, known, 0);
-                found.push((Box::new(d), Vantage::Server));
-            }
+            let alone = row.of_several.is_none();
+            let accepted =
+                entered.zip(grown(row)).map(|(entered, grown)| entered.saturating_add_signed(-grown));
+            row.accepted = accepted.filter(|_| alone);
         }
-        found
     }
 
     /// A row for each socket; of several at one address the worst first.
@@ -259,6 +305,7 @@ impl ListenSockets {
                     row.of_several = Some((n as u32 + 1, alike as u32));
                 }
             }
+            rows[start].states = self.states.get(&address).copied();
             start += alike;
         }
         rows
@@ -272,11 +319,11 @@ impl Known {
         Known {
             socket: ListenSocket { drops: socket.drops.map(|_| first), ..socket.clone() },
             dropped: 0,
-            dropped_now: 0,
             longest: 0,
             run: None,
             filling: None,
             queue: VecDeque::new(),
+            lengths: Seconds(VecDeque::new()),
             holder: None,
         }
     }
@@ -285,36 +332,47 @@ impl Known {
         self.socket.backlog.is_some_and(|limit| self.socket.accept_queue > limit)
     }
 
-    fn observe(&mut self, socket: &ListenSocket, (since, now): (Timestamp, Timestamp), counted: [u64; 2]) {
+    /// Takes in how the socket is now; gives what it dropped since the look before.
+    fn observe(&mut self, socket: &ListenSocket, (since, now): (Timestamp, Timestamp)) -> u64 {
         let was = self.socket.drops.or(socket.drops).unwrap_or(0);
         let was_full = self.is_full();
         let rose = u64::from(socket.drops.unwrap_or(was).wrapping_sub(was));
         self.socket = socket.clone();
         self.longest = self.longest.max(socket.accept_queue);
-        self.dropped_now = rose;
         self.dropped += rose;
-        self.queue.push_back(QueueSample { at: now, length: socket.accept_queue, dropped: rose });
+        self.lengths.note(now, socket.accept_queue);
+        self.note_sample(QueueSample { at: now, length: socket.accept_queue, dropped: rose });
+        let full = self.is_full() || was_full;
+        match &mut self.run {
+            Some(run) if now - run.last < APART || (was_full && run.full) => {
+                if rose > 0 {
+                    run.last = now;
+                    run.full |= full;
+                }
+            }
+            run if rose > 0 => *run = Some(Run { from: since, last: now, full }),
+            _ => {}
+        }
+        rose
+    }
+
+    /// One sample a second: the longest queue, all drops.
+    fn note_sample(&mut self, sample: QueueSample) {
+        match self.queue.back_mut() {
+            Some(last) if last.at.seconds() == sample.at.seconds() => {
+                last.length = last.length.max(sample.length);
+                last.dropped += sample.dropped;
+            }
+            _ => self.queue.push_back(sample),
+        }
         if self.queue.len() > REMEMBERED {
             self.queue.pop_front();
         }
-        let full = self.is_full() || was_full;
-        if let Some(run) = &mut self.run {
-            let goes_on = now - run.last < APART || (was_full && run.full);
-            if goes_on && rose > 0 {
-                run.last = now;
-                run.dropped += rose;
-                run.counted = [0, 1].map(|n| run.counted[n] + counted[n]);
-                run.longest = run.longest.max(socket.accept_queue);
-                run.full |= full;
-            }
-            if goes_on || rose == 0 {
-                return;
-            }
-        }
-        if rose > 0 {
-            let longest = socket.accept_queue;
-            self.run = Some(Run { from: since, last: now, dropped: rose, counted, longest, full });
-        }
+    }
+
+    /// What it dropped in the last whole second, or in this one if that is more.
+    fn dropped_now(&self) -> u64 {
+        self.queue.iter().rev().take(2).map(|sample| sample.dropped).max().unwrap_or(0)
     }
 
     /// Says once that the queue has been nearly full for some seconds.
@@ -325,12 +383,13 @@ impl Known {
             self.filling = None;
             return None;
         }
+        let drops = self.dropped_now() > 0;
         let (since, told) = self.filling.get_or_insert((now, Told::Yet));
         if *told == Told::Already || now - *since < NEARLY_FULL_FOR {
             return None;
         }
         *told = Told::Already;
-        (self.dropped_now == 0).then(|| {
+        (!drops).then(|| {
             format!(
                 "the accept queue of {} has held {queue} of {limit} for {} s: the application accepts too slowly, and \
                  what comes beyond the limit will be refused",
@@ -347,7 +406,7 @@ impl Known {
             limit: self.socket.backlog,
             longest: Some(self.longest),
             drops: self.socket.drops.map(|_| self.dropped),
-            refused: self.dropped_now,
+            refused: self.dropped_now(),
             refused_since: self.run.as_ref().map(|run| run.from),
             history: self.queue.iter().copied().collect(),
             holder: self.holder.as_ref().map(Holder::describe),
@@ -356,46 +415,29 @@ impl Known {
     }
 }
 
-impl Run {
-    /// What refused the attempts; `None` where neither queue was full.
-    fn kind(&self) -> Option<Kind> {
-        let [accept_queue, syn_queue] = self.counted;
-        match (self.full && accept_queue > 0, syn_queue > 0) {
-            (true, _) => Some(Kind::SynDropAcceptQueue),
-            (false, true) => Some(Kind::SynDropSynQueue),
-            (false, false) => None,
+/// `; its sockets: 3 in CLOSE_WAIT, 0 in SYN_RECV, 12 in TIME_WAIT`.
+fn describe_states(states: SocketStates) -> String {
+    let time_wait = states.time_wait.map(|n| format!(", {n} in TIME_WAIT")).unwrap_or_default();
+    format!("; its sockets: {} in CLOSE_WAIT, {} in SYN_RECV{time_wait}", states.close_wait, states.syn_recv)
+}
+
+/// Sockets by state, by the address of the listener that they belong to.
+fn by_listener(
+    sockets: &[ListenSocket],
+    states: Option<&BTreeMap<SocketAddr, SocketStates>>,
+) -> BTreeMap<SocketAddr, SocketStates> {
+    let Some(states) = states else { return BTreeMap::new() };
+    let none = SocketStates { time_wait: Some(0), ..SocketStates::default() };
+    let mut of: BTreeMap<SocketAddr, SocketStates> =
+        sockets.iter().map(|socket| (socket.address, none)).collect();
+    for (local, states) in states {
+        if let Some(socket) = serving(sockets, *local).first()
+            && let Some(known) = of.get_mut(&socket.address)
+        {
+            *known = known.plus(*states);
         }
     }
-
-    fn describe(&self, d: &mut Draft, known: &Known, given_up: u64) {
-        let (address, limit) = (known.socket.address, number(known.socket.backlog));
-        let (of, counter, counted) = match d.kind {
-            Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow => {
-                ("accept queue", LISTEN_OVERFLOWS, self.counted[0])
-            }
-            _ => ("SYN queue", REQ_Q_FULL_DROP, self.counted[1]),
-        };
-        let refused = count(self.dropped, "attempt");
-        d.summary = match d.kind {
-            Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow => {
-                format!(
-                    "{address} refused {refused} by its own drop count; queue {} of {limit}.",
-                    self.longest
-                )
-            }
-            _ => format!("{address} refused {refused} by its own drop count; its SYN queue was full."),
-        };
-        host::blame_full_queue(d);
-        d.severity = if self.dropped >= 3 { Severity::Critical } else { Severity::Warning };
-        d.confirmed(format!(
-            "the drops of this listener's own socket rose by {}, while {} and its {of} was full",
-            self.dropped,
-            counter.moved(counted)
-        ));
-        d.note_host_counter(account::OWN_DROPS, self.dropped);
-        d.measure("syns_given_up", given_up).measure("accept_queue", self.longest);
-        d.lasted_until(self.last);
-    }
+    of
 }
 
 fn number(backlog: Option<u32>) -> String {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use crate::host::listeners::SocketStates;
 use crate::live::phase::Phase;
 use crate::model::{Finding, Incident};
 use crate::time::{Span, Timestamp};
@@ -104,6 +105,12 @@ pub struct Listener {
     pub of_several: Option<(u32, u32)>,
     /// What the socket refused from the last look but one to the last.
     pub refused: u64,
+    /// The part of what came that was refused in that second, per cent.
+    pub refused_share: Option<u64>,
+    /// About how many connections the application accepted in the last second, where that can be told.
+    pub accepted: Option<u64>,
+    /// Its sockets in other states, where they are counted.
+    pub states: Option<SocketStates>,
     /// When its latest run of drops began.
     pub refused_since: Option<Timestamp>,
     /// The queue of the last minutes, the oldest first.
@@ -153,6 +160,9 @@ impl Listener {
             inode: None,
             of_several: None,
             refused: 0,
+            refused_share: None,
+            accepted: None,
+            states: None,
             refused_since: None,
             history: Vec::new(),
             holder: None,

@@ -25,14 +25,15 @@ use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
-use crate::live::sockets::ListenSockets;
+use crate::live::sockets::{FullQueues, ListenSockets};
 use crate::live::state::{self, Second, State, Watched};
 use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
 
-/// How often the kernel is asked.
+/// How often the kernel is asked, and how often while packets come.
 const LOOK: Span = Span::secs(1);
+const BUSY_LOOK: Span = Span::millis(500);
 /// No more often than this, though a finding may wait for it.
 const SOONEST_LOOK: Span = Span::millis(150);
 /// How often counts are told.
@@ -245,7 +246,7 @@ impl Watch {
         }) {
             self.warn_now_and_then("words", now, text, &mut events);
         }
-        if now - self.looked >= LOOK {
+        if now - self.looked >= if self.dirty { BUSY_LOOK } else { LOOK } {
             self.look(now, &mut events);
         }
         let idle = if self.state.tracked > 0 { IDLE } else { EMPTY };
@@ -324,10 +325,10 @@ impl Watch {
 
     /// What the sockets have refused that an incident is about.
     fn refused(&self, incident: &Incident) -> Option<String> {
-        if !registry::spec(incident.kind).has(Property::QueueWasFull) {
+        if !is_of_full_queue(incident.kind) {
             return None;
         }
-        self.sockets.refused(incident.listener?)
+        self.sockets.refused(incident.listener?, &self.state.listeners)
     }
 
     /// Holds what was found against what the kernel says, and tells what is new of it. Gives the kinds and times of all.
@@ -350,18 +351,28 @@ impl Watch {
             let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
             judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
         }
-        let of_full_queues = judged.drafts.iter().filter(|(d, _)| {
-            d.kind == Kind::AcceptQueueReset || registry::spec(d.kind).has(Property::QueueWasFull)
-        });
-        let known = of_full_queues.filter_map(|(d, _)| d.server).collect();
+        let mut known = FullQueues::new();
+        for (d, _) in &judged.drafts {
+            if let Some(server) = d.server.filter(|_| is_of_full_queue(d.kind)) {
+                known.entry(server).or_default().entry(d.kind).or_insert(d.first());
+            }
+        }
         let handshake = |address, during| sight.handshake(address, during);
-        for (draft, vantage) in self.sockets.short_attempts(sight.context(), handshake, &known, now) {
+        for (draft, vantage) in self.sockets.refusals(sight.context(), handshake, &known, now) {
             judged.confirmed.insert((None, draft.server, draft.kind));
             judged.drafts.push((draft, vantage));
         }
         let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
         let found = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
-        (found, self.issued.take(judged, sight, now, settle, &paths))
+        let events = self.issued.take(judged, sight, now, settle, &paths);
+        for event in &events {
+            if let Event::Closed { incident, .. } = event
+                && let Some(listener) = incident.listener
+            {
+                self.sockets.end_refusals(listener, incident.kind);
+            }
+        }
+        (found, events)
     }
 
     /// Where the program failed until now.
@@ -521,7 +532,8 @@ impl Watch {
             .collect();
         self.state.incidents = incidents;
         // The second that is going on is not over yet.
-        self.state.listeners = self.listeners(&rates(context, now.after(Span::secs(-1))));
+        let last = now.after(Span::secs(-1));
+        self.state.listeners = self.listeners(&rates(context, last), last.seconds());
         self.state.counters = self.testimony.rises();
     }
 
@@ -647,6 +659,11 @@ impl Watch {
         let taken = self.taken.iter().copied().chain(std::iter::repeat(Taken::default()));
         self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect()
     }
+}
+
+/// Whether a finding of this kind says that a queue of the listener was full.
+fn is_of_full_queue(kind: Kind) -> bool {
+    kind == Kind::AcceptQueueReset || registry::spec(kind).has(Property::QueueWasFull)
 }
 
 /// An incident as it is shown.

@@ -156,6 +156,11 @@ pub fn part() {
             rustix::net::listen(&socket, 128).expect("a listener");
             ready_until_told();
         }
+        // SYNs from N clients that do not exist, at addresses that begin with `network`.
+        ["flood", network, ip, port, n] => {
+            flood(network, ip, port.parse().expect("a port"), n.parse().expect("a number"));
+            ready_until_told();
+        }
         // Does not accept until it is told to.
         ["late", address] => {
             let listener = TcpListener::bind(address).expect("a free port");
@@ -165,6 +170,40 @@ pub fn part() {
         }
         _ => panic!("no such part: {role}"),
     }
+}
+
+fn flood(network: &str, ip: &str, port: u16, n: u16) {
+    use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).expect("root");
+    let to: SocketAddr = format!("{ip}:0").parse().expect("an address");
+    let server: std::net::Ipv4Addr = ip.parse().expect("an address");
+    // Other ports each time: a SYN that is repeated is none of a flood.
+    let first = (std::process::id() as u16).wrapping_mul(331);
+    for k in 0..n {
+        let client: std::net::Ipv4Addr = format!("{network}.{}", 1 + k % 250).parse().expect("an address");
+        let packet = syn((client, 1_024 + (first.wrapping_add(k) % 60_000)), (server, port));
+        rustix::net::sendto(&socket, &packet, SendFlags::empty(), &to).expect("it is sent");
+    }
+}
+
+/// A SYN without options, with its checksums.
+fn syn(client: (std::net::Ipv4Addr, u16), server: (std::net::Ipv4Addr, u16)) -> Vec<u8> {
+    let sum = |parts: &[&[u8]]| {
+        let bytes = parts.concat();
+        let words = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+        let mut sum: u32 = words.sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    };
+    let mut tcp = [client.1.to_be_bytes(), server.1.to_be_bytes()].concat();
+    tcp.extend([0, 0, client.1 as u8, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    let ends = [client.0.octets(), server.0.octets()].concat();
+    let check = sum(&[&ends, &[0, 6, 0, 20], &tcp]);
+    tcp[16..18].copy_from_slice(&check.to_be_bytes());
+    let ip = [&[0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0][..], &ends].concat();
+    [ip, tcp].concat()
 }
 
 fn ports(first: &str, last: &str) -> std::ops::RangeInclusive<u16> {

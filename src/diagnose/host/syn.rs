@@ -165,7 +165,9 @@ pub(in crate::diagnose) fn become_kind(d: &mut Draft, kind: Kind, cause: Cause) 
     d.alternatives.clear();
     let Some(server) = d.server else { return };
     d.next_steps = match kind {
-        Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow => next::full_accept_queue(server),
+        Kind::SynDropAcceptQueue | Kind::AcceptQueueOverflow | Kind::AcceptQueueReset => {
+            next::full_accept_queue(server)
+        }
         Kind::SynDropSynQueue => next::full_syn_queue(server),
         Kind::SynDropTimestamp => next::recycled_time_wait(server),
         _ => vec![
@@ -186,6 +188,12 @@ pub fn blame_full_queue(d: &mut Draft) {
             &["tcp_check_req", "tcp_get_cookie_sock"],
             &["TcpExtListenOverflows", "TcpExtListenDrops"],
             &["net.core.somaxconn"],
+        ),
+        Kind::AcceptQueueReset => cause(
+            "The listener's accept queue was full, and tcp_abort_on_overflow=1 makes the kernel answer with a RST.",
+            &["tcp_check_req", "tcp_v4_send_reset"],
+            &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtEmbryonicRsts", "TcpOutRsts"],
+            &["net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn"],
         ),
         Kind::SynDropAcceptQueue => accept_queue(),
         _ => syn_queue(),

@@ -72,6 +72,7 @@ fn snapshot(seconds: i64, rises: &[(&str, u64)], sysctls: &[(&str, &str)], drops
             }]
         }),
         time_wait: None,
+        states: None,
         holders: Default::default(),
     }
 }

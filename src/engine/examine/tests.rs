@@ -132,6 +132,7 @@ fn a_step_that_fails_costs_no_finding() {
         sysctls: BTreeMap::new(),
         listeners: None,
         time_wait: None,
+        states: None,
         holders: std::sync::Arc::default(),
     };
     let host = HostFacts::new(vec![snapshot]).ok();

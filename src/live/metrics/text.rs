@@ -222,6 +222,45 @@ impl Page {
             "synscope_listener_drops",
             "Segments that the kernel dropped at listening sockets.",
             self.0.drops.iter().map(|(label, dropped)| (vec![("listener", label.as_str())], *dropped)),
+        )?;
+        self.states(out)
+    }
+
+    /// What the sockets of each listener do now.
+    fn states(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let own: BTreeMap<String, &Listener> = self
+            .0
+            .state
+            .listeners
+            .iter()
+            .filter(|listener| listener.of_several.is_none_or(|(n, _)| n == 1))
+            .map(|listener| (self.0.listener(Some(listener.address)), listener))
+            .filter(|(label, _)| label != OTHER)
+            .collect();
+        let states = own.iter().filter_map(|(label, listener)| Some((label, listener.states?)));
+        let values = states.flat_map(|(label, states)| {
+            let all = [
+                ("close-wait", Some(states.close_wait)),
+                ("syn-recv", Some(states.syn_recv)),
+                ("time-wait", states.time_wait),
+            ];
+            all.into_iter().filter_map(move |(state, n)| {
+                Some((vec![("listener", label.as_str()), ("state", state)], n?))
+            })
+        });
+        out.gauges(
+            "synscope_listener_sockets",
+            "Sockets of the listener's connections, in states that tell of trouble.",
+            None,
+            values,
+        )?;
+        out.gauges(
+            "synscope_listener_accepted",
+            "About how many connections the application accepted in the last second.",
+            None,
+            own.iter().filter_map(|(label, listener)| {
+                Some((vec![("listener", label.as_str())], listener.accepted?))
+            }),
         )
     }
 

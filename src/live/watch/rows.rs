@@ -9,8 +9,8 @@ use crate::host::Snapshot;
 use crate::live::state::Listener;
 
 impl Watch {
-    /// The listening sockets of the host, then servers on the wire.
-    pub(super) fn listeners(&mut self, rates: &BTreeMap<Host, (u64, u64)>) -> Vec<Listener> {
+    /// The listening sockets of the host, then servers on the wire, with the rates of this second.
+    pub(super) fn listeners(&mut self, rates: &BTreeMap<Host, (u64, u64)>, second: i64) -> Vec<Listener> {
         let mut open: BTreeMap<SocketAddr, u64> = BTreeMap::new();
         for watched in self.state.incidents.iter().filter(|watched| watched.open) {
             if let Some(listener) = watched.incident.listener {
@@ -45,6 +45,7 @@ impl Watch {
             let row = row(owner(server, latest), &mut all);
             all[row].open += n;
         }
+        self.sockets.add_rates(&mut all, second);
         all.sort_by_key(|l| (l.address, l.of_several));
         if all.len() > LISTENERS {
             all.sort_by_key(|l| std::cmp::Reverse((l.open, l.queue, l.attempts)));

@@ -1,0 +1,339 @@
+//! What listening sockets refused by their own drop counts, in exact sums: one finding for each listener and queue.
+//!
+//! A sum goes on until its incident is over. It never falls: sockets that share an address count together, and one
+//! that takes the place of another adds to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::decode::segment::Address;
+use crate::detect::context::CaptureContext;
+use crate::detect::draft::{Draft, count};
+use crate::detect::{Found, registry};
+use crate::diagnose::host::account::{self, LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
+use crate::diagnose::host::blame_full_queue;
+use crate::flow::facts::PacketRef;
+use crate::flow::key::Host;
+use crate::model::{Kind, Severity, Vantage};
+use crate::time::{Span, Timestamp};
+
+/// Drops further apart than this belong to two sums, where no finding tells of the first.
+const APART: Span = Span::secs(10);
+/// A SYN without an answer is not under way any more after this.
+const UNANSWERED: Span = Span::millis(200);
+/// A client that was refused and says something repeats it by then.
+const SHOWN_BY_THEN: Span = Span::millis(3_500);
+/// Packets that stand for those that were refused.
+const SHOWN: usize = 5;
+
+/// Which queue was full.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Queue {
+    Accept,
+    Syn,
+    /// The socket dropped something for another reason, or the kernel does not say.
+    Unknown,
+}
+
+/// What a socket dropped from one look to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drops {
+    /// The end of the look before, and the beginning of this one.
+    pub during: (Timestamp, Timestamp),
+    pub dropped: u64,
+    /// What the host counted meanwhile: full accept queues, full SYN queues.
+    pub counted: [u64; 2],
+    /// The queue now, and how many may wait in it.
+    pub queue: u32,
+    pub limit: Option<u32>,
+    /// Whether the accept queue was full at one of the looks.
+    pub full: bool,
+    /// Whether what the host counted can only be about this socket's drops.
+    pub is_clear: bool,
+}
+
+impl Drops {
+    /// Which queue refused it.
+    fn queue(&self) -> Queue {
+        let [accept_queues, syn_queues] = self.counted.map(|counted| counted > 0);
+        match (accept_queues, syn_queues) {
+            (true, _) if self.full => Queue::Accept,
+            (_, true) => Queue::Syn,
+            // It was emptied again before it was looked at.
+            (true, false) if self.is_clear => Queue::Accept,
+            _ => Queue::Unknown,
+        }
+    }
+}
+
+/// What was refused at one address because one queue was full.
+#[derive(Clone, Debug)]
+struct Sum {
+    from: Timestamp,
+    last: Timestamp,
+    dropped: u64,
+    counted: [u64; 2],
+    longest: u32,
+    limit: Option<u32>,
+    /// SYNs that nobody answered and nobody repeated.
+    given_up: u64,
+    /// The finding that tells of it, once it was chosen, and the packets that show it.
+    told: Option<(Host, Kind, Vec<(PacketRef, &'static str)>)>,
+}
+
+/// Findings of full queues by server, each with the first packet that shows it.
+pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, PacketRef>>;
+
+/// The sums of all listeners.
+#[derive(Default)]
+pub(super) struct Refusals(BTreeMap<(SocketAddr, Queue), Sum>);
+
+impl Refusals {
+    /// Adds what a socket at `address` dropped.
+    pub(super) fn add(&mut self, address: SocketAddr, drops: Drops) {
+        // A final ACK that is refused counts twice at the socket. What is beyond that was no refusal: the socket counts
+        // SYNs that are repeated while their request waits, too.
+        let refused = drops.dropped.min(drops.counted.iter().sum::<u64>() * 2);
+        if refused > 0 {
+            self.add_as(address, drops.queue(), Drops { dropped: refused, ..drops });
+        }
+        if drops.dropped > refused {
+            self.add_as(address, Queue::Unknown, Drops { dropped: drops.dropped - refused, ..drops });
+        }
+    }
+
+    fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: Drops) {
+        let (from, last) = drops.during;
+        let queue = match queue {
+            // What is not clear goes with what is going on, if a queue was full at all.
+            Queue::Unknown if drops.counted != [0; 2] => [Queue::Accept, Queue::Syn]
+                .into_iter()
+                .find(|queue| self.0.get(&(address, *queue)).is_some_and(|sum| last - sum.last < APART))
+                .unwrap_or(Queue::Unknown),
+            known => known,
+        };
+        let sum = self.0.entry((address, queue)).or_insert_with(|| Sum::begin(from));
+        if sum.told.is_none() && sum.dropped > 0 && last - sum.last >= APART {
+            *sum = Sum::begin(from);
+        }
+        sum.last = last;
+        sum.dropped += drops.dropped;
+        sum.counted = [0, 1].map(|n| sum.counted[n] + drops.counted[n]);
+        sum.longest = sum.longest.max(drops.queue);
+        sum.limit = drops.limit.or(sum.limit);
+    }
+
+    /// The incident of this kind at `listener` is over: what is refused from now on is another one's.
+    pub(super) fn end(&mut self, listener: SocketAddr, kind: Kind) {
+        self.0.retain(|_, sum| {
+            sum.told.as_ref().is_none_or(|(host, told, _)| (host.socket(), *told) != (listener, kind))
+        });
+    }
+
+    /// What was refused at these addresses, and since when; of sums that were not ended.
+    pub(super) fn at(&self, addresses: &BTreeSet<SocketAddr>) -> Option<(u64, Timestamp)> {
+        let here = self
+            .0
+            .iter()
+            .filter(|((address, queue), _)| addresses.contains(address) && *queue != Queue::Unknown);
+        here.map(|(_, sum)| (sum.dropped, sum.from)).reduce(|a, b| (a.0 + b.0, a.1.min(b.1)))
+    }
+
+    /// A finding for each sum that a packet shows. `serves` says whether a socket at the first address serves the
+    /// second; `handshake` gives a handshake with an address in that time.
+    pub(super) fn findings(
+        &mut self,
+        context: &CaptureContext,
+        known: &FullQueues,
+        serves: impl Fn(SocketAddr, SocketAddr) -> bool,
+        handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
+        now: Timestamp,
+    ) -> Vec<Found> {
+        let mut found = Vec::new();
+        for ((address, queue), sum) in &mut self.0 {
+            if *queue == Queue::Unknown {
+                continue;
+            }
+            let hosts: BTreeSet<Host> = context
+                .listeners
+                .keys()
+                .chain(context.activities.keys())
+                .filter(|host| host.port == address.port() && serves(*address, host.socket()))
+                .copied()
+                .collect();
+            let lone = sum.lone_syns(context, &hosts, now);
+            sum.given_up = sum.given_up.max(lone.as_ref().map_or(0, |(_, syns)| syns.len() as u64));
+            if sum.told.is_none() {
+                let told = sum.told_by(*queue, &hosts, known).or_else(|| sum.given_up(*queue, lone));
+                sum.told = told.or_else(|| sum.kept_silent(*queue, &hosts, known, &handshake, now));
+            }
+            found.extend(sum.finding(*address));
+        }
+        found
+    }
+}
+
+impl Sum {
+    fn begin(from: Timestamp) -> Sum {
+        Sum {
+            from,
+            last: from,
+            dropped: 0,
+            counted: [0; 2],
+            longest: 0,
+            limit: None,
+            given_up: 0,
+            told: None,
+        }
+    }
+
+    /// The SYNs of its time that were given up, at the server that has most of them.
+    fn lone_syns(
+        &self,
+        context: &CaptureContext,
+        hosts: &BTreeSet<Host>,
+        now: Timestamp,
+    ) -> Option<(Host, Vec<PacketRef>)> {
+        let of = |host: &Host| {
+            let lone = context.activities.get(host)?.lone_syns.iter().map(|lone| lone.syn);
+            let within = |syn: &PacketRef| {
+                self.from <= syn.time && syn.time <= self.last && now - syn.time >= UNANSWERED
+            };
+            Some((*host, lone.filter(within).collect::<Vec<_>>()))
+        };
+        hosts.iter().filter_map(of).filter(|(_, syns)| !syns.is_empty()).max_by_key(|(_, syns)| syns.len())
+    }
+
+    /// As a finding of the kind that connections there have.
+    fn told_by(
+        &self,
+        queue: Queue,
+        hosts: &BTreeSet<Host>,
+        known: &FullQueues,
+    ) -> Option<(Host, Kind, Vec<(PacketRef, &'static str)>)> {
+        let kinds: &[Kind] = match queue {
+            Queue::Accept => &[Kind::SynDropAcceptQueue, Kind::AcceptQueueOverflow, Kind::AcceptQueueReset],
+            _ => &[Kind::SynDropSynQueue],
+        };
+        kinds.iter().find_map(|kind| {
+            let of = |host: &Host| Some((*host, *known.get(host)?.get(kind)?));
+            let (host, at) = hosts.iter().filter_map(of).min_by_key(|(_, at)| at.time)?;
+            Some((host, *kind, vec![(at, "the first connection that shows it")]))
+        })
+    }
+
+    /// As a finding of SYNs that were given up before they were repeated.
+    fn given_up(
+        &self,
+        queue: Queue,
+        lone: Option<(Host, Vec<PacketRef>)>,
+    ) -> Option<(Host, Kind, Vec<(PacketRef, &'static str)>)> {
+        let (host, mut syns) = lone?;
+        syns.sort_unstable();
+        let kind = match queue {
+            Queue::Accept => Kind::SynDropAcceptQueue,
+            _ => Kind::SynDropSynQueue,
+        };
+        let shown = syns.into_iter().take(SHOWN).map(|syn| (syn, "SYN: no answer, and no second one"));
+        Some((host, kind, shown.collect()))
+    }
+
+    /// As a finding of final ACKs that were refused and whose clients then kept silent: after a syncookie nothing shows
+    /// that.
+    fn kept_silent(
+        &self,
+        queue: Queue,
+        hosts: &BTreeSet<Host>,
+        known: &FullQueues,
+        handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
+        now: Timestamp,
+    ) -> Option<(Host, Kind, Vec<(PacketRef, &'static str)>)> {
+        let is_old = now - self.from >= SHOWN_BY_THEN && queue == Queue::Accept;
+        let host = *hosts.iter().next().filter(|_| is_old)?;
+        if hosts.iter().any(|host| known.contains_key(host)) {
+            return None;
+        }
+        let at = handshake(host.address, (self.from, self.last))?;
+        Some((host, Kind::AcceptQueueOverflow, vec![(at, "a handshake of that time")]))
+    }
+
+    fn finding(&self, address: SocketAddr) -> Option<Found> {
+        let (server, kind, shown) = self.told.as_ref()?;
+        let mut shown = shown.iter().copied();
+        let mut d = Draft::about_listener(*server, registry::spec(*kind), shown.next()?);
+        shown.for_each(|(at, text)| {
+            d.shows(at, text);
+        });
+        let (of, counter, counted) = match kind {
+            Kind::SynDropSynQueue => ("SYN queue", REQ_Q_FULL_DROP, self.counted[1]),
+            _ => ("accept queue", LISTEN_OVERFLOWS, self.counted[0]),
+        };
+        let refused = count(self.dropped, "attempt");
+        let queue = match kind {
+            Kind::SynDropSynQueue => "its SYN queue was full".to_owned(),
+            _ => format!("queue {} of {}", self.longest, super::number(self.limit)),
+        };
+        d.summary = format!("{address} refused {refused} by its own drop count; {queue}.");
+        blame_full_queue(&mut d);
+        d.severity = if self.dropped >= 3 { Severity::Critical } else { Severity::Warning };
+        d.confirmed(format!(
+            "the drops of this listener's own socket rose by {}, SYNs and final ACKs with their repetitions, while {} \
+             and its {of} was full",
+            self.dropped,
+            counter.moved(counted)
+        ));
+        d.note_host_counter(account::OWN_DROPS, self.dropped);
+        d.measure("syns_given_up", self.given_up).measure("accept_queue", self.longest);
+        d.lasted_until(self.last);
+        Some((Box::new(d), Vantage::Server))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::segment::PacketId;
+
+    fn drops(second: i64, dropped: u64, counted: [u64; 2], full: bool) -> Drops {
+        let at = |second: i64| Timestamp(second * 1_000_000_000);
+        Drops {
+            during: (at(second - 1), at(second)),
+            dropped,
+            counted,
+            queue: if full { 6 } else { 0 },
+            limit: Some(5),
+            full,
+            is_clear: true,
+        }
+    }
+
+    fn sums(refusals: &Refusals) -> Vec<(Queue, u64)> {
+        refusals.0.iter().map(|((_, queue), sum)| (*queue, sum.dropped)).collect()
+    }
+
+    #[test]
+    fn a_sum_goes_on_until_its_incident_is_over() {
+        let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        let host = Host { address: Address::from(address.ip()), port: 80 };
+        let mut refusals = Refusals::default();
+        refusals.add(address, drops(1, 3, [3, 0], true));
+        // Nobody was told of it.
+        refusals.add(address, drops(30, 4, [4, 0], true));
+        assert_eq!(sums(&refusals), [(Queue::Accept, 4)]);
+        let at = PacketRef { packet: PacketId::new(0, 1), time: Timestamp(30_000_000_000) };
+        let known = BTreeMap::from([(host, BTreeMap::from([(Kind::SynDropAcceptQueue, at)]))]);
+        let mut context = CaptureContext::default();
+        context.listeners.insert(host, Default::default());
+        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(31_000_000_000));
+        assert!(found[0].0.summary.contains("192.0.2.1:80 refused 4 attempts"), "{}", found[0].0.summary);
+        assert!(found[0].0.summary.contains("queue 6 of 5"), "{}", found[0].0.summary);
+        // SYNs repeated while their request waits, and another socket that has taken the place.
+        refusals.add(address, drops(60, 2, [0, 0], false));
+        refusals.add(address, drops(61, 2, [2, 0], true));
+        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(62_000_000_000));
+        assert!(found[0].0.summary.contains("refused 6 attempts"), "{}", found[0].0.summary);
+        refusals.end(address, Kind::SynDropAcceptQueue);
+        refusals.add(address, drops(63, 1, [0, 1], false));
+        assert_eq!(sums(&refusals), [(Queue::Syn, 1), (Queue::Unknown, 2)]);
+    }
+}
