@@ -279,6 +279,12 @@ fn a_queue_that_drains(net: &mut Net) {
     assert!(after < 6.0 && closed < 20.0, "{after} {closed}");
 }
 
+/// What the listener refused in all, as its own finding tells.
+fn sum_of(found: &[&Value]) -> u64 {
+    let own = found.iter().filter(|f| f["client"].is_null());
+    own.filter_map(|f| f["metrics"]["host_listener_drops"].as_u64()).sum()
+}
+
 /// An accept queue is full at one, a SYN queue at the other: each is told by its own drops.
 fn two_listeners_in_trouble(net: &mut Net) {
     let (server, client) = (net.server.clone(), net.client.clone());
@@ -303,7 +309,9 @@ fn two_listeners_in_trouble(net: &mut Net) {
     assert_nothing_was_withdrawn(&events);
     let at_first = findings_of(&report, "syn-drop-accept-queue", &at(8080));
     let at_second = findings_of(&report, "syn-drop-syn-queue", &at(8081));
-    assert_eq!(at_first.iter().filter(|f| f["certainty"] == "confirmed").count(), 6, "{:?}", tally(&report));
+    let of_connections = |f: &&&Value| f["certainty"] == "confirmed" && !f["client"].is_null();
+    assert_eq!(at_first.iter().filter(of_connections).count(), 6, "{:?}", tally(&report));
+    assert_eq!([&at_first, &at_second].map(|found| sum_of(found)), dropped, "{:?}", tally(&report));
     assert!(at_second.iter().filter(|f| f["certainty"] == "confirmed").count() >= 4, "{:?}", tally(&report));
     assert!(findings_of(&report, "syn-unanswered", &at(8080)).is_empty(), "{:?}", tally(&report));
     row("two listeners", format!("{dropped:?} drops"), format!("{:?}", tally(&report)), after);
