@@ -21,6 +21,7 @@ static ELSEWHERE: Mutex<Option<Fault>> = Mutex::new(None);
 
 /// Where in this program something went wrong. It holds nothing of the packets.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Fault {
     file: String,
     line: u32,

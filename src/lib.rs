@@ -20,6 +20,7 @@
 //! * [`report`]: one model, many renderings.
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
 //! * [`pair`]: two captures of the same traffic, recognised, brought to one clock and joined.
+//! * `fleet`: the steps of the engine as programs, between which Apache Spark moves the data (feature `fleet`).
 //! * [`live`]: the same on an interface, with the kernel's own counters beside it.
 //! * [`redact`]: captures without payload, addresses and names, before anything else looks at them.
 //! * [`extract`]: the packets of findings as a small capture with comments.
@@ -34,6 +35,8 @@ pub mod diagnose;
 pub mod engine;
 pub mod extract;
 pub mod fault;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod flow;
 pub mod history;
 pub mod host;

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A sequence or acknowledgment number. It has no order of its own: ask for a [distance](Seq::distance).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Seq(pub u32);
 
 impl Seq {

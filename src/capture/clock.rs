@@ -10,6 +10,7 @@ const JUMP: Span = Span::secs(1);
 
 /// The times of one input.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Clock {
     /// Earliest and latest.
     pub times: Option<(Timestamp, Timestamp)>,

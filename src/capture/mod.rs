@@ -14,6 +14,8 @@ use crate::time::{Span, Timestamp};
 
 mod clock;
 mod compress;
+#[cfg(feature = "fleet")]
+pub mod extent;
 pub mod feed;
 #[cfg(libpcap_at_run_time)]
 mod libpcap;
@@ -225,6 +227,7 @@ pub trait Source: Send {
 
 /// What is known of one input.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Status {
     /// As given on the command line; `-` is standard input.
     pub path: String,
@@ -255,6 +258,7 @@ pub struct Status {
 
 /// An interval without a single packet, longer than [`QUIET`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Silence {
     /// The last packet before it.
     pub from: Timestamp,
@@ -264,6 +268,7 @@ pub struct Silence {
 
 /// What a pcapng says of an interface; empty where it says nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct InterfaceText {
     /// `eth0`.
     pub name: String,

@@ -1,5 +1,6 @@
 //! One input: its bytes read into blocks, its records indexed there, what is known of it kept.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -77,8 +78,38 @@ impl Damage {
     }
 }
 
+/// How far a reader has come in its part of an input.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Progress {
+    /// Where the first record lies; `None` when none was found.
+    pub began: Option<u64>,
+    /// Where the next record lies.
+    pub end: u64,
+    /// Records that begin here or later are another's.
+    pub until: u64,
+    pub packets: u64,
+    pub clock: Clock,
+    stopped: Option<Stopped>,
+}
+
+impl Progress {
+    /// Whether nothing behind this place can be read.
+    #[cfg(feature = "fleet")]
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Whether the bytes themselves could not be read on.
+    #[cfg(feature = "fleet")]
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.stopped, Some(Stopped { why: Why::Failed(_), .. }))
+    }
+}
+
 /// Why the reading stopped before the end.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Stopped {
     /// Place of the record in the (decompressed) stream.
     at: u64,
@@ -86,10 +117,12 @@ struct Stopped {
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum Why {
     /// What a record says of itself, what is there instead, and what must have happened.
-    Damage { says: String, end: String, cause: &'static str },
+    Damage { says: String, end: String, cause: Cow<'static, str> },
     /// The input cannot be read, or not be decompressed.
+    #[cfg_attr(feature = "fleet", serde(skip))]
     Failed(Arc<io::Error>),
 }
 
@@ -238,13 +271,18 @@ impl Reader {
     /// (`exact`), or anywhere, and then the first record will be looked for. `None` where the input can only be read in
     /// turn.
     pub(super) fn part(&self, from: u64, until: u64, exact: bool) -> Option<Reader> {
+        Some(self.part_of(self.stream.from(from)?, from, until, exact))
+    }
+
+    /// The same of a `stream` that begins at `from`.
+    pub(super) fn part_of(&self, stream: Stream, from: u64, until: u64, exact: bool) -> Reader {
         let mut format = self.format.clone();
         if let (Format::Pcapng(pcapng), false) = (&mut format, exact) {
             pcapng.forget_time();
         }
-        Some(Reader {
+        Reader {
             path: Arc::clone(&self.path),
-            stream: self.stream.from(from)?,
+            stream,
             format,
             numbers: Numbers { next: 1, ..self.numbers },
             carry: Vec::new(),
@@ -256,7 +294,7 @@ impl Reader {
             near: self.clock.times.map(|_| self.clock.last),
             clock: Clock::default(),
             stopped: None,
-        })
+        }
     }
 
     /// Goes on where `part` has stopped, as if this reader had read what it has. Says what is to be added to the numbers
@@ -264,18 +302,48 @@ impl Reader {
     pub(super) fn append(&mut self, part: Reader) -> u64 {
         let before = self.numbers.next.saturating_sub(1);
         self.numbers.next = part.numbers.next.saturating_add(before);
-        self.packets = self.packets.saturating_add(part.packets);
-        self.clock.append(&part.clock, before);
-        self.base = part.base;
-        self.stopped = part.stopped;
-        // A part that ends where it should is not the end.
-        self.ended = self.stopped.is_some() || part.until == u64::MAX;
+        let progress = part.progress();
         // Nothing in a pcap file changes after its header.
         if let (Format::Pcapng(own), Format::Pcapng(later)) = (&mut self.format, part.format) {
             own.append(later);
         }
-        self.stream.pass(self.base);
+        self.pass(progress, before);
         before
+    }
+
+    /// Goes on where another reader of the same input has stopped that had come so far; `before` packets come before its.
+    pub(super) fn pass(&mut self, progress: Progress, before: u64) {
+        self.clock.append(&progress.clock, before);
+        self.packets = self.packets.saturating_add(progress.packets);
+        self.base = progress.end;
+        self.stopped = progress.stopped;
+        // A part that ends where it should is not the end.
+        self.ended = self.stopped.is_some() || progress.until == u64::MAX;
+        self.stream.pass(self.base);
+    }
+
+    /// How far this reader has come.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            began: self.began,
+            end: self.base,
+            until: self.until,
+            packets: self.packets,
+            clock: self.clock.clone(),
+            stopped: self.stopped.clone(),
+        }
+    }
+
+    /// Whether this is a pcap file as it was written.
+    #[cfg(feature = "fleet")]
+    pub(super) fn is_plain_pcap(&self) -> bool {
+        self.stream.compression.is_none() && matches!(self.format, Format::Pcap(_))
+    }
+
+    /// Records that begin at `until` or later are not this reader's.
+    #[cfg(feature = "fleet")]
+    pub(super) fn read_until(&mut self, until: u64) {
+        self.until = until;
     }
 
     /// Allows for reading in parts: `places` has the bytes of the input.
@@ -528,7 +596,7 @@ impl Reader {
     }
 
     fn stop(&mut self, says: &str, end: &str, cause: &'static str) {
-        let why = Why::Damage { says: says.to_owned(), end: end.to_owned(), cause };
+        let why = Why::Damage { says: says.to_owned(), end: end.to_owned(), cause: cause.into() };
         self.stopped = Some(Stopped { at: self.base, why });
         self.ended = true;
     }

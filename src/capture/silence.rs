@@ -8,6 +8,7 @@ use crate::time::{Span, Timestamp};
 /// Measured against the latest time seen so far: packets out of order make no silence. Of too many, the longest are
 /// kept (of equally long ones the earlier), in bounded memory and without a cost that grows with their number.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Silences {
     first: Option<Timestamp>,
     latest: Option<Timestamp>,
@@ -77,6 +78,21 @@ impl Silences {
             self.found = Silences::longest(&self.found);
             self.floor = self.found.iter().map(|s| s.to.since(s.from)).min().unwrap_or_default();
         }
+    }
+
+    /// The intervals with packets between the silences, from the first packet to the last.
+    #[cfg(feature = "fleet")]
+    pub(super) fn eventful(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
+        let from = self.first.into_iter().chain(self.found.iter().map(|silence| silence.to));
+        let to = self.found.iter().map(|silence| silence.from).chain(self.latest);
+        from.zip(to)
+    }
+
+    /// Goes on with an interval with packets.
+    #[cfg(feature = "fleet")]
+    pub(super) fn note_eventful(&mut self, (from, to): (Timestamp, Timestamp)) {
+        self.advance(from);
+        self.latest = self.latest.max(Some(to));
     }
 
     /// What was found so far, in time order, at most [`Silences::KEPT`].

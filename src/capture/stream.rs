@@ -39,6 +39,12 @@ impl Stream {
         Ok(Stream { bytes, consumed, places: None, size, compression })
     }
 
+    /// Bytes from somewhere within an input of so many bytes.
+    #[cfg(feature = "fleet")]
+    pub(super) fn within(bytes: Box<dyn Read + Send>, size: Option<u64>) -> Stream {
+        Stream { bytes, consumed: Arc::default(), places: None, size, compression: None }
+    }
+
     /// Allows for the bytes to be read in parts, too: `places` has the same ones as are read in turn.
     pub(super) fn divide(&mut self, places: Arc<dyn Places>) {
         self.places = self.compression.is_none().then_some(places);

@@ -78,6 +78,33 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Prints the manual page: `synscope man | man -l -`.
     Man(ManArgs),
+    /// One stage of an analysis that is spread over many machines: for the driver in spark/, not for people.
+    #[cfg(feature = "fleet")]
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// Options of `synscope worker`.
+#[cfg(feature = "fleet")]
+#[derive(Args, Debug)]
+pub struct WorkerArgs {
+    /// Which stage.
+    #[command(subcommand)]
+    pub stage: WorkerStage,
+}
+
+/// The stages. Each reads an Arrow IPC stream from standard input; all but the last write one to standard output.
+#[cfg(feature = "fleet")]
+#[derive(Debug, Subcommand)]
+pub enum WorkerStage {
+    /// Bytes of captures to segments.
+    Decode(Scope),
+    /// Segments to connections.
+    Track(Scope),
+    /// What happened between hosts to what they would remember.
+    Merge(Scope),
+    /// Everything to a report; `-` stands for the stream.
+    Assemble(AnalyzeArgs),
 }
 
 /// Options of `synscope analyze`.

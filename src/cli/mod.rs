@@ -17,6 +17,8 @@ pub mod schema;
 mod signals;
 pub mod snapshot;
 pub mod value;
+#[cfg(feature = "fleet")]
+pub mod worker;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Schema(args) => schema::run(&args).map(|()| Exit::Done),
         Command::Completions(args) => completions::run(&args).map(|()| Exit::Done),
         Command::Man(args) => man::run(&args).map(|()| Exit::Done),
+        #[cfg(feature = "fleet")]
+        Command::Worker(args) => worker::run(&args),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 /// Ordered by capture, then by number. 16 bits of capture and 48 bits of number in one word, and one more than that, so
 /// that an `Option` of it (and of what holds it) needs no room of its own: a connection has very many.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PacketId(NonZeroU64);
 
 impl PacketId {
@@ -58,6 +59,7 @@ impl fmt::Debug for PacketId {
 ///
 /// A mapped address that really stood in an IPv6 header is the same value: it names the same host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
@@ -172,6 +174,7 @@ bit_set!(Options);
 
 /// TCP control bits as in the header: CWR ECE URG ACK PSH RST SYN FIN, RFC 9293 section 3.1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Flags(pub u8);
 
 impl Flags {
@@ -193,6 +196,7 @@ impl Flags {
 
 /// What else is known of a segment, one bit each. See the constants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Traits(pub u16);
 
 impl Traits {
@@ -231,6 +235,7 @@ impl Traits {
 
 /// Which TCP options were present, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Options(pub u8);
 
 impl Options {

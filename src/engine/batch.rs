@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::capture::{Block, LinkType, Packet, Part};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
+use crate::engine::Options;
 use crate::engine::loss::{Loss, Losses};
 use crate::fault;
 use crate::flow::tracker::{SHARDS, TOGETHER, shard_of};
@@ -26,6 +27,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// What `options` want.
+    pub fn of(options: &Options) -> Filter {
+        Filter {
+            hosts: options.hosts.iter().map(|&ip| Address::from(ip)).collect(),
+            ports: options.ports.clone(),
+            since: options.since,
+            until: options.until,
+        }
+    }
+
     #[inline]
     fn wants_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
@@ -40,6 +51,7 @@ impl Filter {
 
 /// What was counted while decoding.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Totals {
     /// TCP segments by capture.
     pub segments: Vec<u64>,
@@ -66,6 +78,7 @@ pub struct Totals {
     /// What faults of this program cost.
     pub losses: Losses,
     /// What the kernel said of packets while they were captured, as the inputs tell; at most [`MOST_JUDGED`].
+    #[cfg_attr(feature = "fleet", serde(skip))]
     pub judged: Vec<(PacketId, Judgement)>,
 }
 
@@ -75,7 +88,11 @@ pub const MOST_JUDGED: usize = 1_000_000;
 impl Totals {
     /// Adds those of a batch.
     pub fn add(&mut self, batch: &Batch) {
-        let b = &batch.totals;
+        self.add_behind(&batch.totals, batch.before);
+    }
+
+    /// Adds those of packets that are numbered behind the first `before` of their input.
+    pub fn add_behind(&mut self, b: &Totals, before: u64) {
         if self.segments.len() < b.segments.len() {
             self.segments.resize(b.segments.len(), 0);
         }
@@ -94,10 +111,10 @@ impl Totals {
         }
         self.first = [self.first, b.first].into_iter().flatten().min();
         self.last = self.last.max(b.last);
-        self.losses.append(&b.losses, batch.before);
+        self.losses.append(&b.losses, before);
         let room = MOST_JUDGED.saturating_sub(self.judged.len());
         let placed = |(id, judgement): &(PacketId, Judgement)| {
-            (PacketId::new(id.capture(), id.number() + batch.before), judgement.clone())
+            (PacketId::new(id.capture(), id.number() + before), judgement.clone())
         };
         self.judged.extend(b.judged.iter().take(room).map(placed));
     }
@@ -294,6 +311,18 @@ impl Batch {
             .iter()
             .flat_map(|chunks| chunks.full.iter().chain(std::iter::once(&chunks.last)))
             .flatten()
+    }
+
+    /// What was counted.
+    #[cfg(feature = "fleet")]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The segments of one shard after the other, each in capture order.
+    #[cfg(feature = "fleet")]
+    pub fn by_shard(&self) -> impl Iterator<Item = impl Iterator<Item = &Segment>> {
+        self.shards.iter().map(|chunks| chunks.full.iter().chain(std::iter::once(&chunks.last)).flatten())
     }
 
     /// Empties it and keeps its room.

@@ -11,11 +11,10 @@ use crate::diagnose::{host, kernel, severity, unexamined};
 use crate::engine::batch::Totals;
 use crate::engine::examine::{Facts, group, write};
 use crate::engine::gather::Gathered;
-use crate::engine::given_up::CountedTwice;
 use crate::engine::inputs::{Inputs, Limit, is_damaged};
 use crate::engine::loss::{About, Loss, Losses, Step};
 use crate::engine::seen::{Seen, context, see};
-use crate::engine::shard::{Shard, most_examined};
+use crate::engine::shard::{EndedShard, most_examined};
 use crate::engine::{Options, Outcome};
 #[cfg(test)]
 use crate::fault::trap;
@@ -44,15 +43,15 @@ pub struct Study {
 }
 
 pub(super) fn study(
-    shards: Vec<Shard>,
+    shards: Vec<EndedShard>,
     (peers, histories): (Arc<TwRecycleModel>, Histories),
     totals: &Totals,
     options: &Options,
     (status, silences): (Vec<Status>, Vec<Silence>),
     after: Facts,
 ) -> Study {
-    let evicted = shards.iter().map(|shard| shard.tracker.evicted()).sum();
-    let twice = shards.iter().map(|shard| CountedTwice::by(&shard.tracker)).sum();
+    let evicted = shards.iter().map(|shard| shard.evicted).sum();
+    let twice = shards.iter().map(|shard| shard.twice).sum();
     let triages =
         std::iter::once(histories.into_triage()).chain(shards.into_iter().map(|shard| shard.triage));
     let context = context(peers, totals.first.zip(totals.last), &silences, options);

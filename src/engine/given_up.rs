@@ -88,6 +88,7 @@ impl GivenUp {
 
 /// Connections that were counted as let go, and then again as others.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct CountedTwice {
     /// Handshakes that most likely repeat others that were let go and forgotten.
     pub repeated: u64,

@@ -14,6 +14,7 @@ const NAMED: usize = 8;
 
 /// One loss.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Loss {
     /// A packet that could not be decoded.
     Packet(PacketId, Fault),
@@ -31,6 +32,7 @@ pub enum Loss {
 
 /// What a lost finding would have been about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct About {
     /// The kind; `None` for all of them.
     pub kind: Option<Kind>,
@@ -93,6 +95,7 @@ impl About {
 
 /// A step between the packets and the report that makes no findings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Step {
     /// Looking at the listeners as a whole.
     Listeners,
@@ -167,6 +170,7 @@ impl Loss {
 
 /// All losses of a run.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Losses {
     named: Vec<Loss>,
     /// Packets that are not named.

@@ -24,19 +24,22 @@ mod loss;
 pub mod rolling;
 mod seen;
 pub mod shard;
+#[cfg(feature = "fleet")]
+pub mod stages;
 mod warnings;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::capture::{self, Source, Status, Stop};
+use crate::capture::{self, Silence, Source, Status, Stop};
 use crate::decode::segment::Address;
 use crate::fault;
 use crate::flow::facts::Role;
 use crate::flow::tracker::SHARDS;
 use crate::history::merge::Histories;
 use crate::history::settings::Settings;
+use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::host::HostFacts;
 use crate::model::Report;
@@ -46,7 +49,7 @@ pub use conclude::Study;
 use examine::Facts;
 pub use loss::About;
 use rayon::prelude::*;
-use shard::Shard;
+use shard::{EndedShard, Shard};
 
 /// What to analyze and how. `Default` is what the command line does without options.
 #[derive(Clone, Debug)]
@@ -235,12 +238,7 @@ struct Engine {
 
 impl Engine {
     fn new(options: &Options) -> Engine {
-        let filter = Filter {
-            hosts: options.hosts.iter().map(|&ip| Address::from(ip)).collect(),
-            ports: options.ports.clone(),
-            since: options.since,
-            until: options.until,
-        };
+        let filter = Filter::of(options);
         let shards =
             (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
         Engine {
@@ -258,25 +256,34 @@ impl Engine {
     fn conclude(mut self, source: Box<dyn Source>, after: Facts) -> Study {
         let end = self.totals.last.unwrap_or_default();
         let peers: &TwRecycleModel = &self.peers;
-        self.shards.par_iter_mut().for_each(|shard| shard.finish(end, peers));
-        shard::collect_losses(&mut self.shards, &mut self.totals.losses);
-        let peers = Arc::make_mut(&mut self.peers);
-        resolve_suspects(&mut self.shards, peers);
-        peers.close();
-        self.histories.gather(self.shards.iter_mut().map(|shard| &mut shard.triage));
+        self.shards.par_iter_mut().for_each(|shard| shard.finish(end, Some(peers)));
         let (mut status, silences) = (source.status(), source.silences());
         if self.left || self.options.stop.left_a_pipe() {
             status.iter_mut().for_each(say_left);
         }
-        conclude::study(
-            self.shards,
-            (self.peers, self.histories),
-            &self.totals,
-            &self.options,
-            (status, silences),
-            after,
-        )
+        let shards = self.shards.into_iter().map(Shard::into_ended).collect();
+        let Engine { peers, histories, totals, options, .. } = self;
+        conclude_ended(shards, (peers, histories), totals, &options, (status, silences), after)
     }
+}
+
+/// What all parts of the connections know once they are over, put together.
+fn conclude_ended(
+    mut shards: Vec<EndedShard>,
+    (mut peers, mut histories): (Arc<TwRecycleModel>, Histories),
+    mut totals: Totals,
+    options: &Options,
+    inputs: (Vec<Status>, Vec<Silence>),
+    after: Facts,
+) -> Study {
+    for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
+        totals.losses.note(loss);
+    }
+    let model = Arc::make_mut(&mut peers);
+    resolve_suspects(&mut shards, model);
+    model.close();
+    histories.gather(shards.iter_mut().map(|shard| &mut shard.triage));
+    conclude::study(shards, (peers, histories), &totals, options, inputs, after)
 }
 
 /// Says of an input that was left before its end that it was.
@@ -295,9 +302,9 @@ fn say_left(status: &mut Status) {
 }
 
 /// Tells [`TwRecycleModel`] what became of the connections that it suspects.
-fn resolve_suspects(shards: &mut [Shard], peers: &mut TwRecycleModel) {
+fn resolve_suspects(shards: &mut [impl AsMut<Triage> + Send], peers: &mut TwRecycleModel) {
     let knows: &TwRecycleModel = peers;
-    shards.par_iter_mut().for_each(|shard| shard.triage.resolve(knows));
+    shards.par_iter_mut().for_each(|shard| shard.as_mut().resolve(knows));
     hand_over_fates(shards, peers);
 }
 
@@ -307,9 +314,9 @@ fn resolve_few_suspects(shards: &mut [Shard], peers: &mut TwRecycleModel) {
     hand_over_fates(shards, peers);
 }
 
-fn hand_over_fates(shards: &mut [Shard], peers: &mut TwRecycleModel) {
+fn hand_over_fates(shards: &mut [impl AsMut<Triage>], peers: &mut TwRecycleModel) {
     for shard in shards {
-        for (connection, fate) in shard.triage.drain_syn_fates() {
+        for (connection, fate) in shard.as_mut().drain_syn_fates() {
             peers.record_fate(connection, fate);
         }
     }

@@ -1,7 +1,9 @@
 //! One part of the connections: those whose flow hash falls here.
 
+use crate::decode::segment::Segment;
 use crate::detect::registry;
 use crate::engine::batch::Run;
+use crate::engine::given_up::CountedTwice;
 use crate::engine::loss::{Loss, Losses};
 use crate::fault;
 use crate::flow::tracker::{SHARDS, Tracker};
@@ -89,8 +91,13 @@ impl Shard {
 
     /// Tracks this shard's segments, in capture order.
     pub fn track<'b>(&mut self, runs: impl Iterator<Item = Run<'b>>) {
+        self.track_pieces(runs.flat_map(Run::pieces));
+    }
+
+    /// The same of segments in pieces of at most [`TOGETHER`](crate::flow::tracker::TOGETHER).
+    pub fn track_pieces<'b>(&mut self, pieces: impl Iterator<Item = &'b [Segment]>) {
         self.contained(|tracker, triage| {
-            tracker.segments(runs.flat_map(Run::pieces), |gone| triage.record(gone, Timestamp::MAX, None));
+            tracker.segments(pieces, |gone| triage.record(gone, Timestamp::MAX, None));
             let went_on = tracker.take_went_on();
             if !went_on.is_empty() {
                 triage.record_went_on(went_on);
@@ -130,17 +137,49 @@ impl Shard {
         }
     }
 
-    /// The stream has ended at `end`: all connections are over.
-    pub fn finish(&mut self, end: Timestamp, peers: &TwRecycleModel) {
+    /// The stream has ended at `end`: all connections are over. Without `peers` the triage is to be resolved later.
+    pub fn finish(&mut self, end: Timestamp, peers: Option<&TwRecycleModel>) {
         // After a fault the connections are over where it happened.
         let end = self.failed.map_or(end, |failed| failed.min(end));
         let Shard { tracker, triage, .. } = self;
-        let finished = fault::contain(|| tracker.finish_into(|gone| triage.record(gone, end, Some(peers))));
+        let finished = fault::contain(|| tracker.finish_into(|gone| triage.record(gone, end, peers)));
         if let Err(fault) = finished {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);
             self.loss.get_or_insert(Loss::Shard(packet, fault));
         }
+    }
+
+    /// What is known once all connections are over.
+    pub fn into_ended(self) -> EndedShard {
+        let Shard { tracker, triage, loss, .. } = self;
+        let (evicted, twice) = (tracker.evicted(), CountedTwice::by(&tracker));
+        EndedShard { triage, evicted, twice, loss }
+    }
+}
+
+/// What is known of one part of the connections once all of them are over.
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub struct EndedShard {
+    /// What was kept and counted.
+    pub(super) triage: Triage,
+    /// Connections that were let go before their end.
+    pub(super) evicted: u64,
+    /// What was counted twice.
+    pub(super) twice: CountedTwice,
+    /// Where the program failed.
+    pub(super) loss: Option<Loss>,
+}
+
+impl AsMut<Triage> for Shard {
+    fn as_mut(&mut self) -> &mut Triage {
+        &mut self.triage
+    }
+}
+
+impl AsMut<Triage> for EndedShard {
+    fn as_mut(&mut self) -> &mut Triage {
+        &mut self.triage
     }
 }
 

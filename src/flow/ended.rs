@@ -23,6 +23,7 @@ pub enum EndedFlow<'a> {
 
 /// Why and when a connection was let go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Parting {
     /// Unless its FINs, a RST or the end of the capture say why.
     pub(super) ending: Option<Ending>,

@@ -20,6 +20,7 @@ pub use side::{Flight, Healed, Probing, Repeating, Side, ZeroWindow};
 
 /// A packet and its time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PacketRef {
     /// When.
     pub time: Timestamp,
@@ -37,6 +38,7 @@ impl PacketRef {
 
 /// Who a segment comes from, once roles are known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Role {
     /// The initiator: sent the SYN.
     Client,
@@ -106,6 +108,7 @@ impl<T> Ends<T> {
 
 /// How the roles are known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Roles {
     /// A SYN was seen: its sender is the client.
     BySyn,
@@ -118,6 +121,7 @@ pub enum Roles {
 
 /// An interval of a second or more without a segment of either end, ended by something new.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pause {
     /// How long.
     pub length: Span,
@@ -129,6 +133,7 @@ pub struct Pause {
 
 /// The pauses of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Idle {
     /// The longest pause after which the other end still answered.
     pub survived: Option<Pause>,
@@ -138,6 +143,7 @@ pub struct Idle {
 
 /// What a segment was to the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum What {
     /// SYN.
     Syn,
@@ -160,6 +166,7 @@ pub enum What {
 
 /// The segment that completed the handshake from the client's side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct FinalAck {
     /// Packet and time.
     pub at: PacketRef,
@@ -179,6 +186,7 @@ pub struct FinalAck {
 
 /// The first segment by which the server shows that it has the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ServerProgress {
     /// Packet and time.
     pub at: PacketRef,
@@ -198,6 +206,7 @@ pub struct ServerProgress {
 
 /// Client segments after its final ACK that the server gave no sign of having received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Unanswered {
     /// Payload or FIN sent again, capture duplicates not counted.
     pub retransmits: u16,
@@ -220,6 +229,7 @@ pub struct Unanswered {
 
 /// A bare ACK that answered a SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct AckToSyn {
     /// Packet and time.
     pub at: PacketRef,
@@ -233,6 +243,7 @@ pub struct AckToSyn {
 
 /// An ICMP error that quoted a segment of this connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct IcmpError {
     /// Packet and time.
     pub at: PacketRef,
@@ -256,6 +267,7 @@ pub struct IcmpError {
 
 /// The incarnation of the same four-tuple before this one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Previous {
     /// Its last packet.
     pub last: PacketRef,
@@ -273,6 +285,7 @@ pub struct Previous {
 
 /// How a connection left the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Ending {
     /// It had not: the capture ended.
     #[default]
@@ -291,6 +304,7 @@ pub enum Ending {
 
 /// Everything written down about one incarnation of a four-tuple.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ConnectionFacts {
     /// The client's address and port.
     pub client: Host,

@@ -8,6 +8,7 @@ use crate::decode::segment::{Address, Segment};
 
 /// A four-tuple without direction: the same for both ways of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct FlowKey {
     low: Host,
     high: Host,
@@ -15,6 +16,7 @@ pub struct FlowKey {
 
 /// An address and a port.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Host {
     /// The address.
     pub address: Address,
@@ -31,6 +33,7 @@ impl Host {
 
 /// Which of the two ends of a [`FlowKey`] sent a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Direction {
     /// The end that sorts first.
     FromLow,

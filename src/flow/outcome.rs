@@ -282,6 +282,7 @@ impl Reset {
 
 /// How many connections there were of each outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Outcomes([u64; Outcome::COUNT]);
 
 impl Outcomes {

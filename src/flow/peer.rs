@@ -7,6 +7,7 @@ use crate::flow::key::Host;
 
 /// One event between a client host and a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PeerEvent {
     /// Packet and time.
     pub at: PacketRef,
@@ -24,6 +25,7 @@ pub struct PeerEvent {
 
 /// What happened between a client host and a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum PeerEventKind {
     /// A SYN reached the capture point.
     Syn {

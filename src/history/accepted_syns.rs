@@ -12,6 +12,7 @@ const VALUES: usize = 6;
 
 /// The SYNs that were answered.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct AcceptedSyns {
     /// How many.
     pub count: u32,
@@ -37,6 +38,7 @@ pub struct AcceptedSyns {
 
 /// Different values of a header field.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Values<T> {
     values: [T; VALUES],
     count: u8,

@@ -9,6 +9,7 @@ pub const MOST: usize = 64;
 
 /// A clean handshake as the capture point saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSample {
     /// When: samples are kept in order of time.
     pub at: PacketRef,
@@ -28,6 +29,7 @@ pub struct HandshakeSample {
 
 /// The first handshakes of one server that one triage has seen: those that began first, whichever are over first.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSamples {
     kept: Vec<HandshakeSample>,
     /// There are as many as are wanted that began at this or before.

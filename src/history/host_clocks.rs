@@ -12,6 +12,7 @@ use crate::time::{Span, Timestamp};
 
 /// The clock of one end of a connection, read twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClockReading {
     /// The connection's first packet: readings are kept in order of time.
     pub at: PacketRef,
@@ -75,6 +76,7 @@ impl ClockReading {
 
 /// Keepalive probes on an idle connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Idle {
     /// The connection's first packet.
     pub at: PacketRef,
@@ -118,6 +120,7 @@ pub const LONG: Span = Span::secs(2);
 
 /// What was read.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClockReadings {
     /// On connections of [`LONG`] or longer.
     pub long: Vec<ClockReading>,

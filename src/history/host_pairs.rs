@@ -8,6 +8,7 @@ use crate::flow::key::{Map, Mix};
 
 /// A client host and a server host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pair {
     /// The client's address as the server sees it.
     pub client: Address,
@@ -36,6 +37,7 @@ impl Pair {
 
 /// A map by host pair.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ByPair<V> {
     v4: Map<u64, V>,
     others: Map<Pair, V>,
@@ -69,6 +71,13 @@ impl<V> ByPair<V> {
             Some(v4) => self.v4.entry(v4).or_insert(new),
             None => self.others.entry(pair).or_insert(new),
         }
+    }
+
+    /// Takes over all of `other`, which has other pairs.
+    #[cfg(feature = "fleet")]
+    pub fn extend(&mut self, other: ByPair<V>) {
+        self.v4.extend(other.v4);
+        self.others.extend(other.others);
     }
 
     /// Keeps what `wanted` wants.

@@ -10,6 +10,7 @@ use crate::time::{Span, Timestamp};
 
 /// A handshake that its client did not complete, while the server held a request for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HalfOpenRequest {
     /// The SYN.
     pub syn: PacketRef,
@@ -27,6 +28,7 @@ pub struct HalfOpenRequest {
 
 /// What tells the SYNs of one program from those of many hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynLook {
     /// Time to live.
     pub ttl: u8,
@@ -49,6 +51,7 @@ impl SynLook {
 /// A handshake that was never completed, of which no more need be known: one SYN, answered or not, and no other
 /// segment of the client. A flood leaves millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct IncompleteHandshake {
     /// The handshake; with `syn_acks` 0 the SYN drew no answer, and the interval is that of the SYN.
     pub half_open: HalfOpenRequest,
@@ -63,6 +66,7 @@ pub struct IncompleteHandshake {
 
 /// The incomplete handshakes of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct IncompleteHandshakes {
     /// The handshakes.
     pub half_open: Vec<HalfOpenRequest>,

@@ -6,6 +6,7 @@ use crate::time::{Span, Timestamp};
 
 /// An interval of time in which something happened at a listener.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Interval {
     /// Its beginning.
     pub from: Timestamp,
@@ -22,6 +23,7 @@ impl Interval {
 
 /// A completed connection on which the application has said nothing for a while.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Unserved {
     /// Its listener.
     pub server: Host,

@@ -15,6 +15,7 @@ const SHARES: usize = 16;
 
 /// What is known of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Listener {
     /// Connections whose SYN or SYN-ACK was seen.
     pub attempts: u64,
@@ -52,6 +53,7 @@ pub struct Listener {
 
 /// Handshakes that were not completed and of which no more is kept, for want of room.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Uncounted {
     /// Followed to their end.
     pub surplus: u64,

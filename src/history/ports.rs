@@ -15,6 +15,7 @@ const OFTEN: u64 = 3;
 
 /// The ports of the clients of one listener that close their connections first, in slots by address.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ports(Option<Box<[UsedPorts; SLOTS]>>);
 
 /// Where a client took a port from.
@@ -76,6 +77,7 @@ impl UsedUp {
 
 /// Sums over the ports of one client, by which it shows whether each of a range was used: they can be added in any order.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct UsedPorts {
     /// The client, if it is only one.
     client: Option<Address>,

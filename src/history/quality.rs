@@ -6,6 +6,7 @@ use crate::flow::facts::{ConnectionFacts, Side};
 
 /// Losses of the capture itself, and what else lowers trust in it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Quality {
     /// Connections.
     pub connections: u64,

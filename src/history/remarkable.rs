@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 
 /// Remarkable connections of one class that are only counted.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct LeftOut {
     /// How many.
     pub connections: u64,
@@ -37,6 +38,7 @@ impl LeftOut {
 
 /// Counts of remarkable connections that are not examined one by one, of a bounded number of classes.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct LeftOuts {
     /// By class, for the classes that came first.
     pub of: Map<Class, LeftOut>,
@@ -79,6 +81,7 @@ impl LeftOuts {
 /// Which classes share their part of the room. A scan makes a class of each port: the more classes there are, the more of
 /// them are taken together.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Grouping {
     /// Each class is a group of its own.
     #[default]
@@ -114,6 +117,7 @@ pub type Kept = (Class, Box<ConnectionFacts>);
 
 /// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Class {
     pub(super) server: Host,
     pub(super) sign: Sign,
@@ -121,6 +125,7 @@ pub struct Class {
 
 /// By what a connection is remarkable: the first of these that applies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 pub(super) enum Sign {
     /// Its SYN drew a RST or an ICMP error.

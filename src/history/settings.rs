@@ -4,6 +4,7 @@ use crate::time::Span;
 
 /// What the user set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Settings {
     /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
     pub half_close_after: Span,

@@ -21,6 +21,7 @@ const NEAR: u32 = 1 << 16;
 
 /// What a stray segment was.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum StrayKind {
     /// A SYN-ACK, where no SYN was seen.
     SynAck,
@@ -34,6 +35,7 @@ pub enum StrayKind {
 
 /// Segments of one host that its peer answers by RST, if at all: no connection between the two is known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stray {
     /// The first of them.
     pub first: PacketRef,
@@ -143,6 +145,7 @@ impl Stray {
 
 /// The sequence numbers of one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Stream {
     isn: Option<Seq>,
     next: Option<Seq>,
@@ -164,6 +167,7 @@ impl Stream {
 
 /// What is kept of a connection that is open at the end, and as it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct OpenFlow {
     /// The client.
     pub client: Host,
@@ -186,6 +190,7 @@ impl OpenFlow {
 
 /// The strays of a capture, by the host that got them.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Strays {
     by_receiver: Map<Host, Vec<Stray>>,
     count: usize,

@@ -26,6 +26,7 @@ pub const KEPT_OF_MANY: usize = 4;
 
 /// A SYN-ACK that lags.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynAckLag {
     /// The SYN-ACK.
     pub at: PacketRef,
@@ -35,6 +36,7 @@ pub struct SynAckLag {
 
 /// What was read at one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynAckLags {
     /// The first of those that lag clearly, in order of time.
     pub clear: Vec<SynAckLag>,

@@ -6,6 +6,7 @@ use crate::decode::segment::Address;
 
 /// What happened at a listener within one second.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Second {
     /// First SYNs.
     pub syns: u32,
@@ -90,6 +91,7 @@ impl AddAssign for Second {
 /// A [`Second`] for each second in which something happened, or for each longer step of time where there would be too
 /// many of them.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Seconds {
     /// In order; a step is named by its number since 1970.
     steps: Vec<(i64, Second)>,

@@ -45,6 +45,7 @@ const MANY_LAGS: usize = 64;
 
 /// Keeps the connections that a detector may want, and the history of every listener.
 #[derive(Clone, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Triage {
     /// Facts of connections worth a second look.
     kept: Vec<Kept>,
@@ -66,9 +67,12 @@ pub struct Triage {
     pub surplus: u64,
     /// How many incomplete handshakes may be kept.
     most_incomplete: usize,
-    /// Lone SYNs of which it is not known yet whether they are under suspicion.
-    doubtful: Vec<(IncompleteHandshake, Doubtful)>,
+    /// What cannot be decided before it is known which SYNs are under suspicion, in order.
+    doubtful: Vec<Doubtful>,
+    /// Everything is to be decided in the order in which it came, after what is not known yet.
+    in_turn: bool,
     settings: Settings,
+    #[cfg_attr(feature = "fleet", serde(skip))]
     wants: Wants,
     /// By listener.
     pub listeners: Map<Host, Listener>,
@@ -100,11 +104,18 @@ pub struct Triage {
     pub untranslated: Strays,
 }
 
-/// A lone SYN.
+/// A connection that [`Triage::resolve`] decides about.
 #[derive(Clone)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum Doubtful {
-    HalfOpen(FlowKey, HalfOpen, Parting),
-    Full(Box<ConnectionFacts>),
+    /// A lone SYN.
+    HalfOpen(IncompleteHandshake, FlowKey, HalfOpen, Parting),
+    /// The same with a full record.
+    Full(IncompleteHandshake, Box<ConnectionFacts>),
+    /// A handshake with this listener that is under no suspicion, and waits for its turn only.
+    Incomplete(Host, IncompleteHandshake),
+    /// A connection to be kept, whether or not it is under suspicion.
+    Kept(Box<ConnectionFacts>),
 }
 
 /// Whether a server with `tcp_tw_recycle` would have dropped a SYN of a connection.
@@ -288,7 +299,7 @@ impl Triage {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(handshake) if handshake.half_open.syn_acks == 0 => match suspicion {
                     Suspicion::Open => {
-                        self.doubtful.push((handshake, Doubtful::Full(Box::new(facts.into_owned()))))
+                        self.doubtful.push(Doubtful::Full(handshake, Box::new(facts.into_owned())))
                     }
                     Suspicion::Dropped => self.keep(facts, true),
                     Suspicion::None => self.keep_incomplete(f.server, handshake),
@@ -340,7 +351,7 @@ impl Triage {
         self.count(&ended, suspicion);
         match suspicion {
             Suspicion::Open if !ended.was_answered => {
-                self.doubtful.push((handshake, Doubtful::HalfOpen(*key, h.clone(), parting)))
+                self.doubtful.push(Doubtful::HalfOpen(handshake, *key, h.clone(), parting))
             }
             Suspicion::Dropped if !ended.was_answered => {
                 self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), true)
@@ -362,20 +373,36 @@ impl Triage {
     /// All SYNs so far were shown to `peers`: drops what it does not suspect.
     pub fn resolve(&mut self, peers: &TwRecycleModel) {
         self.syn_fates.retain(|(connection, _)| peers.is_suspect(*connection));
-        for (handshake, lone) in std::mem::take(&mut self.doubtful) {
-            let suspect = peers.is_suspect(handshake.half_open.syn.packet);
-            match (lone, suspect) {
-                (Doubtful::HalfOpen(key, h, parting), true) => {
+        self.in_turn = false;
+        let suspected = |handshake: &IncompleteHandshake| peers.is_suspect(handshake.half_open.syn.packet);
+        for doubtful in std::mem::take(&mut self.doubtful) {
+            match doubtful {
+                Doubtful::HalfOpen(handshake, key, h, parting) if suspected(&handshake) => {
                     self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), true);
                 }
-                (Doubtful::HalfOpen(key, h, _), false) => self.keep_incomplete(h.server(&key), handshake),
-                (Doubtful::Full(f), true) => self.keep(Cow::Owned(*f), true),
-                (Doubtful::Full(f), false) => self.keep_incomplete(f.server, handshake),
+                Doubtful::HalfOpen(handshake, key, h, _) => self.keep_incomplete(h.server(&key), handshake),
+                Doubtful::Full(handshake, f) if suspected(&handshake) => self.keep(Cow::Owned(*f), true),
+                Doubtful::Full(handshake, f) => self.keep_incomplete(f.server, handshake),
+                Doubtful::Incomplete(server, handshake) => self.keep_incomplete(server, handshake),
+                Doubtful::Kept(f) => {
+                    let is_suspect = peers.is_suspect(f.first.packet);
+                    self.keep(Cow::Owned(*f), is_suspect);
+                }
             }
         }
     }
 
+    /// From here on everything waits for [`Triage::resolve`], which then decides as if it had been known all along which
+    /// SYNs are under suspicion.
+    #[cfg(feature = "fleet")]
+    pub fn decide_in_turn(&mut self) {
+        self.in_turn = true;
+    }
+
     fn keep_incomplete(&mut self, server: Host, handshake: IncompleteHandshake) {
+        if self.in_turn {
+            return self.doubtful.push(Doubtful::Incomplete(server, handshake));
+        }
         if self.incomplete_count < self.most_incomplete {
             let of_listener = self.incomplete.entry(server).or_default();
             self.incomplete_count +=
@@ -395,6 +422,9 @@ impl Triage {
     }
 
     fn keep(&mut self, f: Cow<'_, ConnectionFacts>, is_suspect: bool) {
+        if self.in_turn {
+            return self.doubtful.push(Doubtful::Kept(Box::new(f.into_owned())));
+        }
         let class = Class::of(&f, is_suspect);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {

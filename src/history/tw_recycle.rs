@@ -43,6 +43,7 @@ struct Record {
 
 /// A SYN that the rule would drop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PawsSuspect {
     /// The SYN.
     pub at: PacketRef,
@@ -58,6 +59,7 @@ pub struct PawsSuspect {
 
 /// What the SYNs of one connection came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum SynFate {
     /// This one drew a SYN-ACK; those before it drew nothing.
     Accepted(PacketRef),
@@ -69,6 +71,7 @@ pub enum SynFate {
 
 /// What became of the SYNs of one host pair.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tally {
     /// SYNs with a fresh record that the rule lets pass.
     pub passing: u32,
@@ -100,22 +103,28 @@ impl Tally {
 
 /// The replayed memory of all servers.
 #[derive(Clone, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct TwRecycleModel {
+    #[cfg_attr(feature = "fleet", serde(skip))]
     records: ByPair<Record>,
     /// SYNs that the rule would drop, by connection.
     suspect: Map<PacketId, (Pair, Vec<PawsSuspect>)>,
     tallies: ByPair<Tally>,
     /// The same by server address.
     by_server: Map<Address, Tally>,
+    #[cfg_attr(feature = "fleet", serde(skip))]
     swept: i64,
     /// Pairs that may have a record.
+    #[cfg_attr(feature = "fleet", serde(skip))]
     noted: Noted,
     /// Records were thrown away since `noted` was begun.
+    #[cfg_attr(feature = "fleet", serde(skip))]
     renew: bool,
     /// How many records there may be, and as many tallies and connections under suspicion; 0 for any number.
     most: usize,
     forgone: u64,
     /// The tallies before the last [`TwRecycleModel::turn`], by pair and by server.
+    #[cfg_attr(feature = "fleet", serde(skip))]
     earlier: (ByPair<Tally>, Map<Address, Tally>),
 }
 
@@ -288,6 +297,18 @@ impl TwRecycleModel {
     pub fn server_tally(&self, server: Address) -> Tally {
         let of = |tallies: &Map<Address, Tally>| tallies.get(&server).copied().unwrap_or_default();
         of(&self.by_server).plus(of(&self.earlier.1))
+    }
+
+    /// Adds what another one knows of other host pairs, once no more events come.
+    #[cfg(feature = "fleet")]
+    pub fn merge(&mut self, other: TwRecycleModel) {
+        self.suspect.extend(other.suspect);
+        self.tallies.extend(other.tallies);
+        for (server, tally) in other.by_server {
+            let own = self.by_server.entry(server).or_default();
+            *own = own.plus(tally);
+        }
+        self.forgone += other.forgone;
     }
 
     /// No more events come: lets go of what the servers would remember, and keeps what became of the SYNs.

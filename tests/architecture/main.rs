@@ -56,8 +56,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "redact", "extract", "live", "pair", "capture", "decode", "fault", "flow", "detect", "host",
-            "kernel", "diagnose", "model", "report", "engine", "time", "seq",
+            "redact", "extract", "fleet", "live", "pair", "capture", "decode", "fault", "flow", "detect",
+            "host", "kernel", "diagnose", "model", "report", "engine", "time", "seq",
+        ],
+    ),
+    // The steps of the engine one by one: it moves what they hand on, and judges nothing.
+    (
+        "fleet",
+        &[
+            "capture",
+            "decode::segment",
+            "engine",
+            "flow::key",
+            "flow::peer",
+            "flow::tracker",
+            "history",
+            "kernel::comment",
+            "seq",
+            "time",
         ],
     ),
     ("main", &["cli"]),

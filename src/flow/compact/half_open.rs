@@ -20,6 +20,7 @@ const CONTROL: Flags = Flags::SYN.with(Flags::ACK).with(Flags::RST).with(Flags::
 
 /// Packet and time as distances from the first segment, and what the header does not have.
 #[derive(Clone, Copy, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct SynSegment {
     /// The low 32 bits of the nanoseconds.
     after_low: u32,
@@ -33,6 +34,7 @@ struct SynSegment {
 
 /// SYNs and SYN-ACKs of one four-tuple, or SYNs and the RST by which they were refused. Which four-tuple, its owner knows.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HalfOpen {
     client_is: Direction,
     count: u8,

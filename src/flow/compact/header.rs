@@ -7,6 +7,7 @@ use crate::seq::Seq;
 
 /// The fields of a segment that are alike when it is repeated.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::flow) struct Header {
     pub(in crate::flow) seq: Seq,
     pub(in crate::flow) window: u16,

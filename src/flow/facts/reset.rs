@@ -6,6 +6,7 @@ use crate::seq::Seq;
 
 /// A RST and what it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reset {
     /// Packet and time.
     pub at: PacketRef,
@@ -50,6 +51,7 @@ impl Reset {
 
 /// What the segments of one end have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Usual {
     /// Smallest and largest TTL.
     pub ttl: (u8, u8),
@@ -65,6 +67,7 @@ pub struct Usual {
 
 /// The peer's last segment before a RST.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Trigger {
     /// Packet and time.
     pub at: PacketRef,

@@ -6,6 +6,7 @@ use crate::time::Span;
 
 /// One transmission of a SYN or a SYN-ACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sent {
     /// Packet and time.
     pub at: PacketRef,
@@ -43,6 +44,7 @@ impl Sent {
 
 /// All transmissions of one segment: every one up to [`Repeats::KEPT`], then the last.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Repeats {
     /// How many transmissions were seen, capture duplicates not counted.
     pub count: u32,
@@ -108,6 +110,7 @@ pub(in crate::flow) fn push_exactly<T>(list: &mut Box<[T]>, item: T) {
 
 /// The SYN or SYN-ACK of a side, as first sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Offer {
     /// Options present.
     pub options: Options,

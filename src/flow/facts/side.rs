@@ -7,6 +7,7 @@ use crate::time::{Span, Timestamp};
 
 /// What is known of one end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Side {
     /// Its initial sequence number, once `isn_known`.
     pub isn: Seq,
@@ -177,6 +178,7 @@ impl Side {
 /// Segments sent from the moment on at which nothing was outstanding. Unacknowledged to the end it shows when a connection
 /// died, and after which silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Flight {
     /// Its first segment.
     pub begin: PacketRef,
@@ -196,6 +198,7 @@ pub struct Flight {
 
 /// Payload or FIN that is sent again because no acknowledgment comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Repeating {
     /// The oldest unacknowledged sequence number.
     pub seq: Seq,
@@ -223,6 +226,7 @@ pub struct Repeating {
 
 /// Repetitions that were acknowledged in the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Healed {
     /// The first repetition.
     pub first: PacketRef,
@@ -238,6 +242,7 @@ pub struct Healed {
 
 /// The receive window of one end was closed (RFC 9293 section 3.8.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ZeroWindow {
     /// First segment with a window of 0, of the last time.
     pub first: PacketRef,
@@ -266,6 +271,7 @@ impl ZeroWindow {
 
 /// Keepalive probes of one side, and their answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Probing {
     /// The first probe.
     pub first: PacketRef,

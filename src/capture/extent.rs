@@ -1,0 +1,329 @@
+//! An input read by somebody who sees nothing else: all of it, or a range of its bytes.
+//!
+//! A file in the classic pcap format can be cut anywhere. Where the first record of a range begins is a guess, as for a
+//! [`Part`](super::Part); [`Chain`] finds out whether it was right, once all ranges of the file are known.
+
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use super::open::{OpenError, recognise};
+use super::reader::{Progress, Reader};
+use super::stream::Stream;
+use super::{Block, Silence, Silences, Status};
+use crate::time::Timestamp;
+
+/// Bytes of the beginning of a file that tell enough of it to read a range of it.
+pub const HEAD: usize = 64 << 10;
+
+/// What a piece of an input is called, and which bytes of it are to be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The input's name in messages.
+    pub path: String,
+    /// Its place among the inputs.
+    pub input: u16,
+    /// Its size, bytes, where that is known.
+    pub size: Option<u64>,
+    /// Records that begin before this byte are another's.
+    pub from: u64,
+    /// Records that begin at this byte or later are another's; `u64::MAX` for all there are.
+    pub until: u64,
+}
+
+/// The packets of one range of an input.
+pub struct Extent {
+    reader: Reader,
+    silences: Silences,
+    head: Vec<u8>,
+    size: Option<u64>,
+    is_whole: bool,
+}
+
+/// What is known of an extent once it was read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reading {
+    /// How far the reading came; nothing of an input that could not be opened.
+    progress: Option<Progress>,
+    /// What is known of an input that was read as a whole, or that could not be opened.
+    status: Option<Status>,
+    silences: Silences,
+    /// The first bytes of a file that was cut.
+    head: Vec<u8>,
+    /// Its size, bytes.
+    size: Option<u64>,
+}
+
+/// Where an extent lies among the others of its input.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Where its first record lies; `None` when none was found.
+    pub began: Option<u64>,
+    /// Where the record after its last one lies.
+    pub end: u64,
+    /// Records that begin here or later are another's.
+    pub until: u64,
+    /// Packets in it.
+    pub packets: u64,
+    /// The latest time of a packet in it.
+    pub latest: Option<Timestamp>,
+    /// Nothing behind it can be read.
+    pub stopped: bool,
+}
+
+impl Extent {
+    /// Opens a range of an input. `bytes` begins at [`Place::from`] and goes on beyond [`Place::until`] as far as the last
+    /// record does; `head` is the beginning of the file, [`HEAD`] bytes of it or all.
+    ///
+    /// # Errors
+    /// It is no capture, or one that cannot be cut.
+    pub fn open(place: &Place, head: &[u8], bytes: Box<dyn Read + Send>) -> Result<Extent, OpenError> {
+        let Place { path, input, size, from, until } = place;
+        let is_whole = *from == 0 && *until == u64::MAX;
+        if *from == 0 {
+            let mut reader = recognise(path, *input, bytes, *size)?;
+            if !is_whole {
+                check_divisible(&reader, path)?;
+                reader.read_until(*until);
+            }
+            return Ok(Extent {
+                reader,
+                silences: Silences::of_part(),
+                head: start_of(head),
+                size: *size,
+                is_whole,
+            });
+        }
+        let mut beginning = recognise(path, *input, Box::new(io::Cursor::new(head.to_vec())), *size)?;
+        check_divisible(&beginning, path)?;
+        // The time of an earlier packet makes it harder to take anything else for a record.
+        beginning.fill(&mut Block::default(), HEAD);
+        let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, false);
+        Ok(Extent { reader, silences: Silences::of_part(), head: start_of(head), size: *size, is_whole })
+    }
+
+    /// Replaces the contents of `block` by the next packets; `false` at the end. They are numbered from 1.
+    pub fn next_block(&mut self, block: &mut Block) -> bool {
+        let more = self.reader.fill(block, super::reader::WINDOW);
+        self.silences.note_records(&block.records);
+        more
+    }
+
+    /// What is known of it now that it was read.
+    ///
+    /// # Errors
+    /// The bytes of a range could not be read on.
+    pub fn close(self) -> Result<Reading, String> {
+        let mut progress = self.reader.progress();
+        let status = self.is_whole.then(|| self.reader.status());
+        if progress.has_failed() {
+            if !self.is_whole {
+                return Err(self.reader.status().damage.unwrap_or_default());
+            }
+            progress = Progress::default();
+        }
+        Ok(Reading {
+            progress: Some(progress),
+            status,
+            silences: self.silences,
+            head: self.head,
+            size: self.size,
+        })
+    }
+}
+
+fn check_divisible(reader: &Reader, path: &str) -> Result<(), OpenError> {
+    if reader.is_plain_pcap() {
+        return Ok(());
+    }
+    let error = io::Error::new(io::ErrorKind::InvalidInput, "only an uncompressed pcap file can be cut");
+    Err(OpenError::Failed { path: path.to_owned(), error })
+}
+
+/// As much as the file header takes.
+fn start_of(head: &[u8]) -> Vec<u8> {
+    head.get(..super::pcap::FILE_HEADER).unwrap_or(head).to_vec()
+}
+
+impl Reading {
+    /// That of an input that could not be opened.
+    pub fn refused(path: &str, error: &OpenError) -> Reading {
+        let status = Status { path: path.to_owned(), damage: Some(error.to_string()), ..Status::default() };
+        Reading {
+            progress: None,
+            status: Some(status),
+            silences: Silences::of_part(),
+            head: Vec::new(),
+            size: None,
+        }
+    }
+
+    /// Whether the input could not be opened.
+    pub fn is_refused(&self) -> bool {
+        self.progress.is_none()
+    }
+
+    /// Where it lies among the other extents of its input.
+    pub fn bounds(&self) -> Bounds {
+        match &self.progress {
+            Some(progress) => Bounds {
+                began: progress.began,
+                end: progress.end,
+                until: progress.until.min(self.size.unwrap_or(u64::MAX)),
+                packets: progress.packets,
+                latest: progress.clock.times.map(|(_, latest)| latest),
+                stopped: progress.has_stopped(),
+            },
+            None => {
+                Bounds { began: Some(0), end: 0, until: u64::MAX, packets: 0, latest: None, stopped: true }
+            }
+        }
+    }
+}
+
+/// The extents of one input in their order: says which count, and what comes before each.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Where the next record lies, once that is known.
+    at: Option<u64>,
+    /// Packets so far.
+    packets: u64,
+    /// The latest time so far.
+    latest: Timestamp,
+    has_ended: bool,
+}
+
+/// What comes before an extent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Before {
+    /// To be added to the numbers of its packets.
+    pub packets: u64,
+    /// The latest time of a packet before it.
+    pub latest: Timestamp,
+}
+
+/// A range was read from a place where no record begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WrongGuess {
+    /// Where a record begins.
+    pub at: u64,
+}
+
+impl Default for Chain {
+    fn default() -> Chain {
+        Chain { at: None, packets: 0, latest: Timestamp::MIN, has_ended: false }
+    }
+}
+
+impl Chain {
+    /// Goes on with the next extent. `None` says that nothing in it counts.
+    ///
+    /// # Errors
+    /// It was read from a wrong place.
+    pub fn follow(&mut self, extent: &Bounds) -> Result<Option<Before>, WrongGuess> {
+        if self.has_ended || self.at.is_some_and(|at| at >= extent.until) {
+            return Ok(None);
+        }
+        if let Some(at) = self.at
+            && extent.began != Some(at)
+        {
+            return Err(WrongGuess { at });
+        }
+        let before = Before { packets: self.packets, latest: self.latest };
+        self.at = Some(extent.end);
+        self.packets = self.packets.saturating_add(extent.packets);
+        self.latest = self.latest.max(extent.latest.unwrap_or(Timestamp::MIN));
+        self.has_ended = extent.stopped;
+        Ok(Some(before))
+    }
+}
+
+/// What is known of an input whose extents, in order, are these; and the intervals in which it has packets.
+///
+/// # Errors
+/// One of them was read from a wrong place.
+pub fn join(place: &Place, extents: &[Reading]) -> Result<(Status, Silences), WrongGuess> {
+    if let [Reading { status: Some(status), silences, .. }] = extents {
+        let mut own = Silences::default();
+        own.append(silences);
+        return Ok((status.clone(), own));
+    }
+    let head = extents.first().map(|first| first.head.clone()).unwrap_or_default();
+    let reader = recognise(&place.path, place.input, Box::new(io::Cursor::new(head)), place.size);
+    let mut reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => {
+            let refused = Reading::refused(&place.path, &error);
+            return Ok((refused.status.unwrap_or_default(), Silences::default()));
+        }
+    };
+    let (mut chain, mut silences) = (Chain::default(), Silences::default());
+    for extent in extents {
+        if let Some(before) = chain.follow(&extent.bounds())?
+            && let Some(progress) = &extent.progress
+        {
+            silences.append(&extent.silences);
+            reader.pass(progress.clone(), before.packets);
+        }
+    }
+    Ok((reader.status(), silences))
+}
+
+/// The silences of several inputs that are read as one stream in time order.
+pub fn common_silences(inputs: &[Silences]) -> Vec<Silence> {
+    if let [only] = inputs {
+        return only.list();
+    }
+    let mut eventful: Vec<_> = inputs.iter().flat_map(Silences::eventful).collect();
+    eventful.sort_unstable();
+    let mut all = Silences::default();
+    eventful.into_iter().for_each(|interval| all.note_eventful(interval));
+    all.list()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    fn bounds(began: Option<u64>, end: u64, until: u64) -> Bounds {
+        Bounds { began, end, until, packets: 2, latest: None, stopped: false }
+    }
+
+    #[test]
+    fn an_extent_counts_where_it_begins_as_the_one_before_ends() {
+        let mut chain = Chain::default();
+        let before = |packets| Ok(Some(Before { packets, latest: Timestamp::MIN }));
+        assert_eq!(chain.follow(&bounds(Some(24), 120, 100)), before(0));
+        assert_eq!(chain.follow(&bounds(Some(120), 330, 200)), before(2));
+        // All of it belongs to a long record that begins before it.
+        assert_eq!(chain.follow(&bounds(Some(280), 310, 300)), Ok(None));
+        assert_eq!(chain.follow(&bounds(Some(340), 450, 400)), Err(WrongGuess { at: 330 }));
+        assert_eq!(chain.follow(&bounds(Some(330), 450, 400)), before(4));
+        assert_eq!(chain.follow(&bounds(None, 400, u64::MAX)), Err(WrongGuess { at: 450 }));
+    }
+
+    #[test]
+    fn nothing_counts_after_damage() {
+        let mut chain = Chain::default();
+        let damaged = Bounds { stopped: true, ..bounds(Some(24), 80, 100) };
+        assert!(chain.follow(&damaged).unwrap().is_some());
+        assert_eq!(chain.follow(&bounds(Some(100), 200, u64::MAX)), Ok(None));
+    }
+
+    #[test]
+    fn what_one_input_fills_is_no_silence_of_the_stream() {
+        let at = |seconds: &[i64]| {
+            let mut silences = Silences::default();
+            for second in seconds {
+                silences.note_eventful([Timestamp(0) + Span::secs(*second); 2].into());
+            }
+            silences
+        };
+        let (one, other) = (at(&[0, 40, 200]), at(&[20, 60, 100]));
+        assert_eq!(one.list().len(), 2);
+        let both = common_silences(&[one, other]);
+        let seconds: Vec<_> = both.iter().map(|s| (s.from.seconds(), s.to.seconds())).collect();
+        assert_eq!(seconds, [(60, 100), (100, 200)]);
+    }
+}

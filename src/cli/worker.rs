@@ -1,0 +1,75 @@
+//! `synscope worker`: the stages of an analysis for a driver that moves the data between them, see [`crate::fleet`].
+
+use std::io::{self, BufReader, BufWriter};
+
+use anyhow::bail;
+
+use super::analyze::{applied, check, program};
+use super::args::{WorkerArgs, WorkerStage};
+use super::complain;
+use super::destination::Destinations;
+use super::exit::{Damage, Exit, Verdict};
+use super::privacy::Privacy;
+use crate::engine;
+use crate::fleet::{Error, assemble, decode, merge, track};
+use crate::pair::Pairing;
+
+/// Bytes that are read and written at a time.
+const BUFFER: usize = 1 << 20;
+
+/// Runs one stage between standard input and standard output.
+///
+/// # Errors
+/// What the stage cannot go on with.
+pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
+    let from = BufReader::with_capacity(BUFFER, io::stdin());
+    let to = BufWriter::with_capacity(BUFFER, io::stdout());
+    match &args.stage {
+        WorkerStage::Decode(scope) => decode::run(from, to, &scope.options())?,
+        WorkerStage::Track(scope) => track::run(from, to, &scope.options())?,
+        WorkerStage::Merge(scope) => merge::run(from, to, &scope.options())?,
+        WorkerStage::Assemble(args) => return report(args, from),
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes the report on everything that comes.
+fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Result<Exit> {
+    check(&args.captures, &args.scope, &args.privacy)?;
+    let privacy = Privacy::new(&args.privacy)?;
+    if privacy.redacts() {
+        bail!(
+            "--redact works on captures, not between stages: redact them first with synscope extract --redact"
+        );
+    }
+    let destinations = Destinations::open(args)?;
+    let options = args.scope.options();
+    let mut points = assemble::read(from)?.into_iter();
+    let outcome = match (points.next(), points.next()) {
+        (Some((name, point)), None) => point.report(&name, &options),
+        (None, _) => bail!("nothing came: there is no capture to report on"),
+        (Some(_), Some(_)) => bail!("captures of several points cannot be reported on together yet"),
+    };
+    let mut outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(Error::Engine(engine::Error::NothingReadable(reasons))) => {
+            destinations.abandon();
+            reasons.iter().for_each(|reason| complain(reason));
+            return Ok(Exit::Unusable);
+        }
+        Err(error) => {
+            destinations.abandon();
+            return Err(error.into());
+        }
+    };
+    outcome.report.program = Some(program());
+    // The captures of one point are never two sides of the same traffic.
+    let pairing = if outcome.report.captures.len() > 1 { Pairing::Never } else { args.scope.pairing() };
+    outcome.report.options = Some(applied(&options, pairing, &privacy));
+    let report = &outcome.report;
+    outcome.damage.iter().for_each(|damage| complain(damage));
+    destinations.write(report, args, &privacy)?;
+    let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
+    let matched = args.fail_on.iter().any(|condition| condition.matches(report));
+    Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
+}

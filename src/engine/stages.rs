@@ -1,0 +1,94 @@
+//! The steps of an analysis one by one, for a run whose parts see nothing of each other ([`crate::fleet`]).
+
+use std::sync::Arc;
+
+use super::batch::{Filter, Totals};
+use super::examine::Facts;
+use super::shard::Shard;
+use super::{Error, Options, Outcome, conclude_ended, shard, threads};
+use crate::capture::{Silence, Status};
+use crate::decode::segment::Segment;
+use crate::flow::peer::PeerEvent;
+use crate::flow::tracker::TOGETHER;
+use crate::history::merge::Histories;
+use crate::history::tw_recycle::TwRecycleModel;
+use crate::time::Timestamp;
+
+pub use super::shard::EndedShard;
+
+/// Which packets `options` want.
+pub fn filter(options: &Options) -> Filter {
+    Filter::of(options)
+}
+
+/// One part of the connections, tracked by itself.
+pub struct Tracking {
+    shard: Shard,
+    /// What is known of the memory of servers: nothing yet, or that there is none.
+    peers: Option<TwRecycleModel>,
+}
+
+/// Whether a server may remember anything of its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// Some connection was closed: what its server would remember is found out later.
+    Possible,
+    /// No connection was closed.
+    None,
+}
+
+impl Tracking {
+    /// Begins.
+    pub fn new(options: &Options, memory: Memory) -> Tracking {
+        let peers = (memory == Memory::None).then(TwRecycleModel::default);
+        Tracking { shard: Shard::new(options.memory_limit, options.half_close_after), peers }
+    }
+
+    /// Tracks segments of this part of the connections, in capture order.
+    pub fn segments(&mut self, segments: &[Segment]) {
+        self.shard.track_pieces(segments.chunks(TOGETHER));
+        if let Some(none) = &self.peers {
+            self.shard.tracker.events().clear();
+            self.shard.triage.resolve(none);
+            self.shard.triage.drain_syn_fates();
+        }
+    }
+
+    /// The events that nobody has taken out yet.
+    pub fn events(&mut self) -> &mut Vec<PeerEvent> {
+        self.shard.tracker.events()
+    }
+
+    /// The stream has ended at `end`: all connections are over.
+    pub fn finish(mut self, end: Timestamp) -> EndedShard {
+        if self.peers.is_none() {
+            self.shard.triage.decide_in_turn();
+        }
+        self.shard.finish(end, self.peers.as_ref());
+        self.shard.into_ended()
+    }
+}
+
+/// The memory of servers within the limits of `options`.
+pub fn server_memory(options: &Options) -> TwRecycleModel {
+    TwRecycleModel::within(shard::most_host_pairs(options.memory_limit))
+}
+
+/// The report on `shards`, all parts of the connections in their order.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn conclude(
+    shards: Vec<EndedShard>,
+    peers: TwRecycleModel,
+    totals: Totals,
+    inputs: (Vec<Status>, Vec<Silence>),
+    options: &Options,
+) -> Result<Outcome, Error> {
+    let histories = Histories::within(shard::history_bytes(options.memory_limit));
+    threads(options.threads)?.install(|| {
+        let knowledge = (Arc::new(peers), histories);
+        let study = conclude_ended(shards, knowledge, totals, options, inputs, Facts::LetGo);
+        Ok(study.report(options))
+    })
+}

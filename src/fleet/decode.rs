@@ -1,0 +1,219 @@
+//! `worker decode`: the bytes of captures to segments, sorted by shard.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::input::{Range, Ranges};
+use super::rows::{ALL, Kind, Row, RowWriter, pack};
+use super::segments::{self, MOST, Ordered};
+use crate::capture::Block;
+use crate::capture::extent::{self, Bounds, Extent, Place};
+use crate::decode::segment::{Flags, Segment};
+use crate::engine::Options;
+use crate::engine::batch::{Batch, Filter, Totals};
+use crate::engine::stages;
+use crate::flow::tracker::SHARDS;
+use crate::time::Timestamp;
+
+/// Where a range lies among the others of its point: every shard must know that of all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outline {
+    /// Where it lies in its capture.
+    pub bounds: Bounds,
+    /// Latest time of a packet that was wanted.
+    pub last: Option<Timestamp>,
+    /// Whether a connection was closed in it.
+    pub closes: bool,
+    /// The capture, for messages.
+    pub path: String,
+}
+
+/// What is known of a range once it was read.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reading {
+    /// The capture.
+    pub path: String,
+    /// Its size, bytes.
+    pub size: Option<u64>,
+    /// What the reader knows.
+    pub extent: extent::Reading,
+    /// What was counted.
+    pub totals: Totals,
+    /// Comments that this program wrote on packets earlier, with the packets' numbers within the range.
+    pub notes: Vec<(u64, Box<str>)>,
+}
+
+/// Decodes all ranges that come from `from`.
+///
+/// # Errors
+/// A stream that is broken, or a range that cannot be read.
+pub fn run(from: impl Read + Send + 'static, to: impl Write, options: &Options) -> Result<(), Error> {
+    let mut ranges = Ranges::new(from)?;
+    let mut rows = RowWriter::new(to)?;
+    let filter = stages::filter(options);
+    while let Some(range) = ranges.next_range()? {
+        let bytes = Expected::of(&range.place, ranges.bytes());
+        decode(&range, Box::new(bytes), &filter, &mut rows)?;
+    }
+    rows.finish()
+}
+
+fn decode(
+    range: &Range,
+    bytes: Box<dyn Read + Send>,
+    filter: &Filter,
+    rows: &mut RowWriter<impl Write>,
+) -> Result<(), Error> {
+    let place = &range.place;
+    let mut sorted = Sorted::new(range);
+    let mut totals = Totals::default();
+    let mut notes = Vec::new();
+    let extent = match Extent::open(place, &range.head, bytes) {
+        Ok(mut extent) => {
+            let (mut block, mut batch, mut clock) = (Block::default(), Batch::default(), Clock::default());
+            while batch.next(|| extent.next_block(&mut block)) {
+                batch.decode(&block, filter);
+                clock.note(&block);
+                notes.extend(block.notes().iter().map(|(id, note)| (id.number(), note.clone())));
+                sorted.add(&batch, &clock, rows)?;
+                totals.add(&batch);
+                batch.clear();
+            }
+            totals.add(&batch);
+            extent.close().map_err(Error::Unreadable)?
+        }
+        Err(error) if place.from > 0 => return Err(Error::Unreadable(error.to_string())),
+        Err(error) => extent::Reading::refused(&place.path, &error),
+    };
+    sorted.flush(rows)?;
+    let outline = pack(&Outline {
+        bounds: extent.bounds(),
+        last: totals.last,
+        closes: sorted.closes,
+        path: place.path.clone(),
+    })?;
+    for shard in 0..SHARDS as i32 {
+        rows.write(sorted.row(shard, Kind::Outline, 0, outline.clone()))?;
+    }
+    let reading = Reading { path: place.path.clone(), size: place.size, extent, totals, notes };
+    rows.write(sorted.row(ALL, Kind::Reading, 0, pack(&reading)?))
+}
+
+/// The segments of one range, by shard, those that were not written yet.
+struct Sorted {
+    point: Arc<str>,
+    capture: i32,
+    begin: i64,
+    shards: Vec<(Vec<Ordered>, i32)>,
+    closes: bool,
+}
+
+impl Sorted {
+    fn new(range: &Range) -> Sorted {
+        Sorted {
+            point: Arc::clone(&range.point),
+            capture: range.place.input.into(),
+            begin: range.place.from.cast_signed(),
+            shards: vec![(Vec::new(), 0); SHARDS],
+            closes: false,
+        }
+    }
+
+    fn row(&self, shard: i32, kind: Kind, piece: i32, body: Vec<u8>) -> Row {
+        let Sorted { point, capture, begin, .. } = self;
+        Row { point: Arc::clone(point), shard, kind, time: 0, capture: *capture, begin: *begin, piece, body }
+    }
+
+    fn add(&mut self, batch: &Batch, clock: &Clock, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
+        for (shard, segments) in batch.by_shard().enumerate() {
+            for segment in segments {
+                self.closes |= segment.flags.has(Flags::FIN);
+                self.shards[shard].0.push(Ordered { segment: *segment, latest: clock.latest(segment) });
+                if self.shards[shard].0.len() == MOST {
+                    self.write(shard, rows)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, shard: usize, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
+        let (segments, piece) = &mut self.shards[shard];
+        let Some(first) = segments.first() else { return Ok(()) };
+        let (time, body, number) = (first.segment.time.0, segments::write(segments)?, *piece);
+        segments.clear();
+        *piece += 1;
+        rows.write(Row { time, ..self.row(shard as i32, Kind::Segments, number, body) })
+    }
+
+    fn flush(&mut self, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
+        (0..SHARDS).try_for_each(|shard| self.write(shard, rows))
+    }
+}
+
+/// The latest time of a range up to each packet of a block.
+#[derive(Default)]
+struct Clock {
+    latest: Option<Timestamp>,
+    /// By packet number, where the clock has stepped back.
+    steps: Vec<(u64, Timestamp)>,
+}
+
+impl Clock {
+    fn note(&mut self, block: &Block) {
+        self.steps.clear();
+        let before = self.latest;
+        let mut steps_back = false;
+        for packet in block.packets() {
+            if packet.timed {
+                self.latest = self.latest.max(Some(packet.time));
+            }
+            steps_back |= self.latest > Some(packet.time);
+        }
+        if !steps_back {
+            return;
+        }
+        let mut latest = before;
+        for packet in block.packets() {
+            if packet.timed {
+                latest = latest.max(Some(packet.time));
+            }
+            self.steps.push((packet.id.number(), latest.unwrap_or(packet.time)));
+        }
+    }
+
+    fn latest(&self, segment: &Segment) -> Timestamp {
+        let number = segment.packet.number();
+        match self.steps.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(at) => self.steps[at].1,
+            Err(_) => segment.time,
+        }
+    }
+}
+
+/// Bytes of which there must be as many as the file has: a driver that dies is no damage of the file.
+struct Expected {
+    bytes: Box<dyn Read + Send>,
+    left: u64,
+}
+
+impl Expected {
+    fn of(place: &Place, bytes: Box<dyn Read + Send>) -> Expected {
+        Expected { bytes, left: place.size.unwrap_or(0).saturating_sub(place.from) }
+    }
+}
+
+impl Read for Expected {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read(to)?;
+        if n == 0 && self.left > 0 && !to.is_empty() {
+            let what = format!("{} bytes that the file has did not come", self.left);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+        }
+        self.left = self.left.saturating_sub(n as u64);
+        Ok(n)
+    }
+}

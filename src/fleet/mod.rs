@@ -1,0 +1,68 @@
+//! The stages of an analysis as programs that see nothing of each other: Apache Spark moves the data between them
+//! (`docs/fleet.md`). Each reads an Arrow IPC stream and writes one.
+//!
+//! ```text
+//!  bytes --decode--> bounds, segments --by point and shard, in order--> --track--> events, ended shards
+//!        events --by point and host pair--> --merge--> models     readings, shards, models --assemble--> one report
+//! ```
+//!
+//! A stage knows nothing but its input and the options of the run, and gives the same bytes whenever it is run. What it
+//! does is what [`crate::engine`] does: nothing is decoded, tracked or judged here.
+//!
+//! * [`input`]: the bytes of captures, as `decode` gets them.
+//! * [`rows`]: everything that goes from stage to stage: one table, of which each row is some bytes and where they belong.
+//! * [`segments`]: the columns of segments in such bytes.
+//! * [`decode`], [`track`], [`merge`], [`assemble`]: the stages.
+
+pub mod assemble;
+pub mod decode;
+pub mod input;
+pub mod merge;
+pub mod rows;
+pub mod segments;
+pub mod track;
+
+use arrow_schema::ArrowError;
+
+use crate::engine;
+
+/// Why a stage cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A stream of another program, or of another version of this one.
+    #[error("{stage}: {what}. All workers and the driver must be of the same version.")]
+    Schema {
+        /// Which stage reads it.
+        stage: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// A stream that cannot be read or written.
+    #[error("the Arrow stream cannot be read or written: {0}")]
+    Arrow(#[from] ArrowError),
+    /// A range of a file was read from a place where no record begins.
+    #[error("{path}: the range at byte {from} was read from a wrong place; read this file in one piece")]
+    WrongGuess {
+        /// The file.
+        path: String,
+        /// Where the range begins.
+        from: u64,
+    },
+    /// A range of a file cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Something is missing from what a stage gets, or is there twice.
+    #[error("point {point}: {what}")]
+    Incomplete {
+        /// The capture point.
+        point: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Nothing could be analyzed.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}
+
+/// What goes on within one stage, for messages.
+pub(crate) const VERSION: i32 = 1;

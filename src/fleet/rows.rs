@@ -1,0 +1,270 @@
+//! The table that goes from stage to stage.
+//!
+//! | column | type | meaning |
+//! | --- | --- | --- |
+//! | `version` | int32 | 1 |
+//! | `point` | utf8 | the capture point |
+//! | `shard` | int32 | the part of the connections, 0 to 15; of events the part of the host pairs; -1 where it belongs to all |
+//! | `kind` | int32 | what `body` is: [`Kind`] |
+//! | `time` | int64 | of segments the time of the first one, nanoseconds since 1970; else 0 |
+//! | `capture` | int32 | the capture's place among those of its point |
+//! | `begin` | int64 | the byte of the capture at which its range begins |
+//! | `piece` | int32 | where a range has several rows of one kind and shard: which of them |
+//! | `body` | binary | segments as columns ([`super::segments`]), all else in postcard's format |
+//!
+//! `track` wants the rows of one point and shard together, in the order of the columns from `kind` to `piece`.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field, Schema};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Error, VERSION};
+
+/// What the body of a row is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// Where a range lies among the others: [`super::decode::Outline`].
+    Outline = 0,
+    /// Segments, as columns.
+    Segments = 1,
+    /// What is known of a range once it was read: [`super::decode::Reading`].
+    Reading = 2,
+    /// What SYNs and closes mean to the memory of servers: [`super::track::Events`].
+    Events = 3,
+    /// A part of the connections once all of them are over: [`crate::engine::stages::EndedShard`].
+    Shard = 4,
+    /// The memory of servers: [`crate::history::tw_recycle::TwRecycleModel`].
+    Model = 5,
+}
+
+impl Kind {
+    fn of(number: i32) -> Option<Kind> {
+        let all = [Kind::Outline, Kind::Segments, Kind::Reading, Kind::Events, Kind::Shard, Kind::Model];
+        all.into_iter().find(|kind| *kind as i32 == number)
+    }
+}
+
+/// [`Row::shard`] of what belongs to all parts.
+pub const ALL: i32 = -1;
+
+/// One row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// The capture point.
+    pub point: Arc<str>,
+    /// The part of the connections, or of the host pairs.
+    pub shard: i32,
+    /// What the body is.
+    pub kind: Kind,
+    /// Of segments the time of the first one.
+    pub time: i64,
+    /// The capture's place among those of its point.
+    pub capture: i32,
+    /// The byte at which its range begins.
+    pub begin: i64,
+    /// Which of several.
+    pub piece: i32,
+    /// The rest.
+    pub body: Vec<u8>,
+}
+
+impl Row {
+    /// A row about a point as a whole, or a part of it.
+    pub fn of_point(point: &Arc<str>, shard: i32, kind: Kind, body: Vec<u8>) -> Row {
+        Row { point: Arc::clone(point), shard, kind, time: 0, capture: 0, begin: 0, piece: 0, body }
+    }
+}
+
+/// The bytes of `what`, for a body.
+///
+/// # Errors
+/// They cannot be made.
+pub fn pack(what: &impl Serialize) -> Result<Vec<u8>, Error> {
+    postcard::to_stdvec(what).map_err(|error| broken(format!("a row cannot be written: {error}")))
+}
+
+/// What a body holds.
+///
+/// # Errors
+/// It holds something else.
+pub fn unpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    postcard::from_bytes(body).map_err(|error| broken(format!("a row cannot be read: {error}")))
+}
+
+fn broken(what: String) -> Error {
+    Error::Schema { stage: "rows", what }
+}
+
+/// The columns.
+pub fn schema() -> Arc<Schema> {
+    let number = |name: &str, wide: DataType| Field::new(name, wide, false);
+    Arc::new(Schema::new(vec![
+        number("version", DataType::Int32),
+        number("point", DataType::Utf8),
+        number("shard", DataType::Int32),
+        number("kind", DataType::Int32),
+        number("time", DataType::Int64),
+        number("capture", DataType::Int32),
+        number("begin", DataType::Int64),
+        number("piece", DataType::Int32),
+        number("body", DataType::Binary),
+    ]))
+}
+
+/// Refuses a stream with other columns. Whether a column may be empty is not compared: that is lost on the way.
+pub(super) fn check(stage: &'static str, found: &Schema, wanted: &Schema) -> Result<(), Error> {
+    let columns = |schema: &Schema| -> Vec<String> {
+        schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect()
+    };
+    let (found, wanted) = (columns(found), columns(wanted));
+    if found == wanted {
+        return Ok(());
+    }
+    let what = format!("its input has the columns {}; expected {}", found.join(", "), wanted.join(", "));
+    Err(Error::Schema { stage, what })
+}
+
+/// Reads rows one by one.
+pub struct RowReader<R: Read> {
+    stream: StreamReader<R>,
+    stage: &'static str,
+    batch: Option<RecordBatch>,
+    next: usize,
+}
+
+impl<R: Read> RowReader<R> {
+    /// Reads the head of a stream for `stage`.
+    ///
+    /// # Errors
+    /// The stream has other columns.
+    pub fn new(stage: &'static str, from: R) -> Result<RowReader<R>, Error> {
+        let stream = StreamReader::try_new(from, None)?;
+        check(stage, &stream.schema(), &schema())?;
+        Ok(RowReader { stream, stage, batch: None, next: 0 })
+    }
+
+    /// The next row.
+    ///
+    /// # Errors
+    /// The stream is broken, or of another version.
+    pub fn next_row(&mut self) -> Result<Option<Row>, Error> {
+        loop {
+            if let Some(batch) = &self.batch
+                && self.next < batch.num_rows()
+            {
+                let row = self.row(batch, self.next)?;
+                self.next += 1;
+                return Ok(Some(row));
+            }
+            match self.stream.next() {
+                Some(batch) => (self.batch, self.next) = (Some(batch?), 0),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn row(&self, batch: &RecordBatch, at: usize) -> Result<Row, Error> {
+        let int = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(at);
+        let long = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(at);
+        let (version, kind) = (int(0), int(3));
+        let refused = |what| Error::Schema { stage: self.stage, what };
+        if version != VERSION {
+            return Err(refused(format!("its input is of version {version}; expected {VERSION}")));
+        }
+        Ok(Row {
+            point: batch.column(1).as_string::<i32>().value(at).into(),
+            shard: int(2),
+            kind: Kind::of(kind).ok_or_else(|| refused(format!("its input has rows of kind {kind}")))?,
+            time: long(4),
+            capture: int(5),
+            begin: long(6),
+            piece: int(7),
+            body: batch.column(8).as_binary::<i32>().value(at).to_vec(),
+        })
+    }
+}
+
+/// Rows are handed on when they hold so many bytes.
+const TOGETHER: usize = 1 << 20;
+
+/// Writes rows.
+pub struct RowWriter<W: Write> {
+    stream: StreamWriter<W>,
+    waiting: Vec<Row>,
+    bytes: usize,
+}
+
+impl<W: Write> RowWriter<W> {
+    /// Writes the head of a stream.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn new(to: W) -> Result<RowWriter<W>, Error> {
+        let stream = StreamWriter::try_new(to, &schema())?;
+        Ok(RowWriter { stream, waiting: Vec::new(), bytes: 0 })
+    }
+
+    /// Writes a row.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&mut self, row: Row) -> Result<(), Error> {
+        self.bytes += row.body.len();
+        self.waiting.push(row);
+        if self.bytes >= TOGETHER { self.hand_on() } else { Ok(()) }
+    }
+
+    fn hand_on(&mut self) -> Result<(), Error> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
+        let ints = |of: fn(&Row) -> i32| -> ArrayRef {
+            let mut column = Int32Builder::with_capacity(rows.len());
+            rows.iter().for_each(|row| column.append_value(of(row)));
+            Arc::new(column.finish())
+        };
+        let longs = |of: fn(&Row) -> i64| -> ArrayRef {
+            let mut column = Int64Builder::with_capacity(rows.len());
+            rows.iter().for_each(|row| column.append_value(of(row)));
+            Arc::new(column.finish())
+        };
+        let (mut points, mut bodies) = (StringBuilder::new(), BinaryBuilder::new());
+        for row in &rows {
+            points.append_value(&row.point);
+            bodies.append_value(&row.body);
+        }
+        let columns = vec![
+            ints(|_| VERSION),
+            Arc::new(points.finish()),
+            ints(|row| row.shard),
+            ints(|row| row.kind as i32),
+            longs(|row| row.time),
+            ints(|row| row.capture),
+            longs(|row| row.begin),
+            ints(|row| row.piece),
+            Arc::new(bodies.finish()),
+        ];
+        self.stream.write(&RecordBatch::try_new(schema(), columns)?)?;
+        Ok(())
+    }
+
+    /// Writes the end of the stream.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.hand_on()?;
+        Ok(self.stream.finish()?)
+    }
+}

@@ -1,0 +1,360 @@
+//! Segments as columns: the body of a row is an Arrow IPC stream of one batch, 63 bytes a segment and the schema.
+//!
+//! | column | type | meaning |
+//! | --- | --- | --- |
+//! | `time` | int64 | nanoseconds since 1970 |
+//! | `number` | uint32 | which packet of the range, from 1 |
+//! | `src`, `dst` | uint32 | the last four bytes of the addresses: all of an IPv4 address |
+//! | `src_net`, `dst_net` | dictionary of uint16 | the first twelve bytes: of IPv4 always `::ffff:0:0/96` |
+//! | `src_port`, `dst_port`, `seq`, `ack`, `payload`, `window`, `ip_id`, `tsval`, `tsecr`, `mss`, `traits`, `neighbours`, `flags`, `options`, `window_scale`, `ttl`, `tos` | unsigned | as in [`Segment`] |
+//! | `latest` | int64 | where the clock of the capture stepped back: the latest time up to the packet; else missing |
+
+use std::sync::Arc;
+
+use arrow_array::builder::FixedSizeBinaryBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt8Type, UInt16Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, DictionaryArray, PrimitiveArray, RecordBatch};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field, Schema};
+
+use super::Error;
+use crate::decode::segment::{Address, Flags, Options, PacketId, Segment, Traits, flow_hash};
+use crate::flow::key::Map;
+use crate::seq::Seq;
+use crate::time::Timestamp;
+
+/// Segments of one row, at most: few enough for the numbers of their networks to take 16 bits.
+pub const MOST: usize = 1 << 14;
+
+/// A segment and where it belongs in a stream of several captures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ordered {
+    /// The segment; its packet is numbered within its range.
+    pub segment: Segment,
+    /// The latest time of its capture's range up to it.
+    pub latest: Timestamp,
+}
+
+const NUMBERS: [&str; 17] = [
+    "src_port",
+    "dst_port",
+    "seq",
+    "ack",
+    "payload",
+    "window",
+    "ip_id",
+    "tsval",
+    "tsecr",
+    "mss",
+    "traits",
+    "neighbours",
+    "flags",
+    "options",
+    "window_scale",
+    "ttl",
+    "tos",
+];
+
+fn net() -> DataType {
+    DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::FixedSizeBinary(12)))
+}
+
+fn schema(numbers: &[ArrayRef], has_latest: bool) -> Arc<Schema> {
+    let mut fields = vec![
+        Field::new("time", DataType::Int64, false),
+        Field::new("number", DataType::UInt32, false),
+        Field::new("src", DataType::UInt32, false),
+        Field::new("dst", DataType::UInt32, false),
+        Field::new("src_net", net(), false),
+        Field::new("dst_net", net(), false),
+    ];
+    let typed = |(name, column): (&&str, &ArrayRef)| Field::new(*name, column.data_type().clone(), false);
+    fields.extend(NUMBERS.iter().zip(numbers).map(typed));
+    if has_latest {
+        fields.push(Field::new("latest", DataType::Int64, false));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn column<T: ArrowPrimitiveType>(all: &[Ordered], of: impl Fn(&Segment) -> T::Native) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::from_iter_values(all.iter().map(|ordered| of(&ordered.segment))))
+}
+
+/// The networks of some addresses, and which of them each has.
+fn networks(all: &[Ordered], of: impl Fn(&Segment) -> Address) -> Result<ArrayRef, Error> {
+    let mut known: Map<[u8; 12], u16> = Map::default();
+    let mut values = FixedSizeBinaryBuilder::new(12);
+    let mut keys = Vec::with_capacity(all.len());
+    for ordered in all {
+        let (net, _) = split(of(&ordered.segment));
+        let next = known.len() as u16;
+        let key = *known.entry(net).or_insert(next);
+        if key == next && usize::from(next) + 1 == known.len() {
+            values.append_value(net)?;
+        }
+        keys.push(key);
+    }
+    let keys = PrimitiveArray::<UInt16Type>::from(keys);
+    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(values.finish()))?))
+}
+
+/// The first twelve bytes of an address, and the others.
+fn split(Address([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]): Address) -> ([u8; 12], u32) {
+    ([a, b, c, d, e, f, g, h, i, j, k, l], u32::from_be_bytes([m, n, o, p]))
+}
+
+fn join(net: &[u8], host: u32) -> Address {
+    let mut address = Address::default();
+    let (first, last) = address.0.split_at_mut(12);
+    first.iter_mut().zip(net).for_each(|(to, from)| *to = *from);
+    last.copy_from_slice(&host.to_be_bytes());
+    address
+}
+
+/// The body of a row with these segments, at most [`MOST`].
+///
+/// # Errors
+/// Arrow refuses them.
+pub fn write(all: &[Ordered]) -> Result<Vec<u8>, Error> {
+    let numbers = vec![
+        column::<UInt16Type>(all, |s| s.src_port),
+        column::<UInt16Type>(all, |s| s.dst_port),
+        column::<UInt32Type>(all, |s| s.seq.0),
+        column::<UInt32Type>(all, |s| s.ack.0),
+        column::<UInt32Type>(all, |s| s.payload),
+        column::<UInt16Type>(all, |s| s.window),
+        column::<UInt16Type>(all, |s| s.ip_id),
+        column::<UInt32Type>(all, |s| s.tsval),
+        column::<UInt32Type>(all, |s| s.tsecr),
+        column::<UInt16Type>(all, |s| s.mss),
+        column::<UInt16Type>(all, |s| s.traits.0),
+        column::<UInt16Type>(all, |s| s.neighbours),
+        column::<UInt8Type>(all, |s| s.flags.0),
+        column::<UInt8Type>(all, |s| s.options.0),
+        column::<UInt8Type>(all, |s| s.window_scale),
+        column::<UInt8Type>(all, |s| s.ttl),
+        column::<UInt8Type>(all, |s| s.tos),
+    ];
+    let has_latest = all.iter().any(|ordered| ordered.latest != ordered.segment.time);
+    let schema = schema(&numbers, has_latest);
+    let mut columns: Vec<ArrayRef> = vec![
+        column::<Int64Type>(all, |s| s.time.0),
+        column::<UInt32Type>(all, |s| s.packet.number() as u32),
+        column::<UInt32Type>(all, |s| split(s.src).1),
+        column::<UInt32Type>(all, |s| split(s.dst).1),
+        networks(all, |s| s.src)?,
+        networks(all, |s| s.dst)?,
+    ];
+    columns.extend(numbers);
+    if has_latest {
+        let latest = all.iter().map(|ordered| ordered.latest.0);
+        columns.push(Arc::new(PrimitiveArray::<Int64Type>::from_iter_values(latest)));
+    }
+    let mut body = Vec::with_capacity(all.len() * 72 + 4096);
+    let mut stream = StreamWriter::try_new(&mut body, &schema)?;
+    stream.write(&RecordBatch::try_new(schema, columns)?)?;
+    stream.finish()?;
+    drop(stream);
+    Ok(body)
+}
+
+/// Reads the segments of a body back: of capture `capture`, with `before` added to their numbers.
+///
+/// # Errors
+/// The body holds other columns.
+pub fn read(body: &[u8], capture: u16, before: u64) -> Result<Vec<Ordered>, Error> {
+    let mut all = Vec::new();
+    for batch in StreamReader::try_new(body, None)? {
+        let batch = batch?;
+        all.reserve(batch.num_rows());
+        let columns = Columns::of(&batch)?;
+        all.extend((0..batch.num_rows()).map(|at| columns.ordered(at, capture, before)));
+    }
+    Ok(all)
+}
+
+/// The columns of a batch, each of the right type.
+struct Columns<'b> {
+    time: &'b [i64],
+    latest: Option<&'b [i64]>,
+    number: &'b [u32],
+    hosts: [&'b [u32]; 2],
+    nets: [(&'b [u16], &'b dyn Array); 2],
+    wide: [&'b [u32]; 5],
+    middle: [&'b [u16]; 7],
+    narrow: [&'b [u8]; 5],
+}
+
+impl<'b> Columns<'b> {
+    fn of(batch: &'b RecordBatch) -> Result<Columns<'b>, Error> {
+        let named = |name: &str| {
+            let missing = || Error::Schema {
+                stage: "track",
+                what: format!("segments have no column {name} as this version has it"),
+            };
+            batch.column_by_name(name).ok_or_else(missing)
+        };
+        fn typed<'b, T: ArrowPrimitiveType>(
+            named: &impl Fn(&str) -> Result<&'b ArrayRef, Error>,
+            name: &str,
+        ) -> Result<&'b [T::Native], Error> {
+            let what = || format!("the column {name} of segments has another type than in this version");
+            let column = named(name)?.as_primitive_opt::<T>();
+            let column = column.ok_or_else(|| Error::Schema { stage: "track", what: what() })?;
+            Ok(column.values())
+        }
+        let net = |name: &str| -> Result<(&'b [u16], &'b dyn Array), Error> {
+            let what = || format!("the column {name} of segments has another type than in this version");
+            let column = named(name)?.as_dictionary_opt::<UInt16Type>();
+            let column = column.ok_or_else(|| Error::Schema { stage: "track", what: what() })?;
+            Ok((column.keys().values(), &**column.values()))
+        };
+        let wide = |name| typed::<UInt32Type>(&named, name);
+        let middle = |name| typed::<UInt16Type>(&named, name);
+        let narrow = |name| typed::<UInt8Type>(&named, name);
+        let has_latest = batch.column_by_name("latest").is_some();
+        Ok(Columns {
+            time: typed::<Int64Type>(&named, "time")?,
+            latest: has_latest.then(|| typed::<Int64Type>(&named, "latest")).transpose()?,
+            number: wide("number")?,
+            hosts: [wide("src")?, wide("dst")?],
+            nets: [net("src_net")?, net("dst_net")?],
+            wide: [wide("seq")?, wide("ack")?, wide("payload")?, wide("tsval")?, wide("tsecr")?],
+            middle: [
+                middle("src_port")?,
+                middle("dst_port")?,
+                middle("window")?,
+                middle("ip_id")?,
+                middle("mss")?,
+                middle("traits")?,
+                middle("neighbours")?,
+            ],
+            narrow: [
+                narrow("flags")?,
+                narrow("options")?,
+                narrow("window_scale")?,
+                narrow("ttl")?,
+                narrow("tos")?,
+            ],
+        })
+    }
+
+    fn address(&self, end: usize, at: usize) -> Address {
+        let (keys, values) = self.nets[end];
+        let net = values.as_fixed_size_binary().value(usize::from(keys[at]));
+        join(net, self.hosts[end][at])
+    }
+
+    fn ordered(&self, at: usize, capture: u16, before: u64) -> Ordered {
+        let [seq, ack, payload, tsval, tsecr] = self.wide.map(|column| column[at]);
+        let [src_port, dst_port, window, ip_id, mss, traits, neighbours] =
+            self.middle.map(|column| column[at]);
+        let [flags, options, window_scale, ttl, tos] = self.narrow.map(|column| column[at]);
+        let (src, dst) = (self.address(0, at), self.address(1, at));
+        let time = Timestamp(self.time[at]);
+        let segment = Segment {
+            time,
+            packet: PacketId::new(capture, u64::from(self.number[at]) + before),
+            hash: flow_hash(src, src_port, dst, dst_port),
+            src,
+            dst,
+            src_port,
+            dst_port,
+            seq: Seq(seq),
+            ack: Seq(ack),
+            payload,
+            window,
+            ip_id,
+            tsval,
+            tsecr,
+            mss,
+            traits: Traits(traits),
+            neighbours,
+            flags: Flags(flags),
+            options: Options(options),
+            window_scale,
+            ttl,
+            tos,
+        };
+        Ordered { segment, latest: self.latest.map_or(time, |latest| Timestamp(latest[at])) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(count: u32, v6: bool) -> Vec<Ordered> {
+        let address = |n: u32| match v6 {
+            true => join(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, (n % 7) as u8, 0, 0, 0, 0], n),
+            false => Address::v4(n.to_be_bytes()),
+        };
+        let one = |n: u32| {
+            let (src, dst) = (address(n), address(n.wrapping_mul(77)));
+            let segment = Segment {
+                time: Timestamp(i64::from(n) * 1_000),
+                packet: PacketId::new(3, u64::from(n) + 1),
+                hash: flow_hash(src, n as u16, dst, 443),
+                src,
+                dst,
+                src_port: n as u16,
+                dst_port: 443,
+                seq: Seq(n.wrapping_mul(1 << 20)),
+                ack: Seq(n),
+                payload: n * 3,
+                window: n as u16,
+                ip_id: n as u16 ^ 1,
+                tsval: n,
+                tsecr: n + 1,
+                mss: 1460,
+                traits: Traits(n as u16 & 0x3fff),
+                neighbours: n as u16,
+                flags: Flags(n as u8),
+                options: Options(n as u8 ^ 3),
+                window_scale: 7,
+                ttl: 64,
+                tos: 1,
+            };
+            Ordered { segment, latest: segment.time }
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn segments_come_back_as_they_were() {
+        for (count, v6) in [(0, false), (1, false), (5_000, false), (300, true), (MOST as u32, true)] {
+            let all = some(count, v6);
+            assert_eq!(read(&write(&all).unwrap(), 3, 0).unwrap(), all, "{count} {v6}");
+        }
+        let moved = read(&write(&some(2, false)).unwrap(), 9, 100).unwrap();
+        assert_eq!(moved[1].segment.packet, PacketId::new(9, 102));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_is_kept() {
+        let mut all = some(10, false);
+        all[7].latest = Timestamp(1 << 40);
+        assert_eq!(read(&write(&all).unwrap(), 3, 0).unwrap(), all);
+    }
+
+    #[test]
+    fn a_segment_takes_64_bytes_at_most() {
+        let body = write(&some(MOST as u32, false)).unwrap();
+        assert!(body.len() <= 64 * MOST, "{} bytes a segment", body.len() as f64 / MOST as f64);
+    }
+
+    #[test]
+    fn other_columns_are_refused() {
+        let schema = Arc::new(Schema::new(vec![Field::new("time", DataType::Int64, false)]));
+        let column: ArrayRef = Arc::new(PrimitiveArray::<Int64Type>::from(vec![1]));
+        let mut body = Vec::new();
+        let mut stream = StreamWriter::try_new(&mut body, &schema).unwrap();
+        stream.write(&RecordBatch::try_new(schema, vec![column]).unwrap()).unwrap();
+        stream.finish().unwrap();
+        drop(stream);
+        let refused = read(&body, 0, 0).unwrap_err().to_string();
+        assert!(refused.contains("no column"), "{refused}");
+    }
+}

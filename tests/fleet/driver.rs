@@ -1,0 +1,205 @@
+//! What Spark does between the stages, by hand: cuts captures into ranges, sorts rows, spreads them over tasks.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use synscope::capture::extent::HEAD;
+use synscope::engine::Options;
+use synscope::fleet::rows::{Row, RowReader, RowWriter};
+use synscope::fleet::{Error, decode, input, merge, track};
+
+/// Bytes behind the end of a range.
+const BEYOND: usize = 1 << 20;
+
+/// How a run is spread.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// Tasks of each stage.
+    pub tasks: usize,
+    /// Bytes of a range.
+    pub range: u64,
+    /// Tasks and files come in the other order.
+    pub reversed: bool,
+    /// Bytes of a row of input.
+    pub chunk: usize,
+}
+
+/// A range of a capture.
+#[derive(Clone)]
+struct Range {
+    capture: usize,
+    from: u64,
+    until: u64,
+}
+
+/// The rows that `assemble` gets; and how often a file had to be read in one piece after all.
+pub fn run(captures: &[PathBuf], spread: Spread, options: &Options) -> (Vec<u8>, usize) {
+    let files: Vec<Vec<u8>> =
+        captures.iter().map(|path| std::fs::read(path).expect("a capture of this test")).collect();
+    let mut whole: BTreeSet<usize> = BTreeSet::new();
+    loop {
+        match attempt(captures, &files, &whole, spread, options) {
+            Ok(rows) => return (written(rows), whole.len()),
+            Err(Error::WrongGuess { path, .. }) => {
+                let at = captures.iter().position(|capture| *capture.display().to_string() == path);
+                assert!(whole.insert(at.expect("the path is one of them")), "{path}: again");
+            }
+            Err(error) => panic!("{captures:?} {spread:?}: {error}"),
+        }
+    }
+}
+
+fn attempt(
+    captures: &[PathBuf],
+    files: &[Vec<u8>],
+    whole: &BTreeSet<usize>,
+    spread: Spread,
+    options: &Options,
+) -> Result<Vec<Row>, Error> {
+    let mut ranges = Vec::new();
+    for (capture, file) in files.iter().enumerate() {
+        let magic = file.first_chunk().copied().unwrap_or_default();
+        let is_pcap = [0xa1b2_c3d4_u32, 0xa1b2_3c4d, 0xa1b2_cd34]
+            .iter()
+            .any(|m| magic == m.to_le_bytes() || magic == m.to_be_bytes());
+        let size = file.len() as u64;
+        let mut from = 0;
+        while is_pcap && !whole.contains(&capture) && size.saturating_sub(from) > spread.range {
+            ranges.push(Range { capture, from, until: from + spread.range });
+            from += spread.range;
+        }
+        ranges.push(Range { capture, from, until: u64::MAX });
+    }
+    let decode = |some: Vec<Range>| {
+        let (input, mut out) = (stream(captures, files, &some, spread.chunk), Vec::new());
+        decode::run(Cursor::new(input), &mut out, options).map(|()| out)
+    };
+    let mut rows = Vec::new();
+    for task in spread_over(ranges, spread, |n, _| n) {
+        rows.extend(read(&decode(task)?));
+    }
+    sort(&mut rows);
+    let rows = stage(rows, spread, |rows, out| track::run(Cursor::new(rows), out, options))?;
+    stage(rows, spread, |rows, out| merge::run(Cursor::new(rows), out, options))
+}
+
+/// Runs a stage in tasks, each with the rows of some points and shards.
+fn stage(
+    rows: Vec<Row>,
+    spread: Spread,
+    run: impl Fn(Vec<u8>, &mut Vec<u8>) -> Result<(), Error>,
+) -> Result<Vec<Row>, Error> {
+    let mut made = Vec::new();
+    for task in spread_over(rows, spread, |_, row| (row.shard + 1) as usize) {
+        let mut out = Vec::new();
+        run(written(task), &mut out)?;
+        made.extend(read(&out));
+    }
+    Ok(made)
+}
+
+fn spread_over<T>(all: Vec<T>, spread: Spread, of: impl Fn(usize, &T) -> usize) -> Vec<Vec<T>> {
+    let mut tasks: Vec<Vec<T>> = (0..spread.tasks).map(|_| Vec::new()).collect();
+    for (n, item) in all.into_iter().enumerate() {
+        let task = of(n, &item) % spread.tasks;
+        tasks[task].push(item);
+    }
+    if spread.reversed {
+        tasks.reverse();
+    }
+    tasks
+}
+
+fn stream(captures: &[PathBuf], files: &[Vec<u8>], ranges: &[Range], chunk: usize) -> Vec<u8> {
+    let schema = input::schema();
+    let mut out = Vec::new();
+    let mut stream = StreamWriter::try_new(&mut out, &schema).expect("a stream in memory");
+    for Range { capture, from, until } in ranges {
+        let (file, path) = (&files[*capture], captures[*capture].display().to_string());
+        let end = usize::try_from(*until).unwrap_or(usize::MAX).saturating_add(BEYOND).min(file.len());
+        let bytes = &file[*from as usize..end];
+        let mut chunks: Vec<&[u8]> = bytes.chunks(chunk).collect();
+        if chunks.is_empty() {
+            chunks.push(&[]);
+        }
+        for (n, bytes) in chunks.into_iter().enumerate() {
+            let head = if n == 0 { &file[..file.len().min(HEAD)] } else { &[] };
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int32Array::from(vec![1])),
+                Arc::new(StringArray::from(vec!["point"])),
+                Arc::new(Int32Array::from(vec![*capture as i32])),
+                Arc::new(StringArray::from(vec![path.as_str()])),
+                Arc::new(Int64Array::from(vec![file.len() as i64])),
+                Arc::new(Int64Array::from(vec![*from as i64])),
+                Arc::new(Int64Array::from(vec![i64::try_from(*until).unwrap_or(i64::MAX)])),
+                Arc::new(Int32Array::from(vec![n as i32])),
+                Arc::new(BinaryArray::from(vec![head])),
+                Arc::new(BinaryArray::from(vec![bytes])),
+                Arc::new(StringArray::from(vec![""])),
+            ];
+            let batch =
+                RecordBatch::try_new(Arc::clone(&schema), columns).expect("columns as the schema has them");
+            stream.write(&batch).expect("a stream in memory");
+        }
+    }
+    stream.finish().expect("a stream in memory");
+    drop(stream);
+    out
+}
+
+pub fn read(stream: &[u8]) -> Vec<Row> {
+    let mut reader = RowReader::new("a test", stream).expect("a stream of rows");
+    std::iter::from_fn(|| reader.next_row().expect("a row")).collect()
+}
+
+pub fn written(rows: Vec<Row>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = RowWriter::new(&mut out).expect("a stream in memory");
+    rows.into_iter().for_each(|row| writer.write(row).expect("a stream in memory"));
+    writer.finish().expect("a stream in memory");
+    out
+}
+
+/// Each group together and in order, whichever task it falls to.
+fn sort(rows: &mut [Row]) {
+    rows.sort_by_key(|row| {
+        let Row { point, shard, kind, time, capture, begin, piece, .. } = row;
+        (Arc::clone(point), *shard, *kind, *time, *capture, *begin, *piece)
+    });
+}
+
+/// A stream of rows as `track` wants it.
+pub fn sorted(stream: &[u8]) -> Vec<u8> {
+    let mut rows = read(stream);
+    sort(&mut rows);
+    written(rows)
+}
+
+/// The input of `decode` for one capture in one piece.
+pub fn whole(capture: &Path) -> Vec<u8> {
+    let file = std::fs::read(capture).expect("a capture of this test");
+    let range = Range { capture: 0, from: 0, until: u64::MAX };
+    stream(&[capture.to_owned()], &[file], &[range], 1 << 20)
+}
+
+/// The same rows as if another version had written them.
+pub fn of_version(version: i32, rows: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let reader = StreamReader::try_new(rows, None).expect("a stream of rows");
+    let mut writer = StreamWriter::try_new(&mut out, &reader.schema()).expect("a stream in memory");
+    for batch in reader {
+        let batch = batch.expect("rows");
+        let mut columns = batch.columns().to_vec();
+        columns[0] = Arc::new(Int32Array::from(vec![version; batch.num_rows()]));
+        let batch = RecordBatch::try_new(batch.schema(), columns).expect("the same columns");
+        writer.write(&batch).expect("a stream in memory");
+    }
+    writer.finish().expect("a stream in memory");
+    drop(writer);
+    out
+}
