@@ -254,7 +254,10 @@ fn stacks_with_a_broken_field_are_survived_and_redaction_makes_no_segments_of_th
             (_, Decoded::Tcp | Decoded::Icmp) => {
                 panic!("{n}: {before:?} became {after:?}: {frame:02x?} became {:02x?}", &bytes[..kept])
             }
-            (Decoded::Malformed, _) => counts[2] += 1,
+            (Decoded::Malformed, Decoded::Malformed) => counts[2] += 1,
+            (Decoded::Tcp | Decoded::Icmp | Decoded::Malformed, _) => {
+                panic!("{n}: {before:?} became {after:?}: {frame:02x?} became {:02x?}", &bytes[..kept])
+            }
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 use etherparse::IpNumber;
 
 use super::ip::{self, Extended};
+use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Traits, flow_hash};
 use super::{Decoded, Step, Walk};
@@ -12,7 +13,9 @@ use crate::seq::Seq;
 /// it says nothing about the segment: it was forwarded.
 pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
     let (header, quote) = rest.take::<8>()?;
-    if !matches!(header[0], 3 | 4 | 11 | 12) {
+    let quotes = matches!(header[0], 3 | 4 | 11 | 12);
+    walk.note(PartKind::Icmp, rest, 0..if quotes { 8 } else { 4 });
+    if !quotes {
         return Ok(Decoded::Other);
     }
     // Fragmentation needed: the next hop's MTU, RFC 1191.
@@ -20,8 +23,10 @@ pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     let (ip, _) = quote.take::<20>()?;
     let header_length = usize::from(ip[0] & 0x0f) * 4;
     if ip[0] >> 4 != 4 || header_length < 20 {
+        walk.note(PartKind::NoIp, quote, 0..20);
         return Err(Decoded::Malformed);
     }
+    walk.note(PartKind::Ipv4, quote, 0..20);
     let fragment = be16(ip[6], ip[7]);
     if IpNumber(ip[9]) != IpNumber::TCP || fragment & 0x1fff != 0 {
         return Ok(Decoded::Other);
@@ -32,13 +37,17 @@ pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     out.ip_id = be16(ip[4], ip[5]);
     let traits = Traits::DF.only_if(fragment & 0x4000 != 0);
     let length = usize::from(be16(ip[2], ip[3])).saturating_sub(header_length);
-    quoted(quote.skip(header_length)?, length, (header[0], header[1]), mtu, reporter, traits, walk)
+    let tcp = quote.skip(header_length)?;
+    walk.note(PartKind::Ipv4Options, quote, 20..header_length);
+    quoted(tcp, length, (header[0], header[1]), mtu, reporter, traits, walk)
 }
 
 /// An ICMPv6 message from `reporter`: unreachable, packet too big, time exceeded and parameter problem quote.
 pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
     let (header, quote) = rest.take::<8>()?;
-    if !matches!(header[0], 1..=4) {
+    let quotes = matches!(header[0], 1..=4);
+    walk.note(PartKind::Icmp6 { length: rest.wire }, rest, 0..if quotes { 8 } else { 4 });
+    if !quotes {
         return Ok(Decoded::Other);
     }
     let mtu = if header[0] == 2 {
@@ -48,10 +57,12 @@ pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     };
     let (ip, body) = quote.take::<40>()?;
     if ip[0] >> 4 != 6 {
+        walk.note(PartKind::NoIp, quote, 0..40);
         return Err(Decoded::Malformed);
     }
+    walk.note(PartKind::Ipv6, quote, 0..40);
     let Extended::Upper { protocol: IpNumber::TCP, body: tcp, .. } =
-        ip::extensions(IpNumber(ip[6]), body, false)?
+        ip::extensions(IpNumber(ip[6]), body, false, walk)?
     else {
         return Ok(Decoded::Other);
     };
@@ -73,6 +84,13 @@ fn quoted(
     walk: &mut Walk<'_>,
 ) -> Step {
     let (head, more) = tcp.take::<8>()?;
+    // Of a header that reaches beyond its segment no more is kept than what was asked for.
+    let header = match more.data {
+        [_, _, _, _, offset, ..] => (usize::from(offset >> 4) << 2).max(20),
+        _ => 8,
+    };
+    let kept = if header <= length { header.min(tcp.data.len()) } else { 8 };
+    walk.note(PartKind::Tcp { length }, tcp, 0..kept);
     let out = &mut *walk.out;
     out.src_port = be16(head[0], head[1]);
     out.dst_port = be16(head[2], head[3]);

@@ -2,6 +2,7 @@
 
 use etherparse::IpNumber;
 
+use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Traits};
 use super::{Decoded, Step, Walk, icmp, tcp, tunnel};
@@ -29,7 +30,9 @@ pub(super) struct Network {
 
 /// An IP header of either version.
 pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    match rest.version()? {
+    let version = rest.version()?;
+    walk.note(PartKind::NoIp, rest, 0..1);
+    match version {
         4 => v4(rest, walk),
         6 => v6(rest, walk),
         _ => Err(Decoded::Malformed),
@@ -42,8 +45,10 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, _) = rest.take::<20>()?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_length < 20 {
+        walk.note(PartKind::NoIp, rest, 0..20);
         return Err(Decoded::Malformed);
     }
+    walk.note(PartKind::Ipv4, rest, 0..20);
     // Segmentation offload (TSO, BIG TCP) leaves 0 in the total length: then the frame's length counts.
     let total = usize::from(be16(header[2], header[3]));
     let datagram = if total == 0 { rest } else { rest.limit(total) };
@@ -52,6 +57,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     walk.note_header();
     let body = datagram.skip(header_length)?;
+    walk.note(PartKind::Ipv4Options, rest, 20..header_length);
     let out = &mut *walk.out;
     out.tos = header[1];
     out.ttl = header[8];
@@ -84,8 +90,10 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, body) = rest.take::<40>()?;
     if header[0] >> 4 != 6 {
+        walk.note(PartKind::NoIp, rest, 0..40);
         return Err(Decoded::Malformed);
     }
+    walk.note(PartKind::Ipv6, rest, 0..40);
     walk.note_header();
     let out = &mut *walk.out;
     out.tos = header[0] << 4 | header[1] >> 4;
@@ -115,7 +123,7 @@ pub(super) fn v6_addresses(header: &[u8; 40]) -> (Address, Address) {
 /// What follows an IPv6 header that is not directly TCP.
 #[inline(never)]
 fn v6_extended(first: IpNumber, body: Rest<'_>, jumbo: bool, network: Network, walk: &mut Walk<'_>) -> Step {
-    match extensions(first, body, jumbo)? {
+    match extensions(first, body, jumbo, walk)? {
         Extended::LaterFragment(protocol) => Ok(later_fragment(protocol)),
         Extended::Upper { protocol, body, fragment, verifiable } => {
             let fragment = Traits::FRAGMENT.only_if(fragment);
@@ -133,11 +141,12 @@ pub(super) enum Extended<'a> {
 }
 
 /// Follows IPv6 extension headers from the one named `next`. Each is at least 8 bytes long, so the walk ends.
-pub(super) fn extensions(
+pub(super) fn extensions<'a>(
     mut next: IpNumber,
-    mut body: Rest<'_>,
+    mut body: Rest<'a>,
     jumbo: bool,
-) -> Result<Extended<'_>, Decoded> {
+    walk: &mut Walk<'_>,
+) -> Result<Extended<'a>, Decoded> {
     let (mut fragment, mut verifiable) = (false, true);
     loop {
         // Every extension header begins with the number of the next one; most tell their own length after it.
@@ -148,15 +157,15 @@ pub(super) fn extensions(
             | IpNumber::MOBILITY_HEADER
             | IpNumber::SHIM6
             | HIP => {
-                let ([_, units], _) = body.take::<2>()?;
+                let ([_, units], _) = walk.take_plain::<2>(body)?;
                 usize::from(*units).saturating_add(1) << 3
             }
             IpNumber::AUTHENTICATION_HEADER => {
-                let ([_, units], _) = body.take::<2>()?;
+                let ([_, units], _) = walk.take_plain::<2>(body)?;
                 usize::from(*units).saturating_add(2) << 2
             }
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
-                let ([protocol, _, high, low, ..], _) = body.take::<8>()?;
+                let ([protocol, _, high, low, ..], _) = walk.take_plain::<8>(body)?;
                 let field = be16(*high, *low);
                 if field & 0xfff8 != 0 {
                     return Ok(Extended::LaterFragment(IpNumber(*protocol)));
@@ -168,6 +177,11 @@ pub(super) fn extensions(
             _ => return Ok(Extended::Upper { protocol: next, body, fragment, verifiable }),
         };
         let (header, mut after) = body.split(length)?;
+        match next {
+            IpNumber::AUTHENTICATION_HEADER => note_authentication(body, length, walk),
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {}
+            _ => walk.note(PartKind::Extension, body, 0..length),
+        }
         match next {
             IpNumber::IPV6_HEADER_HOP_BY_HOP if jumbo => {
                 if let Some(total) = header.get(2..).and_then(jumbo_length) {
@@ -183,6 +197,12 @@ pub(super) fn extensions(
         next = IpNumber(*header.first().ok_or(Decoded::Malformed)?);
         body = after;
     }
+}
+
+/// An authentication header of `length` bytes: behind twelve known ones it says who signed.
+fn note_authentication(header: Rest<'_>, length: usize, walk: &mut Walk<'_>) {
+    walk.note(PartKind::Plain, header, 0..length.min(12));
+    walk.note(PartKind::Names, header, 12..length);
 }
 
 /// The length in a jumbo payload option (type 0xC2, RFC 2675), counted from the end of the IPv6 header.
@@ -238,8 +258,10 @@ fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk
         ETHERNET => tunnel::ethernet(body, walk),
         // IPv4 has the authentication header too; for IPv6 the walk above has taken it off.
         IpNumber::AUTHENTICATION_HEADER if !v6 => {
-            let (head, _) = body.take::<2>()?;
-            let inner = body.skip(usize::from(head[1]).saturating_add(2) << 2)?;
+            let (head, _) = walk.take_plain::<2>(body)?;
+            let length = usize::from(head[1]).saturating_add(2) << 2;
+            let inner = body.skip(length)?;
+            note_authentication(body, length, walk);
             match IpNumber(head[0]) {
                 IpNumber::AUTHENTICATION_HEADER => Err(Decoded::Malformed),
                 next => upper(next, inner, network, walk),

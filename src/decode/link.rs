@@ -3,6 +3,7 @@
 use etherparse::EtherType;
 
 use super::link_names::NAMES;
+use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::tunnel::TRANSPARENT_ETHERNET;
@@ -81,6 +82,14 @@ pub fn is_supported(link: LinkType) -> bool {
 pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match link.0 {
         ETHERNET if usual::decode(rest, walk) => Ok(Decoded::Tcp),
+        _ => any(link, rest, walk),
+    }
+}
+
+/// The same, header by header.
+#[inline(never)]
+pub(super) fn any(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    match link.0 {
         ETHERNET => ethernet(rest, walk),
         LINUX_SLL => cooked(rest, walk),
         LINUX_SLL2 => cooked_v2(rest, walk),
@@ -106,7 +115,7 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         FRELAY_WITH_DIR => frame_relay(direction(rest, walk)?, walk),
         ATM_RFC1483 => llc(rest, walk),
         // Flags, path and channel come first.
-        SUNATM => llc(rest.skip(4)?, walk),
+        SUNATM => llc(walk.skip_plain(rest, 4)?, walk),
         MPLS => mpls(rest, walk),
         NFLOG => nflog(rest, walk),
         IEEE802_11 => wlan(rest, false, walk),
@@ -117,14 +126,16 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         PKTAP => apple_tap(rest, walk),
         PFLOG => packet_filter_log(rest, walk),
         // Address family, index and flags, each in the host's order.
-        ENC => ip::either(rest.skip(12)?, walk),
+        ENC => ip::either(walk.skip_plain(rest, 12)?, walk),
         APPLE_IP_OVER_IEEE1394 => {
             let (header, inner) = rest.take::<18>()?;
+            walk.note(PartKind::Names, rest, 0..16);
+            walk.note(PartKind::Plain, rest, 16..18);
             ethertype(be16(header[16], header[17]), inner, walk)
         }
-        NETANALYZER => ethernet(rest.skip(4)?, walk),
+        NETANALYZER => ethernet(walk.skip_plain(rest, 4)?, walk),
         // Preamble and start of frame.
-        ETHERNET_MPACKET => ethernet(rest.skip(8)?, walk),
+        ETHERNET_MPACKET => ethernet(walk.skip_plain(rest, 8)?, walk),
         _ => Err(Decoded::UnknownLink),
     }
 }
@@ -132,6 +143,8 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// An Ethernet header.
 pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, inner) = rest.take::<14>()?;
+    walk.note(PartKind::Names, rest, 0..12);
+    walk.note(PartKind::Plain, rest, 12..14);
     walk.frame = header.first_chunk().copied();
     ethertype(be16(header[12], header[13]), inner, walk)
 }
@@ -177,9 +190,9 @@ fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
             | EtherType(VN_TAG) => {
                 // Both kinds of tag end in the next type, VN-tags after two more bytes.
                 if kind == VN_TAG {
-                    rest = rest.skip(2)?;
+                    rest = walk.skip_plain(rest, 2)?;
                 }
-                let (tag, inner) = rest.take::<4>()?;
+                let (tag, inner) = walk.take_plain::<4>(rest)?;
                 kind = be16(tag[2], tag[3]);
                 rest = inner;
             }
@@ -201,7 +214,7 @@ fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         }
         BACKBONE => {
             walk.enter()?;
-            ethernet(rest.skip(4)?, walk)
+            ethernet(walk.skip_plain(rest, 4)?, walk)
         }
         // The length field ends a frame before its padding; IP does so by itself.
         length if length < FIRST_TYPE => llc(rest, walk),
@@ -211,7 +224,7 @@ fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An LLC header (IEEE 802.2), with SNAP or without.
 fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<3>()?;
+    let (header, inner) = walk.take_plain::<3>(rest)?;
     match header {
         [0xaa, 0xaa, 0x03] => snap(inner, walk),
         // The service access point that IP had before SNAP.
@@ -224,7 +237,7 @@ fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A SNAP header: whose numbers, then a number.
 fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<5>()?;
+    let (header, inner) = walk.take_plain::<5>(rest)?;
     let kind = be16(header[3], header[4]);
     match [header[0], header[1], header[2]] {
         // Ethernet types, as such or tunneled by a bridge (IEEE 802.1H). Guard against LLC inside LLC without end.
@@ -235,7 +248,7 @@ fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         // Bridged Ethernet with and without its check sequence, RFC 2684 section 5.2; two bytes of padding.
         [0, 0x80, 0xc2] if matches!(kind, 1 | 7) => {
             walk.enter()?;
-            ethernet(inner.skip(2)?, walk)
+            ethernet(walk.skip_plain(inner, 2)?, walk)
         }
         _ => Ok(Decoded::Other),
     }
@@ -243,7 +256,7 @@ fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A network layer protocol identifier, ISO/IEC TR 9577 and RFC 2427.
 fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let ([id], inner) = rest.take::<1>()?;
+    let ([id], inner) = walk.take_plain::<1>(rest)?;
     match id {
         0xcc => ip::v4(inner, walk),
         0x8e => ip::v6(inner, walk),
@@ -255,7 +268,7 @@ fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// Labels, then what the first bytes look like: MPLS does not say what it carries (RFC 4928 section 2).
 pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     loop {
-        let (label, inner) = rest.take::<4>()?;
+        let (label, inner) = walk.take_plain::<4>(rest)?;
         rest = inner;
         // The S bit marks the bottom of the stack.
         if label[2] & 1 != 0 {
@@ -263,8 +276,7 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         }
     }
     match rest.version()? {
-        4 => return ip::v4(rest, walk),
-        6 => return ip::v6(rest, walk),
+        4 | 6 => return ip::either(rest, walk),
         _ => walk.enter()?,
     }
     // A pseudowire: Ethernet behind a control word (RFC 4448 section 4.6), or without one.
@@ -281,7 +293,7 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         })
     };
     match () {
-        () if rest.version()? == 0 && ip_at(4 + 12) => ethernet(rest.skip(4)?, walk),
+        () if rest.version()? == 0 && ip_at(4 + 12) => ethernet(walk.skip_plain(rest, 4)?, walk),
         () if ip_at(12) => ethernet(rest, walk),
         () => Ok(Decoded::Other),
     }
@@ -290,7 +302,7 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// A PPPoE session header, RFC 2516 section 4. Its length ends the packet as for the kernel (`pppoe_rcv`), whatever
 /// the IP header inside claims; 0, which no packet has, is left by offload.
 fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<6>()?;
+    let (header, inner) = walk.take_plain::<6>(rest)?;
     // Version and type are both 1; code 0 is session data.
     match header {
         [0x11, 0, _, _, 0, 0] => ppp(inner, walk),
@@ -302,12 +314,12 @@ fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// PPP: the protocol number, with or without HDLC's address and control bytes before it, compressed to one byte or
 /// not (RFC 1661 sections 2 and 6.5).
 pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let rest = if let [0xff, 0x03, ..] = rest.data { rest.skip(2)? } else { rest };
-    let ([first], after) = rest.take::<1>()?;
+    let rest = if let [0xff, 0x03, ..] = rest.data { walk.skip_plain(rest, 2)? } else { rest };
+    let ([first], after) = walk.take_plain::<1>(rest)?;
     let (protocol, inner) = if first & 1 != 0 {
         (u16::from(*first), after)
     } else {
-        let ([second], inner) = after.take::<1>()?;
+        let ([second], inner) = walk.take_plain::<1>(after)?;
         (be16(*first, *second), inner)
     };
     match protocol {
@@ -323,17 +335,17 @@ fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match rest.data {
         [0x0f | 0x8f, 0x00, ..] => cisco_hdlc(rest, walk),
         // pppd puts the direction in place of the address, so that the control byte is left.
-        [0x03, 0x00, ..] => ppp(rest.skip(1)?, walk),
+        [0x03, 0x00, ..] => ppp(walk.skip_plain(rest, 1)?, walk),
         _ => ppp(rest, walk),
     }
 }
 
 /// Cisco HDLC: address, control, Ethernet type. PPP is told by its address.
 fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<4>()?;
+    let (header, inner) = walk.take_plain::<4>(rest)?;
     match header {
         [0xff, 0x03, ..] => ppp(rest, walk),
-        [_, _, 0xfe, 0xfe] => nlpid(inner.skip(1)?, walk),
+        [_, _, 0xfe, 0xfe] => nlpid(walk.skip_plain(inner, 1)?, walk),
         [_, _, high, low] if be16(*high, *low) >= FIRST_TYPE => ethertype(be16(*high, *low), inner, walk),
         _ => Ok(Decoded::Other),
     }
@@ -343,7 +355,7 @@ fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut ended = false;
     for _ in 0..4 {
-        let ([byte], after) = rest.take::<1>()?;
+        let ([byte], after) = walk.take_plain::<1>(rest)?;
         rest = after;
         // The lowest bit ends the address.
         ended = byte & 1 != 0;
@@ -354,7 +366,7 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if !ended {
         return Err(Decoded::Malformed);
     }
-    let (head, after) = rest.take::<2>()?;
+    let (head, after) = walk.take_plain::<2>(rest)?;
     match head {
         // Unnumbered information, with a pad byte or without.
         [0x03, 0x00] => nlpid(after, walk),
@@ -366,7 +378,7 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A byte that says which way a packet went: 0 is in, anything else out.
 fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
-    let ([byte], after) = rest.take::<1>()?;
+    let ([byte], after) = walk.take_plain::<1>(rest)?;
     walk.traits |= if *byte == 0 { Traits::INCOMING } else { Traits::OUTGOING };
     Ok(after)
 }
@@ -374,7 +386,7 @@ fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decode
 /// BSD loopback: an address family as 32 bits, in the order of the capturing host (NULL) or of the network (LOOP).
 /// Families are small numbers, so the order shows.
 fn loopback(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<4>()?;
+    let (header, inner) = walk.take_plain::<4>(rest)?;
     let family = u32::from_le_bytes(*header);
     family_of(if family > 0xffff { family.swap_bytes() } else { family }, inner, walk)
 }
@@ -393,6 +405,9 @@ fn family_of(family: u32, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 #[inline]
 fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, inner) = rest.take::<16>()?;
+    walk.note(PartKind::Plain, rest, 0..6);
+    walk.note(PartKind::Names, rest, 6..14);
+    walk.note(PartKind::Plain, rest, 14..16);
     cooked_direction(be16(header[0], header[1]), walk);
     cooked_protocol(be16(header[14], header[15]), inner, walk)
 }
@@ -401,6 +416,8 @@ fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 #[inline]
 fn cooked_v2(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, inner) = rest.take::<20>()?;
+    walk.note(PartKind::Plain, rest, 0..12);
+    walk.note(PartKind::Names, rest, 12..20);
     cooked_direction(u16::from(header[10]), walk);
     cooked_protocol(be16(header[0], header[1]), inner, walk)
 }
@@ -433,13 +450,15 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     /// NF_INET_LOCAL_IN and NF_INET_LOCAL_OUT.
     const LOCAL_IN: u8 = 1;
     const LOCAL_OUT: u8 = 3;
-    let (header, mut attributes) = rest.take::<4>()?;
+    /// Bytes of the attribute with the hook.
+    const HOOK: usize = 4;
+    let (header, mut attributes) = walk.take_plain::<4>(rest)?;
     let family = header[0];
     loop {
         if attributes.wire < 4 {
             return Ok(Decoded::Other);
         }
-        let ([a, b, c, d], value) = attributes.take::<4>()?;
+        let ([a, b, c, d], value) = walk.take_plain::<4>(attributes)?;
         // Lengths and types are in the order of the host that captured; a type is a small number.
         let (length, kind) = match (be16(*b, *a), be16(*d, *c)) {
             (length, kind) if kind <= 0xff && usize::from(length) <= attributes.wire => (length, kind),
@@ -471,6 +490,9 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         }
         // Attributes begin at multiples of four; the last one may lack its padding.
         attributes = value.skip(bytes)?;
+        let named = if kind == PACKET_HEADER { bytes.min(HOOK) } else { 0 };
+        walk.note(PartKind::Plain, value, 0..named);
+        walk.note(PartKind::Names, value, named..bytes);
         attributes = attributes.skip(to_multiple_of_4(bytes)).unwrap_or(attributes.limit(0));
     }
 }
@@ -483,7 +505,7 @@ fn to_multiple_of_4(n: usize) -> usize {
 /// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands. `padded` when the capturing driver
 /// aligned the body to four bytes.
 fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
-    let (control, _) = rest.take::<2>()?;
+    let (control, _) = walk.take_plain::<2>(rest)?;
     let (subtype, flags) = (control[0], control[1]);
     // Version 0, type 2 (data), and not one of the subtypes without data.
     let data = subtype & 0x0f == 0x08 && subtype & 0x40 == 0;
@@ -494,6 +516,9 @@ fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
     let quality = subtype & 0x80 != 0;
     let (to_system, from_system, order) = (flags & 0x01 != 0, flags & 0x02 != 0, flags & 0x80 != 0);
     let (header, mut inner) = rest.take::<24>()?;
+    walk.note(PartKind::Plain, rest, 0..4);
+    walk.note(PartKind::Names, rest, 4..22);
+    walk.note(PartKind::Plain, rest, 22..24);
     // Bytes before the body, of which the 24 above are a multiple of four.
     let mut odd = 0;
     if header[22] & 0x0f != 0 {
@@ -501,11 +526,13 @@ fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
         return Ok(Decoded::Other);
     }
     if to_system && from_system {
+        let address = inner;
         inner = inner.skip(6)?;
+        walk.note(PartKind::Names, address, 0..6);
         odd ^= 2;
     }
     if quality {
-        let (control, after) = inner.take::<2>()?;
+        let (control, after) = walk.take_plain::<2>(inner)?;
         inner = after;
         odd ^= 2;
         // Several packets in one frame are not read.
@@ -513,11 +540,11 @@ fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
             return Ok(Decoded::Other);
         }
         if order {
-            inner = inner.skip(4)?;
+            inner = walk.skip_plain(inner, 4)?;
         }
     }
     if padded {
-        inner = inner.skip(to_multiple_of_4(odd))?;
+        inner = walk.skip_plain(inner, to_multiple_of_4(odd))?;
     }
     llc(inner, walk)
 }
@@ -527,52 +554,59 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     const TIME: u32 = 1 << 0;
     const FLAGS: u32 = 1 << 1;
     const MORE_WORDS: u32 = 1 << 31;
-    let (header, after) = rest.take::<4>()?;
+    let (header, after) = walk.take_plain::<4>(rest)?;
     let length = usize::from(be16(header[3], header[2]));
     if header[0] != 0 || length < 8 {
         return Err(Decoded::Malformed);
     }
-    let (present, mut fields) = after.limit(length.saturating_sub(4)).take::<4>()?;
+    let (present, mut fields) = walk.take_plain::<4>(after.limit(length.saturating_sub(4)))?;
     let present = u32::from_le_bytes(*present);
     let mut words = 2_usize;
     let mut word = present;
     while word & MORE_WORDS != 0 {
-        let (next, after) = fields.take::<4>()?;
+        let (next, after) = walk.take_plain::<4>(fields)?;
         (word, fields) = (u32::from_le_bytes(*next), after);
         words = words.saturating_add(1);
     }
     let mut padded = false;
+    let begin = words.saturating_mul(4);
+    let mut flags_at = begin..begin;
     if present & FLAGS != 0 {
         // The time before the flags is eight bytes, aligned to eight.
         let skipped = if present & TIME != 0 { if words & 1 != 0 { 12 } else { 8 } } else { 0 };
         let ([flags], _) = fields.skip(skipped)?.take::<1>()?;
         padded = flags & 0x20 != 0;
+        flags_at = begin.saturating_add(skipped)..begin.saturating_add(skipped).saturating_add(1);
     }
-    wlan(rest.skip(length)?, padded, walk)
+    walk.note(PartKind::Names, rest, begin..flags_at.start);
+    walk.note(PartKind::Plain, rest, flags_at.clone());
+    let inner = rest.skip(length)?;
+    walk.note(PartKind::Names, rest, flags_at.end..length);
+    wlan(inner, padded, walk)
 }
 
 /// The Prism header: a code, its own length in the order of the host, then items; or an AVS header, which drivers put
 /// in its place.
 fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<8>()?;
+    let (header, _) = walk.take_plain::<8>(rest)?;
     if header[..3] == [0x80, 0x21, 0x10] {
         return avs(rest, walk);
     }
     let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let length = if length > 0xffff { length.swap_bytes() } else { length };
-    wlan(rest.skip(length as usize)?, false, walk)
+    wlan(behind(rest, 8, length as usize, walk)?, false, walk)
 }
 
 /// The AVS header: a version and its own length in network order.
 fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<8>()?;
+    let (header, _) = walk.take_plain::<8>(rest)?;
     let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    wlan(rest.skip(length as usize)?, false, walk)
+    wlan(behind(rest, 8, length as usize, walk)?, false, walk)
 }
 
 /// Per-packet information: its own length, and another link type after it.
 fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<8>()?;
+    let (header, _) = walk.take_plain::<8>(rest)?;
     let length = usize::from(be16(header[3], header[2]));
     let link = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     inner_link(link, length, 8, rest, walk)
@@ -580,10 +614,17 @@ fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// macOS's tap header: its own length, a record type, and another link type after it.
 fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<12>()?;
+    let (header, _) = walk.take_plain::<12>(rest)?;
     let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
     let link = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
     inner_link(link, length, 12, rest, walk)
+}
+
+/// What follows a header of `length` bytes, of which the first `known` name nobody.
+fn behind<'a>(rest: Rest<'a>, known: usize, length: usize, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
+    let inner = rest.skip(length)?;
+    walk.note(PartKind::Names, rest, known..length.max(known));
+    Ok(inner)
 }
 
 /// A packet of another link type behind a header of `length` bytes, at least `least`.
@@ -591,10 +632,10 @@ fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut
     if length < least {
         return Err(Decoded::Malformed);
     }
-    let inner = rest.skip(length)?;
+    let inner = behind(rest, least, length, walk)?;
     walk.enter()?;
     let Ok(link) = u16::try_from(link) else { return Ok(Decoded::Other) };
-    match dispatch(LinkType(link), inner, walk) {
+    match any(LinkType(link), inner, walk) {
         // The capture's own link type is known; what it wraps is not.
         Err(Decoded::UnknownLink) => Ok(Decoded::Other),
         known => known,
@@ -603,7 +644,7 @@ fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut
 
 /// The log of OpenBSD's pf: its own length without padding, the address family, then the IP packet.
 fn packet_filter_log(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<2>()?;
-    let inner = rest.skip(usize::from(header[0]).next_multiple_of(4))?;
+    let (header, _) = walk.take_plain::<2>(rest)?;
+    let inner = behind(rest, 2, usize::from(header[0]).next_multiple_of(4), walk)?;
     family_of(u32::from(header[1]), inner, walk)
 }

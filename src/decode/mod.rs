@@ -8,6 +8,7 @@
 //! * `tunnel`: what carries another packet: GRE, UDP tunnels, IP in IP.
 //! * `tcp`: the TCP header, its options and its checksum.
 //! * `icmp`: errors that quote a TCP segment.
+//! * [`parts`]: where the headers lie, for redaction.
 //! * `usual`: all of that at once for the packets that nearly all are.
 //! * [`segment`]: the result.
 
@@ -18,6 +19,7 @@ mod icmp;
 mod ip;
 mod link;
 mod link_names;
+pub mod parts;
 mod rest;
 pub mod segment;
 mod tcp;
@@ -29,8 +31,11 @@ mod usual;
 pub use link::{is_supported, link_name};
 pub use segment::Segment;
 
-use crate::capture::Packet;
+use std::ops::Range;
+
+use crate::capture::{LinkType, Packet};
 use crate::fault;
+use parts::{Part, PartKind, Parts};
 use rest::Rest;
 use segment::Traits;
 
@@ -71,6 +76,8 @@ struct Walk<'o> {
     headers: u8,
     /// The addresses of the innermost Ethernet frame.
     frame: Option<[u8; 12]>,
+    /// Where the headers lie, if somebody wants to know.
+    parts: Option<Parts<'o>>,
 }
 
 impl Walk<'_> {
@@ -86,6 +93,30 @@ impl Walk<'_> {
     /// Notes an IP header whose own fields agree: a guess that led to it was right.
     fn note_header(&mut self) {
         self.headers = self.headers.saturating_add(1);
+    }
+
+    /// Notes what the bytes `within` of `rest` hold.
+    #[inline]
+    fn note(&mut self, kind: PartKind, rest: Rest<'_>, within: Range<usize>) {
+        if let Some(parts) = &mut self.parts {
+            parts.push(kind, rest, within);
+        }
+    }
+
+    /// What follows `n` bytes that name nobody.
+    #[inline]
+    fn skip_plain<'a>(&mut self, rest: Rest<'a>, n: usize) -> Result<Rest<'a>, Decoded> {
+        let after = rest.skip(n)?;
+        self.note(PartKind::Plain, rest, 0..n);
+        Ok(after)
+    }
+
+    /// The next `N` bytes, which name nobody, and what follows them.
+    #[inline]
+    fn take_plain<'a, const N: usize>(&mut self, rest: Rest<'a>) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
+        let taken = rest.take::<N>()?;
+        self.note(PartKind::Plain, rest, 0..N);
+        Ok(taken)
     }
 
     /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].
@@ -114,8 +145,20 @@ pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     #[cfg(test)]
     assert!(!tests::is_fatal(packet), "a packet that a test makes fatal");
     let traits = Traits::NO_TIME.only_if(!packet.timed);
-    let mut walk = Walk { out, traits, depth: 0, headers: 0, frame: None };
+    let mut walk = Walk { out, traits, depth: 0, headers: 0, frame: None, parts: None };
     match link::dispatch(packet.link, Rest::new(packet.data, packet.original_length), &mut walk) {
+        Ok(decoded) | Err(decoded) => decoded,
+    }
+}
+
+/// Writes into `parts` where the headers of a packet lie, as far as they are understood: the last one may be one that
+/// contradicts itself. On the wire the packet had `original_length` bytes.
+pub fn parts(link: LinkType, data: &[u8], original_length: u32, parts: &mut Vec<Part>) -> Decoded {
+    let mut out = Segment::default();
+    let noted = Some(Parts::of(data, parts));
+    let mut walk =
+        Walk { out: &mut out, traits: Traits::NONE, depth: 0, headers: 0, frame: None, parts: noted };
+    match link::any(link, Rest::new(data, original_length), &mut walk) {
         Ok(decoded) | Err(decoded) => decoded,
     }
 }

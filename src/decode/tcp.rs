@@ -1,6 +1,7 @@
 //! The TCP header, its options and its checksum: RFC 9293 section 3.1, RFC 7323, RFC 2018, RFC 7413.
 
 use super::ip::Network;
+use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
 use super::{Decoded, Step, Walk, link};
@@ -32,8 +33,10 @@ pub(super) fn segment(rest: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> 
     let header_length = usize::from(head[12] >> 4) * 4;
     // A first fragment may end inside the options; anything else that is shorter than its header is damaged.
     if header_length < MIN_HEADER || (header_length > rest.wire && !fragment) {
+        walk.note(PartKind::Tcp { length: rest.wire }, rest, 0..data.len().min(MIN_HEADER));
         return Err(Decoded::Malformed);
     }
+    walk.note(PartKind::Tcp { length: rest.wire }, rest, 0..data.len().min(header_length));
     let payload = rest.wire.saturating_sub(header_length);
     let (src, dst) = (network.src, network.dst);
     let out = &mut *walk.out;

@@ -3,6 +3,7 @@
 //! What rides on a UDP port is a guess by that port: where the guess does not bear out, the packet is plain UDP and
 //! counts as [`Decoded::Other`]. It has borne out once an IP header was found; what is wrong behind that is malformed.
 
+use super::parts::{PartKind, Parts};
 use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::{Decoded, Step, Walk, ip, link, tcp};
@@ -36,8 +37,11 @@ const MPLS_PORT: u16 = 6635;
 /// A UDP datagram. Its length field is not needed: every tunnel here carries a packet with a length of its own.
 pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> Step {
     let (header, body) = rest.take::<8>()?;
+    walk.note(PartKind::Plain, rest, 0..6);
+    walk.note(PartKind::Checksum, rest, 6..8);
     let (from, to) = (be16(header[0], header[1]), be16(header[2], header[3]));
     let headers = walk.headers;
+    let noted = walk.parts.as_ref().map_or(0, Parts::count);
     let inner = match (from, to) {
         (_, VXLAN_PORT | VXLAN_LINUX_PORT | VXLAN_GPE_PORT) => vxlan(body, to == VXLAN_GPE_PORT, walk),
         (_, GENEVE_PORT) => geneve(body, walk),
@@ -48,6 +52,11 @@ pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> 
     };
     if matches!(inner, Ok(Decoded::Tcp)) && is_dropped(rest, header, network) {
         walk.out.traits |= Traits::OUTER_CHECKSUM_BAD;
+    }
+    if walk.headers == headers
+        && let Some(parts) = &mut walk.parts
+    {
+        parts.truncate(noted);
     }
     match inner {
         Ok(Decoded::Malformed) | Err(Decoded::Malformed) if walk.headers == headers => Ok(Decoded::Other),
@@ -70,7 +79,7 @@ fn is_dropped(rest: Rest<'_>, header: &[u8; 8], network: ip::Network) -> bool {
 
 /// VXLAN, and its variant with a next-protocol field.
 fn vxlan(rest: Rest<'_>, generic: bool, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<8>()?;
+    let (header, inner) = walk.take_plain::<8>(rest)?;
     // The I flag says that the network identifier is valid; it must be set.
     if header[0] & 0x08 == 0 {
         return Ok(Decoded::Other);
@@ -88,32 +97,38 @@ fn vxlan(rest: Rest<'_>, generic: bool, walk: &mut Walk<'_>) -> Step {
 
 /// Geneve with its options.
 fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = rest.take::<8>()?;
+    let (header, body) = walk.take_plain::<8>(rest)?;
     if header[0] >> 6 != 0 {
         return Ok(Decoded::Other);
     }
-    let inner = body.skip(usize::from(header[0] & 0x3f) * 4)?;
+    let options = usize::from(header[0] & 0x3f) * 4;
+    let inner = body.skip(options)?;
+    walk.note(PartKind::Names, body, 0..options);
     walk.enter_tunnel()?;
     link::ethertype(be16(header[2], header[3]), inner, walk)
 }
 
 /// A GTP-U message: a G-PDU (type 255) holds an IP packet behind optional fields and extension headers.
 fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, mut inner) = rest.take::<8>()?;
+    let (header, mut inner) = walk.take_plain::<8>(rest)?;
     // Version 1, protocol type GTP (not GTP').
     if header[0] & 0xf0 != 0x30 || header[1] != 255 {
         return Ok(Decoded::Other);
     }
     // Any of E, S and PN brings all four bytes; the last names the first extension header if E is set.
     if header[0] & 0x07 != 0 {
-        let (optional, after) = inner.take::<4>()?;
+        let (optional, after) = walk.take_plain::<4>(inner)?;
         inner = after;
         let mut next = if header[0] & 0x04 != 0 { optional[3] } else { 0 };
         while next != 0 {
-            let (head, _) = inner.take::<1>()?;
+            let (head, _) = walk.take_plain::<1>(inner)?;
             let length = usize::from(head[0]) * 4;
             let (extension, after) = inner.split(length)?;
             next = *extension.last().ok_or(Decoded::Malformed)?;
+            // The last byte names the next extension header.
+            let last = length.saturating_sub(1);
+            walk.note(PartKind::Names, inner, 1..last);
+            walk.note(PartKind::Plain, inner, last..length);
             inner = after;
         }
     }
@@ -125,9 +140,14 @@ fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut inner = rest;
     if let [0, 1, id, auth, ..] = inner.data {
-        inner = inner.skip(usize::from(*id).saturating_add(usize::from(*auth)).saturating_add(13))?;
+        let length = usize::from(*id).saturating_add(usize::from(*auth)).saturating_add(13);
+        walk.note(PartKind::Plain, inner, 0..4);
+        walk.note(PartKind::Names, inner, 4..length);
+        inner = inner.skip(length)?;
     }
     if let [0, 0, ..] = inner.data {
+        walk.note(PartKind::Plain, inner, 0..2);
+        walk.note(PartKind::Names, inner, 2..8);
         inner = inner.skip(8)?;
     }
     if inner.version()? != 6 {
@@ -139,7 +159,7 @@ fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// GRE: RFC 2784 with RFC 2890's key and sequence number, and RFC 2637's version 1 for PPTP.
 pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = rest.take::<4>()?;
+    let (header, body) = walk.take_plain::<4>(rest)?;
     let (flags, protocol) = (be16(header[0], header[1]), be16(header[2], header[3]));
     let (checksum, routing, key, sequence) =
         (flags & 0x8000 != 0, flags & 0x4000 != 0, flags & 0x2000 != 0, flags & 0x1000 != 0);
@@ -148,35 +168,47 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         // RFC 1701's source routes are obsolete and were never used.
         0 if routing => Ok(Decoded::Other),
         0 => {
-            let inner =
-                body.skip([checksum, key, sequence].into_iter().filter(|present| *present).count() << 2)?;
+            let optional = [checksum, key, sequence].into_iter().filter(|present| *present).count() << 2;
+            let inner = walk.skip_plain(body, optional)?;
+            if checksum {
+                walk.note(PartKind::Checksum, body, 0..4);
+            }
             match protocol {
                 ERSPAN_II => erspan_ii(inner, sequence, walk),
                 ERSPAN_III => erspan_iii(inner, walk),
-                WCCP if inner.version()? != 4 => ip::v4(inner.skip(4)?, walk),
-                WCCP => ip::v4(inner, walk),
+                WCCP => wccp(inner, walk),
                 _ => link::ethertype(protocol, inner, walk),
             }
         }
         // Without a sequence number there is no payload: a bare acknowledgment.
         1 if protocol == PPP && sequence => {
             let acknowledged = flags & 0x0080 != 0;
-            link::ppp(body.skip(if acknowledged { 12 } else { 8 })?, walk)
+            link::ppp(walk.skip_plain(body, if acknowledged { 12 } else { 8 })?, walk)
         }
         _ => Ok(Decoded::Other),
+    }
+}
+
+/// An IPv4 packet, behind four bytes of WCCP in its second version.
+fn wccp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    let version = rest.version()?;
+    walk.note(PartKind::Plain, rest, 0..1);
+    match version {
+        4 => ip::v4(rest, walk),
+        _ => ip::v4(walk.skip_plain(rest, 4)?, walk),
     }
 }
 
 /// ERSPAN type II has a header of 8 bytes; type I, told by the missing sequence number, has none.
 /// draft-foschiano-erspan-03 section 4.
 fn erspan_ii(rest: Rest<'_>, sequence: bool, walk: &mut Walk<'_>) -> Step {
-    link::ethernet(if sequence { rest.skip(8)? } else { rest }, walk)
+    link::ethernet(if sequence { walk.skip_plain(rest, 8)? } else { rest }, walk)
 }
 
 /// ERSPAN type III: 12 bytes, and 8 more if the O bit is set. It may hold a bare IP packet.
 fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = rest.take::<12>()?;
-    let inner = if header[11] & 0x01 != 0 { body.skip(8)? } else { body };
+    let (header, body) = walk.take_plain::<12>(rest)?;
+    let inner = if header[11] & 0x01 != 0 { walk.skip_plain(body, 8)? } else { body };
     // FT, the frame type: 0 is Ethernet, 2 is IP.
     match be16(header[10], header[11]) >> 10 & 0x1f {
         2 => ip::either(inner, walk),
@@ -187,7 +219,7 @@ fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// EtherIP, RFC 3378: two bytes, then Ethernet.
 pub(super) fn ether_ip(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     walk.enter_tunnel()?;
-    link::ethernet(rest.skip(2)?, walk)
+    link::ethernet(walk.skip_plain(rest, 2)?, walk)
 }
 
 /// Ethernet directly inside IP, RFC 8986 section 4.9.

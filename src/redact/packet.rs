@@ -1,16 +1,15 @@
-//! One packet's bytes without what must not leave: kept as far as its layers are understood, ended there.
+//! One packet's bytes without what must not leave: kept as far as its headers are understood, ended there.
 //!
-//! Only what is known to be harmless passes. A link type, a tunnel or a protocol that this walk does not know ends the
-//! packet before it, whatever [`crate::decode`] may know of it.
-
-mod link;
-mod tunnel;
+//! Only what is known to be harmless passes: the parts that [`crate::decode::parts`] names, each rewritten by its kind. A link
+//! type, a tunnel or a protocol that the decoder does not know ends the packet before it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, Range};
 
 use super::pseudonym::Pseudonyms;
 use crate::capture::LinkType;
+use crate::decode;
+use crate::decode::parts::{Part, PartKind};
 use crate::fault::{self, Fault};
 
 /// What becomes of the bytes behind the TCP header.
@@ -27,6 +26,8 @@ pub struct Rewriter {
     payload: Payload,
     pseudonyms: Option<Pseudonyms>,
     fault: Option<Fault>,
+    /// The parts of the packet that is rewritten.
+    parts: Vec<Part>,
 }
 
 /// TCP's number in the pseudo-header.
@@ -35,8 +36,6 @@ const TCP: u64 = 6;
 const ICMP_V6: u64 = 58;
 /// Magic number of the experimental Fast Open option, RFC 7413 appendix A.
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
-/// Packets inside packets are followed this far.
-const MOST_LAYERS: u8 = 24;
 
 /// A place in a packet. It may lie behind the end, and adding to it cannot fail: what is not there is neither read nor
 /// written.
@@ -51,30 +50,21 @@ impl Add<usize> for Place {
     }
 }
 
-impl AddAssign<usize> for Place {
-    fn add_assign(&mut self, bytes: usize) {
-        *self = *self + bytes;
-    }
-}
-
-/// The walk over one packet: its bytes, and how deep it is.
-struct Walk<'d, 'p> {
+/// The bytes of one packet while they are rewritten.
+struct Bytes<'d, 'p> {
     data: &'d mut [u8],
-    /// Bytes on the wire.
-    wire: usize,
     pseudonyms: Option<&'p mut Pseudonyms>,
-    layers: u8,
 }
 
 impl Rewriter {
     /// Strips payload or keeps it, and keeps addresses.
     pub fn new(payload: Payload) -> Rewriter {
-        Rewriter { payload, pseudonyms: None, fault: None }
+        Rewriter { payload, pseudonyms: None, fault: None, parts: Vec::new() }
     }
 
     /// Strips payload, replaces addresses, zeroes MAC addresses.
     pub fn redacting(pseudonyms: Pseudonyms) -> Rewriter {
-        Rewriter { payload: Payload::Strip, pseudonyms: Some(pseudonyms), fault: None }
+        Rewriter { pseudonyms: Some(pseudonyms), ..Rewriter::new(Payload::Strip) }
     }
 
     /// The pseudonym of an address; the address itself where none are wanted.
@@ -93,12 +83,12 @@ impl Rewriter {
         if self.payload == Payload::Keep && self.pseudonyms.is_none() {
             return data.len();
         }
-        let wire = data.len().max(original_length as usize);
-        let mut walk = Walk { data, wire, pseudonyms: self.pseudonyms.as_mut(), layers: 0 };
+        let Rewriter { pseudonyms, parts, .. } = self;
         let kept = fault::contain(|| {
             #[cfg(test)]
-            assert!((link, &*walk.data) != crate::decode::tests::FATAL, "a packet that a test makes fatal");
-            walk.link(link.0, Place(0))
+            assert!((link, &*data) != crate::decode::tests::FATAL, "a packet that a test makes fatal");
+            decode::parts(link, data, original_length, parts);
+            Bytes { data: &mut *data, pseudonyms: pseudonyms.as_mut() }.rewrite(parts)
         });
         match kept {
             Ok(Place(kept)) => kept.min(data.len()),
@@ -110,8 +100,44 @@ impl Rewriter {
     }
 }
 
-/// Where a packet ends is the place of a byte: each layer gives the place up to which it may stay.
-impl Walk<'_, '_> {
+impl Bytes<'_, '_> {
+    /// Rewrites each part by its kind; gives the place where the last of them ends.
+    fn rewrite(&mut self, parts: &[Part]) -> Place {
+        let mut end = Place(0);
+        let mut change = Change::default();
+        // The last IP header's checksum, and the message that quotes what follows it.
+        let mut header = Place(0);
+        let mut message = None;
+        for Part { kind, bytes: Range { start, end: stop } } in parts {
+            let (at, stop) = (Place(*start), Place(*stop));
+            match *kind {
+                PartKind::Plain => {}
+                PartKind::Names => self.blank_between(at, stop),
+                PartKind::Checksum => self.between(at, stop).fill(0),
+                // Its length may say that a header before it has not ended.
+                PartKind::NoIp => self.between(end.max(at + 1), stop).fill(0),
+                PartKind::Ipv4 => {
+                    change = self.addresses(at + 12, 4);
+                    header = at;
+                    self.adjust_addresses(at + 10, change);
+                }
+                PartKind::Ipv4Options => self.blank_options(at, stop, header + 10),
+                PartKind::Ipv6 => change = self.addresses(at + 8, 16),
+                PartKind::Extension => self.blank_extension(at, stop),
+                PartKind::Icmp => message = Some((at, 0)),
+                PartKind::Icmp6 { length } => {
+                    message = Some((at, Pseudo { length, change }.with(change.new, ICMP_V6)));
+                }
+                PartKind::Tcp { length } => self.tcp(at, stop, Pseudo { length, change }),
+            }
+            end = end.max(stop);
+        }
+        if let Some((at, covered)) = message {
+            self.sum_message(at, end, covered);
+        }
+        end
+    }
+
     /// The `N` bytes at `at`.
     fn bytes<const N: usize>(&self, at: Place) -> Option<[u8; N]> {
         self.data.get(at.0..)?.first_chunk().copied()
@@ -119,15 +145,6 @@ impl Walk<'_, '_> {
 
     fn be16(&self, at: Place) -> Option<u16> {
         self.bytes(at).map(u16::from_be_bytes)
-    }
-
-    fn byte(&self, at: Place) -> Option<u8> {
-        self.data.get(at.0).copied()
-    }
-
-    /// Whether all bytes before `end` were captured.
-    fn reaches(&self, end: Place) -> bool {
-        end.0 <= self.data.len()
     }
 
     /// The bytes from `at` up to `end`, as far as they were captured.
@@ -142,165 +159,63 @@ impl Walk<'_, '_> {
     }
 
     /// Zeros, where addresses are replaced: MAC addresses, names, options.
-    fn blank(&mut self, at: Place, bytes: usize) {
-        self.blank_between(at, at + bytes);
-    }
-
-    /// The same, up to `end`.
     fn blank_between(&mut self, at: Place, end: Place) {
         if self.pseudonyms.is_some() {
             self.between(at, end).fill(0);
         }
     }
 
-    /// Zeros, also where addresses stay: what tells of the payload.
-    fn clear(&mut self, at: Place, bytes: usize) {
-        self.between(at, at + bytes).fill(0);
-    }
-
-    /// One layer deeper; `false` where it is deep enough.
-    fn enter(&mut self) -> bool {
-        self.layers = self.layers.saturating_add(1);
-        self.layers <= MOST_LAYERS
-    }
-
-    fn ip(&mut self, at: Place) -> Place {
-        match self.byte(at).map(|first| first >> 4) {
-            _ if !self.enter() => at,
-            Some(4) => self.v4(at),
-            Some(6) => self.v6(at),
-            _ => at,
-        }
-    }
-
-    fn v4(&mut self, at: Place) -> Place {
-        let Some(first) = self.byte(at) else { return at };
-        let header = usize::from(first & 0x0f) * 4;
-        let body = at + header;
-        if header < 20 || !self.reaches(body) {
-            return at;
-        }
-        let change = self.addresses(at + 12, 4);
+    /// Makes up in the checksum at `at` for addresses that were replaced.
+    fn adjust_addresses(&mut self, at: Place, change: Change) {
         if self.pseudonyms.is_some() {
-            // Options may hold addresses (routes recorded or prescribed): each becomes "no operation".
-            let mut change = change;
-            let options = self.between(at + 20, body);
-            let before = options.to_vec();
-            options.fill(1);
-            change.replace(&before, options);
-            self.adjust(at + 10, change);
+            self.adjust(at, change);
         }
-        let total = usize::from(self.be16(at + 2).unwrap_or(0));
-        let payload =
-            if total == 0 { self.wire.saturating_sub(body.0) } else { total.saturating_sub(header) };
-        // A later fragment has no header to keep.
-        if self.be16(at + 6).unwrap_or(0) & 0x1fff != 0 {
-            return body;
-        }
-        let Some(protocol) = self.byte(at + 9) else { return at };
-        self.protocol(protocol, body, Pseudo { length: payload, change })
     }
 
-    fn v6(&mut self, at: Place) -> Place {
-        let Some(next) = self.byte(at + 6).filter(|_| self.reaches(at + 40)) else { return at };
-        let change = self.addresses(at + 8, 16);
-        let length = usize::from(self.be16(at + 4).unwrap_or(0));
-        let end = if length == 0 { Place(self.wire) } else { at + 40 + length };
-        let (mut next, mut place) = (next, at + 40);
-        loop {
-            let bytes = match (next, self.byte(place), self.byte(place + 1)) {
-                // Options, routes, mobility, HIP, shim6: they may hold addresses and anything else.
-                (0 | 43 | 60 | 135 | 139 | 140, Some(_), Some(length)) => {
-                    let bytes = usize::from(length).saturating_add(1) << 3;
-                    self.blank_extension(place, bytes);
-                    bytes
-                }
-                (44, Some(_), Some(_)) => {
-                    if self.be16(place + 2).unwrap_or(0) & 0xfff8 != 0 {
-                        return place + 8;
-                    }
-                    8
-                }
-                (51, Some(_), Some(length)) => {
-                    let bytes = usize::from(length).saturating_add(2) << 2;
-                    self.blank(place + 12, bytes.saturating_sub(12));
-                    bytes
-                }
-                _ => break,
-            };
-            let Some(after) = self.byte(place) else { break };
-            next = after;
-            place += bytes;
+    /// IP options may hold addresses (routes recorded or prescribed): each becomes "no operation". The header's checksum is at
+    /// `checksum`.
+    fn blank_options(&mut self, at: Place, end: Place, checksum: Place) {
+        if self.pseudonyms.is_none() {
+            return;
         }
-        let length = end.0.saturating_sub(place.0);
-        self.protocol(next, place, Pseudo { length, change })
+        let mut change = Change::default();
+        let options = self.between(at, end);
+        let before = options.to_vec();
+        options.fill(1);
+        change.replace(&before, options);
+        self.adjust(checksum, change);
     }
 
     /// An extension header loses all but its first two bytes and the length of a jumbogram, wherever that stands among
     /// the options. What is left reads as padding.
-    fn blank_extension(&mut self, at: Place, bytes: usize) {
+    fn blank_extension(&mut self, at: Place, end: Place) {
         let options = at + 2;
-        let jumbo = jumbo_option(self.between(options, at + bytes));
-        self.blank_between(options, at + bytes);
+        let jumbo = jumbo_option(self.between(options, end));
+        self.blank_between(options, end);
         if let Some((place, option)) = jumbo {
             let place = options + place;
             self.between(place, place + option.len()).copy_from_slice(&option);
         }
     }
 
-    /// What an IP header carries at `at`.
-    fn protocol(&mut self, protocol: u8, at: Place, pseudo: Pseudo) -> Place {
-        match protocol {
-            6 => self.tcp(at, pseudo),
-            1 => self.icmp(at, |kind| matches!(kind, 3 | 4 | 11 | 12), 0),
-            58 => {
-                let covered = pseudo.with(pseudo.change.new, ICMP_V6);
-                self.icmp(at, |kind| matches!(kind, 1..=4), covered)
-            }
-            4 | 41 => self.ip(at),
-            17 => self.udp(at),
-            47 => self.gre(at),
-            // The authentication header of IPv4.
-            51 => match (self.byte(at), self.byte(at + 1)) {
-                (Some(next), Some(length)) if next != 51 => {
-                    let bytes = usize::from(length).saturating_add(2) << 2;
-                    self.blank(at + 12, bytes.saturating_sub(12));
-                    let length = pseudo.length.saturating_sub(bytes);
-                    self.protocol(next, at + bytes, Pseudo { length, ..pseudo })
-                }
-                _ => at,
-            },
-            // EtherIP, MPLS and Ethernet directly in IP.
-            97 => self.ethernet_inside(at + 2),
-            137 => self.mpls(at),
-            143 => self.ethernet_inside(at),
-            _ => at,
+    /// A TCP header from `at` to `end`.
+    fn tcp(&mut self, at: Place, end: Place, pseudo: Pseudo) {
+        let change = self.options(at + 20, end, pseudo.change);
+        let Some(field) = self.be16(at + 16) else { return };
+        let header = end.0.saturating_sub(at.0);
+        // With transmit offload the field holds the pseudo-header's sum, not complemented.
+        let own = pseudo.with(pseudo.change.new, TCP);
+        let before = pseudo.with(pseudo.change.old, TCP);
+        if field == fold(before) {
+            self.put_be16(at + 16, fold(own));
+        } else if pseudo.length > header {
+            // It would tell a payload of one or two bytes, which is left out here.
+            self.put_be16(at + 16, 0);
+            let left = self.sum(at, end);
+            self.put_be16(at + 16, !fold(own.saturating_add(left)));
+        } else {
+            self.adjust(at + 16, change);
         }
-    }
-
-    fn tcp(&mut self, at: Place, pseudo: Pseudo) -> Place {
-        let header = self.byte(at + 12).map_or(20, |byte| usize::from(byte >> 4) << 2).max(20);
-        if header > pseudo.length {
-            // It reaches into what is no part of the packet.
-            return at;
-        }
-        let change = self.options(at + 20, at + header, pseudo.change);
-        if let Some(field) = self.be16(at + 16) {
-            // With transmit offload the field holds the pseudo-header's sum, not complemented.
-            let own = pseudo.with(pseudo.change.new, TCP);
-            let before = pseudo.with(pseudo.change.old, TCP);
-            if field == fold(before) {
-                self.put_be16(at + 16, fold(own));
-            } else if pseudo.length > header {
-                // It would tell a payload of one or two bytes, which is left out here.
-                self.put_be16(at + 16, 0);
-                let left = self.sum(at, at + header);
-                self.put_be16(at + 16, !fold(own.saturating_add(left)));
-            } else {
-                self.adjust(at + 16, change);
-            }
-        }
-        at + header
     }
 
     /// Writes two bytes in network order, if they are there.
@@ -346,18 +261,12 @@ impl Walk<'_, '_> {
         change
     }
 
-    /// An ICMP message; of errors the quoted headers are kept. Its checksum, which covers the addresses quoted, becomes
-    /// that of what is left; `covered` is what else it covers.
-    fn icmp(&mut self, at: Place, quotes: fn(u8) -> bool, covered: u64) -> Place {
-        let kept = match (self.byte(at), self.byte(at + 8)) {
-            (Some(kind), _) if !quotes(kind) => at + 4,
-            (Some(_), Some(first)) if matches!(first >> 4, 4 | 6) => self.ip(at + 8),
-            _ => at + 8,
-        };
+    /// The checksum of an ICMP message, which covers the addresses quoted, becomes that of what is left up to `end`; `covered` is
+    /// what else it covers.
+    fn sum_message(&mut self, at: Place, end: Place, covered: u64) {
         self.put_be16(at + 2, 0);
-        let sum = self.sum(at, kept);
+        let sum = self.sum(at, end);
         self.put_be16(at + 2, !fold(covered.saturating_add(sum)));
-        kept
     }
 
     /// Replaces the two addresses at `at`, of so many bytes each.

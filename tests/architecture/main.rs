@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // Runs the engine on each side, and judges what it finds there a second time.
     ("pair", &["capture", "decode", "fault", "flow", "detect", "diagnose", "engine", "model", "time", "seq"]),
-    ("redact", &["capture", "fault", "time"]),
+    ("redact", &["capture", "decode", "fault", "time"]),
     ("extract", &["capture", "decode", "redact", "model", "report::pcapng", "time"]),
     (
         "cli",

@@ -1,0 +1,79 @@
+//! Where the headers of a packet lie: the walk of the decoder notes it for redaction.
+
+use std::ops::Range;
+
+use super::rest::Rest;
+
+/// A header of a packet, or a part of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// What lies there.
+    pub kind: PartKind,
+    /// Which bytes of the packet; not all of them may have been captured.
+    pub bytes: Range<usize>,
+}
+
+/// What a part of a packet holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartKind {
+    /// Nothing that names anybody: types, lengths, labels, tags.
+    Plain,
+    /// Addresses of frames, names, options: they may name hosts, people and devices, and the walk asks for none of them.
+    Names,
+    /// A checksum that covers more than what is left of the packet; 0 says that there is none.
+    Checksum,
+    /// What stands where an IP header should, and is none: its first byte says so.
+    NoIp,
+    /// The first 20 bytes of an IPv4 header.
+    Ipv4,
+    /// Its options.
+    Ipv4Options,
+    /// An IPv6 header without its extensions.
+    Ipv6,
+    /// An extension header of options, routes or the like. Of its options the walk asks for the jumbo payload only.
+    Extension,
+    /// The header of an ICMP message.
+    Icmp,
+    /// The header of an ICMPv6 message that takes so many bytes on the wire.
+    Icmp6 {
+        /// Bytes of the whole message.
+        length: usize,
+    },
+    /// A TCP header with its options, or the beginning of one that an ICMP error quotes.
+    Tcp {
+        /// Bytes of the whole segment on the wire.
+        length: usize,
+    },
+}
+
+/// The parts of one packet, in the order in which the walk came to them.
+pub(super) struct Parts<'p> {
+    /// The address of the packet's first byte.
+    origin: usize,
+    parts: &'p mut Vec<Part>,
+}
+
+impl<'p> Parts<'p> {
+    pub(super) fn of(packet: &[u8], parts: &'p mut Vec<Part>) -> Parts<'p> {
+        parts.clear();
+        Parts { origin: packet.as_ptr().addr(), parts }
+    }
+
+    /// Notes the bytes `within` of `rest`.
+    #[cold]
+    pub(super) fn push(&mut self, kind: PartKind, rest: Rest<'_>, within: Range<usize>) {
+        // What is left of a packet lies inside of it.
+        let begin = rest.data.as_ptr().addr().saturating_sub(self.origin);
+        let bytes = begin.saturating_add(within.start)..begin.saturating_add(within.end);
+        self.parts.push(Part { kind, bytes });
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Forgets all but the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.parts.truncate(count);
+    }
+}
