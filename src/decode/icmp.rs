@@ -108,8 +108,9 @@ fn quoted(
     (out.tsval, out.tsecr, out.mss, out.window_scale) = (0, 0, mtu, 0);
     out.neighbours = 0;
     out.traits = walk.traits | traits | Traits::ICMP_ERROR;
-    if let Some(sender) = reporter.as_v4() {
-        out.tsval = sender;
+    match reporter.as_v4() {
+        Some(sender) => out.tsval = sender,
+        None => out.set_icmp_sender_v6(reporter),
     }
     if reporter == out.dst {
         out.traits |= Traits::FROM_DESTINATION;

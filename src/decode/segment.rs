@@ -343,15 +343,29 @@ impl Segment {
         }
     }
 
-    /// Who sent the ICMP error that quotes this segment, where that is known: an IPv4 address is kept in `tsval`, and of IPv6 the
-    /// host that the segment was meant for is known ([`Traits::FROM_DESTINATION`]).
+    /// Keeps the IPv6 address of the sender of an ICMP error in fields that such a segment has no use for.
+    pub(super) const fn set_icmp_sender_v6(&mut self, sender: Address) {
+        let all = u128::from_be_bytes(sender.0);
+        self.tsval = (all >> 96) as u32;
+        self.tsecr = (all >> 64) as u32;
+        self.ack = Seq((all >> 32) as u32);
+        self.neighbours = (all >> 16) as u16;
+        self.ip_id = all as u16;
+    }
+
+    const fn icmp_sender_v6(&self) -> Address {
+        let high = (self.tsval as u128) << 96 | (self.tsecr as u128) << 64 | (self.ack.0 as u128) << 32;
+        Address((high | (self.neighbours as u128) << 16 | self.ip_id as u128).to_be_bytes())
+    }
+
+    /// Who sent the ICMP error that quotes this segment: an IPv4 address is kept in `tsval`, an IPv6 address in several fields.
     pub const fn icmp_sender(&self) -> Option<Address> {
         if !self.traits.has(Traits::ICMP_ERROR) {
             None
         } else if self.traits.has(Traits::FROM_DESTINATION) {
             Some(self.dst)
         } else if self.traits.has(Traits::V6) {
-            None
+            Some(self.icmp_sender_v6())
         } else {
             Some(Address::v4(self.tsval.to_be_bytes()))
         }

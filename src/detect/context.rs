@@ -9,6 +9,7 @@ use crate::detect::analysis::company::Pattern;
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::Stuck;
 use crate::detect::analysis::listener_activity::ListenerActivity;
+use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::flow::key::{Host, Map, Set};
 use crate::history::host_pairs::Pair;
@@ -101,6 +102,8 @@ pub struct CaptureContext {
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
     pub activities: Map<Host, ListenerActivity>,
+    /// SYNs that were neither answered nor repeated.
+    pub lone_syns: AllLoneSyns,
     /// When each host was heard, on connections that last.
     pub heard: Map<Address, Vec<Interval>>,
     /// Segments without a connection of their own.

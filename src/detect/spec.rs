@@ -54,6 +54,11 @@ pub enum Examine {
     Connection(fn(&ConnectionFacts, &DetectContext<'_>) -> Option<Draft>),
     /// Each listener.
     Listener(fn(Host, &DetectContext<'_>) -> Option<Draft>),
+    /// Each connection that some kind wants, and each listener.
+    Both(
+        fn(&ConnectionFacts, &DetectContext<'_>) -> Option<Draft>,
+        fn(Host, &DetectContext<'_>) -> Option<Draft>,
+    ),
 }
 
 /// What sets a kind apart.

@@ -174,6 +174,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         kind,
         severity: match place {
             Place::Ports(_) => of_many_ports(kind, &toll, interval),
+            Place::Hosts(_) => of_many_hosts(kind, &toll, interval),
             // A finding about a listener as a whole has weighed that itself.
             _ if connections == 0 => interval.iter().map(|w| w.outline.harm).max().unwrap_or(Severity::Info),
             _ => severity::of(kind, &toll),
@@ -266,6 +267,20 @@ fn of_many_ports(kind: Kind, toll: &Toll, interval: &[&Written]) -> Severity {
         (true, false) => Severity::Warning,
         (false, _) => Severity::Critical,
     })
+}
+
+/// How bad it is that one client tried many hosts in vain: of those that it tried once each, on several ports, some are always gone.
+fn of_many_hosts(kind: Kind, toll: &Toll, interval: &[&Written]) -> Severity {
+    let servers = || interval.iter().filter_map(|w| w.outline.server);
+    let hosts: BTreeSet<_> = servers().map(|host| host.address).collect();
+    let ports: BTreeSet<_> = servers().map(|host| host.port).collect();
+    let are_peers = interval.len() < hosts.len() * 2 && ports.len() > 1;
+    let most = if are_peers || registry::spec(kind).has(Property::IsAnswered) {
+        Severity::Info
+    } else {
+        Severity::Warning
+    };
+    severity::of(kind, toll).min(most)
 }
 
 /// The place as it names an incident.

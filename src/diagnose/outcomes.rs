@@ -1,6 +1,7 @@
 //! How many connections failed, and which of them no finding explains.
 
 use crate::decode::segment::PacketId;
+use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
@@ -60,12 +61,13 @@ impl Failures {
         written: &[Written],
         classes: &Map<PacketId, Class>,
         left_out: &LeftOuts,
+        lone_syns: &AllLoneSyns,
         captures: &[Capture],
     ) -> (u64, Vec<Unexplained>) {
-        let found = Found::of(written);
+        let found = Found::of(written, lone_syns);
         let mut unexplained: Vec<&Failed> = self.examined.iter().filter(|f| !found.explain(f)).collect();
         unexplained.sort_unstable_by_key(|f| f.first);
-        let counted = self.counted.iter().filter(|(listener, _)| !found.listeners.contains(*listener));
+        let counted = self.counted.iter().filter(|(listener, _)| !found.explains_handshakes_of(**listener));
         let counted: u64 = counted.map(|(_, outcomes)| outcomes.failed()).sum();
         let explained: Set<&Class> = written
             .iter()
@@ -92,16 +94,18 @@ impl Failures {
 }
 
 /// What the findings are about.
-struct Found {
+struct Found<'a> {
     connections: Set<PacketId>,
     /// By name: of two captures of the same connection one finding speaks for both.
     names: Set<(Host, Host)>,
     /// Of which a finding speaks as a whole.
     listeners: Set<Host>,
+    /// Some listeners are told of at another one.
+    lone_syns: &'a AllLoneSyns,
 }
 
-impl Found {
-    fn of(written: &[Written]) -> Found {
+impl<'a> Found<'a> {
+    fn of(written: &[Written], lone_syns: &'a AllLoneSyns) -> Found<'a> {
         let outlines = || written.iter().map(|w| &w.outline);
         let of_listener = |w: &&Written| {
             w.outline.client.is_none() && !registry::spec(w.finding.kind).has(Property::ExplainsNoFailure)
@@ -114,6 +118,7 @@ impl Found {
                 .flatten()
                 .collect(),
             listeners: whole.filter_map(|o| o.server).collect(),
+            lone_syns,
         }
     }
 
@@ -121,6 +126,10 @@ impl Found {
         let handshake = matches!(f.outcome, Outcome::Unanswered | Outcome::NeverCompleted);
         self.connections.contains(&f.first.packet)
             || self.names.contains(&(f.client, f.server))
-            || handshake && self.listeners.contains(&f.server)
+            || handshake && self.explains_handshakes_of(f.server)
+    }
+
+    fn explains_handshakes_of(&self, listener: Host) -> bool {
+        self.listeners.contains(&listener) || self.lone_syns.are_told_elsewhere(listener)
     }
 }

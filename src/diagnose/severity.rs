@@ -75,7 +75,8 @@ pub fn of(kind: Kind, toll: &Toll) -> Severity {
         let outage = lasting && (noticed || toll.lost >= MANY && toll.reaches(toll.lost, FEW));
         return match () {
             () if outage => Severity::Critical,
-            () if several || toll.impaired > 0 || toll.reaches(toll.lost, FEW) && toll.lost > 0 => {
+            () if several || toll.impaired >= SEVERAL => Severity::Warning,
+            () if toll.lost + toll.impaired > 0 && toll.reaches(toll.lost + toll.impaired, FEW) => {
                 Severity::Warning
             }
             () => Severity::Info,

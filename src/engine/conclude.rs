@@ -150,7 +150,8 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
     }
     let capture_points = capture_points(&written, context);
     let Gathered { failures, classes, left_out, .. } = gathered;
-    let (failed_unexplained, unexplained) = failures.unexplained(&written, classes, left_out, &captures);
+    let (failed_unexplained, unexplained) =
+        failures.unexplained(&written, classes, left_out, &context.lone_syns, &captures);
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {

@@ -73,7 +73,18 @@ pub(super) fn examine(
     // The same interval captured twice, far apart in the file, gives the same finding twice.
     let mut seen = Set::default();
     drafts.retain(|(d, _)| seen.insert((d.kind, d.client, d.server, d.during().0)));
+    drop_what_a_flood_explains(&mut drafts);
     drafts
+}
+
+/// The SYNs of a flood are told once.
+fn drop_what_a_flood_explains(drafts: &mut Vec<Found>) {
+    let floods: Set<Host> =
+        drafts.iter().filter(|(d, _)| d.kind == Kind::SynFlood).filter_map(|(d, _)| d.server).collect();
+    if !floods.is_empty() {
+        let is_told = |d: &Draft| d.server.is_some_and(|server| floods.contains(&server));
+        drafts.retain(|(d, _)| d.kind != Kind::SynUnanswered || d.client.is_some() || !is_told(d));
+    }
 }
 
 /// Whether this is a further path of an MPTCP connection that was refused.
@@ -84,8 +95,8 @@ fn is_refused_join(f: &ConnectionFacts) -> bool {
 fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> {
     let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
         // A refused join is no refused connection: the one that it would have joined goes on.
-        Examine::Connection(_) if is_refused_join(f) => None,
-        Examine::Connection(examine) => {
+        Examine::Connection(_) | Examine::Both(..) if is_refused_join(f) => None,
+        Examine::Connection(examine) | Examine::Both(examine, _) => {
             #[cfg(test)]
             trap::spring(trap::Place::Detector(spec.kind), Some(f.client));
             examine(f, around)
@@ -97,7 +108,7 @@ fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> 
 
 fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
     let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
-        Examine::Listener(examine) => {
+        Examine::Listener(examine) | Examine::Both(_, examine) => {
             #[cfg(test)]
             trap::spring(trap::Place::Detector(spec.kind), Some(server));
             examine(server, around)

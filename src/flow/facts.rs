@@ -257,7 +257,7 @@ pub struct IcmpError {
     pub v6: bool,
     /// Whether a segment of the client was quoted.
     pub quotes_client: bool,
-    /// Who sent it, where that is known: of IPv6 only the end that the quoted segment was meant for.
+    /// Who sent it.
     pub sender: Option<Address>,
     /// The next hop's MTU, if it says that a segment was too big; else 0.
     pub mtu: u16,

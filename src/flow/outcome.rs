@@ -10,7 +10,7 @@ use crate::time::{Span, Timestamp};
 
 /// A SYN or SYN-ACK that is not repeated within this time is not going to be: the timer starts at 1 s, or at 3 s on old
 /// kernels (`TCP_TIMEOUT_INIT`).
-const FIRST_TIMER: Span = Span::millis(3_300);
+pub const FIRST_TIMER: Span = Span::millis(3_300);
 /// Repetitions from which on an outage is more than one lost packet.
 pub const REPEATED: u16 = 3;
 /// How long it lasts at least.
@@ -167,6 +167,9 @@ impl Outcome {
         if is_by_box(f, reset) {
             return Outcome::ResetByBox;
         }
+        if own.keepalives >= 2 && own.keepalive.is_some_and(|probe| peer.last < probe) {
+            return Outcome::Stalled;
+        }
         let failure = match role {
             Role::Client => Outcome::ResetByClient,
             Role::Server => Outcome::ResetByServer,
@@ -310,15 +313,20 @@ impl Outcomes {
     /// one that failed counts.
     pub fn join(&mut self, other: &Outcomes, matched: u64) {
         let mut left = matched;
-        for (own, other) in self.0.iter_mut().zip(other.0) {
-            let both = (*own).min(other).min(left);
-            left = left.saturating_sub(both);
-            *own = own.saturating_add(other.saturating_sub(both));
+        let mut agreed = [0; Outcome::COUNT];
+        let mut apart = [0_u64; Outcome::COUNT];
+        for (n, (own, other)) in self.0.iter().zip(other.0).enumerate() {
+            agreed[n] = (*own).min(other).min(left);
+            left = left.saturating_sub(agreed[n]);
+            apart[n] = own.saturating_sub(agreed[n]).saturating_add(other.saturating_sub(agreed[n]));
         }
-        for own in &mut self.0 {
-            let some = left.min(*own);
-            (*own, left) = (own.saturating_sub(some), left.saturating_sub(some));
+        // Of those on which the two disagree each is counted twice: what is no failure comes first, and goes.
+        for (one, agreed) in apart.iter_mut().zip(agreed) {
+            let some = left.min(*one);
+            left = left.saturating_sub(some);
+            *one = one.saturating_sub(some).saturating_add(agreed);
         }
+        self.0 = apart;
     }
 
     /// Each with its number, where there are any.

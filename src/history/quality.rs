@@ -39,8 +39,9 @@ impl Quality {
     pub fn of(f: &ConnectionFacts) -> Quality {
         // A RST may come from a box in between, or from the host itself: it starts from a TTL of its own.
         let several = |side: &Side| side.ttl.0 != side.ttl.1 && side.resets == 0;
-        let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count;
-        let only_handshake = f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count;
+        let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count && f.icmp.is_none();
+        let only_handshake =
+            f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count && f.icmp.is_none();
         let deaf = f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets);
         let answered = f.c.acked_known || f.s.acked_known;
         Quality {

@@ -54,6 +54,8 @@ const KERNEL: &[(&str, &str)] = &[
     ("tcp_select_window", "computes the receive window to offer"),
     ("tcp_send_probe0", "sends a window probe"),
     ("tcp_write_timeout", "decides whether to give a connection up"),
+    ("tcp_v4_err", "takes in an ICMP error that quotes a TCP segment"),
+    ("net.ipv4.ip_no_pmtu_disc", "1 switches path MTU discovery off"),
     ("tcp_v4_mtu_reduced", "takes in an ICMP error about the path's MTU"),
     ("fib_validate_source", "checks a packet's source against the routes"),
     ("TcpRetransSegs", "segments sent again"),

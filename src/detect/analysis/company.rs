@@ -149,6 +149,10 @@ impl Pattern {
                 "all {failed} SYNs that were {fate} reuse a four-tuple of an older connection that ended {least} to {most} \
                  before, and none of {answered} SYNs from fresh ports was {fate}"
             ),
+            Mark::Client => format!(
+                "all {failed} SYNs that were {fate} come from clients that got no SYN-ACK at all, and {answered} SYNs of other \
+                 clients were answered"
+            ),
             mark => format!(
                 "all {failed} SYNs that were {fate} {}, and none of the {answered} SYNs that were answered does",
                 mark.verb()

@@ -11,6 +11,7 @@ use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, Side, 
 use crate::flow::outcome::{
     CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, is_by_box, stalled_alone,
 };
+use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
 
 /// From the first repetition to the acknowledgment: what heals sooner is the loss of a few packets.
@@ -46,10 +47,19 @@ pub enum Death<'a> {
     Forgotten {
         /// Who spoke first after the pause.
         sender: Role,
-        /// How long both had been silent.
+        /// How long both had been silent; at least that, where the capture began in the pause.
         idle: Span,
         /// What answered.
         reset: Option<&'a Reset>,
+    },
+    /// It was idle for `idle`; then a RST came in the name of `role`, which had not sent it, although nobody had spoken.
+    ResetWhenIdle {
+        /// In whose name.
+        role: Role,
+        /// How long both had been silent.
+        idle: Span,
+        /// The RST.
+        reset: &'a Reset,
     },
     /// What `sender` sends is repeated and never acknowledged.
     Unacknowledged {
@@ -111,8 +121,19 @@ pub struct Missing {
     pub size: u32,
     /// For how long it was not filled.
     pub lasted: Span,
-    /// Whether the sender was heard long after.
-    pub heard: bool,
+    /// What was heard of the sender long after.
+    pub heard: Heard,
+}
+
+/// What was heard of an end while a gap was open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// Other segments of the same connection.
+    OfTheConnection,
+    /// Other connections of the host.
+    OfTheHost,
+    /// Nothing.
+    Nothing,
 }
 
 /// How the connection died, if it died in one of these ways.
@@ -189,8 +210,10 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
             && h.largest > SMALL
             && h.latest + 100 < h.largest
     });
+    let told = f.icmp.as_deref().filter(|icmp| icmp.mtu > 0 && icmp.quotes_client == (role == Role::Client));
     let stuck = side.in_vain().is_some_and(|r| {
-        let smaller_arrived = side.sacks() > 0 && side.flight.latest < r.largest;
+        let smaller_arrived = side.sacks() > 0 && side.flight.latest < r.largest
+            || told.is_some_and(|icmp| r.largest + TCP_AND_IP > u32::from(icmp.mtu));
         r.count >= REPEATED
             && r.last.time - side.flight.begin.time >= LASTED
             && larger(r.largest)
@@ -198,6 +221,9 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     });
     healed || stuck
 }
+
+/// The shortest headers of IPv4 and TCP, bytes.
+const TCP_AND_IP: u32 = 40;
 
 /// A sender without an acknowledgment repeats what is missing three times within this.
 const REPEATED_WITHIN: Span = Span::secs(3);
@@ -226,7 +252,15 @@ fn missing_segment(
         && side.flight.largest < size
         && lasted >= REPEATED_WITHIN
         && !around.context.damaged;
-    let heard = side.last.time - side.flight.begin.time >= REPEATED_WITHIN;
+    let since = side.flight.begin.time;
+    let later = Interval { from: since + REPEATED_WITHIN, to: until };
+    let heard = if side.last.time - since >= REPEATED_WITHIN {
+        Heard::OfTheConnection
+    } else if role == Role::Server && around.heard_of_host(f.server.address, later) {
+        Heard::OfTheHost
+    } else {
+        Heard::Nothing
+    };
     is_left.then_some(Missing { gap, size, lasted, heard })
 }
 
@@ -241,6 +275,12 @@ fn by_reset<'a>(
     let idle = peer.flight.idle;
     let answers_a_flight = reset.trigger.is_some_and(|t| t.at >= peer.flight.begin) && peer.has_outstanding();
     if is_by_box(f, reset) {
+        if is_by_another_host(f, role, reset, around) {
+            return Some(Death::Stale { role, reset });
+        }
+        if let Some(idle) = quiet_before(own, reset).filter(|_| has_foreign_ttl(f, reset)) {
+            return Some(Death::ResetWhenIdle { role, idle, reset });
+        }
         let idle_before = answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none();
         let spoken = role == Role::Client || f.c.has_spoken() || f.s.has_spoken() || f.mid_stream;
         if !idle_before && has_no_socket_for_segment(f, role, reset) {
@@ -251,6 +291,9 @@ fn by_reset<'a>(
             (false, true) => Some(Death::Injected { role, reset }),
             (false, false) => None,
         };
+    }
+    if let Some(idle) = idle_since_the_capture_began(f, role, reset, around) {
+        return Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
     }
     // Linux leaves the window of a RST without ACK at 0: this one comes from a box that ends connections in the host's name.
     let is_foreign = !reset.flags.has(Flags::ACK)
@@ -292,6 +335,46 @@ fn by_reset<'a>(
         true => Death::ResetUnderOtherName { role, reset },
         false => Death::Stale { role, reset },
     })
+}
+
+/// Whether another host behind the server's address sent the RST: it has no socket for what it answers, and others of the listener
+/// were answered with the same TTL.
+pub fn is_by_another_host(
+    f: &ConnectionFacts,
+    role: Role,
+    reset: &Reset,
+    around: &DetectContext<'_>,
+) -> bool {
+    let ttls = around.listener.accepted.as_deref().map_or(&[][..], |accepted| accepted.answer_ttl.all());
+    role == Role::Server
+        && reset.has_other_ttl()
+        && ttls.contains(&reset.ttl)
+        && reset.is_bare()
+        && reset.went_on.is_none()
+        && reset.trigger.is_some_and(|t| t.ack == reset.seq && t.what != What::SynAck)
+        && f.s.fin.is_none()
+}
+
+/// How long both ends had been silent before a RST, if that is long enough for a box to forget the connection.
+fn quiet_before(own: &Side, reset: &Reset) -> Option<Span> {
+    let spoke = own.silences.iter().find(|(_, to)| *to == reset.at.time)?.0;
+    let quiet = reset.at.time - spoke.max(reset.trigger?.at.time);
+    (quiet >= FORGETFUL).then_some(quiet)
+}
+
+/// For how long at least a connection had been idle whose first segment in the capture drew a RST: since the capture began. The RST
+/// has a TTL that no answer of this listener has.
+fn idle_since_the_capture_began(
+    f: &ConnectionFacts,
+    role: Role,
+    reset: &Reset,
+    around: &DetectContext<'_>,
+) -> Option<Span> {
+    let accepted = around.listener.accepted.as_deref()?;
+    let is_foreign = !accepted.answer_ttl.all().is_empty() && accepted.answer_ttl.lacks(reset.ttl);
+    let is_first = f.mid_stream && reset.before.segments == 0 && role == Role::Server;
+    let idle = f.first.time - around.context.capture?.0;
+    (is_first && is_foreign && f.c.has_spoken() && idle >= FORGETFUL).then_some(idle)
 }
 
 /// Whether the RST of a host that goes on with the connection is its own all the same (`tcp_v4_send_reset`): it answers data
@@ -351,6 +434,10 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         }
         return interrupted(f, around);
     };
+    // It has another name in the capture, under which it is told.
+    if around.home_of_stray(f).is_some() {
+        return None;
+    }
     // A SYN-ACK that came again belongs to the handshake: what it means, an incomplete capture does not show.
     let doubtful = around.context.damaged && f.progress.is_none() && f.syn_ack.count > 1;
     if doubtful || is_ignored(f, around) {

@@ -9,6 +9,9 @@ use crate::time::Span;
 /// An error that comes at once has another reason.
 const NEIGHBOUR_TIME_OUT: Span = Span::millis(900);
 
+/// Hosts start from 64 or more, and hardly a path is longer than 30 hops: a SYN with less was sent to find the way.
+const TRACED: u8 = 30;
+
 /// Why a SYN was not delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Undelivered {
@@ -24,16 +27,19 @@ pub enum Undelivered {
     Prohibited,
     /// The packet went in circles.
     Loop,
+    /// The packet was sent with so small a time to live that it should not arrive.
+    Traced,
     /// Something else.
     Other,
 }
 
 impl Undelivered {
-    /// Reads the error, which came `after` the SYN that it quotes.
-    pub fn read(error: &IcmpError, after: Span) -> Undelivered {
+    /// Reads the error, which came `after` the SYN that it quotes; `ttl` is that of the SYN where it was captured.
+    pub fn read(error: &IcmpError, after: Span, ttl: u8) -> Undelivered {
         let reason = if error.v6 { of_v6(error.kind, error.code) } else { of_v4(error.kind, error.code) };
         match reason {
             Undelivered::HostUnreachable if after >= NEIGHBOUR_TIME_OUT => Undelivered::NoNeighbour,
+            Undelivered::Loop if ttl <= TRACED => Undelivered::Traced,
             reason => reason,
         }
     }
@@ -50,7 +56,7 @@ impl Undelivered {
             Undelivered::NoRoute => "network unreachable",
             Undelivered::PortUnreachable => "port unreachable",
             Undelivered::Prohibited => "administratively prohibited",
-            Undelivered::Loop => "time to live exceeded",
+            Undelivered::Loop | Undelivered::Traced => "time to live exceeded",
             Undelivered::Other => "undeliverable",
         }
     }
@@ -79,6 +85,11 @@ impl Undelivered {
             Undelivered::Loop => {
                 format!("The SYN's time to live ran out at {who}: probably a routing loop.")
             }
+            Undelivered::Traced => {
+                format!(
+                    "The SYN was sent with a small time to live, as traceroute does; it ran out at {who}."
+                )
+            }
             Undelivered::Other => format!("{router} reports that it cannot deliver the SYN."),
         };
         let functions: &'static [&'static str] = match self {
@@ -105,6 +116,7 @@ impl Undelivered {
                 "the ICMP error says that the connection is administratively prohibited"
             }
             Undelivered::Loop => "the ICMP error says that the time to live ran out",
+            Undelivered::Traced => "no system opens a connection with so small a time to live",
             Undelivered::Other => "an ICMP error quotes the SYN",
         }
     }
@@ -128,6 +140,9 @@ impl Undelivered {
             Undelivered::Loop => {
                 ("The path is longer than the SYN's time to live.", "Hosts start from 64 or more.")
             }
+            Undelivered::Traced => {
+                ("The packet went in circles.", "It would have had a larger time to live here.")
+            }
             Undelivered::Other => ("A firewall sent it.", "Its usual answer is port unreachable."),
         }
     }
@@ -141,7 +156,7 @@ impl Undelivered {
                     "ip neigh show to {server}   # {on}FAILED or INCOMPLETE means that nobody answers for the address"
                 )
             }
-            Undelivered::NoRoute | Undelivered::Loop => {
+            Undelivered::NoRoute | Undelivered::Loop | Undelivered::Traced => {
                 format!("ip route get {server}   # {on}where would it send the packet?")
             }
             Undelivered::PortUnreachable | Undelivered::Prohibited | Undelivered::Other => {
@@ -182,18 +197,25 @@ mod tests {
     #[test]
     fn host_unreachable_at_the_time_of_a_failed_resolution_is_no_firewall() {
         let error = IcmpError { kind: 3, code: 1, ..IcmpError::default() };
-        assert_eq!(Undelivered::read(&error, Span::millis(3_060)), Undelivered::NoNeighbour);
-        assert_eq!(Undelivered::read(&error, Span::millis(2)), Undelivered::HostUnreachable);
+        assert_eq!(Undelivered::read(&error, Span::millis(3_060), 64), Undelivered::NoNeighbour);
+        assert_eq!(Undelivered::read(&error, Span::millis(2), 64), Undelivered::HostUnreachable);
         let v6 = IcmpError { kind: 1, code: 3, v6: true, ..IcmpError::default() };
-        assert_eq!(Undelivered::read(&v6, Span::secs(3)), Undelivered::NoNeighbour);
+        assert_eq!(Undelivered::read(&v6, Span::secs(3), 64), Undelivered::NoNeighbour);
         assert!(!Undelivered::NoNeighbour.is_by_firewall());
+    }
+
+    #[test]
+    fn a_small_time_to_live_is_no_routing_loop() {
+        let error = IcmpError { kind: 11, ..IcmpError::default() };
+        assert_eq!(Undelivered::read(&error, Span::millis(4), 3), Undelivered::Traced);
+        assert_eq!(Undelivered::read(&error, Span::millis(4), 61), Undelivered::Loop);
     }
 
     #[test]
     fn what_a_packet_filter_sends_is_one() {
         for code in [3, 9, 10, 13] {
             let error = IcmpError { kind: 3, code, ..IcmpError::default() };
-            assert!(Undelivered::read(&error, Span::ZERO).is_by_firewall(), "{code}");
+            assert!(Undelivered::read(&error, Span::ZERO, 64).is_by_firewall(), "{code}");
         }
     }
 }

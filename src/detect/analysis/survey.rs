@@ -4,6 +4,7 @@ use crate::detect::analysis::end_of_flow::{Death, FORGETFUL, death};
 use crate::detect::analysis::half_closed::half;
 use crate::detect::analysis::host_activity::HostActivity;
 use crate::detect::analysis::listener_activity::LeftOpen;
+use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::detect::context::CaptureContext;
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::{Host, Map};
@@ -49,6 +50,7 @@ pub fn survey(
         context.activities.par_iter_mut().for_each(|(_, activity)| activity.sort());
     }
     context.note_silence(kept, end);
+    context.lone_syns = AllLoneSyns::of(&context.activities, end, |syn| context.peers.is_suspect(syn));
     for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
         let pair = Pair { client: f.client.address, server: f.server.address };
         let known = context.peers.tally(pair) != Tally::default();
@@ -83,9 +85,13 @@ pub fn survey(
 fn note_forgotten(context: &mut CaptureContext, kept: &[Box<ConnectionFacts>]) {
     let forgotten: Vec<_> = kept
         .iter()
-        .filter(|f| f.c.flight.idle.max(f.s.flight.idle) >= FORGETFUL)
+        .filter(|f| f.was_reset() || f.c.flight.idle.max(f.s.flight.idle) >= FORGETFUL)
         .filter_map(|f| match death(f, &context.around(f))? {
-            Death::Forgotten { idle, .. } => Some((f.server, idle)),
+            // How long the pause was is not known where the capture began in it.
+            Death::Forgotten { sender, idle, .. } if f.side(sender).flight.idle >= idle => {
+                Some((f.server, idle))
+            }
+            Death::ResetWhenIdle { idle, .. } => Some((f.server, idle)),
             _ => None,
         })
         .collect();

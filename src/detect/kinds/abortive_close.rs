@@ -1,5 +1,6 @@
 //! `abortive-close`: RST by an end in mid-connection.
 
+use crate::detect::analysis::end_of_flow::{Death, death};
 use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::analysis::reset_together::reset_together;
@@ -66,6 +67,20 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     {
         return None;
     }
+    // Who gives up a connection that had died before is not its cause.
+    let had_died = death(f, around).is_some_and(|death| {
+        matches!(
+            death,
+            Death::ZeroWindow { .. }
+                | Death::PathMtu { .. }
+                | Death::LargeMissing { .. }
+                | Death::Unacknowledged { .. }
+                | Death::Forgotten { .. }
+        )
+    });
+    if had_died {
+        return None;
+    }
     let who = role;
     let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST sent by the {who}'s socket")));
     if let Some(t) = reset.trigger {
@@ -76,10 +91,17 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.severity = if is_unanswered { Severity::Critical } else { Severity::Info };
     let reason = Reason::of(role, reset, side, peer);
     if let (Reason::Keepalive, Some(probe)) = (reason, side.keepalive) {
+        d.severity = d.severity.max(Severity::Warning);
         d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
     }
-    d.summary =
-        format!("The {who} {} ended the connection with a RST instead of a FIN.", f.host(role).socket());
+    d.summary = match reason {
+        Reason::Keepalive => format!(
+            "The {who} {} gave the connection up and sent a RST: {} keepalive probes drew no answer.",
+            f.host(role).socket(),
+            side.keepalives
+        ),
+        _ => format!("The {who} {} ended the connection with a RST instead of a FIN.", f.host(role).socket()),
+    };
     d.cause = cause(
         reason.text(),
         reason.functions(),

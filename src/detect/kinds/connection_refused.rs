@@ -13,7 +13,7 @@ use crate::flow::facts::{ConnectionFacts, IcmpError, Reset, Roles};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::seq::Seq;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 finding! {
     /// A RST or an ICMP error answers the SYN.
@@ -70,7 +70,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         (None, None) => return None,
     };
     d.shows(syn.at, "SYN");
-    d.severity = Severity::Critical;
+    let is_traced = reset.is_none()
+        && icmp.is_some_and(|error| {
+            Undelivered::read(error, Span::ZERO, f.syn_offer.ttl) == Undelivered::Traced
+        });
+    d.severity = if is_traced { Severity::Info } else { Severity::Critical };
     d.details = Details::Refusal(if reset.is_some() { Refusal::Reset } else { Refusal::Icmp });
     Some(d)
 }
@@ -217,7 +221,7 @@ fn blame_missing_listener(d: &mut Draft, f: &ConnectionFacts) {
 fn by_icmp(f: &ConnectionFacts, error: &IcmpError, asked: Timestamp) -> Draft {
     // A SYN that was repeated is answered by the error that comes next.
     let after = error.at.time - asked;
-    let why = Undelivered::read(error, after);
+    let why = Undelivered::read(error, after, f.syn_offer.ttl);
     let by = error.sender.map(|by| format!(" from {}", by.ip())).unwrap_or_default();
     let text = format!("ICMP {} (type {} code {}){by} quotes the SYN", why.name(), error.kind, error.code);
     let mut d = Draft::about(f, &SPEC, (error.at, text));

@@ -7,6 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Healed, PacketRef, Role};
+use crate::flow::outcome::REPEATED;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -168,6 +169,8 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         () if peer.last.time > since.time => "went on without acknowledging it",
         () => "sent nothing any more",
     };
+    // The peer repeats what had been acknowledged: it hears nothing either.
+    let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // What is ignored from the first byte on may be a refused syncookie.
     match others.served > 0 && f.syn.count > 0 && !from_the_start {
         true => d.probable(format!(
@@ -176,6 +179,19 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         )),
         false => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
     };
+    if asks_again {
+        let receiver = sender.peer();
+        d.cause = cause(
+            "What this end sends does not reach its peer: the path is cut in one direction. The other direction works.",
+            &["tcp_retransmit_timer", "tcp_write_timeout"],
+            &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPDSACKOldSent"],
+            &["net.ipv4.tcp_retries2"],
+        );
+        d.measure("peer_asks_again", true);
+        d.probable(format!(
+            "the {receiver} repeats data that the {sender} has acknowledged: it is up, and hears nothing of the {sender}"
+        ));
+    }
     let may_be_cookie = from_the_start || f.mid_stream && sender == Role::Client && peer.segments == 0;
     if may_be_cookie {
         d.or(

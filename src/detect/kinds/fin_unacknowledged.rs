@@ -1,9 +1,10 @@
 //! `fin-unacknowledged`: a FIN was retransmitted and never acknowledged.
 
+use crate::detect::analysis::end_of_flow::FORGETFUL;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, times};
-use crate::detect::spec::{Examine, finding};
+use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -33,6 +34,7 @@ finding! {
         look_alikes: &["fin-unacknowledged/short-outage", "half-close/keepalive"],
         counters: &["TcpExtTCPTimeouts", "TcpExtTCPAbortOnTimeout"],
         settings: &["net.ipv4.tcp_orphan_retries"],
+        properties: &[Property::EndsConnection],
     }
 }
 
@@ -82,7 +84,30 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_orphan_retries"],
     );
     d.measure("fins", side.fins).measure_span("lasted_s", lasted);
-    if f.both_seen() {
+    let idle = side.flight.idle;
+    if idle >= FORGETFUL && side.flight.begin == fin {
+        d.measure_span("idle_s", idle);
+        d.summary.push_str(&format!(
+            " The connection had been idle for {idle} ({} s) before.",
+            idle.0 / Span::secs(1).0
+        ));
+    }
+    let others = around.listener.between(fin.time, last.time).served > 0;
+    if f.both_seen() && idle >= FORGETFUL && others {
+        d.cause = cause(
+            "A firewall or NAT on the path has removed its entry for the idle connection, so the FIN does not arrive.",
+            &["tcp_retransmit_timer", "tcp_orphan_retries"],
+            &["TcpExtTCPAbortOnTimeout", "TcpExtTCPTimeouts"],
+            &["net.netfilter.nf_conntrack_tcp_timeout_established", "net.ipv4.tcp_keepalive_time"],
+        );
+        d.probable(
+            "the connection was idle before, and other connections of this listener were answered meanwhile",
+        );
+        d.or(
+            "The peer's host or process is gone.",
+            "Its host would answer the FIN with a RST, and others were answered.",
+        );
+    } else if f.both_seen() {
         d.probable("the peer had sent packets before, and sent none after the FIN");
     } else {
         d.possible("the capture holds nothing of the peer: it may have acknowledged the FIN on a way that was not captured");
@@ -91,10 +116,12 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "The sender got none of them: it would have stopped. Where they were lost the capture cannot show.",
         );
     }
-    d.or(
-        "A firewall or NAT has removed its entry for the connection.",
-        "Then the host still answers on other connections.",
-    );
+    if !(idle >= FORGETFUL && others) {
+        d.or(
+            "A firewall or NAT has removed its entry for the connection.",
+            "Then the host still answers on other connections.",
+        );
+    }
     d.next_steps = vec![
         format!(
             "ss -tano state fin-wait-1 state last-ack   # on {}: sockets that still repeat their FIN",

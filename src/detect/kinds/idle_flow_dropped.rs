@@ -8,7 +8,7 @@ use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role};
 use crate::history::wants::Wants;
-use crate::model::{Kind, Severity};
+use crate::model::{Cause, Kind, Severity};
 use crate::time::Span;
 
 finding! {
@@ -16,7 +16,7 @@ finding! {
     ///
     /// ## On the wire
     /// Requests and answers, then a pause of minutes or hours. The next segment is repeated without an answer, or is answered
-    /// at once by a RST whose TTL is not the peer's. New connections between the same hosts work. The pauses that connections of
+    /// at once by a RST whose TTL is not the peer's. Or such a RST comes when the time-out runs out, unasked. New connections between the same hosts work. The pauses that connections of
     /// one listener survived, and those that were fatal, bracket the time-out.
     /// ## In the kernel
     /// Both ends still have the connection. A NAT gateway, a load balancer, a firewall or conntrack
@@ -62,7 +62,13 @@ const NEAR: i64 = 4;
 
 /// See [`IdleFlowDropped`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let Death::Forgotten { sender, idle, reset } = death(f, around)? else { return None };
+    let (sender, idle, reset) = match death(f, around)? {
+        Death::Forgotten { sender, idle, reset } => (sender, idle, reset),
+        Death::ResetWhenIdle { role, idle, reset } => {
+            return Some(reset_when_idle(f, role, idle, reset, around));
+        }
+        _ => return None,
+    };
     let (own, peer) = (f.side(sender), sender.peer());
     let first = own.flight.begin;
     let mut d =
@@ -93,29 +99,69 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.severity = Severity::Critical;
     d.measure_span("idle_s", idle).measure("keepalives", own.keepalives);
     let bracket = bracket(f, idle, around);
-    if let Some((survived, fatal)) = bracket {
-        d.summary.push_str(&format!(
-            " Over all connections of this listener, pauses of up to {survived} did no harm and one of {fatal} did: the time-out \
-             lies between {} s and {} s.",
-            survived.0 / SECOND,
-            (fatal.0 + SECOND - 1) / SECOND
-        ));
-        d.measure_span("longest_survived_s", survived).measure_span("shortest_fatal_s", fatal);
-    }
+    write_bracket(&mut d, bracket);
     if let Some(survived) = f.idle.as_ref().and_then(|idle| idle.survived).filter(|pause| pause.length < idle)
     {
         d.shows(survived.until, format!("a pause of {} before that did no harm", survived.length));
         d.measure_span("survived_s", survived.length);
     }
     let hint = known_time_out(seconds, bracket);
-    d.cause = cause(
+    d.cause = removed_from_table();
+    d.next_steps = next_steps(f.host(sender).address.ip(), seconds, hint.map(|(_, hint)| *hint));
+    Some(d)
+}
+
+fn removed_from_table() -> Cause {
+    cause(
         "A NAT gateway, firewall or load balancer on the path removed the idle connection from its table.",
         &[],
         &["TcpExtTCPTimeouts", "TcpExtTCPKeepAlive"],
         &["net.ipv4.tcp_keepalive_time", "net.netfilter.nf_conntrack_tcp_timeout_established"],
+    )
+}
+
+/// A RST in the name of one end although nobody had spoken: a box says that its time-out has run out.
+fn reset_when_idle(
+    f: &ConnectionFacts,
+    role: Role,
+    idle: Span,
+    reset: &Reset,
+    around: &DetectContext<'_>,
+) -> Draft {
+    let (ttl, usual, seconds) = (reset.ttl, reset.before.ttl.0, idle.0 / SECOND);
+    let seen = format!("RST in the name of the {role} after {idle} of silence, TTL {ttl} instead of {usual}");
+    let mut d = Draft::about(f, &SPEC, (reset.at, seen));
+    if let Some(trigger) = reset.trigger {
+        d.shows(trigger.at, format!("the last segment of the {} before it", role.peer()));
+    }
+    d.summary = format!(
+        "The connection was idle for {idle} ({seconds} s); then a RST came in the name of the {role} {}, which had not sent it.",
+        f.host(role).socket()
     );
-    d.next_steps = next_steps(f.host(sender).address.ip(), seconds, hint.map(|(_, hint)| *hint));
-    Some(d)
+    d.severity = Severity::Critical;
+    d.measure_span("idle_s", idle).measure("ttl", ttl).measure("usual_ttl", usual);
+    let bracket = bracket(f, idle, around);
+    write_bracket(&mut d, bracket);
+    d.cause = removed_from_table();
+    d.probable(format!(
+        "the RST has another TTL than all segments of the {role} before, and nobody had spoken"
+    ));
+    d.or("An administrator or an intrusion prevention system cut it off.", "It would not wait for a pause.");
+    let hint = known_time_out(seconds, bracket);
+    d.next_steps = next_steps(f.host(role.peer()).address.ip(), seconds, hint.map(|(_, hint)| *hint));
+    d
+}
+
+/// Says between which pauses the time-out lies.
+fn write_bracket(d: &mut Draft, bracket: Option<(Span, Span)>) {
+    let Some((survived, fatal)) = bracket else { return };
+    d.summary.push_str(&format!(
+        " Over all connections of this listener, pauses of up to {survived} did no harm and one of {fatal} did: the time-out \
+         lies between {} s and {} s.",
+        survived.0 / SECOND,
+        (fatal.0 + SECOND - 1) / SECOND
+    ));
+    d.measure_span("longest_survived_s", survived).measure_span("shortest_fatal_s", fatal);
 }
 
 /// What would have kept the connection, and where to look.
@@ -159,7 +205,14 @@ fn write_reset(d: &mut Draft, f: &ConnectionFacts, sender: Role, idle: Span, res
     let seconds = idle.0 / 1_000_000_000;
     let name = f.host(sender).socket();
     d.measure("ttl", reset.ttl).measure("usual_ttl", reset.before.ttl.0).measure_span("reset_after_s", delay);
-    if reset.has_other_ttl() {
+    if reset.before.segments == 0 {
+        d.shows(reset.at, format!("RST in the name of the {peer}, {delay} later, TTL {}", reset.ttl));
+        d.summary = format!(
+            "The connection had been idle for at least {idle} ({seconds} s), since the capture began; then a segment of the \
+             {sender} {name} drew a RST that the {peer} did not send."
+        );
+        d.probable(format!("the RST has TTL {}, which no SYN-ACK of this listener has", reset.ttl));
+    } else if reset.has_other_ttl() {
         let (ttl, usual) = (reset.ttl, reset.before.ttl.0);
         d.shows(
             reset.at,

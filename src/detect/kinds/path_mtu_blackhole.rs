@@ -1,6 +1,6 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{Death, Missing, death};
+use crate::detect::analysis::end_of_flow::{Death, Heard, Missing, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -73,8 +73,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     match shrunk {
         None => {
             d.shows(last, format!("the same size again, {} in all; never acknowledged", times(count.into())));
+            let others = if side.sacks() > 0 { "; smaller ones arrived" } else { "" };
             d.summary = format!(
-                "Segments of {largest} bytes of the {sender} {} were sent again {} within {lasted} and never acknowledged; smaller ones arrived.",
+                "Segments of {largest} bytes of the {sender} {} were sent again {} within {lasted} and never acknowledged{others}.",
                 f.host(sender).socket(),
                 times(count.into())
             );
@@ -103,6 +104,16 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         Some(icmp) => {
             d.shows(icmp.at, format!("ICMP: the next hop's MTU is {}", icmp.mtu));
             d.probable(format!("a router says that its next hop carries no more than {} bytes", icmp.mtu));
+            if shrunk.is_none() {
+                d.cause = cause(
+                    "The path carries no packets of full size. An ICMP error says so, and the sender does not follow it: a \
+                     firewall on its host drops it, or it has path MTU discovery switched off.",
+                    &["tcp_v4_err", "tcp_v4_mtu_reduced", "tcp_retransmit_timer"],
+                    &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
+                    &["net.ipv4.ip_no_pmtu_disc", "net.ipv4.tcp_mtu_probing"],
+                );
+                d.measure("next_hop_mtu", icmp.mtu);
+            }
         }
         None => {
             d.probable(format!(
@@ -110,7 +121,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             ));
         }
     }
-    d.or("Segments were lost by chance.", "Each repetition of full size was lost, and nothing smaller.");
+    d.or(
+        "Segments were lost by chance.",
+        if side.sacks() > 0 || shrunk.is_some() {
+            "Each repetition of full size was lost, and nothing smaller."
+        } else {
+            "Each repetition was lost, and the router says why."
+        },
+    );
     d.next_steps = next_steps(f, sender);
     Some(d)
 }
@@ -122,7 +140,7 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
     let behind = side.flight.largest;
     let seen = format!("{behind} bytes of the {sender} arrive, {gap} bytes before them do not");
     let mut d = Draft::about(f, &SPEC, (side.flight.begin, seen));
-    if heard {
+    if heard == Heard::OfTheConnection {
         d.shows(side.last, format!("the {sender} is still heard; the gap is open"));
     }
     d.severity = Severity::Critical;
@@ -138,8 +156,10 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
         .measure_span("lasted_s", lasted)
         .measure("mss_client", f.syn_offer.mss)
         .measure("mss_server", f.syn_ack_offer.mss);
-    if heard {
+    if heard == Heard::OfTheConnection {
         d.probable("the missing segments are of full size, none of their repetitions arrived, and smaller segments of the same end did");
+    } else if heard == Heard::OfTheHost {
+        d.probable("the missing segments are of full size, none of their repetitions arrived, and other connections of that host went on");
     } else {
         d.possible("the missing segments are of full size, and none of their repetitions arrived; but nothing else of that end did either");
         d.or(

@@ -1,6 +1,6 @@
 //! `stale-connection`: one end has the connection, the other has no socket for it.
 
-use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::end_of_flow::{Death, death, is_by_another_host};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
@@ -75,7 +75,21 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.measure("forgotten_by", role.to_string())
         .measure_span("idle_s", peer.flight.idle)
         .measure_span("silent_s", silent);
-    if peer.in_vain().is_some() && !is_first {
+    let by_another_host = is_by_another_host(f, role, reset, around);
+    if by_another_host {
+        d.cause = cause(
+            "Another host answers for the address now: a failover, a change of route (anycast, ECMP), or a balancer that sent the \
+             connection to another backend.",
+            &["tcp_v4_rcv", "tcp_v4_send_reset"],
+            &["TcpOutRsts", "TcpEstabResets"],
+            &[],
+        );
+        d.measure("ttl", reset.ttl).measure("usual_ttl", reset.before.ttl.0);
+        d.probable(format!(
+            "the RST has TTL {}, as SYN-ACKs of other connections have; this connection's segments had {}",
+            reset.ttl, reset.before.ttl.0
+        ));
+    } else if peer.in_vain().is_some() && !is_first {
         d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
     } else if is_first {
         d.possible(
@@ -98,7 +112,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     d.or(
         "A NAT gateway or firewall in front of it has forgotten the connection and answers in its name.",
-        "The RST has the TTL of the host's other segments.",
+        if by_another_host {
+            "Hosts that answer for the address have that TTL too."
+        } else {
+            "The RST has the TTL of the host's other segments."
+        },
     );
     d.or(
         "A NAT on the path has lost its entry, so the segment reached the host under another address or port.",

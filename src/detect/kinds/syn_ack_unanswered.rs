@@ -95,7 +95,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let repeats = f.syn.count > 1;
     let mut d = Draft::about(f, &SPEC, (first.at, "SYN-ACK"));
     d.shows(syn.at, "SYN").shows(last.at, format!("SYN-ACK, sent {} in all", times(f.syn_ack.count.into())));
-    d.severity = if alike >= SEVERAL { Severity::Critical } else { Severity::Info };
+    let others_alike =
+        around.activity.half_open.iter().filter(|h| h.syn_acks > 1 && h.syns > 1).count() >= SEVERAL;
+    let is_no_accident = alike >= SEVERAL || others_alike && repeats;
+    d.severity = if is_no_accident { Severity::Critical } else { Severity::Info };
     d.summary = match repeats {
         true => format!(
             "{} repeated its SYN although {} answered it {} within {lasted}.",

@@ -8,13 +8,14 @@ use crate::detect::analysis::host_activity::Outage;
 use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
 use crate::detect::analysis::tunnel;
 use crate::detect::context::{Answers, DetectContext};
-use crate::detect::draft::{Draft, cause};
+use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
+use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
-use crate::model::{Kind, Packets, Suspect, Vantage};
+use crate::model::{Kind, Packets, Sender, Severity, Suspect, Vantage};
 
 finding! {
     /// SYNs draw no answer, and nothing else in the capture says why.
@@ -33,6 +34,8 @@ finding! {
     /// * A round trip above one second: the answer comes, late.
     /// * Only SYNs that reuse a four-tuple are ignored, or that carry something others lack (ECN, an option, an MSS): a
     ///   device that keeps the older connection, or a filter. The finding names it.
+    /// * SYNs that were sent once and not repeated: a scan, a health check, a client that tries several addresses. They are told
+    ///   together, without alarm.
     /// * All ports of a host are silent at once: its connection tracking table is full, or it is frozen.
     /// ## Check next
     /// A capture at the server: does the SYN arrive? Then `nstat -az TcpExtListenOverflows TcpExtListenDrops
@@ -44,11 +47,12 @@ finding! {
         plain_words: "Clients ask for a connection and get no answer.",
         at_fault: "unknown yet, the network, a firewall or the server",
         wants: Wants::full(|f, _| is_unanswered(f)),
-        examine: Examine::Connection(examine),
+        examine: Examine::Both(examine, examine_lone),
         look_alikes: &["handshake-loss/syn-ack-lost:server", "nothing-wrong/one-direction", "connection-refused/icmp"],
         counters: &["TcpExtListenDrops", "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop", "TcpExtPAWSPassive", "TcpExtIPReversePathFilter"],
         settings: &["net.ipv4.conf.all.rp_filter", "net.netfilter.nf_conntrack_max", "net.ipv4.vs.conn_reuse_mode", "net.netfilter.nf_conntrack_tcp_timeout_time_wait"],
         ignored: Ignored::Syns,
+        sender: Some(Sender::Client),
         properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::MayBeScan],
     }
 }
@@ -123,9 +127,106 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         );
     } else if let Some(outage) = around.outage_of_host(f.server.address, during) {
         let heard = around.heard_of_host(f.server.address, outage.during);
-        blame_host(&mut d, outage, if heard { Host::WasHeard } else { Host::FellSilent });
+        blame_host(&mut d, outage, if heard { Meanwhile::WasHeard } else { Meanwhile::FellSilent });
+    } else {
+        weigh_signs_of_life(&mut d, f, during, around);
     }
     Some(d)
+}
+
+/// SYNs that were neither answered nor repeated: told of the listener, or of the client that sent one to each of several.
+fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+    let lone = around.context.lone_syns.at(server)?;
+    let (syns, client) = (lone.syns as u64, lone.client.ip());
+    let mut d = Draft::about_listener(server, &SPEC, (lone.first, "SYN: no answer, and not repeated"));
+    if lone.last != lone.first {
+        d.shows(lone.last, "the last such SYN");
+    }
+    d.severity = Severity::Info;
+    d.summary = match (lone.listeners, lone.clients) {
+        (1, 1) => format!(
+            "{} of {client} to {} drew no answer and {} not repeated.",
+            count(syns, "SYN"),
+            server.socket(),
+            if syns == 1 { "was" } else { "were" }
+        ),
+        (1, clients) => format!(
+            "{} of {} to {} drew no answer and were not repeated.",
+            count(syns, "SYN"),
+            counted(clients as u64, "address", "addresses"),
+            server.socket()
+        ),
+        (listeners, _) => format!(
+            "{} of {client} to {} drew no answer and were not repeated, the first to {}.",
+            count(syns, "SYN"),
+            counted(listeners as u64, "port or address", "ports and addresses"),
+            server.socket()
+        ),
+    };
+    d.cause = cause(
+        "A program tried once and did not wait for an answer: a scan, a health check, or a client that takes the first of \
+         several addresses that answers.",
+        &[],
+        &[],
+        &[],
+    );
+    let why = "a kernel repeats a SYN after 1 s; these were not repeated";
+    match around.context.answers_of(server.address) {
+        Answers::Captured => {
+            d.possible(format!("{why}, and other SYNs to this address were answered"));
+            d.or("The capture missed the answers.", "It holds other answers of this address.");
+        }
+        Answers::Missing => {
+            d.cause = cause("The answers of this address are missing from the capture.", &[], &[], &[]);
+            d.possible(
+                "clients of this address went on, so they had its answers; the capture holds one direction",
+            );
+        }
+        Answers::Unseen => {
+            d.possible(format!("{why}; the capture holds no packet of {}", server.address.ip()));
+            d.or(
+                "The capture holds one direction only: the answers took another way.",
+                "Then other packets of these connections would be missing too.",
+            );
+        }
+    }
+    d.measure("syns", syns).measure("clients", lone.clients).measure("listeners", lone.listeners);
+    d.next_steps = vec![next::do_syns_arrive(server)];
+    Some(d)
+}
+
+/// What else was heard of the server's host while it ignored the SYNs.
+fn weigh_signs_of_life(d: &mut Draft, f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) {
+    if around.context.answers_of(f.server.address) != Answers::Captured || during.to == during.from {
+        return;
+    }
+    let heard = around.heard_of_host(f.server.address, during);
+    d.measure("host_heard", heard);
+    if !heard && around.activity.sockets_lost > 0 && f.syn.count > 2 {
+        d.cause = cause(
+            "The host was down: it was restarted, or its address moved to another host.",
+            &["tcp_v4_send_reset"],
+            &["TcpOutRsts"],
+            &[],
+        );
+        d.probable("nothing was heard of the host meanwhile, and afterwards it had no socket for connections that it had had before");
+        d.next_steps.insert(
+            0,
+            format!(
+                "uptime; journalctl -b -n 50   # on {}: restart, crash, failover?",
+                f.server.address.ip()
+            ),
+        );
+    } else if heard
+        && around.listener.possibly_inside(during).answered == 0
+        && around.view.vantage != Vantage::Server
+    {
+        d.possible("the host went on with established connections meanwhile, so it was up; nothing shows what dropped the SYNs");
+        d.or(
+            "A NAT on the path has no port or table entry left for new connections (SNAT ports, conntrack table).",
+            "Then other connections through that NAT fail too: `conntrack -S`, and the gateway's own counters.",
+        );
+    }
 }
 
 /// Whether a connection of an address with itself was captured on a network.
@@ -135,7 +236,7 @@ fn is_hairpin(f: &ConnectionFacts) -> bool {
 
 /// What else came from a host that ignored SYNs to several of its ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Host {
+enum Meanwhile {
     /// It went on with established connections.
     WasHeard,
     /// Nothing.
@@ -143,7 +244,7 @@ enum Host {
 }
 
 /// Several ports of the host ignored SYNs at once: the cause lies before the listeners.
-fn blame_host(d: &mut Draft, outage: &Outage, host: Host) {
+fn blame_host(d: &mut Draft, outage: &Outage, meanwhile: Meanwhile) {
     let ports: Vec<String> = outage.ports.iter().take(NAMED_PORTS).map(u16::to_string).collect();
     let more = outage.ports.len() - ports.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -153,7 +254,7 @@ fn blame_host(d: &mut Draft, outage: &Outage, host: Host) {
         ports.join(", ")
     );
     d.measure("ports_silent_at_once", outage.ports.len());
-    if host == Host::WasHeard {
+    if meanwhile == Meanwhile::WasHeard {
         d.cause = cause(
             "The host dropped the SYNs to several of its ports before they reached a listener: its connection tracking \
              table (conntrack) was full, or a firewall rule dropped new connections.",

@@ -54,12 +54,14 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         return None;
     }
     let reset = f.c.reset.as_deref().filter(|r| r.seq == answer.ack);
+    let old = f.previous.as_deref().filter(|p| p.client_next == answer.ack || p.server_next == answer.seq);
     // An acknowledgment of this connection's own bytes that overtook its SYN-ACK in the capture.
     let ahead = answer.ack.distance(f.c.isn.advance(1));
-    if reset.is_none() && (0..OWN_BYTES).contains(&ahead) {
+    let is_of_older = f.syn_ack.count == 0
+        && old.is_some_and(|p| p.client_next == answer.ack && p.server_next == answer.seq);
+    if reset.is_none() && !is_of_older && (0..OWN_BYTES).contains(&ahead) {
         return None;
     }
-    let old = f.previous.as_deref().filter(|p| p.client_next == answer.ack || p.server_next == answer.seq);
     if reset.is_none() && f.syn.count < 2 && old.is_none() {
         return None;
     }
@@ -98,6 +100,15 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         );
         d.summary = format!("{} The RST of the client did not end it.", d.summary);
         d.lasted_until(f.s.last.time.max(reset.at.time));
+    }
+    if reset.is_none() && f.syn_ack.count == 0 && answer.count > 1 {
+        d.measure("ack_unanswered", true);
+        d.summary = format!("{} The client did not react to {} such ACKs.", d.summary, answer.count);
+        d.or(
+            "A firewall on the path drops the ACK, or the RST that answers it: neither fits the connection that it knows.",
+            "The client would answer the ACK by a RST, which ends the older connection.",
+        );
+        d.lasted_until(f.last.time);
     }
     d.cause = older.cause();
     d.measure("old_connection_seen", old.is_some());

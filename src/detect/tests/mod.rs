@@ -14,6 +14,7 @@ mod fastopen_and_loss;
 mod flood_and_cookies;
 mod forms;
 mod half_close;
+mod incidents;
 mod syn_unanswered;
 mod timestamps;
 mod weather;

@@ -84,13 +84,10 @@ impl Recent {
 
 impl Connection {
     /// Whether a RST that is equal to one before may have been sent for itself: a host without a socket answers each of
-    /// several segments by the same RST, with IPv4 identification 0 (`tcp_v4_send_reset`). Where other segments of the
-    /// connection were captured twice, it is a copy like them.
+    /// several segments by the same RST (`tcp_v4_send_reset`), and a box that cuts connections off sends several alike. Where
+    /// other segments of the connection were captured twice, it is a copy like them.
     pub(super) fn may_be_another_reset(&self, s: &Segment) -> bool {
-        s.flags.has(Flags::RST)
-            && s.ip_id == 0
-            && !s.options.has(Options::TIMESTAMPS)
-            && self.facts.duplicates == 0
+        s.flags.has(Flags::RST) && !s.options.has(Options::TIMESTAMPS) && self.facts.duplicates == 0
     }
 
     /// A SYN or SYN-ACK with the timestamp and IP ID of one before: a segment that is sent again has a later timestamp. Two captures

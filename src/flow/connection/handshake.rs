@@ -273,7 +273,8 @@ fn learn_isn(side: &mut Side, s: &Segment) {
 
 /// Whether a server's acknowledgment comes from a request in SYN-RECV and not from a socket: a request answers a keepalive
 /// probe, or another segment outside of its window, but has taken nothing (`tcp_check_req`, `tcp_v4_reqsk_send_ack`). It
-/// echoes the timestamp of the SYN, where a socket echoes that of the final ACK; in IPv4 its identification is 0.
+/// echoes the timestamp of the SYN, where a socket echoes that of the final ACK; up to Linux 6.8 it echoes what came last. In IPv4 its
+/// identification is 0.
 #[inline]
 fn is_of_request(f: &ConnectionFacts, s: &Segment, what: What) -> bool {
     if what != What::Ack || s.ack != f.syn_ack_ack || s.seq != f.s.isn.advance(1) {
@@ -281,8 +282,8 @@ fn is_of_request(f: &ConnectionFacts, s: &Segment, what: What) -> bool {
     }
     let Some((ack, syn_ack)) = f.final_ack.as_ref().zip(f.syn_ack.first()) else { return false };
     let acked_later = ack.tsval != 0 && ack.tsval != syn_ack.tsecr;
-    if f.timestamps() && acked_later {
-        return s.options.has(Options::TIMESTAMPS) && s.tsecr == syn_ack.tsecr;
+    if f.timestamps() && acked_later && s.options.has(Options::TIMESTAMPS) && s.tsecr == syn_ack.tsecr {
+        return true;
     }
     !s.traits.has(Traits::V6) && s.ip_id == 0 && f.c.keepalive.is_some()
 }

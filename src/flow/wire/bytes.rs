@@ -92,7 +92,8 @@ fn icmp(s: &Segment, kind: u8, code: u8) -> Vec<u8> {
     let mut quote = ip(&quoted, TCP, &tcp(&quoted));
     let v6 = s.traits.has(Traits::V6);
     quote.truncate(if v6 { 40 } else { 20 } + 8);
-    let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
+    let [high, low] = s.mss.to_be_bytes();
+    let mut message = vec![kind, code, 0, 0, 0, 0, high, low];
     message.extend(quote);
     // The error goes back to the sender of what it quotes.
     let carrier = Segment { src: s.dst, dst: s.src, ..*s };
