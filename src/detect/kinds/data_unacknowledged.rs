@@ -180,17 +180,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         false => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
     };
     if asks_again {
-        let receiver = sender.peer();
-        d.cause = cause(
-            "What this end sends does not reach its peer: the path is cut in one direction. The other direction works.",
-            &["tcp_retransmit_timer", "tcp_write_timeout"],
-            &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPDSACKOldSent"],
-            &["net.ipv4.tcp_retries2"],
-        );
-        d.measure("peer_asks_again", true);
-        d.probable(format!(
-            "the {receiver} repeats data that the {sender} has acknowledged: it is up, and hears nothing of the {sender}"
-        ));
+        blame_one_direction(d, sender);
     }
     let may_be_cookie = from_the_start || f.mid_stream && sender == Role::Client && peer.segments == 0;
     if may_be_cookie {
@@ -234,6 +224,21 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         d.next_steps
             .insert(0, format!("tracepath -n {to}   # on {from}: the MTU of the path, and where it shrinks"));
     }
+}
+
+/// The peer repeats what had been acknowledged.
+fn blame_one_direction(d: &mut Draft, sender: Role) {
+    let receiver = sender.peer();
+    d.cause = cause(
+        "What this end sends does not reach its peer: the path is cut in one direction. The other direction works.",
+        &["tcp_retransmit_timer", "tcp_write_timeout"],
+        &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPDSACKOldSent"],
+        &["net.ipv4.tcp_retries2"],
+    );
+    d.measure("peer_asks_again", true);
+    d.probable(format!(
+        "the {receiver} repeats data that the {sender} has acknowledged: it is up, and hears nothing of the {sender}"
+    ));
 }
 
 /// Whether what is repeated is of full size, and nothing of that size was ever acknowledged.

@@ -6,6 +6,7 @@ use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Role};
+use crate::history::interval::Interval;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -84,15 +85,33 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_orphan_retries"],
     );
     d.measure("fins", side.fins).measure_span("lasted_s", lasted);
+    judge(&mut d, f, role, Interval { from: fin.time, to: last.time }, around);
+    d.next_steps = vec![
+        format!(
+            "ss -tano state fin-wait-1 state last-ack   # on {}: sockets that still repeat their FIN",
+            f.host(role).address.ip()
+        ),
+        format!(
+            "ping -c 3 {}   # on {}: is the peer up, and the path?",
+            f.host(role.peer()).address.ip(),
+            f.host(role).address.ip()
+        ),
+    ];
+    Some(d)
+}
+
+/// How sure it is, and what else it could be: it matters whether the connection had been idle before.
+fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, during: Interval, around: &DetectContext<'_>) {
+    let side = f.side(role);
     let idle = side.flight.idle;
-    if idle >= FORGETFUL && side.flight.begin == fin {
+    if idle >= FORGETFUL && side.flight.begin.time == during.from {
         d.measure_span("idle_s", idle);
         d.summary.push_str(&format!(
             " The connection had been idle for {idle} ({} s) before.",
             idle.0 / Span::secs(1).0
         ));
     }
-    let others = around.listener.between(fin.time, last.time).served > 0;
+    let others = around.listener.between(during.from, during.to).served > 0;
     if f.both_seen() && idle >= FORGETFUL && others {
         d.cause = cause(
             "A firewall or NAT on the path has removed its entry for the idle connection, so the FIN does not arrive.",
@@ -122,16 +141,4 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "Then the host still answers on other connections.",
         );
     }
-    d.next_steps = vec![
-        format!(
-            "ss -tano state fin-wait-1 state last-ack   # on {}: sockets that still repeat their FIN",
-            f.host(role).address.ip()
-        ),
-        format!(
-            "ping -c 3 {}   # on {}: is the peer up, and the path?",
-            f.host(role.peer()).address.ip(),
-            f.host(role).address.ip()
-        ),
-    ];
-    Some(d)
 }

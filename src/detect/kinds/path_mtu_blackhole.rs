@@ -105,13 +105,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.shows(icmp.at, format!("ICMP: the next hop's MTU is {}", icmp.mtu));
             d.probable(format!("a router says that its next hop carries no more than {} bytes", icmp.mtu));
             if shrunk.is_none() {
-                d.cause = cause(
-                    "The path carries no packets of full size. An ICMP error says so, and the sender does not follow it: a \
-                     firewall on its host drops it, or it has path MTU discovery switched off.",
-                    &["tcp_v4_err", "tcp_v4_mtu_reduced", "tcp_retransmit_timer"],
-                    &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
-                    &["net.ipv4.ip_no_pmtu_disc", "net.ipv4.tcp_mtu_probing"],
-                );
+                d.cause = not_followed();
                 d.measure("next_hop_mtu", icmp.mtu);
             }
         }
@@ -181,6 +175,16 @@ fn too_large() -> Cause {
         &["tcp_retransmit_timer", "tcp_mtu_probing", "tcp_v4_mtu_reduced"],
         &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
         &["net.ipv4.tcp_mtu_probing", "net.ipv4.tcp_base_mss"],
+    )
+}
+
+fn not_followed() -> Cause {
+    cause(
+        "The path carries no packets of full size. An ICMP error says so, and the sender does not follow it: a \
+                     firewall on its host drops it, or it has path MTU discovery switched off.",
+        &["tcp_v4_err", "tcp_v4_mtu_reduced", "tcp_retransmit_timer"],
+        &["TcpExtTCPTimeouts", "TcpExtTCPMTUPFail", "TcpExtTCPMTUPSuccess"],
+        &["net.ipv4.ip_no_pmtu_disc", "net.ipv4.tcp_mtu_probing"],
     )
 }
 
