@@ -4,7 +4,7 @@ use crate::detect::analysis::end_of_flow::{Death, death, is_by_another_host};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Role, What};
+use crate::flow::facts::{ConnectionFacts, Reset, Role, What};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -75,6 +75,26 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.measure("forgotten_by", role.to_string())
         .measure_span("idle_s", peer.flight.idle)
         .measure_span("silent_s", silent);
+    judge(&mut d, f, role, reset, around);
+    d.next_steps = vec![
+        format!(
+            "uptime; journalctl -b -n 50   # on {}: restart, crash, failover at {}?",
+            f.host(role).address.ip(),
+            reset.at.time
+        ),
+        format!(
+            "ss -tanp dst {}   # on {}: is the connection known there?",
+            f.host(role.peer()).address.ip(),
+            f.host(role).address.ip()
+        ),
+    ];
+    Some(d)
+}
+
+/// How sure it is, and what else it could be.
+fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, reset: &Reset, around: &DetectContext<'_>) {
+    let is_first = reset.before.segments == 0;
+    let peer = f.side(role.peer());
     let by_another_host = is_by_another_host(f, role, reset, around);
     if by_another_host {
         d.cause = cause(
@@ -122,17 +142,4 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "A NAT on the path has lost its entry, so the segment reached the host under another address or port.",
         "A capture at both ends shows it: compare the addresses.",
     );
-    d.next_steps = vec![
-        format!(
-            "uptime; journalctl -b -n 50   # on {}: restart, crash, failover at {}?",
-            f.host(role).address.ip(),
-            reset.at.time
-        ),
-        format!(
-            "ss -tanp dst {}   # on {}: is the connection known there?",
-            f.host(role.peer()).address.ip(),
-            f.host(role).address.ip()
-        ),
-    ];
-    Some(d)
 }

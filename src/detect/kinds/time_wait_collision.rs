@@ -5,7 +5,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::ConnectionFacts;
+use crate::flow::facts::{AckToSyn, ConnectionFacts};
 use crate::history::wants::Wants;
 use crate::model::{Cause, Kind, Severity};
 use crate::time::Span;
@@ -102,13 +102,7 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
         d.lasted_until(f.s.last.time.max(reset.at.time));
     }
     if reset.is_none() && f.syn_ack.count == 0 && answer.count > 1 {
-        d.measure("ack_unanswered", true);
-        d.summary = format!("{} The client did not react to {} such ACKs.", d.summary, answer.count);
-        d.or(
-            "A firewall on the path drops the ACK, or the RST that answers it: neither fits the connection that it knows.",
-            "The client would answer the ACK by a RST, which ends the older connection.",
-        );
-        d.lasted_until(f.last.time);
+        say_that_no_reset_followed(&mut d, f, answer);
     }
     d.cause = older.cause();
     d.measure("old_connection_seen", old.is_some());
@@ -127,6 +121,17 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
     );
     d.next_steps = next_steps(f, older);
     Some(d)
+}
+
+/// The ACK drew nothing, again and again.
+fn say_that_no_reset_followed(d: &mut Draft, f: &ConnectionFacts, answer: &AckToSyn) {
+    d.measure("ack_unanswered", true);
+    d.summary = format!("{} The client did not react to {} such ACKs.", d.summary, answer.count);
+    d.or(
+            "A firewall on the path drops the ACK, or the RST that answers it: neither fits the connection that it knows.",
+            "The client would answer the ACK by a RST, which ends the older connection.",
+        );
+    d.lasted_until(f.last.time);
 }
 
 /// What became of the older connection at the server.
