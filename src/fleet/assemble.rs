@@ -17,6 +17,9 @@ use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
 
+/// What is known of the captures, and when none of them had a packet.
+type Inputs = (Vec<Status>, Vec<Silence>);
+
 /// What came of one capture point.
 #[derive(Default)]
 pub struct Point {
@@ -74,7 +77,7 @@ impl Point {
     }
 
     /// What was counted, and what is known of the captures.
-    fn inputs(&self) -> Result<(Totals, (Vec<Status>, Vec<Silence>)), Error> {
+    fn inputs(&self) -> Result<(Totals, Inputs), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &Reading)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
             by_capture.entry(capture).or_default().push((begin, reading));

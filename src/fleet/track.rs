@@ -67,9 +67,8 @@ pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Err
             _ => group.segments(row, &mut out)?,
         }
     }
-    match group {
-        Some(group) => group.finish(&mut out)?,
-        None => {}
+    if let Some(group) = group {
+        group.finish(&mut out)?;
     }
     out.finish()
 }

@@ -1,0 +1,68 @@
+"""The command line: `synscope-fleet --report html=fleet.html --point web1=s3://bucket/web1/ --point lb=...`."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+
+from . import job, plan
+
+
+def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="synscope-fleet",
+        description="Analyzes captures of many hosts on Apache Spark. Options that are not listed here go to synscope: "
+        "--since, --until, --port, --memory-limit and others of 'synscope analyze'.",
+    )
+    parser.add_argument("--point", action="append", default=[], metavar="NAME=PATH", help="captures of a point; repeatable")
+    parser.add_argument("--manifest", metavar="FILE", help="a JSON object of points and their paths")
+    parser.add_argument("--point-from-path", metavar="REGEX", help="finds the point in the name of each file of PATH")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="with --point-from-path")
+    parser.add_argument("--report", action="append", default=[], metavar="FORMAT=FILE", help="as of synscope analyze")
+    parser.add_argument("--master", help="Spark master [default: as spark-submit says, else local[*]]")
+    parser.add_argument("--synscope", metavar="PROGRAM", help="synscope built with the feature fleet [default: in PATH]")
+    parser.add_argument("--executor-synscope", metavar="PROGRAM", help="the same on the executors [default: the same path]")
+    parser.add_argument("--partitions", type=int, metavar="N", help="tasks after a shuffle [default: 2 for each core]")
+    parser.add_argument("--range-size", type=int, default=64 << 20, metavar="BYTES", help="pcap files are read in ranges of this")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    return parser.parse_known_args(given)
+
+
+def points(args: argparse.Namespace) -> list[tuple[str, str]]:
+    found = []
+    for point in args.point:
+        name, equals, path = point.partition("=")
+        if not (name and equals and path):
+            raise plan.PlanError(f"--point {point}: expected NAME=PATH")
+        found.append((name, path))
+    if args.manifest:
+        found += plan.points_of_manifest(args.manifest)
+    if args.point_from_path:
+        found += plan.points_of_paths(args.point_from_path, args.paths)
+    elif args.paths:
+        raise plan.PlanError(f"{args.paths[0]}: which point is this? Write --point NAME={args.paths[0]}")
+    return found
+
+
+def main(given: list[str] | None = None) -> int:
+    args, args.options = arguments(given)
+    try:
+        captures = plan.captures(points(args))
+        args.synscope = args.synscope or shutil.which("synscope")
+        if not args.synscope:
+            raise plan.PlanError("synscope is not in PATH. Name it: --synscope /opt/synscope/bin/synscope")
+        args.synscope = os.path.abspath(args.synscope)
+        args.executor_synscope = args.executor_synscope or args.synscope
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        spark = job.session(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]"))
+        if args.partitions is None:
+            args.partitions = 2 * spark.sparkContext.defaultParallelism
+        return job.run(spark, captures, args)
+    except (plan.PlanError, re.error) as error:
+        print(f"synscope-fleet: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Which captures there are, at which point each was taken, and in which ranges it is read."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from pyarrow import fs
+
+WHOLE = 2**63 - 1
+# What a file in a folder is called if it is a capture; a file that is named itself may have any name.
+NAMED = re.compile(r"\.p?cap[^/]*$")
+PCAP = {bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1")}
+
+
+class PlanError(Exception):
+    """There is nothing to analyze as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One file."""
+
+    point: str
+    number: int  # its place among the files of its point
+    path: str
+    size: int
+    error: str  # why it cannot be read, or nothing
+
+    def ranges(self, size: int, whole: bool) -> list[tuple[int, int]]:
+        """From and until of each range. Only an uncompressed pcap file can be cut."""
+        if self.error or whole or self.size <= size or not is_pcap(self.path):
+            return [(0, WHOLE)]
+        starts = list(range(0, self.size, size))
+        return list(zip(starts, [*starts[1:], WHOLE]))
+
+
+def opened(path: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path there."""
+    if re.match(r"^[a-z][a-z0-9+]*://", path):
+        return fs.FileSystem.from_uri(path)
+    return fs.LocalFileSystem(), path
+
+
+def is_pcap(path: str) -> bool:
+    system, place = opened(path)
+    try:
+        with system.open_input_stream(place, compression=None) as file:
+            return file.read(4) in PCAP
+    except OSError:
+        return False
+
+
+def files_below(path: str) -> list[tuple[str, int, str]]:
+    """The files that `path` names, with their sizes: itself, or all below it. Their names begin as it does."""
+    try:
+        system, place = opened(path)
+        info = system.get_file_info(place)
+        if info.type == fs.FileType.File:
+            return [(path, info.size, "")]
+        if info.type == fs.FileType.NotFound:
+            return [(path, 0, "no such file or folder")]
+        below = system.get_file_info(fs.FileSelector(place, recursive=True))
+    except Exception as error:  # whatever a file system says belongs into the report
+        return [(path, 0, str(error))]
+    found = [file for file in below if file.type == fs.FileType.File and NAMED.search(file.path)]
+    stem, root = path.rstrip("/"), info.path.rstrip("/")
+    return sorted((stem + file.path[len(root) :], file.size, "") for file in found)
+
+
+def captures(points: list[tuple[str, str]]) -> list[Capture]:
+    """All captures of (point, path) pairs, in the order of their names within each point."""
+    by_point: dict[str, list[tuple[str, int, str]]] = {}
+    for point, path in points:
+        by_point.setdefault(point, []).extend(files_below(path))
+    found = []
+    for point in sorted(by_point):
+        files = sorted(set(by_point[point]))
+        found += [Capture(point, number, *file) for number, file in enumerate(files)]
+    if not found:
+        raise PlanError("there is no capture below the paths that were named")
+    return found
+
+
+def points_of_paths(regex: str, paths: list[str]) -> list[tuple[str, str]]:
+    """Each file below `paths` with its point: the group `point` of `regex`, or its first group."""
+    pattern = re.compile(regex)
+    found = []
+    for root in paths:
+        for path, _, error in files_below(root):
+            match = pattern.search(path)
+            if error:
+                raise PlanError(f"{path}: {error}")
+            if not match or not match.groups():
+                raise PlanError(f"{path}: --point-from-path {regex} finds no point in this name")
+            found.append((match.groupdict().get("point") or match.group(1), path))
+    return found
+
+
+def points_of_manifest(path: str) -> list[tuple[str, str]]:
+    """A JSON object: each point's name with a path or a list of paths."""
+    with open(path, encoding="utf-8") as file:
+        manifest = json.load(file)
+    if not isinstance(manifest, dict):
+        raise PlanError(f"{path}: expected a JSON object of points and their paths")
+    listed = {point: [paths] if isinstance(paths, str) else paths for point, paths in manifest.items()}
+    return [(point, path) for point, paths in listed.items() for path in paths]

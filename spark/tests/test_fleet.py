@@ -1,0 +1,170 @@
+"""The driver on a cluster of two executor processes: the report is that of `synscope analyze`, whatever dies meanwhile."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(os.environ.get("SYNSCOPE_ROOT", Path(__file__).resolve().parents[2]))
+SYNSCOPE = os.environ.get("SYNSCOPE", str(ROOT / "target/debug/synscope"))
+TESTDATA = ROOT / "testdata"
+
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+
+from pyspark.sql import SparkSession  # noqa: E402
+
+from synscope_fleet import plan  # noqa: E402
+from synscope_fleet.__main__ import main  # noqa: E402
+
+MASTER = os.environ.get("SYNSCOPE_SPARK_MASTER", "local-cluster[2,1,1024]")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    builder = SparkSession.builder.master(MASTER).config("spark.executor.memory", "1g").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    # A task that is slow is run a second time beside the first one.
+    builder = builder.config("spark.speculation", "true").config("spark.speculation.interval", "100ms")
+    builder = builder.config("spark.speculation.quantile", "0.5").config("spark.speculation.multiplier", "1.1")
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+def wrapper(folder: Path, script: str) -> str:
+    """A program that does something before it becomes synscope. `once NAME` is true the first time only."""
+    path = folder / "synscope"
+    once = f'once() {{ mkdir "{folder}/$1" 2>/dev/null; }}\n'
+    path.write_text(f'#!/bin/bash\n{once}{script}\nexec "{SYNSCOPE}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def analyzed(*captures: Path) -> dict:
+    command = [SYNSCOPE, "analyze", "--quiet", "--no-pair", "--format", "json", *map(str, captures)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    return json.loads(done.stdout)
+
+
+def spread(folder: Path, *options: str) -> tuple[int, dict]:
+    report = folder / "fleet.json"
+    code = main(["--master", MASTER, "--quiet", "--partitions", "4", "--report", f"json={report}", *options])
+    return code, json.loads(report.read_text()) if report.exists() else {}
+
+
+def same(found: dict, expected: dict) -> None:
+    """Byte for byte, but for how the user asked: one capture is asked of `analyze` without --no-pair in the Rust tests."""
+    for report in (found, expected):
+        report["options"].pop("pair")
+    assert json.dumps(found) == json.dumps(expected)
+
+
+def some_captures() -> list[Path]:
+    found = sorted(TESTDATA.glob("accept-queue-overflow/*/*.pcap"))
+    assert len(found) >= 5
+    return found
+
+
+def linked(folder: Path, captures: list[Path]) -> list[Path]:
+    folder.mkdir()
+    for number, capture in enumerate(captures):
+        (folder / f"{number:03}.pcap").symlink_to(capture)
+    return sorted(folder.iterdir())
+
+
+def test_a_folder_of_captures_is_one_stream(tmp_path):
+    captures = linked(tmp_path / "edge", some_captures())
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, "--point", f"edge={tmp_path / 'edge'}")
+    assert code == 0
+    same(report, analyzed(*captures))
+
+
+def test_a_file_is_cut_into_ranges(tmp_path):
+    capture = max(TESTDATA.rglob("*.pcap"), key=lambda path: path.stat().st_size)
+    size = str(capture.stat().st_size // 5)
+    options = ["--synscope", SYNSCOPE, "--range-size", size, "--point", f"edge={capture}"]
+    code, report = spread(tmp_path, *options)
+    assert code == 0
+    same(report, analyzed(capture))
+
+
+def test_an_executor_and_a_worker_that_are_killed_change_nothing(tmp_path):
+    captures = linked(tmp_path / "edge", some_captures())
+    # The executor is the Java process above the Python processes above this one.
+    program = wrapper(
+        tmp_path,
+        """if [[ $2 == decode ]] && once worker; then kill -9 $$; fi
+if [[ $2 == track ]] && once executor; then
+    pid=$PPID
+    while [[ $(cat /proc/$pid/comm) != java ]]; do pid=$(awk '{print $4}' /proc/$pid/stat); done
+    kill -9 $pid
+fi
+if [[ $2 == decode ]] && once slow; then sleep 5; fi""",
+    )
+    code, report = spread(tmp_path, "--synscope", program, "--point", f"edge={tmp_path / 'edge'}")
+    assert code == 0
+    assert all((tmp_path / name).exists() for name in ("worker", "executor", "slow"))
+    same(report, analyzed(*captures))
+
+
+def test_a_file_that_cannot_be_read_is_named_and_nothing_else_is_lost(tmp_path):
+    good = some_captures()[0]
+    code, report = spread(
+        tmp_path, "--synscope", SYNSCOPE, "--point", f"edge={good}", "--point", f"edge={tmp_path}/missing.pcap"
+    )
+    assert code == 3
+    assert any("missing.pcap" in warning and "no such file" in warning for warning in report["warnings"])
+    assert report["summary"]["findings"] == analyzed(good)["summary"]["findings"]
+
+
+def test_a_file_at_which_the_worker_always_crashes_is_left_out_and_named(tmp_path):
+    captures = linked(tmp_path / "edge", some_captures()[:3])
+    # The path stands in the stream; the rest of it is passed on.
+    program = wrapper(
+        tmp_path,
+        f"""if [[ $2 == decode ]]; then
+    cat >"{tmp_path}/stream.$$"
+    if grep -q 001.pcap "{tmp_path}/stream.$$" && ! grep -q "was left out" "{tmp_path}/stream.$$"; then kill -9 $$; fi
+    exec "{SYNSCOPE}" "$@" <"{tmp_path}/stream.$$"
+fi""",
+    )
+    code, report = spread(tmp_path, "--synscope", program, "--point", f"edge={tmp_path / 'edge'}")
+    assert code == 3
+    assert any("001.pcap" in warning and "signal 9" in warning for warning in report["warnings"])
+    assert report["summary"]["packets"] == analyzed(captures[0], captures[2])["summary"]["packets"]
+
+
+def test_each_point_has_a_report_of_its_own(tmp_path):
+    client, server = (TESTDATA / "accept-queue-overflow/linux-4.9" / f"{side}.pcap" for side in ("client", "server"))
+    options = ["--synscope", SYNSCOPE, "--point", f"web 1={client}", "--point", f"lb={server}"]
+    code, _ = spread(tmp_path, *options)
+    assert code == 0
+    for name, capture in [("web_1", client), ("lb", server)]:
+        same(json.loads((tmp_path / f"fleet.{name}.json").read_text()), analyzed(capture))
+
+
+def test_points_come_from_names_and_manifests(tmp_path):
+    for name in ["a/web1.pcap", "b/web2.pcap", "b/notes.txt"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = plan.points_of_paths(r"/(?P<point>web\d)\.", [str(tmp_path)])
+    assert [point for point, _ in found] == ["web1", "web2"]
+    with pytest.raises(plan.PlanError, match="finds no point"):
+        plan.points_of_paths(r"/(lb)", [str(tmp_path)])
+    (tmp_path / "fleet.json").write_text(json.dumps({"web": [str(tmp_path / "a")], "db": str(tmp_path / "b")}))
+    assert [(c.point, c.number) for c in plan.captures(plan.points_of_manifest(str(tmp_path / "fleet.json")))] == [
+        ("db", 0),
+        ("web", 0),
+    ]
+
+
+def test_what_cannot_be_meant_is_refused(capsys):
+    assert main(["--point", "nothing", "--synscope", SYNSCOPE]) == 2
+    assert "expected NAME=PATH" in capsys.readouterr().err
+    assert main(["capture.pcap", "--synscope", SYNSCOPE]) == 2
+    assert "which point is this?" in capsys.readouterr().err
