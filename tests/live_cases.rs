@@ -63,6 +63,65 @@ fn per_socket_drops_decide() {
     ]);
 }
 
+#[test]
+#[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
+fn listeners_are_known_before_and_after_trouble() {
+    play(&[
+        ("fills", a_queue_that_fills),
+        ("returns", a_listener_that_comes_back),
+        ("states", sockets_by_state),
+        ("unseen", attempts_that_nobody_captured),
+        ("mptcp", a_join_that_is_refused),
+    ]);
+}
+
+/// What live recorded gives the same findings once more, without any word of the host.
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft), ignore = "needs root, ip, unshare and nft")]
+fn a_recording_gives_the_same_findings() {
+    play(&[
+        ("rec-full", |net| {
+            recorded(net, "full", |net| {
+                fill(net, 8080);
+                let client = net.client.clone();
+                net.play(&client, &format!("try {} 8", at(8080)), "asked");
+            })
+        }),
+        ("rec-wall", |net| {
+            recorded(net, "firewalled", |net| {
+                let (server, client) = (net.server.clone(), net.client.clone());
+                net.play(&server, &format!("accept {}", at(8080)), "ready");
+                let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                         add rule inet t in tcp dport 8080 counter drop";
+                inside(&server, "nft", &[rules]);
+                net.play(&client, &format!("try {} 12", at(8080)), "asked");
+            })
+        }),
+        ("rec-short", |net| {
+            recorded(net, "short attempts", |net| {
+                fill(net, 8080);
+                let client = net.client.clone();
+                net.play(&client, &format!("short {} 30", at(8080)), "ready");
+            })
+        }),
+        ("rec-none", |net| {
+            recorded(net, "nobody listens", |net| {
+                let client = net.client.clone();
+                net.play(&client, &format!("try {} 5", at(8080)), "asked");
+            })
+        }),
+        ("rec-half", |net| {
+            recorded(net, "half closed", |net| {
+                let (server, client) = (net.server.clone(), net.client.clone());
+                net.play(&server, &format!("hold {}", at(8080)), "ready");
+                for _ in 0..3 {
+                    net.play(&client, &format!("half {}", at(8080)), "ready");
+                }
+            })
+        }),
+    ]);
+}
+
 /// An idle interface wakes the program fewer than 20 times a second.
 #[test]
 #[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
@@ -378,4 +437,143 @@ fn connections_that_are_forwarded(net: &mut Net) {
         assert_ne!(finding["certainty"], "confirmed", "{finding:#}");
     }
     assert!(report["incidents"].to_string().contains("conntrack -L"), "{:#}", report["incidents"]);
+}
+
+/// Nearly full for some seconds, and nothing dropped yet: that is told.
+fn a_queue_that_fills(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", "10");
+    net.play(&server, &format!("listen {}", at(8080)), "ready");
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    net.play(&client, &format!("connect {} 9", at(8080)), "ready");
+    let heard = live.hear(PATIENCE, warning("has held 9 of 10"));
+    let after = begun.elapsed().as_secs_f64();
+    let (dropped, queue, limit) = socket(&server, 8080);
+    let (events, _) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    assert_eq!(dropped, 0);
+    row("nearly full", format!("queue {queue} of {limit}"), "held 9 of 10", after);
+}
+
+/// It goes, and comes back with another backlog.
+fn a_listener_that_comes_back(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.core.somaxconn", "4");
+    net.play(&server, &format!("listen {}", at(8080)), "ready");
+    let live = Live::watch(net, &[]);
+    net.play(&client, &format!("connect {} 2", at(8080)), "ready");
+    thread::sleep(Duration::from_secs(2));
+    net.running[0].kill().expect("it runs");
+    let begun = Instant::now();
+    let gone = live.hear(PATIENCE, warning("nobody listens at 192.0.2.1:8080 any more"));
+    let after = begun.elapsed().as_secs_f64();
+    set(&server, "net.core.somaxconn", "7");
+    net.play(&server, &format!("listen {}", at(8080)), "ready");
+    let back = live.hear(PATIENCE, warning("its backlog is 7, that of the one before was 4"));
+    let (events, _) = live.end();
+    assert!(gone.is_some() && back.is_some(), "{events:#?}");
+    row("vanished, back", "backlog 4, then 7", "both told", after);
+}
+
+fn warning(text: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["text"].as_str().is_some_and(|told| told.contains(text))
+}
+
+/// Sockets in CLOSE_WAIT, and what the application accepts a second, are on the page of metrics.
+fn sockets_by_state(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    net.play(&server, &format!("hold {}", at(8080)), "ready");
+    let live = Live::watch(net, &["--metrics", "9465"]);
+    let begun = Instant::now();
+    for _ in 0..3 {
+        net.play(&client, &format!("half {}", at(8080)), "ready");
+    }
+    // Somebody comes in this second.
+    net.play(&client, &format!("connect {} 1", at(8080)), "ready");
+    let line = "synscope_listener_sockets{listener=\"192.0.2.1:8080\",state=\"close-wait\"} 3";
+    let mut page = ask(9_465);
+    while !(page.contains(line) && page.contains("synscope_listener_accepted{")) && begun.elapsed() < PATIENCE
+    {
+        thread::sleep(Duration::from_millis(100));
+        page = ask(9_465);
+    }
+    let after = begun.elapsed().as_secs_f64();
+    let counted = inside(&server, "ss", &["-Htn", "state", "close-wait"]).lines().count();
+    let _ = live.end();
+    assert!(page.contains(line), "{page}");
+    assert_eq!(counted, 3);
+    let accepted = page.lines().any(|line| line.starts_with("synscope_listener_accepted{listener="));
+    assert!(accepted, "{page}");
+    row("CLOSE_WAIT", counted, 3, after);
+}
+
+/// The filter leaves out what the socket refuses: its own count is told all the same.
+fn attempts_that_nobody_captured(net: &mut Net) {
+    fill(net, 8080);
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let before = socket(&server, 8080).0;
+    let live = Live::watch(net, &["--filter", "tcp port 9"]);
+    let begun = Instant::now();
+    net.play(&client, &format!("short {} 30", at(8080)), "ready");
+    let heard = live.hear(PATIENCE, |event| event["event"] == "counter-only");
+    let after = begun.elapsed().as_secs_f64();
+    let rose = socket(&server, 8080).0 - before;
+    let (events, _) = live.end();
+    let told = heard.map(|event| event["refused"].to_string()).unwrap_or_default();
+    assert!(told.contains(&format!("refused {rose} attempts by its own drop count")), "{events:#?}");
+    assert!(told.contains("queue 5 of 4"), "{told}");
+    row("not captured", format!("{rose} drops"), told, after);
+}
+
+/// A join that the server takes no more of is refused with a RST: nobody's queue is full.
+fn a_join_that_is_refused(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    ip(&["-n", &client, "addr", "add", "192.0.2.3/24", "dev", "veth1"]);
+    ip(&["-n", &client, "mptcp", "limits", "set", "subflow", "2"]);
+    ip(&["-n", &client, "mptcp", "endpoint", "add", "192.0.2.3", "dev", "veth1", "subflow"]);
+    ip(&["-n", &server, "mptcp", "limits", "set", "subflow", "0"]);
+    net.play(&server, &format!("mptcp-accept {}", at(8080)), "ready");
+    let live = Live::watch(net, &[]);
+    net.play(&client, &format!("mptcp-connect {}", at(8080)), "ready");
+    thread::sleep(Duration::from_secs(2));
+    let joins = counter(&server, "MPTcpExtMPJoinSynRx");
+    let (events, report) = live.end();
+    let bad = report["findings"].as_array().expect("findings").iter();
+    let bad: Vec<&Value> = bad.filter(|f| f["severity"] != "info").collect();
+    assert!(bad.is_empty(), "{bad:#?} {events:#?}");
+    row("MPTCP join refused", format!("{joins} joins"), format!("{:?}", tally(&report)), 0.0);
+}
+
+/// Watches `scene` without asking the host, keeps the packets and analyzes them: the findings are the same.
+fn recorded(net: &mut Net, case: &str, scene: fn(&mut Net)) {
+    let file = net.path("ring");
+    let more = ["--no-host", "--kernel", "off", "--write", netns::text(&file)];
+    let live = Live::watch(net, &more);
+    scene(net);
+    thread::sleep(Duration::from_secs(6));
+    let (_, report) = live.end();
+    let mut files: Vec<std::path::PathBuf> = std::fs::read_dir(net.folder.path())
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "pcapng"))
+        .collect();
+    files.sort();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_synscope"));
+    let out = command.args(["analyze", "--format", "json"]).args(&files).output().expect("it runs");
+    let again: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|error| {
+        panic!("{case}: {error}: {files:?} {}", String::from_utf8_lossy(&out.stderr))
+    });
+    assert_eq!(named(&report), named(&again), "{case}: live, and then the recording");
+    row(&format!("recorded: {case}"), "-", format!("{:?}", tally(&again)), 0.0);
+}
+
+/// Kind, certainty, client and server of all findings, in order.
+fn named(report: &Value) -> Vec<String> {
+    let all = report["findings"].as_array().expect("findings").iter();
+    let mut named: Vec<String> =
+        all.map(|f| format!("{} {} {} {}", f["kind"], f["certainty"], f["client"], f["server"])).collect();
+    named.sort();
+    named
 }

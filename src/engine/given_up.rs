@@ -75,9 +75,14 @@ impl GivenUp {
             .map(|(n, what)| format!("{n} {what}"))
             .chain(coarse)
             .collect();
+        // The tables fill before the whole process has taken that much.
+        let part = match evicted {
+            0 => "what is remembered of connections has its part of that",
+            _ => "open connections have half of that",
+        };
         (!said.is_empty()).then(|| {
             format!(
-                "the memory limit of {} MiB was reached: {}; raise --memory-limit, or narrow the capture with --host, \
+                "the tables were full under the memory limit of {} MiB ({part}): {}; raise --memory-limit, or narrow the capture with --host, \
                  --port, --since, --until",
                 limit >> 20,
                 said.join("; "),
@@ -133,7 +138,10 @@ mod tests {
     fn what_was_let_go_twice_is_one_connection() {
         let given_up = GivenUp { evicted: 30, repeated: 20, ..GivenUp::default() };
         let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
-        assert!(text.contains("limit of 64 MiB was reached: 10 connections were let go"), "{text}");
+        assert!(
+            text.contains("64 MiB (open connections have half of that): 10 connections were let go"),
+            "{text}"
+        );
         assert!(text.contains("20 SYNs, about"), "{text}");
         assert_eq!(GivenUp::default().text(Some(1), 64 << 20), None);
     }

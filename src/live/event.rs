@@ -68,6 +68,9 @@ pub enum Event {
         /// The listeners whose own drop counts rose in that second, `address:port`.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         listeners: Vec<String>,
+        /// What these have refused by their own drop counts, one sentence each.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        refused: Vec<String>,
     },
     /// Counts, every ten seconds.
     Statistics {

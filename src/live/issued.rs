@@ -217,7 +217,13 @@ impl Issued {
         self.gone = !missing.is_empty();
         for (key, draft, vantage, unheard) in fresh {
             let since = *self.pending.entry(key).or_insert(now);
-            let settle = if unheard == Some(Unheard::Yet) && settle > Span::ZERO { HEARING } else { settle };
+            let settle = match unheard {
+                _ if settle == Span::ZERO => settle,
+                Some(Unheard::Yet) => HEARING,
+                // What a listener's own socket has counted turns into nothing else.
+                _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
+                _ => settle,
+            };
             if now - since >= settle {
                 self.pending.remove(&key);
                 self.issue(key, (draft, vantage), round.is_confirmed(key), now, paths, &mut changes);

@@ -252,10 +252,11 @@ impl<W: Write> Output for TextLog<W> {
                 Event::Updated { at, was, finding } => self.updated(state, at, was.as_deref(), finding)?,
                 Event::Withdrawn { at, reason, .. } => withdrawn.push((at, reason)),
                 Event::Closed { at, incident } => self.closed(at, incident)?,
-                Event::CounterOnly { at, counter, rose, listeners } => {
-                    let whose = match listeners.as_slice() {
-                        [] => String::new(),
-                        some => format!(" (dropped at {})", some.join(", ")),
+                Event::CounterOnly { at, counter, rose, listeners, refused } => {
+                    let whose = match (listeners.as_slice(), refused.as_slice()) {
+                        ([], []) => String::new(),
+                        (some, []) => format!(" (dropped at {})", some.join(", ")),
+                        (_, some) => format!(" ({})", some.join("; ")),
                     };
                     let text = format!(
                         "{counter} rose by {rose}{whose}, and no connection seen here shows it: another interface, or a \

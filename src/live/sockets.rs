@@ -29,6 +29,10 @@ const NEARLY_FULL: u64 = 80;
 const NEARLY_FULL_FOR: Span = Span::secs(3);
 /// Shorter queues are full at once.
 const WORTH_A_WORD: u32 = 5;
+/// A socket that was there for so long is missed when it is gone.
+const LONG: Span = Span::secs(10);
+/// Addresses at which sockets are gone that are remembered.
+const MOST_GONE: usize = 1_024;
 /// Seconds of which the queue is remembered.
 const REMEMBERED: usize = 300;
 
@@ -36,6 +40,8 @@ const REMEMBERED: usize = 300;
 #[derive(Default)]
 pub struct ListenSockets {
     known: BTreeMap<u64, Known>,
+    /// Sockets that are gone, by address, whose place nobody has taken.
+    gone: BTreeMap<SocketAddr, ListenSocket>,
     /// When they were looked at last, and what the host had counted then: full accept queues, full SYN queues.
     looked: Option<(Timestamp, [u64; 2])>,
     refusals: Refusals,
@@ -70,7 +76,9 @@ impl<T: Copy> Seconds<T> {
 /// A listening socket.
 struct Known {
     socket: ListenSocket,
-    /// Its drops since it was first seen.
+    /// When it was first seen.
+    since: Timestamp,
+    /// Its drops since then.
     dropped: u64,
     longest: u32,
     /// The latest run of drops.
@@ -123,7 +131,7 @@ impl ListenSockets {
             Some((at, before)) => (at, [0, 1].map(|n| counted[n].saturating_sub(before[n]))),
             None => (look.time, [0, 0]),
         };
-        let mut told = self.note_changes(sockets);
+        let mut told = self.note_changes(sockets, look.time);
         let is_first = self.looked.is_none();
         self.opened.note(look.time, look.counters.get("TcpPassiveOpens").copied().unwrap_or(0));
         self.states = by_listener(sockets, look.states.as_deref());
@@ -136,7 +144,8 @@ impl ListenSockets {
         // One dropped something, or all drops were overflows.
         let is_clear = !is_first && (dropping == 1 || total == rose[0]);
         for socket in sockets {
-            let known = self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, is_first));
+            let known =
+                self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, look.time, is_first));
             let was_full = known.is_full();
             let dropped = known.observe(socket, (since, look.time));
             if dropped > 0 {
@@ -159,29 +168,48 @@ impl ListenSockets {
         told
     }
 
-    /// Forgets sockets that are gone, and says so of those that had clients.
-    fn note_changes(&mut self, sockets: &[ListenSocket]) -> Vec<String> {
+    /// Forgets sockets that are gone, and says so of those that had clients or were there for long; says of those that
+    /// take their place what is other.
+    fn note_changes(&mut self, sockets: &[ListenSocket], now: Timestamp) -> Vec<String> {
         let there: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        let left: Vec<u64> = self.known.keys().filter(|inode| !there.contains(inode)).copied().collect();
         let mut told = Vec::new();
-        let gone: Vec<u64> = self.known.keys().filter(|inode| !there.contains(inode)).copied().collect();
-        for inode in gone {
+        let mut closed = Vec::new();
+        for inode in left {
             let Some(was) = self.known.remove(&inode) else { continue };
             let address = was.socket.address;
-            let is_other =
-                |socket: &&ListenSocket| socket.address == address && !self.known.contains_key(&socket.inode);
-            match sockets.iter().find(is_other) {
-                Some(other) if other.backlog != was.socket.backlog => told.push(format!(
-                    "another socket listens at {address} now: its backlog is {}, that of the one before was {}",
-                    number(other.backlog),
-                    number(was.socket.backlog)
-                )),
-                Some(_) => told.push(format!("another socket listens at {address} now: it was started again")),
-                None if sockets.iter().any(|socket| socket.address == address) => {}
-                None if was.longest > 0 || was.dropped > 0 => {
-                    told.push(format!("nobody listens at {address} any more: its socket was closed"));
-                }
-                None => {}
+            if was.longest > 0 || was.dropped > 0 || now - was.since >= LONG {
+                closed.push(address);
             }
+            self.gone.insert(address, was.socket);
+        }
+        for socket in sockets {
+            let Some(was) = self.gone.remove(&socket.address) else { continue };
+            if self.known.contains_key(&socket.inode) {
+                // Of several that share the address the others are still there.
+                continue;
+            }
+            told.push(match (socket.backlog, was.backlog) {
+                (is, was) if is == was => {
+                    format!("another socket listens at {} now: it was started again", socket.address)
+                }
+                (is, was) => format!(
+                    "another socket listens at {} now: its backlog is {}, that of the one before was {}",
+                    socket.address,
+                    number(is),
+                    number(was)
+                ),
+            });
+        }
+        let is_gone = |address: &&SocketAddr| self.gone.contains_key(address);
+        told.extend(
+            closed
+                .iter()
+                .filter(is_gone)
+                .map(|address| format!("nobody listens at {address} any more: its socket was closed")),
+        );
+        while self.gone.len() > MOST_GONE {
+            self.gone.pop_first();
         }
         told
     }
@@ -314,10 +342,11 @@ impl ListenSockets {
 
 impl Known {
     /// Of a socket that appears later all drops count.
-    fn new(socket: &ListenSocket, is_first: bool) -> Known {
+    fn new(socket: &ListenSocket, since: Timestamp, is_first: bool) -> Known {
         let first = if is_first { socket.drops.unwrap_or(0) } else { 0 };
         Known {
             socket: ListenSocket { drops: socket.drops.map(|_| first), ..socket.clone() },
+            since,
             dropped: 0,
             longest: 0,
             run: None,

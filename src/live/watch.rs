@@ -296,18 +296,22 @@ impl Watch {
         let known = found.into_iter().chain(self.issued.times());
         for one in self.testimony.unexplained(now, known) {
             let listeners: Vec<String> = one.listeners.iter().map(ToString::to_string).collect();
+            let refused = one.listeners.iter().map(|at| self.sockets.refused(*at, &self.state.listeners));
+            let refused: Vec<String> = refused.flatten().collect();
+            let who = if refused.is_empty() { &listeners } else { &refused };
             self.note(format!(
                 "{} rose by {} until {}, but no captured connection shows it{}: another interface, or a filter?",
                 one.counter,
                 one.rose,
                 one.at,
-                if listeners.is_empty() { String::new() } else { format!(" ({})", listeners.join(", ")) }
+                if who.is_empty() { String::new() } else { format!(" ({})", who.join("; ")) }
             ));
             events.push(Event::CounterOnly {
                 at: one.at.to_string(),
                 counter: one.counter.to_owned(),
                 rose: one.rose,
                 listeners,
+                refused,
             });
         }
     }
@@ -454,7 +458,7 @@ impl Watch {
             let total: u64 = interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
             let text = format!(
                 "{total} packets were dropped before this program got them: what is said of that time is less certain; a \
-                 larger buffer (-B) or a filter (-f) helps"
+                 larger buffer (-B) or a filter (--filter) helps"
             );
             self.warn_now_and_then("drops", now, text, events);
         }

@@ -161,6 +161,41 @@ pub fn part() {
             flood(network, ip, port.parse().expect("a port"), n.parse().expect("a number"));
             ready_until_told();
         }
+        // A listener of MPTCP; and a client whose connection opens further subflows by itself.
+        ["mptcp-accept", address] => {
+            let socket = mptcp_socket();
+            rustix::net::bind(&socket, &address.parse::<SocketAddr>().expect("an address")).expect("free");
+            rustix::net::listen(&socket, 16).expect("a listener");
+            thread::spawn(move || {
+                let mut held = Vec::new();
+                while let Ok(one) = rustix::net::accept(&socket) {
+                    held.push(one);
+                }
+            });
+            ready_until_told();
+        }
+        ["mptcp-connect", address] => {
+            let socket = mptcp_socket();
+            let address: SocketAddr = address.parse().expect("an address");
+            rustix::net::connect(&socket, &address).expect("an answer");
+            for _ in 0..20 {
+                rustix::net::send(&socket, b"hello", rustix::net::SendFlags::empty()).expect("it is open");
+                thread::sleep(Duration::from_millis(100));
+            }
+            ready_until_told();
+        }
+        // Takes connections on several ports as fast as it can, and closes when the other side has.
+        ["sink", ip, first, last] => {
+            sink(ip, first, last);
+            ready_until_told();
+        }
+        // RATE connections a second for so many seconds, one port after the other; says how many there were.
+        ["load", ip, first, last, rate, seconds] => {
+            let [rate, seconds] = [rate, seconds].map(|n| n.parse().expect("a number"));
+            println!("begins");
+            println!("made {}", load(ip, ports(first, last), rate, seconds));
+            ready_until_told();
+        }
         // Does not accept until it is told to.
         ["late", address] => {
             let listener = TcpListener::bind(address).expect("a free port");
@@ -170,6 +205,65 @@ pub fn part() {
         }
         _ => panic!("no such part: {role}"),
     }
+}
+
+fn sink(ip: &str, first: &str, last: &str) {
+    let listeners: Vec<TcpListener> =
+        ports(first, last).map(|port| TcpListener::bind((ip, port)).expect("a free port")).collect();
+    listeners.iter().for_each(|listener| {
+        // The standard library asks for a short backlog.
+        rustix::net::listen(listener, 4_096).expect("a listener");
+        listener.set_nonblocking(true).expect("a socket");
+    });
+    thread::spawn(move || {
+        let mut held = std::collections::VecDeque::new();
+        loop {
+            let before = held.len();
+            for listener in &listeners {
+                held.extend(std::iter::from_fn(|| Some(listener.accept().ok()?.0)).take(64));
+            }
+            let came = held.len() - before;
+            // What came a while ago is read, and closed where the other side has closed.
+            let old = if came > 0 { held.len().saturating_sub(500) } else { held.len() };
+            for mut stream in held.drain(..old).collect::<Vec<TcpStream>>() {
+                while stream.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
+            }
+            if came == 0 {
+                thread::sleep(Duration::from_micros(300));
+            }
+        }
+    });
+}
+
+fn load(ip: &str, ports: std::ops::RangeInclusive<u16>, rate: u64, seconds: u64) -> u64 {
+    let ip: std::net::IpAddr = ip.parse().expect("an address");
+    let begun = Instant::now();
+    let (ports, made) = (ports.collect::<Vec<u16>>(), std::sync::atomic::AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let n = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if n >= rate * seconds || begun.elapsed().as_secs() >= seconds * 2 {
+                        break;
+                    }
+                    let due = Duration::from_nanos(n * 1_000_000_000 / rate);
+                    if let Some(early) = due.checked_sub(begun.elapsed()) {
+                        thread::sleep(early);
+                    }
+                    let port = ports[n as usize % ports.len()];
+                    let mut stream = TcpStream::connect((ip, port)).expect("a connection");
+                    stream.write_all(b"hello").expect("an open connection");
+                }
+            });
+        }
+    });
+    (made.into_inner() as f64 / begun.elapsed().as_secs_f64()) as u64
+}
+
+fn mptcp_socket() -> rustix::fd::OwnedFd {
+    use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+    socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP)).expect("MPTCP")
 }
 
 fn flood(network: &str, ip: &str, port: u16, n: u16) {
@@ -285,6 +379,11 @@ impl Net {
 
     /// Starts a part in a namespace and waits until it has said `word`.
     pub fn play(&mut self, namespace: &str, role: &str, word: &str) {
+        self.play_and_hear(namespace, role, word);
+    }
+
+    /// The same; gives the line with that word.
+    pub fn play_and_hear(&mut self, namespace: &str, role: &str, word: &str) -> String {
         let me = env::current_exe().expect("a program");
         let mut child = Command::new("ip")
             .args(["netns", "exec", namespace])
@@ -298,9 +397,9 @@ impl Net {
             .expect("ip was there before");
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
         self.running.push(child);
-        let said = out.by_ref().lines().map_while(Result::ok).any(|line| line.contains(word));
+        let said = out.by_ref().lines().map_while(Result::ok).find(|line| line.contains(word));
         self.heard.push(out);
-        assert!(said, "{role} ended before it was {word}");
+        said.unwrap_or_else(|| panic!("{role} ended before it was {word}"))
     }
 
     /// `connections` at once to `server`, whose answers are held back until all SYNs have come: it does not know the
@@ -354,8 +453,12 @@ pub fn text(path: &Path) -> &str {
 
 /// Starts `synscope live` on the server's interface with these further arguments, and waits until it watches.
 pub fn start_live(net: &Net, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
-        .args(["live", "--netns", &net.server, "-i", "veth0", "--format", "jsonl", "-B", "4MiB"])
+    let own = env!("CARGO_BIN_EXE_synscope").to_owned();
+    let interface: &[&str] = if more.contains(&"-i") { &[] } else { &["-i", "veth0"] };
+    let mut child = Command::new(env::var("SYNSCOPE_BIN").unwrap_or(own))
+        .args(["live", "--netns", &net.server, "--format", "jsonl"])
+        .args(interface)
+        .args(if more.contains(&"-B") { &[][..] } else { &["-B", "4MiB"] })
         .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -364,7 +467,7 @@ pub fn start_live(net: &Net, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut said = String::new();
     let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
     // What the kernel can be asked about is told before.
-    while !said.contains("watching veth0") {
+    while !said.contains("watching ") {
         assert!(err.read_line(&mut said).expect("text") > 0, "{said}");
     }
     // It must not find the pipe closed.

@@ -169,6 +169,7 @@ fn what_the_page_says_is_what_is_known() {
             counter: "TcpExtListenDrops".into(),
             rose: 12,
             listeners: vec![],
+            refused: vec![],
         },
         Event::Warning { at: String::new(), text: "a".into() },
     ];
