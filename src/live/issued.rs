@@ -163,6 +163,17 @@ enum Change {
     Withdrawn(String),
 }
 
+/// How long a draft has to stand before it is told, where it is `settle` as a rule.
+fn patience(key: Key, unheard: Option<Unheard>, round: &Round, settle: Span) -> Span {
+    match unheard {
+        _ if settle == Span::ZERO => settle,
+        Some(Unheard::Yet) => HEARING,
+        // What a listener's own socket has counted turns into nothing else.
+        _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
+        _ => settle,
+    }
+}
+
 impl Issued {
     /// With other bounds than usual.
     pub fn within(bounds: Bounds) -> Issued {
@@ -217,13 +228,7 @@ impl Issued {
         self.gone = !missing.is_empty();
         for (key, draft, vantage, unheard) in fresh {
             let since = *self.pending.entry(key).or_insert(now);
-            let settle = match unheard {
-                _ if settle == Span::ZERO => settle,
-                Some(Unheard::Yet) => HEARING,
-                // What a listener's own socket has counted turns into nothing else.
-                _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
-                _ => settle,
-            };
+            let settle = patience(key, unheard, &round, settle);
             if now - since >= settle {
                 self.pending.remove(&key);
                 self.issue(key, (draft, vantage), round.is_confirmed(key), now, paths, &mut changes);

@@ -4,11 +4,13 @@
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
 mod rows;
+mod shown;
 mod step;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::shown::{status, watched};
 pub use self::step::Step;
 
 use crate::capture::feed::Interface;
@@ -17,7 +19,6 @@ use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::detect::{Draft, Found};
 use crate::diagnose::host::stated;
-use crate::diagnose::write::Written;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
 use crate::engine::{Error, Options, Outcome};
 use crate::fault::{self, Fault};
@@ -26,7 +27,7 @@ use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
 use crate::live::sockets::{FullQueues, ListenSockets};
-use crate::live::state::{self, Second, State, Watched};
+use crate::live::state::{self, Second, State};
 use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
@@ -668,36 +669,6 @@ impl Watch {
 /// Whether a finding of this kind says that a queue of the listener was full.
 fn is_of_full_queue(kind: Kind) -> bool {
     kind == Kind::AcceptQueueReset || registry::spec(kind).has(Property::QueueWasFull)
-}
-
-/// An incident as it is shown.
-fn watched(examples: &[&Written], incident: Incident, phase: Phase, refused: Option<String>) -> Watched {
-    let heard = examples.iter().find(|example| example.outline.was_held_against_host);
-    let heard = heard.map(|example| example.finding.certainty_reason.clone());
-    let corroboration = match (heard, refused) {
-        (Some(heard), Some(refused)) => Some(format!("{heard}; {refused}")),
-        (heard, refused) => heard.or(refused),
-    };
-    let examples = examples.iter().map(|example| example.finding.clone()).collect();
-    Watched { incident, open: phase != Phase::Over, phase, examples, corroboration }
-}
-
-/// An interface as the report names its inputs.
-fn status(interface: &Interface, taken: Taken) -> Status {
-    let dropped = interface.dropped_by_kernel + interface.dropped_by_interface;
-    Status {
-        path: interface.name.clone(),
-        format: "live".to_owned(),
-        packets: taken.packets,
-        times: taken.times,
-        dropped: Some(dropped),
-        snaplen: interface.snaplen,
-        warnings: (dropped > 0)
-            .then(|| format!("the capture dropped {dropped} packets"))
-            .into_iter()
-            .collect(),
-        ..Status::default()
-    }
 }
 
 #[cfg(test)]
