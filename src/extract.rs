@@ -1,4 +1,4 @@
-//! The packets of findings as a small capture, each with a comment that says what it shows.
+//! The packets of findings as a small capture, each with a comment on its meaning.
 //!
 //! The inputs are read a second time, so that an analysis need not keep packets. Nothing but packets and the texts of
 //! their interfaces is taken from them: comments, blocks with names and secrets stay behind, and so does the payload
@@ -27,7 +27,7 @@ pub enum Extent {
     Listeners,
 }
 
-/// What is to be extracted.
+/// The choice of packets.
 pub struct Order<'r> {
     /// The report on the same source.
     pub report: &'r Report,
@@ -35,7 +35,7 @@ pub struct Order<'r> {
     pub chosen: &'r [&'r Finding],
     /// Which of them.
     pub extent: Extent,
-    /// What was done to the packets, one sentence.
+    /// How the packets were changed, one sentence.
     pub notice: &'r str,
 }
 
@@ -92,7 +92,7 @@ pub fn write(
     Ok(())
 }
 
-/// What is said of the interface of `packet`: what the input says, else the input's name.
+/// The description of the interface of `packet`: what the input says, else the input's name.
 fn interface(report: &Report, source: &dyn Source, packet: &Packet<'_>) -> InterfaceText {
     let capture = usize::from(packet.id.capture());
     let path = report.captures.get(capture).map(|capture| capture.path.clone()).unwrap_or_default();
@@ -104,7 +104,7 @@ fn interface(report: &Report, source: &dyn Source, packet: &Packet<'_>) -> Inter
     }
 }
 
-/// What is said about each packet that a finding names.
+/// The comments on each packet that a finding names.
 fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
     let mut comments: HashMap<PacketId, Vec<String>> = HashMap::new();
     let places: HashMap<&str, u16> = order
@@ -155,7 +155,7 @@ pub(crate) fn ends(a: SocketAddr, b: SocketAddr) -> Ends {
     (a.min(b), a.max(b))
 }
 
-/// What is written besides the evidence.
+/// Packets written besides the evidence.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Around {
     pub connections: HashSet<Ends>,

@@ -1,6 +1,6 @@
 //! The second line of defence: a panic while something is handled becomes a value, so that it costs that and no more.
 //!
-//! Nothing here is expected to happen. The code that contains a fault says in the report what was lost.
+//! Nothing here is expected to happen. The code that contains a fault tells the loss in the report.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -104,7 +104,7 @@ impl FromStr for Timestamp {
     /// Reads RFC 3339, with any offset.
     ///
     /// # Errors
-    /// What is no such time, or lies outside of the range.
+    /// A text that is no such time, or lies outside of the range.
     fn from_str(text: &str) -> Result<Timestamp, String> {
         let time: jiff::Timestamp = text.parse().map_err(|error| format!("{text:?} is no time: {error}"))?;
         let nanoseconds = i64::try_from(time.as_nanosecond());

@@ -403,7 +403,9 @@ fn a_flood_costs_a_fixed_budget() {
         told.events.iter().filter(|e| matches!(e, Event::Opened { .. } | Event::Updated { .. })).count();
     assert!(listed < 40, "{listed} events");
     assert!(outcome.report.findings.iter().any(|f| f.kind.name() == "syn-flood"));
-    let is_said = |text: &str| text.contains("limit of 64 MiB was reached") && text.contains("were let go");
+    let is_said = |text: &str| {
+        text.contains("limit of 64 MiB was reached") && text.contains("were dropped from memory")
+    };
     assert!(told.events.iter().any(|e| matches!(e, Event::Warning { text, .. } if is_said(text))));
     assert!(outcome.report.warnings.iter().any(|text| is_said(text)), "{:?}", outcome.report.warnings);
 }

@@ -346,7 +346,7 @@ fn the_interface_goes_and_comes_back(net: &mut Net) -> Went {
     Went::Well
 }
 
-/// Whoever lacks the right is told what to type.
+/// A user without the right is told what to type.
 #[test]
 #[cfg_attr(no_setpriv, ignore = "needs root and setpriv")]
 fn without_the_right_to_capture_one_message_says_what_to_type() {
@@ -446,7 +446,7 @@ fn a_time_limit_ends_with_the_report() {
     assert!(written.contains("synscope.report/1"), "{written} {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Whoever reads the events has gone away: no complaint, no report.
+/// The reader of the events has gone away: no complaint, no report.
 #[test]
 #[cfg_attr(no_namespaces, ignore = "needs root, ip and unshare")]
 fn a_broken_pipe_ends_it_quietly() {

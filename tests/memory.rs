@@ -146,5 +146,5 @@ fn connections_that_were_let_go_and_go_on_are_not_taken_for_others() {
     assert_eq!(found.keys().collect::<Vec<_>>(), ["accept-queue-overflow"]);
     let warnings = run.warnings();
     assert!(!warnings.iter().any(|w| w.contains("one direction")), "{warnings:?}");
-    assert!(warnings.iter().any(|w| w.contains("were let go before their end")), "{warnings:?}");
+    assert!(warnings.iter().any(|w| w.contains("were dropped from memory before their end")), "{warnings:?}");
 }

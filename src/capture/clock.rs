@@ -73,7 +73,7 @@ impl Clock {
         self.last = time;
     }
 
-    /// What is to be said of it, if anything.
+    /// The warning about it, if there is one.
     pub(super) fn warning(&self) -> Option<String> {
         let (packet, span) = (Grouped(self.first_jump.0), self.first_jump.1);
         match self.jumps {

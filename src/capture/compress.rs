@@ -218,7 +218,7 @@ struct Lz4Frames {
 
 struct Lz4Input {
     raw: BufReader<Raw>,
-    /// What follows the end of `raw`: nothing at first, then the empty frame.
+    /// The bytes behind the end of `raw`: nothing at first, then the empty frame.
     probe: &'static [u8],
     probed: bool,
 }

@@ -25,7 +25,7 @@ pub trait Feed: Send {
     }
 }
 
-/// What came of waiting.
+/// The result of waiting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fed {
     /// Packets.

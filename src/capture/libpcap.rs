@@ -75,7 +75,7 @@ macro_rules! pass_on {
 /// The library's functions, for a call of one of them.
 ///
 /// # Panics
-/// Where there is no library. Whoever captures asks [`load`] first.
+/// Where there is no library. A capture calls [`load`] first.
 fn functions() -> &'static Functions {
     match LOADED.get_or_init(open) {
         Ok(functions) => functions,

@@ -156,7 +156,7 @@ enum News {
     Packets(Block),
     /// Nothing from before this time is under way.
     Silent(Timestamp),
-    /// So many more packets were dropped, by the kernel and by the interface.
+    /// Packets dropped since the last look, by the kernel and by the interface.
     Drops(u64, u64),
     Down(Timestamp, String),
     Up(Timestamp),
@@ -262,7 +262,7 @@ impl LiveFeed {
         }
     }
 
-    /// Hands out what has come, of several interfaces in order of time and as far as it is complete.
+    /// Hands out packets, those of several interfaces in order of time, as far as that is certain.
     fn hand_out(&mut self, block: &mut Block) -> bool {
         if let [only] = &mut self.inputs[..] {
             let Some(mut next) = only.waiting.pop_front() else { return false };

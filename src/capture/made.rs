@@ -209,7 +209,7 @@ impl Places for Vec<u8> {
     }
 }
 
-/// What came of reading in parts.
+/// The result of reading in parts.
 pub(super) struct InParts {
     pub seen: Vec<Seen>,
     pub status: Status,
@@ -218,7 +218,7 @@ pub(super) struct InParts {
     pub again: usize,
 }
 
-/// Reads a capture that lies in memory in parts of so many `bytes`, several of them before they are settled.
+/// Reads a capture that lies in memory in parts of `bytes`, several of them before they are settled.
 pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
     let mut reader =
         recognise("test", 0, Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64)).unwrap();

@@ -19,7 +19,7 @@ impl fmt::Display for Grouped {
     }
 }
 
-/// What became of the `packets` in front of a damaged place.
+/// What happened to the `packets` before a damaged place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before(pub u64);
 

@@ -200,7 +200,7 @@ pub trait Source: Send {
     /// [`Status::damage`] says why. The other inputs go on.
     fn next_block(&mut self, block: &mut Block) -> bool;
 
-    /// What is known of each input so far; complete after the end. One per input, in the order given, so that
+    /// The status of each input so far; complete after the end. One per input, in the order given, so that
     /// [`PacketId::capture`] is the place in this list; an input that could not be opened is there with its damage.
     fn status(&self) -> Vec<Status>;
 
@@ -210,9 +210,9 @@ pub trait Source: Send {
         Vec::new()
     }
 
-    /// Another way to read the stream, for several threads at once: its next part of about so many `bytes`, to be read
-    /// by any of them. `None` when those that are out must be settled first; with none out, at the end of the stream,
-    /// and always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
+    /// Another way to read the stream, for several threads at once: its next part of about `bytes`, to be read by any
+    /// of them. `None` when those that are out must be settled first; with none out, at the end of the stream, and
+    /// always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
     fn next_part(&mut self, bytes: u64) -> Option<Part> {
         let _ = bytes;
         None
@@ -225,7 +225,7 @@ pub trait Source: Send {
     }
 }
 
-/// What is known of one input.
+/// The status of one input.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Status {

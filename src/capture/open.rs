@@ -1,4 +1,4 @@
-//! Opens the inputs: finds the files, recognises what they are, says what is wrong with the others.
+//! Opens the inputs: finds the files, recognises their formats, and says why the others cannot be read.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -86,7 +86,7 @@ pub enum OpenError {
     Header {
         /// As given.
         path: String,
-        /// What was found and what was expected.
+        /// The bytes found, and the expected ones.
         wrong: String,
     },
     /// It is compressed, and not one byte can be decompressed.
@@ -130,7 +130,7 @@ pub fn open_some(inputs: &[PathBuf], wanted: &[bool]) -> Result<Opened, Vec<Open
     open_until(inputs, wanted, &Stop::default())
 }
 
-/// The same; pipes among the inputs end soon after `stop` was asked for. Whoever reads files must look at it himself.
+/// The same; pipes among the inputs end soon after `stop` was asked for. A reader of files must look at it himself.
 ///
 /// # Errors
 /// As [`open`].
@@ -265,7 +265,7 @@ pub(super) fn recognise(
     Reader::new(name, place, stream).map_err(|not_read| match not_read {
         NotRead::Empty => {
             let remedy = match (compression, size) {
-                (Some(_), _) => "It is what is compressed that is empty: check the program that wrote it.",
+                (Some(_), _) => "The compressed content is empty: check the program that wrote it.",
                 (None, None) => {
                     "Check that the program that writes it has started: its errors are on its standard error."
                 }

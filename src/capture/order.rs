@@ -185,7 +185,7 @@ impl Merged {
         if open.exhausted() {
             let live = open.reader.is_live();
             if live && !out.is_empty() {
-                // What is there must not wait for what a pipe will bring.
+                // Packets that are there must not wait for those that a pipe will bring.
                 self.begun.push(Reverse((open.key, place)));
                 return true;
             }

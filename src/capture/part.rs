@@ -1,9 +1,9 @@
 //! A part of a file, which any thread can read while others read the parts before it.
 //!
 //! Where the first record of a [`Part`] begins is a guess: several plausible headers in a row. The guess is worth
-//! nothing by itself. Parts are given back in the order of the file, and one that did not begin exactly where the one
-//! before it ended, or that would have needed to know what stands there, is read again from the right place. So the
-//! packets, their numbers, and what is said of damage are those of a reader that goes from record to record.
+//! nothing by itself. Parts are given back in the order of the file. A part is read again from the right place if it
+//! did not begin exactly where the one before it ended, or if it needed to know what stands there. So packets, their
+//! numbers, and messages about damage are those of a reader that goes from record to record.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ pub struct Part {
 
 impl Part {
     /// Replaces the contents of `block` by the next packets of the part; `false` at its end. Their numbers count from
-    /// the part's beginning; [`Settled::Next`] tells what is to be added.
+    /// the part's beginning; [`Settled::Next`] tells how much to add.
     pub fn next_block(&mut self, block: &mut Block) -> bool {
         let more = self.reader.fill(block, WINDOW);
         self.silences.note_records(&block.records);
@@ -37,7 +37,7 @@ impl Part {
     }
 }
 
-/// What has become of a [`Part`] that was read to its end and given back.
+/// The state of a [`Part`] that was read to its end and given back.
 pub enum Settled {
     /// It is what comes next in the stream.
     Next {
@@ -74,7 +74,7 @@ impl Places for FileFrom {
     }
 }
 
-/// Cuts an input into parts and puts together what they found.
+/// Cuts an input into parts and puts their results together.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     /// Where the next part begins, as long as others are out.
@@ -93,8 +93,7 @@ const WRONG: u32 = 4;
 const GIVE_UP: u32 = 64;
 
 impl Parts {
-    /// The next part of about so many `bytes`; `None` when the ones that are out must be settled first, and when there
-    /// is none.
+    /// The next part of about `bytes`; `None` when the ones that are out must be settled first, and when there is none.
     pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<Part> {
         let size = reader.divisible().filter(|_| !reader.has_ended())?;
         let exact = self.out == 0;

@@ -61,7 +61,7 @@ impl Pcap {
     /// Reads the file header; `None` when the magic number is none of pcap's.
     ///
     /// # Errors
-    /// What is wrong with the header, when the magic number is right.
+    /// The error in the header, when the magic number is right.
     pub(super) fn recognise(head: &[u8]) -> Option<Result<Pcap, String>> {
         let magic = u32::from_le_bytes(*head.first_chunk()?);
         let (variant, big_endian) = match (Variant::of(magic), Variant::of(magic.swap_bytes())) {
@@ -361,7 +361,7 @@ mod tests {
             status.damage.as_deref(),
             Some(
                 "test: record at byte 237 says it is 1,400,000,016 bytes long; the file ends after 116.\n  \
-                 The capture was cut off or overwritten there; what follows cannot be read. \
+                 The capture was cut off or overwritten there; the rest of it cannot be read. \
                  The 3 packets before it were analyzed."
             )
         );

@@ -168,7 +168,7 @@ impl Pcapng {
     /// Whether a file that begins with `head` is pcapng.
     ///
     /// # Errors
-    /// What is wrong, when it begins with a section header's type but not with a section.
+    /// The error, when it begins with a section header's type but not with a section.
     pub(super) fn recognise(head: &[u8]) -> Option<Result<Pcapng, String>> {
         if head.get(..4)? != SECTION_HEADER.to_le_bytes() {
             return None;

@@ -1,4 +1,4 @@
-//! One input: its bytes read into blocks, its records indexed there, what is known of it kept.
+//! One input: its bytes are read into blocks, and its records are indexed there.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -55,7 +55,7 @@ pub(super) struct Long {
     pub trailer: Option<[u8; 4]>,
 }
 
-/// What is wrong with a record.
+/// The error in a record.
 #[derive(Debug)]
 pub(super) enum Damage {
     /// A length that nothing has.
@@ -119,7 +119,7 @@ struct Stopped {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum Why {
-    /// What a record says of itself, what is there instead, and what must have happened.
+    /// The claim of a record, what is there instead, and the likely cause.
     Damage { says: String, end: String, cause: Cow<'static, str> },
     /// The input cannot be read, or not be decompressed.
     #[cfg_attr(feature = "fleet", serde(skip))]
@@ -406,7 +406,7 @@ impl Reader {
         if block.data.len() < room || block.data.len() > LONG.max(window) {
             block.data.resize(room, 0);
         }
-        // Start and end of what is read and not yet indexed.
+        // Start and end of the bytes that are read and not yet indexed.
         let (mut start, mut end) = if self.began.is_some() {
             let begun = self.carry.as_slice().read(&mut block.data).unwrap_or_default();
             (0, begun)
@@ -592,7 +592,11 @@ impl Reader {
                 (format!("says it is {} bytes long", Grouped(*claimed)), end)
             }
         };
-        self.stop(&says, &end, "The capture was cut off or overwritten there; what follows cannot be read.");
+        self.stop(
+            &says,
+            &end,
+            "The capture was cut off or overwritten there; the rest of it cannot be read.",
+        );
     }
 
     fn stop(&mut self, says: &str, end: &str, cause: &'static str) {
@@ -641,7 +645,7 @@ impl Reader {
         self.stream.size.is_none()
     }
 
-    /// What is known of the input so far.
+    /// The status of the input so far.
     pub(super) fn status(&self) -> Status {
         let (name, dropped, snaplen) = match &self.format {
             Format::Pcap(pcap) => (pcap.name(), None, pcap.snaplen),

@@ -1,4 +1,4 @@
-//! A request to stop reading, made from outside: the input ends early, and what was read is what there is.
+//! A request to stop reading, made from outside: the input ends early, and the packets read so far are all there is.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -118,7 +118,7 @@ mod tests {
         thread::sleep(Duration::from_millis(50));
         assert!(!waiter.is_finished());
         asks.ask();
-        // What was under way is still read.
+        // A read under way is finished.
         writer.write_all(b"cd").unwrap();
         assert_eq!(waiter.join().unwrap().unwrap(), b"abcd");
         assert!(stop.left_a_pipe());

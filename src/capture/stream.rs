@@ -1,4 +1,4 @@
-//! The bytes of one input, decompressed where needed, with a count of what was consumed.
+//! The bytes of one input, decompressed where needed, with a count of those consumed.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) struct Stream {
     places: Option<Arc<dyn Places>>,
     /// Size as stored, bytes, where it is known.
     pub(super) size: Option<u64>,
-    /// What was undone.
+    /// The compression that was undone.
     pub(super) compression: Option<Compression>,
 }
 

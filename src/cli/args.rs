@@ -277,7 +277,7 @@ pub struct LiveArgs {
     #[arg(long, help_heading = "Capture")]
     pub no_host: bool,
 
-    /// Ask the kernel what it did with single packets, and why
+    /// Ask the kernel about the fate of single packets, and the reason
     ///
     /// `auto`: as far as this kernel and this user's rights allow. `on`: end with an error where they do not. Takes
     /// CAP_BPF and CAP_PERFMON, which are given up before packets are read.

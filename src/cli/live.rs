@@ -12,7 +12,7 @@ pub fn run(args: &LiveArgs) -> anyhow::Result<Exit> {
     session::run(args)
 }
 
-/// Says what is missing.
+/// Says which right is missing.
 ///
 /// # Errors
 /// Always.
@@ -338,7 +338,7 @@ mod session {
             self.wanted.then(|| Destinations::open(&self.args)).transpose()
         }
 
-        /// Says in `report` what it was made with.
+        /// Notes in `report` the options that made it.
         fn mark(&self, report: &mut Report) {
             report.program = Some(program());
             report.options = Some(self.applied.clone());

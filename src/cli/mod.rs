@@ -76,7 +76,7 @@ fn usage(refused: &clap::Error) -> Exit {
     }
 }
 
-/// What was probably meant, where that is not what a parser of options can know.
+/// The likely intention, where a parser of options cannot know it.
 fn advice(refused: &clap::Error) -> Option<String> {
     let context = |kind| match refused.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

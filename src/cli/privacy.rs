@@ -96,7 +96,7 @@ impl Privacy {
         options
     }
 
-    /// Says in `report` what was done.
+    /// Notes in `report` that it is redacted.
     pub fn mark(&self, report: &mut Report) {
         if self.key.is_some() {
             report.warnings.insert(0, NOTICE.to_owned());

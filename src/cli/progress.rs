@@ -69,7 +69,7 @@ fn line(now: Progress, elapsed: Duration) -> String {
     text.push_str(&format!(", {} packets ({}/s)", grouped(now.packets), grouped(rate as u64)));
     if let Some(total) = now.total.filter(|&total| now.read > 0 && total > now.read) {
         let left = seconds * (total - now.read) as f64 / now.read as f64;
-        // A guess of more than a year is none.
+        // A guess of more than a year says nothing.
         if let Ok(left) = Duration::try_from_secs_f64(left.min(31_536_000.0)) {
             text.push_str(&format!(", {} left", HumanDuration(left)));
         }

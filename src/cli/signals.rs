@@ -72,7 +72,9 @@ mod unix {
                 // Only the first one counts here.
                 if told.read_exact(&mut [0]).is_ok() {
                     stop.ask();
-                    complain("stopping; the report covers what was read. ^C again ends without one");
+                    complain(
+                        "stopping; the report covers the packets read so far. ^C again ends without one",
+                    );
                     impatience.begin();
                 }
             })?;

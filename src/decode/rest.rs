@@ -1,4 +1,4 @@
-//! What is left of a packet while its headers are taken off.
+//! The rest of a packet while its headers are taken off.
 
 use super::Decoded;
 

@@ -53,7 +53,7 @@ pub struct View {
     pub vantage: Vantage,
     /// Whether it is known by what only the host itself sees of its own packets: not by a switch before it.
     pub on_host: bool,
-    /// By what it is known, one clause.
+    /// The reason, one clause.
     pub reason: String,
     /// The usual round trip of its handshakes.
     pub round_trip: Option<Span>,
@@ -246,9 +246,9 @@ impl<'a> DetectContext<'a> {
         self.context.capture.map_or(Timestamp::MAX, |(_, last)| last)
     }
 
-    /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the beginning
-    /// of the first interval after it that is so long without any packet (`STANDSTILL`) that the capture must have
-    /// stood still, or have been joined from several.
+    /// Until when a connection whose last packet came at `last` was watched: to the capture's end, or to the first
+    /// interval of `STANDSTILL` without any packet. In such an interval the capture stood still, or it was joined from
+    /// several.
     pub fn observed_until(&self, last: Timestamp) -> Timestamp {
         let still = self.context.silences.iter().filter(|s| s.from >= last && s.to - s.from >= STANDSTILL);
         still.map(|s| s.from).min().unwrap_or(Timestamp::MAX).min(self.end())
@@ -276,7 +276,7 @@ impl<'a> DetectContext<'a> {
         self.context.peers.suspects(f.first.packet)
     }
 
-    /// What became of the SYNs from this client host to this server, and of all hosts to this server.
+    /// The fate of the SYNs from this client host to this server, and from all hosts to this server.
     pub fn tallies(&self, f: &ConnectionFacts) -> (Tally, Tally) {
         let pair = Pair { client: f.client.address, server: f.server.address };
         (self.context.peers.tally(pair), self.context.peers.server_tally(f.server.address))

@@ -10,7 +10,7 @@ use crate::flow::key::Host;
 use crate::model::Metrics;
 use crate::time::Span;
 
-/// What is known of a finding beside its kind and its words. A kind on which nothing else depends has none: it only
+/// Typed details of a finding, beside its kind and its words. A kind on which nothing else depends has none: it only
 /// [measures](crate::detect::Draft::measure).
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub enum Details {
@@ -36,7 +36,7 @@ pub enum Details {
         /// How long after the first SYN-ACK the only repetition came.
         repeated_after: Span,
     },
-    /// A SYN with Fast Open did not get what it asked for.
+    /// A SYN with Fast Open was not granted its request.
     FastOpen(Fate),
     /// SYN-ACKs that look like cookies.
     Cookies {
@@ -79,7 +79,7 @@ pub struct IgnoredAck {
     pub retransmits: u64,
     /// Whether the server took the connection in the end.
     pub served: bool,
-    /// Whether a repeated SYN-ACK shows that the server's TCP read what it ignored.
+    /// Whether a repeated SYN-ACK shows that the server's TCP read the segments that it ignored.
     pub read_by_tcp: bool,
 }
 

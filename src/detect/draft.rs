@@ -47,7 +47,7 @@ pub struct Draft {
     evidence: Vec<(PacketRef, Phrase)>,
     /// Until when it lasted, where that is later than the last packet that shows it.
     until: Option<Timestamp>,
-    /// Who sent the packets of the connection, and what became of them.
+    /// Who sent the packets of the connection, and how they fared.
     pub packets: Packets,
     /// What to check or change next.
     pub next_steps: Vec<String>,

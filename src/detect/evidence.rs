@@ -1,4 +1,4 @@
-//! Who sent a packet of the evidence, and what became of it: read from the facts, so that no detector has to say so.
+//! Who sent a packet of the evidence, and how it fared: read from the facts, so that no detector has to say so.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub enum Elsewhere {
     Missing(u16),
 }
 
-/// What is known of the packets that a connection's facts name.
+/// Sender, marks and verdicts of the packets that a connection's facts name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Packets {
     known: Vec<(PacketId, Sender, Apart)>,
@@ -121,7 +121,7 @@ impl Packets {
         }
     }
 
-    /// What is noted first holds.
+    /// The first note holds.
     fn note(&mut self, at: PacketRef, by: Role, marks: Apart) {
         let sender = match by {
             Role::Client => Sender::Client,

@@ -6,7 +6,7 @@
 //! * [`context`]: what a detector may look at beside the connection itself.
 //! * [`details`]: what a detector measured that later stages decide by.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
-//! * [`evidence`]: who sent a packet of the evidence, and what became of it.
+//! * [`evidence`]: who sent a packet of the evidence, and how it fared.
 //! * [`next`]: commands that a report advises, by address family.
 
 pub mod analysis;

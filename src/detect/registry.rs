@@ -1,4 +1,4 @@
-//! All finding kinds, and what is made of all of them: the union of what they want, `synscope explain`,
+//! All finding kinds, and everything made from the list: the union of their wants, `synscope explain`,
 //! `docs/findings.md`.
 
 use crate::detect::kinds;

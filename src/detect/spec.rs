@@ -22,7 +22,7 @@ pub struct KindSpec {
     pub text: &'static str,
     /// The file that detects it.
     pub file: &'static str,
-    /// What it is, for a reader who knows TCP only roughly: one sentence.
+    /// A definition for a reader who knows TCP only roughly: one sentence.
     pub plain_words: &'static str,
     /// Who has to act, for the same reader: no sentence.
     pub at_fault: &'static str,
@@ -179,9 +179,9 @@ impl Marks for KindSpec {
 
 /// Declares a kind's type and its [`KindSpec`], with the explanation from the doc comment.
 ///
-/// The comment is Markdown: first what it is in one sentence and a blank line, then `## ` sections of paragraphs,
-/// `* ` lists and code between backticks. Use it at most once per module, it defines `SPEC` there. Fields that are left out
-/// are those of [`KindSpec::PLAIN`].
+/// The comment is Markdown: first a definition in one sentence and a blank line, then `## ` sections of paragraphs, `*
+/// ` lists and code between backticks. Use it at most once per module, it defines `SPEC` there. Fields that are left
+/// out are those of [`KindSpec::PLAIN`].
 ///
 /// ```ignore
 /// finding! {

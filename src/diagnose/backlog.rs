@@ -1,9 +1,9 @@
 //! How long a backlog would have been enough.
 //!
-//! While connections are refused the accept queue is full. A longer queue would have held the refused ones as well, until
-//! each was accepted. So what is needed beyond the backlog of now is the highest number of connections that had been
-//! refused and were not served yet, all at one moment. This counts what the application accepted in that time, too: each
-//! accepted connection makes room for another, and that one is not refused.
+//! While connections are refused the accept queue is full. A longer queue would have held the refused ones as well,
+//! until each was accepted. So the backlog needs as much more room as the most connections that were refused and not
+//! yet served at one moment. This counts what the application accepted in that time, too: each accepted connection
+//! makes room for another, and that one is not refused.
 //!
 //! A connection that was refused tries again after a second or more. Until then it counts, though a longer queue might
 //! have served it before. So the estimate may be somewhat high, and is low where not all refused connections are known.

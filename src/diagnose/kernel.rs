@@ -1,7 +1,7 @@
 //! Findings held against what the kernel said of their packets.
 //!
 //! [`crate::kernel::trust`] says what a judgement proves. The table here says what that does to a finding. Where it
-//! contradicts what the packets alone suggest, the kernel is right, and the finding says what it was taken for.
+//! contradicts the packets alone, the kernel is right. The finding then names the kind that the packets suggested.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ enum Effect {
 
 use Effect::{Becomes, Confirms, Explains};
 
-/// One line for each pair that matters. What is not here changes nothing.
+/// One line for each pair that matters. A verdict that is not here changes nothing.
 #[rustfmt::skip]
 const EFFECTS: &[(Kind, Meaning, Effect)] = &[
     (Kind::AcceptQueueOverflow, Meaning::AcceptQueueFull, Confirms),
@@ -95,8 +95,8 @@ pub fn judge(drafts: &mut [Found], judgements: &mut Judgements) {
     }
 }
 
-/// Applies what is in the table. What confirms a finding comes before what contradicts it: other packets of the same
-/// connection may well have had another fate.
+/// Applies the verdicts in the table. What confirms a finding comes before what contradicts it: other packets of the
+/// same connection may well have had another fate.
 fn decide(draft: &mut Draft, meanings: &BTreeMap<Meaning, (u64, PacketId)>) {
     let effect_of = |meaning: Meaning| {
         EFFECTS.iter().find(|(kind, on, _)| *kind == draft.kind && *on == meaning).map(|(.., effect)| *effect)

@@ -1,6 +1,6 @@
 //! How bad an incident is: by the share of connections that were lost and for how long, not by its kind alone.
 //!
-//! A detector says what became of one connection: lost (critical), delayed (warning), or unharmed (info). One lost
+//! A detector says how one connection ended: lost (critical), delayed (warning), or unharmed (info). One lost
 //! connection of many is an everyday event; half of them for ten seconds is an outage.
 
 use crate::detect::registry;
@@ -9,9 +9,9 @@ use crate::diagnose::write::Written;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
 
-/// So many connections lost are no accident.
+/// This many lost connections are no accident.
 const SEVERAL: u64 = 3;
-/// So many answers that are no connections are more than a few, even at once.
+/// This many answers without a connection are more than a few, even at once.
 const NOT_A_FEW: u64 = 5;
 /// A share of connections that users notice, in per cent.
 const NOTICED: u64 = 10;
@@ -19,7 +19,7 @@ const NOTICED: u64 = 10;
 const MOST: u64 = 50;
 /// A share that is below notice unless many connections are lost, in per cent.
 const FEW: u64 = 1;
-/// So many lost connections are an outage for somebody, whatever their share.
+/// This many lost connections are an outage for somebody, whatever their share.
 const MANY: u64 = 10;
 /// Trouble that lasts as long as this is not over before anybody looks.
 const LASTING: Span = Span::secs(10);

@@ -1,8 +1,8 @@
 //! Where the capture was taken, seen from the connections of one server host.
 //!
-//! Each test alone can be fooled, so the ones that are positive proof come first: the cooked header's packet type,
-//! then transmit checksums that are not filled in (only the sending host has them so), then how the round trip divides
-//! (SYN to SYN-ACK against SYN-ACK to final ACK), then the TTL.
+//! Each test alone can be fooled, so the ones that are positive proof come first: the cooked header's packet type, then
+//! transmit checksums that are not filled in (only the sending host has them so). Then how the round trip divides (SYN
+//! to SYN-ACK against SYN-ACK to final ACK), then the TTL.
 
 use crate::decode::segment::Traits;
 use crate::detect::context::View;
@@ -46,7 +46,7 @@ pub fn infer(samples: &[HandshakeSample]) -> View {
     let b = median(samples.iter().map(|s| s.syn_ack_to_ack));
     let parts = format!("SYN to SYN-ACK takes {a}, SYN-ACK to ACK {b}");
     if a.max(b) >= MEASURABLE {
-        // Where delays vary, the shortest of either part is far below what is usual. At the server more than a few are
+        // Where delays vary, the shortest of either part is far below the usual one. At the server more than a few are
         // that short, and a host answers at once.
         let quick = (b.0 / AT_AN_END).min(AT_ONCE.0);
         let few = samples.iter().filter(|s| s.syn_to_syn_ack.0 <= quick).count();

@@ -42,11 +42,11 @@ pub struct Outline {
     pub connection: Option<PacketId>,
     /// What to check or change next.
     pub next_steps: Vec<String>,
-    /// What was measured that incidents and settings depend on.
+    /// Measurements that incidents and settings depend on.
     pub details: Details,
     /// Whether counters of the server's host were held against it.
     pub was_held_against_host: bool,
-    /// What became of the connection, whatever became of others: lost is critical, delayed a warning.
+    /// How the connection itself fared, whatever happened to others: lost is critical, delayed a warning.
     pub harm: Severity,
 }
 
@@ -144,7 +144,7 @@ fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {
     Sighting { capture: path(at.packet.capture()).to_string(), packet: at.packet.number(), time: at.time }
 }
 
-/// An address, or `-` where there is none.
+/// An address, or `-` without one.
 struct OrNone(Option<SocketAddr>);
 
 impl fmt::Display for OrNone {
@@ -168,7 +168,7 @@ impl fmt::Write for Fnv {
     }
 }
 
-/// A short stable name: a hash of what is named.
+/// A short stable name: a hash of the name.
 pub fn id(prefix: &str, name: impl fmt::Display) -> String {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     // A hash takes everything.

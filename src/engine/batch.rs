@@ -49,7 +49,7 @@ impl Filter {
     }
 }
 
-/// What was counted while decoding.
+/// Counts of packets, made while decoding.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Totals {
@@ -120,8 +120,8 @@ impl Totals {
     }
 }
 
-/// So many segments are decoded, less one, before the first of them is copied to its shard: what was just written in
-/// small pieces cannot be read in large ones before it has left the processor's store buffer.
+/// A segment is copied to its shard when this many, less one, are decoded after it. The processor cannot read in large
+/// pieces what it has just written in small ones, before that has left its store buffer.
 const DELAY: usize = 4;
 
 /// The segments decoded last, of which the latest [`DELAY`] less one are still to be copied.

@@ -26,19 +26,19 @@ use crate::host::HostFacts;
 use crate::kernel::table::Judgements;
 use crate::model::{CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary};
 
-/// What was learned from one stream of packets, before it becomes a report.
+/// The result of one stream of packets, before it becomes a report.
 pub struct Study {
     /// Surroundings, remarkable connections, findings.
     pub seen: Seen,
-    /// What is said of the inputs.
+    /// The report's words about the inputs.
     pub inputs: Inputs,
-    /// The filters, and what they left out.
+    /// The filters, and counts of packets that they left out.
     pub filtered: Option<Filtered>,
     /// What the kernel said of packets, as the inputs tell.
     judgements: Judgements,
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,
-    /// What was lost since to faults of the program.
+    /// Losses to faults of the program since then.
     losses: Losses,
 }
 
@@ -119,7 +119,7 @@ fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts, losses: &mut Losses) 
     losses.of_step(Step::HostFacts, told)
 }
 
-/// What was concluded from what was seen.
+/// The conclusions: findings, incidents, settings.
 pub(super) struct Conclusions {
     /// Findings in order of time.
     pub written: Vec<Written>,

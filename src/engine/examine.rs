@@ -1,4 +1,4 @@
-//! From the facts to findings and incidents: every detector is asked, and what it found is written down.
+//! From the facts to findings and incidents: every detector is asked, and its findings are written down.
 //!
 //! A fault of the program costs the finding at which it happens: each step is contained by itself.
 
@@ -30,10 +30,10 @@ pub(super) enum Facts {
     LetGo,
 }
 
-/// So many facts are let go together.
+/// This many facts are freed together.
 const LET_GO: usize = 2_048;
 
-/// A finding, or what was lost of it.
+/// A finding, or its loss to a fault.
 type Made = Result<Found, Loss>;
 
 /// Asks every detector about every kept connection. Findings come in order of time.

@@ -37,7 +37,7 @@ pub struct Gathered {
         reason = "handed on as they are: there would be no room for a second copy of them"
     )]
     pub kept: Vec<Box<ConnectionFacts>>,
-    /// How many were examined: `kept` may be let go.
+    /// How many were examined: `kept` may be freed.
     pub(super) examined: usize,
     /// How often SYNs were repeated in them.
     pub retries: Retries,
@@ -58,7 +58,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Connections were let go, and some of them were counted twice.
+    /// Corrects counts of evicted connections, some of which were counted twice.
     pub(super) fn correct(&mut self, evicted: u64, twice: CountedTwice) {
         self.given_up.evicted = evicted.saturating_sub(twice.readmitted);
         self.given_up.repeated = twice.repeated;
@@ -163,8 +163,8 @@ fn failed(kept: &[Box<ConnectionFacts>], context: &CaptureContext, losses: &mut 
     failed.filter_map(|failed| losses.of_step(Step::Failures, failed)).collect()
 }
 
-/// One segment that came after its acknowledgment among so many, and the capture changes the order of packets.
+/// With one segment in this many captured after its acknowledgment, the capture changes the order of packets.
 const REORDERED_OF: u64 = 300;
 
-/// One acknowledgment of bytes that the capture does not hold among so many segments, and it has lost packets.
+/// With one segment in this many acknowledging bytes that the capture does not hold, it has lost packets.
 const UNSEEN_OF: u64 = 1_000;

@@ -3,16 +3,16 @@
 use crate::flow::tracker::Tracker;
 use crate::history::triage::Triage;
 
-/// What was not kept or not followed for want of room.
+/// Counts of connections and records that did not fit within the memory limit.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct GivenUp {
-    /// Connections let go before their end, those included that were let go again after they had been forgotten.
+    /// Connections evicted before their end, those included that were evicted again after they had been forgotten.
     pub evicted: u64,
     /// Segments of them afterwards.
     pub segments: u64,
-    /// Segments of connections let go and forgotten, or joined in the middle.
+    /// Segments of connections evicted and forgotten, or joined in the middle.
     pub strays: u64,
-    /// Handshakes that most likely repeat others that were let go and forgotten: they are not counted.
+    /// Handshakes that most likely repeat others that were evicted and forgotten: they are not counted.
     pub repeated: u64,
     /// Handshakes never completed that were only counted.
     pub surplus: u64,
@@ -48,19 +48,19 @@ impl GivenUp {
     /// What to say of it: one sentence for the warnings of the report. `step` is the time, in seconds, over which the
     /// histories of listeners count together; `limit` is the memory limit in bytes.
     pub fn text(&self, step: Option<i64>, limit: u64) -> Option<String> {
-        // A connection that was forgotten and let go again is one connection.
+        // A connection that was forgotten and evicted again is one connection.
         let evicted = self.evicted.saturating_sub(self.repeated);
         let said = [
-            (evicted, "connections were let go before their end: what became of them later is not known"),
-            (self.segments, "segments of connections let go were not examined"),
+            (evicted, "connections were dropped from memory before their end: how they ended is not known"),
+            (self.segments, "segments of connections dropped from memory were not examined"),
             (
                 self.strays,
-                "segments belong to connections that were let go and forgotten, or joined in the middle, which are \
-                 not told apart",
+                "segments belong to connections dropped from memory, or to ones that began before the capture: \
+                 the two cannot be told apart",
             ),
             (
                 self.repeated,
-                "SYNs, about, repeat others that were forgotten: the number of connections is an estimate",
+                "SYNs, about, repeat SYNs dropped from memory: the number of connections is an estimate",
             ),
             (self.surplus, "handshakes that were never completed were only counted"),
             (self.forgone, "records of servers about their clients were not kept"),
@@ -91,11 +91,11 @@ impl GivenUp {
     }
 }
 
-/// Connections that were counted as let go, and then again as others.
+/// Connections that were counted twice: as evicted, and as new ones.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct CountedTwice {
-    /// Handshakes that most likely repeat others that were let go and forgotten.
+    /// Handshakes that most likely repeat others that were evicted and forgotten.
     pub repeated: u64,
     /// Those that are followed again.
     pub readmitted: u64,
@@ -139,7 +139,7 @@ mod tests {
         let given_up = GivenUp { evicted: 30, repeated: 20, ..GivenUp::default() };
         let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
         assert!(
-            text.contains("64 MiB (open connections have half of that): 10 connections were let go"),
+            text.contains("64 MiB (open connections have half of that): 10 connections were dropped from memory"),
             "{text}"
         );
         assert!(text.contains("20 SYNs, about"), "{text}");

@@ -47,7 +47,7 @@ impl Inputs {
         Inputs { captures, quality, limits }
     }
 
-    /// What was lost to faults of the program since is damage, too.
+    /// Later losses to faults of the program are damage, too.
     pub(super) fn note_losses(&mut self, losses: &Losses) {
         let texts = losses.texts(&self.captures);
         self.limits.extend(texts.into_iter().map(Limit::Damage));

@@ -1,4 +1,4 @@
-//! The stream taken in: while what was decoded is tracked, what comes next is read and decoded.
+//! The stream taken in: while one part is tracked, the next is read and decoded.
 //!
 //! A file is read in parts by the threads that track, too. What can only be read in turn (a pipe, compressed bytes,
 //! several files at once) is read and decoded by a thread of its own.
@@ -25,8 +25,8 @@ use crate::history::tw_recycle::TwRecycleModel;
 
 /// Bytes of a part: enough for the work on it to outweigh its overhead.
 const PART: u64 = 1 << 20;
-/// Parts for each thread that are tracked together: tracking a shard finds its tables in the cache the more often the
-/// more it has to do at once.
+/// Parts for each thread that are tracked together: the more a shard tracks at once, the more often it finds its tables
+/// in the cache.
 const AHEAD: usize = 3;
 /// What a part takes at most, bytes, with what is decoded from it; parts may take a quarter of the memory limit.
 const PART_TAKES: u64 = 3 * PART;
@@ -34,10 +34,10 @@ const PART_TAKES: u64 = 3 * PART;
 const BATCH: u64 = 2_000;
 /// How long a batch is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// After so many blocks the inputs are asked again how far they are.
+/// After this many blocks the inputs are asked again how far they are.
 const BETWEEN_STATUS: u32 = 64;
 
-/// What was read and decoded, and now and then how far the inputs are.
+/// A decoded block; now and then with how far the inputs are.
 #[derive(Default)]
 struct Read {
     batch: Batch,
@@ -156,7 +156,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
     }
 }
 
-/// Room to read into. Whoever needs some takes what was used last, which is most likely still in a cache.
+/// Room to read into. The last one used is the first to be used again: it is most likely still in a cache.
 #[derive(Default)]
 struct Windows(Mutex<Vec<Block>>);
 
@@ -279,7 +279,7 @@ pub(super) fn track(
     compare_contained(shards, peers, inputs, losses);
 }
 
-/// Compares; where the program fails at that, only what it would have told is lost.
+/// Compares; if the program fails at that, only the result of the comparison is lost.
 fn compare_contained(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize, losses: &mut Losses) {
     if let Err(fault) = fault::contain(|| compare(shards, peers, inputs)) {
         losses.note(Loss::Peers(fault));

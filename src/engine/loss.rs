@@ -1,4 +1,4 @@
-//! What was lost to a fault of this program, and how the report says so.
+//! Losses to faults of this program, and how the report tells them.
 
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
@@ -9,7 +9,7 @@ use crate::flow::key::Host;
 use crate::flow::tracker::SHARDS;
 use crate::model::{Capture, Kind};
 
-/// So many losses are named; the others are counted.
+/// This many losses are named; the others are counted.
 const NAMED: usize = 8;
 
 /// One loss.
@@ -192,7 +192,7 @@ impl Losses {
         }
     }
 
-    /// Notes a fault in `step`, where there was one, and gives what it made.
+    /// Notes a fault in `step`, if there was one, and gives the result of the step.
     pub fn of_step<T: Default>(&mut self, step: Step, made: Result<T, Fault>) -> T {
         made.unwrap_or_else(|fault| {
             self.note(Loss::Step(step, fault));

@@ -68,11 +68,11 @@ pub struct Options {
     pub until: Option<Timestamp>,
     /// Upper bound for the memory of tables and kept facts, bytes.
     pub memory_limit: u64,
-    /// What is known of the server's host, to confirm or refute findings with.
+    /// Facts about the server's host, to confirm or refute findings with.
     pub host: Option<HostFacts>,
     /// What a second capture of the same traffic says of where this one was taken.
     pub placed: Option<Placed>,
-    /// Ends the input early when it is asked for: the report covers what was read.
+    /// Ends the input early on request: the report covers the packets read so far.
     pub stop: Stop,
 }
 
@@ -109,7 +109,7 @@ impl Placed {
     }
 }
 
-/// What came of an analysis.
+/// The result of an analysis.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The report, over everything that could be read.
@@ -206,7 +206,7 @@ fn read(
     Ok(study)
 }
 
-/// So many worker threads; with 0 one per core.
+/// This many worker threads; with 0 one per core.
 fn threads(threads: usize) -> Result<rayon::ThreadPool, Error> {
     let contained = fault::is_contained();
     rayon::ThreadPoolBuilder::new()
@@ -289,7 +289,7 @@ fn conclude_ended(
 /// Says of an input that was left before its end that it was.
 fn say_left(status: &mut Status) {
     let (read, size) = status.position;
-    // What was not opened has no format. A file that was read to its end was not left.
+    // An input that was not opened has no format. A file that was read to its end was not left.
     if status.format.is_empty() || size.is_some_and(|size| read >= size) {
         return;
     }
@@ -301,7 +301,7 @@ fn say_left(status: &mut Status) {
     ));
 }
 
-/// Tells [`TwRecycleModel`] what became of the connections that it suspects.
+/// Tells [`TwRecycleModel`] how its suspected connections ended.
 fn resolve_suspects(shards: &mut [impl AsMut<Triage> + Send], peers: &mut TwRecycleModel) {
     let knows: &TwRecycleModel = peers;
     shards.par_iter_mut().for_each(|shard| shard.as_mut().resolve(knows));

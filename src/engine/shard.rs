@@ -105,7 +105,8 @@ impl Shard {
         });
     }
 
-    /// Lets `work` go on with what is tracked. Where it fails, nothing is tracked any more: what is known stays known.
+    /// Lets `work` go on with the tracker and the triage. Where it fails, nothing is tracked any more: what is known
+    /// stays known.
     fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut Triage)) {
         if self.has_failed() {
             return;

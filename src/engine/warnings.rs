@@ -7,7 +7,7 @@ use crate::engine::Options;
 use crate::engine::batch::Totals;
 use crate::engine::seen::Seen;
 
-/// So many packets do not come at the same time by chance.
+/// This many packets do not have the same time by chance.
 const NO_CHANCE: u64 = 10;
 
 /// What limits the whole report, damage of the inputs left out.
@@ -137,7 +137,7 @@ fn counted_only(seen: &Seen) -> Option<String> {
     })
 }
 
-/// What was given up to stay within the memory limit.
+/// Counts of connections that the memory limit cost.
 fn memory_limit(seen: &Seen, options: &Options) -> impl IntoIterator<Item = String> {
     let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
     seen.gathered.given_up.text(step, options.memory_limit)

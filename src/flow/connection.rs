@@ -40,7 +40,7 @@ struct Latest {
 /// A connection being followed.
 #[derive(Debug)]
 pub struct Connection {
-    /// What was seen of it.
+    /// Its facts so far.
     pub facts: ConnectionFacts,
     /// Which end of the key the client is.
     client_is: Direction,
@@ -51,8 +51,8 @@ pub struct Connection {
     sent_at: Ends<Timestamp>,
     /// The whole connection came a second time, earlier: nothing of it is news.
     replay: bool,
-    /// Something is going on beside payload and its acknowledgment: after a RST, a FIN, a repetition, a keepalive probe or a
-    /// pause, or while a window is closed. What follows from these is looked for only then.
+    /// Something is going on beside payload and its acknowledgment: after a RST, a FIN, a repetition, a keepalive probe
+    /// or a pause, or while a window is closed. Only then does a segment look for their consequences.
     eventful: bool,
 }
 
@@ -89,7 +89,7 @@ impl Connection {
         }
     }
 
-    /// The role of whoever sends in `direction`.
+    /// The role of the end that sends in `direction`.
     #[inline]
     pub fn role(&self, direction: Direction) -> Role {
         if direction == self.client_is { Role::Client } else { Role::Server }

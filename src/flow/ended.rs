@@ -1,4 +1,4 @@
-//! A connection that is let go, in the form in which it was kept.
+//! A connection that has ended or was evicted, in the form in which it was stored.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,8 @@ use crate::flow::key::FlowKey;
 use crate::flow::tracker::due;
 use crate::time::Timestamp;
 
-/// A connection that is let go: most can be counted as they are, and [`EndedFlow::facts`] has everything.
+/// A connection that has ended or was evicted: most can be counted as they are, and [`EndedFlow::facts`] has
+/// everything.
 #[derive(Clone, Copy)]
 pub enum EndedFlow<'a> {
     /// Nothing but SYNs and SYN-ACKs.
@@ -21,7 +22,7 @@ pub enum EndedFlow<'a> {
     Full(&'a ConnectionFacts),
 }
 
-/// Why and when a connection was let go.
+/// Why and when a connection left the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Parting {
@@ -32,7 +33,7 @@ pub struct Parting {
 }
 
 impl EndedFlow<'_> {
-    /// Whether it was let go for want of room, before its end.
+    /// Whether it was evicted before its end, for want of room.
     #[inline]
     pub fn is_evicted(&self) -> bool {
         match self {

@@ -318,7 +318,7 @@ pub struct ConnectionFacts {
     pub last: PacketRef,
     /// How it ended, as far as the capture knows.
     pub ending: Ending,
-    /// Until when it was watched: when it was let go, [`Timestamp::MAX`] for the end of the capture.
+    /// Until when it was watched: when it ended or was evicted; [`Timestamp::MAX`] for the end of the capture.
     pub watched: Timestamp,
     /// When a RST or the acknowledgment of the second FIN ended it.
     pub closed: Option<Timestamp>,
@@ -362,7 +362,8 @@ pub struct ConnectionFacts {
     pub mid_stream: bool,
     /// The handshake is no ordinary one (SYN from both ends).
     pub odd_handshake: bool,
-    /// It was let go for want of memory after its handshake was complete, and is followed again from its first segment here on.
+    /// The memory limit evicted it after its handshake was complete. It is followed again from its first segment here
+    /// on.
     pub readmitted: bool,
 }
 

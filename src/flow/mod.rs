@@ -7,7 +7,7 @@
 //!   form.
 //! * [`tracker`]: finds the connection of a segment, lets go of those that are over; `store`: where their records lie.
 //! * [`outcome`]: how a connection ended, in a word.
-//! * [`ended`]: a connection that is let go, in the form in which it was kept.
+//! * [`ended`]: a connection that has ended or was evicted, in the form in which it was stored.
 //! * [`peer`]: small events by which causes show that span connections.
 
 // Whatever a packet says must not be able to end the program.

@@ -1,6 +1,6 @@
 //! How a connection ended, as far as the capture shows: one of a few words for each, computed here and nowhere else.
 //!
-//! It says what became of the connection, not why: that is for the detectors.
+//! It says how the connection ended, not why: that is for the detectors.
 
 use std::fmt;
 
@@ -87,7 +87,8 @@ impl Outcome {
         }
     }
 
-    /// Whether the connection failed: it did not come about, or ended before what was sent had been taken and answered.
+    /// Whether the connection failed: it was never established, or it ended before all data was acknowledged and
+    /// answered.
     pub fn is_failure(self) -> bool {
         matches!(
             self,
@@ -151,7 +152,7 @@ impl Outcome {
         Outcome::incomplete(f.syn.count, answers, until - f.last.time)
     }
 
-    /// So many SYNs, and answers to them, were followed by this silence.
+    /// The outcome of this many SYNs and answers, followed by this silence.
     fn incomplete(syns: u32, answers: u32, silence: Span) -> Outcome {
         let is_over = silence >= FIRST_TIMER;
         match answers {
@@ -276,7 +277,7 @@ pub fn has_foreign_ttl(f: &ConnectionFacts, reset: &Reset) -> bool {
 }
 
 impl Reset {
-    /// Whether its TTL is none that the end in whose name it came had used before.
+    /// Whether its TTL is new: the end in whose name it came had not used it before.
     pub fn has_other_ttl(&self) -> bool {
         let (least, most) = self.before.ttl;
         self.before.segments > 0 && (self.ttl < least || self.ttl > most)
@@ -302,7 +303,7 @@ impl Outcomes {
         self.0.iter_mut().zip(other.0).for_each(|(all, more)| *all = all.saturating_add(more));
     }
 
-    /// So many fewer of `outcome`, which were counted more than once.
+    /// Takes off `outcome`s that were counted more than once.
     pub fn remove(&mut self, outcome: Outcome, n: u64) {
         if let Some(counted) = self.0.get_mut(outcome as usize) {
             *counted = counted.saturating_sub(n);

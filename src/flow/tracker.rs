@@ -1,11 +1,11 @@
-//! Finds the connection of a segment, and lets go of connections that are over.
+//! Finds the connection of a segment, and hands out connections that have ended.
 //!
-//! One [`Tracker`] per shard. Time is capture time only: a connection that is due is gone for every later segment,
-//! whether or not its memory has been freed, so results do not depend on when that happens.
+//! One [`Tracker`] per shard. Time is capture time only: an expired connection is gone for every later segment, even if
+//! its memory is not freed yet. So results do not depend on when that happens.
 //!
-//! A connection has a full record only while there is something to find out: before the handshake is complete it is
-//! a [`HalfOpen`], as long as it goes as it should a [`CleanFlow`], and once it was handed out an `TimeWaitEntry` stays, all of them
-//! small, so that what is open fits in the cache (measured in `docs/performance.md`).
+//! A connection has a full record only while something about it is out of the ordinary. Before the handshake is
+//! complete it is a [`HalfOpen`], while it goes as it should a [`CleanFlow`], and after its end a `TimeWaitEntry`. All
+//! of them are small, so that open connections fit in the cache (measured in `docs/performance.md`).
 
 use std::collections::VecDeque;
 
@@ -41,16 +41,16 @@ pub const TOGETHER: usize = 16;
 /// The least room: for two pieces of heads and of each form of body.
 const LEAST: usize = 10 * PIECE;
 
-/// A queue with room for so many checks is not worth making smaller.
+/// A queue with room for this many checks is not worth shrinking.
 const SHORT: usize = 128;
 
-/// Of the room for connections so many tenths more are for fingerprints of those that were let go.
+/// Fingerprints of evicted connections get this many tenths of the room for connections, in addition.
 const FINGERPRINTS: usize = 3;
 
 /// What a full record allocates beyond itself, bytes, about.
 const FULL_MORE: usize = 256;
 
-/// Who gets the connections that are let go.
+/// Who gets the connections that end.
 type Sink<'s> = dyn FnMut(EndedFlow<'_>) + 's;
 
 /// The connections of one shard.
@@ -77,7 +77,7 @@ pub struct Tracker {
     finished: Vec<ConnectionFacts>,
     events: Vec<PeerEvent>,
     evicted: u64,
-    /// Those that were let go, when that began, and when some were let go last.
+    /// Fingerprints of evicted connections, when eviction began, and when it last happened.
     let_go: EvictedFlows,
     pressed_since: Timestamp,
     thinned: Timestamp,
@@ -86,7 +86,7 @@ pub struct Tracker {
     went_on: WentOn,
     /// See [`Tracker::repeated`]: of those before [`Tracker::finish_into`].
     repeated: u64,
-    /// Connections let go of which it was seen later that they were in trouble: they are followed again.
+    /// Evicted connections that later segments showed to be in trouble: they are followed again.
     readmitted: u64,
     late: u64,
     /// Every connection has a full record from its first segment on: for comparison.
@@ -149,7 +149,7 @@ impl Tracker {
         if self.heads.held < MANY {
             return pieces.flatten().for_each(|s| self.take_in(s, &mut gone));
         }
-        // What was read last, before that, and before that; of the first two what is there, by a guess.
+        // The last three pieces read; for the first two of them the places in the index, guessed.
         let mut latest: [&[Segment]; 3] = [&[]; 3];
         let mut guesses = [[At::NONE; TOGETHER]; 2];
         let mut to_come = latest.len();
@@ -178,7 +178,7 @@ impl Tracker {
         }
     }
 
-    /// Fetches the body of what is there.
+    /// Fetches the body of the connection at `at`.
     #[inline]
     fn prefetch_body(&self, at: At) {
         if at == At::NONE {
@@ -326,7 +326,8 @@ impl Tracker {
         self.late = self.late.saturating_add(1);
     }
 
-    /// A segment of a connection that was due before. What is over keeps its four-tuple longer than its record.
+    /// A segment of a connection that was due before. A connection that has ended keeps its four-tuple longer than its
+    /// record.
     fn overdue(&mut self, at: At, is_over: bool, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         if is_over {
             self.release(at, sink);
@@ -361,7 +362,7 @@ impl Tracker {
     pub fn finish_into(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
         let parting = Parting { ending: None, now: self.now };
         self.finished.drain(..).for_each(|facts| take(EndedFlow::Full(&facts)));
-        // What is not needed any more goes at once: the facts of the last connections want room.
+        // Tables that are not needed any more go at once: the facts of the last connections want room.
         (self.index, self.checks, self.over) = Default::default();
         let heads = &self.heads;
         for piece in self.half_open.drain() {
@@ -449,7 +450,7 @@ impl Tracker {
 
     /// Bytes of the room that there is, taken or vacant.
     fn bytes(&self) -> usize {
-        // What is allocated has fewer bytes than there are addresses.
+        // Allocations together have fewer bytes than there are addresses.
         let checks: usize = self.checks.0.iter().map(VecDeque::capacity).sum();
         [
             self.index.bytes(),
@@ -579,7 +580,7 @@ impl Tracker {
         self.half_open.held.saturating_add(self.clean.held).saturating_add(self.full.held)
     }
 
-    /// What is known of a segment's four-tuple, and which way the segment goes.
+    /// The connection of a segment's four-tuple, and which way the segment goes.
     #[inline(always)]
     fn find(&self, tag: u32, s: &Segment) -> Option<(At, Direction)> {
         // Nearly always right; then no branch is hard to foretell.
@@ -616,9 +617,9 @@ fn record_segment(
     (!was_closed && connection.facts.closed.is_some()).then(|| Wait::of(&connection.facts))
 }
 
-/// For whoever looks at connections while they go on.
+/// For callers that look at connections while they go on.
 impl Tracker {
-    /// No segment comes before `now` any more: lets go of what is due, and hands it to `gone`.
+    /// No segment comes before `now` any more: hands expired connections to `gone`.
     pub fn advance(&mut self, now: Timestamp, mut gone: impl FnMut(EndedFlow<'_>)) {
         if now > self.now {
             self.now = now;

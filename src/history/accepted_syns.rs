@@ -1,10 +1,11 @@
-//! What the SYNs have in common that a listener answered by SYN-ACK: what is refused or ignored is compared with them.
+//! What the SYNs have in common that a listener answered by SYN-ACK: refused and ignored SYNs are compared with them.
 
 use crate::decode::segment::Address;
 use crate::flow::facts::Offer;
 use crate::time::Span;
 
-/// A four-tuple that was used no longer ago than this is used again: boxes on the path keep what is over for up to 240 s.
+/// A four-tuple that was used no longer ago than this is used again: boxes on the path remember ended connections for
+/// up to 240 s.
 pub const REUSED_WITHIN: Span = Span::secs(240);
 
 /// Values of one header field that are told apart; of more, the field says nothing.

@@ -274,7 +274,7 @@ impl EndedSummary<'_> {
         }
     }
 
-    /// The connection was let go before its end: what it would have come to is not known, and its SYNs prove nothing.
+    /// The connection was evicted before its end: its outcome is not known, and its SYNs prove nothing.
     pub fn cut_off(&mut self) {
         self.outcome = Outcome::CutOff;
         self.syn_fate = self.syn_fate.map(|_| SynFate::NoEvidence);

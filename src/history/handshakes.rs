@@ -61,7 +61,7 @@ impl HandshakeSamples {
         }
     }
 
-    /// Moves out what is kept. Which further ones are wanted does not change by it.
+    /// Moves out the samples. Which further ones are wanted does not change by it.
     pub fn drain(&mut self) -> Vec<HandshakeSample> {
         self.cut();
         std::mem::take(&mut self.kept)
@@ -79,7 +79,7 @@ pub fn merge(all: &mut Vec<HandshakeSample>, some: Vec<HandshakeSample>) {
     merge_within(all, some, MOST);
 }
 
-/// The same with at most so many.
+/// The same with at most `most`.
 pub fn merge_within(all: &mut Vec<HandshakeSample>, mut some: Vec<HandshakeSample>, most: usize) {
     all.append(&mut some);
     all.sort_unstable_by_key(|sample| sample.at);

@@ -1,5 +1,5 @@
 //! Readings of hosts' timestamp clocks, and of their keepalive timers: what a connection says of the hosts at its ends,
-//! beside what became of it.
+//! beside its outcome.
 //!
 //! A few hundred per shard are kept, of whatever connections come first: they tell settings, not findings.
 
@@ -100,7 +100,7 @@ impl Idle {
         let probe = side.keepalive?;
         let exchanged =
             [side.last_data, peer.last_data, side.fin_acked, peer.fin_acked, f.final_ack.map(|ack| ack.at)];
-        // What came after the last probe ended the idleness.
+        // A segment after the last probe ended the idleness.
         let since = exchanged.into_iter().flatten().filter(|at| *at < probe).max()?;
         (peer.keepalives == 0 && f.duplicates == 0).then_some(Idle {
             at: f.first,
@@ -118,7 +118,7 @@ impl Idle {
 /// From this length on a connection tells the pace of a clock: 200 ticks of the slowest.
 pub const LONG: Span = Span::secs(2);
 
-/// What was read.
+/// The readings.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClockReadings {

@@ -48,8 +48,8 @@ impl SynLook {
     }
 }
 
-/// A handshake that was never completed, of which no more need be known: one SYN, answered or not, and no other
-/// segment of the client. A flood leaves millions of them.
+/// A handshake that was never completed, in all that anybody asks of it: one SYN, answered or not, and no other segment
+/// of the client. A flood leaves millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct IncompleteHandshake {
@@ -59,8 +59,8 @@ pub struct IncompleteHandshake {
     pub stripped: Option<PacketRef>,
     /// Whether that was repeated: the server kept a request.
     pub kept: bool,
-    /// What became of it: [`Outcome::Unanswered`], [`Outcome::NeverCompleted`], or [`Outcome::CutOff`] where the capture
-    /// ends too soon.
+    /// Its outcome: [`Outcome::Unanswered`], [`Outcome::NeverCompleted`], or [`Outcome::CutOff`] where the capture ends
+    /// too soon.
     pub outcome: Outcome,
 }
 

@@ -27,8 +27,8 @@ impl Interval {
 pub struct Unserved {
     /// Its listener.
     pub server: Host,
-    /// From the final ACK, or the kernel's acknowledgment of what was asked, until the application's first payload, or
-    /// the end.
+    /// From the final ACK, or the kernel's acknowledgment of the request, until the application's first payload, or the
+    /// end.
     pub interval: Interval,
     /// Who waited.
     pub client: Address,

@@ -13,7 +13,7 @@ use crate::time::{Span, Timestamp};
 /// Parts into which clients are divided by address: enough to tell one busy client from many.
 const SHARES: usize = 16;
 
-/// What is known of one listener.
+/// The history of one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Listener {
@@ -45,19 +45,19 @@ pub struct Listener {
     pub ports: Ports,
     /// By second of capture time.
     pub seconds: Seconds,
-    /// Handshakes not completed of which no more is kept.
+    /// Incomplete handshakes that are only counted.
     pub uncounted: Uncounted,
     /// The SYNs that were answered.
     pub accepted: Option<Box<AcceptedSyns>>,
 }
 
-/// Handshakes that were not completed and of which no more is kept, for want of room.
+/// Incomplete handshakes that are only counted, for want of room.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Uncounted {
     /// Followed to their end.
     pub surplus: u64,
-    /// Let go before their end.
+    /// Evicted before their end.
     pub let_go: u64,
     /// How many of these were seen to be completed later.
     pub completed: u64,
@@ -192,8 +192,8 @@ impl Listener {
         self.seconds.inside(interval.from.seconds(), interval.to.seconds())
     }
 
-    /// [`Listener::inside`] for whoever takes it to mean something that a thing did not happen: where seconds are counted
-    /// in longer steps it is all that may have happened inside of the interval.
+    /// [`Listener::inside`] for callers that conclude from something not happening: where seconds are counted in longer
+    /// steps it is all that may have happened inside of the interval.
     pub fn possibly_inside(&self, interval: Interval) -> Second {
         match self.seconds.step() {
             1 => self.inside(interval),

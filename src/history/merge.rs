@@ -1,9 +1,8 @@
 //! What happened at each listener in the whole capture, within bounded memory; and the first handshakes of each server.
 //!
-//! A triage notes it for the connections of its own shard. Over hours that becomes a list for each listener and shard
-//! with an entry for nearly every second, so now and then the lists are put together here. Where there are too many
-//! seconds even so, all are counted in longer steps of time: how long they are in the end depends on nothing but the
-//! capture and the room.
+//! A triage notes it for the connections of its own shard. Over hours each listener and shard gets a list with an entry
+//! for nearly every second. Now and then the lists are put together here. Where there are too many seconds even so, all
+//! are counted in longer steps of time: how long they are in the end depends on nothing but the capture and the room.
 
 use crate::decode::segment::Address;
 use crate::flow::key::{Host, Map};
@@ -12,7 +11,7 @@ use crate::history::listener::Listener;
 use crate::history::timeline::Seconds;
 use crate::history::triage::Triage;
 
-/// After so many further connections the triages' lists are worth putting together.
+/// After this many further connections the triages' lists are worth putting together.
 const WORTH_IT: u64 = 1 << 16;
 /// Steps do not become longer than 2 to the power of this, 18 hours: by then there is little more than one for each
 /// listener.
@@ -42,7 +41,7 @@ impl Histories {
         Histories { most: bytes / Seconds::BYTES, most_samples: handshakes::MOST, ..Histories::default() }
     }
 
-    /// Whether it is time for [`Histories::gather`], when so many connections are over.
+    /// Whether it is time for [`Histories::gather`], after `connections` have ended.
     pub fn is_due(&self, connections: u64) -> bool {
         connections - self.connections >= WORTH_IT
     }

@@ -1,4 +1,4 @@
-//! Classes of remarkable connections: of each so many are examined one by one, and the others counted, both within bounds.
+//! Classes of remarkable connections. A bounded number of each class is examined one by one; the others are counted.
 
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::{Host, Map};
@@ -148,19 +148,29 @@ pub(super) enum Sign {
     OldTimestamp,
 }
 
+/// Whether a server with `tcp_tw_recycle` would have dropped a SYN of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Suspicion {
+    /// Not known yet: not all SYNs so far were judged.
+    Unjudged,
+    /// No.
+    Clear,
+    /// Yes.
+    Dropped,
+}
+
 impl Class {
     /// Whether these are connections that were refused.
     pub fn is_refused(self) -> bool {
         self.sign == Sign::Refused
     }
 
-    /// The class of a remarkable connection; `is_suspect` says that a server with `tcp_tw_recycle` would have dropped a
-    /// SYN of it, as far as that is known.
-    pub(super) fn of(f: &ConnectionFacts, is_suspect: bool) -> Class {
+    /// The class of a remarkable connection.
+    pub(super) fn of(f: &ConnectionFacts, suspicion: Suspicion) -> Class {
         let refused = f.s.resets > 0;
         let sign = match f.final_ack {
             None if refused || f.icmp.is_some() => Sign::Refused,
-            None if is_suspect => Sign::OldTimestamp,
+            None if suspicion == Suspicion::Dropped => Sign::OldTimestamp,
             None if f.syn.count > 1 => Sign::SynRepeated,
             None => Sign::Incomplete,
             Some(_) if refused && f.progress.is_none() => Sign::ResetAtOnce,
@@ -173,8 +183,8 @@ impl Class {
     }
 }
 
-/// Of the remarkable connections of `all` those that are examined one by one: all of them, or of each group of classes the
-/// first so many that they are no more than `limit` together. The others are counted.
+/// Of the remarkable connections of `all` those that are examined one by one: all of them, or the first of each group
+/// of classes, `limit` together. The others are counted.
 pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut LeftOuts) {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
     let mut grouping = Grouping::default();

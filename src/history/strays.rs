@@ -14,7 +14,7 @@ const KEPT: usize = 4_096;
 const OF_ONE: usize = 256;
 /// Strays times open connections that are compared at most.
 const COMPARISONS: usize = 1 << 24;
-/// How far beyond what was seen of a stream a segment may lie: a large receive window.
+/// How far a segment may lie beyond the captured part of a stream: a large receive window.
 const WINDOW: u32 = 1 << 20;
 /// The same where only the sequence number is known.
 const NEAR: u32 = 1 << 16;
@@ -49,7 +49,7 @@ pub struct Stray {
     pub seq: u32,
     /// Their acknowledgment number, if they have one.
     pub ack: Option<u32>,
-    /// What they were.
+    /// Their kind.
     pub kind: StrayKind,
     /// How many there were.
     pub segments: u32,
@@ -165,7 +165,7 @@ impl Stream {
     }
 }
 
-/// What is kept of a connection that is open at the end, and as it should be.
+/// A connection that is open at the end, and without trouble.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct OpenFlow {

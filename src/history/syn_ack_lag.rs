@@ -12,8 +12,8 @@ use crate::time::{Span, Timestamp};
 pub const CLEAR: i64 = 6;
 /// With some for delays that vary.
 pub const LARGEST: i64 = 66;
-/// A SYN-ACK that is ahead by more than rounding is none of a clock that ticks in milliseconds, or was delayed less than
-/// what followed.
+/// A SYN-ACK ahead by more than rounding has another clock than one of milliseconds, or was delayed less than later
+/// segments.
 const AHEAD: i64 = -2;
 /// Over a longer connection the drift of the clocks shows.
 pub const LONGEST: Span = Span::secs(20);
@@ -34,7 +34,7 @@ pub struct SynAckLag {
     pub by: u8,
 }
 
-/// What was read at one listener.
+/// The lags at one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynAckLags {

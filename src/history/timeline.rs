@@ -99,14 +99,14 @@ pub struct Seconds {
     coarseness: u32,
 }
 
-/// A list that has grown has room for another part of it, of so many.
+/// A list that grows gets room for one part in this many more.
 const SPARE: usize = 4;
 
 impl Seconds {
     /// Bytes of a step in a list that has grown.
     pub const BYTES: usize = size_of::<(i64, Second)>() * (SPARE + 1) / SPARE;
 
-    /// The entry of a second, made where there is none. What happens comes nearly in order: the place is at the end.
+    /// The entry of a second, made if it is missing. What happens comes nearly in order: the place is at the end.
     #[inline]
     pub fn at(&mut self, second: i64) -> &mut Second {
         let step = second >> self.coarseness;
@@ -149,7 +149,7 @@ impl Seconds {
         let coarseness = self.coarseness.max(other.coarseness);
         self.coarsen(coarseness);
         other.coarsen(coarseness);
-        // What was there before the other began stays where it is.
+        // Entries before the other's beginning stay where they are.
         let from = other.steps.first().map_or(i64::MAX, |(first, _)| *first);
         let tail = self.steps.split_off(self.steps.partition_point(|(at, _)| *at < from));
         let more = tail.len() + other.steps.len();

@@ -16,7 +16,7 @@ use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, Unserved};
 use crate::history::listener::Listener;
 use crate::history::quality::Quality;
-use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts, Sign};
+use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts, Sign, Suspicion};
 use crate::history::settings::Settings;
 use crate::history::strays::Strays;
 use crate::history::syn_ack_lag::{self, SynAckLags};
@@ -37,7 +37,8 @@ const LASTS: Span = Span::secs(2);
 /// Stretches in which one host was heard that are kept.
 const HEARD: usize = 512;
 
-/// A listener's list of incomplete handshakes with its first one takes as much memory as so many incomplete handshakes: a scan makes many of them.
+/// A listener's list of incomplete handshakes takes as much memory, with its first entry, as this many entries: a scan
+/// makes many of them.
 const LISTENER_WITH_INCOMPLETE: usize = 12;
 
 /// With more listeners than that fewer lagging SYN-ACKs of each are kept.
@@ -88,7 +89,7 @@ pub struct Triage {
     pub readings: ClockReadings,
     /// SYN-ACKs that lag, by listener.
     pub lags: Map<Host, SynAckLags>,
-    /// What became of the SYNs of connections that have ended and may be under suspicion.
+    /// The fate of the SYNs of connections that have ended and may be under suspicion.
     syn_fates: Vec<(PacketId, SynFate)>,
     /// Of how many listeners and servers anything is known; 0 for all.
     most_listeners: usize,
@@ -96,9 +97,9 @@ pub struct Triage {
     pub unlisted: u64,
     /// When each host was heard, on connections that last.
     pub heard: Map<Address, Vec<Interval>>,
-    /// Segments of connections that had been let go.
+    /// Segments of evicted connections.
     pub let_go_segments: u64,
-    /// Segments of connections that had been let go and forgotten, or that were joined in the middle.
+    /// Segments of connections that were evicted and forgotten, or that began before the capture.
     pub strays: u64,
     /// Segments without a connection of their own.
     pub untranslated: Strays,
@@ -118,24 +119,13 @@ enum Doubtful {
     Kept(Box<ConnectionFacts>),
 }
 
-/// Whether a server with `tcp_tw_recycle` would have dropped a SYN of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Suspicion {
-    /// Not known yet: not all SYNs so far were judged.
-    Open,
-    /// No.
-    None,
-    /// Yes.
-    Dropped,
-}
-
-/// What `peers` says of the SYNs of a connection.
+/// The judgement of `peers` on the SYNs of a connection, which `first` names.
 #[inline]
-fn suspicion(peers: Option<&TwRecycleModel>, ended: &EndedSummary<'_>) -> Suspicion {
+fn suspicion(peers: Option<&TwRecycleModel>, first: PacketId) -> Suspicion {
     match peers {
-        None => Suspicion::Open,
-        Some(peers) if peers.is_suspect(ended.first.packet) => Suspicion::Dropped,
-        Some(_) => Suspicion::None,
+        None => Suspicion::Unjudged,
+        Some(peers) if peers.is_suspect(first) => Suspicion::Dropped,
+        Some(_) => Suspicion::Clear,
     }
 }
 
@@ -181,7 +171,7 @@ impl Triage {
                 let group = self.grouping.of(class);
                 if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
                     let ended = EndedSummary::of_half_open(key, h, Outcome::Refused);
-                    self.count(&ended, suspicion(peers, &ended));
+                    self.count(&ended, suspicion(peers, ended.first.packet));
                     let left_out = LeftOut::one(Outcome::Refused, h.last().time);
                     return self.left_out.add(class, left_out, self.limit);
                 }
@@ -201,7 +191,7 @@ impl Triage {
                     && !self.readings.want_clean(b)
                 {
                     let ended = EndedSummary::of_clean(key, b, &course);
-                    self.count(&ended, suspicion(peers, &ended));
+                    self.count(&ended, suspicion(peers, ended.first.packet));
                     return;
                 }
             }
@@ -216,7 +206,7 @@ impl Triage {
         self.outcomes.record(ended.outcome);
         self.quality.add(&ended.quality);
         if let Some(fate) = ended.syn_fate
-            && suspicion != Suspicion::None
+            && suspicion != Suspicion::Clear
         {
             self.syn_fates.push((ended.first.packet, fate));
         }
@@ -232,7 +222,7 @@ impl Triage {
         true
     }
 
-    /// Records a connection that was let go before its end: what did not happen on it until then proves nothing.
+    /// Records a connection that was evicted before its end: segments missing on it until then prove nothing.
     fn record_evicted(&mut self, evicted: &EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
         if let EndedFlow::HalfOpen(key, h, _) = evicted
             && !h.is_troubled()
@@ -243,13 +233,13 @@ impl Triage {
                 listener.uncounted.let_go += 1;
                 listener.uncounted.last = listener.uncounted.last.max(h.first().time);
             }
-            self.count(&ended, suspicion(peers, &ended));
+            self.count(&ended, suspicion(peers, ended.first.packet));
             return;
         }
         let f = &*evicted.facts();
-        // What it would have come to is not known: it is no finding. But it was remarkable.
+        // Its outcome is not known: it is no finding. But it was remarkable.
         if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
-            let class = Class::of(f, false);
+            let class = Class::of(f, Suspicion::Unjudged);
             self.left_out.add(class, LeftOut::of(f), self.limit);
         }
         let mut ended = EndedSummary::of(f, end.min(f.watched));
@@ -257,12 +247,12 @@ impl Triage {
         if f.progress.is_none() {
             ended.listener = None;
         }
-        if self.count(&ended, suspicion(peers, &ended)) {
+        if self.count(&ended, suspicion(peers, ended.first.packet)) {
             self.readings.record(f);
         }
     }
 
-    /// Takes in what became known of connections that had been let go.
+    /// Records news of evicted connections.
     pub fn record_went_on(&mut self, went_on: WentOn) {
         self.let_go_segments += went_on.segments;
         self.strays += went_on.strays;
@@ -283,7 +273,7 @@ impl Triage {
     ) {
         let f = &*facts;
         let ended = EndedSummary::of(f, end.min(f.watched));
-        let suspicion = suspicion(peers, &ended);
+        let suspicion = suspicion(peers, ended.first.packet);
         let outcome = ended.outcome;
         if self.count(&ended, suspicion) {
             self.readings.record(f);
@@ -298,14 +288,14 @@ impl Triage {
             match incomplete.filter(|handshake| !self.wants.wants_incomplete(handshake)) {
                 // A lone SYN may have been dropped for its timestamp; an answered one was not.
                 Some(handshake) if handshake.half_open.syn_acks == 0 => match suspicion {
-                    Suspicion::Open => {
+                    Suspicion::Unjudged => {
                         self.doubtful.push(Doubtful::Full(handshake, Box::new(facts.into_owned())))
                     }
-                    Suspicion::Dropped => self.keep(facts, true),
-                    Suspicion::None => self.keep_incomplete(f.server, handshake),
+                    Suspicion::Dropped => self.keep(facts, suspicion),
+                    Suspicion::Clear => self.keep_incomplete(f.server, handshake),
                 },
                 Some(handshake) => self.keep_incomplete(f.server, handshake),
-                None => self.keep(facts, suspicion == Suspicion::Dropped),
+                None => self.keep(facts, suspicion),
             }
         } else if outcome == Outcome::Open {
             self.untranslated.record_open(f);
@@ -337,7 +327,7 @@ impl Triage {
         self.lags.entry(server).or_default().record(syn_ack, lag, most);
     }
 
-    /// Records one SYN and its answers, of which no finding kind wants more than that they were there.
+    /// Records one SYN and its answers that no finding kind wants.
     fn record_incomplete(
         &mut self,
         key: &FlowKey,
@@ -347,20 +337,20 @@ impl Triage {
         peers: Option<&TwRecycleModel>,
     ) {
         let ended = EndedSummary::of_half_open(key, h, handshake.outcome);
-        let suspicion = suspicion(peers, &ended);
+        let suspicion = suspicion(peers, ended.first.packet);
         self.count(&ended, suspicion);
         match suspicion {
-            Suspicion::Open if !ended.was_answered => {
+            Suspicion::Unjudged if !ended.was_answered => {
                 self.doubtful.push(Doubtful::HalfOpen(handshake, *key, h.clone(), parting))
             }
             Suspicion::Dropped if !ended.was_answered => {
-                self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), true)
+                self.keep(EndedFlow::HalfOpen(key, h, parting).facts(), Suspicion::Dropped)
             }
             _ => self.keep_incomplete(h.server(key), handshake),
         }
     }
 
-    /// The history of a listener, begun where there is none and room for one.
+    /// The history of a listener, begun if it is new and there is room.
     fn listener(&mut self, server: Host) -> Option<&mut Listener> {
         if self.most_listeners > 0 && self.listeners.len() >= self.most_listeners {
             let known = self.listeners.get_mut(&server);
@@ -370,7 +360,7 @@ impl Triage {
         Some(self.listeners.entry(server).or_default())
     }
 
-    /// All SYNs so far were shown to `peers`: drops what it does not suspect.
+    /// All SYNs so far were shown to `peers`: drops those that it does not suspect.
     pub fn resolve(&mut self, peers: &TwRecycleModel) {
         self.syn_fates.retain(|(connection, _)| peers.is_suspect(*connection));
         self.in_turn = false;
@@ -378,15 +368,17 @@ impl Triage {
         for doubtful in std::mem::take(&mut self.doubtful) {
             match doubtful {
                 Doubtful::HalfOpen(handshake, key, h, parting) if suspected(&handshake) => {
-                    self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), true);
+                    self.keep(EndedFlow::HalfOpen(&key, &h, parting).facts(), Suspicion::Dropped);
                 }
                 Doubtful::HalfOpen(handshake, key, h, _) => self.keep_incomplete(h.server(&key), handshake),
-                Doubtful::Full(handshake, f) if suspected(&handshake) => self.keep(Cow::Owned(*f), true),
+                Doubtful::Full(handshake, f) if suspected(&handshake) => {
+                    self.keep(Cow::Owned(*f), Suspicion::Dropped)
+                }
                 Doubtful::Full(handshake, f) => self.keep_incomplete(f.server, handshake),
                 Doubtful::Incomplete(server, handshake) => self.keep_incomplete(server, handshake),
                 Doubtful::Kept(f) => {
-                    let is_suspect = peers.is_suspect(f.first.packet);
-                    self.keep(Cow::Owned(*f), is_suspect);
+                    let suspicion = suspicion(Some(peers), f.first.packet);
+                    self.keep(Cow::Owned(*f), suspicion);
                 }
             }
         }
@@ -421,11 +413,11 @@ impl Triage {
         }
     }
 
-    fn keep(&mut self, f: Cow<'_, ConnectionFacts>, is_suspect: bool) {
+    fn keep(&mut self, f: Cow<'_, ConnectionFacts>, suspicion: Suspicion) {
         if self.in_turn {
             return self.doubtful.push(Doubtful::Kept(Box::new(f.into_owned())));
         }
-        let class = Class::of(&f, is_suspect);
+        let class = Class::of(&f, suspicion);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
             return self.left_out.add(class, LeftOut::of(&f), self.limit);
@@ -465,7 +457,7 @@ impl Triage {
         }
     }
 
-    /// Moves out what became of the SYNs of connections under suspicion.
+    /// Moves out the fate of the SYNs of connections under suspicion.
     pub fn drain_syn_fates(&mut self) -> std::vec::Drain<'_, (PacketId, SynFate)> {
         self.syn_fates.drain(..)
     }

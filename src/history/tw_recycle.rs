@@ -65,11 +65,11 @@ pub enum SynFate {
     Accepted(PacketRef),
     /// None of them drew anything.
     Unanswered,
-    /// They drew a RST, an ICMP error or a bare ACK, or it is not known what they drew: they prove nothing.
+    /// They drew a RST, an ICMP error or a bare ACK, or their answer is not known: they prove nothing.
     NoEvidence,
 }
 
-/// What became of the SYNs of one host pair.
+/// The fate of the SYNs of one host pair.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tally {
@@ -151,7 +151,7 @@ impl TwRecycleModel {
     /// Replays events, in order of time.
     pub fn replay(&mut self, events: &[&PeerEvent]) {
         for few in events.chunks(TOGETHER) {
-            // Looking up a few first lets the processor fetch what is known of all of them at once.
+            // Looking up a few first lets the processor fetch the records of all of them at once.
             let known = |e: &&PeerEvent| {
                 let pair = pair_of(e);
                 let record = self.records.get(pair).map_or(0, |record| record.tsval);
@@ -198,7 +198,7 @@ impl TwRecycleModel {
             return;
         }
         let record = self.records.get_or_insert(pair, Record { tsval, at });
-        // What was before it comes too late: the clock went back, or the capture has some packets again.
+        // A segment from before it comes too late: the clock went back, or the capture has some packets again.
         if at.time < record.at.time {
             return;
         }
@@ -287,13 +287,13 @@ impl TwRecycleModel {
         self.suspect.get(&connection).map_or(&[], |(_, syns)| syns)
     }
 
-    /// What became of the SYNs from one host to another.
+    /// The fate of the SYNs from one host to another.
     pub fn tally(&self, pair: Pair) -> Tally {
         let of = |tallies: &ByPair<Tally>| tallies.get(pair).copied().unwrap_or_default();
         of(&self.tallies).plus(of(&self.earlier.0))
     }
 
-    /// What became of the SYNs from all hosts to one server.
+    /// The fate of the SYNs from all hosts to one server.
     pub fn server_tally(&self, server: Address) -> Tally {
         let of = |tallies: &Map<Address, Tally>| tallies.get(&server).copied().unwrap_or_default();
         of(&self.by_server).plus(of(&self.earlier.1))
@@ -311,13 +311,13 @@ impl TwRecycleModel {
         self.forgone += other.forgone;
     }
 
-    /// No more events come: lets go of what the servers would remember, and keeps what became of the SYNs.
+    /// No more events come: frees the records of the servers, and keeps the fate of the SYNs.
     pub fn close(&mut self) {
         self.records = ByPair::default();
     }
 
-    /// Forgets what was counted before the last call of this, and the SYNs under suspicion from before `before`: for a
-    /// stream without an end.
+    /// Forgets counts from before the last call of this, and SYNs under suspicion from before `before`: for a stream
+    /// without an end.
     pub fn turn(&mut self, before: Timestamp) {
         self.earlier = (std::mem::take(&mut self.tallies), std::mem::take(&mut self.by_server));
         self.suspect.retain(|_, (_, syns)| syns.iter().any(|syn| syn.at.time >= before));

@@ -13,7 +13,7 @@ const DROPS_TELL: Version = (4, 9);
 /// Major and minor number of a kernel.
 pub type Version = (u32, u32);
 
-/// What is known of the host around a capture.
+/// Facts about the host around a capture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {
     /// The earlier snapshot; `None` if there is only one.

@@ -149,7 +149,7 @@ impl Snapshot {
     /// Reads a document.
     ///
     /// # Errors
-    /// What is not JSON, or not a snapshot of this version.
+    /// A file that is not JSON, or not a snapshot of this version.
     pub fn parse(text: &str) -> Result<Snapshot, String> {
         let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
         match value.get("schema").and_then(serde_json::Value::as_str) {

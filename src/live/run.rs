@@ -1,4 +1,4 @@
-//! The loop: packets from a feed into the watch, ticks out to whoever shows them.
+//! The loop: packets from a feed into the watch, ticks out to the outputs.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -588,7 +588,7 @@ impl Watch {
         !self.dirty && self.state.tracked == 0 && !self.issued.is_waiting()
     }
 
-    /// What is known, for whoever shows it.
+    /// The state to show.
     pub fn state(&self) -> &State {
         &self.state
     }

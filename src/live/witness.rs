@@ -12,7 +12,7 @@ use crate::host::{HostFacts, Snapshot};
 use crate::model::{Certainty, Kind};
 use crate::time::{Span, Timestamp};
 
-/// Whoever can be asked about the host that is watched.
+/// A source of facts about the host that is watched.
 pub trait Witness: Send {
     /// What the host knows now; `at` is the time by the packets' clock, for witnesses that have none of their own.
     /// `None` where it does not answer.

@@ -189,7 +189,7 @@ pub struct CapturePoint {
     pub server: IpAddr,
     /// Where the capture was taken.
     pub vantage: Vantage,
-    /// By what it is known.
+    /// How it is known.
     pub reason: String,
     /// Path of the capture; absent when all inputs are one stream.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -450,7 +450,7 @@ pub struct Evidence {
     /// Which end sent it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sender: Option<Sender>,
-    /// What sets it apart from an ordinary packet, for whoever draws it.
+    /// What sets it apart from an ordinary packet, for renderings that draw it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub marks: Vec<PacketMark>,
     /// The same packet in the other capture of a pair.
@@ -467,7 +467,7 @@ pub struct Evidence {
 /// What the kernel itself said of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelVerdict {
-    /// What it did with the packet.
+    /// The fate of the packet.
     pub verdict: KernelAct,
     /// Why, as the kernel names it (`TCP_LISTEN_OVERFLOW`); null where it does not say. `NOT_SPECIFIED` proves nothing.
     pub reason: Option<String>,
@@ -489,7 +489,7 @@ pub enum KernelAct {
     Reset,
     /// It sent the packet, a RST.
     Sent,
-    /// The packet came to its listener; the queues are what they were then.
+    /// The packet came to its listener; the lengths of the queues are those of that moment.
     Received,
 }
 
@@ -619,12 +619,12 @@ pub struct Rate {
     pub counts: Vec<u64>,
 }
 
-/// Another incident, and what it has to do with this one.
+/// Another incident, and how it is related to this one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Related {
     /// Its id.
     pub incident: String,
-    /// What it has to do with this one, one clause.
+    /// How it is related to this one, one clause.
     pub how: String,
 }
 
@@ -637,7 +637,7 @@ pub struct Inferred {
     pub setting: String,
     /// Its value.
     pub value: serde_json::Value,
-    /// What it was read from.
+    /// The packets or facts that show it.
     pub from: String,
 }
 

@@ -29,7 +29,7 @@ pub enum Pairing {
     Never,
 }
 
-/// The options that decide what is in a report. Times are RFC 3339, addresses those of the report.
+/// The options that decide the contents of a report. Times are RFC 3339, addresses those of the report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedOptions {
     /// Only connections with one of these addresses; empty for all.

@@ -36,7 +36,7 @@ impl Named<'_> {
     }
 }
 
-/// What was lost, by its places among the segments of the side that has it.
+/// Lost segments, by their places among those of the side that has them.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Losses {
     /// SYNs that the client's side has and the server's has not.
@@ -142,7 +142,7 @@ impl Losses {
         for (i, syn_ack) in s.iter().enumerate().filter(|(_, x)| x.is_syn_ack()) {
             let Some(absence) = p.absence(far, i) else { continue };
             let due = p.due(far, i);
-            // Whoever has got a SYN-ACK does not ask for one again.
+            // A client that got a SYN-ACK does not ask for one again.
             let asked_again = c.iter().any(|x| x.is_syn() && x.at.time > due);
             let repeated = s[i + 1..].iter().find(|x| x.is_syn_ack());
             // The client answers a SYN-ACK that it has; the first one's timestamp is in its final ACK.

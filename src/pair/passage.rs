@@ -25,7 +25,7 @@ const SLACK: Span = Span::millis(200);
 pub const TIGHT: Span = Span::millis(50);
 /// What the time a packet takes varies by at least.
 const JITTER: Span = Span(50_000);
-/// So many packets that a capture must have and has show that it loses none.
+/// If a capture has this many packets that it must have, it loses none.
 const COMPLETE: u64 = 200;
 /// A capture that lacks packets at this many different times, and was listening between them, has no hole at each.
 pub const SEPARATE: usize = 3;

@@ -55,7 +55,7 @@ impl Places {
     pub fn are_related(&self) -> bool {
         self.matched > 0
     }
-    /// What is known beforehand of where a side was captured.
+    /// Where a side was captured, as far as that is known beforehand.
     pub fn placed(&self, side: usize) -> Placed {
         let mut but: Vec<Address> = self.turned.iter().copied().collect();
         but.sort_unstable();
@@ -79,7 +79,7 @@ enum Relation {
     Apart,
 }
 
-/// What became of the attempt.
+/// The outcome of the attempt.
 #[derive(Debug)]
 pub enum Recognised {
     /// Two places.

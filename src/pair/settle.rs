@@ -1,7 +1,7 @@
 //! The findings of both sides on one connection, made into one: what one side leaves open the other decides.
 //!
-//! What a server did is judged by the capture nearer to it, and what that one cannot see (whether a packet was lost
-//! before it, whether a RST came from the server at all) by comparing the two.
+//! The capture nearer to a server judges its actions. Comparing the two shows the rest: whether a packet was lost
+//! before that capture, and whether a RST came from the server at all.
 
 use crate::decode::segment::Flags;
 use crate::detect::analysis::fast_open::Fate;
@@ -281,7 +281,7 @@ impl Joint<'_> {
                     && evidence.iter().any(|(at, _)| at.packet == s.at.packet)
             });
             let Some((i, seen)) = reset else { continue };
-            // Whoever has sent a RST says no more.
+            // An end that has sent a RST sends nothing more.
             let due = self.passage.due(side, i);
             let went_on = self.passage.tracks[1 - side]
                 .segments

@@ -59,7 +59,7 @@ impl Source for Redacted {
         }
         for (n, status) in all.iter_mut().enumerate() {
             status.path = name(n);
-            // Whoever named an interface may have named somebody.
+            // The name of an interface may name a person.
             status.interfaces.clear();
             for text in status.damage.iter_mut().chain(&mut status.warnings) {
                 *text = without(text, &names);

@@ -16,7 +16,7 @@ use crate::model::{Certainty, Kind, Report, Severity};
 /// A share that grows (or shrinks) by less than this part of itself is the same: captures are samples.
 const NOISE: f64 = 0.1;
 
-/// What became of an incident. The gravest news first.
+/// The change of an incident. The gravest news first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -65,7 +65,7 @@ pub struct State {
 /// One kind at one listener, before and after.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// What became of it.
+    /// Its change.
     pub change: Change,
     /// The kind.
     pub kind: Kind,

@@ -1,7 +1,7 @@
 //! The report as one page for a browser: no network, no script, light and dark, fit for paper.
 //!
-//! Whoever knows TCP only roughly reads it from the top; whoever knows the kernel opens what is folded. The page stays
-//! small however much was found: what it leaves out it says, and the JSON report has it.
+//! Readers who know TCP only roughly read it from the top. Readers who know the kernel open the folded parts. The page
+//! stays small however much was found: what it leaves out it says, and the JSON report has it.
 //!
 //! Every string of the report goes through `escape` or `rich`. The content security policy of the page forbids
 //! whatever would get past them: no script, no image, no connection.

@@ -12,7 +12,7 @@ pub enum Step<'a> {
     },
     /// ``text: `command` ``.
     Ending {
-        /// What it is for.
+        /// Its purpose.
         text: &'a str,
         /// What a shell runs.
         command: &'a str,

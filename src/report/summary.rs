@@ -1,4 +1,4 @@
-//! The report in three sentences: what was read, what was found, what comes next.
+//! The report in three sentences: the packets read, the findings, the next steps.
 
 use super::step::Step;
 use super::terminal::{counted, grouped};

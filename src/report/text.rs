@@ -175,7 +175,7 @@ impl<'r, 'w> Text<'r, 'w> {
         Ok(())
     }
 
-    /// One line per incident, or the honest sentence that there is none.
+    /// One line per incident, or the sentence that there is no incident.
     fn found(&mut self) -> io::Result<()> {
         self.page.blank()?;
         let incidents = &self.report.incidents;

@@ -68,7 +68,7 @@ fn left_out(report: &Report, filtered: &Filtered) -> String {
 /// Why there was nothing to judge.
 pub(crate) fn no_connection(report: &Report) -> String {
     match &report.filtered {
-        None => "There is no TCP connection in what was read: nothing to judge.".to_owned(),
+        None => "The packets read hold no TCP connection: nothing to judge.".to_owned(),
         Some(filtered) => format!(
             "No TCP connection matches `{}`: nothing to judge. Without it there may be some ({}).",
             filtered.typed(),
@@ -247,7 +247,7 @@ pub(crate) fn clearest<'r>(findings: &[&'r Finding], certainty: Certainty) -> Ve
     best
 }
 
-/// So many findings of an incident are shown in full.
+/// This many findings of an incident are shown in full.
 const EXAMPLES: usize = 3;
 /// More packets than this do not make an example clearer.
 const ENOUGH_PACKETS: usize = 10;

@@ -143,7 +143,7 @@ pub fn watch(feed: &mut dyn Feed, setup: Setup, witness: Option<Box<dyn Witness>
     (told, outcome)
 }
 
-/// The same for whoever is told.
+/// The same; the events go to `told`.
 pub fn watch_by<'a>(
     feed: &'a mut dyn Feed,
     setup: Setup,

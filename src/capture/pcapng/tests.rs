@@ -186,7 +186,7 @@ fn a_length_that_no_block_has_stops_the_reading() {
         status.damage.as_deref(),
         Some(
             "test: block at byte 136 says it is 4,294,901,760 bytes long; the file ends after 18,220.\n  \
-             The capture was cut off or overwritten there; what follows cannot be read. \
+             The capture was cut off or overwritten there; the rest of it cannot be read. \
              The 1 packet before it was analyzed."
         )
     );

@@ -11,7 +11,7 @@ use crate::history::accepted_syns::{AcceptedSyns, REUSED_WITHIN};
 use crate::history::listener::Listener;
 use crate::time::{Span, Timestamp};
 
-/// So many alike, and as many that were answered and are not, are no accident.
+/// With this many failed SYNs alike, and as many answered ones that differ, it is no accident.
 const PATTERN: usize = 3;
 /// Refusals with accepted connections before and after each, from which on the two alternate.
 const ALTERNATIONS: usize = 3;
@@ -27,7 +27,7 @@ pub struct FailedSyn {
     pub at: Timestamp,
     /// Who sent it.
     pub client: Host,
-    /// What it offered.
+    /// The options and header fields that it offered.
     pub syn: Offer,
     /// How long ago its four-tuple was last used, if the capture shows that.
     pub again_after: Option<Span>,
@@ -68,7 +68,7 @@ pub enum Mark {
     Client,
 }
 
-/// What became of a SYN.
+/// How a SYN fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// It was answered by a RST.
@@ -176,7 +176,7 @@ impl Mark {
         }
     }
 
-    /// What is chosen by, as a noun.
+    /// The field that decides, as a noun.
     pub fn noun(self) -> String {
         match self {
             Mark::ReusedTuple(..) => "four-tuples that are used again".to_owned(),

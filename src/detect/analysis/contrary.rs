@@ -54,7 +54,7 @@ pub enum Contrary {
 }
 
 impl Contrary {
-    /// What was seen, one clause.
+    /// The observation, one clause.
     pub fn reason(self) -> String {
         match self {
             Contrary::AnotherWay { ignored } => format!(
@@ -135,7 +135,7 @@ fn answered_meanwhile(all: &[Stuck], around: &DetectContext<'_>) -> usize {
     all.iter().filter(meanwhile).count()
 }
 
-/// So many connections are compared with each other.
+/// At most this many connections are compared with each other.
 const PAIRS: usize = 32;
 /// Ticks of a TSval clock in a second, as Linux has them.
 const RATES: [i64; 4] = [100, 250, 300, 1_000];

@@ -225,7 +225,7 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
 /// The shortest headers of IPv4 and TCP, bytes.
 const TCP_AND_IP: u32 = 40;
 
-/// A sender without an acknowledgment repeats what is missing three times within this.
+/// A sender without an acknowledgment repeats missing bytes three times within this.
 const REPEATED_WITHIN: Span = Span::secs(3);
 /// The timestamps option, and what pads it.
 const TIMESTAMPS: u32 = 12;
@@ -419,7 +419,7 @@ fn is_ignored(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     ordeal(f, around.end()).is_some_and(|o| picture(f, &o, around).is_some())
 }
 
-/// What is repeated in vain.
+/// The segments repeated in vain.
 fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let sender = Role::BOTH.into_iter().find(|&role| {
         let side = f.side(role);
@@ -454,12 +454,12 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     })
 }
 
-/// What was repeated for long before it was acknowledged, on a connection that lived on.
+/// Segments repeated for long before they were acknowledged, on a connection that lived on.
 fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
     let found = Role::BOTH.into_iter().find_map(|sender| {
         let healed = f.side(sender).repeating.as_deref()?.healed.as_ref()?;
         let lasted = healed.at.time - healed.first.time;
-        // A receiver whose buffer is full drops what it had offered room for.
+        // A receiver whose buffer is full drops segments although it had offered room for them.
         let slow_reader = f.side(sender.peer()).zero_window.is_some();
         // Across a step of the clock a moment looks long.
         (!around.context.damaged

@@ -1,9 +1,9 @@
-//! What became of a SYN with Fast Open.
+//! How a SYN with Fast Open fared.
 
 use crate::decode::segment::{Options, Traits};
 use crate::flow::facts::{ConnectionFacts, Roles, Sent};
 
-/// What became of it.
+/// How it fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// The cookie was not accepted, and a new one given.

@@ -8,7 +8,7 @@ use crate::time::Span;
 /// The shortest silence after which a FIN or a keepalive probe that draws a RST is put down to expiry.
 const SHORTEST: Span = Span::secs(5);
 
-/// What was sent to a socket that was gone.
+/// Segments sent to a socket that was gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Late {
     /// Data.

@@ -4,7 +4,7 @@ use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
 use crate::time::{Span, Timestamp};
 
-/// A stream that keeps pausing may pause for longer than before; a silence of so many of its pauses is another thing.
+/// A stream that keeps pausing may pause for longer than before; a silence this many times as long is another thing.
 const PAUSES: i64 = 2;
 
 /// One side has closed, the other has not: who, and for how long.
@@ -22,7 +22,7 @@ pub struct Half {
     pub until: Timestamp,
     /// What ended it; `None` when nothing did.
     pub ended_by: Option<PacketRef>,
-    /// The longest pause of the silent side before, between what it sent while half-closed.
+    /// The longest pause of the silent side before, between segments that it sent while half-closed.
     pub rhythm: Span,
 }
 
@@ -59,7 +59,7 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
     let unseen = b.unseen_at.filter(|at| b.fin.is_some_and(|fin| *at < fin));
     let quiet_since = taken.max(unseen).map_or(acked.time, |data| data.time.max(acked.time));
     let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
-        // A RST that answers something late: the silence ended with what it answers.
+        // A RST that answers something late: the silence ended with the segment that it answers.
         Some(t) if t.at.time > acked.time && matches!(t.what, What::Data | What::Retransmit | What::Fin) => {
             b.late_data.filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
         }

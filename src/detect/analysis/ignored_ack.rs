@@ -143,7 +143,7 @@ impl Stuck {
     }
 }
 
-/// Reads the ordeal of a handshake, if its client completed it; `end` is where the capture ends.
+/// Reads how the server ignored a handshake, if its client completed it; `end` is where the capture ends.
 pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
     let ack = f.final_ack?;
     if f.roles == Roles::Guessed || f.odd_handshake || f.syn_ack.count == 0 {
@@ -168,7 +168,7 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
         before = Some(sent);
     }
     let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
-    // What is sent after the SYN-ACK was repeated for the last time may be lost while the server waits for it.
+    // Segments sent after the last repetition of the SYN-ACK may be lost while the server waits for them.
     let data_ignored = spoke.is_some_and(|spoke| {
         repeats.iter().any(|r| r.is(Sent::AFTER_DATA) && r.at.time - spoke > turnaround + TURNAROUND)
     });
@@ -336,7 +336,7 @@ fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Inte
     let (u, turnaround) = (&f.unanswered, server_turnaround(f));
     let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
     let part = Span((u.last.time - u.first.time).0 / (2 * waits + 1) * waits);
-    // What was acknowledged at last may be the first transmission, which has waited in a buffer.
+    // The segment acknowledged at last may be the first transmission, which has waited in a buffer.
     let not_late =
         f.progress.is_none() || (f.timestamps() && !was_late(f)) || u.last.time - u.first.time >= LASTING;
     let spoke = (u.retransmits > 1 && not_late).then(|| u.first.time + (part - TURNAROUND));

@@ -31,7 +31,7 @@ pub enum Picture {
     Data,
     /// SYN-ACK repeated more than once to a silent client.
     Silent,
-    /// One repetition to a silent client, and other connections that show what it means.
+    /// One repetition to a silent client, explained by other connections.
     Once,
     /// No repetition: the handshake was a cookie's.
     Cookie,

@@ -178,7 +178,7 @@ impl Crowd {
 }
 
 impl ListenerActivity {
-    /// Makes room for so many incomplete handshakes, answered and not.
+    /// Makes room for this many incomplete handshakes, answered and not.
     pub fn reserve(&mut self, [answered, lone]: [usize; 2]) {
         self.half_open.reserve_exact(answered);
         self.lone_syns.reserve_exact(lone);
@@ -216,9 +216,9 @@ impl ListenerActivity {
         self.stripped.sort_unstable();
     }
 
-    /// Takes in one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
+    /// Records one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
     /// dropped a SYN of it.
-    pub fn take(&mut self, f: &ConnectionFacts, end: Timestamp, behind: bool) {
+    pub fn record(&mut self, f: &ConnectionFacts, end: Timestamp, behind: bool) {
         if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
             self.stuck.push(stuck);
         }

@@ -6,7 +6,7 @@
 //! * [`host_activity`]: what one host did on all of its ports together.
 //! * [`deferral`]: a listener that waits for data before it takes a connection.
 //! * [`end_of_flow`]: how an established connection died.
-//! * [`fast_open`]: what became of a SYN with Fast Open.
+//! * [`fast_open`]: how a SYN with Fast Open fared.
 //! * [`fin_wait2`]: segments that met a FIN_WAIT2 socket that was gone.
 //! * [`half_closed`]: the time in which a connection was half-closed.
 //! * [`flood`]: from when on handshakes that nobody completes are told together.

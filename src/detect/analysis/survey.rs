@@ -31,7 +31,7 @@ pub fn survey(
     context.answering = answering.map(|(host, _)| host.address).collect();
     for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
         let behind = context.peers.is_suspect(f.first.packet);
-        context.activities.entry(f.server).or_default().take(f, end, behind);
+        context.activities.entry(f.server).or_default().record(f, end, behind);
     }
     if !incomplete.is_empty() {
         let mut room: Map<Host, [usize; 2]> = Map::default();

@@ -30,7 +30,7 @@ pub fn dropped_syns<'a>(
     around.suspects(f).iter().filter(move |syn| Some(syn.at) != answered)
 }
 
-/// Whether the rule explains unanswered SYNs of this connection, and what became of the server's others agrees.
+/// Whether the rule explains unanswered SYNs of this connection, and agrees with the fate of the server's other SYNs.
 pub fn explains_unanswered_syns(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     // One host with one clock, and no NAT in between: a timestamp that runs back there is the capture's.
     if f.client.address.ip().is_loopback() {
@@ -44,7 +44,7 @@ pub fn explains_unanswered_syns(f: &ConnectionFacts, around: &DetectContext<'_>)
 /// How many times as often an imperfect capture may contradict the rule.
 const IMPERFECT: u32 = 4;
 
-/// Whether the rule agrees with what became of all SYNs, of which it may be contradicted `often` times as often.
+/// Whether the rule agrees with the fate of all SYNs. It may be contradicted once in `often` times.
 pub fn agrees(f: &ConnectionFacts, around: &DetectContext<'_>, often: u32) -> bool {
     let Some(first) = dropped_syns(f, around).next() else { return false };
     // The answer to a SYN at the end of the capture comes after it.

@@ -18,19 +18,18 @@ finding! {
     ///
     /// ## On the wire
     /// SYN, SYN-ACK, final ACK; then the same SYN-ACK again after about 1 s, 3 s, 7 s. The client answers each with an
-    /// ACK. If it sends data, the data is repeated too and never acknowledged. Then either an acknowledgment for all
-    /// of it at once (the queue had room again), or silence, and a RST to whatever the client sends after the last
+    /// ACK. If it sends data, the data is repeated too and never acknowledged. Then either an acknowledgment for all of
+    /// it at once (the queue had room again), or silence. A RST answers anything that the client sends after the last
     /// retry. A handshake that was answered with a syncookie leaves no request: no SYN-ACK comes again, and only the
-    /// client's data is repeated.
-    /// A request answers keepalive probes by an ACK that echoes the timestamp of the SYN: such an answer does not mean that
-    /// the server has the connection. A capture that begins later shows the same without its beginning: the client's
-    /// ACKs echo a timestamp that is older than any SYN-ACK in the capture.
+    /// client's data is repeated. A request answers keepalive probes by an ACK that echoes the timestamp of the SYN:
+    /// such an answer does not mean that the server has the connection. A capture that begins later shows the same
+    /// without its beginning: the client's ACKs echo a timestamp that is older than any SYN-ACK in the capture.
     /// ## In the kernel
-    /// The handshake was complete but the accept queue was full (more than `min(listen backlog, somaxconn)` waiting),
-    /// so the final ACK was dropped and the request stayed half open: `tcp_check_req`, `tcp_v4_syn_recv_sock`
-    /// (`tcp_get_cookie_sock` after a cookie), counters `ListenOverflows` and `ListenDrops`. With
-    /// `tcp_abort_on_overflow=1` it would have been a RST: see `accept-queue-reset`. Linux 4.10 and later refuse new
-    /// SYNs while the queue is full (`syn-drop-accept-queue`), so there only handshakes already under way get here.
+    /// The accept queue was full: more than `min(listen backlog, somaxconn)` connections were waiting. So the final ACK
+    /// was dropped, although the handshake was complete, and the request stayed half open: `tcp_check_req`,
+    /// `tcp_v4_syn_recv_sock` (`tcp_get_cookie_sock` after a cookie), counters `ListenOverflows` and `ListenDrops`.
+    /// With `tcp_abort_on_overflow=1` it would have been a RST: see `accept-queue-reset`. Linux 4.10 and later refuse
+    /// new SYNs while the queue is full (`syn-drop-accept-queue`), so there only handshakes already under way get here.
     /// ## Looks alike
     /// * The final ACK was lost on its way to the server: told apart at the server's own interface, where it is missing.
     /// * A firewall behind the capture point dropped it: packet for packet the same. Only counters tell, or a SYN-ACK
@@ -88,7 +87,7 @@ finding! {
     }
 }
 
-/// So many others served meanwhile are a sign that the listener has more than one queue.
+/// This many others served meanwhile are a sign that the listener has more than one queue.
 const OTHERS_SERVED: u32 = 2;
 
 /// See [`AcceptQueueOverflow`].
@@ -153,9 +152,7 @@ fn joined_later(f: &ConnectionFacts) -> bool {
 fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> Draft {
     let joined = joined_later(f);
     let opened = match joined {
-        _ if f.readmitted => {
-            "the client had completed the handshake; these segments were let go for want of memory"
-        }
+        _ if f.readmitted => "the client had completed the handshake; the memory limit cost these segments",
         false => "final ACK: the client considers the connection open",
         true => "the client has completed the handshake, before the capture began",
     };
@@ -232,7 +229,7 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String 
     };
     let how = format!("{how}{missed}");
     let when = match joined {
-        _ if f.readmitted => " (in segments that were let go for want of memory)",
+        _ if f.readmitted => " (in segments that the memory limit cost)",
         true => " before the capture began",
         false => "",
     };

@@ -88,7 +88,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let by_the_server = reset.ttl == f.syn_ack_offer.ttl;
     let delay = ack.at.time - syn_ack.at.time;
     let in_time = delay < PRUNED && (delay < UNASKED || f.syn_ack.count > 1);
-    // REJECT never copies the type of service of what it answers; `tcp_v4_send_reset` always does.
+    // REJECT never copies the type of service of the segment that it answers; `tcp_v4_send_reset` always does.
     let rejected = reset.trigger.is_some_and(|t| t.tos >> 2 != 0 && reset.tos == 0);
     let takes_others = around.listener.served >= 1 || around.listener.completed >= 3;
     let near = around.listener.between(reset.at.time + Span(-CLOSED_NEAR.0), reset.at.time + CLOSED_NEAR);

@@ -107,7 +107,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
 }
 
-/// What was repeated for long, and acknowledged in the end.
+/// Data repeated for long, and acknowledged in the end.
 fn interrupted(f: &ConnectionFacts, sender: Role, healed: &Healed, around: &DetectContext<'_>) -> Draft {
     let lasted = healed.at.time - healed.first.time;
     let n = times(healed.count.into());
@@ -171,7 +171,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     };
     // The peer repeats what had been acknowledged: it hears nothing either.
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
-    // What is ignored from the first byte on may be a refused syncookie.
+    // A connection ignored from the first byte on may be a refused syncookie.
     match others.served > 0 && f.syn.count > 0 && !from_the_start {
         true => d.probable(format!(
             "the {} {after}; {ALIVE}: the fault is this connection's or this path's",

@@ -71,9 +71,9 @@ fn is_half_closed(f: &ConnectionFacts, settings: &Settings) -> bool {
 /// loses one packet of twenty.
 const IN_TURN: u64 = 10;
 
-/// Whether the capture ended before the time that the user finds remarkable, but the listener shows a pattern: every
-/// connection that one side closed is still open at the other, several of them, none was ever closed in turn, and
-/// the longest has been so for a good part of that time.
+/// Whether the capture ended before the time that the user finds remarkable, but the listener shows a pattern: several
+/// connections were closed by one side and stay open at the other, and none was ever closed in turn. The longest has
+/// been so for a good part of that time.
 fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -> bool {
     let alike = || around.activity.left_open.iter().filter(|left| left.closer == half.closer);
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
@@ -218,7 +218,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// Shows what came of the end that did not close.
+/// Shows how the end that did not close went on.
 fn show_waiter(d: &mut Draft, f: &ConnectionFacts, half: &Half) {
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let waiter = f.side(waiter_is);

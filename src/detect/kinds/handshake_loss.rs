@@ -43,14 +43,14 @@ finding! {
     }
 }
 
-/// What was lost.
+/// The lost segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lost {
     SynAck,
     FinalAck,
 }
 
-/// What was lost, and by what it shows; none if nothing was, or something else explains the repetition.
+/// The lost segment, and its evidence; none if nothing was, or something else explains the repetition.
 fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'static str)> {
     let ack = f.final_ack?;
     let (first, syn) = (f.syn_ack.first()?, f.syn.first()?);

@@ -90,8 +90,12 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.measure("repetitions", repeating.count);
             let others = around.listener.between(first.time, repeating.last.time);
             match others.served > 0 {
-                true => d.probable("other connections of this listener were answered meanwhile: only what had been idle is dead"),
-                false => d.possible("it died in a pause; no other connection of this listener shows that the peer was up"),
+                true => d.probable(
+                    "other connections of this listener were answered meanwhile: only the idle one is dead",
+                ),
+                false => d.possible(
+                    "it died in a pause; no other connection of this listener shows that the peer was up",
+                ),
             };
             d.or(format!("The {peer} or the path went away in the pause."), "Then new connections fail too.");
         }

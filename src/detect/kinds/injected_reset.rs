@@ -12,8 +12,9 @@ finding! {
     /// A box on the path resets the connection in the name of one end, or of both.
     ///
     /// ## On the wire
-    /// A RST whose TTL, IP ID or options are unlike all other segments of the end in whose name it comes, often sooner than a round
-    /// trip allows, and after a certain payload. The end itself may go on: its answer arrives after the RST.
+    /// A RST whose TTL, IP ID or options are unlike all other segments of the end in whose name it comes. It often
+    /// comes sooner than a round trip allows, and after a certain payload. The end itself may go on: its answer arrives
+    /// after the RST.
     /// ## In the kernel
     /// Linux sends every segment of a connection with the same TTL, also a RST for which it has no socket
     /// (`tcp_v4_send_reset`). What differs was sent elsewhere.
@@ -23,7 +24,8 @@ finding! {
     /// * A NAT gateway that has forgotten an idle connection: `idle-flow-dropped`.
     /// * Several hosts behind one address: SYN-ACKs have several TTLs too.
     /// ## Check next
-    /// Which firewall, proxy or filter stands so many hops away (TTL)? Capture at the other end: did it send this RST?
+    /// Which firewall, proxy or filter stands that many hops away (TTL)? Capture at the other end: did it send this
+    /// RST?
     /// ## References
     /// RFC 3360; RFC 5961 section 3
     pub struct InjectedReset {
@@ -82,7 +84,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.probable(format!("the {role} went on after the RST: it had not sent it"));
         }
         (None, _) => {
-            d.probable(format!("its TTL is none that the {role} had used before"));
+            d.probable(format!("the {role} had never used its TTL before"));
             d.or(
                 format!(
                     "Several hosts stand behind the address of the {role}, and another one of them answered."

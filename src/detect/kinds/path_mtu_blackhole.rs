@@ -35,7 +35,7 @@ finding! {
             let sides = [&f.c, &f.s];
             let mut repeating = sides.iter().filter_map(|side| side.repeating.as_ref());
             repeating.any(|r| r.count > 2 || r.healed.is_some_and(|healed| healed.count > 2))
-                // Also where the gap was filled later: what was found while it was open is then withdrawn.
+                // Also where the gap was filled later: the finding told while it was open is then withdrawn.
                 || sides.iter().any(|side| side.sacked.1 > 0)
         }),
         examine: Examine::Connection(examine),

@@ -18,8 +18,8 @@ finding! {
     /// SYNs of one address go unanswered exactly when their timestamp is older than that address's last one.
     ///
     /// ## On the wire
-    /// The server has closed a connection of that address first, less than 60 s ago, and the client's last TSval was
-    /// T. A SYN from the same address with a TSval more than one tick below T gets no answer at all, a SYN above T is
+    /// The server has closed a connection of that address first, less than 60 s ago, and the client's last TSval was T.
+    /// A SYN from the same address with a TSval more than one tick below T gets no answer at all. A SYN above T is
     /// answered at once; on RHEL 7 and 4.2 to 4.11 a SYN without timestamps is dropped too. Several hosts behind one
     /// NAT address have clocks of their own, and recent kernels give every connection its own: then it hits at random.
     /// ## In the kernel

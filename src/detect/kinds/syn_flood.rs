@@ -62,7 +62,7 @@ finding! {
     }
 }
 
-/// Of these at least so many must have been answered by SYN-ACK: the smallest SYN queue holds 8.
+/// At least this many of these must have been answered by SYN-ACK: the smallest SYN queue holds 8.
 const HALF_OPEN: usize = 8;
 /// See [`SOURCES`].
 const FROM_FEW: usize = 100;
@@ -91,7 +91,7 @@ enum Shown {
 
 /// SYNs within [`WINDOW`] from which on their look counts.
 const LOOKED_AT: usize = 100;
-/// So many clients do not come within [`WINDOW`] with one connection each, however they look.
+/// This many clients do not come within [`WINDOW`] with one connection each, however they look.
 const TOO_MANY: usize = 1_000;
 
 /// A crowd of handshakes that were never completed, in order of time.
@@ -174,7 +174,7 @@ impl<'a> Crowd<'a> {
             return;
         }
         d.possible(match answers {
-            Answers::Captured => "the SYNs come from about as many addresses, once each; what became of them was not captured",
+            Answers::Captured => "the SYNs come from about as many addresses, once each; the rest of these connections was not captured",
             Answers::Missing | Answers::Unseen => {
                 "the SYNs come from about as many addresses, once each; the server's direction was not captured"
             }
@@ -183,7 +183,7 @@ impl<'a> Crowd<'a> {
             "A filter, or a capture of one direction, left out the rest of ordinary connections.",
             match self.looks_alike() {
                 true => "The SYNs of many hosts differ in TTL, and kernels offer SACK and window scale.",
-                false => "Hardly so many clients open one connection each in so short a time.",
+                false => "This many clients rarely open one connection each in so short a time.",
             },
         );
     }

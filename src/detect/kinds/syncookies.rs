@@ -15,9 +15,9 @@ finding! {
     /// The listener answers SYNs with syncookies: it keeps no request for them.
     ///
     /// ## On the wire
-    /// To a client without timestamps the SYN-ACK carries the MSS option alone, although the SYN offered SACK and window
-    /// scale, and such a SYN-ACK is never repeated. To a client with timestamps all options stand; the cookie hides in
-    /// the low bits of the SYN-ACK's TSval, which therefore lags by up to 63 ticks the clock that the server's next
+    /// To a client without timestamps the SYN-ACK carries the MSS option alone, although the SYN offered SACK and
+    /// window scale. Such a SYN-ACK is never repeated. To a client with timestamps all options stand; the cookie hides
+    /// in the low bits of the SYN-ACK's TSval, which therefore lags by up to 63 ticks the clock that the server's next
     /// segments show; read where that ticks in milliseconds (Linux 4.13 and later).
     /// ## In the kernel
     /// The SYN queue is full and `tcp_syncookies` is 1, or it is 2: `tcp_conn_request`, `cookie_init_timestamp`;
@@ -57,7 +57,7 @@ finding! {
 const LEAST: usize = 4;
 /// SYN-ACKs that lag the server's clock, by more than they can have been held up, from which on it is a pattern.
 const LAGGING: u64 = 3;
-/// Of those that lag one in so many may seem to lead, or lag further than a cookie can.
+/// One in this many of those that lag may seem to lead, or lag further than a cookie can.
 const ODD: u64 = 8;
 
 /// The stripped SYN-ACKs of a listener, if they show cookies.

@@ -134,7 +134,7 @@ fn say_that_no_reset_followed(d: &mut Draft, f: &ConnectionFacts, answer: &AckTo
     d.lasted_until(f.last.time);
 }
 
-/// What became of the older connection at the server.
+/// The state of the older connection at the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Older {
     /// It is still open there.

@@ -15,7 +15,7 @@ finding! {
     /// Connections to one listener are closed so fast that ports or buckets run out while their sockets are in TIME_WAIT.
     ///
     /// ## On the wire
-    /// One client address sends the first FIN on connections to one listener at a rate that would use up its ports
+    /// One client address sends the first FIN on its connections to one listener. The rate would use up its ports
     /// within the 60 s that TIME_WAIT lasts: more than 370 a second. Or the server closes first, more than 1,000 times
     /// a second. When a client's ports have run out nothing at all is sent: connect() fails with EADDRNOTAVAIL.
     /// ## In the kernel
@@ -37,7 +37,7 @@ finding! {
     pub struct TimeWaitPressure {
         kind: Kind::TimeWaitPressure,
         plain_words: "Connections are closed so fast that free ports may run out.",
-        at_fault: "the side that opens and closes so many connections",
+        at_fault: "the side that opens and closes connections at this rate",
         examine: Examine::Listener(examine),
         look_alikes: &["time-wait-pressure/many-clients", "time-wait-pressure/server-closes-first", "nothing-wrong/captured-twice", "syn-drop-timestamp/nat-nothing-wrong"],
         counters: &["TcpExtTW", "TcpExtTCPTimeWaitOverflow"],
@@ -60,7 +60,7 @@ const NEARLY_ALL_PORTS: u64 = 22_500;
 /// `tcp_max_tw_buckets` of a machine with some GB of memory (`inet_hashinfo2_init`, `tcp_init`: half of 131,072 places).
 const BUCKETS: u64 = 65_536;
 
-/// So many times the median share is due to one client, not to chance.
+/// This multiple of the median share is due to one client, not to chance.
 const OUTSTANDING: u64 = 4;
 
 /// Sockets in TIME_WAIT at once.
@@ -73,7 +73,7 @@ struct Peak {
 }
 
 impl Peak {
-    /// From what was closed in which second.
+    /// From the closes of each second.
     fn of(around: &DetectContext<'_>, role: Role) -> Option<Peak> {
         let (mut window, mut sum, mut most) = (VecDeque::new(), 0, 0);
         // Of a step that is longer than TIME_WAIT one part at least had its share, or more.
@@ -139,7 +139,7 @@ fn range_used_up(server: Host, used: &UsedUp, around: &DetectContext<'_>) -> Opt
         .measure("recycled", used.recycled);
     d.probable(match again {
         false => "the ports form a range without a gap, although the client does not use them in order",
-        true => "so many connections take a port out of TIME_WAIT only where hardly any other is left",
+        true => "connections take ports out of TIME_WAIT this often only where hardly any other port is left",
     });
     d.or(
         "The client opened only as many connections as it needed.",

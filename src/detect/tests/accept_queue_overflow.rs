@@ -9,7 +9,7 @@ use crate::seq::Seq;
 
 const KIND: Kind = Kind::AcceptQueueOverflow;
 
-/// The end of an ordeal: the next thing that the client sends is taken.
+/// The end of an ignored handshake: the next thing that the client sends is taken.
 fn recovers(wire: &Wire, l: &Ladder, t: f64) {
     l.client.again(t);
     l.server.ack(t + wire.to_server);

@@ -1,4 +1,4 @@
-//! Syncookies, Fast Open, TIME_WAIT: what is switched on, and which limit was reached.
+//! Syncookies, Fast Open, TIME_WAIT: which features are switched on, and which limits were reached.
 
 use super::Verdict;
 use super::account::{self, Account};

@@ -1,11 +1,11 @@
 //! Findings held against what the server's host knows: by how much its counters rose around the capture, how it is set,
 //! which sockets listen.
 //!
-//! Only findings whose server (or the sender of the RST) is an address of that host are touched, and only those whose
-//! packets lie between the snapshots. A counter that the kernel does not have is unknown and decides nothing.
+//! Only findings about an address of that host (as server, or as sender of the RST) are touched. Their packets must lie
+//! between the snapshots. A counter that the kernel does not have is unknown and decides nothing.
 //!
 //! * [`account`]: counters, and what the findings together say that they must have moved.
-//! * `queue`: full accept queues, and what is taken for one.
+//! * `queue`: full accept queues, and findings that look like one.
 //! * `syn`: SYNs without an answer.
 //! * `reset`: RSTs, and who sent them.
 //! * `elsewhere`: ports on which nobody listens in this namespace.
@@ -161,7 +161,7 @@ fn unexplained<'a>(
         let why = if counter.name == account::SYNCOOKIES_SENT.name {
             "to clients with timestamps a cookie looks like any SYN-ACK"
         } else {
-            "another listener, another interface, or outside of what was captured?"
+            "another listener, another interface, or traffic that was not captured?"
         };
         (!meant && !is_shown).then(|| {
             format!(

@@ -1,4 +1,5 @@
-//! Full accept queues, and what is taken for one: a firewall behind the capture point, `TCP_DEFER_ACCEPT`, a REJECT.
+//! Full accept queues, and findings that look like one: a firewall behind the capture point, `TCP_DEFER_ACCEPT`, a
+//! REJECT.
 
 use super::account::{self, Account, and_own};
 use super::so_many;

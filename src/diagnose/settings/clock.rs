@@ -26,7 +26,7 @@ const NEAR: f64 = 0.01;
 const NEAR_SHORT: f64 = 0.02;
 /// See [`NEAR_SHORT`].
 const SHORT: Span = Span::secs(5);
-/// Of the readings of a host so many in five must agree on its pace.
+/// This many in five readings of a host must agree on its pace.
 const OF_FIVE: usize = 4;
 /// ClockReadings of one clock differ by no more than this once the time that passed is taken off: packets are delayed, and
 /// clocks drift.
@@ -51,7 +51,7 @@ pub enum Offset {
     PerConnection,
 }
 
-/// What was read of the clock of one address.
+/// The readings of the clock of one address.
 #[derive(Clone, Debug)]
 pub struct HostClock<'a> {
     /// The address.
@@ -213,7 +213,7 @@ fn clusters(mut all: Vec<(u32, Timestamp)>, tolerance: u32) -> Vec<Cluster> {
     clusters
 }
 
-/// Says what was read.
+/// The readings in words.
 pub fn infer(clocks: &[HostClock<'_>]) -> Vec<Inferred> {
     let mut all = Vec::new();
     for clock in clocks {

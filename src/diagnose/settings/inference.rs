@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 /// Connections that must agree before a value is believed: two may do so by chance, or share one accident.
 pub const AGREE: usize = 3;
 
-/// A setting of a host or a listener, and what it was read from.
+/// A setting of a host or a listener, and its source.
 pub fn inferred(host: impl Into<Subject>, setting: &str, value: serde_json::Value, from: String) -> Inferred {
     Inferred { host: host.into(), setting: setting.to_owned(), value, from }
 }

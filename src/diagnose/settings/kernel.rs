@@ -1,4 +1,4 @@
-//! Which generations of the Linux kernel agree with what was read: hints, for vendors carry changes back.
+//! Which generations of the Linux kernel agree with the readings: hints, for vendors carry changes back.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::model::{Inferred, Kind};
 /// A kernel version: major, minor.
 type Version = (u8, u8);
 
-/// What is known of one host's kernel.
+/// Readings of one host's kernel.
 #[derive(Clone, Debug, Default)]
 struct Hint {
     least: Option<Version>,

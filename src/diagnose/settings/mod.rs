@@ -1,4 +1,4 @@
-//! What the packets show of the kernels' settings: each with what it was read from, and only where enough shows it.
+//! What the packets show of the kernels' settings: each with its source, and only where there is enough evidence.
 //!
 //! * [`clock`]: the pace and the offsets of timestamp clocks, and hosts that share an address.
 //! * [`cookies`]: when a listener sends syncookies.

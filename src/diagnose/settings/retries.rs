@@ -15,9 +15,9 @@ use crate::time::{Span, Timestamp};
 
 /// A SYN repeated after this much at most, four times running, is sent by linear time-outs (Linux 6.5 and later).
 const LINEAR: std::ops::RangeInclusive<i64> = 900_000_000..=1_200_000_000;
-/// So many time-outs are linear by default (`tcp_syn_linear_timeouts`); they are not counted as retries.
+/// This many time-outs are linear by default (`tcp_syn_linear_timeouts`); they are not counted as retries.
 const LINEAR_TIMEOUTS: u32 = 4;
-/// A queue that is half full prunes requests down to so many retransmissions (`reqsk_timer_handler`): no fewer say
+/// A queue that is half full prunes requests down to this many retransmissions (`reqsk_timer_handler`): no fewer say
 /// what the setting is.
 const PRUNED: u16 = 2;
 
@@ -53,7 +53,7 @@ fn gaps(f: &ConnectionFacts) -> Option<Vec<Span>> {
 pub struct Retries {
     /// Hosts that repeat their SYNs four times a second apart, and how often they did.
     linear: BTreeMap<IpAddr, usize>,
-    /// How many connections were given up after so many repetitions while they were watched.
+    /// How many connections were given up after each number of repetitions while they were watched.
     given_up: BTreeMap<(IpAddr, u32), usize>,
 }
 
@@ -73,7 +73,7 @@ impl Retries {
                 *given_up.entry((client, f.syn.count - 1)).or_default() += 1;
             }
         }
-        // On so many connections that it is no accident.
+        // On enough connections to be no accident.
         linear.retain(|_, n| *n >= AGREE);
         given_up.retain(|_, n| *n >= AGREE);
         Retries { linear, given_up }

@@ -23,8 +23,8 @@ const SLACK: f64 = 0.03;
 /// For how long sockets of one host were seen to be in FIN_WAIT2.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lives {
-    /// So long one was still there as an orphan, seconds: of so many the shortest, for each may have been closed later
-    /// than its FIN was sent.
+    /// So long one was still there as an orphan, seconds: the shortest of this many, since each may have been closed
+    /// later than its FIN was sent.
     alive: Option<(f64, usize)>,
     /// By then one was gone, seconds.
     gone: Option<f64>,

@@ -1,5 +1,5 @@
-//! A connection that goes as it should and is short: one SYN, one SYN-ACK, the final ACK, and then segments each of
-//! which follows on what its end sent before and acknowledges nothing that the capture does not hold.
+//! A connection that goes as it should and is short: one SYN, one SYN-ACK, the final ACK, and then segments in order.
+//! Each follows on the one before from its end, and acknowledges only bytes that the capture holds.
 //!
 //! It is no second state machine: it knows which segments leave no question open, and keeps them as a list. Anything
 //! else (a RST, a repetition, a gap, a copy) is for a full record, to which the list is played
@@ -16,12 +16,12 @@ use crate::time::{Span, Timestamp};
 
 /// Segments after the SYN-ACK that fit.
 const MOST: usize = 16;
-/// So many of them fit without an allocation: very many connections are completed and then wait.
+/// This many fit without an allocation: very many connections are completed and then wait.
 const FEW: usize = 2;
 /// The others.
 type More = Box<[CleanSegment; MOST - FEW]>;
 
-/// A segment without what follows from those before it.
+/// A segment without the fields that follow from the segments before it.
 #[derive(Clone, Copy, Default, Debug)]
 struct CleanSegment {
     /// The low 32 bits of the nanoseconds since the SYN.
@@ -73,7 +73,7 @@ impl CleanSegment {
     }
 }
 
-/// What is known of one end.
+/// The state of one end.
 #[derive(Clone, Copy, Default, Debug)]
 struct End {
     /// SND.NXT.
@@ -107,7 +107,7 @@ pub struct CleanFlow {
 pub struct FreeList(Vec<More>);
 
 impl FreeList {
-    /// So many are kept at most.
+    /// The most that are kept.
     const MOST: usize = 256;
 
     /// Keeps the room of a connection that has ended.
@@ -170,7 +170,7 @@ impl CleanFlow {
             last: asked.last().time,
             packets: 0,
             ends: Ends {
-                // An acknowledgment number that is none: what was not told before.
+                // No acknowledgment number that the server could have sent.
                 client: End {
                     next: client,
                     acked: client,
@@ -302,7 +302,7 @@ impl CleanFlow {
         connection
     }
 
-    /// What it shows, if both ends have closed.
+    /// A summary of the connection, if both ends have closed.
     pub fn course(&self) -> Option<Course> {
         if !self.is_closed() {
             return None;

@@ -1,8 +1,8 @@
 //! A connection of which nothing but SYNs and SYN-ACKs was seen, or a RST in place of them, in 96 bytes and its key: a
 //! flood leaves millions of them, a scan as many.
 //!
-//! It is no second state machine: the segments are kept in short form, and whoever wants to know what they mean plays
-//! them to a [`Connection`] ([`HalfOpen::play`]). What does not fit in short form is for a full record.
+//! It is no second state machine: it keeps the segments in short form, and [`HalfOpen::play`] replays them to a
+//! [`Connection`]. A segment that does not fit in short form is for a full record.
 
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::flow::compact::header::{Header, Others};
@@ -80,8 +80,8 @@ impl HalfOpen {
         })
     }
 
-    /// Appends a further segment, if it is the first answer to the SYN or a repetition of what is there; `false` if
-    /// it is anything else, or there is no room.
+    /// Appends a further segment, if it is the first answer to the SYN or a repetition; `false` if it is anything else,
+    /// or there is no room.
     #[inline]
     pub fn try_append(&mut self, from: Direction, s: &Segment) -> bool {
         let answer = from != self.client_is;
@@ -135,8 +135,7 @@ impl HalfOpen {
         true
     }
 
-    /// Whether a segment like `s`, which repeats what its end sent before, came before in such a way that it may be the
-    /// same packet once more: for [`Connection`] to judge.
+    /// Whether `s`, a repetition, may be a copy of a packet captured before: for [`Connection`] to judge.
     fn may_be_a_copy(&self, answer: bool, s: &Segment) -> bool {
         let within = copies_come_within(s);
         // With a timestamp at any distance: a segment that is sent again has a later timestamp.

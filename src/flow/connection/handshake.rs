@@ -214,7 +214,7 @@ impl Connection {
         What::Ack
     }
 
-    /// What had been seen before a SYN or SYN-ACK.
+    /// The context of a SYN or SYN-ACK: what the capture held before it.
     pub(super) fn context(&self) -> u8 {
         let f = &self.facts;
         let mut bits = 0;

@@ -113,8 +113,8 @@ fn classify(side: &Side, s: &Segment) -> What {
     }
 }
 
-/// What is looked at only where the connection is eventful: answers to probes, windows, payload after the peer's FIN.
-/// `last` is the last segment of either end.
+/// Checks that only an eventful connection needs: answers to probes, windows, payload after the peer's FIN. `last` is
+/// the last segment of either end.
 #[cold]
 fn note_unusual(own: &mut Side, peer: &mut Side, s: &Segment, what: What, last: PacketRef) {
     if what == What::Ack
@@ -234,7 +234,7 @@ fn note_unseen(closed: Option<PacketRef>, peer: &mut Side, s: &Segment) {
     peer.next = s.ack;
 }
 
-/// The window of `side` is closed, or opens again. The peer has sent so many `probes` by then.
+/// The window of `side` is closed, or opens again. The peer has sent this many `probes` by then.
 fn note_zero_window(side: &mut Side, s: &Segment, probes: u16) {
     match &mut side.zero_window {
         Some(zero) if s.window > 0 => {
@@ -320,7 +320,7 @@ fn note_repetition(side: &mut Side, s: &Segment, last: Timestamp) {
     repeating.latest = s.payload;
 }
 
-/// What was repeated is acknowledged.
+/// The repeated bytes are acknowledged.
 #[cold]
 fn note_healed(side: &mut Side, s: &Segment) {
     let Some(repeating) = &mut side.repeating else { return };

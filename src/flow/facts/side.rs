@@ -78,7 +78,7 @@ pub struct Side {
     pub reset: Option<Box<Reset>>,
     /// How many RSTs.
     pub resets: u16,
-    /// What it sent last with nothing outstanding, and whatever followed before all of that was acknowledged.
+    /// Its last flight: from a segment sent with nothing outstanding to the acknowledgment of everything sent since.
     pub flight: Flight,
     /// What it repeats, or has repeated, at its oldest unacknowledged byte.
     pub repeating: Option<Box<Repeating>>,
@@ -214,7 +214,7 @@ pub struct Repeating {
     pub latest: u32,
     /// The peer's segments meanwhile, none of which acknowledged it.
     pub heard: u16,
-    /// Repetitions of what had been acknowledged: its acknowledgment did not arrive.
+    /// Repetitions of acknowledged bytes: its acknowledgment did not arrive.
     pub of_acknowledged: u16,
     /// Sequence number of those: one that differs begins anew.
     pub of_acknowledged_seq: Seq,

@@ -1,4 +1,4 @@
-//! Fingerprints of connections that were let go before their end, so that a segment of one of them is not taken for the
+//! Fingerprints of connections that were evicted, so that a segment of one of them is not taken for the
 //! beginning of another connection.
 //!
 //! Four bytes for each, in one of two buckets. The room is bounded: where both are full the oldest makes way.
@@ -16,7 +16,7 @@ const ISN_BITS: u32 = 9;
 /// Registers of the sketch.
 const REGISTERS: usize = 1 << 10;
 
-/// How far a connection had come when it was let go.
+/// How far a connection had come when it was evicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::flow) enum Stage {
     /// Its handshake was not complete.
@@ -70,7 +70,7 @@ fn isn_bits(isn: Seq) -> u32 {
 
 /// See the module.
 pub(in crate::flow) struct EvictedFlows {
-    /// Empty until the first one is let go.
+    /// Empty until the first one is evicted.
     buckets: Vec<Bucket>,
     /// How many buckets there may be.
     most: usize,
@@ -83,7 +83,7 @@ pub(in crate::flow) struct EvictedFlows {
 }
 
 impl EvictedFlows {
-    /// Room of about so many bytes.
+    /// Room of about this many bytes.
     pub(in crate::flow) fn within(bytes: usize) -> EvictedFlows {
         EvictedFlows {
             buckets: Vec::new(),
@@ -94,7 +94,7 @@ impl EvictedFlows {
         }
     }
 
-    /// Whether nothing was let go so far.
+    /// Whether nothing was evicted so far.
     #[inline]
     pub(in crate::flow) fn is_empty(&self) -> bool {
         self.buckets.is_empty()
@@ -152,7 +152,7 @@ impl EvictedFlows {
     fn place_of(&self, tag: u32) -> Option<(usize, usize)> {
         self.places(tag).into_iter().find_map(|at| {
             let bucket = &self.buckets.get(at)?.0;
-            // All of a bucket is compared at once: nothing here depends on what is found.
+            // All of a bucket is compared at once: nothing here depends on the result.
             let same =
                 bucket.iter().enumerate().fold(0_u32, |same, (n, k)| same | u32::from(k.is_of(tag)) << n);
             (same != 0).then_some((at, same.trailing_zeros() as usize))
@@ -180,7 +180,7 @@ impl EvictedFlows {
         }
     }
 
-    /// Notes that a handshake was begun or let go: those that were forgotten may come again.
+    /// Notes that a handshake was begun or evicted: those that were forgotten may come again.
     pub(in crate::flow) fn enter(&mut self, tag: u32, isn: Seq) {
         self.entered = self.entered.saturating_add(1);
         self.sketch.insert(u64::from(tag) << 32 | u64::from(isn.0));

@@ -28,8 +28,8 @@ impl Bucket {
     }
 }
 
-/// Open addressing over buckets. An entry whose bucket is full is in the next one with room: whoever looks for it goes on
-/// from bucket to bucket as long as they are full.
+/// Open addressing over buckets. An entry whose bucket is full is in the next one with room: a search goes on from
+/// bucket to bucket as long as they are full.
 pub(in crate::flow) struct Index {
     /// The length is a power of two.
     buckets: Vec<Bucket>,
@@ -76,7 +76,7 @@ impl Index {
         prefetch(self.bucket(self.home(tag)));
     }
 
-    /// What is most likely meant by `tag`, found without a branch that depends on what is there.
+    /// The most likely place of `tag`, found without a branch on the contents.
     #[inline]
     pub(in crate::flow) fn guess(&self, tag: u32) -> At {
         let Bucket { tags, at } = self.bucket(self.home(tag));
@@ -113,7 +113,7 @@ impl Index {
         }
     }
 
-    /// Enters what is not there yet.
+    /// Inserts a place that is not there yet.
     pub(in crate::flow) fn insert(&mut self, tag: u32, at: At) {
         let places = self.buckets.len().saturating_mul(WIDTH);
         if self.held.saturating_add(1).saturating_mul(4) > places.saturating_mul(3) {
@@ -151,7 +151,7 @@ impl Index {
         }
     }
 
-    /// Takes out what is there, and closes the gap, so that what lies beyond it is still found.
+    /// Removes a place, and closes the gap, so that a search still finds the entries beyond it.
     pub(in crate::flow) fn remove(&mut self, tag: u32, at: At) {
         let mask = self.mask();
         let mut home = self.home(tag);

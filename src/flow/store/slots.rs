@@ -59,8 +59,8 @@ pub(in crate::flow) struct Head {
     /// The upper half of the flow hash, by which its place in the index is found.
     pub(in crate::flow) tag: u32,
     pub(in crate::flow) body: Body,
-    /// Counts what was here, so that a queue entry of an earlier record is recognised. A connection that is over is
-    /// another one than before.
+    /// Counts the records that were here, so that a queue entry of an earlier one is recognised. A connection that is
+    /// over is another one than before.
     pub(in crate::flow) generation: u32,
 }
 
@@ -236,12 +236,12 @@ impl<T> Piece<T> {
         Piece { bodies: Vec::with_capacity(length), heads: Vec::with_capacity(length) }
     }
 
-    /// What is there, with the heads.
+    /// The records, with their heads.
     pub(in crate::flow) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
         self.heads.iter().zip(&self.bodies).filter_map(|(at, body)| Some((*at, body.as_ref()?)))
     }
 
-    /// The same, for whoever reads the heads, too: they are fetched a few ahead.
+    /// The same, for callers that read the heads, too: they are fetched a few ahead.
     pub(in crate::flow) fn iter_ahead(&self, heads: &Heads) -> impl Iterator<Item = (At, &T)> {
         let soon = self.heads.iter().skip(AHEAD).chain(std::iter::repeat(&At::NONE));
         self.heads.iter().zip(soon).zip(&self.bodies).filter_map(|((at, soon), body)| {
@@ -273,8 +273,8 @@ impl<T> Pool<T> {
         self.pieces.len().wrapping_mul(Self::BYTES)
     }
 
-    /// Gives back the last piece, if there is more than room enough before it for what it holds: `moved` is told whose
-    /// body is where now. Says whether it did.
+    /// Gives back the last piece, if the records in it fit into the pieces before with room to spare: `moved` is told
+    /// whose body is where now. Says whether it did.
     pub(in crate::flow) fn tighten(&mut self, mut moved: impl FnMut(At, u32)) -> bool {
         if self.vacant.len() / 2 < Self::PIECE {
             return false;

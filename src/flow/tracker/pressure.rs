@@ -1,10 +1,10 @@
-//! What to let go of where there is no more room.
+//! Which connections to evict when there is no more room.
 //!
-//! First what is over. Then a part of the connections that show no trouble: chosen by when they began, so that of all
-//! connections the same part is followed to its end, early and late ones alike. New ones of the other part are counted, and
-//! not followed. The part grows again as the pressure eases. Connections in trouble go last.
+//! First those that have ended. Then a part of the connections that show no trouble: chosen by when they began, so that
+//! of all connections the same part is followed to its end, early and late ones alike. New ones of the other part are
+//! counted, and not followed. The part grows again as the pressure eases. Connections in trouble go last.
 //!
-//! A fingerprint stays of each connection that is let go: its later segments begin no other connection.
+//! A fingerprint stays of each connection that is evicted: its later segments begin no other connection.
 
 use super::{Check, Sink, Tracker, Wait, syn};
 use crate::decode::segment::{Flags, Segment};
@@ -17,37 +17,37 @@ use crate::flow::store::evicted::Stage;
 use crate::flow::store::slots::{At, Body, Form};
 use crate::time::{Span, Timestamp};
 
-/// After so long without a connection let go the part that is followed doubles.
+/// When this long no connection was evicted, the share of connections that are followed doubles.
 const EASES_AFTER: Span = Span::secs(10);
-/// Listeners of which it is told how many of the connections let go were completed.
+/// For this many listeners the tracker counts how many of the evicted connections were completed.
 const MOST_LISTENERS: usize = 1_024;
-/// Where fewer than one in so many go, those in trouble go, too.
+/// If fewer than one in this many go otherwise, those in trouble go, too.
 const TOO_FEW: usize = 16;
-/// Where at least one in so many shows no trouble, those in trouble stay.
+/// If at least one in this many shows no trouble, those in trouble stay.
 const MANY_UNTROUBLED: usize = 4;
 /// The floor is not raised beyond this to spare those in trouble: one in 256 lies above it.
 const HIGHEST_FLOOR: u32 = u32::MAX - u32::MAX / 256;
 
-/// Of the room for connections one part in so many may be taken by those that were let go and are followed again.
+/// Evicted connections that are followed again may take one part in this many of the room.
 const READMITTED: usize = 4;
 
 /// What a segment of no known connection belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Let {
-    /// No connection that was let go.
+    /// No connection that was evicted.
     Unknown,
-    /// One that was let go, or may have been: it is counted and begins no other connection.
+    /// One that was evicted, or may have been: it is counted and begins no other connection.
     Counted,
-    /// One that was let go after its handshake was complete; the server asks for the final ACK again.
+    /// One that was evicted after its handshake was complete; the server asks for the final ACK again.
     Troubled,
 }
 
-/// What became known of connections that had been let go.
+/// News of evicted connections.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct WentOn {
     /// Segments of them.
     pub segments: u64,
-    /// Segments that belong to a connection that was let go and forgotten, or that was joined in the middle.
+    /// Segments that belong to a connection that was evicted and forgotten, or that was joined in the middle.
     pub strays: u64,
     /// Handshakes that were completed, by listener.
     pub completed: Map<Host, u64>,
@@ -78,12 +78,12 @@ fn priority(at: Timestamp, what: At) -> u32 {
 }
 
 impl Tracker {
-    /// What became known of connections that had been let go, since this was asked last.
+    /// News of evicted connections since the last call.
     pub fn take_went_on(&mut self) -> WentOn {
         std::mem::take(&mut self.went_on)
     }
 
-    /// How many handshakes were counted that repeat others which had been let go and forgotten, about.
+    /// About how many handshakes repeat earlier ones that were evicted and forgotten.
     pub fn repeated(&self) -> u64 {
         self.repeated.saturating_add(self.let_go.repeated())
     }
@@ -98,12 +98,12 @@ impl Tracker {
         while self.is_short() && self.evict(sink) {}
     }
 
-    /// Connections let go that are followed again: each was counted before.
+    /// Connections evicted that are followed again: each was counted before.
     pub fn readmitted(&self) -> u64 {
         self.readmitted
     }
 
-    /// Whether a segment of no known connection belongs to one that was let go, or may.
+    /// Whether a segment of no known connection belongs to one that was evicted, or may.
     #[cold]
     #[inline(never)]
     pub(super) fn evicted_segment(&mut self, tag: u32, s: &Segment) -> Let {
@@ -140,7 +140,8 @@ impl Tracker {
         taken < self.most_bytes / READMITTED
     }
 
-    /// Follows a connection again that was let go: `s` shows that it is in trouble. What came before is not known.
+    /// Follows a connection again that was evicted: `s` shows that it is in trouble. The segments before it are not
+    /// known.
     #[cold]
     #[inline(never)]
     pub(super) fn readmit(

@@ -1,4 +1,4 @@
-//! How long a connection is waited for in each of its states, and what is looked at when a wait is over.
+//! How long each state of a connection lasts without a segment, and the checks at the end of that time.
 
 use std::collections::VecDeque;
 
@@ -68,7 +68,7 @@ impl Wait {
     }
 }
 
-/// When `f` is due to be let go.
+/// When `f` expires.
 #[inline]
 pub(in crate::flow) fn due(f: &ConnectionFacts) -> Timestamp {
     f.last.time + Wait::of(f).span()
@@ -117,15 +117,15 @@ impl Tracker {
         self.checks.of_mut(wait).push_back(check);
     }
 
-    /// Whether what is to be looked at is still there.
+    /// Whether the record to check is still there.
     #[inline]
     pub(super) fn is_current(&self, check: &Check) -> bool {
         self.heads.get(check.what).generation == check.generation
     }
 
-    /// Drops checks of what is gone: most connections end long before their first check. If that leaves little room
-    /// the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood hardly any
-    /// are stale, and to find out costs a cache miss for each.
+    /// Drops checks of records that are gone: most connections end long before their first check. If that leaves little
+    /// room the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood
+    /// hardly any are stale, and to find out costs a cache miss for each.
     pub(super) fn drop_stale(&mut self, wait: Wait) {
         let mut queue = std::mem::take(self.checks.of_mut(wait));
         let held = match wait {
@@ -145,7 +145,7 @@ impl Tracker {
         *self.checks.of_mut(wait) = queue;
     }
 
-    /// Frees what is due. A connection that went on meanwhile is looked at again later.
+    /// Frees expired records. A connection that went on meanwhile is looked at again later.
     pub(super) fn let_go_of_due(&mut self, sink: &mut Sink<'_>) {
         for wait in Wait::ALL {
             while let Some(check) = self.checks.of_mut(wait).front().copied() {

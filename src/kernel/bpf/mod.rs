@@ -4,7 +4,7 @@
 //! * `assembler` and `programs`: the programs, assembled when they are loaded. No compiler is needed.
 //! * `system` and `ring`: system calls, and the memory shared with the kernel.
 //! * [`record`]: what comes out.
-//! * [`Probes`]: all of it together; [`reader`] is the thread that reads what they say.
+//! * [`Probes`]: all of it together; [`reader`] is the thread that reads their records.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,12 +123,12 @@ impl Names {
     }
 }
 
-/// Counts of what was not handed over.
+/// Counts of records that were not handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Records for which the ring had no room.
     pub lost: u64,
-    /// Packets of which no namespace is known.
+    /// Packets whose namespace is not known.
     pub unplaced: u64,
 }
 
@@ -138,7 +138,7 @@ impl Probes {
     /// Takes `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. All rights may be given up afterwards.
     ///
     /// # Errors
-    /// What is missing, and what to do.
+    /// What is missing, and the remedy.
     pub fn attach(namespace: u32) -> Result<Probes, Refused> {
         if !cfg!(target_pointer_width = "64") {
             return Err(refused("kernels of 32 bits are not supported", "none on this machine"));

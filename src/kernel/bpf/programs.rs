@@ -23,7 +23,7 @@ const NO_REFERENCE: i32 = 1;
 pub mod shared {
     /// Records for which the ring had no room.
     pub const LOST: u32 = 0;
-    /// Packets of which no namespace is known.
+    /// Packets whose namespace is not known.
     pub const UNPLACED: u32 = 8;
     /// When a listener was last sampled, by a hash of its address.
     pub const SAMPLED: u32 = 16;

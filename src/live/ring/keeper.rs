@@ -122,7 +122,7 @@ impl<D: Disk> Keeper<D> {
             thinned: false,
             said: Vec::new(),
         };
-        // Whoever may not write here shall hear it now.
+        // Missing rights to write here are told now.
         keeper.begin()?;
         Ok(keeper)
     }

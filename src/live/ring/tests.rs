@@ -254,7 +254,7 @@ fn evidence_is_what_the_listener_did_with_comments() {
     let path = bench.path(&format!("ring.{}.pcapng", incident.id));
     let (packets, damage) = read(&path);
     assert_eq!(damage, None);
-    // Every hundredth is the listener's; those that the finding names are saved whoever's they are.
+    // Every hundredth is the listener's; those that the finding names are saved, whichever connection they belong to.
     let own = frame(CLIENT, SERVER, 900);
     let listeners = packets.iter().filter(|(_, data)| *data == own).count();
     assert_eq!(listeners, (bench.next as usize - 1).div_ceil(100));

@@ -80,7 +80,7 @@ fn golden_screens() {
     }
 }
 
-/// Writes every screen with its colours, where `SYNSCOPE_SCREENS` names a folder: for whoever wants to see them.
+/// Writes every screen with its colours, where `SYNSCOPE_SCREENS` names a folder: to look at.
 #[test]
 fn screens_for_the_eye() {
     let Some(folder) = std::env::var_os("SYNSCOPE_SCREENS") else { return };

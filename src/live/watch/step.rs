@@ -28,18 +28,19 @@ impl Step {
     pub(super) fn texts(self) -> (&'static str, &'static str) {
         match self {
             Step::Packets => ("taking in packets", "connections of that moment may be missing"),
-            Step::Tick => ("bringing the watch up to date", "what was found just then may be missing"),
-            Step::Looking => ("putting together what is known", "findings of that moment may be missing"),
+            Step::Tick => ("bringing the watch up to date", "findings of that moment may be missing"),
+            Step::Looking => ("looking for findings", "findings of that moment may be missing"),
             Step::OpenConnections => {
                 ("looking at open connections", "findings about some of these may be missing")
             }
-            Step::Telling => ("telling what is new", "what was found just then may be missing"),
-            Step::Showing => ("bringing the screen up to date", "it may show what was known before"),
+            Step::Telling => ("telling new findings", "findings of that moment may be missing"),
+            Step::Showing => ("bringing the screen up to date", "it may show an older state"),
             Step::Kernel => ("asking the kernel", "its counters may be missing"),
             Step::Recording => ("writing packets to a file", "from there on none are written"),
-            Step::Report => {
-                ("writing the report", "it has only what was told before, and not how the connections ended")
-            }
+            Step::Report => (
+                "writing the report",
+                "it holds only findings told before, and not how the connections ended",
+            ),
         }
     }
 }

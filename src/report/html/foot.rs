@@ -30,7 +30,7 @@ impl Page<'_> {
         lines
     }
 
-    /// What has no section, settings, capture quality, how to read it.
+    /// The rest: settings, capture quality, how to read it.
     pub(super) fn foot(&mut self) -> String {
         let report = self.report;
         let mut out = String::new();
@@ -60,7 +60,7 @@ impl Page<'_> {
              <dt><b>#27</b></dt><dd>packet 27 of the capture, as Wireshark numbers it</dd>\
              <dt><b>client, server</b></dt><dd>who asked for the connection, and who listened</dd></dl>\n</section>\n\
              </main>\n<footer>\n<p>Written by synscope {VERSION}. This page needs no network and contains no script. \
-             <span class=\"paper\">What was folded on the screen is not printed.</span> ",
+             <span class=\"paper\">Sections folded on the screen are not printed.</span> ",
         );
         let _ = write!(
             out,

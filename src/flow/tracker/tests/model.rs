@@ -73,8 +73,8 @@ proptest! {
         prop_assert_eq!(counts, over);
     }
 
-    /// Handshakes, connections that go on and ones that are over, in changing parts, with little room: whoever is still
-    /// held is found again, and all are handed out once.
+    /// Handshakes, connections that go on and ones that are over, in changing parts, with little room: connections that
+    /// are still held are found again, and all are handed out once.
     #[test]
     fn little_room_is_kept_and_nobody_lost(
         phases in prop::collection::vec((0_u8..4, 200_usize..900), 1..8),
