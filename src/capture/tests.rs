@@ -156,7 +156,7 @@ fn what_is_no_capture_is_refused_with_what_it_looks_like() {
         refused(&compressed(Compression::Gzip, b"%PDF-1.7 and"))
             .contains("25 50 44 46 inside the gzip data (a PDF?)")
     );
-    assert!(refused(&compressed(Compression::Zstd, b"")).contains("what is compressed that is empty"));
+    assert!(refused(&compressed(Compression::Zstd, b"")).contains("compressed content is empty"));
     assert!(
         refused(&[0x1f, 0x8b, 8, 0, 0])
             .starts_with("test: the gzip data is damaged or cut off at its start: ")

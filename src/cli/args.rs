@@ -39,7 +39,7 @@ pub(super) const EXAMPLES: &str = "  synscope analyze edge-03.pcapng            
 pub(super) const EXIT_CODES: &str = "  0  done
   1  done and --fail-on matched; diff: something is new or worse
   2  wrong usage, nothing could be read, or the report could not be written
-  3  an input was damaged or left early (^C); the report covers what was read.
+  3  an input was damaged or left early (^C); the report covers the packets read so far.
      With damaged input the code is 3 even if --fail-on matched: half an input proves neither";
 
 fn after_help() -> String {

@@ -66,7 +66,7 @@ fn a_watch_goes_on_after_a_fault() {
     let (said, outcome) = play(fatal(trap::Place::Live), true);
     assert_eq!(outcome.report.summary.connections, 20);
     let [text] = &said[..] else { panic!("{said:?}") };
-    assert!(text.contains("failed while telling what is new (at src/fault.rs:"), "{text}");
+    assert!(text.contains("failed while telling new findings (at src/fault.rs:"), "{text}");
     assert_eq!(outcome.damage, said);
     assert!(outcome.report.warnings.iter().any(|warning| warning.contains(text)), "{said:?}");
 }
@@ -85,7 +85,7 @@ fn a_fault_at_an_open_connection_costs_no_other() {
 #[test]
 fn a_report_is_written_after_any_fault() {
     for (place, doing) in
-        [(trap::Place::Look, "putting together what is known"), (trap::Place::Report, "writing the report")]
+        [(trap::Place::Look, "looking for findings"), (trap::Place::Report, "writing the report")]
     {
         let (said, outcome) = play(fatal(place), true);
         let [text] = &said[..] else { panic!("{place:?}: {said:?}") };
