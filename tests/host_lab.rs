@@ -79,6 +79,7 @@ impl Run {
                     .collect(),
                 listeners: None,
                 time_wait: None,
+                states: None,
                 holders: Default::default(),
             }
         };

@@ -121,7 +121,7 @@ impl Totals {
 }
 
 /// A segment is copied to its shard when this many, less one, are decoded after it. The processor cannot read in large
-/// pieces what it has just written in small ones, before that has left its store buffer.
+/// pieces bytes that it has just written in small ones, before they have left its store buffer.
 const DELAY: usize = 4;
 
 /// The segments decoded last, of which the latest [`DELAY`] less one are still to be copied.
@@ -313,7 +313,7 @@ impl Batch {
             .flatten()
     }
 
-    /// What was counted.
+    /// The counts.
     #[cfg(feature = "fleet")]
     pub fn totals(&self) -> &Totals {
         &self.totals

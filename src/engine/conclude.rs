@@ -189,7 +189,7 @@ fn weigh(written: &mut [Written], incidents: &[Incident]) {
     }
 }
 
-/// What was not looked at because the user asked for less; `None` if he did not.
+/// Packets and connections left out because the user asked for less; `None` if he did not.
 fn filtered(totals: &Totals, options: &Options) -> Option<Filtered> {
     let filtered = Filtered {
         hosts: options.hosts.clone(),

@@ -26,7 +26,7 @@ use crate::model::{Incident, Kind, Vantage};
 pub(super) enum Facts {
     /// They are still needed.
     Stay,
-    /// They make room for what was found.
+    /// They make room for the findings.
     LetGo,
 }
 

@@ -139,7 +139,9 @@ mod tests {
         let given_up = GivenUp { evicted: 30, repeated: 20, ..GivenUp::default() };
         let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
         assert!(
-            text.contains("64 MiB (open connections have half of that): 10 connections were dropped from memory"),
+            text.contains(
+                "64 MiB (open connections have half of that): 10 connections were dropped from memory"
+            ),
             "{text}"
         );
         assert!(text.contains("20 SYNs, about"), "{text}");

@@ -28,7 +28,7 @@ const PART: u64 = 1 << 20;
 /// Parts for each thread that are tracked together: the more a shard tracks at once, the more often it finds its tables
 /// in the cache.
 const AHEAD: usize = 3;
-/// What a part takes at most, bytes, with what is decoded from it; parts may take a quarter of the memory limit.
+/// Bytes that a part takes at most, with the segments decoded from it; parts may take a quarter of the memory limit.
 const PART_TAKES: u64 = 3 * PART;
 /// Packets that make a batch, where they come in smaller pieces.
 const BATCH: u64 = 2_000;
@@ -170,7 +170,7 @@ impl Windows {
     }
 }
 
-/// Reads and decodes in a thread of its own: what was read is still in that core's cache.
+/// Reads and decodes in a thread of its own: the block is still in that core's cache.
 fn run_blocks(
     engine: &mut Engine,
     mut source: Box<dyn Source>,

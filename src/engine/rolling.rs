@@ -1,9 +1,9 @@
-//! A stream without an end: the same shards, asked again and again what they know so far.
+//! A stream without an end: the same shards, asked again and again for their results so far.
 //!
-//! What is known at a moment is what [`super::analyze`] of the packets so far would say, as long as nothing has been
-//! forgotten. What is over is kept in two generations: when the current one is [`Limits::generation`] old, or full, it
-//! becomes the earlier one and what was the earlier one is forgotten. So the detectors always look back over at least
-//! one generation, and memory does not grow with time.
+//! The result at a moment is that of [`super::analyze`] on the packets so far, as long as nothing has been forgotten.
+//! Connections that have ended are kept in two generations. When the current one is [`Limits::generation`] old, or
+//! full, it becomes the earlier one, and the one before it is forgotten. So the detectors always look back over at
+//! least one generation, and memory does not grow with time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -82,13 +82,13 @@ pub struct Rolling {
     forgotten: u64,
     /// What the memory limit cost in them.
     given_up: GivenUp,
-    /// What was counted twice when the current generation and the earlier one began.
+    /// Counts of connections counted twice, at the beginning of the current generation and of the earlier one.
     twice: [CountedTwice; 2],
     /// Whether anything was forgotten.
     has_forgotten: bool,
     now: Timestamp,
     batches: Vec<Batch>,
-    /// Addresses of the host on which the packets are captured, where they are known, and what it states.
+    /// Addresses of the host on which the packets are captured, where they are known, and facts that it states.
     own: Arc<HashSet<Address>>,
     stated: Arc<Stated>,
 }
@@ -102,14 +102,14 @@ pub enum Moment {
     Last,
 }
 
-/// What is known at one moment.
+/// The result at one moment.
 pub struct Sight {
     seen: Seen,
     /// What the detectors found, in order of time.
     pub drafts: Vec<Found>,
     /// The connections that were examined, by their first packet: of others nothing new is said.
     pub examined: HashSet<PacketId>,
-    /// From when on everything is known; before it only what was not forgotten yet.
+    /// From when on everything is known; before it only parts that were not forgotten yet.
     pub since: Timestamp,
     /// Where the program failed while it looked: the open connections of that part are missing.
     pub faults: Vec<Fault>,
@@ -170,7 +170,7 @@ impl Rolling {
         self.take_and_show(blocks, |_| {});
     }
 
-    /// Takes in packets, in capture order, and shows what was decoded of each block before it is tracked.
+    /// Takes in packets, in capture order, and shows the segments of each block before it is tracked.
     pub fn take_and_show(&mut self, blocks: &[Block], mut show: impl FnMut(&Batch)) {
         let Rolling { engine, batches, pool, .. } = self;
         batches.resize_with(batches.len().max(blocks.len()), Batch::default);
@@ -218,7 +218,7 @@ impl Rolling {
         }
     }
 
-    /// Whether some shard has three quarters of what it may have.
+    /// Whether some shard has used three quarters of its room.
     fn is_nearly_full(&self) -> bool {
         let part = |all: usize| all / SHARDS * 3 / 4;
         self.engine.shards.iter().any(|shard| {
@@ -259,7 +259,7 @@ impl Rolling {
         self.now
     }
 
-    /// What was counted since the beginning.
+    /// Counts since the beginning.
     pub fn totals(&self) -> &Totals {
         &self.engine.totals
     }
@@ -275,12 +275,12 @@ impl Rolling {
         of_shards.fold((0, 0), |sum, (taken, most)| (sum.0 + taken as u64, sum.1 + most as u64))
     }
 
-    /// Connections let go early for want of room.
+    /// Connections evicted for want of room.
     fn evicted(&self) -> u64 {
         self.engine.shards.iter().map(|shard| shard.tracker.evicted()).sum()
     }
 
-    /// What was counted twice since the beginning.
+    /// Connections counted twice since the beginning.
     fn counted_twice(&self) -> CountedTwice {
         self.engine.shards.iter().map(|shard| CountedTwice::by(&shard.tracker)).sum()
     }
@@ -296,7 +296,7 @@ impl Rolling {
         given_up.text(None, self.engine.options.memory_limit).filter(|_| given_up.evicted > 0)
     }
 
-    /// All connections since the beginning, given what is known now.
+    /// All connections since the beginning, given the result of now.
     pub fn connections(&self, sight: &Sight) -> u64 {
         self.forgotten + sight.quality().connections
     }
@@ -307,14 +307,14 @@ impl Rolling {
         self.stated = Arc::new(stated);
     }
 
-    /// What is known now. `silences` are intervals in which nothing could be captured.
+    /// The result of now. `silences` are intervals in which nothing could be captured.
     ///
     /// # Errors
     /// Where the program failed so that nothing is known now.
     pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Result<Sight, Fault> {
         let looked = fault::contain(|| self.see(silences, moment));
         let (mut seen, faults) = looked?;
-        // Of what was counted twice only what falls into the generations that are known is among their connections.
+        // Only connections counted twice within the two generations are among their connections.
         let twice = self.counted_twice();
         seen.gathered.correct(self.evicted(), twice.since(self.twice[1]));
         seen.gathered.given_up.add(&self.given_up);
@@ -335,7 +335,7 @@ impl Rolling {
         Sight { seen, drafts: Vec::new(), examined: HashSet::new(), since: self.since(), faults: Vec::new() }
     }
 
-    /// Puts together what is over and what is open, and asks the detectors. Gives also where the program failed at open
+    /// Puts ended and open connections together, and asks the detectors. Gives also where the program failed at open
     /// connections.
     fn see(&mut self, silences: &[Silence], moment: Moment) -> (Seen, Vec<Fault>) {
         let (limits, end) = (self.limits, self.now);
@@ -344,7 +344,7 @@ impl Rolling {
         let (options, known): (&Options, &TwRecycleModel) = (options, peers);
         let earlier = &self.earlier;
         self.pool.install(|| {
-            // What is open is taken for over, as at the end of a capture.
+            // Open connections count as ended, as at the end of a capture.
             let open: Vec<(Triage, Option<Fault>)> = shards
                 .par_iter_mut()
                 .map(|shard| {
@@ -380,7 +380,7 @@ impl Rolling {
         })
     }
 
-    /// The report on what was written down.
+    /// The report on the findings written so far.
     pub fn report(
         &self,
         sight: &Sight,

@@ -28,12 +28,12 @@ pub struct Seen {
     pub gathered: Gathered,
     /// What the detectors found, in order of time.
     pub drafts: Vec<Found>,
-    /// What was lost to faults of the program meanwhile.
+    /// Losses to faults of the program meanwhile.
     pub(super) losses: Losses,
 }
 
 impl Seen {
-    /// What settings show, in the packets and in what was found.
+    /// Settings, inferred from packets and findings.
     pub(super) fn infer(&self, drafts: &[Found], losses: &mut Losses) -> Vec<Inferred> {
         let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
         let Gathered { retries, samples, readings, .. } = &self.gathered;

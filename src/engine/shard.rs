@@ -34,8 +34,8 @@ pub fn most_examined(memory_limit: u64) -> usize {
     (memory_limit / PER_FINDING).clamp(64, MOST_EXAMINED) as usize
 }
 
-/// Bytes of one shard's tables in a watch: less than in [`Shard::new`], for what is remembered is held up to five times:
-/// of two generations, copied while the engine is asked, and of what is open then.
+/// Bytes of one shard's tables in a watch: less than in [`Shard::new`], for the history is held up to five times: two
+/// generations, each copied while the engine is asked, and open connections.
 pub fn watched_bytes(memory_limit: u64) -> usize {
     (for_tables(memory_limit) * 6 / 20) as usize
 }
@@ -45,8 +45,8 @@ fn for_tables(memory_limit: u64) -> u64 {
     memory_limit.saturating_sub(BASE).max(memory_limit / 4) / SHARDS as u64
 }
 
-/// Host pairs that are remembered at once within `memory_limit` bytes: one needs 192 of them while the tables grow, with
-/// what became of its SYNs.
+/// Host pairs that are remembered at once within `memory_limit` bytes: one needs 192 of them while the tables grow,
+/// with the fate of its SYNs.
 pub fn most_host_pairs(memory_limit: u64) -> usize {
     (memory_limit / 8 / 192).max(1_024) as usize
 }
@@ -68,8 +68,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard that may use its part of the `memory_limit` bytes of the whole process: the half for open connections,
-    /// the rest for what is remembered of those that are over, here and in [`history_bytes`].
+    /// A shard that may use its part of the `memory_limit` bytes of the whole process: half for open connections, the
+    /// rest for the history of those that have ended, here and in [`history_bytes`].
     pub fn new(memory_limit: u64, half_close_after: Span) -> Shard {
         let all = for_tables(memory_limit);
         let part =

@@ -322,9 +322,9 @@ pub struct ConnectionFacts {
     pub watched: Timestamp,
     /// When a RST or the acknowledgment of the second FIN ended it.
     pub closed: Option<Timestamp>,
-    /// What is known of the client.
+    /// Facts about the client.
     pub c: Side,
-    /// What is known of the server.
+    /// Facts about the server.
     pub s: Side,
     /// All SYNs of the client.
     pub syn: Repeats,
@@ -387,7 +387,7 @@ impl ConnectionFacts {
         self.c.resets > 0 || self.s.resets > 0
     }
 
-    /// What is known of the end `role`.
+    /// Facts about the end `role`.
     pub fn side(&self, role: Role) -> &Side {
         match role {
             Role::Client => &self.c,
@@ -395,7 +395,7 @@ impl ConnectionFacts {
         }
     }
 
-    /// What is known of the end `role`, to be changed.
+    /// Facts about the end `role`, to be changed.
     pub fn side_mut(&mut self, role: Role) -> &mut Side {
         match role {
             Role::Client => &mut self.c,

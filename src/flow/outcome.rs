@@ -269,8 +269,8 @@ pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
     has_foreign_ttl(f, reset) || from_the_start && went_on
 }
 
-/// Whether the TTL of the RST is that of another sender. A gateway that captures on all its interfaces sees what it forwards twice,
-/// the first time with a TTL larger by 1.
+/// Whether the TTL of the RST is that of another sender. A gateway that captures on all its interfaces sees forwarded
+/// packets twice, the first time with a TTL larger by 1.
 pub fn has_foreign_ttl(f: &ConnectionFacts, reset: &Reset) -> bool {
     let forwarded = f.duplicates > 0 && reset.ttl == reset.before.ttl.1.wrapping_add(1);
     reset.has_other_ttl() && !forwarded
@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use crate::flow::wire::Wire;
 
-    /// The outcome of the only connection of `wire`, watched for so many seconds.
+    /// The outcome of the only connection of `wire`, watched for `seconds`.
     #[track_caller]
     fn outcome(wire: &Wire, seconds: f64) -> Outcome {
         Outcome::of(&wire.only(), crate::flow::wire::at(seconds))

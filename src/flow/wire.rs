@@ -149,7 +149,7 @@ impl Wire {
         Ladder::new(self, [client, server], [salt | 1, salt.rotate_left(16) ^ 0x5bd1_e995])
     }
 
-    /// What is captured from here on stands in another file, which is joined to those before.
+    /// Packets from here on are in another file, which is joined to those before.
     pub fn next_file(&mut self) {
         self.file += 1;
     }

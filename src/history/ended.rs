@@ -41,7 +41,7 @@ pub struct EndedSummary<'a> {
     pub first: PacketRef,
     /// How it ended.
     pub outcome: Outcome,
-    /// What it adds to the trust in the capture.
+    /// Its share in the counts of the capture's quality.
     pub quality: Quality,
     /// The first SYN, if that was captured.
     pub syn: Option<SynSummary>,
@@ -59,7 +59,7 @@ pub struct EndedSummary<'a> {
     pub heard: [Option<Timestamp>; 4],
     /// The longest pause after which both ends went on.
     pub survived: Span,
-    /// By what it shows that its listener does not use `TCP_DEFER_ACCEPT`.
+    /// How it shows that its listener does not use `TCP_DEFER_ACCEPT`, if it does.
     pub no_deferral: Option<NoDeferral>,
     /// Whether the SYN-ACK has window scale or SACK-permitted for a client without timestamps.
     pub full_offer: bool,
@@ -82,7 +82,7 @@ pub struct SynSummary {
     pub answered_in_time: bool,
     /// A RST answered it.
     pub refused: bool,
-    /// What it looked like, if a SYN-ACK answered it.
+    /// Its header, if a SYN-ACK answered it.
     pub accepted: Option<AcceptedSyn>,
 }
 
@@ -189,7 +189,7 @@ impl EndedSummary<'_> {
         }
     }
 
-    /// SYNs and their answers; `outcome` is what they came to.
+    /// SYNs and their answers, with their outcome.
     #[inline]
     pub fn of_half_open<'a>(key: &FlowKey, h: &'a HalfOpen, outcome: Outcome) -> EndedSummary<'a> {
         let (first, answer) = (h.first(), h.answered());
@@ -318,8 +318,8 @@ impl NoDeferral {
             return None;
         }
         let spoke = [f.c.first_data, f.c.fin].into_iter().flatten().map(|at| at.time).min();
-        // The server spoke first: it had the connection without data. (In a capture that changes the order of packets, what
-        // it says may come before what it answers.)
+        // The server spoke first: it had the connection without data. (In a capture that changes the order of packets,
+        // an answer may come before its request.)
         if let Some(progress) = f.progress
             && matches!(progress.what, What::Data | What::Fin)
             && progress.acked == 0
@@ -327,7 +327,7 @@ impl NoDeferral {
         {
             return Some(NoDeferral::Served);
         }
-        // What was said in vain may have been said to a server that had died.
+        // A client that is not answered may have sent to a server that had died.
         if spoke.is_some() && f.progress.is_none() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! What only shows across connections, in bounded memory: merged over shards in any order, read by the detectors.
 //!
-//! * [`ended`]: what is recorded of a connection that has ended, in whichever form it was stored; [`quality`]: what that says
-//!   of the capture.
+//! * [`ended`]: the summary of a connection that has ended, in whichever form it was stored; [`quality`]: how far the
+//!   capture can be trusted.
 //! * [`triage`]: which of them are kept, for most are unremarkable and only counted; [`wants`]: which are not; [`settings`]:
 //!   what the user set.
 //! * [`listener`]: what the connections of one listener got; `timeline`: that second by second.

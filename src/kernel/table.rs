@@ -32,7 +32,7 @@ impl Judgements {
         Judgements { most: usize::MAX, ..Judgements::default() }
     }
 
-    /// Adds what was said of a packet.
+    /// Adds a statement about a packet.
     pub fn add(&mut self, packet: PacketId, statement: &Statement) {
         self.change(packet, |judgement| judgement.add(statement));
     }
@@ -73,7 +73,7 @@ impl Judgements {
         Some(found)
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty() && self.kept.is_empty()
     }

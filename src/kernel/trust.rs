@@ -1,4 +1,4 @@
-//! What a statement of the kernel proves, and what it does not: one table.
+//! How much a statement of the kernel proves: one table.
 //!
 //! Measured on Linux 6.1, 6.12 and 6.18. Before a reason got its name the kernel said `NOT_SPECIFIED`, which it also says
 //! of harmless drops: a repeated SYN, the bare ACK of `TCP_DEFER_ACCEPT`.
@@ -43,7 +43,7 @@ enum When {
     SynQueueFull,
 }
 
-/// What was said.
+/// The statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Said {
     Dropped,
@@ -56,7 +56,7 @@ enum Said {
 /// `*` fits those that begin so.
 struct Rule(Said, &'static str, &'static str, When, Meaning);
 
-/// What is not in it proves nothing. The first line that fits holds.
+/// A reason that is not in it proves nothing. The first line that fits holds.
 #[rustfmt::skip]
 const TABLE: &[Rule] = &[
     // 6.15 and later name it. The RST of tcp_abort_on_overflow comes with the same drop.

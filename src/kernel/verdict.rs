@@ -107,7 +107,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Takes in a statement about this packet. What was said first holds.
+    /// Takes in a statement about this packet. The first statement holds.
     pub fn add(&mut self, statement: &Statement) {
         let Statement { event, reason, function, queues, .. } = statement;
         let place = || Place { reason: reason.clone(), function: function.clone() };
@@ -135,14 +135,14 @@ impl Judgement {
 /// The reason that is none.
 pub const UNSPECIFIED: &str = "NOT_SPECIFIED";
 
-/// What was said since the last time.
+/// Statements since the last time.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// The statements, in order of time on each processor.
     pub statements: Vec<Statement>,
     /// Statements that were lost, since the beginning.
     pub lost: u64,
-    /// Packets of which no namespace is known, since the beginning.
+    /// Packets whose namespace is not known, since the beginning.
     pub unplaced: u64,
     /// All that was said until then is there.
     pub until: Timestamp,

@@ -334,7 +334,7 @@ impl Join<'_> {
         let (Some(client), Some(server)) = (d.client, d.server) else { return (d, vantage) };
         let there = self.places.listeners.get(&server).copied().unwrap_or(server);
         let near = self.places.client_side(there.address);
-        // Others of this client, or so many clients that nobody has filtered the capture by clients.
+        // Others of this client, or too many clients for a capture filtered by client.
         let common = self.places.common.contains(&(client.address, server))
             || self.places.clients.get(&there).is_some_and(|n| *n > 1);
         if side != 0 || side != near || !common || !self.was_listening(&d, there, watches[1]) {

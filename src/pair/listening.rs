@@ -2,7 +2,7 @@
 //! missed.
 //!
 //! That a packet is not in a capture says something only if the capture was running at that moment. Its other packets
-//! show it, and those that it should have: what has passed one capture point must have passed the one before.
+//! show it, and those that it should have: a packet that passed one capture point must have passed the one before.
 
 use std::collections::{HashMap, HashSet};
 
@@ -107,7 +107,7 @@ pub struct Frame {
     pub widest: Span,
 }
 
-/// What was captured of the traffic with one server address.
+/// The captured traffic with one server address.
 #[derive(Clone, Default, Debug)]
 struct Path {
     moments: Moments,
@@ -195,7 +195,7 @@ impl Listening {
         }
     }
 
-    /// Puts in order what was taken note of.
+    /// Puts the notes in order.
     pub fn finish(&mut self) {
         self.paths.values_mut().for_each(|path| path.moments.join());
     }

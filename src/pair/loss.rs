@@ -57,7 +57,7 @@ impl Losses {
         self.syns.is_empty() && self.syn_acks.is_empty() && self.final_ack.is_none()
     }
 
-    /// What they are, in words.
+    /// Their names.
     fn names(&self) -> Vec<&'static str> {
         let all = [
             (!self.syns.is_empty(), "SYN"),
@@ -194,7 +194,7 @@ pub fn final_ack(c: &[Seen]) -> Option<usize> {
     c.iter().enumerate().skip(from).find(|(_, x)| answers(x) && x.ack.at_or_after(next)).map(|(i, _)| i)
 }
 
-/// The finding: what was lost, where, and by what it shows. `f` is the connection as either side knows it.
+/// The finding: the lost segments, the place, and the evidence. `f` is the connection as either side knows it.
 pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize, named: &Named<'_>) -> Draft {
     let c = &p.tracks[near].segments;
     let completed = final_ack(c);

@@ -230,8 +230,8 @@ impl<'a> Passage<'a> {
         self.watches[1 - side].listening.around(server, due + Span(-error.0), due + error)
     }
 
-    /// Whether the other side lacks segments of this end at so many different times, with packets captured in between,
-    /// that no hole explains it.
+    /// Whether the other side lacks segments of this end at too many different times for a hole to explain, with
+    /// packets captured in between.
     pub fn lacks_many(&self, side: usize, sender: Sender) -> bool {
         let segments = &self.tracks[side].segments;
         let lacking = segments.iter().enumerate().filter(|(i, s)| {

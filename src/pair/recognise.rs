@@ -227,7 +227,7 @@ impl Ids {
 
 fn relation(a: &Sketch, b: &Sketch) -> Relation {
     let shared = a.shared(b);
-    // What follows on another input is the rest of the same capture, unless a packet is demonstrably in both.
+    // A later input is the rest of the same capture, unless a packet is demonstrably in both.
     if !a.overlaps(b)
         && !shared.iter().any(|(a, b)| is_in_both(&a.syns, &b.syns) || is_in_both(&a.syn_acks, &b.syn_acks))
     {

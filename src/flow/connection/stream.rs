@@ -1,7 +1,7 @@
 //! What segments without SYN and RST say of the streams of both ends: payload, acknowledgments, FIN, windows, pauses.
 //!
-//! Most segments bring new payload or acknowledge some. What is out of the ordinary is noted apart from that, and only
-//! where a connection has something of the kind ([`Connection::eventful`]).
+//! Most segments bring new payload or acknowledge some. Anything out of the ordinary is noted apart from that, and only
+//! if the connection is [`Connection::eventful`].
 
 use super::{Connection, OUT_OF_ORDER};
 use crate::decode::segment::{Flags, Options, Segment};

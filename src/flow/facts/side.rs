@@ -1,11 +1,11 @@
-//! What is known of one end: its stream, its FIN and RST, its windows, its silences.
+//! Facts about one end: its stream, its FIN and RST, its windows, its silences.
 
 use crate::decode::segment::{Segment, Traits};
 use crate::flow::facts::{PacketRef, Reset, push_exactly};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
-/// What is known of one end.
+/// Facts about one end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Side {
@@ -62,7 +62,7 @@ pub struct Side {
     pub keepalive: Option<PacketRef>,
     /// How many keepalive probes.
     pub keepalives: u16,
-    /// What became of them.
+    /// Their fate.
     pub probing: Option<Box<Probing>>,
     /// Every [`Traits`] bit seen in this side's segments.
     pub traits: Traits,
@@ -80,7 +80,7 @@ pub struct Side {
     pub resets: u16,
     /// Its last flight: from a segment sent with nothing outstanding to the acknowledgment of everything sent since.
     pub flight: Flight,
-    /// What it repeats, or has repeated, at its oldest unacknowledged byte.
+    /// Its repetitions, now or before, from its oldest unacknowledged byte.
     pub repeating: Option<Box<Repeating>>,
     /// Its receive window was closed.
     pub zero_window: Option<Box<ZeroWindow>>,
@@ -135,7 +135,7 @@ impl Side {
         begins.zip(ends).take(some)
     }
 
-    /// What it repeats in vain: no acknowledgment of it has come.
+    /// Its repetitions without an answer: no acknowledgment of it has come.
     pub fn in_vain(&self) -> Option<&Repeating> {
         self.repeating.as_deref().filter(|r| r.count > 0)
     }

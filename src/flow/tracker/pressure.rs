@@ -233,7 +233,7 @@ impl Tracker {
         let enough = held.div_ceil(TOO_FEW);
         let mut gone = self.sweep_untroubled(sink);
         if gone < enough && self.untroubled() >= held.div_ceil(MANY_UNTROUBLED) {
-            // The floor had come down meanwhile, and most of what is held lies above it.
+            // The floor had come down meanwhile, and most connections lie above it.
             while gone < enough && self.floor < HIGHEST_FLOOR {
                 gone = gone.saturating_add(self.sweep_untroubled(sink));
             }

@@ -190,13 +190,13 @@ impl Probes {
         &self.names
     }
 
-    /// What was not handed over so far.
+    /// Records not handed over so far.
     pub fn counts(&self) -> Counts {
         let count = |at: u32| self.counters.double(at as usize);
         Counts { lost: count(shared::LOST), unplaced: count(shared::UNPLACED) }
     }
 
-    /// Hands over what has come since the last time; gives how many records that were, unreadable ones included.
+    /// Hands over the records since the last time; gives how many records that were, unreadable ones included.
     pub fn drain(&mut self, mut see: impl FnMut(Record, &Names)) -> usize {
         let Probes { ring, names, .. } = self;
         ring.drain(|bytes: &[u8; RECORD]| {

@@ -23,7 +23,7 @@ const SHORT_REST: Duration = Duration::from_millis(10);
 /// And when nothing came for [`SILENT_FROM`] looks.
 const LONG_REST: Duration = Duration::from_millis(250);
 const SILENT_FROM: u32 = 50;
-/// So many records at once are much.
+/// More records than this at once are unusual.
 const MUCH: usize = 500;
 /// Statements that may wait to be read.
 const WAITING: usize = 400_000;
@@ -49,7 +49,7 @@ impl Reader {
         Ok(Reader { heard, stop, thread: Some(thread) })
     }
 
-    /// What was said since the last time.
+    /// Statements since the last time.
     pub fn heard(&mut self) -> Heard {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let statements = std::mem::take(&mut heard.statements);
@@ -84,7 +84,7 @@ fn read(mut probes: Probes, to: &Mutex<Heard>, stop: &AtomicBool) {
     let mut is_last = false;
     let mut silent = 0_u32;
     while !is_last {
-        // What was said before the request is read after it.
+        // Statements from before the request are read after it.
         is_last = stop.load(Ordering::Acquire);
         let offset = clock_offset();
         let until = now();

@@ -32,7 +32,7 @@ const MOST_WAITING: usize = 250_000;
 /// Control bits that decide what the kernel does. PSH and the ECN bits change where segments are merged.
 const DECISIVE: Flags = Flags::SYN.with(Flags::RST).with(Flags::ACK);
 
-/// What became of the statements.
+/// The fate of the statements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Joined with a packet.
@@ -110,7 +110,7 @@ impl Joiner {
         }
     }
 
-    /// What became of the statements so far.
+    /// The fate of the statements so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -210,7 +210,7 @@ impl Joiner {
                 }
                 _ => false,
             };
-            // What is only inferred is not counted.
+            // Inferred statements are not counted.
             let count = match () {
                 () if n >= own => continue,
                 () if clear => &mut self.counts.joined,
@@ -224,7 +224,7 @@ impl Joiner {
     }
 }
 
-/// What is known of a segment without its payload.
+/// A segment without its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Alike {
     source: SocketAddr,
@@ -249,7 +249,7 @@ struct Sought {
 impl Sought {
     fn of(statement: &Statement) -> Sought {
         let SegmentKey { source, destination, seq, ack, flags, ip_id, payload } = statement.segment;
-        // What is inferred of a RST has no IP ID, and IPv6 has none.
+        // An inferred RST has no IP ID, and IPv6 has none.
         let known = statement.event != Event::ResetBySocket && source.is_ipv4();
         Sought {
             time: statement.time,
@@ -304,7 +304,7 @@ impl Sought {
 
     fn same_bits(&self, segment: &Segment) -> bool {
         let flags = self.alike.flags & DECISIVE;
-        // A RST of a socket: what it acknowledges is not known here.
+        // A RST of a socket: its acknowledgment number is not known here.
         let any_ack = flags.has(Flags::RST) && self.alike.ip_id.is_none();
         match any_ack {
             true => segment.flags.has(Flags::RST),
