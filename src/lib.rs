@@ -21,6 +21,7 @@
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
 //! * [`pair`]: two captures of the same traffic, recognised, brought to one clock and joined.
 //! * `fleet`: the steps of the engine as programs, between which Apache Spark moves the data (feature `fleet`).
+//! * `table`: connections as rows of Parquet files (feature `fleet`).
 //! * [`live`]: the same on an interface, with the kernel's own counters beside it.
 //! * [`redact`]: captures without payload, addresses and names, before anything else looks at them.
 //! * [`extract`]: the packets of findings as a small capture with comments.
@@ -47,4 +48,6 @@ pub mod pair;
 pub mod redact;
 pub mod report;
 pub mod seq;
+#[cfg(feature = "fleet")]
+pub mod table;
 pub mod time;

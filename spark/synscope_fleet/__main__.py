@@ -53,6 +53,9 @@ def main(given: list[str] | None = None) -> int:
         if not args.synscope:
             raise plan.PlanError("synscope is not in PATH. Name it: --synscope /opt/synscope/bin/synscope")
         args.synscope = os.path.abspath(args.synscope)
+        tables = [report for report in args.report if report.startswith("parquet=")]
+        args.tables = tables[-1].removeprefix("parquet=") if tables else None
+        args.report = [report for report in args.report if report not in tables]
         args.executor_synscope = args.executor_synscope or args.synscope
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         spark = job.session(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]"))

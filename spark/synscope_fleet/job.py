@@ -17,6 +17,7 @@ import synscope_fleet
 from . import plan, worker
 
 SHARDS = 16
+TABLE = 6  # the kind of rows that are files of a table
 UNUSABLE, DAMAGED = 2, 3  # exit codes of synscope
 RANGES = "point string, capture int, path string, size long, begin long, until long, error string"
 ORDER = ["point", "shard", "kind", "time", "capture", "begin", "piece"]
@@ -92,21 +93,26 @@ def rows(spark: SparkSession, captures: list[plan.Capture], settings, whole: set
     cut = spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)), RANGES)
     decoded = cut.mapInArrow(worker.decoder(settings.executor_synscope, settings.options, slots), schema)
 
-    def next_stage(name: str, made):
+    def next_stage(name: str, made, *more: str):
         sorted_rows = made.repartition(tasks, "slot").sortWithinPartitions(*ORDER).drop("slot")
-        return sorted_rows.mapInArrow(worker.stage(settings.executor_synscope, name, settings.options, slots), schema)
+        return sorted_rows.mapInArrow(worker.stage(settings.executor_synscope, name, [*settings.options, *more], slots), schema)
 
-    return next_stage("merge", next_stage("track", decoded)).drop("slot")
+    tables = ["--tables"] if settings.tables else []
+    return next_stage("merge", next_stage("track", decoded, *tables)).drop("slot")
 
 
-def spool(made, folder: str) -> dict[str, str]:
-    """Writes all rows into files, one for each point: the rows of many points may not fit into memory."""
+def spool(made, folder: str, tables: str | None) -> dict[str, str]:
+    """Writes all rows into files, one for each point: the rows of many points may not fit into memory. Tables of
+    connections go where they were asked for."""
     types = [field.split() for field in worker.ROWS.split(", ")]
     kinds = {"int": pa.int32(), "long": pa.int64(), "string": pa.string(), "binary": pa.binary()}
     schema = pa.schema([pa.field(name, kinds[kind], nullable=False) for name, kind in types])
     streams: dict[str, pa.RecordBatchStreamWriter] = {}
     paths: dict[str, str] = {}
     for row in made.toLocalIterator():
+        if row.kind == TABLE:
+            put(tables, f"connections-{usual(row.point)}-{row.shard:02}.parquet", row.body)
+            continue
         if row.point not in streams:
             paths[row.point] = os.path.join(folder, f"{len(paths)}.arrows")
             streams[row.point] = pa.ipc.new_stream(paths[row.point], schema)
@@ -117,23 +123,42 @@ def spool(made, folder: str) -> dict[str, str]:
     return paths
 
 
+def put(folder: str, name: str, content: bytes) -> None:
+    """Writes a file into a folder of any file system."""
+    system, place = plan.opened(folder)
+    system.create_dir(place, recursive=True)
+    with system.open_output_stream(f"{place.rstrip('/')}/{name}") as file:
+        file.write(content)
+
+
+def usual(point: str) -> str:
+    """The name of a point as names of files have it."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", point)
+
+
 def named(report: str, point: str, points: int) -> str:
     """FORMAT=FILE with the point before the file's extension, where there are several points."""
     stem, extension = os.path.splitext(report)
-    return report if points == 1 else f"{stem}.{re.sub(r'[^A-Za-z0-9_.-]', '_', point)}{extension}"
+    return report if points == 1 else f"{stem}.{usual(point)}{extension}"
 
 
-def assemble(paths: dict[str, str], settings) -> int:
+def assemble(paths: dict[str, str], folder: str, settings) -> int:
     """Gives the rows of each point to `worker assemble`, which writes its reports. The exit code of them all."""
     codes = []
     for point, path in sorted(paths.items()):
         reports = [part for report in settings.report for part in ("--report", named(report, point, len(paths)))]
+        if settings.tables:
+            reports += ["--report", f"parquet={folder}"]
         command = [settings.synscope, "worker", "assemble", "--quiet", *settings.options, *reports, "-"]
-        if len(paths) > 1 and not settings.report:
+        if len(paths) > 1 and not reports:
             print(f"\n{point}:", flush=True)
         with open(path, "rb") as file:
             codes.append(subprocess.run(command, stdin=file, check=False).returncode)
         os.unlink(path)
+        findings = os.path.join(folder, f"findings-{usual(point)}.parquet")
+        if os.path.exists(findings):
+            with open(findings, "rb") as file:
+                put(settings.tables, os.path.basename(findings), file.read())
     if not codes or min(codes) == UNUSABLE == max(codes):
         return UNUSABLE
     # A point of which nothing could be read is damage of the whole.
@@ -149,7 +174,8 @@ def run(spark: SparkSession, captures: list[plan.Capture], settings) -> int:
         while True:
             try:
                 with tempfile.TemporaryDirectory(prefix="synscope-fleet-") as folder:
-                    return assemble(spool(rows(spark, captures, settings, whole, lost), folder), settings)
+                    made = rows(spark, captures, settings, whole, lost)
+                    return assemble(spool(made, folder, settings.tables), folder, settings)
             except Exception as error:  # what a task raised comes as one of several types of Spark
                 text = str(error)
                 if (guess := WRONG_GUESS.search(text)) and guess.group(1) not in whole:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 ROOT = Path(os.environ.get("SYNSCOPE_ROOT", Path(__file__).resolve().parents[2]))
@@ -146,6 +147,29 @@ def test_each_point_has_a_report_of_its_own(tmp_path):
     assert code == 0
     for name, capture in [("web_1", client), ("lb", server)]:
         same(json.loads((tmp_path / f"fleet.{name}.json").read_text()), analyzed(capture))
+
+
+def test_tables_are_read_by_duckdb(tmp_path):
+    capture = TESTDATA / "accept-queue-overflow/linux-4.9/server.pcap"
+    tables = tmp_path / "tables"
+    options = ["--report", f"parquet={tables}", "--synscope", SYNSCOPE, "--point", f"web 1={capture}"]
+    code, report = spread(tmp_path, *options)
+    assert code == 0
+    db = duckdb.connect()
+    db.execute(f"create view connections as from '{tables}/connections-*.parquet'")
+    db.execute(f"create view findings as from '{tables}/findings-*.parquet'")
+    outcomes = dict(db.execute("select outcome, count(*) from connections group by outcome").fetchall())
+    assert outcomes == report["summary"]["outcomes"]
+    assert sum(outcomes.values()) == report["summary"]["connections"]
+    found = db.execute(
+        """select f.id, c."id.orig_h" || ':' || c."id.orig_p", c.point from findings f join connections c using (point, uid)"""
+    ).fetchall()
+    assert found
+    clients = {finding["id"]: finding["client"] for finding in report["findings"]}
+    assert all(clients[name] == client and point == "web 1" for name, client, point in found)
+    kinds = dict(db.execute("select kind, count(*) from findings group by kind").fetchall())
+    about_listeners = sum(1 for finding in report["findings"] if finding["client"] is None)
+    assert sum(kinds.values()) + about_listeners == len(report["findings"])
 
 
 def test_points_come_from_names_and_manifests(tmp_path):

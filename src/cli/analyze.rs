@@ -25,7 +25,12 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     check(&args.captures, &args.scope, &args.privacy)?;
     let privacy = Privacy::new(&args.privacy)?;
     let destinations = Destinations::open(args)?;
-    let outcome = match examine(&args.captures, &args.scope, &privacy, args.quiet) {
+    let own = Options {
+        #[cfg(feature = "fleet")]
+        table: super::destination::table_folder(args, ""),
+        ..args.scope.options()
+    };
+    let outcome = match examine(&args.captures, &args.scope, own, &privacy, args.quiet) {
         Ok(outcome) => outcome,
         Err(failed) => {
             destinations.abandon();
@@ -35,6 +40,8 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let report = &outcome.report;
     outcome.damage.iter().for_each(|damage| complain(damage));
     destinations.write(report, args, &privacy)?;
+    #[cfg(feature = "fleet")]
+    super::destination::write_findings(&outcome, args, "")?;
     let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
     // The process ends: to give back a large report piece by piece takes as long as to write it.
@@ -46,13 +53,14 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
 pub(super) fn examine(
     captures: &[PathBuf],
     scope: &Scope,
+    own: Options,
     privacy: &Privacy,
     quiet: bool,
 ) -> Result<engine::Outcome, Failed> {
     let host = snapshot::load(scope.snapshots()).map_err(Failed::Setup)?;
     let stop = Stop::default();
     signals::heed_stop(&stop).map_err(Failed::Setup)?;
-    let options = privacy.options(Options { host, stop: stop.clone(), ..scope.options() });
+    let options = privacy.options(Options { host, stop: stop.clone(), ..own });
     let mut progress = ProgressLine::new(quiet);
     let outcome = pair::analyze(
         captures,
@@ -211,6 +219,7 @@ impl Scope {
             host: None,
             placed: None,
             stop: Stop::default(),
+            ..Options::default()
         }
     }
 }

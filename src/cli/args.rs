@@ -93,6 +93,19 @@ pub struct WorkerArgs {
     pub stage: WorkerStage,
 }
 
+/// Options of `synscope worker track`.
+#[cfg(feature = "fleet")]
+#[derive(Args, Debug)]
+pub struct TrackArgs {
+    /// Write connections as rows of Parquet files, too
+    #[arg(long)]
+    pub tables: bool,
+
+    /// What to look at, and with what means.
+    #[command(flatten)]
+    pub scope: Scope,
+}
+
 /// The stages. Each reads an Arrow IPC stream from standard input; all but the last write one to standard output.
 #[cfg(feature = "fleet")]
 #[derive(Debug, Subcommand)]
@@ -100,7 +113,7 @@ pub enum WorkerStage {
     /// Bytes of captures to segments.
     Decode(Scope),
     /// Segments to connections.
-    Track(Scope),
+    Track(TrackArgs),
     /// What happened between hosts to what they would remember.
     Merge(Scope),
     /// Everything to a report; `-` stands for the stream.
@@ -593,6 +606,9 @@ pub enum Format {
     Html,
     /// For Wireshark: the packets of the findings with comments; see `synscope extract`.
     Pcapng,
+    /// For DuckDB, Spark SQL and the like: a folder with a row for each connection, and one for each finding; only with --report.
+    #[cfg(feature = "fleet")]
+    Parquet,
 }
 
 /// Whose markup is written.

@@ -3,16 +3,22 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+#[cfg(feature = "fleet")]
+use anyhow::Context;
 use anyhow::bail;
 
 use super::args::{AnalyzeArgs, FlavorName, Format};
 use super::complain;
 use super::output::Output;
 use super::privacy::Privacy;
+#[cfg(feature = "fleet")]
+use crate::engine::Outcome;
 use crate::extract;
 use crate::model::Report;
 use crate::report::text::brief::Settings;
 use crate::report::{html, json, jsonl, markdown, text};
+#[cfg(feature = "fleet")]
+use crate::table::{Folder, findings};
 
 /// The reports to be written, their files open.
 pub(super) struct Destinations {
@@ -43,6 +49,15 @@ impl Destinations {
             .chain(args.privacy.redact_key_file.clone())
             .collect();
         for (format, path) in first.into_iter().chain(more) {
+            #[cfg(feature = "fleet")]
+            if format == Format::Parquet {
+                // Its files are written one by one, while connections end.
+                if let Err(error) = make_folder(path) {
+                    destinations.abandon();
+                    return Err(error);
+                }
+                continue;
+            }
             let place = path.unwrap_or(Path::new("-"));
             let opened = match paths.contains(&place) {
                 true => {
@@ -88,6 +103,8 @@ impl Destinations {
                     Format::Jsonl => jsonl::write(report, out),
                     Format::Markdown => markdown::write(report, markup, out),
                     Format::Html => html::write(report, out),
+                    #[cfg(feature = "fleet")]
+                    Format::Parquet => Ok(()),
                     Format::Pcapng => {
                         let all: Vec<_> = report.findings.iter().collect();
                         super::extract::write(
@@ -134,4 +151,35 @@ impl From<FlavorName> for markdown::Flavor {
             FlavorName::Jira => markdown::Flavor::Jira,
         }
     }
+}
+
+/// Makes the folder of the tables.
+#[cfg(feature = "fleet")]
+fn make_folder(path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+        bail!("parquet is written into a folder: --report parquet=DIR");
+    };
+    std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// The folder of the tables, if they are wanted.
+#[cfg(feature = "fleet")]
+pub(super) fn table_folder(args: &AnalyzeArgs, point: &str) -> Option<Folder> {
+    let output = args.output.as_ref().filter(|_| args.format == Some(Format::Parquet));
+    let named = args.report.iter().filter(|(format, _)| *format == Format::Parquet).map(|(_, path)| path);
+    let path = output.into_iter().chain(named).next()?.clone();
+    Some(Folder { path, point: point.to_owned() })
+}
+
+/// Writes the table of findings, if it is wanted.
+///
+/// # Errors
+/// It cannot be written, or that of the connections could not.
+#[cfg(feature = "fleet")]
+pub(super) fn write_findings(outcome: &Outcome, args: &AnalyzeArgs, point: &str) -> anyhow::Result<()> {
+    let Some(folder) = table_folder(args, point) else { return Ok(()) };
+    if let Some(failed) = &outcome.table_failed {
+        bail!("{failed}");
+    }
+    findings::write(&folder, &outcome.report, &outcome.connections).map_err(anyhow::Error::msg)
 }

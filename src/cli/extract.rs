@@ -27,13 +27,14 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
     let read = args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned));
     let read: Vec<_> = read.chain(args.privacy.redact_key_file.clone()).collect();
     let output = fit_for(Format::Pcapng, Output::open(Some(&args.output), &read)?)?;
-    let outcome = match analyze::examine(&args.captures, &args.scope, &privacy, args.quiet) {
-        Ok(outcome) => outcome,
-        Err(failed) => {
-            output.abandon();
-            return failed.told();
-        }
-    };
+    let outcome =
+        match analyze::examine(&args.captures, &args.scope, args.scope.options(), &privacy, args.quiet) {
+            Ok(outcome) => outcome,
+            Err(failed) => {
+                output.abandon();
+                return failed.told();
+            }
+        };
     outcome.damage.iter().for_each(|damage| complain(damage));
     let chosen = match choose(&outcome.report, args) {
         Ok(chosen) => chosen,

@@ -7,10 +7,11 @@ use anyhow::bail;
 use super::analyze::{applied, check, program};
 use super::args::{WorkerArgs, WorkerStage};
 use super::complain;
-use super::destination::Destinations;
+use super::destination::{self, Destinations};
 use super::exit::{Damage, Exit, Verdict};
 use super::privacy::Privacy;
 use crate::engine;
+use crate::fleet::track::Tables;
 use crate::fleet::{Error, assemble, decode, merge, track};
 use crate::pair::Pairing;
 
@@ -26,7 +27,10 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
     let to = BufWriter::with_capacity(BUFFER, io::stdout());
     match &args.stage {
         WorkerStage::Decode(scope) => decode::run(from, to, &scope.options())?,
-        WorkerStage::Track(scope) => track::run(from, to, &scope.options())?,
+        WorkerStage::Track(args) => {
+            let tables = if args.tables { Tables::Made } else { Tables::None };
+            track::run(from, to, &args.scope.options(), tables)?;
+        }
         WorkerStage::Merge(scope) => merge::run(from, to, &scope.options())?,
         WorkerStage::Assemble(args) => return report(args, from),
     }
@@ -45,8 +49,12 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
     let destinations = Destinations::open(args)?;
     let options = args.scope.options();
     let mut points = assemble::read(from)?.into_iter();
+    let mut name = String::new();
     let outcome = match (points.next(), points.next()) {
-        (Some((name, point)), None) => point.report(&name, &options),
+        (Some((point, knowledge)), None) => {
+            point.as_ref().clone_into(&mut name);
+            knowledge.report(&point, &options)
+        }
         (None, _) => bail!("nothing came: there is no capture to report on"),
         (Some(_), Some(_)) => bail!("captures of several points cannot be reported on together yet"),
     };
@@ -69,6 +77,7 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
     let report = &outcome.report;
     outcome.damage.iter().for_each(|damage| complain(damage));
     destinations.write(report, args, &privacy)?;
+    destination::write_findings(&outcome, args, &name)?;
     let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
     Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))

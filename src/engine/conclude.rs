@@ -40,6 +40,9 @@ pub struct Study {
     pub(super) pool: Option<rayon::ThreadPool>,
     /// Losses to faults of the program since then.
     losses: Losses,
+    /// Why the table of connections could not be written.
+    #[cfg(feature = "fleet")]
+    pub(super) table_failed: Option<String>,
 }
 
 pub(super) fn study(
@@ -63,7 +66,16 @@ pub(super) fn study(
     let filtered = filtered(totals, options);
     let mut judgements = Judgements::without_limit();
     totals.judged.iter().for_each(|(packet, judgement)| judgements.insert(*packet, judgement.clone()));
-    Study { seen, inputs, filtered, judgements, pool: None, losses: Losses::default() }
+    Study {
+        seen,
+        inputs,
+        filtered,
+        judgements,
+        pool: None,
+        losses: Losses::default(),
+        #[cfg(feature = "fleet")]
+        table_failed: None,
+    }
 }
 
 impl Study {
@@ -101,6 +113,10 @@ impl Study {
         self.inputs.note_losses(&losses);
         let mut outcome = report(&self.seen, self.inputs, Conclusions { written, incidents, told, inferred });
         outcome.report.filtered = self.filtered;
+        #[cfg(feature = "fleet")]
+        {
+            outcome.table_failed = self.table_failed;
+        }
         outcome
     }
 }
@@ -152,6 +168,9 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
     let Gathered { failures, classes, left_out, .. } = gathered;
     let (failed_unexplained, unexplained) =
         failures.unexplained(&written, classes, left_out, &context.lone_syns, &captures);
+    #[cfg(feature = "fleet")]
+    let connections =
+        written.iter().filter_map(|w| Some((w.finding.id.clone(), w.outline.connection?))).collect();
     let report = Report {
         schema: SCHEMA.to_owned(),
         summary: Summary {
@@ -173,7 +192,14 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
         warnings,
         ..Report::default()
     };
-    Outcome { report, damage }
+    Outcome {
+        report,
+        damage,
+        #[cfg(feature = "fleet")]
+        connections,
+        #[cfg(feature = "fleet")]
+        table_failed: None,
+    }
 }
 
 /// Gives each finding its severity within its incident.

@@ -43,6 +43,8 @@ use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::host::HostFacts;
 use crate::model::Report;
+#[cfg(feature = "fleet")]
+use crate::table::connections::Table;
 use crate::time::{Span, Timestamp};
 use batch::{Filter, Totals};
 pub use conclude::Study;
@@ -74,6 +76,9 @@ pub struct Options {
     pub placed: Option<Placed>,
     /// Ends the input early on request: the report covers the packets read so far.
     pub stop: Stop,
+    /// Where every connection is written as a row of a table, if anywhere.
+    #[cfg(feature = "fleet")]
+    pub table: Option<crate::table::Folder>,
 }
 
 impl Default for Options {
@@ -89,6 +94,8 @@ impl Default for Options {
             host: None,
             placed: None,
             stop: Stop::default(),
+            #[cfg(feature = "fleet")]
+            table: None,
         }
     }
 }
@@ -116,6 +123,12 @@ pub struct Outcome {
     pub report: Report,
     /// One message per input that was damaged, for standard error; they stand in `report.warnings` too.
     pub damage: Vec<String>,
+    /// The first packet of the connection that each finding is about, by the finding's id.
+    #[cfg(feature = "fleet")]
+    pub connections: Vec<(String, crate::decode::segment::PacketId)>,
+    /// Why the table of connections could not be written.
+    #[cfg(feature = "fleet")]
+    pub table_failed: Option<String>,
 }
 
 /// Nothing could be analyzed.
@@ -239,8 +252,15 @@ struct Engine {
 impl Engine {
     fn new(options: &Options) -> Engine {
         let filter = Filter::of(options);
-        let shards =
+        #[cfg_attr(not(feature = "fleet"), expect(unused_mut, reason = "only tables are added later"))]
+        let mut shards: Vec<Shard> =
             (0..SHARDS).map(|_| Shard::new(options.memory_limit, options.half_close_after)).collect();
+        #[cfg(feature = "fleet")]
+        if let Some(folder) = &options.table {
+            for (part, shard) in shards.iter_mut().enumerate() {
+                shard.table = Some(Table::in_folder(folder, part));
+            }
+        }
         Engine {
             options: options.clone(),
             filter,
@@ -279,11 +299,24 @@ fn conclude_ended(
     for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
         totals.losses.note(loss);
     }
+    #[cfg(feature = "fleet")]
+    let tables = shards.iter_mut().filter_map(|shard| shard.table.take());
+    #[cfg(feature = "fleet")]
+    let failed = tables.filter_map(|table| table.finish().err()).collect::<Vec<_>>().into_iter().next();
     let model = Arc::make_mut(&mut peers);
     resolve_suspects(&mut shards, model);
     model.close();
     histories.gather(shards.iter_mut().map(|shard| &mut shard.triage));
-    conclude::study(shards, (peers, histories), &totals, options, inputs, after)
+    #[cfg_attr(
+        not(feature = "fleet"),
+        expect(unused_mut, reason = "only with tables there is something to add")
+    )]
+    let mut study = conclude::study(shards, (peers, histories), &totals, options, inputs, after);
+    #[cfg(feature = "fleet")]
+    {
+        study.table_failed = failed;
+    }
+    study
 }
 
 /// Says of an input that was left before its end that it was.

@@ -6,6 +6,7 @@ use crate::engine::batch::Run;
 use crate::engine::given_up::CountedTwice;
 use crate::engine::loss::{Loss, Losses};
 use crate::fault;
+use crate::flow::ended::EndedFlow;
 use crate::flow::tracker::{SHARDS, Tracker};
 use crate::history::incomplete::HalfOpenRequest;
 use crate::history::settings::Settings;
@@ -65,6 +66,27 @@ pub struct Shard {
     /// Where the program failed: nothing is tracked from there on.
     failed: Option<Timestamp>,
     loss: Option<Loss>,
+    /// Where every connection is written as a row, if anywhere.
+    #[cfg(feature = "fleet")]
+    pub table: Option<crate::table::connections::Table>,
+}
+
+/// Where ended connections go.
+struct Ledger<'s> {
+    triage: &'s mut Triage,
+    #[cfg(feature = "fleet")]
+    table: Option<&'s mut crate::table::connections::Table>,
+}
+
+impl Ledger<'_> {
+    #[inline]
+    fn record(&mut self, ended: EndedFlow<'_>, end: Timestamp, peers: Option<&TwRecycleModel>) {
+        #[cfg(feature = "fleet")]
+        if let Some(table) = &mut self.table {
+            table.record(&ended, end);
+        }
+        self.triage.record(ended, end, peers);
+    }
 }
 
 impl Shard {
@@ -79,6 +101,8 @@ impl Shard {
             tracker: Tracker::within(part(10, 1, u64::MAX)),
             failed: None,
             loss: None,
+            #[cfg(feature = "fleet")]
+            table: None,
             triage: Triage::new(
                 kept,
                 part(4, PER_INCOMPLETE, u64::MAX),
@@ -96,27 +120,37 @@ impl Shard {
 
     /// The same of segments in pieces of at most [`TOGETHER`](crate::flow::tracker::TOGETHER).
     pub fn track_pieces<'b>(&mut self, pieces: impl Iterator<Item = &'b [Segment]>) {
-        self.contained(|tracker, triage| {
-            tracker.segments(pieces, |gone| triage.record(gone, Timestamp::MAX, None));
+        self.contained(|tracker, ledger| {
+            tracker.segments(pieces, |gone| ledger.record(gone, Timestamp::MAX, None));
             let went_on = tracker.take_went_on();
             if !went_on.is_empty() {
-                triage.record_went_on(went_on);
+                ledger.triage.record_went_on(went_on);
             }
         });
     }
 
-    /// Lets `work` go on with the tracker and the triage. Where it fails, nothing is tracked any more: what is known
-    /// stays known.
-    fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut Triage)) {
+    /// Lets `work` go on with the tracker and where its connections go. Where it fails, nothing is tracked any more: what is
+    /// known stays known.
+    fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut Ledger<'_>)) {
         if self.has_failed() {
             return;
         }
-        let Shard { tracker, triage, .. } = self;
-        if let Err(fault) = fault::contain(|| work(tracker, triage)) {
+        let (tracker, mut ledger) = self.parts();
+        if let Err(fault) = fault::contain(|| work(tracker, &mut ledger)) {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);
             self.loss = Some(Loss::Shard(packet, fault));
         }
+    }
+
+    /// What follows the connections, and where they go.
+    fn parts(&mut self) -> (&mut Tracker, Ledger<'_>) {
+        let ledger = Ledger {
+            triage: &mut self.triage,
+            #[cfg(feature = "fleet")]
+            table: self.table.as_mut(),
+        };
+        (&mut self.tracker, ledger)
     }
 
     /// Whether the program failed here, so that nothing is tracked any more.
@@ -126,8 +160,8 @@ impl Shard {
 
     /// Lets go of connections that are due at `now`.
     pub fn advance(&mut self, now: Timestamp) {
-        self.contained(|tracker, triage| {
-            tracker.advance(now, |gone| triage.record(gone, Timestamp::MAX, None));
+        self.contained(|tracker, ledger| {
+            tracker.advance(now, |gone| ledger.record(gone, Timestamp::MAX, None));
         });
     }
 
@@ -142,8 +176,8 @@ impl Shard {
     pub fn finish(&mut self, end: Timestamp, peers: Option<&TwRecycleModel>) {
         // After a fault the connections are over where it happened.
         let end = self.failed.map_or(end, |failed| failed.min(end));
-        let Shard { tracker, triage, .. } = self;
-        let finished = fault::contain(|| tracker.finish_into(|gone| triage.record(gone, end, peers)));
+        let (tracker, mut ledger) = self.parts();
+        let finished = fault::contain(|| tracker.finish_into(|gone| ledger.record(gone, end, peers)));
         if let Err(fault) = finished {
             let (packet, time) = self.tracker.reached();
             self.failed = Some(time);
@@ -153,9 +187,15 @@ impl Shard {
 
     /// What is known once all connections are over.
     pub fn into_ended(self) -> EndedShard {
-        let Shard { tracker, triage, loss, .. } = self;
-        let (evicted, twice) = (tracker.evicted(), CountedTwice::by(&tracker));
-        EndedShard { triage, evicted, twice, loss }
+        let (evicted, twice) = (self.tracker.evicted(), CountedTwice::by(&self.tracker));
+        EndedShard {
+            triage: self.triage,
+            evicted,
+            twice,
+            loss: self.loss,
+            #[cfg(feature = "fleet")]
+            table: self.table,
+        }
     }
 }
 
@@ -170,6 +210,10 @@ pub struct EndedShard {
     pub(super) twice: CountedTwice,
     /// Where the program failed.
     pub(super) loss: Option<Loss>,
+    /// The rows of the connections.
+    #[cfg(feature = "fleet")]
+    #[serde(skip)]
+    pub(super) table: Option<crate::table::connections::Table>,
 }
 
 impl AsMut<Triage> for Shard {

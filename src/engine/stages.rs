@@ -12,6 +12,7 @@ use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::TOGETHER;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
+use crate::table::connections::Table;
 use crate::time::Timestamp;
 
 pub use super::shard::EndedShard;
@@ -39,9 +40,11 @@ pub enum Memory {
 
 impl Tracking {
     /// Begins.
-    pub fn new(options: &Options, memory: Memory) -> Tracking {
+    pub fn new(options: &Options, memory: Memory, table: Option<Table>) -> Tracking {
         let peers = (memory == Memory::None).then(TwRecycleModel::default);
-        Tracking { shard: Shard::new(options.memory_limit, options.half_close_after), peers }
+        let mut shard = Shard::new(options.memory_limit, options.half_close_after);
+        shard.table = table;
+        Tracking { shard, peers }
     }
 
     /// Tracks segments of this part of the connections, in capture order.
@@ -60,12 +63,17 @@ impl Tracking {
     }
 
     /// The stream has ended at `end`: all connections are over.
-    pub fn finish(mut self, end: Timestamp) -> EndedShard {
+    ///
+    /// # Errors
+    /// The table could not be written.
+    pub fn finish(mut self, end: Timestamp) -> Result<EndedShard, String> {
         if self.peers.is_none() {
             self.shard.triage.decide_in_turn();
         }
         self.shard.finish(end, self.peers.as_ref());
-        self.shard.into_ended()
+        let mut ended = self.shard.into_ended();
+        ended.table.take().map_or(Ok(()), Table::finish)?;
+        Ok(ended)
     }
 }
 

@@ -42,6 +42,7 @@ pub fn read(from: impl Read) -> Result<BTreeMap<Arc<str>, Point>, Error> {
             Kind::Reading => point.readings.insert((row.capture, row.begin), unpack(&row.body)?).is_some(),
             Kind::Shard => point.shards.insert(row.shard, unpack(&row.body)?).is_some(),
             Kind::Model => point.models.insert(row.shard, unpack(&row.body)?).is_some(),
+            Kind::Table => false,
             Kind::Outline | Kind::Segments | Kind::Events => {
                 let what = "there are rows of an earlier stage".to_owned();
                 return Err(Error::Incomplete { point: row.point.to_string(), what });

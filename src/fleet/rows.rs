@@ -44,11 +44,14 @@ pub enum Kind {
     Shard = 4,
     /// The memory of servers: [`crate::history::tw_recycle::TwRecycleModel`].
     Model = 5,
+    /// Connections of a shard, as a Parquet file: for the driver.
+    Table = 6,
 }
 
 impl Kind {
     fn of(number: i32) -> Option<Kind> {
-        let all = [Kind::Outline, Kind::Segments, Kind::Reading, Kind::Events, Kind::Shard, Kind::Model];
+        use Kind::{Events, Model, Outline, Reading, Segments, Shard, Table};
+        let all = [Outline, Segments, Reading, Events, Shard, Model, Table];
         all.into_iter().find(|kind| *kind as i32 == number)
     }
 }

@@ -18,6 +18,8 @@ use crate::engine::stages::{Memory, Tracking};
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::SHARDS;
 use crate::history::host_pairs::Pair;
+use crate::table::Kept;
+use crate::table::connections::Table;
 use crate::time::Timestamp;
 
 /// Events of one row, at most.
@@ -34,6 +36,15 @@ pub struct Events {
     pub events: Vec<PeerEvent>,
 }
 
+/// Whether connections are written as rows of a table, too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tables {
+    /// They are: a row of [`Kind::Table`] for each shard.
+    Made,
+    /// They are not.
+    None,
+}
+
 /// The order of the packets of a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -47,7 +58,7 @@ pub enum Order {
 ///
 /// # Errors
 /// A stream that is broken or out of order, or a range that was read from a wrong place.
-pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Error> {
+pub fn run(from: impl Read, to: impl Write, options: &Options, tables: Tables) -> Result<(), Error> {
     let mut rows = RowReader::new("track", from)?;
     let mut out = RowWriter::new(to)?;
     let mut group: Option<Group> = None;
@@ -61,7 +72,7 @@ pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Err
         {
             group.finish(&mut out)?;
         }
-        let group = group.get_or_insert_with(|| Group::new(&row, options));
+        let group = group.get_or_insert_with(|| Group::new(&row, options, tables));
         match row.kind {
             Kind::Outline => group.outline(&row)?,
             _ => group.segments(row, &mut out)?,
@@ -81,6 +92,7 @@ struct Group {
     point: Arc<str>,
     shard: i32,
     options: Options,
+    table: Option<Kept>,
     /// By capture and begin.
     outlines: BTreeMap<(i32, i64), Outline>,
     /// What comes before each range that counts; known with the first segments.
@@ -98,11 +110,12 @@ struct Group {
 }
 
 impl Group {
-    fn new(row: &Row, options: &Options) -> Group {
+    fn new(row: &Row, options: &Options, tables: Tables) -> Group {
         Group {
             point: Arc::clone(&row.point),
             shard: row.shard,
             options: options.clone(),
+            table: (tables == Tables::Made).then(Kept::default),
             outlines: BTreeMap::new(),
             before: None,
             tracking: None,
@@ -154,7 +167,8 @@ impl Group {
         self.memory = if closes { Memory::Possible } else { Memory::None };
         self.order = if chains.len() > 1 { Order::ByTime } else { Order::ByPacket };
         self.before = Some(before);
-        self.tracking = Some(Tracking::new(&self.options, self.memory));
+        let table = self.table.as_ref().map(|kept| Table::in_memory(&self.point, kept));
+        self.tracking = Some(Tracking::new(&self.options, self.memory, table));
         Ok(())
     }
 
@@ -259,7 +273,10 @@ impl Group {
             self.outlines.iter().filter(|(place, _)| counts(place)).filter_map(|(_, outline)| outline.last);
         let end = last.max().unwrap_or_default();
         let Some(tracking) = self.tracking else { return Ok(()) };
-        let ended = tracking.finish(end);
+        let ended = tracking.finish(end).map_err(Error::Unreadable)?;
+        if let Some(table) = &self.table {
+            out.write(Row::of_point(&self.point, self.shard, Kind::Table, table.take_bytes()))?;
+        }
         out.write(Row::of_point(&self.point, self.shard, Kind::Shard, pack(&ended)?))
     }
 }

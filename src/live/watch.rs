@@ -655,7 +655,14 @@ impl Watch {
             events.extend(self.record_fault(Step::Report, &fault));
             let report =
                 Report { schema: SCHEMA.to_owned(), warnings: self.notes.clone(), ..Report::default() };
-            Outcome { report, damage: Vec::new() }
+            Outcome {
+                report,
+                damage: Vec::new(),
+                #[cfg(feature = "fleet")]
+                connections: Vec::new(),
+                #[cfg(feature = "fleet")]
+                table_failed: None,
+            }
         })
     }
 

@@ -46,6 +46,8 @@ pub fn analyze(
             until: by_own(options.until),
             memory_limit: options.memory_limit / 2,
             placed: places.are_related().then(|| places.placed(side)),
+            #[cfg(feature = "fleet")]
+            table: options.table.clone().map(|table| table.of_side(side)),
             ..options.clone()
         };
         studies.push(engine::study(open(&places.mask(side, inputs))?, &own, progress)?);

@@ -38,8 +38,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "capture", "decode", "fault", "flow", "history", "detect", "host", "kernel", "diagnose", "model",
-            "time", "seq",
+            "capture", "table", "decode", "fault", "flow", "history", "detect", "host", "kernel", "diagnose",
+            "model", "time", "seq",
         ],
     ),
     (
@@ -56,8 +56,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "redact", "extract", "fleet", "live", "pair", "capture", "decode", "fault", "flow", "detect",
-            "host", "kernel", "diagnose", "model", "report", "engine", "time", "seq",
+            "redact", "extract", "fleet", "table", "live", "pair", "capture", "decode", "fault", "flow",
+            "detect", "host", "kernel", "diagnose", "model", "report", "engine", "time", "seq",
         ],
     ),
     // The steps of the engine one by one: it moves what they hand on, and judges nothing.
@@ -67,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "capture",
             "decode::segment",
             "engine",
+            "table",
             "flow::key",
             "flow::peer",
             "flow::tracker",
@@ -76,6 +77,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
+    // Rows are written while connections end: nothing of them is kept.
+    ("table", &["decode::segment", "flow", "model", "time"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

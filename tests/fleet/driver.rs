@@ -11,6 +11,7 @@ use arrow_ipc::writer::StreamWriter;
 use synscope::capture::extent::HEAD;
 use synscope::engine::Options;
 use synscope::fleet::rows::{Row, RowReader, RowWriter};
+use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, decode, input, merge, track};
 
 /// Bytes behind the end of a range.
@@ -84,7 +85,7 @@ fn attempt(
         rows.extend(read(&decode(task)?));
     }
     sort(&mut rows);
-    let rows = stage(rows, spread, |rows, out| track::run(Cursor::new(rows), out, options))?;
+    let rows = stage(rows, spread, |rows, out| track::run(Cursor::new(rows), out, options, Tables::None))?;
     stage(rows, spread, |rows, out| merge::run(Cursor::new(rows), out, options))
 }
 

@@ -9,9 +9,16 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
 use driver::{Spread, run};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
 use synscope::engine::{self, Options};
 use synscope::fleet::rows::{Kind, Row};
+use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, assemble, decode, segments, track};
 use synscope::report::json;
 
@@ -178,11 +185,11 @@ fn a_stream_of_another_version_is_refused() {
     let refused = |result: Result<(), Error>| result.expect_err("it is refused").to_string();
     let said = refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options));
     assert!(said.contains("decode: its input has the columns version Int32, point Utf8, shard"), "{said}");
-    let said = refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options));
+    let said = refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options, Tables::None));
     assert!(said.contains("track: its input is of version 2; expected 1"), "{said}");
     let said = assemble::read(&decoded[..]).err().expect("it is refused").to_string();
     assert!(said.contains("rows of an earlier stage"), "{said}");
-    let said = refused(track::run(&decoded[..40], Vec::new(), &options));
+    let said = refused(track::run(&decoded[..40], Vec::new(), &options, Tables::None));
     assert!(said.contains("Arrow stream cannot be read"), "{said}");
 }
 
@@ -204,4 +211,78 @@ fn what_is_shuffled_is_small() {
     let schemas = of(Kind::Segments).count() * 4_000;
     assert!(segments > 1_000 && bytes <= 64 * segments + schemas, "{bytes} bytes, {segments} segments");
     assert!(of(Kind::Outline).all(|row| row.body.len() < 300));
+}
+
+/// The tables of connections: as many rows as the report has connections, the same ones from the workers, each finding at its
+/// connection.
+#[test]
+fn tables_have_a_row_for_each_connection() {
+    let folder = tempfile::tempdir().expect("a place for temporary files");
+    let capture = testdata().join("accept-queue-overflow/linux-4.9/server.pcap");
+    let path = capture.to_str().expect("UTF-8");
+    let (report, tables) = (folder.path().join("report.json"), folder.path().join("tables"));
+    let wanted = [format!("json={}", report.display()), format!("parquet={}", tables.display())];
+    let status = Command::new(env!("CARGO_BIN_EXE_synscope"))
+        .args(["analyze", "--quiet", "--report", &wanted[0], "--report", &wanted[1], path])
+        .status()
+        .expect("synscope can be started");
+    assert!(status.success());
+    let report: Value = serde_json::from_slice(&fs::read(&report).expect("the report")).expect("JSON");
+    let file = |name: &str| fs::read(tables.join(name)).expect("a table");
+    let local: Vec<Vec<u8>> = (0..16).map(|part| file(&format!("connections-{part:02}.parquet"))).collect();
+    let rows: u64 = local.iter().map(|table| table_rows(table.clone()).len() as u64).sum();
+    assert_eq!(Some(rows), report["summary"]["connections"].as_u64());
+    let findings = table_rows(file("findings.parquet"));
+    let named: Vec<_> =
+        report["findings"].as_array().expect("a list").iter().map(|f| f["id"].clone()).collect();
+    assert!(!findings.is_empty() && findings.iter().all(|row| named.contains(&row["id"])), "{findings:?}");
+    let all: Vec<_> = local.iter().flat_map(|table| table_rows(table.clone())).collect();
+    for finding in &findings {
+        let connection =
+            all.iter().find(|row| row["uid"] == finding["uid"]).expect("the connection of a finding");
+        let told = report["findings"].as_array().into_iter().flatten().find(|f| f["id"] == finding["id"]);
+        let client =
+            format!("{}:{}", connection["id.orig_h"].as_str().expect("text"), connection["id.orig_p"]);
+        assert_eq!(told.expect("it is in the report")["client"], client);
+    }
+    // The workers make the same rows, with the name of the point.
+    let mut out = Vec::new();
+    let options = Options::default();
+    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options).expect("a capture");
+    let mut tracked = Vec::new();
+    track::run(&driver::sorted(&out)[..], &mut tracked, &options, Tables::Made).expect("segments");
+    let without_point = |table: Vec<u8>| -> Vec<Value> {
+        let mut rows = table_rows(table);
+        rows.iter_mut().for_each(|row| row["point"] = "".into());
+        rows
+    };
+    let spread = driver::read(&tracked).into_iter().filter(|row| row.kind == Kind::Table);
+    let spread: Vec<_> = spread.map(|row| without_point(row.body)).collect();
+    assert_eq!(spread, local.into_iter().map(without_point).collect::<Vec<_>>());
+}
+
+/// The rows of a Parquet file, as JSON.
+fn table_rows(table: Vec<u8>) -> Vec<Value> {
+    let mut file = tempfile::tempfile().expect("a place for temporary files");
+    file.write_all(&table).expect("a temporary file");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
+    let mut rows = Vec::new();
+    for batch in reader.expect("a Parquet file") {
+        let batch = batch.expect("rows");
+        let value = |column: &ArrayRef, at: usize| -> Value {
+            match column.data_type() {
+                DataType::Utf8 => column.as_string::<i32>().value(at).into(),
+                DataType::Int32 => column.as_primitive::<Int32Type>().value(at).into(),
+                DataType::Int64 => column.as_primitive::<Int64Type>().value(at).into(),
+                DataType::Float64 => column.as_primitive::<Float64Type>().value(at).into(),
+                _ => column.as_primitive::<TimestampNanosecondType>().value(at).into(),
+            }
+        };
+        let schema = batch.schema();
+        for at in 0..batch.num_rows() {
+            let fields = schema.fields().iter().zip(batch.columns());
+            rows.push(fields.map(|(field, column)| (field.name().clone(), value(column, at))).collect());
+        }
+    }
+    rows
 }
