@@ -83,6 +83,7 @@ impl Damage {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Progress {
     /// Where the first record lies; `None` when none was found.
+    #[cfg(feature = "fleet")]
     pub began: Option<u64>,
     /// Where the next record lies.
     pub end: u64,
@@ -325,6 +326,7 @@ impl Reader {
     /// How far this reader has come.
     pub(super) fn progress(&self) -> Progress {
         Progress {
+            #[cfg(feature = "fleet")]
             began: self.began,
             end: self.base,
             until: self.until,
