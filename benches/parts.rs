@@ -81,7 +81,7 @@ fn count_in_parts(path: &Path) -> u64 {
             loop {
                 while part.next_block(&mut block) {}
                 let there = part.packets();
-                match source.settle(part) {
+                match source.give_back(part) {
                     Settled::Next { .. } => packets += there,
                     Settled::Again(again) => {
                         part = *again;

@@ -218,7 +218,7 @@ pub(super) struct InParts {
     pub again: usize,
 }
 
-/// Reads a capture that lies in memory in parts of `bytes`, several of them before they are settled.
+/// Reads a capture that lies in memory in parts of `bytes`, several of them before they are given back.
 pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
     let mut reader =
         recognise("test", 0, Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64)).unwrap();
@@ -247,7 +247,7 @@ pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
         parts.iter_mut().rev().for_each(|(part, packets)| *packets = read(part));
         for (mut part, mut packets) in parts {
             loop {
-                match source.settle(part) {
+                match source.give_back(part) {
                     Settled::Next { before } => {
                         packets.iter_mut().for_each(|p| p.number += before);
                         seen.extend(packets);

@@ -211,7 +211,7 @@ pub trait Source: Send {
     }
 
     /// Another way to read the stream, for several threads at once: its next part of about `bytes`, to be read by any
-    /// of them. `None` when those that are out must be settled first; with none out, at the end of the stream, and
+    /// of them. `None` when those that are out must be given back first; with none out, at the end of the stream, and
     /// always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
     fn next_part(&mut self, bytes: u64) -> Option<Part> {
         let _ = bytes;
@@ -219,7 +219,7 @@ pub trait Source: Send {
     }
 
     /// Takes back a part that has been read to its end. All are to be given back, in the order in which they came.
-    fn settle(&mut self, part: Part) -> Settled {
+    fn give_back(&mut self, part: Part) -> Settled {
         drop(part);
         Settled::Beyond
     }

@@ -275,10 +275,10 @@ impl Source for Merged {
         }
     }
 
-    fn settle(&mut self, part: Part) -> Settled {
+    fn give_back(&mut self, part: Part) -> Settled {
         match &mut self.inputs[..] {
             [Input { state: State::Open(open), .. }] => {
-                self.parts.settle(&mut open.reader, &mut self.silences, part)
+                self.parts.give_back(&mut open.reader, &mut self.silences, part)
             }
             _ => Settled::Beyond,
         }

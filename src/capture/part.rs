@@ -93,7 +93,7 @@ const WRONG: u32 = 4;
 const GIVE_UP: u32 = 64;
 
 impl Parts {
-    /// The next part of about `bytes`; `None` when the ones that are out must be settled first, and when there is none.
+    /// The next part of about `bytes`; `None` when the ones that are out must be given back first, and when there is none.
     pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<Part> {
         let size = reader.divisible().filter(|_| !reader.has_ended())?;
         let exact = self.out == 0;
@@ -116,7 +116,7 @@ impl Parts {
     }
 
     /// Takes back the next part in order.
-    pub(super) fn settle(&mut self, reader: &mut Reader, silences: &mut Silences, part: Part) -> Settled {
+    pub(super) fn give_back(&mut self, reader: &mut Reader, silences: &mut Silences, part: Part) -> Settled {
         self.out = self.out.saturating_sub(1);
         if reader.has_ended() {
             return Settled::Beyond;

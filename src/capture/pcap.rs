@@ -181,7 +181,7 @@ impl Pcap {
                 return (at, Found::Long(long));
             };
             records.push(record);
-            numbers.take();
+            numbers.skip_one();
             rest = behind;
         }
     }

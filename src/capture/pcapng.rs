@@ -316,7 +316,7 @@ impl Pcapng {
                             record.id = id;
                             record.move_by(at);
                             records.push(record);
-                            numbers.take();
+                            numbers.skip_one();
                             // Room for at least one option's header.
                             if let Some((interface, from)) = options
                                 && let Some(list) = block.get(from..length.saturating_sub(4))
@@ -338,7 +338,7 @@ impl Pcapng {
                 }
                 INTERFACE_STATISTICS => self.statistics(block),
                 // Wireshark numbers these as frames, though they are no packets.
-                CUSTOM | CUSTOM_NO_COPY | SYSTEMD_JOURNAL => numbers.take(),
+                CUSTOM | CUSTOM_NO_COPY | SYSTEMD_JOURNAL => numbers.skip_one(),
                 NAME_RESOLUTION | DECRYPTION_SECRETS => {}
                 _ => self.note_unknown(kind, place),
             }

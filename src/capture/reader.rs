@@ -143,7 +143,7 @@ impl Numbers {
 
     /// The next packet's number is given away.
     #[inline]
-    pub(super) fn take(&mut self) {
+    pub(super) fn skip_one(&mut self) {
         self.next = self.next.saturating_add(1);
     }
 }
@@ -450,7 +450,7 @@ impl Reader {
                     }
                     if self.pass_over(&long, &mut block.data, (start, end), record.as_ref()) {
                         if long.numbered {
-                            self.numbers.take();
+                            self.numbers.skip_one();
                         }
                         block.records.extend(record);
                         self.packets = self.packets.saturating_add(block.len() as u64);

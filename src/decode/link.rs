@@ -118,7 +118,7 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         SUNATM => llc(walk.skip_plain(rest, 4)?, walk),
         MPLS => mpls(rest, walk),
         NFLOG => nflog(rest, walk),
-        IEEE802_11 => wlan(rest, false, walk),
+        IEEE802_11 => wlan(rest, Body::Unpadded, walk),
         RADIOTAP => radiotap(rest, walk),
         PRISM => prism(rest, walk),
         AVS => avs(rest, walk),
@@ -502,9 +502,15 @@ fn to_multiple_of_4(n: usize) -> usize {
     n.wrapping_neg() & 3
 }
 
-/// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands. `padded` when the capturing driver
-/// aligned the body to four bytes.
-fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
+/// Whether the capturing driver aligned the body of an IEEE 802.11 frame to four bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Padded,
+    Unpadded,
+}
+
+/// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands.
+fn wlan(rest: Rest<'_>, body: Body, walk: &mut Walk<'_>) -> Step {
     let (control, _) = walk.take_plain::<2>(rest)?;
     let (subtype, flags) = (control[0], control[1]);
     // Version 0, type 2 (data), and not one of the subtypes without data.
@@ -543,7 +549,7 @@ fn wlan(rest: Rest<'_>, padded: bool, walk: &mut Walk<'_>) -> Step {
             inner = walk.skip_plain(inner, 4)?;
         }
     }
-    if padded {
+    if body == Body::Padded {
         inner = walk.skip_plain(inner, to_multiple_of_4(odd))?;
     }
     llc(inner, walk)
@@ -568,21 +574,23 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         (word, fields) = (u32::from_le_bytes(*next), after);
         words = words.saturating_add(1);
     }
-    let mut padded = false;
+    let mut body = Body::Unpadded;
     let begin = words.saturating_mul(4);
     let mut flags_at = begin..begin;
     if present & FLAGS != 0 {
         // The time before the flags is eight bytes, aligned to eight.
         let skipped = if present & TIME != 0 { if words & 1 != 0 { 12 } else { 8 } } else { 0 };
         let ([flags], _) = fields.skip(skipped)?.take::<1>()?;
-        padded = flags & 0x20 != 0;
+        if flags & 0x20 != 0 {
+            body = Body::Padded;
+        }
         flags_at = begin.saturating_add(skipped)..begin.saturating_add(skipped).saturating_add(1);
     }
     walk.note(PartKind::Names, rest, begin..flags_at.start);
     walk.note(PartKind::Plain, rest, flags_at.clone());
     let inner = rest.skip(length)?;
     walk.note(PartKind::Names, rest, flags_at.end..length);
-    wlan(inner, padded, walk)
+    wlan(inner, body, walk)
 }
 
 /// The Prism header: a code, its own length in the order of the host, then items; or an AVS header, which drivers put
@@ -594,14 +602,14 @@ fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let length = if length > 0xffff { length.swap_bytes() } else { length };
-    wlan(behind(rest, 8, length as usize, walk)?, false, walk)
+    wlan(behind(rest, 8, length as usize, walk)?, Body::Unpadded, walk)
 }
 
 /// The AVS header: a version and its own length in network order.
 fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, _) = walk.take_plain::<8>(rest)?;
     let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    wlan(behind(rest, 8, length as usize, walk)?, false, walk)
+    wlan(behind(rest, 8, length as usize, walk)?, Body::Unpadded, walk)
 }
 
 /// Per-packet information: its own length, and another link type after it.

@@ -130,7 +130,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
             }
             loop {
                 let packets = part.packets();
-                match source.settle(part) {
+                match source.give_back(part) {
                     Settled::Next { before } => {
                         has_failed = batch.has_failed();
                         batch.place(before);

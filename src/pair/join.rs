@@ -18,9 +18,10 @@ use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage}
 use crate::pair::Opener;
 use crate::pair::listening::{Check, Frame, Listening, Sender};
 use crate::pair::loss::Named;
+use crate::pair::merge_findings::{Joint, own_cause};
 use crate::pair::passage::{Absence, Habits, Passage, SEPARATE, TIGHT, Watch};
 use crate::pair::recognise::Places;
-use crate::pair::settle::{Joint, own_cause};
+
 use crate::pair::trace::{self, Seen, Track, Wanted};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};

@@ -11,16 +11,16 @@
 //! * [`trace`]: the packets of chosen connections.
 //! * [`passage`]: one connection on both sides, packet by packet.
 //! * [`loss`]: a handshake of which packets were lost between the two.
-//! * [`settle`]: the findings of both sides on one connection, made into one.
+//! * [`merge_findings`]: the findings of both sides on one connection, made into one.
 //! * [`join`]: the same for all, and the report.
 
 pub mod clock;
 pub mod join;
 pub mod listening;
 pub mod loss;
+pub mod merge_findings;
 pub mod passage;
 pub mod recognise;
-pub mod settle;
 pub mod sketch;
 pub mod trace;
 

@@ -308,7 +308,7 @@ struct Votes {
 }
 
 impl Votes {
-    fn take(&mut self, a: &Handshake, b: &Handshake, ids: Ids) {
+    fn count(&mut self, a: &Handshake, b: &Handshake, ids: Ids) {
         let vote = |list: &mut (u64, u64), first: bool, second: bool| {
             list.0 += u64::from(first);
             list.1 += u64::from(second);
@@ -356,8 +356,8 @@ fn orient(a: &Sketch, b: &Sketch, pairing: Pairing) -> Option<Order> {
     for (mine, theirs) in shared {
         let (n, votes) = by_server.entry(theirs.server.address).or_default();
         *n += 1;
-        votes.take(mine, theirs, ids);
-        all.take(mine, theirs, ids);
+        votes.count(mine, theirs, ids);
+        all.count(mine, theirs, ids);
     }
     let (mut first, mut second) = (0, 0);
     for (n, votes) in by_server.values() {
@@ -381,7 +381,7 @@ fn places(sides: [Vec<usize>; 2], near: &Sketch, far: &Sketch) -> Places {
     let ids = Ids::of(&shared);
     let mut votes: HashMap<Address, Votes> = HashMap::new();
     for (mine, theirs) in &shared {
-        votes.entry(theirs.server.address).or_default().take(mine, theirs, ids);
+        votes.entry(theirs.server.address).or_default().count(mine, theirs, ids);
     }
     let turned: HashSet<Address> = votes
         .iter()
@@ -466,7 +466,7 @@ mod tests {
 
     fn sketch(segments: &[Segment]) -> Option<Sketch> {
         let mut sketch = Sketch::default();
-        segments.iter().for_each(|s| sketch.take(s));
+        segments.iter().for_each(|s| sketch.record(s));
         Some(sketch)
     }
 

@@ -127,15 +127,15 @@ impl Sketch {
         while source.next_block(&mut block) {
             for packet in block.packets() {
                 if decode_contained(&packet, &mut segment) == Decoded::Tcp {
-                    sketch.take(&segment);
+                    sketch.record(&segment);
                 }
             }
         }
         sketch
     }
 
-    /// Takes in a segment, if it belongs to the opening of a connection.
-    pub fn take(&mut self, s: &Segment) {
+    /// Records a segment, if it belongs to the opening of a connection.
+    pub fn record(&mut self, s: &Segment) {
         if !s.traits.has(Traits::NO_TIME) {
             self.span =
                 Some(self.span.map_or((s.time, s.time), |(from, to)| (from.min(s.time), to.max(s.time))));
@@ -290,7 +290,7 @@ mod tests {
 
     fn sketch(segments: &[Segment]) -> Sketch {
         let mut sketch = Sketch::default();
-        segments.iter().for_each(|s| sketch.take(s));
+        segments.iter().for_each(|s| sketch.record(s));
         sketch
     }
 

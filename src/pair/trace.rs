@@ -151,7 +151,7 @@ struct Collecting {
 }
 
 impl Collecting {
-    fn take(&mut self, seen: Seen) {
+    fn record(&mut self, seen: Seen) {
         let copy =
             |known: &Seen| Seen { at: seen.at, ..*known } == seen && seen.at.time - known.at.time < COPY;
         // Without an IP ID or a timestamp a retransmission and a copy are alike: the timer tells them apart.
@@ -198,7 +198,7 @@ pub fn collect(
     while source.next_block(&mut block) {
         for packet in block.packets() {
             if decode_contained(&packet, &mut segment) == Decoded::Tcp {
-                search.take(&segment);
+                search.follow(&segment);
                 listening.record(&segment);
             }
         }
@@ -242,7 +242,7 @@ impl<'w> Search<'w> {
         }
     }
 
-    fn take(&mut self, s: &Segment) {
+    fn follow(&mut self, s: &Segment) {
         let (key, _) = FlowKey::of(s);
         let from = Host { address: s.src, port: s.src_port };
         let to = Host { address: s.dst, port: s.dst_port };
@@ -267,7 +267,7 @@ impl<'w> Search<'w> {
         let Some(&n) = self.current.get(&key) else { return };
         let found = &mut self.found[n];
         let stamps = s.options.has(Options::TIMESTAMPS).then_some((s.tsval, s.tsecr));
-        found.take(Seen {
+        found.record(Seen {
             at: PacketRef::of(s),
             by_client: from == found.client,
             seq: s.seq,
