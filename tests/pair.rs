@@ -351,6 +351,17 @@ fn where_nothing_of_one_direction_passes_the_pair_says_so() {
 }
 
 #[test]
+fn data_that_does_not_come_to_the_other_capture_was_lost_between_them() {
+    let report = report(&data_pair("data-lost"));
+    assert_eq!(report.findings.len(), 4, "{:?}", claims(&report));
+    for finding in &report.findings {
+        assert_eq!((finding.kind, finding.certainty), (Kind::DataUnacknowledged, Certainty::Probable));
+        assert_eq!(finding.metrics["lost_between"], true);
+    }
+    assert_eq!((report.summary.failed, report.summary.failed_unexplained), (4, 0));
+}
+
+#[test]
 fn the_same_file_twice_is_no_pair() {
     let scratch = Scratch::new();
     for name in ["accept-queue-overflow/data-then-served", "handshake-loss/syn-lost"] {

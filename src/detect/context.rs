@@ -104,6 +104,8 @@ pub struct CaptureContext {
     pub activities: Map<Host, ListenerActivity>,
     /// SYNs that were neither answered nor repeated.
     pub lone_syns: AllLoneSyns,
+    /// SYNs that were answered, and whose clients neither took the answer up nor asked again.
+    pub lone_answers: AllLoneSyns,
     /// When each host was heard, on connections that last.
     pub heard: Map<Address, Vec<Interval>>,
     /// Segments without a connection of their own.

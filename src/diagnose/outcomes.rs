@@ -1,7 +1,7 @@
 //! How many connections failed, and which of them no finding explains.
 
 use crate::decode::segment::PacketId;
-use crate::detect::analysis::lone_syns::AllLoneSyns;
+use crate::detect::context::CaptureContext;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
@@ -9,7 +9,7 @@ use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{Host, Map, Set};
 use crate::flow::outcome::{Outcome, Outcomes};
 use crate::history::remarkable::{Class, LeftOuts};
-use crate::model::{Capture, Unexplained};
+use crate::model::{Capture, Kind, Unexplained};
 use crate::time::Timestamp;
 
 /// Examples of unexplained failures that the report names.
@@ -54,17 +54,20 @@ impl Failures {
         }
     }
 
-    /// How many of the failed connections no finding explains, and some of them. `left_out` are classes of connections that
-    /// were only counted, `classes` those of the connections that were examined.
-    pub fn unexplained(
+    /// How the connections ended, how many of those that failed no finding explains, and some of these. `left_out` are classes of
+    /// connections that were only counted, `classes` those of the connections that were examined.
+    pub fn account(
         &self,
         written: &[Written],
         classes: &Map<PacketId, Class>,
         left_out: &LeftOuts,
-        lone_syns: &AllLoneSyns,
+        context: &CaptureContext,
         captures: &[Capture],
-    ) -> (u64, Vec<Unexplained>) {
-        let found = Found::of(written, lone_syns);
+    ) -> Account {
+        let found = Found::of(written, context);
+        if context.handshakes_only {
+            return Account { outcomes: self.without_ends(&found), unexplained: 0, examples: Vec::new() };
+        }
         let mut unexplained: Vec<&Failed> = self.examined.iter().filter(|f| !found.explain(f)).collect();
         unexplained.sort_unstable_by_key(|f| f.first);
         let counted = self.counted.iter().filter(|(listener, _)| !found.explains_handshakes_of(**listener));
@@ -89,8 +92,44 @@ impl Failures {
             packet: f.first.packet.number(),
             first: f.first.time,
         });
-        (unexplained.len() as u64 + counted + left_out, examples.collect())
+        Account {
+            outcomes: self.outcomes,
+            unexplained: unexplained.len() as u64 + counted + left_out,
+            examples: examples.collect(),
+        }
     }
+
+    /// The outcomes in a capture of nothing but SYNs and SYN-ACKs: what became of a handshake is known only where a finding tells of
+    /// it.
+    fn without_ends(&self, found: &Found<'_>) -> Outcomes {
+        let mut outcomes = self.outcomes;
+        let mut cut_off = |outcome: Outcome, n: u64| {
+            outcomes.remove(outcome, n);
+            outcomes.record_many(Outcome::CutOff, n);
+        };
+        for (listener, counted) in &self.counted {
+            for (outcome, n) in counted.iter().filter(|(outcome, _)| outcome.is_failure()) {
+                if !found.floods.contains(listener) {
+                    cut_off(outcome, n);
+                }
+            }
+        }
+        for failed in self.examined.iter().filter(|f| !found.tell_of(f) && !found.floods.contains(&f.server))
+        {
+            cut_off(failed.outcome, 1);
+        }
+        outcomes
+    }
+}
+
+/// What became of all connections.
+pub struct Account {
+    /// How they ended.
+    pub outcomes: Outcomes,
+    /// How many of those that failed no finding explains.
+    pub unexplained: u64,
+    /// Some of these.
+    pub examples: Vec<Unexplained>,
 }
 
 /// What the findings are about.
@@ -100,12 +139,14 @@ struct Found<'a> {
     names: Set<(Host, Host)>,
     /// Of which a finding speaks as a whole.
     listeners: Set<Host>,
+    /// Of which a flood was found.
+    floods: Set<Host>,
     /// Some listeners are told of at another one.
-    lone_syns: &'a AllLoneSyns,
+    context: &'a CaptureContext,
 }
 
 impl<'a> Found<'a> {
-    fn of(written: &[Written], lone_syns: &'a AllLoneSyns) -> Found<'a> {
+    fn of(written: &[Written], context: &'a CaptureContext) -> Found<'a> {
         let outlines = || written.iter().map(|w| &w.outline);
         let of_listener = |w: &&Written| {
             w.outline.client.is_none() && !registry::spec(w.finding.kind).has(Property::ExplainsNoFailure)
@@ -118,18 +159,29 @@ impl<'a> Found<'a> {
                 .flatten()
                 .collect(),
             listeners: whole.filter_map(|o| o.server).collect(),
-            lone_syns,
+            floods: written
+                .iter()
+                .filter(|w| w.finding.kind == Kind::SynFlood)
+                .filter_map(|w| w.outline.server)
+                .collect(),
+            context,
         }
     }
 
     fn explain(&self, f: &Failed) -> bool {
         let handshake = matches!(f.outcome, Outcome::Unanswered | Outcome::NeverCompleted);
-        self.connections.contains(&f.first.packet)
-            || self.names.contains(&(f.client, f.server))
-            || handshake && self.explains_handshakes_of(f.server)
+        self.tell_of(f) || handshake && self.explains_handshakes_of(f.server)
+    }
+
+    /// Whether a finding is about this connection.
+    fn tell_of(&self, f: &Failed) -> bool {
+        self.connections.contains(&f.first.packet) || self.names.contains(&(f.client, f.server))
     }
 
     fn explains_handshakes_of(&self, listener: Host) -> bool {
-        self.listeners.contains(&listener) || self.lone_syns.are_told_elsewhere(listener)
+        let CaptureContext { lone_syns, lone_answers, .. } = self.context;
+        self.listeners.contains(&listener)
+            || lone_syns.are_told_elsewhere(listener)
+            || lone_answers.are_told_elsewhere(listener)
     }
 }

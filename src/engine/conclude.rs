@@ -166,8 +166,7 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
     }
     let capture_points = capture_points(&written, context);
     let Gathered { failures, classes, left_out, .. } = gathered;
-    let (failed_unexplained, unexplained) =
-        failures.unexplained(&written, classes, left_out, &context.lone_syns, &captures);
+    let account = failures.account(&written, classes, left_out, context, &captures);
     #[cfg(feature = "fleet")]
     let connections =
         written.iter().filter_map(|w| Some((w.finding.id.clone(), w.outline.connection?))).collect();
@@ -178,10 +177,10 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
             tcp_segments: captures.iter().map(|c| c.tcp_segments).sum(),
             connections: gathered.quality.connections,
             findings: found,
-            outcomes: failures.outcomes.iter().collect(),
-            failed: failures.outcomes.failed(),
-            failed_unexplained,
-            unexplained,
+            outcomes: account.outcomes.iter().collect(),
+            failed: account.outcomes.failed(),
+            failed_unexplained: account.unexplained,
+            unexplained: account.examples,
         },
         captures,
         incidents,

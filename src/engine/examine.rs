@@ -83,7 +83,8 @@ fn drop_what_a_flood_explains(drafts: &mut Vec<Found>) {
         drafts.iter().filter(|(d, _)| d.kind == Kind::SynFlood).filter_map(|(d, _)| d.server).collect();
     if !floods.is_empty() {
         let is_told = |d: &Draft| d.server.is_some_and(|server| floods.contains(&server));
-        drafts.retain(|(d, _)| d.kind != Kind::SynUnanswered || d.client.is_some() || !is_told(d));
+        let kinds = [Kind::SynUnanswered, Kind::SynAckUnanswered];
+        drafts.retain(|(d, _)| !kinds.contains(&d.kind) || d.client.is_some() || !is_told(d));
     }
 }
 

@@ -108,7 +108,10 @@ impl Outcome {
             return Outcome::CutOff;
         }
         let until = until.max(f.last.time);
-        if f.syn.count > 0 && f.final_ack.is_none() && !f.odd_handshake && !f.went_on() {
+        // Where the final ACK is not in the capture, the client's FIN or payload of the server says that there was one.
+        let fast_open = f.syn_offer.payload > 0;
+        let went_on = f.went_on() || f.c.fin.is_some() || f.s.has_spoken() && !fast_open;
+        if f.syn.count > 0 && f.final_ack.is_none() && !f.odd_handshake && !went_on {
             return Outcome::of_handshake(f, until);
         }
         if f.c.fin_acked.is_some() && f.s.fin_acked.is_some() {
@@ -295,6 +298,13 @@ impl Outcomes {
     pub fn record(&mut self, outcome: Outcome) {
         if let Some(count) = self.0.get_mut(outcome as usize) {
             *count = count.saturating_add(1);
+        }
+    }
+
+    /// So many more.
+    pub fn record_many(&mut self, outcome: Outcome, n: u64) {
+        if let Some(count) = self.0.get_mut(outcome as usize) {
+            *count = count.saturating_add(n);
         }
     }
 

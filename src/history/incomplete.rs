@@ -12,13 +12,13 @@ use crate::time::{Span, Timestamp};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HalfOpenRequest {
-    /// The SYN.
+    /// The SYN; the first SYN-ACK where the client's direction was not captured.
     pub syn: PacketRef,
     /// From the first SYN-ACK until the request must have been dropped.
     pub during: Interval,
     /// The client.
     pub client: Host,
-    /// SYNs that asked for it, at most 65,535.
+    /// SYNs that asked for it, at most 65,535; 0 where the client's direction was not captured.
     pub syns: u16,
     /// SYN-ACKs sent for it, at most 65,535.
     pub syn_acks: u16,
@@ -164,7 +164,9 @@ pub fn half_open(f: &ConnectionFacts, end: Timestamp) -> Option<HalfOpenRequest>
     // have left no more of it.
     let was_completed =
         f.final_ack.is_some() || f.c.fin.is_some() || f.s.segments > f.syn_ack.count + u32::from(f.s.resets);
-    if was_completed || f.syn.count == 0 || f.roles == Roles::Guessed || f.odd_handshake {
+    // Where the clients' direction was not captured a SYN-ACK that comes again says that no ACK was taken.
+    let asked = f.syn.count > 0 || f.c.segments == 0 && f.syn_ack.count > 1;
+    if was_completed || !asked || f.roles == Roles::Guessed || f.odd_handshake {
         return None;
     }
     let dropped = f.c.reset.as_ref().map_or(Timestamp::MAX, |r| r.at.time);

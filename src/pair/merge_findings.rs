@@ -12,6 +12,7 @@ use crate::detect::registry;
 use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
+use crate::pair::data_path::judge_data;
 use crate::pair::loss::{self, Losses, Named, final_ack};
 use crate::pair::passage::{Absence, Passage};
 use crate::pair::trace::Seen;
@@ -85,6 +86,7 @@ impl Joint<'_> {
         merged.extend(of_server);
         merged.extend(of_client);
         for (d, _) in &mut merged {
+            judge_data(d, &self.passage, named);
             self.note_elsewhere(d);
             self.note_names(d);
         }

@@ -15,6 +15,7 @@
 //! * [`join`]: the same for all, and the report.
 
 pub mod clock;
+mod data_path;
 pub mod join;
 pub mod listening;
 pub mod loss;

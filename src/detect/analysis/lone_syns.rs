@@ -1,4 +1,5 @@
-//! SYNs that were sent once, drew no answer and were not repeated: no kernel opens a connection like that.
+//! SYNs that were sent once and came to nothing: they drew no answer and were not repeated, or were answered and the client fell
+//! silent. No kernel opens a connection like that.
 //!
 //! One listener has very many of them in a flood, and one scanner sends one to each of very many listeners. So they are told
 //! together: by listener, or by client where a client has one or two at each of several listeners.
@@ -11,16 +12,27 @@ use crate::flow::facts::PacketRef;
 use crate::flow::key::{Host, Map, Set};
 use crate::flow::outcome::FIRST_TIMER;
 use crate::history::incomplete::HalfOpenRequest;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+/// SYN-ACKs from which on the handshake is told by itself (`syn-ack-unanswered`).
+pub const ASKED_AGAIN: u32 = 3;
 
 /// SYNs of one listener from which on they are told of that listener, whoever sent them.
 const OF_LISTENER: usize = 3;
 
+/// A request that was taken back sooner is that of a scan or a check: its client has said that it wants nothing.
+const HELD: Span = Span::millis(900);
+
+/// So many requests of a listener are looked at: of a flood it does not matter how many more there are.
+const LOOKED_AT: usize = 1_000;
+
 /// Lone SYNs that are told together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoneSyns {
-    /// How many.
+    /// How many; at least so many where the listener had very many requests.
     pub syns: usize,
+    /// Whether there may be more.
+    pub or_more: bool,
     /// How many addresses sent them.
     pub clients: usize,
     /// The address that sent them, or one of these.
@@ -43,32 +55,54 @@ pub struct AllLoneSyns {
 }
 
 impl AllLoneSyns {
-    /// Those of all listeners; `end` is the end of the capture, `is_explained` says of a SYN that another kind tells of it.
-    pub fn of(
+    /// Those without an answer at all listeners; `end` is the end of the capture, `is_explained` says of a SYN that another kind
+    /// tells of it.
+    pub fn unanswered(
         activities: &Map<Host, ListenerActivity>,
         end: Timestamp,
         is_explained: impl Fn(PacketId) -> bool,
     ) -> AllLoneSyns {
+        let is_lone = |h: &HalfOpenRequest| end - h.syn.time >= FIRST_TIMER && !is_explained(h.syn.packet);
+        AllLoneSyns::together(activities, |activity| &activity.lone_syns, is_lone)
+    }
+
+    /// Those that were answered and not taken up.
+    pub fn answered(activities: &Map<Host, ListenerActivity>, end: Timestamp) -> AllLoneSyns {
+        let is_lone = |h: &HalfOpenRequest| {
+            let is_over = h.syn_acks > 1 || end - h.syn.time >= FIRST_TIMER;
+            let is_held = h.during.to - h.during.from >= HELD;
+            h.syns > 0 && u32::from(h.syn_acks) < ASKED_AGAIN && is_over && is_held
+        };
+        AllLoneSyns::together(activities, |activity| &activity.half_open, is_lone)
+    }
+
+    fn together(
+        activities: &Map<Host, ListenerActivity>,
+        requests: impl Fn(&ListenerActivity) -> &Vec<HalfOpenRequest>,
+        is_lone: impl Fn(&HalfOpenRequest) -> bool,
+    ) -> AllLoneSyns {
         let mut all = AllLoneSyns::default();
         let mut scans: Map<Address, Vec<(HalfOpenRequest, Host, usize)>> = Map::default();
-        for (host, activity) in activities.iter().filter(|(_, activity)| activity.not_repeated > 0) {
-            let is_lone =
-                |h: &&HalfOpenRequest| end - h.syn.time >= FIRST_TIMER && !is_explained(h.syn.packet);
-            let mut lone = activity.lone_syns.iter().filter(is_lone);
-            let Some(first) = lone.clone().min_by_key(|h| (h.syn, h.client)) else { continue };
-            let (count, last) = (lone.clone().count(), lone.clone().map(|h| h.syn).max());
-            if count < OF_LISTENER && lone.all(|h| h.client.address == first.client.address) {
-                scans.entry(first.client.address).or_default().push((*first, *host, count));
+        for (host, activity) in activities {
+            let requests = requests(activity);
+            let lone: Vec<&HalfOpenRequest> =
+                requests.iter().take(LOOKED_AT).filter(|h| is_lone(h)).collect();
+            let Some(first) = lone.iter().min_by_key(|h| (h.syn, h.client)) else { continue };
+            let last = lone.iter().map(|h| h.syn).max().unwrap_or(first.syn);
+            let is_of_one = || lone.iter().all(|h| h.client.address == first.client.address);
+            if lone.len() < OF_LISTENER && is_of_one() {
+                scans.entry(first.client.address).or_default().push((**first, *host, lone.len()));
                 continue;
             }
-            let clients: BTreeSet<Address> = lone.map(|h| h.client.address).collect();
+            let clients: BTreeSet<Address> = lone.iter().map(|h| h.client.address).collect();
             let together = LoneSyns {
-                syns: count,
+                syns: lone.len(),
+                or_more: requests.len() > LOOKED_AT,
                 clients: clients.len(),
                 client: first.client.address,
                 listeners: 1,
                 first: first.syn,
-                last: last.unwrap_or(first.syn),
+                last,
             };
             all.at.insert(*host, together);
         }
@@ -77,6 +111,7 @@ impl AllLoneSyns {
             let (Some((first, host, _)), Some((last, ..))) = (tried.first(), tried.last()) else { continue };
             let together = LoneSyns {
                 syns: tried.iter().map(|(.., n)| n).sum(),
+                or_more: false,
                 clients: 1,
                 client,
                 listeners: tried.len(),
@@ -88,7 +123,6 @@ impl AllLoneSyns {
         }
         all
     }
-
     /// What is to be told at this listener.
     pub fn at(&self, listener: Host) -> Option<&LoneSyns> {
         self.at.get(&listener)

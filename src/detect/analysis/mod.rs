@@ -19,6 +19,7 @@
 //! * [`lone_syns`]: SYNs that were neither answered nor repeated.
 //! * [`reset_together`]: connections that a server reset all at once before it had served them.
 //! * [`timestamp_rule`]: whether the rule of `tcp_tw_recycle` explains unanswered SYNs.
+//! * [`told_together`]: how SYNs that are told together are named.
 //! * [`tunnel`]: tunnel packets that their receiver drops.
 
 pub mod company;
@@ -41,4 +42,5 @@ pub mod lone_syns;
 pub mod reset_together;
 pub mod survey;
 pub mod timestamp_rule;
+pub mod told_together;
 pub mod tunnel;

@@ -50,7 +50,12 @@ pub fn survey(
         context.activities.par_iter_mut().for_each(|(_, activity)| activity.sort());
     }
     context.note_silence(kept, end);
-    context.lone_syns = AllLoneSyns::of(&context.activities, end, |syn| context.peers.is_suspect(syn));
+    context.lone_syns =
+        AllLoneSyns::unanswered(&context.activities, end, |syn| context.peers.is_suspect(syn));
+    // Of a capture of nothing but handshakes none has an end.
+    if !context.handshakes_only {
+        context.lone_answers = AllLoneSyns::answered(&context.activities, end);
+    }
     for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
         let pair = Pair { client: f.client.address, server: f.server.address };
         let known = context.peers.tally(pair) != Tally::default();

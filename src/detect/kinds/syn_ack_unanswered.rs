@@ -1,11 +1,14 @@
 //! `syn-ack-unanswered`: the handshake stops at the SYN-ACK.
 
 use crate::decode::segment::Traits;
+use crate::detect::analysis::lone_syns::ASKED_AGAIN;
+use crate::detect::analysis::told_together::subject;
 use crate::detect::analysis::{flood, tunnel};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Roles};
+use crate::flow::key::Host;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
@@ -35,7 +38,7 @@ finding! {
         wants: Wants::full(|f, _| f.syn_ack.count >= LEAST && f.final_ack.is_none()).or_incomplete(|handshake| {
             u32::from(handshake.half_open.syn_acks) >= LEAST
         }),
-        examine: Examine::Connection(examine),
+        examine: Examine::Both(examine, examine_lone),
         look_alikes: &["syn-ack-unanswered/one-lost", "handshake-loss/syn-ack-lost", "syn-flood/port-scan"],
         counters: &["TcpExtTCPTimeouts", "TcpExtTCPSynRetrans", "TcpExtIPReversePathFilter"],
         settings: &["net.ipv4.conf.all.rp_filter", "net.ipv4.tcp_synack_retries"],
@@ -44,7 +47,7 @@ finding! {
 }
 
 /// SYN-ACKs from which on one lost packet is not the reason.
-const LEAST: u32 = 3;
+const LEAST: u32 = ASKED_AGAIN;
 /// Connections of one client from which on it is no accident.
 const SEVERAL: usize = 3;
 
@@ -73,6 +76,9 @@ fn arrives_damaged(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
 
 /// See [`SynAckUnanswered`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    if f.syn.count == 0 {
+        return asked_in_vain(f, around);
+    }
     let (syn, first, last) = (f.syn.first()?, f.syn_ack.first()?, f.syn_ack.last()?);
     let completed = f.final_ack.is_some()
         || f.c.segments > f.syn.count
@@ -144,6 +150,58 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         }
         _ => d.possible(format!("{reason}; where the next packet was lost is not known")),
     };
+    Some(d)
+}
+
+/// The server asks again and again, and the capture holds nothing of the client.
+fn asked_in_vain(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (first, last) = (f.syn_ack.first()?, f.syn_ack.last()?);
+    let is_all = f.c.segments == 0 && f.s.segments == f.syn_ack.count && f.other_isns == 0;
+    if !is_all || f.syn_ack.count < LEAST || is_flood(around) {
+        return None;
+    }
+    let lasted = last.at.time - first.at.time;
+    let mut d = Draft::about(f, &SPEC, (first.at, "SYN-ACK"));
+    d.shows(last.at, format!("SYN-ACK, sent {} in all", times(f.syn_ack.count.into())));
+    d.severity = Severity::Warning;
+    d.summary = format!(
+        "{} sent its SYN-ACK to {} {} within {lasted}; the capture holds nothing of the client.",
+        f.server.socket(),
+        f.client.socket(),
+        times(f.syn_ack.count.into())
+    );
+    blame(&mut d, f, Client::FellSilent);
+    d.or(
+        "The accept queue is full, and the server ignores the final ACK.",
+        "The client's ACKs and data would show it: capture both directions.",
+    );
+    d.measure("syn_acks", f.syn_ack.count).measure_span("lasted_s", lasted);
+    d.possible("the server took no ACK; the client's direction was not captured");
+    Some(d)
+}
+
+/// SYNs that were answered once or twice, and nothing came of it.
+fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
+    let lone = around.context.lone_answers.at(server)?;
+    let mut d = Draft::about_listener(server, &SPEC, (lone.first, "SYN: answered, and no ACK came"));
+    if lone.last != lone.first {
+        d.shows(lone.last, "the last such SYN");
+    }
+    d.severity = Severity::Info;
+    d.summary = format!(
+        "{} {} answered, and the handshake went no further: no ACK, no RST, no other SYN.",
+        subject(lone, server),
+        if lone.syns == 1 { "was" } else { "were" }
+    );
+    d.cause = cause(
+        "The client wanted no more than the answer (a scan or a probe), has gone away, or its ACK was lost.",
+        &["reqsk_timer_handler"],
+        &["TcpExtTCPTimeouts"],
+        &["net.ipv4.tcp_synack_retries"],
+    );
+    d.possible("the SYN-ACK was hardly repeated, so the capture does not show which");
+    d.or("The capture lacks packets.", "It holds other connections in full.");
+    d.measure("syns", lone.syns).measure("clients", lone.clients).measure("listeners", lone.listeners);
     Some(d)
 }
 

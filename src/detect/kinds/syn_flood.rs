@@ -85,6 +85,8 @@ fn fills_the_queue(h: &HalfOpenRequest, around: &DetectContext<'_>) -> bool {
 enum Shown {
     /// The server held requests in vain.
     ByTheServer,
+    /// The server asked again and again, and the capture holds nothing of the clients.
+    BySynAcks,
     /// The capture holds no answers, or no more than answers: the SYNs alone look forged.
     ByTheSyns,
 }
@@ -124,8 +126,9 @@ impl<'a> Crowd<'a> {
         let half_open: Vec<_> = activity.half_open.iter().filter(|h| fills_the_queue(h, around)).collect();
         if half_open.len() >= HALF_OPEN {
             // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
-            let crowd =
-                Crowd::new(half_open.into_iter().chain(&activity.lone_syns).collect(), Shown::ByTheServer);
+            let asked = half_open.iter().any(|h| h.syns > 0);
+            let shown = if asked { Shown::ByTheServer } else { Shown::BySynAcks };
+            let crowd = Crowd::new(half_open.into_iter().chain(&activity.lone_syns).collect(), shown);
             let enough = crowd.most >= LEAST && (crowd.sources >= SOURCES || crowd.most >= FROM_FEW);
             return enough.then_some(crowd);
         }
@@ -158,6 +161,12 @@ impl<'a> Crowd<'a> {
                 count(all, "handshake"),
                 server.socket()
             ),
+            Shown::BySynAcks => format!(
+                "{least}{} of {sources} to {} were answered within {took} and not completed: the SYN-ACKs were repeated. The capture \
+                 holds nothing of the clients.",
+                count(all, "handshake"),
+                server.socket()
+            ),
             Shown::ByTheSyns => format!(
                 "{least}{} of {sources} came to {} within {took}, and none was repeated or completed in the capture.",
                 count(all, "SYN"),
@@ -170,6 +179,17 @@ impl<'a> Crowd<'a> {
     fn judge(&self, d: &mut Draft, answers: Answers) {
         if self.shown == Shown::ByTheServer {
             d.probable("the clients neither repeated their SYNs nor completed a handshake");
+            d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
+            return;
+        }
+        if self.shown == Shown::BySynAcks {
+            d.possible(
+                "the server repeats its SYN-ACKs, so it took no ACK; the clients' direction was not captured",
+            );
+            d.or(
+                "The accept queue is full, and the server ignores the final ACKs of real clients.",
+                "Their ACKs and data would show it: capture both directions.",
+            );
             d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
             return;
         }
@@ -198,7 +218,7 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     d.shows(last.syn, "last of them");
     let activity = around.activity;
     let real = match crowd.shown {
-        Shown::ByTheServer => activity.ignored.len(),
+        Shown::ByTheServer | Shown::BySynAcks => activity.ignored.len(),
         Shown::ByTheSyns => activity.ignored.len().saturating_sub(activity.lone_syns.len()),
     };
     d.severity = if real > 1 { Severity::Critical } else { Severity::Warning };

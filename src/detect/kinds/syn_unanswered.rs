@@ -6,9 +6,10 @@ use crate::detect::analysis::fast_open;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
 use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
+use crate::detect::analysis::told_together::subject;
 use crate::detect::analysis::tunnel;
 use crate::detect::context::{Answers, DetectContext};
-use crate::detect::draft::{Draft, cause, count, counted};
+use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Ignored, Property, finding};
 use crate::flow::facts::ConnectionFacts;
@@ -137,32 +138,14 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 /// SYNs that were neither answered nor repeated: told of the listener, or of the client that sent one to each of several.
 fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let lone = around.context.lone_syns.at(server)?;
-    let (syns, client) = (lone.syns as u64, lone.client.ip());
+    let syns = lone.syns as u64;
     let mut d = Draft::about_listener(server, &SPEC, (lone.first, "SYN: no answer, and not repeated"));
     if lone.last != lone.first {
         d.shows(lone.last, "the last such SYN");
     }
     d.severity = Severity::Info;
-    d.summary = match (lone.listeners, lone.clients) {
-        (1, 1) => format!(
-            "{} of {client} to {} drew no answer and {} not repeated.",
-            count(syns, "SYN"),
-            server.socket(),
-            if syns == 1 { "was" } else { "were" }
-        ),
-        (1, clients) => format!(
-            "{} of {} to {} drew no answer and were not repeated.",
-            count(syns, "SYN"),
-            counted(clients as u64, "address", "addresses"),
-            server.socket()
-        ),
-        (listeners, _) => format!(
-            "{} of {client} to {} drew no answer and were not repeated, the first to {}.",
-            count(syns, "SYN"),
-            counted(listeners as u64, "port or address", "ports and addresses"),
-            server.socket()
-        ),
-    };
+    let were = if syns == 1 { "was" } else { "were" };
+    d.summary = format!("{} drew no answer and {were} not repeated.", subject(lone, server));
     d.cause = cause(
         "A program tried once and did not wait for an answer: a scan, a health check, or a client that takes the first of \
          several addresses that answers.",
@@ -181,6 +164,15 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
             d.possible(
                 "clients of this address went on, so they had its answers; the capture holds one direction",
             );
+        }
+        Answers::Unseen if around.context.handshakes_only => {
+            d.cause = cause(
+                "What became of these connections was not captured, or nothing answered.",
+                &[],
+                &[],
+                &[],
+            );
+            d.possible("the capture holds SYNs and nothing else of this address: a filter, or one direction");
         }
         Answers::Unseen => {
             d.possible(format!("{why}; the capture holds no packet of {}", server.address.ip()));

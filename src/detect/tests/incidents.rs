@@ -253,3 +253,51 @@ fn peers_that_are_gone_are_one_line_and_no_alarm() {
     assert_eq!(found.report.incidents.len(), 1);
     assert_eq!(found.report.incidents[0].severity, Severity::Info);
 }
+
+#[test]
+fn handshakes_that_nobody_took_up_are_told_of_together() {
+    let wire = Wire::at_server();
+    ordinary(&wire, -5.0, 5);
+    for n in 0..4 {
+        let l = wire.of_host(20 + n, 300);
+        l.client.syn(f64::from(n));
+        l.server.syn_ack(f64::from(n) + 0.0001);
+    }
+    ordinary(&wire, 20.0, 2);
+    let found = analyze(&wire);
+    assert_eq!(found.counts(), BTreeMap::from([(Kind::SynAckUnanswered, 1)]), "{}", found.summaries());
+    assert_eq!(found.report.findings[0].severity, Severity::Info);
+    assert_eq!((found.report.summary.failed, found.report.summary.failed_unexplained), (4, 0));
+}
+
+#[test]
+fn a_filter_for_handshakes_makes_no_failures() {
+    for syn_acks in [true, false] {
+        let wire = Wire::at_client();
+        ordinary(&wire, 0.0, 20);
+        ordinary(&wire, 20.0, 5);
+        wire.keep(|s| s.flags.has(Flags::SYN) && (syn_acks || !s.flags.has(Flags::ACK)));
+        let found = analyze(&wire);
+        assert!(found.report.findings.iter().all(|f| f.severity == Severity::Info), "{}", found.summaries());
+        assert_eq!((found.report.summary.failed, found.report.summary.failed_unexplained), (0, 0));
+    }
+}
+
+#[test]
+fn syn_acks_alone_that_come_again_are_a_flood_seen_from_one_side() {
+    let wire = Wire::at_client();
+    for n in 0..30 {
+        let l = wire.of_host(20 + n, 300);
+        let t = 0.1 * f64::from(n);
+        l.client.syn(t);
+        for again in [0.0, 1.02, 3.05] {
+            l.server.syn_ack(t + 0.0001 + again);
+        }
+    }
+    wire.keep(|s| s.flags.has(Flags::ACK));
+    let found = analyze(&wire);
+    assert_eq!(found.counts(), BTreeMap::from([(Kind::SynFlood, 1)]), "{}", found.summaries());
+    let f = &found.report.findings[0];
+    assert_eq!(f.certainty, Certainty::Possible);
+    assert!(f.alternatives.iter().any(|a| a.suspect.to_string().contains("accept queue")), "{f:?}");
+}

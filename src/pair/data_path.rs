@@ -1,0 +1,84 @@
+//! Data that one end repeats in vain: whether it came to the other capture, and whether an acknowledgment left there.
+
+use crate::detect::draft::{Draft, cause, times};
+use crate::flow::facts::Role;
+use crate::model::{Certainty, Kind};
+use crate::pair::loss::Named;
+use crate::pair::passage::Passage;
+
+/// Copies of a segment from which on it is repeated in vain.
+const COPIES: usize = 3;
+
+/// Says of data that was never acknowledged where it was lost, if the two captures show it.
+pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &Named<'_>) {
+    if !matches!(d.kind, Kind::DataUnacknowledged | Kind::IdleFlowDropped | Kind::FinUnacknowledged) {
+        return;
+    }
+    let Some((side, copies)) = copies(d, passage) else { return };
+    let seen = &passage.tracks[side].segments[copies[0]];
+    let (sender, n) = (if seen.by_client { Role::Client } else { Role::Server }, copies.len() as u64);
+    let (here, there) = (named.side(side), named.side(1 - side));
+    if copies.iter().all(|&i| !passage.passed(side, i) && passage.absence(side, i).is_some()) {
+        let number = seen.at.packet.number();
+        let reason = format!(
+            "#{number} of {here}, sent {}, is not in {there}, which holds other packets of that time",
+            times(n)
+        );
+        if d.kind == Kind::DataUnacknowledged {
+            d.cause = cause(
+                "It is dropped between the two captures: the network loses it, or a firewall or NAT on the way drops it.",
+                &[],
+                &["TcpExtTCPTimeouts", "TcpRetransSegs"],
+                &[],
+            );
+            d.alternatives.clear();
+            d.or(
+                format!("The capture {there} missed these packets."),
+                "Then the peer would have acknowledged them.",
+            );
+        }
+        d.measure("lost_between", true);
+        d.probable(reason);
+    } else if copies.iter().all(|&i| passage.passed(side, i)) {
+        let end = seen.seq.advance(seen.payload.max(1));
+        let is_ack = |s: &crate::pair::trace::Seen| s.by_client != seen.by_client && !end.after(s.ack);
+        let acknowledged = passage.tracks[1 - side].segments.iter().any(is_ack);
+        d.measure("lost_between", false);
+        let what = match acknowledged {
+            true => "and acknowledged there: the acknowledgments are lost on their way back",
+            false => "and nothing acknowledges it there",
+        };
+        let reason = format!("what the {sender} repeats is in {there} too, {what}");
+        if acknowledged && d.kind == Kind::DataUnacknowledged {
+            d.cause = cause(
+                "The acknowledgments do not reach the sender: the way back is cut.",
+                &["tcp_retransmit_timer"],
+                &["TcpExtTCPTimeouts", "TcpExtTCPDSACKOldSent"],
+                &[],
+            );
+            d.probable(reason);
+        } else if d.certainty() != Certainty::Confirmed {
+            d.reason = format!("{}; {reason}", d.reason);
+        }
+    }
+}
+
+/// The side on which the finding saw a segment that was sent again and again, and the places of all its copies there.
+fn copies(d: &Draft, passage: &Passage<'_>) -> Option<(usize, Vec<usize>)> {
+    let evidence = d.evidence();
+    (0..2).find_map(|side| {
+        let segments = &passage.tracks[side].segments;
+        evidence.iter().find_map(|(at, _)| {
+            let seen = segments.iter().find(|s| s.at.packet == at.packet)?;
+            let is_copy = |s: &crate::pair::trace::Seen| {
+                s.by_client == seen.by_client
+                    && s.seq == seen.seq
+                    && s.payload == seen.payload
+                    && s.flags == seen.flags
+            };
+            let all = segments.iter().enumerate().filter(|(_, s)| is_copy(s)).map(|(i, _)| i);
+            let all: Vec<usize> = all.collect();
+            (all.len() >= COPIES).then_some((side, all))
+        })
+    })
+}
