@@ -1,7 +1,7 @@
 //! Interfaces, through libpcap: one thread each, which copies what comes into blocks and does nothing else.
 //!
-//! The handle is in non-blocking mode: libpcap's blocking reads of a silent interface may not return at all (kernels
-//! from 3.19 on do not wake a reader for an empty block), and a silent interface is news, too. The kernel hands its
+//! The handle is in non-blocking mode: libpcap's blocking reads of a silent interface may not return at all: kernels
+//! from 3.19 on do not wake a reader for an empty block. And a silent interface is news, too. The kernel hands its
 //! blocks over after 20 ms and wakes the thread, which waits for that with poll(2).
 //!
 //! An interface that goes away is asked for again until it is back. Its thread alone may open it then: whatever rights

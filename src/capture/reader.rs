@@ -14,8 +14,8 @@ use super::{Block, Record, Status};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
-/// Bytes read into a block at a time: few enough that they are still in the core's own cache (L2) when they are decoded,
-/// where that is done by the thread that has read them, and always into the same room.
+/// Bytes read into a block at a time: few enough to be still in the core's own cache (L2) when the thread that read
+/// them decodes them. They are always read into the same room.
 pub(super) const WINDOW: usize = 256 << 10;
 /// Bytes in which the first record of a part is looked for at first; more if that is not enough.
 const FIRST_LOOK: usize = 16 << 10;

@@ -82,7 +82,7 @@ pub(super) fn program() -> Program {
     Program { name: "synscope".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// The options that decide what is in a report. Threads are none of them.
+/// The options that decide the contents of a report. Threads are none of them.
 pub(super) fn applied(options: &Options, pairing: Pairing, privacy: &Privacy) -> AppliedOptions {
     AppliedOptions {
         hosts: options.hosts.clone(),
@@ -109,7 +109,7 @@ impl Failed {
     /// Says why.
     ///
     /// # Errors
-    /// What is wrong with more than the inputs.
+    /// Errors beyond those of the inputs.
     pub fn told(self) -> anyhow::Result<Exit> {
         match self {
             Failed::Engine(engine::Error::NothingReadable(reasons)) => {
@@ -148,7 +148,7 @@ pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) 
     }
 }
 
-/// More threads than this serve no machine. Each costs memory, and a system has only so many.
+/// More threads than this serve no machine. Each costs memory, and a system has a limited number.
 const MOST_THREADS: usize = 1024;
 
 /// Refuses numbers of threads that would exhaust the machine.
@@ -199,7 +199,7 @@ impl Scope {
         }
     }
 
-    /// What was typed, as the engine wants it; the snapshots are not read yet.
+    /// The options typed, as the engine wants them; the snapshots are not read yet.
     pub fn options(&self) -> Options {
         Options {
             threads: self.threads,

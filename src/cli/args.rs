@@ -517,9 +517,9 @@ pub struct Scope {
 
     /// Take the captures for two sides of the same traffic, and fail if they are not
     ///
-    /// Without it up to 8 captures are looked at for connections that two of them saw at different places. If there are
-    /// such, each side is analyzed for itself, the clocks are compared, and each packet that matters is looked for in
-    /// the other capture. Needs files: what comes through a pipe cannot be read again.
+    /// Without it up to 8 captures are looked at for connections that two of them saw at different places. If so, each
+    /// side is analyzed for itself and the clocks are compared. Each packet that matters is looked for in the other
+    /// capture. Needs files: what comes through a pipe cannot be read again.
     #[arg(long, conflicts_with = "no_pair", help_heading = "What to look at")]
     pub pair: bool,
 

@@ -61,7 +61,7 @@ fn damage(outcome: &Outcome) -> Damage {
     if outcome.damage.is_empty() { Damage::None } else { Damage::Some }
 }
 
-/// Why there is nothing to extract, and what was asked for.
+/// Why there is nothing to extract, and the request.
 fn nothing(report: &Report, args: &ExtractArgs) -> String {
     let looked_at = counted(report.summary.connections, "TCP connection");
     let filters = report.filtered.as_ref().map(|filtered| format!(" with {}", filtered.typed()));

@@ -395,7 +395,7 @@ mod session {
             Ok(Signals { stop, impatience, report })
         }
 
-        /// What has been asked for since the last call.
+        /// Requests since the last call.
         fn wanted(&self) -> Wanted {
             if self.stop.load(Ordering::Relaxed) {
                 self.impatience.begin();

@@ -53,8 +53,8 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// Anything else, or outside of what can be written.
 pub fn time(text: &str) -> Result<Timestamp, String> {
     let text = text.trim();
-    // A date and time of day without offset is UTC, as everywhere in the reports. What has a '[' names a time zone,
-    // and the zones' rules are not on board.
+    // A date and time of day without offset is UTC, as everywhere in the reports. A '[' begins the name of a time zone,
+    // and the program does not know the rules of zones.
     let parsed = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         let local = text.contains(':') && !text.contains('[');
         let civil: jiff::civil::DateTime = local.then(|| text.parse().ok()).flatten()?;

@@ -311,8 +311,8 @@ fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// PPP: the protocol number, with or without HDLC's address and control bytes before it, compressed to one byte or
-/// not (RFC 1661 sections 2 and 6.5).
+/// PPP: the protocol number, of one or two bytes, with or without HDLC's address and control bytes before it (RFC 1661
+/// sections 2 and 6.5).
 pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let rest = if let [0xff, 0x03, ..] = rest.data { walk.skip_plain(rest, 2)? } else { rest };
     let ([first], after) = walk.take_plain::<1>(rest)?;

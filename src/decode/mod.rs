@@ -135,9 +135,9 @@ pub fn decode_contained(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
 /// Decodes one packet into `out`, which is only meaningful after [`Decoded::Tcp`] and [`Decoded::Icmp`]; then every
 /// field of it has been written.
 ///
-/// A packet cut by the snapshot length is normal: [`Decoded::Tcp`] needs the first 14 bytes of the TCP header (up to
-/// the control bits), whatever of the window and the options was captured is read, and
-/// [`segment::Traits::OPTIONS_CUT`] says that something may be missing.
+/// A packet cut by the snapshot length is normal: [`Decoded::Tcp`] needs the first 14 bytes of the TCP header, up to
+/// the control bits. The window and the options are read as far as they were captured; [`segment::Traits::OPTIONS_CUT`]
+/// says that some may be missing.
 #[inline(always)]
 pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
     out.time = packet.time;

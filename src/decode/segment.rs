@@ -330,10 +330,10 @@ impl Segment {
         if self.options.has(Options::TIMESTAMPS) { Some(self.tsval) } else { None }
     }
 
-    /// For a quoted segment ([`Traits::ICMP_ERROR`]): ICMP type and code, kept in `window`. The IPv6 types are those
-    /// of ICMPv6, told by [`Traits::V6`]. `ttl` and `tos` are those of the packet that carried the error; everything
-    /// else is the quoted segment's, except that its control bits and options are not given, and that `ack` and
-    /// `payload` are 0 where the quote ends before them.
+    /// For a quoted segment ([`Traits::ICMP_ERROR`]): ICMP type and code, kept in `window`. The IPv6 types are those of
+    /// ICMPv6, told by [`Traits::V6`]. `ttl` and `tos` are those of the packet that carried the error; everything else
+    /// is the quoted segment's. Its control bits and options are not given, and `ack` and `payload` are 0 where the
+    /// quote ends before them.
     #[inline]
     pub const fn icmp(&self) -> Option<(u8, u8)> {
         if self.traits.has(Traits::ICMP_ERROR) {
@@ -408,8 +408,7 @@ fn endpoint_hash(address: Address, port: u16) -> u64 {
     folded_multiply(low ^ MIX[0], high.wrapping_add(u64::from(port)) ^ MIX[1])
 }
 
-/// Both halves of the product of `a` and `b`, with the factors added once more, so that a factor of 0 does not wipe
-/// out the other one.
+/// Both halves of the product of `a` and `b`, plus both factors: so a factor of 0 does not wipe out the other one.
 #[inline]
 fn folded_multiply(a: u64, b: u64) -> u64 {
     // Two factors of 64 bits have a product of 128 at most.

@@ -198,7 +198,7 @@ pub(super) fn pseudo_header_v4(addresses: [u8; 8], length: usize) -> u64 {
 }
 
 /// The pseudo-header's sum, not folded. The mapped prefix of an IPv4 address adds 0xffff, which is nothing in ones'
-/// complement, so one sum serves RFC 9293 section 3.1 and RFC 8200 section 8.1.
+/// complement. So one sum serves RFC 9293 section 3.1 and RFC 8200 section 8.1.
 #[inline]
 fn pseudo_header(src: &Address, dst: &Address, length: u32) -> u64 {
     add(add(sum(&src.0), sum(&dst.0)), numbers(length))
@@ -219,8 +219,8 @@ fn numbers(length: u32) -> u64 {
     u64::from(PROTOCOL.swap_bytes()).wrapping_add(u64::from(length.swap_bytes()))
 }
 
-/// Sum of the 16-bit words in little-endian order, not folded: RFC 1071 section 2 shows that neither the order of the
-/// bytes nor the width of the words matters, so that eight bytes are added at a time.
+/// Sum of the 16-bit words in little-endian order, not folded: Eight bytes are added at a time: RFC 1071 section 2
+/// shows that neither the order of the bytes nor the width of the words matters.
 #[inline]
 fn sum(data: &[u8]) -> u64 {
     let (words, tail) = data.as_chunks::<8>();

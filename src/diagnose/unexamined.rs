@@ -9,8 +9,8 @@ use crate::flow::key::Map;
 use crate::history::remarkable::{Class, LeftOut};
 use crate::model::{Incident, Unexamined};
 
-/// Tells each class of `left_out`, `classes` being those of the connections that were examined, with the incident to which most of the examined connections of that class belong.
-/// Classes of which nothing was found, or nothing examined, are told with none.
+/// Tells each class of `left_out` with the incident to which most examined connections of that class belong. `classes`
+/// are those of the examined connections. Classes of which nothing was found, or nothing examined, are told with none.
 pub fn tell(
     incidents: &mut [Incident],
     written: &[Written],

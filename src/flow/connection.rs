@@ -96,7 +96,7 @@ impl Connection {
     }
 
     /// Whether `s` opens a new incarnation: a SYN of the client with another initial sequence number, or a SYN of
-    /// either end where this connection was over or was only known from its middle.
+    /// either end after this connection ended or if it was joined in the middle.
     pub fn is_replaced_by(&self, s: &Segment, from: Direction) -> bool {
         if !s.flags.has(Flags::SYN) || s.flags.any(Flags::ACK | Flags::RST) || s.icmp().is_some() {
             return false;

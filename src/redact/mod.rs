@@ -1,8 +1,7 @@
 //! What must not leave the house: payload, addresses, MAC addresses, names.
 //!
-//! Captures are made harmless before anything looks at them: [`Redacted`] stands between a source and the engine, so
-//! that a report on redacted packets cannot hold what they no longer hold, and the packets handed out with it carry
-//! the same pseudonyms.
+//! Captures are made harmless before anything looks at them: [`Redacted`] stands between a source and the engine. So a
+//! report on redacted packets cannot tell more than they do, and extracted packets carry the same pseudonyms.
 //!
 //! * [`pseudonym`]: addresses to addresses, keeping prefixes.
 //! * [`packet`]: one packet's bytes, kept as far as its layers are understood.

@@ -1,7 +1,7 @@
 //! One packet's bytes without what must not leave: kept as far as its headers are understood, ended there.
 //!
-//! Only what is known to be harmless passes: the parts that [`crate::decode::parts`] names, each rewritten by its kind. A link
-//! type, a tunnel or a protocol that the decoder does not know ends the packet before it.
+//! Only harmless parts pass: the parts that [`crate::decode::parts`] names, each rewritten by its kind. A link type, a
+//! tunnel or a protocol that the decoder does not know ends the packet before it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::{Add, Range};
@@ -37,8 +37,8 @@ const ICMP_V6: u64 = 58;
 /// Magic number of the experimental Fast Open option, RFC 7413 appendix A.
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 
-/// A place in a packet. It may lie behind the end, and adding to it cannot fail: what is not there is neither read nor
-/// written.
+/// A place in a packet. It may lie behind the end, and adding to it cannot fail: bytes that are not there are neither
+/// read nor written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Place(usize);
 
@@ -187,7 +187,7 @@ impl Bytes<'_, '_> {
     }
 
     /// An extension header loses all but its first two bytes and the length of a jumbogram, wherever that stands among
-    /// the options. What is left reads as padding.
+    /// the options. The rest reads as padding.
     fn blank_extension(&mut self, at: Place, end: Place) {
         let options = at + 2;
         let jumbo = jumbo_option(self.between(options, end));
@@ -261,15 +261,15 @@ impl Bytes<'_, '_> {
         change
     }
 
-    /// The checksum of an ICMP message, which covers the addresses quoted, becomes that of what is left up to `end`; `covered` is
-    /// what else it covers.
+    /// The checksum of an ICMP message, which covers the addresses quoted, becomes that of the message up to `end`;
+    /// `covered` is what else it covers.
     fn sum_message(&mut self, at: Place, end: Place, covered: u64) {
         self.put_be16(at + 2, 0);
         let sum = self.sum(at, end);
         self.put_be16(at + 2, !fold(covered.saturating_add(sum)));
     }
 
-    /// Replaces the two addresses at `at`, of so many bytes each.
+    /// Replaces the two addresses at `at`, of `bytes` each.
     fn addresses(&mut self, at: Place, bytes: usize) -> Change {
         let mut change = Change::default();
         let Some(pseudonyms) = self.pseudonyms.as_deref_mut() else {
@@ -318,7 +318,7 @@ fn jumbo_option(options: &[u8]) -> Option<(usize, [u8; 6])> {
     }
 }
 
-/// The sums, not folded, of what was there and of what is there now.
+/// The sums, not folded, of the bytes before and after the change.
 #[derive(Clone, Copy, Debug, Default)]
 struct Change {
     old: u64,

@@ -64,7 +64,7 @@ impl fmt::Debug for Key {
 pub struct Pseudonyms {
     cipher: Aes128,
     pad: [u8; 16],
-    /// What was asked for before: a capture has few addresses and many packets.
+    /// The addresses asked for before: a capture has few addresses and many packets.
     known: HashMap<IpAddr, IpAddr>,
 }
 

@@ -188,7 +188,7 @@ pub fn kernel(name: &str) -> Option<&'static str> {
     KERNEL.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning)
 }
 
-/// What has been explained so far in one document.
+/// The names explained so far in one document.
 #[derive(Default)]
 pub(super) struct Explained {
     done: HashSet<&'static str>,

@@ -1,7 +1,7 @@
 //! The report as one page for a browser: no network, no script, light and dark, fit for paper.
 //!
 //! Readers who know TCP only roughly read it from the top. Readers who know the kernel open the folded parts. The page
-//! stays small however much was found: what it leaves out it says, and the JSON report has it.
+//! stays small however much was found: it names its omissions, and the JSON report has them.
 //!
 //! Every string of the report goes through `escape` or `rich`. The content security policy of the page forbids
 //! whatever would get past them: no script, no image, no connection.
@@ -157,7 +157,7 @@ impl Page<'_> {
              <h1>TCP diagnosis</h1>\n",
             escape(name),
             include_str!("html/style.css").replace('\n', ""),
-            // What is far from the screen is laid out when it comes near.
+            // Parts far from the screen are laid out when they come near.
             if report.incidents.len() > LARGE { " large" } else { "" }
         );
         let [read, found, next] = summary::sentences(report);

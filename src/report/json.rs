@@ -13,8 +13,8 @@ const PIECE: usize = 64 << 10;
 
 /// Writes `report` as indented JSON with a newline at the end.
 ///
-/// The same report is the same bytes. What JSON itself does not escape but a terminal obeys (C1 controls, marks
-/// that turn the direction of writing) is written as `\u` escapes, so that a document may be shown as it is.
+/// The same report is the same bytes. Characters that JSON does not escape but a terminal obeys are written as `\u`
+/// escapes: C1 controls, marks that turn the direction of writing. So a document may be shown as it is.
 ///
 /// # Errors
 /// What the writer says.

@@ -1,7 +1,7 @@
 //! The report for a ticket: Markdown of GitHub and GitLab, or Jira's wiki markup. Short unless asked for everything.
 //!
-//! The short form keeps what a reader of the ticket needs (summary, incidents, the gravest ones with one ladder and the
-//! next steps) below the size that trackers take in one comment; what it leaves out it says.
+//! The short form fits the size that trackers take in one comment: summary, incidents, the gravest ones with one ladder
+//! and the next steps; what it leaves out it says.
 
 use std::collections::HashMap;
 use std::io;
@@ -428,7 +428,7 @@ impl Page<'_> {
         f.folded(&title, &out)
     }
 
-    /// What was left out, settings, the inputs, how to read it.
+    /// Omissions, settings, the inputs, how to read it.
     fn foot(&mut self) -> String {
         let f = self.flavor;
         let report = self.report;

@@ -42,7 +42,7 @@ pub struct Packet<'p> {
     pub time: Timestamp,
     /// Bytes on the wire.
     pub original_length: u32,
-    /// What is kept of them.
+    /// The parts of them that are kept.
     pub data: &'p [u8],
 }
 

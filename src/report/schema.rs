@@ -26,7 +26,7 @@ pub fn schema() -> Schema {
     schema
 }
 
-/// The schema of what is written of a `T`.
+/// The schema of the JSON form of a `T`.
 pub fn made_of<T: JsonSchema>(id: &str, title: &str) -> Schema {
     // "For serialize": a field that is always written is required, even where it may be null.
     let settings = SchemaSettings::draft2020_12().for_serialize();

@@ -1,6 +1,6 @@
 //! The report for people: short on top, complete below, fit for a terminal and for an incident ticket.
 //!
-//! What was read, what limits it, one line per incident; then a paragraph per incident with cause, examples,
+//! The packets read, their limits, one line per incident; then a paragraph per incident with cause, examples,
 //! alternatives and next steps. Where something is left out the text says how much, and that `--format json` has it.
 
 use std::collections::hash_map::Entry;
@@ -88,7 +88,7 @@ impl<'r, 'w> Text<'r, 'w> {
         }
     }
 
-    /// What was read: a line per input, the time, the totals.
+    /// The packets read: a line per input, the time, the totals.
     fn inputs(&mut self) -> io::Result<()> {
         let captures = &self.report.captures;
         if captures.len() > NAMED_INPUTS {
@@ -134,7 +134,7 @@ impl<'r, 'w> Text<'r, 'w> {
         Ok(())
     }
 
-    /// What limits the report, before what it says.
+    /// The limits of the report, before its contents.
     fn warnings(&mut self) -> io::Result<()> {
         let mut said = HashSet::new();
         let mut lines = Vec::new();

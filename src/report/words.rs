@@ -262,7 +262,7 @@ pub(crate) fn extent(incident: &Incident) -> String {
     }
 }
 
-/// Before a number of what was examined, where more was only counted.
+/// Before a number of examined connections, where more were only counted.
 pub(super) fn at_least(incident: &Incident) -> &'static str {
     if incident.unexamined.is_some() { "at least " } else { "" }
 }
@@ -428,8 +428,8 @@ fn example(failed: &Unexplained) -> String {
     format!("{} to {} ({outcome}, packet {})", failed.client, failed.server, failed.packet)
 }
 
-/// What is known of how far the captures can be trusted, a clause each; empty where nothing is known against them.
-/// What a warning of the report says anyway (packets captured twice, cut or malformed) is not said again.
+/// How far the captures can be trusted, a clause for each reason; empty where nothing is known against them. What a
+/// warning of the report says anyway (packets captured twice, cut or malformed) is not said again.
 pub(super) fn quality(quality: &Quality) -> Vec<String> {
     let times = |n: u64| match n {
         1 => "once".to_owned(),
@@ -449,7 +449,7 @@ pub(super) fn quality(quality: &Quality) -> Vec<String> {
     facts.into_iter().filter_map(|(n, fact)| (n > 0).then_some(fact)).collect()
 }
 
-/// What follows for the findings where the captures lost packets or mixed up their times.
+/// The consequences for findings where the captures lost packets or mixed up their times.
 pub(super) const fn trust(quality: &Quality) -> &'static str {
     match quality.damaged {
         true => " Therefore a missing packet confirms nothing.",

@@ -345,8 +345,8 @@ fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Inte
     Interval { from: from + turnaround, to: spoke.max(answered).unwrap_or(from) }
 }
 
-/// Whether a RST without a socket answers the first keepalive probe of a client that had nothing to say, and of which the server
-/// had shown nothing since its only SYN-ACK. The sequence number of a probe is one too low for a cookie, which IPv4 therefore
+/// Whether a RST without a socket answers the first keepalive probe of a silent client, to which the server had sent
+/// nothing since its only SYN-ACK. The sequence number of a probe is one too low for a cookie, which IPv4 therefore
 /// refuses (`cookie_v4_check`); a request would have repeated its SYN-ACK.
 pub fn probe_refused(f: &ConnectionFacts) -> bool {
     f.syn_ack.count == 1

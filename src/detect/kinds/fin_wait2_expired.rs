@@ -14,8 +14,8 @@ finding! {
     /// After a long half-close the side that had waited sends something, and is answered with a RST.
     ///
     /// ## On the wire
-    /// FIN, its ACK, a long silence; then data, FIN or a keepalive probe of the other side, answered by a RST without
-    /// ACK flag whose sequence number is the one acknowledged, window 0, no timestamps.
+    /// FIN, its ACK, a long silence; then data, FIN or a keepalive probe of the other side. A RST without ACK flag
+    /// answers it: its sequence number is the one acknowledged, the window is 0, and it has no timestamps.
     /// ## In the kernel
     /// The application that closed had called close(): its socket became an orphan in FIN_WAIT2 and was removed after
     /// `tcp_fin_timeout` (`tcp_time_wait`; above 60 s the rule is 2 times the excess). Whatever comes later finds no

@@ -69,8 +69,8 @@ const FROM_FEW: usize = 100;
 /// The interval of time in which they must begin.
 const WINDOW: Span = Span::secs(10);
 
-/// A request that is kept for less may only have been cut off by the end of the capture, or its client said at once
-/// that it wants nothing (a port scan, a load balancer's check): its SYN-ACK timer never ran out.
+/// A request kept for less may have been cut off by the end of the capture. Or its client reset it at once (a port
+/// scan, a load balancer's check): its SYN-ACK timer never ran out.
 const HELD: Span = Span::millis(900);
 
 /// Whether a request is one of a flood: nobody asked again for it, nobody took it back, it was held for a while.

@@ -17,8 +17,8 @@ finding! {
     /// ## On the wire
     /// To a client without timestamps the SYN-ACK carries the MSS option alone, although the SYN offered SACK and
     /// window scale. Such a SYN-ACK is never repeated. To a client with timestamps all options stand; the cookie hides
-    /// in the low bits of the SYN-ACK's TSval, which therefore lags by up to 63 ticks the clock that the server's next
-    /// segments show; read where that ticks in milliseconds (Linux 4.13 and later).
+    /// in the low bits of the SYN-ACK's TSval. So the TSval lags the clock of the server's next segments by up to 63
+    /// ticks; read where that ticks in milliseconds (Linux 4.13 and later).
     /// ## In the kernel
     /// The SYN queue is full and `tcp_syncookies` is 1, or it is 2: `tcp_conn_request`, `cookie_init_timestamp`;
     /// `TCPReqQFullDoCookies`, `SyncookiesSent`, `SyncookiesRecv`.

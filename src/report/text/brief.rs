@@ -1,7 +1,7 @@
 //! The short form of the report: what fits a terminal of 24 lines, the verdict last, where the eye is.
 //!
-//! One incident takes [`LINES`] lines at most: what matters least is left out until it fits. What is left out is a
-//! `--verbose` away, and the last line says so.
+//! One incident takes [`LINES`] lines at most: what matters least is left out until it fits. `--verbose` shows the
+//! rest, and the last line says so.
 
 use std::io;
 
