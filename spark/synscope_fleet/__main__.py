@@ -23,7 +23,7 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--master", help="Spark master [default: as spark-submit says, else local[*]]")
     parser.add_argument("--synscope", metavar="PROGRAM", help="synscope built with the feature fleet [default: in PATH]")
     parser.add_argument("--executor-synscope", metavar="PROGRAM", help="the same on the executors [default: the same path]")
-    parser.add_argument("--partitions", type=int, metavar="N", help="tasks after a shuffle [default: 2 for each core]")
+    parser.add_argument("--partitions", type=int, metavar="N", help="tasks after a shuffle [default: 2 for each core, 17 for each point at most]")
     parser.add_argument("--range-size", type=int, default=64 << 20, metavar="BYTES", help="pcap files are read in ranges of this")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
     return parser.parse_known_args(given)
@@ -60,7 +60,8 @@ def main(given: list[str] | None = None) -> int:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         spark = job.session(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]"))
         if args.partitions is None:
-            args.partitions = 2 * spark.sparkContext.defaultParallelism
+            places = len({capture.point for capture in captures}) * (job.SHARDS + 1)
+            args.partitions = min(2 * spark.sparkContext.defaultParallelism, places)
         return job.run(spark, captures, args)
     except (plan.PlanError, re.error) as error:
         print(f"synscope-fleet: {error}", file=sys.stderr)

@@ -30,6 +30,9 @@ def session(master: str | None) -> SparkSession:
     builder = SparkSession.builder.appName("synscope-fleet")
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "16")
     builder = builder.config("spark.sql.adaptive.enabled", "false").config("spark.ui.showConsoleProgress", "false")
+    # Spark moves few large rows: to compile its code again and again for speed costs more than it brings.
+    for side in ("driver", "executor"):
+        builder = builder.config(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1")
     builder = builder.config("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "true")
     spark = (builder.master(master) if master else builder).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
@@ -39,12 +42,27 @@ def session(master: str | None) -> SparkSession:
     return spark
 
 
-def salts(spark: SparkSession, tasks: int) -> list[int]:
-    """For each task a number that Spark's hash sends there."""
+def murmur3(number: int) -> int:
+    """Spark's hash of an int column."""
+    mask = 0xFFFFFFFF
+    mixed = number * 0xCC9E2D51 & mask
+    mixed = (mixed << 15 | mixed >> 17) & mask
+    state = 42 ^ mixed * 0x1B873593 & mask
+    state = ((state << 13 | state >> 19) & mask) * 5 + 0xE6546B64 & mask
+    state ^= 4
+    state = (state ^ state >> 16) * 0x85EBCA6B & mask
+    state = (state ^ state >> 13) * 0xC2B2AE35 & mask
+    state ^= state >> 16
+    return state - (1 << 32) if state >> 31 else state
+
+
+def salts(tasks: int) -> list[int]:
+    """For each task a number that Spark's hash sends there: so every task gets as many keys as any other."""
     found: dict[int, int] = {}
-    numbers = spark.range(64 * tasks).selectExpr("cast(id as int) as id", f"pmod(hash(cast(id as int)), {tasks}) as task")
-    for row in numbers.collect():
-        found.setdefault(row.task, row.id)
+    number = 0
+    while len(found) < tasks:
+        found.setdefault(murmur3(number) % tasks, number)
+        number += 1
     return [found[task] for task in range(tasks)]
 
 
@@ -80,7 +98,7 @@ class Progress:
 def rows(spark: SparkSession, captures: list[plan.Capture], settings, whole: set[str], lost: dict[str, str]):
     """The rows for `assemble`, as a data frame."""
     tasks = settings.partitions
-    salt = salts(spark, tasks)
+    salt = salts(tasks)
     points = sorted({capture.point for capture in captures})
     places = [(point, shard) for point in points for shard in range(-1, SHARDS)]
     slots = {place: salt[number % tasks] for number, place in enumerate(places)}

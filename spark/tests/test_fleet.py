@@ -18,7 +18,7 @@ os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 from pyspark.sql import SparkSession  # noqa: E402
 
-from synscope_fleet import plan  # noqa: E402
+from synscope_fleet import job, plan  # noqa: E402
 from synscope_fleet.__main__ import main  # noqa: E402
 
 MASTER = os.environ.get("SYNSCOPE_SPARK_MASTER", "local-cluster[2,1,1024]")
@@ -185,6 +185,14 @@ def test_points_come_from_names_and_manifests(tmp_path):
         ("db", 0),
         ("web", 0),
     ]
+
+
+def test_keys_go_to_the_tasks_that_they_are_meant_for(cluster):
+    for tasks in (1, 7, 16):
+        salts = job.salts(tasks)
+        frame = cluster.createDataFrame([(salt,) for salt in salts], "salt int")
+        placed = frame.selectExpr(f"pmod(hash(salt), {tasks}) as task").collect()
+        assert [row.task for row in placed] == list(range(tasks))
 
 
 def test_what_cannot_be_meant_is_refused(capsys):

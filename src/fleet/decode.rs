@@ -1,6 +1,8 @@
 //! `worker decode`: the bytes of captures to segments, sorted by shard.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use super::input::{Range, Ranges};
 use super::rows::{ALL, Kind, Row, RowWriter, pack};
 use super::segments::{self, MOST, Ordered};
 use crate::capture::Block;
-use crate::capture::extent::{self, Bounds, Extent, Place};
+use crate::capture::extent::{self, Bounds, Extent, HEAD, Place};
 use crate::decode::segment::{Flags, Segment};
 use crate::engine::Options;
 use crate::engine::batch::{Batch, Filter, Totals};
@@ -55,14 +57,43 @@ pub fn run(from: impl Read + Send + 'static, to: impl Write, options: &Options) 
     let mut rows = RowWriter::new(to)?;
     let filter = stages::filter(options);
     while let Some(range) = ranges.next_range()? {
-        let bytes = Expected::of(&range.place, ranges.bytes());
-        decode(&range, Box::new(bytes), &filter, &mut rows)?;
+        let (head, bytes) = match &range.file {
+            Some(file) => in_file(file, &range.place),
+            None => (range.head.clone(), ranges.bytes()),
+        };
+        let bytes = Expected::of(&range.place, bytes);
+        decode(&range, &head, Box::new(bytes), &filter, &mut rows)?;
     }
     rows.finish()
 }
 
+/// The beginning of a file, and its bytes from where the range begins. A file that cannot be opened fails when it is read.
+fn in_file(path: &Path, place: &Place) -> (Vec<u8>, Box<dyn Read + Send>) {
+    let opened = || -> io::Result<(Vec<u8>, File)> {
+        let mut file = File::open(path)?;
+        let mut head = Vec::new();
+        Read::by_ref(&mut file).take(HEAD as u64).read_to_end(&mut head)?;
+        file.seek(SeekFrom::Start(place.from))?;
+        Ok((head, file))
+    };
+    match opened() {
+        Ok((head, file)) => (head, Box::new(file)),
+        Err(error) => (Vec::new(), Box::new(Unopened(Some(error)))),
+    }
+}
+
+/// A file that could not be opened.
+struct Unopened(Option<io::Error>);
+
+impl Read for Unopened {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(self.0.take().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+}
+
 fn decode(
     range: &Range,
+    head: &[u8],
     bytes: Box<dyn Read + Send>,
     filter: &Filter,
     rows: &mut RowWriter<impl Write>,
@@ -71,7 +102,7 @@ fn decode(
     let mut sorted = Sorted::new(range);
     let mut totals = Totals::default();
     let mut notes = Vec::new();
-    let extent = match Extent::open(place, &range.head, bytes) {
+    let extent = match Extent::open(place, head, bytes) {
         Ok(mut extent) => {
             let (mut block, mut batch, mut clock) = (Block::default(), Batch::default(), Clock::default());
             while batch.next(|| extent.next_block(&mut block)) {

@@ -12,10 +12,12 @@
 //! | `head` | binary | in the first row of a range the first 64 KiB of the capture, then empty |
 //! | `bytes` | binary | the bytes from `begin` on, in any number of rows |
 //! | `error` | utf8 | why the bytes end here, where they could not be read; else empty |
+//! | `file` | utf8 | in the only row of a range: a file of this host that holds the capture, to be read in place of bytes |
 //!
 //! The bytes of a range go on beyond its end as far as its last record does: 1 MiB is enough for any that is common.
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
@@ -43,6 +45,7 @@ pub fn schema() -> Arc<Schema> {
         column("head", DataType::Binary),
         column("bytes", DataType::Binary),
         column("error", DataType::Utf8),
+        column("file", DataType::Utf8),
     ]))
 }
 
@@ -54,6 +57,8 @@ pub struct Range {
     pub place: Place,
     /// The beginning of the capture.
     pub head: Vec<u8>,
+    /// The file to be read, unless the bytes come in the stream.
+    pub file: Option<PathBuf>,
 }
 
 /// Reads the ranges of a stream one by one.
@@ -145,6 +150,7 @@ impl<R: Read> Chunks<R> {
                         },
                     },
                     head: head.to_vec(),
+                    file: Some(text(11)).filter(|file| !file.is_empty()).map(PathBuf::from),
                 };
                 (self.within, self.ranges) = (true, self.ranges + 1);
                 return Ok(Some(range));

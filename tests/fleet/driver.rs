@@ -30,6 +30,9 @@ pub struct Spread {
     pub chunk: usize,
 }
 
+/// As [`Spread::chunk`]: the workers read the files themselves.
+pub const IN_PLACE: usize = usize::MAX;
+
 /// A range of a capture.
 #[derive(Clone)]
 struct Range {
@@ -124,12 +127,13 @@ fn stream(captures: &[PathBuf], files: &[Vec<u8>], ranges: &[Range], chunk: usiz
         let (file, path) = (&files[*capture], captures[*capture].display().to_string());
         let end = usize::try_from(*until).unwrap_or(usize::MAX).saturating_add(BEYOND).min(file.len());
         let bytes = &file[*from as usize..end];
-        let mut chunks: Vec<&[u8]> = bytes.chunks(chunk).collect();
+        let in_place = chunk == IN_PLACE;
+        let mut chunks: Vec<&[u8]> = if in_place { Vec::new() } else { bytes.chunks(chunk).collect() };
         if chunks.is_empty() {
             chunks.push(&[]);
         }
         for (n, bytes) in chunks.into_iter().enumerate() {
-            let head = if n == 0 { &file[..file.len().min(HEAD)] } else { &[] };
+            let head = if n == 0 && !in_place { &file[..file.len().min(HEAD)] } else { &[] };
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(Int32Array::from(vec![1])),
                 Arc::new(StringArray::from(vec!["point"])),
@@ -142,6 +146,7 @@ fn stream(captures: &[PathBuf], files: &[Vec<u8>], ranges: &[Range], chunk: usiz
                 Arc::new(BinaryArray::from(vec![head])),
                 Arc::new(BinaryArray::from(vec![bytes])),
                 Arc::new(StringArray::from(vec![""])),
+                Arc::new(StringArray::from(vec![if in_place { path.as_str() } else { "" }])),
             ];
             let batch =
                 RecordBatch::try_new(Arc::clone(&schema), columns).expect("columns as the schema has them");

@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use driver::{Spread, run};
+use driver::{IN_PLACE, Spread, run};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use synscope::engine::{self, Options};
@@ -86,9 +86,10 @@ fn each_alone(folder: &Path) {
         let size = fs::metadata(&path).expect("a capture").len();
         let one = [path.clone()];
         let expected = local(&one, &options);
-        for (tasks, range) in [(1, u64::MAX), (2, (size / 2).max(1_000)), (7, (size / 7).max(1_000))] {
-            let how =
-                Spread { tasks, range, reversed: tasks == 7, chunk: if tasks == 2 { 777 } else { 1 << 20 } };
+        let ways =
+            [(1, u64::MAX, 1 << 20), (2, (size / 2).max(1_000), 777), (7, (size / 7).max(1_000), IN_PLACE)];
+        for (tasks, range, chunk) in ways {
+            let how = Spread { tasks, range, reversed: tasks == 7, chunk };
             let (found, whole) = spread(&one, how, &options);
             compare(&format!("{} {how:?}", path.display()), &expected, &found, &mut differences);
             cut += usize::from(size > range);
