@@ -277,7 +277,7 @@ impl Tracker {
             if known.is_remembered(from, s, was_acked) {
                 self.events.push(PeerEvent {
                     at: PacketRef::of(s),
-                    connection: known.asked.first().packet,
+                    connection: known.handshake.first().packet,
                     client: s.src,
                     server: Host { address: s.dst, port: s.dst_port },
                     tsval: s.timestamp(),

@@ -223,7 +223,7 @@ impl EndedSummary<'_> {
             heard: [None; 4],
             survived: Span::ZERO,
             no_deferral: None,
-            full_offer: syn_ack.is_some() && is_full_offer(h.asked_options(), h.answer_options().0),
+            full_offer: syn_ack.is_some() && is_full_offer(h.syn_options(), h.syn_ack_options().0),
             closed_unserved: None,
             fins: None,
             sample: None,
@@ -234,7 +234,7 @@ impl EndedSummary<'_> {
     /// A connection without a flaw, both ends of which have closed.
     #[inline]
     pub fn of_clean<'a>(key: &FlowKey, clean: &'a CleanFlow, course: &Course) -> EndedSummary<'a> {
-        let handshake = &clean.asked;
+        let handshake = &clean.handshake;
         let (first, syn_ack) = (handshake.first(), handshake.last());
         let (c, s) = (course.client_fin, course.server_fin);
         let no_deferral = match course.progress_spoke && course.progress < course.client_spoke {

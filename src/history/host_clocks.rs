@@ -153,21 +153,23 @@ impl ClockReadings {
     /// lie apart.
     #[inline]
     pub fn want_half_open(&self, h: &HalfOpen) -> bool {
-        h.syn_acks() > 1 && self.want(h.asked_options(), h.answer_options().0, h.last().time - h.first().time)
+        h.syn_acks() > 1 && self.want(h.syn_options(), h.syn_ack_options().0, h.last().time - h.first().time)
     }
 
     /// Whether something can be read on a connection that went as it should.
     #[inline]
-    pub fn want_clean(&self, b: &CleanFlow) -> bool {
-        let asked = &b.asked;
-        self.want(asked.asked_options(), asked.answer_options().0, b.last() - asked.first().time)
+    pub fn want_clean(&self, clean: &CleanFlow) -> bool {
+        let handshake = &clean.handshake;
+        self.want(
+            handshake.syn_options(),
+            handshake.syn_ack_options().0,
+            clean.last() - handshake.first().time,
+        )
     }
 
-    fn want(&self, asked: Options, answered: Options, lasted: Span) -> bool {
+    fn want(&self, syn: Options, syn_ack: Options, lasted: Span) -> bool {
         let some = if lasted >= LONG { &self.long } else { &self.short };
-        some.len() < ClockReadings::KEPT
-            && asked.has(Options::TIMESTAMPS)
-            && answered.has(Options::TIMESTAMPS)
+        some.len() < ClockReadings::KEPT && syn.has(Options::TIMESTAMPS) && syn_ack.has(Options::TIMESTAMPS)
     }
 
     fn record_keepalives(&mut self, f: &ConnectionFacts) {

@@ -99,7 +99,7 @@ impl IncompleteHandshake {
     /// It was watched until `until`.
     pub fn of_half_open(key: &FlowKey, h: &flow::HalfOpen, until: Timestamp) -> Option<IncompleteHandshake> {
         let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
-        if h.syns() != 1 || h.is_refused() || h.asked_options().any(fast_open) {
+        if h.syns() != 1 || h.is_refused() || h.syn_options().any(fast_open) {
             return None;
         }
         let (syn_acks, first) = (h.syn_acks(), h.first());
@@ -107,7 +107,7 @@ impl IncompleteHandshake {
             Some(answer) => Interval { from: answer.time, to: h.last().time + patience(syn_acks) },
             None => Interval { from: first.time, to: first.time },
         };
-        let look = SynLook::new(h.ttls().0, h.asked_options(), h.asked_traits());
+        let look = SynLook::new(h.ttls().0, h.syn_options(), h.syn_traits());
         let half_open = HalfOpenRequest {
             syn: first,
             during,
@@ -116,8 +116,8 @@ impl IncompleteHandshake {
             syn_acks: syn_acks as u16,
             look,
         };
-        let (options, traits) = h.answer_options();
-        let stripped = h.answered().filter(|_| is_stripped_of(h.asked_options(), options, traits));
+        let (options, traits) = h.syn_ack_options();
+        let stripped = h.answered().filter(|_| is_stripped_of(h.syn_options(), options, traits));
         let outcome = Outcome::of_half_open(h, until);
         Some(IncompleteHandshake { half_open, stripped, kept: h.answered_again(), outcome })
     }

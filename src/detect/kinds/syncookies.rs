@@ -35,7 +35,7 @@ finding! {
         kind: Kind::Syncookies,
         plain_words: "The server stays reachable by answering without keeping state, which costs its clients some TCP features.",
         at_fault: "nobody, unless the SYN queue is too small for the usual load",
-        wants: Wants::full(|f, _| f.syn_ack.count > 0 && lacks_options(f.syn_offer.options, f.syn_ack_offer.options)).or_clean(|b, _, _| lacks_options(b.asked.asked_options(), b.asked.answer_options().0)),
+        wants: Wants::full(|f, _| f.syn_ack.count > 0 && lacks_options(f.syn_offer.options, f.syn_ack_offer.options)).or_clean(|clean, _, _| lacks_options(clean.handshake.syn_options(), clean.handshake.syn_ack_options().0)),
         examine: Examine::Listener(examine),
         look_alikes: &["syncookies/options-off:server", "fastopen-fallback/stale-cookie"],
         counters: &["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv"],

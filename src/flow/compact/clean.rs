@@ -90,7 +90,7 @@ struct End {
 #[derive(Clone, Debug)]
 pub struct CleanFlow {
     /// SYN and SYN-ACK.
-    pub asked: HalfOpen,
+    pub handshake: HalfOpen,
     last: Timestamp,
     /// Packets from the SYN to the last segment.
     packets: u32,
@@ -155,19 +155,24 @@ pub struct Course {
 impl CleanFlow {
     /// Begins with the final ACK of a handshake that had nothing out of the ordinary.
     #[inline]
-    pub fn begin(asked: &HalfOpen, from: Direction, s: &Segment, spare: &mut FreeList) -> Option<CleanFlow> {
+    pub fn begin(
+        handshake: &HalfOpen,
+        from: Direction,
+        s: &Segment,
+        spare: &mut FreeList,
+    ) -> Option<CleanFlow> {
         let fast_open = Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE;
-        if asked.syns() != 1 || asked.syn_acks() != 1 || asked.syn.options.any(fast_open) {
+        if handshake.syns() != 1 || handshake.syn_acks() != 1 || handshake.syn.options.any(fast_open) {
             return None;
         }
-        let (client, server) = (asked.syn.seq.advance(1), asked.syn_ack.seq.advance(1));
+        let (client, server) = (handshake.syn.seq.advance(1), handshake.syn_ack.seq.advance(1));
         let plain = s.flags.has(Flags::ACK) && !s.flags.any(Flags::SYN | Flags::RST);
-        if !plain || !asked.is_client(from) || s.seq != client || s.ack != server {
+        if !plain || !handshake.is_client(from) || s.seq != client || s.ack != server {
             return None;
         }
         let mut clean = CleanFlow {
-            asked: asked.clone(),
-            last: asked.last().time,
+            handshake: handshake.clone(),
+            last: handshake.last().time,
             packets: 0,
             ends: Ends {
                 // No acknowledgment number that the server could have sent.
@@ -191,9 +196,9 @@ impl CleanFlow {
     /// Appends a segment that goes on as it should; `false` if it does not, or there is no room.
     #[inline]
     pub fn try_append(&mut self, from: Direction, s: &Segment, spare: &mut FreeList) -> bool {
-        let role = if self.asked.is_client(from) { Role::Client } else { Role::Server };
+        let role = if self.handshake.is_client(from) { Role::Client } else { Role::Server };
         let (own, peer) = (*self.ends.of(role), *self.ends.of(role.peer()));
-        let first = self.asked.first();
+        let first = self.handshake.first();
         let fin = s.flags.has(Flags::FIN);
         let packets = s.packet.number().wrapping_sub(first.packet.number());
         let after = (s.time.0.wrapping_sub(first.time.0)) as u64;
@@ -255,7 +260,7 @@ impl CleanFlow {
     pub fn is_remembered(&self, from: Direction, s: &Segment, server_fin_was_acked: bool) -> bool {
         let server = &self.ends.server;
         self.server_first
-            && self.asked.is_client(from)
+            && self.handshake.is_client(from)
             && s.options.has(Options::TIMESTAMPS)
             && server.fin_acked
             && (!server_fin_was_acked || s.flags.has(Flags::FIN))
@@ -287,13 +292,13 @@ impl CleanFlow {
 
     /// Plays everything to a connection; `key` is its key.
     pub fn play(&self, key: &FlowKey) -> Connection {
-        let mut connection = self.asked.play(key);
+        let mut connection = self.handshake.play(key);
         let (mut client_next, mut server_next) =
-            (self.asked.syn.seq.advance(1), self.asked.syn_ack.seq.advance(1));
+            (self.handshake.syn.seq.advance(1), self.handshake.syn_ack.seq.advance(1));
         for sent in self.segments() {
             let (from, next) = match sent.by_server {
-                true => (self.asked.client_is().reverse(), &mut server_next),
-                false => (self.asked.client_is(), &mut client_next),
+                true => (self.handshake.client_is().reverse(), &mut server_next),
+                false => (self.handshake.client_is(), &mut client_next),
             };
             let segment = sent.header(*next).segment(key, from, self.mark(sent), sent.others());
             *next = next.advance(sent.length());
@@ -310,8 +315,8 @@ impl CleanFlow {
         let segments = self.segments();
         let (first, progress) = (segments.clone().next()?, segments.clone().find(|s| s.by_server)?);
         let (mut client_spoke, mut fins) = (None, Ends::<Option<&CleanSegment>>::default());
-        let mut traits = Ends { client: self.asked.syn.traits, server: self.asked.syn_ack.traits };
-        let ttls = Ends { client: self.asked.syn.ttl, server: self.asked.syn_ack.ttl };
+        let mut traits = Ends { client: self.handshake.syn.traits, server: self.handshake.syn_ack.traits };
+        let ttls = Ends { client: self.handshake.syn.ttl, server: self.handshake.syn_ack.ttl };
         let (mut several_ttls, mut was_answered) = (false, false);
         for segment in segments {
             let role = if segment.by_server { Role::Server } else { Role::Client };
@@ -330,7 +335,7 @@ impl CleanFlow {
             bare: first.length() == 0,
             brought_payload: first.payload > 0,
             progress: self.mark(progress).time,
-            progress_spoke: progress.length() > 0 && progress.ack == self.asked.syn.seq.advance(1),
+            progress_spoke: progress.length() > 0 && progress.ack == self.handshake.syn.seq.advance(1),
             client_spoke: self.mark(client_spoke?).time,
             client_fin: self.mark(fins.client?),
             server_fin: self.mark(fins.server?),
@@ -346,11 +351,14 @@ impl CleanFlow {
     #[inline]
     pub fn server_clock(&self) -> Option<[(Timestamp, u32); 2]> {
         let timestamps = |options: Options| options.has(Options::TIMESTAMPS);
-        if !timestamps(self.asked.asked_options()) || !timestamps(self.asked.answer_options().0) {
+        if !timestamps(self.handshake.syn_options()) || !timestamps(self.handshake.syn_ack_options().0) {
             return None;
         }
         let last = self.segments().rfind(|sent| sent.by_server && timestamps(sent.options))?;
-        Some([(self.asked.last().time, self.asked.answer_tsval()), (self.mark(last).time, last.tsval)])
+        Some([
+            (self.handshake.last().time, self.handshake.syn_ack_tsval()),
+            (self.mark(last).time, last.tsval),
+        ])
     }
 
     /// What the next incarnation of the four-tuple should know of this one.
@@ -358,7 +366,7 @@ impl CleanFlow {
         let stamped = self.segments().rfind(|sent| !sent.by_server && sent.options.has(Options::TIMESTAMPS));
         let Ends { client, server } = &self.ends;
         Previous {
-            last: self.segments().next_back().map_or(self.asked.last(), |sent| self.mark(sent)),
+            last: self.segments().next_back().map_or(self.handshake.last(), |sent| self.mark(sent)),
             client_next: client.next,
             server_next: server.next,
             closed: self.is_closed(),
@@ -367,7 +375,7 @@ impl CleanFlow {
                 (true, _) => Some(Role::Client),
                 _ => None,
             },
-            client_tsval: stamped.map(|sent| sent.tsval).or_else(|| self.asked.client_tsval()),
+            client_tsval: stamped.map(|sent| sent.tsval).or_else(|| self.handshake.client_tsval()),
         }
     }
 
@@ -379,7 +387,7 @@ impl CleanFlow {
     }
 
     fn mark(&self, sent: &CleanSegment) -> PacketRef {
-        let first = self.asked.first();
+        let first = self.handshake.first();
         PacketRef {
             time: first.time + Span(sent.after()),
             packet: PacketId::new(

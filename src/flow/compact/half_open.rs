@@ -221,7 +221,7 @@ impl HalfOpen {
 
     /// TSval of the first SYN-ACK; 0 without timestamps.
     #[inline]
-    pub(in crate::flow) fn answer_tsval(&self) -> u32 {
+    pub(in crate::flow) fn syn_ack_tsval(&self) -> u32 {
         self.further().find(|sent| sent.is_answer()).map_or(0, |sent| sent.tsval)
     }
 
@@ -259,17 +259,17 @@ impl HalfOpen {
     }
 
     /// Options of the SYN.
-    pub fn asked_options(&self) -> Options {
+    pub fn syn_options(&self) -> Options {
         self.syn.options
     }
 
     /// Traits of the SYN.
-    pub fn asked_traits(&self) -> Traits {
+    pub fn syn_traits(&self) -> Traits {
         self.syn.traits
     }
 
     /// Options and traits of the SYN-ACKs, if there is one.
-    pub fn answer_options(&self) -> (Options, Traits) {
+    pub fn syn_ack_options(&self) -> (Options, Traits) {
         (self.syn_ack.options, self.syn_ack.traits)
     }
 

@@ -44,12 +44,12 @@ impl TimeWaitEntry {
 
     /// The same of a short one.
     pub fn of_clean(clean: &CleanFlow) -> TimeWaitEntry {
-        TimeWaitEntry::new(clean.asked.client_is(), Some(clean.asked.syn.seq), &clean.as_previous())
+        TimeWaitEntry::new(clean.handshake.client_is(), Some(clean.handshake.syn.seq), &clean.as_previous())
     }
 
     /// The same of one that was refused.
-    pub fn of_half_open(asked: &HalfOpen) -> TimeWaitEntry {
-        TimeWaitEntry::new(asked.client_is(), Some(asked.syn.seq), &asked.as_previous())
+    pub fn of_half_open(handshake: &HalfOpen) -> TimeWaitEntry {
+        TimeWaitEntry::new(handshake.client_is(), Some(handshake.syn.seq), &handshake.as_previous())
     }
 
     fn new(client_is: Direction, isn: Option<Seq>, previous: &Previous) -> TimeWaitEntry {

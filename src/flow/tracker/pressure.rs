@@ -313,8 +313,8 @@ impl Tracker {
                 (Some(half_open.syn.seq), half_open.first().time)
             }
             Form::Clean => {
-                let asked = &self.clean.get(place).asked;
-                (Some(asked.syn.seq), asked.first().time)
+                let handshake = &self.clean.get(place).handshake;
+                (Some(handshake.syn.seq), handshake.first().time)
             }
             Form::Full => {
                 let connection = self.full.get(place);
