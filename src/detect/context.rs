@@ -1,7 +1,7 @@
 //! What a detector may look at beside the connection itself.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
@@ -118,6 +118,17 @@ pub struct CaptureContext {
     pub own: Arc<HashSet<Address>>,
     /// What a host states itself.
     pub stated: Arc<Stated>,
+    /// Of a stream without an end: floods that began in a part of it that is forgotten, by listener.
+    pub floods: Option<Arc<HashMap<Host, FloodSoFar>>>,
+}
+
+/// The part of a flood that is forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FloodSoFar {
+    /// Handshakes that were begun and not completed.
+    pub incomplete: u64,
+    /// When the first of them may have begun.
+    pub since: Timestamp,
 }
 
 /// What a host states itself: nothing of that is inferred from packets.

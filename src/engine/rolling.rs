@@ -5,14 +5,14 @@
 //! full, it becomes the earlier one, and the one before it is forgotten. So the detectors always look back over at
 //! least one generation, and memory does not grow with time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::context::{CaptureContext, Stated};
+use crate::detect::context::{CaptureContext, FloodSoFar, Stated};
 use crate::detect::draft::Found;
 use crate::detect::registry;
 use crate::diagnose::host;
@@ -88,6 +88,8 @@ pub struct Rolling {
     has_forgotten: bool,
     now: Timestamp,
     batches: Vec<Batch>,
+    /// Floods that began in generations that were forgotten.
+    floods: Arc<HashMap<Host, FloodSoFar>>,
     /// Addresses of the host on which the packets are captured, where they are known, and facts that it states.
     own: Arc<HashSet<Address>>,
     stated: Arc<Stated>,
@@ -160,6 +162,7 @@ impl Rolling {
             has_forgotten: false,
             now: Timestamp::MIN,
             batches: Vec::new(),
+            floods: Arc::default(),
             own: Arc::default(),
             stated: Arc::default(),
         })
@@ -241,12 +244,26 @@ impl Rolling {
         let connections = forgotten.iter().map(|triage| triage.quality.connections).sum::<u64>();
         self.forgotten += connections.saturating_sub(self.twice[0].since(self.twice[1]).connections());
         forgotten.iter().for_each(|triage| self.given_up.add(&GivenUp::of(triage)));
+        self.note_floods(&forgotten);
         self.twice = [self.counted_twice(), self.twice[0]];
         self.began = [self.now, self.began[0]];
         let since = self.since();
         let most = watched_bytes(self.engine.options.memory_limit);
         self.engine.shards.iter_mut().for_each(|shard| shard.recover(|| Tracker::within(most)));
         Arc::make_mut(&mut self.engine.peers).turn(since);
+    }
+
+    /// Adds up what the generation that is forgotten had of floods that go on.
+    fn note_floods(&mut self, forgotten: &[Triage]) {
+        let (now, since) = (incomplete(&self.earlier), self.began[1]);
+        let floods = Arc::make_mut(&mut self.floods);
+        floods.retain(|host, _| now.contains_key(host));
+        for (host, count) in incomplete(forgotten).into_iter().filter(|(host, _)| now.contains_key(host)) {
+            if floods.len() >= MOST_FLOODS && !floods.contains_key(&host) {
+                continue;
+            }
+            floods.entry(host).or_insert(FloodSoFar { incomplete: 0, since }).incomplete += count;
+        }
     }
 
     /// From when on everything is known.
@@ -340,6 +357,7 @@ impl Rolling {
     fn see(&mut self, silences: &[Silence], moment: Moment) -> (Seen, Vec<Fault>) {
         let (limits, end) = (self.limits, self.now);
         let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
+        let floods = Arc::clone(&self.floods);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
         let (options, known): (&Options, &TwRecycleModel) = (options, peers);
         let earlier = &self.earlier;
@@ -372,7 +390,13 @@ impl Rolling {
             let triages = earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
             let context = seen::context(peers, capture, silences, options);
-            let context = CaptureContext { goes_on: moment == Moment::Between, own, stated, ..context };
+            let context = CaptureContext {
+                goes_on: moment == Moment::Between,
+                own,
+                stated,
+                floods: Some(floods),
+                ..context
+            };
             let seen = seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay));
             #[cfg(test)]
             seen.gathered.kept.iter().for_each(|facts| trap::spring(trap::Place::Look, Some(facts.client)));
@@ -413,6 +437,21 @@ impl Limits {
         Triage::new(part(self.kept), part(self.incomplete), settings, registry::WANTS)
             .with_listeners(part(self.listeners))
     }
+}
+
+/// Listeners of which floods are added up.
+const MOST_FLOODS: usize = 1_024;
+/// Fewer handshakes that were not completed are no flood.
+const FLOOD: u64 = 20;
+
+/// Handshakes that were begun and not completed, of listeners that may be flooded.
+fn incomplete(triages: &[Triage]) -> HashMap<Host, u64> {
+    let mut all: HashMap<Host, u64> = HashMap::new();
+    for (host, listener) in triages.iter().flat_map(|triage| &triage.listeners) {
+        *all.entry(*host).or_default() += listener.attempts.saturating_sub(listener.completed);
+    }
+    all.retain(|_, count| *count >= FLOOD);
+    all
 }
 
 /// Connections tried and handshakes completed at each listener in one second.

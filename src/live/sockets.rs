@@ -142,6 +142,7 @@ impl ListenSockets {
         });
         let (dropping, total) = drops.filter(|n| *n > 0).fold((0, 0), |sum, n| (sum.0 + 1, sum.1 + n));
         // One dropped something, or all drops were overflows.
+        self.refusals.explain_pending(rose);
         let is_clear = !is_first && (dropping == 1 || total == rose[0]);
         for socket in sockets {
             let known =

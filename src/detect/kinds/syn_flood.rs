@@ -9,7 +9,7 @@ use crate::flow::key::{Host, Map, Set};
 use crate::history::incomplete::{HalfOpenRequest, SynLook};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Sender, Severity};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 finding! {
     /// Many handshakes of a listener are never completed by those who began them.
@@ -152,14 +152,17 @@ impl<'a> Crowd<'a> {
         looks.iter().any(|(look, n)| look.bare && n * 20 >= self.all.len() * 19)
     }
 
-    fn summary(&self, server: Host, all: u64, took: Span) -> String {
+    fn summary(&self, server: Host, extent: &Extent) -> String {
+        let &Extent { all, from, to, is_exact } = extent;
+        // Of a part of them the addresses are known.
+        let some = if all > self.all.len() as u64 && is_exact { "at least " } else { "" };
         let sources = counted(self.sources as u64, "source address", "source addresses");
-        let least = if all > self.all.len() as u64 { "At least " } else { "" };
+        let least = if is_exact { "" } else { "At least " };
+        let (server, took) = (server.socket(), to - from);
         match self.shown {
             Shown::ByTheServer => format!(
-                "{least}{} of {sources} to {} were begun within {took} and never completed.",
+                "{least}{} of {some}{sources} to {server} were begun within {took} and never completed.",
                 count(all, "handshake"),
-                server.socket()
             ),
             Shown::BySynAcks => format!(
                 "{least}{} of {sources} to {} were answered within {took} and not completed: the SYN-ACKs were repeated. The capture \
@@ -168,9 +171,9 @@ impl<'a> Crowd<'a> {
                 server.socket()
             ),
             Shown::ByTheSyns => format!(
-                "{least}{} of {sources} came to {} within {took}, and none was repeated or completed in the capture.",
+                "{least}{} of {some}{sources} came to {server} within {took}, and none was repeated or completed in the \
+                 capture.",
                 count(all, "SYN"),
-                server.socket()
             ),
         }
     }
@@ -209,6 +212,57 @@ impl<'a> Crowd<'a> {
     }
 }
 
+/// How large a flood is.
+struct Extent {
+    /// Handshakes that were begun and not completed.
+    all: u64,
+    from: Timestamp,
+    to: Timestamp,
+    /// Whether there were no more.
+    is_exact: bool,
+}
+
+impl Extent {
+    /// That of the flood whose beginning, or all of it, `crowd` is.
+    fn of(server: Host, crowd: &Crowd<'_>, around: &DetectContext<'_>) -> Extent {
+        let (Some(first), Some(last)) = (crowd.all.first(), crowd.all.last()) else {
+            return Extent { all: 0, from: Timestamp::MIN, to: Timestamp::MIN, is_exact: true };
+        };
+        let (listener, from) = (around.listener, first.syn.time);
+        let uncounted = listener.uncounted;
+        let known = Extent {
+            all: crowd.all.len() as u64 + uncounted.handshakes(),
+            from,
+            to: last.syn.time.max(uncounted.last),
+            is_exact: uncounted.handshakes() == 0,
+        };
+        let floods = around.context.floods.as_ref();
+        if listener.seconds.step() != 1 || (known.is_exact && floods.is_none()) {
+            return known;
+        }
+        // Each second has all that were begun in it, kept or not.
+        let mut all = 0;
+        let mut to = from.seconds();
+        for (at, second) in listener.seconds.iter().filter(|(at, _)| *at >= from.seconds()) {
+            let incomplete = u64::from(second.syns.saturating_sub(second.completed));
+            if at - to > WINDOW.0 / 1_000_000_000 {
+                break;
+            }
+            if incomplete > 0 {
+                (all, to) = (all + incomplete, at);
+            }
+        }
+        let before = floods.and_then(|floods| floods.get(&server));
+        let end = around.context.capture.map_or(known.to, |(_, end)| end);
+        Extent {
+            all: all.max(known.all) + before.map_or(0, |before| before.incomplete),
+            from: before.map_or(from, |before| before.since.min(from)),
+            to: Timestamp((to + 1) * 1_000_000_000).min(end).max(known.to),
+            is_exact: true,
+        }
+    }
+}
+
 /// See [`SynFlood`].
 fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     let crowd = Crowd::of(around)?;
@@ -223,9 +277,8 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.severity = if real > 1 { Severity::Critical } else { Severity::Warning };
     let uncounted = around.listener.uncounted;
-    let took = last.syn.time.max(uncounted.last) - first.syn.time;
-    let all = crowd.all.len() as u64 + uncounted.handshakes();
-    d.summary = crowd.summary(server, all, took);
+    let extent = Extent::of(server, &crowd, around);
+    d.summary = crowd.summary(server, &extent);
     if uncounted.let_go > 0 {
         d.summary.push_str(&format!(
             " The memory limit kept {} from being followed to the end.",
@@ -238,7 +291,10 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies", "TcpExtTCPReqQFullDrop"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
     );
-    d.measure("half_open", all).measure("sources", crowd.sources).measure_span("lasted_s", took);
+    d.measure("half_open", extent.all)
+        .measure("sources", crowd.sources)
+        .measure_span("lasted_s", extent.to - extent.from);
+    d.lasted_until(extent.to.max(last.syn.time));
     crowd.judge(&mut d, around.context.answers_of(server.address));
     d.next_steps = vec![
         next::half_open(server),

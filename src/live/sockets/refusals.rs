@@ -12,13 +12,16 @@ use crate::detect::draft::{Draft, count};
 use crate::detect::{Found, registry};
 use crate::diagnose::host::account::{self, LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
 use crate::diagnose::host::blame_full_queue;
+use crate::diagnose::incident;
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::{Span, Timestamp};
 
-/// Drops further apart than this belong to two sums, where no finding tells of the first.
-const APART: Span = Span::secs(10);
+/// Drops further apart than this belong to two sums, where no finding tells of the first: as with incidents.
+const APART: Span = incident::APART;
+/// What is not clear goes with what went on so shortly before.
+const GOES_ON: Span = Span::secs(10);
 /// A SYN without an answer is not under way any more after this.
 const UNANSWERED: Span = Span::millis(200);
 /// A client that was refused and says something repeats it by then.
@@ -86,20 +89,39 @@ pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, PacketRef>>;
 
 /// The sums of all listeners.
 #[derive(Default)]
-pub(super) struct Refusals(BTreeMap<(SocketAddr, Queue), Sum>);
+pub(super) struct Refusals {
+    sums: BTreeMap<(SocketAddr, Queue), Sum>,
+    /// What the host had not counted yet when the sockets had: counters are read first.
+    pending: Vec<(SocketAddr, Drops)>,
+}
 
 impl Refusals {
+    /// What the host has counted since the look before also explains what was dropped just before that look.
+    pub(super) fn explain_pending(&mut self, counted: [u64; 2]) {
+        for (address, drops) in std::mem::take(&mut self.pending) {
+            let left = self.add_explained(address, Drops { counted, ..drops });
+            if left > 0 {
+                self.add_as(address, Queue::Unknown, Drops { dropped: left, ..drops });
+            }
+        }
+    }
+
     /// Adds what a socket at `address` dropped.
     pub(super) fn add(&mut self, address: SocketAddr, drops: Drops) {
-        // A final ACK that is refused counts twice at the socket. What is beyond that was no refusal: the socket counts
-        // SYNs that are repeated while their request waits, too.
+        let left = self.add_explained(address, drops);
+        if left > 0 {
+            self.pending.push((address, Drops { dropped: left, ..drops }));
+        }
+    }
+
+    /// Adds what the host's counters explain; gives the rest. A final ACK that is refused counts twice at the socket.
+    /// What is beyond that was no refusal: the socket counts SYNs that are repeated while their request waits, too.
+    fn add_explained(&mut self, address: SocketAddr, drops: Drops) -> u64 {
         let refused = drops.dropped.min(drops.counted.iter().sum::<u64>() * 2);
         if refused > 0 {
             self.add_as(address, drops.queue(), Drops { dropped: refused, ..drops });
         }
-        if drops.dropped > refused {
-            self.add_as(address, Queue::Unknown, Drops { dropped: drops.dropped - refused, ..drops });
-        }
+        drops.dropped - refused
     }
 
     fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: Drops) {
@@ -108,11 +130,11 @@ impl Refusals {
             // What is not clear goes with what is going on, if a queue was full at all.
             Queue::Unknown if drops.counted != [0; 2] => [Queue::Accept, Queue::Syn]
                 .into_iter()
-                .find(|queue| self.0.get(&(address, *queue)).is_some_and(|sum| last - sum.last < APART))
+                .find(|queue| self.sums.get(&(address, *queue)).is_some_and(|sum| last - sum.last < GOES_ON))
                 .unwrap_or(Queue::Unknown),
             known => known,
         };
-        let sum = self.0.entry((address, queue)).or_insert_with(|| Sum::begin(from));
+        let sum = self.sums.entry((address, queue)).or_insert_with(|| Sum::begin(from));
         if sum.told.is_none() && sum.dropped > 0 && last - sum.last >= APART {
             *sum = Sum::begin(from);
         }
@@ -125,7 +147,7 @@ impl Refusals {
 
     /// The incident of this kind at `listener` is over: what is refused from now on is another one's.
     pub(super) fn end(&mut self, listener: SocketAddr, kind: Kind) {
-        self.0.retain(|_, sum| {
+        self.sums.retain(|_, sum| {
             sum.told.as_ref().is_none_or(|(host, told, _)| (host.socket(), *told) != (listener, kind))
         });
     }
@@ -133,7 +155,7 @@ impl Refusals {
     /// What was refused at these addresses, and since when; of sums that were not ended.
     pub(super) fn at(&self, addresses: &BTreeSet<SocketAddr>) -> Option<(u64, Timestamp)> {
         let here = self
-            .0
+            .sums
             .iter()
             .filter(|((address, queue), _)| addresses.contains(address) && *queue != Queue::Unknown);
         here.map(|(_, sum)| (sum.dropped, sum.from)).reduce(|a, b| (a.0 + b.0, a.1.min(b.1)))
@@ -150,7 +172,7 @@ impl Refusals {
         now: Timestamp,
     ) -> Vec<Found> {
         let mut found = Vec::new();
-        for ((address, queue), sum) in &mut self.0 {
+        for ((address, queue), sum) in &mut self.sums {
             if *queue == Queue::Unknown {
                 continue;
             }
@@ -308,7 +330,7 @@ mod tests {
     }
 
     fn sums(refusals: &Refusals) -> Vec<(Queue, u64)> {
-        refusals.0.iter().map(|((_, queue), sum)| (*queue, sum.dropped)).collect()
+        refusals.sums.iter().map(|((_, queue), sum)| (*queue, sum.dropped)).collect()
     }
 
     #[test]
@@ -317,23 +339,25 @@ mod tests {
         let host = Host { address: Address::from(address.ip()), port: 80 };
         let mut refusals = Refusals::default();
         refusals.add(address, drops(1, 3, [3, 0], true));
-        // Nobody was told of it.
-        refusals.add(address, drops(30, 4, [4, 0], true));
+        // Nobody was told of it; the host has counted later what the socket had counted.
+        refusals.add(address, drops(300, 4, [0, 0], true));
+        refusals.explain_pending([4, 0]);
         assert_eq!(sums(&refusals), [(Queue::Accept, 4)]);
-        let at = PacketRef { packet: PacketId::new(0, 1), time: Timestamp(30_000_000_000) };
+        let at = PacketRef { packet: PacketId::new(0, 1), time: Timestamp(300_000_000_000) };
         let known = BTreeMap::from([(host, BTreeMap::from([(Kind::SynDropAcceptQueue, at)]))]);
         let mut context = CaptureContext::default();
         context.listeners.insert(host, Default::default());
-        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(31_000_000_000));
+        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(301_000_000_000));
         assert!(found[0].0.summary.contains("192.0.2.1:80 refused 4 attempts"), "{}", found[0].0.summary);
         assert!(found[0].0.summary.contains("queue 6 of 5"), "{}", found[0].0.summary);
         // SYNs repeated while their request waits, and another socket that has taken the place.
-        refusals.add(address, drops(60, 2, [0, 0], false));
-        refusals.add(address, drops(61, 2, [2, 0], true));
-        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(62_000_000_000));
+        refusals.add(address, drops(360, 2, [0, 0], false));
+        refusals.explain_pending([0, 0]);
+        refusals.add(address, drops(361, 2, [2, 0], true));
+        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(362_000_000_000));
         assert!(found[0].0.summary.contains("refused 6 attempts"), "{}", found[0].0.summary);
         refusals.end(address, Kind::SynDropAcceptQueue);
-        refusals.add(address, drops(63, 1, [0, 1], false));
+        refusals.add(address, drops(363, 1, [0, 1], false));
         assert_eq!(sums(&refusals), [(Queue::Syn, 1), (Queue::Unknown, 2)]);
     }
 }
