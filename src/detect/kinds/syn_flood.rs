@@ -165,10 +165,9 @@ impl<'a> Crowd<'a> {
                 count(all, "handshake"),
             ),
             Shown::BySynAcks => format!(
-                "{least}{} of {sources} to {} were answered within {took} and not completed: the SYN-ACKs were repeated. The capture \
-                 holds nothing of the clients.",
+                "{least}{} of {some}{sources} to {server} were answered within {took} and not completed: the SYN-ACKs were \
+                 repeated. The capture holds nothing of the clients.",
                 count(all, "handshake"),
-                server.socket()
             ),
             Shown::ByTheSyns => format!(
                 "{least}{} of {some}{sources} came to {server} within {took}, and none was repeated or completed in the \

@@ -60,7 +60,7 @@ pub(super) fn draw(
         if value > u64::from(limit) { palette.bad() } else { palette.good() }
     }));
     all.push(axis(samples, room));
-    all.push(Line::styled(fit(" Refused by this socket, each look", width, Side::Left), FAINT));
+    all.push(Line::styled(fit(" Refused by this socket, a second", width, Side::Left), FAINT));
     all.extend(rows(samples, |sample| sample.dropped, 1, of_drops, |_| palette.bad()));
     all.push(axis(samples, room));
     all.truncate(height);

@@ -85,7 +85,7 @@ fn golden_screens() {
 fn screens_for_the_eye() {
     let Some(folder) = std::env::var_os("SYNSCOPE_SCREENS") else { return };
     for (name, state, keys) in screens() {
-        for size in SIZES {
+        for size in [SIZES[0], (120, 40), SIZES[1]] {
             for (suffix, color) in [("", Color::Ansi), ("-plain", Color::Off)] {
                 let buffer = screen(&state, &keys, size, color);
                 let file = format!("{name}-{}x{}{suffix}.ansi", size.0, size.1);
