@@ -484,6 +484,8 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
                     (2 | 10, _) => return Err(packet.short(6)),
                     _ => return Ok(Decoded::Other),
                 };
+                // The lengths of either header lie within its first bytes.
+                walk.note(PartKind::Plain, packet, 0..if family == 2 { 4 } else { 6 });
                 return family_of(family, packet.extend(length), walk);
             }
             _ => {}

@@ -164,6 +164,30 @@ fn a_jumbogram_that_contradicts_itself_stays_one() {
     }
 }
 
+/// Netfilter's log says how much of a packet it holds, its IP header how much there was: here both say too little.
+#[test]
+fn a_log_of_netfilter_that_contradicts_its_packet_stays_malformed() {
+    const NFLOG: u16 = 239;
+    let packet = bytes("02000000 0d00 0900 4a000000 00384000 40");
+    let look = |data: &[u8]| {
+        let mut segment = Segment::default();
+        let packet = Packet {
+            id: PacketId::new(0, 1),
+            time: Timestamp(0),
+            timed: true,
+            interface: 0,
+            link: LinkType(NFLOG),
+            original_length: 17,
+            data,
+        };
+        decode(&packet, &mut segment)
+    };
+    assert_eq!(look(&packet), Decoded::Malformed);
+    for left in left_of(NFLOG, &packet) {
+        assert_eq!(look(&left), Decoded::Malformed, "{left:02x?}");
+    }
+}
+
 #[test]
 fn what_is_not_known_ends_the_packet() {
     let mut arp = frame(b"");
