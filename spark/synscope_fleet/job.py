@@ -19,7 +19,7 @@ from . import plan, worker
 SHARDS = 16
 TABLE = 6  # the kind of rows that are files of a table
 UNUSABLE, DAMAGED = 2, 3  # exit codes of synscope
-RANGES = "point string, capture int, path string, size long, begin long, until long, error string"
+RANGES = "point string, capture int, path string, place string, size long, begin long, until long, error string"
 ORDER = ["point", "shard", "kind", "time", "capture", "begin", "piece"]
 WRONG_GUESS = re.compile(r"(?:^|\s)synscope: (.+): the range at byte \d+ was read from a wrong place")
 CRASHED = re.compile(r"WorkerError: (.+) from byte \d+: (the worker .+)")
@@ -103,7 +103,7 @@ def rows(spark: SparkSession, captures: list[plan.Capture], settings, whole: set
     places = [(point, shard) for point in points for shard in range(-1, SHARDS)]
     slots = {place: salt[number % tasks] for number, place in enumerate(places)}
     ranges = [
-        (c.point, c.number, c.path, c.size, begin, until, lost.get(c.path, c.error))
+        (c.point, c.number, c.path, plan.anywhere(c.path), c.size, begin, until, lost.get(c.path, c.error))
         for c in captures
         for begin, until in c.ranges(settings.range_size, c.path in whole or c.path in lost)
     ]

@@ -1,6 +1,7 @@
 """Which captures there are, at which point each was taken, and in which ranges it is read."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Capture:
             return [(0, WHOLE)]
         starts = list(range(0, self.size, size))
         return list(zip(starts, [*starts[1:], WHOLE]))
+
+
+def anywhere(path: str) -> str:
+    """A path as it holds in any folder: executors have other ones."""
+    return path if re.match(r"^[a-z][a-z0-9+]*://", path) else os.path.abspath(path)
 
 
 def opened(path: str) -> tuple[fs.FileSystem, str]:

@@ -93,7 +93,7 @@ def chunks(row: dict) -> Iterator[pa.RecordBatch]:
     try:
         if row["error"]:
             raise OSError(row["error"])
-        system, place = opened(row["path"])
+        system, place = opened(row["place"])
         if isinstance(system, fs.LocalFileSystem):
             # The worker reads it itself: that saves three copies of every byte.
             yield batch(0, b"", b"", "", place)

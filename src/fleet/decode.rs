@@ -58,7 +58,7 @@ pub fn run(from: impl Read + Send + 'static, to: impl Write, options: &Options) 
     let filter = stages::filter(options);
     while let Some(range) = ranges.next_range()? {
         let (head, bytes) = match &range.file {
-            Some(file) => in_file(file, &range.place),
+            Some(file) => in_file(file, &range.place)?,
             None => (range.head.clone(), ranges.bytes()),
         };
         let bytes = Expected::of(&range.place, bytes);
@@ -67,8 +67,9 @@ pub fn run(from: impl Read + Send + 'static, to: impl Write, options: &Options) 
     rows.finish()
 }
 
-/// The beginning of a file, and its bytes from where the range begins. A file that cannot be opened fails when it is read.
-fn in_file(path: &Path, place: &Place) -> (Vec<u8>, Box<dyn Read + Send>) {
+/// The beginning of a file, and its bytes from where the range begins. A file that cannot be opened fails when it is read, unless
+/// only a range of it was to be read.
+fn in_file(path: &Path, place: &Place) -> Result<(Vec<u8>, Box<dyn Read + Send>), Error> {
     let opened = || -> io::Result<(Vec<u8>, File)> {
         let mut file = File::open(path)?;
         let mut head = Vec::new();
@@ -77,8 +78,11 @@ fn in_file(path: &Path, place: &Place) -> (Vec<u8>, Box<dyn Read + Send>) {
         Ok((head, file))
     };
     match opened() {
-        Ok((head, file)) => (head, Box::new(file)),
-        Err(error) => (Vec::new(), Box::new(Unopened(Some(error)))),
+        Ok((head, file)) => Ok((head, Box::new(file))),
+        Err(error) if place.from > 0 => {
+            Err(Error::Unreadable(format!("{}: cannot be read: {error}", place.path)))
+        }
+        Err(error) => Ok((Vec::new(), Box::new(Unopened(Some(error))))),
     }
 }
 
