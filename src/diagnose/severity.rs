@@ -89,6 +89,14 @@ pub fn of(kind: Kind, toll: &Toll) -> Severity {
             Severity::Critical
         }
         () if toll.lost >= MANY && lasting && toll.reaches(toll.lost, FEW) => Severity::Critical,
+        // One or two of many connections that were set up late: packets are lost every day.
+        () if toll.lost == 0
+            && spec.has(Property::MayBeScan)
+            && toll.impaired < SEVERAL
+            && !toll.reaches(toll.impaired, NOTICED) =>
+        {
+            Severity::Info
+        }
         () if toll.lost > 0 || toll.impaired > 0 => Severity::Warning,
         () => Severity::Info,
     }
@@ -141,6 +149,15 @@ mod tests {
         assert_eq!(of(Kind::SynUnanswered, &toll(3, 3, 7)), Severity::Critical);
         assert_eq!(of(Kind::AcceptQueueOverflow, &toll(1, 1, 7)), Severity::Critical);
         assert_eq!(of(Kind::AcceptQueueOverflow, &toll(1, 200, 7)), Severity::Warning);
+    }
+
+    #[test]
+    fn one_late_connection_of_many_is_no_warning() {
+        let late = |impaired, attempts| Toll { impaired, lost: 0, ..toll(0, attempts, 3) };
+        assert_eq!(of(Kind::SynUnanswered, &late(1, 60)), Severity::Info);
+        assert_eq!(of(Kind::SynUnanswered, &late(1, 5)), Severity::Warning);
+        assert_eq!(of(Kind::SynUnanswered, &late(3, 60)), Severity::Warning);
+        assert_eq!(of(Kind::SynDropAcceptQueue, &late(1, 60)), Severity::Warning);
     }
 
     #[test]

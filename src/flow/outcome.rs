@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::decode::segment::{Flags, Options};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::facts::{ConnectionFacts, Ending, Reset, Role, Roles, Side};
 use crate::time::{Span, Timestamp};
@@ -276,10 +277,22 @@ pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
 /// packets twice, the first time with a TTL larger by 1.
 pub fn has_foreign_ttl(f: &ConnectionFacts, reset: &Reset) -> bool {
     let forwarded = f.duplicates > 0 && reset.ttl == reset.before.ttl.1.wrapping_add(1);
-    reset.has_other_ttl() && !forwarded
+    reset.has_other_ttl() && !forwarded && !reset.is_of_a_socket_on_another_route()
 }
 
 impl Reset {
+    /// Whether it has all that a socket's own RST has, and the route has become a little longer or shorter.
+    fn is_of_a_socket_on_another_route(&self) -> bool {
+        /// Hops by which a route changes.
+        const HOPS: u8 = 3;
+        let (least, most) = self.before.ttl;
+        let is_near = self.ttl.abs_diff(least).min(self.ttl.abs_diff(most)) <= HOPS;
+        let goes_on = self.before.next_known && self.seq == self.before.next;
+        let is_active = self.flags.has(Flags::ACK) && self.window != 0;
+        let is_next = self.before.ip_id != 0 && (1..=8).contains(&self.ip_id.wrapping_sub(self.before.ip_id));
+        is_near && goes_on && is_active && (self.options.has(Options::TIMESTAMPS) || is_next)
+    }
+
     /// Whether its TTL is new: the end in whose name it came had not used it before.
     pub fn has_other_ttl(&self) -> bool {
         let (least, most) = self.before.ttl;

@@ -355,11 +355,14 @@ pub fn is_by_another_host(
         && f.s.fin.is_none()
 }
 
+/// Time-outs of boxes that reset what is idle are no shorter; an intrusion prevention system resets whatever it likes, whenever.
+const TIME_OUT: Span = Span::secs(30);
+
 /// How long both ends had been silent before a RST, if that is long enough for a box to forget the connection.
 fn quiet_before(own: &Side, reset: &Reset) -> Option<Span> {
     let spoke = own.silences.iter().find(|(_, to)| *to == reset.at.time)?.0;
     let quiet = reset.at.time - spoke.max(reset.trigger?.at.time);
-    (quiet >= FORGETFUL).then_some(quiet)
+    (quiet >= TIME_OUT).then_some(quiet)
 }
 
 /// For how long at least a connection had been idle whose first segment in the capture drew a RST: since the capture began. The RST
@@ -374,7 +377,7 @@ fn idle_since_the_capture_began(
     let is_foreign = !accepted.answer_ttl.all().is_empty() && accepted.answer_ttl.lacks(reset.ttl);
     let is_first = f.mid_stream && reset.before.segments == 0 && role == Role::Server;
     let idle = f.first.time - around.context.capture?.0;
-    (is_first && is_foreign && f.c.has_spoken() && idle >= FORGETFUL).then_some(idle)
+    (is_first && is_foreign && f.c.has_spoken() && idle >= TIME_OUT).then_some(idle)
 }
 
 /// Whether the RST of a host that goes on with the connection is its own all the same (`tcp_v4_send_reset`): it answers data

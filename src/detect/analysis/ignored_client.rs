@@ -50,7 +50,7 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
             // them has refused these.
             let company = others().any(|s| s.probe_refused || s.shows_a_full_queue());
             let went_on = around.listener.between(o.during.to, around.end()).heard > 0;
-            (company && went_on && around.activity.sockets_lost == 0).then_some(Picture::Probe)
+            (company && went_on && around.activity.sockets_lost.is_empty()).then_some(Picture::Probe)
         }
         _ if o.repeats.is_empty() => {
             let u = &f.unanswered;

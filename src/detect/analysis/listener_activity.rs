@@ -94,10 +94,13 @@ pub struct ListenerActivity {
     pub(in crate::detect) alternates: OnceLock<bool>,
     /// SYNs that were repeated because no answer came.
     pub ignored_syns: Vec<FailedSyn>,
+    /// Whether SYNs that were never answered and answered ones alternate, once it was asked for.
+    pub(in crate::detect) ignored_in_turn: OnceLock<bool>,
     /// What sets these apart.
     pub patterns: Patterns,
-    /// Connections that the server had had and knew no more: a RST without a socket answered their clients' data or probes.
-    pub sockets_lost: u32,
+    /// When connections turned out to be lost that the server had had: a RST without a socket answered their clients' data or
+    /// probes.
+    pub sockets_lost: Vec<Timestamp>,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
 }
@@ -223,7 +226,9 @@ impl ListenerActivity {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
-        self.sockets_lost += u32::from(has_lost_socket(f));
+        if has_lost_socket(f) {
+            self.sockets_lost.extend(f.s.reset.as_deref().map(|reset| reset.at.time));
+        }
         if f.syn.count == 1 && f.c.segments == 1 && f.s.segments == 0 && f.icmp.is_none() {
             let during = Interval { from: f.first.time, to: f.first.time };
             let look = SynLook::of(f);

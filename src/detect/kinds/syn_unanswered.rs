@@ -1,7 +1,7 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
 use crate::decode::segment::{Options, Traits};
-use crate::detect::analysis::company::Fate;
+use crate::detect::analysis::company::{self, Fate};
 use crate::detect::analysis::fast_open;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
@@ -17,6 +17,7 @@ use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Packets, Sender, Severity, Suspect, Vantage};
+use crate::time::Span;
 
 finding! {
     /// SYNs draw no answer, and nothing else in the capture says why.
@@ -187,6 +188,37 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
+/// Whether the listener ignores some connections for good and answers others in the same seconds, again and again.
+fn is_ignored_in_turn(around: &DetectContext<'_>) -> bool {
+    let DetectContext { activity, listener, .. } = around;
+    *activity.ignored_in_turn.get_or_init(|| company::alternates(&activity.ignored_syns, listener))
+}
+
+/// Some connections are ignored however often they ask, others are answered at once.
+fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
+    d.cause = cause(
+        "Several hosts stand behind this address (a load balancer), and one of them does not answer; or a device on the path drops \
+         connections by a hash of their addresses and ports.",
+        &[],
+        &[],
+        &[],
+    );
+    d.possible(
+        "no SYN of these connections was answered, however often it came, and others were answered in the same seconds, in turn with them",
+    );
+    d.measure("in_turn", true);
+    d.next_steps.insert(
+        0,
+        format!(
+            "Ask the load balancer which hosts are behind {} and try each one by its own address: which one does not answer?",
+            f.server.socket()
+        ),
+    );
+}
+
+/// So soon after a restart clients find out that their connections are gone.
+const AFTERWARDS: Span = Span::secs(120);
+
 /// What else was heard of the server's host while it ignored the SYNs.
 fn weigh_signs_of_life(d: &mut Draft, f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) {
     if around.context.answers_of(f.server.address) != Answers::Captured || during.to == during.from {
@@ -194,7 +226,19 @@ fn weigh_signs_of_life(d: &mut Draft, f: &ConnectionFacts, during: Interval, aro
     }
     let heard = around.heard_of_host(f.server.address, during);
     d.measure("host_heard", heard);
-    if !heard && around.activity.sockets_lost > 0 && f.syn.count > 2 {
+    if f.syn_ack.count == 0
+        && f.syn.count > 2
+        && around.view.vantage != Vantage::Server
+        && is_ignored_in_turn(around)
+    {
+        blame_one_of_several(d, f);
+        return;
+    }
+    let lost_its_sockets = || {
+        let until = during.to + AFTERWARDS;
+        around.activity.sockets_lost.iter().any(|at| (during.from..=until).contains(at))
+    };
+    if !heard && f.syn.count > 2 && lost_its_sockets() {
         d.cause = cause(
             "The host was down: it was restarted, or its address moved to another host.",
             &["tcp_v4_send_reset"],

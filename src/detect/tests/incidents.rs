@@ -301,3 +301,69 @@ fn syn_acks_alone_that_come_again_are_a_flood_seen_from_one_side() {
     assert_eq!(f.certainty, Certainty::Possible);
     assert!(f.alternatives.iter().any(|a| a.suspect.to_string().contains("accept queue")), "{f:?}");
 }
+
+/// Nine connections over some seconds of which every third never gets an answer, or all those of a few seconds do not.
+fn one_of_three(wire: &Wire, in_turn: bool) -> Ladder {
+    let mut dead = Vec::new();
+    for n in 0..30 {
+        let (l, t) = (wire.of_host(30 + n as u8 % 4, 500 + n), f64::from(n) * 0.6);
+        let ignored = if in_turn { n % 3 == 1 } else { (10..20).contains(&n) };
+        if !ignored {
+            l.served(t);
+            continue;
+        }
+        for again in [0.0, 1.02, 2.04, 3.07] {
+            l.client.syn(t + again);
+        }
+        dead.push(l);
+    }
+    ordinary(wire, 30.0, 3);
+    dead.swap_remove(0)
+}
+
+#[test]
+fn one_of_several_hosts_that_never_answers_is_told() {
+    for in_turn in [true, false] {
+        let wire = Wire::at_client();
+        ordinary(&wire, -5.0, 5);
+        let l = one_of_three(&wire, in_turn);
+        let found = analyze(&wire);
+        let f = found.only(&l, Kind::SynUnanswered);
+        assert_eq!(f.cause.text.contains("load balancer"), in_turn, "{}", f.cause.text);
+        assert_eq!(f.certainty, Certainty::Possible);
+    }
+}
+
+#[test]
+fn a_sockets_reset_over_another_route_is_its_own() {
+    for hops in [2, 40] {
+        let wire = Wire::at_client();
+        ordinary(&wire, -5.0, 5);
+        let (l, t) = used(&wire, 1, 0.0);
+        let ttl = l.server.ack(t).segment().ttl;
+        l.server.abort(t + 600.0).ttl(ttl - hops);
+        ordinary(&wire, 610.0, 5);
+        let kind = if hops == 2 { Kind::AbortiveClose } else { Kind::IdleFlowDropped };
+        analyze(&wire).only(&l, kind);
+    }
+}
+
+#[test]
+fn a_connection_that_was_lost_long_before_says_nothing_of_syns() {
+    for (later, is_down) in [(5.0, true), (5_000.0, false)] {
+        let wire = Wire::at_client();
+        ordinary(&wire, -5.0, 5);
+        let (l, t) = used(&wire, 1, 0.0);
+        let (asked, asking) = (if is_down { t + later + 1.0 } else { t + 1.0 }, wire.ladder(2));
+        let ttl = l.server.ack(t).segment().ttl;
+        l.client.data(asked, 100);
+        bare_reset(&l, asked + wire.to_server, ttl);
+        for again in [0.0, 1.02, 2.04] {
+            asking.client.syn(t + later - 3.0 + again);
+        }
+        ordinary(&wire, t + later + 3.0, 3);
+        let found = analyze(&wire);
+        let f = found.only(&asking, Kind::SynUnanswered);
+        assert_eq!(f.cause.text.contains("was down"), is_down, "{} {}", f.cause.text, found.summaries());
+    }
+}
