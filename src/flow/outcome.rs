@@ -339,10 +339,11 @@ impl Outcomes {
         let mut left = matched;
         let mut agreed = [0; Outcome::COUNT];
         let mut apart = [0_u64; Outcome::COUNT];
-        for (n, (own, other)) in self.0.iter().zip(other.0).enumerate() {
-            agreed[n] = (*own).min(other).min(left);
-            left = left.saturating_sub(agreed[n]);
-            apart[n] = own.saturating_sub(agreed[n]).saturating_add(other.saturating_sub(agreed[n]));
+        let both = self.0.iter().zip(other.0);
+        for ((own, other), (agreed, apart)) in both.zip(agreed.iter_mut().zip(&mut apart)) {
+            *agreed = (*own).min(other).min(left);
+            left = left.saturating_sub(*agreed);
+            *apart = own.saturating_sub(*agreed).saturating_add(other.saturating_sub(*agreed));
         }
         // Of those on which the two disagree each is counted twice: what is no failure comes first, and goes.
         for (one, agreed) in apart.iter_mut().zip(agreed) {

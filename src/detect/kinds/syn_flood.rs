@@ -84,11 +84,11 @@ fn fills_the_queue(h: &HalfOpenRequest, around: &DetectContext<'_>) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Shown {
     /// The server held requests in vain.
-    ByTheServer,
+    HeldRequests,
     /// The server asked again and again, and the capture holds nothing of the clients.
-    BySynAcks,
+    RepeatedSynAcks,
     /// The capture holds no answers, or no more than answers: the SYNs alone look forged.
-    ByTheSyns,
+    ForgedSyns,
 }
 
 /// SYNs within [`WINDOW`] from which on their look counts.
@@ -127,7 +127,7 @@ impl<'a> Crowd<'a> {
         if half_open.len() >= HALF_OPEN {
             // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
             let asked = half_open.iter().any(|h| h.syns > 0);
-            let shown = if asked { Shown::ByTheServer } else { Shown::BySynAcks };
+            let shown = if asked { Shown::HeldRequests } else { Shown::RepeatedSynAcks };
             let crowd = Crowd::new(half_open.into_iter().chain(&activity.lone_syns).collect(), shown);
             let enough = crowd.most >= LEAST && (crowd.sources >= SOURCES || crowd.most >= FROM_FEW);
             return enough.then_some(crowd);
@@ -138,7 +138,7 @@ impl<'a> Crowd<'a> {
         let asked_once =
             |h: &&HalfOpenRequest| h.syns <= 1 && h.syn_acks == 1 && around.context.handshakes_only;
         let all = activity.half_open.iter().filter(asked_once).chain(&activity.lone_syns).collect();
-        let crowd = Crowd::new(all, Shown::ByTheSyns);
+        let crowd = Crowd::new(all, Shown::ForgedSyns);
         let forged = crowd.most >= LOOKED_AT && crowd.looks_alike();
         (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || crowd.most >= TOO_MANY)).then_some(crowd)
     }
@@ -160,16 +160,16 @@ impl<'a> Crowd<'a> {
         let least = if is_exact { "" } else { "At least " };
         let (server, took) = (server.socket(), to - from);
         match self.shown {
-            Shown::ByTheServer => format!(
+            Shown::HeldRequests => format!(
                 "{least}{} of {some}{sources} to {server} were begun within {took} and never completed.",
                 count(all, "handshake"),
             ),
-            Shown::BySynAcks => format!(
+            Shown::RepeatedSynAcks => format!(
                 "{least}{} of {some}{sources} to {server} were answered within {took} and not completed: the SYN-ACKs were \
                  repeated. The capture holds nothing of the clients.",
                 count(all, "handshake"),
             ),
-            Shown::ByTheSyns => format!(
+            Shown::ForgedSyns => format!(
                 "{least}{} of {some}{sources} came to {server} within {took}, and none was repeated or completed in the \
                  capture.",
                 count(all, "SYN"),
@@ -179,12 +179,12 @@ impl<'a> Crowd<'a> {
 
     /// Certainty, and what else it could be.
     fn judge(&self, d: &mut Draft, answers: Answers) {
-        if self.shown == Shown::ByTheServer {
+        if self.shown == Shown::HeldRequests {
             d.probable("the clients neither repeated their SYNs nor completed a handshake");
             d.or("The network loses the SYN-ACKs on the way back.", "Real clients would repeat their SYNs.");
             return;
         }
-        if self.shown == Shown::BySynAcks {
+        if self.shown == Shown::RepeatedSynAcks {
             d.possible(
                 "the server repeats its SYN-ACKs, so it took no ACK; the clients' direction was not captured",
             );
@@ -271,8 +271,8 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     d.shows(last.syn, "last of them");
     let activity = around.activity;
     let real = match crowd.shown {
-        Shown::ByTheServer | Shown::BySynAcks => activity.ignored.len(),
-        Shown::ByTheSyns => activity.ignored.len().saturating_sub(activity.lone_syns.len()),
+        Shown::HeldRequests | Shown::RepeatedSynAcks => activity.ignored.len(),
+        Shown::ForgedSyns => activity.ignored.len().saturating_sub(activity.lone_syns.len()),
     };
     d.severity = if real > 1 { Severity::Critical } else { Severity::Warning };
     let uncounted = around.listener.uncounted;
