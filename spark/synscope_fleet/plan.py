@@ -10,6 +10,7 @@ from pyarrow import fs
 WHOLE = 2**63 - 1
 # What a file in a folder is called if it is a capture; a file that is named itself may have any name.
 NAMED = re.compile(r"\.p?cap[^/]*$")
+MOST = 65_535  # captures of a point: a packet's number has 16 bits for them
 PCAP = {bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1")}
 
 
@@ -81,6 +82,8 @@ def captures(points: list[tuple[str, str]]) -> list[Capture]:
     found = []
     for point in sorted(by_point):
         files = sorted(set(by_point[point]))
+        if len(files) > MOST:
+            raise PlanError(f"point {point}: {len(files)} captures are too many at once, at most {MOST} can be")
         found += [Capture(point, number, *file) for number, file in enumerate(files)]
     if not found:
         raise PlanError("there is no capture below the paths that were named")
