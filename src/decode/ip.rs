@@ -42,7 +42,7 @@ pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// An IPv4 header and what it carries. A wrong header checksum is not looked at: offload leaves it so.
 #[inline(never)]
 pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<20>()?;
+    let (header, _) = rest.take::<20>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_length < 20 {
         walk.note(PartKind::NoIp, rest, 0..20);
@@ -88,7 +88,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// An IPv6 header, its extension headers and what they carry.
 #[inline]
 pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = rest.take::<40>()?;
+    let (header, body) = rest.take::<40>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
     if header[0] >> 4 != 6 {
         walk.note(PartKind::NoIp, rest, 0..40);
         return Err(Decoded::Malformed);

@@ -578,20 +578,23 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
     let mut body = Body::Unpadded;
     let begin = words.saturating_mul(4);
-    let mut flags_at = begin..begin;
+    // The time before the flags is eight bytes, aligned to eight.
+    let skipped = match present & FLAGS != 0 && present & TIME != 0 {
+        true if words & 1 != 0 => 12,
+        true => 8,
+        false => 0,
+    };
+    let mut flags_end = begin.saturating_add(skipped);
+    walk.note(PartKind::Names, rest, begin..flags_end);
     if present & FLAGS != 0 {
-        // The time before the flags is eight bytes, aligned to eight.
-        let skipped = if present & TIME != 0 { if words & 1 != 0 { 12 } else { 8 } } else { 0 };
-        let ([flags], _) = fields.skip(skipped)?.take::<1>()?;
+        let ([flags], _) = walk.take_plain::<1>(fields.skip(skipped)?)?;
         if flags & 0x20 != 0 {
             body = Body::Padded;
         }
-        flags_at = begin.saturating_add(skipped)..begin.saturating_add(skipped).saturating_add(1);
+        flags_end = flags_end.saturating_add(1);
     }
-    walk.note(PartKind::Names, rest, begin..flags_at.start);
-    walk.note(PartKind::Plain, rest, flags_at.clone());
     let inner = rest.skip(length)?;
-    walk.note(PartKind::Names, rest, flags_at.end..length);
+    walk.note(PartKind::Names, rest, flags_end..length);
     wlan(inner, body, walk)
 }
 
