@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
@@ -131,6 +132,9 @@ pub struct FloodSoFar {
     pub since: Timestamp,
 }
 
+/// Backlogs of listeners that are remembered at most, those of open ones aside.
+const MOST_BACKLOGS: usize = 10_000;
+
 /// What a host states itself: nothing of that is inferred from packets.
 #[derive(Clone, Debug, Default)]
 pub struct Stated {
@@ -138,8 +142,8 @@ pub struct Stated {
     pub addresses: HashSet<Address>,
     /// The settings that it states, as `sysctl` names them.
     pub settings: BTreeSet<String>,
-    /// Whether it lists its listening sockets with their backlogs.
-    pub backlogs: bool,
+    /// Where its sockets listen, with their backlogs.
+    pub backlogs: Vec<(SocketAddr, u32)>,
 }
 
 impl Stated {
@@ -150,7 +154,26 @@ impl Stated {
 
     /// Whether the host at `address` states the limits of its accept queues.
     pub fn has_backlogs(&self, address: Address) -> bool {
-        self.backlogs && self.addresses.contains(&address)
+        !self.backlogs.is_empty() && self.addresses.contains(&address)
+    }
+
+    /// Keeps the backlogs of listeners that were closed since.
+    pub fn with_closed_listeners(mut self, before: &Stated) -> Stated {
+        let open: HashSet<SocketAddr> = self.backlogs.iter().map(|(address, _)| *address).collect();
+        let room = MOST_BACKLOGS.saturating_sub(self.backlogs.len());
+        let closed = before.backlogs.iter().filter(|(address, _)| !open.contains(address));
+        self.backlogs.extend(closed.take(room));
+        self
+    }
+
+    /// The backlog of a listener, where its host states it; of several sockets at one port the longest.
+    pub fn backlog(&self, listener: Host) -> Option<u32> {
+        let server = listener.socket();
+        let serves = |address: &SocketAddr| {
+            address.port() == server.port() && (address.ip() == server.ip() || address.ip().is_unspecified())
+        };
+        let own = self.backlogs.iter().filter(|(address, _)| serves(address)).map(|(_, backlog)| *backlog);
+        own.max().filter(|_| self.addresses.contains(&listener.address))
     }
 }
 

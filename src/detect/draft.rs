@@ -3,6 +3,7 @@
 use crate::decode::segment::PacketId;
 use crate::detect::details::{Details, seconds};
 use crate::detect::evidence::{Marks, Packets};
+use crate::detect::kept_out::KeptOut;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
@@ -53,6 +54,8 @@ pub struct Draft {
     pub next_steps: Vec<String>,
     /// What later stages decide by.
     pub details: Details,
+    /// For how long a full accept queue would have kept the client out, if that is the cause.
+    pub kept_out: Option<KeptOut>,
     /// How much counters of the server's host rose, by the name of the metric.
     host_counters: Vec<(&'static str, u64)>,
     /// Measured values for the report; nothing depends on them.
@@ -86,6 +89,7 @@ impl Draft {
             packets: Packets::of(f, spec),
             next_steps: Vec::new(),
             details: Details::None,
+            kept_out: None,
             host_counters: Vec::new(),
             measured: Metrics::default(),
             connection: Some(f.first.packet),
@@ -211,7 +215,12 @@ impl Draft {
     /// Sets every time by another clock.
     pub fn by_clock(&mut self, clock: impl Fn(Timestamp) -> Timestamp) -> &mut Draft {
         self.evidence.iter_mut().for_each(|(at, _)| at.time = clock(at.time));
-        self.until = self.until.map(clock);
+        self.until = self.until.map(&clock);
+        self.kept_out = self.kept_out.map(|KeptOut { from, last, admitted }| KeptOut {
+            from: clock(from),
+            last: clock(last),
+            admitted: admitted.map(&clock),
+        });
         self
     }
 

@@ -7,6 +7,7 @@
 //! * [`details`]: what a detector measured that later stages decide by.
 //! * [`draft`]: a finding being written: evidence first, certainty with its reason.
 //! * [`evidence`]: who sent a packet of the evidence, and how it fared.
+//! * [`kept_out`]: for how long a full accept queue kept a client out.
 //! * [`next`]: commands that a report advises, by address family.
 
 pub mod analysis;
@@ -14,6 +15,7 @@ pub mod context;
 pub mod details;
 pub mod draft;
 pub mod evidence;
+pub mod kept_out;
 pub mod kinds;
 pub mod next;
 pub mod registry;

@@ -1,127 +1,411 @@
 //! How long a backlog would have been enough.
 //!
-//! While connections are refused the accept queue is full. A longer queue would have held the refused ones as well,
-//! until each was accepted. So the backlog needs as much more room as the most connections that were refused and not
-//! yet served at one moment. This counts what the application accepted in that time, too: each accepted connection
-//! makes room for another, and that one is not refused.
+//! While clients are refused the accept queue is full. With a longer queue the application would have accepted as many
+//! connections in that time, for it was never idle. So the queue would have held those of now and the refused ones that
+//! had not been let in: each client counts from its first refusal until it is admitted. One that gives up goes on to
+//! count, since a connection stays in the queue until the application accepts it.
 //!
-//! A connection that was refused tries again after a second or more. Until then it counts, though a longer queue might
-//! have served it before. So the estimate may be somewhat high, and is low where not all refused connections are known.
+//! When no client is refused for a while the queue of now may run empty, and the application idles. With a longer queue
+//! it would not have. So as many connections are taken off as it accepts in that time, less those that came.
+//!
+//! The packets show no accept(). But while a queue is full one connection is admitted for each that is accepted, and the
+//! server shows that it has it: it acknowledges the client's data, or speaks.
 
-use crate::detect::registry;
-use crate::detect::spec::Property;
+use std::collections::BTreeMap;
+
+use crate::decode::segment::PacketId;
+use crate::detect::context::CaptureContext;
+use crate::detect::kept_out::KeptOut;
+use crate::diagnose::settings::queues::{self, REFUSING};
 use crate::diagnose::write::Written;
 use crate::flow::key::Host;
-use crate::model::Backlog;
+use crate::history::timeline::Seconds;
+use crate::model::{Backlog, Certainty};
 use crate::time::{Span, Timestamp};
 
-/// Where the most were waiting this near to the end, and it took longer than [`LASTING`], no queue is long enough.
-const NEAR_THE_END: Span = Span::secs(1);
-/// A burst is shorter.
+/// A load that is too high for longer than this, up to the end, is no burst.
 const LASTING: Span = Span::secs(20);
+/// From how much of their highest number, in per cent, the refused ones of the end are as many as ever.
+const AS_MANY_AS_EVER: u64 = 90;
+/// A refusal this soon after a moment says that the queue was full then.
+const SOON: Span = Span::millis(100);
+/// In a shorter time than this between two refusals the queue was full all the time.
+const STILL_FULL: Span = Span::millis(500);
 
 /// How long a backlog would have been enough for the connections that this listener refused between two moments; `None`
 /// where it refused none.
-pub fn estimate(written: &[&Written], listener: Host, (from, to): (Timestamp, Timestamp)) -> Option<Backlog> {
+pub fn estimate(
+    written: &[&Written],
+    listener: Host,
+    (from, to): (Timestamp, Timestamp),
+    context: &CaptureContext,
+) -> Option<Backlog> {
     let refused: Vec<&&Written> = written
         .iter()
         .filter(|w| {
             let (first, last) = w.outline.during;
             w.outline.server == Some(listener)
                 && w.outline.client.is_some()
-                && registry::spec(w.finding.kind).has(Property::QueueWasFull)
+                && REFUSING.contains(&w.finding.kind)
+                && w.finding.certainty != Certainty::Possible
                 && first <= to
                 && from <= last
         })
         .collect();
-    let (together, at) = most_together(refused.iter().map(|w| w.outline.during))?;
-    let limits =
-        refused.iter().flat_map(|w| &w.finding.evidence).filter_map(|e| e.kernel.as_ref()?.accept_queue);
-    let limit = limits.map(|[_, limit]| u64::from(limit)).max();
-    let ends = refused.iter().map(|w| w.outline.during.1).max()?;
-    let begins = refused.iter().map(|w| w.outline.during.0).min()?;
-    let lasts = ends - begins > LASTING && ends - at <= NEAR_THE_END;
+    let (limit, stated) = limit(&refused, listener, context);
+    let seconds = context.listeners.get(&listener).map(|listener| &listener.seconds);
+    let load = Load::of(clients(&refused), seconds)?;
+    let accepts = load.accepts_per_second();
+    let Peak { together, at, at_the_end } = load.peak(accepts.or_else(|| load.least_accepts_per_second()));
+    let arrivals = load.arrivals_per_second();
+    let too_many = arrivals.zip(accepts).is_some_and(|(arrivals, accepts)| arrivals > accepts);
+    let overloaded = load.lasts() > LASTING && too_many && at_the_end * 100 >= together * AS_MANY_AS_EVER;
+    let by_kernel = |w: &&&Written| w.finding.judged_by_kernel.is_some() || w.outline.was_held_against_host;
     Some(Backlog {
         refused_together: together,
+        waiting_or_refused: limit.map(|limit| limit + 1 + together),
         at: at.to_string(),
         limit,
-        enough: limit.map(|limit| limit + together).filter(|_| !lasts),
-        overloaded: lasts,
-        estimated: refused.iter().any(|w| w.finding.judged_by_kernel.is_none()),
+        enough: limit.map(|limit| with_reserve(limit + together)).filter(|_| !overloaded),
+        arrivals_per_second: arrivals.map(rounded),
+        accepts_per_second: accepts.map(rounded),
+        overloaded,
+        estimated: !stated || !refused.iter().all(|w| by_kernel(&w)),
     })
+}
+
+/// The backlog of now, and whether the kernel says so.
+fn limit(refused: &[&&Written], listener: Host, context: &CaptureContext) -> (Option<u64>, bool) {
+    let judged = refused.iter().flat_map(|w| &w.finding.evidence);
+    let limits = judged.filter_map(|evidence| evidence.kernel.as_ref()?.accept_queue);
+    let stated = limits.map(|[_, limit]| limit).max().or_else(|| context.stated.backlog(listener));
+    if let Some(limit) = stated {
+        return (Some(limit.into()), true);
+    }
+    let seen = queues::held(context, listener).filter(|_| queues::sees_all_clients(context, listener));
+    (seen.map(|held| held as u64 - 1), false)
+}
+
+/// For how long each client was kept out: its SYN may have been refused, and later its final ACK.
+fn clients(refused: &[&&Written]) -> Vec<KeptOut> {
+    let mut by_connection: BTreeMap<(Option<Host>, Option<PacketId>), KeptOut> = BTreeMap::new();
+    for w in refused {
+        let now = kept_out(w);
+        by_connection
+            .entry((w.outline.client, w.outline.connection))
+            .and_modify(|known| {
+                *known = KeptOut {
+                    from: known.from.min(now.from),
+                    last: known.last.max(now.last),
+                    admitted: known.admitted.zip(now.admitted).map(|(a, b)| a.max(b)),
+                }
+            })
+            .or_insert(now);
+    }
+    by_connection.into_values().collect()
+}
+
+/// For how long the client of a finding was kept out.
+fn kept_out(w: &Written) -> KeptOut {
+    let (from, last) = w.outline.during;
+    let admitted = w.outline.details.got_through().filter(|got_through| *got_through).map(|_| last);
+    w.outline.kept_out.unwrap_or(KeptOut { from, last, admitted })
+}
+
+/// A tenth more: two bursts are never quite alike.
+fn with_reserve(backlog: u64) -> u64 {
+    backlog + backlog.div_ceil(10)
+}
+
+/// To one decimal place.
+fn rounded(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
+}
+
+/// What came to a listener, and what was refused.
+struct Load {
+    /// The refused clients, in order of their first refusal.
+    refused: Vec<KeptOut>,
+    /// When a client was refused, the first and last time of each, in order.
+    refusals: Vec<Timestamp>,
+    /// When clients that had been refused got in, in order.
+    admissions: Vec<Timestamp>,
+    /// How many clients came and were never refused, by the second.
+    let_in: BTreeMap<i64, u64>,
+    /// How many connections the server showed that it has, by the second.
+    accepted: BTreeMap<i64, u64>,
+    /// So many of these are told as one.
+    step: i64,
+}
+
+/// The highest number of refused clients.
+struct Peak {
+    together: u64,
+    at: Timestamp,
+    /// How many there were when the last one was refused.
+    at_the_end: u64,
+}
+
+impl Load {
+    /// `None` where nobody was refused.
+    fn of(mut refused: Vec<KeptOut>, seconds: Option<&Seconds>) -> Option<Load> {
+        refused.sort_unstable_by_key(|client| (client.from, client.last));
+        let mut refusals: Vec<Timestamp> =
+            refused.iter().flat_map(|client| [client.from, client.last]).collect();
+        refusals.sort_unstable();
+        let mut admissions: Vec<Timestamp> = refused.iter().filter_map(|client| client.admitted).collect();
+        admissions.sort_unstable();
+        let step = seconds.map_or(1, Seconds::step);
+        let (mut let_in, mut accepted) = (BTreeMap::new(), BTreeMap::new());
+        if let (Some(seconds), Some(first), Some(last)) = (seconds, refusals.first(), refusals.last()) {
+            let meanwhile = |at: i64| at + step > first.seconds() && at <= last.seconds();
+            for (at, second) in seconds.iter().filter(|(at, _)| meanwhile(*at)) {
+                let_in.insert(at, u64::from(second.syns));
+                accepted.insert(at, u64::from(second.served));
+            }
+        }
+        for client in &refused {
+            let at = client.from.seconds().div_euclid(step) * step;
+            if let Some(came) = let_in.get_mut(&at) {
+                *came = came.saturating_sub(1);
+            }
+        }
+        (!refused.is_empty()).then_some(Load { refused, refusals, admissions, let_in, accepted, step })
+    }
+
+    fn first(&self) -> Timestamp {
+        self.refusals[0]
+    }
+
+    fn last(&self) -> Timestamp {
+        self.refusals[self.refusals.len() - 1]
+    }
+
+    fn lasts(&self) -> Span {
+        self.last() - self.first()
+    }
+
+    /// How many of the refused clients got in after `from` and not after `to`.
+    fn admitted(&self, from: Timestamp, to: Timestamp) -> u64 {
+        let until = |time| self.admissions.partition_point(|at| *at <= time);
+        (until(to) - until(from)) as u64
+    }
+
+    /// How many clients came between two moments and were let in at once. Within a second they are taken to have come
+    /// evenly.
+    fn let_in(&self, from: Timestamp, to: Timestamp) -> f64 {
+        const NANOS: f64 = 1e9;
+        let (from, to) = (from.0 as f64 / NANOS, to.0 as f64 / NANOS);
+        let seconds = self.let_in.range(from.floor() as i64 - self.step + 1..);
+        let seconds = seconds.take_while(|(second, _)| **second as f64 <= to);
+        seconds
+            .map(|(second, count)| {
+                let (begin, length) = (*second as f64, self.step as f64);
+                let part = (to.min(begin + length) - from.max(begin)).max(0.0) / length;
+                *count as f64 * part
+            })
+            .sum()
+    }
+
+    /// How many clients of the second of a refusal came before it: after it the queue has room for as many as are accepted.
+    fn filled_up(&self, at: Timestamp, accepts: f64) -> f64 {
+        let second = at.seconds();
+        let left = 1.0 - seconds(at - (Timestamp(0) + Span::secs(second)));
+        self.came_within(second, second) as f64 - accepts * left
+    }
+
+    /// In the whole seconds until the most were refused; `None` where there is none.
+    fn arrivals_per_second(&self) -> Option<f64> {
+        let (first, last) = (self.first().seconds() + 1, self.peak(None).at.seconds());
+        let refused = self.refused.iter().filter(|client| (first..last).contains(&client.from.seconds()));
+        let came = refused.count() as u64 + self.came_within(first, last - 1);
+        (first < last && self.step == 1).then(|| came as f64 / (last - first) as f64)
+    }
+
+    /// How many connections the application accepts in a second while the queue is full: it was so at the beginning of
+    /// these seconds and of the next ones. `None` where there is no such second.
+    fn accepts_per_second(&self) -> Option<f64> {
+        let is_full = |second: i64| self.is_full_soon_after(Timestamp(0) + Span::secs(second));
+        let inside = self.first().seconds() + 1..self.last().seconds();
+        let full: Vec<i64> =
+            inside.filter(|second| self.step == 1 && is_full(*second) && is_full(second + 1)).collect();
+        let accepted: u64 = full.iter().map(|second| self.accepted.get(second).copied().unwrap_or(0)).sum();
+        (!full.is_empty()).then(|| accepted as f64 / full.len() as f64)
+    }
+
+    /// How many it accepts in a second at least: it may have idled for a part of the time.
+    fn least_accepts_per_second(&self) -> Option<f64> {
+        let (first, last) = (self.first().seconds() + 1, self.last().seconds());
+        let inside = self.accepted.iter().filter(|(at, _)| (first..last).contains(*at));
+        let accepted: u64 = inside.map(|(_, count)| *count).sum();
+        (first < last).then(|| accepted as f64 / (last - first) as f64)
+    }
+
+    /// How many clients came in these seconds and were let in at once.
+    fn came_within(&self, first: i64, last: i64) -> u64 {
+        let from = first - self.step + 1;
+        self.let_in.range(from..=last.max(from)).filter(|(at, _)| **at <= last).map(|(_, count)| *count).sum()
+    }
+
+    fn is_full_soon_after(&self, time: Timestamp) -> bool {
+        let next = self.refusals.partition_point(|at| *at < time);
+        self.refusals.get(next).is_some_and(|at| *at - time < SOON)
+    }
+
+    /// The highest number of clients that a longer queue would have held beside those that it holds now.
+    fn peak(&self, accepts: Option<f64>) -> Peak {
+        let mut now = 0.0_f64;
+        let mut peak = Peak { together: 0, at: self.first(), at_the_end: 0 };
+        let mut before = self.first();
+        let mut came = self.refused.iter().map(|client| client.from).peekable();
+        for &at in &self.refusals {
+            let admitted = self.admitted(before, at) as f64;
+            let idle = match accepts {
+                Some(accepts) if at - before > STILL_FULL => {
+                    accepts * seconds(at - before) - self.let_in(before, at).max(self.filled_up(at, accepts))
+                }
+                _ => 0.0,
+            };
+            // The queue is full now, whatever it was meanwhile.
+            now = (now - admitted.max(idle)).max(0.0);
+            if came.next_if(|from| *from <= at).is_some() {
+                now += 1.0;
+            }
+            let together = now.round() as u64;
+            if together > peak.together {
+                (peak.together, peak.at) = (together, at);
+            }
+            (peak.at_the_end, before) = (together, at);
+        }
+        peak
+    }
+}
+
+fn seconds(span: Span) -> f64 {
+    span.0 as f64 / 1e9
 }
 
 /// What to do about it, one line.
 pub fn advice(backlog: &Backlog, listener: Host) -> String {
-    let Backlog { refused_together, at, limit, enough, overloaded, estimated } = backlog;
-    let by = if *estimated { ", estimated from the packets" } else { "" };
     let listener = listener.socket();
-    if *overloaded {
-        return format!(
-            "{listener}: the application accepts fewer connections than come; a longer queue only delays the refusals \
-             ({refused_together} were waiting at {at}{by})"
-        );
-    }
-    match (enough, limit) {
-        (Some(enough), Some(limit)) => format!(
-            "{listener}: raise the backlog of listen() and net.core.somaxconn from {limit} to {enough}; at {at} \
-             {refused_together} refused connections were waiting{by}"
-        ),
+    let by = if backlog.estimated { " (estimated from the packets)" } else { "" };
+    let at = clock_time(&backlog.at);
+    let waited = match (backlog.limit, backlog.waiting_or_refused) {
+        (Some(limit), Some(waiting)) => {
+            format!("{listener}: backlog {limit}; {waiting} connections were waiting or refused at {at}{by}")
+        }
         _ => format!(
-            "{listener}: raise the backlog of listen() and net.core.somaxconn by {refused_together} or more; at {at} \
-             so many refused connections were waiting{by}"
+            "{listener}: at {at} {} connections had been refused and were not let in yet{by}",
+            backlog.refused_together
+        ),
+    };
+    let load = match (backlog.arrivals_per_second, backlog.accepts_per_second) {
+        (Some(arrivals), Some(accepts)) => {
+            format!(" ({arrivals:.0} came in a second, the application accepted {accepts:.0})")
+        }
+        _ => String::new(),
+    };
+    match (backlog.overloaded, backlog.enough) {
+        (true, _) => {
+            let accepts = backlog.accepts_per_second.unwrap_or_default();
+            format!(
+                "{waited}; at {accepts:.0} accepts a second no backlog would hold the load{load}: the application must accept \
+                 faster"
+            )
+        }
+        (false, Some(enough)) => format!(
+            "{waited}; a backlog of {enough} would have held this burst{load}: raise net.core.somaxconn and the backlog \
+             of listen() to that"
+        ),
+        (false, None) => format!(
+            "{waited}: raise net.core.somaxconn and the backlog of listen() by {} or more{load}",
+            with_reserve(backlog.refused_together)
         ),
     }
 }
 
-/// The most of these times that have a moment in common, and the first such moment.
-fn most_together(times: impl Iterator<Item = (Timestamp, Timestamp)>) -> Option<(u64, Timestamp)> {
-    let mut changes: Vec<(Timestamp, i64)> = times.flat_map(|(from, to)| [(from, 1), (to, -1)]).collect();
-    // One that begins when another ends meets it.
-    changes.sort_unstable_by_key(|(at, change)| (*at, -change));
-    let (mut now, mut most) = (0, None);
-    for (at, change) in changes {
-        now += change;
-        if most.is_none_or(|(highest, _)| now > highest) {
-            most = Some((now, at));
-        }
-    }
-    most.map(|(highest, at)| (highest.unsigned_abs(), at))
+/// The time of day in an RFC 3339 time.
+fn clock_time(time: &str) -> &str {
+    time.get(11..19).unwrap_or(time)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::timeline::Second;
 
-    fn most(times: &[(i64, i64)]) -> Option<(u64, Timestamp)> {
-        most_together(times.iter().map(|(from, to)| (Timestamp(*from), Timestamp(*to))))
+    fn ms(ms: i64) -> Timestamp {
+        Timestamp(1_000_000_000_000 + ms * 1_000_000)
+    }
+
+    fn client(from: i64, admitted: Option<i64>) -> KeptOut {
+        KeptOut { from: ms(from), last: ms(from), admitted: admitted.map(ms) }
+    }
+
+    fn peak(clients: &[KeptOut], accepts: f64) -> (u64, Timestamp) {
+        let load = Load::of(clients.to_vec(), None).unwrap();
+        let peak = load.peak(Some(accepts));
+        (peak.together, peak.at)
     }
 
     #[test]
-    fn those_that_wait_at_one_moment_are_counted() {
-        assert_eq!(most(&[]), None);
-        assert_eq!(most(&[(5, 5)]), Some((1, Timestamp(5))));
-        assert_eq!(most(&[(0, 10), (2, 4), (3, 8), (9, 12)]), Some((3, Timestamp(3))));
-        assert_eq!(most(&[(0, 10), (10, 20)]), Some((2, Timestamp(10))));
+    fn those_that_were_refused_count_until_they_get_in() {
+        assert!(Load::of(Vec::new(), None).is_none());
+        assert_eq!(peak(&[client(5, None)], 0.0), (1, ms(5)));
+        let all = [client(0, Some(100)), client(20, None), client(30, None), client(200, None)];
+        assert_eq!(peak(&all, 0.0), (3, ms(30)));
+    }
+
+    #[test]
+    fn between_two_bursts_the_application_would_have_gone_on_to_accept() {
+        let burst = |from: i64| (0..100).map(move |n| client(from + n, None));
+        let both: Vec<KeptOut> = burst(0).chain(burst(10_100)).collect();
+        // 10 s at 8 accepts a second: 20 of the first hundred are left.
+        assert_eq!(peak(&both, 8.0).0, 120);
+        assert_eq!(peak(&both, 50.0).0, 100);
+        assert_eq!(peak(&both, 0.0).0, 200);
+    }
+
+    #[test]
+    fn rates_are_those_of_a_full_queue() {
+        // 60 come in a second, 40 are accepted: every third one is refused.
+        let mut listener = Seconds::default();
+        for second in 0..30 {
+            *listener.at(1_000 + second) = Second { syns: 60, served: 40, ..Second::default() };
+        }
+        let refused: Vec<KeptOut> = (0..30 * 20).map(|n| client(n * 50, None)).collect();
+        let load = Load::of(refused, Some(&listener)).unwrap();
+        assert_eq!(load.accepts_per_second(), Some(40.0));
+        assert_eq!(load.arrivals_per_second(), Some(60.0));
+        assert_eq!(load.peak(load.accepts_per_second()).together, 600);
+    }
+
+    fn backlog() -> Backlog {
+        Backlog {
+            refused_together: 182,
+            waiting_or_refused: Some(311),
+            at: "2026-01-01T14:02:13Z".to_owned(),
+            limit: Some(128),
+            enough: Some(341),
+            arrivals_per_second: Some(96.2),
+            accepts_per_second: Some(40.0),
+            overloaded: false,
+            estimated: false,
+        }
     }
 
     #[test]
     fn the_advice_says_what_it_rests_on() {
         let listener = Host::default();
-        let known = Backlog {
-            refused_together: 183,
-            at: "2026-01-01T14:02:13Z".to_owned(),
-            limit: Some(128),
-            enough: Some(311),
-            overloaded: false,
-            estimated: false,
-        };
-        let text = advice(&known, listener);
-        assert!(text.contains("from 128 to 311") && !text.contains("estimated"), "{text}");
-        let unknown = Backlog { limit: None, enough: None, estimated: true, ..known.clone() };
+        let text = advice(&backlog(), listener);
+        assert!(text.contains("backlog 128; 311 connections were waiting or refused at 14:02:13;"), "{text}");
+        assert!(text.contains("a backlog of 341 would have held this burst (96 came"), "{text}");
+        assert!(!text.contains("estimated"), "{text}");
+        let unknown =
+            Backlog { limit: None, waiting_or_refused: None, enough: None, estimated: true, ..backlog() };
         let text = advice(&unknown, listener);
-        assert!(text.contains("by 183 or more") && text.contains("estimated from the packets"), "{text}");
-        let overloaded = Backlog { overloaded: true, enough: None, ..known };
-        assert!(advice(&overloaded, listener).contains("only delays"));
+        assert!(text.contains("by 201 or more") && text.contains("estimated from the packets"), "{text}");
+        let text = advice(&Backlog { overloaded: true, enough: None, ..backlog() }, listener);
+        assert!(text.contains("at 40 accepts a second no backlog would hold the load"), "{text}");
     }
 }

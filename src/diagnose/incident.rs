@@ -8,6 +8,7 @@ use crate::detect::context::CaptureContext;
 use crate::detect::registry;
 use crate::detect::spec::{Property, When};
 use crate::diagnose::backlog;
+use crate::diagnose::settings::queues::REFUSING;
 use crate::diagnose::severity::{self, Toll};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
@@ -71,7 +72,7 @@ pub fn group<'a>(written: impl IntoIterator<Item = &'a Written>, context: &Captu
         groups.push(incident(kind, place, &interval, context));
     }
     relate(&mut groups);
-    groups.iter_mut().for_each(|group| advise(group, &written));
+    groups.iter_mut().for_each(|group| advise(group, &written, context));
     groups.sort_by(|a, b| {
         (b.incident.severity, a.from, a.incident.kind, a.listener).cmp(&(
             a.incident.severity,
@@ -206,16 +207,17 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
     Grouped { incident, listener, from, to, unserved }
 }
 
-/// Says how long a backlog would have been enough, where the kernel has told the limit of now.
-fn advise(group: &mut Grouped, written: &[&Written]) {
+/// Says how long a backlog would have been enough.
+fn advise(group: &mut Grouped, written: &[&Written], context: &CaptureContext) {
     let Grouped { incident, listener, from, to, .. } = group;
     let Some(listener) = *listener else { return };
-    if !registry::spec(incident.kind).has(Property::QueueWasFull) {
+    if !REFUSING.contains(&incident.kind) || incident.certainty == Certainty::Possible {
         return;
     }
-    let Some(found) = backlog::estimate(written, listener, (*from, *to)) else { return };
-    if found.limit.is_some() {
-        incident.next_steps.insert(0, backlog::advice(&found, listener));
+    if let Some(found) = backlog::estimate(written, listener, (*from, *to), context) {
+        // What is only estimated comes after what to look at first.
+        let place = usize::from(found.estimated).min(incident.next_steps.len());
+        incident.next_steps.insert(place, backlog::advice(&found, listener));
         incident.backlog = Some(found);
     }
 }

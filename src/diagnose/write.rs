@@ -8,6 +8,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::evidence::Elsewhere;
+use crate::detect::kept_out::KeptOut;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::{display_filters, family, kernel};
@@ -44,6 +45,8 @@ pub struct Outline {
     pub next_steps: Vec<String>,
     /// Measurements that incidents and settings depend on.
     pub details: Details,
+    /// For how long a full accept queue would have kept the client out, if that is the cause.
+    pub kept_out: Option<KeptOut>,
     /// Whether counters of the server's host were held against it.
     pub was_held_against_host: bool,
     /// How the connection itself fared, whatever happened to others: lost is critical, delayed a warning.
@@ -124,6 +127,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         connection: draft.connection,
         next_steps: draft.next_steps,
         details: draft.details,
+        kept_out: draft.kept_out,
         was_held_against_host,
         harm: draft.severity,
     };

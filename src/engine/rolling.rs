@@ -321,7 +321,7 @@ impl Rolling {
     /// Says what the host states on which the packets are captured.
     pub fn know_host(&mut self, stated: Stated) {
         self.own = Arc::new(stated.addresses.clone());
-        self.stated = Arc::new(stated);
+        self.stated = Arc::new(stated.with_closed_listeners(&self.stated));
     }
 
     /// The result of now. `silences` are intervals in which nothing could be captured.

@@ -544,7 +544,7 @@ pub struct Incident {
     /// How many packets of their evidence the kernel itself judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub judged_by_kernel: Option<u64>,
-    /// How long a backlog would have been enough; absent where that is no question or the limit of now is not known.
+    /// How long a backlog would have been enough; absent where that is no question or the cause is in doubt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backlog: Option<Backlog>,
     /// What to check or change, the most telling first; commands can be pasted.
@@ -575,19 +575,27 @@ pub struct Incident {
 }
 
 /// How long a backlog would have been enough for the connections that a listener refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Backlog {
-    /// The most connections that had been refused and were not served yet, at one moment.
+    /// The most connections that had been refused and were not let in yet, at one moment.
     pub refused_together: u64,
+    /// Those and the ones in the accept queue, which was full. Null where its limit is not known.
+    pub waiting_or_refused: Option<u64>,
     /// That moment, RFC 3339.
     pub at: String,
     /// The listener's backlog then; one connection more fits into the accept queue. Null where it is not known.
     pub limit: Option<u64>,
-    /// A backlog that would have been enough. Null where the limit is not known, or none would be enough.
+    /// A backlog that would have held them, with a tenth to spare. Null where the limit is not known, or none would hold
+    /// the load.
     pub enough: Option<u64>,
+    /// Connections that came in a second, while clients were refused. Null where that was too short to count.
+    pub arrivals_per_second: Option<f64>,
+    /// Connections that the application accepted in a second meanwhile. Null where that was too short to count.
+    pub accepts_per_second: Option<f64>,
     /// The application accepted fewer connections than came, up to the end: no backlog is long enough.
     pub overloaded: bool,
-    /// Not every refusal was told by the kernel: some are known from the packets alone.
+    /// Neither the kernel's verdicts nor its counters were there for some of the refusals, or for the limit: these are
+    /// known from the packets alone.
     pub estimated: bool,
 }
 

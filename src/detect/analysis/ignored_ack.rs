@@ -1,5 +1,6 @@
 //! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
 
+use crate::detect::kept_out::KeptOut;
 use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent, What, is_later_wait};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
@@ -77,6 +78,16 @@ impl IgnoredAck<'_> {
                 .filter(|_| f.answered_syn().is_some_and(|syn| Some(syn) == f.syn.first()))
                 .map(|sent| (sent.at.time, sent.tsval)),
         })
+    }
+
+    /// For how long a full queue kept the client out.
+    pub fn kept_out(&self, f: &ConnectionFacts) -> KeptOut {
+        let from = self.ack.at.time;
+        let admitted = f.progress.map(|_| self.during.to);
+        // It was its answer to the last SYN-ACK that let it in.
+        let refused = self.repeats.len().saturating_sub(usize::from(admitted.is_some()));
+        let last = self.repeats[..refused].last().map_or(from, |again| again.at.time.max(from));
+        KeptOut { from, last, admitted }
     }
 
     /// How often the SYN-ACK was repeated, as far as the capture knows.

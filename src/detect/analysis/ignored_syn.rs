@@ -6,6 +6,7 @@ use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, count};
+use crate::detect::kept_out::KeptOut;
 use crate::detect::spec::KindSpec;
 use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::history::interval::Interval;
@@ -254,9 +255,24 @@ fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectCo
     };
     let dropped = if f.syn_ack.count > 0 { syns.len() as u64 } else { n };
     d.details = Details::IgnoredSyns { count: dropped, answered: f.syn_ack.count > 0 };
+    d.kept_out = Some(kept_out(f, syns, around));
     d.summary =
         format!("{} of {} to {server} drew no answer; {outcome}.", count(dropped, "SYN"), f.client.socket(),);
     d
+}
+
+/// From the first SYN without an answer to the final ACK, or to what the server ignored after that.
+fn kept_out(f: &ConnectionFacts, syns: &[&Sent], around: &DetectContext<'_>) -> KeptOut {
+    let (from, last) = (syns[0].at.time, syns[syns.len() - 1].at.time);
+    let again = ordeal(f, around.end()).filter(|o| o.stuck(f).is_some());
+    match again {
+        Some(o) => KeptOut { from, ..o.kept_out(f) },
+        // After a syncookie nothing says that a final ACK was ignored, but then nothing of the server follows.
+        None => {
+            let admitted = f.final_ack.filter(|_| f.progress.is_some());
+            KeptOut { from, last, admitted: admitted.map(|ack| ack.at.time) }
+        }
+    }
 }
 
 /// Servers that never answered one client from which on it looks for hosts, or its peers come and go.

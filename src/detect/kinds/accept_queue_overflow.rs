@@ -117,6 +117,7 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         served: f.progress.is_some(),
         read_by_tcp: o.read_by_tcp,
     });
+    d.kept_out = Some(o.kept_out(f));
     d.measure_span("stuck_s", o.during.to - o.during.from)
         .measure("syncookie", matches!(picture, Picture::Cookie | Picture::Probe));
     judge(&mut d, f, o, picture, around);

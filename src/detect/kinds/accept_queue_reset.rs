@@ -4,6 +4,7 @@ use crate::detect::analysis::handshake::show_handshake;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
+use crate::detect::kept_out::KeptOut;
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, Roles, What};
@@ -111,6 +112,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtEmbryonicRsts", "TcpOutRsts"],
         &["net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn"],
     );
+    let refused = reset.at.time;
+    d.kept_out = Some(KeptOut { from: refused, last: refused, admitted: None });
     d.measure_span("reset_after_s", after).measure("resets", f.s.resets);
     let at = match around.view.vantage {
         Vantage::Server => "and the capture was taken at the server",

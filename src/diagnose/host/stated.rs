@@ -19,11 +19,11 @@ const ALWAYS: &[&str] = &[
 
 /// What the host of a snapshot states, so that it is not inferred as well.
 pub fn of(snapshot: &Snapshot) -> Stated {
-    let mut sockets = snapshot.listeners.iter().flatten();
+    let sockets = snapshot.listeners.iter().flatten();
     Stated {
         addresses: snapshot.addresses.iter().map(|ip| Address::from(*ip)).collect(),
         settings: snapshot.sysctls.keys().cloned().collect(),
-        backlogs: sockets.any(|socket| socket.backlog.is_some()),
+        backlogs: sockets.filter_map(|socket| Some((socket.address, socket.backlog?))).collect(),
     }
 }
 

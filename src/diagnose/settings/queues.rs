@@ -10,14 +10,33 @@ use crate::flow::key::Host;
 use crate::model::{Inferred, Kind, Vantage};
 use crate::time::Span;
 
+/// Kinds of findings about clients that a full accept queue refused.
+pub const REFUSING: [Kind; 3] = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
+
 /// How many completed connections waited when the first client was refused: one more than the backlog fit
 /// (`sk_acceptq_is_full`). `own` are the drafts of the listener.
 pub fn accept_queue(context: &CaptureContext, listener: Host, own: &[&Draft]) -> Option<Inferred> {
     if context.stated.has_backlogs(listener.address) {
         return None;
     }
-    let kinds = [Kind::AcceptQueueOverflow, Kind::AcceptQueueReset, Kind::SynDropAcceptQueue];
-    first_of(own, &kinds)?;
+    first_of(own, &REFUSING)?;
+    let waiting = held(context, listener)?;
+    let from = format!(
+        "{waiting} completed connections had not been served when the first client was refused (those that had come before the \
+         capture are not counted)"
+    );
+    let limit = waiting - 1;
+    let value = if sees_all_clients(context, listener) { json!(limit) } else { json!({ "least": limit }) };
+    Some(inferred(listener.socket(), "accept queue limit (listen backlog, net.core.somaxconn)", value, from))
+}
+
+/// Whether all clients of a listener pass the capture point: elsewhere others may wait that are not seen.
+pub fn sees_all_clients(context: &CaptureContext, listener: Host) -> bool {
+    context.views.get(&listener.address).is_some_and(|view| view.vantage == Vantage::Server)
+}
+
+/// How many completed connections had not been served when the first client was refused, two or more.
+pub fn held(context: &CaptureContext, listener: Host) -> Option<usize> {
     let activity = context.activities.get(&listener)?;
     // Refused at the final ACK or at the SYN; others of the same burst may have taken the last places just before.
     let stuck = activity.stuck.iter().map(|s| s.during.from);
@@ -25,18 +44,7 @@ pub fn accept_queue(context: &CaptureContext, listener: Host, own: &[&Draft]) ->
     let ignored = activity.ignored.iter().map(|i| i.during.from);
     // SYNs may have gone unanswered for other reasons, and before: they count where nothing surer does.
     let refused = stuck.chain(reset).min().or(ignored.min())?;
-    let waiting = activity.unserved_at(refused.after(Span(-1)));
-    (waiting >= 2).then(|| {
-        let from = format!(
-            "{waiting} completed connections had not been served when the first client was refused (those that had come before the \
-             capture are not counted)"
-        );
-        // Elsewhere other clients may have waited that did not pass the capture point.
-        let at_server = context.views.get(&listener.address).is_some_and(|view| view.vantage == Vantage::Server);
-        let limit = waiting - 1;
-        let value = if at_server { json!(limit) } else { json!({ "least": limit }) };
-        inferred(listener.socket(), "accept queue limit (listen backlog, net.core.somaxconn)", value, from)
-    })
+    Some(activity.unserved_at(refused.after(Span(-1)))).filter(|waiting| *waiting >= 2)
 }
 
 /// How many handshakes were half open when the first SYN was dropped for it. `own` are the drafts of the listener.
