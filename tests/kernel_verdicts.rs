@@ -10,7 +10,7 @@ mod netns;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -35,6 +35,8 @@ fn part() {
     let role = std::env::var("SYNSCOPE_TEST_ROLE").unwrap_or_default();
     match role.split(' ').collect::<Vec<_>>()[..] {
         ["storm", port, first, last] => storm(port, first, last),
+        ["greet", address] => greet(address),
+        ["again", address, first, last] => again(address, first, last),
         _ => netns::part(),
     }
 }
@@ -58,6 +60,29 @@ fn storm(port: &str, first: &str, last: &str) {
     }
     println!("asked");
     let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Accepts connections and closes them at once.
+fn greet(address: &str) {
+    let listener = TcpListener::bind(address).expect("a free port");
+    println!("ready");
+    listener.incoming().for_each(drop);
+}
+
+/// Connects once from each source port of the range, one after the other, and closes when the server has.
+fn again(address: &str, first: &str, last: &str) {
+    let number = |text: &str| text.parse::<u16>().expect("a port");
+    let server: SocketAddr = address.parse().expect("an address");
+    for source in number(first)..number(last) {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::empty(), None);
+        let socket = socket.expect("room for a socket");
+        let own = SocketAddr::new(CLIENT.parse().expect("an address"), source);
+        bind(&socket, &own).expect("a free port");
+        if connect(&socket, &server).is_ok() {
+            let _ = TcpStream::from(socket).read_to_end(&mut Vec::new());
+        }
+    }
+    println!("ready");
 }
 
 /// The program under test.
@@ -134,13 +159,13 @@ fn kernel_has(version: (u32, u32)) -> bool {
     (numbers.next().expect("a version"), numbers.next().unwrap_or(0)) >= version
 }
 
-/// The findings of a kind.
+/// The findings of a kind about single connections.
 fn of_kind<'r>(report: &'r Value, kind: &str) -> Vec<&'r Value> {
     report["findings"]
         .as_array()
         .expect("findings")
         .iter()
-        .filter(|finding| finding["kind"] == kind)
+        .filter(|finding| finding["kind"] == kind && !finding["client"].is_null())
         .collect()
 }
 
@@ -306,6 +331,121 @@ fn a_closed_port() {
             assert_eq!(verdicts[0]["verdict"], "reset");
         }
         true
+    });
+}
+
+/// Tries a port without a socket at `server`; the kernel must say of the SYN that there was none.
+fn refused_at(net: &mut Net, server: &str) {
+    let client = net.client.clone();
+    let live = Live::watch(net, &[]);
+    net.play(&client, &format!("try {server} 1"), "ready");
+    thread::sleep(Duration::from_millis(500));
+    let report = live.end(net);
+    if kernel_has((6, 12)) {
+        let verdicts = each_judged(&report, "connection-refused", "NO_SOCKET");
+        assert_eq!(verdicts[0]["verdict"], "reset", "{report:#}");
+        assert_eq!(of_kind(&report, "connection-refused")[0]["server"], server);
+    }
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_closed_port_of_ipv6() {
+    play("closed6", |net| {
+        for (namespace, device, address) in
+            [(&net.server, "veth0", "2001:db8::1/64"), (&net.client, "veth1", "2001:db8::2/64")]
+        {
+            netns::ip(&["-n", namespace, "addr", "add", address, "dev", device, "nodad"]);
+        }
+        refused_at(net, "[2001:db8::1]:9");
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft, no_btf), ignore = "needs root, ip, unshare, nft and a kernel with BTF")]
+fn a_closed_port_behind_a_translation_on_the_host() {
+    play("nat", |net| {
+        let rules = "add table ip t; add chain ip t in { type nat hook prerouting priority -100; }; \
+                     add rule ip t in tcp dport 8088 redirect to :9";
+        inside(&net.server, "nft", &[rules]);
+        refused_at(net, &format!("{SERVER}:8088"));
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_closed_port_of_a_vlan() {
+    play("vlan", |net| {
+        for (namespace, device, address) in
+            [(&net.server, "veth0", "198.51.100.1/24"), (&net.client, "veth1", "198.51.100.2/24")]
+        {
+            let vlan =
+                ["-n", namespace, "link", "add", "link", device, "name", "v5", "type", "vlan", "id", "5"];
+            if let Err(why) = run("ip", &vlan) {
+                eprintln!("left out: this kernel has no VLANs: {why}");
+                return true;
+            }
+            netns::ip(&["-n", namespace, "addr", "add", address, "dev", "v5"]);
+            netns::ip(&["-n", namespace, "link", "set", "v5", "up"]);
+        }
+        refused_at(net, "198.51.100.1:9");
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_syn_with_an_old_timestamp_in_time_wait() {
+    play("paws", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        net.play(&server, &format!("greet {SERVER}:8080"), "ready");
+        let live = Live::watch(net, &[]);
+        // With a random offset of its timestamps, and then without: half of the ports have gone back in time.
+        set(&client, "net.ipv4.tcp_timestamps", "1");
+        net.play(&client, &format!("again {SERVER}:8080 20000 20008"), "ready");
+        set(&client, "net.ipv4.tcp_timestamps", "2");
+        net.play(&client, &format!("again {SERVER}:8080 20000 20008"), "ready");
+        thread::sleep(Duration::from_millis(500));
+        let report = live.end(net);
+        let collisions = of_kind(&report, "time-wait-collision");
+        if collisions.is_empty() {
+            return false;
+        }
+        // Kernels before 6.16 have no name for it.
+        if kernel_has((6, 16)) {
+            each_judged(&report, "time-wait-collision", "TCP_RFC7323_TW_PAWS");
+        }
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn a_refused_final_ack_is_told_before_anything_is_repeated() {
+    play("once", |net| {
+        let server = net.server.clone();
+        let client = net.client.clone();
+        set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+        net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+        let live = Live::watch(net, &[]);
+        net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
+        let quick = net.burst_as(&format!("try {SERVER}:8080 {}", BACKLOG + 1), "");
+        // The SYN-ACK is not repeated before 1 s.
+        thread::sleep(Duration::from_millis(700));
+        let knows = kernel_has((6, 15)) || live.functions;
+        let report = live.end(net);
+        if quick && knows {
+            for finding in of_kind(&report, "accept-queue-overflow") {
+                assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
+                assert_eq!(finding["metrics"]["syn_ack_retransmits"], 0, "{finding:#}");
+            }
+            // One connection fits beside those that wait.
+            assert_eq!(of_kind(&report, "accept-queue-overflow").len(), BACKLOG, "{report:#}");
+            assert_eq!(of_kind(&analyzed(net), "accept-queue-overflow").len(), BACKLOG);
+        }
+        quick
     });
 }
 

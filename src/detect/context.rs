@@ -121,6 +121,8 @@ pub struct CaptureContext {
     pub stated: Arc<Stated>,
     /// Of a stream without an end: floods that began in a part of it that is forgotten, by listener.
     pub floods: Option<Arc<HashMap<Host, FloodSoFar>>>,
+    /// Packets of which the kernel says that it refused them for a full accept queue.
+    pub refused: Arc<HashSet<PacketId>>,
 }
 
 /// The part of a flood that is forgotten.

@@ -58,14 +58,15 @@ pub(super) fn study(
     let triages =
         std::iter::once(histories.into_triage()).chain(shards.into_iter().map(|shard| shard.triage));
     let context = context(peers, totals.first.zip(totals.last), &silences, options);
-    let context = CaptureContext { damaged: is_damaged(&status), ..context };
+    let mut judgements = Judgements::without_limit();
+    totals.judged.iter().for_each(|(packet, judgement)| judgements.insert(*packet, judgement.clone()));
+    let refused = Arc::new(judgements.refused());
+    let context = CaptureContext { damaged: is_damaged(&status), refused, ..context };
     let most = most_examined(options.memory_limit);
     let mut seen = see(triages, context, options.placed.as_ref(), (most, after));
     seen.gathered.correct(evicted, twice);
     let inputs = Inputs::of(&seen, totals, options, status);
     let filtered = filtered(totals, options);
-    let mut judgements = Judgements::without_limit();
-    totals.judged.iter().for_each(|(packet, judgement)| judgements.insert(*packet, judgement.clone()));
     Study {
         seen,
         inputs,
@@ -82,6 +83,11 @@ impl Study {
     /// The findings about a connection were lost to a fault of the program.
     pub fn note_lost(&mut self, about: About, fault: Fault) {
         self.losses.note(Loss::Finding(about, fault));
+    }
+
+    /// Takes over what the kernel said of the packets of another study.
+    pub fn adopt_judgements(&mut self, other: &mut Study) {
+        self.judgements.append(std::mem::take(&mut other.judgements));
     }
 
     /// Writes the report.

@@ -93,6 +93,8 @@ pub struct Rolling {
     /// Addresses of the host on which the packets are captured, where they are known, and facts that it states.
     own: Arc<HashSet<Address>>,
     stated: Arc<Stated>,
+    /// Packets that the kernel says it refused.
+    refused: Arc<HashSet<PacketId>>,
 }
 
 /// When the engine is asked.
@@ -165,6 +167,7 @@ impl Rolling {
             floods: Arc::default(),
             own: Arc::default(),
             stated: Arc::default(),
+            refused: Arc::default(),
         })
     }
 
@@ -324,6 +327,11 @@ impl Rolling {
         self.stated = Arc::new(stated.with_closed_listeners(&self.stated));
     }
 
+    /// Says which packets the kernel refused because an accept queue was full.
+    pub fn know_refused(&mut self, refused: &Arc<HashSet<PacketId>>) {
+        self.refused = Arc::clone(refused);
+    }
+
     /// The result of now. `silences` are intervals in which nothing could be captured.
     ///
     /// # Errors
@@ -358,6 +366,7 @@ impl Rolling {
         let (limits, end) = (self.limits, self.now);
         let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
         let floods = Arc::clone(&self.floods);
+        let refused = Arc::clone(&self.refused);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
         let (options, known): (&Options, &TwRecycleModel) = (options, peers);
         let earlier = &self.earlier;
@@ -394,6 +403,7 @@ impl Rolling {
                 goes_on: moment == Moment::Between,
                 own,
                 stated,
+                refused,
                 floods: Some(floods),
                 ..context
             };

@@ -1,8 +1,9 @@
 //! The judgements of a capture, by packet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::trust::{Meaning, meaning};
 use super::verdict::{Judgement, Statement};
 use crate::decode::segment::PacketId;
 
@@ -73,8 +74,30 @@ impl Judgements {
         Some(found)
     }
 
+    /// Takes over all of another's.
+    pub fn append(&mut self, other: Judgements) {
+        for (packet, judgement) in other.last.into_iter().chain(other.kept) {
+            self.insert(packet, Arc::unwrap_or_clone(judgement));
+        }
+    }
+
+    /// The packets that the kernel refused because an accept queue was full.
+    pub fn refused(&self) -> HashSet<PacketId> {
+        let all = self.last.iter().chain(&self.kept);
+        all.filter(|(_, judgement)| is_refused(judgement)).map(|(packet, _)| *packet).collect()
+    }
+
+    /// Whether the kernel refused this packet because an accept queue was full.
+    pub fn has_refused(&self, packet: PacketId) -> bool {
+        self.of(packet).is_some_and(|judgement| is_refused(judgement))
+    }
+
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty() && self.kept.is_empty()
     }
+}
+
+fn is_refused(judgement: &Judgement) -> bool {
+    meaning(judgement) == Some(Meaning::AcceptQueueFull)
 }

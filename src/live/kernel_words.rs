@@ -1,14 +1,20 @@
 //! The kernel's word on single packets, brought to the packets of the watch.
 
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
 use crate::decode::segment::{PacketId, Segment};
 use crate::detect::Found;
 use crate::diagnose::kernel;
 use crate::kernel::comment;
 use crate::kernel::join::{Joiner, NEAR, PATIENCE};
 use crate::kernel::table::Judgements;
-use crate::kernel::verdict::Heard;
+use crate::kernel::verdict::{Heard, Statement};
 use crate::report::terminal::counted;
 use crate::time::{Span, Timestamp};
+
+/// Refused packets that are remembered: connections that hang are fewer.
+const MOST_REFUSED: usize = 20_000;
 
 /// Says what the kernel did with packets.
 pub trait Source: Send {
@@ -35,6 +41,9 @@ pub struct KernelWords {
     source: Box<dyn Source>,
     joiner: Joiner,
     judgements: Judgements,
+    /// Packets that the kernel says it refused, the latest; and in which order they came.
+    refused: Arc<HashSet<PacketId>>,
+    refused_order: VecDeque<PacketId>,
     lost: u64,
     /// How many of them the user knows of.
     told: u64,
@@ -51,6 +60,8 @@ impl KernelWords {
             source,
             joiner: Joiner::default(),
             judgements: Judgements::default(),
+            refused: Arc::default(),
+            refused_order: VecDeque::new(),
             lost: 0,
             told: 0,
             heard_until: Timestamp::MIN,
@@ -67,11 +78,31 @@ impl KernelWords {
     pub fn catch_up(&mut self, now: Timestamp) {
         let heard = self.source.heard();
         self.hear(heard);
-        for (packet, statement) in self.joiner.join(now) {
-            self.judgements.add(packet, &statement);
-        }
+        let joined = self.joiner.join(now);
+        self.record(joined);
         let joined = now.after(Span(-PATIENCE.0));
         self.settled_until = self.settled_until.max(joined.min(self.heard_until).after(Span(-NEAR.0)));
+    }
+
+    fn record(&mut self, joined: Vec<(PacketId, Statement)>) {
+        for (packet, statement) in joined {
+            self.judgements.add(packet, &statement);
+            if self.judgements.has_refused(packet) && !self.refused.contains(&packet) {
+                let refused = Arc::make_mut(&mut self.refused);
+                refused.insert(packet);
+                self.refused_order.push_back(packet);
+                if self.refused_order.len() > MOST_REFUSED
+                    && let Some(oldest) = self.refused_order.pop_front()
+                {
+                    refused.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// The packets that the kernel says it refused because an accept queue was full, the latest.
+    pub fn refused(&self) -> &Arc<HashSet<PacketId>> {
+        &self.refused
     }
 
     /// Packets from before then have been judged, if they are.
@@ -99,9 +130,8 @@ impl KernelWords {
     pub fn finish(&mut self) {
         let heard = self.source.finish();
         self.hear(heard);
-        for (packet, statement) in self.joiner.finish() {
-            self.judgements.add(packet, &statement);
-        }
+        let joined = self.joiner.finish();
+        self.record(joined);
         self.settled_until = Timestamp::MAX;
     }
 

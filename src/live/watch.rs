@@ -195,7 +195,7 @@ impl Watch {
                 let mut segments = Vec::new();
                 self.engine.take_and_show(blocks, |batch| segments.extend(batch.segments()));
                 words.observe(segments);
-                words.catch_up(self.engine.now());
+                self.hear(self.engine.now());
             }
         }
         let segments = self.engine.totals().segments.iter().sum::<u64>() - before;
@@ -241,10 +241,8 @@ impl Watch {
         self.second(now);
         self.notice(now, interfaces, &mut events);
         self.silences = silences.to_vec();
-        if let Some(text) = self.words.as_mut().and_then(|words| {
-            words.catch_up(now);
-            words.loss()
-        }) {
+        self.hear(now);
+        if let Some(text) = self.words.as_mut().and_then(KernelWords::loss) {
             self.warn_now_and_then("words", now, text, &mut events);
         }
         if now - self.looked >= if self.dirty { BUSY_LOOK } else { LOOK } {
@@ -257,6 +255,17 @@ impl Watch {
         self.statistics(now, &mut events);
         self.finish(&events);
         events
+    }
+
+    /// Brings what the kernel said to the packets. What it refused is worth a look at once.
+    fn hear(&mut self, now: Timestamp) {
+        let Some(words) = &mut self.words else { return };
+        let before = Arc::clone(words.refused());
+        words.catch_up(now);
+        if !Arc::ptr_eq(&before, words.refused()) {
+            self.engine.know_refused(words.refused());
+            self.dirty = true;
+        }
     }
 
     /// Asks the engine and tells what is new.
@@ -608,6 +617,7 @@ impl Watch {
             }
             if let Some(words) = self.words.as_mut().filter(|_| moment == Moment::Last) {
                 words.finish();
+                self.engine.know_refused(words.refused());
             }
         });
         if let Err(fault) = asked {

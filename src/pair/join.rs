@@ -436,6 +436,7 @@ impl Join<'_> {
         let pair = pair(places, &far.inputs.captures, matched, connections);
         let far_side = path_of(&far.inputs.captures, places, 1);
         far.seen.drafts = drafts;
+        far.adopt_judgements(&mut near);
         far.inputs.limits = limits;
         far.inputs.quality.add(&near.inputs.quality);
         if let (Some(all), Some(more)) = (&mut far.filtered, &near.filtered) {

@@ -39,6 +39,8 @@ pub enum Picture {
     Probe,
     /// Data ignored, and taken when it came again, before the SYN-ACK was due to be repeated: a cookie or a request.
     Brief,
+    /// Nothing was sent again yet, but the kernel says that it dropped the final ACK.
+    Told,
 }
 
 /// The picture that this connection shows; none if nothing says that it was ignored.

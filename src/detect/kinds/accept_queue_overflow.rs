@@ -93,7 +93,8 @@ const OTHERS_SERVED: u32 = 2;
 /// See [`AcceptQueueOverflow`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ordeal = ordeal(f, around.end())?;
-    let picture = picture(f, &ordeal, around)?;
+    let is_told = || f.progress.is_none() && around.context.refused.contains(&ordeal.ack.at.packet);
+    let picture = picture(f, &ordeal, around).or_else(|| is_told().then_some(Picture::Told))?;
     Some(write(f, &ordeal, picture, around))
 }
 
@@ -120,7 +121,12 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
     d.kept_out = Some(o.kept_out(f));
     d.measure_span("stuck_s", o.during.to - o.during.from)
         .measure("syncookie", matches!(picture, Picture::Cookie | Picture::Probe));
-    judge(&mut d, f, o, picture, around);
+    match picture {
+        Picture::Told => {
+            d.confirmed("the kernel says that it dropped the final ACK for a full accept queue");
+        }
+        _ => judge(&mut d, f, o, picture, around),
+    }
     if !matches!(picture, Picture::Cookie | Picture::Probe)
         && f.progress.is_none()
         && around.listener.inside(o.ignored).served >= OTHERS_SERVED
@@ -217,6 +223,7 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String 
         Picture::Brief => {
             format!("the server ignored its data until the client had sent it again {}", times(retransmits))
         }
+        Picture::Told => "the kernel dropped its final ACK".to_owned(),
         _ if retransmits > 0 => format!(
             "the server repeated its SYN-ACK {} and ignored {} of data",
             times(repeats),
