@@ -199,6 +199,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         unexamined: None,
         judged_by_kernel: judged(interval),
         backlog: None,
+        queues: None,
         got_through: spec
             .has(Property::QueueWasFull)
             .then(|| interval.iter().filter(|w| was_served(w)).count() as u64),

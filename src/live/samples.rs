@@ -114,6 +114,7 @@ pub(crate) fn overflow() -> State {
     }
     let history = (0..120i64).map(|n| QueueSample {
         at: NOW + Span::secs(n - 120),
+        requests: None,
         length: if n < 70 { 17 } else { (17 + (n as u32 - 70) * 20).min(129) },
         dropped: if n < 76 { 0 } else { 8 + (n as u64 * 7) % 5 },
     });

@@ -19,11 +19,13 @@ use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, SocketStates, serving};
 use crate::host::process::Holder;
 use crate::live::state::{Listener, QueueSample};
-use crate::model::Kind;
+use crate::model::{Kind, QueueHistory, QueueLengths};
 use crate::time::{Span, Timestamp};
 
 /// Drops further apart than this belong to two runs, unless the queue was full in between.
 const APART: Span = Span::secs(10);
+/// The queue of an incident is shown from this long before it to this long after it.
+const AROUND: Span = Span::secs(15);
 /// A queue that is this full, in per cent, for so long is told before anything is dropped.
 const NEARLY_FULL: u64 = 80;
 const NEARLY_FULL_FOR: Span = Span::secs(3);
@@ -148,7 +150,8 @@ impl ListenSockets {
             let known =
                 self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, look.time, is_first));
             let was_full = known.is_full();
-            let dropped = known.observe(socket, (since, look.time));
+            let requests = self.states.get(&socket.address).map(|states| states.syn_recv);
+            let dropped = known.observe(socket, requests, (since, look.time));
             if dropped > 0 {
                 let drops = Drops {
                     during: (since, look.time),
@@ -286,6 +289,24 @@ impl ListenSockets {
         refusals.findings(context, known, serves, handshake, now)
     }
 
+    /// The queues of the listener that serves `server`, from a while before `from` to a while after `to`; of several sockets
+    /// those of the one with the longest queue.
+    pub fn queues(&self, server: SocketAddr, (from, to): (Timestamp, Timestamp)) -> Option<QueueHistory> {
+        let known = self.serving(server).max_by_key(|known| known.longest)?;
+        let (from, to) = (from.after(Span(-AROUND.0)), to + AROUND);
+        let meanwhile = known.queue.iter().filter(|sample| from <= sample.at && sample.at <= to);
+        let samples: Vec<QueueLengths> = meanwhile
+            .map(|sample| QueueLengths {
+                at: sample.at,
+                accept_queue: sample.length.into(),
+                syn_queue: sample.requests.map(u64::from),
+                dropped: sample.dropped,
+            })
+            .collect();
+        let limit = known.socket.backlog.map(u64::from);
+        (samples.len() > 1).then_some(QueueHistory { limit, samples })
+    }
+
     /// The incident of this kind at `listener` is over.
     pub fn end_refusals(&mut self, listener: SocketAddr, kind: Kind) {
         self.refusals.end(listener, kind);
@@ -363,7 +384,12 @@ impl Known {
     }
 
     /// Takes in how the socket is now; gives what it dropped since the look before.
-    fn observe(&mut self, socket: &ListenSocket, (since, now): (Timestamp, Timestamp)) -> u64 {
+    fn observe(
+        &mut self,
+        socket: &ListenSocket,
+        requests: Option<u32>,
+        (since, now): (Timestamp, Timestamp),
+    ) -> u64 {
         let was = self.socket.drops.or(socket.drops).unwrap_or(0);
         let was_full = self.is_full();
         let rose = u64::from(socket.drops.unwrap_or(was).wrapping_sub(was));
@@ -371,7 +397,7 @@ impl Known {
         self.longest = self.longest.max(socket.accept_queue);
         self.dropped += rose;
         self.lengths.note(now, socket.accept_queue);
-        self.note_sample(QueueSample { at: now, length: socket.accept_queue, dropped: rose });
+        self.note_sample(QueueSample { at: now, length: socket.accept_queue, requests, dropped: rose });
         let full = self.is_full() || was_full;
         match &mut self.run {
             Some(run) if now - run.last < APART || (was_full && run.full) => {
@@ -391,6 +417,7 @@ impl Known {
         match self.queue.back_mut() {
             Some(last) if last.at.seconds() == sample.at.seconds() => {
                 last.length = last.length.max(sample.length);
+                last.requests = last.requests.max(sample.requests);
                 last.dropped += sample.dropped;
             }
             _ => self.queue.push_back(sample),

@@ -126,6 +126,8 @@ pub struct QueueSample {
     pub at: Timestamp,
     /// How many waited.
     pub length: u32,
+    /// Requests in its SYN queue, where they are counted.
+    pub requests: Option<u32>,
     /// What the socket refused since the look before.
     pub dropped: u64,
 }

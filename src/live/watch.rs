@@ -655,7 +655,13 @@ impl Watch {
                 self.issued.folded() + self.issued.forgotten
             ));
         }
-        self.engine.report(sight, &drafts, (written, incidents), told, self.statuses())
+        let mut outcome = self.engine.report(sight, &drafts, (written, incidents), told, self.statuses());
+        for incident in outcome.report.incidents.iter_mut().filter(|incident| is_of_full_queue(incident.kind))
+        {
+            let during = (incident.first, incident.last);
+            incident.queues = incident.listener.and_then(|listener| self.sockets.queues(listener, during));
+        }
+        outcome
     }
 
     /// The report without what the connections say beyond what was told: the program failed at that.

@@ -547,6 +547,9 @@ pub struct Incident {
     /// How long a backlog would have been enough; absent where that is no question or the cause is in doubt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backlog: Option<Backlog>,
+    /// The listener's queues meanwhile; absent where the kernel was not asked again and again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub queues: Option<QueueHistory>,
     /// What to check or change, the most telling first; commands can be pasted.
     pub next_steps: Vec<String>,
     /// Connections that were tried at this listener meanwhile, these included; absent where there is no listener.
@@ -572,6 +575,28 @@ pub struct Incident {
     /// many; absent where there are none. Some may be of another kind.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unexamined: Option<Unexamined>,
+}
+
+/// The queues of a listener over time, as its kernel said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueHistory {
+    /// The limit of both queues; one connection more fits into the accept queue. Null where it is not known.
+    pub limit: Option<u64>,
+    /// Once a second, in order of time.
+    pub samples: Vec<QueueLengths>,
+}
+
+/// How long the queues of a listener were in one second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueLengths {
+    /// When.
+    pub at: Timestamp,
+    /// Connections in the accept queue.
+    pub accept_queue: u64,
+    /// Requests in the SYN queue; null where they were not counted.
+    pub syn_queue: Option<u64>,
+    /// Segments that the kernel dropped at the listener since the sample before.
+    pub dropped: u64,
 }
 
 /// How long a backlog would have been enough for the connections that a listener refused.

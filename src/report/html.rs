@@ -546,6 +546,10 @@ impl Page<'_> {
 
     /// The clients, the rate, and every finding as far as there is room.
     fn affected(&mut self, out: &mut String, number: usize, findings: &[&Finding], incident: &Incident) {
+        let queues = incident.queues.as_ref().map(|queues| chart::queues(queues, self.clock));
+        if let Some(chart) = queues.filter(|chart| !chart.is_empty()) {
+            let _ = writeln!(out, "<h3>Queues of the listener</h3>\n<figure>{chart}</figure>");
+        }
         let times = findings.iter().flat_map(|finding| [finding.first, finding.last]);
         if let Some(over) = Stretch::of(times).filter(|_| findings.len() >= CHARTED) {
             let chart = chart::rate(findings, over, self.clock);

@@ -162,6 +162,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         unexamined: None,
         judged_by_kernel: None,
         backlog: None,
+        queues: None,
         top_clients,
         related: Vec::new(),
     });

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::escape;
-use crate::model::{Finding, Severity};
+use crate::model::{Finding, QueueHistory, QueueLengths, Severity};
 use crate::report::clock::Clock;
 use crate::report::terminal::grouped;
 use crate::time::{Span, Timestamp};
@@ -139,6 +139,56 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String
     svg
 }
 
+/// The queues of a listener over time, with their limit as a line; nothing where all samples are of one moment.
+pub(super) fn queues(history: &QueueHistory, clock: Clock) -> String {
+    let samples = &history.samples;
+    let Some(over) = Stretch::of(samples.iter().map(|sample| sample.at)) else { return String::new() };
+    let longest = |of: &dyn Fn(&QueueLengths) -> u64| samples.iter().map(of).max().unwrap_or(0);
+    let (accept, requests) =
+        (longest(&|sample| sample.accept_queue), longest(&|sample| sample.syn_queue.unwrap_or(0)));
+    let most = accept.max(requests).max(history.limit.map_or(0, |limit| limit + 1)).max(1);
+    let height = |length: u64| HEIGHT as f64 - (length * HEIGHT) as f64 / most as f64;
+    let area = |of: &dyn Fn(&QueueLengths) -> u64| {
+        let mut path = format!("M0 {HEIGHT}");
+        for sample in samples {
+            let _ = write!(path, "L{:.1} {:.1}", over.percent(sample.at) * 10.0, height(of(sample)));
+        }
+        path + &format!("L1000 {HEIGHT}z")
+    };
+    let counted = samples.iter().any(|sample| sample.syn_queue.is_some());
+    let mut middle = format!("accept queue at most {}", grouped(accept));
+    if let Some(limit) = history.limit {
+        let _ = write!(middle, " of {} (dashed line)", grouped(limit));
+    }
+    if counted {
+        let _ = write!(middle, "; in front the SYN queue, at most {}", grouped(requests));
+    }
+    let label = format!(
+        "Queues of the listener from {} to {} UTC: {middle}",
+        clock.second(over.from),
+        clock.second(over.to)
+    );
+    let mut svg = format!(
+        "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 1000 {HEIGHT}\" \
+         preserveAspectRatio=\"none\"><path class=\"warning\" d=\"{}\"/>",
+        escape(&label),
+        area(&|sample| sample.accept_queue)
+    );
+    if counted {
+        let _ = write!(svg, "<path class=\"info\" d=\"{}\"/>", area(&|sample| sample.syn_queue.unwrap_or(0)));
+    }
+    if let Some(limit) = history.limit {
+        let _ = write!(
+            svg,
+            "<path d=\"M0 {:.1}H1000\" fill=\"none\" stroke=\"currentColor\" stroke-dasharray=\"4\" \
+             vector-effect=\"non-scaling-stroke\"/>",
+            height(limit)
+        );
+    }
+    let _ = write!(svg, "</svg><p class=\"axis\">{}</p>", over.axis(clock, &middle));
+    svg
+}
+
 /// `1.00 s` as `1 s`.
 fn spoken(span: Span) -> String {
     span.to_string().replace(".00 s", " s")
@@ -158,6 +208,25 @@ mod tests {
         let svg = rate(&findings, over, Clock::new([]));
         assert!(svg.contains("per 20 s: at most"), "{svg}");
         assert!(svg.contains("class=\"critical\"") && svg.contains("class=\"info\""));
+    }
+
+    #[test]
+    fn the_queues_are_drawn_against_their_limit() {
+        let sample = |second: i64, accept_queue: u64, syn_queue| QueueLengths {
+            at: Timestamp(0) + Span::secs(second),
+            accept_queue,
+            syn_queue,
+            dropped: 0,
+        };
+        let samples = vec![sample(0, 0, None), sample(1, 16, Some(4)), sample(2, 33, Some(0))];
+        let svg = queues(&QueueHistory { limit: Some(32), samples: samples.clone() }, Clock::new([]));
+        assert!(svg.contains("M0 100L0.0 100.0L500.0 51.5L1000.0 0.0L1000 100z"), "{svg}");
+        assert!(
+            svg.contains("accept queue at most 33 of 32 (dashed line); in front the SYN queue, at most 4"),
+            "{svg}"
+        );
+        assert!(svg.contains("M0 3.0H1000"), "{svg}");
+        assert_eq!(queues(&QueueHistory { limit: None, samples: samples[..1].to_vec() }, Clock::new([])), "");
     }
 
     #[test]
