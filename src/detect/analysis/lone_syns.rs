@@ -63,7 +63,9 @@ impl AllLoneSyns {
         is_explained: impl Fn(PacketId) -> bool,
     ) -> AllLoneSyns {
         let is_lone = |h: &HalfOpenRequest| end - h.syn.time >= FIRST_TIMER && !is_explained(h.syn.packet);
-        AllLoneSyns::together(activities, |activity| &activity.lone_syns, is_lone)
+        // Where SYNs were dropped for their timestamps that is what befell the others, too.
+        let is_told = |a: &ListenerActivity| a.ignored.iter().take(LOOKED_AT).any(|i| i.behind);
+        AllLoneSyns::together(activities, |a| if is_told(a) { &[] } else { &a.lone_syns }, is_lone)
     }
 
     /// Those that were answered and not taken up.
@@ -78,7 +80,7 @@ impl AllLoneSyns {
 
     fn together(
         activities: &Map<Host, ListenerActivity>,
-        requests: impl Fn(&ListenerActivity) -> &Vec<HalfOpenRequest>,
+        requests: impl Fn(&ListenerActivity) -> &[HalfOpenRequest],
         is_lone: impl Fn(&HalfOpenRequest) -> bool,
     ) -> AllLoneSyns {
         let mut all = AllLoneSyns::default();
