@@ -70,7 +70,7 @@ pub fn estimate(
         arrivals_per_second: arrivals.map(rounded),
         accepts_per_second: accepts.map(rounded),
         overloaded,
-        estimated: !stated || !refused.iter().all(|w| by_kernel(&w)),
+        estimated: !stated || !refused.iter().all(by_kernel),
     })
 }
 
