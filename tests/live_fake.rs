@@ -186,9 +186,9 @@ fn counters_that_stand_still_turn_it_into_a_firewall() {
     assert!(!called.into_iter().any(|kind| kind == Kind::AcceptQueueOverflow), "{:#?}", told.events);
 }
 
-/// A counter that moves while no packet shows why is told once, with the listener that dropped.
+/// A listener whose own drops move while no packet shows why is told once, as a finding that says how many.
 #[test]
-fn a_counter_without_a_packet_is_told() {
+fn drops_without_a_packet_are_told() {
     let case = Case::named("nothing-wrong/slow-server");
     let path = case.capture("server");
     let server = *case.truth.servers.first().expect("a server");
@@ -203,18 +203,25 @@ fn a_counter_without_a_packet_is_told() {
     script.begin_earlier(Span::secs(2));
     script.afterwards = Span::secs(8);
     let (told, outcome) = watch(&mut script, remembering(options()), Some(Box::new(host)));
-    let only: Vec<_> = told
+    let opened: Vec<_> = told
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::CounterOnly { counter, rose, listeners, .. } => Some((counter.as_str(), *rose, listeners)),
+            Event::Opened { finding, .. } => Some(finding),
             _ => None,
         })
         .collect();
-    assert_eq!(only.len(), 1, "{:#?}", told.events);
-    assert_eq!(only[0].0, "TcpExtListenOverflows");
-    assert_eq!(only[0].2, &[server.to_string()]);
-    assert!(outcome.report.warnings.iter().any(|w| w.contains("TcpExtListenOverflows")));
+    let [finding] = &opened[..] else { panic!("{:#?}", told.events) };
+    assert_eq!(finding.kind, Kind::AcceptQueueOverflow);
+    assert_eq!((finding.client, finding.server), (None, Some(server)));
+    assert_eq!(finding.certainty, Certainty::Confirmed);
+    assert!(finding.summary.contains("refused 12 attempts"), "{}", finding.summary);
+    assert!(
+        !told.events.iter().any(|event| matches!(event, Event::CounterOnly { .. })),
+        "{:#?}",
+        told.events
+    );
+    assert_eq!(of_kind(&outcome, Kind::AcceptQueueOverflow).len(), 1);
 }
 
 /// Packets that were lost on the way here are shown, stand in the findings of that time, and cap their certainty.
@@ -404,7 +411,7 @@ fn a_flood_costs_a_fixed_budget() {
     assert!(listed < 40, "{listed} events");
     assert!(outcome.report.findings.iter().any(|f| f.kind.name() == "syn-flood"));
     let is_said = |text: &str| {
-        text.contains("limit of 64 MiB was reached") && text.contains("were dropped from memory")
+        text.contains("full under the memory limit of 64 MiB") && text.contains("were dropped from memory")
     };
     assert!(told.events.iter().any(|e| matches!(e, Event::Warning { text, .. } if is_said(text))));
     assert!(outcome.report.warnings.iter().any(|text| is_said(text)), "{:?}", outcome.report.warnings);
@@ -430,7 +437,7 @@ fn a_repeated_syn_counts_once_in_a_flood_that_does_not_fit() {
     let (counted, sent) = (outcome.report.summary.connections, u64::from(EACH * ROUNDS));
     assert!((sent * 9 / 10..sent * 11 / 10).contains(&counted), "{counted} of {sent}");
     let warnings = &outcome.report.warnings;
-    assert!(warnings.iter().any(|text| text.contains("repeat others that were forgotten")), "{warnings:?}");
+    assert!(warnings.iter().any(|text| text.contains("repeat SYNs dropped from memory")), "{warnings:?}");
 }
 
 /// What the kernel said of a connection stands, also when the time before it is no longer remembered, and while the kernel

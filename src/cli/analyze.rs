@@ -219,7 +219,6 @@ impl Scope {
             host: None,
             placed: None,
             stop: Stop::default(),
-            ..Options::default()
         }
     }
 }

@@ -400,11 +400,9 @@ impl Known {
         self.note_sample(QueueSample { at: now, length: socket.accept_queue, requests, dropped: rose });
         let full = self.is_full() || was_full;
         match &mut self.run {
-            Some(run) if now - run.last < APART || (was_full && run.full) => {
-                if rose > 0 {
-                    run.last = now;
-                    run.full |= full;
-                }
+            Some(run) if rose > 0 && (now - run.last < APART || (was_full && run.full)) => {
+                run.last = now;
+                run.full |= full;
             }
             run if rose > 0 => *run = Some(Run { from: since, last: now, full }),
             _ => {}

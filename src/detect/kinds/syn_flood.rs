@@ -235,8 +235,8 @@ impl Extent {
             to: last.syn.time.max(uncounted.last),
             is_exact: uncounted.handshakes() == 0,
         };
-        let floods = around.context.floods.as_ref();
-        if listener.seconds.step() != 1 || (known.is_exact && floods.is_none()) {
+        let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
+        if listener.seconds.step() != 1 || (known.is_exact && before.is_none()) {
             return known;
         }
         // Each second has all that were begun in it, kept or not.
@@ -251,7 +251,6 @@ impl Extent {
                 (all, to) = (all + incomplete, at);
             }
         }
-        let before = floods.and_then(|floods| floods.get(&server));
         let end = around.context.capture.map_or(known.to, |(_, end)| end);
         Extent {
             all: all.max(known.all) + before.map_or(0, |before| before.incomplete),

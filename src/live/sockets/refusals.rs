@@ -81,8 +81,11 @@ struct Sum {
     /// SYNs that nobody answered and nobody repeated.
     given_up: u64,
     /// The finding that tells of it, once it was chosen, and the packets that show it.
-    told: Option<(Host, Kind, Vec<(PacketRef, &'static str)>)>,
+    told: Option<ShownBy>,
 }
+
+/// The listener and the kind of a finding, and the packets that show it, with what they are.
+type ShownBy = (Host, Kind, Vec<(PacketRef, &'static str)>);
 
 /// Findings of full queues by server, each with the first packet that shows it.
 pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, PacketRef>>;
@@ -227,12 +230,7 @@ impl Sum {
     }
 
     /// As a finding of the kind that connections there have.
-    fn told_by(
-        &self,
-        queue: Queue,
-        hosts: &BTreeSet<Host>,
-        known: &FullQueues,
-    ) -> Option<(Host, Kind, Vec<(PacketRef, &'static str)>)> {
+    fn told_by(&self, queue: Queue, hosts: &BTreeSet<Host>, known: &FullQueues) -> Option<ShownBy> {
         let kinds: &[Kind] = match queue {
             Queue::Accept => &[Kind::SynDropAcceptQueue, Kind::AcceptQueueOverflow, Kind::AcceptQueueReset],
             _ => &[Kind::SynDropSynQueue],
@@ -245,11 +243,7 @@ impl Sum {
     }
 
     /// As a finding of SYNs that were given up before they were repeated.
-    fn given_up(
-        &self,
-        queue: Queue,
-        lone: Option<(Host, Vec<PacketRef>)>,
-    ) -> Option<(Host, Kind, Vec<(PacketRef, &'static str)>)> {
+    fn given_up(&self, queue: Queue, lone: Option<(Host, Vec<PacketRef>)>) -> Option<ShownBy> {
         let (host, mut syns) = lone?;
         syns.sort_unstable();
         let kind = match queue {
@@ -269,7 +263,7 @@ impl Sum {
         known: &FullQueues,
         handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
         now: Timestamp,
-    ) -> Option<(Host, Kind, Vec<(PacketRef, &'static str)>)> {
+    ) -> Option<ShownBy> {
         let is_old = now - self.from >= SHOWN_BY_THEN && queue == Queue::Accept;
         let host = *hosts.iter().next().filter(|_| is_old)?;
         if hosts.iter().any(|host| known.contains_key(host)) {
@@ -291,9 +285,11 @@ impl Sum {
             _ => ("accept queue", LISTEN_OVERFLOWS, self.counted[0]),
         };
         let refused = count(self.dropped, "attempt");
+        let seen_full = self.limit.is_some_and(|limit| self.longest > limit);
         let queue = match kind {
             Kind::SynDropSynQueue => "its SYN queue was full".to_owned(),
-            _ => format!("queue {} of {}", self.longest, super::number(self.limit)),
+            _ if seen_full => format!("queue {} of {}", self.longest, super::number(self.limit)),
+            _ => "its accept queue was full for less than a look at it takes".to_owned(),
         };
         d.summary = format!("{address} refused {refused} by its own drop count; {queue}.");
         blame_full_queue(&mut d);
