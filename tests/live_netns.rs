@@ -177,13 +177,20 @@ fn overflow(net: &mut Net) -> Went {
     in_time(&heard, 0.0)
 }
 
+/// Whether a finding is the sum of what a listener refused, by the kernel's own count: packets do not tell that.
+fn is_sum(finding: &Value) -> bool {
+    finding["client"].is_null() && !finding["metrics"]["host_listener_drops"].is_null()
+}
+
 /// What a JSON report claims: kinds and ends.
 fn claims(report: &Path) -> Vec<String> {
     let report = std::fs::read_to_string(report).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     let findings = report["findings"].as_array().expect("findings").iter();
-    let mut claims: Vec<String> =
-        findings.map(|f| format!("{} {} {}", f["kind"], f["client"], f["server"])).collect();
+    let mut claims: Vec<String> = findings
+        .filter(|f| !is_sum(f))
+        .map(|f| format!("{} {} {}", f["kind"], f["client"], f["server"]))
+        .collect();
     claims.sort();
     claims
 }
@@ -216,7 +223,10 @@ fn abort_on_overflow(net: &mut Net) -> Went {
     }
     let heard = heard.unwrap_or_else(|| panic!("{events:#?}"));
     assert_eq!(heard["finding"]["certainty"], "confirmed", "{heard:#}");
-    assert!(heard["finding"]["metrics"]["host_EmbryonicRsts"].as_u64() >= Some(1), "{heard:#}");
+    let metrics = &heard["finding"]["metrics"];
+    // The first that is told may be the sum of the listener.
+    let by_counters = ["host_EmbryonicRsts", "host_ListenOverflows"];
+    assert!(by_counters.iter().any(|name| metrics[name].as_u64() >= Some(1)), "{heard:#}");
     in_time(&heard, 0.0)
 }
 

@@ -16,7 +16,7 @@ pub struct Counter {
     /// As people name it.
     pub short: &'static str,
     /// The metric of a finding that says by how much it rose.
-    metric: &'static str,
+    pub metric: &'static str,
 }
 
 impl Counter {

