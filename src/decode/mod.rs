@@ -8,7 +8,7 @@
 //! * `tunnel`: what carries another packet: GRE, UDP tunnels, IP in IP.
 //! * `tcp`: the TCP header, its options and its checksum.
 //! * `icmp`: errors that quote a TCP segment.
-//! * [`parts`]: where the headers lie, for redaction.
+//! * [`mod@parts`]: where the headers lie, for redaction.
 //! * `usual`: all of that at once for the packets that nearly all are.
 //! * [`segment`]: the result.
 

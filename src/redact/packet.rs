@@ -1,6 +1,6 @@
 //! One packet's bytes without what must not leave: kept as far as its headers are understood, ended there.
 //!
-//! Only harmless parts pass: the parts that [`crate::decode::parts`] names, each rewritten by its kind. A link type, a
+//! Only harmless parts pass: the parts that [`mod@crate::decode::parts`] names, each rewritten by its kind. A link type, a
 //! tunnel or a protocol that the decoder does not know ends the packet before it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -188,7 +188,7 @@ impl ListenerActivity {
         self.ignored.reserve_exact(lone);
     }
 
-    /// Takes in connections that were never completed; `end` as for [`ListenerActivity::take`], `is_behind` says of a connection
+    /// Takes in connections that were never completed; `end` as for [`ListenerActivity::record`], `is_behind` says of a connection
     /// that `tcp_tw_recycle` would have dropped its SYN.
     pub fn take_embryos(
         &mut self,
