@@ -67,7 +67,7 @@ fn in_parts(source: &mut dyn Source, bytes: u64) -> Vec<Seen> {
         parts.iter_mut().rev().for_each(|(part, seen)| *seen = read(part));
         for (mut part, mut seen) in parts {
             loop {
-                match source.settle(part) {
+                match source.give_back(part) {
                     Settled::Next { before } => {
                         all.extend(
                             seen.into_iter().map(|(number, time, length)| (number + before, time, length)),

@@ -219,6 +219,8 @@ impl Scope {
             host: None,
             placed: None,
             stop: Stop::default(),
+            #[cfg(feature = "fleet")]
+            table: None,
         }
     }
 }
