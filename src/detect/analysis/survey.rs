@@ -90,6 +90,8 @@ pub fn survey(
 fn note_forgotten(context: &mut CaptureContext, kept: &[Box<ConnectionFacts>]) {
     let forgotten: Vec<_> = kept
         .iter()
+        // A shorter connection holds no such pause.
+        .filter(|f| f.last.time - f.first.time >= FORGETFUL)
         .filter(|f| f.was_reset() || f.c.flight.idle.max(f.s.flight.idle) >= FORGETFUL)
         .filter_map(|f| match death(f, &context.around(f))? {
             // How long the pause was is not known where the capture began in it.
