@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../../tests/support/decoded.rs"]
+mod decoded;
 #[path = "packet.rs"]
 mod packet;
 #[path = "../../tests/support/stacks.rs"]
@@ -11,6 +13,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some(frame) = packet::chosen(bytes) {
-        packet::decoded(&frame);
+        decoded::decoded(&frame);
     }
 });

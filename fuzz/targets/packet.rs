@@ -1,10 +1,6 @@
-//! One packet of a fuzzer's choice, and what the decoder makes of it: for the targets `decoder` and `redact`.
+//! One packet of a fuzzer's choice: for the targets `decoder` and `redact`.
 
 use crate::stacks::{self, Choices, Frame};
-use synscope::capture::{LinkType, Packet};
-use synscope::decode::segment::{PacketId, Segment};
-use synscope::decode::{Decoded, decode};
-use synscope::time::Timestamp;
 
 /// The link types that are read, <https://www.tcpdump.org/linktypes.html>: chosen by their place here, so that the
 /// fuzzer need not find the numbers.
@@ -27,24 +23,4 @@ pub fn chosen(bytes: &[u8]) -> Option<Frame> {
         }
         _ => None,
     }
-}
-
-/// What the decoder makes of a packet. A stack of layers in which nothing is broken it must read.
-pub fn decoded(frame: &Frame) -> (Decoded, Segment) {
-    let packet = Packet {
-        id: PacketId::new(0, 1),
-        time: Timestamp(0),
-        timed: true,
-        interface: 0,
-        link: LinkType(frame.link),
-        original_length: frame.original_length,
-        data: &frame.bytes,
-    };
-    let mut segment = Segment::default();
-    let found = decode(&packet, &mut segment);
-    if found == Decoded::Tcp {
-        assert_eq!(segment.packet, packet.id, "a segment knows its packet");
-    }
-    assert!(!frame.intact || matches!(found, Decoded::Tcp | Decoded::Icmp), "{found:?}: {frame:02x?}");
-    (found, segment)
 }

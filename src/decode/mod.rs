@@ -103,20 +103,18 @@ impl Walk<'_> {
         }
     }
 
-    /// What follows `n` bytes that name nobody.
+    /// What follows `n` bytes that name nobody. Where there are fewer, they still show how the packet was read so far.
     #[inline]
     fn skip_plain<'a>(&mut self, rest: Rest<'a>, n: usize) -> Result<Rest<'a>, Decoded> {
-        let after = rest.skip(n)?;
-        self.note(PartKind::Plain, rest, 0..n);
-        Ok(after)
+        self.note(PartKind::Plain, rest, 0..n.min(rest.data.len()));
+        rest.skip(n)
     }
 
-    /// The next `N` bytes, which name nobody, and what follows them.
+    /// The next `N` bytes, which name nobody, and what follows them. Fewer are noted as by [`Walk::skip_plain`].
     #[inline]
     fn take_plain<'a, const N: usize>(&mut self, rest: Rest<'a>) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
-        let taken = rest.take::<N>()?;
-        self.note(PartKind::Plain, rest, 0..N);
-        Ok(taken)
+        self.note(PartKind::Plain, rest, 0..N.min(rest.data.len()));
+        rest.take::<N>()
     }
 
     /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].

@@ -174,7 +174,8 @@ fn a_header_longer_than_its_place_stays_malformed() {
     let nflog = [&[2, 0, 0, 0, 22, 0, 9, 0, 0x45, 0, 0, 0][..], &[7; 60]].concat();
     let radiotap = [0, 0, 40, 0, 3, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7].to_vec();
     let ip_in_short_ip = [&[0x45, 0, 0, 30, 0, 0, 0, 0, 64, 4][..], &[7; 10], &[0x45], &[7; 40]].concat();
-    for (link, packet) in [(239, nflog), (127, radiotap), (101, ip_in_short_ip)] {
+    let cisco_hdlc = vec![0x8f, 0];
+    for (link, packet) in [(239, nflog), (127, radiotap), (101, ip_in_short_ip), (9, cisco_hdlc)] {
         let original = packet.len() as u32;
         assert_eq!(decoded_as(link, &packet, original).0, Decoded::Malformed, "link type {link}");
         let mut data = packet;

@@ -1,0 +1,39 @@
+//! That redaction leaves a packet what it is. Tests and fuzz targets share this file.
+
+use std::fmt::Display;
+
+use synscope::capture::LinkType;
+use synscope::decode::Decoded;
+use synscope::decode::segment::Segment;
+use synscope::redact::Rewriter;
+
+use crate::decoded::decoded;
+use crate::stacks::Frame;
+
+/// Rewrites a packet and gives what it was.
+///
+/// # Panics
+/// Where it becomes longer or something else: a segment stays the same one, an ICMP error one, what was malformed stays
+/// malformed, and nothing else becomes one of these. `name` says which packet it was.
+pub fn rewritten(rewriter: &mut Rewriter, frame: &Frame, name: impl Display) -> Decoded {
+    let (before, segment) = decoded(frame);
+    let mut bytes = frame.bytes.clone();
+    let kept = rewriter.rewrite(LinkType(frame.link), &mut bytes, frame.original_length);
+    assert!(kept <= bytes.len(), "{name}: {frame:02x?}");
+    bytes.truncate(kept);
+    let original_length = frame.original_length.max(frame.bytes.len() as u32);
+    let left = Frame { bytes, original_length, intact: false, ..frame.clone() };
+    let (after, redacted) = decoded(&left);
+    let known = |s: &Segment| (s.src_port, s.dst_port, s.seq, s.ack, s.flags, s.payload);
+    match (before, after) {
+        (Decoded::Tcp, Decoded::Tcp) => {
+            assert_eq!(known(&segment), known(&redacted), "{name}: {frame:02x?}");
+        }
+        (Decoded::Icmp, Decoded::Icmp) | (Decoded::Malformed, Decoded::Malformed) => {}
+        (Decoded::Tcp | Decoded::Icmp | Decoded::Malformed, _) | (_, Decoded::Tcp | Decoded::Icmp) => {
+            panic!("{name}: {before:?} became {after:?}: {frame:02x?} became {:02x?}", left.bytes)
+        }
+        _ => {}
+    }
+    before
+}
