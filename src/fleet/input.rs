@@ -23,30 +23,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_ipc::reader::StreamReader;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Schema};
 
-use super::rows::check;
-use super::{Error, VERSION};
+use super::{Error, stream};
 use crate::capture::extent::Place;
 
 /// The columns.
 pub fn schema() -> Arc<Schema> {
-    let column = |name: &str, kind: DataType| Field::new(name, kind, false);
-    Arc::new(Schema::new(vec![
-        column("version", DataType::Int32),
-        column("point", DataType::Utf8),
-        column("capture", DataType::Int32),
-        column("path", DataType::Utf8),
-        column("size", DataType::Int64),
-        column("begin", DataType::Int64),
-        column("until", DataType::Int64),
-        column("chunk", DataType::Int32),
-        column("head", DataType::Binary),
-        column("bytes", DataType::Binary),
-        column("error", DataType::Utf8),
-        column("file", DataType::Utf8),
-    ]))
+    stream::columns([
+        ("version", DataType::Int32),
+        ("point", DataType::Utf8),
+        ("capture", DataType::Int32),
+        ("path", DataType::Utf8),
+        ("size", DataType::Int64),
+        ("begin", DataType::Int64),
+        ("until", DataType::Int64),
+        ("chunk", DataType::Int32),
+        ("head", DataType::Binary),
+        ("bytes", DataType::Binary),
+        ("error", DataType::Utf8),
+        ("file", DataType::Utf8),
+    ])
 }
 
 /// One range, whose bytes are still to be read.
@@ -70,9 +67,8 @@ impl<R: Read + Send + 'static> Ranges<R> {
     /// # Errors
     /// The stream has other columns.
     pub fn new(from: R) -> Result<Ranges<R>, Error> {
-        let stream = StreamReader::try_new(from, None)?;
-        check("decode", &stream.schema(), &schema())?;
-        let chunks = Chunks { stream, batch: None, next: 0, taken: 0, within: false, ranges: 0 };
+        let rows = stream::Rows::new("decode", from, &schema())?;
+        let chunks = Chunks { rows, taken: 0, within: false, ranges: 0 };
         Ok(Ranges(Arc::new(Mutex::new(chunks))))
     }
 
@@ -84,7 +80,7 @@ impl<R: Read + Send + 'static> Ranges<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).next_range()
     }
 
-    /// The bytes of the range that came last, once. Whoever still reads them when the next one comes has none any more.
+    /// The bytes of the range that came last, once. Once the next range has begun a reader of this one gets no more.
     pub fn bytes(&self) -> Box<dyn Read + Send> {
         let range = self.0.lock().unwrap_or_else(PoisonError::into_inner).ranges;
         Box::new(Bytes { chunks: Arc::clone(&self.0), range })
@@ -93,11 +89,8 @@ impl<R: Read + Send + 'static> Ranges<R> {
 
 /// The rows, one at a time.
 struct Chunks<R: Read> {
-    stream: StreamReader<R>,
-    batch: Option<RecordBatch>,
-    /// The row whose bytes are read.
-    next: usize,
-    /// How many of them were.
+    rows: stream::Rows<R>,
+    /// How many bytes of the row were read.
     taken: usize,
     /// Whether that row is the first of a range that was handed out.
     within: bool,
@@ -106,19 +99,9 @@ struct Chunks<R: Read> {
 }
 
 impl<R: Read> Chunks<R> {
-    /// The row whose turn it is.
-    fn row(&mut self) -> Result<Option<(&RecordBatch, usize)>, Error> {
-        while self.batch.as_ref().is_none_or(|batch| self.next >= batch.num_rows()) {
-            match self.stream.next() {
-                Some(batch) => (self.batch, self.next) = (Some(batch?), 0),
-                None => return Ok(None),
-            }
-        }
-        Ok(self.batch.as_ref().map(|batch| (batch, self.next)))
-    }
-
     fn pass_row(&mut self) {
-        (self.next, self.taken) = (self.next + 1, 0);
+        self.rows.pass();
+        self.taken = 0;
     }
 
     fn next_range(&mut self) -> Result<Option<Range>, Error> {
@@ -127,12 +110,7 @@ impl<R: Read> Chunks<R> {
         }
         loop {
             self.within = false;
-            let Some((batch, at)) = self.row()? else { return Ok(None) };
-            let version = batch.column(0).as_primitive::<Int32Type>().value(at);
-            if version != VERSION {
-                let what = format!("its input is of version {version}; expected {VERSION}");
-                return Err(Error::Schema { stage: "decode", what });
-            }
+            let Some((batch, at)) = self.rows.row_of_this_version()? else { return Ok(None) };
             let long = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(at);
             let text = |column: usize| batch.column(column).as_string::<i32>().value(at);
             let head = batch.column(8).as_binary::<i32>().value(at);
@@ -162,7 +140,7 @@ impl<R: Read> Chunks<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         loop {
             let (within, taken) = (self.within, self.taken);
-            let Some((batch, at)) = self.row().map_err(io::Error::other)? else { return Ok(0) };
+            let Some((batch, at)) = self.rows.row().map_err(io::Error::other)? else { return Ok(0) };
             if !within && is_first(batch, at) {
                 return Ok(0);
             }

@@ -12,6 +12,7 @@
 //! * [`input`]: the bytes of captures, as `decode` gets them.
 //! * [`rows`]: everything that goes from stage to stage: one table, of which each row is some bytes and where they belong.
 //! * [`segments`]: the columns of segments in such bytes.
+//! * `stream`: what all these streams have in common.
 //! * [`decode`], [`track`], [`merge`], [`assemble`]: the stages.
 
 pub mod assemble;
@@ -20,6 +21,7 @@ pub mod input;
 pub mod merge;
 pub mod rows;
 pub mod segments;
+mod stream;
 pub mod track;
 
 use arrow_schema::ArrowError;
@@ -63,6 +65,3 @@ pub enum Error {
     #[error(transparent)]
     Engine(#[from] engine::Error),
 }
-
-/// What goes on within one stage, for messages.
-pub(crate) const VERSION: i32 = 1;

@@ -21,13 +21,13 @@ use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, StringBuil
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Schema};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Error, VERSION};
+use super::Error;
+use super::stream::{self, VERSION};
 
 /// What the body of a row is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -109,39 +109,23 @@ fn broken(what: String) -> Error {
 
 /// The columns.
 pub fn schema() -> Arc<Schema> {
-    let number = |name: &str, wide: DataType| Field::new(name, wide, false);
-    Arc::new(Schema::new(vec![
-        number("version", DataType::Int32),
-        number("point", DataType::Utf8),
-        number("shard", DataType::Int32),
-        number("kind", DataType::Int32),
-        number("time", DataType::Int64),
-        number("capture", DataType::Int32),
-        number("begin", DataType::Int64),
-        number("piece", DataType::Int32),
-        number("body", DataType::Binary),
-    ]))
-}
-
-/// Refuses a stream with other columns. Whether a column may be empty is not compared: that is lost on the way.
-pub(super) fn check(stage: &'static str, found: &Schema, wanted: &Schema) -> Result<(), Error> {
-    let columns = |schema: &Schema| -> Vec<String> {
-        schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect()
-    };
-    let (found, wanted) = (columns(found), columns(wanted));
-    if found == wanted {
-        return Ok(());
-    }
-    let what = format!("its input has the columns {}; expected {}", found.join(", "), wanted.join(", "));
-    Err(Error::Schema { stage, what })
+    stream::columns([
+        ("version", DataType::Int32),
+        ("point", DataType::Utf8),
+        ("shard", DataType::Int32),
+        ("kind", DataType::Int32),
+        ("time", DataType::Int64),
+        ("capture", DataType::Int32),
+        ("begin", DataType::Int64),
+        ("piece", DataType::Int32),
+        ("body", DataType::Binary),
+    ])
 }
 
 /// Reads rows one by one.
 pub struct RowReader<R: Read> {
-    stream: StreamReader<R>,
+    rows: stream::Rows<R>,
     stage: &'static str,
-    batch: Option<RecordBatch>,
-    next: usize,
 }
 
 impl<R: Read> RowReader<R> {
@@ -150,9 +134,7 @@ impl<R: Read> RowReader<R> {
     /// # Errors
     /// The stream has other columns.
     pub fn new(stage: &'static str, from: R) -> Result<RowReader<R>, Error> {
-        let stream = StreamReader::try_new(from, None)?;
-        check(stage, &stream.schema(), &schema())?;
-        Ok(RowReader { stream, stage, batch: None, next: 0 })
+        Ok(RowReader { rows: stream::Rows::new(stage, from, &schema())?, stage })
     }
 
     /// The next row.
@@ -160,39 +142,23 @@ impl<R: Read> RowReader<R> {
     /// # Errors
     /// The stream is broken, or of another version.
     pub fn next_row(&mut self) -> Result<Option<Row>, Error> {
-        loop {
-            if let Some(batch) = &self.batch
-                && self.next < batch.num_rows()
-            {
-                let row = self.row(batch, self.next)?;
-                self.next += 1;
-                return Ok(Some(row));
-            }
-            match self.stream.next() {
-                Some(batch) => (self.batch, self.next) = (Some(batch?), 0),
-                None => return Ok(None),
-            }
-        }
-    }
-
-    fn row(&self, batch: &RecordBatch, at: usize) -> Result<Row, Error> {
+        let stage = self.stage;
+        let Some((batch, at)) = self.rows.row_of_this_version()? else { return Ok(None) };
         let int = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(at);
         let long = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(at);
-        let (version, kind) = (int(0), int(3));
-        let refused = |what| Error::Schema { stage: self.stage, what };
-        if version != VERSION {
-            return Err(refused(format!("its input is of version {version}; expected {VERSION}")));
-        }
-        Ok(Row {
+        let unknown = || Error::Schema { stage, what: format!("its input has rows of kind {}", int(3)) };
+        let row = Row {
             point: batch.column(1).as_string::<i32>().value(at).into(),
             shard: int(2),
-            kind: Kind::of(kind).ok_or_else(|| refused(format!("its input has rows of kind {kind}")))?,
+            kind: Kind::of(int(3)).ok_or_else(unknown)?,
             time: long(4),
             capture: int(5),
             begin: long(6),
             piece: int(7),
             body: batch.column(8).as_binary::<i32>().value(at).to_vec(),
-        })
+        };
+        self.rows.pass();
+        Ok(Some(row))
     }
 }
 
