@@ -1,8 +1,8 @@
 //! Packets made to do harm, through the program as a user runs it: each costs itself at most.
 
-#[cfg(all(target_os = "linux", feature = "live"))]
 #[path = "support/decoded.rs"]
 mod decoded;
+#[cfg(all(target_os = "linux", feature = "live"))]
 #[path = "support/netns.rs"]
 mod netns;
 #[path = "support/redaction.rs"]

@@ -40,12 +40,12 @@ pub struct Extent {
     is_whole: bool,
 }
 
-/// What is known of an extent once it was read.
+/// The result of reading one extent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reading {
     /// How far the reading came; nothing of an input that could not be opened.
     progress: Option<Progress>,
-    /// What is known of an input that was read as a whole, or that could not be opened.
+    /// Of an input that was read as a whole, or could not be opened.
     status: Option<Status>,
     silences: Silences,
     /// The first bytes of a file that was cut.
@@ -109,7 +109,7 @@ impl Extent {
         more
     }
 
-    /// What is known of it now that it was read.
+    /// Ends the reading and gives its result.
     ///
     /// # Errors
     /// The bytes of a range could not be read on.
@@ -238,7 +238,7 @@ impl Chain {
     }
 }
 
-/// What is known of an input whose extents, in order, are these; and the intervals in which it has packets.
+/// The state of an input from its extents, in order, and the intervals in which it has packets.
 ///
 /// # Errors
 /// One of them was read from a wrong place.

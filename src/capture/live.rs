@@ -31,10 +31,10 @@ mod guess;
 
 /// The kernel hands over a block of packets that is not full after this many milliseconds.
 const RETIRE: i32 = 20;
-/// What has not come by this long after its time will not come: [`RETIRE`], and a scheduler that lets a thread wait.
+/// A packet arrives within this long after its time: [`RETIRE`], and a scheduler that lets a thread wait.
 const LATE: Span = Span::millis(120);
-/// How often an interface says that it is silent: soon after its last packets, for what is decided by silence, and seldom
-/// when it has been silent for [`IDLE_FROM`]. Packets of other interfaces wait for that, those of its own do not.
+/// How often an interface says that it is silent, soon after its last packets: some findings are decided by silence. After
+/// [`IDLE_FROM`] it says so seldom. Packets of other interfaces wait for that, those of its own do not.
 const BEAT: Duration = Duration::from_millis(40);
 const IDLE_BEAT: Duration = Duration::from_millis(250);
 const IDLE_BEAT_ALONE: Duration = Duration::from_millis(500);

@@ -93,7 +93,7 @@ const WRONG: u32 = 4;
 const GIVE_UP: u32 = 64;
 
 impl Parts {
-    /// The next part of about `bytes`; `None` when the ones that are out must be given back first, and when there is none.
+    /// The next part of about `bytes`; `None` at the end of the input, and while parts that are out must be given back first.
     pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<Part> {
         let size = reader.divisible().filter(|_| !reader.has_ended())?;
         let exact = self.out == 0;

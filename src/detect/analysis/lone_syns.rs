@@ -17,7 +17,7 @@ use crate::time::{Span, Timestamp};
 /// SYN-ACKs from which on the handshake is told by itself (`syn-ack-unanswered`).
 pub const ASKED_AGAIN: u32 = 3;
 
-/// SYNs of one listener from which on they are told of that listener, whoever sent them.
+/// From so many lone SYNs on a listener has a finding of its own, from however many clients they came.
 const OF_LISTENER: usize = 3;
 
 /// A request that was taken back sooner is that of a scan or a check: its client has said that it wants nothing.
