@@ -633,18 +633,18 @@ fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     inner_link(link, length, 12, rest, walk)
 }
 
-/// What follows a header of `length` bytes, of which the first `known` name nobody.
+/// What follows a header that says that it has `length` bytes. The first `known` of them, which name nobody, it must have.
 fn behind<'a>(rest: Rest<'a>, known: usize, length: usize, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
+    if length < known {
+        return Err(Decoded::Malformed);
+    }
     let inner = rest.skip(length)?;
-    walk.note(PartKind::Names, rest, known..length.max(known));
+    walk.note(PartKind::Names, rest, known..length);
     Ok(inner)
 }
 
 /// A packet of another link type behind a header of `length` bytes, at least `least`.
 fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    if length < least {
-        return Err(Decoded::Malformed);
-    }
     let inner = behind(rest, least, length, walk)?;
     walk.enter()?;
     let Ok(link) = u16::try_from(link) else { return Ok(Decoded::Other) };
@@ -657,7 +657,12 @@ fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut
 
 /// The log of OpenBSD's pf: its own length without padding, the address family, then the IP packet.
 fn packet_filter_log(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    // What tcpdump asks for (`MIN_PFLOG_HDRLEN`): all that old systems write.
+    const LEAST: u8 = 45;
     let (header, _) = walk.take_plain::<2>(rest)?;
+    if header[0] < LEAST {
+        return Err(Decoded::Malformed);
+    }
     let inner = behind(rest, 2, usize::from(header[0]).next_multiple_of(4), walk)?;
     family_of(u32::from(header[1]), inner, walk)
 }

@@ -288,6 +288,22 @@ fn wrappers_of_other_systems() {
 }
 
 #[test]
+fn a_header_that_says_it_is_shorter_than_it_is_is_malformed() {
+    let shorter = [
+        (117, "01 02 0000"),
+        (119, "44000000 04000000"),
+        (163, "80211002 00000004 00000000"),
+        (192, "0000 0700 01000000"),
+        (258, "0b000000 01000000 01000000"),
+    ];
+    for (link, header) in shorter {
+        // The packet begins where the length says.
+        let packet = behind(header, &syn_v4());
+        assert_eq!(decoded(link, &packet).0, Decoded::Malformed, "{link}");
+    }
+}
+
+#[test]
 fn ip_in_ip() {
     holds_syn(101, &outer(4, &syn_v4()), Traits::TUNNELED);
     holds_syn(101, &outer(41, &syn_v6()), Traits::TUNNELED);

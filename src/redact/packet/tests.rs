@@ -316,7 +316,7 @@ fn every_link_type_and_tunnel_keeps_its_segment_and_nothing_that_names_somebody(
         ("AVS", 163, before(&format!("80211001 00000010 ACME! 000000 {WLAN} {SNAP}"))),
         ("per-packet information", 192, ethernet_in("0000 1000 01000000 ACME! 000000")),
         ("macOS's tap", 258, ethernet_in("14000000 01000000 01000000 ACME! 000000")),
-        ("pf's log", 117, before("10 02 0000 ACME! 00000000000000")),
+        ("pf's log", 117, before(&format!("30 02 0000 ACME! {}", "00".repeat(39)))),
         ("raw IP of BSD", 12, ip.clone()),
         ("raw IP of OpenBSD", 14, ip.clone()),
         ("IPv4 alone", 228, ip.clone()),
