@@ -199,6 +199,15 @@ impl Seconds {
         sum
     }
 
+    /// The first second of each step that begins from the second `from` to the second `to`, both included, and what happened in it.
+    pub fn within(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &Second)> {
+        let start = self.steps.partition_point(|(at, _)| at << self.coarseness < from);
+        self.steps[start..]
+            .iter()
+            .map(|(at, second)| (at << self.coarseness, second))
+            .take_while(move |(at, _)| *at <= to)
+    }
+
     /// The first second of each step, and what happened in it.
     pub fn iter(&self) -> impl Iterator<Item = (i64, &Second)> {
         self.steps.iter().map(|(at, second)| (at << self.coarseness, second))

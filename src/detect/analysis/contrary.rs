@@ -84,55 +84,91 @@ impl Contrary {
 }
 
 /// What speaks against a full queue where `f` was ignored; `None` if nothing does.
+///
+/// It is asked for each of many thousands: what takes longer than one look at each other is left for last.
 pub fn contrary(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Contrary> {
-    let mut all: Vec<Stuck> = around.others_stuck(f, o.during, SAME_TIME).copied().collect();
-    all.extend(o.stuck(f));
-    if all.is_empty() {
-        return None;
-    }
-    let ignored = all.len();
-    if all.iter().all(|s| s.another_way) && around.listener.served_another_way == 0 {
+    let own = o.stuck(f);
+    let others = || around.others_stuck(f, o.during, SAME_TIME);
+    let all = || others().chain(&own);
+    let together = Together::of(all())?;
+    let ignored = together.ignored;
+    if together.another_way && around.listener.served_another_way == 0 {
         return Some(Contrary::AnotherWay { ignored });
     }
-    let clients: BTreeSet<Address> = all.iter().map(|s| s.client.address).collect();
-    let own = all.iter().fold(0, |bits, s| bits | client_bit(s.client.address));
-    if ignored >= IGNORED && ignored >= 2 * clients.len() && is_split(&all, around, |s| s.clients_served, own)
-    {
-        return Some(Contrary::Clients { clients: clients.len(), ignored });
+    let is_split = |served: fn(&Second) -> u32, own: u32| is_split(&together, all(), around, served, own);
+    if ignored >= IGNORED && is_split(|s| s.clients_served, together.clients) {
+        let clients = all().map(|s| s.client.address).collect::<BTreeSet<Address>>().len();
+        if ignored >= 2 * clients {
+            return Some(Contrary::Clients { clients, ignored });
+        }
     }
-    let own = all.iter().fold(0, |bits, s| bits | network_bit(s.client.address));
-    if ignored >= IGNORED_ON_ONE_WAY && is_split(&all, around, |s| s.networks_served, own) {
+    if ignored >= IGNORED_ON_ONE_WAY && is_split(|s| s.networks_served, together.networks) {
         return Some(Contrary::Networks { ignored });
     }
-    let own = all.iter().fold(0, |bits, s| bits | ttl_bit(s.ttl));
-    let known = all.iter().all(|s| s.ttl > 0);
-    if ignored >= IGNORED_ON_ONE_WAY && known && is_split(&all, around, |s| s.ttls_served, own) {
+    if ignored >= IGNORED_ON_ONE_WAY && together.ttls_known && is_split(|s| s.ttls_served, together.ttls) {
         return Some(Contrary::Distance { ignored });
     }
-    let answered = answered_meanwhile(&all, around);
-    (answered >= IGNORED && offsets_differ(&all)).then_some(Contrary::SynsAnswered { answered })
+    let own_answered = own
+        .and_then(|s| s.answer)
+        .is_some_and(|(at, _)| others().any(|other| other.ignored.from < at && at < other.ignored.to));
+    let answered = others().filter(|s| s.answered_meanwhile).count() + usize::from(own_answered);
+    (answered >= IGNORED && !had_room(&together, around) && offsets_differ(all()))
+        .then_some(Contrary::SynsAnswered { answered })
 }
 
-/// How many of `all` had their SYN answered while others of them were being ignored; none if anybody was served meanwhile, so that the
-/// queue may have had room for moments, or a SYN was dropped.
-fn answered_meanwhile(all: &[Stuck], around: &DetectContext<'_>) -> usize {
-    let (Some(from), Some(to)) =
-        (all.iter().map(|s| s.during.from).min(), all.iter().map(|s| s.ignored.to).max())
-    else {
-        return 0;
-    };
-    let drains = around.listener.between(from, to).served > 0;
-    let drops = around.activity.ignored.iter().any(|i| i.during.meets(from, to, Span::ZERO));
-    if drains || drops {
-        return 0;
-    }
-    let meanwhile = |s: &&Stuck| {
-        s.answer.is_some_and(|(at, _)| {
-            all.iter()
-                .any(|other| other.client != s.client && other.ignored.from < at && at < other.ignored.to)
+/// Connections that were ignored in the same time.
+struct Together {
+    /// How many.
+    ignored: usize,
+    /// Whether the SYN-ACKs of all took another way than their SYNs.
+    another_way: bool,
+    /// The bits of their clients, of the networks of these, and of their TTLs.
+    clients: u32,
+    networks: u32,
+    ttls: u32,
+    /// Whether the TTL of each is known.
+    ttls_known: bool,
+    /// From the first final ACK that was ignored to the last, and to the last moment in which one of them was.
+    first: Timestamp,
+    last: Timestamp,
+    until: Timestamp,
+}
+
+impl Together {
+    /// Of all of them; `None` if there are none.
+    fn of<'a>(all: impl Iterator<Item = &'a Stuck>) -> Option<Together> {
+        all.fold(None, |together, s| {
+            let begun = s.during.from;
+            let mut together = together.unwrap_or(Together {
+                ignored: 0,
+                another_way: true,
+                clients: 0,
+                networks: 0,
+                ttls: 0,
+                ttls_known: true,
+                first: begun,
+                last: begun,
+                until: s.ignored.to,
+            });
+            together.ignored += 1;
+            together.another_way &= s.another_way;
+            together.clients |= client_bit(s.client.address);
+            together.networks |= network_bit(s.client.address);
+            together.ttls |= ttl_bit(s.ttl);
+            together.ttls_known &= s.ttl > 0;
+            together.first = together.first.min(begun);
+            together.last = together.last.max(begun);
+            together.until = together.until.max(s.ignored.to);
+            Some(together)
         })
-    };
-    all.iter().filter(meanwhile).count()
+    }
+}
+
+/// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was dropped.
+fn had_room(together: &Together, around: &DetectContext<'_>) -> bool {
+    let (from, to) = (together.first, together.until);
+    around.listener.between(from, to).served > 0
+        || around.activity.ignored.iter().any(|i| i.during.meets(from, to, Span::ZERO))
 }
 
 /// At most this many connections are compared with each other.
@@ -142,7 +178,7 @@ const RATES: [i64; 4] = [100, 250, 300, 1_000];
 
 /// Whether the timestamps of two connections of one client and this listener have different offsets: no clock of any rate has ticked
 /// from the one to the other.
-fn offsets_differ(all: &[Stuck]) -> bool {
+fn offsets_differ<'a>(all: impl Iterator<Item = &'a Stuck>) -> bool {
     let agree = |(a, b): (Timestamp, u32), (c, d): (Timestamp, u32)| {
         let ticks = i64::from(d.wrapping_sub(b) as i32);
         let elapsed = (c - a).0 / 1_000_000;
@@ -152,25 +188,47 @@ fn offsets_differ(all: &[Stuck]) -> bool {
         let (Some(a), Some(b)) = (one.answer, other.answer) else { return false };
         one.client.address == other.client.address && a.1 != 0 && b.1 != 0 && !agree(a, b)
     };
-    all.iter().take(PAIRS).any(|one| all.iter().take(PAIRS).any(|other| differ(one, other)))
+    let some: Vec<&Stuck> = all.take(PAIRS).collect();
+    some.iter().any(|one| some.iter().any(|other| differ(one, other)))
 }
 
 /// Whether, from the first of `all` on to the last, others were served in turn with them and nobody of their own: `own` are their
 /// bits among the `served`.
-fn is_split(all: &[Stuck], around: &DetectContext<'_>, served: impl Fn(&Second) -> u32, own: u32) -> bool {
+fn is_split<'a>(
+    together: &Together,
+    all: impl Iterator<Item = &'a Stuck>,
+    around: &DetectContext<'_>,
+    served: fn(&Second) -> u32,
+    own: u32,
+) -> bool {
     let seconds = &around.listener.seconds;
-    let mut begun: Vec<i64> = all.iter().map(|s| s.during.from.seconds()).collect();
-    begun.sort_unstable();
-    let until = all.iter().map(|s| s.ignored.to.seconds()).max();
-    let (Some(&first), Some(&last), Some(until), 1) = (begun.first(), begun.last(), until, seconds.step())
-    else {
-        return false;
-    };
-    let meanwhile = || seconds.iter().filter(move |(at, _)| (first..=until.max(last)).contains(at));
-    if meanwhile().any(|(_, second)| served(second) & own != 0) {
+    if seconds.step() != 1 {
         return false;
     }
-    let others: Vec<i64> = meanwhile().filter(|(_, second)| second.served > 0).map(|(at, _)| at).collect();
-    let turns = begun.windows(2).filter(|two| others.iter().any(|at| (two[0] + 1..=two[1]).contains(at)));
-    others.len() >= SERVED && turns.count() >= TURNS
+    let until = together.until.max(together.last);
+    let mut others = Vec::new();
+    for (at, second) in seconds.within(together.first.seconds(), until.seconds()) {
+        if served(second) & own != 0 {
+            return false;
+        }
+        if second.served > 0 {
+            others.push(at);
+        }
+    }
+    if others.len() < SERVED {
+        return false;
+    }
+    // Two of them were ignored in turn with others where a different number of these had been served before.
+    let mut before: Vec<usize> = Vec::new();
+    for s in all {
+        let begun = s.during.from.seconds();
+        let served = others.partition_point(|at| *at <= begun);
+        if !before.contains(&served) {
+            before.push(served);
+        }
+        if before.len() > TURNS {
+            return true;
+        }
+    }
+    false
 }

@@ -3,6 +3,7 @@
 use crate::detect::analysis::end_of_flow::{Death, FORGETFUL, death};
 use crate::detect::analysis::half_closed::half;
 use crate::detect::analysis::host_activity::HostActivity;
+use crate::detect::analysis::ignored_ack::note_answered_meanwhile;
 use crate::detect::analysis::listener_activity::LeftOpen;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::detect::context::CaptureContext;
@@ -32,6 +33,9 @@ pub fn survey(
     for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
         let behind = context.peers.is_suspect(f.first.packet);
         context.activities.entry(f.server).or_default().record(f, end, behind);
+    }
+    for activity in context.activities.values_mut() {
+        note_answered_meanwhile(&mut activity.stuck);
     }
     if !incomplete.is_empty() {
         let mut room: Map<Host, [usize; 2]> = Map::default();
