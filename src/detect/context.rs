@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::analysis::company::Pattern;
+use crate::detect::analysis::company::{self, Pattern};
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::Stuck;
 use crate::detect::analysis::listener_activity::ListenerActivity;
@@ -356,6 +356,12 @@ impl<'a> DetectContext<'a> {
     /// What sets the SYNs apart that this listener ignored.
     pub fn ignored_pattern(&self) -> Option<Pattern> {
         self.activity.patterns.of_ignored(&self.activity.ignored_syns, self.listener)
+    }
+
+    /// Whether the listener refuses and accepts in turn. Found out once for all of its connections.
+    pub fn refuses_in_turn(&self) -> bool {
+        let refused = &self.activity.refused_syns;
+        *self.activity.alternates.get_or_init(|| company::alternates(refused, self.listener))
     }
 
     /// What sets the SYNs apart that this listener refused.

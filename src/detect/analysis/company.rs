@@ -241,19 +241,68 @@ fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<Mark> {
     (all_have(|a, b| a.ttl == b.ttl) && accepted.ttl.lacks(syn.ttl)).then_some(Mark::TimeToLive(syn.ttl))
 }
 
+/// Refusals of at least this many in a row are a time in which nothing listened.
+const ROW: u32 = 4;
+
+/// SYNs that failed with no pause of a whole second between them.
+struct Row {
+    first: Timestamp,
+    last: Timestamp,
+    failed: u32,
+}
+
+impl Row {
+    /// Whether the listener failed about all SYNs from the first one to the last: at the rate of those seconds no more came.
+    fn fails_all(&self, listener: &Listener) -> bool {
+        let (from, to) = (self.first.seconds(), self.last.seconds());
+        let lasted = self.last - self.first;
+        let whole = Span::secs((to - from + 1) * listener.seconds.step());
+        let came = u64::from(listener.seconds.between(from, to).syns);
+        // All that came, as if evenly: one in four of them may be missing.
+        let due = came as f64 * lasted.0 as f64 / whole.0 as f64;
+        self.failed >= ROW && f64::from(self.failed) >= due * 0.75
+    }
+
+    /// Neighbouring seconds of this row with answers in them, and seconds in which SYNs failed and others did not.
+    fn mixed(&self, seconds: &[i64], listener: &Listener) -> (usize, usize) {
+        let step = listener.seconds.step();
+        let (from, to) = (self.first.seconds(), self.last.seconds());
+        let of_row = &seconds[seconds.partition_point(|second| *second < from)
+            ..seconds.partition_point(|second| *second <= to)];
+        let answered = |from: i64, to: i64| listener.seconds.between(from, to).answered > 0;
+        let in_turn =
+            of_row.windows(2).filter(|pair| pair[1] - pair[0] >= step && answered(pair[0], pair[1])).count();
+        let has_both = |second: &&i64| {
+            let both = listener.seconds.between(**second, **second);
+            step == 1 && both.refused >= SOME && both.answered >= SOME
+        };
+        (in_turn, of_row.iter().filter(has_both).count())
+    }
+}
+
 /// Whether a listener refused some connections and accepted others in turn, again and again: not one host that stopped
 /// and started.
 pub fn alternates(refused: &[FailedSyn], listener: &Listener) -> bool {
-    let mut seconds: Vec<i64> = refused.iter().map(|f| f.at.seconds()).collect();
-    seconds.sort_unstable();
+    let mut at: Vec<Timestamp> = refused.iter().map(|f| f.at).collect();
+    at.sort_unstable();
+    let mut seconds: Vec<i64> = at.iter().map(|at| at.seconds()).collect();
     seconds.dedup();
     let step = listener.seconds.step();
+    let mut rows: Vec<Row> = Vec::new();
+    for at in at {
+        match rows.last_mut() {
+            Some(row) if at.seconds() - row.last.seconds() <= step => {
+                *row = Row { last: at, failed: row.failed + 1, ..*row };
+            }
+            _ => rows.push(Row { first: at, last: at, failed: 1 }),
+        }
+    }
+    // A host that stops and starts fails all SYNs for a while. Of several hosts the others answer meanwhile.
+    rows.retain(|row| !row.fails_all(listener));
     let answered = |from: i64, to: i64| listener.seconds.between(from, to).answered > 0;
-    let in_turn = seconds.windows(2).filter(|pair| pair[1] - pair[0] >= step && answered(pair[0], pair[1]));
-    // In a short capture: both, several times within one second, and again in another one.
-    let in_second = |second: &&i64| {
-        let both = listener.seconds.between(**second, **second);
-        step == 1 && both.refused >= SOME && both.answered >= SOME
-    };
-    in_turn.count() >= ALTERNATIONS || seconds.iter().filter(in_second).count() >= 2
+    let between =
+        rows.windows(2).filter(|pair| answered(pair[0].last.seconds(), pair[1].first.seconds())).count();
+    let within = rows.iter().map(|row| row.mixed(&seconds, listener));
+    let (in_turn, has_both) = within.fold((between, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    in_turn >= ALTERNATIONS || has_both >= 2
 }

@@ -5,7 +5,7 @@ use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::half_closed::half;
 use crate::detect::analysis::ignored_ack::ordeal;
 use crate::detect::analysis::ignored_client::picture;
-use crate::detect::analysis::reset_together::reset_together;
+use crate::detect::analysis::reset_together::{AT_ONCE, reset_together};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, Side, What};
 use crate::flow::outcome::{
@@ -20,8 +20,14 @@ const INTERRUPTED: Span = Span::secs(3);
 pub const FORGETFUL: Span = Span::secs(15);
 /// A segment smaller than this passes every path, bytes.
 const SMALL: u32 = 500;
-/// An idle connection closes no sooner.
-const KEPT_ALIVE: Span = Span::millis(900);
+/// A time-out for idle connections is no shorter.
+pub const KEPT_ALIVE: Span = Span::millis(900);
+/// The client had its answer, and thought of the next request for this long.
+const BETWEEN_REQUESTS: Span = Span::millis(100);
+/// Connections in use that are closed in one moment, from which on the application ends.
+const TOGETHER: usize = 3;
+/// How soon after an application has ended a new connection finds no listener.
+const RESTARTS: Span = Span::secs(2);
 
 /// How an established connection died.
 #[derive(Clone, Copy, Debug)]
@@ -303,7 +309,7 @@ fn by_reset<'a>(
     if is_foreign && answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none() {
         return Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
     }
-    if role == Role::Server && reset.is_socketless() && crossed(f) && expired(f, around).is_none() {
+    if role == Role::Server && reset.is_socketless() && crossed(f, around) && expired(f, around).is_none() {
         let idle = f.c.flight.idle.max(f.s.flight.idle);
         return Some(Death::ClosedWhenAsked { idle, reset });
     }
@@ -407,14 +413,40 @@ const UNDER_WAY: Span = Span::secs(1);
 
 /// Whether the server closed an idle connection while the client's next request was under way: the request is not acknowledged. It
 /// may acknowledge the FIN: then the client's kernel had it, and the application did not look.
-fn crossed(f: &ConnectionFacts) -> bool {
+fn crossed(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
     let asked = &f.c.flight;
+    let idle = asked.idle.max(f.s.flight.idle);
     f.s.fin.is_some_and(|fin| fin.time - asked.begin.time < UNDER_WAY)
         && f.c.last_data.is_some()
         && f.c.has_outstanding()
         && asked.seq == f.c.acked
         && f.s.flight.seq == f.s.fin_seq
-        && asked.idle.max(f.s.flight.idle) >= KEPT_ALIVE
+        && (idle >= KEPT_ALIVE
+            || idle >= BETWEEN_REQUESTS && f.s.data_segments > 1
+            || stops(f, around).is_some())
+}
+
+/// What shows that the server's application ended when it closed this connection, which its client went on using.
+pub fn stops(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Stops> {
+    let fin = f.s.fin?;
+    let (before, after) = (fin.time.after(Span(-AT_ONCE.0)), fin.time.after(AT_ONCE));
+    let together = around.activity.closed_in_use_between(before, after);
+    let until = fin.time.after(RESTARTS);
+    let refuses = around.listener.between(fin.time, until).refused > 0 && !around.refuses_in_turn();
+    match () {
+        () if refuses => Some(Stops::Refuses),
+        () if together >= TOGETHER => Some(Stops::ClosesAll(together)),
+        () => None,
+    }
+}
+
+/// What shows that an application ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stops {
+    /// New connections were refused afterwards.
+    Refuses,
+    /// It closed this many connections in use in one moment.
+    ClosesAll(usize),
 }
 
 /// Whether a full accept queue explains that the client got no acknowledgment.

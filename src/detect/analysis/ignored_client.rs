@@ -16,6 +16,10 @@ const SUSPICIOUSLY_LARGE: u32 = 1_200;
 const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
 /// A lag that delays seldom vary by, milliseconds; three of four cookies have it.
 const CLEAR_LAG: i64 = 16;
+/// The TSval of a request's SYN-ACK lags by less, milliseconds.
+const LEAST_LAG: i64 = 2;
+/// So many lags agree by no accident.
+const MANY: usize = 6;
 /// A kernel that has a connection acknowledges data within 200 ms (`TCP_DELACK_MAX`). Who waits longer than this was
 /// ignored.
 const IGNORED: Span = Span::millis(300);
@@ -121,9 +125,14 @@ fn stands_behind_others(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &Detect
 /// clocks of those that were ignored with it say that their handshakes were cookies.
 pub fn was_alive(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
     let meanwhile = around.listener.inside(o.ignored);
-    let answered = meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
+    let reset = around.activity.resets_between(o.ignored.from, o.ignored.to) > 0;
+    let answered = reset || meanwhile.served + meanwhile.answered + meanwhile.refused > 0;
     let others = around.others_stuck(f, o.during, SAME_TIME).filter_map(|s| s.lag);
     let lags: Vec<i64> = others.chain(cookie_lag(f)).collect();
     let clear = lags.iter().filter(|&&lag| lag >= CLEAR_LAG).count();
-    answered || (clear >= 2 && clear * 2 > lags.len() && lags.iter().all(|lag| COOKIE_LAG.contains(lag)))
+    // At the server's host nothing delays a SYN-ACK: a request never lags by as much.
+    let all_lag = around.at_server() && lags.len() >= MANY && lags.iter().all(|lag| *lag >= LEAST_LAG);
+    answered
+        || all_lag
+        || (clear >= 2 && clear * 2 > lags.len() && lags.iter().all(|lag| COOKIE_LAG.contains(lag)))
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::decode::segment::Address;
 use crate::detect::analysis::company::{FailedSyn, Patterns};
 use crate::detect::analysis::ignored_ack::{Stuck, ordeal};
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role, Trigger, What};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Reset, Role, Trigger, What};
 use crate::flow::key::{Host, Map};
 use crate::history::incomplete::{
     HalfOpenRequest, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped,
@@ -101,6 +101,9 @@ pub struct ListenerActivity {
     /// When connections turned out to be lost that the server had had: a RST without a socket answered their clients' data or
     /// probes.
     pub sockets_lost: Vec<Timestamp>,
+    /// When the server closed connections by FIN that their clients went on using, so that it reset them, and how long each had
+    /// been idle.
+    pub closed_in_use: Vec<(Timestamp, Span)>,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
 }
@@ -113,6 +116,19 @@ pub struct Crowds {
     idle: Crowd,
     ignored: Crowd,
     aborted: AbortedTogether,
+    /// In order of time.
+    reset: Vec<Timestamp>,
+    /// In order of time.
+    sockets_lost: Vec<Timestamp>,
+    /// In order of time.
+    closed_in_use: Vec<Timestamp>,
+    /// The shortest and the longest time for which they had been idle.
+    idle_when_closed: Option<(Span, Span)>,
+}
+
+/// How many of `at`, in order, lie between `from` and `to`, both included.
+fn count_between(at: &[Timestamp], from: Timestamp, to: Timestamp) -> usize {
+    at.partition_point(|at| *at <= to).saturating_sub(at.partition_point(|at| *at < from))
 }
 
 /// Resets by a socket of the server in order of time, with how many there were before each.
@@ -226,6 +242,9 @@ impl ListenerActivity {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
+        if let Some(fin) = f.s.fin.filter(|_| is_closed_in_use(f)) {
+            self.closed_in_use.push((fin.time, f.c.flight.idle.max(f.s.flight.idle)));
+        }
         if has_lost_socket(f) {
             self.sockets_lost.extend(f.s.reset.as_deref().map(|reset| reset.at.time));
         }
@@ -304,6 +323,26 @@ impl ListenerActivity {
         self.crowds().aborted.within(from, to)
     }
 
+    /// How many final ACKs were answered by a RST in this time, both ends included.
+    pub fn resets_between(&self, from: Timestamp, to: Timestamp) -> usize {
+        count_between(&self.crowds().reset, from, to)
+    }
+
+    /// How many connections turned out to be lost in this time, both ends included.
+    pub fn sockets_lost_between(&self, from: Timestamp, to: Timestamp) -> usize {
+        count_between(&self.crowds().sockets_lost, from, to)
+    }
+
+    /// How many connections in use the server closed in this time, both ends included.
+    pub fn closed_in_use_between(&self, from: Timestamp, to: Timestamp) -> usize {
+        count_between(&self.crowds().closed_in_use, from, to)
+    }
+
+    /// The shortest and the longest time for which connections in use had been idle when the server closed them.
+    pub fn idle_when_closed(&self) -> Option<(Span, Span)> {
+        self.crowds().idle_when_closed
+    }
+
     /// How many of the unserved were of addresses that meanwhile had SYNs ignored.
     pub fn unserved_and_ignored_at(&self, at: Timestamp) -> usize {
         self.crowds().ignored.at(at)
@@ -320,15 +359,33 @@ impl ListenerActivity {
                 ignored.get(&w.client).is_some_and(|i| i.meets(w.interval.from, w.interval.to, Span::ZERO))
             };
             let unserved = self.waiting.iter().chain(&self.idle);
+            let idle = || self.closed_in_use.iter().map(|(_, idle)| *idle);
+            let in_order = |all: &mut dyn Iterator<Item = Timestamp>| {
+                let mut all: Vec<Timestamp> = all.collect();
+                all.sort_unstable();
+                all
+            };
             Crowds {
                 half_open: Crowd::of(self.half_open.iter().map(|h| h.during)),
                 waiting: Crowd::of(self.waiting.iter().map(|w| w.interval)),
                 idle: Crowd::of(self.idle.iter().map(|w| w.interval)),
                 ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.interval)),
                 aborted: AbortedTogether::of(&self.aborted),
+                reset: in_order(&mut self.reset.iter().map(|reset| reset.time)),
+                sockets_lost: in_order(&mut self.sockets_lost.iter().copied()),
+                idle_when_closed: idle().min().zip(idle().max()),
+                closed_in_use: in_order(&mut self.closed_in_use.iter().map(|(at, _)| *at)),
             }
         })
     }
+}
+
+/// Whether a RST without a socket answers a request after the server's FIN.
+fn is_closed_in_use(f: &ConnectionFacts) -> bool {
+    f.s.has_spoken()
+        && f.c.has_outstanding()
+        && f.c.fin.is_none_or(|fin| f.s.fin.is_some_and(|closed| closed < fin))
+        && f.s.reset.as_deref().is_some_and(Reset::is_socketless)
 }
 
 /// Whether a RST without a socket answers the client of a connection that the server had had, and had not closed.

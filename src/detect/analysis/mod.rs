@@ -16,6 +16,7 @@
 //! * [`ignored_client`]: in which way a server ignored a client that had completed the handshake.
 //! * [`ignored_syn`]: which cause of an unanswered SYN fits best.
 //! * [`listener_activity`]: what happened at one listener across its connections; [`survey`] fills it in.
+//! * [`listener_gone`]: whether a listener went away at some moment.
 //! * [`lone_syns`]: SYNs that were neither answered nor repeated.
 //! * [`reset_together`]: connections that a server reset all at once before it had served them.
 //! * [`timestamp_rule`]: whether the rule of `tcp_tw_recycle` explains unanswered SYNs.
@@ -38,6 +39,7 @@ pub mod ignored_ack;
 pub mod ignored_client;
 pub mod ignored_syn;
 pub mod listener_activity;
+pub mod listener_gone;
 pub mod lone_syns;
 pub mod reset_together;
 pub mod survey;

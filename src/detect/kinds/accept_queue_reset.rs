@@ -2,13 +2,13 @@
 
 use crate::detect::analysis::handshake::show_handshake;
 use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::listener_gone::{ResetHandshake, gone, is_full, reset_handshake};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::kept_out::KeptOut;
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
-use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, Roles, What};
-use crate::history::ended::SECOND_TRY;
+use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, What};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
@@ -56,47 +56,22 @@ finding! {
     }
 }
 
-/// The RST leaves as soon as the ACK arrives; a loaded server may take this much longer than for its SYN-ACK.
-const AT_ONCE: Span = Span::millis(200);
 /// A request that is older than this may have died of old age: pruned requests live 7 s.
 const PRUNED: Span = Span::secs(6);
 
 /// Where the SYN-ACK was not repeated by then, the final ACK came in time and is not in the capture.
 const UNASKED: Span = Span::millis(1_700);
 
-/// A SYN that the port refuses this near in time says that the listener was gone, not full.
-const CLOSED_NEAR: Span = Span::secs(2);
-
 /// See [`AcceptQueueReset`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let ack = f.final_ack?;
-    let reset = f.s.reset.as_deref()?;
+    let ResetHandshake { ack, reset, after, .. } =
+        reset_handshake(f, around).filter(|answer| answer.at_once)?;
     let syn_ack = f.syn_ack.first()?;
     let repeated = ordeal(f, around.end())?.repeats.len();
-    // Which of several SYNs was answered is known by timestamps only.
-    let turnaround = f.syn_to_syn_ack().filter(|_| f.timestamps() || f.syn.count == 1);
-    let usual = around.round_trip().unwrap_or(Span::ZERO);
-    // Where it seems to have come later than the SYN would have been repeated, earlier ones were missed.
-    let turnaround = turnaround.unwrap_or(usual).max(Span::ZERO).min(usual.max(SECOND_TRY));
-    let after = reset.at.time - ack.at.time;
-    let plain_handshake =
-        f.roles == Roles::BySyn && f.other_isns == 0 && repeated == 0 && f.progress.is_none();
-    let answers_the_ack = reset.is_bare()
-        && reset.seq == f.s.isn.advance(1)
-        && after >= Span::ZERO
-        && after.0 <= turnaround.0.saturating_mul(2).saturating_add(AT_ONCE.0)
-        && f.c.reset.as_ref().is_none_or(|r| r.at > reset.at);
-    let by_the_server = reset.ttl == f.syn_ack_offer.ttl;
     let delay = ack.at.time - syn_ack.at.time;
     let in_time = delay < PRUNED && (delay < UNASKED || f.syn_ack.count > 1);
-    // REJECT never copies the type of service of the segment that it answers; `tcp_v4_send_reset` always does.
-    let rejected = reset.trigger.is_some_and(|t| t.tos >> 2 != 0 && reset.tos == 0);
     let takes_others = around.listener.served >= 1 || around.listener.completed >= 3;
-    let near = around.listener.between(reset.at.time + Span(-CLOSED_NEAR.0), reset.at.time + CLOSED_NEAR);
-    if near.refused > 0 {
-        return None;
-    }
-    if !(plain_handshake && answers_the_ack && by_the_server && in_time && takes_others) || rejected {
+    if repeated > 0 || !in_time || !takes_others || gone(around, reset.at.time).is_some() {
         return None;
     }
     let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST, {after} after the final ACK")));
@@ -124,11 +99,19 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         blame_filter(&mut d, f, contrary);
         return Some(d);
     }
+    if !is_full(around, reset.at.time) {
+        d.possible("nobody was seen waiting in the queue, and no SYN was dropped in those seconds");
+        d.or(
+            "The listening socket was closed or replaced between SYN and final ACK, as at a reload with SO_REUSEPORT.",
+            "A reload resets the handshakes under way, at one moment. The log of the application shows it.",
+        );
+    } else {
+        d.or(
+            "The listening socket was closed or replaced between SYN and final ACK.",
+            "The same listener accepted other connections. Then EmbryonicRsts does not grow.",
+        );
+    }
     d.or(
-        "The listening socket was closed or replaced between SYN and final ACK.",
-        "The same listener accepted other connections. Then EmbryonicRsts does not grow.",
-    )
-    .or(
         "A firewall rejects the final ACK but not the SYN.",
         "Such rules usually match the SYN. `nft list ruleset` shows their counters.",
     )

@@ -1,7 +1,7 @@
 //! `connection-refused`: RST or an ICMP error answers the SYN.
 
 use crate::decode::segment::Flags;
-use crate::detect::analysis::company::{self, Fate};
+use crate::detect::analysis::company::Fate;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
@@ -49,12 +49,6 @@ finding! {
     }
 }
 
-/// Whether the listener refuses and accepts in turn. Found out once for all of its connections.
-fn alternate(around: &DetectContext<'_>) -> bool {
-    let DetectContext { activity, listener, .. } = around;
-    *activity.alternates.get_or_init(|| company::alternates(&activity.refused_syns, listener))
-}
-
 /// See [`ConnectionRefused`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if f.syn_ack.count > 0 || f.roles != Roles::BySyn || f.ack_to_syn.is_some() {
@@ -94,7 +88,7 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
             "No process listened on that port when these SYNs came.",
             "SYNs without that mark were answered in the same seconds.",
         );
-    } else if alternate(around) {
+    } else if around.refuses_in_turn() {
         blame_one_of_several(&mut d, f, reset, around);
     } else if let Some(sign) = sign {
         blame_firewall(&mut d, f, sign);

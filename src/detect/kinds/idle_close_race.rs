@@ -1,12 +1,14 @@
 //! `idle-close-race`: the server closes an idle connection while the next request is under way.
 
-use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::end_of_flow::{Death, KEPT_ALIVE, Stops, death, stops};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
+use crate::detect::next;
 use crate::detect::spec::{Examine, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
+use crate::time::Span;
 
 finding! {
     /// The server closes an idle persistent connection while the client's next request is under way: the request is lost.
@@ -39,6 +41,9 @@ finding! {
     }
 }
 
+/// Idle times that differ by less are one time-out.
+const ALIKE: Span = Span::millis(500);
+
 /// See [`IdleCloseRace`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let Death::ClosedWhenAsked { idle, reset } = death(f, around)? else { return None };
@@ -65,17 +70,71 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "The server {server} closed a connection that had been idle for {idle}; {apart} later {client} sent the next request on it all the same, and got a RST."
         ),
     };
+    d.measure_span("idle_s", idle).measure_span("apart_s", apart);
+    match stops(f, around)
+        .filter(|stops| *stops == Stops::Refuses || idle < KEPT_ALIVE || !closes_alike(around))
+    {
+        Some(stops) => blame_stop(&mut d, f, stops),
+        None => blame_time_out(&mut d, f, idle, apart, had_fin),
+    }
+    Some(d)
+}
+
+/// Whether all connections in use that the listener closed had been idle for about as long: a time-out.
+fn closes_alike(around: &DetectContext<'_>) -> bool {
+    around.activity.idle_when_closed().is_some_and(|(least, most)| most - least <= ALIKE)
+}
+
+/// The application was stopped.
+fn blame_stop(d: &mut Draft, f: &ConnectionFacts, stops: Stops) {
+    d.cause = cause(
+        "The server's application was stopped or restarted: it closed its connections, and their clients went on using them.",
+        &["tcp_rcv_state_process", "tcp_v4_send_reset"],
+        &["TcpExtTCPAbortOnData", "TcpOutRsts"],
+        &[],
+    );
+    d.probable(match stops {
+        Stops::Refuses => "new connections were refused just after it".to_owned(),
+        Stops::ClosesAll(n) => format!("it closed {n} connections in use in one moment"),
+    });
+    d.or(
+        "The server's keep-alive time-out is shorter than the time for which its client reuses idle connections.",
+        "It would close connections one by one, each after the same idle time.",
+    );
+    let at = f.s.fin.map_or(f.last.time, |fin| fin.time);
+    d.next_steps = vec![
+        next::log(f.server, at),
+        "Let the server finish its requests before it exits, and take it out of service first (graceful shutdown, preStop)."
+            .to_owned(),
+        format!("Let {} repeat idempotent requests on a new connection", f.client.address.ip()),
+    ];
+}
+
+/// The server's time-out fits that of its client badly.
+fn blame_time_out(d: &mut Draft, f: &ConnectionFacts, idle: Span, apart: Span, had_fin: bool) {
     d.cause = cause(
         "The server's keep-alive time-out is shorter than the time for which its client reuses idle connections.",
         &["tcp_rcv_state_process", "tcp_v4_send_reset"],
         &["TcpExtTCPAbortOnData", "TcpOutRsts"],
         &[],
     );
-    d.measure_span("idle_s", idle).measure_span("apart_s", apart);
-    d.probable(match had_fin {
-        false => format!("FIN and request crossed, {apart} apart: the request does not acknowledge the FIN"),
-        true => format!("the request came {apart} after the FIN of an idle connection, and drew a RST"),
-    });
+    if idle < KEPT_ALIVE {
+        d.cause.text = "The server's application closed the connection between two requests: it had served as many as it \
+             allows on one connection, or it ended."
+            .into();
+        d.possible(format!("the request came {apart} from the FIN of a connection in use, and drew a RST"));
+        d.or(
+            "The server had answered before it had read the whole request, and closed.",
+            "The client had been silent before it sent this.",
+        );
+    } else {
+        d.probable(match had_fin {
+            false => {
+                format!("FIN and request crossed, {apart} apart: the request does not acknowledge the FIN")
+            }
+            true => format!("the request came {apart} after the FIN of an idle connection, and drew a RST"),
+        });
+    }
     d.or(
         "The server was stopped or restarted at that moment.",
         "It would close all connections at once, not after the same idle time.",
@@ -90,5 +149,4 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             f.client.address.ip()
         ),
     ];
-    Some(d)
 }

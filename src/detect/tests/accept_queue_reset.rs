@@ -21,8 +21,39 @@ fn the_final_ack_is_answered_with_a_bare_rst() {
         reset_at_once(&wire, &l, 0.0);
         let f = analyze(&wire);
         let f = f.only(&l, KIND);
-        assert_eq!((f.severity, f.certainty), (Severity::Critical, Certainty::Probable));
+        assert_eq!((f.severity, f.certainty), (Severity::Critical, Certainty::Possible));
         assert!(f.alternatives.len() >= 2);
+    });
+}
+
+#[test]
+fn resets_that_go_on_show_a_full_queue() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let refused: Vec<_> = (0..3).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
+        for (n, l) in refused.iter().enumerate() {
+            reset_at_once(&wire, l, 2.0 * n as f64);
+        }
+        let found = analyze(&wire);
+        for l in &refused {
+            assert_eq!(found.only(l, KIND).certainty, Certainty::Probable);
+        }
+    });
+}
+
+#[test]
+fn a_reload_resets_handshakes_while_others_are_served() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 80);
+        let refused: Vec<_> = (0..3).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
+        for (n, l) in refused.iter().enumerate() {
+            reset_at_once(&wire, l, 0.01 * n as f64);
+        }
+        let found = analyze(&wire);
+        found.none(KIND);
+        for l in &refused {
+            assert_eq!(found.only(l, Kind::ListenerClosed).certainty, Certainty::Possible);
+        }
     });
 }
 
@@ -68,6 +99,9 @@ fn no_finding_when_the_listener_was_closed_and_syns_are_refused() {
         let found = analyze(&wire);
         found.none(KIND);
         assert_eq!(found.counts()[&Kind::ConnectionRefused], 4);
+        for l in &under_way {
+            assert_eq!(found.only(l, Kind::ListenerClosed).certainty, Certainty::Probable);
+        }
     });
 }
 

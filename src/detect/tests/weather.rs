@@ -112,6 +112,8 @@ impl Customs {
             Kind::AcceptQueueReset => self.aborts > 0,
             // A host that has lost its power knows nothing of its FIN either.
             Kind::FinWait2Expired => self.blackout.1 > 0,
+            // Nor of a handshake that was under way.
+            Kind::ListenerClosed => self.blackout.1 > 0,
             _ => false,
         }
     }
