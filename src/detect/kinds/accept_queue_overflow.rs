@@ -1,6 +1,6 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
-use crate::detect::analysis::contrary::contrary;
+use crate::detect::analysis::contrary::{Contrary, contrary};
 use crate::detect::analysis::ignored_ack::{IgnoredAck, Stuck, ordeal};
 use crate::detect::analysis::ignored_client::{Picture, SAME_TIME, picture, was_alive};
 use crate::detect::context::DetectContext;
@@ -99,6 +99,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 }
 
 fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &DetectContext<'_>) -> Draft {
+    let contrary = contrary(f, o, around);
     let mut d = show(f, o, picture);
     d.severity = if f.progress.is_some() { Severity::Warning } else { Severity::Critical };
     d.summary = summary(f, o, picture);
@@ -125,7 +126,7 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         Picture::Told => {
             d.confirmed("the kernel says that it dropped the final ACK for a full accept queue");
         }
-        _ => judge(&mut d, f, o, picture, around),
+        _ => judge(&mut d, f, o, picture, contrary, around),
     }
     if !matches!(picture, Picture::Cookie | Picture::Probe)
         && f.progress.is_none()
@@ -137,7 +138,7 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
         );
     }
     d.next_steps = next::full_accept_queue(f.server);
-    if contrary(f, o, around).is_some() {
+    if contrary.is_some() {
         d.next_steps.insert(0, next::filter_rules(f.server));
         let (client, server) = (f.client.address.ip(), f.server.address.ip());
         d.next_steps.insert(
@@ -284,6 +285,7 @@ fn judge(
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
     picture: Picture,
+    contrary: Option<Contrary>,
     around: &DetectContext<'_>,
 ) {
     if picture == Picture::Probe {
@@ -317,7 +319,7 @@ fn judge(
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server ignored, so its TCP had read it");
         return;
     }
-    if let Some(contrary) = contrary(f, o, around) {
+    if let Some(contrary) = contrary {
         blame_choice(d, &contrary.reason());
         return;
     }
