@@ -13,7 +13,7 @@ use std::process::Command;
 /// An archive without members: what `ar` writes at the beginning of every archive.
 const EMPTY_ARCHIVE: &[u8] = b"!<arch>\n";
 
-/// What is said where libpcap is to be linked and is not there.
+/// The message where libpcap is to be linked and is not installed.
 const MISSING: &str = "libpcap's development files are missing (feature `live`, on by default). \
      Debian, Ubuntu: sudo apt-get install libpcap-dev. Fedora, RHEL: sudo dnf install libpcap-devel. \
      Alpine: apk add libpcap-dev. macOS has them. \

@@ -28,7 +28,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// What is to be said where nothing more is known.
+    /// The message where nothing more is known.
     pub fn told(&self) -> String {
         format!("this program failed (at {self}); please report this")
     }
@@ -42,7 +42,7 @@ impl fmt::Display for Fault {
 
 /// Runs `work`; a panic in it becomes an error, and nothing is printed.
 ///
-/// What `work` has changed stays changed, perhaps by half. The caller uses of it only what is sound in any state.
+/// Changes made by `work` stay, perhaps half done. The caller uses only values that are sound in any state.
 ///
 /// # Errors
 /// Where it panicked.
@@ -129,7 +129,7 @@ pub(crate) mod trap {
         HostFacts,
         /// The two sides of a pair are compared.
         Pair,
-        /// A watch tells what is new.
+        /// A watch reports its news.
         Live,
         /// An open connection is looked at.
         Open,

@@ -13,7 +13,7 @@ use support::live::{
 use support::{Case, analyze, cases, claims, options, outside};
 use synscope::capture::LinkType;
 use synscope::capture::feed::Feed;
-use synscope::engine::Outcome;
+use synscope::engine::Analysis;
 use synscope::live::event::Event;
 use synscope::live::log::TextLog;
 use synscope::live::run::Until;
@@ -132,7 +132,7 @@ fn first_packet(path: &Path) -> Timestamp {
     Script::of_capture(path).clock()
 }
 
-fn of_kind(outcome: &Outcome, kind: Kind) -> Vec<&Finding> {
+fn of_kind(outcome: &Analysis, kind: Kind) -> Vec<&Finding> {
     outcome.report.findings.iter().filter(|f| f.kind == kind).collect()
 }
 

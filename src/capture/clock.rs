@@ -1,6 +1,6 @@
 //! The times of an input's packets: the earliest, the latest, and how often its clock stepped back.
 
-use super::Record;
+use super::block::Record;
 use super::message::Grouped;
 use crate::time::{Span, Timestamp};
 

@@ -7,8 +7,8 @@ use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
-use super::open::{OpenError, recognise};
-use super::reader::{Progress, Reader};
+use super::input::{OpenError, recognise};
+use super::reader::{Begin, Progress, Reader};
 use super::stream::Stream;
 use super::{Block, Silence, Silences, Status};
 use crate::time::Timestamp;
@@ -98,7 +98,7 @@ impl Extent {
         check_divisible(&beginning, path)?;
         // The time of an earlier packet makes it harder to take anything else for a record.
         beginning.fill(&mut Block::default(), HEAD);
-        let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, false);
+        let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, Begin::Anywhere);
         Ok(Extent { reader, silences: Silences::of_part(), head: start_of(head), size: *size, is_whole })
     }
 

@@ -85,7 +85,7 @@ fn functions() -> &'static Functions {
 
 type Handle = *mut c_void;
 
-// All that the crate calls for a live capture, a filter or a list of interfaces, and what it calls beside these.
+// All functions of libpcap that the pcap crate may call: for a live capture, a filter, a list of interfaces.
 pass_on! {
     fn pcap_activate(handle: Handle) -> c_int;
     fn pcap_breakloop(handle: Handle);

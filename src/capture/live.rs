@@ -490,7 +490,7 @@ fn wait(handle: &Capture<Active>, most: Duration) {
     let most = most.max(Duration::from_millis(1));
     let mut fds = [PollFd::new(handle, PollFlags::IN)];
     let time = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
-    // What is readable and cannot be read (an interface that is down) must not keep the thread busy.
+    // An interface that is down is readable, but a read fails. That must not keep the thread busy.
     match poll(&mut fds, Some(&time)) {
         Ok(_) if !fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {}
         _ => thread::sleep(PAUSE.min(most)),

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::compress::Compression;
-use super::open::{OpenError, recognise};
+use super::input::{OpenError, recognise};
 use super::order::Merged;
-use super::part::{Part, Places, Settled};
+use super::part::{Part, Settled};
+use super::places::Places;
 use super::{Block, Packet, Silence, Source, Status};
 
 /// `bytes` compressed as one member, frame or stream.
@@ -302,7 +303,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
     let (seen, status, silences) =
         read_in_turn(Box::new(Cursor::new(file.to_vec())), Some(file.len() as u64))?;
     if !status.format.contains('.') {
-        // Not so many parts that the tests take long.
+        // Fewer parts: with more of them the tests would take long.
         let fewest = file.len() as u64 / 100;
         for bytes in [1, 7, 100, 1000, 30_000, 1 << 20].into_iter().filter(|bytes| *bytes >= fewest) {
             let in_parts = read_in_parts(file, bytes);
@@ -318,7 +319,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Seen>, Status), OpenError> {
     Ok((seen, status))
 }
 
-/// Only the packets of what was seen.
+/// The packets of `seen`, without their ids.
 pub(super) fn packets(seen: &[Seen]) -> Vec<Made> {
     seen.iter().map(|seen| seen.packet.clone()).collect()
 }

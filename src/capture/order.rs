@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
-use super::open::{OpenError, open_one};
+use super::input::{OpenError, open_one};
 use super::part::{Part, Parts, Settled};
 use super::reader::{Reader, WINDOW};
 use super::stop::Stop;

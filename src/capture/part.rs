@@ -5,18 +5,13 @@
 //! did not begin exactly where the one before it ended, or if it needed to know what stands there. So packets, their
 //! numbers, and messages about damage are those of a reader that goes from record to record.
 
-use std::fs::File;
-use std::io;
-use std::sync::Arc;
-
-use super::reader::{Reader, WINDOW};
+use super::reader::{Begin, Reader, WINDOW};
 use super::{Block, Silences};
 
 /// A part of the input that any thread can read on its own.
 pub struct Part {
     pub(super) reader: Reader,
-    /// Begins where the reading before it ended, and not at a guess.
-    exact: bool,
+    begin: Begin,
     silences: Silences,
     /// The changes of the format's state that it builds on.
     changes: u64,
@@ -50,30 +45,6 @@ pub enum Settled {
     Beyond,
 }
 
-/// Bytes that several threads can read, each at its own place.
-pub(super) trait Places: Send + Sync {
-    /// Reads some bytes from `place` on; 0 at the end only.
-    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize>;
-}
-
-/// A file from one of its bytes on.
-pub(super) struct FileFrom {
-    pub file: Arc<File>,
-    pub origin: u64,
-}
-
-impl Places for FileFrom {
-    #[cfg(unix)]
-    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&*self.file, buf, self.origin.saturating_add(place))
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, buf: &mut [u8], place: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(&*self.file, buf, self.origin.saturating_add(place))
-    }
-}
-
 /// Cuts an input into parts and puts their results together.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
@@ -102,17 +73,18 @@ impl Parts {
         if !exact && (self.next >= size || self.mistrust >= GIVE_UP || !begun) {
             return None;
         }
-        let from = if exact { reader.place() } else { self.next };
+        let (begin, from) =
+            if exact { (Begin::AtRecord, reader.place()) } else { (Begin::Anywhere, self.next) };
         let end = from.saturating_add(if begun { bytes.max(1) } else { bytes.clamp(1, FIRST) });
         // The file may have grown: the last part ends where the file does.
         self.next = if end < size { end } else { u64::MAX };
-        self.part(reader, from, self.next, exact)
+        self.part(reader, from, self.next, begin)
     }
 
-    fn part(&mut self, reader: &Reader, from: u64, until: u64, exact: bool) -> Option<Part> {
-        let part = reader.part(from, until, exact)?;
+    fn part(&mut self, reader: &Reader, from: u64, until: u64, begin: Begin) -> Option<Part> {
+        let part = reader.part(from, until, begin)?;
         self.out = self.out.saturating_add(1);
-        Some(Part { reader: part, exact, silences: Silences::of_part(), changes: reader.changes() })
+        Some(Part { reader: part, begin, silences: Silences::of_part(), changes: reader.changes() })
     }
 
     /// Takes back the next part in order.
@@ -122,16 +94,17 @@ impl Parts {
             return Settled::Beyond;
         }
         let fits = part.reader.began() == Some(reader.place())
-            && (part.exact || part.changes == reader.changes() && !part.reader.needs_what_was_before());
+            && (part.begin == Begin::AtRecord
+                || part.changes == reader.changes() && !part.reader.needs_what_was_before());
         if fits {
-            if !part.exact {
+            if part.begin == Begin::Anywhere {
                 self.mistrust = self.mistrust.saturating_sub(1);
             }
             silences.append(&part.silences);
             return Settled::Next { before: reader.append(part.reader) };
         }
         self.mistrust = self.mistrust.saturating_add(WRONG).min(GIVE_UP + WRONG);
-        match self.part(reader, reader.place(), part.reader.until(), true) {
+        match self.part(reader, reader.place(), part.reader.until(), Begin::AtRecord) {
             Some(again) => Settled::Again(Box::new(again)),
             None => Settled::Beyond,
         }

@@ -3,8 +3,10 @@
 //! Format: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>. There are no marks between records: after
 //! a damaged one the rest of the file cannot be read.
 
-use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
-use super::{LinkType, Record, number};
+use super::LinkType;
+use super::block::Record;
+use super::byte_order::ByteOrder;
+use super::record::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
 use crate::time::Timestamp;
 
 /// Bytes of the file header.
@@ -23,8 +25,7 @@ const DAY: i64 = 86_400;
 #[derive(Clone, Debug)]
 pub(super) struct Pcap {
     variant: Variant,
-    /// Written in the other byte order than little-endian.
-    big_endian: bool,
+    order: ByteOrder,
     /// Nanoseconds in a unit of the fraction field.
     unit: u16,
     lengths: Lengths,
@@ -58,15 +59,15 @@ enum Lengths {
 }
 
 impl Pcap {
-    /// Reads the file header; `None` when the magic number is none of pcap's.
+    /// Reads the file header; `None` when the magic number is not one of pcap.
     ///
     /// # Errors
     /// The error in the header, when the magic number is right.
     pub(super) fn recognise(head: &[u8]) -> Option<Result<Pcap, String>> {
         let magic = u32::from_le_bytes(*head.first_chunk()?);
-        let (variant, big_endian) = match (Variant::of(magic), Variant::of(magic.swap_bytes())) {
-            (Some(variant), _) => (variant, false),
-            (None, Some(variant)) => (variant, true),
+        let (variant, order) = match (Variant::of(magic), Variant::of(magic.swap_bytes())) {
+            (Some(variant), _) => (variant, ByteOrder::Little),
+            (None, Some(variant)) => (variant, ByteOrder::Big),
             (None, None) => return None,
         };
         let Some([_, versions, _, _, snaplen, link]) = words(head, FILE_HEADER) else {
@@ -75,20 +76,17 @@ impl Pcap {
                 head.len()
             )));
         };
-        let versions = number(versions, big_endian);
-        let (major, minor) = match big_endian {
-            true => (versions >> 16, versions & 0xffff),
-            false => (versions & 0xffff, versions >> 16),
-        };
+        let versions = order.number(versions);
+        let [major, minor] = order.halves(versions);
         if major != 2 {
             return Some(Err(format!("pcap version {major}.{minor}; expected version 2")));
         }
-        let snaplen = number(snaplen, big_endian);
+        let snaplen = order.number(snaplen);
         // Upper half: length of the frame check sequence and reserved bits, not the link type.
-        let link = LinkType(number(link, big_endian) as u16);
+        let link = LinkType(order.number(link) as u16);
         Some(Ok(Pcap {
             variant,
-            big_endian,
+            order,
             unit: if variant == Variant::Nano { 1 } else { 1_000 },
             lengths: match minor {
                 0..3 => Lengths::OriginalFirst,
@@ -118,9 +116,9 @@ impl Pcap {
         numbers: &mut Numbers,
         records: &mut Vec<Record>,
     ) -> (usize, Found) {
-        match self.big_endian {
-            false => self.index_as::<false>(data, numbers, records),
-            true => self.index_as::<true>(data, numbers, records),
+        match self.order {
+            ByteOrder::Little => self.index_as::<false>(data, numbers, records),
+            ByteOrder::Big => self.index_as::<true>(data, numbers, records),
         }
     }
 
@@ -131,6 +129,7 @@ impl Pcap {
         numbers: &mut Numbers,
         records: &mut Vec<Record>,
     ) -> (usize, Found) {
+        let order = if BIG_ENDIAN { ByteOrder::Big } else { ByteOrder::Little };
         let header = self.record_header();
         let (unit, link) = (u64::from(self.unit), self.link);
         let mut rest = data;
@@ -141,8 +140,8 @@ impl Pcap {
             else {
                 return (at, Found::Need(header));
             };
-            let (seconds, fraction) = (number(seconds, BIG_ENDIAN), number(fraction, BIG_ENDIAN));
-            let (mut captured, mut original) = (number(captured, BIG_ENDIAN), number(original, BIG_ENDIAN));
+            let (seconds, fraction) = (order.number(seconds), order.number(fraction));
+            let (mut captured, mut original) = (order.number(captured), order.number(original));
             if self.lengths != Lengths::CapturedFirst
                 && (self.lengths == Lengths::OriginalFirst || captured > original)
             {
@@ -197,8 +196,8 @@ impl Pcap {
         // The place of the next record, if one begins here.
         let next = |at: usize| {
             let [seconds, fraction, a, b, ..] = words(data.get(at..)?, header)? else { return None };
-            let (seconds, fraction) = (number(seconds, self.big_endian), number(fraction, self.big_endian));
-            let (a, b) = (number(a, self.big_endian), number(b, self.big_endian));
+            let (seconds, fraction) = (self.order.number(seconds), self.order.number(fraction));
+            let (a, b) = (self.order.number(a), self.order.number(b));
             let captured = self.captured(a, b);
             let plausible = seconds_near.contains(&i64::from(seconds))
                 && u64::from(fraction).saturating_mul(self.unit.into()) < 1_000_000_000
@@ -224,7 +223,7 @@ impl Pcap {
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let header = self.record_header();
         let [_, _, a, b, ..] = words(rest, header)? else { return None };
-        let captured = self.captured(number(a, self.big_endian), number(b, self.big_endian));
+        let captured = self.captured(self.order.number(a), self.order.number(b));
         Some(u64::from(captured).saturating_add(header as u64))
     }
 

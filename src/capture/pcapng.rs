@@ -8,9 +8,11 @@ use pcap_parser::pcapng::{
     parse_interfacestatisticsblock_be, parse_interfacestatisticsblock_le,
 };
 
+use super::block::Record;
+use super::byte_order::ByteOrder;
 use super::message::Grouped;
-use super::reader::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
-use super::{InterfaceText, LinkType, NOTE, OTHER_INTERFACES, Record, number};
+use super::record::{Damage, Found, LONG, Long, Numbers, RECORD_LIMIT, kept_of};
+use super::{InterfaceText, LinkType, NOTE, OTHER_INTERFACES};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
@@ -30,7 +32,7 @@ const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
 // Option codes.
 const END_OF_OPTIONS: u16 = 0;
 const COMMENT: u16 = 1;
-/// Longer comments are none of this program's.
+/// Bytes of a comment that this program writes, at most.
 const LONGEST_NOTE: usize = 1_024;
 const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
@@ -65,21 +67,21 @@ const DROPS_UNKNOWN: u16 = 0xffff;
 /// The state of a pcapng file between two blocks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pcapng {
-    big_endian: bool,
+    order: ByteOrder,
     /// This section is of a version that is not known: its blocks are skipped.
     foreign: bool,
     interfaces: Vec<Interface>,
     /// Interfaces of the sections that are over.
     earlier_interfaces: usize,
-    /// What is said of the first interfaces of all sections.
+    /// Names and descriptions of the first interfaces of all sections.
     pub(super) texts: Vec<InterfaceText>,
     /// Drops told by the sections that are over.
     earlier_drops: Option<u64>,
     /// Smallest snapshot length declared so far, bytes; 0 when none.
     pub(super) snaplen: u32,
-    /// Time of the last packet that had one; `None` where it is not known what was before.
+    /// Time of the last packet that had one; `None` where the packets before are not known.
     last: Option<Timestamp>,
-    /// A packet without a time of its own was read, and it is not known what was before.
+    /// A packet without a time of its own was read, and the packets before it are not known.
     pub(super) needs_time: bool,
     /// Counts whatever changes here but `last`.
     pub(super) changes: u64,
@@ -199,8 +201,8 @@ impl Pcapng {
     /// Where in `data`, which lies at `base` in the file, a block seems to begin, if anywhere: its length stands at both
     /// ends, and another one follows or `data` ends.
     pub(super) fn find<'d>(&self, data: &'d [u8], base: u64) -> Option<usize> {
-        let number = |word: &[u8; 4]| number(word, self.big_endian);
-        // What is behind the block that begins here, if one does and ends inside.
+        let number = |word: &[u8; 4]| self.order.number(word);
+        // The bytes behind the block that begins here, if a block begins here and ends within `rest`.
         let behind = |rest: &'d [u8]| {
             let [kind, total, interface, ..] = rest.as_chunks().0 else { return None };
             let total = number(total);
@@ -262,9 +264,9 @@ impl Pcapng {
     ) -> (usize, Found) {
         let mut at = 0;
         loop {
-            let (consumed, found) = match self.big_endian {
-                false => self.index_as::<false>(data, at, base, numbers, records),
-                true => self.index_as::<true>(data, at, base, numbers, records),
+            let (consumed, found) = match self.order {
+                ByteOrder::Little => self.index_as::<false>(data, at, base, numbers, records),
+                ByteOrder::Big => self.index_as::<true>(data, at, base, numbers, records),
             };
             match found {
                 // A new section, perhaps in the other byte order; the fast lane starts again.
@@ -283,6 +285,7 @@ impl Pcapng {
         numbers: &mut Numbers,
         records: &mut Vec<Record>,
     ) -> (usize, Option<Found>) {
+        let order = if BIG_ENDIAN { ByteOrder::Big } else { ByteOrder::Little };
         let mut rest = data.get(from..).unwrap_or_default();
         loop {
             let at = data.len().saturating_sub(rest.len());
@@ -290,7 +293,7 @@ impl Pcapng {
             let [kind, total, _, ..] = rest.as_chunks().0 else {
                 return (at, Some(Found::Need(SHORTEST_BLOCK as usize)));
             };
-            let (kind, total) = (number(kind, BIG_ENDIAN), number(total, BIG_ENDIAN));
+            let (kind, total) = (order.number(kind), order.number(total));
             if kind == SECTION_HEADER {
                 return match self.section(rest, place) {
                     Ok(length) => (at.saturating_add(length), None),
@@ -304,7 +307,7 @@ impl Pcapng {
             let Some((block, behind)) = rest.split_at_checked(length) else {
                 return (at, Some(self.beyond(kind, total, length, rest, numbers)));
             };
-            if let Err(damage) = same_length(total, block, BIG_ENDIAN) {
+            if let Err(damage) = same_length(total, block, order) {
                 return (at, Some(Found::Damage(damage)));
             }
             match kind {
@@ -373,7 +376,10 @@ impl Pcapng {
         };
         self.needs_time |= kind == SIMPLE_PACKET && self.last.is_none();
         let numbered = packet || matches!(kind, CUSTOM | CUSTOM_NO_COPY | SYSTEMD_JOURNAL);
-        let trailer = Some(if self.big_endian { total.to_be_bytes() } else { total.to_le_bytes() });
+        let trailer = Some(match self.order {
+            ByteOrder::Little => total.to_le_bytes(),
+            ByteOrder::Big => total.to_be_bytes(),
+        });
         Found::Long(Long { length: length as u64, record, numbered, trailer })
     }
 
@@ -383,12 +389,12 @@ impl Pcapng {
         let [_, total, mark, ..] = rest.as_chunks().0 else {
             return Err(Found::Need(SHORTEST_BLOCK as usize));
         };
-        let big_endian = match *mark {
-            ORDER_MARK_BIG => true,
-            ORDER_MARK_LITTLE => false,
+        let order = match *mark {
+            ORDER_MARK_BIG => ByteOrder::Big,
+            ORDER_MARK_LITTLE => ByteOrder::Little,
             _ => return damage(format!("begins a section with {}", wrong_mark(mark))),
         };
-        let total = number(total, big_endian);
+        let total = order.number(total);
         if total < SHORTEST_SECTION {
             let least = SHORTEST_SECTION;
             return damage(format!("says it is {total} bytes long; a section header has at least {least}"));
@@ -402,12 +408,9 @@ impl Pcapng {
         else {
             return Err(Found::Need(length));
         };
-        same_length(total, block, big_endian).map_err(Found::Damage)?;
-        let versions = number(versions, big_endian);
-        let (major, minor) = match big_endian {
-            true => (versions >> 16, versions & 0xffff),
-            false => (versions & 0xffff, versions >> 16),
-        };
+        same_length(total, block, order).map_err(Found::Damage)?;
+        let versions = order.number(versions);
+        let [major, minor] = order.halves(versions);
         self.foreign = major != 1;
         if self.foreign {
             self.skip(
@@ -419,7 +422,7 @@ impl Pcapng {
         self.earlier_drops = self.dropped();
         self.earlier_interfaces = self.earlier_interfaces.saturating_add(self.interfaces.len());
         self.interfaces.clear();
-        self.big_endian = big_endian;
+        self.order = order;
         Ok(length)
     }
 
@@ -438,8 +441,8 @@ impl Pcapng {
         if kind == OBSOLETE_PACKET {
             if let Some((interface, _)) = options
                 && let [_, _, word, ..] = block.as_chunks().0
-                && let word = number(word, self.big_endian)
-                && let drops = (if self.big_endian { word } else { word >> 16 }) as u16
+                && let word = self.order.number(word)
+                && let drops = self.order.halves(word)[1] as u16
                 && drops != DROPS_UNKNOWN
             {
                 self.count_drops(interface, drops.into());
@@ -456,7 +459,7 @@ impl Pcapng {
         total: u32,
         block: &[u8],
     ) -> Result<(Record, Option<(u32, usize)>), String> {
-        let number = |word| number(word, self.big_endian);
+        let number = |word| self.order.number(word);
         let least = if kind == SIMPLE_PACKET { 16 } else { BEFORE_PACKET.saturating_add(4) };
         let short = || format!("is a packet block of {total} bytes; expected at least {least}");
         let room = total.checked_sub(least).ok_or_else(short)?;
@@ -464,7 +467,7 @@ impl Pcapng {
         let first = number(first);
         let interface = match kind {
             ENHANCED_PACKET => first,
-            OBSOLETE_PACKET if self.big_endian => first >> 16,
+            OBSOLETE_PACKET if self.order == ByteOrder::Big => first >> 16,
             OBSOLETE_PACKET => first & 0xffff,
             _ => 0,
         };
@@ -503,8 +506,7 @@ impl Pcapng {
 
     /// Counts the drops that an enhanced packet block's options tell, and keeps comments of this program.
     fn packet_options(&mut self, interface: u32, packet: PacketId, mut options: &[u8]) {
-        let half =
-            |a, b| if self.big_endian { u16::from_be_bytes([a, b]) } else { u16::from_le_bytes([a, b]) };
+        let half = |a, b| self.order.half(a, b);
         while let [a, b, c, d, rest @ ..] = options {
             let (code, length) = (half(*a, *b), usize::from(half(*c, *d)));
             let Some(value) = rest.get(..length) else { return };
@@ -516,7 +518,7 @@ impl Pcapng {
                     }
                 }
                 EPB_DROPCOUNT => {
-                    if let Some(drops) = long_number(value, self.big_endian) {
+                    if let Some(drops) = long_number(value, self.order) {
                         return self.count_drops(interface, drops);
                     }
                 }
@@ -535,9 +537,9 @@ impl Pcapng {
 
     fn describe(&mut self, block: &[u8], place: u64) {
         self.note_change();
-        let parse = match self.big_endian {
-            false => parse_interfacedescriptionblock_le,
-            true => parse_interfacedescriptionblock_be,
+        let parse = match self.order {
+            ByteOrder::Little => parse_interfacedescriptionblock_le,
+            ByteOrder::Big => parse_interfacedescriptionblock_be,
         };
         let mut interface = Interface {
             link: LinkType(0),
@@ -548,9 +550,9 @@ impl Pcapng {
             drops_at_packets: None,
         };
         if let [_, _, links, snaplen, _, ..] = block.as_chunks().0 {
-            let links = number(links, self.big_endian);
-            interface.link = LinkType(if self.big_endian { links >> 16 } else { links } as u16);
-            interface.snaplen = number(snaplen, self.big_endian);
+            let links = self.order.number(links);
+            interface.link = LinkType(self.order.halves(links)[0] as u16);
+            interface.snaplen = self.order.number(snaplen);
         } else {
             // It keeps its number, so that the packets of the others find theirs.
             self.skip(place, "is an interface description shorter than 20 bytes");
@@ -568,7 +570,7 @@ impl Pcapng {
                     (IF_TSRESOL, Ok([tsresol, ..])) => interface.resolution = Resolution::of(*tsresol),
                     (IF_TSOFFSET, Ok(value)) => {
                         // Two's complement; pcap-parser reads it as little-endian in either byte order.
-                        let seconds = long_number(value, self.big_endian).unwrap_or(0).cast_signed();
+                        let seconds = long_number(value, self.order).unwrap_or(0).cast_signed();
                         interface.offset = i128::from(seconds).saturating_mul(1_000_000_000);
                     }
                     _ => {}
@@ -586,15 +588,15 @@ impl Pcapng {
 
     /// Takes the drops from a statistics block; one that cannot be read, or of no interface, tells nothing.
     fn statistics(&mut self, block: &[u8]) {
-        let parse = match self.big_endian {
-            false => parse_interfacestatisticsblock_le,
-            true => parse_interfacestatisticsblock_be,
+        let parse = match self.order {
+            ByteOrder::Little => parse_interfacestatisticsblock_le,
+            ByteOrder::Big => parse_interfacestatisticsblock_be,
         };
         let Ok((_, statistics)) = parse(block) else { return };
         let Some(interface) = self.interfaces.get_mut(statistics.if_id as usize) else { return };
         let drops = listed(&statistics.options)
             .filter(|option| matches!(option.code.0, ISB_IFDROP | ISB_OSDROP))
-            .filter_map(|option| long_number(option.as_bytes().ok()?, self.big_endian))
+            .filter_map(|option| long_number(option.as_bytes().ok()?, self.order))
             .reduce(u64::saturating_add);
         interface.drops_in_statistics = drops.or(interface.drops_in_statistics);
         self.note_change();
@@ -625,9 +627,12 @@ impl Pcapng {
     /// How long the block is, bytes, whose beginning is `rest`; `None` when not even its head is there.
     pub(super) fn claimed(&self, rest: &[u8]) -> Option<u64> {
         let [kind, total, mark, ..] = rest.as_chunks().0 else { return None };
-        let section = number(kind, false) == SECTION_HEADER;
-        let big_endian = if section { *mark == ORDER_MARK_BIG } else { self.big_endian };
-        Some(number(total, big_endian).into())
+        let order = match (ByteOrder::Little.number(kind), *mark) {
+            (SECTION_HEADER, ORDER_MARK_BIG) => ByteOrder::Big,
+            (SECTION_HEADER, _) => ByteOrder::Little,
+            _ => self.order,
+        };
+        Some(order.number(total).into())
     }
 }
 
@@ -651,8 +656,8 @@ fn whole_length(total: u32) -> Result<usize, Damage> {
 
 /// The length at the end of `block` must be that at its start, which is `first`.
 #[inline]
-fn same_length(first: u32, block: &[u8], big_endian: bool) -> Result<(), Damage> {
-    let last = block.last_chunk().map_or(0, |word| number(word, big_endian));
+fn same_length(first: u32, block: &[u8], order: ByteOrder) -> Result<(), Damage> {
+    let last = block.last_chunk().map_or(0, |word| order.number(word));
     if first == last { Ok(()) } else { Err(Damage::lengths(first, last)) }
 }
 
@@ -662,9 +667,12 @@ fn wrong_mark(mark: &[u8]) -> String {
 }
 
 /// The 64-bit number that `value` holds, if it is one.
-fn long_number(value: &[u8], big_endian: bool) -> Option<u64> {
+fn long_number(value: &[u8], order: ByteOrder) -> Option<u64> {
     let bytes = value.try_into().ok()?;
-    Some(if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+    Some(match order {
+        ByteOrder::Little => u64::from_le_bytes(bytes),
+        ByteOrder::Big => u64::from_be_bytes(bytes),
+    })
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::block::Record;
 use super::clock::Clock;
 use super::message::{Before, Grouped};
-use super::part::Places;
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::Pcapng;
+use super::places::Places;
+use super::record::{Damage, Found, LONG, Long, Numbers};
 use super::stream::Stream;
-use super::{Block, Record, Status};
+use super::{Block, Status};
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
@@ -21,62 +23,6 @@ pub(super) const WINDOW: usize = 256 << 10;
 const FIRST_LOOK: usize = 16 << 10;
 /// No window is smaller: it must hold what is kept of a long packet and leave room to read over the rest.
 const SMALLEST_WINDOW: usize = 128 << 10;
-/// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
-pub(super) const LONG: usize = 1 << 20;
-/// A record that says it is longer than this is damaged, bytes.
-pub(super) const RECORD_LIMIT: usize = 256 << 20;
-
-/// How much of a packet is kept, of the `captured` bytes of a record longer than [`LONG`].
-pub(super) fn kept_of(captured: u32) -> u32 {
-    captured.min(64 << 10)
-}
-
-/// What comes behind the records indexed so far.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// The beginning of a record; it can be read on when this many bytes of it are there.
-    Need(usize),
-    /// A record longer than [`LONG`].
-    Long(Long),
-    /// Nothing that can be read.
-    Damage(Damage),
-}
-
-/// A record longer than [`LONG`], of which the beginning is in the window.
-#[derive(Debug)]
-pub(super) struct Long {
-    /// Its length, bytes.
-    pub length: u64,
-    /// The packet in it, cut down to what is kept.
-    pub record: Option<Record>,
-    /// Whether it has a packet number.
-    pub numbered: bool,
-    /// How it must end, if that is known.
-    pub trailer: Option<[u8; 4]>,
-}
-
-/// The error in a record.
-#[derive(Debug)]
-pub(super) enum Damage {
-    /// A length that nothing has.
-    Length {
-        /// What it says, bytes.
-        claimed: u64,
-        /// The longest that is believed, bytes.
-        limit: u64,
-    },
-    /// Anything else, to be read after "block at byte 7 ".
-    Other(String),
-}
-
-impl Damage {
-    /// The length at the end of a block is not that at its start.
-    #[cold]
-    pub(super) fn lengths(first: u32, last: u32) -> Damage {
-        let (first, last) = (Grouped(first.into()), Grouped(last.into()));
-        Damage::Other(format!("says it is {first} bytes long at its start and {last} at its end"))
-    }
-}
 
 /// How far a reader has come in its part of an input.
 #[derive(Clone, Debug, Default)]
@@ -125,27 +71,6 @@ enum Why {
     /// The input cannot be read, or not be decompressed.
     #[cfg_attr(feature = "fleet", serde(skip))]
     Failed(Arc<io::Error>),
-}
-
-/// Numbers packets as Wireshark's `frame.number` does.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Numbers {
-    input: u16,
-    next: u64,
-}
-
-impl Numbers {
-    /// The id of the next packet.
-    #[inline]
-    pub(super) fn peek(self) -> PacketId {
-        PacketId::new(self.input, self.next)
-    }
-
-    /// The next packet's number is given away.
-    #[inline]
-    pub(super) fn skip_one(&mut self) {
-        self.next = self.next.saturating_add(1);
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -212,6 +137,15 @@ pub(super) enum NotRead {
     Failed(io::Error),
 }
 
+/// Where a part of an input begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Begin {
+    /// At a record: where the reading before it stopped.
+    AtRecord,
+    /// Anywhere: its first record must be searched for.
+    Anywhere,
+}
+
 /// One input, from its first byte to its end.
 pub(super) struct Reader {
     path: Arc<str>,
@@ -268,17 +202,16 @@ impl Reader {
         })
     }
 
-    /// A reader of the records from `from` to `until`, in the state that this one is in: `from` is where this one stands
-    /// (`exact`), or anywhere, and then the first record will be looked for. `None` where the input can only be read in
-    /// turn.
-    pub(super) fn part(&self, from: u64, until: u64, exact: bool) -> Option<Reader> {
-        Some(self.part_of(self.stream.from(from)?, from, until, exact))
+    /// A reader of the records from `from` to `until`, in the state that this one is in. `None` where the input can only be
+    /// read in turn.
+    pub(super) fn part(&self, from: u64, until: u64, begin: Begin) -> Option<Reader> {
+        Some(self.part_of(self.stream.from(from)?, from, until, begin))
     }
 
     /// The same of a `stream` that begins at `from`.
-    pub(super) fn part_of(&self, stream: Stream, from: u64, until: u64, exact: bool) -> Reader {
+    pub(super) fn part_of(&self, stream: Stream, from: u64, until: u64, begin: Begin) -> Reader {
         let mut format = self.format.clone();
-        if let (Format::Pcapng(pcapng), false) = (&mut format, exact) {
+        if let (Format::Pcapng(pcapng), Begin::Anywhere) = (&mut format, begin) {
             pcapng.forget_time();
         }
         Reader {
@@ -288,7 +221,7 @@ impl Reader {
             numbers: Numbers { next: 1, ..self.numbers },
             carry: Vec::new(),
             base: from,
-            began: exact.then_some(from),
+            began: (begin == Begin::AtRecord).then_some(from),
             until,
             ended: false,
             packets: 0,

@@ -1,7 +1,21 @@
 //! Stretches of the stream without a packet: a connection that is quiet there was not necessarily quiet.
 
-use super::{Packet, QUIET, Record, Silence};
+use super::Packet;
+use super::block::Record;
 use crate::time::{Span, Timestamp};
+
+/// An interval without packets shorter than this is not worth noting.
+pub const QUIET: Span = Span::secs(30);
+
+/// An interval without a single packet, longer than [`QUIET`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub struct Silence {
+    /// The last packet before it.
+    pub from: Timestamp,
+    /// The first packet after it.
+    pub to: Timestamp,
+}
 
 /// Collects the intervals longer than [`QUIET`] between the packets of a stream.
 ///
@@ -28,7 +42,7 @@ impl Silences {
         Silences { part: true, ..Silences::default() }
     }
 
-    /// Goes on with the packets of `part`. What is a silence there may be shorter here, or none, as a packet before it
+    /// Goes on with the packets of `part`. A silence there may be shorter here, or vanish: a packet of an earlier part
     /// may be as late.
     pub(super) fn append(&mut self, part: &Silences) {
         let (Some(first), Some(latest)) = (part.first, part.latest) else { return };
@@ -95,7 +109,7 @@ impl Silences {
         self.latest = self.latest.max(Some(to));
     }
 
-    /// What was found so far, in time order, at most [`Silences::KEPT`].
+    /// The silences found so far, in time order, at most [`Silences::KEPT`].
     pub fn list(&self) -> Vec<Silence> {
         Silences::longest(&self.found)
     }

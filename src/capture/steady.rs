@@ -52,8 +52,8 @@ impl SteadyClock {
         self.back
     }
 
-    /// The time of something that was stamped by the clock, in the order of stamping: what was stamped just before a step
-    /// may come after it.
+    /// The time of something that was stamped by the clock, in the order of stamping: an event stamped just before a
+    /// step may come after it.
     pub fn correct(&mut self, time: Timestamp) -> Timestamp {
         let goes_on = self.before != self.back && time.after(self.before).after(STEP) > self.last;
         let time = time.after(if goes_on { self.before } else { self.back });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::compress::{Compression, Decompressor, MAGIC_BYTES};
-use super::part::Places;
+use super::places::Places;
 
 /// The bytes of one input.
 pub(super) struct Stream {
@@ -39,7 +39,7 @@ impl Stream {
         Ok(Stream { bytes, consumed, places: None, size, compression })
     }
 
-    /// Bytes from somewhere within an input of so many bytes.
+    /// Bytes from somewhere within an input of `size` bytes.
     #[cfg(feature = "fleet")]
     pub(super) fn within(bytes: Box<dyn Read + Send>, size: Option<u64>) -> Stream {
         Stream { bytes, consumed: Arc::default(), places: None, size, compression: None }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::compress::Compression;
 use super::made::*;
 use super::*;
+use crate::time::Timestamp;
 
 const ALL_COMPRESSIONS: [Compression; 4] =
     [Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::Xz];
@@ -195,7 +196,7 @@ fn a_pipe_delivers_each_packet_as_soon_as_it_is_there() {
         let (a, b) = file.split_at(24);
         let pipe = Pipe { pieces: vec![b.to_vec(), a.to_vec()] };
         let mut source = order::Merged::default();
-        source.add_only(Path::new("-"), open::recognise("-", 0, Box::new(pipe), None).unwrap());
+        source.add_only(Path::new("-"), input::recognise("-", 0, Box::new(pipe), None).unwrap());
         let mut block = Block::default();
         assert!(source.next_block(&mut block));
         assert_eq!(block.len(), 1);

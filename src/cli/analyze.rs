@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::args::{AnalyzeArgs, HostArg, PrivacyArgs, Scope};
-use super::complain;
+use super::args::{AnalyzeArgs, PrivacyArgs, Scope};
 use super::destination::Destinations;
 use super::exit::{Damage, Exit, Verdict};
+use super::output::complain;
 use super::privacy::Privacy;
 use super::progress::ProgressLine;
+use super::value::HostArg;
 use super::{signals, snapshot};
 use crate::capture::Stop;
 use crate::engine::{self, Options};
@@ -30,7 +31,8 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         table: super::destination::table_folder(args, ""),
         ..args.scope.options()
     };
-    let outcome = match examine(&args.captures, &args.scope, own, &privacy, args.quiet) {
+    let progress = if args.quiet { ProgressLine::silent() } else { ProgressLine::on_terminal() };
+    let outcome = match examine(&args.captures, &args.scope, own, &privacy, progress) {
         Ok(outcome) => outcome,
         Err(failed) => {
             destinations.abandon();
@@ -55,13 +57,12 @@ pub(super) fn examine(
     scope: &Scope,
     own: Options,
     privacy: &Privacy,
-    quiet: bool,
-) -> Result<engine::Outcome, Failed> {
+    mut progress: ProgressLine,
+) -> Result<engine::Analysis, Failed> {
     let host = snapshot::load(scope.snapshots()).map_err(Failed::Setup)?;
     let stop = Stop::default();
     signals::heed_stop(&stop).map_err(Failed::Setup)?;
     let options = privacy.options(Options { host, stop: stop.clone(), ..own });
-    let mut progress = ProgressLine::new(quiet);
     let outcome = pair::analyze(
         captures,
         &|wanted: &[bool]| privacy.open_some(captures, wanted, &stop),
@@ -82,7 +83,7 @@ pub(super) fn program() -> Program {
     Program { name: "synscope".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// The options that decide the contents of a report. Threads are none of them.
+/// The options that decide the contents of a report. The number of threads does not.
 pub(super) fn applied(options: &Options, pairing: Pairing, privacy: &Privacy) -> AppliedOptions {
     AppliedOptions {
         hosts: options.hosts.clone(),

@@ -1,11 +1,10 @@
 //! What can be typed: one definition gives parsing, `-h`, `--help` and the complaints.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::value::{self, FailOn};
+use super::value::{self, FailOn, Format, HostArg};
 use crate::live::ring::Shape;
 use crate::model::{Kind, Severity};
 use crate::time::{Span, Timestamp};
@@ -538,15 +537,6 @@ pub struct Scope {
     pub memory_limit: u64,
 }
 
-/// What `--host` was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostArg {
-    /// Keep only connections with this address.
-    Address(IpAddr),
-    /// What a host knew, from this file.
-    Snapshot(PathBuf),
-}
-
 /// Options of `synscope snapshot`.
 #[derive(Args, Debug)]
 pub struct SnapshotArgs {
@@ -589,26 +579,6 @@ pub struct ManArgs {
     /// The command whose page is wanted; without it, that of the program
     #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
-}
-
-/// How a report is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people: a terminal, a ticket.
-    Text,
-    /// For programs: one document as `synscope schema` describes it.
-    Json,
-    /// For programs that read line by line: one finding a line.
-    Jsonl,
-    /// For an issue or a merge request: Markdown, short unless --full; see --flavor.
-    Markdown,
-    /// For people: one page for a browser, without network or script.
-    Html,
-    /// For Wireshark: the packets of the findings with comments; see `synscope extract`.
-    Pcapng,
-    /// For DuckDB, Spark SQL and the like: a folder with a row for each connection, and one for each finding; only with --report.
-    #[cfg(feature = "fleet")]
-    Parquet,
 }
 
 /// Whose markup is written.
@@ -715,7 +685,7 @@ mod tests {
         .unwrap();
         assert_eq!(args.fail_on.len(), 3);
         assert_eq!(args.scope.port, [80, 443]);
-        assert_eq!(args.scope.options().hosts, ["::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(args.scope.options().hosts, ["::1".parse::<std::net::IpAddr>().unwrap()]);
         assert_eq!(args.scope.snapshots().collect::<Vec<_>>(), [std::path::Path::new("before.json")]);
         assert_eq!(args.captures.len(), 2);
     }

@@ -7,12 +7,13 @@ use std::path::Path;
 use anyhow::Context;
 use anyhow::bail;
 
-use super::args::{AnalyzeArgs, FlavorName, Format};
-use super::complain;
-use super::output::Output;
+use super::args::{AnalyzeArgs, FlavorName};
+use super::output::{Output, complain};
+use super::packets;
 use super::privacy::Privacy;
+use super::value::Format;
 #[cfg(feature = "fleet")]
-use crate::engine::Outcome;
+use crate::engine::Analysis;
 use crate::extract;
 use crate::model::Report;
 use crate::report::text::brief::Settings;
@@ -39,7 +40,7 @@ impl Destinations {
         let pcapng =
             args.format == Some(Format::Pcapng) || args.report.iter().any(|(f, _)| *f == Format::Pcapng);
         if pcapng {
-            super::extract::check(&args.captures)?;
+            packets::check(&args.captures)?;
         }
         let inputs: Vec<_> = args
             .captures
@@ -107,14 +108,7 @@ impl Destinations {
                     Format::Parquet => Ok(()),
                     Format::Pcapng => {
                         let all: Vec<_> = report.findings.iter().collect();
-                        super::extract::write(
-                            report,
-                            &all,
-                            &args.captures,
-                            extract::Extent::Evidence,
-                            privacy,
-                            out,
-                        )
+                        packets::write(report, &all, &args.captures, extract::Extent::Evidence, privacy, out)
                     }
                 }
             });
@@ -176,7 +170,7 @@ pub(super) fn table_folder(args: &AnalyzeArgs, point: &str) -> Option<Folder> {
 /// # Errors
 /// It cannot be written, or that of the connections could not.
 #[cfg(feature = "fleet")]
-pub(super) fn write_findings(outcome: &Outcome, args: &AnalyzeArgs, point: &str) -> anyhow::Result<()> {
+pub(super) fn write_findings(outcome: &Analysis, args: &AnalyzeArgs, point: &str) -> anyhow::Result<()> {
     let Some(folder) = table_folder(args, point) else { return Ok(()) };
     if let Some(failed) = &outcome.table_failed {
         bail!("{failed}");

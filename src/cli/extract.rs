@@ -1,18 +1,20 @@
 //! `synscope extract`: the packets of findings as a small capture.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 
-use super::args::{ExtractArgs, Format};
+use super::analyze;
+use super::args::ExtractArgs;
 use super::destination::fit_for;
 use super::exit::{Damage, Exit, Verdict};
-use super::output::Output;
+use super::output::{Output, complain};
+use super::packets;
 use super::privacy::Privacy;
-use super::{analyze, complain};
-use crate::engine::Outcome;
-use crate::extract::{self, Extent, Order};
+use super::progress::ProgressLine;
+use super::value::Format;
+use crate::engine::Analysis;
+use crate::extract::Extent;
 use crate::model::{Finding, Report};
 use crate::report::terminal::counted;
 
@@ -22,13 +24,14 @@ use crate::report::terminal::counted;
 /// No input that can be read, ids that no finding has, an output that cannot be written.
 pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
     analyze::check(&args.captures, &args.scope, &args.privacy)?;
-    check(&args.captures)?;
+    packets::check(&args.captures)?;
     let privacy = Privacy::new(&args.privacy)?;
     let read = args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned));
     let read: Vec<_> = read.chain(args.privacy.redact_key_file.clone()).collect();
     let output = fit_for(Format::Pcapng, Output::open(Some(&args.output), &read)?)?;
+    let progress = if args.quiet { ProgressLine::silent() } else { ProgressLine::on_terminal() };
     let outcome =
-        match analyze::examine(&args.captures, &args.scope, args.scope.options(), &privacy, args.quiet) {
+        match analyze::examine(&args.captures, &args.scope, args.scope.options(), &privacy, progress) {
             Ok(outcome) => outcome,
             Err(failed) => {
                 output.abandon();
@@ -53,11 +56,11 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
         (true, false) => Extent::Connections,
         (false, false) => Extent::Evidence,
     };
-    output.write(|out| write(&outcome.report, &chosen, &args.captures, extent, &privacy, out))?;
+    output.write(|out| packets::write(&outcome.report, &chosen, &args.captures, extent, &privacy, out))?;
     Ok(Exit::verdict(damage(&outcome), Verdict::Clear))
 }
 
-fn damage(outcome: &Outcome) -> Damage {
+fn damage(outcome: &Analysis) -> Damage {
     if outcome.damage.is_empty() { Damage::None } else { Damage::Some }
 }
 
@@ -76,19 +79,6 @@ fn nothing(report: &Report, args: &ExtractArgs) -> String {
     format!("{found}: nothing to extract, and {} was not written", args.output.display())
 }
 
-/// Captures are read a second time: standard input cannot be.
-///
-/// # Errors
-/// Standard input among them.
-pub(super) fn check(captures: &[PathBuf]) -> anyhow::Result<()> {
-    if captures.iter().any(|path| path == Path::new("-")) {
-        bail!(
-            "standard input can be read only once, and an extract needs the packets again. Save them to a file first."
-        );
-    }
-    Ok(())
-}
-
 /// The findings that were asked for.
 fn choose<'r>(report: &'r Report, args: &ExtractArgs) -> anyhow::Result<Vec<&'r Finding>> {
     let mut ids: Vec<&str> = args.id.iter().map(String::as_str).collect();
@@ -105,18 +95,4 @@ fn choose<'r>(report: &'r Report, args: &ExtractArgs) -> anyhow::Result<Vec<&'r 
             && (args.kind.is_empty() || args.kind.contains(&finding.kind))
     });
     Ok(chosen.collect())
-}
-
-/// Reads the captures again and writes the packets of `chosen`.
-pub(super) fn write(
-    report: &Report,
-    chosen: &[&Finding],
-    captures: &[PathBuf],
-    extent: Extent,
-    privacy: &Privacy,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let source = privacy.open(captures).map_err(io::Error::other)?;
-    let order = Order { report, chosen, extent, notice: privacy.notice() };
-    extract::write(&order, source, privacy.for_extract(), out)
 }

@@ -38,14 +38,15 @@ mod session {
 
     use crate::capture::live::{self, LiveFeed, Promiscuous, Settings};
     use crate::cli::analyze::{applied, check_threads, program};
-    use crate::cli::args::{AnalyzeArgs, AskKernel, EventsOf, Format, LiveArgs, PrivacyArgs, Scope};
-    use crate::cli::complain;
+    use crate::cli::args::{AnalyzeArgs, AskKernel, EventsOf, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::destination::Destinations;
     use crate::cli::exit::{Damage, Exit, Verdict};
+    use crate::cli::output::complain;
     use crate::cli::output::{stdout_look, to_stdout};
     use crate::cli::privacy::Privacy;
     use crate::cli::signals::{Impatience, register_report};
-    use crate::engine::{Options, Outcome};
+    use crate::cli::value::Format;
+    use crate::engine::{Analysis, Options};
     use crate::kernel::bpf::reader::Reader;
     use crate::kernel::bpf::{Probes, Refused};
     use crate::live::hook::Hook;
@@ -345,7 +346,7 @@ mod session {
         }
 
         /// Writes the report so far.
-        fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
+        fn print(&self, outcome: &Analysis) -> anyhow::Result<()> {
             let mut outcome = outcome.clone();
             self.mark(&mut outcome.report);
             match self.open()? {

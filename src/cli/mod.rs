@@ -11,6 +11,7 @@ pub mod extract;
 pub mod live;
 pub mod man;
 pub mod output;
+mod packets;
 mod privacy;
 mod progress;
 pub mod schema;
@@ -20,7 +21,6 @@ pub mod value;
 #[cfg(feature = "fleet")]
 pub mod worker;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,8 +28,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use self::args::{Cli, Command};
 use self::exit::Exit;
+use self::output::complain;
 use crate::fault;
-use crate::report::terminal::sanitize;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -100,13 +100,4 @@ fn advice(refused: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Writes `message` on standard error behind the program's name; further lines are indented.
-///
-/// It may quote paths and captures: what could steer a terminal is written out.
-pub(crate) fn complain(message: &str) {
-    let lines: Vec<_> = message.lines().map(sanitize).collect();
-    // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "synscope: {}", lines.join("\n"));
 }

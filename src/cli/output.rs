@@ -8,7 +8,17 @@ use anyhow::{Context, bail};
 
 use super::args::When;
 use crate::fault;
+use crate::report::terminal::sanitize;
 use crate::report::terminal::{Color, Look, PIPE_WIDTH};
+
+/// Writes `message` on standard error behind the program's name; further lines are indented.
+///
+/// It may quote paths and captures: what could steer a terminal is written out.
+pub(crate) fn complain(message: &str) {
+    let lines: Vec<_> = message.lines().map(sanitize).collect();
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "synscope: {}", lines.join("\n"));
+}
 
 /// Where a result goes.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::args::PrivacyArgs;
-use super::complain;
+use super::output::complain;
 use crate::capture::{self, Source, Stop};
 use crate::engine::{self, Options};
 use crate::model::Report;

@@ -28,10 +28,15 @@ enum Wanted {
 }
 
 impl ProgressLine {
-    /// A line that stays silent when asked to, and where standard error is no terminal.
-    pub(crate) fn new(quiet: bool) -> ProgressLine {
-        let wanted = if !quiet && io::stderr().is_terminal() { Wanted::Yes } else { Wanted::No };
+    /// A line on standard error, where that is a terminal.
+    pub(crate) fn on_terminal() -> ProgressLine {
+        let wanted = if io::stderr().is_terminal() { Wanted::Yes } else { Wanted::No };
         ProgressLine { started: Instant::now(), wanted, bar: None }
+    }
+
+    /// No line at all: the user asked for quiet.
+    pub(crate) fn silent() -> ProgressLine {
+        ProgressLine { started: Instant::now(), wanted: Wanted::No, bar: None }
     }
 
     /// Tells how far the work is.

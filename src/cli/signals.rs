@@ -24,7 +24,7 @@ mod unix {
     use signal_hook::{flag, low_level};
 
     use crate::capture::Stop;
-    use crate::cli::complain;
+    use crate::cli::output::complain;
 
     /// Who asks to stop again after this does not want to wait for a report. What comes sooner is the same request:
     /// timeout(1) signals the process and then its group.

@@ -6,9 +6,37 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::args::{Format, HostArg};
 use crate::model::{Kind, Report, Severity};
 use crate::time::{Span, Timestamp};
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: a terminal, a ticket.
+    Text,
+    /// For programs: one document as `synscope schema` describes it.
+    Json,
+    /// For programs that read line by line: one finding a line.
+    Jsonl,
+    /// For an issue or a merge request: Markdown, short unless --full; see --flavor.
+    Markdown,
+    /// For people: one page for a browser, without network or script.
+    Html,
+    /// For Wireshark: the packets of the findings with comments; see `synscope extract`.
+    Pcapng,
+    /// For DuckDB, Spark SQL and the like: a folder with a row for each connection, and one for each finding; only with --report.
+    #[cfg(feature = "fleet")]
+    Parquet,
+}
+
+/// What `--host` was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostArg {
+    /// Keep only connections with this address.
+    Address(IpAddr),
+    /// What a host knew, from this file.
+    Snapshot(PathBuf),
+}
 
 /// `500ms`, `2s`, `1m`, `1h`, `1m30s`.
 ///

@@ -6,9 +6,9 @@ use anyhow::bail;
 
 use super::analyze::{applied, check, program};
 use super::args::{WorkerArgs, WorkerStage};
-use super::complain;
 use super::destination::{self, Destinations};
 use super::exit::{Damage, Exit, Verdict};
+use super::output::complain;
 use super::privacy::Privacy;
 use crate::engine;
 use crate::fleet::track::Tables;

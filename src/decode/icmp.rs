@@ -2,11 +2,12 @@
 
 use etherparse::IpNumber;
 
-use super::ip::{self, Extended};
+use super::decoded::Decoded;
+use super::ip::{self, Extended, PayloadLength};
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Traits, flow_hash};
-use super::{Decoded, Step, Walk};
+use super::walk::{Step, Walk};
 use crate::seq::Seq;
 
 /// An ICMP message from `reporter`: unreachable, source quench, time exceeded and parameter problem quote. A redirect quotes too, but
@@ -62,7 +63,7 @@ pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     }
     walk.note(PartKind::Ipv6, quote, 0..40);
     let Extended::Upper { protocol: IpNumber::TCP, body: tcp, .. } =
-        ip::extensions(IpNumber(ip[6]), body, false, walk)?
+        ip::extensions(IpNumber(ip[6]), body, PayloadLength::Stated, walk)?
     else {
         return Ok(Decoded::Other);
     };
@@ -84,7 +85,7 @@ fn quoted(
     walk: &mut Walk<'_>,
 ) -> Step {
     let (head, more) = tcp.take::<8>()?;
-    // Of a header that reaches beyond its segment no more is kept than what was asked for.
+    // If the header reaches beyond its segment, only the eight bytes asked for are kept.
     let header = match more.data {
         [_, _, _, _, offset, ..] => (usize::from(offset >> 4) << 2).max(20),
         _ => 8,

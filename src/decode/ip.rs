@@ -2,10 +2,12 @@
 
 use etherparse::IpNumber;
 
+use super::decoded::Decoded;
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Traits};
-use super::{Decoded, Step, Walk, icmp, tcp, tunnel};
+use super::walk::{Step, Walk};
+use super::{icmp, tcp, tunnel};
 
 /// The HIP header, RFC 7401; built like the IPv6 option headers.
 const HIP: IpNumber = IpNumber(139);
@@ -106,7 +108,10 @@ pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let network = Network { src, dst, traits: Traits::V6, verifiable: true };
     match IpNumber(header[6]) {
         IpNumber::TCP => tcp::segment(body, network, walk),
-        first => v6_extended(first, body, length == 0, network, walk),
+        first => {
+            let length = if length == 0 { PayloadLength::Zero } else { PayloadLength::Stated };
+            v6_extended(first, body, length, network, walk)
+        }
     }
 }
 
@@ -120,16 +125,31 @@ pub(super) fn v6_addresses(header: &[u8; 40]) -> (Address, Address) {
     (Address(src), Address(dst))
 }
 
-/// What follows an IPv6 header that is not directly TCP.
+/// The payload of an IPv6 header that is not directly TCP.
 #[inline(never)]
-fn v6_extended(first: IpNumber, body: Rest<'_>, jumbo: bool, network: Network, walk: &mut Walk<'_>) -> Step {
-    match extensions(first, body, jumbo, walk)? {
+fn v6_extended(
+    first: IpNumber,
+    body: Rest<'_>,
+    length: PayloadLength,
+    network: Network,
+    walk: &mut Walk<'_>,
+) -> Step {
+    match extensions(first, body, length, walk)? {
         Extended::LaterFragment(protocol) => Ok(later_fragment(protocol)),
         Extended::Upper { protocol, body, fragment, verifiable } => {
             let fragment = Traits::FRAGMENT.only_if(fragment);
             upper(protocol, body, Network { traits: network.traits | fragment, verifiable, ..network }, walk)
         }
     }
+}
+
+/// The payload length in an IPv6 header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PayloadLength {
+    /// Bytes behind the header.
+    Stated,
+    /// 0: a jumbogram has the length in a hop-by-hop option (RFC 2675).
+    Zero,
 }
 
 /// Where a chain of IPv6 extension headers ends.
@@ -144,7 +164,7 @@ pub(super) enum Extended<'a> {
 pub(super) fn extensions<'a>(
     mut next: IpNumber,
     mut body: Rest<'a>,
-    jumbo: bool,
+    stated: PayloadLength,
     walk: &mut Walk<'_>,
 ) -> Result<Extended<'a>, Decoded> {
     let (mut fragment, mut verifiable) = (false, true);
@@ -183,7 +203,7 @@ pub(super) fn extensions<'a>(
             _ => walk.note(PartKind::Extension, body, 0..length),
         }
         match next {
-            IpNumber::IPV6_HEADER_HOP_BY_HOP if jumbo => {
+            IpNumber::IPV6_HEADER_HOP_BY_HOP if stated == PayloadLength::Zero => {
                 if let Some(total) = header.get(2..).and_then(jumbo_length) {
                     // The length counts from the end of the IPv6 header: one that ends before this header does is a
                     // contradiction.

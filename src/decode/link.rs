@@ -2,12 +2,14 @@
 
 use etherparse::EtherType;
 
+use super::decoded::Decoded;
 use super::link_names::NAMES;
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::tunnel::TRANSPARENT_ETHERNET;
-use super::{Decoded, Step, Walk, ip, usual};
+use super::walk::{Step, Walk};
+use super::{ip, usual};
 use crate::capture::LinkType;
 use crate::capture::link_types::*;
 

@@ -18,7 +18,7 @@ pub struct Part {
 pub enum PartKind {
     /// Nothing that names anybody: types, lengths, labels, tags.
     Plain,
-    /// Addresses of frames, names, options: they may name hosts, people and devices, and the walk asks for none of them.
+    /// Addresses of frames, names, options: they may name hosts, people and devices. The decoder needs none of them.
     Names,
     /// A checksum that covers more than what is left of the packet; 0 says that there is none.
     Checksum,
@@ -34,7 +34,7 @@ pub enum PartKind {
     Extension,
     /// The header of an ICMP message.
     Icmp,
-    /// The header of an ICMPv6 message that takes so many bytes on the wire.
+    /// The header of an ICMPv6 message.
     Icmp6 {
         /// Bytes of the whole message.
         length: usize,
@@ -62,7 +62,7 @@ impl<'p> Parts<'p> {
     /// Notes the bytes `within` of `rest`.
     #[cold]
     pub(super) fn push(&mut self, kind: PartKind, rest: Rest<'_>, within: Range<usize>) {
-        // What is left of a packet lies inside of it.
+        // `rest` is a part of the packet, so its address is not below that of the packet.
         let begin = rest.data.as_ptr().addr().saturating_sub(self.origin);
         let bytes = begin.saturating_add(within.start)..begin.saturating_add(within.end);
         self.parts.push(Part { kind, bytes });

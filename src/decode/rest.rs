@@ -1,6 +1,6 @@
 //! The rest of a packet while its headers are taken off.
 
-use super::Decoded;
+use super::decoded::Decoded;
 
 /// The bytes of a packet that no layer has taken yet.
 ///

@@ -1,10 +1,12 @@
 //! The TCP header, its options and its checksum: RFC 9293 section 3.1, RFC 7323, RFC 2018, RFC 7413.
 
+use super::decoded::Decoded;
 use super::ip::Network;
+use super::link;
 use super::parts::PartKind;
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
-use super::{Decoded, Step, Walk, link};
+use super::walk::{Step, Walk};
 use crate::seq::Seq;
 
 /// Bytes of the header without which a segment says nothing: up to the control bits.

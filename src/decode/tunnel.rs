@@ -3,10 +3,12 @@
 //! What rides on a UDP port is a guess by that port: where the guess does not bear out, the packet is plain UDP and
 //! counts as [`Decoded::Other`]. It has borne out once an IP header was found; what is wrong behind that is malformed.
 
+use super::decoded::Decoded;
 use super::parts::{PartKind, Parts};
 use super::rest::{Rest, be16};
 use super::segment::Traits;
-use super::{Decoded, Step, Walk, ip, link, tcp};
+use super::walk::{Step, Walk};
+use super::{ip, link, tcp};
 
 /// Ethernet inside GRE or Geneve: "transparent Ethernet bridging", RFC 7637 section 3.2.
 pub(super) const TRANSPARENT_ETHERNET: u16 = 0x6558;
@@ -43,7 +45,8 @@ pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> 
     let headers = walk.headers;
     let noted = walk.parts.as_ref().map_or(0, Parts::count);
     let inner = match (from, to) {
-        (_, VXLAN_PORT | VXLAN_LINUX_PORT | VXLAN_GPE_PORT) => vxlan(body, to == VXLAN_GPE_PORT, walk),
+        (_, VXLAN_PORT | VXLAN_LINUX_PORT) => vxlan(body, Vxlan::Plain, walk),
+        (_, VXLAN_GPE_PORT) => vxlan(body, Vxlan::Generic, walk),
         (_, GENEVE_PORT) => geneve(body, walk),
         (_, MPLS_PORT) => mpls(body, walk),
         (GTP_U_PORT, _) | (_, GTP_U_PORT) => gtp_u(body, walk),
@@ -77,15 +80,24 @@ fn is_dropped(rest: Rest<'_>, header: &[u8; 8], network: ip::Network) -> bool {
     network.verifiable && !fragment && tcp::is_wrong_udp_sum(&network, datagram, [header[6], header[7]])
 }
 
+/// The two variants of VXLAN.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Vxlan {
+    /// Ethernet inside, RFC 7348.
+    Plain,
+    /// With a next-protocol field (VXLAN-GPE).
+    Generic,
+}
+
 /// VXLAN, and its variant with a next-protocol field.
-fn vxlan(rest: Rest<'_>, generic: bool, walk: &mut Walk<'_>) -> Step {
+fn vxlan(rest: Rest<'_>, variant: Vxlan, walk: &mut Walk<'_>) -> Step {
     let (header, inner) = walk.take_plain::<8>(rest)?;
     // The I flag says that the network identifier is valid; it must be set.
     if header[0] & 0x08 == 0 {
         return Ok(Decoded::Other);
     }
     // The P flag says that the last byte of the first word names the protocol.
-    let protocol = if generic && header[0] & 0x04 != 0 { header[3] } else { 3 };
+    let protocol = if variant == Vxlan::Generic && header[0] & 0x04 != 0 { header[3] } else { 3 };
     walk.enter_tunnel()?;
     match protocol {
         1 => ip::v4(inner, walk),
@@ -174,7 +186,9 @@ pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
                 walk.note(PartKind::Checksum, body, 0..4);
             }
             match protocol {
-                ERSPAN_II => erspan_ii(inner, sequence, walk),
+                ERSPAN_II if sequence => erspan_ii(inner, walk),
+                // Type I has no header.
+                ERSPAN_II => link::ethernet(inner, walk),
                 ERSPAN_III => erspan_iii(inner, walk),
                 WCCP => wccp(inner, walk),
                 _ => link::ethertype(protocol, inner, walk),
@@ -201,8 +215,8 @@ fn wccp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// ERSPAN type II has a header of 8 bytes; type I, told by the missing sequence number, has none.
 /// draft-foschiano-erspan-03 section 4.
-fn erspan_ii(rest: Rest<'_>, sequence: bool, walk: &mut Walk<'_>) -> Step {
-    link::ethernet(if sequence { walk.skip_plain(rest, 8)? } else { rest }, walk)
+fn erspan_ii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
+    link::ethernet(walk.skip_plain(rest, 8)?, walk)
 }
 
 /// ERSPAN type III: 12 bytes, and 8 more if the O bit is set. It may hold a bare IP packet.

@@ -4,7 +4,8 @@
 
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};
-use super::{Walk, link, tcp};
+use super::walk::Walk;
+use super::{link, tcp};
 use crate::seq::Seq;
 
 /// Ethernet, IPv4 and TCP without options.

@@ -91,7 +91,7 @@ pub struct CaptureContext {
     pub peers: Arc<TwRecycleModel>,
     /// Server addresses of which at least one answer was captured.
     pub answering: Set<Address>,
-    /// Server addresses of which no answer was captured although their clients went on: they had one.
+    /// Server addresses without a captured answer whose clients went on: an answer reached them.
     pub unheard: Set<Address>,
     /// By client address: how many server addresses never answered it.
     pub silent_servers: Map<Address, u32>,
@@ -113,7 +113,7 @@ pub struct CaptureContext {
     pub strays: Strays,
     /// What each host with several listeners did on all of them.
     pub hosts: Map<Address, HostActivity>,
-    /// The capture goes on: what is missing may yet come.
+    /// The capture goes on: a missing packet may still arrive.
     pub goes_on: bool,
     /// Addresses of the host on which the capture is taken, where that is known.
     pub own: Arc<HashSet<Address>>,

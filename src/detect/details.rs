@@ -58,7 +58,7 @@ pub enum Details {
     Expiry {
         /// The end that had closed.
         closer: Host,
-        /// What came late.
+        /// Which segment came late.
         late: Late,
         /// How long nothing had come before.
         silence: Span,

@@ -103,7 +103,7 @@ pub enum Property {
 /// A kind that may follow from another at the same listener.
 #[derive(Clone, Copy, Debug)]
 pub struct LeadsTo {
-    /// What follows.
+    /// The kind that follows.
     pub effect: Kind,
     /// What the incident of the cause says of that of the effect.
     pub said_of_effect: &'static str,

@@ -122,7 +122,7 @@ fn rounded(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-/// What came to a listener, and what was refused.
+/// Clients that came to a listener, and those that it refused.
 struct Load {
     /// The refused clients, in order of their first refusal.
     refused: Vec<KeptOut>,
@@ -134,7 +134,7 @@ struct Load {
     let_in: BTreeMap<i64, u64>,
     /// How many connections the server showed that it has, by the second.
     accepted: BTreeMap<i64, u64>,
-    /// So many of these are told as one.
+    /// Seconds that are counted as one.
     step: i64,
 }
 

@@ -216,7 +216,7 @@ fn advise(group: &mut Grouped, written: &[&Written], context: &CaptureContext) {
         return;
     }
     if let Some(found) = backlog::estimate(written, listener, (*from, *to), context) {
-        // What is only estimated comes after what to look at first.
+        // An estimate comes after the step that checks the cause.
         let place = usize::from(found.estimated).min(incident.next_steps.len());
         incident.next_steps.insert(place, backlog::advice(&found, listener));
         incident.backlog = Some(found);

@@ -99,8 +99,7 @@ impl Failures {
         }
     }
 
-    /// The outcomes in a capture of nothing but SYNs and SYN-ACKs: what became of a handshake is known only where a finding tells of
-    /// it.
+    /// The outcomes in a capture of nothing but SYNs and SYN-ACKs. How a handshake ended is known only from a finding.
     fn without_ends(&self, found: &Found<'_>) -> Outcomes {
         let mut outcomes = self.outcomes;
         let mut cut_off = |outcome: Outcome, n: u64| {
@@ -122,7 +121,7 @@ impl Failures {
     }
 }
 
-/// What became of all connections.
+/// How all connections ended.
 pub struct Account {
     /// How they ended.
     pub outcomes: Outcomes,

@@ -15,7 +15,7 @@ use crate::engine::inputs::{Inputs, Limit, is_damaged};
 use crate::engine::loss::{About, Loss, Losses, Step};
 use crate::engine::seen::{Seen, context, see};
 use crate::engine::shard::{EndedShard, most_examined};
-use crate::engine::{Options, Outcome};
+use crate::engine::{Analysis, Options};
 #[cfg(test)]
 use crate::fault::trap;
 use crate::fault::{self, Fault};
@@ -91,14 +91,14 @@ impl Study {
     }
 
     /// Writes the report.
-    pub fn report(mut self, options: &Options) -> Outcome {
+    pub fn report(mut self, options: &Options) -> Analysis {
         match self.pool.take() {
             Some(pool) => pool.install(|| self.write(options)),
             None => self.write(options),
         }
     }
 
-    fn write(mut self, options: &Options) -> Outcome {
+    fn write(mut self, options: &Options) -> Analysis {
         if let Some(facts) = &options.host {
             self.seen.context.stated = Arc::new(host::stated::of(facts.latest()));
         }
@@ -154,7 +154,7 @@ pub(super) struct Conclusions {
 }
 
 /// The report.
-pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> Outcome {
+pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> Analysis {
     let Inputs { captures, quality, limits } = inputs;
     let damaged = limits.iter().filter_map(|limit| match limit {
         Limit::Damage(text) => Some(text.clone()),
@@ -197,7 +197,7 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> O
         warnings,
         ..Report::default()
     };
-    Outcome {
+    Analysis {
         report,
         damage,
         #[cfg(feature = "fleet")]

@@ -77,7 +77,7 @@ impl GivenUp {
             .collect();
         // The tables fill before the whole process has taken that much.
         let part = match evicted {
-            0 => "what is remembered of connections has its part of that",
+            0 => "the record of past connections has its part of that",
             _ => "open connections have half of that",
         };
         (!said.is_empty()).then(|| {

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::Progress;
 use super::batch::{Batch, Filter, Run};
 use super::loss::{Loss, Losses};
+use super::pipeline::{Engine, resolve_suspects};
 use super::shard::Shard;
-use super::{Engine, Progress, resolve_suspects};
 use crate::capture::{Block, Part, Settled, Source, Status};
 use crate::fault;
 use crate::flow::peer::PeerEvent;
@@ -25,8 +26,8 @@ use crate::history::tw_recycle::TwRecycleModel;
 
 /// Bytes of a part: enough for the work on it to outweigh its overhead.
 const PART: u64 = 1 << 20;
-/// Parts for each thread that are tracked together: the more a shard tracks at once, the more often it finds its tables
-/// in the cache.
+/// Parts for each thread that are tracked together. A shard that tracks more at once finds its tables in the cache more
+/// often.
 const AHEAD: usize = 3;
 /// Bytes that a part takes at most, with the segments decoded from it; parts may take a quarter of the memory limit.
 const PART_TAKES: u64 = 3 * PART;

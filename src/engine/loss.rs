@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::capture::{Block, LinkType, MemorySource, Source, Status};
     use crate::decode::tests::FATAL;
-    use crate::engine::{Options, Outcome, analyze_source};
+    use crate::engine::{Analysis, Options, analyze_source};
     use crate::flow::tracker::tests::FATAL as FATAL_SEGMENT;
     use crate::time::Timestamp;
 
@@ -251,7 +251,7 @@ mod tests {
         packet
     }
 
-    fn analyzed(source: Box<dyn Source>) -> Outcome {
+    fn analyzed(source: Box<dyn Source>) -> Analysis {
         let options = Options { threads: 2, ..Options::default() };
         analyze_source(source, &options, &mut |_| {}).expect("threads can be started")
     }

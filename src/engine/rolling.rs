@@ -25,9 +25,10 @@ use crate::engine::given_up::{CountedTwice, GivenUp};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss::Losses;
+use crate::engine::pipeline::{Engine, resolve_few_suspects, resolve_suspects, threads};
 use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{self, most_examined, watched_bytes};
-use crate::engine::{Engine, Error, Options, Outcome, resolve_few_suspects, resolve_suspects, threads};
+use crate::engine::{Analysis, Error, Options};
 #[cfg(test)]
 use crate::fault::trap;
 use crate::fault::{self, Fault};
@@ -350,7 +351,7 @@ impl Rolling {
         Ok(Sight { seen, drafts, examined, since: self.since(), faults })
     }
 
-    /// Nothing at all: what is left where the program failed at looking.
+    /// An empty result, for when the program failed to make one.
     pub fn blind(&self) -> Sight {
         let (options, capture) = (&self.engine.options, self.engine.totals.first);
         let capture = capture.map(|first| (first, self.now));
@@ -422,7 +423,7 @@ impl Rolling {
         written: (Vec<Written>, Vec<Incident>),
         told: host::Told,
         status: Vec<Status>,
-    ) -> Outcome {
+    ) -> Analysis {
         let Engine { totals, options, .. } = &self.engine;
         #[cfg(test)]
         sight.examined.iter().next().into_iter().for_each(|_| {

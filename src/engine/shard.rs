@@ -129,8 +129,8 @@ impl Shard {
         });
     }
 
-    /// Lets `work` go on with the tracker and where its connections go. Where it fails, nothing is tracked any more: what is
-    /// known stays known.
+    /// Lets `work` go on with the tracker and where its connections go. Where it fails, nothing is tracked any more. What
+    /// the shard has recorded so far stays.
     fn contained(&mut self, work: impl FnOnce(&mut Tracker, &mut Ledger<'_>)) {
         if self.has_failed() {
             return;
@@ -143,7 +143,7 @@ impl Shard {
         }
     }
 
-    /// What follows the connections, and where they go.
+    /// The tracker, and the records of ended connections.
     fn parts(&mut self) -> (&mut Tracker, Ledger<'_>) {
         let ledger = Ledger {
             triage: &mut self.triage,
@@ -158,7 +158,7 @@ impl Shard {
         self.failed.is_some()
     }
 
-    /// Lets go of connections that are due at `now`.
+    /// Ends connections that are due at `now`.
     pub fn advance(&mut self, now: Timestamp) {
         self.contained(|tracker, ledger| {
             tracker.advance(now, |gone| ledger.record(gone, Timestamp::MAX, None));
@@ -185,7 +185,7 @@ impl Shard {
         }
     }
 
-    /// What is known once all connections are over.
+    /// The results, once all connections have ended.
     pub fn into_ended(self) -> EndedShard {
         let (evicted, twice) = (self.tracker.evicted(), CountedTwice::by(&self.tracker));
         EndedShard {
@@ -199,14 +199,14 @@ impl Shard {
     }
 }
 
-/// What is known of one part of the connections once all of them are over.
+/// The results of one part of the connections, once all of them have ended.
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct EndedShard {
-    /// What was kept and counted.
+    /// The connections that were kept, and counts of the others.
     pub(super) triage: Triage,
-    /// Connections that were let go before their end.
+    /// Connections that were evicted before their end.
     pub(super) evicted: u64,
-    /// What was counted twice.
+    /// Connections that were counted twice.
     pub(super) twice: CountedTwice,
     /// Where the program failed.
     pub(super) loss: Option<Loss>,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::batch::{Filter, Totals};
 use super::examine::Facts;
+use super::pipeline::{conclude_ended, threads};
 use super::shard::Shard;
-use super::{Error, Options, Outcome, conclude_ended, shard, threads};
+use super::{Analysis, Error, Options, shard};
 use crate::capture::{Silence, Status};
 use crate::decode::segment::Segment;
 use crate::flow::peer::PeerEvent;
@@ -25,7 +26,7 @@ pub fn filter(options: &Options) -> Filter {
 /// One part of the connections, tracked by itself.
 pub struct Tracking {
     shard: Shard,
-    /// What is known of the memory of servers: nothing yet, or that there is none.
+    /// `None` while the memory of servers is not known yet; an empty model where there is none.
     peers: Option<TwRecycleModel>,
 }
 
@@ -92,7 +93,7 @@ pub fn conclude(
     totals: Totals,
     inputs: (Vec<Status>, Vec<Silence>),
     options: &Options,
-) -> Result<Outcome, Error> {
+) -> Result<Analysis, Error> {
     let histories = Histories::within(shard::history_bytes(options.memory_limit));
     threads(options.threads)?.install(|| {
         let knowledge = (Arc::new(peers), histories);

@@ -12,7 +12,7 @@ use crate::capture::{Silence, Silences, Status};
 use crate::decode::segment::PacketId;
 use crate::engine::batch::Totals;
 use crate::engine::stages::{self, EndedShard};
-use crate::engine::{self, Options, Outcome};
+use crate::engine::{self, Analysis, Options};
 use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
@@ -61,7 +61,7 @@ impl Point {
     ///
     /// # Errors
     /// Something is missing, or nothing could be read.
-    pub fn report(self, name: &str, options: &Options) -> Result<Outcome, Error> {
+    pub fn report(self, name: &str, options: &Options) -> Result<Analysis, Error> {
         let missing: Vec<String> = (0..SHARDS as i32)
             .filter(|shard| !self.shards.contains_key(shard))
             .map(|shard| shard.to_string())

@@ -2,39 +2,23 @@
 //!
 //! Written by [`super::connection`], read by the detectors. Plain data; nothing here judges.
 
+mod packet;
 mod reset;
 mod sent;
 mod side;
 
 use std::fmt;
 
-use crate::decode::segment::{Address, Options, PacketId, Segment, Traits};
+use crate::decode::segment::{Address, Options, Traits};
 use crate::flow::key::Host;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
+pub use packet::{PacketRef, What};
 pub use reset::{Reset, Trigger, Usual};
 pub use sent::{Offer, Repeats, Sent, is_later_wait};
 pub(super) use sent::{another_way, push_exactly};
 pub use side::{Flight, Healed, Probing, Repeating, Side, ZeroWindow};
-
-/// A packet and its time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct PacketRef {
-    /// When.
-    pub time: Timestamp,
-    /// Which packet.
-    pub packet: PacketId,
-}
-
-impl PacketRef {
-    /// The mark of a segment.
-    #[inline]
-    pub fn of(s: &Segment) -> PacketRef {
-        PacketRef { time: s.time, packet: s.packet }
-    }
-}
 
 /// Who a segment comes from, once roles are known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -139,29 +123,6 @@ pub struct Idle {
     pub survived: Option<Pause>,
     /// The last pause, while nothing of the other end has followed.
     pub last: Option<Pause>,
-}
-
-/// What a segment was to the connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub enum What {
-    /// SYN.
-    Syn,
-    /// SYN-ACK.
-    SynAck,
-    /// An acknowledgment without payload.
-    #[default]
-    Ack,
-    /// New payload.
-    Data,
-    /// Payload sent before.
-    Retransmit,
-    /// FIN, with or without payload.
-    Fin,
-    /// A keepalive probe.
-    KeepAlive,
-    /// RST.
-    Reset,
 }
 
 /// The segment that completed the handshake from the client's side.

@@ -314,7 +314,7 @@ impl Outcomes {
         }
     }
 
-    /// So many more.
+    /// Adds `n` connections with this outcome.
     pub fn record_many(&mut self, outcome: Outcome, n: u64) {
         if let Some(count) = self.0.get_mut(outcome as usize) {
             *count = count.saturating_add(n);
@@ -345,7 +345,7 @@ impl Outcomes {
             left = left.saturating_sub(*agreed);
             *apart = own.saturating_sub(*agreed).saturating_add(other.saturating_sub(*agreed));
         }
-        // Of those on which the two disagree each is counted twice: what is no failure comes first, and goes.
+        // A connection on which the two disagree is counted twice. The outcome that is no failure comes first, and goes.
         for (one, agreed) in apart.iter_mut().zip(agreed) {
             let some = left.min(*one);
             left = left.saturating_sub(some);

@@ -238,8 +238,8 @@ impl Tracker {
     fn half_open_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let known = self.half_open.get_mut(place);
         if known.last().time + Wait::of_half_open(known).span() < s.time {
-            let is_over = known.is_refused();
-            return self.overdue(at, is_over, from, s, sink);
+            let ending = if known.is_refused() { None } else { Some(Ending::Expired) };
+            return self.overdue(at, ending, from, s, sink);
         }
         let before = known.more_bytes();
         if known.try_append(from, s) {
@@ -267,14 +267,14 @@ impl Tracker {
     fn clean_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let known = self.clean.get_mut(place);
         if !comes_soon(s, known.last()) && known.last() + Wait::of_clean(known).span() < s.time {
-            let is_over = known.is_closed();
-            return self.overdue(at, is_over, from, s, sink);
+            let ending = if known.is_closed() { None } else { Some(Ending::Expired) };
+            return self.overdue(at, ending, from, s, sink);
         }
-        let (was_acked, before) = (known.server_fin_is_acked(), known.more_bytes());
+        let (server_fin, before) = (known.server_fin(), known.more_bytes());
         if known.try_append(from, s, &mut self.spare) {
             // It never takes less than before.
             self.more_bytes = self.more_bytes.wrapping_add(known.more_bytes().wrapping_sub(before));
-            if known.is_remembered(from, s, was_acked) {
+            if known.is_remembered(from, s, server_fin) {
                 self.events.push(PeerEvent {
                     at: PacketRef::of(s),
                     connection: known.handshake.first().packet,
@@ -299,8 +299,8 @@ impl Tracker {
     fn full_segment(&mut self, at: At, place: u32, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
         let connection = self.full.get_mut(place);
         if !comes_soon(s, connection.facts.last.time) && due(&connection.facts) < s.time {
-            let is_over = connection.facts.closed.is_some();
-            return self.overdue(at, is_over, from, s, sink);
+            let ending = if connection.facts.closed.is_some() { None } else { Some(Ending::Expired) };
+            return self.overdue(at, ending, from, s, sink);
         }
         if s.flags.has(Flags::SYN) && connection.is_replaced_by(s, from) {
             let previous = connection.as_previous();
@@ -326,14 +326,14 @@ impl Tracker {
         self.late = self.late.saturating_add(1);
     }
 
-    /// A segment of a connection that was due before. A connection that has ended keeps its four-tuple longer than its
-    /// record.
-    fn overdue(&mut self, at: At, is_over: bool, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
-        if is_over {
+    /// A segment of a connection that was due before; without an `ending` that was closed or reset before. A connection
+    /// that has ended keeps its four-tuple longer than its record.
+    fn overdue(&mut self, at: At, ending: Option<Ending>, from: Direction, s: &Segment, sink: &mut Sink<'_>) {
+        if ending.is_none() {
             self.release(at, sink);
             return self.take_in(s, sink);
         }
-        self.restart(at, Some(Ending::Expired), from, s, None, sink);
+        self.restart(at, ending, from, s, None, sink);
     }
 
     /// Lets go of a record, and begins another one of the same four-tuple.

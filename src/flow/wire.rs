@@ -521,7 +521,7 @@ impl End {
     }
 }
 
-/// A segment just sent: what is out of the ordinary about it is said here.
+/// A segment just sent. Its methods change one thing about it.
 pub struct Rung {
     log: Rc<RefCell<Vec<Shot>>>,
     at: usize,

@@ -165,7 +165,7 @@ impl TwRecycleModel {
                         let Some(tsval) = e.tsval else { continue };
                         self.remember(pair, tsval, e.at);
                     }
-                    PeerEventKind::Syn { in_time_wait } => self.judge(pair, e, in_time_wait),
+                    PeerEventKind::Syn { .. } => self.check_syn(pair, e),
                 }
             }
         }
@@ -208,7 +208,8 @@ impl TwRecycleModel {
         }
     }
 
-    fn judge(&mut self, pair: Pair, e: &PeerEvent, in_time_wait: bool) {
+    /// Holds a SYN against the record of its pair.
+    fn check_syn(&mut self, pair: Pair, e: &PeerEvent) {
         let Some(record) = self.records.get(pair) else { return };
         let age = e.at.time.seconds() - record.at.time.seconds();
         // A record that is younger than the SYN was not there yet, however late the SYN comes in the capture.
@@ -230,7 +231,7 @@ impl TwRecycleModel {
                     behind,
                     record: record.at,
                     record_tsval: record.tsval,
-                    in_time_wait,
+                    in_time_wait: e.what == (PeerEventKind::Syn { in_time_wait: true }),
                 });
             }
         }

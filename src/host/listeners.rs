@@ -1,8 +1,6 @@
 //! Listening sockets and their accept queues: what `ss -ltnm` shows.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,31 +42,6 @@ impl SocketStates {
             time_wait: self.time_wait.zip(other.time_wait).map(|(a, b)| a + b),
         }
     }
-}
-
-/// All listening TCP sockets of the network namespace, in order of their addresses; `None` if they cannot be read.
-///
-/// Asks sock_diag. Where that is not permitted (or there is none, before Linux 3.3), `/proc/net/tcp` and `tcp6` below
-/// `proc` have the accept queues, but neither backlogs nor drops.
-pub fn read(proc: &Path) -> Option<Vec<ListenSocket>> {
-    let mut all = ask().or_else(|| {
-        let mut all = from_proc(&fs::read_to_string(proc.join("net/tcp")).ok()?);
-        // A host without IPv6 has no such file.
-        all.extend(from_proc(&fs::read_to_string(proc.join("net/tcp6")).unwrap_or_default()));
-        Some(all)
-    })?;
-    all.sort();
-    Some(all)
-}
-
-#[cfg(target_os = "linux")]
-fn ask() -> Option<Vec<ListenSocket>> {
-    super::sock_diag::listening().ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask() -> Option<Vec<ListenSocket>> {
-    None
 }
 
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN`).

@@ -86,7 +86,7 @@ impl Snapshot {
         let mut counters = counters::from_pairs(&fs::read_to_string(own.join("net/netstat"))?);
         counters.extend(counters::from_pairs(&text("net/snmp").unwrap_or_default()));
         counters.extend(counters::from_lines(&text("net/snmp6").unwrap_or_default()));
-        let listeners = listeners::read(&own);
+        let listeners = listening_sockets(&own);
         let finished = now();
         let mut addresses = addresses::from_fib_trie(&text("net/fib_trie").unwrap_or_default());
         addresses.extend(addresses::from_if_inet6(&text("net/if_inet6").unwrap_or_default()));
@@ -128,7 +128,7 @@ impl Snapshot {
         let mut counters = counters::from_pairs(&fs::read_to_string(own.join("net/netstat"))?);
         counters.extend(counters::from_pairs(&fs::read_to_string(own.join("net/snmp")).unwrap_or_default()));
         counters.retain(|name, _| name.starts_with("Tcp"));
-        let listeners = listeners::read(&own);
+        let listeners = listening_sockets(&own);
         let time_wait = fs::read_to_string(own.join("net/sockstat")).ok().and_then(|text| time_wait(&text));
         Ok(Snapshot { time, finished: now(), counters, listeners, time_wait, ..self.clone() })
     }
@@ -191,6 +191,31 @@ fn read_time<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error>
     let text = String::deserialize(input)?;
     let time: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
     i64::try_from(time.as_nanosecond()).map(Timestamp).map_err(de::Error::custom)
+}
+
+/// All listening TCP sockets of the network namespace, in order of their addresses; `None` if they cannot be read.
+///
+/// Asks sock_diag. Where that is not permitted (or there is none, before Linux 3.3), `/proc/net/tcp` and `tcp6` below
+/// `proc` have the accept queues, but neither backlogs nor drops.
+fn listening_sockets(proc: &Path) -> Option<Vec<ListenSocket>> {
+    let mut all = from_sock_diag().or_else(|| {
+        let mut all = listeners::from_proc(&fs::read_to_string(proc.join("net/tcp")).ok()?);
+        // A host without IPv6 has no such file.
+        all.extend(listeners::from_proc(&fs::read_to_string(proc.join("net/tcp6")).unwrap_or_default()));
+        Some(all)
+    })?;
+    all.sort();
+    Some(all)
+}
+
+#[cfg(target_os = "linux")]
+fn from_sock_diag() -> Option<Vec<ListenSocket>> {
+    sock_diag::listening().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn from_sock_diag() -> Option<Vec<ListenSocket>> {
+    None
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::live::sockets::{ListenSockets, Trouble};
+pub use crate::live::state::Phase;
 use crate::model::Incident;
 use crate::time::{Span, Timestamp};
 
@@ -19,33 +17,6 @@ const UNCHANGED: Span = Span::secs(10);
 const WITHOUT_DROPS: Span = Span::secs(3);
 /// A queue that has recovered for this long is well.
 const WELL: Span = Span::secs(10);
-
-/// How an incident goes on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// More connections are hit.
-    #[default]
-    Growing,
-    /// Nothing is added for the moment, and what caused it is still there.
-    Steady,
-    /// The kernel shows that the cause is gone.
-    Recovering,
-    /// It has ended.
-    Over,
-}
-
-impl Phase {
-    /// In a word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Growing => "growing",
-            Phase::Steady => "steady",
-            Phase::Recovering => "recovering",
-            Phase::Over => "over",
-        }
-    }
-}
 
 /// What is known of the course of an incident.
 struct Course {

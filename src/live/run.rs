@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::capture::Block;
 use crate::capture::feed::{Fed, Feed};
-use crate::engine::Outcome;
+use crate::engine::Analysis;
 use crate::engine::rolling::Moment;
 use crate::fault::{self, Fault};
 use crate::live::delay::Delay;
@@ -77,7 +77,7 @@ pub struct Run<'a> {
 /// How it ended.
 pub struct Ended {
     /// The report.
-    pub outcome: Box<Outcome>,
+    pub outcome: Box<Analysis>,
     /// What an output said that could not be written any more: a pipe that nobody reads, a full disk.
     pub failed: Option<io::Error>,
 }
@@ -87,7 +87,7 @@ impl Run<'_> {
     pub fn run(
         mut self,
         mut wanted: impl FnMut() -> Wanted,
-        mut report: impl FnMut(&Outcome) -> anyhow::Result<()>,
+        mut report: impl FnMut(&Analysis) -> anyhow::Result<()>,
     ) -> Ended {
         let mut failed = None;
         let mut news: Vec<Event> = Vec::new();

@@ -4,9 +4,37 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::host::listeners::SocketStates;
-use crate::live::phase::Phase;
 use crate::model::{Finding, Incident};
 use crate::time::{Span, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How an incident goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// More connections are hit.
+    #[default]
+    Growing,
+    /// Nothing is added for the moment, and what caused it is still there.
+    Steady,
+    /// The kernel shows that the cause is gone.
+    Recovering,
+    /// It has ended.
+    Over,
+}
+
+impl Phase {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Growing => "growing",
+            Phase::Steady => "steady",
+            Phase::Recovering => "recovering",
+            Phase::Over => "over",
+        }
+    }
+}
 
 /// Everything that can be shown.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -20,7 +20,7 @@ use crate::detect::spec::Property;
 use crate::detect::{Draft, Found};
 use crate::diagnose::host::stated;
 use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
-use crate::engine::{Error, Options, Outcome};
+use crate::engine::{Analysis, Error, Options};
 use crate::fault::{self, Fault};
 use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
@@ -608,7 +608,7 @@ impl Watch {
     }
 
     /// Tells what has not stood long enough to be told before, and gives the full report up to now.
-    pub fn report(&mut self, moment: Moment) -> (Vec<Event>, Outcome) {
+    pub fn report(&mut self, moment: Moment) -> (Vec<Event>, Analysis) {
         let mut events = Vec::new();
         let now = self.engine.now();
         let asked = fault::contain(|| {
@@ -643,7 +643,7 @@ impl Watch {
     }
 
     /// The report from `sight` and what was told.
-    fn write_report(&self, sight: &Sight) -> Outcome {
+    fn write_report(&self, sight: &Sight) -> Analysis {
         let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
         told.warnings.extend(self.notes.iter().cloned());
@@ -665,13 +665,13 @@ impl Watch {
     }
 
     /// The report without what the connections say beyond what was told: the program failed at that.
-    fn write_what_was_told(&mut self, events: &mut Vec<Event>) -> Outcome {
+    fn write_what_was_told(&mut self, events: &mut Vec<Event>) -> Analysis {
         let blind = self.engine.blind();
         fault::contain(|| self.write_report(&blind)).unwrap_or_else(|fault| {
             events.extend(self.record_fault(Step::Report, &fault));
             let report =
                 Report { schema: SCHEMA.to_owned(), warnings: self.notes.clone(), ..Report::default() };
-            Outcome {
+            Analysis {
                 report,
                 damage: Vec::new(),
                 #[cfg(feature = "fleet")]

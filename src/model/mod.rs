@@ -2,7 +2,6 @@
 //!
 //! The contract is `synscope.report/1`: the fields here are fixed, more may come to stand beside them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +16,7 @@ mod kind;
 mod metrics;
 mod outcome;
 pub mod path;
+mod phrase;
 mod scope;
 mod subject;
 mod suspect;
@@ -25,6 +25,7 @@ pub use crate::flow::outcome::Outcome;
 pub use kind::Kind;
 pub(crate) use kind::each_kind;
 pub use metrics::Metrics;
+pub use phrase::Phrase;
 pub use scope::{AppliedOptions, Filtered, Pairing, Program};
 pub use subject::Subject;
 pub use suspect::{Packets, Suspect};
@@ -375,9 +376,6 @@ pub struct PacketFilter {
     /// The filter: `frame.number in {1203, 1204}`.
     pub filter: String,
 }
-
-/// Words of a finding: nearly all are the program's own, and stand in very many findings.
-pub type Phrase = Cow<'static, str>;
 
 /// What the kernel did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

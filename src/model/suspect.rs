@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Phrase;
+use super::phrase::Phrase;
 
 /// A cause beside the likely one: one that could not be excluded, or one that another capture excludes.
 #[derive(Clone, Debug, JsonSchema)]

@@ -3,20 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::thread;
 
+use crate::capture::Source;
 use crate::decode::segment::{Flags, PacketId};
 use crate::detect::spec::Ignored;
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::settings;
 use crate::engine::inputs::Limit;
-use crate::engine::{self, About, Error, Options, Outcome, Progress, Study};
+use crate::engine::{self, About, Analysis, Error, Options, Progress, Study};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
+use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::model::path::apart;
 use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
-use crate::pair::Opener;
-use crate::pair::listening::{Check, Frame, Listening, Sender};
+use crate::pair::listening::{Check, Frame, Listening, Stamps};
 use crate::pair::loss::Named;
 use crate::pair::merge_findings::{Joint, own_cause};
 use crate::pair::passage::{Absence, Habits, Passage, SEPARATE, TIGHT, Watch};
@@ -25,6 +26,9 @@ use crate::pair::recognise::Places;
 use crate::pair::trace::{self, Seen, Track, Wanted};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
+
+/// Opens those of the inputs that are marked; the others keep their places.
+pub type Opener<'o> = &'o (dyn Fn(&[bool]) -> Result<Box<dyn Source>, Error> + Sync);
 
 /// Connections that are compared packet by packet at most.
 const MOST_TRACED: u64 = 8_192;
@@ -36,7 +40,7 @@ pub fn analyze(
     places: &Places,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Outcome, Error> {
+) -> Result<Analysis, Error> {
     let mut studies = Vec::new();
     for side in [0, 1] {
         // The user's times are those of the report: side 1's.
@@ -84,7 +88,7 @@ type ByConnection = HashMap<PacketId, Vec<Found>>;
 type Tracks = [Option<Track>; 2];
 
 impl Join<'_> {
-    fn outcome(mut self) -> Result<Outcome, Error> {
+    fn outcome(mut self) -> Result<Analysis, Error> {
         let (entries, left_out) = if self.places.are_related() { self.entries() } else { (Vec::new(), 0) };
         let traced = entries.len() - left_out;
         let wanted: Vec<Wanted> = entries[..traced].iter().map(|e| e.wanted.clone()).collect();
@@ -218,8 +222,9 @@ impl Join<'_> {
         }
         let source = |side| (self.open)(&self.places.mask(side, self.inputs));
         let (near, far) = (source(0)?, source(1)?);
-        let cut = self.studies.iter().any(|study| study.inputs.quality.cut > 0);
-        let mut listening = [0, 1].map(|side| Listening::to(self.servers(wanted, side), cut));
+        let are_cut = self.studies.iter().any(|study| study.inputs.quality.cut > 0);
+        let stamps = if are_cut { Stamps::Cut } else { Stamps::Whole };
+        let mut listening = [0, 1].map(|side| Listening::to(self.servers(wanted, side), stamps));
         let [of_near, of_far] = &mut listening;
         let (a, b) = if self.options.threads == 1 {
             (trace::collect(near, wanted, 0, of_near), trace::collect(far, wanted, 1, of_far))
@@ -280,13 +285,13 @@ impl Join<'_> {
         let clock = self.places.clock;
         let checks = [0, 1].map(|side: usize| {
             // A server as the other side knows it; side 1's name of it tells which side its packets pass first.
-            let passes_first = |server: Host, sender: Sender| {
+            let passes_first = |server: Host, sender: Role| {
                 let named = match side {
                     1 => self.places.listeners.get(&server).copied().unwrap_or(server),
                     _ => server,
                 };
                 let near = self.places.client_side(named.address);
-                side == if sender == Sender::Client { near } else { 1 - near }
+                side == if sender == Role::Client { near } else { 1 - near }
             };
             let due = |at| if side == 0 { clock.back(at) } else { clock.there(at) };
             listening[side].checked_by(&listening[1 - side], &passes_first, &due)
@@ -413,7 +418,7 @@ impl Join<'_> {
             .any(|(other, _)| other.kind == d.kind && (other.server == server || other.server == d.server))
     }
 
-    fn report(self, drafts: Vec<Found>, left_out: usize) -> Outcome {
+    fn report(self, drafts: Vec<Found>, left_out: usize) -> Analysis {
         let Join { places, options, studies, .. } = self;
         let [mut near, mut far] = studies;
         let connections = [&near, &far].map(|study| study.seen.gathered.quality.connections);

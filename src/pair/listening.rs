@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::decode::segment::{Address, Flags, Options, Segment, Traits};
+use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::time::{Span, Timestamp};
 
@@ -17,20 +18,14 @@ const MOMENTS: (usize, usize) = (256, 1 << 16);
 /// Segments without payload that are kept to be looked for on the other side.
 const BARE: usize = 1 << 17;
 
-/// A segment as one capture point sees it pass.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sender {
-    /// From the client to the server.
-    Client,
-    /// From the server to the client.
-    Server,
-}
-
-impl Sender {
-    /// The end that sent a segment.
-    pub fn of(by_client: bool) -> Sender {
-        if by_client { Sender::Client } else { Sender::Server }
-    }
+/// Whether both captures have the timestamps option of segments.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Stamps {
+    /// They have.
+    #[default]
+    Whole,
+    /// A snapshot length cut some off in one of them: nothing may rest on them.
+    Cut,
 }
 
 /// What kind of segment a capture may have been filtered for.
@@ -122,7 +117,7 @@ struct Bare {
     flow: u64,
     at: Timestamp,
     server: Host,
-    sender: Sender,
+    sender: Role,
 }
 
 /// What the capture of one side shows of the servers concerned.
@@ -134,8 +129,7 @@ pub struct Listening {
     bare: Vec<Bare>,
     /// Hashes from here on are not kept.
     bound: Option<u64>,
-    /// Timestamps were cut off on one of the sides.
-    without_stamps: bool,
+    stamps: Stamps,
 }
 
 /// The finalizer of `splitmix64`.
@@ -147,10 +141,10 @@ fn mixed(x: u64) -> u64 {
 
 impl Listening {
     /// Nothing captured yet of these servers, as this side knows them.
-    pub fn to(servers: HashSet<Host>, without_stamps: bool) -> Listening {
+    pub fn to(servers: HashSet<Host>, stamps: Stamps) -> Listening {
         let paths: HashSet<Address> = servers.iter().map(|s| s.address).collect();
         let most = (ALL_MOMENTS / paths.len().max(1)).clamp(MOMENTS.0, MOMENTS.1);
-        Listening { servers, most, without_stamps, ..Listening::default() }
+        Listening { servers, most, stamps, ..Listening::default() }
     }
 
     /// Takes note of a segment.
@@ -162,8 +156,8 @@ impl Listening {
         }
         let (server, client, sender) =
             match (self.servers.contains(&source), self.servers.contains(&destination)) {
-                (true, false) => (source, destination, Sender::Server),
-                (false, true) => (destination, source, Sender::Client),
+                (true, false) => (source, destination, Role::Server),
+                (false, true) => (destination, source, Role::Client),
                 _ => return,
             };
         let path = self.paths.entry(server.address).or_default();
@@ -173,8 +167,9 @@ impl Listening {
         if s.payload > 0 || s.flags.any(Flags::FIN | Flags::RST) {
             return;
         }
-        let stamped =
-            s.options.has(Options::TIMESTAMPS) && !s.traits.has(Traits::OPTIONS_CUT) && !self.without_stamps;
+        let stamped = s.options.has(Options::TIMESTAMPS)
+            && !s.traits.has(Traits::OPTIONS_CUT)
+            && self.stamps == Stamps::Whole;
         let ack = if s.flags.has(Flags::ACK) { s.ack.0 } else { 0 };
         let numbers = u64::from(s.seq.0) << 32 | u64::from(ack);
         let rest = u64::from(if stamped { s.tsval } else { 0 }) << 2 | u64::from(s.flags.has(Flags::SYN));
@@ -201,7 +196,7 @@ impl Listening {
     }
 
     /// Whether the capture holds segments of this class from that end at all.
-    pub fn hears(&self, server: Address, sender: Sender, class: Class) -> bool {
+    pub fn hears(&self, server: Address, sender: Role, class: Class) -> bool {
         self.paths.get(&server).is_some_and(|path| path.heard[sender as usize][class as usize])
     }
 
@@ -215,7 +210,7 @@ impl Listening {
     pub fn checked_by(
         &self,
         other: &Listening,
-        passes_first: &dyn Fn(Host, Sender) -> bool,
+        passes_first: &dyn Fn(Host, Role) -> bool,
         due: &dyn Fn(Timestamp) -> Timestamp,
     ) -> Check {
         let bound = [self.bound, other.bound].into_iter().flatten().min();
@@ -310,17 +305,17 @@ mod tests {
             ..Segment::default()
         };
         let of = |numbers: &[u32]| {
-            let mut listening = Listening::to(HashSet::from([server]), false);
+            let mut listening = Listening::to(HashSet::from([server]), Stamps::Whole);
             numbers.iter().for_each(|n| listening.record(&segment(*n)));
             listening.finish();
             listening
         };
         let (own, other) = (of(&[1, 2, 5, 6]), of(&[1, 2, 3, 6]));
-        let check = own.checked_by(&other, &|_, sender| sender == Sender::Server, &|t| t);
+        let check = own.checked_by(&other, &|_, sender| sender == Role::Server, &|t| t);
         assert_eq!(check, Check { there: 3, missed: vec![at(30)] });
         assert!(check.missed_between(at(20), at(50)) && !check.missed_between(at(31), at(50)));
-        assert_eq!(own.checked_by(&other, &|_, sender| sender == Sender::Client, &|t| t), Check::default());
-        assert!(own.hears(server.address, Sender::Server, Class::Plain));
-        assert!(!own.hears(server.address, Sender::Client, Class::Plain));
+        assert_eq!(own.checked_by(&other, &|_, sender| sender == Role::Client, &|t| t), Check::default());
+        assert!(own.hears(server.address, Role::Server, Class::Plain));
+        assert!(!own.hears(server.address, Role::Client, Class::Plain));
     }
 }

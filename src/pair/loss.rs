@@ -112,12 +112,12 @@ impl Losses {
 
     fn find_syns(&mut self, p: &Passage<'_>, near: usize) {
         let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
-        let ignores = p.habits(1 - near).ignores_syns;
+        let receiver = p.habits(1 - near).toward_syns();
         for (i, syn) in c.iter().enumerate().filter(|(_, x)| x.is_syn() && x.by_client) {
             if !c[i + 1..].iter().any(Seen::is_syn) {
                 continue;
             }
-            let Some(absence) = p.shows_loss(near, i, ignores) else { continue };
+            let Some(absence) = p.shows_loss(near, i, receiver) else { continue };
             let due = p.due(near, i);
             let next = s.iter().find(|x| x.is_syn() && x.at.time > due).map_or(Timestamp::MAX, |x| x.at.time);
             let answers = |x: &Seen| match (x.stamps, syn.stamps) {
@@ -168,7 +168,7 @@ impl Losses {
     fn find_final_ack(&mut self, p: &Passage<'_>, near: usize) {
         let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
         let Some(f) = final_ack(c) else { return };
-        let Some(absence) = p.shows_loss(near, f, p.habits(1 - near).ignores_acks) else { return };
+        let Some(absence) = p.shows_loss(near, f, p.habits(1 - near).toward_acks()) else { return };
         let due = p.due(near, f);
         let arrived = s.iter().find(|x| x.by_client && !x.is_syn() && !x.flags.has(Flags::RST));
         let before = arrived.map_or(Timestamp::MAX, |x| x.at.time);

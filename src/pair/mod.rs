@@ -28,19 +28,17 @@ pub mod trace;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::capture::{self, Source};
-use crate::engine::{self, Error, Options, Outcome, Progress};
+use crate::capture;
+use crate::engine::{self, Analysis, Error, Options, Progress};
 use crate::fault;
 use recognise::{Places, Recognised};
 use sketch::Sketch;
 
 pub use crate::model::Pairing;
+pub use join::Opener;
 
 /// Inputs that are looked at for shared connections unless asked: each is read once more for it.
 pub const MOST_LOOKED_AT: usize = 8;
-
-/// Opens those of the inputs that are marked; the others keep their places.
-pub type Opener<'o> = &'o (dyn Fn(&[bool]) -> Result<Box<dyn Source>, Error> + Sync);
 
 /// Analyzes the files `inputs`: as two captures of the same traffic if they are that, as one stream if not.
 ///
@@ -51,7 +49,7 @@ pub fn analyze_files(
     pairing: Pairing,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Outcome, Error> {
+) -> Result<Analysis, Error> {
     let open = |wanted: &[bool]| match capture::open_some(inputs, wanted) {
         Ok(opened) => Ok(opened.source),
         Err(failed) => Err(Error::NothingReadable(failed.iter().map(ToString::to_string).collect())),
@@ -69,7 +67,7 @@ pub fn analyze(
     pairing: Pairing,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Outcome, Error> {
+) -> Result<Analysis, Error> {
     let why = match look(inputs, open, pairing, options) {
         _ if options.stop.is_asked() => return Err(Error::Stopped),
         Recognised::Places(places) => return join::analyze(inputs.len(), open, &places, options, progress),

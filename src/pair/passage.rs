@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use crate::decode::segment::Flags;
 use crate::detect::registry;
 use crate::detect::spec::{Ignored, Property};
-use crate::flow::facts::PacketRef;
+use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::Host;
 use crate::model::Kind;
 use crate::pair::clock::Clock;
-use crate::pair::listening::{Check, Class, Frame, Listening, Sender};
+use crate::pair::listening::{Check, Class, Frame, Listening};
 use crate::pair::trace::{HEAD, Seen, Track};
 use crate::time::{Span, Timestamp};
 
@@ -41,7 +41,26 @@ pub struct Habits {
     pub resets: bool,
 }
 
+/// Whether a segment that reaches the listener is surely answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receiver {
+    /// Nothing shows that the listener ignores such segments.
+    Answers,
+    /// The listener ignores such segments in its own capture, so a missing one may have been ignored too.
+    Ignores,
+}
+
 impl Habits {
+    /// How the listener treats SYNs.
+    pub fn toward_syns(self) -> Receiver {
+        if self.ignores_syns { Receiver::Ignores } else { Receiver::Answers }
+    }
+
+    /// How it treats final ACKs.
+    pub fn toward_acks(self) -> Receiver {
+        if self.ignores_acks { Receiver::Ignores } else { Receiver::Answers }
+    }
+
     /// Takes note of what a connection shows.
     pub fn observe(&mut self, track: &Track) {
         let segments = &track.segments;
@@ -141,14 +160,14 @@ impl<'a> Passage<'a> {
         let [a, b] = [&tracks[0].segments, &tracks[1].segments];
         let mut same = [vec![None; a.len()], vec![None; b.len()]];
         let trip = clock.round_trip.unwrap_or(Span::ZERO);
-        for exact in [true, false] {
+        for compared in [Compared::AlsoIpId, Compared::WithoutIpId] {
             for (i, x) in a.iter().enumerate() {
                 if same[0][i].is_some() {
                     continue;
                 }
                 let due = clock.there(x.at.time);
                 let free =
-                    b.iter().enumerate().filter(|(j, y)| same[1][*j].is_none() && is_same(x, y, exact));
+                    b.iter().enumerate().filter(|(j, y)| same[1][*j].is_none() && is_same(x, y, compared));
                 let apart = |y: &Seen| Span((y.at.time - due).0.saturating_abs());
                 let allowed = if is_marked(x) { LATE } else { NEAR + trip };
                 let best = free.map(|(j, y)| (apart(y), j)).filter(|(span, _)| *span <= allowed).min();
@@ -195,7 +214,7 @@ impl<'a> Passage<'a> {
         }
         let class = if segment.is_control() { Class::Control } else { Class::Plain };
         let server = self.tracks[1 - side].server;
-        if !watch.listening.hears(server.address, Sender::of(segment.by_client), class) {
+        if !watch.listening.hears(server.address, segment.sender(), class) {
             return Some(Absence::Unheard);
         }
         let frame = self.frame(side, place)?;
@@ -232,11 +251,10 @@ impl<'a> Passage<'a> {
 
     /// Whether the other side lacks segments of this end at too many different times for a hole to explain, with
     /// packets captured in between.
-    pub fn lacks_many(&self, side: usize, sender: Sender) -> bool {
+    pub fn lacks_many(&self, side: usize, sender: Role) -> bool {
         let segments = &self.tracks[side].segments;
         let lacking = segments.iter().enumerate().filter(|(i, s)| {
-            Sender::of(s.by_client) == sender
-                && matches!(self.absence(side, *i), Some(Absence::Certain | Absence::Likely))
+            s.sender() == sender && matches!(self.absence(side, *i), Some(Absence::Certain | Absence::Likely))
         });
         let mut frames: Vec<_> = lacking.filter_map(|(i, _)| self.frame(side, i)).collect();
         frames.sort_unstable();
@@ -244,13 +262,13 @@ impl<'a> Passage<'a> {
         frames.len() >= SEPARATE
     }
 
-    /// Whether an absence shows that a packet was lost, where the end it was for may as well have ignored it: `ignores`
-    /// says whether it is known to do that.
-    pub fn shows_loss(&self, side: usize, place: usize, ignores: bool) -> Option<Absence> {
+    /// Whether an absence shows that a packet was lost, although its receiver could as well have ignored it.
+    pub fn shows_loss(&self, side: usize, place: usize, receiver: Receiver) -> Option<Absence> {
+        let ignores = receiver == Receiver::Ignores;
         let absence = self.absence(side, place)?;
         let watch = self.watches[1 - side];
         let many = (ignores || absence == Absence::Likely)
-            && self.lacks_many(side, Sender::of(self.tracks[side].segments[place].by_client));
+            && self.lacks_many(side, self.tracks[side].segments[place].sender());
         match absence {
             // A hole as short as the time between two packets leaves no trace: one moment proves nothing here.
             Absence::Certain | Absence::Likely if ignores => {
@@ -296,7 +314,16 @@ fn is_marked(s: &Seen) -> bool {
     s.ip_id != 0 || s.stamps.is_some()
 }
 
-fn is_same(a: &Seen, b: &Seen, exact: bool) -> bool {
+/// What two packets must have in common to be the same one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    /// All fields that stay the same on the way, and the IP ID.
+    AlsoIpId,
+    /// Not the IP ID: some devices write their own.
+    WithoutIpId,
+}
+
+fn is_same(a: &Seen, b: &Seen, compared: Compared) -> bool {
     let stamped = match (a.stamps, b.stamps) {
         (Some(x), Some(y)) => x == y,
         // Cut off on one side, or taken out on the way.
@@ -307,7 +334,7 @@ fn is_same(a: &Seen, b: &Seen, exact: bool) -> bool {
         && a.ack == b.ack
         && a.flags == b.flags
         && a.payload == b.payload;
-    fields && stamped && (!exact || a.ip_id == b.ip_id)
+    fields && stamped && (compared == Compared::WithoutIpId || a.ip_id == b.ip_id)
 }
 
 /// Whether payload of `a` is in `b`, which may be cut otherwise: the same timestamp, and bytes in common.
@@ -327,6 +354,7 @@ fn carries(a: &Seen, b: &Seen) -> bool {
 mod tests {
     use super::*;
     use crate::decode::segment::{PacketId, Segment};
+    use crate::pair::listening::Stamps;
     use crate::seq::Seq;
     use std::collections::HashSet;
 
@@ -356,7 +384,7 @@ mod tests {
     fn watch(millis: &[i64]) -> Watch {
         let server = Host::default();
         let client = Host { port: 4_000, ..server };
-        let mut listening = Listening::to(HashSet::from([server]), false);
+        let mut listening = Listening::to(HashSet::from([server]), Stamps::Whole);
         for &at in millis {
             for (from, to, flags) in [(client, server, Flags::SYN), (server, client, Flags::ACK)] {
                 listening.record(&Segment {
@@ -417,16 +445,20 @@ mod tests {
     fn where_a_listener_ignores_syns_a_capture_must_be_complete_to_show_a_loss() {
         let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
-        let shows = |moments: &[i64], there: u64, ignores: bool| {
+        let shows = |moments: &[i64], there: u64, receiver: Receiver| {
             let mut far = watch(moments);
             far.check.there = there;
-            Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(0, 0, ignores)
+            Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(0, 0, receiver)
         };
         let (near, wide) = ([HOUR - 25, HOUR + 24, HOUR + 1_010], [HOUR - 300, HOUR + 200, HOUR + 1_010]);
-        assert_eq!(shows(&near, 0, false), Some(Absence::Certain));
-        assert_eq!(shows(&wide, 0, false), Some(Absence::Likely));
+        assert_eq!(shows(&near, 0, Receiver::Answers), Some(Absence::Certain));
+        assert_eq!(shows(&wide, 0, Receiver::Answers), Some(Absence::Likely));
         for (moments, there) in [(&near, 1_000), (&near, 10), (&wide, 1_000)] {
-            assert_eq!(shows(moments, there, true), None, "a short hole at one moment looks the same");
+            assert_eq!(
+                shows(moments, there, Receiver::Ignores),
+                None,
+                "a short hole at one moment looks the same"
+            );
         }
     }
 
@@ -440,7 +472,11 @@ mod tests {
         for (there, expected) in [(1_000, Some(Absence::Certain)), (10, None)] {
             let mut far = watch(&moments);
             far.check.there = there;
-            let shown = Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(0, 0, true);
+            let shown = Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(
+                0,
+                0,
+                Receiver::Ignores,
+            );
             assert_eq!(shown, expected);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::capture::{Block, Source};
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode_contained};
-use crate::flow::facts::{ConnectionFacts, PacketRef};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host};
 use crate::pair::listening::Listening;
 use crate::seq::Seq;
@@ -44,6 +44,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The end that sent it.
+    pub fn sender(&self) -> Role {
+        if self.by_client { Role::Client } else { Role::Server }
+    }
+
     /// Whether it is a SYN of a client.
     pub fn is_syn(&self) -> bool {
         self.flags.has(Flags::SYN) && !self.flags.has(Flags::ACK)

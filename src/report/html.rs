@@ -7,6 +7,7 @@
 //! whatever would get past them: no script, no image, no connection.
 
 mod chart;
+mod escape;
 mod foot;
 mod packets;
 
@@ -15,12 +16,13 @@ use std::fmt::Write as _;
 use std::io;
 
 use self::chart::Stretch;
+use self::escape::{code, escape, rich};
 use self::packets::Legend;
 use super::clock::Clock;
 use super::glossary::{self, Explained};
 use super::step::Step;
 use super::summary;
-use super::terminal::{counted, grouped, sanitize};
+use super::terminal::{counted, grouped};
 use super::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, ended, excluded, extent, failures,
     left_over, more, other_names, paired, place, quality, ranked, share, shown_path, timed, trust, union,
@@ -75,39 +77,6 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         out.write_all(page.incident(i + 1, incident).as_bytes())?;
     }
     out.write_all(page.foot().as_bytes())
-}
-
-/// `text` as the content of an element or an attribute between double quotes.
-pub(super) fn escape(text: &str) -> String {
-    let text = sanitize(text);
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-/// The same with what stands between backticks as code.
-fn rich(text: &str) -> String {
-    if !text.matches('`').count().is_multiple_of(2) {
-        return escape(text);
-    }
-    let pieces = text.split('`').enumerate();
-    pieces
-        .map(|(i, piece)| if i % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece) })
-        .collect()
-}
-
-/// `<code>` around `text`.
-fn code(text: &str) -> String {
-    format!("<code>{}</code>", escape(text))
 }
 
 /// The class of a severity in the style sheet.

@@ -27,7 +27,7 @@ const EXCEPTIONS: &[(&str, usize, &str)] = &[
     ("detect/spec.rs", 1, "Markdown of the explanations"),
     ("diagnose/host/feature.rs", 4, "values of settings as the kernel writes them"),
     ("diagnose/host/stated.rs", 1, "values of settings as the kernel writes them"),
-    ("engine/mod.rs", 1, "`-` is standard input"),
+    ("engine/pipeline.rs", 1, "`-` is standard input"),
     ("live/metrics/server.rs", 2, "requests of HTTP"),
     ("live/metrics/text.rs", 3, "reads /proc"),
     ("live/ring/mod.rs", 8, "the size of a ring on the command line"),

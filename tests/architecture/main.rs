@@ -184,8 +184,10 @@ fn imports(path: &Path, text: &str) -> Vec<(usize, String)> {
     while at < tokens.len() {
         let line = tokens[at].line;
         let continued = at > 0 && tokens[at - 1].text == "::";
+        // `pub(in crate::cli)` names who may see an item.
+        let is_visibility = at > 2 && source::reads(&tokens, at - 3, &["pub", "(", "in"]);
         let start = match tokens[at].text {
-            "crate" if !continued => Some((at + 1, Vec::new())),
+            "crate" if !continued && !is_visibility => Some((at + 1, Vec::new())),
             "super" if !continued => Some(above(path, &tokens, at)),
             _ => None,
         };

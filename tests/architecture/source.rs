@@ -277,3 +277,31 @@ pub fn reexports(own: &str, text: &str) -> Vec<(String, String)> {
     }
     found
 }
+
+/// Paths that the file of module `own` names from itself on: with `mod draft;` in it, `draft::Draft` is one.
+///
+/// What it only hands on (`pub use`) is not used by it, unless its name stands in the file once more.
+pub fn own_paths(own: &str, text: &str) -> Vec<String> {
+    let tokens = without_tests(tokens(text));
+    let below: Vec<&str> =
+        tokens.windows(2).filter(|pair| pair[0].text == "mod").map(|pair| pair[1].text).collect();
+    let prefix: Vec<&str> = own.split("::").collect();
+    let is_item = |at: usize| {
+        let is_declared = at > 0 && tokens[at - 1].text == "mod";
+        !is_declared && !reads(&tokens, at + 1, &["::"])
+    };
+    let stands_twice =
+        |name: &str| (0..tokens.len()).filter(|&at| tokens[at].text == name && is_item(at)).count() > 1;
+    let mut found = Vec::new();
+    for at in 0..tokens.len() {
+        let before = |n: usize| at.checked_sub(n).map_or("", |place| tokens[place].text);
+        if before(1) != "::" && below.contains(&tokens[at].text) && reads(&tokens, at + 1, &["::"]) {
+            let is_handed_on = before(1) == "use" && ["pub", ")"].contains(&before(2));
+            let mut leaves = Vec::new();
+            crate::tree(&tokens, at, &prefix, 0, &mut leaves);
+            leaves.retain(|(_, parts)| !is_handed_on || parts.last().is_some_and(|name| stands_twice(name)));
+            found.extend(leaves.into_iter().map(|(_, parts)| parts.join("::")));
+        }
+    }
+    found
+}

@@ -45,7 +45,7 @@ fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-fn json_of(outcome: Result<engine::Outcome, impl std::fmt::Display>) -> String {
+fn json_of(outcome: Result<engine::Analysis, impl std::fmt::Display>) -> String {
     match outcome {
         Ok(outcome) => {
             let mut text = Vec::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use synscope::capture::feed::{Fed, Feed, Interface};
 use synscope::capture::{self, Block, LinkType, Packet, Silence, Silences};
 use synscope::decode::segment::PacketId;
-use synscope::engine::{Options, Outcome};
+use synscope::engine::{Analysis, Options};
 use synscope::live::event::Event;
 use synscope::live::output::{Next, Output};
 use synscope::live::run::{Ended, Pace, Run, Until, Wanted};
@@ -137,7 +137,7 @@ impl Output for &mut Told {
 }
 
 /// Plays a script to a watch.
-pub fn watch(feed: &mut dyn Feed, setup: Setup, witness: Option<Box<dyn Witness>>) -> (Told, Outcome) {
+pub fn watch(feed: &mut dyn Feed, setup: Setup, witness: Option<Box<dyn Witness>>) -> (Told, Analysis) {
     let mut told = Told::default();
     let outcome = watch_by(feed, setup, witness, Box::new(&mut told));
     (told, outcome)
@@ -149,7 +149,7 @@ pub fn watch_by<'a>(
     setup: Setup,
     witness: Option<Box<dyn Witness>>,
     output: Box<dyn Output + 'a>,
-) -> Outcome {
+) -> Analysis {
     watch_until(feed, setup, witness, output, Until::default())
 }
 
@@ -160,7 +160,7 @@ pub fn watch_until<'a>(
     witness: Option<Box<dyn Witness>>,
     output: Box<dyn Output + 'a>,
     until: Until,
-) -> Outcome {
+) -> Analysis {
     let run = Run {
         feed,
         watch: Watch::new(setup, witness).expect("threads"),

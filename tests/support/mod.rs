@@ -11,7 +11,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use synscope::engine::{self, Options, Outcome};
+use synscope::engine::{self, Analysis, Options};
 use synscope::model::{Finding, Kind, Report};
 use synscope::time::Span;
 
@@ -106,7 +106,7 @@ pub fn options() -> Options {
 ///
 /// # Panics
 /// When it cannot be opened.
-pub fn analyze(capture: &Path) -> Outcome {
+pub fn analyze(capture: &Path) -> Analysis {
     analyze_all(&[capture.to_owned()], &options())
 }
 
@@ -114,7 +114,7 @@ pub fn analyze(capture: &Path) -> Outcome {
 ///
 /// # Panics
 /// When none can be opened.
-pub fn analyze_all(captures: &[PathBuf], options: &Options) -> Outcome {
+pub fn analyze_all(captures: &[PathBuf], options: &Options) -> Analysis {
     engine::analyze(captures, options, &mut |_| ()).unwrap_or_else(|error| panic!("{captures:?}: {error}"))
 }
 

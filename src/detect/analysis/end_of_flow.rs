@@ -46,7 +46,7 @@ pub enum Death<'a> {
     LargeMissing {
         /// Who sends them.
         sender: Role,
-        /// What is missing.
+        /// Which segments are missing.
         missing: Missing,
     },
     /// It was idle for `idle`; what `sender` then sent drew nothing, or a RST of somebody else.
@@ -127,11 +127,11 @@ pub struct Missing {
     pub size: u32,
     /// For how long it was not filled.
     pub lasted: Span,
-    /// What was heard of the sender long after.
+    /// The segments of the sender that arrived long after.
     pub heard: Heard,
 }
 
-/// What was heard of an end while a gap was open.
+/// Which segments of an end arrived while a gap was open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heard {
     /// Other segments of the same connection.
@@ -343,8 +343,8 @@ fn by_reset<'a>(
     })
 }
 
-/// Whether another host behind the server's address sent the RST: it has no socket for what it answers, and others of the listener
-/// were answered with the same TTL.
+/// Whether another host behind the server's address sent the RST: it has no socket for the connection, and other
+/// connections of the listener were answered with the same TTL.
 pub fn is_by_another_host(
     f: &ConnectionFacts,
     role: Role,
@@ -361,7 +361,7 @@ pub fn is_by_another_host(
         && f.s.fin.is_none()
 }
 
-/// Time-outs of boxes that reset what is idle are no shorter; an intrusion prevention system resets whatever it likes, whenever.
+/// A box that resets idle connections waits at least this long. An intrusion prevention system resets at any time.
 const TIME_OUT: Span = Span::secs(30);
 
 /// How long both ends had been silent before a RST, if that is long enough for a box to forget the connection.
@@ -473,7 +473,7 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     if around.home_of_stray(f).is_some() {
         return None;
     }
-    // A SYN-ACK that came again belongs to the handshake: what it means, an incomplete capture does not show.
+    // A SYN-ACK that came again belongs to the handshake. An incomplete capture does not show its cause.
     let doubtful = around.context.damaged && f.progress.is_none() && f.syn_ack.count > 1;
     if doubtful || is_ignored(f, around) {
         return None;

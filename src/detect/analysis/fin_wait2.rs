@@ -40,7 +40,7 @@ pub struct Expired<'a> {
     pub half: Half,
     /// The RST.
     pub reset: &'a Reset,
-    /// What it answered.
+    /// The segment that it answered.
     pub trigger: Trigger,
     /// The same in short.
     pub what: Late,

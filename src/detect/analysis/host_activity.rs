@@ -71,7 +71,7 @@ impl HostActivity {
     }
 }
 
-/// What was ignored at one time, in order of time; those of a single port are of no interest, but part others.
+/// Groups of SYNs that were ignored at one time, in order of time. Those of a single port separate groups of several ports.
 fn outages(mut ignored: Vec<(Interval, u16)>) -> Vec<Outage> {
     ignored.sort_unstable();
     let mut outages: Vec<Outage> = Vec::new();

@@ -97,8 +97,8 @@ impl IgnoredAck<'_> {
     }
 
     /// Whether the client was ignored for longer than a buffer on the way holds its segments back: the third SYN-ACK
-    /// retransmission comes after 7 s, data would have been acknowledged when it came out, and what was acknowledged
-    /// would have been the first transmission.
+    /// retransmission comes after 7 s. Data would have been acknowledged as soon as the buffer let it pass, and the
+    /// acknowledgment would have been for the first transmission.
     pub fn outlasts_buffers(&self, f: &ConnectionFacts) -> bool {
         let asked = self.repeats.len() >= 2 && f.unanswered.retransmits > 0;
         let lasted = f.c.first_data.or(f.c.fin).map_or(Span::ZERO, |spoke| self.during.to - spoke.time);
@@ -356,13 +356,15 @@ pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
     })
 }
 
-/// From when to when the client was surely ignored, if its segments reached the server: from when the final ACK, or the
-/// first retransmission, would have been taken until the last segment of which it is known that it was not. That is the
-/// answer to the last SYN-ACK but one, or the last retransmission but one, for the last may be the one that was taken.
+/// From when to when the client was certainly ignored, if its segments reached the server.
 ///
-/// The waits double (the first two may be alike: a tail loss probe), so of the time from the first retransmission to the
-/// last of n the last but one comes after the part (2^(n-2) - 1) / (2^(n-1) - 1). Where the capture missed some it is
-/// sooner than that.
+/// It begins when the server would have processed the final ACK, or the first retransmission. It ends with the last
+/// segment that the server is known to have ignored. The last segment of all may be the one that it accepted. So the
+/// end is the answer to the last SYN-ACK but one, or the last retransmission but one.
+///
+/// The waits between retransmissions double; the first two may be alike (a tail loss probe). Of n retransmissions the
+/// last but one comes after (2^(n-2) - 1) / (2^(n-1) - 1) of the time between the first and the last. Where the capture
+/// missed some, it comes sooner.
 fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Interval {
     let (u, turnaround) = (&f.unanswered, server_turnaround(f));
     let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
@@ -376,8 +378,8 @@ fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Inte
     Interval { from: from + turnaround, to: spoke.max(answered).unwrap_or(from) }
 }
 
-/// Whether a RST without a socket answers the first keepalive probe of a silent client, to which the server had sent
-/// nothing since its only SYN-ACK. The sequence number of a probe is one too low for a cookie, which IPv4 therefore
+/// Whether a RST without a socket answers the first keepalive probe of a silent client. The server had sent nothing to
+/// that client since its only SYN-ACK. The sequence number of a probe is one too low for a cookie, which IPv4 therefore
 /// refuses (`cookie_v4_check`); a request would have repeated its SYN-ACK.
 pub fn probe_refused(f: &ConnectionFacts) -> bool {
     f.syn_ack.count == 1

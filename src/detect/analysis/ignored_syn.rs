@@ -288,9 +288,9 @@ pub fn is_one_of_many(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
         && ignored.iter().all(|i| i.client.address == f.client.address)
 }
 
-/// Certainty by where the capture was taken: only near the server is an unanswered SYN one that arrived; and unless it
-/// was taken on the server's host, only what was heard of the server meanwhile says that this was not down: anything, or
-/// SYN-ACKs that it repeated again and again.
+/// Certainty by where the capture was taken. Only a capture near the server shows that an unanswered SYN arrived. Unless
+/// it was taken on the server's host, other segments of the server must show that the host was up at that time. SYN-ACKs
+/// that it repeated again and again show it too.
 pub fn judge(d: &mut Draft, f: &ConnectionFacts, around: &DetectContext<'_>, syns: &[&Sent], reason: &str) {
     let was_heard = |during| {
         around.heard_of_host(f.server.address, during)

@@ -14,6 +14,7 @@ use crate::history::incomplete::{
 };
 use crate::history::interval::{Interval, Unserved};
 use crate::history::syn_ack_lag::SynAckLags;
+use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
 
 /// A SYN without an answer is sent again by then (`TCP_TIMEOUT_INIT`, and some for the timer's slack).
@@ -235,9 +236,8 @@ impl ListenerActivity {
         self.stripped.sort_unstable();
     }
 
-    /// Records one kept connection; `end` is the end of the capture, `behind` says that `tcp_tw_recycle` would have
-    /// dropped a SYN of it.
-    pub fn record(&mut self, f: &ConnectionFacts, end: Timestamp, behind: bool) {
+    /// Records one kept connection; `end` is the end of the capture.
+    pub fn record(&mut self, f: &ConnectionFacts, end: Timestamp, peers: &TwRecycleModel) {
         if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
             self.stuck.push(stuck);
         }
@@ -263,6 +263,7 @@ impl ListenerActivity {
         let ignored = f.unanswered_syns();
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
             let during = Interval { from: first.at.time, to: last.at.time };
+            let behind = peers.is_suspect(f.first.packet);
             self.ignored.push(Ignored { during, client: f.client, behind });
             self.ignored_syns.push(FailedSyn::of(f));
         }

@@ -17,19 +17,19 @@ use crate::time::{Span, Timestamp};
 /// SYN-ACKs from which on the handshake is told by itself (`syn-ack-unanswered`).
 pub const ASKED_AGAIN: u32 = 3;
 
-/// From so many lone SYNs on a listener has a finding of its own, from however many clients they came.
+/// Lone SYNs from which on a listener has a finding of its own, whatever the number of clients.
 const OF_LISTENER: usize = 3;
 
-/// A request that was taken back sooner is that of a scan or a check: its client has said that it wants nothing.
+/// A client that resets its request sooner is a scan or a check: it does not want a connection.
 const HELD: Span = Span::millis(900);
 
-/// So many requests of a listener are looked at: of a flood it does not matter how many more there are.
+/// Requests of a listener that are examined at most. In a flood more of them would change nothing.
 const LOOKED_AT: usize = 1_000;
 
 /// Lone SYNs that are told together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoneSyns {
-    /// How many; at least so many where the listener had very many requests.
+    /// How many: a lower bound where the listener had more requests than are examined.
     pub syns: usize,
     /// Whether there may be more.
     pub or_more: bool,
@@ -125,7 +125,7 @@ impl AllLoneSyns {
         }
         all
     }
-    /// What is to be told at this listener.
+    /// The lone SYNs that are reported at this listener.
     pub fn at(&self, listener: Host) -> Option<&LoneSyns> {
         self.at.get(&listener)
     }

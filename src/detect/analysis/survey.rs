@@ -31,8 +31,7 @@ pub fn survey(
     let answering = context.listeners.iter().filter(|(_, listener)| listener.answers > 0);
     context.answering = answering.map(|(host, _)| host.address).collect();
     for f in kept.iter().filter(|f| f.roles != Roles::Guessed) {
-        let behind = context.peers.is_suspect(f.first.packet);
-        context.activities.entry(f.server).or_default().record(f, end, behind);
+        context.activities.entry(f.server).or_default().record(f, end, &context.peers);
     }
     for activity in context.activities.values_mut() {
         note_answered_meanwhile(&mut activity.stuck);

@@ -86,7 +86,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(t) = reset.trigger {
         d.shows(t.at, "last segment of the other side before it");
     }
-    // What was asked and never answered is lost; else the connection had served its purpose.
+    // A request that was never answered is lost. Otherwise the connection had served its purpose.
     let is_unanswered = !f.mid_stream && f.c.bytes > 0 && f.s.bytes == 0;
     d.severity = if is_unanswered { Severity::Critical } else { Severity::Info };
     let reason = Reason::of(role, reset, side, peer);
@@ -139,7 +139,7 @@ enum Reason {
     Keepalive,
     /// A request came and was not answered, or more of it came after the answer: it was left unread.
     Unread,
-    /// The side has spoken last, so it has read what came before: `SO_LINGER` 0.
+    /// The side sent the last data, so it had read all data before: `SO_LINGER` 0.
     Linger,
     /// An answer came, of which something may have been left unread; or `SO_LINGER` 0.
     Either,
@@ -158,7 +158,7 @@ impl Reason {
         if side.keepalives >= 2 && side.keepalive.is_some_and(|probe| peer.last < probe) {
             return Reason::Keepalive;
         }
-        // What came after its last acknowledgment came just before the end.
+        // Data after its last acknowledgment came just before the end.
         let came_last = peer.acked_known && reset.ack.after(peer.acked) && peer.data_segments > 0;
         let peer_spoke_last = match (side.last_data, peer.last_data) {
             (_, None) => false,

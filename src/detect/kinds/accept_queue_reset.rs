@@ -126,7 +126,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 /// What speaks against a full queue: one would have answered the final ACK by a RST, and the data by another one.
 fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'static str> {
     let by_data = reset.trigger.is_some_and(|t| matches!(t.what, What::Data | What::Retransmit));
-    // Where a gateway was captured on all its interfaces, what it forwards is there twice.
+    // A capture of all interfaces of a gateway has each forwarded packet twice.
     let stopped_here = f.duplicates > 0 && f.duplicates < f.c.segments + f.s.segments;
     match () {
         () if stopped_here => Some(

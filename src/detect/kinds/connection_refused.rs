@@ -211,7 +211,7 @@ fn blame_missing_listener(d: &mut Draft, f: &ConnectionFacts) {
     d.next_steps = vec![next::listener(f.server), next::filter_rules(f.server)];
 }
 
-/// An ICMP error: what it says depends on its type and code, on who sent it and how long after the SYN.
+/// An ICMP error. Its meaning depends on its type and code, its sender, and the time since the SYN.
 fn by_icmp(f: &ConnectionFacts, error: &IcmpError, asked: Timestamp) -> Draft {
     // A SYN that was repeated is answered by the error that comes next.
     let after = error.at.time - asked;

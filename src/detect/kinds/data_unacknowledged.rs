@@ -169,7 +169,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         () if peer.last.time > since.time => "went on without acknowledging it",
         () => "sent nothing any more",
     };
-    // The peer repeats what had been acknowledged: it hears nothing either.
+    // The peer repeats data that was acknowledged: nothing reaches it either.
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // A connection ignored from the first byte on may be a refused syncookie.
     match others.served > 0 && f.syn.count > 0 && !from_the_start {
@@ -226,7 +226,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     }
 }
 
-/// The peer repeats what had been acknowledged.
+/// The peer repeats data that was acknowledged.
 fn blame_one_direction(d: &mut Draft, sender: Role) {
     let receiver = sender.peer();
     d.cause = cause(
@@ -241,7 +241,7 @@ fn blame_one_direction(d: &mut Draft, sender: Role) {
     ));
 }
 
-/// Whether what is repeated is of full size, and nothing of that size was ever acknowledged.
+/// Whether the repeated segment is of full size, and no segment of that size was ever acknowledged.
 fn may_be_too_large(f: &ConnectionFacts, sender: Role) -> bool {
     /// The timestamps option, and what pads it.
     const TIMESTAMPS: u32 = 12;

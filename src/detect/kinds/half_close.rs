@@ -86,16 +86,16 @@ fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -
         && around.listener.closed_in_turn[half.closer.peer() as usize] == 0
 }
 
-/// Whether so many connections of the listener were left half-closed in this way that packets missing from the capture
-/// do not explain it: at least one for every [`IN_TURN`] that were closed in turn.
+/// Whether the listener has too many half-closes of this kind for missing packets to explain them: at least one for
+/// every [`IN_TURN`] connections that both sides closed.
 fn is_the_rule(half: &Half, around: &DetectContext<'_>) -> bool {
     let alike = around.activity.left_open.iter().filter(|left| left.closer == half.closer).count();
     let in_turn = around.listener.closed_in_turn[half.closer.peer() as usize];
     alike >= PATTERN && alike as u64 * IN_TURN >= in_turn
 }
 
-/// Whether the half-close is part of another incident: the connection waited in a full accept queue and the server's
-/// application never said anything on it, or it was itself held up for longer than it has been half-closed.
+/// Whether the half-close is part of another incident. Either the connection waited in a full accept queue and the
+/// server's application never sent anything on it, or it waited there for longer than it has been half-closed.
 fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -> bool {
     if f.roles == Roles::Guessed {
         return false;

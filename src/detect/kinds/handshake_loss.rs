@@ -79,7 +79,7 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
             return None;
         }
         let echoes_first = f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval;
-        if (echoes_first || ack.ip_id_hole > 0) && was_ignored(f, ack, around.at_server()) {
+        if (echoes_first || ack.ip_id_hole > 0) && was_ignored(f, ack, around) {
             return None;
         }
         if echoes_first {
@@ -172,13 +172,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// Whether the server did not take the connection although what the client sent reached it again, `at_server` for certain:
-/// then no loss kept it from doing so.
-fn was_ignored(f: &ConnectionFacts, ack: FinalAck, at_server: bool) -> bool {
+/// Whether the server did not accept the connection although further segments of the client reached it: then no loss is
+/// the cause. In a capture at the server it is certain that they did.
+fn was_ignored(f: &ConnectionFacts, ack: FinalAck, around: &DetectContext<'_>) -> bool {
     let u = &f.unanswered;
     let asked_again = f.syn_ack.count > u32::from(ack.syn_acks);
     let in_vain = f.s.resets > 0 || asked_again || u.acks > 0 || u.retransmits > 0;
-    at_server && asked_again || f.progress.is_none() && in_vain
+    around.at_server() && asked_again || f.progress.is_none() && in_vain
 }
 
 /// Whether the final ACK is an answer to the first SYN-ACK that took longer than the timer: the answer to the second

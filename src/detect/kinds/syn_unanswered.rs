@@ -167,12 +167,7 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
             );
         }
         Answers::Unseen if around.context.handshakes_only => {
-            d.cause = cause(
-                "What became of these connections was not captured, or nothing answered.",
-                &[],
-                &[],
-                &[],
-            );
+            d.cause = cause("The answers were not captured, or there were none.", &[], &[], &[]);
             d.possible("the capture holds SYNs and nothing else of this address: a filter, or one direction");
         }
         Answers::Unseen => {

@@ -107,7 +107,7 @@ fn no_finding_when_the_listener_was_closed_and_syns_are_refused() {
 
 #[test]
 fn no_finding_when_a_firewall_rejects_the_ack() {
-    // REJECT does not copy the type of service of what it answers.
+    // REJECT does not copy the type of service of the packet that it answers.
     each_way(|wire| {
         ordinary(&wire, -5.0, 5);
         let l = wire.ladder(1);

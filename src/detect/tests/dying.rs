@@ -14,7 +14,7 @@ fn bare_reset(l: &Ladder, t: f64, seq: Seq) {
         .with(|s| (s.window, s.ip_id, s.options) = (0, 0, TcpOptions(0)));
 }
 
-/// A connection, and what came to its client under another address of the server: `bytes` with these numbers added.
+/// A connection, and a segment to its client under another address of the server, with `apart` added to its numbers.
 fn untranslated(wire: &Wire, apart: (u32, u32)) -> Ladder {
     let l = wire.ladder(1);
     let t = l.handshake(0.0);
@@ -120,7 +120,7 @@ fn a_gap_of_another_size_has_another_cause() {
     analyze(&wire).none(Kind::PathMtuBlackhole);
 }
 
-/// A connection that is idle for so many seconds; then data is repeated in vain, or answered.
+/// A connection that is idle for `seconds`; then data is repeated in vain, or answered.
 fn idle(wire: &Wire, n: u16, seconds: f64, dies: bool) -> Ladder {
     let l = wire.ladder(n);
     let t = l.handshake(0.0);
@@ -156,7 +156,7 @@ fn a_longer_pause_that_was_survived_leaves_no_bracket() {
     assert!(!found.only(&l, Kind::IdleFlowDropped).summary.contains("between"));
 }
 
-/// The server closes after so many idle seconds; the client asks 5 ms later, and has the FIN or not.
+/// The server closes after `seconds` without data; the client asks 5 ms later, and has the FIN or not.
 fn closed_when_asked(wire: &Wire, seconds: f64, has_fin: bool) -> Ladder {
     let l = wire.ladder(1);
     let t = l.handshake(0.0);

@@ -7,7 +7,7 @@ use crate::report::markdown::{self, Flavor, Length};
 use crate::report::terminal::Look;
 use crate::report::{html, schema, text};
 
-/// A client that says so many bytes in vain, once more than an ordinary connection.
+/// Some ordinary connections, and a client that sends `bytes` bytes and is not answered.
 fn said(bytes: u32) -> Found {
     let wire = Wire::at_server();
     ordinary(&wire, -5.0, 5);

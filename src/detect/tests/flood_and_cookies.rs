@@ -209,7 +209,7 @@ fn no_cookies_where_the_client_offered_nothing() {
 
 #[test]
 fn no_cookies_for_one_odd_middlebox_on_one_clients_path() {
-    // One client's firewall strips what it does not know, always; the others get everything.
+    // The firewall of one client always strips options that it does not know. The others get all options.
     for wire in [Wire::at_server().without_timestamps(), Wire::between().without_timestamps()] {
         ordinary(&wire, -5.0, 5);
         for n in 0..6 {

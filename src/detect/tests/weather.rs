@@ -107,8 +107,8 @@ impl Customs {
         match kind {
             Kind::AbortiveClose => self.aborts > 0,
             Kind::DeferAccept => self.defer > 0,
-            // The RST of a client that aborts may overtake its final ACK, and be missed: what is left is a RST to the
-            // final ACK.
+            // The RST of a client that aborts may overtake its final ACK, and be missing in the capture. The capture
+            // then has a RST in answer to the final ACK.
             Kind::AcceptQueueReset => self.aborts > 0,
             // A host that has lost its power knows nothing of its FIN either.
             Kind::FinWait2Expired => self.blackout.1 > 0,

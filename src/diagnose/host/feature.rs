@@ -1,7 +1,7 @@
 //! Syncookies, Fast Open, TIME_WAIT: which features are switched on, and which limits were reached.
 
-use super::Verdict;
 use super::account::{self, Account};
+use super::verdict::Verdict;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::count;

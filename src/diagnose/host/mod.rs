@@ -21,11 +21,11 @@ pub mod stated;
 pub(super) mod syn;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeSet;
 
 use crate::detect::details::Details;
-use crate::detect::draft::count;
 use crate::detect::registry;
 use crate::detect::{Draft, Found};
 use crate::flow::facts::Role;
@@ -33,6 +33,7 @@ use crate::flow::key::Host;
 use crate::host::HostFacts;
 use crate::model::{Inferred, Kind, Vantage};
 use account::{Account, Counter};
+use verdict::Verdict;
 
 /// What the host's facts add to a report beside its findings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,14 +42,6 @@ pub struct Told {
     pub warnings: Vec<String>,
     /// Settings and queues that the snapshots state.
     pub inferred: Vec<Inferred>,
-}
-
-/// What becomes of a finding.
-enum Verdict {
-    /// It stays, perhaps with another certainty, cause or kind.
-    Stays,
-    /// It was mistaken; why.
-    Withdrawn(String),
 }
 
 /// Confirms, refutes or rewrites the findings about this host.
@@ -170,9 +163,4 @@ fn unexplained<'a>(
             )
         })
     })
-}
-
-/// `5 connections were stuck`: a count of findings with what they show.
-fn so_many(n: u64, what: &str) -> String {
-    format!("{} {} {what}", count(n, "connection"), if n == 1 { "was" } else { "were" })
 }

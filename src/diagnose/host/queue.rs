@@ -2,7 +2,7 @@
 //! REJECT.
 
 use super::account::{self, Account, and_own};
-use super::so_many;
+use super::verdict::counted_connections;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::cause;
@@ -14,7 +14,7 @@ pub fn overflow(d: &mut Draft, vantage: Vantage, account: &Account<'_>) {
     let Some(overflows) = account.rise(d, account::LISTEN_OVERFLOWS) else { return };
     let drops = account.rise(d, account::LISTEN_DROPS);
     let own = account.own_drops(d);
-    let stuck = so_many(account.found(d.kind), "stuck");
+    let stuck = counted_connections(account.found(d.kind), "stuck");
     if overflows > 0 && own != Some(0) {
         let rose = format!(
             "{} between the snapshots{}; {stuck}",
@@ -138,7 +138,7 @@ pub fn reset(d: &mut Draft, account: &Account<'_>) {
     if let Some(not_it) = not_it {
         return not_an_overflow(d, &not_it, sent, account);
     }
-    let refused = so_many(account.found(d.kind), "reset");
+    let refused = counted_connections(account.found(d.kind), "reset");
     if let (Some(overflows), Some(embryonic)) = (overflows, embryonic)
         && account.suffices(d, own, overflows)
         && embryonic >= account.found(d.kind)
@@ -200,7 +200,7 @@ pub fn deferred(d: &mut Draft, account: &Account<'_>) {
     if put_off >= found {
         d.confirmed(format!(
             "TCPDeferAcceptDrop rose by {put_off} between the snapshots; {}",
-            so_many(found, "put off")
+            counted_connections(found, "put off")
         ));
         d.alternatives.clear();
     } else if put_off > 0 {

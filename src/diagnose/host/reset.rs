@@ -1,7 +1,7 @@
 //! RSTs, and who sent them: a firewall, an application that closed, a listener that went away.
 
 use super::account::{self, Account};
-use super::so_many;
+use super::verdict::counted_connections;
 use crate::detect::Draft;
 use crate::detect::details::{Details, Refusal};
 use crate::detect::draft::cause;
@@ -29,7 +29,7 @@ pub fn abortive(d: &mut Draft, account: &Account<'_>) {
         return;
     };
     let found = account.found(Kind::AbortiveClose);
-    let ended = so_many(found, "ended so");
+    let ended = counted_connections(found, "ended so");
     let text = match (unread, linger) {
         (0, 0) => {
             d.possible("neither TCPAbortOnData nor TCPAbortOnClose grew between the snapshots");

@@ -1,7 +1,7 @@
 //! SYNs without an answer: which queue was full, or whether the SYN came to TCP at all.
 
 use super::account::{self, Account, and_own};
-use super::so_many;
+use super::verdict::counted_connections;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::cause;
@@ -366,7 +366,7 @@ pub fn timestamp(d: &mut Draft, account: &Account<'_>) {
         let set = facts.setting(RECYCLE).map(|v| format!(", tcp_tw_recycle is {v}")).unwrap_or_default();
         d.confirmed(format!(
             "PAWSPassive rose by {dropped} between the snapshots{set}; {}",
-            so_many(account.found(d.kind), "hit")
+            counted_connections(account.found(d.kind), "hit")
         ));
         d.alternatives.clear();
     } else {

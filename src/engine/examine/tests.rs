@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::capture::{LinkType, MemorySource};
-use crate::engine::{Options, Outcome, analyze_source};
+use crate::engine::{Analysis, Options, analyze_source};
 use crate::fault::trap::{self, Place};
 use crate::host::snapshot::SCHEMA;
 use crate::host::{HostFacts, Snapshot};
@@ -33,7 +33,7 @@ fn segment(client: (Ipv4Addr, u16), server: Ipv4Addr, answer: bool) -> Vec<u8> {
 }
 
 /// Three refused connections to [`SERVER`]; and one to `server`, packets 3 and 4, at which the program fails.
-fn with_one_fatal(place: Place, server: Ipv4Addr, options: &Options) -> Outcome {
+fn with_one_fatal(place: Place, server: Ipv4Addr, options: &Options) -> Analysis {
     let innocent = |port| ((Ipv4Addr::new(192, 0, 2, 1), port), SERVER);
     let all =
         [innocent(1_001), ((trap::ADDRESS, trap::port(place)), server), innocent(1_002), innocent(1_003)];
@@ -44,7 +44,7 @@ fn with_one_fatal(place: Place, server: Ipv4Addr, options: &Options) -> Outcome 
     analyze_source(Box::new(source), options, &mut |_| {}).expect("threads can be started")
 }
 
-fn refused(outcome: &Outcome) -> usize {
+fn refused(outcome: &Analysis) -> usize {
     let kinds = outcome.report.findings.iter().map(|finding| finding.kind);
     kinds.filter(|kind| *kind == Kind::ConnectionRefused).count()
 }

@@ -152,6 +152,15 @@ pub struct Course {
     pub was_answered: bool,
 }
 
+/// Whether the client has acknowledged the server's FIN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServerFin {
+    /// It has.
+    Acknowledged,
+    /// It has not, or there was no FIN.
+    NotAcknowledged,
+}
+
 impl CleanFlow {
     /// Begins with the final ACK of a handshake that had nothing out of the ordinary.
     #[inline]
@@ -255,21 +264,21 @@ impl CleanFlow {
     }
 
     /// Whether the segment just appended leaves the server a memory of the client's TSval; see
-    /// [`crate::flow::peer::PeerEventKind::Remembered`].
+    /// [`crate::flow::peer::PeerEventKind::Remembered`]. `before` was the server's FIN before that segment.
     #[inline]
-    pub fn is_remembered(&self, from: Direction, s: &Segment, server_fin_was_acked: bool) -> bool {
+    pub fn is_remembered(&self, from: Direction, s: &Segment, before: ServerFin) -> bool {
         let server = &self.ends.server;
         self.server_first
             && self.handshake.is_client(from)
             && s.options.has(Options::TIMESTAMPS)
             && server.fin_acked
-            && (!server_fin_was_acked || s.flags.has(Flags::FIN))
+            && (before == ServerFin::NotAcknowledged || s.flags.has(Flags::FIN))
     }
 
     /// Whether the client has acknowledged the server's FIN.
     #[inline]
-    pub fn server_fin_is_acked(&self) -> bool {
-        self.ends.server.fin_acked
+    pub fn server_fin(&self) -> ServerFin {
+        if self.ends.server.fin_acked { ServerFin::Acknowledged } else { ServerFin::NotAcknowledged }
     }
 
     /// Both FINs are acknowledged.

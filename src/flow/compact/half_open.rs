@@ -112,7 +112,7 @@ impl HalfOpen {
         let header = Header::of(s);
         if !answer || answered {
             let known = if answer { self.syn_ack } else { self.syn };
-            if header != known || (!answer && s.tsecr != 0) || self.may_be_a_copy(answer, s) {
+            if header != known || (!answer && s.tsecr != 0) || self.may_be_a_copy(from, s) {
                 return false;
             }
         } else {
@@ -136,7 +136,8 @@ impl HalfOpen {
     }
 
     /// Whether `s`, a repetition, may be a copy of a packet captured before: for [`Connection`] to judge.
-    fn may_be_a_copy(&self, answer: bool, s: &Segment) -> bool {
+    fn may_be_a_copy(&self, from: Direction, s: &Segment) -> bool {
+        let answer = from != self.client_is;
         let within = copies_come_within(s);
         // With a timestamp at any distance: a segment that is sent again has a later timestamp.
         let stamped = s.options.has(Options::TIMESTAMPS) && s.tsval != 0;

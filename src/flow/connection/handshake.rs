@@ -85,7 +85,7 @@ impl Connection {
         } else if s.seq != f.s.isn {
             f.other_isns = f.other_isns.saturating_add(1);
             if f.final_ack.is_none() {
-                // The request was dropped and made anew: what is completed is the newest.
+                // The request was dropped and made anew: the newest one is completed.
                 f.s.isn = s.seq;
                 f.s.next = s.end();
             }
@@ -273,7 +273,7 @@ fn learn_isn(side: &mut Side, s: &Segment) {
 
 /// Whether a server's acknowledgment comes from a request in SYN-RECV and not from a socket: a request answers a keepalive
 /// probe, or another segment outside of its window, but has taken nothing (`tcp_check_req`, `tcp_v4_reqsk_send_ack`). It
-/// echoes the timestamp of the SYN, where a socket echoes that of the final ACK; up to Linux 6.8 it echoes what came last. In IPv4 its
+/// echoes the timestamp of the SYN, where a socket echoes that of the final ACK; up to Linux 6.8 it echoes the timestamp that came last. In IPv4 its
 /// identification is 0.
 #[inline]
 fn is_of_request(f: &ConnectionFacts, s: &Segment, what: What) -> bool {

@@ -1,7 +1,7 @@
 //! A RST: what it looks like, what it answers, and what its sender looked like before.
 
+use super::packet::{PacketRef, What};
 use crate::decode::segment::{Flags, Options, Traits};
-use crate::flow::facts::{PacketRef, What};
 use crate::seq::Seq;
 
 /// A RST and what it answers.

@@ -1,7 +1,7 @@
 //! SYNs and SYN-ACKs: every transmission, and what the first of them offered.
 
+use super::packet::PacketRef;
 use crate::decode::segment::Options;
-use crate::flow::facts::PacketRef;
 use crate::time::Span;
 
 /// One transmission of a SYN or a SYN-ACK.

@@ -1,7 +1,9 @@
 //! Facts about one end: its stream, its FIN and RST, its windows, its silences.
 
+use super::packet::PacketRef;
+use super::reset::Reset;
+use super::sent::push_exactly;
 use crate::decode::segment::{Segment, Traits};
-use crate::flow::facts::{PacketRef, Reset, push_exactly};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
@@ -145,7 +147,7 @@ impl Side {
         self.next_known && self.acked_known && self.next.after(self.acked)
     }
 
-    /// How many segments of the peer say that something has arrived behind what it acknowledges.
+    /// How many segments of the peer have SACK blocks: data has arrived behind the byte that it acknowledges.
     pub fn sacks(&self) -> u16 {
         if self.acked_known && self.sacked.0 == self.acked { self.sacked.1 } else { 0 }
     }

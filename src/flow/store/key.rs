@@ -3,9 +3,9 @@
 use crate::decode::segment::{Address, Segment};
 use crate::flow::key::{Direction, FlowKey, Host};
 
-/// A [`FlowKey`] of IPv4, or where one lies that is not.
+/// A [`FlowKey`] of IPv4, or the place of one of IPv6.
 ///
-/// The first address of a key is never above the second: what has it the other way names a place.
+/// The first address of a key is never above the second. A value with the first one above is a place.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(in crate::flow) struct ShortKey {
     low: u32,

@@ -95,7 +95,7 @@ fn icmp(s: &Segment, kind: u8, code: u8) -> Vec<u8> {
     let [high, low] = s.mss.to_be_bytes();
     let mut message = vec![kind, code, 0, 0, 0, 0, high, low];
     message.extend(quote);
-    // The error goes back to the sender of what it quotes.
+    // The error goes back to the sender of the quoted packet.
     let carrier = Segment { src: s.dst, dst: s.src, ..*s };
     let protocol = if v6 { ICMPV6 } else { ICMP };
     let pseudo = if v6 { pseudo_header(&carrier, protocol, message.len()) } else { 0 };

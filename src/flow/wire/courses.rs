@@ -30,8 +30,8 @@ fn happens(l: &Ladder, what: u8, bytes: u32, t: f64) {
     drop(rung);
 }
 
-/// How a connection begins, whether it takes the four-tuple of the first one, and what happens on it: what, how many
-/// hundred bytes, and how long after what was before, in tenths of a millisecond.
+/// How a connection begins, whether it takes the four-tuple of the first one, and its events: which event, how many
+/// hundred bytes, how long after the event before in tenths of a millisecond.
 type Course = (u8, bool, Vec<(u8, u32, u32)>);
 
 /// A few connections of one host, one after the other.

@@ -18,7 +18,7 @@ fn segment((address, port): ([u8; 4], u16), answer: bool) -> Vec<u8> {
 }
 
 /// Twenty seconds with a refused connection each, that of the third second from `third`; warnings and the report.
-fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Outcome) {
+fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Analysis) {
     let options = Options { threads: 1, ..Options::default() };
     let mut watch = Watch::new(Setup { options, ..Setup::default() }, None).expect("threads");
     let interfaces = [Interface { name: "eth0".to_owned(), up: true, ..Interface::default() }];

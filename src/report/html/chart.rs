@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::escape::escape;
 use crate::model::{Finding, QueueHistory, QueueLengths, Severity};
 use crate::report::clock::Clock;
 use crate::report::terminal::grouped;

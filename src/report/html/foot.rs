@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{JSON, NOTES, Page, SECTIONS, VERSION, code, escape, rich};
+use super::escape::{code, escape, rich};
+use super::{JSON, NOTES, Page, SECTIONS, VERSION};
 use crate::report::terminal::counted;
 use crate::report::words::{
     captured_at, contents, filters, left_over, more, quality, setting_value, settings_title, shown_path,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::escape::escape;
 use crate::model::{Capture, Finding, PacketMark, Sender};
 use crate::report::clock::Clock;
 use crate::report::ladder::{Gap, Ladder, Rung};

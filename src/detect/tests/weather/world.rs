@@ -53,7 +53,7 @@ pub(super) struct Customs {
     pub(super) aborts: u32,
     /// `TCP_DEFER_ACCEPT`, SYN-ACK timeouts.
     pub(super) defer: u32,
-    /// Idle clients probe after so many seconds.
+    /// Seconds after which idle clients send keepalive probes.
     pub(super) keepalive: u32,
     /// The server closes a connection as soon as it has it.
     pub(super) hasty_server: bool,
@@ -518,7 +518,7 @@ impl World {
                 self.arm(talk, true, if linear && tries <= 4 { SECOND } else { wait * 2 });
             }
             State::SynReceived if tries <= 5 => {
-                // What is put off is asked for again at the last timeout only (`syn_ack_recalc`).
+                // With `TCP_DEFER_ACCEPT` the SYN-ACK is repeated only at the last timeout (`syn_ack_recalc`).
                 if !peer.put_off || tries >= defer {
                     self.send(talk, false, Flags::SYN | Flags::ACK, 0, 0);
                 }

@@ -226,7 +226,10 @@ fn closed_connections_go_before_open_ones() {
     let open = wire.ladder(12);
     open.handshake(7.0);
     let (facts, tracker) = tracked(&wire.segments(), 4);
-    assert!(facts.iter().all(|f| f.ending != Ending::Evicted), "what was over had been handed out before");
+    assert!(
+        facts.iter().all(|f| f.ending != Ending::Evicted),
+        "connections that had ended had been handed out before"
+    );
     assert_eq!((facts.len(), tracker.evicted()), (6, 0));
 }
 

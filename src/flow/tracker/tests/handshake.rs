@@ -406,7 +406,7 @@ fn server_answers_with_another_initial_sequence_number() {
     l.client.raw(1.03, Flags::ACK, l.client.next(), l.server.isn().advance(1_001), 0);
     let f = wire.only();
     assert_eq!(f.other_isns, 1);
-    assert!(f.final_ack.is_some(), "what is completed is the newest");
+    assert!(f.final_ack.is_some(), "the newest one is completed");
 }
 
 /// A request that hangs, of which the capture holds what comes after the final ACK; `client` and `server` are ports.

@@ -61,7 +61,7 @@ proptest! {
                     free.insert((isn, now, 1));
                 }
             }
-            // What is due is freed when its turn comes: looked at once per wait, so within twice the time.
+            // A connection that is due is freed at its next check. There is one per wait, so within twice the time.
             let within = |most: i64| open.values().filter(|(_, last, _)| now - last <= most).count();
             prop_assert!((within(180_000)..=within(360_000)).contains(&tracker.live()), "operation {}", n);
         }
@@ -117,7 +117,7 @@ proptest! {
         let finished = tracker.finished.len();
         tracker.finish();
         let handed_out = tracker.drain_finished().count();
-        // What was let go in trouble may be followed again. Fingerprints have 29 bits: once in a great while a new connection
+        // A connection that was evicted in trouble may be followed again. Fingerprints have 29 bits: once in a great while a new connection
         // looks like one that was evicted.
         let wanted = begun + tracker.readmitted() as usize;
         prop_assert!((wanted - 1..=wanted).contains(&handed_out), "{} of {}", handed_out, wanted);

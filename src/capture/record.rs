@@ -1,0 +1,84 @@
+//! What a format finds in a window of bytes: records, the rest of one, or damage.
+
+use super::block::Record;
+use super::message::Grouped;
+use crate::decode::segment::PacketId;
+
+/// Records up to this length are read whole; longer ones are read over and their beginning kept, see [`kept_of`].
+pub(super) const LONG: usize = 1 << 20;
+
+/// A record that says it is longer than this is damaged, bytes.
+pub(super) const RECORD_LIMIT: usize = 256 << 20;
+
+/// How much of a packet is kept, of the `captured` bytes of a record longer than [`LONG`].
+pub(super) fn kept_of(captured: u32) -> u32 {
+    captured.min(64 << 10)
+}
+
+/// What comes behind the records indexed so far.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The beginning of a record; it can be read on when this many bytes of it are there.
+    Need(usize),
+    /// A record longer than [`LONG`].
+    Long(Long),
+    /// Nothing that can be read.
+    Damage(Damage),
+}
+
+/// A record longer than [`LONG`], of which the beginning is in the window.
+#[derive(Debug)]
+pub(super) struct Long {
+    /// Its length, bytes.
+    pub length: u64,
+    /// The packet in it, cut down to what is kept.
+    pub record: Option<Record>,
+    /// Whether it has a packet number.
+    pub numbered: bool,
+    /// How it must end, if that is known.
+    pub trailer: Option<[u8; 4]>,
+}
+
+/// The error in a record.
+#[derive(Debug)]
+pub(super) enum Damage {
+    /// A length that nothing has.
+    Length {
+        /// What it says, bytes.
+        claimed: u64,
+        /// The longest that is believed, bytes.
+        limit: u64,
+    },
+    /// Anything else, to be read after "block at byte 7 ".
+    Other(String),
+}
+
+impl Damage {
+    /// The length at the end of a block is not that at its start.
+    #[cold]
+    pub(super) fn lengths(first: u32, last: u32) -> Damage {
+        let (first, last) = (Grouped(first.into()), Grouped(last.into()));
+        Damage::Other(format!("says it is {first} bytes long at its start and {last} at its end"))
+    }
+}
+
+/// Numbers packets as Wireshark's `frame.number` does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) input: u16,
+    pub(super) next: u64,
+}
+
+impl Numbers {
+    /// The id of the next packet.
+    #[inline]
+    pub(super) fn peek(self) -> PacketId {
+        PacketId::new(self.input, self.next)
+    }
+
+    /// The next packet's number is given away.
+    #[inline]
+    pub(super) fn skip_one(&mut self) {
+        self.next = self.next.saturating_add(1);
+    }
+}

@@ -1,0 +1,39 @@
+//! What every stream of packets can do.
+
+use super::block::Block;
+use super::part::{Part, Settled};
+use super::silence::Silence;
+use super::status::Status;
+
+/// A stream of packets: a file, a pipe, several files merged in time order, an interface.
+pub trait Source: Send {
+    /// Replaces the contents of `block` by the next run of packets; `false` at the end of the stream.
+    ///
+    /// Damage is not an error here: the packets before it are delivered, then the input ends and its
+    /// [`Status::damage`] says why. The other inputs go on.
+    fn next_block(&mut self, block: &mut Block) -> bool;
+
+    /// The status of each input so far; complete after the end. One per input, in the order given, so that
+    /// [`PacketId::capture`](crate::decode::segment::PacketId::capture) is the place in this list; an input that could not be opened is there with its damage.
+    fn status(&self) -> Vec<Status>;
+
+    /// The intervals longer than [`QUIET`](super::QUIET) without a packet in the stream so far, in time order; of more than
+    /// [`Silences::KEPT`](super::Silences::KEPT) the longest. A source that keeps no account of them has none.
+    fn silences(&self) -> Vec<Silence> {
+        Vec::new()
+    }
+
+    /// Another way to read the stream, for several threads at once: its next part of about `bytes`, to be read by any
+    /// of them. `None` when those that are out must be given back first; with none out, at the end of the stream, and
+    /// always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
+    fn next_part(&mut self, bytes: u64) -> Option<Part> {
+        let _ = bytes;
+        None
+    }
+
+    /// Takes back a part that has been read to its end. All are to be given back, in the order in which they came.
+    fn give_back(&mut self, part: Part) -> Settled {
+        drop(part);
+        Settled::Beyond
+    }
+}

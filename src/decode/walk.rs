@@ -1,0 +1,77 @@
+//! One packet's way through its layers, and what came of it.
+
+use std::ops::Range;
+
+use super::decoded::Decoded;
+use super::parts::{PartKind, Parts};
+use super::rest::Rest;
+use super::segment::{Segment, Traits};
+
+/// Tunnels inside tunnels are followed this far; what is deeper counts as [`Decoded::Other`].
+const MAX_DEPTH: u8 = 8;
+
+/// What a layer says of its bytes: `Err` where it could not go on, so that `?` ends the walk.
+pub(super) type Step = Result<Decoded, Decoded>;
+
+/// One packet's way through its layers.
+pub(super) struct Walk<'o> {
+    /// Where the segment goes.
+    pub(super) out: &'o mut Segment,
+    /// [`Traits`] that hold for whatever is found further in: direction, time, tunnel.
+    pub(super) traits: Traits,
+    /// Packets inside packets so far.
+    pub(super) depth: u8,
+    /// IP headers so far whose own fields agree.
+    pub(super) headers: u8,
+    /// The addresses of the innermost Ethernet frame.
+    pub(super) frame: Option<[u8; 12]>,
+    /// Where the headers lie, if somebody wants to know.
+    pub(super) parts: Option<Parts<'o>>,
+}
+
+impl Walk<'_> {
+    /// Goes one packet deeper, up to [`MAX_DEPTH`].
+    pub(super) fn enter(&mut self) -> Result<(), Decoded> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Decoded::Other);
+        }
+        self.depth = self.depth.saturating_add(1);
+        Ok(())
+    }
+
+    /// Notes an IP header whose own fields agree: a guess that led to it was right.
+    pub(super) fn note_header(&mut self) {
+        self.headers = self.headers.saturating_add(1);
+    }
+
+    /// Notes what the bytes `within` of `rest` hold.
+    #[inline]
+    pub(super) fn note(&mut self, kind: PartKind, rest: Rest<'_>, within: Range<usize>) {
+        if let Some(parts) = &mut self.parts {
+            parts.push(kind, rest, within);
+        }
+    }
+
+    /// What follows `n` bytes that name nobody. Where there are fewer, they still show how the packet was read so far.
+    #[inline]
+    pub(super) fn skip_plain<'a>(&mut self, rest: Rest<'a>, n: usize) -> Result<Rest<'a>, Decoded> {
+        self.note(PartKind::Plain, rest, 0..n.min(rest.data.len()));
+        rest.skip(n)
+    }
+
+    /// The next `N` bytes, which name nobody, and what follows them. Fewer are noted as by [`Walk::skip_plain`].
+    #[inline]
+    pub(super) fn take_plain<'a, const N: usize>(
+        &mut self,
+        rest: Rest<'a>,
+    ) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
+        self.note(PartKind::Plain, rest, 0..N.min(rest.data.len()));
+        rest.take::<N>()
+    }
+
+    /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].
+    pub(super) fn enter_tunnel(&mut self) -> Result<(), Decoded> {
+        self.traits |= Traits::TUNNELED;
+        self.enter()
+    }
+}

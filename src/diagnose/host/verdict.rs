@@ -1,0 +1,16 @@
+//! What becomes of a finding that the host's counters speak for or against.
+
+use crate::detect::draft::count;
+
+/// What becomes of a finding.
+pub(super) enum Verdict {
+    /// It stays, perhaps with another certainty, cause or kind.
+    Stays,
+    /// It was mistaken; why.
+    Withdrawn(String),
+}
+
+/// `5 connections were stuck`: a count of findings with what they show.
+pub(super) fn counted_connections(n: u64, what: &str) -> String {
+    format!("{} {} {what}", count(n, "connection"), if n == 1 { "was" } else { "were" })
+}

@@ -1,0 +1,73 @@
+//! What to analyze and how.
+
+use std::net::IpAddr;
+
+use crate::capture::Stop;
+use crate::decode::segment::Address;
+use crate::flow::facts::Role;
+use crate::history::settings::Settings;
+use crate::host::HostFacts;
+use crate::time::{Span, Timestamp};
+
+/// What to analyze and how. `Default` is what the command line does without options.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Worker threads; 0 means one per core. The result does not depend on it.
+    pub threads: usize,
+    /// How long one side must have been silent after the other's FIN to be a half-close worth reporting.
+    pub half_close_after: Span,
+    /// Keep only connections with one of these addresses at either end; empty keeps all.
+    pub hosts: Vec<IpAddr>,
+    /// Keep only connections with one of these ports at either end; empty keeps all.
+    pub ports: Vec<u16>,
+    /// Ignore packets before this time.
+    pub since: Option<Timestamp>,
+    /// Ignore packets after this time.
+    pub until: Option<Timestamp>,
+    /// Upper bound for the memory of tables and kept facts, bytes.
+    pub memory_limit: u64,
+    /// Facts about the server's host, to confirm or refute findings with.
+    pub host: Option<HostFacts>,
+    /// What a second capture of the same traffic says of where this one was taken.
+    pub placed: Option<Placed>,
+    /// Ends the input early on request: the report covers the packets read so far.
+    pub stop: Stop,
+    /// Where every connection is written as a row of a table, if anywhere.
+    #[cfg(feature = "fleet")]
+    pub table: Option<crate::table::Folder>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            threads: 0,
+            half_close_after: Settings::default().half_close_after,
+            hosts: Vec::new(),
+            ports: Vec::new(),
+            since: None,
+            until: None,
+            memory_limit: 1 << 30,
+            host: None,
+            placed: None,
+            stop: Stop::default(),
+            #[cfg(feature = "fleet")]
+            table: None,
+        }
+    }
+}
+
+/// Where a capture was taken, as far as another one of the same traffic tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// The end that it is nearer to than the other capture.
+    pub nearer: Role,
+    /// Servers of which it is nearer to the other end.
+    pub but: Vec<Address>,
+}
+
+impl Placed {
+    /// The end that it is nearer to, seen from this server.
+    pub fn of(&self, server: Address) -> Role {
+        if self.but.contains(&server) { self.nearer.peer() } else { self.nearer }
+    }
+}
