@@ -34,6 +34,7 @@ pub fn survey(
         context.activities.entry(f.server).or_default().record(f, end, &context.peers);
     }
     for activity in context.activities.values_mut() {
+        activity.stuck.sort_unstable_by_key(|s| (s.during, s.client));
         note_answered_meanwhile(&mut activity.stuck);
     }
     if !incomplete.is_empty() {

@@ -36,7 +36,7 @@ finding! {
     /// RFC 9293 section 3.6.1; tcp(7) on tcp_tw_reuse; `net/ipv4/inet_hashtables.c`, `net/ipv4/tcp_minisocks.c`
     pub struct TimeWaitPressure {
         kind: Kind::TimeWaitPressure,
-        plain_words: "Connections are closed so fast that free ports may run out.",
+        plain_words: "Connections are closed so fast that free ports, or places for sockets in TIME_WAIT, may run out.",
         at_fault: "the side that opens and closes connections at this rate",
         examine: Examine::Listener(examine),
         look_alikes: &["time-wait-pressure/many-clients", "time-wait-pressure/server-closes-first", "nothing-wrong/captured-twice", "syn-drop-timestamp/nat-nothing-wrong"],
