@@ -70,7 +70,7 @@ impl Chance {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Health {
     Healthy,
-    Stuck,
+    StuckConnection,
     Firewalled,
     /// Stopped in the middle, and another one started.
     Restarted,
@@ -80,8 +80,14 @@ enum Health {
     Flooded,
 }
 
-const ALL: [Health; 6] =
-    [Health::Healthy, Health::Stuck, Health::Firewalled, Health::Restarted, Health::Moved, Health::Flooded];
+const ALL: [Health; 6] = [
+    Health::Healthy,
+    Health::StuckConnection,
+    Health::Firewalled,
+    Health::Restarted,
+    Health::Moved,
+    Health::Flooded,
+];
 /// An address of its own for each listener that moves.
 const MOVING: u8 = 100;
 /// Nobody has these addresses: SYN-ACKs to them are lost.
@@ -123,7 +129,7 @@ fn build(net: &mut Net, chance: &mut Chance) -> Vec<Place> {
         let role = match health {
             Health::Healthy => format!("serve {ip} {port} {port}"),
             Health::Firewalled | Health::Flooded => format!("accept {address}"),
-            Health::Stuck | Health::Restarted | Health::Moved => format!("listen {address}"),
+            Health::StuckConnection | Health::Restarted | Health::Moved => format!("listen {address}"),
         };
         net.play(&server, &role, "ready");
         if health == Health::Firewalled {
@@ -223,7 +229,7 @@ fn check(seed: u64, place: &Place, (least, most): (u64, u64), report: &Value) {
         Health::Healthy | Health::Firewalled => assert!(most > 0 || confirmed == 0, "{}", about()),
         // The socket of before has dropped something, too.
         Health::Restarted => assert!(told >= least, "{}", about()),
-        Health::Stuck | Health::Moved | Health::Flooded => {}
+        Health::StuckConnection | Health::Moved | Health::Flooded => {}
     }
     if place.health != Health::Restarted {
         assert!(least <= told && told <= most, "{}", about());

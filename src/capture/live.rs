@@ -108,8 +108,10 @@ fn load_library() -> Result<(), LiveError> {
 /// What libpcap says.
 pub fn interfaces() -> Result<Vec<Known>, LiveError> {
     load_library()?;
-    let devices = Device::list()
-        .map_err(|error| LiveError::Failed { name: "any interface".to_owned(), reason: said(&error) })?;
+    let devices = Device::list().map_err(|error| LiveError::Failed {
+        name: "any interface".to_owned(),
+        reason: error_text(&error),
+    })?;
     let known = devices.into_iter().filter(is_network).map(|device| Known {
         state: match (device.flags.is_up(), device.flags.is_loopback()) {
             (true, true) => "up, loopback".to_owned(),
@@ -227,7 +229,7 @@ impl LiveFeed {
         Ok(feed)
     }
 
-    fn hear(&mut self, Message(from, news): Message) {
+    fn record_message(&mut self, Message(from, news): Message) {
         let Some(input) = self.inputs.get_mut(from) else { return };
         match news {
             News::Packets(block) => {
@@ -319,7 +321,7 @@ impl Feed for LiveFeed {
         match self.messages.recv_timeout(wait) {
             // News without packets is looked at at once: the clock has gone on.
             Ok(message) => {
-                self.hear(message);
+                self.record_message(message);
                 if self.hand_out(block) { Fed::Packets } else { Fed::Nothing }
             }
             Err(RecvTimeoutError::Timeout) => Fed::Nothing,
@@ -361,28 +363,28 @@ struct Thread {
 }
 
 /// Nobody listens any more.
-struct Unheard;
+struct ReceiverGone;
 
 impl Thread {
-    fn run(&mut self, mut handle: Capture<Active>) -> Result<(), Unheard> {
+    fn run(&mut self, mut handle: Capture<Active>) -> Result<(), ReceiverGone> {
         loop {
             let captured = fault::contain(|| self.capture(&mut handle));
             let reason = captured.unwrap_or_else(|fault| Ok(fault.told()))?;
             drop(handle);
-            self.say(News::Down(self.clock.now(), reason))?;
+            self.send(News::Down(self.clock.now(), reason))?;
             handle = loop {
                 thread::sleep(AGAIN);
                 if let Ok(handle) = open(&self.name, &self.settings) {
                     break handle;
                 }
-                self.say(News::Silent(self.complete_until()))?;
+                self.send(News::Silent(self.complete_until()))?;
             };
-            self.say(News::Up(self.clock.now()))?;
+            self.send(News::Up(self.clock.now()))?;
         }
     }
 
     /// Takes in packets until the handle is of no more use; says why.
-    fn capture(&mut self, handle: &mut Capture<Active>) -> Result<String, Unheard> {
+    fn capture(&mut self, handle: &mut Capture<Active>) -> Result<String, ReceiverGone> {
         let link = link(handle.get_datalink().0);
         let (mut beat, mut counted, mut heard) = (Instant::now(), Instant::now(), Instant::now());
         let mut drops = Drops::default();
@@ -393,7 +395,7 @@ impl Thread {
             let set_back = self.clock.set_back();
             self.clock.look();
             if self.clock.set_back() != set_back {
-                self.say(News::SetBack(self.clock.set_back()))?;
+                self.send(News::SetBack(self.clock.set_back()))?;
             }
             let number = self.number as u16;
             let Thread { next, clock, .. } = &mut *self;
@@ -417,12 +419,12 @@ impl Thread {
                 let empty = self.empties.try_recv().unwrap_or_default();
                 let full = std::mem::replace(&mut block, empty);
                 block.clear();
-                self.say(News::Packets(full))?;
+                self.send(News::Packets(full))?;
                 beat = Instant::now();
                 heard = beat;
                 if down {
                     down = false;
-                    self.say(News::Up(self.clock.now()))?;
+                    self.send(News::Up(self.clock.now()))?;
                 }
             }
             let at = Instant::now();
@@ -432,19 +434,19 @@ impl Thread {
                 if let Ok(stat) = handle.stats() {
                     let (kernel, interface) = drops.since(stat.dropped, stat.if_dropped);
                     if kernel > 0 || interface > 0 {
-                        self.say(News::Drops(kernel, interface))?;
+                        self.send(News::Drops(kernel, interface))?;
                     }
                 }
                 if silent && self.name != "any" {
                     match state(&self.name) {
                         State::Up if down => {
                             down = false;
-                            self.say(News::Up(self.clock.now()))?;
+                            self.send(News::Up(self.clock.now()))?;
                         }
                         State::Down if !down => {
                             down = true;
                             let reason = "it was taken down".to_owned();
-                            self.say(News::Down(self.clock.now(), reason))?;
+                            self.send(News::Down(self.clock.now(), reason))?;
                         }
                         State::Gone => return Ok("it was removed".to_owned()),
                         _ => {}
@@ -455,7 +457,7 @@ impl Thread {
                 if let Err(error) = taken {
                     // An interface that is only down can be read again once it is up.
                     if state(&self.name) == State::Gone || !is_about_down(&error) {
-                        return Ok(said(&error));
+                        return Ok(error_text(&error));
                     }
                 }
                 let every = match self.settings.interfaces.len() {
@@ -465,7 +467,7 @@ impl Thread {
                 };
                 if at.duration_since(beat) >= every {
                     beat = at;
-                    self.say(News::Silent(self.complete_until()))?;
+                    self.send(News::Silent(self.complete_until()))?;
                 }
                 wait(handle, every.saturating_sub(at.duration_since(beat)));
             }
@@ -477,8 +479,8 @@ impl Thread {
         self.clock.now().after(Span(-LATE.0))
     }
 
-    fn say(&self, news: News) -> Result<(), Unheard> {
-        self.to.send(Message(self.number, news)).map_err(|_| Unheard)
+    fn send(&self, news: News) -> Result<(), ReceiverGone> {
+        self.to.send(Message(self.number, news)).map_err(|_| ReceiverGone)
     }
 }
 
@@ -538,7 +540,7 @@ fn state(name: &str) -> State {
 }
 
 fn is_about_down(error: &pcap::Error) -> bool {
-    said(error).contains("down")
+    error_text(error).contains("down")
 }
 
 fn open(name: &str, settings: &Settings) -> Result<Capture<Active>, LiveError> {
@@ -553,16 +555,17 @@ fn open(name: &str, settings: &Settings) -> Result<Capture<Active>, LiveError> {
         .precision(Precision::Nano);
     let mut handle = handle.open().map_err(failed)?;
     if !settings.filter.is_empty() {
-        handle
-            .filter(&settings.filter, true)
-            .map_err(|error| LiveError::Filter { filter: settings.filter.clone(), reason: said(&error) })?;
+        handle.filter(&settings.filter, true).map_err(|error| LiveError::Filter {
+            filter: settings.filter.clone(),
+            reason: error_text(&error),
+        })?;
     }
     handle.setnonblock().map_err(failed)
 }
 
 /// Why libpcap did not open it, and what to do.
 fn refused(name: &str, error: &pcap::Error) -> LiveError {
-    let reason = said(error);
+    let reason = error_text(error);
     if reason.contains("permi") {
         return LiveError::Denied { name: name.to_owned() };
     }
@@ -575,7 +578,7 @@ fn refused(name: &str, error: &pcap::Error) -> LiveError {
 }
 
 /// What libpcap says, without the words that every message of it begins with.
-fn said(error: &pcap::Error) -> String {
+fn error_text(error: &pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(text) => text.clone(),
         other => other.to_string(),
@@ -645,13 +648,13 @@ mod tests {
     fn packets_of_two_interfaces_come_in_order_of_time_once_both_are_known_to_be_complete() {
         let mut feed = of_two();
         let mut block = Block::default();
-        feed.hear(Message(0, News::Packets(packet(0, 30))));
+        feed.record_message(Message(0, News::Packets(packet(0, 30))));
         assert!(!feed.hand_out(&mut block), "the other one may have an earlier packet");
-        feed.hear(Message(1, News::Packets(packet(1, 20))));
+        feed.record_message(Message(1, News::Packets(packet(1, 20))));
         assert!(feed.hand_out(&mut block));
         assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [20]);
         assert_eq!(feed.clock(), Timestamp(20));
-        feed.hear(Message(1, News::Silent(Timestamp(40))));
+        feed.record_message(Message(1, News::Silent(Timestamp(40))));
         assert!(feed.hand_out(&mut block));
         assert_eq!(block.packets().map(|p| p.time.0).collect::<Vec<_>>(), [30]);
     }
@@ -659,11 +662,11 @@ mod tests {
     #[test]
     fn time_without_the_interface_is_a_silence() {
         let mut feed = of_two();
-        feed.hear(Message(0, News::Down(Timestamp(10), "it was removed".to_owned())));
-        feed.hear(Message(1, News::Silent(Timestamp(15))));
+        feed.record_message(Message(0, News::Down(Timestamp(10), "it was removed".to_owned())));
+        feed.record_message(Message(1, News::Silent(Timestamp(15))));
         assert!(!feed.interfaces()[0].up);
         assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(15) }]);
-        feed.hear(Message(0, News::Up(Timestamp(20))));
+        feed.record_message(Message(0, News::Up(Timestamp(20))));
         assert_eq!(feed.silences(), [Silence { from: Timestamp(10), to: Timestamp(20) }]);
         assert!(feed.interfaces()[0].up);
     }

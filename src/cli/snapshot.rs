@@ -15,7 +15,7 @@ use crate::host::{HostFacts, Snapshot};
 /// No `/proc` of Linux, or an output that cannot be written.
 pub fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     let output = Output::open(args.output.as_deref(), &[])?;
-    let snapshot = match Snapshot::take() {
+    let snapshot = match Snapshot::of_this_host() {
         Ok(snapshot) => snapshot,
         Err(error) => {
             output.abandon();

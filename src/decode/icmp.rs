@@ -13,7 +13,7 @@ use crate::seq::Seq;
 /// An ICMP message from `reporter`: unreachable, source quench, time exceeded and parameter problem quote. A redirect quotes too, but
 /// it says nothing about the segment: it was forwarded.
 pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
-    let (header, quote) = rest.take::<8>()?;
+    let (header, quote) = rest.split_array::<8>()?;
     let quotes = matches!(header[0], 3 | 4 | 11 | 12);
     walk.note(PartKind::Icmp, rest, 0..if quotes { 8 } else { 4 });
     if !quotes {
@@ -21,7 +21,7 @@ pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     }
     // Fragmentation needed: the next hop's MTU, RFC 1191.
     let mtu = if (header[0], header[1]) == (3, 4) { be16(header[6], header[7]) } else { 0 };
-    let (ip, _) = quote.take::<20>()?;
+    let (ip, _) = quote.split_array::<20>()?;
     let header_length = usize::from(ip[0] & 0x0f) * 4;
     if ip[0] >> 4 != 4 || header_length < 20 {
         walk.note(PartKind::NoIp, quote, 0..20);
@@ -45,7 +45,7 @@ pub(super) fn v4(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
 
 /// An ICMPv6 message from `reporter`: unreachable, packet too big, time exceeded and parameter problem quote.
 pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step {
-    let (header, quote) = rest.take::<8>()?;
+    let (header, quote) = rest.split_array::<8>()?;
     let quotes = matches!(header[0], 1..=4);
     walk.note(PartKind::Icmp6 { length: rest.wire }, rest, 0..if quotes { 8 } else { 4 });
     if !quotes {
@@ -56,7 +56,7 @@ pub(super) fn v6(rest: Rest<'_>, reporter: Address, walk: &mut Walk<'_>) -> Step
     } else {
         0
     };
-    let (ip, body) = quote.take::<40>()?;
+    let (ip, body) = quote.split_array::<40>()?;
     if ip[0] >> 4 != 6 {
         walk.note(PartKind::NoIp, quote, 0..40);
         return Err(Decoded::Malformed);
@@ -84,7 +84,7 @@ fn quoted(
     traits: Traits,
     walk: &mut Walk<'_>,
 ) -> Step {
-    let (head, more) = tcp.take::<8>()?;
+    let (head, more) = tcp.split_array::<8>()?;
     // If the header reaches beyond its segment, only the eight bytes asked for are kept.
     let header = match more.data {
         [_, _, _, _, offset, ..] => (usize::from(offset >> 4) << 2).max(20),

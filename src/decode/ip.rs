@@ -44,7 +44,7 @@ pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// An IPv4 header and what it carries. A wrong header checksum is not looked at: offload leaves it so.
 #[inline(never)]
 pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = rest.take::<20>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
+    let (header, _) = rest.split_array::<20>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header[0] >> 4 != 4 || header_length < 20 {
         walk.note(PartKind::NoIp, rest, 0..20);
@@ -90,7 +90,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// An IPv6 header, its extension headers and what they carry.
 #[inline]
 pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = rest.take::<40>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
+    let (header, body) = rest.split_array::<40>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
     if header[0] >> 4 != 6 {
         walk.note(PartKind::NoIp, rest, 0..40);
         return Err(Decoded::Malformed);
@@ -177,15 +177,15 @@ pub(super) fn extensions<'a>(
             | IpNumber::MOBILITY_HEADER
             | IpNumber::SHIM6
             | HIP => {
-                let ([_, units], _) = walk.take_plain::<2>(body)?;
+                let ([_, units], _) = walk.split_plain::<2>(body)?;
                 usize::from(*units).saturating_add(1) << 3
             }
             IpNumber::AUTHENTICATION_HEADER => {
-                let ([_, units], _) = walk.take_plain::<2>(body)?;
+                let ([_, units], _) = walk.split_plain::<2>(body)?;
                 usize::from(*units).saturating_add(2) << 2
             }
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
-                let ([protocol, _, high, low, ..], _) = walk.take_plain::<8>(body)?;
+                let ([protocol, _, high, low, ..], _) = walk.split_plain::<8>(body)?;
                 let field = be16(*high, *low);
                 if field & 0xfff8 != 0 {
                     return Ok(Extended::LaterFragment(IpNumber(*protocol)));
@@ -278,7 +278,7 @@ fn not_tcp(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk
         ETHERNET => tunnel::ethernet(body, walk),
         // IPv4 has the authentication header too; for IPv6 the walk above has taken it off.
         IpNumber::AUTHENTICATION_HEADER if !v6 => {
-            let (head, _) = walk.take_plain::<2>(body)?;
+            let (head, _) = walk.split_plain::<2>(body)?;
             let length = usize::from(head[1]).saturating_add(2) << 2;
             let inner = body.skip(length)?;
             note_authentication(body, length, walk);

@@ -130,7 +130,7 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
         // Address family, index and flags, each in the host's order.
         ENC => ip::either(walk.skip_plain(rest, 12)?, walk),
         APPLE_IP_OVER_IEEE1394 => {
-            let (header, inner) = rest.take::<18>()?;
+            let (header, inner) = rest.split_array::<18>()?;
             walk.note(PartKind::Names, rest, 0..16);
             walk.note(PartKind::Plain, rest, 16..18);
             ethertype(be16(header[16], header[17]), inner, walk)
@@ -144,7 +144,7 @@ fn uncommon(link: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An Ethernet header.
 pub(super) fn ethernet(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<14>()?;
+    let (header, inner) = rest.split_array::<14>()?;
     walk.note(PartKind::Names, rest, 0..12);
     walk.note(PartKind::Plain, rest, 12..14);
     walk.frame = header.first_chunk().copied();
@@ -194,7 +194,7 @@ fn tagged(mut kind: u16, mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
                 if kind == VN_TAG {
                     rest = walk.skip_plain(rest, 2)?;
                 }
-                let (tag, inner) = walk.take_plain::<4>(rest)?;
+                let (tag, inner) = walk.split_plain::<4>(rest)?;
                 kind = be16(tag[2], tag[3]);
                 rest = inner;
             }
@@ -226,7 +226,7 @@ fn uncommon_ethertype(kind: u16, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// An LLC header (IEEE 802.2), with SNAP or without.
 fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = walk.take_plain::<3>(rest)?;
+    let (header, inner) = walk.split_plain::<3>(rest)?;
     match header {
         [0xaa, 0xaa, 0x03] => snap(inner, walk),
         // The service access point that IP had before SNAP.
@@ -239,7 +239,7 @@ fn llc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A SNAP header: whose numbers, then a number.
 fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = walk.take_plain::<5>(rest)?;
+    let (header, inner) = walk.split_plain::<5>(rest)?;
     let kind = be16(header[3], header[4]);
     match [header[0], header[1], header[2]] {
         // Ethernet types, as such or tunneled by a bridge (IEEE 802.1H). Guard against LLC inside LLC without end.
@@ -258,7 +258,7 @@ fn snap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A network layer protocol identifier, ISO/IEC TR 9577 and RFC 2427.
 fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let ([id], inner) = walk.take_plain::<1>(rest)?;
+    let ([id], inner) = walk.split_plain::<1>(rest)?;
     match id {
         0xcc => ip::v4(inner, walk),
         0x8e => ip::v6(inner, walk),
@@ -270,7 +270,7 @@ fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// Labels, then what the first bytes look like: MPLS does not say what it carries (RFC 4928 section 2).
 pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     loop {
-        let (label, inner) = walk.take_plain::<4>(rest)?;
+        let (label, inner) = walk.split_plain::<4>(rest)?;
         rest = inner;
         // The S bit marks the bottom of the stack.
         if label[2] & 1 != 0 {
@@ -304,7 +304,7 @@ pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// A PPPoE session header, RFC 2516 section 4. Its length ends the packet as for the kernel (`pppoe_rcv`), whatever
 /// the IP header inside claims; 0, which no packet has, is left by offload.
 fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = walk.take_plain::<6>(rest)?;
+    let (header, inner) = walk.split_plain::<6>(rest)?;
     // Version and type are both 1; code 0 is session data.
     match header {
         [0x11, 0, _, _, 0, 0] => ppp(inner, walk),
@@ -317,11 +317,11 @@ fn pppoe(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// sections 2 and 6.5).
 pub(super) fn ppp(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let rest = if let [0xff, 0x03, ..] = rest.data { walk.skip_plain(rest, 2)? } else { rest };
-    let ([first], after) = walk.take_plain::<1>(rest)?;
+    let ([first], after) = walk.split_plain::<1>(rest)?;
     let (protocol, inner) = if first & 1 != 0 {
         (u16::from(*first), after)
     } else {
-        let ([second], inner) = walk.take_plain::<1>(after)?;
+        let ([second], inner) = walk.split_plain::<1>(after)?;
         (be16(*first, *second), inner)
     };
     match protocol {
@@ -344,7 +344,7 @@ fn serial(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// Cisco HDLC: address, control, Ethernet type. PPP is told by its address.
 fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = walk.take_plain::<4>(rest)?;
+    let (header, inner) = walk.split_plain::<4>(rest)?;
     match header {
         [0xff, 0x03, ..] => ppp(rest, walk),
         [_, _, 0xfe, 0xfe] => nlpid(walk.skip_plain(inner, 1)?, walk),
@@ -357,7 +357,7 @@ fn cisco_hdlc(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut ended = false;
     for _ in 0..4 {
-        let ([byte], after) = walk.take_plain::<1>(rest)?;
+        let ([byte], after) = walk.split_plain::<1>(rest)?;
         rest = after;
         // The lowest bit ends the address.
         ended = byte & 1 != 0;
@@ -368,7 +368,7 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     if !ended {
         return Err(Decoded::Malformed);
     }
-    let (head, after) = walk.take_plain::<2>(rest)?;
+    let (head, after) = walk.split_plain::<2>(rest)?;
     match head {
         // Unnumbered information, with a pad byte or without.
         [0x03, 0x00] => nlpid(after, walk),
@@ -380,7 +380,7 @@ fn frame_relay(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A byte that says which way a packet went: 0 is in, anything else out.
 fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
-    let ([byte], after) = walk.take_plain::<1>(rest)?;
+    let ([byte], after) = walk.split_plain::<1>(rest)?;
     walk.traits |= if *byte == 0 { Traits::INCOMING } else { Traits::OUTGOING };
     Ok(after)
 }
@@ -388,7 +388,7 @@ fn direction<'a>(rest: Rest<'a>, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decode
 /// BSD loopback: an address family as 32 bits, in the order of the capturing host (NULL) or of the network (LOOP).
 /// Families are small numbers, so the order shows.
 fn loopback(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = walk.take_plain::<4>(rest)?;
+    let (header, inner) = walk.split_plain::<4>(rest)?;
     let family = u32::from_le_bytes(*header);
     family_of(if family > 0xffff { family.swap_bytes() } else { family }, inner, walk)
 }
@@ -406,7 +406,7 @@ fn family_of(family: u32, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// Linux cooked capture, version 1: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html>.
 #[inline]
 fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<16>()?;
+    let (header, inner) = rest.split_array::<16>()?;
     walk.note(PartKind::Plain, rest, 0..6);
     walk.note(PartKind::Names, rest, 6..14);
     walk.note(PartKind::Plain, rest, 14..16);
@@ -417,7 +417,7 @@ fn cooked(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// Linux cooked capture, version 2: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>.
 #[inline]
 fn cooked_v2(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = rest.take::<20>()?;
+    let (header, inner) = rest.split_array::<20>()?;
     walk.note(PartKind::Plain, rest, 0..12);
     walk.note(PartKind::Names, rest, 12..20);
     cooked_direction(u16::from(header[10]), walk);
@@ -454,13 +454,13 @@ fn nflog(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     const LOCAL_OUT: u8 = 3;
     /// Bytes of the attribute with the hook.
     const HOOK: usize = 4;
-    let (header, mut attributes) = walk.take_plain::<4>(rest)?;
+    let (header, mut attributes) = walk.split_plain::<4>(rest)?;
     let family = header[0];
     loop {
         if attributes.wire < 4 {
             return Ok(Decoded::Other);
         }
-        let ([a, b, c, d], value) = walk.take_plain::<4>(attributes)?;
+        let ([a, b, c, d], value) = walk.split_plain::<4>(attributes)?;
         // Lengths and types are in the order of the host that captured; a type is a small number.
         let (length, kind) = match (be16(*b, *a), be16(*d, *c)) {
             (length, kind) if kind <= 0xff && usize::from(length) <= attributes.wire => (length, kind),
@@ -515,7 +515,7 @@ enum Body {
 
 /// An IEEE 802.11 frame: unencrypted, unfragmented data, behind which LLC stands.
 fn wlan(rest: Rest<'_>, body: Body, walk: &mut Walk<'_>) -> Step {
-    let (control, _) = walk.take_plain::<2>(rest)?;
+    let (control, _) = walk.split_plain::<2>(rest)?;
     let (subtype, flags) = (control[0], control[1]);
     // Version 0, type 2 (data), and not one of the subtypes without data.
     let data = subtype & 0x0f == 0x08 && subtype & 0x40 == 0;
@@ -525,7 +525,7 @@ fn wlan(rest: Rest<'_>, body: Body, walk: &mut Walk<'_>) -> Step {
     }
     let quality = subtype & 0x80 != 0;
     let (to_system, from_system, order) = (flags & 0x01 != 0, flags & 0x02 != 0, flags & 0x80 != 0);
-    let (header, mut inner) = rest.take::<24>()?;
+    let (header, mut inner) = rest.split_array::<24>()?;
     walk.note(PartKind::Plain, rest, 0..4);
     walk.note(PartKind::Names, rest, 4..22);
     walk.note(PartKind::Plain, rest, 22..24);
@@ -542,7 +542,7 @@ fn wlan(rest: Rest<'_>, body: Body, walk: &mut Walk<'_>) -> Step {
         odd ^= 2;
     }
     if quality {
-        let (control, after) = walk.take_plain::<2>(inner)?;
+        let (control, after) = walk.split_plain::<2>(inner)?;
         inner = after;
         odd ^= 2;
         // Several packets in one frame are not read.
@@ -564,17 +564,17 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     const TIME: u32 = 1 << 0;
     const FLAGS: u32 = 1 << 1;
     const MORE_WORDS: u32 = 1 << 31;
-    let (header, after) = walk.take_plain::<4>(rest)?;
+    let (header, after) = walk.split_plain::<4>(rest)?;
     let length = usize::from(be16(header[3], header[2]));
     if header[0] != 0 || length < 8 {
         return Err(Decoded::Malformed);
     }
-    let (present, mut fields) = walk.take_plain::<4>(after.limit(length.saturating_sub(4)))?;
+    let (present, mut fields) = walk.split_plain::<4>(after.limit(length.saturating_sub(4)))?;
     let present = u32::from_le_bytes(*present);
     let mut words = 2_usize;
     let mut word = present;
     while word & MORE_WORDS != 0 {
-        let (next, after) = walk.take_plain::<4>(fields)?;
+        let (next, after) = walk.split_plain::<4>(fields)?;
         (word, fields) = (u32::from_le_bytes(*next), after);
         words = words.saturating_add(1);
     }
@@ -589,7 +589,7 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let mut flags_end = begin.saturating_add(skipped);
     walk.note(PartKind::Names, rest, begin..flags_end);
     if present & FLAGS != 0 {
-        let ([flags], _) = walk.take_plain::<1>(fields.skip(skipped)?)?;
+        let ([flags], _) = walk.split_plain::<1>(fields.skip(skipped)?)?;
         if flags & 0x20 != 0 {
             body = Body::Padded;
         }
@@ -603,7 +603,7 @@ fn radiotap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 /// The Prism header: a code, its own length in the order of the host, then items; or an AVS header, which drivers put
 /// in its place.
 fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = walk.take_plain::<8>(rest)?;
+    let (header, _) = walk.split_plain::<8>(rest)?;
     if header[..3] == [0x80, 0x21, 0x10] {
         return avs(rest, walk);
     }
@@ -614,14 +614,14 @@ fn prism(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// The AVS header: a version and its own length in network order.
 fn avs(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = walk.take_plain::<8>(rest)?;
+    let (header, _) = walk.split_plain::<8>(rest)?;
     let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     wlan(behind(rest, 8, length as usize, walk)?, Body::Unpadded, walk)
 }
 
 /// Per-packet information: its own length, and another link type after it.
 fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = walk.take_plain::<8>(rest)?;
+    let (header, _) = walk.split_plain::<8>(rest)?;
     let length = usize::from(be16(header[3], header[2]));
     let link = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     inner_link(link, length, 8, rest, walk)
@@ -629,7 +629,7 @@ fn per_packet_information(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// macOS's tap header: its own length, a record type, and another link type after it.
 fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, _) = walk.take_plain::<12>(rest)?;
+    let (header, _) = walk.split_plain::<12>(rest)?;
     let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
     let link = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
     inner_link(link, length, 12, rest, walk)
@@ -661,7 +661,7 @@ fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut
 fn packet_filter_log(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     // What tcpdump asks for (`MIN_PFLOG_HDRLEN`): all that old systems write.
     const LEAST: u8 = 45;
-    let (header, _) = walk.take_plain::<2>(rest)?;
+    let (header, _) = walk.split_plain::<2>(rest)?;
     if header[0] < LEAST {
         return Err(Decoded::Malformed);
     }

@@ -24,7 +24,7 @@ impl<'a> Rest<'a> {
 
     /// The first `N` bytes, and what follows them.
     #[inline]
-    pub fn take<const N: usize>(self) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
+    pub fn split_array<const N: usize>(self) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
         match self.data.split_first_chunk::<N>() {
             Some((head, data)) => Ok((head, Rest { data, wire: self.wire.wrapping_sub(N) })),
             None => Err(self.short(N)),

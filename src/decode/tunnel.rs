@@ -38,7 +38,7 @@ const MPLS_PORT: u16 = 6635;
 
 /// A UDP datagram. Its length field is not needed: every tunnel here carries a packet with a length of its own.
 pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = rest.take::<8>()?;
+    let (header, body) = rest.split_array::<8>()?;
     walk.note(PartKind::Plain, rest, 0..6);
     walk.note(PartKind::Checksum, rest, 6..8);
     let (from, to) = (be16(header[0], header[1]), be16(header[2], header[3]));
@@ -91,7 +91,7 @@ enum Vxlan {
 
 /// VXLAN, and its variant with a next-protocol field.
 fn vxlan(rest: Rest<'_>, variant: Vxlan, walk: &mut Walk<'_>) -> Step {
-    let (header, inner) = walk.take_plain::<8>(rest)?;
+    let (header, inner) = walk.split_plain::<8>(rest)?;
     // The I flag says that the network identifier is valid; it must be set.
     if header[0] & 0x08 == 0 {
         return Ok(Decoded::Other);
@@ -109,7 +109,7 @@ fn vxlan(rest: Rest<'_>, variant: Vxlan, walk: &mut Walk<'_>) -> Step {
 
 /// Geneve with its options.
 fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = walk.take_plain::<8>(rest)?;
+    let (header, body) = walk.split_plain::<8>(rest)?;
     if header[0] >> 6 != 0 {
         return Ok(Decoded::Other);
     }
@@ -122,18 +122,18 @@ fn geneve(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// A GTP-U message: a G-PDU (type 255) holds an IP packet behind optional fields and extension headers.
 fn gtp_u(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, mut inner) = walk.take_plain::<8>(rest)?;
+    let (header, mut inner) = walk.split_plain::<8>(rest)?;
     // Version 1, protocol type GTP (not GTP').
     if header[0] & 0xf0 != 0x30 || header[1] != 255 {
         return Ok(Decoded::Other);
     }
     // Any of E, S and PN brings all four bytes; the last names the first extension header if E is set.
     if header[0] & 0x07 != 0 {
-        let (optional, after) = walk.take_plain::<4>(inner)?;
+        let (optional, after) = walk.split_plain::<4>(inner)?;
         inner = after;
         let mut next = if header[0] & 0x04 != 0 { optional[3] } else { 0 };
         while next != 0 {
-            let (head, _) = walk.take_plain::<1>(inner)?;
+            let (head, _) = walk.split_plain::<1>(inner)?;
             let length = usize::from(head[0]) * 4;
             let (extension, after) = inner.split(length)?;
             next = *extension.last().ok_or(Decoded::Malformed)?;
@@ -171,7 +171,7 @@ fn teredo(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// GRE: RFC 2784 with RFC 2890's key and sequence number, and RFC 2637's version 1 for PPTP.
 pub(super) fn gre(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = walk.take_plain::<4>(rest)?;
+    let (header, body) = walk.split_plain::<4>(rest)?;
     let (flags, protocol) = (be16(header[0], header[1]), be16(header[2], header[3]));
     let (checksum, routing, key, sequence) =
         (flags & 0x8000 != 0, flags & 0x4000 != 0, flags & 0x2000 != 0, flags & 0x1000 != 0);
@@ -221,7 +221,7 @@ fn erspan_ii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
 
 /// ERSPAN type III: 12 bytes, and 8 more if the O bit is set. It may hold a bare IP packet.
 fn erspan_iii(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
-    let (header, body) = walk.take_plain::<12>(rest)?;
+    let (header, body) = walk.split_plain::<12>(rest)?;
     let inner = if header[11] & 0x01 != 0 { walk.skip_plain(body, 8)? } else { body };
     // FT, the frame type: 0 is Ethernet, 2 is IP.
     match be16(header[10], header[11]) >> 10 & 0x1f {

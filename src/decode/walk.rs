@@ -61,12 +61,12 @@ impl Walk<'_> {
 
     /// The next `N` bytes, which name nobody, and what follows them. Fewer are noted as by [`Walk::skip_plain`].
     #[inline]
-    pub(super) fn take_plain<'a, const N: usize>(
+    pub(super) fn split_plain<'a, const N: usize>(
         &mut self,
         rest: Rest<'a>,
     ) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
         self.note(PartKind::Plain, rest, 0..N.min(rest.data.len()));
-        rest.take::<N>()
+        rest.split_array::<N>()
     }
 
     /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use crate::decode::segment::{Address, PacketId};
 use crate::detect::analysis::company::{self, Pattern};
 use crate::detect::analysis::host_activity::{HostActivity, Outage};
-use crate::detect::analysis::ignored_ack::Stuck;
+use crate::detect::analysis::ignored_ack::StuckConnection;
 use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::flow::facts::{ConnectionFacts, Role};
@@ -331,7 +331,7 @@ impl<'a> DetectContext<'a> {
         f: &ConnectionFacts,
         during: Interval,
         slack: Span,
-    ) -> impl Iterator<Item = &Stuck> {
+    ) -> impl Iterator<Item = &StuckConnection> {
         let (me, ttl) = (f.client, f.syn_ack_offer.ttl);
         let stuck = &self.activity.stuck;
         let place = stuck.partition_point(|s| s.during.from < during.from);

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::detect::analysis::fast_open::Fate;
-use crate::detect::analysis::fin_wait2::Late;
+use crate::detect::analysis::fast_open::FastOpenOutcome;
+use crate::detect::analysis::fin_wait2::LateSegment;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::model::Metrics;
@@ -37,7 +37,7 @@ pub enum Details {
         repeated_after: Span,
     },
     /// A SYN with Fast Open was not granted its request.
-    FastOpen(Fate),
+    FastOpen(FastOpenOutcome),
     /// SYN-ACKs that look like cookies.
     Cookies {
         /// Those that lack options.
@@ -59,7 +59,7 @@ pub enum Details {
         /// The end that had closed.
         closer: Host,
         /// Which segment came late.
-        late: Late,
+        late: LateSegment,
         /// How long nothing had come before.
         silence: Span,
     },
@@ -155,7 +155,7 @@ impl Details {
             }
             Details::FastOpen(fate) => {
                 metrics.insert("refused", fate.refused().into());
-                metrics.insert("new_cookie", (fate == Fate::Stale).into());
+                metrics.insert("new_cookie", (fate == FastOpenOutcome::Stale).into());
             }
             Details::Cookies { stripped, lagging } => {
                 metrics.insert("stripped_syn_acks", stripped.into());

@@ -2,7 +2,7 @@
 
 use crate::decode::segment::PacketId;
 use crate::detect::details::{Details, seconds};
-use crate::detect::evidence::{Marks, Packets};
+use crate::detect::evidence::{EvidenceMarks, Packets};
 use crate::detect::kept_out::KeptOut;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
@@ -69,7 +69,11 @@ const A_STEP: Span = Span::millis(100);
 
 impl Draft {
     /// A finding about one connection, shown by `evidence`.
-    pub fn about(f: &ConnectionFacts, spec: &impl Marks, evidence: (PacketRef, impl Into<Phrase>)) -> Draft {
+    pub fn about(
+        f: &ConnectionFacts,
+        spec: &impl EvidenceMarks,
+        evidence: (PacketRef, impl Into<Phrase>),
+    ) -> Draft {
         Draft {
             kind: spec.kind(),
             severity: Severity::Warning,
@@ -99,7 +103,7 @@ impl Draft {
     /// A finding about a listener as a whole, shown by `evidence`.
     pub fn about_listener(
         server: Host,
-        spec: &impl Marks,
+        spec: &impl EvidenceMarks,
         evidence: (PacketRef, impl Into<Phrase>),
     ) -> Draft {
         let nobody = ConnectionFacts { server, ..ConnectionFacts::default() };

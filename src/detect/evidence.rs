@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, SegmentKind};
 use crate::kernel::verdict::Judgement;
 use crate::model::{Kind, PacketMark, Sender};
 
 /// What a kind says of the packets that show it.
-pub trait Marks {
+pub trait EvidenceMarks {
     /// The kind.
     fn kind(&self) -> Kind;
     /// Which packets the server ignored.
@@ -32,7 +32,7 @@ pub enum Ignored {
 
 /// What another capture of the same traffic holds of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Elsewhere {
+pub enum InOtherCapture {
     /// It is there too.
     Seen(PacketRef),
     /// It should be in this capture, and is not.
@@ -45,7 +45,7 @@ pub struct Packets {
     known: Vec<(PacketId, Sender, Apart)>,
     /// Who sends the packets of a finding about a listener.
     otherwise: Option<Sender>,
-    elsewhere: Vec<(PacketId, Elsewhere)>,
+    elsewhere: Vec<(PacketId, InOtherCapture)>,
     judged: Vec<(PacketId, Arc<Judgement>)>,
 }
 
@@ -54,7 +54,7 @@ type Apart = [Option<PacketMark>; 2];
 
 impl Packets {
     /// Reads the facts, for a finding of this kind.
-    pub fn of(f: &ConnectionFacts, spec: &impl Marks) -> Packets {
+    pub fn of(f: &ConnectionFacts, spec: &impl EvidenceMarks) -> Packets {
         let mut packets = Packets { otherwise: spec.sender(), ..Packets::default() };
         packets.handshake(f, spec.ignored());
         packets.reaction(f, spec.ignored());
@@ -62,7 +62,7 @@ impl Packets {
             if let Some(reset) = &side.reset {
                 packets.note(reset.at, role, [Some(PacketMark::Reset), None]);
                 if let Some(trigger) = reset.trigger {
-                    let again = (trigger.what == What::Retransmit).then_some(PacketMark::Repeated);
+                    let again = (trigger.what == SegmentKind::Retransmit).then_some(PacketMark::Repeated);
                     packets.note(trigger.at, role.peer(), [again, None]);
                 }
             }
@@ -133,14 +133,14 @@ impl Packets {
     }
 
     /// Notes what another capture holds of a packet.
-    pub fn note_elsewhere(&mut self, packet: PacketId, elsewhere: Elsewhere) {
+    pub fn note_elsewhere(&mut self, packet: PacketId, elsewhere: InOtherCapture) {
         if self.elsewhere(packet).is_none() {
             self.elsewhere.push((packet, elsewhere));
         }
     }
 
     /// What another capture holds of this packet.
-    pub fn elsewhere(&self, packet: PacketId) -> Option<Elsewhere> {
+    pub fn elsewhere(&self, packet: PacketId) -> Option<InOtherCapture> {
         self.elsewhere.iter().find(|(known, _)| *known == packet).map(|(_, e)| *e)
     }
 

@@ -5,8 +5,8 @@
 
 use crate::detect::context::DetectContext;
 use crate::detect::draft::Draft;
+use crate::detect::evidence::EvidenceMarks;
 pub use crate::detect::evidence::Ignored;
-use crate::detect::evidence::Marks;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::history::wants::Wants;
@@ -119,7 +119,7 @@ pub enum When {
     /// Whenever both are found about the same time.
     Always,
     /// If the server had said nothing on a connection of the effect.
-    Unserved,
+    UnservedInterval,
 }
 
 impl KindSpec {
@@ -163,7 +163,7 @@ impl KindSpec {
     }
 }
 
-impl Marks for KindSpec {
+impl EvidenceMarks for KindSpec {
     fn kind(&self) -> Kind {
         self.kind
     }

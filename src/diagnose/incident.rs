@@ -9,7 +9,7 @@ use crate::detect::registry;
 use crate::detect::spec::{Property, When};
 use crate::diagnose::backlog;
 use crate::diagnose::settings::queues::REFUSING;
-use crate::diagnose::severity::{self, Toll};
+use crate::diagnose::severity::{self, Impact};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
@@ -169,7 +169,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         // What happens to open connections may hit those that began before it.
         false => known.map(|l| l.attempts),
     };
-    let toll = Toll::of(interval, attempted, to - from);
+    let toll = Impact::of(interval, attempted, to - from);
     let incident = Incident {
         id: id("i", format_args!("{kind} {} {}", whereabouts(place), from.0)),
         kind,
@@ -262,7 +262,7 @@ fn likely_cause(interval: &[&Written], example: Option<&Written>) -> String {
 }
 
 /// How bad it is that many ports of one address were hit: a scan tries each port once, and harms nobody.
-fn of_many_ports(kind: Kind, toll: &Toll, interval: &[&Written]) -> Severity {
+fn of_many_ports(kind: Kind, toll: &Impact, interval: &[&Written]) -> Severity {
     let ports: BTreeSet<_> = interval.iter().filter_map(|w| w.outline.server).map(|host| host.port).collect();
     let is_scan = interval.len() < ports.len() * 2;
     severity::of(kind, toll).min(match (is_scan, registry::spec(kind).has(Property::IsAnswered)) {
@@ -273,7 +273,7 @@ fn of_many_ports(kind: Kind, toll: &Toll, interval: &[&Written]) -> Severity {
 }
 
 /// How bad it is that one client tried many hosts in vain: of those that it tried once each, on several ports, some are always gone.
-fn of_many_hosts(kind: Kind, toll: &Toll, interval: &[&Written]) -> Severity {
+fn of_many_hosts(kind: Kind, toll: &Impact, interval: &[&Written]) -> Severity {
     let servers = || interval.iter().filter_map(|w| w.outline.server);
     let hosts: BTreeSet<_> = servers().map(|host| host.address).collect();
     let ports: BTreeSet<_> = servers().map(|host| host.port).collect();
@@ -375,7 +375,7 @@ fn relate(groups: &mut [Grouped]) {
             }
             let leads = registry::spec(cause.incident.kind).leads_to.iter();
             for to in leads.filter(|to| to.effect == effect.incident.kind) {
-                if to.when == When::Unserved && !effect.unserved {
+                if to.when == When::UnservedInterval && !effect.unserved {
                     continue;
                 }
                 let related = |incident: &Incident, how: &str| Related {

@@ -8,7 +8,7 @@ use crate::diagnose::write::Written;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{Host, Map, Set};
 use crate::flow::outcome::{Outcome, Outcomes};
-use crate::history::remarkable::{Class, LeftOuts};
+use crate::history::remarkable::{Class, CountedOnlyByClass};
 use crate::model::{Capture, Kind, Unexplained};
 use crate::time::Timestamp;
 
@@ -60,13 +60,17 @@ impl Failures {
         &self,
         written: &[Written],
         classes: &Map<PacketId, Class>,
-        left_out: &LeftOuts,
+        left_out: &CountedOnlyByClass,
         context: &CaptureContext,
         captures: &[Capture],
-    ) -> Account {
+    ) -> OutcomeSummary {
         let found = Found::of(written, context);
         if context.handshakes_only {
-            return Account { outcomes: self.without_ends(&found), unexplained: 0, examples: Vec::new() };
+            return OutcomeSummary {
+                outcomes: self.without_ends(&found),
+                unexplained: 0,
+                examples: Vec::new(),
+            };
         }
         let mut unexplained: Vec<&Failed> = self.examined.iter().filter(|f| !found.explain(f)).collect();
         unexplained.sort_unstable_by_key(|f| f.first);
@@ -92,7 +96,7 @@ impl Failures {
             packet: f.first.packet.number(),
             first: f.first.time,
         });
-        Account {
+        OutcomeSummary {
             outcomes: self.outcomes,
             unexplained: unexplained.len() as u64 + counted + left_out,
             examples: examples.collect(),
@@ -122,7 +126,7 @@ impl Failures {
 }
 
 /// How all connections ended.
-pub struct Account {
+pub struct OutcomeSummary {
     /// How they ended.
     pub outcomes: Outcomes,
     /// How many of those that failed no finding explains.

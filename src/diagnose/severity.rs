@@ -26,7 +26,7 @@ const LASTING: Span = Span::secs(10);
 
 /// What an incident took from its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Toll {
+pub struct Impact {
     /// Connections that were lost.
     pub lost: u64,
     /// Connections that were delayed or otherwise impaired.
@@ -37,13 +37,13 @@ pub struct Toll {
     pub lasted: Span,
 }
 
-impl Toll {
+impl Impact {
     /// Adds up findings of one incident, which lasted so long; `attempts` where they are known.
-    pub fn of(found: &[&Written], attempts: Option<u64>, lasted: Span) -> Toll {
+    pub fn of(found: &[&Written], attempts: Option<u64>, lasted: Span) -> Impact {
         let count = |such: fn(&Written) -> bool| found.iter().filter(|w| such(w)).count() as u64;
         let (lost, impaired) = (count(is_lost), count(|w| w.outline.harm == Severity::Warning));
         let attempts = attempts.unwrap_or(0).max(found.len() as u64);
-        Toll { lost, impaired, attempts, lasted }
+        Impact { lost, impaired, attempts, lasted }
     }
 
     /// Whether at least `percent` of the attempts were `part`.
@@ -53,7 +53,7 @@ impl Toll {
 }
 
 /// How bad it is.
-pub fn of(kind: Kind, toll: &Toll) -> Severity {
+pub fn of(kind: Kind, toll: &Impact) -> Severity {
     let several = toll.lost >= SEVERAL;
     let noticed = several && toll.reaches(toll.lost, NOTICED);
     let lasting = toll.lasted >= LASTING;
@@ -116,8 +116,8 @@ pub fn within(incident: Severity, w: &Written) -> Severity {
 mod tests {
     use super::*;
 
-    fn toll(lost: u64, attempts: u64, seconds: i64) -> Toll {
-        Toll { lost, impaired: 0, attempts, lasted: Span::secs(seconds) }
+    fn toll(lost: u64, attempts: u64, seconds: i64) -> Impact {
+        Impact { lost, impaired: 0, attempts, lasted: Span::secs(seconds) }
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn one_late_connection_of_many_is_no_warning() {
-        let late = |impaired, attempts| Toll { impaired, lost: 0, ..toll(0, attempts, 3) };
+        let late = |impaired, attempts| Impact { impaired, lost: 0, ..toll(0, attempts, 3) };
         assert_eq!(of(Kind::SynUnanswered, &late(1, 60)), Severity::Info);
         assert_eq!(of(Kind::SynUnanswered, &late(1, 5)), Severity::Warning);
         assert_eq!(of(Kind::SynUnanswered, &late(3, 60)), Severity::Warning);
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn what_was_only_delayed_is_never_critical() {
-        let delayed = Toll { lost: 0, impaired: 500, attempts: 500, lasted: Span::secs(100) };
+        let delayed = Impact { lost: 0, impaired: 500, attempts: 500, lasted: Span::secs(100) };
         assert_eq!(of(Kind::AcceptQueueOverflow, &delayed), Severity::Warning);
-        assert_eq!(of(Kind::HandshakeLoss, &Toll { impaired: 0, ..delayed }), Severity::Info);
+        assert_eq!(of(Kind::HandshakeLoss, &Impact { impaired: 0, ..delayed }), Severity::Info);
     }
 
     #[test]

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use crate::decode::segment::PacketId;
 use crate::diagnose::write::Written;
 use crate::flow::key::Map;
-use crate::history::remarkable::{Class, LeftOut};
+use crate::history::remarkable::{Class, CountedOnly};
 use crate::model::{Incident, Unexamined};
 
 /// Tells each class of `left_out` with the incident to which most examined connections of that class belong. `classes`
 /// are those of the examined connections. Classes of which nothing was found, or nothing examined, are told with none.
-pub fn tell(
+pub fn assign_to_incidents(
     incidents: &mut [Incident],
     written: &[Written],
     classes: &Map<PacketId, Class>,
-    left_out: &Map<Class, LeftOut>,
+    left_out: &Map<Class, CountedOnly>,
 ) {
     if left_out.is_empty() {
         return;
@@ -31,14 +31,14 @@ pub fn tell(
             *examined.entry(*class).or_default().entry(*place).or_default() += 1;
         }
     }
-    let mut found: BTreeMap<usize, LeftOut> = BTreeMap::new();
+    let mut found: BTreeMap<usize, CountedOnly> = BTreeMap::new();
     for (class, places) in examined {
         // Of several with as many the last: the first connections of a class are those that are examined.
         if let Some((&place, _)) = places.iter().max_by_key(|(place, n)| (**n, incidents[**place].first)) {
             found.entry(place).or_default().add(left_out[&class]);
         }
     }
-    for (place, LeftOut { connections, last, .. }) in found {
+    for (place, CountedOnly { connections, last, .. }) in found {
         incidents[place].unexamined = Some(Unexamined { connections, last });
     }
 }

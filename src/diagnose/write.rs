@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
-use crate::detect::evidence::Elsewhere;
+use crate::detect::evidence::InOtherCapture;
 use crate::detect::kept_out::KeptOut;
 use crate::detect::registry;
 use crate::detect::spec::Property;
@@ -93,8 +93,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
             .map(|(at, text)| {
                 let (sender, marks) = draft.packets.of_packet(at.packet);
                 let (also, missing_in) = match draft.packets.elsewhere(at.packet) {
-                    Some(Elsewhere::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
-                    Some(Elsewhere::Missing(place)) => (None, Some(path(place).to_string())),
+                    Some(InOtherCapture::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
+                    Some(InOtherCapture::Missing(place)) => (None, Some(path(place).to_string())),
                     None => (None, None),
                 };
                 let judgement = draft.packets.judgement(at.packet);

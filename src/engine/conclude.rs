@@ -9,11 +9,11 @@ use crate::detect::context::CaptureContext;
 use crate::diagnose::write::Written;
 use crate::diagnose::{host, kernel, severity, unexamined};
 use crate::engine::batch::Totals;
-use crate::engine::examine::{Facts, group, write};
+use crate::engine::examine::{AfterExamination, group, write};
+use crate::engine::examined::{Examined, context, examine_all};
 use crate::engine::gather::Gathered;
 use crate::engine::inputs::{Inputs, Limit, is_damaged};
 use crate::engine::loss::{About, Loss, Losses, Step};
-use crate::engine::seen::{Seen, context, see};
 use crate::engine::shard::{EndedShard, most_examined};
 use crate::engine::{Analysis, Options};
 #[cfg(test)]
@@ -27,9 +27,9 @@ use crate::kernel::table::Judgements;
 use crate::model::{CapturePoint, Filtered, Incident, Inferred, Kind, Report, SCHEMA, Severity, Summary};
 
 /// The result of one stream of packets, before it becomes a report.
-pub struct Study {
+pub struct Examination {
     /// Surroundings, remarkable connections, findings.
-    pub seen: Seen,
+    pub seen: Examined,
     /// The report's words about the inputs.
     pub inputs: Inputs,
     /// The filters, and counts of packets that they left out.
@@ -51,8 +51,8 @@ pub(super) fn study(
     totals: &Totals,
     options: &Options,
     (status, silences): (Vec<Status>, Vec<Silence>),
-    after: Facts,
-) -> Study {
+    after: AfterExamination,
+) -> Examination {
     let evicted = shards.iter().map(|shard| shard.evicted).sum();
     let twice = shards.iter().map(|shard| shard.twice).sum();
     let triages =
@@ -63,11 +63,11 @@ pub(super) fn study(
     let refused = Arc::new(judgements.refused());
     let context = CaptureContext { damaged: is_damaged(&status), refused, ..context };
     let most = most_examined(options.memory_limit);
-    let mut seen = see(triages, context, options.placed.as_ref(), (most, after));
+    let mut seen = examine_all(triages, context, options.placed.as_ref(), (most, after));
     seen.gathered.correct(evicted, twice);
     let inputs = Inputs::of(&seen, totals, options, status);
     let filtered = filtered(totals, options);
-    Study {
+    Examination {
         seen,
         inputs,
         filtered,
@@ -79,14 +79,14 @@ pub(super) fn study(
     }
 }
 
-impl Study {
+impl Examination {
     /// The findings about a connection were lost to a fault of the program.
     pub fn note_lost(&mut self, about: About, fault: Fault) {
         self.losses.note(Loss::Finding(about, fault));
     }
 
     /// Takes over what the kernel said of the packets of another study.
-    pub fn adopt_judgements(&mut self, other: &mut Study) {
+    pub fn adopt_judgements(&mut self, other: &mut Examination) {
         self.judgements.append(std::mem::take(&mut other.judgements));
     }
 
@@ -114,7 +114,9 @@ impl Study {
         let mut written = write(drafts, &paths, &mut losses);
         let mut incidents = group(&mut written, &self.seen.context, &mut losses);
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
-        let told_of = fault::contain(|| unexamined::tell(&mut incidents, &written, classes, &left_out.of));
+        let told_of = fault::contain(|| {
+            unexamined::assign_to_incidents(&mut incidents, &written, classes, &left_out.of)
+        });
         losses.of_step(Step::Unexamined, told_of);
         self.inputs.note_losses(&losses);
         let mut outcome = report(&self.seen, self.inputs, Conclusions { written, incidents, told, inferred });
@@ -128,7 +130,7 @@ impl Study {
 }
 
 /// Holds the findings against what their host knows. Where the program fails at that, they stay as they are.
-fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts, losses: &mut Losses) -> host::Told {
+fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts, losses: &mut Losses) -> host::HostStatements {
     let before = drafts.clone();
     let told = fault::contain(|| {
         #[cfg(test)]
@@ -148,13 +150,13 @@ pub(super) struct Conclusions {
     /// The gravest first.
     pub incidents: Vec<Incident>,
     /// What the host's facts add.
-    pub told: host::Told,
+    pub told: host::HostStatements,
     /// What settings show in the packets.
     pub inferred: Vec<Inferred>,
 }
 
 /// The report.
-pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> Analysis {
+pub(super) fn report(seen: &Examined, inputs: Inputs, conclusions: Conclusions) -> Analysis {
     let Inputs { captures, quality, limits } = inputs;
     let damaged = limits.iter().filter_map(|limit| match limit {
         Limit::Damage(text) => Some(text.clone()),
@@ -163,8 +165,8 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> A
     let damage = damaged.collect();
     let mut warnings: Vec<String> = limits.into_iter().map(Limit::into_text).collect();
     let Conclusions { mut written, incidents, told, inferred } = conclusions;
-    let Seen { context, gathered, .. } = seen;
-    weigh(&mut written, &incidents);
+    let Examined { context, gathered, .. } = seen;
+    set_severities(&mut written, &incidents);
     warnings.extend(told.warnings);
     let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
     for w in &written {
@@ -208,7 +210,7 @@ pub(super) fn report(seen: &Seen, inputs: Inputs, conclusions: Conclusions) -> A
 }
 
 /// Gives each finding its severity within its incident.
-fn weigh(written: &mut [Written], incidents: &[Incident]) {
+fn set_severities(written: &mut [Written], incidents: &[Incident]) {
     let severities: Map<&str, Severity> = incidents
         .iter()
         .flat_map(|incident| incident.findings.iter().map(|id| (id.as_str(), incident.severity)))

@@ -23,11 +23,11 @@ use crate::model::{Incident, Kind, Vantage};
 
 /// What becomes of the facts of remarkable connections once they have been examined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Facts {
+pub(super) enum AfterExamination {
     /// They are still needed.
-    Stay,
+    KeepFacts,
     /// They make room for the findings.
-    LetGo,
+    FreeFacts,
 }
 
 /// This many facts are freed together.
@@ -41,15 +41,17 @@ type Made = Result<Found, Loss>;
 pub(super) fn examine(
     kept: &mut Vec<Box<ConnectionFacts>>,
     context: &CaptureContext,
-    after: Facts,
+    after: AfterExamination,
     losses: &mut Losses,
 ) -> Vec<Found> {
     let mut made: Vec<Made> = Vec::new();
     match after {
-        Facts::Stay => made.par_extend(kept.par_iter().flat_map_iter(|f| about_connection(f, context))),
+        AfterExamination::KeepFacts => {
+            made.par_extend(kept.par_iter().flat_map_iter(|f| about_connection(f, context)))
+        }
         // Not one by one, each by the thread that has examined it: threads that free what others have allocated wait for
         // each other.
-        Facts::LetGo => {
+        AfterExamination::FreeFacts => {
             while !kept.is_empty() {
                 let some: Vec<_> = kept.drain(..kept.len().min(LET_GO)).collect();
                 made.par_extend(some.par_iter().flat_map_iter(|f| about_connection(f, context)));

@@ -23,7 +23,7 @@ use crate::history::handshakes::{self, HandshakeSample};
 use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::IncompleteHandshakes;
 use crate::history::quality::Quality;
-use crate::history::remarkable::{self, Class, LeftOuts};
+use crate::history::remarkable::{self, Class, CountedOnlyByClass};
 use crate::history::triage::Triage;
 use crate::model::Vantage;
 use crate::time::Timestamp;
@@ -44,7 +44,7 @@ pub struct Gathered {
     /// Their classes by first packet, if there are any that are not in `kept`.
     pub(super) classes: Map<PacketId, Class>,
     /// Remarkable connections that are not in `kept`.
-    pub(super) left_out: LeftOuts,
+    pub(super) left_out: CountedOnlyByClass,
     /// What the memory limit cost.
     pub(super) given_up: GivenUp,
     /// Trust in the capture.

@@ -17,7 +17,7 @@ pub struct GivenUp {
     /// Handshakes never completed that were only counted.
     pub surplus: u64,
     /// Closes that would have left a server a memory of its client.
-    pub forgone: u64,
+    pub unfollowed: u64,
     /// Connections to listeners of which there were too many.
     pub unlisted: u64,
 }
@@ -41,7 +41,7 @@ impl GivenUp {
         self.strays += other.strays;
         self.repeated += other.repeated;
         self.surplus += other.surplus;
-        self.forgone += other.forgone;
+        self.unfollowed += other.unfollowed;
         self.unlisted += other.unlisted;
     }
 
@@ -63,7 +63,7 @@ impl GivenUp {
                 "SYNs, about, repeat SYNs dropped from memory: the number of connections is an estimate",
             ),
             (self.surplus, "handshakes that were never completed were only counted"),
-            (self.forgone, "records of servers about their clients were not kept"),
+            (self.unfollowed, "records of servers about their clients were not kept"),
             (self.unlisted, "connections belonged to listeners that did not fit"),
         ];
         let coarse = step

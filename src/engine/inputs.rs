@@ -3,8 +3,8 @@
 use crate::capture::Status;
 use crate::engine::Options;
 use crate::engine::batch::Totals;
+use crate::engine::examined::Examined;
 use crate::engine::loss::Losses;
-use crate::engine::seen::Seen;
 use crate::engine::warnings;
 use crate::model::{self, Capture};
 
@@ -38,7 +38,7 @@ impl Limit {
 
 impl Inputs {
     /// Describes the inputs that `seen` was seen in.
-    pub fn of(seen: &Seen, totals: &Totals, options: &Options, status: Vec<Status>) -> Inputs {
+    pub fn of(seen: &Examined, totals: &Totals, options: &Options, status: Vec<Status>) -> Inputs {
         let clock_jumps = status.iter().map(|status| status.clock_jumps).sum();
         let (captures, damage) = describe(status, totals, &seen.losses);
         let quality = quality(seen, totals, &captures, clock_jumps);
@@ -60,7 +60,7 @@ pub(super) fn is_damaged(status: &[Status]) -> bool {
 }
 
 /// How far the captures can be trusted, in numbers.
-fn quality(seen: &Seen, totals: &Totals, captures: &[Capture], clock_jumps: u64) -> model::Quality {
+fn quality(seen: &Examined, totals: &Totals, captures: &[Capture], clock_jumps: u64) -> model::Quality {
     let q = &seen.gathered.quality;
     model::Quality {
         damaged: seen.context.damaged,

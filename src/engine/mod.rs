@@ -13,12 +13,13 @@
 //! * `examine`: every detector is asked.
 //! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
 //! * `seen`: both, for one capture.
-//! * `conclude`: a [`Study`] of all that, then the report.
+//! * `conclude`: a [`Examination`] of all that, then the report.
 
 pub mod analysis;
 pub mod batch;
 mod conclude;
 mod examine;
+mod examined;
 mod gather;
 pub mod given_up;
 pub mod inputs;
@@ -27,7 +28,6 @@ mod loss;
 pub mod options;
 mod pipeline;
 pub mod rolling;
-mod seen;
 pub mod shard;
 #[cfg(feature = "fleet")]
 pub mod stages;
@@ -37,8 +37,8 @@ use std::path::PathBuf;
 
 use crate::capture::{self, Source};
 pub use analysis::{Analysis, Error, Progress};
-pub use conclude::Study;
-use examine::Facts;
+pub use conclude::Examination;
+use examine::AfterExamination;
 pub use loss::About;
 pub use options::{Options, Placed};
 use pipeline::{Engine, threads};
@@ -67,7 +67,7 @@ pub fn analyze_source(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
-    Ok(read(source, options, progress, Facts::LetGo)?.report(options))
+    Ok(read(source, options, progress, AfterExamination::FreeFacts)?.report(options))
 }
 
 /// Reads a stream of packets to its end, and stops before the report is written.
@@ -78,16 +78,16 @@ pub fn study(
     source: Box<dyn Source>,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Study, Error> {
-    read(source, options, progress, Facts::Stay)
+) -> Result<Examination, Error> {
+    read(source, options, progress, AfterExamination::KeepFacts)
 }
 
 fn read(
     source: Box<dyn Source>,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
-    after: Facts,
-) -> Result<Study, Error> {
+    after: AfterExamination,
+) -> Result<Examination, Error> {
     let pool = threads(options.threads)?;
     let mut engine = Engine::new(options);
     let source = intake::run(&mut engine, source, &pool, progress);

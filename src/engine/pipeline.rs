@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use crate::capture::{Silence, Source, Status};
 use crate::engine::analysis::Error;
 use crate::engine::batch::{Filter, Totals};
-use crate::engine::conclude::{self, Study};
-use crate::engine::examine::Facts;
+use crate::engine::conclude::{self, Examination};
+use crate::engine::examine::AfterExamination;
 use crate::engine::options::Options;
 use crate::engine::shard::{self, EndedShard, Shard};
 use crate::fault;
@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn conclude(mut self, source: Box<dyn Source>, after: Facts) -> Study {
+    pub(super) fn conclude(mut self, source: Box<dyn Source>, after: AfterExamination) -> Examination {
         let end = self.totals.last.unwrap_or_default();
         let peers: &TwRecycleModel = &self.peers;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(end, Some(peers)));
@@ -94,8 +94,8 @@ pub(super) fn conclude_ended(
     mut totals: Totals,
     options: &Options,
     inputs: (Vec<Status>, Vec<Silence>),
-    after: Facts,
-) -> Study {
+    after: AfterExamination,
+) -> Examination {
     for loss in shards.iter_mut().filter_map(|shard| shard.loss.take()) {
         totals.losses.note(loss);
     }

@@ -19,14 +19,14 @@ use crate::diagnose::host;
 use crate::diagnose::write::Written;
 use crate::engine::batch::{Batch, Totals};
 use crate::engine::conclude::{self, Conclusions};
-use crate::engine::examine::Facts;
+use crate::engine::examine::AfterExamination;
+use crate::engine::examined::{self, Examined};
 use crate::engine::gather::Gathered;
 use crate::engine::given_up::{CountedTwice, GivenUp};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss::Losses;
 use crate::engine::pipeline::{Engine, resolve_few_suspects, resolve_suspects, threads};
-use crate::engine::seen::{self, Seen};
 use crate::engine::shard::{self, most_examined, watched_bytes};
 use crate::engine::{Analysis, Error, Options};
 #[cfg(test)]
@@ -108,8 +108,8 @@ pub enum Moment {
 }
 
 /// The result at one moment.
-pub struct Sight {
-    seen: Seen,
+pub struct CurrentResult {
+    seen: Examined,
     /// What the detectors found, in order of time.
     pub drafts: Vec<Found>,
     /// The connections that were examined, by their first packet: of others nothing new is said.
@@ -120,7 +120,7 @@ pub struct Sight {
     pub faults: Vec<Fault>,
 }
 
-impl Sight {
+impl CurrentResult {
     /// What surrounds the connections.
     pub fn context(&self) -> &CaptureContext {
         &self.seen.context
@@ -173,12 +173,12 @@ impl Rolling {
     }
 
     /// Takes in packets, in capture order.
-    pub fn take(&mut self, blocks: &[Block]) {
-        self.take_and_show(blocks, |_| {});
+    pub fn observe(&mut self, blocks: &[Block]) {
+        self.observe_and_show(blocks, |_| {});
     }
 
     /// Takes in packets, in capture order, and shows the segments of each block before it is tracked.
-    pub fn take_and_show(&mut self, blocks: &[Block], mut show: impl FnMut(&Batch)) {
+    pub fn observe_and_show(&mut self, blocks: &[Block], mut show: impl FnMut(&Batch)) {
         let Rolling { engine, batches, pool, .. } = self;
         batches.resize_with(batches.len().max(blocks.len()), Batch::default);
         let batches = &mut batches[..blocks.len()];
@@ -318,7 +318,7 @@ impl Rolling {
     }
 
     /// All connections since the beginning, given the result of now.
-    pub fn connections(&self, sight: &Sight) -> u64 {
+    pub fn connections(&self, sight: &CurrentResult) -> u64 {
         self.forgotten + sight.quality().connections
     }
 
@@ -337,8 +337,8 @@ impl Rolling {
     ///
     /// # Errors
     /// Where the program failed so that nothing is known now.
-    pub fn look(&mut self, silences: &[Silence], moment: Moment) -> Result<Sight, Fault> {
-        let looked = fault::contain(|| self.see(silences, moment));
+    pub fn current_result(&mut self, silences: &[Silence], moment: Moment) -> Result<CurrentResult, Fault> {
+        let looked = fault::contain(|| self.examine_now(silences, moment));
         let (mut seen, faults) = looked?;
         // Only connections counted twice within the two generations are among their connections.
         let twice = self.counted_twice();
@@ -348,22 +348,32 @@ impl Rolling {
         seen.gathered.given_up.repeated = twice.repeated;
         let drafts = std::mem::take(&mut seen.drafts);
         let examined = seen.gathered.kept.iter().map(|facts| facts.first.packet).collect();
-        Ok(Sight { seen, drafts, examined, since: self.since(), faults })
+        Ok(CurrentResult { seen, drafts, examined, since: self.since(), faults })
     }
 
     /// An empty result, for when the program failed to make one.
-    pub fn blind(&self) -> Sight {
+    pub fn empty_result(&self) -> CurrentResult {
         let (options, capture) = (&self.engine.options, self.engine.totals.first);
         let capture = capture.map(|first| (first, self.now));
-        let context = seen::context(Arc::clone(&self.engine.peers), capture, &[], options);
-        let seen =
-            Seen { context, gathered: Gathered::default(), drafts: Vec::new(), losses: Losses::default() };
-        Sight { seen, drafts: Vec::new(), examined: HashSet::new(), since: self.since(), faults: Vec::new() }
+        let context = examined::context(Arc::clone(&self.engine.peers), capture, &[], options);
+        let seen = Examined {
+            context,
+            gathered: Gathered::default(),
+            drafts: Vec::new(),
+            losses: Losses::default(),
+        };
+        CurrentResult {
+            seen,
+            drafts: Vec::new(),
+            examined: HashSet::new(),
+            since: self.since(),
+            faults: Vec::new(),
+        }
     }
 
     /// Puts ended and open connections together, and asks the detectors. Gives also where the program failed at open
     /// connections.
-    fn see(&mut self, silences: &[Silence], moment: Moment) -> (Seen, Vec<Fault>) {
+    fn examine_now(&mut self, silences: &[Silence], moment: Moment) -> (Examined, Vec<Fault>) {
         let (limits, end) = (self.limits, self.now);
         let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
         let floods = Arc::clone(&self.floods);
@@ -399,7 +409,7 @@ impl Rolling {
             let current = shards.iter().map(|shard| shard.triage.clone());
             let triages = earlier.iter().cloned().chain(current).chain(open);
             let capture = totals.first.map(|first| (first, end));
-            let context = seen::context(peers, capture, silences, options);
+            let context = examined::context(peers, capture, silences, options);
             let context = CaptureContext {
                 goes_on: moment == Moment::Between,
                 own,
@@ -408,7 +418,12 @@ impl Rolling {
                 floods: Some(floods),
                 ..context
             };
-            let seen = seen::see(triages, context, None, (most_examined(options.memory_limit), Facts::Stay));
+            let seen = examined::examine_all(
+                triages,
+                context,
+                None,
+                (most_examined(options.memory_limit), AfterExamination::KeepFacts),
+            );
             #[cfg(test)]
             seen.gathered.kept.iter().for_each(|facts| trap::spring(trap::Place::Look, Some(facts.client)));
             (seen, faults.into_iter().flatten().collect())
@@ -418,10 +433,10 @@ impl Rolling {
     /// The report on the findings written so far.
     pub fn report(
         &self,
-        sight: &Sight,
+        sight: &CurrentResult,
         drafts: &[Found],
         written: (Vec<Written>, Vec<Incident>),
-        told: host::Told,
+        told: host::HostStatements,
         status: Vec<Status>,
     ) -> Analysis {
         let Engine { totals, options, .. } = &self.engine;

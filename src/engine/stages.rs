@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::{Filter, Totals};
-use super::examine::Facts;
+use super::examine::AfterExamination;
 use super::pipeline::{conclude_ended, threads};
 use super::shard::Shard;
 use super::{Analysis, Error, Options, shard};
@@ -97,7 +97,7 @@ pub fn conclude(
     let histories = Histories::within(shard::history_bytes(options.memory_limit));
     threads(options.threads)?.install(|| {
         let knowledge = (Arc::new(peers), histories);
-        let study = conclude_ended(shards, knowledge, totals, options, inputs, Facts::LetGo);
+        let study = conclude_ended(shards, knowledge, totals, options, inputs, AfterExamination::FreeFacts);
         Ok(study.report(options))
     })
 }

@@ -5,13 +5,13 @@ use crate::decode;
 use crate::detect::draft::count;
 use crate::engine::Options;
 use crate::engine::batch::Totals;
-use crate::engine::seen::Seen;
+use crate::engine::examined::Examined;
 
 /// This many packets do not have the same time by chance.
 const NO_CHANCE: u64 = 10;
 
 /// What limits the whole report, damage of the inputs left out.
-pub(super) fn of(seen: &Seen, totals: &Totals, options: &Options) -> Vec<String> {
+pub(super) fn of(seen: &Examined, totals: &Totals, options: &Options) -> Vec<String> {
     not_analyzed(totals)
         .chain(directions(seen))
         .chain(odd_packets(seen))
@@ -45,7 +45,7 @@ fn not_analyzed(totals: &Totals) -> impl Iterator<Item = String> {
 }
 
 /// Which packets of connections the capture holds.
-fn directions(seen: &Seen) -> impl Iterator<Item = String> {
+fn directions(seen: &Examined) -> impl Iterator<Item = String> {
     let q = &seen.gathered.quality;
     let one_way = q.one_sided * 4 > q.connections && q.one_sided > 0;
     let only_syns = q.only_syns == q.connections && q.connections > 0;
@@ -76,7 +76,7 @@ fn directions(seen: &Seen) -> impl Iterator<Item = String> {
 }
 
 /// Copies, another order, gaps, several senders, no clock.
-fn odd_packets(seen: &Seen) -> impl Iterator<Item = String> {
+fn odd_packets(seen: &Examined) -> impl Iterator<Item = String> {
     let (context, q) = (&seen.context, &seen.gathered.quality);
     told([
         (q.duplicates > 0).then(|| {
@@ -123,7 +123,7 @@ fn odd_packets(seen: &Seen) -> impl Iterator<Item = String> {
 }
 
 /// Remarkable connections of which there were too many.
-fn counted_only(seen: &Seen) -> Option<String> {
+fn counted_only(seen: &Examined) -> Option<String> {
     let g = &seen.gathered;
     let left_out = g.left_out.connections();
     (left_out > 0).then(|| {
@@ -138,7 +138,7 @@ fn counted_only(seen: &Seen) -> Option<String> {
 }
 
 /// Counts of connections that the memory limit cost.
-fn memory_limit(seen: &Seen, options: &Options) -> impl IntoIterator<Item = String> {
+fn memory_limit(seen: &Examined, options: &Options) -> impl IntoIterator<Item = String> {
     let step = seen.context.listeners.values().map(|listener| listener.seconds.step()).max();
     seen.gathered.given_up.text(step, options.memory_limit)
 }

@@ -12,7 +12,7 @@ mod stream;
 
 use crate::decode::segment::{Flags, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, Ends, IcmpError, PacketRef, Previous, Role, Roles, Side, Trigger, What,
+    ConnectionFacts, Ends, IcmpError, PacketRef, Previous, Role, Roles, SegmentKind, Side, Trigger,
 };
 use crate::flow::key::{Direction, FlowKey};
 use crate::seq::Seq;
@@ -32,7 +32,7 @@ const SILENCE: Span = Span::secs(1);
 /// The last segment of an end, as far as [`Side::last`] does not have it.
 #[derive(Clone, Copy, Default, Debug)]
 struct Latest {
-    what: What,
+    what: SegmentKind,
     ack: Seq,
     tos: u8,
 }
@@ -199,7 +199,7 @@ impl Connection {
 
     /// A segment with SYN or RST; `None` if it is a copy of an earlier one.
     #[inline(never)]
-    fn on_control(&mut self, s: &Segment, role: Role) -> Option<What> {
+    fn on_control(&mut self, s: &Segment, role: Role) -> Option<SegmentKind> {
         if s.flags.has(Flags::SYN) && self.is_late_copy(s, role) {
             self.facts.duplicates = self.facts.duplicates.saturating_add(1);
             return None;
@@ -217,9 +217,9 @@ impl Connection {
 
     /// What a segment means after a pause or after a RST. `last` is the time of the segment before it.
     #[cold]
-    fn note_after(&mut self, s: &Segment, role: Role, what: What, last: Timestamp) {
+    fn note_after(&mut self, s: &Segment, role: Role, what: SegmentKind, last: Timestamp) {
         self.note_pause(s, role, what, last);
-        if what != What::Reset && self.facts.side(role).resets > 0 {
+        if what != SegmentKind::Reset && self.facts.side(role).resets > 0 {
             self.note_going_on(s, role);
         }
         let f = &self.facts;

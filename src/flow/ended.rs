@@ -15,9 +15,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy)]
 pub enum EndedFlow<'a> {
     /// Nothing but SYNs and SYN-ACKs.
-    HalfOpen(&'a FlowKey, &'a HalfOpen, Parting),
+    HalfOpen(&'a FlowKey, &'a HalfOpen, Removal),
     /// Short, and all as it should be.
-    Clean(&'a FlowKey, &'a CleanFlow, Parting),
+    Clean(&'a FlowKey, &'a CleanFlow, Removal),
     /// Anything else.
     Full(&'a ConnectionFacts),
 }
@@ -25,7 +25,7 @@ pub enum EndedFlow<'a> {
 /// Why and when a connection left the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Parting {
+pub struct Removal {
     /// Unless its FINs, a RST or the end of the capture say why.
     pub(super) ending: Option<Ending>,
     /// The latest time that was seen.
@@ -37,8 +37,8 @@ impl EndedFlow<'_> {
     #[inline]
     pub fn is_evicted(&self) -> bool {
         match self {
-            EndedFlow::HalfOpen(_, _, parting) | EndedFlow::Clean(_, _, parting) => {
-                parting.ending == Some(Ending::Evicted)
+            EndedFlow::HalfOpen(_, _, removal) | EndedFlow::Clean(_, _, removal) => {
+                removal.ending == Some(Ending::Evicted)
             }
             EndedFlow::Full(facts) => facts.ending == Ending::Evicted,
         }
@@ -47,14 +47,14 @@ impl EndedFlow<'_> {
     /// Everything that was seen of it.
     pub fn facts(&self) -> Cow<'_, ConnectionFacts> {
         match self {
-            EndedFlow::HalfOpen(key, half_open, parting) => Cow::Owned(parting.facts(half_open.play(key))),
-            EndedFlow::Clean(key, clean, parting) => Cow::Owned(parting.facts(clean.play(key))),
+            EndedFlow::HalfOpen(key, half_open, removal) => Cow::Owned(removal.facts(half_open.play(key))),
+            EndedFlow::Clean(key, clean, removal) => Cow::Owned(removal.facts(clean.play(key))),
             EndedFlow::Full(facts) => Cow::Borrowed(facts),
         }
     }
 }
 
-impl Parting {
+impl Removal {
     /// Until when a half-open connection that parts like this was watched; `end` is where the capture ends.
     pub fn watched(self, end: Timestamp) -> Timestamp {
         self.ending.map_or(end, |_| self.now)

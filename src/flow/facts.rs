@@ -14,7 +14,7 @@ use crate::flow::key::Host;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
-pub use packet::{PacketRef, What};
+pub use packet::{PacketRef, SegmentKind};
 pub use reset::{Reset, Trigger, Usual};
 pub use sent::{Offer, Repeats, Sent, is_later_wait};
 pub(super) use sent::{another_way, push_exactly};
@@ -158,11 +158,11 @@ pub struct ServerProgress {
     /// TSecr, 0 without timestamps: which of the client's segments it took.
     pub tsecr: u32,
     /// What it was.
-    pub what: What,
+    pub what: SegmentKind,
     /// The client's last segment before it.
     pub after: PacketRef,
     /// What that segment was.
-    pub after_what: What,
+    pub after_what: SegmentKind,
 }
 
 /// Client segments after its final ACK that the server gave no sign of having received.
@@ -440,7 +440,7 @@ impl ConnectionFacts {
 
     /// Whether a SYN was answered by RST.
     pub fn is_refused(&self) -> bool {
-        let answers_a_syn = |r: &Reset| r.trigger.is_none_or(|t| t.what == What::Syn);
+        let answers_a_syn = |r: &Reset| r.trigger.is_none_or(|t| t.what == SegmentKind::Syn);
         self.syn_ack.count == 0 && self.s.reset.as_deref().is_some_and(answers_a_syn)
     }
 

@@ -14,7 +14,7 @@ use crate::flow::compact::clean::{CleanFlow, FreeList};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::compact::time_wait::TimeWaitEntry;
 use crate::flow::connection::Connection;
-use crate::flow::ended::{EndedFlow, Parting};
+use crate::flow::ended::{EndedFlow, Removal};
 use crate::flow::facts::{ConnectionFacts, Ending, PacketRef, Previous};
 use crate::flow::key::{Direction, FlowKey, Host};
 use crate::flow::peer::{PeerEvent, PeerEventKind};
@@ -28,8 +28,8 @@ mod pressure;
 mod waits;
 
 use events::{note_event, syn};
-use pressure::Let;
-pub use pressure::WentOn;
+pub use pressure::EvictedActivity;
+use pressure::EvictedMatch;
 pub(super) use waits::due;
 use waits::{Check, Checks, OVER, Wait, comes_soon};
 
@@ -78,12 +78,12 @@ pub struct Tracker {
     events: Vec<PeerEvent>,
     evicted: u64,
     /// Fingerprints of evicted connections, when eviction began, and when it last happened.
-    let_go: EvictedFlows,
+    evicted_flows: EvictedFlows,
     pressed_since: Timestamp,
     thinned: Timestamp,
     /// Connections of a lower priority are not followed.
     floor: u32,
-    went_on: WentOn,
+    went_on: EvictedActivity,
     /// See [`Tracker::repeated`]: of those before [`Tracker::finish_into`].
     repeated: u64,
     /// Evicted connections that later segments showed to be in trouble: they are followed again.
@@ -115,11 +115,11 @@ impl Tracker {
             finished: Vec::new(),
             events: Vec::new(),
             evicted: 0,
-            let_go: EvictedFlows::within(LEAST),
+            evicted_flows: EvictedFlows::within(LEAST),
             pressed_since: Timestamp::MAX,
             thinned: Timestamp::MIN,
             floor: 0,
-            went_on: WentOn::default(),
+            went_on: EvictedActivity::default(),
             repeated: 0,
             readmitted: 0,
             late: 0,
@@ -132,8 +132,8 @@ impl Tracker {
     /// hundred take, if that is more.
     pub fn within(bytes: usize) -> Tracker {
         let most_bytes = bytes.max(LEAST);
-        let let_go = EvictedFlows::within((most_bytes / 10).saturating_mul(FINGERPRINTS));
-        Tracker { most_bytes, let_go, ..Tracker::new(usize::MAX) }
+        let evicted_flows = EvictedFlows::within((most_bytes / 10).saturating_mul(FINGERPRINTS));
+        Tracker { most_bytes, evicted_flows, ..Tracker::new(usize::MAX) }
     }
 
     /// Takes in segments, in capture order, at most [`TOGETHER`] in a piece; `gone` gets the connections as they end.
@@ -161,7 +161,7 @@ impl Tracker {
             debug_assert!(next.len() <= TOGETHER, "{}", next.len());
             for s in next {
                 self.index.prefetch((s.hash >> 32) as u32);
-                self.let_go.prefetch((s.hash >> 32) as u32);
+                self.evicted_flows.prefetch((s.hash >> 32) as u32);
             }
             guesses[1] = guesses[0];
             for (at, s) in guesses[0].iter_mut().zip(latest[0]) {
@@ -212,17 +212,21 @@ impl Tracker {
         if s.time > self.now {
             self.now = s.time;
             if self.now > self.soonest {
-                self.let_go_of_due(sink);
+                self.end_due(sink);
             }
         }
         let tag = (s.hash >> 32) as u32;
         let Some((at, from)) = self.find(tag, s) else {
-            let known = if self.let_go.is_empty() { Let::Unknown } else { self.evicted_segment(tag, s) };
+            let known = if self.evicted_flows.is_empty() {
+                EvictedMatch::Unknown
+            } else {
+                self.evicted_segment(tag, s)
+            };
             let (key, from) = FlowKey::of(s);
             return match known {
-                Let::Unknown => self.start(tag, key, from, s, None, sink),
-                Let::Counted => {}
-                Let::Troubled => self.readmit(tag, key, from, s, sink),
+                EvictedMatch::Unknown => self.start(tag, key, from, s, None, sink),
+                EvictedMatch::Counted => {}
+                EvictedMatch::Troubled => self.readmit(tag, key, from, s, sink),
             };
         };
         let body = self.heads.get(at).body;
@@ -360,20 +364,20 @@ impl Tracker {
 
     /// Lets go of every connection and hands it to `take`: the stream has ended.
     pub fn finish_into(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
-        let parting = Parting { ending: None, now: self.now };
+        let removal = Removal { ending: None, now: self.now };
         self.finished.drain(..).for_each(|facts| take(EndedFlow::Full(&facts)));
         // Tables that are not needed any more go at once: the facts of the last connections want room.
         (self.index, self.checks, self.over) = Default::default();
         let heads = &self.heads;
         for piece in self.half_open.drain() {
-            piece.iter_ahead(heads).for_each(|(at, h)| take(EndedFlow::HalfOpen(&heads.key(at), h, parting)));
+            piece.iter_ahead(heads).for_each(|(at, h)| take(EndedFlow::HalfOpen(&heads.key(at), h, removal)));
         }
         for piece in self.clean.drain() {
-            piece.iter_ahead(heads).for_each(|(at, b)| take(EndedFlow::Clean(&heads.key(at), b, parting)));
+            piece.iter_ahead(heads).for_each(|(at, b)| take(EndedFlow::Clean(&heads.key(at), b, removal)));
         }
         for mut piece in self.full.drain() {
             for connection in piece.iter_mut() {
-                parting.seal(&mut connection.facts);
+                removal.seal(&mut connection.facts);
                 take(EndedFlow::Full(&connection.facts));
             }
         }
@@ -424,7 +428,10 @@ impl Tracker {
             return;
         }
         while (self.live() >= self.limit || self.is_short()) && self.evict(sink) {}
-        if !self.let_go.is_empty() && previous.is_none() && self.is_passed_over(tag, &key, from, s, sink) {
+        if !self.evicted_flows.is_empty()
+            && previous.is_none()
+            && self.is_passed_over(tag, &key, from, s, sink)
+        {
             return;
         }
         let half_open = if previous.is_none() { HalfOpen::begin(from, s) } else { None };
@@ -512,27 +519,27 @@ impl Tracker {
 
     /// Hands out a connection that is closed; its four-tuple stays.
     fn release(&mut self, at: At, sink: &mut Sink<'_>) {
-        let parting = Parting { ending: None, now: self.now };
+        let removal = Removal { ending: None, now: self.now };
         let (key, body) = (&self.heads.key(at), self.heads.get(at).body);
         let place = body.place();
         let over = match body.form() {
             Form::HalfOpen => {
                 let half_open = self.half_open.get(place);
-                sink(EndedFlow::HalfOpen(key, half_open, parting));
+                sink(EndedFlow::HalfOpen(key, half_open, removal));
                 let over = TimeWaitEntry::of_half_open(half_open);
                 self.remove_half_open(place);
                 over
             }
             Form::Clean => {
                 let clean = self.clean.get(place);
-                sink(EndedFlow::Clean(key, clean, parting));
+                sink(EndedFlow::Clean(key, clean, removal));
                 let over = TimeWaitEntry::of_clean(clean);
                 self.remove_clean(place);
                 over
             }
             _ => {
                 let connection = self.full.get_mut(place);
-                parting.seal(&mut connection.facts);
+                removal.seal(&mut connection.facts);
                 sink(EndedFlow::Full(&connection.facts));
                 let over = TimeWaitEntry::of(connection);
                 self.full.remove(place);
@@ -549,21 +556,21 @@ impl Tracker {
 
     /// Lets go of a record and of its four-tuple.
     fn end(&mut self, at: At, ending: Option<Ending>, sink: &mut Sink<'_>) {
-        let parting = Parting { ending, now: self.now };
+        let removal = Removal { ending, now: self.now };
         let (key, Head { tag, body, .. }) = (&self.heads.key(at), *self.heads.get(at));
         let place = body.place();
         match body.form() {
             Form::HalfOpen => {
-                sink(EndedFlow::HalfOpen(key, self.half_open.get(place), parting));
+                sink(EndedFlow::HalfOpen(key, self.half_open.get(place), removal));
                 self.remove_half_open(place);
             }
             Form::Clean => {
-                sink(EndedFlow::Clean(key, self.clean.get(place), parting));
+                sink(EndedFlow::Clean(key, self.clean.get(place), removal));
                 self.remove_clean(place);
             }
             Form::Full => {
                 let connection = self.full.get_mut(place);
-                parting.seal(&mut connection.facts);
+                removal.seal(&mut connection.facts);
                 sink(EndedFlow::Full(&connection.facts));
                 self.full.remove(place);
             }
@@ -623,7 +630,7 @@ impl Tracker {
     pub fn advance(&mut self, now: Timestamp, mut gone: impl FnMut(EndedFlow<'_>)) {
         if now > self.now {
             self.now = now;
-            self.let_go_of_due(&mut gone);
+            self.end_due(&mut gone);
         }
     }
 
@@ -634,15 +641,15 @@ impl Tracker {
 
     /// Shows `take` every connection that is held, as [`Tracker::finish_into`] would if the stream had ended here.
     pub fn visit_open(&mut self, mut take: impl FnMut(EndedFlow<'_>)) {
-        let parting = Parting { ending: None, now: self.now };
+        let removal = Removal { ending: None, now: self.now };
         for (at, h) in self.half_open.iter() {
-            take(EndedFlow::HalfOpen(&self.heads.key(at), h, parting));
+            take(EndedFlow::HalfOpen(&self.heads.key(at), h, removal));
         }
         for (at, b) in self.clean.iter() {
-            take(EndedFlow::Clean(&self.heads.key(at), b, parting));
+            take(EndedFlow::Clean(&self.heads.key(at), b, removal));
         }
         for Connection { facts, .. } in self.full.iter_mut() {
-            parting.seal(facts);
+            removal.seal(facts);
             take(EndedFlow::Full(facts));
             (facts.ending, facts.watched) = Default::default();
         }

@@ -6,12 +6,12 @@
 use crate::decode::segment::Options;
 use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::compact::half_open::HalfOpen;
-use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Repeats, Role, Roles, What};
+use crate::flow::facts::{ConnectionFacts, Offer, PacketRef, Repeats, Role, Roles, SegmentKind};
 use crate::flow::key::{FlowKey, Host};
 use crate::flow::outcome::Outcome;
 use crate::history::handshakes::HandshakeSample;
 use crate::history::host_clocks::ClockReading;
-use crate::history::ports::Taken;
+use crate::history::ports::PortUse;
 use crate::history::quality::Quality;
 use crate::history::syn_ack_lag::SynAckLags;
 use crate::history::tw_recycle::SynFate;
@@ -116,7 +116,7 @@ pub struct Fins {
     /// The server's.
     pub server: PacketRef,
     /// Where the client had its port from.
-    pub port: Taken,
+    pub port: PortUse,
 }
 
 /// By what a connection shows that its listener does not use `TCP_DEFER_ACCEPT`.
@@ -267,7 +267,7 @@ impl EndedSummary<'_> {
             heard: [Some(course.progress), Some(s.time), None, None],
             no_deferral,
             closed_unserved: (!course.was_answered && s < c).then_some(s.time),
-            fins: Some(Fins { client: c, server: s, port: Taken::Free }),
+            fins: Some(Fins { client: c, server: s, port: PortUse::Free }),
             sample: (course.bare || course.brought_payload).then_some(sample),
             syn_ack_lag: lag.map(|lag| (syn_ack, lag)),
             ..EndedSummary::of_half_open(key, handshake, Outcome::Closed)
@@ -305,7 +305,7 @@ impl Fins {
         let recycled = f.previous.as_ref().is_some_and(|previous| {
             f.syn.count > 0 && f.c.isn == previous.client_next.advance(BEYOND_TIME_WAIT)
         });
-        let port = if recycled { Taken::FromTimeWait } else { Taken::Free };
+        let port = if recycled { PortUse::FromTimeWait } else { PortUse::Free };
         Some(Fins { client: f.c.fin?, server: f.s.fin?, port })
     }
 }
@@ -321,7 +321,7 @@ impl NoDeferral {
         // The server spoke first: it had the connection without data. (In a capture that changes the order of packets,
         // an answer may come before its request.)
         if let Some(progress) = f.progress
-            && matches!(progress.what, What::Data | What::Fin)
+            && matches!(progress.what, SegmentKind::Data | SegmentKind::Fin)
             && progress.acked == 0
             && spoke.is_none_or(|spoke| progress.at.time < spoke)
         {

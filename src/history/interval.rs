@@ -24,7 +24,7 @@ impl Interval {
 /// A completed connection on which the application has said nothing for a while.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Unserved {
+pub struct UnservedInterval {
     /// Its listener.
     pub server: Host,
     /// From the final ACK, or the kernel's acknowledgment of the request, until the application's first payload, or the

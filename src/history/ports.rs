@@ -20,7 +20,7 @@ pub struct Ports(Option<Box<[UsedPorts; SLOTS]>>);
 
 /// Where a client took a port from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
+pub enum PortUse {
     /// It was free.
     Free,
     /// It was in TIME_WAIT.
@@ -29,7 +29,7 @@ pub enum Taken {
 
 impl Ports {
     /// A client in this share of all has closed a connection that it had opened at `opened`.
-    pub fn record(&mut self, share: usize, client: Address, port: u16, opened: Timestamp, taken: Taken) {
+    pub fn record(&mut self, share: usize, client: Address, port: u16, opened: Timestamp, taken: PortUse) {
         let slots = self.0.get_or_insert_default();
         if let Some(slot) = slots.get_mut(share % SLOTS) {
             slot.merge(&UsedPorts::one(client, port, opened, taken));
@@ -48,14 +48,14 @@ impl Ports {
     }
 
     /// Ranges that one client has used up.
-    pub fn used_up(&self) -> impl Iterator<Item = UsedUp> + '_ {
+    pub fn used_up(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
         self.0.iter().flat_map(|slots| slots.iter()).filter_map(UsedPorts::used_up)
     }
 }
 
 /// A range of ports that one client has used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UsedUp {
+pub struct ExhaustedPorts {
     /// The client.
     pub client: Address,
     /// The first port of the range.
@@ -68,7 +68,7 @@ pub struct UsedUp {
     pub recycled: u64,
 }
 
-impl UsedUp {
+impl ExhaustedPorts {
     /// How many ports there are.
     pub fn ports(&self) -> u64 {
         u64::from(self.to - self.from) + 1
@@ -95,13 +95,13 @@ struct UsedPorts {
 }
 
 impl UsedPorts {
-    fn one(client: Address, port: u16, opened: Timestamp, taken: Taken) -> UsedPorts {
+    fn one(client: Address, port: u16, opened: Timestamp, taken: PortUse) -> UsedPorts {
         let (p, t) = (u64::from(port), i128::from(opened.0 / 1_000_000));
         UsedPorts {
             client: Some(client),
             several: false,
             count: 1,
-            recycled: u64::from(taken == Taken::FromTimeWait),
+            recycled: u64::from(taken == PortUse::FromTimeWait),
             min: port,
             max: port,
             sum: p,
@@ -132,7 +132,7 @@ impl UsedPorts {
         self.products += other.products;
     }
 
-    fn used_up(&self) -> Option<UsedUp> {
+    fn used_up(&self) -> Option<ExhaustedPorts> {
         let client = self.client.filter(|_| !self.several && self.count >= LEAST)?;
         let (from, to) = (u64::from(self.min), u64::from(self.max));
         let ports = to - from + 1;
@@ -142,7 +142,7 @@ impl UsedPorts {
             && !self.in_order();
         // Each port was taken fresh once, and no other was left for the rest.
         let again = self.count - self.recycled == ports && self.recycled * OFTEN >= self.count;
-        (each_once || again).then_some(UsedUp {
+        (each_once || again).then_some(ExhaustedPorts {
             client,
             from: self.min,
             to: self.max,
@@ -182,7 +182,7 @@ mod tests {
     fn record(ports: impl Iterator<Item = u16>) -> Ports {
         let mut used = Ports::default();
         for (n, port) in ports.enumerate() {
-            used.record(1, Address::v4([10, 0, 0, 1]), port, at(n as u64 * 3), Taken::Free);
+            used.record(1, Address::v4([10, 0, 0, 1]), port, at(n as u64 * 3), PortUse::Free);
         }
         used
     }
@@ -191,7 +191,7 @@ mod tests {
     fn a_range_drawn_at_random_and_used_up_shows() {
         // 37 is prime to 120: each port once, in no order.
         let used = record((0..120).map(|n| 41_000 + n * 37 % 120));
-        let range: Vec<UsedUp> = used.used_up().collect();
+        let range: Vec<ExhaustedPorts> = used.used_up().collect();
         assert_eq!(range.len(), 1);
         assert_eq!((range[0].from, range[0].to, range[0].ports()), (41_000, 41_119, 120));
     }
@@ -213,7 +213,7 @@ mod tests {
         b.merge(part(0, 50));
         assert_eq!(a, b);
         let mut mixed = part(0, 50);
-        mixed.record(1, Address::v4([10, 0, 0, 2]), 41_001, at(9), Taken::Free);
+        mixed.record(1, Address::v4([10, 0, 0, 2]), 41_001, at(9), PortUse::Free);
         assert_eq!(mixed.used_up().count(), 0);
     }
 
@@ -223,14 +223,14 @@ mod tests {
         let mut record = |n: u16, taken| {
             used.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n * 37 % 60, at(u64::from(n) * 15), taken);
         };
-        (0..60).for_each(|n| record(n, Taken::Free));
-        (60..130).for_each(|n| record(n, Taken::FromTimeWait));
-        let range: Vec<UsedUp> = used.used_up().collect();
+        (0..60).for_each(|n| record(n, PortUse::Free));
+        (60..130).for_each(|n| record(n, PortUse::FromTimeWait));
+        let range: Vec<ExhaustedPorts> = used.used_up().collect();
         assert_eq!((range.len(), range[0].uses, range[0].recycled), (1, 130, 70));
         // Some fixed ports of many, each used again and again: others were left.
         let mut fixed = Ports::default();
         for n in 0..130_u16 {
-            let taken = if n >= 20 { Taken::FromTimeWait } else { Taken::Free };
+            let taken = if n >= 20 { PortUse::FromTimeWait } else { PortUse::Free };
             fixed.record(1, Address::v4([10, 0, 0, 1]), 52_000 + n % 20 * 3, at(u64::from(n) * 15), taken);
         }
         assert_eq!(fixed.used_up().count(), 0);

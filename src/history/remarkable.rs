@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 /// Remarkable connections of one class that are only counted.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct LeftOut {
+pub struct CountedOnly {
     /// How many.
     pub connections: u64,
     /// How many of them failed.
@@ -17,31 +17,31 @@ pub struct LeftOut {
     pub last: Timestamp,
 }
 
-impl LeftOut {
+impl CountedOnly {
     /// Counts some more.
-    pub fn add(&mut self, more: LeftOut) {
+    pub fn add(&mut self, more: CountedOnly) {
         self.connections += more.connections;
         self.failed += more.failed;
         self.last = self.last.max(more.last);
     }
 
     /// One connection that is not kept.
-    pub fn of(f: &ConnectionFacts) -> LeftOut {
-        LeftOut::one(Outcome::of(f, f.watched), f.last.time)
+    pub fn of(f: &ConnectionFacts) -> CountedOnly {
+        CountedOnly::one(Outcome::of(f, f.watched), f.last.time)
     }
 
     /// One connection; its outcome says whether it failed.
-    pub fn one(outcome: Outcome, last: Timestamp) -> LeftOut {
-        LeftOut { connections: 1, failed: u64::from(outcome.is_failure()), last }
+    pub fn one(outcome: Outcome, last: Timestamp) -> CountedOnly {
+        CountedOnly { connections: 1, failed: u64::from(outcome.is_failure()), last }
     }
 }
 
 /// Counts of remarkable connections that are not examined one by one, of a bounded number of classes.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct LeftOuts {
+pub struct CountedOnlyByClass {
     /// By class, for the classes that came first.
-    pub of: Map<Class, LeftOut>,
+    pub of: Map<Class, CountedOnly>,
     /// Those of all further classes.
     pub others: u64,
     /// How many of those failed, the refused ones not counted.
@@ -50,9 +50,9 @@ pub struct LeftOuts {
     pub others_refused: u64,
 }
 
-impl LeftOuts {
+impl CountedOnlyByClass {
     /// Counts some more of `class`; at most `most` classes are told apart.
-    pub fn add(&mut self, class: Class, some: LeftOut, most: usize) {
+    pub fn add(&mut self, class: Class, some: CountedOnly, most: usize) {
         if self.of.len() < most || self.of.contains_key(&class) {
             self.of.entry(class).or_default().add(some);
         } else {
@@ -63,7 +63,7 @@ impl LeftOuts {
     }
 
     /// Adds what another triage has counted.
-    pub fn merge(&mut self, other: LeftOuts, most: usize) {
+    pub fn merge(&mut self, other: CountedOnlyByClass, most: usize) {
         let mut of: Vec<_> = other.of.into_iter().collect();
         of.sort_unstable_by_key(|(class, _)| *class);
         of.into_iter().for_each(|(class, some)| self.add(class, some, most));
@@ -185,7 +185,7 @@ impl Class {
 
 /// Of the remarkable connections of `all` those that are examined one by one: all of them, or the first of each group
 /// of classes, `limit` together. The others are counted.
-pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut LeftOuts) {
+pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut CountedOnlyByClass) {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
     let mut grouping = Grouping::default();
     let mut counts: Map<Class, usize> = Map::default();
@@ -212,7 +212,7 @@ pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut LeftOuts) {
         *n += 1;
         let stays = *n <= quota;
         if !stays {
-            left_out.add(*class, LeftOut::of(f), limit);
+            left_out.add(*class, CountedOnly::of(f), limit);
         }
         stays
     });

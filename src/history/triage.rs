@@ -4,19 +4,19 @@ use std::borrow::Cow;
 
 use crate::decode::segment::{Address, PacketId};
 use crate::flow::compact::half_open::HalfOpen;
-use crate::flow::ended::{EndedFlow, Parting};
+use crate::flow::ended::{EndedFlow, Removal};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host, Map};
 use crate::flow::outcome::{Outcome, Outcomes};
-use crate::flow::tracker::WentOn;
+use crate::flow::tracker::EvictedActivity;
 use crate::history::ended::EndedSummary;
 use crate::history::handshakes::{HandshakeSample, HandshakeSamples};
 use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
-use crate::history::interval::{Interval, Unserved};
+use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::listener::Listener;
 use crate::history::quality::Quality;
-use crate::history::remarkable::{Class, Grouping, Kept, LeftOut, LeftOuts, Sign, Suspicion};
+use crate::history::remarkable::{Class, CountedOnly, CountedOnlyByClass, Grouping, Kept, Sign, Suspicion};
 use crate::history::settings::Settings;
 use crate::history::strays::Strays;
 use crate::history::syn_ack_lag::{self, SynAckLags};
@@ -57,7 +57,7 @@ pub struct Triage {
     /// Which classes are one group.
     grouping: Grouping,
     /// What more there would have been.
-    pub left_out: LeftOuts,
+    pub left_out: CountedOnlyByClass,
     /// How many may be kept.
     limit: usize,
     /// Handshakes that were never completed and are not in `kept`, by listener.
@@ -84,7 +84,7 @@ pub struct Triage {
     /// How the connections ended.
     pub outcomes: Outcomes,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
-    pub waits: Vec<Unserved>,
+    pub waits: Vec<UnservedInterval>,
     /// Clocks and timers of hosts.
     pub readings: ClockReadings,
     /// SYN-ACKs that lag, by listener.
@@ -110,7 +110,7 @@ pub struct Triage {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum Doubtful {
     /// A lone SYN.
-    HalfOpen(IncompleteHandshake, FlowKey, HalfOpen, Parting),
+    HalfOpen(IncompleteHandshake, FlowKey, HalfOpen, Removal),
     /// The same with a full record.
     Full(IncompleteHandshake, Box<ConnectionFacts>),
     /// A handshake with this listener that is under no suspicion, and waits for its turn only.
@@ -172,7 +172,7 @@ impl Triage {
                 if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
                     let ended = EndedSummary::of_half_open(key, h, Outcome::Refused);
                     self.count(&ended, suspicion(peers, ended.first.packet));
-                    let left_out = LeftOut::one(Outcome::Refused, h.last().time);
+                    let left_out = CountedOnly::one(Outcome::Refused, h.last().time);
                     return self.left_out.add(class, left_out, self.limit);
                 }
             }
@@ -240,7 +240,7 @@ impl Triage {
         // Its outcome is not known: it is no finding. But it was remarkable.
         if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
             let class = Class::of(f, Suspicion::Unjudged);
-            self.left_out.add(class, LeftOut::of(f), self.limit);
+            self.left_out.add(class, CountedOnly::of(f), self.limit);
         }
         let mut ended = EndedSummary::of(f, end.min(f.watched));
         ended.cut_off();
@@ -253,7 +253,7 @@ impl Triage {
     }
 
     /// Records news of evicted connections.
-    pub fn record_went_on(&mut self, went_on: WentOn) {
+    pub fn record_went_on(&mut self, went_on: EvictedActivity) {
         self.let_go_segments += went_on.segments;
         self.strays += went_on.strays;
         self.quality.only_handshakes = self.quality.only_handshakes.saturating_sub(went_on.all_completed);
@@ -332,7 +332,7 @@ impl Triage {
         &mut self,
         key: &FlowKey,
         h: &HalfOpen,
-        parting: Parting,
+        parting: Removal,
         handshake: IncompleteHandshake,
         peers: Option<&TwRecycleModel>,
     ) {
@@ -420,7 +420,7 @@ impl Triage {
         let class = Class::of(&f, suspicion);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
-            return self.left_out.add(class, LeftOut::of(&f), self.limit);
+            return self.left_out.add(class, CountedOnly::of(&f), self.limit);
         }
         *held += 1;
         self.kept.push((class, Box::new(f.into_owned())));
@@ -450,7 +450,7 @@ impl Triage {
                 let stays = *n < quota;
                 *n += u32::from(stays);
                 if !stays {
-                    left_out.add(*class, LeftOut::of(f), limit);
+                    left_out.add(*class, CountedOnly::of(f), limit);
                 }
                 stays
             });
@@ -476,7 +476,7 @@ impl Triage {
         let to = f.served().or(f.closed).unwrap_or(f.watched);
         if to - from >= WAITED && self.waits.len() < self.limit {
             let interval = Interval { from, to };
-            self.waits.push(Unserved { server: f.server, interval, client: f.client.address, asked });
+            self.waits.push(UnservedInterval { server: f.server, interval, client: f.client.address, asked });
         }
     }
 

@@ -122,7 +122,7 @@ pub struct TwRecycleModel {
     renew: bool,
     /// How many records there may be, and as many tallies and connections under suspicion; 0 for any number.
     most: usize,
-    forgone: u64,
+    unfollowed: u64,
     /// The tallies before the last [`TwRecycleModel::turn`], by pair and by server.
     #[cfg_attr(feature = "fleet", serde(skip))]
     earlier: (ByPair<Tally>, Map<Address, Tally>),
@@ -177,8 +177,8 @@ impl TwRecycleModel {
     }
 
     /// Closes that left no record and SYNs that were not judged because there were too many.
-    pub fn forgone(&self) -> u64 {
-        self.forgone
+    pub fn unfollowed(&self) -> u64 {
+        self.unfollowed
     }
 
     fn has_room(&self, count: usize) -> bool {
@@ -194,7 +194,7 @@ impl TwRecycleModel {
             self.renew = true;
         }
         if !self.has_room(self.records.count()) && self.records.get(pair).is_none() {
-            self.forgone += 1;
+            self.unfollowed += 1;
             return;
         }
         let record = self.records.get_or_insert(pair, Record { tsval, at });
@@ -222,7 +222,7 @@ impl TwRecycleModel {
             return;
         }
         if self.suspect.len() >= KEPT || !self.has_room(self.suspect.len()) {
-            self.forgone += 1;
+            self.unfollowed += 1;
         } else {
             let (_, kept) = self.suspect.entry(e.connection).or_insert_with(|| (pair, Vec::new()));
             if kept.len() < 16 {
@@ -279,7 +279,7 @@ impl TwRecycleModel {
             let tally = self.tallies.get_or_insert(pair, Tally::default());
             *tally = tally.plus(more);
         } else {
-            self.forgone += 1;
+            self.unfollowed += 1;
         }
     }
 
@@ -309,7 +309,7 @@ impl TwRecycleModel {
             let own = self.by_server.entry(server).or_default();
             *own = own.plus(tally);
         }
-        self.forgone += other.forgone;
+        self.unfollowed += other.unfollowed;
     }
 
     /// No more events come: frees the records of the servers, and keeps the fate of the SYNs.
@@ -394,12 +394,12 @@ mod tests {
             take(&mut peers, n, 101, 2_000, SYN);
         }
         assert_eq!([1, 2, 3].map(|n| peers.tally(pair(n)).passing), [1, 1, 0]);
-        assert_eq!((peers.server_tally(pair(1).server).passing, peers.forgone()), (2, 1));
+        assert_eq!((peers.server_tally(pair(1).server).passing, peers.unfollowed()), (2, 1));
         // A minute later both records are stale; there is room for those of others, but not for more tallies.
         take(&mut peers, 3, 170, 1_000, PeerEventKind::Remembered);
         take(&mut peers, 3, 171, 2_000, SYN);
         assert_eq!((peers.tally(pair(3)).passing, peers.server_tally(pair(3).server).passing), (0, 3));
-        assert_eq!(peers.forgone(), 2);
+        assert_eq!(peers.unfollowed(), 2);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Where `/proc/net/netstat` cannot be read: no Linux, or no `/proc`.
-    pub fn take() -> io::Result<Snapshot> {
+    pub fn of_this_host() -> io::Result<Snapshot> {
         Snapshot::read(Path::new("/proc"))
     }
 
@@ -121,7 +121,7 @@ impl Snapshot {
     /// Of the counters only TCP's are kept.
     ///
     /// # Errors
-    /// As for [`Snapshot::take`].
+    /// As for [`Snapshot::of_this_host`].
     pub fn renew(&self) -> io::Result<Snapshot> {
         let own = of_this_thread(Path::new("/proc"));
         let time = now();
@@ -141,7 +141,7 @@ impl Snapshot {
         let ports = self.listeners.iter().flatten().map(|socket| socket.address.port()).collect();
         let time_wait = match self.time_wait {
             Some(0..=MOST) => TimeWait::Counted,
-            _ => TimeWait::LeftOut,
+            _ => TimeWait::CountedOnly,
         };
         sock_diag::states(&ports, time_wait).ok()
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn this_host_can_be_read() {
-        let here = Snapshot::take().unwrap();
+        let here = Snapshot::of_this_host().unwrap();
         assert!(here.counters.contains_key("TcpExtListenOverflows"));
         assert!(here.sysctls.contains_key("net.ipv4.tcp_syncookies"));
         assert!(here.kernel.is_some());

@@ -54,7 +54,7 @@ pub enum TimeWait {
     /// They are.
     Counted,
     /// They are not.
-    LeftOut,
+    CountedOnly,
 }
 
 /// The sockets in SYN_RECV, CLOSE_WAIT and TIME_WAIT at these local ports, by local address.

@@ -137,7 +137,7 @@ pub const UNSPECIFIED: &str = "NOT_SPECIFIED";
 
 /// Statements since the last time.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct NewStatements {
     /// The statements, in order of time on each processor.
     pub statements: Vec<Statement>,
     /// Statements that were lost, since the beginning.

@@ -21,7 +21,7 @@ use crate::detect::spec::Property;
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
-use crate::engine::rolling::Sight;
+use crate::engine::rolling::CurrentResult;
 use crate::flow::key::Host;
 use crate::live::event::Event;
 use crate::live::witness::{Judged, Unheard};
@@ -185,7 +185,7 @@ impl Issued {
     pub fn take(
         &mut self,
         judged: Judged,
-        sight: &Sight,
+        sight: &CurrentResult,
         now: Timestamp,
         settle: Span,
         paths: &[Arc<str>],
@@ -333,7 +333,13 @@ impl Issued {
     }
 
     /// Findings that the detectors no longer say, although they know the connection.
-    fn missing(&mut self, present: &HashSet<Key>, round: &Round, sight: &Sight, now: Timestamp) -> Vec<Key> {
+    fn missing(
+        &mut self,
+        present: &HashSet<Key>,
+        round: &Round,
+        sight: &CurrentResult,
+        now: Timestamp,
+    ) -> Vec<Key> {
         let mut missing = Vec::new();
         for (key, number) in &self.index {
             if present.contains(key) {
@@ -468,7 +474,7 @@ impl Issued {
     }
 
     /// What the engine has forgotten stays as it is.
-    fn forget(&mut self, sight: &Sight) {
+    fn forget(&mut self, sight: &CurrentResult) {
         let gone: Vec<Key> = self
             .index
             .iter()

@@ -184,7 +184,7 @@ impl Kernel {
                 let look = fault::contain(|| match &known {
                     Some((at, known)) if at.elapsed() < SETTINGS => known.renew().ok(),
                     _ => {
-                        let look = Snapshot::take().ok();
+                        let look = Snapshot::of_this_host().ok();
                         known = look.clone().map(|look| (Instant::now(), look));
                         look
                     }

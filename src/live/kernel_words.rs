@@ -9,7 +9,7 @@ use crate::diagnose::kernel;
 use crate::kernel::comment;
 use crate::kernel::join::{Joiner, NEAR, PATIENCE};
 use crate::kernel::table::Judgements;
-use crate::kernel::verdict::{Heard, Statement};
+use crate::kernel::verdict::{NewStatements, Statement};
 use crate::report::terminal::counted;
 use crate::time::{Span, Timestamp};
 
@@ -19,19 +19,19 @@ const MOST_REFUSED: usize = 20_000;
 /// Says what the kernel did with packets.
 pub trait Source: Send {
     /// What was said since the last time. Never waits.
-    fn heard(&mut self) -> Heard;
+    fn heard(&mut self) -> NewStatements;
 
     /// All that was said until now; nothing is asked any more.
-    fn finish(&mut self) -> Heard;
+    fn finish(&mut self) -> NewStatements;
 }
 
 #[cfg(target_os = "linux")]
 impl Source for crate::kernel::bpf::reader::Reader {
-    fn heard(&mut self) -> Heard {
+    fn heard(&mut self) -> NewStatements {
         crate::kernel::bpf::reader::Reader::heard(self)
     }
 
-    fn finish(&mut self) -> Heard {
+    fn finish(&mut self) -> NewStatements {
         crate::kernel::bpf::reader::Reader::finish(self)
     }
 }
@@ -120,10 +120,10 @@ impl KernelWords {
         })
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, heard: NewStatements) {
         self.lost = self.lost.max(heard.lost);
         self.heard_until = self.heard_until.max(heard.until);
-        self.joiner.hear(heard.statements);
+        self.joiner.add_statements(heard.statements);
     }
 
     /// The watch is over: nothing is waited for any more.

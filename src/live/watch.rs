@@ -19,7 +19,7 @@ use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::detect::{Draft, Found};
 use crate::diagnose::host::stated;
-use crate::engine::rolling::{Limits, Moment, Rolling, Sight, rates};
+use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
 use crate::engine::{Analysis, Error, Options};
 use crate::fault::{self, Fault};
 use crate::live::event::Event;
@@ -190,10 +190,10 @@ impl Watch {
         }
         let before: u64 = self.engine.totals().segments.iter().sum();
         match &mut self.words {
-            None => self.engine.take(blocks),
+            None => self.engine.observe(blocks),
             Some(words) => {
                 let mut segments = Vec::new();
-                self.engine.take_and_show(blocks, |batch| segments.extend(batch.segments()));
+                self.engine.observe_and_show(blocks, |batch| segments.extend(batch.segments()));
                 words.observe(segments);
                 self.hear(self.engine.now());
             }
@@ -269,14 +269,20 @@ impl Watch {
     }
 
     /// Asks the engine and tells what is new.
-    fn ask(&mut self, now: Timestamp, moment: Moment, settle: Span, events: &mut Vec<Event>) -> Sight {
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        moment: Moment,
+        settle: Span,
+        events: &mut Vec<Event>,
+    ) -> CurrentResult {
         self.dirty = false;
         self.asked = now;
-        let mut sight = match self.engine.look(&self.silences, moment) {
+        let mut sight = match self.engine.current_result(&self.silences, moment) {
             Ok(sight) => sight,
             Err(fault) => {
                 events.extend(self.record_fault(Step::Looking, &fault));
-                return self.engine.blind();
+                return self.engine.empty_result();
             }
         };
         for fault in std::mem::take(&mut sight.faults) {
@@ -349,7 +355,7 @@ impl Watch {
     fn tell(
         &mut self,
         drafts: Vec<Found>,
-        sight: &Sight,
+        sight: &CurrentResult,
         now: Timestamp,
         settle: Span,
     ) -> (Times, Vec<Event>) {
@@ -509,7 +515,7 @@ impl Watch {
     }
 
     /// Brings the state up to date with what the engine saw.
-    fn show(&mut self, now: Timestamp, sight: &Sight) {
+    fn show(&mut self, now: Timestamp, sight: &CurrentResult) {
         let context = sight.context();
         for back in 0..5 {
             let second = now.after(Span::secs(-back));
@@ -643,7 +649,7 @@ impl Watch {
     }
 
     /// The report from `sight` and what was told.
-    fn write_report(&self, sight: &Sight) -> Analysis {
+    fn write_report(&self, sight: &CurrentResult) -> Analysis {
         let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
         told.warnings.extend(self.notes.iter().cloned());
@@ -666,7 +672,7 @@ impl Watch {
 
     /// The report without what the connections say beyond what was told: the program failed at that.
     fn write_what_was_told(&mut self, events: &mut Vec<Event>) -> Analysis {
-        let blind = self.engine.blind();
+        let blind = self.engine.empty_result();
         fault::contain(|| self.write_report(&blind)).unwrap_or_else(|fault| {
             events.extend(self.record_fault(Step::Report, &fault));
             let report =

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::decode::segment::PacketId;
 use crate::detect::{Draft, Found, registry};
-use crate::diagnose::host::{self, TROUBLE, Told};
+use crate::diagnose::host::{self, HostStatements, TROUBLE};
 use crate::flow::key::Host;
 use crate::host::listeners::{ListenSocket, serving};
 use crate::host::{HostFacts, Snapshot};
@@ -292,14 +292,14 @@ impl Testimony {
     }
 
     /// What the newest look states, for a report on these findings.
-    pub fn states(&self, drafts: &[Found]) -> Told {
+    pub fn states(&self, drafts: &[Found]) -> HostStatements {
         let Some(facts) = self.latest().and_then(|latest| HostFacts::new(vec![latest.clone()]).ok()) else {
-            return Told::default();
+            return HostStatements::default();
         };
         let here = drafts.iter().filter(|(d, _)| host::is_here(d, &facts));
         let mut here: Vec<Found> = here.cloned().collect();
         let told = host::corroborate(&mut here, &facts);
-        Told { warnings: Vec::new(), ..told }
+        HostStatements { warnings: Vec::new(), ..told }
     }
 }
 

@@ -3,14 +3,14 @@
 use crate::detect::draft::{Draft, cause, times};
 use crate::flow::facts::Role;
 use crate::model::{Certainty, Kind};
-use crate::pair::loss::Named;
+use crate::pair::loss::CaptureNames;
 use crate::pair::passage::Passage;
 
 /// Copies of a segment from which on it is repeated in vain.
 const COPIES: usize = 3;
 
 /// Says of data that was never acknowledged where it was lost, if the two captures show it.
-pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &Named<'_>) {
+pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>) {
     if !matches!(d.kind, Kind::DataUnacknowledged | Kind::IdleFlowDropped | Kind::FinUnacknowledged) {
         return;
     }
@@ -41,7 +41,8 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &Named<'_>) {
         d.probable(reason);
     } else if copies.iter().all(|&i| passage.passed(side, i)) {
         let end = seen.seq.advance(seen.payload.max(1));
-        let is_ack = |s: &crate::pair::trace::Seen| s.by_client != seen.by_client && !end.after(s.ack);
+        let is_ack =
+            |s: &crate::pair::trace::TracedSegment| s.by_client != seen.by_client && !end.after(s.ack);
         let acknowledged = passage.tracks[1 - side].segments.iter().any(is_ack);
         d.measure("lost_between", false);
         let what = match acknowledged {
@@ -70,7 +71,7 @@ fn copies(d: &Draft, passage: &Passage<'_>) -> Option<(usize, Vec<usize>)> {
         let segments = &passage.tracks[side].segments;
         evidence.iter().find_map(|(at, _)| {
             let seen = segments.iter().find(|s| s.at.packet == at.packet)?;
-            let is_copy = |s: &crate::pair::trace::Seen| {
+            let is_copy = |s: &crate::pair::trace::TracedSegment| {
                 s.by_client == seen.by_client
                     && s.seq == seen.seq
                     && s.payload == seen.payload

@@ -9,7 +9,7 @@ use crate::detect::spec::Ignored;
 use crate::detect::{Draft, Found, registry};
 use crate::diagnose::settings;
 use crate::engine::inputs::Limit;
-use crate::engine::{self, About, Analysis, Error, Options, Progress, Study};
+use crate::engine::{self, About, Analysis, Error, Examination, Options, Progress};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -18,12 +18,12 @@ use crate::flow::key::Host;
 use crate::model::path::apart;
 use crate::model::{Capture, CapturePoint, Excluded, Kind, OnlyIn, Pair, Vantage};
 use crate::pair::listening::{Check, Frame, Listening, Stamps};
-use crate::pair::loss::Named;
-use crate::pair::merge_findings::{Joint, own_cause};
+use crate::pair::loss::CaptureNames;
+use crate::pair::merge_findings::{JoinedConnection, own_cause};
 use crate::pair::passage::{Absence, Habits, Passage, SEPARATE, TIGHT, Watch};
 use crate::pair::recognise::Places;
 
-use crate::pair::trace::{self, Seen, Track, Wanted};
+use crate::pair::trace::{self, TracedSegment, Track, Wanted};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
@@ -71,7 +71,7 @@ struct Join<'j> {
     options: &'j Options,
     open: Opener<'j>,
     inputs: usize,
-    studies: [Study; 2],
+    studies: [Examination; 2],
 }
 
 /// A connection that is compared: where its facts lie on each side, and how it is found.
@@ -96,7 +96,7 @@ impl Join<'_> {
         let watches = self.watches(listening, &tracks);
         let watches = [&watches[0], &watches[1]];
         let paths = self.names();
-        let named = Named { paths: [&paths[0], &paths[1]] };
+        let named = CaptureNames { paths: [&paths[0], &paths[1]] };
         let clock = self.places.clock;
 
         let mut drafts: Vec<Found> = Vec::new();
@@ -117,7 +117,7 @@ impl Join<'_> {
                         let view = self.studies[side].seen.context.views.get(&track.server.address);
                         view.map_or(Vantage::Unknown, |view| view.vantage)
                     };
-                    let joint = Joint {
+                    let joint = JoinedConnection {
                         facts,
                         found,
                         passage: Passage::new([a, b], clock, watches, near),
@@ -260,7 +260,7 @@ impl Join<'_> {
         let mut lacking: HashMap<(usize, Host), HashSet<Frame>> = HashMap::new();
         for both in tracks {
             let [Some(a), Some(b)] = both else { continue };
-            let is_reset = |s: &Seen| !s.by_client && s.flags.has(Flags::RST);
+            let is_reset = |s: &TracedSegment| !s.by_client && s.flags.has(Flags::RST);
             if ![a, b].iter().any(|track| track.segments.iter().any(is_reset)) {
                 continue;
             }
@@ -338,7 +338,13 @@ impl Join<'_> {
 
     /// A finding on a connection that only `side` has. If it is the client's side, and the other one demonstrably
     /// captures connections to this listener and was listening at that time, the packets did not come so far.
-    fn alone(&self, (mut d, vantage): Found, side: usize, watches: [&Watch; 2], named: &Named<'_>) -> Found {
+    fn alone(
+        &self,
+        (mut d, vantage): Found,
+        side: usize,
+        watches: [&Watch; 2],
+        named: &CaptureNames<'_>,
+    ) -> Found {
         let (Some(client), Some(server)) = (d.client, d.server) else { return (d, vantage) };
         let there = self.places.listeners.get(&server).copied().unwrap_or(server);
         let near = self.places.client_side(there.address);
@@ -472,7 +478,7 @@ fn path_of(captures: &[Capture], places: &Places, side: usize) -> String {
 }
 
 /// Where the client's side was captured, for each server with a finding.
-fn points(near: &Study, drafts: &[Found], places: &Places, captures: &[Capture]) -> Vec<CapturePoint> {
+fn points(near: &Examination, drafts: &[Found], places: &Places, captures: &[Capture]) -> Vec<CapturePoint> {
     let mut servers: Vec<_> = drafts.iter().filter_map(|(d, _)| d.server).map(|host| host.address).collect();
     servers.sort_unstable();
     servers.dedup();
@@ -489,7 +495,7 @@ fn points(near: &Study, drafts: &[Found], places: &Places, captures: &[Capture])
 }
 
 /// What limits each side, with its name.
-fn joined_limits(near: &Study, far: &Study, places: &Places, left_out: usize) -> Vec<Limit> {
+fn joined_limits(near: &Examination, far: &Examination, places: &Places, left_out: usize) -> Vec<Limit> {
     let mut all = Vec::new();
     for (side, study) in [(0, near), (1, far)] {
         let (near, far) = (&near.inputs.captures, &far.inputs.captures);

@@ -2,22 +2,22 @@
 
 use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::evidence::{Elsewhere, again};
+use crate::detect::evidence::{InOtherCapture, again};
 use crate::detect::next;
 use crate::detect::registry;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Kind, PacketMark, Severity};
 use crate::pair::passage::{Absence, Passage, TIGHT};
-use crate::pair::trace::Seen;
+use crate::pair::trace::TracedSegment;
 use crate::time::{Span, Timestamp};
 
 /// What the two sides are called.
-pub struct Named<'a> {
+pub struct CaptureNames<'a> {
     /// By side.
     pub paths: [&'a str; 2],
 }
 
-impl Named<'_> {
+impl CaptureNames<'_> {
     /// The captures of a side.
     pub fn side(&self, side: usize) -> &str {
         self.paths[side]
@@ -114,13 +114,13 @@ impl Losses {
         let (c, s) = (&p.tracks[near].segments, &p.tracks[1 - near].segments);
         let receiver = p.habits(1 - near).toward_syns();
         for (i, syn) in c.iter().enumerate().filter(|(_, x)| x.is_syn() && x.by_client) {
-            if !c[i + 1..].iter().any(Seen::is_syn) {
+            if !c[i + 1..].iter().any(TracedSegment::is_syn) {
                 continue;
             }
             let Some(absence) = p.shows_loss(near, i, receiver) else { continue };
             let due = p.due(near, i);
             let next = s.iter().find(|x| x.is_syn() && x.at.time > due).map_or(Timestamp::MAX, |x| x.at.time);
-            let answers = |x: &Seen| match (x.stamps, syn.stamps) {
+            let answers = |x: &TracedSegment| match (x.stamps, syn.stamps) {
                 (Some((_, echo)), Some((tsval, _))) => echo == tsval,
                 _ => x.at.time >= due && x.at.time < next,
             };
@@ -148,7 +148,7 @@ impl Losses {
             // The client answers a SYN-ACK that it has; the first one's timestamp is in its final ACK.
             let received = final_ack.is_some_and(|f| match (c[f].stamps, syn_ack.stamps) {
                 (Some((_, echo)), Some((tsval, _))) => echo == tsval,
-                _ => c[f].at.time >= due && !c[..f].iter().any(Seen::is_syn_ack),
+                _ => c[f].at.time >= due && !c[..f].iter().any(TracedSegment::is_syn_ack),
             });
             let until = repeated.map_or(Timestamp::MAX, |x| x.at.time);
             let answered = s[i + 1..].iter().take_while(|x| x.at.time < until).any(is_of_open_client);
@@ -182,20 +182,27 @@ impl Losses {
 }
 
 /// Whether a client sends this that holds the connection for complete.
-pub fn is_of_open_client(x: &Seen) -> bool {
+pub fn is_of_open_client(x: &TracedSegment) -> bool {
     x.by_client && x.flags.has(Flags::ACK) && !x.flags.any(Flags::SYN | Flags::RST)
 }
 
 /// The place of the client's first answer to a SYN-ACK.
-pub fn final_ack(c: &[Seen]) -> Option<usize> {
-    let from = c.iter().position(Seen::is_syn_ack)?;
+pub fn final_ack(c: &[TracedSegment]) -> Option<usize> {
+    let from = c.iter().position(TracedSegment::is_syn_ack)?;
     let next = c[from].seq.advance(1);
-    let answers = |x: &Seen| x.by_client && x.flags.has(Flags::ACK) && !x.flags.any(Flags::SYN | Flags::RST);
+    let answers =
+        |x: &TracedSegment| x.by_client && x.flags.has(Flags::ACK) && !x.flags.any(Flags::SYN | Flags::RST);
     c.iter().enumerate().skip(from).find(|(_, x)| answers(x) && x.ack.at_or_after(next)).map(|(i, _)| i)
 }
 
 /// The finding: the lost segments, the place, and the evidence. `f` is the connection as either side knows it.
-pub fn draft(f: &ConnectionFacts, losses: &Losses, p: &Passage<'_>, near: usize, named: &Named<'_>) -> Draft {
+pub fn draft(
+    f: &ConnectionFacts,
+    losses: &Losses,
+    p: &Passage<'_>,
+    near: usize,
+    named: &CaptureNames<'_>,
+) -> Draft {
     let c = &p.tracks[near].segments;
     let completed = final_ack(c);
     let took = completed.map(|i| c[i].at.time - c[0].at.time);
@@ -255,8 +262,10 @@ fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usi
         d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, apart);
         d.shows(at, text.to_owned());
         match (p.other(side, i), p.absence(side, i)) {
-            (Some(there), _) => d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at)),
-            (None, Some(_)) => d.packets.note_elsewhere(at.packet, Elsewhere::Missing(p.capture(1 - side))),
+            (Some(there), _) => d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.at)),
+            (None, Some(_)) => {
+                d.packets.note_elsewhere(at.packet, InOtherCapture::Missing(p.capture(1 - side)))
+            }
             (None, None) => {}
         }
     }
@@ -281,7 +290,7 @@ fn summary(f: &ConnectionFacts, losses: &Losses, took: Option<Span>, sides: [&st
 }
 
 /// Which packets are in one capture and not in the other, by their numbers.
-fn reason(losses: &Losses, p: &Passage<'_>, near: usize, named: &Named<'_>) -> String {
+fn reason(losses: &Losses, p: &Passage<'_>, near: usize, named: &CaptureNames<'_>) -> String {
     let far = 1 - near;
     let numbers = |places: &[usize], side: usize| {
         let all = places.iter().map(|&i| format!("#{}", p.mark(side, i).packet.number()));
@@ -307,7 +316,7 @@ fn judge(
     took: Option<Span>,
     p: &Passage<'_>,
     near: usize,
-    named: &Named<'_>,
+    named: &CaptureNames<'_>,
 ) {
     let reason = reason(losses, p, near, named);
     let all_syns = p.tracks[near].segments.iter().filter(|x| x.is_syn()).count();

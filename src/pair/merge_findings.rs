@@ -4,21 +4,21 @@
 //! before that capture, and whether a RST came from the server at all.
 
 use crate::decode::segment::Flags;
-use crate::detect::analysis::fast_open::Fate;
+use crate::detect::analysis::fast_open::FastOpenOutcome;
 use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, Found, cause};
-use crate::detect::evidence::Elsewhere;
+use crate::detect::evidence::InOtherCapture;
 use crate::detect::registry;
 use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
 use crate::pair::data_path::judge_data;
-use crate::pair::loss::{self, Losses, Named, final_ack};
+use crate::pair::loss::{self, CaptureNames, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage};
-use crate::pair::trace::Seen;
+use crate::pair::trace::TracedSegment;
 
 /// One connection that both sides have.
-pub struct Joint<'a> {
+pub struct JoinedConnection<'a> {
     /// What either side kept of it, times by its own clock.
     pub facts: [Option<&'a ConnectionFacts>; 2],
     /// Its findings on each side, times by the clock of side 1.
@@ -33,9 +33,9 @@ pub struct Joint<'a> {
     pub without_resets: [bool; 2],
 }
 
-impl Joint<'_> {
+impl JoinedConnection<'_> {
     /// The findings that remain.
-    pub fn merge_findings(mut self, named: &Named<'_>) -> Vec<Found> {
+    pub fn merge_findings(mut self, named: &CaptureNames<'_>) -> Vec<Found> {
         let (near, far) = (self.near, 1 - self.near);
         let losses = Losses::of(&self.passage, near);
         let mut of_client = std::mem::take(&mut self.found[near]);
@@ -105,7 +105,7 @@ impl Joint<'_> {
         losses: &Losses,
         of_client: &mut Vec<Found>,
         of_server: &mut Vec<Found>,
-        named: &Named<'_>,
+        named: &CaptureNames<'_>,
     ) -> Option<Found> {
         let far = 1 - self.near;
         let f = self.facts[far].or(self.facts[self.near])?;
@@ -126,7 +126,7 @@ impl Joint<'_> {
 
     /// A SYN with Fast Open that drew no answer, the one without did: it stands if that SYN did not arrive, and nothing
     /// else was lost.
-    fn judge_fast_open(&self, of_client: &mut Vec<Found>, losses: &Losses, named: &Named<'_>) {
+    fn judge_fast_open(&self, of_client: &mut Vec<Found>, losses: &Losses, named: &CaptureNames<'_>) {
         let (near, far) = (self.near, 1 - self.near);
         let first = match losses.syns[..] {
             [first] if losses.syn_acks.is_empty() && losses.final_ack.is_none() => Some(first),
@@ -156,9 +156,9 @@ impl Joint<'_> {
     fn client_side_missed_an_answer(&self) -> bool {
         let (near, far) = (self.near, 1 - self.near);
         let s = &self.passage.tracks[far].segments;
-        let first = s.iter().position(Seen::is_syn_ack);
+        let first = s.iter().position(TracedSegment::is_syn_ack);
         first.is_some_and(|i| !self.passage.passed(far, i) && s[i + 1..].iter().any(loss::is_of_open_client))
-            && !self.passage.tracks[near].segments.iter().any(Seen::is_syn_ack)
+            && !self.passage.tracks[near].segments.iter().any(TracedSegment::is_syn_ack)
     }
 
     fn handshake_passed(&self) -> bool {
@@ -176,20 +176,20 @@ impl Joint<'_> {
     }
 
     /// Whether what the client's side alone makes of the handshake stands beside what the server's side saw.
-    fn stands(&self, d: &mut Draft, losses: &Losses, named: &Named<'_>) -> bool {
+    fn stands(&self, d: &mut Draft, losses: &Losses, named: &CaptureNames<'_>) -> bool {
         let far = 1 - self.near;
         match d.kind {
             Kind::HandshakeLoss => !self.nothing_lost(losses),
             Kind::AcceptQueueOverflow => !self.server_went_on(),
             kind if registry::spec(kind).ignored == Ignored::Syns => {
                 // An answer left: it was lost, or not captured; the SYNs were not ignored.
-                if self.passage.tracks[far].segments.iter().any(Seen::is_syn_ack) {
-                    if !self.passage.tracks[self.near].segments.iter().any(Seen::is_syn_ack) {
+                if self.passage.tracks[far].segments.iter().any(TracedSegment::is_syn_ack) {
+                    if !self.passage.tracks[self.near].segments.iter().any(TracedSegment::is_syn_ack) {
                         self.answered_unseen(d, named);
                     }
                     return true;
                 }
-                let Some(arrived) = self.arrived(Seen::is_syn) else { return true };
+                let Some(arrived) = self.arrived(TracedSegment::is_syn) else { return true };
                 d.excluded.push(Excluded {
                     suspect: Suspect::Lost(Packets::Syns),
                     why: format!("they are in {}: {arrived}", named.side(far)),
@@ -210,7 +210,7 @@ impl Joint<'_> {
 
     /// The server answered SYNs of which the client's side has no answer, and nothing shows that this side was listening:
     /// what remains is that it is unknown where the answers went.
-    fn answered_unseen(&self, d: &mut Draft, named: &Named<'_>) {
+    fn answered_unseen(&self, d: &mut Draft, named: &CaptureNames<'_>) {
         let (near, far) = (self.near, 1 - self.near);
         d.kind = Kind::HandshakeLoss;
         let queue = own_cause(d);
@@ -244,7 +244,7 @@ impl Joint<'_> {
     }
 
     /// The packet numbers on the far side of the client's segments that are `such`, if all of them arrived there.
-    fn arrived(&self, such: impl Fn(&Seen) -> bool) -> Option<String> {
+    fn arrived(&self, such: impl Fn(&TracedSegment) -> bool) -> Option<String> {
         let near = self.near;
         let mut numbers = Vec::new();
         for (i, _) in
@@ -269,7 +269,7 @@ impl Joint<'_> {
     }
 
     /// A RST that the client's side has and the server never sent (or the other way round) came from a device between.
-    fn origin_of_reset(&self, d: &mut Draft, named: &Named<'_>) {
+    fn origin_of_reset(&self, d: &mut Draft, named: &CaptureNames<'_>) {
         if !registry::spec(d.kind).has(Property::ExplainsReset) {
             return;
         }
@@ -300,7 +300,7 @@ impl Joint<'_> {
                 "the RST #{} of {here} is not in {there}: the {who} never sent it",
                 seen.at.packet.number()
             );
-            forged(d, who, &reason, if went_on { Afterwards::WentOn } else { Afterwards::Silent });
+            forged(d, who, &reason, if went_on { Afterwards::EvictedActivity } else { Afterwards::Silent });
         }
     }
 
@@ -313,13 +313,14 @@ impl Joint<'_> {
         let by_client = closer == Role::Server;
         let own = if by_client { self.near } else { 1 - self.near };
         let other = &self.passage.tracks[1 - own].segments;
-        let has =
-            |segments: &[Seen]| segments.iter().any(|s| s.by_client == by_client && s.flags.has(Flags::FIN));
+        let has = |segments: &[TracedSegment]| {
+            segments.iter().any(|s| s.by_client == by_client && s.flags.has(Flags::FIN))
+        };
         has(&self.passage.tracks[own].segments) && !has(other)
     }
 
     /// Names what the client's side could not exclude and the server's side does.
-    fn close(&self, d: &mut Draft, vantage: Vantage, named: &Named<'_>) {
+    fn close(&self, d: &mut Draft, vantage: Vantage, named: &CaptureNames<'_>) {
         let far = 1 - self.near;
         match d.kind {
             Kind::AcceptQueueOverflow => {
@@ -329,14 +330,14 @@ impl Joint<'_> {
                 exclude(d, Suspect::Lost(Packets::FinalAck), arrived, vantage);
             }
             kind if registry::spec(kind).ignored == Ignored::Syns => {
-                let Some(arrived) = self.arrived(Seen::is_syn) else { return };
+                let Some(arrived) = self.arrived(TracedSegment::is_syn) else { return };
                 let arrived = format!("in {}: {arrived}", named.side(far));
                 exclude(d, Suspect::Lost(Packets::Syns), arrived, vantage);
             }
             kind if registry::spec(kind).has(Property::ExplainsReset) => {
                 let s = self.passage.tracks[far];
                 let sent = s.segments.iter().find(|x| x.flags.has(Flags::RST) && !x.by_client);
-                let shown = |x: &&Seen| d.evidence().iter().any(|(at, _)| at.packet == x.at.packet);
+                let shown = |x: &&TracedSegment| d.evidence().iter().any(|(at, _)| at.packet == x.at.packet);
                 if let Some(sent) = sent.filter(shown) {
                     let left = format!("it is #{} of {}", sent.at.packet.number(), named.side(far));
                     exclude(d, Suspect::ResetByDevice, left, Vantage::Unknown);
@@ -352,12 +353,13 @@ impl Joint<'_> {
             for side in [0, 1] {
                 let Some(i) = self.passage.tracks[side].place(at.packet) else { continue };
                 if let Some(there) = self.passage.other(side, i) {
-                    d.packets.note_elsewhere(at.packet, Elsewhere::Seen(there.at));
+                    d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.at));
                 } else if matches!(
                     self.passage.absence(side, i),
                     Some(Absence::Certain | Absence::Likely | Absence::Unheard)
                 ) {
-                    d.packets.note_elsewhere(at.packet, Elsewhere::Missing(self.passage.capture(1 - side)));
+                    d.packets
+                        .note_elsewhere(at.packet, InOtherCapture::Missing(self.passage.capture(1 - side)));
                 }
             }
         }
@@ -401,7 +403,7 @@ fn passed_the_path(d: &mut Draft, vantage: Vantage) {
 
 /// Whether it says that a SYN with Fast Open was swallowed.
 fn is_swallowed(d: &Draft) -> bool {
-    d.kind == Kind::FastopenFallback && d.details == Details::FastOpen(Fate::Swallowed)
+    d.kind == Kind::FastopenFallback && d.details == Details::FastOpen(FastOpenOutcome::Swallowed)
 }
 
 /// Takes `suspect` out of what could be, where the capture that shows it stands at the server; else it may still have
@@ -418,7 +420,7 @@ fn exclude(d: &mut Draft, suspect: Suspect, why: String, vantage: Vantage) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Afterwards {
     /// It sent other packets: it had not sent the RST.
-    WentOn,
+    EvictedActivity,
     /// It fell silent.
     Silent,
 }
@@ -447,7 +449,7 @@ fn forged(d: &mut Draft, who: Role, reason: &str, afterwards: Afterwards) {
     );
     d.alternatives.clear();
     d.measure("by", "middlebox").measure("in_the_name_of", who.to_string()).measure("by_firewall", true);
-    if afterwards == Afterwards::WentOn {
+    if afterwards == Afterwards::EvictedActivity {
         d.confirmed(format!("{reason}, and sent other packets afterwards"));
     } else {
         d.probable(reason);

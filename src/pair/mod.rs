@@ -68,7 +68,7 @@ pub fn analyze(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
-    let why = match look(inputs, open, pairing, options) {
+    let why = match recognise_inputs(inputs, open, pairing, options) {
         _ if options.stop.is_asked() => return Err(Error::Stopped),
         Recognised::Places(places) => return join::analyze(inputs.len(), open, &places, options, progress),
         Recognised::No(why) => why,
@@ -95,7 +95,7 @@ pub fn analyze(
     Ok(outcome)
 }
 
-fn look(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, options: &Options) -> Recognised {
+fn recognise_inputs(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, options: &Options) -> Recognised {
     let no = |why: &str| Recognised::No(Some(why.to_owned()));
     let forced = pairing == Pairing::Force;
     if pairing == Pairing::Never || (!forced && (inputs.len() < 2 || inputs.len() > MOST_LOOKED_AT)) {

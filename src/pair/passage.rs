@@ -10,7 +10,7 @@ use crate::flow::key::Host;
 use crate::model::Kind;
 use crate::pair::clock::Clock;
 use crate::pair::listening::{Check, Class, Frame, Listening};
-use crate::pair::trace::{HEAD, Seen, Track};
+use crate::pair::trace::{HEAD, TracedSegment, Track};
 use crate::time::{Span, Timestamp};
 
 /// Packets that nothing but their time tells apart (no timestamps, no IP ID) are the same if they are this near, beyond
@@ -168,7 +168,7 @@ impl<'a> Passage<'a> {
                 let due = clock.there(x.at.time);
                 let free =
                     b.iter().enumerate().filter(|(j, y)| same[1][*j].is_none() && is_same(x, y, compared));
-                let apart = |y: &Seen| Span((y.at.time - due).0.saturating_abs());
+                let apart = |y: &TracedSegment| Span((y.at.time - due).0.saturating_abs());
                 let allowed = if is_marked(x) { LATE } else { NEAR + trip };
                 let best = free.map(|(j, y)| (apart(y), j)).filter(|(span, _)| *span <= allowed).min();
                 if let Some((_, j)) = best {
@@ -185,7 +185,7 @@ impl<'a> Passage<'a> {
     }
 
     /// The segment on the other side that is the one at `place` on `side`.
-    pub fn other(&self, side: usize, place: usize) -> Option<&'a Seen> {
+    pub fn other(&self, side: usize, place: usize) -> Option<&'a TracedSegment> {
         self.same[side][place].map(|j| &self.tracks[1 - side].segments[j])
     }
 
@@ -310,7 +310,7 @@ impl<'a> Passage<'a> {
 }
 
 /// Whether more than its time tells a packet from one sent again.
-fn is_marked(s: &Seen) -> bool {
+fn is_marked(s: &TracedSegment) -> bool {
     s.ip_id != 0 || s.stamps.is_some()
 }
 
@@ -323,7 +323,7 @@ enum Compared {
     WithoutIpId,
 }
 
-fn is_same(a: &Seen, b: &Seen, compared: Compared) -> bool {
+fn is_same(a: &TracedSegment, b: &TracedSegment, compared: Compared) -> bool {
     let stamped = match (a.stamps, b.stamps) {
         (Some(x), Some(y)) => x == y,
         // Cut off on one side, or taken out on the way.
@@ -338,8 +338,8 @@ fn is_same(a: &Seen, b: &Seen, compared: Compared) -> bool {
 }
 
 /// Whether payload of `a` is in `b`, which may be cut otherwise: the same timestamp, and bytes in common.
-fn carries(a: &Seen, b: &Seen) -> bool {
-    let overlap = |from: &Seen, other: &Seen| {
+fn carries(a: &TracedSegment, b: &TracedSegment) -> bool {
+    let overlap = |from: &TracedSegment, other: &TracedSegment| {
         let offset = other.seq.distance(from.seq);
         offset >= 0 && (offset as u32) < from.payload
     };
@@ -358,8 +358,8 @@ mod tests {
     use crate::seq::Seq;
     use std::collections::HashSet;
 
-    fn seen(number: u64, millis: i64, flags: Flags, tsval: Option<u32>) -> Seen {
-        Seen {
+    fn seen(number: u64, millis: i64, flags: Flags, tsval: Option<u32>) -> TracedSegment {
+        TracedSegment {
             at: PacketRef { time: Timestamp(0) + Span::millis(millis), packet: PacketId::new(0, number) },
             by_client: flags != Flags::SYN | Flags::ACK,
             seq: Seq(1),
@@ -371,7 +371,7 @@ mod tests {
         }
     }
 
-    fn track(segments: Vec<Seen>) -> Track {
+    fn track(segments: Vec<TracedSegment>) -> Track {
         Track { segments, ..Track::default() }
     }
 
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn bytes_in_another_packet_have_passed() {
-        let data = |number, at, seq, payload| Seen {
+        let data = |number, at, seq, payload| TracedSegment {
             seq: Seq(seq),
             payload,
             ..seen(number, at, Flags::ACK, Some(9))

@@ -18,13 +18,13 @@ pub const HEAD: usize = 48;
 /// And the last ones.
 const TAIL: usize = 24;
 /// What a connection costs on one side at most, bytes.
-pub const COST: u64 = ((CONTROL + HEAD + TAIL) * size_of::<Seen>()) as u64;
+pub const COST: u64 = ((CONTROL + HEAD + TAIL) * size_of::<TracedSegment>()) as u64;
 /// Copies of one packet in one capture come no further apart than this.
 const COPY: Span = Span::millis(100);
 
 /// A segment as one side saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct TracedSegment {
     /// Packet, and time by the clock of its side.
     pub at: PacketRef,
     /// Whether the client sent it.
@@ -43,7 +43,7 @@ pub struct Seen {
     pub ip_id: u16,
 }
 
-impl Seen {
+impl TracedSegment {
     /// The end that sent it.
     pub fn sender(&self) -> Role {
         if self.by_client { Role::Client } else { Role::Server }
@@ -138,7 +138,7 @@ pub struct Track {
     /// The server's name on this side.
     pub server: Host,
     /// Its segments, in order of capture.
-    pub segments: Vec<Seen>,
+    pub segments: Vec<TracedSegment>,
     /// Some in the middle were left out.
     pub cut: bool,
 }
@@ -147,18 +147,19 @@ pub struct Track {
 struct Collecting {
     client: Host,
     server: Host,
-    control: Vec<Seen>,
-    head: Vec<Seen>,
-    tail: VecDeque<Seen>,
+    control: Vec<TracedSegment>,
+    head: Vec<TracedSegment>,
+    tail: VecDeque<TracedSegment>,
     cut: bool,
     /// The last few, to know copies by.
-    recent: VecDeque<Seen>,
+    recent: VecDeque<TracedSegment>,
 }
 
 impl Collecting {
-    fn record(&mut self, seen: Seen) {
-        let copy =
-            |known: &Seen| Seen { at: seen.at, ..*known } == seen && seen.at.time - known.at.time < COPY;
+    fn record(&mut self, seen: TracedSegment) {
+        let copy = |known: &TracedSegment| {
+            TracedSegment { at: seen.at, ..*known } == seen && seen.at.time - known.at.time < COPY
+        };
         // Without an IP ID or a timestamp a retransmission and a copy are alike: the timer tells them apart.
         if self.recent.iter().any(copy) {
             return;
@@ -272,7 +273,7 @@ impl<'w> Search<'w> {
         let Some(&n) = self.current.get(&key) else { return };
         let found = &mut self.found[n];
         let stamps = s.options.has(Options::TIMESTAMPS).then_some((s.tsval, s.tsecr));
-        found.record(Seen {
+        found.record(TracedSegment {
             at: PacketRef::of(s),
             by_client: from == found.client,
             seq: s.seq,

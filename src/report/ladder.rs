@@ -50,7 +50,7 @@ pub(crate) enum Rung<'r> {
         gap: Gap,
     },
     /// This many packets are not shown.
-    LeftOut(usize),
+    CountedOnly(usize),
 }
 
 /// The time between a packet and the one before it.
@@ -74,7 +74,7 @@ impl<'r> Ladder<'r> {
         let mut rungs = Vec::new();
         for (i, evidence) in shown.iter().enumerate() {
             if let Some(left_out) = left_out.filter(|_| i == head) {
-                rungs.push(Rung::LeftOut(left_out));
+                rungs.push(Rung::CountedOnly(left_out));
             }
             let span = i.checked_sub(1).map_or(Span::ZERO, |before| gaps[before]);
             let gap = match scale {
@@ -116,18 +116,18 @@ pub(crate) fn text(
     let width = |pick: &dyn Fn(&Rung<'_>) -> usize| ladder.rungs.iter().map(pick).max().unwrap_or(0);
     let times = width(&|rung| match rung {
         Rung::Packet { time, .. } => time.chars().count(),
-        Rung::LeftOut(_) => 0,
+        Rung::CountedOnly(_) => 0,
     });
     let day = ladder.day.as_deref().unwrap_or_default();
     let times = times.max(day.len());
     let numbers = width(&|rung| match rung {
         Rung::Packet { evidence, .. } => evidence.packet.to_string().len() + 1,
-        Rung::LeftOut(_) => 0,
+        Rung::CountedOnly(_) => 0,
     });
     let mut out = format!("{day:>times$}  client {:pad$} server\n", "", pad = ARROW - 10);
     for rung in &ladder.rungs {
         match rung {
-            Rung::LeftOut(n) => {
+            Rung::CountedOnly(n) => {
                 out.push_str(&format!("{:times$}  :{:ARROW$}:  ({n} more packets)\n", "", ""));
             }
             Rung::Packet { evidence, time, gap } => {
@@ -186,7 +186,7 @@ mod tests {
             .iter()
             .filter_map(|rung| match rung {
                 Rung::Packet { gap, .. } => Some(*gap),
-                Rung::LeftOut(_) => None,
+                Rung::CountedOnly(_) => None,
             })
             .collect();
         assert_eq!(gaps[5], Gap::Break(Span::millis(2050)));

@@ -47,7 +47,7 @@ impl FailedSyn {
 
 /// What sets failed SYNs apart from those that were answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mark {
+pub enum SynFeature {
     /// They use a four-tuple again: how soon, at the soonest and at the latest.
     ReusedTuple(Span, Span),
     /// They ask for ECN.
@@ -70,18 +70,18 @@ pub enum Mark {
 
 /// How a SYN fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum SynOutcome {
     /// It was answered by a RST.
     Refused,
     /// It was not answered.
     Ignored,
 }
 
-impl Fate {
+impl SynOutcome {
     fn participle(self) -> &'static str {
         match self {
-            Fate::Refused => "refused",
-            Fate::Ignored => "ignored",
+            SynOutcome::Refused => "refused",
+            SynOutcome::Ignored => "ignored",
         }
     }
 }
@@ -90,7 +90,7 @@ impl Fate {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pattern {
     /// What it is.
-    pub mark: Mark,
+    pub mark: SynFeature,
     /// SYNs that failed, all of which have it.
     pub failed: usize,
     /// SYNs that were answered and do not have it.
@@ -133,23 +133,23 @@ impl Pattern {
         let is_client = || by_client && clients.len() * PATTERN <= failed.len();
         let in_turn = alternates(failed, listener);
         let pattern = |(mark, answered)| Pattern { mark, failed: failed.len(), answered, by_client };
-        let others = || header(failed, accepted).or_else(|| is_client().then_some(Mark::Client));
+        let others = || header(failed, accepted).or_else(|| is_client().then_some(SynFeature::Client));
         reuse(failed, accepted)
-            .or_else(|| ecn(failed, accepted).then_some((Mark::Ecn, accepted.count)))
+            .or_else(|| ecn(failed, accepted).then_some((SynFeature::Ecn, accepted.count)))
             .or_else(|| others().filter(|_| in_turn).map(|mark| (mark, accepted.count)))
             .map(pattern)
     }
 
     /// One clause: what the failed SYNs have that the others lack.
-    pub fn clause(&self, fate: Fate) -> String {
+    pub fn clause(&self, fate: SynOutcome) -> String {
         let fate = fate.participle();
         let Pattern { failed, answered, .. } = self;
         match self.mark {
-            Mark::ReusedTuple(least, most) => format!(
+            SynFeature::ReusedTuple(least, most) => format!(
                 "all {failed} SYNs that were {fate} reuse a four-tuple of an older connection that ended {least} to {most} \
                  before, and none of {answered} SYNs from fresh ports was {fate}"
             ),
-            Mark::Client => format!(
+            SynFeature::Client => format!(
                 "all {failed} SYNs that were {fate} come from clients that got no SYN-ACK at all, and {answered} SYNs of other \
                  clients were answered"
             ),
@@ -161,38 +161,40 @@ impl Pattern {
     }
 }
 
-impl Mark {
+impl SynFeature {
     fn verb(self) -> String {
         match self {
-            Mark::ReusedTuple(..) => "reuse a four-tuple".to_owned(),
-            Mark::Ecn => "ask for ECN (the ECE and CWR bits)".to_owned(),
-            Mark::With(option) => format!("carry the {option} option"),
-            Mark::Without(option) => format!("lack the {option} option"),
-            Mark::SegmentSize(mss) => format!("offer an MSS of {mss}"),
-            Mark::PrivilegedPort => "come from a source port below 1024".to_owned(),
-            Mark::ServiceType(tos) => format!("have type of service {tos:#04x}"),
-            Mark::TimeToLive(ttl) => format!("have a TTL of {ttl}"),
-            Mark::Client => "come from addresses of their own".to_owned(),
+            SynFeature::ReusedTuple(..) => "reuse a four-tuple".to_owned(),
+            SynFeature::Ecn => "ask for ECN (the ECE and CWR bits)".to_owned(),
+            SynFeature::With(option) => format!("carry the {option} option"),
+            SynFeature::Without(option) => format!("lack the {option} option"),
+            SynFeature::SegmentSize(mss) => format!("offer an MSS of {mss}"),
+            SynFeature::PrivilegedPort => "come from a source port below 1024".to_owned(),
+            SynFeature::ServiceType(tos) => format!("have type of service {tos:#04x}"),
+            SynFeature::TimeToLive(ttl) => format!("have a TTL of {ttl}"),
+            SynFeature::Client => "come from addresses of their own".to_owned(),
         }
     }
 
     /// The field that decides, as a noun.
     pub fn noun(self) -> String {
         match self {
-            Mark::ReusedTuple(..) => "four-tuples that are used again".to_owned(),
-            Mark::Ecn => "the ECN bits (ECE and CWR)".to_owned(),
-            Mark::With(option) | Mark::Without(option) => format!("the {option} option"),
-            Mark::SegmentSize(_) => "the MSS".to_owned(),
-            Mark::PrivilegedPort => "the source port".to_owned(),
-            Mark::ServiceType(_) => "the type of service".to_owned(),
-            Mark::TimeToLive(_) => "the path or the system that the SYN comes from (its TTL)".to_owned(),
-            Mark::Client => "the client's address".to_owned(),
+            SynFeature::ReusedTuple(..) => "four-tuples that are used again".to_owned(),
+            SynFeature::Ecn => "the ECN bits (ECE and CWR)".to_owned(),
+            SynFeature::With(option) | SynFeature::Without(option) => format!("the {option} option"),
+            SynFeature::SegmentSize(_) => "the MSS".to_owned(),
+            SynFeature::PrivilegedPort => "the source port".to_owned(),
+            SynFeature::ServiceType(_) => "the type of service".to_owned(),
+            SynFeature::TimeToLive(_) => {
+                "the path or the system that the SYN comes from (its TTL)".to_owned()
+            }
+            SynFeature::Client => "the client's address".to_owned(),
         }
     }
 }
 
 /// All use a four-tuple again, and those from fresh ports fared well.
-fn reuse(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<(Mark, u32)> {
+fn reuse(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<(SynFeature, u32)> {
     let fresh = accepted.count - accepted.reused;
     // Where most of those that use one again are answered it is no reason.
     let is_reason = accepted.reused as usize <= failed.len() / 2 && fresh as usize >= PATTERN;
@@ -200,7 +202,7 @@ fn reuse(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<(Mark, u32)> {
         return None;
     }
     let after = || failed.iter().filter_map(|f| f.again_after);
-    Some((Mark::ReusedTuple(after().min()?, after().max()?), fresh))
+    Some((SynFeature::ReusedTuple(after().min()?, after().max()?), fresh))
 }
 
 /// All ask for ECN, and no other.
@@ -209,9 +211,9 @@ fn ecn(failed: &[FailedSyn], accepted: &AcceptedSyns) -> bool {
 }
 
 /// Another header field that sets the failed ones apart.
-fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<Mark> {
+fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<SynFeature> {
     if accepted.low_ports == 0 && failed.iter().all(|f| f.client.port < PRIVILEGED) {
-        return Some(Mark::PrivilegedPort);
+        return Some(SynFeature::PrivilegedPort);
     }
     let options = accepted.options.all();
     let named = [
@@ -224,21 +226,22 @@ fn header(failed: &[FailedSyn], accepted: &AcceptedSyns) -> Option<Mark> {
     for (bits, name) in named.into_iter().filter(|_| !options.is_empty()) {
         let has = |f: &FailedSyn| f.syn.options.any(bits);
         if failed.iter().all(has) && options.iter().all(|o| !Options(*o).any(bits)) {
-            return Some(Mark::With(name));
+            return Some(SynFeature::With(name));
         }
         if !failed.iter().any(has) && options.iter().all(|o| Options(*o).any(bits)) {
-            return Some(Mark::Without(name));
+            return Some(SynFeature::Without(name));
         }
     }
     let syn = &failed[0].syn;
     let all_have = |same: fn(&Offer, &Offer) -> bool| failed.iter().all(|f| same(&f.syn, syn));
     if all_have(|a, b| a.mss == b.mss) && accepted.mss.lacks(syn.mss) {
-        return Some(Mark::SegmentSize(syn.mss));
+        return Some(SynFeature::SegmentSize(syn.mss));
     }
     if all_have(|a, b| a.tos == b.tos) && accepted.tos.lacks(syn.tos) {
-        return Some(Mark::ServiceType(syn.tos));
+        return Some(SynFeature::ServiceType(syn.tos));
     }
-    (all_have(|a, b| a.ttl == b.ttl) && accepted.ttl.lacks(syn.ttl)).then_some(Mark::TimeToLive(syn.ttl))
+    (all_have(|a, b| a.ttl == b.ttl) && accepted.ttl.lacks(syn.ttl))
+        .then_some(SynFeature::TimeToLive(syn.ttl))
 }
 
 /// Refusals of at least this many in a row are a time in which nothing listened.

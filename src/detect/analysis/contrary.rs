@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::decode::segment::Address;
-use crate::detect::analysis::ignored_ack::{IgnoredAck, SAME_TIME, Stuck};
+use crate::detect::analysis::ignored_ack::{IgnoredAck, SAME_TIME, StuckConnection};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::ConnectionFacts;
 use crate::history::timeline::{Second, client_bit, network_bit, ttl_bit};
@@ -23,7 +23,7 @@ const SERVED: usize = 3;
 
 /// What speaks against a full queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Contrary {
+pub enum CounterEvidence {
     /// The SYN-ACKs of all that were ignored took another way than their SYNs, and no such connection was served.
     AnotherWay {
         /// Connections that were ignored.
@@ -53,30 +53,30 @@ pub enum Contrary {
     },
 }
 
-impl Contrary {
+impl CounterEvidence {
     /// The observation, one clause.
     pub fn reason(self) -> String {
         match self {
-            Contrary::AnotherWay { ignored } => format!(
+            CounterEvidence::AnotherWay { ignored } => format!(
                 "the SYN-ACKs of all {ignored} ignored connections took another way (MAC address) than their SYNs, and no such \
                  connection was served"
             ),
-            Contrary::Clients { clients: 1, ignored } => format!(
+            CounterEvidence::Clients { clients: 1, ignored } => format!(
                 "all {ignored} ignored connections are of one client, while others were served in turn with it without exception"
             ),
-            Contrary::Clients { clients, ignored } => format!(
+            CounterEvidence::Clients { clients, ignored } => format!(
                 "all {ignored} ignored connections are of {clients} clients, while others were served in turn with them without \
                  exception"
             ),
-            Contrary::Networks { ignored } => format!(
+            CounterEvidence::Networks { ignored } => format!(
                 "all {ignored} ignored connections come from networks (/24 or /48) of which no connection was served, while others \
                  were in turn with them"
             ),
-            Contrary::SynsAnswered { answered } => format!(
+            CounterEvidence::SynsAnswered { answered } => format!(
                 "{answered} SYNs were answered at once while others were ignored; the server's timestamps have an offset for each \
                  connection, as of Linux 6.1 and later, which drops SYNs while the queue is full"
             ),
-            Contrary::Distance { ignored } => format!(
+            CounterEvidence::Distance { ignored } => format!(
                 "the SYNs of all {ignored} ignored connections have a TTL that none of the served ones has: they come another way"
             ),
         }
@@ -86,38 +86,42 @@ impl Contrary {
 /// What speaks against a full queue where `f` was ignored; `None` if nothing does.
 ///
 /// It is asked for each of many thousands: what takes longer than one look at each other is left for last.
-pub fn contrary(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Contrary> {
+pub fn contrary(
+    f: &ConnectionFacts,
+    o: &IgnoredAck<'_>,
+    around: &DetectContext<'_>,
+) -> Option<CounterEvidence> {
     let own = o.stuck(f);
     let others = || around.others_stuck(f, o.during, SAME_TIME);
     let all = || others().chain(&own);
-    let together = Together::of(all())?;
+    let together = ResetGroup::of(all())?;
     let ignored = together.ignored;
     if together.another_way && around.listener.served_another_way == 0 {
-        return Some(Contrary::AnotherWay { ignored });
+        return Some(CounterEvidence::AnotherWay { ignored });
     }
     let is_split = |served: fn(&Second) -> u32, own: u32| is_split(&together, all(), around, served, own);
     if ignored >= IGNORED && is_split(|s| s.clients_served, together.clients) {
         let clients = all().map(|s| s.client.address).collect::<BTreeSet<Address>>().len();
         if ignored >= 2 * clients {
-            return Some(Contrary::Clients { clients, ignored });
+            return Some(CounterEvidence::Clients { clients, ignored });
         }
     }
     if ignored >= IGNORED_ON_ONE_WAY && is_split(|s| s.networks_served, together.networks) {
-        return Some(Contrary::Networks { ignored });
+        return Some(CounterEvidence::Networks { ignored });
     }
     if ignored >= IGNORED_ON_ONE_WAY && together.ttls_known && is_split(|s| s.ttls_served, together.ttls) {
-        return Some(Contrary::Distance { ignored });
+        return Some(CounterEvidence::Distance { ignored });
     }
     let own_answered = own
         .and_then(|s| s.answer)
         .is_some_and(|(at, _)| others().any(|other| other.ignored.from < at && at < other.ignored.to));
     let answered = others().filter(|s| s.answered_meanwhile).count() + usize::from(own_answered);
     (answered >= IGNORED && !had_room(&together, around) && offsets_differ(all()))
-        .then_some(Contrary::SynsAnswered { answered })
+        .then_some(CounterEvidence::SynsAnswered { answered })
 }
 
 /// Connections that were ignored in the same time.
-struct Together {
+struct ResetGroup {
     /// How many.
     ignored: usize,
     /// Whether the SYN-ACKs of all took another way than their SYNs.
@@ -134,12 +138,12 @@ struct Together {
     until: Timestamp,
 }
 
-impl Together {
+impl ResetGroup {
     /// Of all of them; `None` if there are none.
-    fn of<'a>(all: impl Iterator<Item = &'a Stuck>) -> Option<Together> {
+    fn of<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> Option<ResetGroup> {
         all.fold(None, |together, s| {
             let begun = s.during.from;
-            let mut together = together.unwrap_or(Together {
+            let mut together = together.unwrap_or(ResetGroup {
                 ignored: 0,
                 another_way: true,
                 clients: 0,
@@ -165,7 +169,7 @@ impl Together {
 }
 
 /// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was dropped.
-fn had_room(together: &Together, around: &DetectContext<'_>) -> bool {
+fn had_room(together: &ResetGroup, around: &DetectContext<'_>) -> bool {
     let (from, to) = (together.first, together.until);
     around.listener.between(from, to).served > 0
         || around.activity.ignored.iter().any(|i| i.during.meets(from, to, Span::ZERO))
@@ -178,25 +182,25 @@ const RATES: [i64; 4] = [100, 250, 300, 1_000];
 
 /// Whether the timestamps of two connections of one client and this listener have different offsets: no clock of any rate has ticked
 /// from the one to the other.
-fn offsets_differ<'a>(all: impl Iterator<Item = &'a Stuck>) -> bool {
+fn offsets_differ<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> bool {
     let agree = |(a, b): (Timestamp, u32), (c, d): (Timestamp, u32)| {
         let ticks = i64::from(d.wrapping_sub(b) as i32);
         let elapsed = (c - a).0 / 1_000_000;
         RATES.iter().any(|rate| (ticks - elapsed * rate / 1_000).abs() <= elapsed.abs() / 10 + 100)
     };
-    let differ = |one: &Stuck, other: &Stuck| {
+    let differ = |one: &StuckConnection, other: &StuckConnection| {
         let (Some(a), Some(b)) = (one.answer, other.answer) else { return false };
         one.client.address == other.client.address && a.1 != 0 && b.1 != 0 && !agree(a, b)
     };
-    let some: Vec<&Stuck> = all.take(PAIRS).collect();
+    let some: Vec<&StuckConnection> = all.take(PAIRS).collect();
     some.iter().any(|one| some.iter().any(|other| differ(one, other)))
 }
 
 /// Whether, from the first of `all` on to the last, others were served in turn with them and nobody of their own: `own` are their
 /// bits among the `served`.
 fn is_split<'a>(
-    together: &Together,
-    all: impl Iterator<Item = &'a Stuck>,
+    together: &ResetGroup,
+    all: impl Iterator<Item = &'a StuckConnection>,
     around: &DetectContext<'_>,
     served: fn(&Second) -> u32,
     own: u32,

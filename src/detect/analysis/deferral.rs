@@ -1,6 +1,6 @@
 //! A listener that waits for data before it takes a connection (`TCP_DEFER_ACCEPT`).
 
-use crate::detect::analysis::ignored_ack::{IgnoredAck, ordeal};
+use crate::detect::analysis::ignored_ack::{IgnoredAck, ignored_ack};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Sent};
 use crate::time::Span;
@@ -35,7 +35,7 @@ pub struct Deferral<'a> {
 
 /// The deferral of this connection, if it shows one.
 pub fn deferral<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Deferral<'a>> {
-    let o = ordeal(f, around.end())?;
+    let o = ignored_ack(f, around.end())?;
     let [again] = o.repeats[..] else { return None };
     let first = f.syn_ack.first()?;
     let after = again.at.time - first.at.time;

@@ -2,12 +2,12 @@
 
 use crate::decode::segment::{Flags, Traits};
 use crate::detect::analysis::fin_wait2::expired;
-use crate::detect::analysis::half_closed::half;
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::half_closed::half_closed_interval;
+use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::ignored_client::picture;
 use crate::detect::analysis::reset_together::{AT_ONCE, reset_together};
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, Side, What};
+use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, SegmentKind, Side};
 use crate::flow::outcome::{
     CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, is_by_box, stalled_alone,
 };
@@ -31,7 +31,7 @@ const RESTARTS: Span = Span::secs(2);
 
 /// How an established connection died.
 #[derive(Clone, Copy, Debug)]
-pub enum Death<'a> {
+pub enum FlowFailure<'a> {
     /// The receive window of `receiver` stayed closed.
     ZeroWindow {
         /// Whose window.
@@ -128,12 +128,12 @@ pub struct Missing {
     /// For how long it was not filled.
     pub lasted: Span,
     /// The segments of the sender that arrived long after.
-    pub heard: Heard,
+    pub heard: GapActivity,
 }
 
 /// Which segments of an end arrived while a gap was open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Heard {
+pub enum GapActivity {
     /// Other segments of the same connection.
     OfTheConnection,
     /// Other connections of the host.
@@ -143,7 +143,7 @@ pub enum Heard {
 }
 
 /// How the connection died, if it died in one of these ways.
-pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     if around.lives.get() == Some(f.first.packet) {
         return None;
     }
@@ -155,7 +155,7 @@ pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<D
 }
 
 /// The same, found out anew.
-fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
     if !established || f.odd_handshake {
         return None;
@@ -163,22 +163,22 @@ fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     if !f.both_seen() {
         let sender = stalled_alone(f)?;
         let repeating = f.side(sender).in_vain()?;
-        return Some(Death::Unacknowledged { sender, repeating });
+        return Some(FlowFailure::Unacknowledged { sender, repeating });
     }
     if around.untranslated(f).is_some() {
-        return Some(Death::Untranslated);
+        return Some(FlowFailure::Untranslated);
     }
     let until = around.observed_until(f.last.time).min(f.watched.max(f.last.time));
     if let Some(receiver) = Role::BOTH.into_iter().find(|&role| window_stays_closed(f, role, until)) {
-        return Some(Death::ZeroWindow { receiver });
+        return Some(FlowFailure::ZeroWindow { receiver });
     }
     if let Some(sender) = Role::BOTH.into_iter().find(|&role| loses_large_segments(f, role)) {
-        return Some(Death::PathMtu { sender });
+        return Some(FlowFailure::PathMtu { sender });
     }
     if let Some((sender, missing)) =
         Role::BOTH.into_iter().find_map(|role| Some((role, missing_segment(f, role, until, around)?)))
     {
-        return Some(Death::LargeMissing { sender, missing });
+        return Some(FlowFailure::LargeMissing { sender, missing });
     }
     if let Some((role, reset)) = first_reset(f)
         && let Some(death) = by_reset(f, role, reset, around)
@@ -261,11 +261,11 @@ fn missing_segment(
     let since = side.flight.begin.time;
     let later = Interval { from: since + REPEATED_WITHIN, to: until };
     let heard = if side.last.time - since >= REPEATED_WITHIN {
-        Heard::OfTheConnection
+        GapActivity::OfTheConnection
     } else if role == Role::Server && around.heard_of_host(f.server.address, later) {
-        Heard::OfTheHost
+        GapActivity::OfTheHost
     } else {
-        Heard::Nothing
+        GapActivity::Nothing
     };
     is_left.then_some(Missing { gap, size, lasted, heard })
 }
@@ -276,30 +276,30 @@ fn by_reset<'a>(
     role: Role,
     reset: &'a Reset,
     around: &DetectContext<'_>,
-) -> Option<Death<'a>> {
+) -> Option<FlowFailure<'a>> {
     let (own, peer) = (f.side(role), f.side(role.peer()));
     let idle = peer.flight.idle;
     let answers_a_flight = reset.trigger.is_some_and(|t| t.at >= peer.flight.begin) && peer.has_outstanding();
     if is_by_box(f, reset) {
         if is_by_another_host(f, role, reset, around) {
-            return Some(Death::Stale { role, reset });
+            return Some(FlowFailure::Stale { role, reset });
         }
         if let Some(idle) = quiet_before(own, reset).filter(|_| has_foreign_ttl(f, reset)) {
-            return Some(Death::ResetWhenIdle { role, idle, reset });
+            return Some(FlowFailure::ResetWhenIdle { role, idle, reset });
         }
         let idle_before = answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none();
         let spoken = role == Role::Client || f.c.has_spoken() || f.s.has_spoken() || f.mid_stream;
         if !idle_before && has_no_socket_for_segment(f, role, reset) {
-            return Some(Death::ResetUnderOtherName { role, reset });
+            return Some(FlowFailure::ResetUnderOtherName { role, reset });
         }
         return match (idle_before, spoken) {
-            (true, _) => Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) }),
-            (false, true) => Some(Death::Injected { role, reset }),
+            (true, _) => Some(FlowFailure::Forgotten { sender: role.peer(), idle, reset: Some(reset) }),
+            (false, true) => Some(FlowFailure::Injected { role, reset }),
             (false, false) => None,
         };
     }
     if let Some(idle) = idle_since_the_capture_began(f, role, reset, around) {
-        return Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
+        return Some(FlowFailure::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
     }
     // Linux leaves the window of a RST without ACK at 0: this one comes from a box that ends connections in the host's name.
     let is_foreign = !reset.flags.has(Flags::ACK)
@@ -307,11 +307,11 @@ fn by_reset<'a>(
         && reset.trigger.is_some_and(|t| t.ack == reset.seq)
         && own.fin.is_none();
     if is_foreign && answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none() {
-        return Some(Death::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
+        return Some(FlowFailure::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
     }
     if role == Role::Server && reset.is_socketless() && crossed(f, around) && expired(f, around).is_none() {
         let idle = f.c.flight.idle.max(f.s.flight.idle);
-        return Some(Death::ClosedWhenAsked { idle, reset });
+        return Some(FlowFailure::ClosedWhenAsked { idle, reset });
     }
     let told_otherwise = own.fin.is_some()
         || f.progress.is_none() && !f.mid_stream && !is_at_probe(reset)
@@ -321,25 +321,31 @@ fn by_reset<'a>(
         || is_ignored(f, around)
         || reset_together(f, around).is_some()
         || expired(f, around).is_some()
-        || half(f, around).is_some_and(|half| half.closer == role);
+        || half_closed_interval(f, around).is_some_and(|half| half.closer == role);
     // Where the capture begins in the middle the FIN may have come before it, and probes go on for hours after it.
     let answers = reset.trigger.is_some_and(|t| {
-        let is_late_probe = t.what == What::KeepAlive && f.mid_stream;
-        matches!(t.what, What::Data | What::Retransmit | What::Fin | What::KeepAlive | What::Ack)
-            && t.ack == reset.seq
+        let is_late_probe = t.what == SegmentKind::KeepAlive && f.mid_stream;
+        matches!(
+            t.what,
+            SegmentKind::Data
+                | SegmentKind::Retransmit
+                | SegmentKind::Fin
+                | SegmentKind::KeepAlive
+                | SegmentKind::Ack
+        ) && t.ack == reset.seq
             && !is_late_probe
     });
     // A capture that begins just before the RST holds nothing of its sender: what it answers must be more than a scan's ACK.
     let is_known = reset.before.segments > 0
         || f.mid_stream
             && !around.context.strays.is_matched(f)
-            && reset.trigger.is_some_and(|t| t.what != What::Ack && peer.has_spoken());
+            && reset.trigger.is_some_and(|t| t.what != SegmentKind::Ack && peer.has_spoken());
     if !(reset.is_bare() && answers && is_known && !told_otherwise) {
         return None;
     }
     Some(match has_no_socket_for_segment(f, role, reset) && was_alive_before(own, reset) {
-        true => Death::ResetUnderOtherName { role, reset },
-        false => Death::Stale { role, reset },
+        true => FlowFailure::ResetUnderOtherName { role, reset },
+        false => FlowFailure::Stale { role, reset },
     })
 }
 
@@ -357,7 +363,7 @@ pub fn is_by_another_host(
         && ttls.contains(&reset.ttl)
         && reset.is_bare()
         && reset.went_on.is_none()
-        && reset.trigger.is_some_and(|t| t.ack == reset.seq && t.what != What::SynAck)
+        && reset.trigger.is_some_and(|t| t.ack == reset.seq && t.what != SegmentKind::SynAck)
         && f.s.fin.is_none()
 }
 
@@ -391,7 +397,8 @@ fn idle_since_the_capture_began(
 fn has_no_socket_for_segment(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
     let answers_data = role == Role::Client
         && reset.trigger.is_some_and(|t| {
-            matches!(t.what, What::Data | What::Retransmit | What::Fin) && t.ack == reset.seq
+            matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::Fin)
+                && t.ack == reset.seq
         });
     let is_v4 = !f.side(role).traits.has(Traits::V6);
     reset.is_bare() && !has_foreign_ttl(f, reset) && reset.ip_id == 0 && is_v4 && answers_data
@@ -405,7 +412,7 @@ fn was_alive_before(own: &Side, reset: &Reset) -> bool {
 
 /// Whether the RST answers a keepalive probe.
 fn is_at_probe(reset: &Reset) -> bool {
-    reset.trigger.is_some_and(|t| t.what == What::KeepAlive)
+    reset.trigger.is_some_and(|t| t.what == SegmentKind::KeepAlive)
 }
 
 /// A request that has waited for its acknowledgment for longer is not just under way.
@@ -451,11 +458,11 @@ pub enum Stops {
 
 /// Whether a full accept queue explains that the client got no acknowledgment.
 fn is_ignored(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
-    ordeal(f, around.end()).is_some_and(|o| picture(f, &o, around).is_some())
+    ignored_ack(f, around.end()).is_some_and(|o| picture(f, &o, around).is_some())
 }
 
 /// The segments repeated in vain.
-fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     let sender = Role::BOTH.into_iter().find(|&role| {
         let side = f.side(role);
         side.in_vain().is_some_and(|r| {
@@ -465,7 +472,7 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     });
     let Some(sender) = sender else {
         if let Some(sender) = Role::BOTH.into_iter().find(|&role| is_not_heard(f, role)) {
-            return Some(Death::NotHeard { sender });
+            return Some(FlowFailure::NotHeard { sender });
         }
         return interrupted(f, around);
     };
@@ -484,13 +491,13 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     let spoken_before = side.flight.seq == repeating.seq && side.data_segments > 1 || f.mid_stream;
     let survived = f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length);
     Some(match idle >= FORGETFUL && idle > survived && spoken_before {
-        true => Death::Forgotten { sender, idle, reset: None },
-        false => Death::Unacknowledged { sender, repeating },
+        true => FlowFailure::Forgotten { sender, idle, reset: None },
+        false => FlowFailure::Unacknowledged { sender, repeating },
     })
 }
 
 /// Segments repeated for long before they were acknowledged, on a connection that lived on.
-fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<Death<'a>> {
+fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     let found = Role::BOTH.into_iter().find_map(|sender| {
         let healed = f.side(sender).repeating.as_deref()?.healed.as_ref()?;
         let lasted = healed.at.time - healed.first.time;
@@ -505,7 +512,7 @@ fn interrupted<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option
             .then_some((sender, healed))
     });
     let (sender, healed) = found?;
-    (!is_ignored(f, around)).then_some(Death::Interrupted { sender, healed })
+    (!is_ignored(f, around)).then_some(FlowFailure::Interrupted { sender, healed })
 }
 
 /// Whether `role` repeats what its peer has acknowledged, and the peer repeats its answer.

@@ -5,7 +5,7 @@ use crate::flow::facts::{ConnectionFacts, Roles, Sent};
 
 /// How it fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum FastOpenOutcome {
     /// The cookie was not accepted, and a new one given.
     Stale,
     /// The data was not taken, nor a cookie given.
@@ -18,18 +18,18 @@ pub enum Fate {
     Swallowed,
 }
 
-impl Fate {
+impl FastOpenOutcome {
     /// What did not get through.
     pub fn refused(self) -> &'static str {
         match self {
-            Fate::Stale | Fate::Refused | Fate::NotTaken => "data",
-            Fate::NoCookie => "cookie",
-            Fate::Swallowed => "SYN",
+            FastOpenOutcome::Stale | FastOpenOutcome::Refused | FastOpenOutcome::NotTaken => "data",
+            FastOpenOutcome::NoCookie => "cookie",
+            FastOpenOutcome::Swallowed => "SYN",
         }
     }
 
     /// Of the SYN of this connection; none if it had no Fast Open, or all went well.
-    pub fn of(f: &ConnectionFacts) -> Option<Fate> {
+    pub fn of(f: &ConnectionFacts) -> Option<FastOpenOutcome> {
         let offer = &f.syn_offer;
         let cookie = offer.options.has(Options::FAST_OPEN_COOKIE);
         let request = offer.options.has(Options::FAST_OPEN_REQUEST);
@@ -43,19 +43,19 @@ impl Fate {
         let cut = f.s.traits.has(Traits::OPTIONS_CUT) && !new_cookie;
         if f.answered_syn()?.is(Sent::FAST_OPEN) {
             return match (cookie && offer.payload > 0 && only_the_syn, request, new_cookie) {
-                (true, _, true) => Some(Fate::Stale),
-                (true, _, false) if cut => Some(Fate::NotTaken),
-                (true, _, false) => Some(Fate::Refused),
-                (_, true, false) if !cut => Some(Fate::NoCookie),
+                (true, _, true) => Some(FastOpenOutcome::Stale),
+                (true, _, false) if cut => Some(FastOpenOutcome::NotTaken),
+                (true, _, false) => Some(FastOpenOutcome::Refused),
+                (_, true, false) if !cut => Some(FastOpenOutcome::NoCookie),
                 _ => None,
             };
         }
         // A request without data is a SYN like any other but for one option.
-        (offer.payload > 0 && !new_cookie && only_the_syn).then_some(Fate::Swallowed)
+        (offer.payload > 0 && !new_cookie && only_the_syn).then_some(FastOpenOutcome::Swallowed)
     }
 }
 
 /// Whether the connection's SYN with Fast Open drew no answer, and the same SYN without it did.
 pub fn is_swallowed(f: &ConnectionFacts) -> bool {
-    Fate::of(f) == Some(Fate::Swallowed)
+    FastOpenOutcome::of(f) == Some(FastOpenOutcome::Swallowed)
 }

@@ -1,16 +1,16 @@
 //! A filter as the cause of SYNs that fail, told by what sets them apart.
 
-use crate::detect::analysis::company::{Fate, Mark, Pattern};
+use crate::detect::analysis::company::{Pattern, SynFeature, SynOutcome};
 use crate::detect::draft::{Draft, cause};
 use crate::flow::key::Host;
 use crate::model::Cause;
 
 /// Makes a filter the cause of a finding, for what sets its SYN apart.
-pub fn blame_filter(d: &mut Draft, pattern: &Pattern, fate: Fate, server: Host) {
+pub fn blame_filter(d: &mut Draft, pattern: &Pattern, fate: SynOutcome, server: Host) {
     let ip = server.socket().ip();
-    let verb = if fate == Fate::Refused { "refuses" } else { "drops" };
+    let verb = if fate == SynOutcome::Refused { "refuses" } else { "drops" };
     d.cause = match pattern.mark {
-        Mark::ReusedTuple(..) => Cause {
+        SynFeature::ReusedTuple(..) => Cause {
             text: format!(
                 "The server, or a device in front of it, still keeps the older connection of this four-tuple and {verb} \
                  the SYN that reuses it: a load balancer, connection tracking, or TIME_WAIT."
@@ -24,23 +24,23 @@ pub fn blame_filter(d: &mut Draft, pattern: &Pattern, fate: Fate, server: Host) 
         },
     };
     let clause = pattern.clause(fate);
-    let is_weak = matches!(pattern.mark, Mark::TimeToLive(_) | Mark::Client);
+    let is_weak = matches!(pattern.mark, SynFeature::TimeToLive(_) | SynFeature::Client);
     if is_weak {
         d.possible(clause)
     } else {
         d.probable(clause)
     };
-    if pattern.by_client && pattern.mark != Mark::Client {
+    if pattern.by_client && pattern.mark != SynFeature::Client {
         d.or(
             "A filter goes by the client's address.",
             "No SYN of these clients was answered, so the capture does not exclude it.",
         );
     }
     let step = match pattern.mark {
-        Mark::ReusedTuple(..) => format!(
+        SynFeature::ReusedTuple(..) => format!(
             "conntrack -L -d {ip}   # on each device on the path, or ipvsadm -Lnc: does it keep closed connections of this client?"
         ),
-        Mark::Ecn => "sysctl net.ipv4.tcp_ecn   # on the client: with 0 or 2 its SYNs carry no ECN bits; does that help?".to_owned(),
+        SynFeature::Ecn => "sysctl net.ipv4.tcp_ecn   # on the client: with 0 or 2 its SYNs carry no ECN bits; does that help?".to_owned(),
         _ => format!("Compare a SYN that fails with one that works, and look for a rule that tells them apart before {ip}."),
     };
     d.next_steps.insert(0, step);

@@ -1,7 +1,7 @@
 //! The time in which a connection was half-closed.
 
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, PacketRef, Role, What};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role, SegmentKind};
 use crate::time::{Span, Timestamp};
 
 /// A stream that keeps pausing may pause for longer than before; a silence this many times as long is another thing.
@@ -9,7 +9,7 @@ const PAUSES: i64 = 2;
 
 /// One side has closed, the other has not: who, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Half {
+pub struct HalfClosedInterval {
     /// Who closed first: FIN_WAIT2.
     pub closer: Role,
     /// Its FIN.
@@ -26,7 +26,7 @@ pub struct Half {
     pub rhythm: Span,
 }
 
-impl Half {
+impl HalfClosedInterval {
     /// How long the silence lasted.
     pub fn lasted(&self) -> Span {
         self.until - self.quiet_since
@@ -40,7 +40,7 @@ impl Half {
 
 /// The half-closed interval of a connection, however short; none if one side never closed, or both directions were
 /// not captured.
-pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
+pub fn half_closed_interval(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<HalfClosedInterval> {
     let closer = match (f.c.fin, f.s.fin) {
         (Some(c), Some(s)) if s < c => Role::Server,
         (Some(_), _) => Role::Client,
@@ -60,7 +60,10 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
     let quiet_since = taken.max(unseen).map_or(acked.time, |data| data.time.max(acked.time));
     let refused = [&f.c.reset, &f.s.reset].into_iter().flatten().map(|r| match r.trigger {
         // A RST that answers something late: the silence ended with the segment that it answers.
-        Some(t) if t.at.time > acked.time && matches!(t.what, What::Data | What::Retransmit | What::Fin) => {
+        Some(t)
+            if t.at.time > acked.time
+                && matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::Fin) =>
+        {
             b.late_data.filter(|late| *late < t.at && !b.late_data_taken()).unwrap_or(t.at)
         }
         _ => r.at,
@@ -73,5 +76,5 @@ pub fn half(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Half> {
         None => around.observed_until(f.last.time).min(f.watched).max(quiet_since),
     };
     let rhythm = if taken.is_some() || unseen.is_some() { b.late_pause } else { Span::ZERO };
-    Some(Half { closer, fin, acked, quiet_since, until, ended_by, rhythm })
+    Some(HalfClosedInterval { closer, fin, acked, quiet_since, until, ended_by, rhythm })
 }

@@ -1,7 +1,7 @@
 //! How a server came to ignore the final ACK of a handshake, and what the client sent after it.
 
 use crate::detect::kept_out::KeptOut;
-use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent, What, is_later_wait};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, SegmentKind, Sent, is_later_wait};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
@@ -52,13 +52,13 @@ pub struct IgnoredAck<'a> {
 
 impl IgnoredAck<'_> {
     /// What to compare other connections of the listener with.
-    pub fn stuck(&self, f: &ConnectionFacts) -> Option<Stuck> {
+    pub fn stuck(&self, f: &ConnectionFacts) -> Option<StuckConnection> {
         let retransmits = u32::from(f.unanswered.retransmits);
         let repeats = self.times_asked() as u32;
         let on_schedule = self.on_time && !lacks_syn_acks(f);
         let probe_refused = probe_refused(f);
         let ignored = repeats > 0 || retransmits >= u32::from(COOKIE_RETRANSMITS);
-        (ignored || probe_refused).then_some(Stuck {
+        (ignored || probe_refused).then_some(StuckConnection {
             during: self.during,
             ignored: self.ignored,
             repeats,
@@ -110,7 +110,7 @@ impl IgnoredAck<'_> {
 
 /// A connection whose server gave no sign of life although its client completed the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stuck {
+pub struct StuckConnection {
     /// From the final ACK until the server showed that it has the connection, refused it, or the capture ended.
     pub during: Interval,
     /// When its client was surely ignored, if its segments reached the server.
@@ -146,7 +146,7 @@ pub struct Stuck {
 }
 
 /// Notes of each connection that was ignored at one listener whether its SYN was answered while another of them was ignored.
-pub fn note_answered_meanwhile(stuck: &mut [Stuck]) {
+pub fn note_answered_meanwhile(stuck: &mut [StuckConnection]) {
     let ignored = stuck.iter().map(|s| s.ignored).filter(|ignored| ignored.from < ignored.to);
     let (mut from, mut to): (Vec<_>, Vec<_>) = ignored.map(|ignored| (ignored.from, ignored.to)).unzip();
     from.sort_unstable();
@@ -161,7 +161,7 @@ pub fn note_answered_meanwhile(stuck: &mut [Stuck]) {
     }
 }
 
-impl Stuck {
+impl StuckConnection {
     /// Whether this shows a full queue by itself: the request was asked for again and again. Data that is repeated in
     /// vain says nothing, and one SYN-ACK more may be the first that passed after an outage.
     pub fn shows_a_full_queue(&self) -> bool {
@@ -175,7 +175,7 @@ impl Stuck {
 }
 
 /// Reads how the server ignored a handshake, if its client completed it; `end` is where the capture ends.
-pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
+pub fn ignored_ack(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
     let ack = f.final_ack?;
     if f.roles == Roles::Guessed || f.odd_handshake || f.syn_ack.count == 0 {
         return None;
@@ -221,7 +221,7 @@ pub fn ordeal(f: &ConnectionFacts, end: Timestamp) -> Option<IgnoredAck<'_>> {
         // that it had been.
         to = last.at.time.max(f.unanswered.last_ack.time).min(to);
     }
-    let ignored = surely_ignored(f, ack, &repeats);
+    let ignored = certainly_ignored(f, ack, &repeats);
     let unseen = if repeats.is_empty() { 0 } else { answered_unseen(f, ack) };
     let on_time = is_on_time(f, &repeats, unseen);
     let during = Interval { from: ack.at.time, to };
@@ -365,7 +365,7 @@ pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
 /// The waits between retransmissions double; the first two may be alike (a tail loss probe). Of n retransmissions the
 /// last but one comes after (2^(n-2) - 1) / (2^(n-1) - 1) of the time between the first and the last. Where the capture
 /// missed some, it comes sooner.
-fn surely_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Interval {
+fn certainly_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Interval {
     let (u, turnaround) = (&f.unanswered, server_turnaround(f));
     let waits = (1_i64 << u.retransmits.clamp(2, 16) >> 2) - 1;
     let part = Span((u.last.time - u.first.time).0 / (2 * waits + 1) * waits);
@@ -387,7 +387,8 @@ pub fn probe_refused(f: &ConnectionFacts) -> bool {
         && f.c.bytes == 0
         && f.c.keepalives == 1
         && f.s.reset.as_deref().is_some_and(|reset| {
-            let answers = reset.trigger.is_some_and(|t| t.what == What::KeepAlive && t.ack == reset.seq);
+            let answers =
+                reset.trigger.is_some_and(|t| t.what == SegmentKind::KeepAlive && t.ack == reset.seq);
             reset.is_bare() && answers && !reset.has_other_ttl()
         })
 }

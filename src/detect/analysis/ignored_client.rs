@@ -3,11 +3,11 @@
 use crate::detect::analysis::contrary::contrary;
 pub use crate::detect::analysis::ignored_ack::SAME_TIME;
 use crate::detect::analysis::ignored_ack::{
-    COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, Stuck, answered_in_vain, cookie_lag, lacks_syn_acks,
-    probe_refused, was_late,
+    COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, StuckConnection, answered_in_vain, cookie_lag,
+    lacks_syn_acks, probe_refused, was_late,
 };
 use crate::detect::context::DetectContext;
-use crate::flow::facts::{ConnectionFacts, What};
+use crate::flow::facts::{ConnectionFacts, SegmentKind};
 use crate::time::Span;
 
 /// Segments of this size and larger may be what a path with a small MTU swallows, bytes.
@@ -30,7 +30,7 @@ const AT_ONCE: Span = Span::secs(1);
 
 /// How the server came to ignore the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Picture {
+pub enum IgnoredPattern {
     /// SYN-ACK repeated and data ignored.
     Data,
     /// SYN-ACK repeated more than once to a silent client.
@@ -48,7 +48,11 @@ pub enum Picture {
 }
 
 /// The picture that this connection shows; none if nothing says that it was ignored.
-pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> Option<Picture> {
+pub fn picture(
+    f: &ConnectionFacts,
+    o: &IgnoredAck<'_>,
+    around: &DetectContext<'_>,
+) -> Option<IgnoredPattern> {
     let others = || around.others_stuck(f, o.during, SAME_TIME);
     match o.times_asked() {
         _ if probe_refused(f) => {
@@ -56,13 +60,13 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
             // them has refused these.
             let company = others().any(|s| s.probe_refused || s.shows_a_full_queue());
             let went_on = around.listener.between(o.during.to, around.end()).heard > 0;
-            (company && went_on && around.activity.sockets_lost.is_empty()).then_some(Picture::Probe)
+            (company && went_on && around.activity.sockets_lost.is_empty()).then_some(IgnoredPattern::Probe)
         }
         _ if o.repeats.is_empty() => {
             let u = &f.unanswered;
             let ignored = u.retransmits >= COOKIE_RETRANSMITS && o.during.to - o.during.from >= COOKIE_LASTS;
             // Alone it proves nothing: a dead path or a small MTU looks the same.
-            let company = others().any(Stuck::shows_a_full_queue)
+            let company = others().any(StuckConnection::shows_a_full_queue)
                 || (others().count() >= 2
                     && u.largest < SUSPICIOUSLY_LARGE
                     && (was_alive(f, o, around) || stands_behind_others(f, o, around)));
@@ -72,9 +76,9 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
                 && company
                 && contrary(f, o, around).is_none();
             let brief = !cookie && was_brief(f, o, around);
-            cookie.then_some(Picture::Cookie).or(brief.then_some(Picture::Brief))
+            cookie.then_some(IgnoredPattern::Cookie).or(brief.then_some(IgnoredPattern::Brief))
         }
-        _ if o.data_ignored && (o.on_time || around.at_server()) => Some(Picture::Data),
+        _ if o.data_ignored && (o.on_time || around.at_server()) => Some(IgnoredPattern::Data),
         n if n == 1 || !o.on_time || !answered_in_vain(f, o) || lacks_syn_acks(f) => {
             // A listener that defers asks once. A connection that was not asked again may have been, and the capture has
             // lost it; one that was asked twice may have answered, and the path has lost it: more of them must say so
@@ -89,9 +93,9 @@ pub fn picture(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'
             let patient = if soon { around.listener.patient } else { 0 };
             let undeferred = around.listener.undeferred + patient > asked_once as u64;
             let alone_at_server = around.at_server() && undeferred;
-            (o.on_time && (company || alone_at_server)).then_some(Picture::Once)
+            (o.on_time && (company || alone_at_server)).then_some(IgnoredPattern::Once)
         }
-        _ => Some(Picture::Silent),
+        _ => Some(IgnoredPattern::Silent),
     }
 }
 
@@ -105,12 +109,12 @@ fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>
         && u.retransmits > 0
         && u.largest < SUSPICIOUSLY_LARGE
         && progress.acked > 0
-        && progress.after_what == What::Retransmit
+        && progress.after_what == SegmentKind::Retransmit
         && progress.at.time - asked.time >= IGNORED
         && !was_late(f)
         && !around.context.damaged
         && (f.server.address.ip().is_loopback()
-            || around.others_stuck(f, o.during, SAME_TIME).any(Stuck::agrees_with_a_full_queue))
+            || around.others_stuck(f, o.during, SAME_TIME).any(StuckConnection::agrees_with_a_full_queue))
 }
 
 /// Whether this client stands behind others: when it was first ignored, and still when it was ignored for the last time,

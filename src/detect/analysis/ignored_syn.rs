@@ -1,7 +1,7 @@
 //! Which of the causes of an unanswered SYN fits best: shared by `syn-drop-accept-queue`, `syn-drop-syn-queue` and
 //! `syn-unanswered`, of which each connection gets at most one.
 
-use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, Stuck, TIMER, ordeal};
+use crate::detect::analysis::ignored_ack::{COOKIE_RETRANSMITS, StuckConnection, TIMER, ignored_ack};
 use crate::detect::analysis::timestamp_rule::explains_unanswered_syns;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::details::Details;
@@ -24,7 +24,7 @@ const WHOLE_HOST: usize = 3;
 
 /// The cause that fits best.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
+pub enum IgnoredSynCause {
     /// Other connections show that the accept queue was full.
     AcceptQueue,
     /// Nothing is lost on the loopback interface, and the listener answered others.
@@ -41,7 +41,10 @@ pub fn is_unanswered(f: &ConnectionFacts) -> bool {
 }
 
 /// The SYNs that drew no answer, and why; none if all were answered, or another detector has a better cause.
-pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Vec<&'a Sent>, Why)> {
+pub fn why<'a>(
+    f: &'a ConnectionFacts,
+    around: &DetectContext<'_>,
+) -> Option<(Vec<&'a Sent>, IgnoredSynCause)> {
     let syns: Vec<&Sent> = f.unanswered_syns().collect();
     let (first, last) = (syns.first()?, syns.last()?);
     // A SYN alone, of which nothing more is in the capture, proves nothing: the answer may have come after its end, or
@@ -62,10 +65,10 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
     let during = Interval { from: first.at.time, to: last.at.time };
     let activity = around.activity;
     // The same connection may have been ignored again after it was answered.
-    let own = ordeal(f, around.end()).and_then(|o| o.stuck(f));
+    let own = ignored_ack(f, around.end()).and_then(|o| o.stuck(f));
     // At the server's host data that was ignored had arrived.
     let at_server = around.at_server();
-    let shows = |s: &Stuck| s.shows_a_full_queue() || at_server && s.data_ignored;
+    let shows = |s: &StuckConnection| s.shows_a_full_queue() || at_server && s.data_ignored;
     let stuck = usize::from(own.is_some_and(|s| shows(&s)))
         + around.others_stuck(f, during, NEAR).filter(|s| shows(s)).count()
         + clients_kept_out(f, during, around)
@@ -75,17 +78,17 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
     let is_whole_host = stuck == 0
         && around.outage_of_host(f.server.address, during).is_some_and(|o| o.ports.len() >= WHOLE_HOST);
     let why = if around.ignored_pattern().is_some() || is_whole_host {
-        Why::Unknown
+        IgnoredSynCause::Unknown
     } else if half_open >= CROWD && stuck == 0 {
-        Why::SynQueue
+        IgnoredSynCause::SynQueue
     } else if stuck > 0 || (meanwhile.answered == 0 && around.at_server() && many_wait(f, during, around)) {
-        Why::AcceptQueue
+        IgnoredSynCause::AcceptQueue
     } else if half_open >= CROWD {
-        Why::SynQueue
+        IgnoredSynCause::SynQueue
     } else if f.server.address.ip().is_loopback() && around.listener.completed > 0 {
-        Why::Loopback
+        IgnoredSynCause::Loopback
     } else {
-        Why::Unknown
+        IgnoredSynCause::Unknown
     };
     Some((syns, why))
 }
@@ -93,7 +96,7 @@ pub fn why<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<(Ve
 /// Clients whose data the server's host ignored at that time after a handshake by syncookie, while others waited for the
 /// application: a queue that keeps out data keeps out SYNs. Elsewhere both may be lost on the way.
 fn clients_kept_out(f: &ConnectionFacts, during: Interval, around: &DetectContext<'_>) -> usize {
-    let is_cookie = |s: &&Stuck| s.repeats == 0 && s.retransmits >= u32::from(COOKIE_RETRANSMITS);
+    let is_cookie = |s: &&StuckConnection| s.repeats == 0 && s.retransmits >= u32::from(COOKIE_RETRANSMITS);
     let kept_out = around.others_stuck(f, during, NEAR).filter(is_cookie).count();
     let shows = around.at_server() && kept_out >= 2 && around.activity.waiting_at(during.from) > 0;
     if shows { kept_out } else { 0 }
@@ -204,7 +207,7 @@ fn answered_unseen(f: &ConnectionFacts) -> bool {
 pub fn begin<'a>(
     f: &'a ConnectionFacts,
     spec: &KindSpec,
-    cause: Why,
+    cause: IgnoredSynCause,
     around: &DetectContext<'_>,
 ) -> Option<(Vec<&'a Sent>, Draft)> {
     let (syns, why) = why(f, around)?;
@@ -264,7 +267,7 @@ fn draft(f: &ConnectionFacts, spec: &KindSpec, syns: &[&Sent], around: &DetectCo
 /// From the first SYN without an answer to the final ACK, or to what the server ignored after that.
 fn kept_out(f: &ConnectionFacts, syns: &[&Sent], around: &DetectContext<'_>) -> KeptOut {
     let (from, last) = (syns[0].at.time, syns[syns.len() - 1].at.time);
-    let again = ordeal(f, around.end()).filter(|o| o.stuck(f).is_some());
+    let again = ignored_ack(f, around.end()).filter(|o| o.stuck(f).is_some());
     match again {
         Some(o) => KeptOut { from, ..o.kept_out(f) },
         // After a syncookie nothing says that a final ACK was ignored, but then nothing of the server follows.

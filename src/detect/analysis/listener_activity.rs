@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use crate::decode::segment::Address;
 use crate::detect::analysis::company::{FailedSyn, Patterns};
-use crate::detect::analysis::ignored_ack::{Stuck, ordeal};
-use crate::flow::facts::{ConnectionFacts, PacketRef, Reset, Role, Trigger, What};
+use crate::detect::analysis::ignored_ack::{StuckConnection, ignored_ack};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Reset, Role, SegmentKind, Trigger};
 use crate::flow::key::{Host, Map};
 use crate::history::incomplete::{
     HalfOpenRequest, IncompleteHandshakes, SynLook, half_open, is_kept, is_stripped,
 };
-use crate::history::interval::{Interval, Unserved};
+use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::syn_ack_lag::SynAckLags;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
@@ -58,12 +58,12 @@ pub struct Aborted {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ListenerActivity {
     /// Clients ignored after they had completed the handshake.
-    pub stuck: Vec<Stuck>,
+    pub stuck: Vec<StuckConnection>,
     /// Completed handshakes of which the application showed nothing for a second or longer: they wait in the accept
     /// queue, or for a slow answer.
-    pub waiting: Vec<Unserved>,
+    pub waiting: Vec<UnservedInterval>,
     /// The same of clients that had asked for nothing yet: in the accept queue, or accepted and idle.
-    pub idle: Vec<Unserved>,
+    pub idle: Vec<UnservedInterval>,
     /// Handshakes that their clients did not complete.
     pub half_open: Vec<HalfOpenRequest>,
     /// SYNs that were neither answered nor repeated: no real client asks only once.
@@ -207,7 +207,7 @@ impl ListenerActivity {
 
     /// Takes in connections that were never completed; `end` as for [`ListenerActivity::record`], `is_behind` says of a connection
     /// that `tcp_tw_recycle` would have dropped its SYN.
-    pub fn take_embryos(
+    pub fn record_incomplete(
         &mut self,
         incomplete: IncompleteHandshakes,
         end: Timestamp,
@@ -238,7 +238,7 @@ impl ListenerActivity {
 
     /// Records one kept connection; `end` is the end of the capture.
     pub fn record(&mut self, f: &ConnectionFacts, end: Timestamp, peers: &TwRecycleModel) {
-        if let Some(stuck) = ordeal(f, end).and_then(|o| o.stuck(f)) {
+        if let Some(stuck) = ignored_ack(f, end).and_then(|o| o.stuck(f)) {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
@@ -356,7 +356,7 @@ impl ListenerActivity {
                 let all = ignored.entry(i.client.address).or_insert(i.during);
                 *all = Interval { from: all.from.min(i.during.from), to: all.to.max(i.during.to) };
             }
-            let meanwhile = |w: &&Unserved| {
+            let meanwhile = |w: &&UnservedInterval| {
                 ignored.get(&w.client).is_some_and(|i| i.meets(w.interval.from, w.interval.to, Span::ZERO))
             };
             let unserved = self.waiting.iter().chain(&self.idle);
@@ -391,7 +391,8 @@ fn is_closed_in_use(f: &ConnectionFacts) -> bool {
 
 /// Whether a RST without a socket answers the client of a connection that the server had had, and had not closed.
 fn has_lost_socket(f: &ConnectionFacts) -> bool {
-    let is_answer = |t: &Trigger| matches!(t.what, What::Data | What::Retransmit | What::KeepAlive);
+    let is_answer =
+        |t: &Trigger| matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::KeepAlive);
     f.progress.is_some()
         && f.s.fin.is_none()
         && f.s.reset.as_deref().is_some_and(|r| r.is_bare() && r.trigger.as_ref().is_some_and(is_answer))

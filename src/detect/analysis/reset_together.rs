@@ -17,7 +17,7 @@ const ONE_LOOP: Span = Span::millis(3);
 
 /// Connections reset together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Together {
+pub struct ResetGroup {
     /// How many.
     pub connections: usize,
     /// On how many of them the client had sent nothing: nothing there was left unread.
@@ -25,7 +25,7 @@ pub struct Together {
 }
 
 /// Whether the server reset this connection together with others that it had never served.
-pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Together> {
+pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<ResetGroup> {
     let reset = f.s.reset.as_deref()?;
     if f.final_ack.is_none() || f.s.has_spoken() || reset.is_socketless() || f.s.fin.is_some() {
         return None;
@@ -39,7 +39,7 @@ pub fn reset_together(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option
     if goes_on || near.prompt == near.connections {
         return None;
     }
-    let together = Together { connections: near.connections, silent: near.silent };
+    let together = ResetGroup { connections: near.connections, silent: near.silent };
     // It served others as before, none was refused, and the resets took longer than a loop over the queue.
     let (before, after) = (reset.at.time.after(Span(-GOES_ON.0)), reset.at.time.after(GOES_ON));
     let sums = [(before, reset.at.time.after(Span::secs(-1))), (reset.at.time.after(Span::secs(1)), after)]

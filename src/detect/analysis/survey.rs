@@ -1,7 +1,7 @@
 //! Looks once at all connections that were kept, so that the detectors can compare.
 
-use crate::detect::analysis::end_of_flow::{Death, FORGETFUL, death};
-use crate::detect::analysis::half_closed::half;
+use crate::detect::analysis::end_of_flow::{FORGETFUL, FlowFailure, death};
+use crate::detect::analysis::half_closed::half_closed_interval;
 use crate::detect::analysis::host_activity::HostActivity;
 use crate::detect::analysis::ignored_ack::note_answered_meanwhile;
 use crate::detect::analysis::listener_activity::LeftOpen;
@@ -11,7 +11,7 @@ use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::{Host, Map};
 use crate::history::host_pairs::Pair;
 use crate::history::incomplete::{HalfOpenRequest, IncompleteHandshakes};
-use crate::history::interval::{Interval, Unserved};
+use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::tw_recycle::Tally;
 use rayon::prelude::*;
 
@@ -24,7 +24,7 @@ pub fn survey(
     context: &mut CaptureContext,
     kept: &[Box<ConnectionFacts>],
     incomplete: Vec<(Host, IncompleteHandshakes)>,
-    waits: &[Unserved],
+    waits: &[UnservedInterval],
 ) {
     context.strays.match_with(kept);
     let end = context.capture.map(|(_, last)| last).unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn survey(
         }
         for (server, incomplete) in incomplete {
             let is_behind = |h: &HalfOpenRequest| context.peers.is_suspect(h.syn.packet);
-            context.activities.entry(server).or_default().take_embryos(incomplete, end, is_behind);
+            context.activities.entry(server).or_default().record_incomplete(incomplete, end, is_behind);
         }
         context.activities.par_iter_mut().for_each(|(_, activity)| activity.sort());
     }
@@ -72,15 +72,15 @@ pub fn survey(
         let activity = context.activities.entry(wait.server).or_default();
         // A client that has asked for nothing waits for nothing.
         if wait.asked { &mut activity.waiting } else { &mut activity.idle }
-            .push(Unserved { interval, ..*wait });
+            .push(UnservedInterval { interval, ..*wait });
     }
     context.hosts = HostActivity::of_all(&context.listeners, &context.activities);
     note_forgotten(context, kept);
     let left_open: Vec<_> = kept
         .iter()
         .filter_map(|f| {
-            let half =
-                half(f, &context.around(f)).filter(|half| half.ended_by.is_none() && half.breaks_rhythm())?;
+            let half = half_closed_interval(f, &context.around(f))
+                .filter(|half| half.ended_by.is_none() && half.breaks_rhythm())?;
             (f.ending == Ending::CaptureEnd && f.both_seen())
                 .then_some((f.server, LeftOpen { closer: half.closer, lasted: half.lasted() }))
         })
@@ -99,10 +99,10 @@ fn note_forgotten(context: &mut CaptureContext, kept: &[Box<ConnectionFacts>]) {
         .filter(|f| f.was_reset() || f.c.flight.idle.max(f.s.flight.idle) >= FORGETFUL)
         .filter_map(|f| match death(f, &context.around(f))? {
             // How long the pause was is not known where the capture began in it.
-            Death::Forgotten { sender, idle, .. } if f.side(sender).flight.idle >= idle => {
+            FlowFailure::Forgotten { sender, idle, .. } if f.side(sender).flight.idle >= idle => {
                 Some((f.server, idle))
             }
-            Death::ResetWhenIdle { idle, .. } => Some((f.server, idle)),
+            FlowFailure::ResetWhenIdle { idle, .. } => Some((f.server, idle)),
             _ => None,
         })
         .collect();

@@ -1,8 +1,8 @@
 //! `abortive-close`: RST by an end in mid-connection.
 
-use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, death};
 use crate::detect::analysis::fin_wait2::expired;
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
@@ -59,7 +59,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let established = f.mid_stream || f.final_ack.is_some();
     let explained = reset_together(f, around).is_some()
         || expired(f, around).is_some()
-        || ordeal(f, around.end())
+        || ignored_ack(f, around.end())
             .is_some_and(|o| f.progress.is_none() && (!o.repeats.is_empty() || reset.is_socketless()));
     // A RST after both sides had closed, or in answer to what the peer sent after our FIN, ends nothing.
     let after_fin = side.fin.is_some_and(|fin| fin < reset.at);
@@ -71,11 +71,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let had_died = death(f, around).is_some_and(|death| {
         matches!(
             death,
-            Death::ZeroWindow { .. }
-                | Death::PathMtu { .. }
-                | Death::LargeMissing { .. }
-                | Death::Unacknowledged { .. }
-                | Death::Forgotten { .. }
+            FlowFailure::ZeroWindow { .. }
+                | FlowFailure::PathMtu { .. }
+                | FlowFailure::LargeMissing { .. }
+                | FlowFailure::Unacknowledged { .. }
+                | FlowFailure::Forgotten { .. }
         )
     });
     if had_died {

@@ -1,8 +1,8 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
-use crate::detect::analysis::contrary::{Contrary, contrary};
-use crate::detect::analysis::ignored_ack::{IgnoredAck, Stuck, ordeal};
-use crate::detect::analysis::ignored_client::{Picture, SAME_TIME, picture, was_alive};
+use crate::detect::analysis::contrary::{CounterEvidence, contrary};
+use crate::detect::analysis::ignored_ack::{IgnoredAck, StuckConnection, ignored_ack};
+use crate::detect::analysis::ignored_client::{IgnoredPattern, SAME_TIME, picture, was_alive};
 use crate::detect::context::DetectContext;
 use crate::detect::details::{self, Details};
 use crate::detect::draft::{Draft, cause, count, times};
@@ -75,7 +75,7 @@ finding! {
                 effect: Kind::HalfClose,
                 said_of_effect: "clients closed connections that the application never accepted",
                 said_of_cause: "connections waited in a full accept queue",
-                when: When::Unserved,
+                when: When::UnservedInterval,
             },
             LeadsTo {
                 effect: Kind::ListenerClosed,
@@ -92,20 +92,25 @@ const OTHERS_SERVED: u32 = 2;
 
 /// See [`AcceptQueueOverflow`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let ordeal = ordeal(f, around.end())?;
-    let is_told = || f.progress.is_none() && around.context.refused.contains(&ordeal.ack.at.packet);
-    let picture = picture(f, &ordeal, around).or_else(|| is_told().then_some(Picture::Told))?;
-    Some(write(f, &ordeal, picture, around))
+    let ignored_ack = ignored_ack(f, around.end())?;
+    let is_told = || f.progress.is_none() && around.context.refused.contains(&ignored_ack.ack.at.packet);
+    let picture = picture(f, &ignored_ack, around).or_else(|| is_told().then_some(IgnoredPattern::Told))?;
+    Some(write(f, &ignored_ack, picture, around))
 }
 
-fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &DetectContext<'_>) -> Draft {
+fn write(
+    f: &ConnectionFacts,
+    o: &IgnoredAck<'_>,
+    picture: IgnoredPattern,
+    around: &DetectContext<'_>,
+) -> Draft {
     let contrary = contrary(f, o, around);
     let mut d = show(f, o, picture);
     d.severity = if f.progress.is_some() { Severity::Warning } else { Severity::Critical };
     d.summary = summary(f, o, picture);
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
-        if matches!(picture, Picture::Cookie | Picture::Probe) {
+        if matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe) {
             &["tcp_get_cookie_sock", "tcp_v4_syn_recv_sock"]
         } else {
             &["tcp_check_req", "tcp_v4_syn_recv_sock", "reqsk_timer_handler"]
@@ -121,14 +126,14 @@ fn write(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture, around: &Det
     });
     d.kept_out = Some(o.kept_out(f));
     d.measure_span("stuck_s", o.during.to - o.during.from)
-        .measure("syncookie", matches!(picture, Picture::Cookie | Picture::Probe));
+        .measure("syncookie", matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe));
     match picture {
-        Picture::Told => {
+        IgnoredPattern::Told => {
             d.confirmed("the kernel says that it dropped the final ACK for a full accept queue");
         }
         _ => judge(&mut d, f, o, picture, contrary, around),
     }
-    if !matches!(picture, Picture::Cookie | Picture::Probe)
+    if !matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe)
         && f.progress.is_none()
         && around.listener.inside(o.ignored).served >= OTHERS_SERVED
     {
@@ -157,7 +162,7 @@ fn joined_later(f: &ConnectionFacts) -> bool {
 }
 
 /// The finding with the packets that show it.
-fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> Draft {
+fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> Draft {
     let joined = joined_later(f);
     let opened = match joined {
         _ if f.readmitted => "the client had completed the handshake; the memory limit cost these segments",
@@ -189,7 +194,7 @@ fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> Draft {
         d.shows(
             r.at,
             match picture {
-                Picture::Probe => "RST: the server knows nothing of the connection",
+                IgnoredPattern::Probe => "RST: the server knows nothing of the connection",
                 _ => "RST: the server had already discarded the half-open connection",
             },
         );
@@ -198,7 +203,7 @@ fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> Draft {
 }
 
 /// One sentence: how the server ignored the client, and how that ended.
-fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String {
+fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> String {
     let repeats = o.times_asked() as u64;
     let retransmits = u64::from(f.unanswered.retransmits);
     let joined = joined_later(f);
@@ -208,23 +213,25 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: Picture) -> String 
             let since = if joined { "that" } else { "the final ACK" };
             format!("the server took the connection {lasted} after {since}")
         }
-        (None, Some(_)) if picture == Picture::Probe => format!("that was {lasted} after the final ACK"),
+        (None, Some(_)) if picture == IgnoredPattern::Probe => {
+            format!("that was {lasted} after the final ACK")
+        }
         (None, Some(_)) => format!("the server reset it after {lasted}"),
         (None, None) => format!("the server sent nothing else in the {lasted} until the capture ended"),
     };
     let how = match picture {
-        Picture::Cookie => format!(
+        IgnoredPattern::Cookie => format!(
             "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
         ),
-        Picture::Probe => {
+        IgnoredPattern::Probe => {
             "the server, which had used a syncookie, kept nothing of it and refused the first keepalive probe"
                 .to_owned()
         }
-        Picture::Brief => {
+        IgnoredPattern::Brief => {
             format!("the server ignored its data until the client had sent it again {}", times(retransmits))
         }
-        Picture::Told => "the kernel dropped its final ACK".to_owned(),
+        IgnoredPattern::Told => "the kernel dropped its final ACK".to_owned(),
         _ if retransmits > 0 => format!(
             "the server repeated its SYN-ACK {} and ignored {} of data",
             times(repeats),
@@ -284,11 +291,11 @@ fn judge(
     d: &mut Draft,
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
-    picture: Picture,
-    contrary: Option<Contrary>,
+    picture: IgnoredPattern,
+    contrary: Option<CounterEvidence>,
     around: &DetectContext<'_>,
 ) {
-    if picture == Picture::Probe {
+    if picture == IgnoredPattern::Probe {
         judge_probe(d, f, o, around);
         return;
     }
@@ -299,9 +306,9 @@ fn judge(
         );
     };
     let lost = || Suspect::Lost(Packets::ClientData);
-    let company: Vec<&Stuck> = around
+    let company: Vec<&StuckConnection> = around
         .others_stuck(f, o.during, SAME_TIME)
-        .filter(|s| picture == Picture::Cookie || s.agrees_with_a_full_queue())
+        .filter(|s| picture == IgnoredPattern::Cookie || s.agrees_with_a_full_queue())
         .collect();
     let others_got_through = |ignored: Interval| {
         let meanwhile = around.listener.inside(ignored);
@@ -310,9 +317,9 @@ fn judge(
     let path_works = others_got_through(o.ignored)
         || o.outlasts_buffers(f)
         || company.iter().any(|s| s.lasting || others_got_through(s.ignored))
-        || (picture == Picture::Cookie && was_alive(f, o, around));
+        || (picture == IgnoredPattern::Cookie && was_alive(f, o, around));
     // Clients that stand behind others, and nothing more, may have met a path that broke at that moment.
-    let may_be_outage = picture == Picture::Cookie
+    let may_be_outage = picture == IgnoredPattern::Cookie
         && !was_alive(f, o, around)
         && !company.iter().any(|s| s.shows_a_full_queue());
     if o.read_by_tcp && o.data_ignored && !around.context.damaged {
@@ -324,7 +331,7 @@ fn judge(
         return;
     }
     match around.view.vantage {
-        Vantage::Server if picture != Picture::Cookie || around.view.on_host || path_works => {
+        Vantage::Server if picture != IgnoredPattern::Cookie || around.view.on_host || path_works => {
             d.probable("the capture was taken at the server: the final ACK arrived there and was ignored");
             or_firewall(d);
             d.or(
@@ -355,7 +362,7 @@ fn judge(
             or_firewall(d);
         }
     }
-    if picture == Picture::Once {
+    if picture == IgnoredPattern::Once {
         or_deferral(d);
     }
 }

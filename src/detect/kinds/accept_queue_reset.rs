@@ -1,14 +1,14 @@
 //! `accept-queue-reset`: the accept queue was full and `tcp_abort_on_overflow` turned the final ACK into a RST.
 
 use crate::detect::analysis::handshake::show_handshake;
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::listener_gone::{ResetHandshake, gone, is_full, reset_handshake};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::kept_out::KeptOut;
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
-use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, What};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, SegmentKind};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
 use crate::time::Span;
@@ -67,7 +67,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ResetHandshake { ack, reset, after, .. } =
         reset_handshake(f, around).filter(|answer| answer.at_once)?;
     let syn_ack = f.syn_ack.first()?;
-    let repeated = ordeal(f, around.end())?.repeats.len();
+    let repeated = ignored_ack(f, around.end())?.repeats.len();
     let delay = ack.at.time - syn_ack.at.time;
     let in_time = delay < PRUNED && (delay < UNASKED || f.syn_ack.count > 1);
     let takes_others = around.listener.served >= 1 || around.listener.completed >= 3;
@@ -125,7 +125,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 
 /// What speaks against a full queue: one would have answered the final ACK by a RST, and the data by another one.
 fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'static str> {
-    let by_data = reset.trigger.is_some_and(|t| matches!(t.what, What::Data | What::Retransmit));
+    let by_data =
+        reset.trigger.is_some_and(|t| matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit));
     // A capture of all interfaces of a gateway has each forwarded packet twice.
     let stopped_here = f.duplicates > 0 && f.duplicates < f.c.segments + f.s.segments;
     match () {

@@ -1,7 +1,7 @@
 //! `connection-refused`: RST or an ICMP error answers the SYN.
 
 use crate::decode::segment::Flags;
-use crate::detect::analysis::company::Fate;
+use crate::detect::analysis::company::SynOutcome;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
@@ -83,7 +83,7 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
     if is_of_an_older_one(f, reset) {
         blame_older_connection(&mut d, f, reset);
     } else if let Some(pattern) = pattern {
-        filter::blame_filter(&mut d, &pattern, Fate::Refused, f.server);
+        filter::blame_filter(&mut d, &pattern, SynOutcome::Refused, f.server);
         d.or(
             "No process listened on that port when these SYNs came.",
             "SYNs without that mark were answered in the same seconds.",

@@ -1,7 +1,7 @@
 //! `data-unacknowledged`: data is repeated and never acknowledged.
 
 use crate::decode::segment::Traits;
-use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, death};
 use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
@@ -58,7 +58,7 @@ const ALIVE: &str = "other connections of this listener were answered meanwhile"
 /// See [`DataUnacknowledged`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     match death(f, around)? {
-        Death::Unacknowledged { sender, repeating } => {
+        FlowFailure::Unacknowledged { sender, repeating } => {
             let flight = f.side(sender).flight.begin;
             let lasted = repeating.last.time - flight.time;
             let what = format!("data of the {sender}, never acknowledged");
@@ -78,7 +78,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             write(&mut d, f, sender, flight, around);
             Some(d)
         }
-        Death::NotHeard { sender } => {
+        FlowFailure::NotHeard { sender } => {
             let repeating = f.side(sender).repeating.as_deref()?;
             let (first, last) = repeating.of_acknowledged_at;
             let lasted = last.time - first.time;
@@ -102,7 +102,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             );
             Some(d)
         }
-        Death::Interrupted { sender, healed } => Some(interrupted(f, sender, healed, around)),
+        FlowFailure::Interrupted { sender, healed } => Some(interrupted(f, sender, healed, around)),
         _ => None,
     }
 }

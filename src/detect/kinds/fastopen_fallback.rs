@@ -1,8 +1,8 @@
 //! `fastopen-fallback`: Fast Open data or cookie refused, or black-holed.
 
 use crate::decode::segment::Options;
-use crate::detect::analysis::fast_open::Fate;
-use crate::detect::analysis::ignored_syn::{Why, why};
+use crate::detect::analysis::fast_open::FastOpenOutcome;
+use crate::detect::analysis::ignored_syn::{IgnoredSynCause, why};
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
@@ -45,45 +45,47 @@ finding! {
     }
 }
 
-fn shown(fate: Fate) -> &'static str {
+fn shown(fate: FastOpenOutcome) -> &'static str {
     match fate {
-        Fate::Stale => {
+        FastOpenOutcome::Stale => {
             "SYN-ACK acknowledges only the SYN, and brings a new cookie: the old one was not valid"
         }
-        Fate::Refused => "SYN-ACK acknowledges only the SYN, and brings no cookie: the data was refused",
-        Fate::NotTaken => "SYN-ACK acknowledges only the SYN; the capture cut its options",
-        Fate::NoCookie => "SYN-ACK without the cookie that the client asked for",
-        Fate::Swallowed => "SYN-ACK answers the SYN without Fast Open",
+        FastOpenOutcome::Refused => {
+            "SYN-ACK acknowledges only the SYN, and brings no cookie: the data was refused"
+        }
+        FastOpenOutcome::NotTaken => "SYN-ACK acknowledges only the SYN; the capture cut its options",
+        FastOpenOutcome::NoCookie => "SYN-ACK without the cookie that the client asked for",
+        FastOpenOutcome::Swallowed => "SYN-ACK answers the SYN without Fast Open",
     }
 }
 
-fn cause_of(fate: Fate) -> Cause {
+fn cause_of(fate: FastOpenOutcome) -> Cause {
     match fate {
-        Fate::Stale => cause(
+        FastOpenOutcome::Stale => cause(
             "The server did not accept the Fast Open cookie: its key or the client's address has changed.",
             &["tcp_try_fastopen"],
             &["TcpExtTCPFastOpenPassiveFail"],
             &["net.ipv4.tcp_fastopen_key"],
         ),
-        Fate::NotTaken => cause(
+        FastOpenOutcome::NotTaken => cause(
             "The server took no Fast Open data: its cookie was stale, too many were pending, or it does not do Fast Open.",
             &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
             &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
             &["net.ipv4.tcp_fastopen"],
         ),
-        Fate::Refused => cause(
+        FastOpenOutcome::Refused => cause(
             "The server refused Fast Open data: too many were pending at the listener, or it does not do Fast Open.",
             &["tcp_try_fastopen", "tcp_fastopen_queue_check"],
             &["TcpExtTCPFastOpenListenOverflow", "TcpExtTCPFastOpenPassiveFail"],
             &["net.ipv4.tcp_fastopen"],
         ),
-        Fate::NoCookie => cause(
+        FastOpenOutcome::NoCookie => cause(
             "The server gave no cookie: it does not do Fast Open, or too many such connections were pending.",
             &["tcp_try_fastopen"],
             &["TcpExtTCPFastOpenCookieReqd"],
             &["net.ipv4.tcp_fastopen"],
         ),
-        Fate::Swallowed => cause(
+        FastOpenOutcome::Swallowed => cause(
             "A firewall or another device dropped the SYN with data and passed the one without.",
             &["tcp_retransmit_timer", "tcp_send_syn_data"],
             &["TcpExtTCPFastOpenActiveFail", "TcpExtTCPFastOpenBlackhole", "TcpExtTCPSynRetrans"],
@@ -94,16 +96,18 @@ fn cause_of(fate: Fate) -> Cause {
 
 /// See [`FastopenFallback`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let fate = Fate::of(f)?;
+    let fate = FastOpenOutcome::of(f)?;
     // Dropped at the server: what drops SYNs there has no eye for Fast Open, and findings of its own.
-    if fate == Fate::Swallowed && (around.at_server() || !matches!(why(f, around), Some((_, Why::Unknown)))) {
+    if fate == FastOpenOutcome::Swallowed
+        && (around.at_server() || !matches!(why(f, around), Some((_, IgnoredSynCause::Unknown))))
+    {
         return None;
     }
     let (syn, syn_ack) = (f.syn.first()?, f.syn_ack.first()?);
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, shown(fate)));
     d.shows(syn.at, format!("SYN with Fast Open, {} bytes of data", f.syn_offer.payload));
     d.severity = Severity::Info;
-    let how = if fate == Fate::Swallowed { "drew no answer" } else { "was refused" };
+    let how = if fate == FastOpenOutcome::Swallowed { "drew no answer" } else { "was refused" };
     d.summary = format!(
         "{} fell back from Fast Open to an ordinary handshake: its {} {how}.",
         f.client.socket(),
@@ -112,7 +116,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.cause = cause_of(fate);
     d.details = Details::FastOpen(fate);
     match fate {
-        Fate::Swallowed => {
+        FastOpenOutcome::Swallowed => {
             for again in f.syn.iter().filter(|again| !again.is(Sent::FAST_OPEN) && again.at < syn_ack.at) {
                 d.shows(again.at, "SYN again, without Fast Open");
             }

@@ -1,7 +1,7 @@
 //! `fin-unacknowledged`: a FIN was retransmitted and never acknowledged.
 
 use crate::detect::analysis::end_of_flow::FORGETFUL;
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -52,7 +52,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     })?;
     let side = f.side(role);
     let fin = side.fin?;
-    let stuck = ordeal(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
+    let stuck = ignored_ack(f, around.end()).is_some_and(|o| f.progress.is_none() && o.stuck(f).is_some());
     // Probes may follow.
     let last = side.in_vain().map_or(side.last, |r| r.last).max(fin);
     let lasted = last.time - fin.time;

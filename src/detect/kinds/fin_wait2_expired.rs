@@ -1,11 +1,11 @@
 //! `fin-wait2-expired`: something late met a FIN_WAIT2 socket that was gone.
 
-use crate::detect::analysis::fin_wait2::{Expired, expired};
+use crate::detect::analysis::fin_wait2::{ExpiredSocket, expired};
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, What};
+use crate::flow::facts::{ConnectionFacts, SegmentKind};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -48,7 +48,7 @@ const DEFAULT: Span = Span::secs(60);
 
 /// See [`FinWait2Expired`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let Expired { half, reset, trigger, what, silence: late_silence } = expired(f, around)?;
+    let ExpiredSocket { half, reset, trigger, what, silence: late_silence } = expired(f, around)?;
     let b = f.side(half.closer.peer());
     let late = what.text();
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
@@ -68,7 +68,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         &["net.ipv4.tcp_fin_timeout"],
     );
     d.details = Details::Expiry { closer: f.host(half.closer), late: what, silence: late_silence };
-    if matches!(trigger.what, What::Data | What::Retransmit) || b.late_data.is_some() {
+    if matches!(trigger.what, SegmentKind::Data | SegmentKind::Retransmit) || b.late_data.is_some() {
         d.probable("late data drew a RST, and an orphan refuses data even before it expires");
         d.or(
             "The orphan had not expired yet: its application had closed both directions.",

@@ -1,7 +1,7 @@
 //! `half-close`: one side has closed, the other has long been silent.
 
 use crate::decode::segment::Traits;
-use crate::detect::analysis::half_closed::{Half, half};
+use crate::detect::analysis::half_closed::{HalfClosedInterval, half_closed_interval};
 use crate::detect::context::DetectContext;
 use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, cause};
@@ -74,7 +74,7 @@ const IN_TURN: u64 = 10;
 /// Whether the capture ended before the time that the user finds remarkable, but the listener shows a pattern: several
 /// connections were closed by one side and stay open at the other, and none was ever closed in turn. The longest has
 /// been so for a good part of that time.
-fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -> bool {
+fn was_cut_short(f: &ConnectionFacts, half: &HalfClosedInterval, around: &DetectContext<'_>) -> bool {
     let alike = || around.activity.left_open.iter().filter(|left| left.closer == half.closer);
     let longest = alike().map(|left| left.lasted).max().unwrap_or(Span::ZERO);
     half.ended_by.is_none()
@@ -88,7 +88,7 @@ fn was_cut_short(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -
 
 /// Whether the listener has too many half-closes of this kind for missing packets to explain them: at least one for
 /// every [`IN_TURN`] connections that both sides closed.
-fn is_the_rule(half: &Half, around: &DetectContext<'_>) -> bool {
+fn is_the_rule(half: &HalfClosedInterval, around: &DetectContext<'_>) -> bool {
     let alike = around.activity.left_open.iter().filter(|left| left.closer == half.closer).count();
     let in_turn = around.listener.closed_in_turn[half.closer.peer() as usize];
     alike >= PATTERN && alike as u64 * IN_TURN >= in_turn
@@ -96,7 +96,7 @@ fn is_the_rule(half: &Half, around: &DetectContext<'_>) -> bool {
 
 /// Whether the half-close is part of another incident. Either the connection waited in a full accept queue and the
 /// server's application never sent anything on it, or it waited there for longer than it has been half-closed.
-fn belongs_to_full_queue(f: &ConnectionFacts, half: &Half, around: &DetectContext<'_>) -> bool {
+fn belongs_to_full_queue(f: &ConnectionFacts, half: &HalfClosedInterval, around: &DetectContext<'_>) -> bool {
     if f.roles == Roles::Guessed {
         return false;
     }
@@ -124,13 +124,13 @@ fn may_have_closed_before(f: &ConnectionFacts, silent: Role) -> bool {
 
 /// Whether the server's application had said anything when the connection was half-closed: else it may not have
 /// accepted it.
-fn was_served(f: &ConnectionFacts, half: &Half) -> bool {
+fn was_served(f: &ConnectionFacts, half: &HalfClosedInterval) -> bool {
     half.closer == Role::Server || f.s.first_data.map_or(f.s.has_spoken(), |said| said <= half.fin)
 }
 
 /// How long after the acknowledgment of its FIN the closer was seen to be an orphan in FIN_WAIT2: a small socket, whose
 /// answers to probes have IPv4 identification 0, while its own segments counted.
-fn orphan_alive(f: &ConnectionFacts, half: &Half) -> Option<Span> {
+fn orphan_alive(f: &ConnectionFacts, half: &HalfClosedInterval) -> Option<Span> {
     let (closer, waiter) = (f.side(half.closer), f.side(half.closer.peer()));
     let probing = waiter.probing.as_ref()?;
     let small = probing.answers > 0 && probing.ip_id == 0 && closer.last_ip_id != 0;
@@ -140,7 +140,7 @@ fn orphan_alive(f: &ConnectionFacts, half: &Half) -> Option<Span> {
 
 /// See [`HalfClose`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let half = half(f, around)?;
+    let half = half_closed_interval(f, around)?;
     // The other side has closed, under an address that was not translated: `untranslated-segment`.
     if around
         .untranslated(f)
@@ -219,7 +219,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 }
 
 /// Shows how the end that did not close went on.
-fn show_waiter(d: &mut Draft, f: &ConnectionFacts, half: &Half) {
+fn show_waiter(d: &mut Draft, f: &ConnectionFacts, half: &HalfClosedInterval) {
     let (closer_is, waiter_is) = (half.closer, half.closer.peer());
     let waiter = f.side(waiter_is);
     if let Some(data) = waiter.last_data.filter(|_| waiter.late_data_taken()) {

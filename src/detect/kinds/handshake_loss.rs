@@ -1,7 +1,7 @@
 //! `handshake-loss`: a segment of the handshake was lost on the path.
 
 use crate::detect::analysis::deferral::{deferral, is_undecided};
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::ignored_client::picture;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -103,7 +103,7 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
             "the SYN-ACK echoes the first SYN's timestamp, so an earlier SYN-ACK was sent and did not arrive",
         )
     } else {
-        let o = ordeal(f, around.end())?;
+        let o = ignored_ack(f, around.end())?;
         let alone = o.repeats.len() == 1
             && !o.data_ignored
             && picture(f, &o, around).is_none()

@@ -1,8 +1,8 @@
 //! `listener-closed`: the listener went away while connections waited in its queue.
 
-use crate::detect::analysis::ignored_ack::ordeal;
+use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::listener_gone::{Gone, ResetHandshake, gone, reset_handshake};
-use crate::detect::analysis::reset_together::{AT_ONCE, Together, reset_together};
+use crate::detect::analysis::reset_together::{AT_ONCE, ResetGroup, reset_together};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -60,7 +60,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(draft) = in_mid_handshake(f, around) {
         return Some(draft);
     }
-    let Together { connections: together, silent } = reset_together(f, around)?;
+    let ResetGroup { connections: together, silent } = reset_together(f, around)?;
     let (reset, ack) = (f.s.reset.as_deref()?, f.final_ack?);
     let mut d =
         Draft::about(f, &SPEC, (reset.at, format!("RST of a socket, one of {together} within {AT_ONCE}")));
@@ -112,7 +112,7 @@ fn in_mid_handshake(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<D
     let ResetHandshake { ack, reset, after, at_once } = reset_handshake(f, around)?;
     let gone = gone(around, reset.at.time).filter(|gone| at_once || gone.ends_waiting())?;
     // A request that had been refused in silence before is told as that.
-    if ordeal(f, around.end()).is_some_and(|ordeal| !ordeal.repeats.is_empty()) {
+    if ignored_ack(f, around.end()).is_some_and(|ignored_ack| !ignored_ack.repeats.is_empty()) {
         return None;
     }
     let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST, {after} after the final ACK")));

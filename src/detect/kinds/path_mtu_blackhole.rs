@@ -1,6 +1,6 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{Death, Heard, Missing, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -52,8 +52,8 @@ const HEADERS: [u32; 2] = [52, 72];
 /// See [`PathMtuBlackhole`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let sender = match death(f, around)? {
-        Death::PathMtu { sender } => sender,
-        Death::LargeMissing { sender, missing } => return Some(write_missing(f, sender, missing)),
+        FlowFailure::PathMtu { sender } => sender,
+        FlowFailure::LargeMissing { sender, missing } => return Some(write_missing(f, sender, missing)),
         _ => return None,
     };
     let side = f.side(sender);
@@ -134,7 +134,7 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
     let behind = side.flight.largest;
     let seen = format!("{behind} bytes of the {sender} arrive, {gap} bytes before them do not");
     let mut d = Draft::about(f, &SPEC, (side.flight.begin, seen));
-    if heard == Heard::OfTheConnection {
+    if heard == GapActivity::OfTheConnection {
         d.shows(side.last, format!("the {sender} is still heard; the gap is open"));
     }
     d.severity = Severity::Critical;
@@ -150,9 +150,9 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
         .measure_span("lasted_s", lasted)
         .measure("mss_client", f.syn_offer.mss)
         .measure("mss_server", f.syn_ack_offer.mss);
-    if heard == Heard::OfTheConnection {
+    if heard == GapActivity::OfTheConnection {
         d.probable("the missing segments are of full size, none of their repetitions arrived, and smaller segments of the same end did");
-    } else if heard == Heard::OfTheHost {
+    } else if heard == GapActivity::OfTheHost {
         d.probable("the missing segments are of full size, none of their repetitions arrived, and other connections of that host went on");
     } else {
         d.possible("the missing segments are of full size, and none of their repetitions arrived; but nothing else of that end did either");

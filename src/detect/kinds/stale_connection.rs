@@ -1,10 +1,10 @@
 //! `stale-connection`: one end has the connection, the other has no socket for it.
 
-use crate::detect::analysis::end_of_flow::{Death, death, is_by_another_host};
+use crate::detect::analysis::end_of_flow::{FlowFailure, death, is_by_another_host};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Reset, Role, What};
+use crate::flow::facts::{ConnectionFacts, Reset, Role, SegmentKind};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -41,7 +41,7 @@ finding! {
 
 /// See [`StaleConnection`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let Death::Stale { role, reset } = death(f, around)? else { return None };
+    let FlowFailure::Stale { role, reset } = death(f, around)? else { return None };
     let trigger = reset.trigger?;
     let (own, peer) = (f.side(role), f.side(role.peer()));
     // It had closed before, and the capture does not hold that FIN.
@@ -50,10 +50,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     let mut d = Draft::about(f, &SPEC, (reset.at, format!("RST of the {role}: it has no socket for this")));
     let what = match trigger.what {
-        What::KeepAlive => "a keepalive probe",
-        What::Fin => "the FIN",
-        What::Retransmit => "repeated data",
-        What::Ack => "an acknowledgment",
+        SegmentKind::KeepAlive => "a keepalive probe",
+        SegmentKind::Fin => "the FIN",
+        SegmentKind::Retransmit => "repeated data",
+        SegmentKind::Ack => "an acknowledgment",
         _ => "data",
     };
     d.shows(trigger.at, format!("{what} of the {}", role.peer()));

@@ -1,6 +1,6 @@
 //! `syn-drop-accept-queue`: the SYN was dropped because the accept queue was full.
 
-use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
+use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -45,7 +45,7 @@ finding! {
                 effect: Kind::HalfClose,
                 said_of_effect: "clients closed connections that the application never accepted",
                 said_of_cause: "connections waited in a full accept queue",
-                when: When::Unserved,
+                when: When::UnservedInterval,
             },
         ],
     }
@@ -57,7 +57,8 @@ const SEVERAL: usize = 3;
 /// See [`SynDropAcceptQueue`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let begin = |why| Some((why, ignored_syn::begin(f, &SPEC, why, around)?));
-    let (why, (syns, mut d)) = begin(Why::AcceptQueue).or_else(|| begin(Why::Loopback))?;
+    let (why, (syns, mut d)) =
+        begin(IgnoredSynCause::AcceptQueue).or_else(|| begin(IgnoredSynCause::Loopback))?;
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
         &["tcp_conn_request"],
@@ -67,11 +68,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let waiting = around.activity.waiting_at(syns[0].at.time);
     d.measure("waiting_for_accept", waiting);
     let reason = match why {
-        Why::Loopback => "nothing is lost on the loopback interface, and the listener answered other SYNs",
+        IgnoredSynCause::Loopback => {
+            "nothing is lost on the loopback interface, and the listener answered other SYNs"
+        }
         _ => "other connections of this listener waited or hung at that moment",
     };
     ignored_syn::judge(&mut d, f, around, &syns, reason);
-    if why == Why::Loopback && around.activity.ignored.len() < SEVERAL {
+    if why == IgnoredSynCause::Loopback && around.activity.ignored.len() < SEVERAL {
         d.possible(reason);
     }
     d.or(
@@ -79,7 +82,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "Few handshakes were half open. Then ListenOverflows does not grow.",
     );
     match why {
-        Why::Loopback => d.or(
+        IgnoredSynCause::Loopback => d.or(
             Suspect::SynFilteredAtServer,
             "It would have to drop some SYNs and pass others: a limit of connections or their rate.",
         ),

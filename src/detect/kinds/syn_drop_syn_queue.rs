@@ -1,6 +1,6 @@
 //! `syn-drop-syn-queue`: the SYN was dropped because the SYN queue was full.
 
-use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
+use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -44,7 +44,7 @@ finding! {
 
 /// See [`SynDropSynQueue`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let (syns, mut d) = ignored_syn::begin(f, &SPEC, Why::SynQueue, around)?;
+    let (syns, mut d) = ignored_syn::begin(f, &SPEC, IgnoredSynCause::SynQueue, around)?;
     d.cause = cause(
         "The listener's SYN queue was full and syncookies are off, so the kernel silently dropped the SYN.",
         &["tcp_conn_request", "inet_csk_reqsk_queue_is_full"],

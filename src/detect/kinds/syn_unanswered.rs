@@ -1,11 +1,11 @@
 //! `syn-unanswered`: the SYN drew no answer, and the wire does not say why.
 
 use crate::decode::segment::{Options, Traits};
-use crate::detect::analysis::company::{self, Fate};
+use crate::detect::analysis::company::{self, SynOutcome};
 use crate::detect::analysis::fast_open;
 use crate::detect::analysis::filter;
 use crate::detect::analysis::host_activity::Outage;
-use crate::detect::analysis::ignored_syn::{self, Why, is_unanswered};
+use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered};
 use crate::detect::analysis::told_together::subject;
 use crate::detect::analysis::tunnel;
 use crate::detect::context::{Answers, DetectContext};
@@ -64,7 +64,7 @@ const NAMED_PORTS: usize = 4;
 
 /// See [`SynUnanswered`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let (syns, mut d) = ignored_syn::begin(f, &SPEC, Why::Unknown, around)?;
+    let (syns, mut d) = ignored_syn::begin(f, &SPEC, IgnoredSynCause::Unknown, around)?;
     let at_server = around.view.vantage == Vantage::Server;
     // Away from the server, SYNs with data may be what a box on the way does not let pass.
     if fast_open::is_swallowed(f) && !at_server {
@@ -118,7 +118,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         d.probable("the outer UDP checksum of the SYNs' tunnel packets is wrong, or 0 in IPv6");
         d.next_steps.insert(0, tunnel::NEXT_STEP.to_owned());
     } else if let Some(pattern) = around.ignored_pattern() {
-        filter::blame_filter(&mut d, &pattern, Fate::Ignored, f.server);
+        filter::blame_filter(&mut d, &pattern, SynOutcome::Ignored, f.server);
     } else if is_hairpin(f) {
         d.cause = cause(
             "The SYN comes from the server's own address, so its answer never leaves the server: hairpin NAT does not \

@@ -8,7 +8,7 @@ use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::history::ports::UsedUp;
+use crate::history::ports::ExhaustedPorts;
 use crate::model::{Kind, Severity};
 
 finding! {
@@ -106,7 +106,7 @@ impl Peak {
 }
 
 /// One client has used every port of a range.
-fn range_used_up(server: Host, used: &UsedUp, around: &DetectContext<'_>) -> Option<Draft> {
+fn range_used_up(server: Host, used: &ExhaustedPorts, around: &DetectContext<'_>) -> Option<Draft> {
     let (first, last) = around.listener.closes[Role::Client as usize]?;
     let (client, ports, again) = (used.client.ip(), used.ports(), used.recycled > 0);
     let range = format!("{} to {}", used.from, used.to);

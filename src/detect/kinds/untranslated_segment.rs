@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::detect::analysis::end_of_flow::{Death, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Reset, Role, What};
+use crate::flow::facts::{ConnectionFacts, Reset, Role, SegmentKind};
 use crate::flow::key::Host;
 use crate::flow::outcome::Outcome;
 use crate::history::strays::{Stray, StrayKind};
@@ -68,7 +68,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     f.c.reset.as_ref()?;
     match death(f, around)? {
-        Death::ResetUnderOtherName { role, reset } => Some(write_inner(f, role, reset)),
+        FlowFailure::ResetUnderOtherName { role, reset } => Some(write_inner(f, role, reset)),
         _ => None,
     }
 }
@@ -79,7 +79,7 @@ fn asks_again_after_reset(f: &ConnectionFacts) -> bool {
         reset.is_bare()
             && reset.seq == f.syn_ack_ack
             && reset.seq == f.c.isn.advance(1)
-            && reset.trigger.is_some_and(|t| t.what == What::SynAck)
+            && reset.trigger.is_some_and(|t| t.what == SegmentKind::SynAck)
             && f.syn.last().is_some_and(|syn| syn.at > reset.at)
     });
     refused && f.final_ack.is_none() && f.syn.count > 1

@@ -37,7 +37,7 @@ use verdict::Verdict;
 
 /// What the host's facts add to a report beside its findings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct HostStatements {
     /// What limits the use of the snapshots, and counters that no finding explains.
     pub warnings: Vec<String>,
     /// Settings and queues that the snapshots state.
@@ -45,8 +45,8 @@ pub struct Told {
 }
 
 /// Confirms, refutes or rewrites the findings about this host.
-pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> Told {
-    let mut told = Told::default();
+pub fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts) -> HostStatements {
+    let mut told = HostStatements::default();
     let here: Vec<usize> = (0..drafts.len()).filter(|&n| is_here(&drafts[n].0, facts)).collect();
     if here.is_empty() && !drafts.is_empty() {
         told.warnings.push(format!(

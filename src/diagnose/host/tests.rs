@@ -91,7 +91,7 @@ fn set(name: &str, value: &str, rises: &[(&str, u64)]) -> HostFacts {
 }
 
 /// What becomes of one finding.
-fn told(kind: Kind, facts: &HostFacts) -> (Draft, Told) {
+fn told(kind: Kind, facts: &HostFacts) -> (Draft, HostStatements) {
     let mut drafts = vec![finding(kind, SERVER)];
     let told = corroborate(&mut drafts, facts);
     (*drafts.pop().expect("it stays").0, told)

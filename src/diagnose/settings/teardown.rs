@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::detect::Draft;
-use crate::detect::analysis::fin_wait2::Late;
+use crate::detect::analysis::fin_wait2::LateSegment;
 use crate::detect::details::{Details, seconds};
 use crate::diagnose::settings::inference::{AGREE, inferred};
 use crate::flow::key::Host;
@@ -48,7 +48,7 @@ pub fn fin_timeout(drafts: &[&Draft]) -> Vec<Inferred> {
             // An orphan refuses data while it lives: only a FIN or a probe proves that it is gone.
             (
                 Kind::FinWait2Expired,
-                Details::Expiry { closer, late: Late::Fin | Late::KeepAlive, silence },
+                Details::Expiry { closer, late: LateSegment::Fin | LateSegment::KeepAlive, silence },
             ) => {
                 let lives = hosts.entry(name(closer)).or_default();
                 let silence = seconds(silence);

@@ -2,11 +2,11 @@
 
 use super::Connection;
 use crate::decode::segment::{Flags, Segment};
-use crate::flow::facts::{PacketRef, Reset, Role, Side, Usual, What};
+use crate::flow::facts::{PacketRef, Reset, Role, SegmentKind, Side, Usual};
 
 impl Connection {
     /// RST: the end of it, if its sequence number is one that the receiver takes.
-    pub(super) fn on_reset(&mut self, s: &Segment, role: Role, before: Usual) -> What {
+    pub(super) fn on_reset(&mut self, s: &Segment, role: Role, before: Usual) -> SegmentKind {
         let trigger = self.latest_of(role.peer());
         let f = &mut self.facts;
         self.eventful = true;
@@ -45,7 +45,7 @@ impl Connection {
         if counts && !for_older && f.closed.is_none() {
             f.closed = Some(s.time);
         }
-        What::Reset
+        SegmentKind::Reset
     }
 
     /// Something other than RST comes from an end in whose name a RST had come.

@@ -4,7 +4,7 @@
 use super::{Connection, OUT_OF_ORDER};
 use crate::decode::segment::{Flags, Options, Segment, Traits};
 use crate::flow::facts::{
-    ConnectionFacts, FinalAck, Offer, PacketRef, Role, Roles, Sent, ServerProgress, Side, What,
+    ConnectionFacts, FinalAck, Offer, PacketRef, Role, Roles, SegmentKind, Sent, ServerProgress, Side,
 };
 use crate::seq::Seq;
 use crate::time::Span;
@@ -15,7 +15,7 @@ const RETRANSMIT_AFTER: Span = Span::millis(50);
 
 impl Connection {
     /// The client asks (or repeats its question).
-    pub(super) fn on_syn(&mut self, s: &Segment, role: Role) -> What {
+    pub(super) fn on_syn(&mut self, s: &Segment, role: Role) -> SegmentKind {
         let asks_fast_open = s.options.any(Options::FAST_OPEN_REQUEST | Options::FAST_OPEN_COOKIE);
         let fast_open = s.payload > 0 || asks_fast_open;
         let no_attempt = s.flags.has(Flags::FIN)
@@ -26,7 +26,7 @@ impl Connection {
         let f = &mut self.facts;
         if role == Role::Server {
             f.note_odd_handshake(role, s);
-            return What::Syn;
+            return SegmentKind::Syn;
         }
         if f.syn.count == 0 {
             let answered_before = f.syn_ack.count > 0 && s.time - f.last.time <= OUT_OF_ORDER;
@@ -37,11 +37,11 @@ impl Connection {
         }
         let sent = f.note_handshake_segment(role, s, context);
         f.syn.push(sent);
-        What::Syn
+        SegmentKind::Syn
     }
 
     /// The server answers (or repeats its answer).
-    pub(super) fn on_syn_ack(&mut self, s: &Segment, role: Role) -> What {
+    pub(super) fn on_syn_ack(&mut self, s: &Segment, role: Role) -> SegmentKind {
         let role = if self.joins_handshake(s, role) {
             self.adopt_syn_ack(s, role);
             Role::Server
@@ -52,7 +52,7 @@ impl Connection {
         let f = &mut self.facts;
         if role == Role::Client {
             f.note_odd_handshake(role, s);
-            return What::SynAck;
+            return SegmentKind::SynAck;
         }
         if f.syn_ack.count == 0 {
             let acknowledged_before =
@@ -99,11 +99,11 @@ impl Connection {
         f.c.acked_known = true;
         let sent = f.note_handshake_segment(role, s, context);
         f.syn_ack.push(sent);
-        What::SynAck
+        SegmentKind::SynAck
     }
 
     /// The client's part of the handshake, and what it sends while the server keeps silent.
-    pub(super) fn on_client(&mut self, s: &Segment, what: What, hole: u8) {
+    pub(super) fn on_client(&mut self, s: &Segment, what: SegmentKind, hole: u8) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 || f.s.resets > 0 {
             return;
@@ -119,7 +119,7 @@ impl Connection {
             if acceptable {
                 f.final_ack = Some(FinalAck {
                     at: PacketRef::of(s),
-                    bare: what == What::Ack,
+                    bare: what == SegmentKind::Ack,
                     traits: s.traits,
                     tsval: s.tsval,
                     tsecr: s.tsecr,
@@ -134,19 +134,19 @@ impl Connection {
         }
         let asked_again = f.syn_ack.count > u32::from(f.final_ack.map_or(0, |ack| ack.syn_acks));
         let u = &mut f.unanswered;
-        if u.repeated_from.is_none() && (asked_again || what == What::Retransmit) {
+        if u.repeated_from.is_none() && (asked_again || what == SegmentKind::Retransmit) {
             u.repeated_from = s.timestamp();
         }
         u.tsval = if u.tsval == 0 || (s.tsval.wrapping_sub(u.tsval) as i32) > 0 { s.tsval } else { u.tsval };
         match what {
-            What::Ack | What::KeepAlive => {
+            SegmentKind::Ack | SegmentKind::KeepAlive => {
                 u.acks = u.acks.saturating_add(1);
                 u.last_ack = PacketRef::of(s);
             }
-            What::Retransmit | What::Fin | What::Data => {
+            SegmentKind::Retransmit | SegmentKind::Fin | SegmentKind::Data => {
                 u.largest = u.largest.max(s.payload);
                 // A FIN is sent again when it is not the first; payload when it brings nothing new.
-                let again = what == What::Retransmit || (what == What::Fin && f.c.fins > 1);
+                let again = what == SegmentKind::Retransmit || (what == SegmentKind::Fin && f.c.fins > 1);
                 let gap =
                     s.time - if u.retransmits > 0 { u.last.time } else { *self.sent_at.of(Role::Client) };
                 if again && (gap >= RETRANSMIT_AFTER || u.retransmits > 0) {
@@ -157,15 +157,15 @@ impl Connection {
                     u.last = PacketRef::of(s);
                 }
             }
-            What::Syn | What::SynAck | What::Reset => {}
+            SegmentKind::Syn | SegmentKind::SynAck | SegmentKind::Reset => {}
         }
     }
 
     /// The server's first sign of life beyond the SYN-ACK, or its odd answer to the SYN.
-    pub(super) fn on_server(&mut self, s: &Segment, what: What) {
+    pub(super) fn on_server(&mut self, s: &Segment, what: SegmentKind) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 {
-            if what == What::Ack && self.only_asked() {
+            if what == SegmentKind::Ack && self.only_asked() {
                 self.on_ack_to_syn(s);
             }
             return;
@@ -180,7 +180,7 @@ impl Connection {
                 tsecr: s.tsecr,
                 what,
                 after: after.map_or(PacketRef::of(s), |t| t.at),
-                after_what: after.map_or(What::Ack, |t| t.what),
+                after_what: after.map_or(SegmentKind::Ack, |t| t.what),
             });
         }
     }
@@ -205,13 +205,13 @@ impl Connection {
     }
 
     /// Bare ACK in answer to a SYN: RFC 5961 section 4, or TIME_WAIT (`tcp_v4_timewait_ack`).
-    pub(super) fn on_ack_to_syn(&mut self, s: &Segment) -> What {
+    pub(super) fn on_ack_to_syn(&mut self, s: &Segment) -> SegmentKind {
         let a = self.facts.ack_to_syn.get_or_insert_default();
         if a.count == 0 {
             (a.at, a.seq, a.ack) = (PacketRef::of(s), s.seq, s.ack);
         }
         a.count = a.count.saturating_add(1);
-        What::Ack
+        SegmentKind::Ack
     }
 
     /// The context of a SYN or SYN-ACK: what the capture held before it.
@@ -276,8 +276,8 @@ fn learn_isn(side: &mut Side, s: &Segment) {
 /// echoes the timestamp of the SYN, where a socket echoes that of the final ACK; up to Linux 6.8 it echoes the timestamp that came last. In IPv4 its
 /// identification is 0.
 #[inline]
-fn is_of_request(f: &ConnectionFacts, s: &Segment, what: What) -> bool {
-    if what != What::Ack || s.ack != f.syn_ack_ack || s.seq != f.s.isn.advance(1) {
+fn is_of_request(f: &ConnectionFacts, s: &Segment, what: SegmentKind) -> bool {
+    if what != SegmentKind::Ack || s.ack != f.syn_ack_ack || s.seq != f.s.isn.advance(1) {
         return false;
     }
     let Some((ack, syn_ack)) = f.final_ack.as_ref().zip(f.syn_ack.first()) else { return false };

@@ -6,7 +6,7 @@
 use super::{Connection, OUT_OF_ORDER};
 use crate::decode::segment::{Flags, Options, Segment};
 use crate::flow::facts::{
-    ConnectionFacts, Flight, Healed, PacketRef, Pause, Probing, Role, Side, What, ZeroWindow,
+    ConnectionFacts, Flight, Healed, PacketRef, Pause, Probing, Role, SegmentKind, Side, ZeroWindow,
 };
 use crate::time::{Span, Timestamp};
 
@@ -17,7 +17,7 @@ impl Connection {
     /// Anything without SYN and RST: acknowledgment, payload, FIN. `hole` is how many IPv4 identifications its sender left
     /// out just before it.
     #[inline(always)]
-    pub(super) fn on_segment(&mut self, s: &Segment, role: Role, hole: u8) -> What {
+    pub(super) fn on_segment(&mut self, s: &Segment, role: Role, hole: u8) -> SegmentKind {
         let ConnectionFacts { c, s: server, last, reordered, .. } = &mut self.facts;
         let last = *last;
         let (own, peer) = match role {
@@ -34,8 +34,8 @@ impl Connection {
             note_unusual(own, peer, s, what, last);
         }
         match what {
-            What::Ack => {}
-            What::Data => {
+            SegmentKind::Ack => {}
+            SegmentKind::Data => {
                 note_new_data(own, s, last.time);
                 *self.sent_at.of_mut(role) = s.time;
             }
@@ -44,7 +44,7 @@ impl Connection {
                 if note_no_new_data(own, s, what, last.time) {
                     *self.sent_at.of_mut(role) = s.time;
                 }
-                if what == What::Retransmit && note_reordering(own, s) {
+                if what == SegmentKind::Retransmit && note_reordering(own, s) {
                     *reordered = reordered.saturating_add(1);
                 }
             }
@@ -68,15 +68,15 @@ impl Connection {
     }
 
     /// A segment after a pause, or the first of the other end after one.
-    pub(super) fn note_pause(&mut self, s: &Segment, role: Role, what: What, last: Timestamp) {
+    pub(super) fn note_pause(&mut self, s: &Segment, role: Role, what: SegmentKind, last: Timestamp) {
         let length = s.time - last;
-        let is_new = matches!(what, What::Data | What::Fin | What::KeepAlive);
+        let is_new = matches!(what, SegmentKind::Data | SegmentKind::Fin | SegmentKind::KeepAlive);
         let starts = length >= PAUSE && is_new;
         if self.facts.idle.is_none() && !starts {
             return;
         }
         let idle = self.facts.idle.get_or_insert_default();
-        if let Some(last) = idle.last.filter(|last| last.by != Some(role) && what != What::Reset) {
+        if let Some(last) = idle.last.filter(|last| last.by != Some(role) && what != SegmentKind::Reset) {
             if idle.survived.is_none_or(|longest| longest.length < last.length) {
                 idle.survived = Some(last);
             }
@@ -90,9 +90,9 @@ impl Connection {
 
 /// What the segment is to the stream of its sender, `side`.
 #[inline(always)]
-fn classify(side: &Side, s: &Segment) -> What {
+fn classify(side: &Side, s: &Segment) -> SegmentKind {
     if s.flags.has(Flags::FIN) {
-        What::Fin
+        SegmentKind::Fin
     } else if s.payload > 0 {
         // A keepalive probe of other stacks carries one byte that is already acknowledged.
         if side.next_known && !s.end().after(side.next) {
@@ -101,23 +101,23 @@ fn classify(side: &Side, s: &Segment) -> What {
                 && side.acked == s.end()
                 && side.next == s.end()
                 && side.fin.is_none();
-            if probes { What::KeepAlive } else { What::Retransmit }
+            if probes { SegmentKind::KeepAlive } else { SegmentKind::Retransmit }
         } else {
-            What::Data
+            SegmentKind::Data
         }
     } else if side.next_known && s.seq.advance(1) == side.next && side.acked_known && side.acked == side.next
     {
-        What::KeepAlive
+        SegmentKind::KeepAlive
     } else {
-        What::Ack
+        SegmentKind::Ack
     }
 }
 
 /// Checks that only an eventful connection needs: answers to probes, windows, payload after the peer's FIN. `last` is
 /// the last segment of either end.
 #[cold]
-fn note_unusual(own: &mut Side, peer: &mut Side, s: &Segment, what: What, last: PacketRef) {
-    if what == What::Ack
+fn note_unusual(own: &mut Side, peer: &mut Side, s: &Segment, what: SegmentKind, last: PacketRef) {
+    if what == SegmentKind::Ack
         && peer.keepalive == Some(last)
         && let Some(probing) = &mut peer.probing
     {
@@ -129,7 +129,7 @@ fn note_unusual(own: &mut Side, peer: &mut Side, s: &Segment, what: What, last: 
     }
     if let Some(closed) = peer.fin_acked
         && s.payload > 0
-        && matches!(what, What::Data | What::Fin)
+        && matches!(what, SegmentKind::Data | SegmentKind::Fin)
     {
         if own.late_data.is_none() {
             own.late_seq = s.seq;
@@ -167,19 +167,19 @@ fn record_data(side: &mut Side, s: &Segment, bytes: u32) {
 
 /// A repetition, a keepalive probe or a FIN of `side`. Whether it is its first FIN.
 #[cold]
-fn note_no_new_data(side: &mut Side, s: &Segment, what: What, last: Timestamp) -> bool {
+fn note_no_new_data(side: &mut Side, s: &Segment, what: SegmentKind, last: Timestamp) -> bool {
     match what {
-        What::Retransmit => {
+        SegmentKind::Retransmit => {
             side.retransmits = side.retransmits.saturating_add(1);
             note_repetition(side, s, last);
         }
-        What::KeepAlive => {
+        SegmentKind::KeepAlive => {
             side.keepalive = Some(PacketRef::of(s));
             side.probing
                 .get_or_insert_with(|| Box::new(Probing { first: PacketRef::of(s), ..Probing::default() }));
             side.keepalives = side.keepalives.saturating_add(1);
         }
-        What::Fin => {
+        SegmentKind::Fin => {
             if s.payload > 0 && (!side.next_known || s.seq.advance(s.payload).after(side.next)) {
                 record_data(side, s, s.payload);
             }
@@ -192,7 +192,11 @@ fn note_no_new_data(side: &mut Side, s: &Segment, what: What, last: Timestamp) -
             }
             note_repetition(side, s, last);
         }
-        What::Syn | What::SynAck | What::Ack | What::Data | What::Reset => {}
+        SegmentKind::Syn
+        | SegmentKind::SynAck
+        | SegmentKind::Ack
+        | SegmentKind::Data
+        | SegmentKind::Reset => {}
     }
     false
 }

@@ -24,7 +24,7 @@ impl PacketRef {
 /// What a segment was to the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub enum What {
+pub enum SegmentKind {
     /// SYN.
     Syn,
     /// SYN-ACK.

@@ -1,6 +1,6 @@
 //! A RST: what it looks like, what it answers, and what its sender looked like before.
 
-use super::packet::{PacketRef, What};
+use super::packet::{PacketRef, SegmentKind};
 use crate::decode::segment::{Flags, Options, Traits};
 use crate::seq::Seq;
 
@@ -72,7 +72,7 @@ pub struct Trigger {
     /// Packet and time.
     pub at: PacketRef,
     /// What it was.
-    pub what: What,
+    pub what: SegmentKind,
     /// Its acknowledgment number.
     pub ack: Seq,
     /// Its type of service byte.

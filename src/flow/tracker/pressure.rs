@@ -10,7 +10,7 @@ use super::{Check, Sink, Tracker, Wait, syn};
 use crate::decode::segment::{Flags, Segment};
 use crate::flow::compact::half_open::HalfOpen;
 use crate::flow::connection::Connection;
-use crate::flow::ended::{EndedFlow, Parting};
+use crate::flow::ended::{EndedFlow, Removal};
 use crate::flow::facts::Ending;
 use crate::flow::key::{Direction, FlowKey, Host, Map};
 use crate::flow::store::evicted::Stage;
@@ -33,7 +33,7 @@ const READMITTED: usize = 4;
 
 /// What a segment of no known connection belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Let {
+pub(super) enum EvictedMatch {
     /// No connection that was evicted.
     Unknown,
     /// One that was evicted, or may have been: it is counted and begins no other connection.
@@ -44,7 +44,7 @@ pub(super) enum Let {
 
 /// News of evicted connections.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct WentOn {
+pub struct EvictedActivity {
     /// Segments of them.
     pub segments: u64,
     /// Segments that belong to a connection that was evicted and forgotten, or that was joined in the middle.
@@ -55,7 +55,7 @@ pub struct WentOn {
     pub all_completed: u64,
 }
 
-impl WentOn {
+impl EvictedActivity {
     /// Whether nothing is known.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -79,13 +79,13 @@ fn priority(at: Timestamp, what: At) -> u32 {
 
 impl Tracker {
     /// News of evicted connections since the last call.
-    pub fn take_went_on(&mut self) -> WentOn {
+    pub fn take_went_on(&mut self) -> EvictedActivity {
         std::mem::take(&mut self.went_on)
     }
 
     /// About how many handshakes repeat earlier ones that were evicted and forgotten.
     pub fn repeated(&self) -> u64 {
-        self.repeated.saturating_add(self.let_go.repeated())
+        self.repeated.saturating_add(self.evicted_flows.repeated())
     }
 
     /// Whether there is too little room, even after vacant room was given back.
@@ -106,31 +106,33 @@ impl Tracker {
     /// Whether a segment of no known connection belongs to one that was evicted, or may.
     #[cold]
     #[inline(never)]
-    pub(super) fn evicted_segment(&mut self, tag: u32, s: &Segment) -> Let {
+    pub(super) fn evicted_segment(&mut self, tag: u32, s: &Segment) -> EvictedMatch {
         if s.icmp().is_some() {
-            return Let::Unknown;
+            return EvictedMatch::Unknown;
         }
         let is_syn_ack = s.flags.has(Flags::SYN | Flags::ACK) && !s.flags.has(Flags::RST);
         let is_syn = s.flags.has(Flags::SYN) && !s.flags.any(Flags::ACK | Flags::RST);
-        match self.let_go.find(tag, is_syn.then_some(s.seq)) {
+        match self.evicted_flows.find(tag, is_syn.then_some(s.seq)) {
             // The four-tuple is used again.
-            Some(Stage::Over) if is_syn => return Let::Unknown,
+            Some(Stage::Over) if is_syn => return EvictedMatch::Unknown,
             Some(Stage::Over) => self.late = self.late.saturating_add(1),
-            Some(Stage::Open) if is_syn_ack && self.has_room_for_troubled() => return Let::Troubled,
+            Some(Stage::Open) if is_syn_ack && self.has_room_for_troubled() => return EvictedMatch::Troubled,
             Some(stage) => {
                 self.went_on.segments = self.went_on.segments.saturating_add(1);
                 let completes = s.flags.has(Flags::ACK) && !s.flags.any(Flags::SYN | Flags::RST);
                 if stage == Stage::HalfOpen && completes {
-                    self.let_go.completed(tag);
+                    self.evicted_flows.completed(tag);
                     self.went_on.complete(Host { address: s.dst, port: s.dst_port });
                 }
             }
-            None if !is_syn && self.let_go.forgot().is_some_and(|at| self.now - at <= super::waits::OPEN) => {
+            None if !is_syn
+                && self.evicted_flows.forgot().is_some_and(|at| self.now - at <= super::waits::OPEN) =>
+            {
                 self.went_on.strays = self.went_on.strays.saturating_add(1);
             }
-            None => return Let::Unknown,
+            None => return EvictedMatch::Unknown,
         }
-        Let::Counted
+        EvictedMatch::Counted
     }
 
     /// Whether another full record fits into the part of the room that such connections may take.
@@ -152,7 +154,7 @@ impl Tracker {
         s: &Segment,
         sink: &mut Sink<'_>,
     ) {
-        self.let_go.remove(tag);
+        self.evicted_flows.remove(tag);
         self.readmitted = self.readmitted.saturating_add(1);
         while self.is_short() && self.evict(sink) {}
         let at = self.heads.insert(&key, tag);
@@ -180,21 +182,21 @@ impl Tracker {
         }
         let is_syn = s.flags.has(Flags::SYN) && !s.flags.any(Flags::ACK | Flags::RST);
         if is_syn {
-            self.let_go.enter(tag, s.seq);
+            self.evicted_flows.enter(tag, s.seq);
         }
         if priority(self.now + Wait::Handshake.span(), self.heads.next()) >= self.floor {
             return false;
         }
-        let parting = Parting { ending: Some(Ending::Evicted), now: self.now };
+        let removal = Removal { ending: Some(Ending::Evicted), now: self.now };
         if let Some(half_open) = HalfOpen::begin(from, s) {
             self.events.push(syn(s.packet, s));
-            self.let_go.insert(tag, Some(s.seq), Stage::HalfOpen, self.now);
-            sink(EndedFlow::HalfOpen(key, &half_open, parting));
+            self.evicted_flows.insert(tag, Some(s.seq), Stage::HalfOpen, self.now);
+            sink(EndedFlow::HalfOpen(key, &half_open, removal));
         } else {
             let mut connection = Connection::begin(*key, from, s, None);
             connection.segment(s, from);
-            parting.seal(&mut connection.facts);
-            self.let_go.insert(tag, connection.own_isn(), Stage::Open, self.now);
+            removal.seal(&mut connection.facts);
+            self.evicted_flows.insert(tag, connection.own_isn(), Stage::Open, self.now);
             sink(EndedFlow::Full(&connection.facts));
         }
         self.evicted = self.evicted.saturating_add(1);
@@ -327,13 +329,13 @@ impl Tracker {
             Wait::Open => Stage::Open,
             Wait::Closing | Wait::Aftermath | Wait::Expiry => Stage::Over,
         };
-        if self.let_go.is_empty() {
+        if self.evicted_flows.is_empty() {
             self.pressed_since = self.now;
         }
         if let Some(isn) = isn.filter(|_| stage != Stage::Over && began < self.pressed_since) {
-            self.let_go.enter(head.tag, isn);
+            self.evicted_flows.enter(head.tag, isn);
         }
-        self.let_go.insert(head.tag, isn, stage, self.now);
+        self.evicted_flows.insert(head.tag, isn, stage, self.now);
         let ending = (stage != Stage::Over).then_some(Ending::Evicted);
         self.evicted = self.evicted.saturating_add(u64::from(ending.is_some()));
         self.end(what, ending, sink);

@@ -8,7 +8,7 @@ mod model;
 mod stream;
 
 use crate::decode::segment::{Flags, Segment};
-use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles, What};
+use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles, SegmentKind};
 use crate::flow::tracker::Tracker;
 use crate::flow::wire::{Wire, at};
 use crate::seq::Seq;

@@ -146,7 +146,7 @@ impl Tracker {
     }
 
     /// Frees expired records. A connection that went on meanwhile is looked at again later.
-    pub(super) fn let_go_of_due(&mut self, sink: &mut Sink<'_>) {
+    pub(super) fn end_due(&mut self, sink: &mut Sink<'_>) {
         for wait in Wait::ALL {
             while let Some(check) = self.checks.of_mut(wait).front().copied() {
                 if check.at >= self.now {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::record::Record;
 use super::system::clock_offset;
 use super::{Names, Probes};
-use crate::kernel::verdict::{Event, Heard, Name, Statement};
+use crate::kernel::verdict::{Event, Name, NewStatements, Statement};
 use crate::time::Timestamp;
 
 /// How long it rests when little came.
@@ -30,7 +30,7 @@ const WAITING: usize = 400_000;
 
 /// Reads in a thread of its own until it is dropped.
 pub struct Reader {
-    heard: Arc<Mutex<Heard>>,
+    heard: Arc<Mutex<NewStatements>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,7 +41,7 @@ impl Reader {
     /// # Errors
     /// When no thread can be started.
     pub fn start(probes: Probes) -> io::Result<Reader> {
-        let heard = Arc::<Mutex<Heard>>::default();
+        let heard = Arc::<Mutex<NewStatements>>::default();
         let stop = Arc::<AtomicBool>::default();
         let (to, told) = (Arc::clone(&heard), Arc::clone(&stop));
         let thread =
@@ -50,14 +50,14 @@ impl Reader {
     }
 
     /// Statements since the last time.
-    pub fn heard(&mut self) -> Heard {
+    pub fn heard(&mut self) -> NewStatements {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let statements = std::mem::take(&mut heard.statements);
-        Heard { statements, ..*heard }
+        NewStatements { statements, ..*heard }
     }
 
     /// Ends it, and gives all that was said until now.
-    pub fn finish(&mut self) -> Heard {
+    pub fn finish(&mut self) -> NewStatements {
         self.stop();
         self.heard()
     }
@@ -77,7 +77,7 @@ impl Drop for Reader {
     }
 }
 
-fn read(mut probes: Probes, to: &Mutex<Heard>, stop: &AtomicBool) {
+fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
     let mut known = Known::default();
     // Statements for which there was no room.
     let mut missed = 0;

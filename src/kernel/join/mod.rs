@@ -100,7 +100,7 @@ impl Joiner {
     }
 
     /// Takes in statements.
-    pub fn hear(&mut self, statements: impl IntoIterator<Item = Statement>) {
+    pub fn add_statements(&mut self, statements: impl IntoIterator<Item = Statement>) {
         for statement in statements {
             if self.waiting.len() < MOST_WAITING {
                 self.waiting.push(statement);

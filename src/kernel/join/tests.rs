@@ -62,7 +62,7 @@ fn said(event: Event, segment: &Segment, micros: i64) -> Statement {
 fn join(segments: &[Segment], statements: &[Statement]) -> (Vec<u64>, Counts) {
     let mut joiner = Joiner::default();
     joiner.observe(segments.to_vec());
-    joiner.hear(statements.iter().cloned());
+    joiner.add_statements(statements.iter().cloned());
     let mut joined: Vec<u64> = joiner.join(at(1_000_000)).iter().map(|(id, _)| id.number()).collect();
     joined.sort_unstable();
     (joined, joiner.counts())
@@ -90,7 +90,7 @@ fn a_statement_goes_to_the_packet_with_its_numbers() {
 #[test]
 fn nothing_is_joined_before_the_capture_has_come_so_far() {
     let mut joiner = Joiner::default();
-    joiner.hear([dropped(&segment(1, 0), 5)]);
+    joiner.add_statements([dropped(&segment(1, 0), 5)]);
     assert_eq!(joiner.join(at(50_000)), []);
     joiner.observe(vec![segment(1, 0)]);
     assert_eq!(joiner.join(at(200_000)).len(), 1);
@@ -188,7 +188,7 @@ fn a_segment_answered_by_a_reset_and_the_reset_are_both_judged() {
     let refused = said(Event::Reset, &syn, 5);
     let mut joiner = Joiner::default();
     joiner.observe(vec![syn, rst]);
-    joiner.hear([refused]);
+    joiner.add_statements([refused]);
     let joined = joiner.finish();
     let of = |number| {
         let mut judgement = Judgement::default();

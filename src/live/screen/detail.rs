@@ -162,7 +162,7 @@ impl Sheet {
         self.lines.push(Line::styled(head, FAINT));
         for rung in &ladder.rungs {
             match rung {
-                Rung::LeftOut(n) => {
+                Rung::CountedOnly(n) => {
                     let text =
                         format!("{:times$}  :{:ARROW$}:  ({} more)", "", "", counted(*n as u64, "packet"));
                     self.lines.push(Line::styled(text, FAINT));

@@ -41,7 +41,9 @@ pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], lege
     );
     for rung in &ladder.rungs {
         match rung {
-            Rung::LeftOut(n) => break_row(&mut out, &format!("{} not drawn", counted(*n as u64, "packet"))),
+            Rung::CountedOnly(n) => {
+                break_row(&mut out, &format!("{} not drawn", counted(*n as u64, "packet")))
+            }
             Rung::Packet { evidence, time, gap } => {
                 let height = match gap {
                     Gap::Scaled(part) => (part * TALLEST).round() as u64,

@@ -112,7 +112,7 @@ fn first_sign_of_the_server_after_the_final_ack() {
     l.client.again(0.25);
     let f = wire.only();
     let p = f.progress.expect("the server acknowledges the data");
-    assert_eq!((p.acked, p.what, p.after_what), (100, What::Ack, What::Data));
+    assert_eq!((p.acked, p.what, p.after_what), (100, SegmentKind::Ack, SegmentKind::Data));
     assert_eq!(f.unanswered.retransmits, 0, "what comes after the progress is not in vain");
 }
 
@@ -325,7 +325,7 @@ fn rst_or_icmp_error_answers_the_syn() {
     let facts = wire.facts();
     let reset = facts[0].s.reset.as_deref().expect("RST");
     assert!(reset.is_socketless() && !reset.is_bare());
-    assert_eq!(reset.trigger.map(|t| t.what), Some(What::Syn));
+    assert_eq!(reset.trigger.map(|t| t.what), Some(SegmentKind::Syn));
     assert!(facts[0].closed.is_some());
     let error = facts[1].icmp.as_deref().expect("ICMP error");
     assert_eq!((error.kind, error.code, error.quotes_client, error.v6), (3, 13, true, false));

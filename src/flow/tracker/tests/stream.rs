@@ -104,7 +104,7 @@ fn late_data_that_is_refused() {
     let reset = f.c.reset.as_deref().expect("RST");
     assert!(reset.is_bare());
     let trigger = reset.trigger.expect("it answers the data");
-    assert_eq!((trigger.what, trigger.ack), (What::Data, reset.seq));
+    assert_eq!((trigger.what, trigger.ack), (SegmentKind::Data, reset.seq));
     assert_eq!(f.ending, Ending::Reset);
 }
 

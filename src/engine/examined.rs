@@ -6,7 +6,7 @@ use crate::capture::Silence;
 use crate::detect::context::CaptureContext;
 use crate::detect::{Draft, Found};
 use crate::diagnose::settings;
-use crate::engine::examine::{Facts, examine};
+use crate::engine::examine::{AfterExamination, examine};
 use crate::engine::gather::{Gathered, gather};
 use crate::engine::loss::{Losses, Step};
 use crate::engine::{Options, Placed};
@@ -21,7 +21,7 @@ use crate::model::Inferred;
 use crate::time::Timestamp;
 
 /// What the packets say, before it is written down.
-pub struct Seen {
+pub struct Examined {
     /// What surrounds the connections.
     pub context: CaptureContext,
     /// What the shards held.
@@ -32,7 +32,7 @@ pub struct Seen {
     pub(super) losses: Losses,
 }
 
-impl Seen {
+impl Examined {
     /// Settings, inferred from packets and findings.
     pub(super) fn infer(&self, drafts: &[Found], losses: &mut Losses) -> Vec<Inferred> {
         let drafts: Vec<&Draft> = drafts.iter().map(|(draft, _)| &**draft).collect();
@@ -63,15 +63,15 @@ pub(super) fn context(
 }
 
 /// Puts together what the triages hold and asks the detectors, about `most` connections at most.
-pub(super) fn see(
+pub(super) fn examine_all(
     triages: impl Iterator<Item = Triage>,
     mut context: CaptureContext,
     placed: Option<&Placed>,
-    (most, after): (usize, Facts),
-) -> Seen {
+    (most, after): (usize, AfterExamination),
+) -> Examined {
     let mut losses = Losses::default();
     let mut gathered = gather(triages, placed, &mut context, most, &mut losses);
-    gathered.given_up.forgone = context.peers.forgone();
+    gathered.given_up.unfollowed = context.peers.unfollowed();
     let drafts = examine(&mut gathered.kept, &context, after, &mut losses);
-    Seen { context, gathered, drafts, losses }
+    Examined { context, gathered, drafts, losses }
 }
