@@ -142,7 +142,7 @@ fn map(file: &File, size: usize, flags: i32) -> std::io::Result<&'static [u8]> {
     }
 }
 
-/// What is told at the end, over all threads.
+/// The result, over all threads.
 #[derive(Default)]
 struct Total {
     packets: u64,

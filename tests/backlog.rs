@@ -22,7 +22,7 @@ use netns::{Net, SERVER, inside, run, start_live, text};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket, socket_with};
 use serde_json::Value;
 
-/// So many of the cases must come out right.
+/// How many of the cases must come out right.
 const RIGHT: usize = 18;
 /// Cases that run at the same time.
 const AT_ONCE: usize = 4;

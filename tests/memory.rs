@@ -19,7 +19,7 @@ fn peak(process: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// What came of one run.
+/// The result of one run.
 struct Run {
     report: Value,
     peak_kib: u64,
@@ -68,7 +68,7 @@ impl Run {
         self.report["warnings"].as_array().expect("a list").iter().filter_map(Value::as_str).collect()
     }
 
-    /// What is not true of the report.
+    /// The statements of the report that are not true.
     fn faults(&self, mode: &Mode, n: u64, limit: u64) -> Vec<String> {
         let mut faults = Vec::new();
         if !(1..=limit << 10).contains(&self.peak_kib) {

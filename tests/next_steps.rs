@@ -50,7 +50,7 @@ fn advised() -> BTreeSet<(String, String)> {
     all
 }
 
-/// What came of a command in a shell of the namespace.
+/// The result of a command in a shell of the namespace.
 struct Outcome {
     code: Option<i32>,
     out: String,

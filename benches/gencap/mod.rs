@@ -132,7 +132,7 @@ pub struct Plan {
     pub least_body: f64,
     /// Only flows of this kind.
     pub only: Option<Kind>,
-    /// End after so many flows.
+    /// End after this many flows.
     pub flows: u64,
 }
 
@@ -155,7 +155,7 @@ impl Plan {
     }
 }
 
-/// What was written.
+/// Counts of the written capture.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub packets: u64,

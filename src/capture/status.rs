@@ -39,7 +39,7 @@ pub struct Status {
 pub struct InterfaceText {
     /// `eth0`.
     pub name: String,
-    /// Whatever somebody wrote there.
+    /// A text that a person wrote there.
     pub description: String,
 }
 

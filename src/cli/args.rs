@@ -39,7 +39,7 @@ pub(super) const EXIT_CODES: &str = "  0  done
   1  done and --fail-on matched; diff: something is new or worse
   2  wrong usage, nothing could be read, or the report could not be written
   3  an input was damaged or left early (^C); the report covers the packets read so far.
-     With damaged input the code is 3 even if --fail-on matched: half an input proves neither";
+     With damaged input the code is 3 even if --fail-on matched: the rest of the input might change the result";
 
 fn after_help() -> String {
     format!("Examples:\n{EXAMPLES}\n\nExit codes:\n{EXIT_CODES}")
@@ -113,7 +113,7 @@ pub enum WorkerStage {
     Decode(Scope),
     /// Segments to connections.
     Track(TrackArgs),
-    /// What happened between hosts to what they would remember.
+    /// Events between hosts to the state that servers keep of their clients.
     Merge(Scope),
     /// Everything to a report; `-` stands for the stream.
     Assemble(AnalyzeArgs),
@@ -255,7 +255,7 @@ pub struct LiveArgs {
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = value::metrics, help_heading = "Outputs")]
     pub metrics: Option<std::net::SocketAddr>,
 
-    /// What `jsonl` tells of
+    /// The events that `jsonl` has
     #[arg(long, value_enum, ignore_case = true, default_value_t = EventsOf::Incidents, value_name = "WHAT", help_heading = "Outputs")]
     pub events: EventsOf,
 
@@ -349,7 +349,7 @@ pub struct LiveArgs {
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
     pub threads: usize,
 
-    /// Keep tables and facts within this much memory; the report says what had to be left out
+    /// Keep tables and facts within this much memory; the report says how much was left out
     #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "512MiB", help_heading = "Resources")]
     pub memory_limit: u64,
 }
@@ -530,7 +530,7 @@ pub struct Scope {
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]
     pub threads: usize,
 
-    /// Keep tables and facts within this much memory; the report says what had to be left out
+    /// Keep tables and facts within this much memory; the report says how much was left out
     ///
     /// A number with a unit: 512MiB, 2G.
     #[arg(long, value_name = "SIZE", value_parser = value::size, default_value = "1GiB", help_heading = "Resources")]
@@ -592,7 +592,7 @@ pub enum FlavorName {
     Jira,
 }
 
-/// What JSON lines tell of.
+/// The events that JSON lines have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EventsOf {
     /// Incidents: when one opens, changes or closes.

@@ -52,7 +52,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What follows `n` bytes that name nobody. Where there are fewer, they still show how the packet was read so far.
+    /// The bytes behind `n` bytes that name nobody. Where there are fewer, they still show how the packet was read so far.
     #[inline]
     pub(super) fn skip_plain<'a>(&mut self, rest: Rest<'a>, n: usize) -> Result<Rest<'a>, Decoded> {
         self.note(PartKind::Plain, rest, 0..n.min(rest.data.len()));

@@ -10,7 +10,7 @@ use crate::history::remarkable::{Class, CountedOnly};
 use crate::model::{Incident, Unexamined};
 
 /// Tells each class of `left_out` with the incident to which most examined connections of that class belong. `classes`
-/// are those of the examined connections. Classes of which nothing was found, or nothing examined, are told with none.
+/// are those of the examined connections. A class without a finding, or without an examined connection, has no incident.
 pub fn assign_to_incidents(
     incidents: &mut [Incident],
     written: &[Written],

@@ -40,8 +40,8 @@ pub fn infer(samples: &[HandshakeSample]) -> View {
     if most(&|s| client_sends(s, Traits::OUTGOING)) {
         return view(Vantage::Client, "the cooked header marks the client's packets as outgoing".to_owned());
     }
-    // Address resolution and a busy server only ever add to the way to the server and back, which is the same for all of
-    // its clients: the shortest ones tell it.
+    // Address resolution and a busy server only add to the time to the server and back. That time is the same for all
+    // clients, so the shortest one counts.
     let a = shortest(samples.iter().map(|s| s.syn_to_syn_ack));
     let b = median(samples.iter().map(|s| s.syn_ack_to_ack));
     let parts = format!("SYN to SYN-ACK takes {a}, SYN-ACK to ACK {b}");

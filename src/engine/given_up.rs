@@ -60,7 +60,7 @@ impl GivenUp {
             ),
             (
                 self.repeated,
-                "SYNs, about, repeat SYNs dropped from memory: the number of connections is an estimate",
+                "SYNs (estimated) repeat SYNs dropped from memory, so the number of connections is an estimate",
             ),
             (self.surplus, "handshakes that were never completed were only counted"),
             (self.unfollowed, "records of servers about their clients were not kept"),
@@ -68,7 +68,7 @@ impl GivenUp {
         ];
         let coarse = step
             .filter(|step| *step > 1)
-            .map(|step| format!("what happened at each listener was counted in steps of {step} seconds"));
+            .map(|step| format!("events at each listener were counted in steps of {step} seconds"));
         let said: Vec<String> = said
             .iter()
             .filter(|(n, _)| *n > 0)

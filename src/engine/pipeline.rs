@@ -129,7 +129,7 @@ fn say_left(status: &mut Status) {
     let name = if status.path == "-" { "standard input" } else { &status.path };
     // Wherever the reading ended in a packet, that is no damage of the input.
     status.damage = Some(format!(
-        "{name}: stopped on request after {} packets.\n  The report covers these; what came after them was not read.",
+        "{name}: stopped on request after {} packets.\n  The report covers these; the rest was not read.",
         status.packets
     ));
 }

@@ -59,7 +59,7 @@ fn directions(seen: &Examined) -> impl Iterator<Item = String> {
         }),
         (q.deaf > 0 && !one_way).then(|| {
             format!(
-                "of {} the client went on, but no answer of the server was captured: other SYNs may have been answered, too",
+                "in {} the client went on, but no answer of the server was captured: other SYNs may have been answered, too",
                 count(q.deaf, "connection")
             )
         }),
@@ -93,7 +93,7 @@ fn odd_packets(seen: &Examined) -> impl Iterator<Item = String> {
                 "{} came just after their own acknowledgment: the capture changed the order of packets{}",
                 count(q.reordered, "segment"),
                 if context.shuffled {
-                    ", and what rests on which of two came first is possible at most"
+                    ", and findings that rest on the order of two packets are possible at most"
                 } else {
                     ""
                 }
@@ -112,7 +112,7 @@ fn odd_packets(seen: &Examined) -> impl Iterator<Item = String> {
             )
         }),
         (context.has_no_clock() && q.segments >= NO_CHANCE).then(|| {
-            "all packets have the same time: the capture has no clock, and nothing that rests on times is told".to_owned()
+            "all packets have the same time: the capture has no clock, and the report has no finding that rests on times".to_owned()
         }),
         context.damaged.then(|| {
             "the capture is not complete, so a missing packet confirms nothing, and a single half-close does not count \

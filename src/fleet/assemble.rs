@@ -17,10 +17,10 @@ use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
 
-/// What is known of the captures, and when none of them had a packet.
+/// The status of the captures, and the times in which none of them had a packet.
 type Inputs = (Vec<Status>, Vec<Silence>);
 
-/// What came of one capture point.
+/// The results of one capture point.
 #[derive(Default)]
 pub struct Point {
     /// By capture and begin.
@@ -77,7 +77,7 @@ impl Point {
         Ok(stages::conclude(shards, peers, totals, inputs, options)?)
     }
 
-    /// What was counted, and what is known of the captures.
+    /// The counts, and the status of the captures.
     fn inputs(&self) -> Result<(Totals, Inputs), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &Reading)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {

@@ -33,7 +33,7 @@ pub struct Outline {
     pub path: String,
 }
 
-/// What is known of a range once it was read.
+/// The results of reading a range.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reading {
     /// The capture.
@@ -42,7 +42,7 @@ pub struct Reading {
     pub size: Option<u64>,
     /// What the reader knows.
     pub extent: extent::Reading,
-    /// What was counted.
+    /// The counts.
     pub totals: Totals,
     /// Comments that this program wrote on packets earlier, with the packets' numbers within the range.
     pub notes: Vec<(u64, Box<str>)>,

@@ -6,8 +6,8 @@
 //!        events --by point and host pair--> --merge--> models     readings, shards, models --assemble--> one report
 //! ```
 //!
-//! A stage knows nothing but its input and the options of the run, and gives the same bytes whenever it is run. What it
-//! does is what [`crate::engine`] does: nothing is decoded, tracked or judged here.
+//! A stage knows nothing but its input and the options of the run, and gives the same bytes whenever it is run. The work
+//! itself is in [`crate::engine`]: nothing is decoded, tracked or judged here.
 //!
 //! * [`input`]: the bytes of captures, as `decode` gets them.
 //! * [`rows`]: everything that goes from stage to stage: one table, of which each row is some bytes and where they belong.

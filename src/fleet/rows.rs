@@ -36,7 +36,7 @@ pub enum Kind {
     Outline = 0,
     /// Segments, as columns.
     Segments = 1,
-    /// What is known of a range once it was read: [`super::decode::Reading`].
+    /// The results of reading a range: [`super::decode::Reading`].
     Reading = 2,
     /// What SYNs and closes mean to the memory of servers: [`super::track::Events`].
     Events = 3,
@@ -162,7 +162,7 @@ impl<R: Read> RowReader<R> {
     }
 }
 
-/// Rows are handed on when they hold so many bytes.
+/// Rows are handed on when they hold this many bytes.
 const TOGETHER: usize = 1 << 20;
 
 /// Writes rows.

@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// So many SYNs in each of these seconds, noted in this order.
+    /// One SYN in each of these seconds, recorded in this order.
     fn noted(seconds: &[i64]) -> Seconds {
         let mut list = Seconds::default();
         seconds.iter().for_each(|second| list.at(*second).syns += 1);

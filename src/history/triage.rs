@@ -70,7 +70,7 @@ pub struct Triage {
     most_incomplete: usize,
     /// What cannot be decided before it is known which SYNs are under suspicion, in order.
     doubtful: Vec<Doubtful>,
-    /// Everything is to be decided in the order in which it came, after what is not known yet.
+    /// Every connection waits for its turn: those before it must be decided first.
     in_turn: bool,
     settings: Settings,
     #[cfg_attr(feature = "fleet", serde(skip))]

@@ -21,7 +21,7 @@ use super::verdict::{Judgement, Name, Place, Queues};
 /// How such a comment begins.
 pub const PREFIX: &str = "synscope kernel: ";
 
-/// Longer names are none of a kernel's.
+/// Bytes of a name of the kernel, at most.
 const LONGEST_NAME: usize = 128;
 
 /// Writes it down.
@@ -75,7 +75,7 @@ fn place(reason: &str, function: &str) -> Option<Place> {
     Some(Place { reason: name(reason)?, function: name(function)? })
 }
 
-/// A name; `Some(None)` where there is none, `None` where this cannot be one.
+/// A name: `Some(None)` for `-`, `None` for a word that cannot be a name.
 fn name(word: &str) -> Option<Option<Name>> {
     let is_name = |word: &str| {
         !word.is_empty()

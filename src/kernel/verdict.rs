@@ -118,7 +118,7 @@ impl Judgement {
             Event::AtListener => self.at_listener = self.at_listener.take().or_else(|| function.clone()),
         }
         self.queues = match (self.queues, *queues) {
-            // What is read while a request is given up may be one less than what it met.
+            // A queue length read while a request is removed may be one less than the length that the request met.
             (Some(was), Some(now)) => Some(if now.accept > was.accept { now } else { was }),
             (was, now) => was.or(now),
         };
@@ -132,7 +132,7 @@ impl Judgement {
     }
 }
 
-/// The reason that is none.
+/// The name of a reason that says nothing.
 pub const UNSPECIFIED: &str = "NOT_SPECIFIED";
 
 /// Statements since the last time.

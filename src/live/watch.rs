@@ -10,13 +10,11 @@ mod step;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use self::shown::{status, watched};
+use self::shown::{PacketCount, is_of_full_queue, status, watched};
 pub use self::step::Step;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
-use crate::detect::registry;
-use crate::detect::spec::Property;
 use crate::detect::{Draft, Found};
 use crate::diagnose::host::stated;
 use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
@@ -84,7 +82,7 @@ pub struct Watch {
     /// Stretches in which packets were lost on the way here, and how many.
     drops: VecDeque<(Timestamp, Timestamp, u64)>,
     /// What was taken in, by interface.
-    taken: Vec<Taken>,
+    taken: Vec<PacketCount>,
     /// When the drops were last read.
     read: Timestamp,
     looked: Timestamp,
@@ -102,14 +100,6 @@ pub struct Watch {
 
 /// Kinds of findings and when they were.
 type Times = Vec<(Kind, Timestamp, Timestamp)>;
-
-/// Packets of an interface that were taken in.
-#[derive(Clone, Copy, Default)]
-struct Taken {
-    packets: u64,
-    /// First and last.
-    times: Option<(Timestamp, Timestamp)>,
-}
 
 #[derive(Default)]
 struct Told {
@@ -180,7 +170,7 @@ impl Watch {
                 self.second(time).packets += packets;
                 self.state.total.packets += packets;
                 if self.taken.len() <= interface {
-                    self.taken.resize_with(interface + 1, Taken::default);
+                    self.taken.resize_with(interface + 1, PacketCount::default);
                 }
                 let taken = &mut self.taken[interface];
                 taken.packets += packets;
@@ -690,14 +680,9 @@ impl Watch {
 
     /// The interfaces as the report names its inputs.
     fn statuses(&self) -> Vec<Status> {
-        let taken = self.taken.iter().copied().chain(std::iter::repeat(Taken::default()));
+        let taken = self.taken.iter().copied().chain(std::iter::repeat(PacketCount::default()));
         self.interfaces.iter().zip(taken).map(|(interface, taken)| status(interface, taken)).collect()
     }
-}
-
-/// Whether a finding of this kind says that a queue of the listener was full.
-fn is_of_full_queue(kind: Kind) -> bool {
-    kind == Kind::AcceptQueueReset || registry::spec(kind).has(Property::QueueWasFull)
 }
 
 #[cfg(test)]

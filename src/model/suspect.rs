@@ -47,7 +47,7 @@ pub enum Packets {
 }
 
 impl Suspect {
-    /// What is left of it once a capture shows that the packets arrived at the server's host: nothing of what said that
+    /// The suspect that is left once a capture shows that the packets arrived at the server's host; `None` if it said that
     /// they did not.
     pub fn after_arrival(self) -> Option<Suspect> {
         match self {

@@ -336,8 +336,8 @@ impl Join<'_> {
         })
     }
 
-    /// A finding on a connection that only `side` has. If it is the client's side, and the other one demonstrably
-    /// captures connections to this listener and was listening at that time, the packets did not come so far.
+    /// A finding on a connection that only `side` has. The packets did not reach the other side if `side`
+    /// is the client's and the other one demonstrably captured connections to this listener at that time.
     fn alone(
         &self,
         (mut d, vantage): Found,
@@ -395,8 +395,8 @@ impl Join<'_> {
         (d, vantage)
     }
 
-    /// Whether the other side demonstrably captured the listener's connections when the packets of a finding were due, at
-    /// so many times that no hole hid them.
+    /// Whether the other side demonstrably captured the listener's connections when the packets of a finding were due. They
+    /// were due at several times, so one hole in the capture cannot have hidden them all.
     fn was_listening(&self, d: &Draft, listener: Host, watch: &Watch) -> bool {
         let (from, to) = d.during();
         if watch.loses_packets() || from < watch.from || to > watch.to {

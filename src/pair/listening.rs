@@ -82,7 +82,7 @@ impl Moments {
         let begin = self.runs.partition_point(|run| run.0 <= from).checked_sub(1)?;
         let end = self.runs.partition_point(|run| run.1 < to);
         let (earlier, later) = (self.runs[begin], *self.runs.get(end)?);
-        // Within a run no moment is further away than what holds it together.
+        // Within a run two moments are never further apart than `apart`.
         let before = if earlier.1 <= from { earlier.1 } else { earlier.0.max(from + Span(-self.apart.0)) };
         let after = if later.0 >= to { later.0 } else { later.1.min(to + self.apart) };
         let gaps = self.runs[begin..=end].windows(2).map(|two| two[1].0 - two[0].1);

@@ -120,7 +120,7 @@ fn can_be_read_again(path: &Path) -> bool {
     path.as_os_str() != "-" && std::fs::metadata(path).is_ok_and(|m| m.is_file())
 }
 
-/// The sketch of each input, none of one that cannot be opened; and what it is called.
+/// The sketch and the name of each input; no sketch of an input that cannot be opened.
 fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<Sketch>, String)> {
     let one = |place: usize| {
         let wanted: Vec<bool> = (0..n).map(|other| other == place).collect();

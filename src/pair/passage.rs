@@ -13,8 +13,8 @@ use crate::pair::listening::{Check, Class, Frame, Listening};
 use crate::pair::trace::{HEAD, TracedSegment, Track};
 use crate::time::{Span, Timestamp};
 
-/// Packets that nothing but their time tells apart (no timestamps, no IP ID) are the same if they are this near, beyond
-/// what the path takes: the first retransmission comes a second later.
+/// Packets without timestamps and IP ID are the same if they are this near, the delay of the path not counted. Only their
+/// time tells them apart, and the first retransmission comes a second later.
 const NEAR: Span = Span::millis(450);
 /// Packets with the same timestamp or IP ID are the same if they are this near: the path may hold them up that long.
 const LATE: Span = Span::secs(30);

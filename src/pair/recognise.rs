@@ -211,7 +211,7 @@ fn divide(sketches: &[Option<Sketch>], names: &[String]) -> Result<Divided, Opti
 enum Ids {
     /// Those of some packets are the same in both: different ones are of different packets.
     Kept,
-    /// None is the same: there are none, or a device on the way writes its own, or no packet is in both.
+    /// No packet has the same one in both: there are none, a device on the way writes its own, or no packet is in both.
     Unknown,
 }
 

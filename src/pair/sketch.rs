@@ -2,7 +2,7 @@
 //!
 //! Of too many handshakes those are kept whose initial sequence numbers hash lowest. Another sketch keeps the same
 //! ones, wherever its capture begins and whatever addresses a NAT has given them: so two sketches can be compared, and
-//! what is counted in them stands for the whole.
+//! their counts stand for the whole.
 
 use std::collections::BTreeMap;
 

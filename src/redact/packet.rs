@@ -105,7 +105,7 @@ impl Bytes<'_, '_> {
     fn rewrite(&mut self, parts: &[Part]) -> Place {
         let mut end = Place(0);
         let mut change = Change::default();
-        // The last IP header's checksum, and the message that quotes what follows it.
+        // The last IP header's checksum, and the ICMP message that quotes the packet behind it.
         let mut header = Place(0);
         let mut message = None;
         for Part { kind, bytes: Range { start, end: stop } } in parts {

@@ -1,7 +1,7 @@
 //! The report for a ticket: Markdown of GitHub and GitLab, or Jira's wiki markup. Short unless asked for everything.
 //!
 //! The short form fits the size that trackers take in one comment: summary, incidents, the gravest ones with one ladder
-//! and the next steps; what it leaves out it says.
+//! and the next steps. It names everything that it leaves out.
 
 use std::collections::HashMap;
 use std::io;

@@ -17,7 +17,7 @@ pub enum Flavor {
     Jira,
 }
 
-/// Separates a sign from what follows it and takes no room: keeps `@name` and `#12` from becoming references, `:a:` and
+/// Separates a sign from the text behind it and takes no room: keeps `@name` and `#12` from becoming references, `:a:` and
 /// `{+` from becoming pictures and changes. Trackers look for these in the text that is left when the escapes are gone.
 const JOINER: &str = "&#8288;";
 
@@ -106,7 +106,7 @@ impl Flavor {
     pub(super) fn folded(self, title: &str, body: &str) -> String {
         match self {
             Flavor::Jira => format!("{}\n\n{body}", self.strong(&self.plain(title))),
-            // The empty lines make what is inside Markdown again.
+            // The empty lines make the inside Markdown again.
             _ => format!("<details>\n<summary>{}</summary>\n\n{body}</details>\n\n", self.plain(title)),
         }
     }
@@ -130,7 +130,7 @@ impl Flavor {
 
     /// Appends `text`, with addresses in it as code: `:a:` in one of IPv6 is a picture elsewhere.
     fn prose(self, text: &str, out: &mut String) {
-        // What follows a code span does not begin a line.
+        // Text behind a code span does not begin a line.
         let before = |out: &String| if out.is_empty() { None } else { Some('`') };
         let (mut begin, mut at) = (0, 0);
         for word in text.split_inclusive(' ') {

@@ -80,8 +80,8 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Control characters (C0, DEL, C1), line and paragraph separators, and what is invisible or turns the direction
-/// of writing.
+/// Control characters (C0, DEL, C1), line and paragraph separators, and characters that are invisible or turn the
+/// direction of writing.
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,

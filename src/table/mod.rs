@@ -76,7 +76,7 @@ fn created(path: &Path) -> io::Result<File> {
 pub struct Kept(Arc<Mutex<Vec<u8>>>);
 
 impl Kept {
-    /// Moves out what was written.
+    /// Moves out the bytes written so far.
     pub fn take_bytes(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

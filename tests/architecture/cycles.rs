@@ -32,6 +32,18 @@ const KNOWN: &[(&[&str], &str)] = &[
         "one table: `Tracker` with its timers and what it does under pressure; both end connections",
     ),
     (
+        &["live::issued", "live::issued::confirmed", "live::issued::folded"],
+        "one list of what was told: `confirmed` and `folded` have the rules for two kinds of its entries",
+    ),
+    (
+        &["live::ring", "live::ring::keeper", "live::ring::piece"],
+        "one ring of files: `ring` hands packets to the thread of `keeper`, which writes them in pieces",
+    ),
+    (
+        &["live::sockets", "live::sockets::refusals"],
+        "one reading of the listening sockets: `refusals` counts the drops that it shows",
+    ),
+    (
         &["report::text", "report::text::brief"],
         "one rendering in two lengths: both are methods of `Text`, and share their paragraphs",
     ),

@@ -295,8 +295,11 @@ pub fn own_paths(own: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for at in 0..tokens.len() {
         let before = |n: usize| at.checked_sub(n).map_or("", |place| tokens[place].text);
-        if before(1) != "::" && below.contains(&tokens[at].text) && reads(&tokens, at + 1, &["::"]) {
-            let is_handed_on = before(1) == "use" && ["pub", ")"].contains(&before(2));
+        // `self::draft::Draft` is another way to write `draft::Draft`.
+        let of_self = if before(1) == "::" && before(2) == "self" { 2 } else { 0 };
+        let is_first = of_self > 0 || before(1) != "::";
+        if is_first && below.contains(&tokens[at].text) && reads(&tokens, at + 1, &["::"]) {
+            let is_handed_on = before(of_self + 1) == "use" && ["pub", ")"].contains(&before(of_self + 2));
             let mut leaves = Vec::new();
             crate::tree(&tokens, at, &prefix, 0, &mut leaves);
             leaves.retain(|(_, parts)| !is_handed_on || parts.last().is_some_and(|name| stands_twice(name)));

@@ -278,9 +278,9 @@ pub enum Worth {
 pub struct Score<'a> {
     /// Each finding that the recordings have words for, with its worth.
     pub findings: Vec<(&'a Finding, Worth)>,
-    /// What was found of what was due: the word, and how often.
+    /// The findings that were due and were found: the word, and how often.
     pub found: BTreeMap<String, usize>,
-    /// What was due and not said: the word and where.
+    /// The findings that were due and are missing: the word and where.
     pub missed: Vec<(String, String)>,
 }
 

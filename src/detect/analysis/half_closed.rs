@@ -38,8 +38,8 @@ impl HalfClosedInterval {
     }
 }
 
-/// The half-closed interval of a connection, however short; none if one side never closed, or both directions were
-/// not captured.
+/// The half-closed interval of a connection, however short; `None` if one side never closed, or the capture lacks
+/// one direction.
 pub fn half_closed_interval(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<HalfClosedInterval> {
     let closer = match (f.c.fin, f.s.fin) {
         (Some(c), Some(s)) if s < c => Role::Server,

@@ -1,5 +1,5 @@
-//! How connections die on the path: segments that a NAT left as they were, filters that choose by client, sizes that do not pass,
-//! idle times, requests on connections that are closed.
+//! How connections die on the path: segments that a NAT did not translate, filters that choose by client, sizes that do
+//! not pass, idle times, requests on closed connections.
 
 use super::*;
 use crate::decode::segment::{Flags, Options as TcpOptions, Traits};

@@ -1,6 +1,6 @@
-//! Innocent traffic over paths as bad as they get: a server that accepts at once, clients that ask, wait and close, and
-//! between them delay, loss, outages, full buffers, and a capture that misses packets. Whatever happens, it is the
-//! network's fault, and no queue may be blamed.
+//! Innocent traffic over very bad paths. The server accepts at once; clients ask, wait and close. Between them are delay,
+//! loss, outages, full buffers, and a capture that misses packets. The network is the cause of every failure, so no
+//! finding may blame a queue.
 //!
 //! Hosts are odd in ways of their own, too ([`Customs`]): they share addresses, delay acknowledgments, defer, abort, lose
 //! power, use ports again; and the capture may see packets twice, or one direction only.

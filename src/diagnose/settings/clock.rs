@@ -1,8 +1,8 @@
 //! The timestamp clock of a host: its pace, how its offset is chosen, and whether several hosts share an address.
 //!
-//! A segment's TSval is a clock plus an offset. Linux before 4.10 adds none, 4.10 and later one per pair of addresses,
-//! some later ones (6.1 and 6.12 with their updates, 6.18) one per connection (`secure_tcp_ts_off`); with
-//! `tcp_timestamps=2` none is added by any.
+//! A segment's TSval is a clock plus an offset. Linux before 4.10 adds none. Linux 4.10 and later adds one per
+//! pair of addresses. Some later versions (6.1 and 6.12 with their updates, 6.18) add one per connection
+//! (`secure_tcp_ts_off`). With `tcp_timestamps=2` no version adds any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -43,14 +43,14 @@ pub struct Offer {
     pub reset_reasons: bool,
     /// Functions at whose entry the queues of listeners are read.
     pub functions: Vec<&'static str>,
-    /// Why there is none of them, if so.
+    /// Why there are no such functions, if so.
     pub without_functions: Option<String>,
     /// Where a packet was dropped can be said by name.
     pub names: bool,
 }
 
 impl fmt::Display for Offer {
-    /// One line: what is said, and what would give more.
+    /// One line: which statements the kernel gives, and what would give more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let with = |has: bool, since: &str| match has {
             true => "with their reasons".to_owned(),
@@ -138,7 +138,7 @@ impl Probes {
     /// Takes `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. All rights may be given up afterwards.
     ///
     /// # Errors
-    /// What is missing, and the remedy.
+    /// Something is missing: it is named, with the remedy.
     pub fn attach(namespace: u32) -> Result<Probes, Refused> {
         if !cfg!(target_pointer_width = "64") {
             return Err(refused("kernels of 32 bits are not supported", "none on this machine"));

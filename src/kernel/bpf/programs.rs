@@ -174,8 +174,8 @@ impl Target<'_> {
         code.store(Double, R1, 0, R0);
     }
 
-    /// Ends the program unless the packet (R7) is of the namespace. Its device says so; what has come to a socket has
-    /// none any more, then the socket (R8) or its route does.
+    /// Ends the program unless the packet (R7) is of the namespace. The device of the packet names the namespace. A packet
+    /// that has come to a socket has no device any more; then the socket (R8) or the route names it.
     fn only_this_namespace(&self, code: &mut Assembler) {
         let f = &self.layout.fields;
         code.read(SCRATCH, 8, R7, f.device);

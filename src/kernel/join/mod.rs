@@ -4,8 +4,8 @@
 //! acknowledgment numbers, the control bits and the IP ID, within some milliseconds. The namespace is the same: the
 //! programs tell of no other. Where several packets fit and may not be the same one, none is joined.
 //!
-//! * **Offloads.** What the kernel merged after the capture (GRO) holds several captured segments; what it divided after
-//!   the capture (TSO) is a part of one. A drop of the whole counts for its parts. A dropped part counts for nothing.
+//! * **Offloads.** A packet that the kernel merged after the capture (GRO) holds several captured segments. A packet that it
+//!   divided after the capture (TSO) is a part of one. A drop of the whole counts for its parts. A dropped part counts for nothing.
 //! * **NAT on this host.** The capture has the addresses of one side, the statement those of the other. Then numbers,
 //!   control bits and IP ID must fit, and one end.
 //! * **Copies.** `-i any` sees a packet at each interface that it passes. All copies are judged alike.

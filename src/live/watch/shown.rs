@@ -1,12 +1,22 @@
 //! Incidents and interfaces as the state and the report have them.
 
-use super::Taken;
 use crate::capture::Status;
 use crate::capture::feed::Interface;
+use crate::detect::registry;
+use crate::detect::spec::Property;
 use crate::diagnose::write::Written;
 use crate::live::phase::Phase;
 use crate::live::state::Watched;
-use crate::model::Incident;
+use crate::model::{Incident, Kind};
+use crate::time::Timestamp;
+
+/// Packets of an interface that were taken in.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PacketCount {
+    pub(super) packets: u64,
+    /// First and last.
+    pub(super) times: Option<(Timestamp, Timestamp)>,
+}
 
 /// An incident as it is shown.
 pub(super) fn watched(
@@ -26,7 +36,7 @@ pub(super) fn watched(
 }
 
 /// An interface as the report names its inputs.
-pub(super) fn status(interface: &Interface, taken: Taken) -> Status {
+pub(super) fn status(interface: &Interface, taken: PacketCount) -> Status {
     let dropped = interface.dropped_by_kernel + interface.dropped_by_interface;
     Status {
         path: interface.name.clone(),
@@ -41,4 +51,9 @@ pub(super) fn status(interface: &Interface, taken: Taken) -> Status {
             .collect(),
         ..Status::default()
     }
+}
+
+/// Whether a finding of this kind says that a queue of the listener was full.
+pub(super) fn is_of_full_queue(kind: Kind) -> bool {
+    kind == Kind::AcceptQueueReset || registry::spec(kind).has(Property::QueueWasFull)
 }

@@ -1,4 +1,4 @@
-//! The end of the page: what has no section, settings, capture quality, how to read it.
+//! The end of the page: findings without a section, settings, capture quality, how to read it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

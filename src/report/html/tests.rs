@@ -138,7 +138,7 @@ fn five_thousand_connections_are_one_incident_with_three_examples() {
     assert!(page.contains("… and 4,990 more clients"));
     let (open, _) = page.split_once("300 of 5,000 findings").unwrap();
     let rows = open.matches("<tr>").count();
-    assert!(rows < 40, "{rows} rows before what is folded");
+    assert!(rows < 40, "{rows} rows before the folded ones");
 }
 
 /// Writes pages into the folder SYNSCOPE_PAGES, for tests/browser/run to look at.
