@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_let_go_twice_is_one_connection() {
+    fn a_connection_evicted_twice_is_one_connection() {
         let given_up = GivenUp { evicted: 30, repeated: 20, ..GivenUp::default() };
         let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
         assert!(
@@ -144,7 +144,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("20 SYNs, about"), "{text}");
+        assert!(text.contains("20 SYNs (estimated) repeat"), "{text}");
         assert_eq!(GivenUp::default().text(Some(1), 64 << 20), None);
     }
 }
