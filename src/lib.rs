@@ -19,7 +19,7 @@
 //! * [`model`]: the report as data; every other stage writes or reads it.
 //! * [`report`]: one model, many renderings.
 //! * [`engine`]: ties them together in parallel; the result does not depend on the number of threads.
-//! * [`pair`]: two captures of the same traffic, recognised, brought to one clock and joined.
+//! * [`pair`]: captures of the same traffic at two places or more, recognised, brought to one clock and joined.
 //! * `fleet`: the steps of the engine as programs, between which Apache Spark moves the data (feature `fleet`).
 //! * `table`: connections as rows of Parquet files (feature `fleet`).
 //! * [`live`]: the same on an interface, with the kernel's own counters beside it.

@@ -1,5 +1,7 @@
 //! Packets as the reader found them: a buffer, and where each packet lies in it.
 
+use std::sync::Arc;
+
 use crate::decode::segment::PacketId;
 use crate::time::Timestamp;
 
@@ -48,6 +50,9 @@ pub const NOTE: &str = "synscope ";
 /// How many bytes of a packet are kept at least where inputs that overlap in time are merged: headers, tunnels and
 /// all. [`Packet::original_length`] is not touched by it.
 pub const MERGED_BYTES: usize = 2048;
+
+/// Turns a time of a source's own clock into one of another clock.
+pub type Correction = Arc<dyn Fn(Timestamp) -> Timestamp + Send + Sync>;
 
 /// Where a packet lies in its block.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +138,11 @@ impl Block {
             interface: packet.interface,
         });
         self.filled = end;
+    }
+
+    /// Gives each packet its time by another clock.
+    pub(super) fn correct_times(&mut self, correction: &Correction) {
+        self.records.iter_mut().for_each(|r| r.time = correction(r.time));
     }
 
     pub(super) fn packet(&self, r: &Record) -> Packet<'_> {

@@ -33,6 +33,7 @@ mod pcap;
 mod pcapng;
 mod places;
 mod reader;
+mod reclock;
 mod record;
 mod silence;
 mod source;
@@ -43,11 +44,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use block::{Block, LinkType, MERGED_BYTES, NOTE, Packet};
+pub use block::{Block, Correction, LinkType, MERGED_BYTES, NOTE, Packet};
 pub use input::OpenError;
 pub use memory::MemorySource;
 pub use open::{Opened, open, open_some, open_until};
 pub use part::{Part, Settled};
+pub use reclock::Reclocked;
 pub use silence::{QUIET, Silence, Silences};
 pub use source::Source;
 pub use status::{InterfaceText, OTHER_INTERFACES, Status};

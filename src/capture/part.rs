@@ -5,6 +5,7 @@
 //! did not begin exactly where the one before it ended, or if it needed to know what stands there. So packets, their
 //! numbers, and messages about damage are those of a reader that goes from record to record.
 
+use super::block::Correction;
 use super::reader::{Begin, Reader, WINDOW};
 use super::{Block, Silences};
 
@@ -15,6 +16,8 @@ pub struct Part {
     silences: Silences,
     /// The changes of the format's state that it builds on.
     changes: u64,
+    /// How its times are to be read; as they stand without it.
+    pub(super) correction: Option<Correction>,
 }
 
 impl Part {
@@ -23,6 +26,9 @@ impl Part {
     pub fn next_block(&mut self, block: &mut Block) -> bool {
         let more = self.reader.fill(block, WINDOW);
         self.silences.note_records(&block.records);
+        if let Some(correction) = &self.correction {
+            block.correct_times(correction);
+        }
         more
     }
 
@@ -84,7 +90,8 @@ impl Parts {
     fn part(&mut self, reader: &Reader, from: u64, until: u64, begin: Begin) -> Option<Part> {
         let part = reader.part(from, until, begin)?;
         self.out = self.out.saturating_add(1);
-        Some(Part { reader: part, begin, silences: Silences::of_part(), changes: reader.changes() })
+        let (silences, changes) = (Silences::of_part(), reader.changes());
+        Some(Part { reader: part, begin, silences, changes, correction: None })
     }
 
     /// Takes back the next part in order.

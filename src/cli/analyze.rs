@@ -16,6 +16,7 @@ use super::{signals, snapshot};
 use crate::capture::Stop;
 use crate::engine::{self, Options};
 use crate::model::{AppliedOptions, Program};
+use crate::pair::points::Named;
 use crate::pair::{self, Pairing};
 
 /// Runs it.
@@ -23,7 +24,8 @@ use crate::pair::{self, Pairing};
 /// # Errors
 /// Options that contradict each other, no input that can be read, an output that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
-    check(&args.captures, &args.scope, &args.privacy)?;
+    let captures = args.scope.inputs(&args.captures);
+    check(&captures, &args.scope, &args.privacy)?;
     let privacy = Privacy::new(&args.privacy)?;
     let destinations = Destinations::open(args)?;
     let own = Options {
@@ -32,7 +34,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         ..args.scope.options()
     };
     let progress = if args.quiet { ProgressLine::silent() } else { ProgressLine::on_terminal() };
-    let outcome = match examine(&args.captures, &args.scope, own, &privacy, progress) {
+    let outcome = match examine(&captures, &args.scope, own, &privacy, progress) {
         Ok(outcome) => outcome,
         Err(failed) => {
             destinations.abandon();
@@ -63,13 +65,13 @@ pub(super) fn examine(
     let stop = Stop::default();
     signals::heed_stop(&stop).map_err(Failed::Setup)?;
     let options = privacy.options(Options { host, stop: stop.clone(), ..own });
-    let outcome = pair::analyze(
-        captures,
-        &|wanted: &[bool]| privacy.open_some(captures, wanted, &stop),
-        scope.pairing(),
-        &options,
-        &mut |now| progress.show(now),
-    );
+    let open = |wanted: &[bool]| privacy.open_some(captures, wanted, &stop);
+    let outcome = match scope.points() {
+        points if points.is_empty() => {
+            pair::analyze(captures, &open, scope.pairing(), &options, &mut |now| progress.show(now))
+        }
+        points => pair::analyze_points(captures, points, &open, &options, &mut |now| progress.show(now)),
+    };
     progress.finish();
     let mut outcome = outcome.map_err(Failed::Engine)?;
     privacy.mark(&mut outcome.report);
@@ -138,7 +140,11 @@ pub(super) fn check(captures: &[PathBuf], scope: &Scope, privacy: &PrivacyArgs) 
             "--since {since} is after --until {until}: no packet lies between them. Exchange the two times."
         );
     }
-    match captures.iter().filter(|path| *path == Path::new("-")).count() {
+    let piped = captures.iter().filter(|path| *path == Path::new("-")).count();
+    if piped > 0 && !scope.point.is_empty() {
+        bail!("captures of several points are read more than once: save the input of a pipe to a file first");
+    }
+    match piped {
         0 => Ok(()),
         1 if io::stdin().is_terminal() => bail!(
             "standard input is a terminal, not a capture.\n  \
@@ -175,6 +181,23 @@ impl Scope {
         }
     }
 
+    /// All inputs: `captures`, or those of the points in their place.
+    pub fn inputs(&self, captures: &[PathBuf]) -> Vec<PathBuf> {
+        captures.iter().cloned().chain(self.point.iter().map(|(_, path)| path.clone())).collect()
+    }
+
+    /// The capture points that were named, with their inputs.
+    pub fn points(&self) -> Vec<Named> {
+        let mut points: Vec<Named> = Vec::new();
+        for (n, (name, _)) in self.point.iter().enumerate() {
+            match points.iter_mut().find(|point| point.name.as_ref() == Some(name)) {
+                Some(point) => point.inputs.push(n),
+                None => points.push(Named { name: Some(name.clone()), inputs: vec![n] }),
+            }
+        }
+        points
+    }
+
     /// The snapshots that were named.
     pub fn snapshots(&self) -> impl Iterator<Item = &Path> {
         self.host.iter().filter_map(|host| match host {
@@ -195,6 +218,7 @@ impl Scope {
             half_close_after,
             pair: false,
             no_pair: false,
+            point: Vec::new(),
             threads,
             memory_limit,
         }

@@ -126,7 +126,7 @@ pub struct AnalyzeArgs {
     ///
     /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content. SIGINT (^C) and SIGTERM end
     /// the input: the report covers what was read. A second one ends the program at once.
-    #[arg(value_name = "CAPTURE", required = true)]
+    #[arg(value_name = "CAPTURE", required_unless_present = "point")]
     pub captures: Vec<PathBuf>,
 
     /// How the report is written [default: text]
@@ -358,7 +358,7 @@ pub struct LiveArgs {
 #[derive(Args, Debug)]
 pub struct ExtractArgs {
     /// Captures to read as one stream in time order; each is read twice, so `-` cannot be one
-    #[arg(value_name = "CAPTURE", required = true)]
+    #[arg(value_name = "CAPTURE", required_unless_present = "point")]
     pub captures: Vec<PathBuf>,
 
     /// Write the packets to FILE (pcapng); `-` is standard output
@@ -525,6 +525,20 @@ pub struct Scope {
     /// Read the captures as one stream in time order, even if they are two sides of the same traffic
     #[arg(long, help_heading = "What to look at")]
     pub no_pair: bool,
+
+    /// Join captures of several places: FILE was captured at the place that you call NAME; may be repeated
+    ///
+    /// `--point client=c.pcap --point lb=lb.pcap --point web1=w.pcap`: two places or more, in any order, in place of CAPTURE.
+    /// With the same name again several files are of one place. Connections are recognised through NAT, clocks are compared, and
+    /// the report says between which two places packets were lost. Needs files: what comes through a pipe cannot be read again.
+    #[arg(
+        long,
+        value_name = "NAME=FILE",
+        value_parser = value::point,
+        conflicts_with_all = ["pair", "no_pair", "captures"],
+        help_heading = "What to look at"
+    )]
+    pub point: Vec<(String, PathBuf)>,
 
     /// Use N threads, at most 1024; 0 is one per core. The report does not depend on it
     #[arg(short, long, value_name = "N", default_value_t = 0, help_heading = "Resources")]

@@ -40,12 +40,12 @@ impl Destinations {
         let pcapng =
             args.format == Some(Format::Pcapng) || args.report.iter().any(|(f, _)| *f == Format::Pcapng);
         if pcapng {
-            packets::check(&args.captures)?;
+            packets::check(&args.scope.inputs(&args.captures))?;
         }
         let inputs: Vec<_> = args
-            .captures
-            .iter()
-            .cloned()
+            .scope
+            .inputs(&args.captures)
+            .into_iter()
             .chain(args.scope.snapshots().map(Path::to_owned))
             .chain(args.privacy.redact_key_file.clone())
             .collect();
@@ -108,7 +108,8 @@ impl Destinations {
                     Format::Parquet => Ok(()),
                     Format::Pcapng => {
                         let all: Vec<_> = report.findings.iter().collect();
-                        packets::write(report, &all, &args.captures, extract::Extent::Evidence, privacy, out)
+                        let captures = args.scope.inputs(&args.captures);
+                        packets::write(report, &all, &captures, extract::Extent::Evidence, privacy, out)
                     }
                 }
             });

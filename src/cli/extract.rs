@@ -23,21 +23,21 @@ use crate::report::terminal::counted;
 /// # Errors
 /// No input that can be read, ids that no finding has, an output that cannot be written.
 pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
-    analyze::check(&args.captures, &args.scope, &args.privacy)?;
-    packets::check(&args.captures)?;
+    let captures = args.scope.inputs(&args.captures);
+    analyze::check(&captures, &args.scope, &args.privacy)?;
+    packets::check(&captures)?;
     let privacy = Privacy::new(&args.privacy)?;
-    let read = args.captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned));
+    let read = captures.iter().cloned().chain(args.scope.snapshots().map(Path::to_owned));
     let read: Vec<_> = read.chain(args.privacy.redact_key_file.clone()).collect();
     let output = fit_for(Format::Pcapng, Output::open(Some(&args.output), &read)?)?;
     let progress = if args.quiet { ProgressLine::silent() } else { ProgressLine::on_terminal() };
-    let outcome =
-        match analyze::examine(&args.captures, &args.scope, args.scope.options(), &privacy, progress) {
-            Ok(outcome) => outcome,
-            Err(failed) => {
-                output.abandon();
-                return failed.told();
-            }
-        };
+    let outcome = match analyze::examine(&captures, &args.scope, args.scope.options(), &privacy, progress) {
+        Ok(outcome) => outcome,
+        Err(failed) => {
+            output.abandon();
+            return failed.told();
+        }
+    };
     outcome.damage.iter().for_each(|damage| complain(damage));
     let chosen = match choose(&outcome.report, args) {
         Ok(chosen) => chosen,
@@ -56,7 +56,7 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
         (true, false) => Extent::Connections,
         (false, false) => Extent::Evidence,
     };
-    output.write(|out| packets::write(&outcome.report, &chosen, &args.captures, extent, &privacy, out))?;
+    output.write(|out| packets::write(&outcome.report, &chosen, &captures, extent, &privacy, out))?;
     Ok(Exit::verdict(damage(&outcome), Verdict::Clear))
 }
 

@@ -174,6 +174,19 @@ pub fn report(text: &str) -> Result<(Format, PathBuf), String> {
     }
 }
 
+/// `lb=lb.pcap`: what a capture point is called, and a file that was captured there.
+///
+/// # Errors
+/// No name, no file.
+pub fn point(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.trim().is_empty() && !path.is_empty() => {
+            Ok((name.trim().to_owned(), PathBuf::from(path)))
+        }
+        _ => Err("write NAME=FILE, such as lb=lb.pcap".to_owned()),
+    }
+}
+
 /// `127.0.0.1:9464`, `[::1]:9464`, or a port alone, which is loopback's: where metrics are served.
 ///
 /// # Errors
@@ -305,6 +318,14 @@ mod tests {
         assert!(report("a.html").unwrap_err().contains("html=report.html"));
         assert!(report("pdf=a.pdf").unwrap_err().contains("no format 'pdf'"));
         assert!(report("html=").is_err());
+    }
+
+    #[test]
+    fn points_have_a_name_and_a_file() {
+        assert_eq!(point("lb=a=b.pcap"), Ok(("lb".to_owned(), PathBuf::from("a=b.pcap"))));
+        for wrong in ["lb", "=a.pcap", " =a.pcap", "lb="] {
+            assert!(point(wrong).unwrap_err().contains("NAME=FILE"), "{wrong}");
+        }
     }
 
     #[test]

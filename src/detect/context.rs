@@ -129,6 +129,21 @@ pub struct CaptureContext {
     pub refused: Arc<HashSet<PacketId>>,
 }
 
+impl CaptureContext {
+    /// Takes over what another capture, whose clock is the same, knows of listeners and hosts that this one does not know.
+    pub fn adopt_listeners(&mut self, other: CaptureContext) {
+        for (host, listener) in other.listeners {
+            self.listeners.entry(host).or_insert(listener);
+        }
+        for (host, activity) in other.activities {
+            self.activities.entry(host).or_insert(activity);
+        }
+        for (address, host) in other.hosts {
+            self.hosts.entry(address).or_insert(host);
+        }
+    }
+}
+
 /// The part of a flood that is forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FloodSoFar {

@@ -7,7 +7,8 @@ use crate::detect::kept_out::KeptOut;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
-    Alternative, Cause, Certainty, Excluded, Kind, Metrics, Phrase, Severity, Suspect, Vantage,
+    Alternative, Cause, Certainty, Excluded, Kind, Metrics, PacketPoints, Phrase, Route, Severity, Suspect,
+    Vantage,
 };
 use crate::time::{Span, Timestamp};
 
@@ -42,6 +43,8 @@ pub struct Draft {
     pub taken_for: Option<Kind>,
     /// The names of client and server in another capture, and which.
     pub other_names: Option<(u16, Host, Host)>,
+    /// Which capture points the connection passed, and how far its packets came.
+    pub passed: Option<Box<Passed>>,
     /// Another four-tuple of which it tells too, client first.
     pub also_tells_of: Option<(Host, Host)>,
     /// The packets that show it. Never empty.
@@ -62,6 +65,15 @@ pub struct Draft {
     measured: Metrics,
     /// The first packet of the connection, which names it; `None` for a finding about a listener.
     pub connection: Option<PacketId>,
+}
+
+/// Which capture points the packets of a finding passed.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Passed {
+    /// As the report has it.
+    pub route: Route,
+    /// Which points saw each packet.
+    pub packets: Vec<(PacketId, PacketPoints)>,
 }
 
 /// Times that run back by less than this are those of a capture on several queues.
@@ -87,6 +99,7 @@ impl Draft {
             excluded: Vec::new(),
             taken_for: None,
             other_names: None,
+            passed: None,
             also_tells_of: None,
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,
@@ -213,18 +226,6 @@ impl Draft {
     /// It lasted until `time`, with or without a packet that shows the end.
     pub fn lasted_until(&mut self, time: Timestamp) -> &mut Draft {
         self.until = Some(time);
-        self
-    }
-
-    /// Sets every time by another clock.
-    pub fn by_clock(&mut self, clock: impl Fn(Timestamp) -> Timestamp) -> &mut Draft {
-        self.evidence.iter_mut().for_each(|(at, _)| at.time = clock(at.time));
-        self.until = self.until.map(&clock);
-        self.kept_out = self.kept_out.map(|KeptOut { from, last, admitted }| KeptOut {
-            from: clock(from),
-            last: clock(last),
-            admitted: admitted.map(&clock),
-        });
         self
     }
 

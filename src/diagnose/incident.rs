@@ -13,7 +13,7 @@ use crate::diagnose::severity::{self, Impact};
 use crate::diagnose::write::{Written, id};
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
-use crate::model::{Certainty, ClientShare, Incident, Kind, Rate, Related, Severity};
+use crate::model::{Certainty, ClientShare, Incident, IncidentPlace, Kind, Rate, Related, Route, Severity};
 use crate::time::{Span, Timestamp};
 
 /// Findings further apart than this belong to different incidents.
@@ -198,6 +198,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         related: Vec::new(),
         unexamined: None,
         judged_by_kernel: judged(interval),
+        places: places(interval),
         backlog: None,
         queues: None,
         got_through: spec
@@ -221,6 +222,33 @@ fn advise(group: &mut Grouped, written: &[&Written], context: &CaptureContext) {
         incident.next_steps.insert(place, backlog::advice(&found, listener));
         incident.backlog = Some(found);
     }
+}
+
+/// Where on a path with several capture points it happened, the most frequent place first.
+fn places(interval: &[&Written]) -> Vec<IncidentPlace> {
+    let mut places: Vec<IncidentPlace> = Vec::new();
+    for route in interval.iter().filter_map(|w| w.finding.route.as_deref()) {
+        let Route { lost_between, sent_between, reached, .. } = route;
+        if (lost_between, sent_between, reached) == (&None, &None, &None) {
+            continue;
+        }
+        let same = |p: &&mut IncidentPlace| {
+            (&p.lost_between, &p.sent_between, &p.reached) == (lost_between, sent_between, reached)
+        };
+        match places.iter_mut().find(same) {
+            Some(place) => place.findings += 1,
+            None => places.push(IncidentPlace {
+                lost_between: lost_between.clone(),
+                sent_between: sent_between.clone(),
+                reached: reached.clone(),
+                findings: 1,
+                of: interval.len() as u64,
+            }),
+        }
+    }
+    // As they come where there are as many: findings are in order of time.
+    places.sort_by_key(|place| Reverse(place.findings));
+    places
 }
 
 /// How many packets of the findings the kernel judged.

@@ -89,10 +89,26 @@ pub fn infer(samples: &[HandshakeSample]) -> View {
     view(Vantage::Unknown, format!("{parts}: too short to tell the ends apart"))
 }
 
-/// The same where another capture of the same traffic says which end this one is nearer to: so it was not taken at the
-/// other end; and where nothing else tells, and no router lies between, it was taken at this one.
-pub fn infer_placed(samples: &[HandshakeSample], nearer: Role) -> View {
+/// Where a capture stands on the way of its packets, as other captures of the same traffic tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is nearer to this end than all others.
+    Nearer(Role),
+    /// There is one on either side.
+    Between,
+}
+
+/// The same where other captures of the same traffic tell where this one stands. One that is nearer to an end was not taken
+/// at the other end; and where nothing else tells, and no router lies between, it was taken at this one.
+pub fn infer_placed(samples: &[HandshakeSample], standing: Standing) -> View {
     let view = infer(samples);
+    let nearer = match standing {
+        Standing::Nearer(role) => role,
+        Standing::Between => {
+            let reason = "other captures were taken on either side of it".to_owned();
+            return View { vantage: Vantage::Between, on_host: false, reason, ..view };
+        }
+    };
     let (own, other) = match nearer {
         Role::Client => (Vantage::Client, Vantage::Server),
         Role::Server => (Vantage::Server, Vantage::Client),

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
-use crate::detect::evidence::InOtherCapture;
+use crate::detect::draft::Passed;
+use crate::detect::evidence::{InOtherCapture, Packets};
 use crate::detect::kept_out::KeptOut;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::{display_filters, family, kernel};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
-use crate::model::{Evidence, Finding, Kind, OtherNames, Severity, Sighting, Vantage};
+use crate::model::{Evidence, Finding, Kind, OtherNames, Phrase, Severity, Sighting, Vantage};
 use crate::time::Timestamp;
 
 /// A finding with what grouping needs.
@@ -67,6 +68,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     if draft.server.is_some_and(|server| server.socket().is_ipv6()) {
         family::name_as_ipv6(&mut cause);
     }
+    let none = Passed::default();
+    let passed = draft.passed.as_deref().unwrap_or(&none);
     let path = |place: u16| captures.get(usize::from(place)).cloned().unwrap_or_default();
     let mut finding = Finding {
         id,
@@ -81,6 +84,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         cause,
         alternatives: draft.alternatives,
         excluded: draft.excluded,
+        route: draft.passed.is_some().then(|| Box::new(passed.route.clone())),
         taken_for: draft.taken_for,
         judged_by_kernel: None,
         also_known_as: draft.other_names.map(|(place, client, server)| OtherNames {
@@ -88,29 +92,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
             client: client.socket(),
             server: server.socket(),
         }),
-        evidence: evidence
-            .into_iter()
-            .map(|(at, text)| {
-                let (sender, marks) = draft.packets.of_packet(at.packet);
-                let (also, missing_in) = match draft.packets.elsewhere(at.packet) {
-                    Some(InOtherCapture::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
-                    Some(InOtherCapture::Missing(place)) => (None, Some(path(place).to_string())),
-                    None => (None, None),
-                };
-                let judgement = draft.packets.judgement(at.packet);
-                Evidence {
-                    capture: path(at.packet.capture()),
-                    packet: at.packet.number(),
-                    time: at.time,
-                    text: kernel::add_words(text, judgement),
-                    sender,
-                    marks,
-                    also,
-                    missing_in,
-                    kernel: judgement.map(|said| Box::new(kernel::verdict(said))),
-                }
-            })
-            .collect(),
+        evidence: evidence.into_iter().map(|packet| written(packet, &draft.packets, passed, path)).collect(),
         first,
         last,
         metrics,
@@ -132,6 +114,35 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         harm: draft.severity,
     };
     Written { finding, outline }
+}
+
+/// A packet of the evidence as the report has it; `path` names the captures.
+fn written(
+    (at, text): (PacketRef, Phrase),
+    packets: &Packets,
+    passed: &Passed,
+    path: impl Fn(u16) -> Arc<str> + Copy,
+) -> Evidence {
+    let (sender, marks) = packets.of_packet(at.packet);
+    let (also, missing_in) = match packets.elsewhere(at.packet) {
+        Some(InOtherCapture::Seen(there)) => (Some(Box::new(sighting(there, path))), None),
+        Some(InOtherCapture::Missing(place)) => (None, Some(path(place).to_string())),
+        None => (None, None),
+    };
+    let judgement = packets.judgement(at.packet);
+    let points = passed.packets.iter().find(|(known, _)| *known == at.packet);
+    Evidence {
+        capture: path(at.packet.capture()),
+        packet: at.packet.number(),
+        time: at.time,
+        text: kernel::add_words(text, judgement),
+        sender,
+        marks,
+        also,
+        missing_in,
+        points: points.map(|(_, points)| Box::new(points.clone())),
+        kernel: judgement.map(|said| Box::new(kernel::verdict(said))),
+    }
 }
 
 /// A finding's severity before others are known: one connection of an everyday kind is nothing to wake anybody for.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::capture::Stop;
 use crate::decode::segment::Address;
-use crate::flow::facts::Role;
+use crate::diagnose::vantage::Standing;
 use crate::history::settings::Settings;
 use crate::host::HostFacts;
 use crate::time::{Span, Timestamp};
@@ -28,7 +28,7 @@ pub struct Options {
     pub memory_limit: u64,
     /// Facts about the server's host, to confirm or refute findings with.
     pub host: Option<HostFacts>,
-    /// What a second capture of the same traffic says of where this one was taken.
+    /// What other captures of the same traffic say of where this one was taken.
     pub placed: Option<Placed>,
     /// Ends the input early on request: the report covers the packets read so far.
     pub stop: Stop,
@@ -56,18 +56,19 @@ impl Default for Options {
     }
 }
 
-/// Where a capture was taken, as far as another one of the same traffic tells.
+/// Where a capture was taken, as far as others of the same traffic tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placed {
-    /// The end that it is nearer to than the other capture.
-    pub nearer: Role,
-    /// Servers of which it is nearer to the other end.
-    pub but: Vec<Address>,
+    /// Where it stands on the way of most connections.
+    pub standing: Standing,
+    /// Servers of which it stands elsewhere.
+    pub but: Vec<(Address, Standing)>,
 }
 
 impl Placed {
-    /// The end that it is nearer to, seen from this server.
-    pub fn of(&self, server: Address) -> Role {
-        if self.but.contains(&server) { self.nearer.peer() } else { self.nearer }
+    /// Where it stands, seen from this server.
+    pub fn of(&self, server: Address) -> Standing {
+        let other = self.but.iter().find(|(address, _)| *address == server);
+        other.map_or(self.standing, |(_, standing)| *standing)
     }
 }

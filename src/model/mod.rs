@@ -17,6 +17,7 @@ mod metrics;
 mod outcome;
 pub mod path;
 mod phrase;
+mod route;
 mod scope;
 mod subject;
 mod suspect;
@@ -26,6 +27,7 @@ pub use kind::Kind;
 pub(crate) use kind::each_kind;
 pub use metrics::Metrics;
 pub use phrase::Phrase;
+pub use route::{IncidentPlace, JoinedPoint, ListenerShare, PacketPoints, PathTaken, Route};
 pub use scope::{AppliedOptions, Filtered, Pairing, Program};
 pub use subject::Subject;
 pub use suspect::{Packets, Suspect};
@@ -52,6 +54,12 @@ pub struct Report {
     /// Inputs that saw the same connections at two places, with how their clocks differ; absent where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub pairs: Vec<Pair>,
+    /// The capture points that were named, joined; absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub points: Vec<JoinedPoint>,
+    /// Which connections passed which of these points in which order, the most used path first: at most 200 paths.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub paths: Vec<PathTaken>,
     /// Totals over all inputs.
     pub summary: Summary,
     /// Findings grouped by kind, listener and interval of time, the gravest first.
@@ -335,6 +343,9 @@ pub struct Finding {
     /// Client and server as the other capture of a pair knows them, where a NAT or proxy gives them other names.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub also_known_as: Option<OtherNames>,
+    /// Which capture points its connection passed, and how far its packets came; absent where points have no names.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub route: Option<Box<Route>>,
     /// The packets that show it, in order of time. Never empty.
     pub evidence: Vec<Evidence>,
     /// Time of the first packet concerned, RFC 3339.
@@ -457,6 +468,9 @@ pub struct Evidence {
     /// Path of the capture in which the packet should be and is not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_in: Option<String>,
+    /// Which capture points saw the packet; absent where points have no names.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub points: Option<Box<PacketPoints>>,
     /// What the kernel said of the packet while it was captured (`synscope live`, or comments in a file that it wrote).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kernel: Option<Box<KernelVerdict>>,
@@ -539,6 +553,9 @@ pub struct Incident {
     pub clients: u64,
     /// The findings' ids, in order of time.
     pub findings: Vec<String>,
+    /// Where on the path it happened, the most frequent place first; absent where points have no names.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub places: Vec<IncidentPlace>,
     /// How many packets of their evidence the kernel itself judged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub judged_by_kernel: Option<u64>,

@@ -1,10 +1,12 @@
 //! Data that one end repeats in vain: whether it came to the other capture, and whether an acknowledgment left there.
 
+use crate::decode::segment::Flags;
 use crate::detect::draft::{Draft, cause, times};
 use crate::flow::facts::Role;
 use crate::model::{Certainty, Kind};
 use crate::pair::loss::CaptureNames;
 use crate::pair::passage::Passage;
+use crate::pair::trace::TracedSegment;
 
 /// Copies of a segment from which on it is repeated in vain.
 const COPIES: usize = 3;
@@ -17,7 +19,9 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
     let Some((side, copies)) = copies(d, passage) else { return };
     let seen = &passage.tracks[side].segments[copies[0]];
     let (sender, n) = (if seen.by_client { Role::Client } else { Role::Server }, copies.len() as u64);
-    let (here, there) = (named.side(side), named.side(1 - side));
+    let hop = (named.lost)(side, copies[0]);
+    let here = named.side(side);
+    let there = hop.as_ref().map_or(named.side(1 - side), |[_, missing]| missing);
     if copies.iter().all(|&i| !passage.passed(side, i) && passage.absence(side, i).is_some()) {
         let number = seen.at.packet.number();
         let reason = format!(
@@ -25,12 +29,13 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
             times(n)
         );
         if d.kind == Kind::DataUnacknowledged {
-            d.cause = cause(
-                "It is dropped between the two captures: the network loses it, or a firewall or NAT on the way drops it.",
-                &[],
-                &["TcpExtTCPTimeouts", "TcpRetransSegs"],
-                &[],
-            );
+            let places: Vec<_> = copies.iter().map(|&place| (side, place)).collect();
+            d.cause = cause("", &[], &["TcpExtTCPTimeouts", "TcpRetransSegs"], &[]);
+            d.cause.text = format!(
+                "It is dropped {}: the network loses it, or a firewall or NAT on the way drops it.",
+                named.between_for(&places)
+            )
+            .into();
             d.alternatives.clear();
             d.or(
                 format!("The capture {there} missed these packets."),
@@ -40,10 +45,7 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
         d.measure("lost_between", true);
         d.probable(reason);
     } else if copies.iter().all(|&i| passage.passed(side, i)) {
-        let end = seen.seq.advance(seen.payload.max(1));
-        let is_ack =
-            |s: &crate::pair::trace::TracedSegment| s.by_client != seen.by_client && !end.after(s.ack);
-        let acknowledged = passage.tracks[1 - side].segments.iter().any(is_ack);
+        let acknowledged = is_acknowledged(passage, side, seen);
         d.measure("lost_between", false);
         let what = match acknowledged {
             true => "and acknowledged there: the acknowledgments are lost on their way back",
@@ -64,6 +66,23 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
     }
 }
 
+/// Whether the other side has an acknowledgment of a segment.
+fn is_acknowledged(passage: &Passage<'_>, side: usize, seen: &TracedSegment) -> bool {
+    let end = seen.seq.advance(seen.payload.max(1));
+    let is_ack =
+        |s: &TracedSegment| s.by_client != seen.by_client && s.flags.has(Flags::ACK) && !end.after(s.ack);
+    passage.tracks[1 - side].segments.iter().any(is_ack)
+}
+
+/// Whether a FIN said to be unacknowledged came to the other side and was acknowledged there.
+pub fn was_acknowledged(d: &Draft, passage: &Passage<'_>) -> bool {
+    let Some((side, copies)) = copies(d, passage).filter(|_| d.kind == Kind::FinUnacknowledged) else {
+        return false;
+    };
+    copies.iter().any(|&i| passage.passed(side, i))
+        && is_acknowledged(passage, side, &passage.tracks[side].segments[copies[0]])
+}
+
 /// The side on which the finding saw a segment that was sent again and again, and the places of all its copies there.
 fn copies(d: &Draft, passage: &Passage<'_>) -> Option<(usize, Vec<usize>)> {
     let evidence = d.evidence();
@@ -71,7 +90,7 @@ fn copies(d: &Draft, passage: &Passage<'_>) -> Option<(usize, Vec<usize>)> {
         let segments = &passage.tracks[side].segments;
         evidence.iter().find_map(|(at, _)| {
             let seen = segments.iter().find(|s| s.at.packet == at.packet)?;
-            let is_copy = |s: &crate::pair::trace::TracedSegment| {
+            let is_copy = |s: &TracedSegment| {
                 s.by_client == seen.by_client
                     && s.seq == seen.seq
                     && s.payload == seen.payload

@@ -206,13 +206,8 @@ impl Listening {
     }
 
     /// Holds the capture against `other`, which its packets pass afterwards where `passes_first` says so of a server and
-    /// the sender. `due` is the time of the other one in terms of this one's.
-    pub fn checked_by(
-        &self,
-        other: &Listening,
-        passes_first: &dyn Fn(Host, Role) -> bool,
-        due: &dyn Fn(Timestamp) -> Timestamp,
-    ) -> Check {
+    /// the sender. The times of both are by the same clock.
+    pub fn checked_by(&self, other: &Listening, passes_first: &dyn Fn(Host, Role) -> bool) -> Check {
         let bound = [self.bound, other.bound].into_iter().flatten().min();
         let own: HashSet<u64> = self.bare.iter().map(|b| b.hash).collect();
         let of_both = || other.bare.iter().filter(|b| bound.is_none_or(|bound| b.hash < bound));
@@ -222,7 +217,7 @@ impl Listening {
             if own.contains(&b.hash) {
                 check.there += 1;
             } else {
-                check.missed.push(due(b.at));
+                check.missed.push(b.at);
             }
         }
         check.missed.sort_unstable();
@@ -230,7 +225,7 @@ impl Listening {
     }
 }
 
-/// What the other capture shows of the completeness of one.
+/// What other captures show of the completeness of one.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Check {
     /// Segments that it had to have, and has.
@@ -240,6 +235,13 @@ pub struct Check {
 }
 
 impl Check {
+    /// Takes in what another capture shows.
+    pub fn merge(&mut self, mut other: Check) {
+        self.there = self.there.max(other.there);
+        self.missed.append(&mut other.missed);
+        self.missed.sort_unstable();
+    }
+
     /// Keeps what falls between the first and the last packet of the capture.
     pub fn within(mut self, from: Timestamp, to: Timestamp) -> Check {
         self.missed.retain(|at| (from..=to).contains(at));
@@ -311,10 +313,10 @@ mod tests {
             listening
         };
         let (own, other) = (of(&[1, 2, 5, 6]), of(&[1, 2, 3, 6]));
-        let check = own.checked_by(&other, &|_, sender| sender == Role::Server, &|t| t);
+        let check = own.checked_by(&other, &|_, sender| sender == Role::Server);
         assert_eq!(check, Check { there: 3, missed: vec![at(30)] });
         assert!(check.missed_between(at(20), at(50)) && !check.missed_between(at(31), at(50)));
-        assert_eq!(own.checked_by(&other, &|_, sender| sender == Role::Client, &|t| t), Check::default());
+        assert_eq!(own.checked_by(&other, &|_, sender| sender == Role::Client), Check::default());
         assert!(own.hears(server.address, Role::Server, Class::Plain));
         assert!(!own.hears(server.address, Role::Client, Class::Plain));
     }

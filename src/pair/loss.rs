@@ -14,13 +14,58 @@ use crate::time::{Span, Timestamp};
 /// What the two sides are called.
 pub struct CaptureNames<'a> {
     /// By side.
-    pub paths: [&'a str; 2],
+    pub sides: [&'a str; 2],
+    /// Whether these are names that the user gave, or those of files.
+    pub given: Given,
+    /// Between which two points a packet of a side was lost, by its place; none where there are only two.
+    pub lost: Hop<'a>,
+    /// Between which two points it was sent in the name of an end.
+    pub sent: Hop<'a>,
+}
+
+/// Two neighbouring points, of which the first is nearer to the sender, for the packet of a side.
+pub type Hop<'a> = &'a dyn Fn(usize, usize) -> Option<[String; 2]>;
+
+/// Who named the sides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Given {
+    /// Nobody: they have the names of their files.
+    Paths,
+    /// The user.
+    Names,
 }
 
 impl CaptureNames<'_> {
     /// The captures of a side.
     pub fn side(&self, side: usize) -> &str {
-        self.paths[side]
+        self.sides[side]
+    }
+
+    /// Where it happens: `between lb and web1`.
+    pub fn between(&self) -> String {
+        match self.given {
+            Given::Paths => "between the two captures".to_owned(),
+            Given::Names => format!("between {} and {}", self.sides[0], self.sides[1]),
+        }
+    }
+
+    /// The same for a packet that was sent there.
+    pub fn between_which_sent(&self, side: usize, place: usize) -> String {
+        match (self.sent)(side, place) {
+            Some([from, to]) => format!("between {from} and {to}"),
+            None => self.between(),
+        }
+    }
+
+    /// The same for packets that were lost, each with its side and its place there: on one hop, if all of them were lost there.
+    pub fn between_for(&self, lost: &[(usize, usize)]) -> String {
+        let hops: Vec<_> = lost.iter().map(|&(side, place)| (self.lost)(side, place)).collect();
+        match &hops[..] {
+            [Some([from, to]), rest @ ..] if rest.iter().all(|hop| *hop == hops[0]) => {
+                format!("between {from} and {to}")
+            }
+            _ => self.between(),
+        }
     }
 
     /// Why a packet that a capture lacks may have passed all the same, as a clause.
@@ -65,6 +110,12 @@ impl Losses {
             (self.final_ack.is_some(), "final ACK"),
         ];
         all.into_iter().filter_map(|(lost, name)| lost.then_some(name)).collect()
+    }
+
+    /// Each with the side that has it; `near` is that of the client.
+    fn places(&self, near: usize) -> Vec<(usize, usize)> {
+        let of_client = self.syns.iter().chain(&self.final_ack).map(|&place| (near, place));
+        of_client.chain(self.syn_acks.iter().map(|&place| (1 - near, place))).collect()
     }
 
     /// How many packets they are.
@@ -209,7 +260,8 @@ pub fn draft(
     let mut d = show(f, p, near, completed);
     let works = took.is_some() && !losses.cut_off;
     d.severity = if works { Severity::Info } else { Severity::Critical };
-    d.summary = summary(f, losses, took, [named.side(near), named.side(1 - near)]);
+    let between = named.between_for(&losses.places(near));
+    d.summary = summary(f, losses, took, ([named.side(near), named.side(1 - near)], &between));
     d.cause = cause(losses.cause(), &[], &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"], &[]);
     d.measure("lost", losses.names().join(" and "))
         .measure("lost_packets", losses.count())
@@ -262,7 +314,9 @@ fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usi
         d.packets.note_sender(at, if by_client { Role::Client } else { Role::Server }, apart);
         d.shows(at, text.to_owned());
         match (p.other(side, i), p.absence(side, i)) {
-            (Some(there), _) => d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.at)),
+            (Some(there), _) => {
+                d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.in_own_time()))
+            }
             (None, Some(_)) => {
                 d.packets.note_elsewhere(at.packet, InOtherCapture::Missing(p.capture(1 - side)))
             }
@@ -272,19 +326,24 @@ fn show(f: &ConnectionFacts, p: &Passage<'_>, near: usize, completed: Option<usi
     d
 }
 
-/// One sentence; `sides` are the names of the client's and the server's side.
-fn summary(f: &ConnectionFacts, losses: &Losses, took: Option<Span>, sides: [&str; 2]) -> String {
+/// One sentence; `sides` are the names of the client's and the server's side, `between` says where it was lost.
+fn summary(
+    f: &ConnectionFacts,
+    losses: &Losses,
+    took: Option<Span>,
+    (sides, between): ([&str; 2], &str),
+) -> String {
     let (who, what) = (f.client.socket(), losses.names().join(" and "));
     match took {
         Some(_) if losses.cut_off => format!(
-            "The final ACK of {who} and all that followed was lost between the two captures: it is in {} and not in {}.",
+            "The final ACK of {who} and all that followed was lost {between}: it is in {} and not in {}.",
             sides[0], sides[1]
         ),
         Some(took) => {
-            format!("A {what} of {who} was lost between the two captures; the handshake took {took}.")
+            format!("A {what} of {who} was lost {between}; the handshake took {took}.")
         }
         None => {
-            format!("A {what} of {who} was lost between the two captures, and the handshake never completed.")
+            format!("A {what} of {who} was lost {between}, and the handshake never completed.")
         }
     }
 }
@@ -304,7 +363,13 @@ fn reason(losses: &Losses, p: &Passage<'_>, near: usize, named: &CaptureNames<'_
     ];
     let parts =
         lost.into_iter().filter(|(_, places, ..)| !places.is_empty()).map(|(what, places, has, lacks)| {
-            format!("{what} {} of {} is not in {}", numbers(places, has), named.side(has), named.side(lacks))
+            let hops: Vec<_> = places.iter().map(|&place| (named.lost)(has, place)).collect();
+            // The next point on the way, where there is one between the two.
+            let lacking = match &hops[..] {
+                [Some([_, next]), rest @ ..] if rest.iter().all(|hop| *hop == hops[0]) => next,
+                _ => named.side(lacks),
+            };
+            format!("{what} {} of {} is not in {lacking}", numbers(places, has), named.side(has))
         });
     parts.collect::<Vec<_>>().join("; ")
 }
@@ -334,7 +399,7 @@ fn judge(
     }
     if losses.syns.len() == all_syns && took.is_none() && all_syns > 2 {
         d.or(
-            "A firewall or a router between the two captures drops them all.",
+            format!("A firewall or a router {} drops them all.", named.between_for(&losses.places(near))),
             format!("{}, and not one arrived.", count(all_syns as u64, "SYN")),
         );
     }

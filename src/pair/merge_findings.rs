@@ -12,16 +12,16 @@ use crate::detect::registry;
 use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
-use crate::pair::data_path::judge_data;
+use crate::pair::data_path::{judge_data, was_acknowledged};
 use crate::pair::loss::{self, CaptureNames, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage};
 use crate::pair::trace::TracedSegment;
 
 /// One connection that both sides have.
 pub struct JoinedConnection<'a> {
-    /// What either side kept of it, times by its own clock.
+    /// What either side kept of it.
     pub facts: [Option<&'a ConnectionFacts>; 2],
-    /// Its findings on each side, times by the clock of side 1.
+    /// Its findings on each side.
     pub found: [Vec<Found>; 2],
     /// Its packets.
     pub passage: Passage<'a>,
@@ -85,6 +85,10 @@ impl JoinedConnection<'_> {
         of_server.iter_mut().for_each(|(d, vantage)| self.close(d, *vantage, named));
         merged.extend(of_server);
         merged.extend(of_client);
+        // What acknowledges the FIN is lost with the data that carries it: one loss, and not two.
+        let carrier_lost =
+            merged.iter().any(|(d, _)| matches!(d.kind, Kind::DataUnacknowledged | Kind::PathMtuBlackhole));
+        merged.retain(|(d, _)| !carrier_lost || !was_acknowledged(d, &self.passage));
         for (d, _) in &mut merged {
             judge_data(d, &self.passage, named);
             self.note_elsewhere(d);
@@ -300,7 +304,13 @@ impl JoinedConnection<'_> {
                 "the RST #{} of {here} is not in {there}: the {who} never sent it",
                 seen.at.packet.number()
             );
-            forged(d, who, &reason, if went_on { Afterwards::EvictedActivity } else { Afterwards::Silent });
+            let between = named.between_which_sent(side, i);
+            forged(
+                d,
+                who,
+                (&reason, &between),
+                if went_on { Afterwards::WentOn } else { Afterwards::Silent },
+            );
         }
     }
 
@@ -353,7 +363,7 @@ impl JoinedConnection<'_> {
             for side in [0, 1] {
                 let Some(i) = self.passage.tracks[side].place(at.packet) else { continue };
                 if let Some(there) = self.passage.other(side, i) {
-                    d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.at));
+                    d.packets.note_elsewhere(at.packet, InOtherCapture::Seen(there.in_own_time()));
                 } else if matches!(
                     self.passage.absence(side, i),
                     Some(Absence::Certain | Absence::Likely | Absence::Unheard)
@@ -420,13 +430,13 @@ fn exclude(d: &mut Draft, suspect: Suspect, why: String, vantage: Vantage) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Afterwards {
     /// It sent other packets: it had not sent the RST.
-    EvictedActivity,
+    WentOn,
     /// It fell silent.
     Silent,
 }
 
-/// The RST came from a device between the two captures, in the name of `who`, which went on regardless or fell silent.
-fn forged(d: &mut Draft, who: Role, reason: &str, afterwards: Afterwards) {
+/// The RST came from a device `between` the two captures, in the name of `who`, which went on regardless or fell silent.
+fn forged(d: &mut Draft, who: Role, (reason, between): (&str, &str), afterwards: Afterwards) {
     let refused = d.kind == Kind::ConnectionRefused;
     if !refused {
         d.kind = Kind::AbortiveClose;
@@ -434,22 +444,21 @@ fn forged(d: &mut Draft, who: Role, reason: &str, afterwards: Afterwards) {
         d.severity = Severity::Warning;
     }
     d.excluded.push(Excluded { suspect: Suspect::Cause(d.cause.text.clone()), why: reason.to_owned() });
-    d.cause = cause(
-        match who {
-            Role::Server => {
-                "A device between the two captures, such as a firewall or load balancer, sent the RST in the server's name."
-            }
-            Role::Client => {
-                "A device between the two captures, such as a firewall or NAT, sent the RST in the client's name."
-            }
-        },
-        &[],
-        &[],
-        &[],
-    );
+    d.cause = cause("", &[], &[], &[]);
+    d.cause.text = match who {
+        Role::Server => {
+            format!(
+                "A device {between}, such as a firewall or load balancer, sent the RST in the server's name."
+            )
+        }
+        Role::Client => {
+            format!("A device {between}, such as a firewall or NAT, sent the RST in the client's name.")
+        }
+    }
+    .into();
     d.alternatives.clear();
     d.measure("by", "middlebox").measure("in_the_name_of", who.to_string()).measure("by_firewall", true);
-    if afterwards == Afterwards::EvictedActivity {
+    if afterwards == Afterwards::WentOn {
         d.confirmed(format!("{reason}, and sent other packets afterwards"));
     } else {
         d.probable(reason);

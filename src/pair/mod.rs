@@ -1,37 +1,51 @@
-//! Two captures of the same traffic: recognised, brought to one clock, and joined.
+//! Captures of the same traffic at two places or more: recognised, brought to one clock, and joined.
 //!
-//! Each side is analyzed for itself, so that the two sightings of a packet are not taken for copies. Then the packets of
-//! the connections that matter are compared one by one: which was lost between the two places, which arrived and was
-//! ignored, which was never sent by the end in whose name it came.
+//! Each point is analyzed for itself, so that the sightings of a packet are not taken for copies. Then the packets of
+//! the connections that matter are compared one by one: which was lost between two points, which arrived and was
+//! ignored, which was never sent by the end in whose name it came. The two points at the ends of a connection's path judge
+//! it; those between them say where a packet was lost. Two captures are the case without any between.
 //!
 //! * [`sketch`]: the handshakes of one input.
-//! * [`recognise`]: which inputs saw the same ones, and which is nearer to the clients.
-//! * [`clock`]: how their clocks differ.
+//! * [`recognise`]: which of several inputs without names saw the same ones at two places.
+//! * [`link`]: what two points have in common, and which is nearer to the clients.
+//! * [`clock`]: how the clocks of two points differ.
+//! * [`graph`]: the clocks of all points by one of them.
+//! * [`points`]: all points, their order on a path, and the paths that connections took.
 //! * [`listening`]: when each capture was listening, and which packets it demonstrably missed.
 //! * [`trace`]: the packets of chosen connections.
-//! * [`passage`]: one connection on both sides, packet by packet.
+//! * [`passage`]: one connection at two points, packet by packet.
+//! * `hop`: one connection at all points: where each packet was seen last.
+//! * `beyond`: a connection of which nothing came to the next point.
 //! * [`loss`]: a handshake of which packets were lost between the two.
 //! * [`merge_findings`]: the findings of both sides on one connection, made into one.
-//! * [`join`]: the same for all, and the report.
+//! * [`join`]: the same for all connections; `watches`: what each capture as a whole allows to say; `account`: the report.
 
+mod account;
+mod beyond;
 pub mod clock;
 mod data_path;
+mod each;
+pub mod graph;
+mod hop;
 pub mod join;
+pub mod link;
 pub mod listening;
 pub mod loss;
 pub mod merge_findings;
 pub mod passage;
+pub mod points;
 pub mod recognise;
 pub mod sketch;
 pub mod trace;
+mod watches;
 
 use std::path::{Path, PathBuf};
-use std::thread;
 
-use crate::capture;
+use crate::capture::{self, Source};
 use crate::engine::{self, Analysis, Error, Options, Progress};
-use crate::fault;
-use recognise::{Places, Recognised};
+use each::each_of;
+use points::{Named, Points};
+use recognise::Recognised;
 use sketch::Sketch;
 
 pub use crate::model::Pairing;
@@ -50,11 +64,7 @@ pub fn analyze_files(
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Analysis, Error> {
-    let open = |wanted: &[bool]| match capture::open_some(inputs, wanted) {
-        Ok(opened) => Ok(opened.source),
-        Err(failed) => Err(Error::NothingReadable(failed.iter().map(ToString::to_string).collect())),
-    };
-    analyze(inputs, &open, pairing, options, progress)
+    analyze(inputs, &opener(inputs), pairing, options, progress)
 }
 
 /// Analyzes `inputs`, which `open` opens: as two captures of the same traffic if they are that, as one stream if not.
@@ -70,12 +80,12 @@ pub fn analyze(
 ) -> Result<Analysis, Error> {
     let why = match recognise_inputs(inputs, open, pairing, options) {
         _ if options.stop.is_asked() => return Err(Error::Stopped),
-        Recognised::Places(places) => return join::analyze(inputs.len(), open, &places, options, progress),
+        Recognised::Points(points) => return join::analyze(inputs.len(), open, &points, options, progress),
         Recognised::No(why) => why,
     };
     if pairing == Pairing::Force && inputs.len() > 1 && inputs.iter().all(|path| can_be_read_again(path)) {
         // What either capture shows is told all the same.
-        let unrelated = Places::unrelated(inputs.len());
+        let unrelated = Points::unrelated(inputs.len());
         let mut outcome = join::analyze(inputs.len(), open, &unrelated, options, progress)?;
         let why = why.unwrap_or_else(|| "the captures have no packet demonstrably in common".to_owned());
         outcome.report.warnings.push(format!("no pair: {why}; each capture was judged for itself"));
@@ -93,6 +103,73 @@ pub fn analyze(
         outcome.report.warnings.push(format!("read as one stream: {why}"));
     }
     Ok(outcome)
+}
+
+/// Analyzes the files `inputs`, which belong to these capture points.
+///
+/// # Errors
+/// As [`analyze_points`].
+pub fn analyze_files_of_points(
+    inputs: &[PathBuf],
+    points: Vec<Named>,
+    options: &Options,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Analysis, Error> {
+    analyze_points(inputs, points, &opener(inputs), options, progress)
+}
+
+/// Analyzes `inputs`, which `open` opens and which belong to these capture points: what two points or more saw is joined.
+///
+/// # Errors
+/// As [`engine::analyze`]; and fewer than two points, or inputs that cannot be read more than once.
+pub fn analyze_points(
+    inputs: &[PathBuf],
+    mut points: Vec<Named>,
+    open: Opener<'_>,
+    options: &Options,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Analysis, Error> {
+    if points.len() < 2 {
+        return Err(Error::NotAPair(
+            "one capture point alone: name the others, too, or give its captures without --point".to_owned(),
+        ));
+    }
+    let sketches: Vec<Option<Sketch>> =
+        sketches(inputs.len(), open, options.threads).into_iter().map(|(sketch, _)| sketch).collect();
+    if options.stop.is_asked() {
+        return Err(Error::Stopped);
+    }
+    // A point of which nothing can be read is none. Its inputs go with another one, whose report names them.
+    let is_readable = |point: &Named| point.inputs.iter().any(|&n| sketches[n].is_some());
+    let (readable, lost): (Vec<Named>, Vec<Named>) = points.drain(..).partition(is_readable);
+    points = readable;
+    match points.first_mut() {
+        Some(first) => first.inputs.extend(lost.into_iter().flat_map(|point| point.inputs)),
+        None => {
+            return join::analyze(inputs.len(), open, &Points::unrelated(inputs.len()), options, progress);
+        }
+    }
+    let merged = |point: &Named| {
+        let mut all = Sketch::default();
+        point.inputs.iter().filter_map(|&n| sketches[n].as_ref()).for_each(|sketch| all.merge(sketch));
+        all
+    };
+    let of_points: Vec<Sketch> = points.iter().map(merged).collect();
+    let points = Points::of(points, &of_points, &|a, b| link::orient(a, b, Pairing::Force));
+    let mut outcome = join::analyze(inputs.len(), open, &points, options, progress)?;
+    if !points.are_related() {
+        let why = "no connection was demonstrably seen at two of the points; each was judged for itself";
+        outcome.report.warnings.push(why.to_owned());
+    }
+    Ok(outcome)
+}
+
+/// Opens some of these files.
+fn opener(inputs: &[PathBuf]) -> impl Fn(&[bool]) -> Result<Box<dyn Source>, Error> + Sync {
+    |wanted: &[bool]| match capture::open_some(inputs, wanted) {
+        Ok(opened) => Ok(opened.source),
+        Err(failed) => Err(Error::NothingReadable(failed.iter().map(ToString::to_string).collect())),
+    }
 }
 
 fn recognise_inputs(inputs: &[PathBuf], open: Opener<'_>, pairing: Pairing, options: &Options) -> Recognised {
@@ -122,37 +199,12 @@ fn can_be_read_again(path: &Path) -> bool {
 
 /// The sketch and the name of each input; no sketch of an input that cannot be opened.
 fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<Sketch>, String)> {
-    let one = |place: usize| {
+    each_of(n, threads, |place: usize| {
         let wanted: Vec<bool> = (0..n).map(|other| other == place).collect();
         let Ok(source) = open(&wanted) else { return (None, String::new()) };
         let name = source.status().get(place).map(|s| s.path.clone()).unwrap_or_default();
         (Some(Sketch::of(source)), name)
-    };
-    if threads == 1 {
-        return (0..n).map(one).collect();
-    }
-    let at_once = if threads == 0 { thread::available_parallelism().map_or(2, usize::from) } else { threads };
-    let mut all = Vec::with_capacity(n);
-    let places: Vec<usize> = (0..n).collect();
-    for some in places.chunks(at_once) {
-        thread::scope(|scope| {
-            let running: Vec<_> =
-                some.iter().map(|&place| scope.spawn(fault::on_thread(move || one(place)))).collect();
-            all.extend(
-                running
-                    .into_iter()
-                    .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-            );
-        });
-    }
-    all
-}
-
-impl Places {
-    /// Which inputs are of a side.
-    fn mask(&self, side: usize, inputs: usize) -> Vec<bool> {
-        (0..inputs).map(|n| self.sides[side].contains(&n)).collect()
-    }
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use crate::detect::spec::{Ignored, Property};
 use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::Host;
 use crate::model::Kind;
-use crate::pair::clock::Clock;
 use crate::pair::listening::{Check, Class, Frame, Listening};
 use crate::pair::trace::{HEAD, TracedSegment, Track};
 use crate::time::{Span, Timestamp};
@@ -135,11 +134,17 @@ pub struct Passage<'a> {
     same: [Vec<Option<usize>>; 2],
     /// Those that were carried in another packet: offloading cuts and joins segments.
     carried: [Vec<bool>; 2],
-    clock: Clock,
+    /// How long a packet takes from one side to the other and back, at least.
+    trip: Span,
     watches: [&'a Watch; 2],
     /// The side nearer to the client.
     near: usize,
+    /// Segments of each side that a point between the two lacks, too.
+    missing_between: [MissingBetween; 2],
 }
+
+/// Segments of one side that a capture between the two lacks, by their places.
+pub type MissingBetween = HashMap<usize, Absence>;
 
 /// How well it is known that a packet did not come to the other capture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -155,17 +160,17 @@ pub enum Absence {
 }
 
 impl<'a> Passage<'a> {
-    /// Compares two tracks; `clock` is the time of side 0 in terms of side 1, `near` the side nearer to the client.
-    pub fn new(tracks: [&'a Track; 2], clock: Clock, watches: [&'a Watch; 2], near: usize) -> Passage<'a> {
+    /// Compares two tracks; `trip` is the shortest time from one side to the other and back, `near` the side nearer to the
+    /// client.
+    pub fn new(tracks: [&'a Track; 2], trip: Span, watches: [&'a Watch; 2], near: usize) -> Passage<'a> {
         let [a, b] = [&tracks[0].segments, &tracks[1].segments];
         let mut same = [vec![None; a.len()], vec![None; b.len()]];
-        let trip = clock.round_trip.unwrap_or(Span::ZERO);
         for compared in [Compared::AlsoIpId, Compared::WithoutIpId] {
             for (i, x) in a.iter().enumerate() {
                 if same[0][i].is_some() {
                     continue;
                 }
-                let due = clock.there(x.at.time);
+                let due = x.at.time;
                 let free =
                     b.iter().enumerate().filter(|(j, y)| same[1][*j].is_none() && is_same(x, y, compared));
                 let apart = |y: &TracedSegment| Span((y.at.time - due).0.saturating_abs());
@@ -181,7 +186,12 @@ impl<'a> Passage<'a> {
             let (own, other) = (&tracks[side].segments, &tracks[1 - side].segments);
             own.iter().map(|x| other.iter().any(|y| carries(x, y))).collect()
         });
-        Passage { tracks, same, carried, clock, watches, near }
+        Passage { tracks, same, carried, trip, watches, near, missing_between: Default::default() }
+    }
+
+    /// The same, where captures between the two lack these segments of each side, too.
+    pub fn with_missing_between(self, missing_between: [MissingBetween; 2]) -> Passage<'a> {
+        Passage { missing_between, ..self }
     }
 
     /// The segment on the other side that is the one at `place` on `side`.
@@ -194,10 +204,9 @@ impl<'a> Passage<'a> {
         self.same[side][place].is_some() || self.carried[side][place]
     }
 
-    /// When a packet of `side` is due on the other one, by the other one's clock.
+    /// When a packet of `side` is due on the other one, but for the time that it takes to come there.
     pub fn due(&self, side: usize, place: usize) -> Timestamp {
-        let at = self.tracks[side].segments[place].at.time;
-        if side == 0 { self.clock.there(at) } else { self.clock.back(at) }
+        self.tracks[side].segments[place].at.time
     }
 
     /// Whether the other side should have the segment at `place` and has not; none if it has, or if nothing shows that
@@ -206,9 +215,15 @@ impl<'a> Passage<'a> {
         if self.passed(side, place) || !self.was_kept(side, place) {
             return None;
         }
+        // Whichever capture shows it best.
+        let between = self.missing_between[side].get(&place).copied();
+        [self.absence_at_the_end(side, place), between].into_iter().flatten().min()
+    }
+
+    fn absence_at_the_end(&self, side: usize, place: usize) -> Option<Absence> {
         let (segment, watch) = (&self.tracks[side].segments[place], self.watches[1 - side]);
         let due = self.due(side, place);
-        let trip = self.clock.round_trip.unwrap_or(Span::ZERO);
+        let trip = self.trip;
         if due < watch.from || due + trip + SLACK > watch.to {
             return None;
         }
@@ -238,7 +253,7 @@ impl<'a> Passage<'a> {
 
     /// The packets of the server's connections that the other side has next to the time at which a segment was due.
     pub fn frame(&self, side: usize, place: usize) -> Option<Frame> {
-        let trip = self.clock.round_trip.unwrap_or(Span::ZERO);
+        let trip = self.trip;
         // The clocks are set by the middle of the round trip: half of it is the way from one side to the other, whatever
         // its two directions take.
         let passed_before = self.tracks[side].segments[place].by_client == (side == self.near);
@@ -264,7 +279,8 @@ impl<'a> Passage<'a> {
 
     /// Whether an absence shows that a packet was lost, although its receiver could as well have ignored it.
     pub fn shows_loss(&self, side: usize, place: usize, receiver: Receiver) -> Option<Absence> {
-        let ignores = receiver == Receiver::Ignores;
+        // What two captures lack fell into no hole of one of them.
+        let ignores = receiver == Receiver::Ignores && !self.missing_between[side].contains_key(&place);
         let absence = self.absence(side, place)?;
         let watch = self.watches[1 - side];
         let many = (ignores || absence == Absence::Likely)
@@ -286,10 +302,9 @@ impl<'a> Passage<'a> {
         self.watches[side].habits(self.tracks[side].server)
     }
 
-    /// A packet with its time by the clock of side 1, in which the findings of a pair are written.
+    /// A packet with its time by the clock of the reference, in which findings are written.
     pub fn mark(&self, side: usize, place: usize) -> PacketRef {
-        let at = self.tracks[side].segments[place].at;
-        if side == 0 { PacketRef { time: self.clock.there(at.time), ..at } } else { at }
+        self.tracks[side].segments[place].at
     }
 
     /// Whether the side's capture has lost packets itself.
@@ -361,6 +376,7 @@ mod tests {
     fn seen(number: u64, millis: i64, flags: Flags, tsval: Option<u32>) -> TracedSegment {
         TracedSegment {
             at: PacketRef { time: Timestamp(0) + Span::millis(millis), packet: PacketId::new(0, number) },
+            own: Timestamp(0),
             by_client: flags != Flags::SYN | Flags::ACK,
             seq: Seq(1),
             ack: Seq(0),
@@ -375,10 +391,8 @@ mod tests {
         Track { segments, ..Track::default() }
     }
 
-    /// The second capture's clock is an hour ahead, and the path takes 10 ms.
-    fn clock() -> Clock {
-        Clock { offset: Span::secs(3_600), round_trip: Some(Span::millis(20)), ..Clock::default() }
-    }
+    /// The path takes 10 ms.
+    const TRIP: Span = Span::millis(20);
 
     /// A capture that listened at these times, milliseconds, to both directions.
     fn watch(millis: &[i64]) -> Watch {
@@ -405,31 +419,33 @@ mod tests {
 
     #[test]
     fn a_syn_that_was_lost_is_the_one_without_its_timestamp() {
-        let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
+        let a =
+            track(vec![seen(1, HOUR, Flags::SYN, Some(5)), seen(2, HOUR + 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
         let watch = watch(&[HOUR - 25, HOUR + 24, HOUR + 1_010]);
-        let p = Passage::new([&a, &b], clock(), [&watch, &watch], 0);
+        let p = Passage::new([&a, &b], TRIP, [&watch, &watch], 0);
         assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Certain), None));
         assert_eq!(p.other(1, 0).unwrap().at.packet.number(), 2);
     }
 
     #[test]
     fn without_timestamps_the_time_tells() {
-        let a = track(vec![seen(1, 0, Flags::SYN, None), seen(2, 1_000, Flags::SYN, None)]);
+        let a = track(vec![seen(1, HOUR, Flags::SYN, None), seen(2, HOUR + 1_000, Flags::SYN, None)]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, None)]);
         let watch = watch(&[HOUR - 100, HOUR + 24, HOUR + 1_010]);
-        let p = Passage::new([&a, &b], clock(), [&watch, &watch], 0);
+        let p = Passage::new([&a, &b], TRIP, [&watch, &watch], 0);
         assert_eq!((p.absence(0, 0), p.absence(0, 1)), (Some(Absence::Likely), None));
     }
 
     #[test]
     fn nothing_is_missing_where_nobody_was_listening() {
-        let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
+        let a =
+            track(vec![seen(1, HOUR, Flags::SYN, Some(5)), seen(2, HOUR + 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
         let with = |change: &dyn Fn(&mut Watch)| {
             let mut far = watch(&[HOUR - 25, HOUR + 24, HOUR + 1_010]);
             change(&mut far);
-            Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).absence(0, 0)
+            Passage::new([&a, &b], TRIP, [&Watch::default(), &far], 0).absence(0, 0)
         };
         let at = |millis: i64| Timestamp(0) + Span::millis(millis);
         assert_eq!(with(&|w| w.lossy = true), Some(Absence::Doubtful));
@@ -443,12 +459,13 @@ mod tests {
 
     #[test]
     fn where_a_listener_ignores_syns_a_capture_must_be_complete_to_show_a_loss() {
-        let a = track(vec![seen(1, 0, Flags::SYN, Some(5)), seen(2, 1_000, Flags::SYN, Some(1_005))]);
+        let a =
+            track(vec![seen(1, HOUR, Flags::SYN, Some(5)), seen(2, HOUR + 1_000, Flags::SYN, Some(1_005))]);
         let b = track(vec![seen(1, HOUR + 1_010, Flags::SYN, Some(1_005))]);
         let shows = |moments: &[i64], there: u64, receiver: Receiver| {
             let mut far = watch(moments);
             far.check.there = there;
-            Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(0, 0, receiver)
+            Passage::new([&a, &b], TRIP, [&Watch::default(), &far], 0).shows_loss(0, 0, receiver)
         };
         let (near, wide) = ([HOUR - 25, HOUR + 24, HOUR + 1_010], [HOUR - 300, HOUR + 200, HOUR + 1_010]);
         assert_eq!(shows(&near, 0, Receiver::Answers), Some(Absence::Certain));
@@ -464,7 +481,7 @@ mod tests {
 
     #[test]
     fn where_a_listener_ignores_syns_several_moments_show_a_loss() {
-        let syn = |n: u64, millis: i64| seen(n, millis, Flags::SYN, Some(millis as u32));
+        let syn = |n: u64, millis: i64| seen(n, HOUR + millis, Flags::SYN, Some(millis as u32));
         let a = track(vec![syn(1, 0), syn(2, 1_000), syn(3, 3_000), syn(4, 7_000)]);
         let b = track(vec![seen(1, HOUR + 7_010, Flags::SYN, Some(7_000))]);
         let moments: Vec<i64> =
@@ -472,7 +489,7 @@ mod tests {
         for (there, expected) in [(1_000, Some(Absence::Certain)), (10, None)] {
             let mut far = watch(&moments);
             far.check.there = there;
-            let shown = Passage::new([&a, &b], clock(), [&Watch::default(), &far], 0).shows_loss(
+            let shown = Passage::new([&a, &b], TRIP, [&Watch::default(), &far], 0).shows_loss(
                 0,
                 0,
                 Receiver::Ignores,
@@ -488,10 +505,10 @@ mod tests {
             payload,
             ..seen(number, at, Flags::ACK, Some(9))
         };
-        let a = track(vec![data(1, 0, 100, 3_000)]);
+        let a = track(vec![data(1, HOUR, 100, 3_000)]);
         let b = track(vec![data(1, HOUR, 100, 1_500), data(2, HOUR, 1_600, 1_500)]);
         let watch = watch(&[0, HOUR]);
-        let p = Passage::new([&a, &b], clock(), [&watch, &watch], 0);
+        let p = Passage::new([&a, &b], TRIP, [&watch, &watch], 0);
         assert!(p.passed(0, 0) && p.passed(1, 1) && p.other(0, 0).is_none());
     }
 }

@@ -234,6 +234,16 @@ impl Sketch {
         self.kept.values()
     }
 
+    /// The same, each with its hash, the lowest first.
+    pub fn with_hashes(&self) -> impl Iterator<Item = (u64, &Handshake)> {
+        self.kept.iter().map(|((hash, ..), handshake)| (*hash, handshake))
+    }
+
+    /// Handshakes that hash to this or more are not kept.
+    pub fn bound(&self) -> Option<u64> {
+        self.bound
+    }
+
     /// The share of all handshakes that is kept.
     pub fn share(&self) -> f64 {
         self.bound.map_or(1.0, |bound| bound as f64 / u64::MAX as f64)

@@ -1,4 +1,4 @@
-//! The packets of chosen connections on one side: read once more, for what the facts of a connection do not keep.
+//! The packets of chosen connections at one point: read once more, for what the facts of a connection do not keep.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,9 +7,10 @@ use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host};
+use crate::pair::clock::Clock;
 use crate::pair::listening::Listening;
 use crate::seq::Seq;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// SYNs, FINs and RSTs that are kept of one connection.
 const CONTROL: usize = 48;
@@ -17,7 +18,7 @@ const CONTROL: usize = 48;
 pub const HEAD: usize = 48;
 /// And the last ones.
 const TAIL: usize = 24;
-/// What a connection costs on one side at most, bytes.
+/// What a connection costs at one point at most, bytes.
 pub const COST: u64 = ((CONTROL + HEAD + TAIL) * size_of::<TracedSegment>()) as u64;
 /// Copies of one packet in one capture come no further apart than this.
 const COPY: Span = Span::millis(100);
@@ -25,8 +26,10 @@ const COPY: Span = Span::millis(100);
 /// A segment as one side saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TracedSegment {
-    /// Packet, and time by the clock of its side.
+    /// Packet, and time by the clock of the reference.
     pub at: PacketRef,
+    /// The time by the clock of its own capture.
+    pub own: Timestamp,
     /// Whether the client sent it.
     pub by_client: bool,
     /// Sequence number.
@@ -44,6 +47,11 @@ pub struct TracedSegment {
 }
 
 impl TracedSegment {
+    /// The packet, with its time by the clock of its own capture.
+    pub fn in_own_time(&self) -> PacketRef {
+        PacketRef { time: self.own, ..self.at }
+    }
+
     /// The end that sent it.
     pub fn sender(&self) -> Role {
         if self.by_client { Role::Client } else { Role::Server }
@@ -74,23 +82,21 @@ pub struct Wanted {
     pub server_isn: Option<Seq>,
     /// Timestamps of its SYNs.
     pub tsvals: Vec<u32>,
-    /// Client and server by the names of whichever sides know it.
-    pub names: [Option<(Host, Host)>; 2],
+    /// Client and server by the names that points know them by. One where addresses are translated may know it twice.
+    pub names: Vec<(usize, Host, Host)>,
 }
 
 impl Wanted {
-    /// The connection of these facts, of `side`.
-    pub fn of(f: &ConnectionFacts, side: usize) -> Wanted {
+    /// The connection of these facts, of `point`.
+    pub fn of(f: &ConnectionFacts, point: usize) -> Wanted {
         let answered = f.syn_ack.count > 0;
         let by_answer = answered.then(|| f.syn_ack_ack.advance(u32::MAX));
         let stamped = f.syn_offer.options.has(Options::TIMESTAMPS);
-        let mut names = [None; 2];
-        names[side] = Some((f.client, f.server));
         Wanted {
             isn: f.syn.first().map(|_| f.c.isn).or(by_answer),
             server_isn: (answered && f.s.isn_known).then_some(f.s.isn),
             tsvals: f.syn.iter().filter(|_| stamped).map(|s| s.tsval).collect(),
-            names,
+            names: vec![(point, f.client, f.server)],
         }
     }
 
@@ -99,23 +105,36 @@ impl Wanted {
         match (self.server_isn, other.server_isn) {
             (Some(a), Some(b)) => a == b,
             _ => {
-                self.names.iter().flatten().any(|n| other.names.iter().flatten().any(|o| o == n))
+                other.names.iter().any(|(_, client, server)| self.has_names(*client, *server))
                     || self.tsvals.iter().any(|v| other.tsvals.contains(v))
             }
         }
     }
 
-    /// Takes in what the other side knows of it.
-    pub fn merge(&mut self, other: &Wanted) {
-        self.server_isn = self.server_isn.or(other.server_isn);
-        self.tsvals.extend(&other.tsvals);
-        for (own, theirs) in self.names.iter_mut().zip(other.names) {
-            *own = own.or(theirs);
+    /// Whether both are one connection for sure, whatever their names: by the initial sequence numbers of both ends, or by a
+    /// timestamp.
+    pub fn is_translated(&self, other: &Wanted) -> bool {
+        match (self.server_isn, other.server_isn) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.tsvals.iter().any(|v| other.tsvals.contains(v)),
         }
     }
 
-    fn has_names(&self, client: Host, server: Host) -> bool {
-        self.names.iter().flatten().any(|n| *n == (client, server))
+    /// Takes in what another point knows of it.
+    pub fn merge(&mut self, other: &Wanted) {
+        self.server_isn = self.server_isn.or(other.server_isn);
+        self.tsvals.extend(&other.tsvals);
+        self.names.extend(&other.names);
+    }
+
+    /// Whether some point knows it by these names.
+    pub fn has_names(&self, client: Host, server: Host) -> bool {
+        self.names.iter().any(|(_, c, s)| (*c, *s) == (client, server))
+    }
+
+    /// Client and server as a point knows them.
+    pub fn names_at(&self, point: usize) -> Option<(Host, Host)> {
+        self.names.iter().find(|(at, ..)| *at == point).map(|(_, client, server)| (*client, *server))
     }
 
     fn is_syn(&self, s: &Segment, client: Host, server: Host) -> bool {
@@ -158,7 +177,8 @@ struct Collecting {
 impl Collecting {
     fn record(&mut self, seen: TracedSegment) {
         let copy = |known: &TracedSegment| {
-            TracedSegment { at: seen.at, ..*known } == seen && seen.at.time - known.at.time < COPY
+            TracedSegment { at: seen.at, own: seen.own, ..*known } == seen
+                && seen.at.time - known.at.time < COPY
         };
         // Without an IP ID or a timestamp a retransmission and a copy are alike: the timer tells them apart.
         if self.recent.iter().any(copy) {
@@ -191,20 +211,21 @@ impl Collecting {
     }
 }
 
-/// Reads `source` to its end for the connections `wanted`, which `side` knows by its own names where it does. One track
-/// for each, in the same order. Fills `listening` on the way.
+/// Reads `source`, what one point captured, to its end for the connections `wanted`, which the point knows by its own names
+/// where it does. One track for each, in the same order. Fills `listening` on the way.
 pub fn collect(
     mut source: Box<dyn Source>,
     wanted: &[Wanted],
-    side: usize,
+    (point, clock): (usize, Clock),
     listening: &mut Listening,
 ) -> Vec<Option<Track>> {
-    let mut search = Search::new(wanted, side);
+    let mut search = Search::new(wanted, point);
     let (mut block, mut segment) = (Block::default(), Segment::default());
     while source.next_block(&mut block) {
         for packet in block.packets() {
             if decode_contained(&packet, &mut segment) == Decoded::Tcp {
-                search.follow(&segment);
+                let own = std::mem::replace(&mut segment.time, clock.there(packet.time));
+                search.follow(&segment, own);
                 listening.record(&segment);
             }
         }
@@ -216,13 +237,13 @@ pub fn collect(
 struct Search<'w> {
     wanted: &'w [Wanted],
     by_isn: HashMap<Seq, Vec<usize>>,
-    /// Whose four-tuple it is now.
-    current: HashMap<FlowKey, usize>,
+    /// Whose four-tuple it is now, and who is the client.
+    current: HashMap<FlowKey, (usize, Host)>,
     found: Vec<Collecting>,
 }
 
 impl<'w> Search<'w> {
-    fn new(wanted: &'w [Wanted], side: usize) -> Search<'w> {
+    fn new(wanted: &'w [Wanted], point: usize) -> Search<'w> {
         let mut search = Search {
             wanted,
             by_isn: HashMap::new(),
@@ -230,7 +251,8 @@ impl<'w> Search<'w> {
             found: wanted.iter().map(|_| Collecting::default()).collect(),
         };
         for (n, w) in wanted.iter().enumerate() {
-            match (w.isn, w.names[side].or(w.names[1 - side])) {
+            let other = || w.names.first().map(|(_, client, server)| (*client, *server));
+            match (w.isn, w.names_at(point).or_else(other)) {
                 (Some(isn), _) => search.by_isn.entry(isn).or_default().push(n),
                 // Joined in the middle: known by its names alone, until a SYN takes them.
                 (None, Some((client, server))) => search.begin(n, key(client, server), client, server),
@@ -241,14 +263,14 @@ impl<'w> Search<'w> {
     }
 
     fn begin(&mut self, n: usize, key: FlowKey, client: Host, server: Host) {
-        self.current.insert(key, n);
+        self.current.insert(key, (n, client));
         let found = &mut self.found[n];
         if found.control.is_empty() && found.head.is_empty() {
             (found.client, found.server) = (client, server);
         }
     }
 
-    fn follow(&mut self, s: &Segment) {
+    fn follow(&mut self, s: &Segment, own: Timestamp) {
         let (key, _) = FlowKey::of(s);
         let from = Host { address: s.src, port: s.src_port };
         let to = Host { address: s.dst, port: s.dst_port };
@@ -270,12 +292,13 @@ impl<'w> Search<'w> {
                 None => {}
             }
         }
-        let Some(&n) = self.current.get(&key) else { return };
+        let Some(&(n, client)) = self.current.get(&key) else { return };
         let found = &mut self.found[n];
         let stamps = s.options.has(Options::TIMESTAMPS).then_some((s.tsval, s.tsecr));
         found.record(TracedSegment {
             at: PacketRef::of(s),
-            by_client: from == found.client,
+            own,
+            by_client: from == client,
             seq: s.seq,
             ack: if s.flags.has(Flags::ACK) { s.ack } else { Seq(0) },
             flags: s.flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK),

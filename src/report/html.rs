@@ -10,6 +10,7 @@ mod chart;
 mod escape;
 mod foot;
 mod packets;
+mod points;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ use self::escape::{code, escape, rich};
 use self::packets::Legend;
 use super::clock::Clock;
 use super::glossary::{self, Explained};
+use super::route::{PLACES, places};
 use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped};
@@ -224,6 +226,7 @@ impl Page<'_> {
             out.push_str("</ul>\n</div>\n");
         }
         out.push_str("</section>\n");
+        self.points(&mut out);
         self.list(&mut out);
         out
     }
@@ -321,6 +324,9 @@ impl Page<'_> {
             escape(glossary::kind(incident.kind)),
             rich(&ended(&incident.cause))
         );
+        for place in places(incident).iter().take(PLACES) {
+            let _ = writeln!(out, "<p><b>{}</b></p>", escape(&ended(&capital(place))));
+        }
         if let Some(share) = share(incident) {
             let _ = writeln!(out, "<p>{}</p>", escape(&ended(&capital(&share))));
         }

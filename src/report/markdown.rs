@@ -10,6 +10,9 @@ use super::clock::Clock;
 use super::glossary::{self, Explained};
 use super::ladder;
 pub use super::markup::Flavor;
+use super::route::{
+    PATH_COLUMNS, PATHS, PLACES, POINT_COLUMNS, POINTS, about_points, path_row, places, point_row,
+};
 use super::step::Step;
 use super::summary;
 use super::terminal::{counted, grouped};
@@ -107,6 +110,7 @@ impl Page<'_> {
             let [common, clock] = paired(pair);
             out.push_str(&format!("{} {}\n\n", f.text(&common), f.text(&clock)));
         }
+        out.push_str(&self.points());
         out.push_str(&self.quality());
         out.push_str(&self.warnings());
         let incidents = &self.report.incidents;
@@ -136,6 +140,33 @@ impl Page<'_> {
         out.push('\n');
         if let Some(rest) = left_over(incidents.len(), self.limits.rows) {
             out.push_str(&format!("{}\n\n", self.left_out(rest, "incident")));
+        }
+        out
+    }
+
+    /// The capture points, and which connections passed which of them.
+    fn points(&self) -> String {
+        let (f, report) = (self.flavor, self.report);
+        if report.points.is_empty() {
+            return String::new();
+        }
+        let mut out = format!("{}\n\n{}", f.text(&about_points(report)), f.table_head(&POINT_COLUMNS));
+        for point in report.points.iter().take(POINTS) {
+            out.push_str(&f.row(&point_row(point).map(|cell| f.plain(&cell))));
+        }
+        out.push('\n');
+        if !report.paths.is_empty() {
+            out.push_str(&f.table_head(&PATH_COLUMNS));
+            for path in report.paths.iter().take(PATHS) {
+                out.push_str(&f.row(&path_row(path).map(|cell| f.plain(&cell))));
+            }
+            out.push('\n');
+        }
+        for (rest, noun) in [
+            (left_over(report.points.len(), POINTS), "point"),
+            (left_over(report.paths.len(), PATHS), "path"),
+        ] {
+            out.push_str(&rest.map(|rest| format!("{}\n\n", self.left_out(rest, noun))).unwrap_or_default());
         }
         out
     }
@@ -217,6 +248,9 @@ impl Page<'_> {
             extent(incident),
             self.clock.interval(incident.first, incident.last)
         ))));
+        for place in places(incident).iter().take(PLACES) {
+            out.push_str(&f.item(&f.strong(&f.plain(place))));
+        }
         if let Some(share) = share(incident) {
             out.push_str(&f.item(&f.plain(&share)));
         }

@@ -10,6 +10,7 @@ pub(crate) mod ladder;
 pub mod markdown;
 mod markup;
 pub mod pcapng;
+mod route;
 pub mod schema;
 pub mod step;
 mod summary;

@@ -82,6 +82,7 @@ fn evidence(capture: &str, packets: &[(u64, i64, &str)]) -> Vec<Evidence> {
             .collect(),
             also: None,
             missing_in: None,
+            points: None,
             kernel: None,
         })
         .collect()
@@ -127,6 +128,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
             taken_for: None,
             judged_by_kernel: None,
             also_known_as: None,
+            route: None,
             first: evidence[0].time,
             last: evidence[evidence.len() - 1].time,
             metrics: std::collections::BTreeMap::from([("waited_s".to_owned(), json!(7.1))]).into(),
@@ -160,6 +162,7 @@ fn add(report: &mut Report, draft: Draft, cases: Vec<(Option<String>, String, Ve
         recovered: None,
         got_through: None,
         unexamined: None,
+        places: Vec::new(),
         judged_by_kernel: None,
         backlog: None,
         queues: None,

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::clock::Clock;
+use super::route::{PATHS, PLACES, POINTS, about_points, path_row, places, point_row};
 use super::step::Step;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
@@ -131,7 +132,33 @@ impl<'r, 'w> Text<'r, 'w> {
                 self.page.prose("", &sentence)?;
             }
         }
-        Ok(())
+        self.points()
+    }
+
+    /// The capture points, and which connections passed which of them.
+    fn points(&mut self) -> io::Result<()> {
+        let report = self.report;
+        if report.points.is_empty() {
+            return Ok(());
+        }
+        self.page.blank()?;
+        self.page.prose("", &about_points(report))?;
+        for point in report.points.iter().take(POINTS) {
+            let [name, captures, connections, clock] = point_row(point);
+            self.page
+                .prose(INDENT, &format!("{name}: {captures}, {connections} connections, clock {clock}"))?;
+        }
+        if let Some(rest) = left_over(report.points.len(), POINTS) {
+            self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "point")))?;
+        }
+        for path in report.paths.iter().take(PATHS) {
+            let [points, connections, listeners] = path_row(path);
+            self.page.prose(INDENT, &format!("{connections} connections {points} for {listeners}"))?;
+        }
+        match left_over(report.paths.len(), PATHS) {
+            Some(rest) => self.page.prose(INDENT, &format!("{} {JSON_HAS_ALL}", more(rest, "path"))),
+            None => Ok(()),
+        }
     }
 
     /// The limits of the report, before its contents.
@@ -283,6 +310,7 @@ impl<'r, 'w> Text<'r, 'w> {
             extent = format!("{extent} ({span})");
         }
         self.page.prose(INDENT, &extent)?;
+        self.places(incident)?;
         self.share(incident)?;
         self.page.blank()?;
         self.page.prose(INDENT, &incident.cause)?;
@@ -293,6 +321,11 @@ impl<'r, 'w> Text<'r, 'w> {
         self.excluded(&findings)?;
         self.alternatives(&findings)?;
         self.next_steps(&incident.next_steps)
+    }
+
+    /// Where on the path it happened.
+    fn places(&mut self, incident: &Incident) -> io::Result<()> {
+        places(incident).iter().take(PLACES).try_for_each(|said| self.page.prose(INDENT, said))
     }
 
     /// What share of the attempts it was, whether the listener recovered, and how it spread over time.

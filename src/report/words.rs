@@ -4,7 +4,7 @@ use super::clock::{self, Clock};
 use super::terminal::{counted, grouped};
 use crate::model::{
     Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Outcome,
-    Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage, path::apart,
+    PacketPoints, Pair, Phrase, Quality, Report, Summary, Unexplained, Vantage, path::apart,
 };
 use crate::time::Span;
 
@@ -96,9 +96,12 @@ pub(crate) fn many_inputs(captures: &[Capture]) -> String {
     )
 }
 
-/// The inputs whose clock is that of the findings: all, or the server's side of a pair.
+/// The inputs whose clock is that of the findings: all, the server's side of a pair, or those of one of several points.
 pub(super) fn timed(report: &Report) -> Vec<&Capture> {
-    let by_another = |c: &Capture| report.pairs.iter().any(|pair| pair.client_side.contains(&c.path));
+    let by_another = |c: &Capture| {
+        report.pairs.iter().any(|pair| pair.client_side.contains(&c.path))
+            || report.points.iter().any(|point| !point.reference && point.captures.contains(&c.path))
+    };
     report.captures.iter().filter(|capture| !by_another(capture)).collect()
 }
 
@@ -146,6 +149,9 @@ pub(super) fn paired(pair: &Pair) -> [String; 2] {
 /// What other captures hold of a packet: `server.pcap`, `client.pcap #12`, `not in server.pcap`. With the
 /// captures of the report as `own` its own one is named first.
 pub(super) fn whereabouts(evidence: &Evidence, own: Option<&[Capture]>) -> String {
+    if let Some(points) = &evidence.points {
+        return format!("  [{}]", seen_at(points));
+    }
     let elsewhere = evidence.also.as_ref().map(|also| &also.capture).or(evidence.missing_in.as_ref());
     let [here, there] = match elsewhere {
         Some(other) => apart(&evidence.capture, other),
@@ -163,8 +169,20 @@ pub(super) fn whereabouts(evidence: &Evidence, own: Option<&[Capture]>) -> Strin
     if parts.is_empty() { String::new() } else { format!("  [{}]", parts.join(", ")) }
 }
 
+/// Which points saw a packet: `client, lb; not at web1`.
+fn seen_at(points: &PacketPoints) -> String {
+    let seen = points.seen_at.join(", ");
+    match &points.missing_at {
+        Some(missing) => format!("{seen}; not at {missing}"),
+        None => seen,
+    }
+}
+
 /// The capture that all packets of `finding` are in, and no other has them; `None` where `captures` are one anyway.
 pub(super) fn sole_capture<'p>(finding: &'p Finding, captures: &[Capture]) -> Option<&'p str> {
+    if finding.evidence.iter().any(|e| e.points.is_some()) {
+        return None;
+    }
     let first = finding.evidence.first().filter(|_| captures.len() > 1)?;
     let here = |e: &Evidence| e.capture == first.capture && e.also.is_none() && e.missing_in.is_none();
     finding.evidence.iter().all(here).then(|| short_path(&first.capture, captures))

@@ -35,6 +35,11 @@ impl Folder {
         }
     }
 
+    /// The same for a capture point.
+    pub fn of_point(self, name: &str) -> Folder {
+        Folder { point: name.to_owned(), ..self }
+    }
+
     /// The file of one part of the connections.
     pub fn connections(&self, part: usize) -> PathBuf {
         self.file("connections", &format!("-{part:02}"))

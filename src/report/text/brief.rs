@@ -111,6 +111,7 @@ impl Text<'_, '_> {
             extent = format!("{extent}; {share}");
         }
         self.page.prose(INDENT, &extent)?;
+        self.places(incident)?;
         let one = self.report.incidents.len() == 1;
         if !one {
             self.page.prose(INDENT, &incident.cause)?;

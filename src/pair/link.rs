@@ -1,0 +1,262 @@
+//! Two capture points that saw the same connections: which of them is nearer to the clients, how their clocks differ, and
+//! by which names they know the same listeners.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::decode::segment::Address;
+use crate::flow::key::Host;
+use crate::model::Pairing;
+use crate::pair::clock::{Clock, ClockSample};
+use crate::pair::sketch::{Handshake, Sighting, Sketch};
+use crate::time::Span;
+
+/// Two capture points with connections in common: side 0 is nearer to the clients, side 1 to the servers, by most of
+/// these connections.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The time of side 0 in terms of side 1.
+    pub clock: Clock,
+    /// Servers (as side 1 knows them) whose clients side 1 is nearer to: the captured hosts are clients of each other.
+    pub turned: HashSet<Address>,
+    /// Connections whose handshake both have.
+    pub matched: u64,
+    /// Those among them that have other names on one side than on the other.
+    pub translated: u64,
+    /// Not all handshakes were compared: the numbers are reckoned from a part.
+    pub estimated: bool,
+    /// Listeners as side 0 knows them, and as side 1 does.
+    listeners: HashMap<Host, Host>,
+    /// Client addresses and listeners, as side 0 knows them, of whose connections side 1 has some.
+    common: HashSet<(Address, Host)>,
+    /// How many client addresses side 1 has at each listener, as side 1 knows them.
+    clients: HashMap<Host, usize>,
+}
+
+impl Link {
+    /// Compares what two points saw, of which `near` is nearer to most of the clients.
+    pub fn of(near: &Sketch, far: &Sketch) -> Link {
+        let shared = near.shared(far);
+        let ids = Ids::of(&shared);
+        let mut votes: HashMap<Address, Votes> = HashMap::new();
+        for (mine, theirs) in &shared {
+            votes.entry(theirs.server.address).or_default().count(mine, theirs, ids);
+        }
+        let turned: HashSet<Address> = votes
+            .iter()
+            .filter(|(_, votes)| votes.verdict() == Some(Order::SecondFirst))
+            .map(|(server, _)| *server)
+            .collect();
+        let samples: Vec<ClockSample> = shared
+            .iter()
+            .filter_map(|(mine, theirs)| {
+                let s = sample(mine, theirs, ids)?;
+                let turn = turned.contains(&theirs.server.address);
+                Some(if turn { ClockSample { there: s.back, back: s.there, ..s } } else { s })
+            })
+            .collect();
+        let share = near.share().min(far.share());
+        let whole = |n: usize| (n as f64 / share).round() as u64;
+        let mut listeners: HashMap<Host, Host> = HashMap::new();
+        let mut common = HashSet::new();
+        for (mine, theirs) in &shared {
+            if mine.is_surely(theirs) {
+                listeners.entry(mine.server).or_insert(theirs.server);
+            }
+            // A capture without SYNs was filtered: that one is not there says nothing.
+            if !theirs.syns.is_empty() {
+                common.insert((mine.client.address, mine.server));
+            }
+        }
+        let mut clients: HashMap<Host, HashSet<Address>> = HashMap::new();
+        for handshake in far.all().filter(|h| !h.syns.is_empty()) {
+            clients.entry(handshake.server).or_default().insert(handshake.client.address);
+        }
+        Link {
+            clients: clients.into_iter().map(|(server, of_it)| (server, of_it.len())).collect(),
+            clock: Clock::of(&samples).unwrap_or_default(),
+            turned,
+            matched: whole(shared.len()),
+            translated: whole(shared.iter().filter(|(mine, theirs)| !mine.has_names_of(theirs)).count()),
+            estimated: share < 1.0,
+            listeners,
+            common,
+        }
+    }
+
+    /// The listener that side 0 knows as `server`, as side 1 knows it.
+    pub fn far_name(&self, server: Host) -> Host {
+        self.listeners.get(&server).copied().unwrap_or(server)
+    }
+
+    /// Whether side 1 has connections to the listener that side 0 knows by this name.
+    pub fn has_listener(&self, server: Host) -> bool {
+        self.listeners.contains_key(&server) || self.clients.contains_key(&server)
+    }
+
+    /// Listeners by the names of either side.
+    pub fn listeners(&self) -> impl Iterator<Item = [Host; 2]> {
+        self.listeners.iter().map(|(near, far)| [*near, *far])
+    }
+
+    /// The side nearer to the clients of this server, as side 1 knows it.
+    pub fn client_side(&self, server: Address) -> usize {
+        usize::from(self.turned.contains(&server))
+    }
+
+    /// Whether side 1 would have this client's connections to a listener, as side 0 knows both: it has others of this
+    /// client, or of so many clients that its capture was not filtered by client.
+    pub fn is_common(&self, client: Address, server: Host) -> bool {
+        self.common.contains(&(client, server))
+            || self.clients.get(&self.far_name(server)).is_some_and(|clients| *clients > 1)
+    }
+}
+
+/// What the IPv4 identifications of two inputs allow to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ids {
+    /// Those of some packets are the same in both: different ones are of different packets.
+    Kept,
+    /// None is the same: there are none, or a device on the way writes its own, or no packet is in both.
+    Unknown,
+}
+
+impl Ids {
+    pub(super) fn of(shared: &[(&Handshake, &Handshake)]) -> Ids {
+        let kept = |a: &[Sighting], b: &[Sighting]| a.iter().any(|x| b.iter().any(|y| x.has_id_of(y)));
+        match shared.iter().any(|(a, b)| kept(&a.syns, &b.syns) || kept(&a.syn_acks, &b.syn_acks)) {
+            true => Ids::Kept,
+            false => Ids::Unknown,
+        }
+    }
+}
+
+/// How much later `b` has the packets of a handshake than `a`: the SYN as `there`, the SYN-ACK as `back`.
+pub(super) fn sample(a: &Handshake, b: &Handshake, ids: Ids) -> Option<ClockSample> {
+    if !a.is_surely(b) {
+        return None;
+    }
+    let there = difference(&a.syns, &b.syns, ids);
+    let back = difference(&a.syn_acks, &b.syn_acks, ids);
+    let at = a.syns.first().or(a.syn_acks.first())?.at;
+    (there.is_some() || back.is_some()).then_some(ClockSample { at, there, back })
+}
+
+/// Whether one packet is in both lists, by its timestamp or its IP ID. The same timestamp with another IP ID is that of
+/// a stack that sends its first one again.
+pub(super) fn is_in_both(a: &[Sighting], b: &[Sighting]) -> bool {
+    let stamped =
+        |x: &Sighting, y: &Sighting| x.tsval.is_some() && x.tsval == y.tsval && !x.has_other_id_than(y);
+    a.iter().any(|x| b.iter().any(|y| x.has_id_of(y) || stamped(x, y)))
+}
+
+/// How much later the same transmission is in `b`.
+fn difference(a: &[Sighting], b: &[Sighting], ids: Ids) -> Option<Span> {
+    let (x, y) = same(a, b, ids)?;
+    Some(y.at - x.at)
+}
+
+/// The same transmission in both: by its timestamp, by its IP ID; without either the first one, if both have as many.
+pub(super) fn same<'a>(
+    a: &'a [Sighting],
+    b: &'a [Sighting],
+    ids: Ids,
+) -> Option<(&'a Sighting, &'a Sighting)> {
+    let find = |is: &dyn Fn(&Sighting, &Sighting) -> bool| {
+        a.iter().find_map(|x| Some((x, b.iter().find(|y| is(x, y))?)))
+    };
+    let stamped = find(&|x, y| x.tsval.is_some() && x.tsval == y.tsval);
+    let numbered = || find(&|x, y| x.tsval.is_none() && x.has_id_of(y));
+    let plain = || {
+        let (x, y) = a.first().zip(b.first())?;
+        let other = ids == Ids::Kept && x.has_other_id_than(y);
+        (x.tsval.is_none() && a.len() == b.len() && !other).then_some((x, y))
+    };
+    stamped.or_else(numbered).or_else(plain)
+}
+
+/// Which of two sketches is nearer to the clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// The first is.
+    FirstFirst,
+    /// The second is.
+    SecondFirst,
+}
+
+/// Votes for the first being nearer to the clients, and against it.
+#[derive(Clone, Copy, Default, Debug)]
+struct Votes {
+    by_delay: (u64, u64),
+    by_hops: (u64, u64),
+    by_checksum: (u64, u64),
+    by_presence: (u64, u64),
+}
+
+impl Votes {
+    fn count(&mut self, a: &Handshake, b: &Handshake, ids: Ids) {
+        let vote = |list: &mut (u64, u64), first: bool, second: bool| {
+            list.0 += u64::from(first);
+            list.1 += u64::from(second);
+        };
+        let trip = sample(a, b, ids).and_then(|s| s.round_trip()).unwrap_or(Span::ZERO);
+        vote(&mut self.by_delay, trip > Span::ZERO, trip < Span::ZERO);
+        if let Some((x, y)) = same(&a.syns, &b.syns, ids) {
+            vote(&mut self.by_hops, x.ttl > y.ttl, x.ttl < y.ttl);
+            vote(&mut self.by_checksum, x.partial && !y.partial, y.partial && !x.partial);
+        }
+        if let Some((x, y)) = same(&a.syn_acks, &b.syn_acks, ids) {
+            vote(&mut self.by_hops, x.ttl < y.ttl, x.ttl > y.ttl);
+            vote(&mut self.by_checksum, y.partial && !x.partial, x.partial && !y.partial);
+        }
+        // Packets are lost on the way: what the client sent is complete near it, what the server sent near that.
+        let answers = |first: &Handshake, second: &Handshake| {
+            first.syn_acks.len() < second.syn_acks.len() && first.syns.len() >= second.syns.len()
+                || first.syns.len() > second.syns.len() && first.syn_acks.len() <= second.syn_acks.len()
+        };
+        vote(&mut self.by_presence, answers(a, b), answers(b, a));
+    }
+
+    /// What two thirds of the handshakes say: delays first, then routers on the way, checksums, and losses.
+    fn verdict(&self) -> Option<Order> {
+        [self.by_delay, self.by_hops, self.by_checksum, self.by_presence].into_iter().find_map(
+            |(first, second)| {
+                let all = first + second;
+                if all > 0 && first * 3 >= all * 2 {
+                    Some(Order::FirstFirst)
+                } else if all > 0 && second * 3 >= all * 2 {
+                    Some(Order::SecondFirst)
+                } else {
+                    None
+                }
+            },
+        )
+    }
+}
+
+pub(super) fn orient(a: &Sketch, b: &Sketch, pairing: Pairing) -> Option<Order> {
+    let mut by_server: HashMap<Address, (u64, Votes)> = HashMap::new();
+    let mut all = Votes::default();
+    let shared = a.shared(b);
+    let ids = Ids::of(&shared);
+    for (mine, theirs) in shared {
+        let (n, votes) = by_server.entry(theirs.server.address).or_default();
+        *n += 1;
+        votes.count(mine, theirs, ids);
+        all.count(mine, theirs, ids);
+    }
+    let (mut first, mut second) = (0, 0);
+    for (n, votes) in by_server.values() {
+        match votes.verdict() {
+            Some(Order::FirstFirst) => first += n,
+            Some(Order::SecondFirst) => second += n,
+            None => {}
+        }
+    }
+    match first.cmp(&second) {
+        std::cmp::Ordering::Greater => Some(Order::FirstFirst),
+        std::cmp::Ordering::Less => Some(Order::SecondFirst),
+        std::cmp::Ordering::Equal => {
+            all.verdict().or((pairing == Pairing::Force).then_some(Order::FirstFirst))
+        }
+    }
+}
