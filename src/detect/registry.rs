@@ -100,6 +100,19 @@ pub fn table(kinds: &[&KindSpec]) -> String {
     out
 }
 
+/// The table of `kinds` in `testdata/README.md`: recorded cases that look alike and in which each must stay silent.
+pub fn table_of_look_alikes(kinds: &[&KindSpec]) -> String {
+    let mut out = String::from("| kind | its look-alikes that must stay silent |\n| --- | --- |\n");
+    for kind in kinds {
+        let cases = kind.look_alikes.iter().map(|case| match case.split_once(':') {
+            Some((folder, capture)) => format!("`{folder}` ({capture})"),
+            None => format!("`{case}`"),
+        });
+        out.push_str(&format!("| `{}` | {} |\n", kind.kind, cases.collect::<Vec<_>>().join(", ")));
+    }
+    out
+}
+
 /// All of `kinds` as one Markdown document, the text of `docs/findings.md`.
 pub fn markdown(kinds: &[&KindSpec]) -> String {
     let mut out = String::from(
@@ -245,14 +258,22 @@ A client says"
         hold_fresh("docs/findings.md", |_| markdown(&released()));
     }
 
+    /// `stored` with `table` between the marks that say where it begins and ends.
+    fn with_table(stored: &str, table: &str) -> String {
+        let (begin, end) =
+            ("<!-- kinds: SYNSCOPE_UPDATE=1 cargo test is_fresh -->\n", "<!-- end of kinds -->");
+        let (before, rest) = stored.split_once(begin).expect("the file says where the kinds begin");
+        let (_, after) = rest.split_once(end).expect("the file says where the kinds end");
+        format!("{before}{begin}\n{table}\n{end}{after}")
+    }
+
     #[test]
     fn the_table_of_the_readme_is_fresh() {
-        hold_fresh("README.md", |stored| {
-            let (begin, end) =
-                ("<!-- kinds: SYNSCOPE_UPDATE=1 cargo test is_fresh -->\n", "<!-- end of kinds -->");
-            let (before, rest) = stored.split_once(begin).expect("the README says where the kinds begin");
-            let (_, after) = rest.split_once(end).expect("the README says where the kinds end");
-            format!("{before}{begin}\n{}\n{end}{after}", table(&released()))
-        });
+        hold_fresh("README.md", |stored| with_table(stored, &table(&released())));
+    }
+
+    #[test]
+    fn the_table_of_look_alikes_is_fresh() {
+        hold_fresh("testdata/README.md", |stored| with_table(stored, &table_of_look_alikes(&released())));
     }
 }

@@ -117,11 +117,11 @@ proptest! {
         let finished = tracker.finished.len();
         tracker.finish();
         let handed_out = tracker.drain_finished().count();
-        // A connection that was evicted in trouble may be followed again. Fingerprints have 29 bits: once in a great while a new connection
-        // looks like one that was evicted.
+        // A connection that was evicted in trouble may be followed again. Fingerprints have 29 bits, so a new connection
+        // may look like one that was evicted: one is missing then.
         let wanted = begun + tracker.readmitted() as usize;
         prop_assert!((wanted - 1..=wanted).contains(&handed_out), "{} of {}", handed_out, wanted);
-        prop_assert!(held + finished >= begun && held > 0);
+        prop_assert!(held + finished + 1 >= begun && held > 0);
     }
 
     /// Whatever comes, nothing panics and nothing is forgotten.
