@@ -80,7 +80,7 @@ pub fn write(
             bytes.clear();
             bytes.extend_from_slice(packet.data);
             let kept = rewriter.rewrite(packet.link, &mut bytes, packet.original_length);
-            let written = pcapng::Packet {
+            let written = pcapng::CommentedPacket {
                 interface,
                 time: packet.time,
                 original_length: packet.original_length.max(packet.data.len() as u32),

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use support::{analyze, analyze_all, cases, options};
 use synscope::model::{Certainty, Excluded, Finding, Incident, Kind, Report, Subject, Vantage};
 use synscope::pair::{self, Pairing};
-use synscope::report::step::Step;
+use synscope::report::step::NextStep;
 
 /// Every recorded capture alone, and every pair of them as two sides of the same traffic.
 fn reports() -> Vec<(String, Report)> {
@@ -118,8 +118,7 @@ fn check_incident(name: &str, incident: &Incident, findings: &[&Finding]) {
         }
         // At the server's own interface nobody has to ask whether the SYNs of the capture arrive there.
         let at_server = findings.iter().all(|f| f.vantage == Vantage::Server);
-        let asks =
-            matches!(Step::read(step), Step::Command { remark, .. } if remark.contains("do the SYNs arrive"));
+        let asks = matches!(NextStep::read(step), NextStep::Command { remark, .. } if remark.contains("do the SYNs arrive"));
         assert!(!(at_server && asks && incident.kind == Kind::SynUnanswered), "{name}: {step}");
     }
 }

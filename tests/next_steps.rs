@@ -19,7 +19,7 @@ use support::{analyze, cases};
 use synscope::decode::segment::Address;
 use synscope::detect::next;
 use synscope::flow::key::Host;
-use synscope::report::step::Step;
+use synscope::report::step::NextStep;
 
 #[test]
 #[ignore = "plays a part of the other tests"]
@@ -34,14 +34,14 @@ fn advised() -> BTreeSet<(String, String)> {
         for capture in &case.truth.captures {
             for incident in analyze(&case.capture(&capture.key)).report.incidents {
                 for step in &incident.next_steps {
-                    match Step::read(step) {
-                        Step::Command { command, remark } => {
+                    match NextStep::read(step) {
+                        NextStep::Command { command, remark } => {
                             all.insert((command.to_owned(), remark.to_owned()));
                         }
-                        Step::Ending { text, command } => {
+                        NextStep::Ending { text, command } => {
                             all.insert((command.to_owned(), text.to_owned()));
                         }
-                        Step::Words(_) => {}
+                        NextStep::Words(_) => {}
                     }
                 }
             }
@@ -122,7 +122,7 @@ fn the_filter_for_syns_sees_both_address_families() {
         let socket = std::net::SocketAddr::new(address, port).to_string();
         net.play(&namespace, &format!("listen {socket}"), "ready");
         let step = next::do_syns_arrive(Host { address: Address::from(address), port });
-        let Step::Command { command, .. } = Step::read(&step) else { panic!("a command: {step}") };
+        let NextStep::Command { command, .. } = NextStep::read(&step) else { panic!("a command: {step}") };
         let (inside, command) = (namespace.clone(), command.replace("-c 20", "-c 1"));
         let watching = thread::spawn(move || in_shell(&inside, &command));
         thread::sleep(Duration::from_secs(2));
@@ -140,8 +140,8 @@ fn sockets_are_counted_as_they_are() {
     let namespace = net.server.clone();
     net.play(&namespace, "listen 127.0.0.1:8082", "ready");
     let host = Host { address: Address::from(IpAddr::from([127, 0, 0, 1])), port: 8_082 };
-    let run = |step: String| match Step::read(&step) {
-        Step::Command { command, .. } => in_shell(&namespace, command),
+    let run = |step: String| match NextStep::read(&step) {
+        NextStep::Command { command, .. } => in_shell(&namespace, command),
         _ => panic!("a command: {step}"),
     };
     assert_eq!(run(next::half_open(host)).out.trim(), "0");

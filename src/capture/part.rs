@@ -2,7 +2,7 @@
 //!
 //! Where the first record of a [`Part`] begins is a guess: several plausible headers in a row. The guess is worth
 //! nothing by itself. Parts are given back in the order of the file. A part is read again from the right place if it
-//! did not begin exactly where the one before it ended, or if it needed to know what stands there. So packets, their
+//! did not begin exactly where the one before it ended, or if it needed the packets before it. So packets, their
 //! numbers, and messages about damage are those of a reader that goes from record to record.
 
 use super::block::Correction;

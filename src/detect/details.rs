@@ -18,7 +18,7 @@ pub enum Details {
     #[default]
     None,
     /// The server ignored the client's final ACK.
-    IgnoredAck(IgnoredAck),
+    IgnoredAck(IgnoredAckDetails),
     /// SYNs drew no answer.
     IgnoredSyns {
         /// How many.
@@ -72,7 +72,7 @@ pub enum Details {
 
 /// How long and how often the server ignored a client that had completed the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IgnoredAck {
+pub struct IgnoredAckDetails {
     /// How often the server sent its SYN-ACK again.
     pub syn_acks: u64,
     /// How often the client sent its data again.
@@ -111,7 +111,7 @@ impl Details {
     /// Whether the connection got through in the end: no answer where that is no question.
     pub fn got_through(&self) -> Option<bool> {
         match *self {
-            Details::IgnoredAck(IgnoredAck { served, .. }) => Some(served),
+            Details::IgnoredAck(IgnoredAckDetails { served, .. }) => Some(served),
             Details::IgnoredSyns { answered, .. } => Some(answered),
             Details::HalfClose(HalfClosed { served, .. }) => Some(served),
             _ => None,
@@ -121,7 +121,7 @@ impl Details {
     /// Whether the server is known to have said nothing on the connection.
     pub fn is_unserved(&self) -> bool {
         match *self {
-            Details::IgnoredAck(IgnoredAck { served, .. })
+            Details::IgnoredAck(IgnoredAckDetails { served, .. })
             | Details::HalfClose(HalfClosed { served, .. }) => !served,
             _ => false,
         }
@@ -139,7 +139,7 @@ impl Details {
     pub fn write(&self, metrics: &mut Metrics) {
         match *self {
             Details::None => {}
-            Details::IgnoredAck(IgnoredAck { syn_acks, retransmits, served, read_by_tcp }) => {
+            Details::IgnoredAck(IgnoredAckDetails { syn_acks, retransmits, served, read_by_tcp }) => {
                 metrics.insert("syn_ack_retransmits", syn_acks.into());
                 metrics.insert("client_retransmits", retransmits.into());
                 metrics.insert("served", served.into());

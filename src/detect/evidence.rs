@@ -12,14 +12,14 @@ pub trait EvidenceMarks {
     /// The kind.
     fn kind(&self) -> Kind;
     /// Which packets the server ignored.
-    fn ignored(&self) -> Ignored;
+    fn ignored(&self) -> IgnoredPackets;
     /// Who sends the packets, where it is about a listener.
     fn sender(&self) -> Option<Sender>;
 }
 
 /// Packets that the server ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ignored {
+pub enum IgnoredPackets {
     /// None.
     Nothing,
     /// The SYNs that drew no answer.
@@ -75,25 +75,25 @@ impl Packets {
         packets
     }
 
-    fn handshake(&mut self, f: &ConnectionFacts, ignored: Ignored) {
+    fn handshake(&mut self, f: &ConnectionFacts, ignored: IgnoredPackets) {
         let marked = |is_ignored: bool| is_ignored.then_some(PacketMark::Ignored);
         let unanswered: Vec<PacketRef> = f.unanswered_syns().map(|syn| syn.at).collect();
         for (n, syn) in f.syn.iter().chain(f.syn.last()).enumerate() {
-            let in_vain = ignored == Ignored::Syns && unanswered.contains(&syn.at);
+            let in_vain = ignored == IgnoredPackets::Syns && unanswered.contains(&syn.at);
             self.note(syn.at, Role::Client, [again(n), marked(in_vain)]);
         }
         for (n, syn_ack) in f.syn_ack.iter().chain(f.syn_ack.last()).enumerate() {
             self.note(syn_ack.at, Role::Server, [again(n), None]);
         }
         if let Some(ack) = f.final_ack {
-            let in_vain = matches!(ignored, Ignored::FinalAck | Ignored::FinalAckAndData);
+            let in_vain = matches!(ignored, IgnoredPackets::FinalAck | IgnoredPackets::FinalAckAndData);
             self.note(ack.at, Role::Client, [marked(in_vain), None]);
         }
     }
 
     /// What the client sent in vain, and the server's first sign of life.
-    fn reaction(&mut self, f: &ConnectionFacts, ignored: Ignored) {
-        if ignored == Ignored::FinalAckAndData {
+    fn reaction(&mut self, f: &ConnectionFacts, ignored: IgnoredPackets) {
+        if ignored == IgnoredPackets::FinalAckAndData {
             if f.unanswered.retransmits > 0 {
                 let marks = [PacketMark::Repeated, PacketMark::Ignored].map(Some);
                 self.note(f.unanswered.first, Role::Client, marks);

@@ -6,7 +6,7 @@
 use crate::detect::context::DetectContext;
 use crate::detect::draft::Draft;
 use crate::detect::evidence::EvidenceMarks;
-pub use crate::detect::evidence::Ignored;
+pub use crate::detect::evidence::IgnoredPackets;
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::history::wants::Wants;
@@ -38,7 +38,7 @@ pub struct KindSpec {
     /// Settings that bear on it, as `sysctl` names them.
     pub settings: &'static [&'static str],
     /// Which packets the server ignored.
-    pub ignored: Ignored,
+    pub ignored: IgnoredPackets,
     /// Who sends the packets that show it, where it is about a listener.
     pub sender: Option<Sender>,
     /// What else sets it apart.
@@ -135,7 +135,7 @@ impl KindSpec {
         look_alikes: &[],
         counters: &[],
         settings: &[],
-        ignored: Ignored::Nothing,
+        ignored: IgnoredPackets::Nothing,
         sender: None,
         properties: &[],
         leads_to: &[],
@@ -168,7 +168,7 @@ impl EvidenceMarks for KindSpec {
         self.kind
     }
 
-    fn ignored(&self) -> Ignored {
+    fn ignored(&self) -> IgnoredPackets {
         self.ignored
     }
 

@@ -13,7 +13,7 @@ use crate::engine::examine::{AfterExamination, group, write};
 use crate::engine::examined::{Examined, context, examine_all};
 use crate::engine::gather::Gathered;
 use crate::engine::inputs::{Inputs, Limit, is_damaged};
-use crate::engine::loss::{About, Loss, Losses, Step};
+use crate::engine::loss::{AnalysisStep, Loss, LossSubject, Losses};
 use crate::engine::shard::{EndedShard, most_examined};
 use crate::engine::{Analysis, Options};
 #[cfg(test)]
@@ -81,7 +81,7 @@ pub(super) fn study(
 
 impl Examination {
     /// The findings about a connection were lost to a fault of the program.
-    pub fn note_lost(&mut self, about: About, fault: Fault) {
+    pub fn note_lost(&mut self, about: LossSubject, fault: Fault) {
         self.losses.note(Loss::Finding(about, fault));
     }
 
@@ -117,7 +117,7 @@ impl Examination {
         let told_of = fault::contain(|| {
             unexamined::assign_to_incidents(&mut incidents, &written, classes, &left_out.of)
         });
-        losses.of_step(Step::Unexamined, told_of);
+        losses.of_step(AnalysisStep::Unexamined, told_of);
         self.inputs.note_losses(&losses);
         let mut outcome = report(&self.seen, self.inputs, Conclusions { written, incidents, told, inferred });
         outcome.report.filtered = self.filtered;
@@ -140,7 +140,7 @@ fn corroborate(drafts: &mut Vec<Found>, facts: &HostFacts, losses: &mut Losses) 
     if told.is_err() {
         *drafts = before;
     }
-    losses.of_step(Step::HostFacts, told)
+    losses.of_step(AnalysisStep::HostFacts, told)
 }
 
 /// The conclusions: findings, incidents, settings.

@@ -13,7 +13,7 @@ use crate::detect::spec::{Examine, KindSpec, Property};
 use crate::detect::{DetectContext, Draft, Found, registry};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
-use crate::engine::loss::{About, Loss, Losses};
+use crate::engine::loss::{Loss, LossSubject, Losses};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -67,7 +67,7 @@ pub(super) fn examine(
     let made = losses.sort_out(made).into_iter().map(|mut found| {
         match fault::contain(|| holds(&mut found.0, context)) {
             Ok(holds) => Ok(holds.then_some(found)),
-            Err(fault) => Err(Loss::Finding(About::draft(&found.0), fault)),
+            Err(fault) => Err(Loss::Finding(LossSubject::draft(&found.0), fault)),
         }
     });
     let mut drafts: Vec<Found> = losses.sort_out(made).into_iter().flatten().collect();
@@ -106,7 +106,7 @@ fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> 
         }
         Examine::Listener(_) => None,
     };
-    about(|| context.around(f), examine, |kind| About::connection(kind, f))
+    about(|| context.around(f), examine, |kind| LossSubject::connection(kind, f))
 }
 
 fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
@@ -118,14 +118,14 @@ fn about_listener(server: Host, context: &CaptureContext) -> Vec<Made> {
         }
         Examine::Connection(_) => None,
     };
-    about(|| context.at(server), examine, |kind| About::listener(kind, server))
+    about(|| context.at(server), examine, |kind| LossSubject::listener(kind, server))
 }
 
 /// What the detectors say. Where one of them fails they are asked again one by one: they are pure functions.
 fn about<'w>(
     around: impl Fn() -> DetectContext<'w>,
     examine: impl Fn(&KindSpec, &DetectContext<'w>) -> Option<Draft>,
-    lost: impl Fn(Option<Kind>) -> About,
+    lost: impl Fn(Option<Kind>) -> LossSubject,
 ) -> Vec<Made> {
     let ask = |spec: &KindSpec, around: &DetectContext<'w>| {
         let draft = examine(spec, around)?;
@@ -173,7 +173,7 @@ fn holds(d: &mut Draft, context: &CaptureContext) -> bool {
 /// Drafts to findings.
 pub(super) fn write(drafts: Vec<Found>, paths: &[Arc<str>], losses: &mut Losses) -> Vec<Written> {
     let write = |(draft, vantage): Found| {
-        let about = About::draft(&draft);
+        let about = LossSubject::draft(&draft);
         let written = fault::contain(|| {
             #[cfg(test)]
             trap::spring(trap::Place::Writing, draft.client);
@@ -211,7 +211,7 @@ pub(super) fn group(
         match group(&part) {
             Ok(some) => incidents.extend(some),
             Err(fault) => {
-                part.iter().for_each(|w| losses.note(Loss::Finding(About::written(w), fault.clone())));
+                part.iter().for_each(|w| losses.note(Loss::Finding(LossSubject::written(w), fault.clone())));
                 lost.insert((kind, server));
             }
         }

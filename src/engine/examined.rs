@@ -8,8 +8,8 @@ use crate::detect::{Draft, Found};
 use crate::diagnose::settings;
 use crate::engine::examine::{AfterExamination, examine};
 use crate::engine::gather::{Gathered, gather};
-use crate::engine::loss::{Losses, Step};
-use crate::engine::{Options, Placed};
+use crate::engine::loss::{AnalysisStep, Losses};
+use crate::engine::{KnownVantage, Options};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -42,7 +42,7 @@ impl Examined {
             drafts.iter().for_each(|d| trap::spring(trap::Place::Settings, d.client));
             settings::infer(&self.context, retries, samples, readings, &drafts)
         });
-        losses.of_step(Step::Settings, inferred)
+        losses.of_step(AnalysisStep::Settings, inferred)
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) fn context(
 pub(super) fn examine_all(
     triages: impl Iterator<Item = Triage>,
     mut context: CaptureContext,
-    placed: Option<&Placed>,
+    placed: Option<&KnownVantage>,
     (most, after): (usize, AfterExamination),
 ) -> Examined {
     let mut losses = Losses::default();

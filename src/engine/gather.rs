@@ -10,9 +10,9 @@ use crate::detect::context::CaptureContext;
 use crate::diagnose::outcomes::{Failed, Failures};
 use crate::diagnose::settings::retries::Retries;
 use crate::diagnose::vantage;
-use crate::engine::Placed;
-use crate::engine::given_up::{CountedTwice, GivenUp};
-use crate::engine::loss::{Losses, Step};
+use crate::engine::KnownVantage;
+use crate::engine::given_up::{CountedTwice, MemoryLimitCost};
+use crate::engine::loss::{AnalysisStep, Losses};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -46,7 +46,7 @@ pub struct Gathered {
     /// Remarkable connections that are not in `kept`.
     pub(super) left_out: CountedOnlyByClass,
     /// What the memory limit cost.
-    pub(super) given_up: GivenUp,
+    pub(super) given_up: MemoryLimitCost,
     /// Trust in the capture.
     pub quality: Quality,
     /// How the connections ended.
@@ -74,7 +74,7 @@ impl Gathered {
 /// Puts the triages' knowledge together, in an order that does not depend on them.
 pub(super) fn gather(
     triages: impl Iterator<Item = Triage>,
-    placed: Option<&Placed>,
+    placed: Option<&KnownVantage>,
     context: &mut CaptureContext,
     most: usize,
     losses: &mut Losses,
@@ -85,7 +85,7 @@ pub(super) fn gather(
     let mut incomplete: Vec<(Host, IncompleteHandshakes)> = Vec::new();
     for mut triage in triages {
         kept.append(&mut triage.take_kept());
-        g.given_up.add(&GivenUp::of(&triage));
+        g.given_up.add(&MemoryLimitCost::of(&triage));
         g.failures.outcomes.add(&triage.outcomes);
         for (listener, incomplete) in &triage.incomplete {
             g.failures.counted.entry(*listener).or_default().add(&incomplete.outcomes);
@@ -123,7 +123,7 @@ pub(super) fn gather(
             Some(placed) => vantage::infer_placed(&some, placed.of(address)),
             None => vantage::infer(&some),
         });
-        let view = losses.of_step(Step::CapturePoint, view);
+        let view = losses.of_step(AnalysisStep::CapturePoint, view);
         let view = if address.ip().is_loopback() { view.within_host() } else { view };
         context.views.insert(address, view);
         g.samples.push((address.ip(), some));
@@ -143,10 +143,10 @@ pub(super) fn gather(
         g.kept.iter().for_each(|f| trap::spring(trap::Place::Listeners, Some(f.client)));
         survey(context, &g.kept, incomplete, &waits);
     });
-    losses.of_step(Step::Listeners, surveyed);
+    losses.of_step(AnalysisStep::Listeners, surveyed);
     g.failures.examined = failed(&g.kept, context, losses);
     g.examined = g.kept.len();
-    g.retries = losses.of_step(Step::Settings, fault::contain(|| Retries::read(&g.kept, context)));
+    g.retries = losses.of_step(AnalysisStep::Settings, fault::contain(|| Retries::read(&g.kept, context)));
     g
 }
 
@@ -160,7 +160,7 @@ fn failed(kept: &[Box<ConnectionFacts>], context: &CaptureContext, losses: &mut 
             Failed::of(f, end)
         })
     });
-    failed.filter_map(|failed| losses.of_step(Step::Failures, failed)).collect()
+    failed.filter_map(|failed| losses.of_step(AnalysisStep::Failures, failed)).collect()
 }
 
 /// With one segment in this many captured after its acknowledgment, the capture changes the order of packets.

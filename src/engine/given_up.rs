@@ -5,7 +5,7 @@ use crate::history::triage::Triage;
 
 /// Counts of connections and records that did not fit within the memory limit.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct GivenUp {
+pub struct MemoryLimitCost {
     /// Connections evicted before their end, those included that were evicted again after they had been forgotten.
     pub evicted: u64,
     /// Segments of them afterwards.
@@ -22,20 +22,20 @@ pub struct GivenUp {
     pub unlisted: u64,
 }
 
-impl GivenUp {
+impl MemoryLimitCost {
     /// What one part of the connections counts itself: not what its tracker counts.
-    pub(super) fn of(triage: &Triage) -> GivenUp {
-        GivenUp {
+    pub(super) fn of(triage: &Triage) -> MemoryLimitCost {
+        MemoryLimitCost {
             segments: triage.let_go_segments,
             strays: triage.strays,
             surplus: triage.surplus,
             unlisted: triage.unlisted,
-            ..GivenUp::default()
+            ..MemoryLimitCost::default()
         }
     }
 
     /// That of another part, too.
-    pub fn add(&mut self, other: &GivenUp) {
+    pub fn add(&mut self, other: &MemoryLimitCost) {
         self.evicted += other.evicted;
         self.segments += other.segments;
         self.strays += other.strays;
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_connection_evicted_twice_is_one_connection() {
-        let given_up = GivenUp { evicted: 30, repeated: 20, ..GivenUp::default() };
+        let given_up = MemoryLimitCost { evicted: 30, repeated: 20, ..MemoryLimitCost::default() };
         let text = given_up.text(Some(1), 64 << 20).expect("something was given up");
         assert!(
             text.contains(
@@ -145,6 +145,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("20 SYNs (estimated) repeat"), "{text}");
-        assert_eq!(GivenUp::default().text(Some(1), 64 << 20), None);
+        assert_eq!(MemoryLimitCost::default().text(Some(1), 64 << 20), None);
     }
 }

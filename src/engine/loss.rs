@@ -25,15 +25,15 @@ pub enum Loss {
     /// What hosts remember of each other, for the packets that were compared at once.
     Peers(Fault),
     /// A finding, or several about one connection or listener.
-    Finding(About, Fault),
+    Finding(LossSubject, Fault),
     /// What this step of the work would have added to the report.
-    Step(Step, Fault),
+    AnalysisStep(AnalysisStep, Fault),
 }
 
 /// What a lost finding would have been about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct About {
+pub struct LossSubject {
     /// The kind; `None` for all of them.
     pub kind: Option<Kind>,
     /// The client; `None` for a finding about a listener.
@@ -44,21 +44,21 @@ pub struct About {
     pub first: Option<PacketId>,
 }
 
-impl About {
+impl LossSubject {
     /// A finding about this connection.
-    pub fn connection(kind: Option<Kind>, facts: &ConnectionFacts) -> About {
+    pub fn connection(kind: Option<Kind>, facts: &ConnectionFacts) -> LossSubject {
         let first = Some(facts.first.packet);
-        About { kind, client: Some(facts.client), server: Some(facts.server), first }
+        LossSubject { kind, client: Some(facts.client), server: Some(facts.server), first }
     }
 
     /// A finding about this listener.
-    pub fn listener(kind: Option<Kind>, server: Host) -> About {
-        About { kind, client: None, server: Some(server), first: None }
+    pub fn listener(kind: Option<Kind>, server: Host) -> LossSubject {
+        LossSubject { kind, client: None, server: Some(server), first: None }
     }
 
     /// What this draft says.
-    pub fn draft(draft: &Draft) -> About {
-        About {
+    pub fn draft(draft: &Draft) -> LossSubject {
+        LossSubject {
             kind: Some(draft.kind),
             client: draft.client,
             server: draft.server,
@@ -67,9 +67,9 @@ impl About {
     }
 
     /// What this finding says.
-    pub fn written(written: &Written) -> About {
+    pub fn written(written: &Written) -> LossSubject {
         let outline = &written.outline;
-        About {
+        LossSubject {
             kind: Some(written.finding.kind),
             client: outline.client,
             server: outline.server,
@@ -96,7 +96,7 @@ impl About {
 /// A step between the packets and the report that makes no findings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub enum Step {
+pub enum AnalysisStep {
     /// Looking at the listeners as a whole.
     Listeners,
     /// Finding out where the capture was taken.
@@ -111,18 +111,20 @@ pub enum Step {
     Unexamined,
 }
 
-impl Step {
+impl AnalysisStep {
     /// What the program was doing, and what the report lacks.
     fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Step::Listeners => ("looking at the listeners", "findings that need that may be missing"),
-            Step::CapturePoint => ("finding out where the capture was taken", "that is not known"),
-            Step::Failures => ("counting failed connections", "some may not be counted"),
-            Step::Settings => ("inferring kernel settings", "some may be missing"),
-            Step::HostFacts => {
+            AnalysisStep::Listeners => ("looking at the listeners", "findings that need that may be missing"),
+            AnalysisStep::CapturePoint => ("finding out where the capture was taken", "that is not known"),
+            AnalysisStep::Failures => ("counting failed connections", "some may not be counted"),
+            AnalysisStep::Settings => ("inferring kernel settings", "some may be missing"),
+            AnalysisStep::HostFacts => {
                 ("comparing the findings with the host's counters", "they stand as the packets show them")
             }
-            Step::Unexamined => ("counting connections that were not examined", "some may not be counted"),
+            AnalysisStep::Unexamined => {
+                ("counting connections that were not examined", "some may not be counted")
+            }
         }
     }
 }
@@ -159,7 +161,7 @@ impl Loss {
                     about.place(captures)
                 )
             }
-            Loss::Step(step, fault) => {
+            Loss::AnalysisStep(step, fault) => {
                 let (doing, lacks) = step.texts();
                 format!("this program failed while {doing} (at {fault}); {lacks}.")
             }
@@ -193,9 +195,9 @@ impl Losses {
     }
 
     /// Notes a fault in `step`, if there was one, and gives the result of the step.
-    pub fn of_step<T: Default>(&mut self, step: Step, made: Result<T, Fault>) -> T {
+    pub fn of_step<T: Default>(&mut self, step: AnalysisStep, made: Result<T, Fault>) -> T {
         made.unwrap_or_else(|fault| {
-            self.note(Loss::Step(step, fault));
+            self.note(Loss::AnalysisStep(step, fault));
             T::default()
         })
     }

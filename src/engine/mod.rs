@@ -39,8 +39,8 @@ use crate::capture::{self, Source};
 pub use analysis::{Analysis, Error, Progress};
 pub use conclude::Examination;
 use examine::AfterExamination;
-pub use loss::About;
-pub use options::{Options, Placed};
+pub use loss::LossSubject;
+pub use options::{KnownVantage, Options};
 use pipeline::{Engine, threads};
 
 /// Analyzes `inputs` (paths, `-` for standard input) as one stream in time order.

@@ -29,7 +29,7 @@ pub struct Options {
     /// Facts about the server's host, to confirm or refute findings with.
     pub host: Option<HostFacts>,
     /// What other captures of the same traffic say of where this one was taken.
-    pub placed: Option<Placed>,
+    pub placed: Option<KnownVantage>,
     /// Ends the input early on request: the report covers the packets read so far.
     pub stop: Stop,
     /// Where every connection is written as a row of a table, if anywhere.
@@ -58,14 +58,14 @@ impl Default for Options {
 
 /// Where a capture was taken, as far as others of the same traffic tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Placed {
+pub struct KnownVantage {
     /// Where it stands on the way of most connections.
     pub standing: Standing,
     /// Servers of which it stands elsewhere.
     pub but: Vec<(Address, Standing)>,
 }
 
-impl Placed {
+impl KnownVantage {
     /// Where it stands, seen from this server.
     pub fn of(&self, server: Address) -> Standing {
         let other = self.but.iter().find(|(address, _)| *address == server);

@@ -22,7 +22,7 @@ use crate::engine::conclude::{self, Conclusions};
 use crate::engine::examine::AfterExamination;
 use crate::engine::examined::{self, Examined};
 use crate::engine::gather::Gathered;
-use crate::engine::given_up::{CountedTwice, GivenUp};
+use crate::engine::given_up::{CountedTwice, MemoryLimitCost};
 use crate::engine::inputs::Inputs;
 use crate::engine::intake::track;
 use crate::engine::loss::Losses;
@@ -82,7 +82,7 @@ pub struct Rolling {
     /// Connections of generations that were forgotten.
     forgotten: u64,
     /// What the memory limit cost in them.
-    given_up: GivenUp,
+    given_up: MemoryLimitCost,
     /// Counts of connections counted twice, at the beginning of the current generation and of the earlier one.
     twice: [CountedTwice; 2],
     /// Whether anything was forgotten.
@@ -160,7 +160,7 @@ impl Rolling {
             earlier: Vec::new(),
             began: [Timestamp::MIN; 2],
             forgotten: 0,
-            given_up: GivenUp::default(),
+            given_up: MemoryLimitCost::default(),
             twice: [CountedTwice::default(); 2],
             has_forgotten: false,
             now: Timestamp::MIN,
@@ -247,7 +247,7 @@ impl Rolling {
         self.has_forgotten |= !forgotten.is_empty();
         let connections = forgotten.iter().map(|triage| triage.quality.connections).sum::<u64>();
         self.forgotten += connections.saturating_sub(self.twice[0].since(self.twice[1]).connections());
-        forgotten.iter().for_each(|triage| self.given_up.add(&GivenUp::of(triage)));
+        forgotten.iter().for_each(|triage| self.given_up.add(&MemoryLimitCost::of(triage)));
         self.note_floods(&forgotten);
         self.twice = [self.counted_twice(), self.twice[0]];
         self.began = [self.now, self.began[0]];
@@ -310,7 +310,7 @@ impl Rolling {
     pub fn given_up(&self) -> Option<String> {
         let mut given_up = self.given_up;
         let current = self.engine.shards.iter().map(|shard| &shard.triage);
-        self.earlier.iter().chain(current).for_each(|triage| given_up.add(&GivenUp::of(triage)));
+        self.earlier.iter().chain(current).for_each(|triage| given_up.add(&MemoryLimitCost::of(triage)));
         let twice = self.counted_twice();
         given_up.evicted = self.evicted().saturating_sub(twice.readmitted);
         given_up.repeated = twice.repeated;

@@ -95,8 +95,8 @@ impl Connection {
         if direction == self.client_is { Role::Client } else { Role::Server }
     }
 
-    /// Whether `s` opens a new incarnation: a SYN of the client with another initial sequence number, or a SYN of
-    /// either end after this connection ended or if it was joined in the middle.
+    /// Whether `s` opens a new incarnation. A SYN of the client with another initial sequence number does. So does a SYN of
+    /// either end after this connection ended, or if the capture joined it in the middle.
     pub fn is_replaced_by(&self, s: &Segment, from: Direction) -> bool {
         if !s.flags.has(Flags::SYN) || s.flags.any(Flags::ACK | Flags::RST) || s.icmp().is_some() {
             return false;

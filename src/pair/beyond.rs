@@ -1,7 +1,7 @@
 //! A connection that went no further than one point, although its listener lies behind others: whether its packets came so
 //! far.
 
-use crate::detect::spec::Ignored;
+use crate::detect::spec::IgnoredPackets;
 use crate::detect::{Draft, Found, registry};
 use crate::flow::key::Host;
 use crate::model::{Excluded, Kind};
@@ -48,7 +48,7 @@ impl Join<'_> {
             None => "between the two captures".to_owned(),
         };
         match d.kind {
-            kind if registry::spec(kind).ignored == Ignored::Syns => {
+            kind if registry::spec(kind).ignored == IgnoredPackets::Syns => {
                 let queue = own_cause(&d);
                 d.kind = Kind::HandshakeLoss;
                 d.cause.text = format!(

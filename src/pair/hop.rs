@@ -8,7 +8,7 @@ use crate::decode::segment::Flags;
 use crate::detect::Draft;
 use crate::detect::draft::Passed;
 use crate::detect::registry;
-use crate::detect::spec::Ignored;
+use crate::detect::spec::IgnoredPackets;
 use crate::model::{PacketPoints, Route};
 use crate::pair::passage::{Absence, MissingBetween, Passage, Watch};
 use crate::pair::points::Points;
@@ -140,7 +140,7 @@ impl<'a> Hops<'a> {
         }
         let most = lost.values().max().copied();
         let lost_between = lost.into_iter().find(|(_, n)| Some(*n) == most).map(|(hop, _)| hop);
-        let ignored = registry::spec(d.kind).ignored != Ignored::Nothing;
+        let ignored = registry::spec(d.kind).ignored != IgnoredPackets::Nothing;
         let last = self.name(self.seen.len() - 1);
         let route = Route {
             points: (0..self.seen.len()).map(|place| self.name(place)).collect(),

@@ -7,7 +7,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::detect::{Draft, Found};
-use crate::engine::{self, About, Analysis, Error, Examination, Options, Progress};
+use crate::engine::{self, Analysis, Error, Examination, LossSubject, Options, Progress};
 use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
@@ -140,7 +140,7 @@ impl<'j> Join<'j> {
             });
             match (judged, self.facts(entry, &order)) {
                 (Ok(judged), _) => drafts.extend(judged),
-                (Err(fault), Some(facts)) => lost.push((About::connection(None, facts), fault)),
+                (Err(fault), Some(facts)) => lost.push((LossSubject::connection(None, facts), fault)),
                 // No point had found anything about it.
                 (Err(_), None) => {}
             }

@@ -9,7 +9,7 @@ use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, Found, cause};
 use crate::detect::evidence::InOtherCapture;
 use crate::detect::registry;
-use crate::detect::spec::{Ignored, Property};
+use crate::detect::spec::{IgnoredPackets, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
 use crate::pair::data_path::{judge_data, was_acknowledged};
@@ -185,7 +185,7 @@ impl JoinedConnection<'_> {
         match d.kind {
             Kind::HandshakeLoss => !self.nothing_lost(losses),
             Kind::AcceptQueueOverflow => !self.server_went_on(),
-            kind if registry::spec(kind).ignored == Ignored::Syns => {
+            kind if registry::spec(kind).ignored == IgnoredPackets::Syns => {
                 // An answer left: it was lost, or not captured; the SYNs were not ignored.
                 if self.passage.tracks[far].segments.iter().any(TracedSegment::is_syn_ack) {
                     if !self.passage.tracks[self.near].segments.iter().any(TracedSegment::is_syn_ack) {
@@ -339,7 +339,7 @@ impl JoinedConnection<'_> {
                 let arrived = format!("the final ACK is #{} of {}", ack.at.packet.number(), named.side(far));
                 exclude(d, Suspect::Lost(Packets::FinalAck), arrived, vantage);
             }
-            kind if registry::spec(kind).ignored == Ignored::Syns => {
+            kind if registry::spec(kind).ignored == IgnoredPackets::Syns => {
                 let Some(arrived) = self.arrived(TracedSegment::is_syn) else { return };
                 let arrived = format!("in {}: {arrived}", named.side(far));
                 exclude(d, Suspect::Lost(Packets::Syns), arrived, vantage);

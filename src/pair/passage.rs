@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::decode::segment::Flags;
 use crate::detect::registry;
-use crate::detect::spec::{Ignored, Property};
+use crate::detect::spec::{IgnoredPackets, Property};
 use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::Host;
 use crate::model::Kind;
@@ -80,9 +80,9 @@ impl Habits {
         let spec = registry::spec(kind);
         match spec.ignored {
             // Of SYNs without an answer only those whose cause is a state of the listener.
-            Ignored::Syns => self.ignores_syns |= spec.has(Property::HasOneCause),
-            Ignored::FinalAckAndData => (self.ignores_syns, self.ignores_acks) = (true, true),
-            Ignored::FinalAck | Ignored::Nothing => {}
+            IgnoredPackets::Syns => self.ignores_syns |= spec.has(Property::HasOneCause),
+            IgnoredPackets::FinalAckAndData => (self.ignores_syns, self.ignores_acks) = (true, true),
+            IgnoredPackets::FinalAck | IgnoredPackets::Nothing => {}
         }
     }
 }

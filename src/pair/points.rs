@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::capture::{Reclocked, Source};
 use crate::diagnose::vantage::Standing;
-use crate::engine::Placed;
+use crate::engine::KnownVantage;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::pair::clock::Clock;
@@ -208,7 +208,7 @@ impl Points {
     }
 
     /// Where a point was captured, as far as the others tell.
-    pub fn placed(&self, point: usize) -> Option<Placed> {
+    pub fn placed(&self, point: usize) -> Option<KnownVantage> {
         let mut sides = Vec::new();
         let mut turned = BTreeSet::new();
         for ([near, far], link) in self.links() {
@@ -232,7 +232,7 @@ impl Points {
         let but = turned
             .into_iter()
             .map(|server| (server, standing(&|near, link| near == (link.client_side(server) == 0))));
-        Some(Placed { standing: standing(&|near, _| near), but: but.collect() })
+        Some(KnownVantage { standing: standing(&|near, _| near), but: but.collect() })
     }
 
     /// What a point is called; `path` is that of its first input.

@@ -22,7 +22,7 @@ use self::packets::Legend;
 use super::clock::Clock;
 use super::glossary::{self, Explained};
 use super::route::{PLACES, places};
-use super::step::Step;
+use super::step::NextStep;
 use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
@@ -467,14 +467,14 @@ impl Page<'_> {
         for step in &incident.next_steps {
             let command =
                 |command: &str| format!("<pre class=\"cmd\"><code>{}</code></pre>", escape(command));
-            let _ = match Step::read(step) {
-                Step::Command { command: line, remark } => {
+            let _ = match NextStep::read(step) {
+                NextStep::Command { command: line, remark } => {
                     write!(out, "<li>{}{}", command(line), rich(&capital(remark)))
                 }
-                Step::Ending { text, command: line } => {
+                NextStep::Ending { text, command: line } => {
                     write!(out, "<li>{}{}", rich(text), command(line))
                 }
-                Step::Words(text) => write!(out, "<li>{}", rich(text)),
+                NextStep::Words(text) => write!(out, "<li>{}", rich(text)),
             };
             for (name, meaning) in self.explained.kernel_in([step.as_str()].into_iter()) {
                 let _ = write!(out, "<span class=\"faint note\">{}: {}</span>", code(name), escape(meaning));

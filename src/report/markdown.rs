@@ -13,7 +13,7 @@ pub use super::markup::Flavor;
 use super::route::{
     PATH_COLUMNS, PATHS, PLACES, POINT_COLUMNS, POINTS, about_points, path_row, places, point_row,
 };
-use super::step::Step;
+use super::step::NextStep;
 use super::summary;
 use super::terminal::{counted, grouped};
 use super::words::{
@@ -380,13 +380,13 @@ impl Page<'_> {
         }
         let mut out = format!("{}\n\n", f.strong("Next"));
         for step in steps {
-            let item = match Step::read(step) {
-                Step::Command { command, remark: "" } => f.code(command),
-                Step::Command { command, remark } => {
+            let item = match NextStep::read(step) {
+                NextStep::Command { command, remark: "" } => f.code(command),
+                NextStep::Command { command, remark } => {
                     format!("{}: {}", f.code(command), f.text(remark))
                 }
-                Step::Ending { text, command } => format!("{} {}", f.text(text), f.code(command)),
-                Step::Words(text) => f.text(text),
+                NextStep::Ending { text, command } => format!("{} {}", f.text(text), f.code(command)),
+                NextStep::Words(text) => f.text(text),
             };
             let names = self.kernel_names([step.as_str()].into_iter());
             out.push_str(&f.item(&format!("{item}{names}")));

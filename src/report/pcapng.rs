@@ -35,7 +35,7 @@ pub struct Writer<'w> {
 
 /// One packet to be written.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet<'p> {
+pub struct CommentedPacket<'p> {
     /// Number of its interface, as [`Writer::interface`] gave it.
     pub interface: u32,
     /// When it was captured.
@@ -74,7 +74,7 @@ impl<'w> Writer<'w> {
     ///
     /// # Errors
     /// What the writer says.
-    pub fn packet(&mut self, packet: &Packet<'_>, comments: &[String]) -> io::Result<()> {
+    pub fn packet(&mut self, packet: &CommentedPacket<'_>, comments: &[String]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(packet.data.len() + 64);
         packet_block(&mut bytes, packet, None, comments);
         self.out.write_all(&bytes)
@@ -112,7 +112,12 @@ pub fn interface_block(out: &mut Vec<u8>, link: u16, name: &str, description: &s
 }
 
 /// Appends a packet, with the number that it has elsewhere (Wireshark's `frame.packet_id`) and comments.
-pub fn packet_block(out: &mut Vec<u8>, packet: &Packet<'_>, number: Option<u64>, comments: &[String]) {
+pub fn packet_block(
+    out: &mut Vec<u8>,
+    packet: &CommentedPacket<'_>,
+    number: Option<u64>,
+    comments: &[String],
+) {
     block(out, ENHANCED_PACKET, |body| {
         body.extend(packet.interface.to_le_bytes());
         // Times before 1970 cannot be written.
@@ -178,8 +183,12 @@ mod tests {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, "why\x1b[2J").unwrap();
         let interface = writer.interface(1, "eth0", "port 7").unwrap();
-        let packet =
-            Packet { interface, time: Timestamp(5_000_000_001), original_length: 60, data: b"abcde" };
+        let packet = CommentedPacket {
+            interface,
+            time: Timestamp(5_000_000_001),
+            original_length: 60,
+            data: b"abcde",
+        };
         writer.packet(&packet, &["one".to_owned(), "two".to_owned()]).unwrap();
         let dump: Vec<String> = out
             .chunks(16)

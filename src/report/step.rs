@@ -2,7 +2,7 @@
 
 /// A next step, as it is to be laid out. In the model it is one text that a shell would take where it is a command.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum NextStep<'a> {
     /// `command   # remark`, or a command alone between backticks.
     Command {
         /// What a shell runs.
@@ -21,29 +21,29 @@ pub enum Step<'a> {
     Words(&'a str),
 }
 
-impl Step<'_> {
+impl NextStep<'_> {
     /// Reads one.
-    pub fn read(step: &str) -> Step<'_> {
+    pub fn read(step: &str) -> NextStep<'_> {
         let step = step.trim();
         if let Some((command, remark)) = step.split_once("  # ") {
-            return Step::Command { command: command.trim_end(), remark: remark.trim_start() };
+            return NextStep::Command { command: command.trim_end(), remark: remark.trim_start() };
         }
         let ending = step.trim_end_matches('.').strip_suffix('`').and_then(|step| step.rsplit_once('`'));
         match ending.map(|(text, command)| (text.trim_end(), command)) {
-            Some(("", command)) => Step::Command { command, remark: "" },
+            Some(("", command)) => NextStep::Command { command, remark: "" },
             // A single word between backticks is a name and no command.
             Some((text, command)) if text.ends_with(':') && !text.contains('`') && command.contains(' ') => {
-                Step::Ending { text, command }
+                NextStep::Ending { text, command }
             }
-            _ => Step::Words(step),
+            _ => NextStep::Words(step),
         }
     }
 
     /// The first command among `steps`.
     pub fn first_command(steps: &[String]) -> Option<&str> {
-        steps.iter().find_map(|step| match Step::read(step) {
-            Step::Command { command, .. } | Step::Ending { command, .. } => Some(command),
-            Step::Words(_) => None,
+        steps.iter().find_map(|step| match NextStep::read(step) {
+            NextStep::Command { command, .. } | NextStep::Ending { command, .. } => Some(command),
+            NextStep::Words(_) => None,
         })
     }
 }
@@ -54,17 +54,20 @@ mod tests {
 
     #[test]
     fn commands_are_known_by_their_form() {
-        let command = |command, remark| Step::Command { command, remark };
+        let command = |command, remark| NextStep::Command { command, remark };
         assert_eq!(
-            Step::read("ss -lnt   # on 10.0.0.5: full now?"),
+            NextStep::read("ss -lnt   # on 10.0.0.5: full now?"),
             command("ss -lnt", "on 10.0.0.5: full now?")
         );
-        assert_eq!(Step::read("`ss -lnt`"), command("ss -lnt", ""));
-        assert_eq!(Step::read("Look: `ss -lnt`."), Step::Ending { text: "Look:", command: "ss -lnt" });
+        assert_eq!(NextStep::read("`ss -lnt`"), command("ss -lnt", ""));
+        assert_eq!(
+            NextStep::read("Look: `ss -lnt`."),
+            NextStep::Ending { text: "Look:", command: "ss -lnt" }
+        );
         for words in
             ["raise `net.core.somaxconn`", "Raise: `net.core.somaxconn`", "see issue # 4", "accept()"]
         {
-            assert_eq!(Step::read(words), Step::Words(words));
+            assert_eq!(NextStep::read(words), NextStep::Words(words));
         }
     }
 }

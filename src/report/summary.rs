@@ -1,6 +1,6 @@
 //! The report in three sentences: the packets read, the findings, the next steps.
 
-use super::step::Step;
+use super::step::NextStep;
 use super::terminal::{counted, grouped};
 use super::words::{ended, extent, filters, no_connection, place, time_range, timed};
 use crate::model::{Capture, Incident, Report, Severity};
@@ -104,11 +104,11 @@ fn uncapitalized(text: &str) -> String {
 
 fn next(report: &Report) -> String {
     let step = report.incidents.first().and_then(|incident| incident.next_steps.first());
-    match step.map(|step| Step::read(step)) {
-        Some(Step::Command { command, remark: "" }) => format!("Next: run `{command}`."),
-        Some(Step::Command { command, remark }) => ended(&format!("Next: run `{command}` {remark}")),
-        Some(Step::Ending { text, command }) => format!("Next: {text} `{command}`."),
-        Some(Step::Words(text)) => ended(&format!("Next: {text}")),
+    match step.map(|step| NextStep::read(step)) {
+        Some(NextStep::Command { command, remark: "" }) => format!("Next: run `{command}`."),
+        Some(NextStep::Command { command, remark }) => ended(&format!("Next: run `{command}` {remark}")),
+        Some(NextStep::Ending { text, command }) => format!("Next: {text} `{command}`."),
+        Some(NextStep::Words(text)) => ended(&format!("Next: {text}")),
         None => "A capture does not show what happens inside an application, on paths and hosts it did not pass, or \
                  before and after it was taken."
             .to_owned(),

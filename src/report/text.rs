@@ -9,7 +9,7 @@ use std::io;
 
 use super::clock::Clock;
 use super::route::{PATHS, PLACES, POINTS, about_points, path_row, places, point_row};
-use super::step::Step;
+use super::step::NextStep;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
 use super::words::{
     NAMED_INPUTS, at_least, capital, captured_at, clearest, contents, ended, excluded, failures, filters,
@@ -518,18 +518,18 @@ impl<'r, 'w> Text<'r, 'w> {
         self.page.blank()?;
         self.page.line(&[(PLAIN, INDENT), (HEADING, "Next")])?;
         for step in steps {
-            match Step::read(step) {
-                Step::Command { command, remark } => {
+            match NextStep::read(step) {
+                NextStep::Command { command, remark } => {
                     self.page.line(&[(PLAIN, BULLET), (CODE, command)])?;
                     if !remark.is_empty() {
                         self.page.prose(BELOW_BULLET, remark)?;
                     }
                 }
-                Step::Ending { text, command } => {
+                NextStep::Ending { text, command } => {
                     self.page.prose(BULLET, text)?;
                     self.page.line(&[(PLAIN, BELOW_BULLET), (PLAIN, "  "), (CODE, command)])?;
                 }
-                Step::Words(text) => self.page.prose(BULLET, text)?,
+                NextStep::Words(text) => self.page.prose(BULLET, text)?,
             }
         }
         Ok(())

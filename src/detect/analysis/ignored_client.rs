@@ -117,8 +117,8 @@ fn was_brief(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>
             || around.others_stuck(f, o.during, SAME_TIME).any(StuckConnection::agrees_with_a_full_queue))
 }
 
-/// Whether this client stands behind others in the accept queue. Connections that the server's kernel accepted before it
-/// waited for the application from the first time that it was ignored to the last, and none was served.
+/// Whether this client stands behind others in the accept queue. From the first time that it was ignored to the last,
+/// earlier connections waited for the application, and none was served.
 fn stands_behind_others(f: &ConnectionFacts, o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
     let spoke_at_once = f.c.first_data.is_some_and(|data| data.time - o.ack.at.time <= AT_ONCE);
     let waiting = around.activity.waiting_at(o.ack.at.time).min(around.activity.waiting_at(o.ignored.to));

@@ -25,7 +25,7 @@ const ANSWER: Span = Span::millis(5);
 
 /// A SYN that drew no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ignored {
+pub struct IgnoredSyns {
     /// From the first such SYN of the connection to the last.
     pub during: Interval,
     /// The client.
@@ -71,7 +71,7 @@ pub struct ListenerActivity {
     /// How many of these were watched for long enough to see them repeated.
     pub not_repeated: u32,
     /// SYNs without an answer.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<IgnoredSyns>,
     /// Connections of known hosts whose unanswered SYNs the memory of `tcp_tw_recycle` does not explain.
     pub unexplained: u32,
     /// The shortest pause in which a connection was forgotten on the path.
@@ -220,7 +220,7 @@ impl ListenerActivity {
                 self.half_open.push(HalfOpenRequest { during, ..h });
             } else {
                 self.lone_syns.push(h);
-                self.ignored.push(Ignored { during, client, behind: is_behind(&h) });
+                self.ignored.push(IgnoredSyns { during, client, behind: is_behind(&h) });
             }
         }
         self.stripped.extend(incomplete.stripped);
@@ -264,7 +264,7 @@ impl ListenerActivity {
         if let (Some(first), Some(last)) = (ignored.clone().next(), ignored.last()) {
             let during = Interval { from: first.at.time, to: last.at.time };
             let behind = peers.is_suspect(f.first.packet);
-            self.ignored.push(Ignored { during, client: f.client, behind });
+            self.ignored.push(IgnoredSyns { during, client: f.client, behind });
             self.ignored_syns.push(FailedSyn::of(f));
         }
         if f.is_refused() && f.syn.count > 0 {

@@ -7,7 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::details::{self, Details};
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::next;
-use crate::detect::spec::{Examine, Ignored, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, LeadsTo, Property, When, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
@@ -32,10 +32,10 @@ finding! {
     /// new SYNs while the queue is full (`syn-drop-accept-queue`), so there only handshakes already under way get here.
     /// ## Looks alike
     /// * The final ACK was lost on its way to the server: told apart at the server's own interface, where it is missing.
-    /// * A firewall behind the capture point dropped it: packet for packet the same. Only counters tell, or a SYN-ACK
-    ///   whose TSecr echoes one of the ignored segments (kernels before the 6.14 cycle), which proves that TCP read it.
-    /// * A stateful box on the path of some clients (asymmetric route): they are ignored and others served without
-    ///   exception, their SYN-ACKs take another way (MAC address) than their SYNs, or new SYNs are answered although Linux
+    /// * A firewall behind the capture point dropped it: packet for packet the same. Only counters tell the two apart, or a
+    ///   SYN-ACK whose TSecr echoes one of the ignored segments (kernels before the 6.14 cycle): then TCP has read it.
+    /// * A stateful box on the path of some clients (asymmetric route). These clients are always ignored and others always
+    ///   served, or their SYN-ACKs take another way (MAC address) than their SYNs. Or new SYNs are answered, although Linux
     ///   4.10 and later drop them while the queue is full. Then a filter is the likelier cause, and the finding `possible`.
     /// * `TCP_DEFER_ACCEPT`: a silent client, a single SYN-ACK retransmission, and the first data is taken at once.
     /// * A round trip above 1 s: the SYN-ACK was repeated before the final ACK could arrive.
@@ -62,7 +62,7 @@ finding! {
         look_alikes: &["defer-accept/late-data", "defer-accept/short", "handshake-loss/final-ack-lost:server", "handshake-loss/syn-ack-lost", "syncookies/without-timestamps"],
         counters: &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtSyncookiesSent"],
         settings: &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"],
-        ignored: Ignored::FinalAckAndData,
+        ignored: IgnoredPackets::FinalAckAndData,
         properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake, Property::HasOneCause],
         leads_to: &[
             LeadsTo {
@@ -118,7 +118,7 @@ fn write(
         &["TcpExtListenOverflows", "TcpExtListenDrops"],
         &["net.core.somaxconn", "net.ipv4.tcp_abort_on_overflow", "net.ipv4.tcp_synack_retries"],
     );
-    d.details = Details::IgnoredAck(details::IgnoredAck {
+    d.details = Details::IgnoredAck(details::IgnoredAckDetails {
         syn_acks: o.times_asked() as u64,
         retransmits: f.unanswered.retransmits.into(),
         served: f.progress.is_some(),

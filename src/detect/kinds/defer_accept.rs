@@ -5,7 +5,7 @@ use crate::detect::analysis::handshake::show_handshake;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::spec::{Examine, Ignored, Property, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -34,7 +34,7 @@ finding! {
         examine: Examine::Connection(examine),
         look_alikes: &["accept-queue-overflow/silent-clients"],
         counters: &["TcpExtTCPDeferAcceptDrop"],
-        ignored: Ignored::FinalAck,
+        ignored: IgnoredPackets::FinalAck,
         properties: &[Property::ExplainsHandshake, Property::HasOneCause, Property::IsAnswered, Property::RestsOnOrder],
     }
 }

@@ -94,8 +94,8 @@ fn is_the_rule(half: &HalfClosedInterval, around: &DetectContext<'_>) -> bool {
     alike >= PATTERN && alike as u64 * IN_TURN >= in_turn
 }
 
-/// Whether the half-close is part of another incident. Either the connection waited in a full accept queue and the
-/// server's application never sent anything on it, or it waited there for longer than it has been half-closed.
+/// Whether the half-close is part of another incident. The connection waited in a full accept queue, and
+/// the server's application never sent anything on it. Or it waited there for longer than it has been half-closed.
 fn belongs_to_full_queue(f: &ConnectionFacts, half: &HalfClosedInterval, around: &DetectContext<'_>) -> bool {
     if f.roles == Roles::Guessed {
         return false;

@@ -16,9 +16,9 @@ finding! {
     /// A SYN-ACK or the final ACK was lost on the path, and its repetition made up for it.
     ///
     /// ## On the wire
-    /// Seen at the server: the SYN-ACK is repeated before any final ACK came. An earlier final ACK was lost if the
-    /// later one echoes the first SYN-ACK's timestamp, or if the client's IP IDs have a hole just before it; otherwise
-    /// the SYN-ACK was. Seen at the client: the SYN is repeated, and the SYN-ACK that comes echoes the first one's
+    /// Seen at the server: the SYN-ACK is repeated before any final ACK came. An earlier final ACK was lost if the later one
+    /// echoes the first SYN-ACK's timestamp, or if the client's IP IDs have a hole just before it. Otherwise the SYN-ACK
+    /// was lost. Seen at the client: the SYN is repeated, and the SYN-ACK that comes echoes the first one's
     /// timestamp (the SYN-ACK was lost); or the SYN-ACK comes again once although the client has answered.
     /// ## In the kernel
     /// Nothing: the timers of both ends did their work (`tcp_retransmit_timer`, `reqsk_timer_handler`).

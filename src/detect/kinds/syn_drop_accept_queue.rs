@@ -4,7 +4,7 @@ use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered}
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
-use crate::detect::spec::{Examine, Ignored, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, LeadsTo, Property, When, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Suspect};
@@ -38,7 +38,7 @@ finding! {
         look_alikes: &["syn-unanswered/firewall-drops-syn", "handshake-loss/syn-lost"],
         counters: &["TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtTCPReqQFullDrop"],
         settings: &["net.core.somaxconn"],
-        ignored: Ignored::Syns,
+        ignored: IgnoredPackets::Syns,
         properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake, Property::HasOneCause],
         leads_to: &[
             LeadsTo {

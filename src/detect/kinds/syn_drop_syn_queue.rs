@@ -4,7 +4,7 @@ use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered}
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
-use crate::detect::spec::{Examine, Ignored, Property, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Suspect};
@@ -37,7 +37,7 @@ finding! {
         look_alikes: &["syn-unanswered/firewall-drops-syn", "handshake-loss/syn-lost"],
         counters: &["TcpExtTCPReqQFullDrop", "TcpExtListenDrops", "TcpExtListenOverflows"],
         settings: &["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_syncookies"],
-        ignored: Ignored::Syns,
+        ignored: IgnoredPackets::Syns,
         properties: &[Property::PreventsSetUp, Property::QueueWasFull, Property::ExplainsHandshake, Property::HasOneCause],
     }
 }

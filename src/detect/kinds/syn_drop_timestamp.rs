@@ -6,7 +6,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count};
 use crate::detect::next;
-use crate::detect::spec::{Examine, Ignored, Property, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::tw_recycle::PawsSuspect;
@@ -45,7 +45,7 @@ finding! {
         look_alikes: &["syn-drop-timestamp/nat-nothing-wrong", "syn-drop-timestamp/recycle-off-linux-3.10", "syn-drop-timestamp/one-without-timestamps-linux-3.10", "time-wait-collision/nat-timestamps"],
         counters: &["TcpExtPAWSPassive", "TcpExtListenDrops"],
         settings: &["net.ipv4.tcp_timestamps", "net.ipv4.tcp_tw_recycle"],
-        ignored: Ignored::Syns,
+        ignored: IgnoredPackets::Syns,
         properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::HasOneCause, Property::RestsOnOrder],
     }
 }

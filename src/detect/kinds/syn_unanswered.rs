@@ -11,7 +11,7 @@ use crate::detect::analysis::tunnel;
 use crate::detect::context::{Answers, DetectContext};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
-use crate::detect::spec::{Examine, Ignored, Property, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, Property, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
@@ -26,12 +26,12 @@ finding! {
     /// The same SYN at 0, 1, 3, 7 s (or, from Linux 6.5 on, five times a second apart, then 2, 4 ... s) without
     /// SYN-ACK, RST or ICMP error.
     /// ## In the kernel
-    /// Seen at the server: a netfilter DROP (no counter of TCP moves), a full queue of which the capture shows no other
-    /// sign (`ListenDrops`), reverse-path filtering (`IPReversePathFilter`), no route back. Seen elsewhere: loss on
-    /// the way there or back, or the host is down.
+    /// Seen at the server: a netfilter DROP (no counter of TCP moves), or a full queue without another sign in the capture
+    /// (`ListenDrops`). It may also be reverse-path filtering (`IPReversePathFilter`), or no route back. Seen elsewhere: loss
+    /// on the way there or back, or the host is down.
     /// ## Looks alike
-    /// * Only the client's direction was captured: a SYN that is repeated says that no answer reached the client in
-    ///   time, but not whether one was sent, and the end of it is not seen.
+    /// * Only the client's direction was captured. A repeated SYN says that no answer reached the client in time. Whether an
+    ///   answer was sent, and how the connection ended, is not in the capture.
     /// * A SYN that was refused: Windows sends it again after 0.5 s. No timer does that, so the RST is missing.
     /// * A round trip above one second: the answer comes, late.
     /// * Only SYNs that reuse a four-tuple are ignored, or that carry something others lack (ECN, an option, an MSS): a
@@ -53,7 +53,7 @@ finding! {
         look_alikes: &["handshake-loss/syn-ack-lost:server", "nothing-wrong/one-direction", "connection-refused/icmp"],
         counters: &["TcpExtListenDrops", "TcpExtListenOverflows", "TcpExtTCPReqQFullDrop", "TcpExtPAWSPassive", "TcpExtIPReversePathFilter"],
         settings: &["net.ipv4.conf.all.rp_filter", "net.netfilter.nf_conntrack_max", "net.ipv4.vs.conn_reuse_mode", "net.netfilter.nf_conntrack_tcp_timeout_time_wait"],
-        ignored: Ignored::Syns,
+        ignored: IgnoredPackets::Syns,
         sender: Some(Sender::Client),
         properties: &[Property::PreventsSetUp, Property::ExplainsHandshake, Property::MayBeScan],
     }

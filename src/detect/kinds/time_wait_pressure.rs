@@ -21,13 +21,13 @@ finding! {
     /// ## In the kernel
     /// Who closes first holds TIME_WAIT for 60 s (`tcp_time_wait`, `TCP_TIMEWAIT_LEN`, not tunable). A client has
     /// 28,232 ports per destination by default (`__inet_hash_connect`), 470 connections a second; another destination
-    /// has its own. A server needs no port for it, only memory, up to `tcp_max_tw_buckets` (half of the table of
-    /// connections, 65,536 where that has 131,072 places); beyond it TIME_WAIT is left out (`TCPTimeWaitOverflow`).
+    /// has its own. A server needs no port for it, only memory, up to `tcp_max_tw_buckets`: half of the table of
+    /// connections, so 65,536 where that has 131,072 places. Beyond it TIME_WAIT is left out (`TCPTimeWaitOverflow`).
     /// ## Looks alike
     /// * A busy server, also one that closes first: its many clients have ports of their own. No finding.
     /// * A smaller port range runs out sooner. It shows when each port of a range was used once, in no order, and no other
-    ///   followed, or when most connections take a port out of TIME_WAIT (`tcp_tw_reuse`). Else: no finding below
-    ///   those rates.
+    ///   port followed. It also shows when most connections take a port out of TIME_WAIT (`tcp_tw_reuse`). Else: no finding
+    ///   below those rates.
     /// * A system that counts its ports up uses a range of them without using it up: no finding.
     /// ## Check next
     /// `ss -s`; `ss -tan state time-wait | wc -l`; at the client `sysctl net.ipv4.ip_local_port_range

@@ -152,8 +152,8 @@ impl Side {
         if self.acked_known && self.sacked.0 == self.acked { self.sacked.1 } else { 0 }
     }
 
-    /// Whether it has sent payload, also where that stands behind its acknowledgment in the capture and is not counted
-    /// as new, or is missing in it.
+    /// Whether it has sent payload. Payload that is missing in the capture counts too, and so does payload that comes after
+    /// its own acknowledgment and is not counted as new.
     pub fn has_spoken(&self) -> bool {
         self.bytes > 0 || self.retransmits > 0 || self.unseen > 0
     }

@@ -36,7 +36,7 @@ const RING: u32 = 8 << 20;
 
 /// What the programs of this process see, and can say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Offer {
+pub struct ProbeSupport {
     /// Drops come with a reason (Linux 5.17 and later).
     pub drop_reasons: bool,
     /// Resets come with a reason (Linux 6.10 and later).
@@ -49,7 +49,7 @@ pub struct Offer {
     pub names: bool,
 }
 
-impl fmt::Display for Offer {
+impl fmt::Display for ProbeSupport {
     /// One line: which statements the kernel gives, and what would give more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let with = |has: bool, since: &str| match has {
@@ -93,7 +93,7 @@ pub struct Probes {
     ring: Ring,
     counters: Shared,
     names: Names,
-    offer: Offer,
+    offer: ProbeSupport,
     /// The programs end with these.
     links: Vec<OwnedFd>,
 }
@@ -125,7 +125,7 @@ impl Names {
 
 /// Counts of records that were not handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
+pub struct ProbeCounts {
     /// Records for which the ring had no room.
     pub lost: u64,
     /// Packets whose namespace is not known.
@@ -164,7 +164,7 @@ impl Probes {
         }
         let (functions, without_functions) = attach_functions(&target, &mut links);
         let symbols = Symbols::of_this_kernel();
-        let offer = Offer {
+        let offer = ProbeSupport {
             drop_reasons: layout.freed.reason.is_some() && !layout.drop_reasons.is_empty(),
             reset_reasons: layout.reset.reason.is_some() && !layout.reset_reasons.is_empty(),
             functions,
@@ -181,7 +181,7 @@ impl Probes {
     }
 
     /// What can be said.
-    pub fn offer(&self) -> &Offer {
+    pub fn offer(&self) -> &ProbeSupport {
         &self.offer
     }
 
@@ -191,9 +191,9 @@ impl Probes {
     }
 
     /// Records not handed over so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ProbeCounts {
         let count = |at: u32| self.counters.double(at as usize);
-        Counts { lost: count(shared::LOST), unplaced: count(shared::UNPLACED) }
+        ProbeCounts { lost: count(shared::LOST), unplaced: count(shared::UNPLACED) }
     }
 
     /// Hands over the records since the last time; gives how many records that were, unreadable ones included.

@@ -34,7 +34,7 @@ const DECISIVE: Flags = Flags::SYN.with(Flags::RST).with(Flags::ACK);
 
 /// The fate of the statements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
+pub struct JoinCounts {
     /// Joined with a packet.
     pub joined: u64,
     /// No packet of the capture fits.
@@ -60,7 +60,7 @@ pub struct Joiner {
     recent: VecDeque<Chunk>,
     remembered: usize,
     waiting: Vec<Statement>,
-    counts: Counts,
+    counts: JoinCounts,
 }
 
 /// A segment that may be the one that a statement is about.
@@ -111,7 +111,7 @@ impl Joiner {
     }
 
     /// The fate of the statements so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> JoinCounts {
         self.counts
     }
 

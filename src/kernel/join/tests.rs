@@ -59,7 +59,7 @@ fn said(event: Event, segment: &Segment, micros: i64) -> Statement {
 }
 
 /// The numbers of the packets that the statements are joined with, and what became of the others.
-fn join(segments: &[Segment], statements: &[Statement]) -> (Vec<u64>, Counts) {
+fn join(segments: &[Segment], statements: &[Statement]) -> (Vec<u64>, JoinCounts) {
     let mut joiner = Joiner::default();
     joiner.observe(segments.to_vec());
     joiner.add_statements(statements.iter().cloned());
@@ -84,7 +84,7 @@ fn a_statement_goes_to_the_packet_with_its_numbers() {
     let segments: Vec<Segment> = std::iter::once(mine).chain(others).collect();
     let (joined, counts) = join(&segments, &[dropped(&mine, 5)]);
     assert_eq!(joined, [1]);
-    assert_eq!(counts, Counts { joined: 1, ..Counts::default() });
+    assert_eq!(counts, JoinCounts { joined: 1, ..JoinCounts::default() });
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_segment_answered_by_a_reset_and_the_reset_are_both_judged() {
     };
     assert!(of(1).reset.is_some() && of(1).sent.is_none());
     assert!(of(2).sent.is_some() && of(2).reset.is_none());
-    assert_eq!(joiner.counts(), Counts { joined: 1, ..Counts::default() });
+    assert_eq!(joiner.counts(), JoinCounts { joined: 1, ..JoinCounts::default() });
 }
 
 #[test]

@@ -448,7 +448,7 @@ impl<D: Disk> Keeper<D> {
                 head(&mut chunk, &about, &places, &self.interfaces);
                 case.in_section = Some(number);
             }
-            let block = pcapng::Packet {
+            let block = pcapng::CommentedPacket {
                 interface,
                 time: packet.time,
                 original_length: packet.original_length,

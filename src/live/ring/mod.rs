@@ -159,7 +159,7 @@ impl Ring {
                 Arc::make_mut(&mut self.places).push(place);
                 self.places.len() - 1
             });
-            let written = pcapng::Packet {
+            let written = pcapng::CommentedPacket {
                 interface: interface as u32,
                 time: packet.time,
                 original_length: packet.original_length,

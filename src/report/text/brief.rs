@@ -8,7 +8,7 @@ use std::io;
 use super::{INDENT, Text};
 use crate::model::{Certainty, Evidence, Finding, Incident, Report, Severity};
 use crate::report::glossary;
-use crate::report::step::Step;
+use crate::report::step::NextStep;
 use crate::report::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, severity_style};
 use crate::report::words::{
     alternatives, capital, captured_at, certainty_reason, clearest, ended, left_over, more, other_names,
@@ -125,7 +125,7 @@ impl Text<'_, '_> {
                 others.iter().take(amount.others).map(|other| other.suspect.text()).collect();
             self.page.prose(INDENT, &format!("Could also be: {}", texts.join(" ")))?;
         }
-        match Step::first_command(&incident.next_steps) {
+        match NextStep::first_command(&incident.next_steps) {
             Some(command) if !one => self.page.line(&[(PLAIN, INDENT), (FAINT, "Next: "), (CODE, command)]),
             _ => Ok(()),
         }
@@ -188,18 +188,18 @@ impl Text<'_, '_> {
         }
         self.page.line(&[(HEADING, "Next")])?;
         for step in steps.iter().take(limit) {
-            match Step::read(step) {
-                Step::Command { command, remark } => {
+            match NextStep::read(step) {
+                NextStep::Command { command, remark } => {
                     self.page.line(&[(PLAIN, INDENT), (CODE, command)])?;
                     if !remark.is_empty() {
                         self.page.styled_prose(FAINT, BELOW_COMMAND, FAINT, remark)?;
                     }
                 }
-                Step::Ending { text, command } => {
+                NextStep::Ending { text, command } => {
                     self.page.prose(INDENT, text)?;
                     self.page.line(&[(PLAIN, BELOW_COMMAND), (CODE, command)])?;
                 }
-                Step::Words(text) => self.page.prose(INDENT, text)?,
+                NextStep::Words(text) => self.page.prose(INDENT, text)?,
             }
         }
         Ok(())
