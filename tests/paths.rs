@@ -226,6 +226,42 @@ fn two_points_are_a_pair_with_names() {
 }
 
 #[test]
+fn without_the_servers_nothing_is_put_down_to_the_path_behind_the_balancer() {
+    let with = |names: &[&str]| {
+        let captures = recorded().into_iter().filter(|(name, _)| names.contains(&name.as_str()));
+        joined(&captures.collect())
+    };
+    let report = with(&["client1", "client2", "lb"]);
+    for finding in &report.findings {
+        let planted = finding.client.and_then(|client| Planted::of(client.port()));
+        assert!(planted.is_some(), "nothing happened to it: {finding:#?}");
+        let lost = finding.route.as_deref().and_then(|route| route.lost_between.as_ref());
+        let before = matches!(planted, Some(Planted::SynLostOnce | Planted::SynsLost));
+        assert_eq!(lost.is_some(), before, "{finding:#?}");
+        let reached = finding.route.as_deref().and_then(|route| route.reached.as_deref());
+        assert!(reached.is_none_or(|reached| reached == "lb"), "{finding:#?}");
+    }
+    let whole = joined(&recorded());
+    // The balancer has each connection twice, and it counts once.
+    assert_eq!(report.summary.connections, whole.summary.connections);
+    // What stalled at a server is not seen to stall before it.
+    assert!(report.summary.failed <= whole.summary.failed, "{:?}", report.summary.outcomes);
+    assert_eq!(report.summary.failed_unexplained, 0, "{:?}", report.summary.unexplained);
+}
+
+#[test]
+fn without_the_balancer_the_hop_is_longer() {
+    let captures: Captures = recorded().into_iter().filter(|(name, _)| name != "lb").collect();
+    let report = joined(&captures);
+    let hops: BTreeSet<[String; 2]> =
+        report.findings.iter().filter_map(|finding| finding.route.as_deref()?.lost_between.clone()).collect();
+    let due = [["client1", "web1"], ["client1", "web1 or web2"], ["client1", "web2"], ["web2", "client2"]];
+    let due: BTreeSet<[String; 2]> = due.iter().map(|hop| hop.map(str::to_owned)).collect();
+    assert!(hops.is_subset(&due) && hops.len() >= 3, "{hops:?}");
+    assert_eq!(claims(&report).len(), claims(&joined(&recorded())).len());
+}
+
+#[test]
 fn a_point_that_cannot_be_read_is_named_and_loses_nothing_else() {
     let mut captures = recorded();
     captures.push(("web3".to_owned(), PathBuf::from("/nowhere/web3.pcap")));

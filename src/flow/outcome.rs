@@ -333,6 +333,16 @@ impl Outcomes {
         }
     }
 
+    /// Takes out copies: so many of these connections were seen twice, whatever became of them.
+    pub fn take_out_copies(&mut self, copies: u64) {
+        let all: u64 = self.0.iter().sum();
+        let copies = copies.min(all);
+        for n in &mut self.0 {
+            let share = u128::from(*n) * u128::from(copies) / u128::from(all.max(1));
+            *n = n.saturating_sub(share as u64);
+        }
+    }
+
     /// Those of another capture that holds `matched` of these connections too: each of them counts once. Where the two disagree the
     /// one that failed counts.
     pub fn join(&mut self, other: &Outcomes, matched: u64) {

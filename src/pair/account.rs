@@ -26,7 +26,10 @@ pub fn report(
     let mut base = studies[order[0]].take().expect("there is a point, and its study is there");
     let mut capture_points = Vec::new();
     let mut inferred: Vec<Inferred> = Vec::new();
-    let mut connections = counts[order[0]] - points.all[order[0]].repeated.min(counts[order[0]]);
+    // Where addresses are translated one capture has connections twice.
+    let copies = points.all[order[0]].repeated.min(counts[order[0]]);
+    base.seen.gathered.failures.outcomes.take_out_copies(copies);
+    let mut connections = counts[order[0]] - copies;
     for &point in &order[1..] {
         let Some(mut study) = studies[point].take() else { continue };
         let captures = std::mem::take(&mut study.inputs.captures);

@@ -130,7 +130,7 @@ impl<'j> Join<'j> {
                     .into_iter()
                     .enumerate()
                     .flat_map(|(point, some)| some.into_iter().map(move |found| (point, found)));
-                drafts.extend(alone.map(|(point, found)| self.alone(found, point, &watches)));
+                drafts.extend(alone.map(|(point, found)| self.alone(found, entry, point, &watches)));
                 continue;
             }
             let judged = fault::contain(|| {
@@ -249,8 +249,13 @@ impl<'j> Join<'j> {
     }
 
     /// A finding on a connection that one point alone has.
-    fn alone(&self, found: Found, point: usize, watches: &[Watch]) -> Found {
+    fn alone(&self, mut found: Found, entry: &Entry, point: usize, watches: &[Watch]) -> Found {
         let (Some(client), Some(server)) = (found.0.client, found.0.server) else { return found };
+        let is_other = |(at, c, s): &&(usize, Host, Host)| *at == point && (*c, *s) != (client, server);
+        if let Some((_, c, s)) = entry.wanted.names.iter().find(is_other) {
+            // Addresses are translated at the point itself.
+            found.0.other_names = Some((watches[point].place, *c, *s));
+        }
         self.went_no_further(found, point, (client, server), watches)
     }
 

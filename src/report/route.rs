@@ -22,7 +22,8 @@ pub(super) fn places(incident: &Incident) -> Vec<String> {
         (Some([from, to]), _, _) => format!("lost between {from} and {to}"),
         (None, Some([from, to]), _) => format!("a RST was sent between {from} and {to}"),
         (None, None, reached) => {
-            format!("came to {} and was ignored", reached.as_deref().unwrap_or("the end"))
+            let reached = reached.as_deref().unwrap_or("the end");
+            format!("came as far as {reached}, and was ignored there or behind it")
         }
     };
     let said = |place| format!("{}: {} of {}", what(place), grouped(place.findings), grouped(place.of));
