@@ -379,6 +379,27 @@ impl ConnectionFacts {
         offered && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
     }
 
+    /// Whether the answer to the SYN came so late that the client's application had closed its socket: a RST without a socket
+    /// answers the SYN-ACK.
+    pub fn was_given_up(&self) -> bool {
+        /// Time-outs of connect() are no shorter.
+        const PATIENCE: Span = Span::millis(900);
+        let asked = self.syn.first().map(|syn| syn.at.time);
+        let answered = self.syn_ack.first().map(|syn_ack| syn_ack.at.time);
+        self.final_ack.is_none()
+            && self.syn_ack.count == 1
+            && self.c.reset.as_deref().is_some_and(Reset::is_socketless)
+            && asked.zip(answered).is_some_and(|(asked, answered)| answered - asked >= PATIENCE)
+    }
+
+    /// Whether both ends are known to do without selective acknowledgments: the handshake says so.
+    pub fn lacks_sack(&self) -> bool {
+        let offers = [&self.syn_offer, &self.syn_ack_offer];
+        self.syn.count > 0
+            && self.syn_ack.count > 0
+            && !offers.iter().all(|offer| offer.options.has(Options::SACK_PERMITTED))
+    }
+
     /// Whether the first SYN-ACK in the capture is itself a repetition: the capture began after the handshake, or missed a
     /// part of it, and the client had received an earlier SYN-ACK. It had answered that one, or its acknowledgments echo the earlier
     /// timestamp (`tcp_send_challenge_ack` does not take over the timestamp of a repeated SYN-ACK). Without timestamps the

@@ -148,6 +148,9 @@ impl Outcome {
         {
             return Outcome::Refused;
         }
+        if f.was_given_up() {
+            return Outcome::NeverCompleted;
+        }
         // A half-open scan: the client wanted no more than the answer. One that asks again was given a wrong one.
         if f.syn_ack.count > 0 && f.c.resets > 0 && f.syn.count == 1 {
             return Outcome::ClosedByReset;

@@ -47,6 +47,11 @@ impl Ports {
         }
     }
 
+    /// Ranges of which one client has used all ports about as often, more than once each.
+    pub fn cycled(&self) -> impl Iterator<Item = UsedUp> + '_ {
+        self.0.iter().flat_map(|slots| slots.iter()).filter_map(UsedPorts::cycled)
+    }
+
     /// Ranges that one client has used up.
     pub fn used_up(&self) -> impl Iterator<Item = ExhaustedPorts> + '_ {
         self.0.iter().flat_map(|slots| slots.iter()).filter_map(UsedPorts::used_up)
@@ -151,6 +156,22 @@ impl UsedPorts {
         })
     }
 
+    fn cycled(&self) -> Option<UsedUp> {
+        let client = self.client.filter(|_| !self.several)?;
+        let (from, to) = (u64::from(self.min), u64::from(self.max));
+        let ports = to - from + 1;
+        // The mean port is the middle one, within a twentieth of the range.
+        let lopsided = (2 * self.sum).abs_diff(self.count * (from + to)) * 10 > self.count * ports;
+        let often = self.count * 2 >= ports * 3;
+        (ports >= LEAST && often && !lopsided).then_some(UsedUp {
+            client,
+            from: self.min,
+            to: self.max,
+            uses: self.count,
+            recycled: self.recycled,
+        })
+    }
+
     /// Whether the ports were used upward or downward.
     fn in_order(&self) -> bool {
         let (n, sum, squares) = (i128::from(self.count), i128::from(self.sum), i128::from(self.squares));
@@ -194,6 +215,15 @@ mod tests {
         let range: Vec<ExhaustedPorts> = used.used_up().collect();
         assert_eq!(range.len(), 1);
         assert_eq!((range[0].from, range[0].to, range[0].ports()), (41_000, 41_119, 120));
+    }
+
+    #[test]
+    fn a_range_used_again_and_again_is_cycled_and_a_sparse_one_is_not() {
+        let twice = record((0..240).map(|n| 41_000 + n % 120));
+        let range: Vec<UsedUp> = twice.cycled().collect();
+        assert_eq!(range.iter().map(|range| (range.ports(), range.uses)).collect::<Vec<_>>(), [(120, 240)]);
+        assert_eq!(record((0..360).map(|n| 32_768 + n * 71 % 28_000)).cycled().count(), 0);
+        assert_eq!(record((0..300).map(|n| 41_000 + n * n / 750 % 120)).cycled().count(), 0);
     }
 
     #[test]

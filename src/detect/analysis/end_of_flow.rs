@@ -22,8 +22,6 @@ pub const FORGETFUL: Span = Span::secs(15);
 const SMALL: u32 = 500;
 /// A time-out for idle connections is no shorter.
 pub const KEPT_ALIVE: Span = Span::millis(900);
-/// The client had its answer, and thought of the next request for this long.
-const BETWEEN_REQUESTS: Span = Span::millis(100);
 /// Connections in use that are closed in one moment, from which on the application ends.
 const TOGETHER: usize = 3;
 /// How soon after an application has ended a new connection finds no listener.
@@ -218,7 +216,8 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     });
     let told = f.icmp.as_deref().filter(|icmp| icmp.mtu > 0 && icmp.quotes_client == (role == Role::Client));
     let stuck = side.in_vain().is_some_and(|r| {
-        let smaller_arrived = side.sacks() > 0 && side.flight.latest < r.largest
+        let smaller_arrived = (side.sacks() > 0 || draws_bare_answer(f, role))
+            && side.flight.latest < r.largest
             || told.is_some_and(|icmp| r.largest + TCP_AND_IP > u32::from(icmp.mtu));
         r.count >= REPEATED
             && r.last.time - side.flight.begin.time >= LASTED
@@ -226,6 +225,20 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
             && smaller_arrived
     });
     healed || stuck
+}
+
+/// Whether the peer, which does without SACK, answered the flight of `role` without acknowledging any of it, and said nothing of its own:
+/// something behind a gap has arrived.
+pub fn draws_bare_answer(f: &ConnectionFacts, role: Role) -> bool {
+    let (side, peer) = (f.side(role), f.side(role.peer()));
+    let since = side.flight.begin;
+    f.lacks_sack()
+        && side.acked_known
+        && side.flight.seq == side.acked
+        && peer.last > since
+        && peer.last_data.is_none_or(|data| data < since)
+        && peer.fin.is_none()
+        && peer.keepalives == 0
 }
 
 /// The shortest headers of IPv4 and TCP, bytes.
@@ -244,7 +257,7 @@ fn missing_segment(
     around: &DetectContext<'_>,
 ) -> Option<Missing> {
     let side = f.side(role);
-    if side.sacks() == 0 {
+    if side.sacks() == 0 && !(f.lacks_sack() && f.side(role.peer()).last > side.flight.begin) {
         return None;
     }
     let mss = u32::from(f.syn_offer.mss.min(f.syn_ack_offer.mss));
@@ -427,10 +440,13 @@ fn crossed(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
         && f.c.last_data.is_some()
         && f.c.has_outstanding()
         && asked.seq == f.c.acked
-        && f.s.flight.seq == f.s.fin_seq
-        && (idle >= KEPT_ALIVE
-            || idle >= BETWEEN_REQUESTS && f.s.data_segments > 1
-            || stops(f, around).is_some())
+        && (f.s.flight.seq == f.s.fin_seq && (idle >= KEPT_ALIVE || stops(f, around).is_some())
+            || had_all_answers(f))
+}
+
+/// Whether the client had everything that the server sent before its FIN when it sent its last request, and had been answered before.
+fn had_all_answers(f: &ConnectionFacts) -> bool {
+    f.s.data_segments > 1 && f.c.data_segments > 1 && f.c.flight.ack.distance(f.s.fin_seq) >= 0
 }
 
 /// What shows that the server's application ended when it closed this connection, which its client went on using.

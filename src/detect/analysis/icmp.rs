@@ -101,6 +101,29 @@ impl Undelivered {
         Cause { text: text.into(), ..cause("", functions, &[], &[]) }
     }
 
+    /// The same of data of a connection that had been open.
+    pub fn cause_for_data(self, error: &IcmpError) -> Cause {
+        let who = match error.sender.map(|address| address.ip()) {
+            Some(ip) => ip.to_string(),
+            None => "A device on the path".to_owned(),
+        };
+        let text = match self {
+            Undelivered::PortUnreachable => format!(
+                "{who} rejects the connection's segments with an ICMP error since then: a firewall rule, or a service that lost its last \
+                 endpoint. TCP takes the error for a passing one and repeats the data."
+            ),
+            Undelivered::Prohibited => format!(
+                "{who} forbids the connection's segments since then: a firewall rule. TCP takes the error for a passing one and repeats \
+                 the data."
+            ),
+            Undelivered::Loop | Undelivered::Traced => {
+                format!("The data's time to live ran out at {who}: probably a routing loop.")
+            }
+            _ => return self.cause(error),
+        };
+        Cause { text: text.into(), ..self.cause(error) }
+    }
+
     /// Why that is thought.
     pub fn reason(self) -> &'static str {
         match self {

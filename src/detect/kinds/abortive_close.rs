@@ -7,8 +7,9 @@ use crate::detect::analysis::reset_together::reset_together;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
+use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Reset, Role, Side};
+use crate::flow::facts::{ConnectionFacts, Reset, Role, Side, What};
 use crate::flow::outcome::is_by_box;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -54,6 +55,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         (None, Some(_)) => Role::Server,
         (None, None) => return None,
     };
+    if role == Role::Server
+        && let Some(draft) = early_answer(f, around)
+    {
+        return Some(draft);
+    }
     let (side, peer) = (f.side(role), f.side(role.peer()));
     let reset = side.reset.as_deref()?;
     let established = f.mid_stream || f.final_ack.is_some();
@@ -124,6 +130,48 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "nstat -az TcpExtTCPAbortOnData TcpExtTCPAbortOnClose   # on {host}, twice, 10 s apart: which one grows?"
         ),
     }];
+    Some(d)
+}
+
+/// The server answered and closed while the client was still sending: the rest of the request draws a RST without a socket.
+fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (fin, reset) = (f.s.fin?, f.s.reset.as_deref()?);
+    let (asked, answer) = (f.c.first_data?, f.s.last_data?);
+    let is_refused = reset.is_socketless() && !is_by_box(f, reset) && fin < reset.at && asked < answer;
+    let goes_on = f.c.has_outstanding() && f.c.fin.is_none_or(|closed| fin < closed) && f.c.data_segments > 1;
+    // Data that had to be repeated met a host that was away.
+    let at_once = f.c.in_vain().is_none() && reset.trigger.is_some_and(|t| t.what == What::Data);
+    let told = death(f, around).is_some() || expired(f, around).is_some() || f.odd_handshake;
+    if !is_refused || !goes_on || !at_once || told || f.mid_stream {
+        return None;
+    }
+    let mut d = Draft::about(f, &SPEC, (reset.at, "RST: the server's socket takes nothing any more"));
+    d.shows(answer, "last data of the server: its answer").shows(fin, "FIN of the server");
+    d.severity = Severity::Info;
+    d.summary = format!(
+        "The server {} answered and closed while {} was still sending, and reset the rest of the request.",
+        f.server.socket(),
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The server's application answered early (an error as 413 or 400, a redirect) and left the rest of the request unread.",
+        &["tcp_rcv_state_process", "tcp_v4_send_reset"],
+        &["TcpExtTCPAbortOnData", "TcpOutRsts"],
+        &[],
+    );
+    d.details = Details::Reset { by: Role::Server };
+    d.measure("sent_bytes", f.s.bytes).measure("received_bytes", f.c.bytes);
+    d.probable(
+        "the server had answered and sent its FIN; data that came after it drew a RST without a socket",
+    );
+    d.or(
+        "The server closed an idle connection, and the client used it all the same.",
+        "The client was not silent before that data, or the server had answered only once.",
+    );
+    d.next_steps = vec![
+        next::log(f.server, answer.time),
+        "Let the server read the rest of the request before it closes (lingering close).".to_owned(),
+    ];
     Some(d)
 }
 

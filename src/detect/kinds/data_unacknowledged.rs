@@ -2,11 +2,12 @@
 
 use crate::decode::segment::Traits;
 use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Healed, PacketRef, Role};
+use crate::flow::facts::{ConnectionFacts, Healed, IcmpError, PacketRef, Role};
 use crate::flow::outcome::REPEATED;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -76,6 +77,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
                 .measure_span("lasted_s", lasted)
                 .measure("bytes", repeating.largest);
             write(&mut d, f, sender, flight, around);
+            if let Some(error) = undelivered(f, sender, flight) {
+                blame_reporter(&mut d, f, sender, error);
+            }
             Some(d)
         }
         FlowFailure::NotHeard { sender } => {
@@ -105,6 +109,36 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         FlowFailure::Interrupted { sender, healed } => Some(interrupted(f, sender, healed, around)),
         _ => None,
     }
+}
+
+/// The ICMP error that came back for what `sender` repeats, if there is one that says more than a packet's size.
+fn undelivered(f: &ConnectionFacts, sender: Role, since: PacketRef) -> Option<&IcmpError> {
+    f.icmp
+        .as_deref()
+        .filter(|icmp| icmp.mtu == 0 && icmp.quotes_client == (sender == Role::Client) && icmp.at >= since)
+}
+
+/// A router or a firewall on the way says that it does not deliver the data.
+fn blame_reporter(d: &mut Draft, f: &ConnectionFacts, sender: Role, error: &IcmpError) {
+    let since = f.side(sender).flight.begin.time;
+    let ttl = if sender == Role::Client { f.syn_offer.ttl } else { f.syn_ack_offer.ttl };
+    let why = Undelivered::read(error, error.at.time - since, ttl);
+    let by = error.sender.map(|by| format!(" from {}", by.ip())).unwrap_or_default();
+    let text = format!("ICMP {} (type {} code {}){by} quotes the data", why.name(), error.kind, error.code);
+    d.shows(error.at, text);
+    d.cause = why.cause_for_data(error);
+    d.measure("icmp_type", error.kind).measure("icmp_code", error.code);
+    if let Some(by) = error.sender {
+        d.measure("reported_by", by.ip().to_string());
+    }
+    d.probable(format!(
+        "ICMP errors ({}, type {} code {}){by} answer the data: {} in all",
+        why.name(),
+        error.kind,
+        error.code,
+        error.count
+    ));
+    d.next_steps.insert(0, why.next_step(error, &f.host(sender.peer()).address.ip().to_string()));
 }
 
 /// Data repeated for long, and acknowledged in the end.

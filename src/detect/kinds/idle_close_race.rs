@@ -63,6 +63,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.severity = Severity::Warning;
     let (server, client) = (f.server.socket(), f.client.socket());
     d.summary = match had_fin {
+        _ if idle < KEPT_ALIVE && stops(f, around).is_none() => format!(
+            "The server {server} closed a connection in use between two requests, and reset the next request of {client}."
+        ),
         false => format!(
             "The server {server} closed a connection that had been idle for {idle} while the next request of {client} was under way, and reset the request."
         ),
@@ -122,10 +125,12 @@ fn blame_time_out(d: &mut Draft, f: &ConnectionFacts, idle: Span, apart: Span, h
         d.cause.text = "The server's application closed the connection between two requests: it had served as many as it \
              allows on one connection, or it ended."
             .into();
-        d.possible(format!("the request came {apart} from the FIN of a connection in use, and drew a RST"));
+        d.possible(
+            "the client had all that the server had sent when it asked again, and the request drew a RST",
+        );
         d.or(
             "The server had answered before it had read the whole request, and closed.",
-            "The client had been silent before it sent this.",
+            "The client had been answered more than once.",
         );
     } else {
         d.probable(match had_fin {

@@ -1,6 +1,6 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, death, draws_bare_answer};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -37,6 +37,7 @@ finding! {
             repeating.any(|r| r.count > 2 || r.healed.is_some_and(|healed| healed.count > 2))
                 // Also where the gap was filled later: the finding told while it was open is then withdrawn.
                 || sides.iter().any(|side| side.sacked.1 > 0)
+                || f.lacks_sack() && sides.iter().any(|side| side.acked_known && side.flight.seq.after(side.acked))
         }),
         examine: Examine::Connection(examine),
         look_alikes: &["path-mtu-blackhole/ordinary-loss", "data-unacknowledged/way-there-cut"],
@@ -73,7 +74,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     match shrunk {
         None => {
             d.shows(last, format!("the same size again, {} in all; never acknowledged", times(count.into())));
-            let others = if side.sacks() > 0 { "; smaller ones arrived" } else { "" };
+            let arrived = side.sacks() > 0 || draws_bare_answer(f, sender);
+            let others = if arrived { "; smaller ones arrived" } else { "" };
             d.summary = format!(
                 "Segments of {largest} bytes of the {sender} {} were sent again {} within {lasted} and never acknowledged{others}.",
                 f.host(sender).socket(),
@@ -109,6 +111,13 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
                 d.measure("next_hop_mtu", icmp.mtu);
             }
         }
+        None if shrunk.is_none() && side.sacks() == 0 => {
+            d.possible(format!(
+                "only segments of full size (packets of about {mtu} bytes) are lost, each time; the {} answered the smaller one behind \
+                 them, and without SACK its answer does not say which it was",
+                sender.peer()
+            ));
+        }
         None => {
             d.probable(format!(
                 "only segments of full size (packets of about {mtu} bytes) are lost, each time, and smaller ones arrive; no ICMP was captured"
@@ -140,9 +149,10 @@ fn write_missing(f: &ConnectionFacts, sender: Role, missing: Missing) -> Draft {
     d.severity = Severity::Critical;
     d.summary = format!(
         "{} of {size} bytes of the {sender} {} never arrived in {lasted}; a smaller one behind it did, and the {receiver} \
-         reported the gap (SACK).",
+         reported the gap ({}).",
         count(u64::from(gap / size), "segment"),
-        f.host(sender).socket()
+        f.host(sender).socket(),
+        if side.sacks() > 0 { "SACK" } else { "a duplicate ACK" }
     );
     d.cause = too_large();
     d.measure("smallest_lost", size)

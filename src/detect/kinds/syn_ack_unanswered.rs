@@ -6,6 +6,7 @@ use crate::detect::analysis::told_together::subject;
 use crate::detect::analysis::{flood, tunnel};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
+use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Roles};
 use crate::flow::key::Host;
@@ -35,7 +36,7 @@ finding! {
         kind: Kind::SynAckUnanswered,
         plain_words: "The server answers, and the handshake stops there: the answer or the client's reply is lost.",
         at_fault: "the path between the two, or a firewall or filter at the client",
-        wants: Wants::full(|f, _| f.syn_ack.count >= LEAST && f.final_ack.is_none()).or_incomplete(|handshake| {
+        wants: Wants::full(|f, _| f.final_ack.is_none() && (f.syn_ack.count >= LEAST || f.was_given_up())).or_incomplete(|handshake| {
             u32::from(handshake.half_open.syn_acks) >= LEAST
         }),
         examine: Examine::Both(examine, examine_lone),
@@ -78,6 +79,9 @@ fn arrives_damaged(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     if f.syn.count == 0 {
         return asked_in_vain(f, around);
+    }
+    if f.was_given_up() {
+        return given_up(f, around);
     }
     let (syn, first, last) = (f.syn.first()?, f.syn_ack.first()?, f.syn_ack.last()?);
     let completed = f.final_ack.is_some()
@@ -150,6 +154,46 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         }
         _ => d.possible(format!("{reason}; where the next packet was lost is not known")),
     };
+    Some(d)
+}
+
+/// The answer came when the client's application had given up.
+fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (syn, syn_ack) = (f.syn.first()?, f.syn_ack.first()?);
+    let reset = f.c.reset.as_deref()?;
+    let waited = syn_ack.at.time - syn.at.time;
+    let mut d = Draft::about(f, &SPEC, (syn_ack.at, format!("SYN-ACK, {waited} after the SYN")));
+    d.shows(syn.at, "SYN").shows(reset.at, "RST of the client: it has no socket for this any more");
+    // Where every handshake takes as long, the path is slow, and who asks like that may want no more than the answer.
+    let is_slow_path = around.round_trip().is_some_and(|usual| usual.0 * 3 > waited.0);
+    d.severity = if is_slow_path { Severity::Info } else { Severity::Critical };
+    d.summary = format!(
+        "{} answered the SYN of {} only after {waited}; by then the client had closed its socket and answered by a RST.",
+        f.server.socket(),
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The answer came later than the client's connect time-out: the server stood still or dropped earlier SYNs, or the path held them up.",
+        &["tcp_v4_send_reset"],
+        &["TcpExtTCPTimeouts", "TcpOutRsts"],
+        &[],
+    );
+    d.measure_span("answered_after_s", waited).measure("syns", f.syn.count);
+    d.possible(match is_slow_path {
+        true => "the RST has the shape of one without a socket; all handshakes of this server take about as long",
+        false => "the RST has the shape of one without a socket, and the SYN-ACK came a second or more after the SYN",
+    });
+    d.or(
+        "The client wanted no more than the answer (a half-open scan).",
+        "Such a scan sends its RST whenever the answer comes; other handshakes of this server were faster.",
+    );
+    d.next_steps = vec![
+        next::counters(
+            &["TcpExtListenDrops", "TcpExtListenOverflows"],
+            "on the server, twice, 10 s apart: are SYNs dropped there?",
+        ),
+        format!("Compare the connect time-out of {} with {waited}", f.client.address.ip()),
+    ];
     Some(d)
 }
 

@@ -105,6 +105,40 @@ impl Peak {
     }
 }
 
+/// Whether as many connections were closed within [`TIME_WAIT`] as the client's range has ports, and never more.
+fn is_at_limit(used: &UsedUp, around: &DetectContext<'_>) -> bool {
+    let closes: u64 = around.listener.closers.iter().sum();
+    // All closes are this client's, and none took a port out of TIME_WAIT.
+    closes == used.uses
+        && used.recycled == 0
+        && Peak::of(around, Role::Client)
+            .is_some_and(|peak| peak.seen <= used.ports() && peak.seen * 20 >= used.ports() * 19)
+}
+
+/// One client uses every port of a range, again and again, and never one before its TIME_WAIT is over.
+fn range_at_limit(server: Host, used: &UsedUp, around: &DetectContext<'_>) -> Option<Draft> {
+    let mut d = range_used_up(server, used, around)?;
+    let (client, ports) = (used.client.ip(), used.ports());
+    d.summary = format!(
+        "{client} opened {} connections to {} from its {ports} ports {} to {}, and no more than {ports} within 60 s.",
+        used.uses,
+        server.socket(),
+        used.from,
+        used.to
+    );
+    // Nothing failed, and a job that uses its own ports again each minute looks the same.
+    d.severity = Severity::Info;
+    d.possible(
+        "a port is free again 60 s after its connection was closed, and the range was used up in each 60 s",
+    );
+    d.alternatives.clear();
+    d.or(
+        "The client opens only as many connections as it needs.",
+        "It would have to need as many in each minute as its range has ports.",
+    );
+    Some(d)
+}
+
 /// One client has used every port of a range.
 fn range_used_up(server: Host, used: &ExhaustedPorts, around: &DetectContext<'_>) -> Option<Draft> {
     let (first, last) = around.listener.closes[Role::Client as usize]?;
@@ -163,6 +197,9 @@ fn range_used_up(server: Host, used: &ExhaustedPorts, around: &DetectContext<'_>
 fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(used) = around.listener.ports.used_up().max_by_key(|used| (used.uses, used.client)) {
         return range_used_up(server, &used, around);
+    }
+    if let Some(used) = around.listener.ports.cycled().find(|used| is_at_limit(used, around)) {
+        return range_at_limit(server, &used, around);
     }
     // Each client has ports of its own: a busy one counts, which stands out from shares that many clients fill alike.
     let mut closers = around.listener.closers;

@@ -238,3 +238,57 @@ fn syns_ignored_on_the_loopback_interface_met_a_full_queue() {
     found.none(Kind::SynUnanswered);
     burst(false).none(Kind::SynDropAcceptQueue);
 }
+
+#[test]
+fn an_icmp_error_that_answers_data_names_who_does_not_deliver_it() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        let t = l.exchange(l.handshake(0.0), 100, 400);
+        in_vain(&l, t + 2.0, 200, t + 20.0);
+        let (kind, code) = if wire.is_v6() { (1, 1) } else { (3, 13) };
+        l.client.quoted_by_icmp(t + 2.01, kind, code);
+        let found = analyze(&wire);
+        let f = found.only(&l, Kind::DataUnacknowledged);
+        assert_eq!(f.certainty, Certainty::Probable);
+        let says = format!("type {kind} code {code}");
+        assert!(f.certainty_reason.contains(&says), "{}", f.certainty_reason);
+        assert!(f.cause.text.contains("forbids"), "{}", f.cause.text);
+    });
+}
+
+#[test]
+fn a_client_that_gave_up_before_the_answer_came() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 60);
+        for (n, wait) in [(1, 1.6), (2, 0.02)] {
+            let l = wire.ladder(n);
+            l.client.syn(2.0);
+            l.server.syn_ack(2.0 + wait);
+            l.client.rst(2.0 + wait + wire.to_client + wire.to_server);
+        }
+        let found = analyze(&wire);
+        found.only(&wire.ladder(1), Kind::SynAckUnanswered);
+        assert!(found.of(&wire.ladder(2)).is_empty(), "a half-open check");
+    });
+}
+
+#[test]
+fn an_early_answer_leaves_the_rest_of_the_request_unread() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        for n in 0..3 {
+            l.client.data(t + 0.25 * f64::from(n), 1_000);
+            l.server.ack(t + 0.25 * f64::from(n) + 0.04 + wire.to_server);
+        }
+        l.server.data(t + 0.7, 180);
+        l.server.fin(t + 0.701);
+        l.client.ack(t + 0.72 + wire.to_client);
+        l.client.data(t + 0.75, 1_000);
+        l.server.rst(t + 0.75 + wire.to_server);
+        let found = analyze(&wire);
+        assert_eq!(found.only(&l, Kind::AbortiveClose).severity, Severity::Info);
+    });
+}
