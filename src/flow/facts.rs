@@ -387,7 +387,6 @@ impl ConnectionFacts {
         let asked = self.syn.first().map(|syn| syn.at.time);
         let answered = self.syn_ack.first().map(|syn_ack| syn_ack.at.time);
         self.final_ack.is_none()
-            && self.syn_ack.count == 1
             && self.c.reset.as_deref().is_some_and(Reset::is_socketless)
             && asked.zip(answered).is_some_and(|(asked, answered)| answered - asked >= PATIENCE)
     }

@@ -216,7 +216,7 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     });
     let told = f.icmp.as_deref().filter(|icmp| icmp.mtu > 0 && icmp.quotes_client == (role == Role::Client));
     let stuck = side.in_vain().is_some_and(|r| {
-        let smaller_arrived = (side.sacks() > 0 || draws_bare_answer(f, role))
+        let smaller_arrived = (side.sacks() > 0 || is_heard_without_sack(f, role))
             && side.flight.latest < r.largest
             || told.is_some_and(|icmp| r.largest + TCP_AND_IP > u32::from(icmp.mtu));
         r.count >= REPEATED
@@ -227,9 +227,9 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     healed || stuck
 }
 
-/// Whether the peer, which does without SACK, answered the flight of `role` without acknowledging any of it, and said nothing of its own:
-/// something behind a gap has arrived.
-pub fn draws_bare_answer(f: &ConnectionFacts, role: Role) -> bool {
+/// Whether the peer, which does without SACK, is still heard after it should have got the flight of `role`, acknowledges nothing of it,
+/// and has said nothing of its own: what the other sends does not all arrive, and the peer is there.
+pub fn is_heard_without_sack(f: &ConnectionFacts, role: Role) -> bool {
     let (side, peer) = (f.side(role), f.side(role.peer()));
     let since = side.flight.begin;
     f.lacks_sack()
@@ -237,7 +237,6 @@ pub fn draws_bare_answer(f: &ConnectionFacts, role: Role) -> bool {
         && side.flight.seq == side.acked
         && peer.last > since
         && peer.last_data.is_none_or(|data| data < since)
-        && peer.fin.is_none()
         && peer.keepalives == 0
 }
 
@@ -419,7 +418,7 @@ fn has_no_socket_for_segment(f: &ConnectionFacts, role: Role, reset: &Reset) -> 
 
 /// Whether that end was heard within the second before its RST: no host restarts so soon, and a socket that is closed or aborted says
 /// so itself.
-fn was_alive_before(own: &Side, reset: &Reset) -> bool {
+pub fn was_alive_before(own: &Side, reset: &Reset) -> bool {
     reset.before.segments > 1 && own.silences.iter().all(|(_, to)| *to != reset.at.time)
 }
 
@@ -446,7 +445,8 @@ fn crossed(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
 
 /// Whether the client had everything that the server sent before its FIN when it sent its last request, and had been answered before.
 fn had_all_answers(f: &ConnectionFacts) -> bool {
-    f.s.data_segments > 1 && f.c.data_segments > 1 && f.c.flight.ack.distance(f.s.fin_seq) >= 0
+    let closes = f.c.fin.is_some();
+    !closes && f.s.data_segments > 1 && f.c.data_segments > 1 && f.c.flight.ack.distance(f.s.fin_seq) >= 0
 }
 
 /// What shows that the server's application ended when it closed this connection, which its client went on using.

@@ -9,10 +9,11 @@ use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, Reset, Role, Side, What};
+use crate::flow::facts::{ConnectionFacts, Reset, Role, SegmentKind, Side};
 use crate::flow::outcome::is_by_box;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
+use crate::time::Span;
 
 finding! {
     /// One end ended an established connection by RST instead of FIN.
@@ -46,6 +47,9 @@ finding! {
         properties: &[Property::ExplainsReset, Property::IsAnswered, Property::RestsOnOrder, Property::NeedsNoClock],
     }
 }
+
+/// A client that waits for an answer for this long gives up for that reason.
+const PATIENCE: Span = Span::secs(1);
 
 /// See [`AbortiveClose`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
@@ -100,11 +104,19 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         d.severity = d.severity.max(Severity::Warning);
         d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
     }
+    // The data was acknowledged, so the server's kernel has it.
+    let waited = f.c.last_data.filter(|_| is_unanswered && role == Role::Client && !f.c.has_outstanding());
+    let waited = waited.map(|asked| reset.at.time - asked.time).filter(|waited| *waited >= PATIENCE);
     d.summary = match reason {
         Reason::Keepalive => format!(
             "The {who} {} gave the connection up and sent a RST: {} keepalive probes drew no answer.",
             f.host(role).socket(),
             side.keepalives
+        ),
+        _ if waited.is_some() => format!(
+            "The client {} got no answer to its data for {}, and ended the connection with a RST.",
+            f.client.socket(),
+            waited.unwrap_or_default()
         ),
         _ => format!("The {who} {} ended the connection with a RST instead of a FIN.", f.host(role).socket()),
     };
@@ -140,7 +152,7 @@ fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft
     let is_refused = reset.is_socketless() && !is_by_box(f, reset) && fin < reset.at && asked < answer;
     let goes_on = f.c.has_outstanding() && f.c.fin.is_none_or(|closed| fin < closed) && f.c.data_segments > 1;
     // Data that had to be repeated met a host that was away.
-    let at_once = f.c.in_vain().is_none() && reset.trigger.is_some_and(|t| t.what == What::Data);
+    let at_once = f.c.in_vain().is_none() && reset.trigger.is_some_and(|t| t.what == SegmentKind::Data);
     let told = death(f, around).is_some() || expired(f, around).is_some() || f.odd_handshake;
     if !is_refused || !goes_on || !at_once || told || f.mid_stream {
         return None;
@@ -193,7 +205,7 @@ enum Reason {
     Either,
 }
 
-/// What decides on the probes.
+/// SegmentKind decides on the probes.
 const KEEPALIVE: &[&str] =
     &["net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"];
 

@@ -90,6 +90,9 @@ finding! {
 /// This many others served meanwhile are a sign that the listener has more than one queue.
 const OTHERS_SERVED: u32 = 2;
 
+/// At most this many are compared with each other.
+const COMPARED: usize = 32;
+
 /// See [`AcceptQueueOverflow`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ignored_ack = ignored_ack(f, around.end())?;
@@ -220,6 +223,9 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> 
         (None, None) => format!("the server sent nothing else in the {lasted} until the capture ended"),
     };
     let how = match picture {
+        IgnoredPattern::Cookie if f.progress.is_none() && f.s.reset.is_none() => {
+            format!("the server ignored {} of its data", count(retransmits, "retransmission"))
+        }
         IgnoredPattern::Cookie => format!(
             "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
@@ -330,6 +336,10 @@ fn judge(
         blame_choice(d, &contrary.reason());
         return;
     }
+    if picture == IgnoredPattern::Cookie && f.progress.is_none() && serves_the_rest(o, around) {
+        blame_one_of_several(d, lost());
+        return;
+    }
     match around.view.vantage {
         Vantage::Server if picture != IgnoredPattern::Cookie || around.view.on_host || path_works => {
             d.probable("the capture was taken at the server: the final ACK arrived there and was ignored");
@@ -365,6 +375,36 @@ fn judge(
     if picture == IgnoredPattern::Once {
         or_deferral(d);
     }
+}
+
+/// Whether all others were served while this client asked again and again: one queue that is full would have had room for it, or
+/// kept others out too.
+fn serves_the_rest(o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
+    let activity = around.activity;
+    let with_it = activity.stuck.iter().take(COMPARED).map(|stuck| stuck.ignored);
+    let are_served = |ignored: Interval| around.listener.inside(ignored).served >= OTHERS_SERVED;
+    std::iter::once(o.ignored).chain(with_it).any(are_served)
+        && !around.at_server()
+        && activity.ignored.is_empty()
+        && !activity.stuck.iter().any(|stuck| stuck.repeats > 0 || stuck.lag.is_some())
+        && activity.waiting_at(o.ignored.from) == 0
+        && activity.waiting_at(o.ignored.to) == 0
+}
+
+/// Several hosts or sockets stand behind the address, and one of them does not take its connections.
+fn blame_one_of_several(d: &mut Draft, lost: Suspect) {
+    d.cause = cause(
+        "One of several hosts or sockets behind this address does not take its connections: a dead backend behind a load balancer \
+         that completes handshakes itself, or one full accept queue of several (SO_REUSEPORT).",
+        &["tcp_v4_syn_recv_sock"],
+        &["TcpExtListenOverflows", "TcpExtListenDrops"],
+        &["net.core.somaxconn"],
+    );
+    d.possible("others were served all the while, no SYN was ignored, and nobody was seen waiting");
+    d.or(lost, "Loss would not hit all segments of some connections and none of the others.").or(
+        "A filter on payload drops the data of these connections.",
+        "It would have to tell them apart by what they say.",
+    );
 }
 
 /// A listener that waits for data looks the same to a client that says nothing.

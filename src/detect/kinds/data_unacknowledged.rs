@@ -9,6 +9,7 @@ use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Healed, IcmpError, PacketRef, Role};
 use crate::flow::outcome::REPEATED;
+use crate::history::interval::Interval;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -53,8 +54,12 @@ finding! {
     }
 }
 
+/// What the server sends later than this after the data is no answer to what came before.
+const MOMENT: Span = Span::secs(1);
 /// Where other connections of the same listener went on meanwhile.
 const ALIVE: &str = "other connections of this listener were answered meanwhile";
+/// Where other connections of the same host did.
+const HOST_ALIVE: &str = "other connections of that host went on meanwhile";
 
 /// See [`DataUnacknowledged`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
@@ -206,10 +211,17 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     // The peer repeats data that was acknowledged: nothing reaches it either.
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // A connection ignored from the first byte on may be a refused syncookie.
-    match others.served > 0 && f.syn.count > 0 && !from_the_start {
+    // The server's other connections, those that had been open before included.
+    let later = Interval { from: since.time + MOMENT, to: end };
+    let is_heard = sender == Role::Client
+        && peer.last.time < since.time
+        && later.from < later.to
+        && around.heard_of_host(f.server.address, later);
+    match (others.served > 0 || is_heard) && f.syn.count > 0 && !from_the_start {
         true => d.probable(format!(
-            "the {} {after}; {ALIVE}: the fault is this connection's or this path's",
-            sender.peer()
+            "the {} {after}; {}: the fault is this connection's or this path's",
+            sender.peer(),
+            if others.served > 0 { ALIVE } else { HOST_ALIVE }
         )),
         false => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
     };

@@ -1,6 +1,6 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, death, draws_bare_answer};
+use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, death};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -74,8 +74,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     match shrunk {
         None => {
             d.shows(last, format!("the same size again, {} in all; never acknowledged", times(count.into())));
-            let arrived = side.sacks() > 0 || draws_bare_answer(f, sender);
-            let others = if arrived { "; smaller ones arrived" } else { "" };
+            let others = if side.sacks() > 0 { "; smaller ones arrived" } else { "" };
             d.summary = format!(
                 "Segments of {largest} bytes of the {sender} {} were sent again {} within {lasted} and never acknowledged{others}.",
                 f.host(sender).socket(),
@@ -113,8 +112,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         }
         None if shrunk.is_none() && side.sacks() == 0 => {
             d.possible(format!(
-                "only segments of full size (packets of about {mtu} bytes) are lost, each time; the {} answered the smaller one behind \
-                 them, and without SACK its answer does not say which it was",
+                "only segments of full size (packets of about {mtu} bytes) are lost, each time; the {} is still heard and has none of \
+                 them, and without SACK it cannot say whether the smaller one behind them arrived",
                 sender.peer()
             ));
         }

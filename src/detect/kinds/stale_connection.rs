@@ -1,8 +1,11 @@
 //! `stale-connection`: one end has the connection, the other has no socket for it.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, death, is_by_another_host};
+use crate::detect::analysis::end_of_flow::{
+    FORGETFUL, FlowFailure, death, is_by_another_host, was_alive_before,
+};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
+use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role, SegmentKind};
 use crate::history::wants::Wants;
@@ -66,6 +69,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         f.host(role).socket(),
         f.host(role.peer()).socket()
     );
+    if peer.flight.idle >= FORGETFUL {
+        d.summary.push_str(&format!(" It had been idle for {}.", peer.flight.idle));
+    }
     d.cause = cause(
         "The host was restarted, its address moved to another host, or the socket was destroyed.",
         &["tcp_v4_rcv", "tcp_v4_send_reset"],
@@ -75,7 +81,6 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.measure("forgotten_by", role.to_string())
         .measure_span("idle_s", peer.flight.idle)
         .measure_span("silent_s", silent);
-    judge(&mut d, f, role, reset, around);
     d.next_steps = vec![
         format!(
             "uptime; journalctl -b -n 50   # on {}: restart, crash, failover at {}?",
@@ -88,6 +93,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             f.host(role).address.ip()
         ),
     ];
+    judge(&mut d, f, role, reset, around);
     Some(d)
 }
 
@@ -109,6 +115,16 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, reset: &Reset, around: 
             "the RST has TTL {}, as SYN-ACKs of other connections have; this connection's segments had {}",
             reset.ttl, reset.before.ttl.0
         ));
+    } else if was_alive_before(f.side(role), reset) && f.side(role).fin.is_none() && role == Role::Server {
+        d.cause = cause(
+            "A firewall rule began to reject the connection (REJECT with tcp-reset), or a balancer or NAT sent it to another host.",
+            &["nf_send_reset", "tcp_v4_send_reset"],
+            &["TcpOutRsts"],
+            &[],
+        );
+        d.next_steps.insert(0, next::filter_rules(f.server));
+        d.possible("the host had answered on this connection within the last second; no host restarts so soon, and a socket that ends says so");
+        d.or("The host was restarted, or its address moved.", "It had answered less than a second before.");
     } else if peer.in_vain().is_some() && !is_first {
         d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
     } else if is_first {

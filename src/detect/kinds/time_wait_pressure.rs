@@ -106,7 +106,7 @@ impl Peak {
 }
 
 /// Whether as many connections were closed within [`TIME_WAIT`] as the client's range has ports, and never more.
-fn is_at_limit(used: &UsedUp, around: &DetectContext<'_>) -> bool {
+fn is_at_limit(used: &ExhaustedPorts, around: &DetectContext<'_>) -> bool {
     let closes: u64 = around.listener.closers.iter().sum();
     // All closes are this client's, and none took a port out of TIME_WAIT.
     closes == used.uses
@@ -116,7 +116,7 @@ fn is_at_limit(used: &UsedUp, around: &DetectContext<'_>) -> bool {
 }
 
 /// One client uses every port of a range, again and again, and never one before its TIME_WAIT is over.
-fn range_at_limit(server: Host, used: &UsedUp, around: &DetectContext<'_>) -> Option<Draft> {
+fn range_at_limit(server: Host, used: &ExhaustedPorts, around: &DetectContext<'_>) -> Option<Draft> {
     let mut d = range_used_up(server, used, around)?;
     let (client, ports) = (used.client.ip(), used.ports());
     d.summary = format!(
