@@ -104,22 +104,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         d.severity = d.severity.max(Severity::Warning);
         d.shows(probe, format!("last of {} keepalive probes, all without an answer", side.keepalives));
     }
-    // The data was acknowledged, so the server's kernel has it.
-    let waited = f.c.last_data.filter(|_| is_unanswered && role == Role::Client && !f.c.has_outstanding());
-    let waited = waited.map(|asked| reset.at.time - asked.time).filter(|waited| *waited >= PATIENCE);
-    d.summary = match reason {
-        Reason::Keepalive => format!(
-            "The {who} {} gave the connection up and sent a RST: {} keepalive probes drew no answer.",
-            f.host(role).socket(),
-            side.keepalives
-        ),
-        _ if waited.is_some() => format!(
-            "The client {} got no answer to its data for {}, and ended the connection with a RST.",
-            f.client.socket(),
-            waited.unwrap_or_default()
-        ),
-        _ => format!("The {who} {} ended the connection with a RST instead of a FIN.", f.host(role).socket()),
-    };
+    d.summary = summary(f, role, reset, reason, is_unanswered);
     d.cause = cause(
         reason.text(),
         reason.functions(),
@@ -185,6 +170,23 @@ fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft
         "Let the server read the rest of the request before it closes (lingering close).".to_owned(),
     ];
     Some(d)
+}
+
+fn summary(f: &ConnectionFacts, by: Role, reset: &Reset, reason: Reason, is_unanswered: bool) -> String {
+    // The data was acknowledged, so the server's kernel has it.
+    let waited = f.c.last_data.filter(|_| is_unanswered && by == Role::Client && !f.c.has_outstanding());
+    let waited = waited.map(|asked| reset.at.time - asked.time).filter(|waited| *waited >= PATIENCE);
+    let socket = f.host(by).socket();
+    match (reason, waited) {
+        (Reason::Keepalive, _) => format!(
+            "The {by} {socket} gave the connection up and sent a RST: {} keepalive probes drew no answer.",
+            f.side(by).keepalives
+        ),
+        (_, Some(waited)) => format!(
+            "The client {socket} got no answer to its data for {waited}, and ended the connection with a RST."
+        ),
+        (_, None) => format!("The {by} {socket} ended the connection with a RST instead of a FIN."),
+    }
 }
 
 /// A socket's own RST acknowledges, and has a window (`tcp_send_active_reset`).

@@ -134,6 +134,11 @@ fn write(
         IgnoredPattern::Told => {
             d.confirmed("the kernel says that it dropped the final ACK for a full accept queue");
         }
+        IgnoredPattern::Cookie
+            if f.progress.is_none() && contrary.is_none() && serves_the_rest(o, around) =>
+        {
+            blame_one_of_several(&mut d);
+        }
         _ => judge(&mut d, f, o, picture, contrary, around),
     }
     if !matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe)
@@ -336,10 +341,6 @@ fn judge(
         blame_choice(d, &contrary.reason());
         return;
     }
-    if picture == IgnoredPattern::Cookie && f.progress.is_none() && serves_the_rest(o, around) {
-        blame_one_of_several(d, lost());
-        return;
-    }
     match around.view.vantage {
         Vantage::Server if picture != IgnoredPattern::Cookie || around.view.on_host || path_works => {
             d.probable("the capture was taken at the server: the final ACK arrived there and was ignored");
@@ -392,7 +393,7 @@ fn serves_the_rest(o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
 }
 
 /// Several hosts or sockets stand behind the address, and one of them does not take its connections.
-fn blame_one_of_several(d: &mut Draft, lost: Suspect) {
+fn blame_one_of_several(d: &mut Draft) {
     d.cause = cause(
         "One of several hosts or sockets behind this address does not take its connections: a dead backend behind a load balancer \
          that completes handshakes itself, or one full accept queue of several (SO_REUSEPORT).",
@@ -401,6 +402,7 @@ fn blame_one_of_several(d: &mut Draft, lost: Suspect) {
         &["net.core.somaxconn"],
     );
     d.possible("others were served all the while, no SYN was ignored, and nobody was seen waiting");
+    let lost = Suspect::Lost(Packets::ClientData);
     d.or(lost, "Loss would not hit all segments of some connections and none of the others.").or(
         "A filter on payload drops the data of these connections.",
         "It would have to tell them apart by what they say.",

@@ -186,6 +186,15 @@ fn interrupted(f: &ConnectionFacts, sender: Role, healed: &Healed, around: &Dete
     d
 }
 
+/// Whether other connections of the silent server, those that had been open before included, went on meanwhile.
+fn is_host_heard(f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) -> bool {
+    let later = Interval { from: since.time + MOMENT, to: f.side(sender).last.time };
+    sender == Role::Client
+        && f.s.last.time < since.time
+        && later.from < later.to
+        && around.heard_of_host(f.server.address, later)
+}
+
 fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) {
     let (own, peer) = (f.side(sender), f.side(sender.peer()));
     let end = own.last.time;
@@ -211,12 +220,7 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     // The peer repeats data that was acknowledged: nothing reaches it either.
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // A connection ignored from the first byte on may be a refused syncookie.
-    // The server's other connections, those that had been open before included.
-    let later = Interval { from: since.time + MOMENT, to: end };
-    let is_heard = sender == Role::Client
-        && peer.last.time < since.time
-        && later.from < later.to
-        && around.heard_of_host(f.server.address, later);
+    let is_heard = is_host_heard(f, sender, since, around);
     match (others.served > 0 || is_heard) && f.syn.count > 0 && !from_the_start {
         true => d.probable(format!(
             "the {} {after}; {}: the fault is this connection's or this path's",

@@ -110,13 +110,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
                 d.measure("next_hop_mtu", icmp.mtu);
             }
         }
-        None if shrunk.is_none() && side.sacks() == 0 => {
-            d.possible(format!(
-                "only segments of full size (packets of about {mtu} bytes) are lost, each time; the {} is still heard and has none of \
-                 them, and without SACK it cannot say whether the smaller one behind them arrived",
-                sender.peer()
-            ));
-        }
+        None if shrunk.is_none() && side.sacks() == 0 => doubt_without_sack(&mut d, sender, mtu),
         None => {
             d.probable(format!(
                 "only segments of full size (packets of about {mtu} bytes) are lost, each time, and smaller ones arrive; no ICMP was captured"
@@ -133,6 +127,15 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     );
     d.next_steps = next_steps(f, sender);
     Some(d)
+}
+
+/// The receiver cannot say which segments arrive.
+fn doubt_without_sack(d: &mut Draft, sender: Role, mtu: u32) {
+    d.possible(format!(
+        "only segments of full size (packets of about {mtu} bytes) are lost, each time; the {} is still heard and has none of \
+         them, and without SACK it cannot say whether the smaller one behind them arrived",
+        sender.peer()
+    ));
 }
 
 /// Captured where the large segments do not arrive.
