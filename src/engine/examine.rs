@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::decode::segment::Options;
 use crate::detect::context::CaptureContext;
 use crate::detect::spec::{Examine, KindSpec, Property};
 use crate::detect::{DetectContext, Draft, Found, registry};
@@ -90,15 +89,10 @@ fn drop_what_a_flood_explains(drafts: &mut Vec<Found>) {
     }
 }
 
-/// Whether this is a further path of an MPTCP connection that was refused.
-fn is_refused_join(f: &ConnectionFacts) -> bool {
-    f.syn_offer.options.has(Options::MPTCP_SUBFLOW) && f.s.reset.is_some() && !f.s.has_spoken()
-}
-
 fn about_connection(f: &ConnectionFacts, context: &CaptureContext) -> Vec<Made> {
     let examine = |spec: &KindSpec, around: &DetectContext<'_>| match spec.examine {
         // A refused join is no refused connection: the one that it would have joined goes on.
-        Examine::Connection(_) | Examine::Both(..) if is_refused_join(f) => None,
+        Examine::Connection(_) | Examine::Both(..) if f.is_refused_join() => None,
         Examine::Connection(examine) | Examine::Both(examine, _) => {
             #[cfg(test)]
             trap::spring(trap::Place::Detector(spec.kind), Some(f.client));

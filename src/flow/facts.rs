@@ -379,6 +379,11 @@ impl ConnectionFacts {
         offered && self.syn_ack_offer.options.has(Options::TIMESTAMPS)
     }
 
+    /// Whether this is a further path of an MPTCP connection that was refused.
+    pub fn is_refused_join(&self) -> bool {
+        self.syn_offer.options.has(Options::MPTCP_SUBFLOW) && self.s.reset.is_some() && !self.s.has_spoken()
+    }
+
     /// Whether the answer to the SYN came so late that the client's application had closed its socket: a RST without a socket
     /// answers the SYN-ACK.
     pub fn was_given_up(&self) -> bool {

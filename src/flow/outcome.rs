@@ -137,19 +137,24 @@ impl Outcome {
     /// The outcome of a connection of which nothing but SYNs and their answers was seen, watched until `until`.
     pub fn of_half_open(half_open: &HalfOpen, until: Timestamp) -> Outcome {
         if half_open.is_refused() {
-            return Outcome::Refused;
+            let is_join = half_open.syn_offer().options.has(Options::MPTCP_SUBFLOW);
+            return if is_join { Outcome::ClosedByReset } else { Outcome::Refused };
         }
         Outcome::incomplete(half_open.syns(), half_open.syn_acks(), until - half_open.last().time)
     }
 
     /// A SYN was seen, and no final ACK.
     fn of_handshake(f: &ConnectionFacts, until: Timestamp) -> Outcome {
+        if f.was_given_up() {
+            return Outcome::NeverCompleted;
+        }
+        // A further path of an MPTCP connection that is refused: the connection goes on.
+        if f.is_refused_join() {
+            return Outcome::ClosedByReset;
+        }
         if f.syn_ack.count == 0 && (f.is_refused() || f.icmp.as_ref().is_some_and(|icmp| icmp.quotes_client))
         {
             return Outcome::Refused;
-        }
-        if f.was_given_up() {
-            return Outcome::NeverCompleted;
         }
         // A half-open scan: the client wanted no more than the answer. One that asks again was given a wrong one.
         if f.syn_ack.count > 0 && f.c.resets > 0 && f.syn.count == 1 {

@@ -105,6 +105,8 @@ pub struct ListenerActivity {
     /// When the server closed connections by FIN that their clients went on using, so that it reset them, and how long each had
     /// been idle.
     pub closed_in_use: Vec<(Timestamp, Span)>,
+    /// Clients that had given up when their SYN was answered.
+    pub given_up: u32,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
 }
@@ -242,6 +244,7 @@ impl ListenerActivity {
             self.stuck.push(stuck);
         }
         self.half_open.extend(half_open(f, end));
+        self.given_up += u32::from(f.was_given_up());
         if let Some(fin) = f.s.fin.filter(|_| is_closed_in_use(f)) {
             self.closed_in_use.push((fin.time, f.c.flight.idle.max(f.s.flight.idle)));
         }

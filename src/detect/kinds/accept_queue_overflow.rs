@@ -137,7 +137,7 @@ fn write(
         IgnoredPattern::Cookie
             if f.progress.is_none() && contrary.is_none() && serves_the_rest(o, around) =>
         {
-            blame_one_of_several(&mut d);
+            blame_one_of_several(&mut d, f);
         }
         _ => judge(&mut d, f, o, picture, contrary, around),
     }
@@ -228,9 +228,6 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> 
         (None, None) => format!("the server sent nothing else in the {lasted} until the capture ended"),
     };
     let how = match picture {
-        IgnoredPattern::Cookie if f.progress.is_none() && f.s.reset.is_none() => {
-            format!("the server ignored {} of its data", count(retransmits, "retransmission"))
-        }
         IgnoredPattern::Cookie => format!(
             "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
@@ -393,7 +390,12 @@ fn serves_the_rest(o: &IgnoredAck<'_>, around: &DetectContext<'_>) -> bool {
 }
 
 /// Several hosts or sockets stand behind the address, and one of them does not take its connections.
-fn blame_one_of_several(d: &mut Draft) {
+fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
+    d.summary = format!(
+        "{} completed the handshake, but its data drew no answer, although it was sent again {}; others were served meanwhile.",
+        f.client.socket(),
+        times(f.unanswered.retransmits.into())
+    );
     d.cause = cause(
         "One of several hosts or sockets behind this address does not take its connections: a dead backend behind a load balancer \
          that completes handshakes itself, or one full accept queue of several (SO_REUSEPORT).",

@@ -166,7 +166,8 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.shows(syn.at, "SYN").shows(reset.at, "RST of the client: it has no socket for this any more");
     // Where every handshake takes as long, the path is slow, and who asks like that may want no more than the answer.
     let is_slow_path = around.round_trip().is_some_and(|usual| usual.0 * 3 > waited.0);
-    d.severity = if is_slow_path { Severity::Info } else { Severity::Critical };
+    let is_accident = (around.activity.given_up as usize) < SEVERAL;
+    d.severity = if is_slow_path || is_accident { Severity::Info } else { Severity::Critical };
     d.summary = format!(
         "{} answered the SYN of {} only after {waited}; by then the client had closed its socket and answered by a RST.",
         f.server.socket(),
