@@ -343,10 +343,10 @@ impl Outcomes {
 
     /// Takes out copies: so many of these connections were seen twice, whatever became of them.
     pub fn take_out_copies(&mut self, copies: u64) {
-        let all: u64 = self.0.iter().sum();
+        let all = self.0.iter().fold(0_u64, |sum, n| sum.saturating_add(*n));
         let copies = copies.min(all);
         for n in &mut self.0 {
-            let share = u128::from(*n) * u128::from(copies) / u128::from(all.max(1));
+            let share = u128::from(*n).saturating_mul(copies.into()).checked_div(all.into()).unwrap_or(0);
             *n = n.saturating_sub(share as u64);
         }
     }
