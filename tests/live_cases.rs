@@ -49,6 +49,8 @@ fn what_the_kernel_confirmed_stays() {
         ("short", short_attempts_are_counted),
         ("recovers", a_queue_that_drains),
         ("shared", sockets_that_share_an_address),
+        ("retry", clients_that_retry_when_the_watch_begins),
+        ("busy", a_busy_neighbour),
         ("hangup", a_hang_up_ends_with_the_report),
     ]);
 }
@@ -72,53 +74,6 @@ fn listeners_are_known_before_and_after_trouble() {
         ("states", sockets_by_state),
         ("unseen", attempts_that_nobody_captured),
         ("mptcp", a_join_that_is_refused),
-    ]);
-}
-
-/// What live recorded gives the same findings once more, without any word of the host.
-#[test]
-#[cfg_attr(any(no_namespaces, no_nft), ignore = "needs root, ip, unshare and nft")]
-fn a_recording_gives_the_same_findings() {
-    play(&[
-        ("rec-full", |net| {
-            recorded(net, "full", |net| {
-                fill(net, 8080);
-                let client = net.client.clone();
-                net.play(&client, &format!("try {} 8", at(8080)), "asked");
-            })
-        }),
-        ("rec-wall", |net| {
-            recorded(net, "firewalled", |net| {
-                let (server, client) = (net.server.clone(), net.client.clone());
-                net.play(&server, &format!("accept {}", at(8080)), "ready");
-                let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
-                         add rule inet t in tcp dport 8080 counter drop";
-                inside(&server, "nft", &[rules]);
-                net.play(&client, &format!("try {} 12", at(8080)), "asked");
-            })
-        }),
-        ("rec-short", |net| {
-            recorded(net, "short attempts", |net| {
-                fill(net, 8080);
-                let client = net.client.clone();
-                net.play(&client, &format!("short {} 30", at(8080)), "ready");
-            })
-        }),
-        ("rec-none", |net| {
-            recorded(net, "nobody listens", |net| {
-                let client = net.client.clone();
-                net.play(&client, &format!("try {} 5", at(8080)), "asked");
-            })
-        }),
-        ("rec-half", |net| {
-            recorded(net, "half closed", |net| {
-                let (server, client) = (net.server.clone(), net.client.clone());
-                net.play(&server, &format!("hold {}", at(8080)), "ready");
-                for _ in 0..3 {
-                    net.play(&client, &format!("half {}", at(8080)), "ready");
-                }
-            })
-        }),
     ]);
 }
 
@@ -220,6 +175,49 @@ fn a_listener_already_full(net: &mut Net) {
     let told = confirmed.filter_map(|f| f["metrics"]["host_listener_drops"].as_u64()).max();
     assert!(told.is_some_and(|told| told <= dropped), "{told:?} {dropped}");
     row("already full", format!("{dropped} drops"), format!("12 findings, {told:?} drops"), after);
+}
+
+/// Clients repeat their SYNs already when the watch begins: what the socket drops from then on is told all the same.
+fn clients_that_retry_when_the_watch_begins(net: &mut Net) {
+    fill(net, 8080);
+    let (server, client) = (net.server.clone(), net.client.clone());
+    net.play(&client, &format!("try {} 6", at(8080)), "asked");
+    let live = Live::watch(net, &[]);
+    let heard = live.hear(PATIENCE, is_of("syn-drop-accept-queue", &at(8080)));
+    let after = live.began.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(5));
+    let dropped = socket(&server, 8080).0;
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{:?} {events:#?}", tally(&report));
+    assert_nothing_was_withdrawn(&events);
+    let found = findings_of(&report, "syn-drop-accept-queue", &at(8080));
+    let told = sum_of(&found);
+    assert!(told > 0 && told <= dropped && found.len() == 7, "{told} {dropped} {:?}", tally(&report));
+    row("clients retry at the start", format!("{dropped} drops in all"), format!("{told} since then"), after);
+}
+
+/// SYNs are dropped at one port while handshakes are completed at another of the same address.
+fn a_busy_neighbour(net: &mut Net) {
+    fill(net, 8080);
+    let (server, client) = (net.server.clone(), net.client.clone());
+    // Other ports are served by a queue of this length, too: a few connections at a time.
+    net.play(&server, &format!("serve {SERVER} 8090 8090"), "ready");
+    let before = socket(&server, 8080).0;
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    net.play(&client, &format!("short {} 8", at(8080)), "ready");
+    net.play(&client, &format!("ask {SERVER} 8090 8090 200"), "ready");
+    let heard = live.hear(PATIENCE, |event| event["finding"]["server"] == at(8080).as_str());
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(2));
+    let dropped = socket(&server, 8080).0 - before;
+    let (events, report) = live.end();
+    let kind = heard.map(|event| event["finding"]["kind"].clone());
+    assert_eq!(kind.as_ref().and_then(Value::as_str), Some("syn-drop-accept-queue"), "{events:#?}");
+    let found = findings_of(&report, "syn-drop-accept-queue", &at(8080));
+    assert_eq!(sum_of(&found), dropped, "{:?}", tally(&report));
+    assert!(findings_of(&report, "accept-queue-overflow", &at(8080)).is_empty(), "{:?}", tally(&report));
+    row("busy neighbour", format!("{dropped} drops"), format!("{} refused", sum_of(&found)), after);
 }
 
 /// Nobody's queue is full; the SYNs do not come to TCP.
@@ -543,37 +541,4 @@ fn a_join_that_is_refused(net: &mut Net) {
     let bad: Vec<&Value> = bad.filter(|f| f["severity"] != "info").collect();
     assert!(bad.is_empty(), "{bad:#?} {events:#?}");
     row("MPTCP join refused", format!("{joins} joins"), format!("{:?}", tally(&report)), 0.0);
-}
-
-/// Watches `scene` without asking the host, keeps the packets and analyzes them: the findings are the same.
-fn recorded(net: &mut Net, case: &str, scene: fn(&mut Net)) {
-    let file = net.path("ring");
-    let more = ["--no-host", "--kernel", "off", "--write", netns::text(&file)];
-    let live = Live::watch(net, &more);
-    scene(net);
-    thread::sleep(Duration::from_secs(6));
-    let (_, report) = live.end();
-    let mut files: Vec<std::path::PathBuf> = std::fs::read_dir(net.folder.path())
-        .expect("a folder")
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "pcapng"))
-        .collect();
-    files.sort();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_synscope"));
-    let out = command.args(["analyze", "--format", "json"]).args(&files).output().expect("it runs");
-    let again: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|error| {
-        panic!("{case}: {error}: {files:?} {}", String::from_utf8_lossy(&out.stderr))
-    });
-    assert_eq!(named(&report), named(&again), "{case}: live, and then the recording");
-    row(&format!("recorded: {case}"), "-", format!("{:?}", tally(&again)), 0.0);
-}
-
-/// Kind, certainty, client and server of all findings, in order.
-fn named(report: &Value) -> Vec<String> {
-    let all = report["findings"].as_array().expect("findings").iter();
-    let mut named: Vec<String> =
-        all.map(|f| format!("{} {} {} {}", f["kind"], f["certainty"], f["client"], f["server"])).collect();
-    named.sort();
-    named
 }

@@ -37,7 +37,7 @@ const LATE: Span = Span::millis(120);
 /// [`IDLE_FROM`] it says so seldom. Packets of other interfaces wait for that, those of its own do not.
 const BEAT: Duration = Duration::from_millis(40);
 const IDLE_BEAT: Duration = Duration::from_millis(250);
-const IDLE_BEAT_ALONE: Duration = Duration::from_millis(500);
+const IDLE_BEAT_ALONE: Duration = Duration::from_millis(400);
 const IDLE_FROM: Duration = Duration::from_secs(3);
 /// Where the handle cannot be waited for, it is looked at again after this.
 const PAUSE: Duration = Duration::from_millis(20);

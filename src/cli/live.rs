@@ -117,8 +117,9 @@ mod session {
             prepare: Arc::new(move || theirs.as_ref().map_or(Ok(()), Namespace::enter)),
             settle: Arc::new(kernel::keep_capture_right),
         };
-        let mut feed = LiveFeed::open(&settings)?;
+        // The host is looked at before packets come: what it has counted by then is not about them.
         let witness = if args.no_host { None } else { Some(Kernel::start(namespace.clone())?) };
+        let mut feed = LiveFeed::open(&settings)?;
         let (probes, said) = ask_kernel(args, namespace.as_ref())?;
         // From here on nothing takes a right any more; threads that are started inherit that.
         kernel::drop_rights().context("cannot give up capabilities")?;

@@ -125,6 +125,8 @@ pub struct CaptureContext {
     pub stated: Arc<Stated>,
     /// Of a stream without an end: floods that began in a part of it that is forgotten, by listener.
     pub floods: Option<Arc<HashMap<Host, FloodSoFar>>>,
+    /// The same: what was told of floods that go on, by listener. What is known of them must not become less.
+    pub floods_told: Arc<HashMap<Host, FloodSize>>,
     /// Packets of which the kernel says that it refused them for a full accept queue.
     pub refused: Arc<HashSet<PacketId>>,
 }
@@ -142,6 +144,15 @@ impl CaptureContext {
             self.hosts.entry(address).or_insert(host);
         }
     }
+}
+
+/// How large a flood is, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FloodSize {
+    /// Handshakes that were begun and not completed.
+    pub handshakes: u64,
+    /// Addresses that began them.
+    pub sources: u64,
 }
 
 /// The part of a flood that is forgotten.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::detect::analysis::fast_open::FastOpenOutcome;
 use crate::detect::analysis::fin_wait2::LateSegment;
+use crate::detect::context::FloodSize;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::model::Metrics;
@@ -63,6 +64,8 @@ pub enum Details {
         /// How long nothing had come before.
         silence: Span,
     },
+    /// Many handshakes that nobody completes.
+    Flood(FloodSize),
     /// Many sockets are in TIME_WAIT.
     TimeWait {
         /// The side that closes first, and so has them.
@@ -168,6 +171,10 @@ impl Details {
                 metrics.insert("silence_s", seconds(silence).into());
                 metrics.insert("late", late.text().into());
                 metrics.insert("closed_by", address(closer));
+            }
+            Details::Flood(FloodSize { handshakes, sources }) => {
+                metrics.insert("half_open", handshakes.into());
+                metrics.insert("sources", sources.into());
             }
             Details::TimeWait { closer } => {
                 let name = match closer {

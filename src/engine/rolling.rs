@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use crate::capture::{Block, Silence, Status};
 use crate::decode::segment::{Address, PacketId};
-use crate::detect::context::{CaptureContext, FloodSoFar, Stated};
+use crate::detect::context::{CaptureContext, FloodSize, FloodSoFar, Stated};
+use crate::detect::details::Details;
 use crate::detect::draft::Found;
 use crate::detect::registry;
 use crate::diagnose::host;
@@ -91,6 +92,8 @@ pub struct Rolling {
     batches: Vec<Batch>,
     /// Floods that began in generations that were forgotten.
     floods: Arc<HashMap<Host, FloodSoFar>>,
+    /// How large each flood is.
+    floods_told: Arc<HashMap<Host, FloodSize>>,
     /// Addresses of the host on which the packets are captured, where they are known, and facts that it states.
     own: Arc<HashSet<Address>>,
     stated: Arc<Stated>,
@@ -166,6 +169,7 @@ impl Rolling {
             now: Timestamp::MIN,
             batches: Vec::new(),
             floods: Arc::default(),
+            floods_told: Arc::default(),
             own: Arc::default(),
             stated: Arc::default(),
             refused: Arc::default(),
@@ -270,6 +274,18 @@ impl Rolling {
         }
     }
 
+    /// Notes how large each flood is: what is known of it must not become less while it goes on.
+    fn note_flood_sizes(&mut self, drafts: &[Found]) {
+        let of = |(draft, _): &Found| match draft.details {
+            Details::Flood(size) => Some((draft.server?, size)),
+            _ => None,
+        };
+        let now: HashMap<Host, FloodSize> = drafts.iter().filter_map(of).collect();
+        if now != *self.floods_told {
+            self.floods_told = Arc::new(now);
+        }
+    }
+
     /// From when on everything is known.
     fn since(&self) -> Timestamp {
         if self.has_forgotten { self.began[1] } else { Timestamp::MIN }
@@ -347,6 +363,7 @@ impl Rolling {
         seen.gathered.given_up.evicted = self.evicted().saturating_sub(twice.readmitted);
         seen.gathered.given_up.repeated = twice.repeated;
         let drafts = std::mem::take(&mut seen.drafts);
+        self.note_flood_sizes(&drafts);
         let examined = seen.gathered.kept.iter().map(|facts| facts.first.packet).collect();
         Ok(CurrentResult { seen, drafts, examined, since: self.since(), faults })
     }
@@ -377,6 +394,7 @@ impl Rolling {
         let (limits, end) = (self.limits, self.now);
         let (own, stated) = (Arc::clone(&self.own), Arc::clone(&self.stated));
         let floods = Arc::clone(&self.floods);
+        let floods_told = Arc::clone(&self.floods_told);
         let refused = Arc::clone(&self.refused);
         let Engine { shards, peers, options, totals, .. } = &mut self.engine;
         let (options, known): (&Options, &TwRecycleModel) = (options, peers);
@@ -416,6 +434,7 @@ impl Rolling {
                 stated,
                 refused,
                 floods: Some(floods),
+                floods_told,
                 ..context
             };
             let seen = examined::examine_all(
@@ -474,7 +493,8 @@ const FLOOD: u64 = 20;
 fn incomplete(triages: &[Triage]) -> HashMap<Host, u64> {
     let mut all: HashMap<Host, u64> = HashMap::new();
     for (host, listener) in triages.iter().flat_map(|triage| &triage.listeners) {
-        *all.entry(*host).or_default() += listener.attempts.saturating_sub(listener.completed);
+        let let_go = listener.uncounted.let_go.saturating_sub(listener.uncounted.completed);
+        *all.entry(*host).or_default() += listener.attempts.saturating_sub(listener.completed) + let_go;
     }
     all.retain(|_, count| *count >= FLOOD);
     all

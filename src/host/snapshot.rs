@@ -133,6 +133,12 @@ impl Snapshot {
         Ok(Snapshot { time, finished: now(), counters, listeners, time_wait, ..self.clone() })
     }
 
+    /// What the kernel has counted of this network namespace until now, as text: it differs once a packet has come.
+    pub fn counted() -> io::Result<[String; 2]> {
+        let own = of_this_thread(Path::new("/proc"));
+        Ok([fs::read_to_string(own.join("net/netstat"))?, fs::read_to_string(own.join("net/snmp"))?])
+    }
+
     /// Counts the sockets at the ports of listeners, unless the system does not tell.
     #[cfg(target_os = "linux")]
     pub fn count_states(&self) -> Option<BTreeMap<SocketAddr, SocketStates>> {

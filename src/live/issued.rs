@@ -30,6 +30,8 @@ use crate::time::{Span, Timestamp};
 
 /// How long a draft must stand before it is told, and be gone before it is withdrawn.
 pub const SETTLE: Span = Span::millis(300);
+/// The same where the kernel confirms it.
+const SETTLE_CONFIRMED: Span = Span::millis(100);
 /// How long a draft waits for the kernel to be heard, if it is not.
 const HEARING: Span = Span::secs(3);
 /// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
@@ -89,6 +91,24 @@ impl Key {
     }
 }
 
+/// What makes a finding the same where packets under another address make a connection of their own: which of the two
+/// connections is examined changes with time.
+type Ends = (Kind, Option<Host>, Option<Host>, Timestamp);
+
+fn ends(draft: &Draft) -> Option<Ends> {
+    let is_seen_twice = registry::spec(draft.kind).has(Property::SeenUnderAnotherAddress);
+    is_seen_twice.then(|| (draft.kind, draft.client, draft.server, draft.during().0))
+}
+
+/// What a finding rests on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Backing {
+    /// Packets.
+    Packets,
+    /// The kernel has confirmed it: then it stands, whatever comes later.
+    Kernel,
+}
+
 /// Kind and listener: what incidents are made of.
 type Place = (Kind, Option<Host>);
 
@@ -118,8 +138,7 @@ struct Entry {
     /// Its id as told, if that has changed since.
     was: Option<String>,
     missing_since: Option<Timestamp>,
-    /// Whether the kernel has confirmed it: then it stands, whatever comes later.
-    by_kernel: bool,
+    backing: Backing,
     /// What has changed since, as far as it was told.
     since: Option<&'static str>,
 }
@@ -140,6 +159,8 @@ pub struct Issued {
     next: u64,
     index: HashMap<Key, u64>,
     by_connection: HashMap<PacketId, Vec<Key>>,
+    /// Findings that may come from either of two connections.
+    by_ends: HashMap<Ends, u64>,
     /// Drafts that have not stood long enough.
     pending: HashMap<Key, Timestamp>,
     in_place: HashMap<Place, usize>,
@@ -170,6 +191,7 @@ fn patience(key: Key, unheard: Option<Unheard>, round: &Round, settle: Span) -> 
         Some(Unheard::Yet) => HEARING,
         // What a listener's own socket has counted turns into nothing else.
         _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
+        _ if round.is_confirmed(key) => settle.min(SETTLE_CONFIRMED),
         _ => settle,
     }
 }
@@ -182,7 +204,7 @@ impl Issued {
 
     /// Takes in what the detectors say now (`drafts`, after the kernel was heard), and gives what is new. With `settle`
     /// zero nothing is waited for.
-    pub fn take(
+    pub fn compare(
         &mut self,
         judged: Judged,
         sight: &CurrentResult,
@@ -215,7 +237,7 @@ impl Issued {
             match self.index.get(&key) {
                 Some(&number) => {
                     if let Some(entry) = self.entries.get_mut(&number) {
-                        entry.by_kernel = round.is_confirmed(key);
+                        entry.backing = round.backing(key);
                     }
                     self.renew(number, draft, vantage, now, paths, &mut changes);
                 }
@@ -231,7 +253,7 @@ impl Issued {
             let settle = patience(key, unheard, &round, settle);
             if now - since >= settle {
                 self.pending.remove(&key);
-                self.issue(key, (draft, vantage), round.is_confirmed(key), now, paths, &mut changes);
+                self.issue(key, (draft, vantage), round.backing(key), now, paths, &mut changes);
             }
         }
         self.pending.retain(|key, _| present.contains(key));
@@ -317,6 +339,12 @@ impl Issued {
             if written.finding.id != was.id {
                 entry.was.get_or_insert_with(|| was.id.clone());
             }
+            if let (was, Some(is)) = (ends(&entry.draft), ends(&draft))
+                && was != Some(is)
+            {
+                was.and_then(|was| self.by_ends.remove(&was));
+                self.by_ends.insert(is, number);
+            }
             (entry.written, entry.draft) = (written, draft);
             entry.grown = true;
             if other {
@@ -346,7 +374,7 @@ impl Issued {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(number) else { continue };
-            if entry.by_kernel && !round.replaces(*key) {
+            if entry.backing == Backing::Kernel && !round.replaces(*key) {
                 continue;
             }
             let known = key.connection().is_none_or(|connection| sight.examined.contains(&connection));
@@ -363,7 +391,7 @@ impl Issued {
         &mut self,
         key: Key,
         (draft, vantage): Found,
-        by_kernel: bool,
+        backing: Backing,
         now: Timestamp,
         paths: &[Arc<str>],
         changes: &mut Vec<Change>,
@@ -378,7 +406,7 @@ impl Issued {
             })
         });
         let written = write::finding((*draft).clone(), vantage, paths);
-        let before = before.or_else(|| self.told_of_another(&written));
+        let before = before.or_else(|| self.told_of_another(&draft));
         let was = before.and_then(|before| self.remove(before)).filter(|entry| !entry.over);
         let full = self.in_place.get(&place).copied().unwrap_or(0) >= self.bounds.of_a_kind
             || (self.entries.len() >= self.bounds.findings && !self.make_room());
@@ -390,6 +418,9 @@ impl Issued {
         }
         let number = self.next;
         self.next += 1;
+        if let Some(ends) = ends(&draft) {
+            self.by_ends.insert(ends, number);
+        }
         self.entries.insert(
             number,
             Entry {
@@ -402,7 +433,7 @@ impl Issued {
                 grown: false,
                 was: None,
                 missing_since: None,
-                by_kernel,
+                backing,
                 since: None,
             },
         );
@@ -417,14 +448,19 @@ impl Issued {
         });
     }
 
-    /// The same finding, told already of another connection: packets under another address make a connection of their own,
-    /// and which of the two is examined changes with time.
-    fn told_of_another(&self, written: &Written) -> Option<Key> {
-        if !registry::spec(written.finding.kind).has(Property::SeenUnderAnotherAddress) {
-            return None;
+    /// The same finding, told already of another connection.
+    fn told_of_another(&self, draft: &Draft) -> Option<Key> {
+        let number = self.by_ends.get(&ends(draft)?)?;
+        self.entries.get(number).map(|entry| Key::of(&entry.draft))
+    }
+
+    /// A finding is forgotten: nothing else is told as the same.
+    fn forget_ends(&mut self, draft: &Draft, number: u64) {
+        if let Some(ends) = ends(draft)
+            && self.by_ends.get(&ends) == Some(&number)
+        {
+            self.by_ends.remove(&ends);
         }
-        let same = self.entries.values().find(|entry| entry.written.finding.id == written.finding.id)?;
-        Some(Key::of(&same.draft))
     }
 
     /// Forgets the oldest finding of an incident that is over; false if there is none.
@@ -438,7 +474,9 @@ impl Issued {
                 self.counted.insert(key);
             }
         }
-        self.entries.remove(&number);
+        if let Some(entry) = self.entries.remove(&number) {
+            self.forget_ends(&entry.draft, number);
+        }
         self.forgotten += 1;
         true
     }
@@ -446,6 +484,7 @@ impl Issued {
     fn remove(&mut self, key: Key) -> Option<Entry> {
         let number = self.unlink(key)?;
         let entry = self.entries.remove(&number)?;
+        self.forget_ends(&entry.draft, number);
         if !entry.over {
             self.leave_place((entry.draft.kind, entry.draft.server));
         }

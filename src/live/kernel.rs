@@ -39,6 +39,8 @@ const FIRST_SEARCH: Duration = Duration::from_secs(2);
 /// How often sockets are counted by state, while segments come and otherwise.
 const STATES: Duration = Duration::from_secs(1);
 const IDLE_STATES: Duration = Duration::from_secs(10);
+/// A namespace without a packet is looked at again after this.
+const UNMOVED: Duration = Duration::from_millis(950);
 /// A kernel that does not answer by then is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -152,12 +154,23 @@ fn keep(rights: CapabilitySet) -> io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
+/// What is wanted of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// What it knows now.
+    Now,
+    /// The same, unless no packet has come since the last look.
+    IfMoved,
+}
+
 /// A thread in the namespace that is watched; it reads what the kernel knows when it is asked.
 pub struct Kernel {
-    ask: Sender<()>,
+    ask: Sender<Question>,
     answers: Receiver<Option<Snapshot>>,
     /// Answers that came too late and are still under way.
     owed: usize,
+    /// What it knew when this was started: before packets are captured, so that all that they show comes later.
+    first: Option<Snapshot>,
 }
 
 impl Kernel {
@@ -179,8 +192,15 @@ impl Kernel {
             let mut known: Option<(Instant, Snapshot)> = None;
             let mut clock = SteadyClock::default();
             let mut states = States::default();
-            while asked.recv().is_ok() {
+            let mut moves = Moves::default();
+            while let Ok(question) = asked.recv() {
                 clock.look();
+                if !moves.is_worth_a_look() && question == Question::IfMoved {
+                    if answer.send(None).is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 let look = fault::contain(|| match &known {
                     Some((at, known)) if at.elapsed() < SETTINGS => known.renew().ok(),
                     _ => {
@@ -205,7 +225,30 @@ impl Kernel {
             }
         })?;
         has_begun.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
-        Ok(Kernel { ask, answers, owed: 0 })
+        let mut kernel = Kernel { ask, answers, owed: 0, first: None };
+        kernel.first = kernel.ask(Question::Now);
+        Ok(kernel)
+    }
+}
+
+/// Whether the namespace has had a packet since the last look.
+#[derive(Default)]
+struct Moves {
+    counted: Option<[String; 2]>,
+    looked: Option<Instant>,
+}
+
+impl Moves {
+    /// Whether something has come, or the last look is long ago: then one follows.
+    fn is_worth_a_look(&mut self) -> bool {
+        let counted = Snapshot::counted().ok();
+        let is_other = counted.is_none() || counted != self.counted;
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= UNMOVED);
+        if is_other || is_due {
+            self.counted = counted;
+            self.looked = Some(Instant::now());
+        }
+        is_other || is_due
     }
 }
 
@@ -280,10 +323,20 @@ impl Holders {
 
 impl Witness for Kernel {
     fn look(&mut self, _: Timestamp) -> Option<Snapshot> {
+        self.first.take().or_else(|| self.ask(Question::Now))
+    }
+
+    fn look_if_moved(&mut self, _: Timestamp) -> Option<Snapshot> {
+        self.ask(Question::IfMoved)
+    }
+}
+
+impl Kernel {
+    fn ask(&mut self, question: Question) -> Option<Snapshot> {
         while self.owed > 0 && self.answers.try_recv().is_ok() {
             self.owed -= 1;
         }
-        self.ask.send(()).ok()?;
+        self.ask.send(question).ok()?;
         self.owed += 1;
         let until = Instant::now() + PATIENCE;
         // Answers come in the order of the questions: the last one owed is to this question.

@@ -1,10 +1,11 @@
 //! The loop: packets from a feed into the watch, ticks out to the outputs.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::capture::Block;
 use crate::capture::feed::{Fed, Feed};
+use crate::capture::steady::SteadyClock;
 use crate::engine::Analysis;
 use crate::engine::rolling::Moment;
 use crate::fault::{self, Fault};
@@ -14,8 +15,8 @@ use crate::live::output::{Next, Output, Recorder};
 use crate::live::watch::{Step, Watch};
 use crate::time::{Span, Timestamp};
 
-/// How often the engine is asked.
-const TICK: Span = Span::millis(200);
+/// How often the watch is brought up to date.
+const TICK: Span = Span::millis(100);
 /// Blocks that are decoded and tracked at once at most.
 const AT_ONCE: usize = 16;
 /// Signals are looked at this often, and whenever an interface says that it is silent.
@@ -82,6 +83,68 @@ pub struct Ended {
     pub failed: Option<io::Error>,
 }
 
+/// What a run has come to.
+struct Progress {
+    /// Since when it runs.
+    begun: Instant,
+    /// The first time of the feed's clock.
+    first: Option<Timestamp>,
+    /// The time of the last tick.
+    last: Timestamp,
+    /// The latest time of the feed's clock, and when it was reached.
+    advanced: (Timestamp, Instant),
+    /// The machine's clock.
+    wall: SteadyClock,
+    packets: u64,
+    /// The engine is not asked before, unless it is urgent.
+    rest: Instant,
+    /// Whether the feed has ended.
+    is_over: bool,
+    /// What an output failed at.
+    failed: Option<io::Error>,
+}
+
+impl Progress {
+    fn begin() -> Progress {
+        let now = Instant::now();
+        Progress {
+            begun: now,
+            first: None,
+            last: Timestamp::MIN,
+            advanced: (Timestamp::MIN, now),
+            wall: SteadyClock::default(),
+            packets: 0,
+            rest: now,
+            is_over: false,
+            failed: None,
+        }
+    }
+
+    /// The time now, given the feed's clock. Where the machine's clock was set back it goes on all the same: what settles
+    /// must not wait until the old time is reached again.
+    fn go_on(&mut self, clock: Timestamp, pace: Pace) -> Timestamp {
+        if clock > self.advanced.0 {
+            self.advanced = (clock, Instant::now());
+        } else if pace == Pace::Machine && self.advanced.0 > Timestamp::MIN {
+            let stood = self.advanced.1.elapsed().saturating_sub(SET_BACK);
+            return self.advanced.0 + Span(i64::try_from(stood.as_nanos()).unwrap_or(i64::MAX));
+        }
+        clock
+    }
+
+    /// Whether the time to watch is over.
+    fn is_at_end(&mut self, clock: Timestamp, pace: Pace, until: Until) -> bool {
+        if clock == Timestamp::MIN {
+            return false;
+        }
+        let first = *self.first.get_or_insert(clock);
+        until.duration.is_some_and(|most| match pace {
+            Pace::Machine => self.begun.elapsed().as_nanos() >= most.0.unsigned_abs().into(),
+            Pace::Script => clock - first >= most,
+        })
+    }
+}
+
 impl Run<'_> {
     /// Watches until the end; `wanted` is asked again and again, `report` gets reports that are asked for meanwhile.
     pub fn run(
@@ -89,83 +152,40 @@ impl Run<'_> {
         mut wanted: impl FnMut() -> Wanted,
         mut report: impl FnMut(&Analysis) -> anyhow::Result<()>,
     ) -> Ended {
-        let mut failed = None;
         let mut news: Vec<Event> = Vec::new();
         let mut blocks: Vec<Block> = Vec::new();
         blocks.resize_with(AT_ONCE, Block::default);
-        let begun = Instant::now();
-        let (mut first, mut last) = (None, Timestamp::MIN);
-        let mut advanced = (Timestamp::MIN, Instant::now());
-        let (mut packets, mut rest) = (0_u64, Instant::now());
+        let mut progress = Progress::begin();
         let mut delay = Delay::default();
         self.watch.begin(match self.pace {
-            Pace::Machine => now(),
+            Pace::Machine => progress.wall.now(),
             Pace::Script => self.feed.clock(),
         });
-        loop {
-            let mut taken = 0;
-            let mut over = false;
-            while taken < AT_ONCE {
-                let wait = if taken == 0 { ATTENTIVE } else { Duration::ZERO };
-                match self.feed.next_block(&mut blocks[taken], wait) {
-                    Fed::Packets => {
-                        let left = self.until.packets.map_or(u64::MAX, |most| most - packets);
-                        blocks[taken].truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                        packets += blocks[taken].len() as u64;
-                        taken += 1;
-                        if self.until.packets == Some(packets) {
-                            over = true;
-                            break;
-                        }
-                        // A script has the next block at hand; the tick is due in between.
-                        if self.pace == Pace::Script {
-                            break;
-                        }
-                    }
-                    Fed::Nothing => break,
-                    Fed::End => {
-                        over = true;
-                        break;
-                    }
-                }
-            }
-            if taken > 0 {
-                let taken_in = fault::contain(|| self.watch.take(&blocks[..taken]));
+        while !progress.is_over {
+            let filled = self.fill(&mut blocks, &mut progress);
+            if filled > 0 {
+                let tracked = fault::contain(|| self.watch.track(&blocks[..filled]));
                 news.extend(
-                    taken_in
+                    tracked
                         .err()
                         .into_iter()
                         .flat_map(|fault| self.watch.record_fault(Step::Packets, &fault)),
                 );
             }
-            news.extend(self.record(&mut blocks[..taken], &mut delay));
-            let mut clock = self.feed.clock();
-            if clock > advanced.0 {
-                advanced = (clock, Instant::now());
-            } else if self.pace == Pace::Machine && advanced.0 > Timestamp::MIN {
-                // The machine's clock was set back: what settles must not wait until it has caught up.
-                let stood = advanced.1.elapsed().saturating_sub(SET_BACK);
-                clock = advanced.0 + Span(i64::try_from(stood.as_nanos()).unwrap_or(i64::MAX));
-            }
-            if clock > Timestamp::MIN {
-                let first = *first.get_or_insert(clock);
-                over |= self.until.duration.is_some_and(|most| match self.pace {
-                    Pace::Machine => begun.elapsed().as_nanos() >= most.0.unsigned_abs().into(),
-                    Pace::Script => clock - first >= most,
-                });
-            }
-            let every = if self.watch.is_idle() { IDLE_TICK } else { TICK };
-            let due = clock > Timestamp::MIN && clock - last >= every;
-            if due && (self.pace == Pace::Script || Instant::now() >= rest) {
-                last = clock;
+            news.extend(self.record(&mut blocks[..filled], &mut delay));
+            let clock = progress.go_on(self.feed.clock(), self.pace);
+            progress.is_over |= progress.is_at_end(clock, self.pace, self.until);
+            if self.is_due(clock, &progress) {
+                progress.last = clock;
                 let asked = Instant::now();
                 if self.pace == Pace::Machine {
-                    self.watch.lags(now() - clock);
+                    progress.wall.look();
+                    self.watch.lags(progress.wall.now() - clock);
                 }
                 let mut events = std::mem::take(&mut news);
                 events.extend(self.tick(clock));
-                rest = Instant::now() + asked.elapsed() * REST;
-                over |= self.tell(events, &mut failed) == Next::Stop;
+                progress.rest = Instant::now() + asked.elapsed() * REST;
+                progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
             }
             match wanted() {
                 Wanted::Nothing => {}
@@ -179,15 +199,56 @@ impl Run<'_> {
                             &mut events,
                         );
                     }
-                    over |= self.tell(events, &mut failed) == Next::Stop;
+                    progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
                 }
-                Wanted::Stop => over = true,
-            }
-            if over {
-                break;
+                Wanted::Stop => progress.is_over = true,
             }
         }
-        self.end(news, delay, failed)
+        self.end(news, delay, progress.failed)
+    }
+
+    /// Fills blocks with what has come; gives how many.
+    fn fill(&mut self, blocks: &mut [Block], progress: &mut Progress) -> usize {
+        let mut filled = 0;
+        while filled < blocks.len() {
+            let wait = if filled == 0 { ATTENTIVE } else { Duration::ZERO };
+            match self.feed.next_block(&mut blocks[filled], wait) {
+                Fed::Packets => {
+                    let left = self.until.packets.map_or(u64::MAX, |most| most - progress.packets);
+                    blocks[filled].truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    progress.packets += blocks[filled].len() as u64;
+                    filled += 1;
+                    if self.until.packets == Some(progress.packets) {
+                        progress.is_over = true;
+                        break;
+                    }
+                    // A script has the next block at hand; the tick is due in between.
+                    if self.pace == Pace::Script {
+                        break;
+                    }
+                }
+                Fed::Nothing => break,
+                Fed::End => {
+                    progress.is_over = true;
+                    break;
+                }
+            }
+        }
+        filled
+    }
+
+    /// Whether the watch is to be asked now. The kernel is asked even where the engine must rest: a listener that begins to
+    /// refuse connections is worth an exception.
+    fn is_due(&mut self, clock: Timestamp, progress: &Progress) -> bool {
+        if clock == Timestamp::MIN {
+            return false;
+        }
+        let every = if self.watch.is_idle() { IDLE_TICK } else { TICK };
+        let is_time = clock - progress.last >= every;
+        match self.pace {
+            Pace::Script => is_time,
+            Pace::Machine => self.watch.is_urgent(clock) || (is_time && Instant::now() >= progress.rest),
+        }
     }
 
     /// Tells what is left, and writes the report.
@@ -199,12 +260,12 @@ impl Run<'_> {
         self.tell(more, &mut failed);
         if let Some(recorder) = &mut self.recorder {
             let words = self.watch.words();
-            let said = fault::contain(|| {
+            let troubles = fault::contain(|| {
                 delay.finish(recorder.as_mut(), words);
                 recorder.finish()
             });
-            let events = match said {
-                Ok(said) => self.said(said),
+            let events = match troubles {
+                Ok(troubles) => self.warn_of(troubles),
                 Err(fault) => self.stop_recording(&fault),
             };
             self.show(&events, &mut failed);
@@ -238,19 +299,19 @@ impl Run<'_> {
     fn tell(&mut self, mut events: Vec<Event>, failed: &mut Option<io::Error>) -> Next {
         if let Some(recorder) = &mut self.recorder {
             let state = self.watch.state();
-            let said = fault::contain(|| recorder.tick(state, &events));
-            events.extend(match said {
-                Ok(said) => self.said(said),
+            let troubles = fault::contain(|| recorder.tick(state, &events));
+            events.extend(match troubles {
+                Ok(troubles) => self.warn_of(troubles),
                 Err(fault) => self.stop_recording(&fault),
             });
         }
         self.show(&events, failed)
     }
 
-    fn said(&mut self, said: Vec<String>) -> Vec<Event> {
+    fn warn_of(&mut self, troubles: Vec<String>) -> Vec<Event> {
         let mut events = Vec::new();
         let at = self.watch.state().at;
-        said.into_iter().for_each(|text| self.watch.warn(at, text, &mut events));
+        troubles.into_iter().for_each(|text| self.watch.warn(at, text, &mut events));
         events
     }
 
@@ -279,9 +340,4 @@ impl Run<'_> {
         });
         next
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::phase::Phase;
 use super::state::{Interface, Listener, QueueSample, Second, State, Watched};
+use crate::host::listeners::SocketStates;
 use crate::model::{Certainty, Finding, Report};
 use crate::report::samples;
 use crate::time::{Span, Timestamp};
@@ -124,6 +125,9 @@ pub(crate) fn overflow() -> State {
         refused_since: Some(NOW + Span::secs(-44)),
         history: history.collect(),
         holder: Some("api, pid 812, api.service".to_owned()),
+        accepted: Some(32),
+        refused_share: Some(21),
+        states: Some(SocketStates { close_wait: 3, syn_recv: 41, time_wait: Some(14_106) }),
         ..listener("10.0.0.5:8080", 129, 128, 129, 374, (121, 32))
     };
     let mut report = samples::overflow();

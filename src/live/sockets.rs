@@ -95,6 +95,15 @@ struct Known {
     holder: Option<Holder>,
 }
 
+/// Since when a socket is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It was there when the watch began.
+    Before,
+    /// It came later: all its drops count.
+    Meanwhile,
+}
+
 /// Whether something was told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
@@ -134,7 +143,7 @@ impl ListenSockets {
             None => (look.time, [0, 0]),
         };
         let mut told = self.note_changes(sockets, look.time);
-        let is_first = self.looked.is_none();
+        let origin = if self.looked.is_none() { Origin::Before } else { Origin::Meanwhile };
         self.opened.note(look.time, look.counters.get("TcpPassiveOpens").copied().unwrap_or(0));
         self.states = by_listener(sockets, look.states.as_deref());
         self.looked = Some((look.finished, counted));
@@ -144,11 +153,11 @@ impl ListenSockets {
         });
         let (dropping, total) = drops.filter(|n| *n > 0).fold((0, 0), |sum, n| (sum.0 + 1, sum.1 + n));
         // One dropped something, or all drops were overflows.
-        self.refusals.explain_pending(rose);
-        let is_clear = !is_first && (dropping == 1 || total == rose[0]);
+        self.refusals.explain_pending(rose, counted);
+        let is_clear = origin == Origin::Meanwhile && (dropping == 1 || total == rose[0]);
         for socket in sockets {
             let known =
-                self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, look.time, is_first));
+                self.known.entry(socket.inode).or_insert_with(|| Known::new(socket, look.time, origin));
             let was_full = known.is_full();
             let requests = self.states.get(&socket.address).map(|states| states.syn_recv);
             let dropped = known.observe(socket, requests, (since, look.time));
@@ -157,6 +166,7 @@ impl ListenSockets {
                     during: (since, look.time),
                     dropped,
                     counted: rose,
+                    total: counted,
                     queue: socket.accept_queue,
                     limit: socket.backlog,
                     full: was_full || known.is_full(),
@@ -289,6 +299,11 @@ impl ListenSockets {
         refusals.findings(context, known, serves, handshake, now)
     }
 
+    /// Whether something was refused just now of which no finding tells.
+    pub fn has_untold(&self, now: Timestamp) -> bool {
+        self.refusals.has_untold(now)
+    }
+
     /// The queues of the listener that serves `server`, from a while before `from` to a while after `to`; of several sockets
     /// those of the one with the longest queue.
     pub fn queues(&self, server: SocketAddr, (from, to): (Timestamp, Timestamp)) -> Option<QueueHistory> {
@@ -363,9 +378,11 @@ impl ListenSockets {
 }
 
 impl Known {
-    /// Of a socket that appears later all drops count.
-    fn new(socket: &ListenSocket, since: Timestamp, is_first: bool) -> Known {
-        let first = if is_first { socket.drops.unwrap_or(0) } else { 0 };
+    fn new(socket: &ListenSocket, since: Timestamp, origin: Origin) -> Known {
+        let first = match origin {
+            Origin::Before => socket.drops.unwrap_or(0),
+            Origin::Meanwhile => 0,
+        };
         Known {
             socket: ListenSocket { drops: socket.drops.map(|_| first), ..socket.clone() },
             since,

@@ -3,6 +3,7 @@
 //! Every tick asks the engine what it knows, as if the capture had ended at that moment, and compares it with what was
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
+mod looks;
 mod rows;
 mod shown;
 mod step;
@@ -16,7 +17,6 @@ pub use self::step::Step;
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
 use crate::detect::{Draft, Found};
-use crate::diagnose::host::stated;
 use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
 use crate::engine::{Analysis, Error, Options};
 use crate::fault::{self, Fault};
@@ -30,11 +30,10 @@ use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
 use crate::time::{Span, Timestamp};
 
-/// How often the kernel is asked, and how often while packets come.
-const LOOK: Span = Span::secs(1);
-const BUSY_LOOK: Span = Span::millis(500);
-/// No more often than this, though a finding may wait for it.
+/// No more often than this the kernel is asked, though a finding may wait for it.
 const SOONEST_LOOK: Span = Span::millis(150);
+/// How often the engine is asked while packets come.
+const BUSY: Span = Span::millis(200);
 /// How often counts are told.
 const STATISTICS: Span = Span::secs(10);
 /// A limit that goes on being reached is told again after this.
@@ -86,6 +85,10 @@ pub struct Watch {
     /// When the drops were last read.
     read: Timestamp,
     looked: Timestamp,
+    /// The newest packet when it came.
+    packet_came: Timestamp,
+    /// What a look between two ticks brought.
+    seen: Vec<Event>,
     asked: Timestamp,
     dirty: bool,
     /// Since the last line of statistics: when, packets, segments, attempts and completed by whole seconds, drops.
@@ -128,6 +131,8 @@ impl Watch {
             taken: Vec::new(),
             read: Timestamp::MIN,
             looked: Timestamp::MIN,
+            packet_came: Timestamp::MIN,
+            seen: Vec::new(),
             asked: Timestamp::MIN,
             dirty: false,
             told: Told::default(),
@@ -155,7 +160,7 @@ impl Watch {
     }
 
     /// Takes in packets, in capture order.
-    pub fn take(&mut self, blocks: &[Block]) {
+    pub fn track(&mut self, blocks: &[Block]) {
         for block in blocks {
             let of = |packet: Packet<'_>| (packet.time, usize::from(packet.id.capture()));
             let mut all = block.packets().map(of).peekable();
@@ -194,6 +199,7 @@ impl Watch {
         }
         self.state.total.segments += segments;
         self.dirty = true;
+        self.packet_came = self.packet_came.max(self.engine.now());
     }
 
     /// The counts of the second of `time`.
@@ -216,9 +222,9 @@ impl Watch {
 
     /// What is new at `clock`, a time of which it is certain that all packets from before it were taken in.
     pub fn tick(&mut self, clock: Timestamp, interfaces: &[Interface], silences: &[Silence]) -> Vec<Event> {
-        let mut events = Vec::new();
         self.engine.advance(clock);
         let now = self.engine.now();
+        let mut events = std::mem::take(&mut self.seen);
         if now == Timestamp::MIN {
             return events;
         }
@@ -235,27 +241,15 @@ impl Watch {
         if let Some(text) = self.words.as_mut().and_then(KernelWords::loss) {
             self.warn_now_and_then("words", now, text, &mut events);
         }
-        if now - self.looked >= if self.dirty { BUSY_LOOK } else { LOOK } {
-            self.look(now, &mut events);
-        }
+        self.look_if_due(now, &mut events);
         let idle = if self.state.tracked > 0 { IDLE } else { EMPTY };
-        if self.dirty || self.issued.is_waiting() || now - self.asked >= idle {
+        let is_worth_it = self.dirty || self.issued.is_waiting() || self.testimony.has_refusals_to_explain();
+        if now - self.asked >= if is_worth_it { BUSY } else { idle } || self.is_news(now) {
             self.ask(now, Moment::Between, SETTLE, &mut events);
         }
         self.statistics(now, &mut events);
         self.finish(&events);
         events
-    }
-
-    /// Brings what the kernel said to the packets. What it refused is worth a look at once.
-    fn hear(&mut self, now: Timestamp) {
-        let Some(words) = &mut self.words else { return };
-        let before = Arc::clone(words.refused());
-        words.catch_up(now);
-        if !Arc::ptr_eq(&before, words.refused()) {
-            self.engine.know_refused(words.refused());
-            self.dirty = true;
-        }
     }
 
     /// Asks the engine and tells what is new.
@@ -363,7 +357,8 @@ impl Watch {
         }
         let mut known = FullQueues::new();
         for (d, _) in &judged.drafts {
-            if let Some(server) = d.server.filter(|_| is_of_full_queue(d.kind)) {
+            let is_of_use = is_of_full_queue(d.kind) || (d.kind == Kind::SynUnanswered && d.client.is_some());
+            if let Some(server) = d.server.filter(|_| is_of_use) {
                 known.entry(server).or_default().entry(d.kind).or_insert(d.first());
             }
         }
@@ -374,7 +369,7 @@ impl Watch {
         }
         let paths: Vec<Arc<str>> = self.interfaces.iter().map(|i| i.name.as_str().into()).collect();
         let found = judged.drafts.iter().map(|(d, _)| (d.kind, d.during().0, d.during().1)).collect();
-        let events = self.issued.take(judged, sight, now, settle, &paths);
+        let events = self.issued.compare(judged, sight, now, settle, &paths);
         for event in &events {
             if let Event::Closed { incident, .. } = event
                 && let Some(listener) = incident.listener
@@ -400,16 +395,6 @@ impl Watch {
             self.warn(self.state.at, text, &mut events);
         }
         events
-    }
-
-    /// Asks the kernel.
-    fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        self.looked = now;
-        let Some(look) = self.witness.as_mut().and_then(|witness| witness.look(now)) else { return };
-        self.engine.know_host(stated::of(&look));
-        let mut worth_a_word = self.sockets.observe(&look);
-        worth_a_word.extend(self.testimony.take(look));
-        worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));
     }
 
     /// Drops near a finding cast doubt on it: what looks like silence may have been lost on the way here.
@@ -590,7 +575,10 @@ impl Watch {
 
     /// Whether nothing has come since the last tick, and no connection is open.
     pub fn is_idle(&self) -> bool {
-        !self.dirty && self.state.tracked == 0 && !self.issued.is_waiting()
+        !self.dirty
+            && self.state.tracked == 0
+            && !self.issued.is_waiting()
+            && !self.testimony.has_refusals_to_explain()
     }
 
     /// The state to show.

@@ -17,11 +17,20 @@ pub trait Witness: Send {
     /// What the host knows now; `at` is the time by the packets' clock, for witnesses that have none of their own.
     /// `None` where it does not answer.
     fn look(&mut self, at: Timestamp) -> Option<Snapshot>;
+
+    /// The same where nothing waits for it: `None` also where no packet has come since the look before, and that is not
+    /// long ago.
+    fn look_if_moved(&mut self, at: Timestamp) -> Option<Snapshot> {
+        self.look(at)
+    }
 }
 
 /// How long after a counter rose a finding may still come that explains it: the second SYN-ACK comes after 1 s, the
 /// third SYN after 3 s.
 const GRACE: Span = Span::millis(4_500);
+/// The same for a counter of refusals where a listener's own socket shows them: the finding that says how many comes at
+/// once, unless no packet of it was captured.
+const GRACE_OF_SOCKET: Span = Span::millis(300);
 /// A finding explains what the counters did in its time, and this long before and after.
 const AROUND: Span = Span::secs(1);
 /// A counter that goes on rising without a finding is told again after this.
@@ -76,6 +85,19 @@ struct Rise {
     listeners: Vec<SocketAddr>,
 }
 
+impl Rise {
+    /// How long a finding is waited for that explains it.
+    fn grace(&self) -> Span {
+        if self.is_of_socket() { GRACE_OF_SOCKET } else { GRACE }
+    }
+
+    /// Whether it counts refusals, and a listener's own socket shows some.
+    fn is_of_socket(&self) -> bool {
+        let counters = [host::account::LISTEN_OVERFLOWS, host::account::REQ_Q_FULL_DROP];
+        counters.contains(&self.counter) && !self.listeners.is_empty()
+    }
+}
+
 /// A counter that moved without a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
@@ -91,7 +113,7 @@ pub struct Unexplained {
 
 impl Testimony {
     /// Takes in what was seen; says which settings have changed.
-    pub fn take(&mut self, look: Snapshot) -> Vec<String> {
+    pub fn record_look(&mut self, look: Snapshot) -> Vec<String> {
         let mut changed = Vec::new();
         if let Some(before) = self.looks.back() {
             for (name, value) in &look.sysctls {
@@ -103,7 +125,9 @@ impl Testimony {
                     changed.push(format!("{name} was changed from {was} to {value}"));
                 }
             }
-            self.open.extend(rises(before, &look));
+            // Of each look the counters were read before the sockets: what these counted first is in the look before.
+            let earlier = self.looks.iter().rev().nth(1).unwrap_or(before);
+            self.open.extend(rises(before, &look, &dropping(earlier, &look)));
         } else {
             self.first = Some(look.clone());
         }
@@ -246,6 +270,11 @@ impl Testimony {
         }
     }
 
+    /// Whether a socket has refused something that no finding explains yet.
+    pub fn has_refusals_to_explain(&self) -> bool {
+        self.open.iter().any(Rise::is_of_socket)
+    }
+
     /// Counters that moved a while ago, and that none of `found` explains (kind, beginning and end of each).
     pub fn unexplained(
         &mut self,
@@ -253,8 +282,15 @@ impl Testimony {
         found: impl Iterator<Item = (Kind, Timestamp, Timestamp)> + Clone,
     ) -> Vec<Unexplained> {
         let mut all: BTreeMap<&'static str, Unexplained> = BTreeMap::new();
-        while self.open.front().is_some_and(|rise| now - rise.to >= GRACE) {
-            let Some(rise) = self.open.pop_front() else { break };
+        // What rose just now of a counter that is to be told is told with it.
+        let is_due = |rise: &Rise| now - rise.to >= rise.grace();
+        let counters: BTreeSet<_> =
+            self.open.iter().filter(|rise| is_due(rise)).map(|rise| rise.counter.name).collect();
+        let (due, open): (VecDeque<Rise>, _) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|rise| is_due(rise) || (rise.is_of_socket() && counters.contains(rise.counter.name)));
+        self.open = open;
+        for rise in due {
             let explains = |(kind, first, last): (Kind, Timestamp, Timestamp)| {
                 registry::spec(kind).counters.contains(&rise.counter.name)
                     && first <= rise.to + AROUND
@@ -309,7 +345,7 @@ fn newest(draft: &Draft) -> Timestamp {
 }
 
 /// The counters that mean trouble and moved between two looks.
-fn rises(before: &Snapshot, after: &Snapshot) -> Vec<Rise> {
+fn rises(before: &Snapshot, after: &Snapshot, listeners: &[SocketAddr]) -> Vec<Rise> {
     let cookies = after.sysctls.get("net.ipv4.tcp_syncookies").map(String::as_str);
     let mut found = Vec::new();
     for counter in TROUBLE {
@@ -325,7 +361,7 @@ fn rises(before: &Snapshot, after: &Snapshot) -> Vec<Rise> {
                 by: is - was,
                 from: before.finished,
                 to: after.time,
-                listeners: dropping(before, after),
+                listeners: listeners.to_vec(),
             });
         }
     }

@@ -11,7 +11,6 @@ const FUNCTION: usize = 80;
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[
     ("engine/intake.rs", "run_parts", 90, "one loop in which reading, decoding and tracking overlap"),
     ("capture/live.rs", "capture", 90, "one loop over what a capture handle says"),
-    ("live/run.rs", "run", 112, "one loop over what can happen while a capture runs"),
 ];
 
 #[test]

@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("detect", &["history", "flow", "decode::segment", "kernel::verdict", "model", "time", "seq"]),
     ("host", &["time"]),
     // What the kernel says of single packets, and which packets those are.
-    ("kernel", &["decode::segment", "time", "seq"]),
+    ("kernel", &["capture::steady", "decode::segment", "time", "seq"]),
     ("diagnose", &["detect", "history", "flow", "decode::segment", "host", "kernel", "model", "time", "seq"]),
     // A report tells outcomes by their names.
     ("model", &["flow::outcome", "time"]),

@@ -1,7 +1,8 @@
 //! `syn-flood`: many half-open handshakes that never get their final ACK.
 
 use crate::detect::analysis::flood::{LEAST, SOURCES};
-use crate::detect::context::{Answers, DetectContext};
+use crate::detect::context::{Answers, DetectContext, FloodSize};
+use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
 use crate::detect::spec::{Examine, LeadsTo, When, finding};
@@ -153,10 +154,10 @@ impl<'a> Crowd<'a> {
     }
 
     fn summary(&self, server: Host, extent: &Extent) -> String {
-        let &Extent { all, from, to, is_exact } = extent;
+        let &Extent { all, from, to, is_exact, sources } = extent;
         // Of a part of them the addresses are known.
         let some = if all > self.all.len() as u64 && is_exact { "at least " } else { "" };
-        let sources = counted(self.sources as u64, "source address", "source addresses");
+        let sources = counted(sources, "source address", "source addresses");
         let least = if is_exact { "" } else { "At least " };
         let (server, took) = (server.socket(), to - from);
         match self.shown {
@@ -219,30 +220,47 @@ struct Extent {
     to: Timestamp,
     /// Whether there were no more.
     is_exact: bool,
+    /// The addresses that are known to have begun them. Of those that were seen at once some may be forgotten.
+    sources: u64,
 }
 
 impl Extent {
     /// That of the flood whose beginning, or all of it, `crowd` is.
     fn of(server: Host, crowd: &Crowd<'_>, around: &DetectContext<'_>) -> Extent {
         let (Some(first), Some(last)) = (crowd.all.first(), crowd.all.last()) else {
-            return Extent { all: 0, from: Timestamp::MIN, to: Timestamp::MIN, is_exact: true };
+            return Extent { all: 0, from: Timestamp::MIN, to: Timestamp::MIN, is_exact: true, sources: 0 };
         };
         let (listener, from) = (around.listener, first.syn.time);
         let uncounted = listener.uncounted;
+        // Of what was known earlier some may be forgotten, or not be kept. What is all known is not what it was while
+        // handshakes were under way.
+        let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
+        let is_whole = uncounted.handshakes() == 0 && before.is_none();
+        let counts = !is_whole || (around.context.goes_on && around.context.handshakes_only);
+        let told = around.context.floods_told.get(&server).filter(|_| counts).copied().unwrap_or_default();
+        let sources = told.sources.max(crowd.sources as u64);
         let known = Extent {
             all: crowd.all.len() as u64 + uncounted.handshakes(),
             from,
             to: last.syn.time.max(uncounted.last),
             is_exact: uncounted.handshakes() == 0,
+            sources,
         };
-        let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
         if listener.seconds.step() != 1 || (known.is_exact && before.is_none()) {
-            return known;
+            if told.handshakes <= known.all {
+                return known;
+            }
+            let every = around.activity.half_open.iter().chain(&around.activity.lone_syns);
+            let to = every.map(|h| h.syn.time).max().unwrap_or(known.to).max(known.to);
+            return Extent { all: told.handshakes, to, ..known };
         }
-        // Each second has all that were begun in it, kept or not.
+        // Each second has all that were begun in it, kept or not; but not those that were let go. A flood that began earlier went on in all of them, and the
+        // first of its handshakes may not have been kept.
+        let since = if before.is_some() { i64::MIN } else { from.seconds() };
+        let seconds = || listener.seconds.iter().filter(|(at, _)| *at >= since);
         let mut all = 0;
-        let mut to = from.seconds();
-        for (at, second) in listener.seconds.iter().filter(|(at, _)| *at >= from.seconds()) {
+        let mut to = seconds().next().map_or(from.seconds(), |(at, _)| at.min(from.seconds()));
+        for (at, second) in seconds() {
             let incomplete = u64::from(second.syns.saturating_sub(second.completed));
             if at - to > WINDOW.0 / 1_000_000_000 {
                 break;
@@ -253,10 +271,14 @@ impl Extent {
         }
         let end = around.context.capture.map_or(known.to, |(_, end)| end);
         Extent {
-            all: all.max(known.all) + before.map_or(0, |before| before.incomplete),
+            all: (all
+                + uncounted.let_go.saturating_sub(uncounted.completed)
+                + before.map_or(0, |before| before.incomplete))
+            .max(known.all),
             from: before.map_or(from, |before| before.since.min(from)),
             to: Timestamp((to + 1) * 1_000_000_000).min(end).max(known.to),
             is_exact: true,
+            sources,
         }
     }
 }
@@ -289,9 +311,8 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
         &["TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies", "TcpExtTCPReqQFullDrop"],
         &["net.ipv4.tcp_syncookies", "net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_synack_retries"],
     );
-    d.measure("half_open", extent.all)
-        .measure("sources", crowd.sources)
-        .measure_span("lasted_s", extent.to - extent.from);
+    d.details = Details::Flood(FloodSize { handshakes: extent.all, sources: extent.sources });
+    d.measure_span("lasted_s", extent.to - extent.from);
     d.lasted_until(extent.to.max(last.syn.time));
     crowd.judge(&mut d, around.context.answers_of(server.address));
     d.next_steps = vec![

@@ -8,11 +8,12 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::record::Record;
 use super::system::clock_offset;
 use super::{Names, Probes};
+use crate::capture::steady::SteadyClock;
 use crate::kernel::verdict::{Event, Name, NewStatements, Statement};
 use crate::time::Timestamp;
 
@@ -79,6 +80,7 @@ impl Drop for Reader {
 
 fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
     let mut known = Known::default();
+    let mut clock = SteadyClock::default();
     // Statements for which there was no room.
     let mut missed = 0;
     let mut is_last = false;
@@ -86,8 +88,10 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
     while !is_last {
         // Statements from before the request are read after it.
         is_last = stop.load(Ordering::Acquire);
-        let offset = clock_offset();
-        let until = now();
+        // Where the machine's clock is set back the times of packets go on, and so do these.
+        clock.look();
+        let offset = clock_offset().saturating_add(clock.set_back().0);
+        let until = clock.now();
         let mut statements = Vec::new();
         let came = probes.drain(|record, names| statements.push(known.statement(&record, names, offset)));
         let counts = probes.counts();
@@ -107,11 +111,6 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
             });
         }
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Names that were said before: each is kept once.

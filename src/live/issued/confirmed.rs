@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Change, Issued, Key};
+use super::{Backing, Change, Issued, Key};
 use crate::decode::segment::PacketId;
 use crate::detect::registry;
 use crate::detect::spec::Property;
@@ -35,6 +35,11 @@ impl Round {
     /// Whether the kernel confirms this finding now.
     pub(super) fn is_confirmed(&self, key: Key) -> bool {
         self.confirmed.contains(&key)
+    }
+
+    /// What this finding rests on now.
+    pub(super) fn backing(&self, key: Key) -> Backing {
+        if self.is_confirmed(key) { Backing::Kernel } else { Backing::Packets }
     }
 
     /// Whether the kernel now confirms another finding of the same connection.
@@ -72,7 +77,7 @@ impl Issued {
         };
         let by_kernel = |key: &Key| {
             let entry = self.index.get(key).and_then(|number| self.entries.get(number));
-            entry.is_some_and(|entry| entry.by_kernel)
+            entry.is_some_and(|entry| entry.backing == Backing::Kernel)
         };
         keys.into_iter().filter(by_kernel).collect()
     }

@@ -77,7 +77,7 @@ fn accept(listener: &TcpListener, page: &Page, ending: &AtomicBool) {
             continue;
         };
         next += 1;
-        let Some(place) = Place::take(&clients, next, &stream) else { continue };
+        let Some(place) = Place::claim(&clients, next, &stream) else { continue };
         let page = Arc::clone(page);
         // Where no thread can be had, the client is hung up on.
         let _ = thread::Builder::new().name("scrape".to_owned()).spawn(move || {
@@ -120,7 +120,7 @@ struct Place(Clients, u64);
 
 impl Place {
     /// Makes room where there is none: the oldest client is hung up on, and its thread ends.
-    fn take(clients: &Clients, number: u64, stream: &TcpStream) -> Option<Place> {
+    fn claim(clients: &Clients, number: u64, stream: &TcpStream) -> Option<Place> {
         let handle = stream.try_clone().ok()?;
         let mut all = clients.lock();
         while all.len() >= MOST_CLIENTS {

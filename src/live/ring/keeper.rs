@@ -77,7 +77,7 @@ pub(super) struct Keeper<D: Disk> {
     failing: Option<Failing>,
     rest: Duration,
     thinned: bool,
-    said: Vec<String>,
+    troubles: Vec<String>,
 }
 
 /// Evidence that was saved.
@@ -120,7 +120,7 @@ impl<D: Disk> Keeper<D> {
             failing: None,
             rest: REST,
             thinned: false,
-            said: Vec::new(),
+            troubles: Vec::new(),
         };
         // Missing rights to write here are told now.
         keeper.begin()?;
@@ -128,8 +128,8 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// What is to be told since the last call.
-    pub fn said(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.said)
+    pub fn take_troubles(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.troubles)
     }
 
     /// Writes a run.
@@ -141,7 +141,7 @@ impl<D: Disk> Keeper<D> {
         match self.try_write(run) {
             Ok(()) => {
                 if let Some(failing) = self.failing.take() {
-                    self.said.push(format!(
+                    self.troubles.push(format!(
                         "the ring is written again; {} of the time in between are missing",
                         counted(failing.lost, "packet")
                     ));
@@ -156,7 +156,7 @@ impl<D: Disk> Keeper<D> {
                     }
                     None => {
                         let path = self.names.piece(self.next.saturating_sub(1));
-                        self.said.push(format!(
+                        self.troubles.push(format!(
                             "{}: cannot be written ({error}). The watch continues without it and tries again every second",
                             path.display()
                         ));
@@ -227,7 +227,7 @@ impl<D: Disk> Keeper<D> {
         }
         if !self.thinned {
             self.thinned = true;
-            self.said.push(format!(
+            self.troubles.push(format!(
                 "{}: {error}. The oldest files of the ring were removed, so it holds less than it should",
                 self.pieces[0].path.display()
             ));
@@ -243,7 +243,7 @@ impl<D: Disk> Keeper<D> {
             // Somebody else has tidied up.
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => {
-                self.said.push(format!("{}: cannot be removed ({error})", oldest.path.display()));
+                self.troubles.push(format!("{}: cannot be removed ({error})", oldest.path.display()));
                 false
             }
         }
@@ -328,7 +328,7 @@ impl<D: Disk> Keeper<D> {
         cases.sort_by_key(|case| std::cmp::Reverse(case.severity));
         cases.into_iter().for_each(|case| self.finish_case(case));
         if let Some(failing) = self.failing.take() {
-            self.said.push(format!(
+            self.troubles.push(format!(
                 "the ring could not be written to the end: {} are missing in it",
                 counted(failing.lost, "packet")
             ));
@@ -345,7 +345,7 @@ impl<D: Disk> Keeper<D> {
     fn finish_case(&mut self, mut case: Case) {
         self.search(&mut case, None);
         if case.cut {
-            self.said.push(format!(
+            self.troubles.push(format!(
                 "the evidence of {} was cut: it holds the packets of its findings, up to {} bytes",
                 case.id,
                 grouped(self.shape.bytes)
@@ -368,7 +368,7 @@ impl<D: Disk> Keeper<D> {
             removed += 1;
         }
         if removed > 0 {
-            self.said.push(format!(
+            self.troubles.push(format!(
                 "the evidence of {} was removed for newer evidence: together it may be as large as the ring",
                 counted(removed, "earlier incident")
             ));
@@ -406,7 +406,7 @@ impl<D: Disk> Keeper<D> {
             .collect();
         for (number, path) in wanted {
             if let Err(error) = self.copy(case, number, &path) {
-                self.said.push(format!(
+                self.troubles.push(format!(
                     "the evidence of {} is incomplete: {}: {error}",
                     case.id,
                     path.display()

@@ -148,7 +148,7 @@ impl Ring {
     }
 
     /// Takes in packets, each with a comment if there is one. Never waits for the disk.
-    pub fn take(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
+    pub fn write_block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
         let mut encoded = Encoded::new(self.places.len());
         for packet in block.packets() {
             let place = Place { capture: packet.id.capture(), link: packet.link };
@@ -217,7 +217,7 @@ impl Ring {
     }
 
     /// What is to be told to the user since the last call: a full disk, a slow one, evidence that is not whole.
-    pub fn said(&self) -> Vec<String> {
+    pub fn take_troubles(&self) -> Vec<String> {
         std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -241,18 +241,18 @@ impl Ring {
             let lost = counted(std::mem::take(&mut self.lost), "packet");
             self.say(format!("the disk was too slow for the ring: {lost} are missing in it"));
         }
-        self.said()
+        self.take_troubles()
     }
 }
 
 impl Recorder for Ring {
     fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>) {
-        self.take(block, comment);
+        self.write_block(block, comment);
     }
 
     fn tick(&mut self, _: &State, events: &[Event]) -> Vec<String> {
         self.note(events);
-        self.said()
+        self.take_troubles()
     }
 
     fn finish(&mut self) -> Vec<String> {
@@ -283,7 +283,7 @@ impl Encoded {
 /// Writes what comes until nothing more can come.
 fn keep<D: Disk>(mut keeper: Keeper<D>, messages: &Receiver<Message>, said: &Mutex<Vec<String>>) {
     let tell = |keeper: &mut Keeper<D>| {
-        let new = keeper.said();
+        let new = keeper.take_troubles();
         if !new.is_empty() {
             said.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
         }

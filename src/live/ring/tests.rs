@@ -81,12 +81,12 @@ impl Bench {
                 .map(|n| if n == 0 { frame(CLIENT, SERVER, 900) } else { frame(CLIENT, ELSEWHERE, 900) })
                 .collect();
             left -= 100 * 1_000;
-            self.take(&frames);
+            self.write(&frames);
         }
     }
 
-    fn take(&mut self, frames: &[Vec<u8>]) {
-        self.ring.take(&block(self.next, frames), &|_| None);
+    fn write(&mut self, frames: &[Vec<u8>]) {
+        self.ring.write_block(&block(self.next, frames), &|_| None);
         self.next += frames.len() as u64;
         // No faster than a disk: what does not fit into the queue is lost, and these tests are not about that.
         while self.ring.queue.as_ref().is_some() && self.ring.lost == 0 && self.waits() {
@@ -202,9 +202,9 @@ fn interfaces_are_described_in_every_file() {
         other
     };
     bench.fill(MIB / 2);
-    bench.ring.take(&other(1), &|_| None);
+    bench.ring.write_block(&other(1), &|_| None);
     bench.fill(MIB * 2);
-    bench.ring.take(&other(2), &|_| None);
+    bench.ring.write_block(&other(2), &|_| None);
     bench.ring.finish();
     let last = bench.files().pop().unwrap();
     let places = [Place { capture: 0, link: ETHERNET }, Place { capture: 1, link: LinkType(113) }];
@@ -222,7 +222,7 @@ fn interfaces_are_described_in_every_file() {
 #[test]
 fn a_file_cut_anywhere_in_its_last_block_is_read_up_to_it() {
     let mut bench = Bench::new(Shape { files: 2, bytes: MIB });
-    bench.take(&[frame(CLIENT, SERVER, 3), frame(SERVER, CLIENT, 0), frame(CLIENT, SERVER, 40)]);
+    bench.write(&[frame(CLIENT, SERVER, 3), frame(SERVER, CLIENT, 0), frame(CLIENT, SERVER, 40)]);
     bench.ring.finish();
     let whole = fs::read(bench.path("ring.000001.pcapng")).unwrap();
     let last = u32::from_le_bytes(whole[whole.len() - 4..].try_into().unwrap()) as usize;
@@ -272,7 +272,7 @@ fn comments_stand_in_the_ring_and_in_the_evidence() {
     let said = "synscope kernel: dropped TCP_LISTEN_OVERFLOW tcp_v4_rcv";
     let frames: Vec<Vec<u8>> = (0..110).map(|_| frame(CLIENT, SERVER, 0)).collect();
     let comment = |packet: PacketId| (packet.number() == 102).then(|| said.to_owned());
-    bench.ring.take(&block(1, &frames), &comment);
+    bench.ring.write_block(&block(1, &frames), &comment);
     let (finding, incident) = example();
     bench.ring.note(&[opened(&finding, &incident), closed(&incident)]);
     assert_eq!(bench.ring.finish(), [""; 0]);
@@ -309,8 +309,8 @@ fn evidence_of_a_busy_listener_is_narrowed_and_that_is_said() {
     let mut bench = Bench::new(Shape { files: 4, bytes: MIB });
     let busy: Vec<Vec<u8>> =
         (0..3_000u16).map(|n| frame((CLIENT.0, 50_000 + n % 9_000), SERVER, 900)).collect();
-    bench.take(&[frame(CLIENT, SERVER, 900)]);
-    busy.chunks(200).for_each(|frames| bench.take(frames));
+    bench.write(&[frame(CLIENT, SERVER, 900)]);
+    busy.chunks(200).for_each(|frames| bench.write(frames));
     let (finding, incident) = example();
     bench.ring.note(&[opened(&finding, &incident), closed(&incident)]);
     let said = bench.ring.finish();
@@ -384,13 +384,13 @@ fn a_disk_without_any_room_is_survived_and_writing_is_taken_up_again() {
     let until = Instant::now() + Duration::from_secs(10);
     let mut said = Vec::new();
     while said.is_empty() && Instant::now() < until {
-        said = bench.ring.said();
+        said = bench.ring.take_troubles();
     }
     assert!(said.len() == 1 && said[0].contains("cannot be written"), "{said:?}");
     left.store(100 * MIB, Ordering::SeqCst);
     std::thread::sleep(Duration::from_millis(1_100));
     let resumed = bench.next;
-    bench.take(&[frame(CLIENT, SERVER, 900)]);
+    bench.write(&[frame(CLIENT, SERVER, 900)]);
     let said = bench.ring.finish();
     assert!(said.len() == 1 && said[0].contains("written again; 300 packets"), "{said:?}");
     let (packets, damage) = read(&bench.path(bench.files().last().unwrap()));

@@ -68,7 +68,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &View, palette: P
         let free = rows.saturating_sub(listeners + 3);
         // What the incidents do not need shows how the queue went.
         let unused = free.saturating_sub(view.incidents(state).len().max(1) + 1);
-        let chart = if unused >= history::LEAST { unused.min(history::MOST) } else { 0 };
+        let charts = history::charts(state, view, unused);
+        let chart = if charts.0 > 0 { charts.0 * (charts.1 + 1) - 1 } else { 0 };
         room.incidents = free - if chart > 0 { chart + 1 } else { 0 };
         let [top, _, bottom, _, low] = Layout::vertical([
             Constraint::Length(listeners as u16 + 1),
@@ -78,7 +79,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &View, palette: P
             Constraint::Length(chart as u16),
         ])
         .areas(left);
-        lines(frame, low, history::draw(state, view, palette, (columns, chart)));
+        lines(frame, low, history::draw_all(state, view, palette, columns, charts));
         list(frame, top, lists::listeners(state, view, palette, (columns, room.listeners)));
         list(frame, bottom, lists::incidents(state, view, palette, (columns, room.incidents)));
         (room.detail, room.detail_lines) = draw_detail(frame, right, state, view, palette);

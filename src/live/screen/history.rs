@@ -6,16 +6,18 @@ use super::cells::{Side, chart, fit, short};
 use super::keys::{Pane, View};
 use super::palette::{BOLD, FAINT, Palette};
 use crate::live::state::{Listener, QueueSample, State};
+use crate::report::terminal::grouped;
 
 /// Columns of the scale.
 const SCALE: usize = 7;
 /// Rows below which there is no chart.
-pub(super) const LEAST: usize = 9;
+const LEAST: usize = 9;
 /// Rows beyond which a chart says no more.
-pub(super) const MOST: usize = 16;
+const MOST: usize = 16;
 
-/// The listener that the chart is of: the chosen one, that of the chosen incident, or the fullest.
-fn listener<'s>(state: &'s State, view: &View) -> Option<&'s Listener> {
+/// The listeners that charts are of: the chosen one or that of the chosen incident, then those that have refused most and
+/// were fullest.
+fn listeners<'s>(state: &'s State, view: &View) -> Vec<&'s Listener> {
     let drawn = |listener: &&Listener| listener.history.len() > 1;
     let chosen = if view.focus == Pane::Listeners {
         let listed = view.listeners(state);
@@ -32,20 +34,45 @@ fn listener<'s>(state: &'s State, view: &View) -> Option<&'s Listener> {
             listener.address == chosen || any
         })
     };
-    let fill = |listener: &&Listener| (listener.drops, listener.longest);
-    all().find(is_chosen).or_else(|| all().max_by_key(fill))
+    let mut listeners: Vec<&Listener> = all().collect();
+    listeners.sort_by_key(|listener| {
+        (!is_chosen(listener), std::cmp::Reverse((listener.drops, listener.longest)))
+    });
+    listeners
 }
 
-/// The chart in `height` rows of `width` columns; nothing where no queue was looked at yet.
-pub(super) fn draw(
+/// How many charts of at least [`LEAST`] rows have room in `rows`, and how high each is.
+pub(super) fn charts(state: &State, view: &View, rows: usize) -> (usize, usize) {
+    // A line lies between two of them.
+    let room = (rows + 1) / (MOST + 1);
+    let count = listeners(state, view).len().min(room.max(usize::from(rows >= LEAST)));
+    let height = if count == 0 { 0 } else { ((rows + 1) / count - 1).min(MOST) };
+    (count, height)
+}
+
+/// The charts in `height` rows each.
+pub(super) fn draw_all(
     state: &State,
     view: &View,
     palette: Palette,
-    (width, height): (usize, usize),
+    width: usize,
+    (count, height): (usize, usize),
 ) -> Vec<Line<'static>> {
-    let Some(listener) = listener(state, view).filter(|_| height >= LEAST && width > 2 * SCALE) else {
+    let mut all = Vec::new();
+    for (n, listener) in listeners(state, view).into_iter().take(count).enumerate() {
+        if n > 0 {
+            all.push(Line::default());
+        }
+        all.extend(draw(listener, palette, (width, height)));
+    }
+    all
+}
+
+/// The chart of a listener in `height` rows of `width` columns; nothing where there is no room.
+fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) -> Vec<Line<'static>> {
+    if height < LEAST || width <= 2 * SCALE {
         return Vec::new();
-    };
+    }
     let room = width - SCALE - 1;
     let samples = &listener.history[listener.history.len().saturating_sub(room)..];
     let limit = listener.limit.unwrap_or(0);
@@ -60,11 +87,30 @@ pub(super) fn draw(
         if value > u64::from(limit) { palette.bad() } else { palette.good() }
     }));
     all.push(axis(samples, room));
-    all.push(Line::styled(fit(" Refused by this socket, a second", width, Side::Left), FAINT));
+    all.push(Line::styled(fit(&refused(listener), width, Side::Left), FAINT));
     all.extend(rows(samples, |sample| sample.dropped, 1, of_drops, |_| palette.bad()));
     all.push(axis(samples, room));
     all.truncate(height);
     all
+}
+
+/// What the second chart shows, with the numbers of now.
+fn refused(listener: &Listener) -> String {
+    let now = match (listener.refused, listener.refused_share) {
+        (0, _) => "none now".to_owned(),
+        (n, Some(share)) => format!("{n} now, {share} % of what came"),
+        (n, None) => format!("{n} now"),
+    };
+    let states = listener.states.map(|states| {
+        let time_wait = states.time_wait.map(|n| format!(", {} TIME_WAIT", grouped(n.into())));
+        format!(
+            "; sockets: {} SYN_RECV, {} CLOSE_WAIT{}",
+            grouped(states.syn_recv.into()),
+            grouped(states.close_wait.into()),
+            time_wait.unwrap_or_default()
+        )
+    });
+    format!(" Refused a second: {now}{}", states.unwrap_or_default())
 }
 
 /// Columns of values, the scale before them.

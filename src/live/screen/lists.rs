@@ -22,6 +22,69 @@ const DATED: usize = 90;
 /// Bars no longer than this: a longer one says no more.
 const LONGEST_BAR: usize = 40;
 
+/// From this width on listeners show the process behind them and what it accepts, and from that on their sockets by state.
+const WITH_HOLDER: usize = 96;
+const WITH_STATES: usize = 116;
+/// Columns of what is shown then.
+const ACCEPTS_COLUMNS: usize = 9;
+const STATE_COLUMNS: usize = 8;
+const HOLDER_COLUMNS: usize = 18;
+
+/// Whether keys go to a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Focus {
+    Here,
+    Elsewhere,
+}
+
+impl Focus {
+    fn of(view: &View, pane: Pane) -> Focus {
+        if view.focus == pane { Focus::Here } else { Focus::Elsewhere }
+    }
+}
+
+/// Whether a row is the chosen one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Chosen,
+    Other,
+}
+
+impl Choice {
+    fn of(place: Option<usize>, row: usize) -> Choice {
+        if place == Some(row) { Choice::Chosen } else { Choice::Other }
+    }
+}
+
+/// Columns of a listener's row that are not always there.
+#[derive(Clone, Copy)]
+struct Columns {
+    address: usize,
+    bar: usize,
+    accepts: usize,
+    state: usize,
+    holder: usize,
+}
+
+impl Columns {
+    fn within(width: usize, longest: usize) -> Columns {
+        let accepts = if width >= WITH_HOLDER { ACCEPTS_COLUMNS } else { 0 };
+        let holder = if width >= WITH_HOLDER { HOLDER_COLUMNS } else { 0 };
+        let state = if width >= WITH_STATES { STATE_COLUMNS } else { 0 };
+        // Fixed: marker 2, now/limit 12, longest 8, drops 7, tried 8, done 8.
+        let fixed = 2 + 12 + 8 + 7 + 8 + 8 + accepts + 3 * state + holder;
+        let free = width.saturating_sub(fixed);
+        let address = longest.clamp(IPV4_COLUMNS, IPV4_COLUMNS.max(free / 2)).min(free.max(IPV4_COLUMNS));
+        let bar = free.saturating_sub(address + 1).min(LONGEST_BAR);
+        Columns { address, bar, accepts, state, holder }
+    }
+
+    /// The names of the states and their columns.
+    fn states(self) -> [(&'static str, usize); 3] {
+        [("syn-rcv", self.state), ("cl-wait", self.state), ("tm-wait", self.state)]
+    }
+}
+
 /// A part of the screen: its title, and rows of which the window of `rows` shows the chosen one.
 pub(super) struct List {
     pub title: Line<'static>,
@@ -39,21 +102,24 @@ impl List {
 }
 
 /// `Listeners 3`, reversed where keys go to.
-fn heading(name: &str, count: &str, focused: bool, width: usize) -> Vec<Text<'static>> {
+fn heading(name: &str, count: &str, focus: Focus, width: usize) -> Vec<Text<'static>> {
     let text = format!(" {name} {count} ");
     let pad = width.saturating_sub(columns(&text));
-    vec![Text::styled(text, if focused { REVERSED.patch(BOLD) } else { BOLD }), Text::raw(" ".repeat(pad))]
+    vec![
+        Text::styled(text, if focus == Focus::Here { REVERSED.patch(BOLD) } else { BOLD }),
+        Text::raw(" ".repeat(pad)),
+    ]
 }
 
 /// What stands before a row: whether it is chosen.
-fn marker(chosen: bool) -> &'static str {
-    if chosen { "▸ " } else { "  " }
+fn marker(choice: Choice) -> &'static str {
+    if choice == Choice::Chosen { "▸ " } else { "  " }
 }
 
 /// A row, drawn over its whole width when it is chosen and keys go to its list.
-fn row(parts: Vec<Text<'static>>, chosen: bool, focused: bool) -> Line<'static> {
+fn row(parts: Vec<Text<'static>>, choice: Choice, focus: Focus) -> Line<'static> {
     let mut line = Line::from(parts);
-    if chosen && focused {
+    if (choice, focus) == (Choice::Chosen, Focus::Here) {
         // One colour for all of it: what is coloured would be patches.
         let bold = |style: Style| style.add_modifier & Modifier::BOLD;
         line.spans.iter_mut().for_each(|span| span.style = REVERSED.add_modifier(bold(span.style)));
@@ -69,25 +135,25 @@ pub(super) fn listeners(
     (width, height): (usize, usize),
 ) -> List {
     let listed = view.listeners(state);
-    let focused = view.focus == Pane::Listeners;
+    let focus = Focus::of(view, Pane::Listeners);
     let longest = listed.iter().map(|listener| place(listener).len()).max().unwrap_or(0);
-    // Fixed: marker 2, now/limit 12, longest 8, drops 7, tried 8, done 8.
-    let fixed = 2 + 12 + 8 + 7 + 8 + 8;
-    let free = width.saturating_sub(fixed);
-    let address = longest.clamp(IPV4_COLUMNS, IPV4_COLUMNS.max(free / 2)).min(free.max(IPV4_COLUMNS));
-    let bar_columns = free.saturating_sub(address + 1).min(LONGEST_BAR);
+    let columns = Columns::within(width, longest);
     let mut title = heading(
         "Listeners",
         &grouped(listed.len() as u64),
-        focused,
-        2 + address + 1 + if bar_columns < 12 { bar_columns } else { 0 },
+        focus,
+        2 + columns.address + 1 + if columns.bar < 12 { columns.bar } else { 0 },
     );
     let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
-    if bar_columns >= 12 {
-        title.push(label("accept queue", bar_columns, Side::Left));
+    if columns.bar >= 12 {
+        title.push(label("accept queue", columns.bar, Side::Left));
     }
-    for (name, width) in [("now/limit", 12), ("longest", 8), ("drops", 7), ("tried/s", 8), ("done/s", 8)] {
+    let always = [("now/limit", 12), ("longest", 8), ("drops", 7), ("tried/s", 8), ("done/s", 8)];
+    for (name, width) in always.into_iter().chain([("accept/s", columns.accepts)]).chain(columns.states()) {
         title.push(label(name, width, Side::Right));
+    }
+    if columns.holder > 0 {
+        title.push(label("  process", columns.holder, Side::Left));
     }
     if listed.is_empty() {
         let none = Line::styled("  No listening socket is known yet.", FAINT);
@@ -100,8 +166,7 @@ pub(super) fn listeners(
         false => "not asked",
     };
     let rows = listed.iter().enumerate().map(|(n, listener)| {
-        let chosen = place == Some(n);
-        listener_row(listener, missing, palette, (address, bar_columns), chosen, focused)
+        listener_row(listener, missing, palette, columns, (Choice::of(place, n), focus))
     });
     List::windowed(title.into(), rows.collect(), place, height)
 }
@@ -118,14 +183,13 @@ fn listener_row(
     listener: &Listener,
     missing: &str,
     palette: Palette,
-    (address, bar_columns): (usize, usize),
-    chosen: bool,
-    focused: bool,
+    columns: Columns,
+    (choice, focus): (Choice, Focus),
 ) -> Line<'static> {
     let style = if listener.open > 0 { palette.bad() } else { PLAIN };
     let mut parts = vec![
-        Text::raw(marker(chosen)),
-        Text::styled(fit_address(&place(listener), address), style),
+        Text::raw(marker(choice)),
+        Text::styled(fit_address(&place(listener), columns.address), style),
         Text::raw(" "),
     ];
     let queue = listener.queue.zip(listener.limit);
@@ -133,13 +197,13 @@ fn listener_row(
     match queue {
         Some((queue, limit)) => {
             // One more than the limit fits: `sk_acceptq_is_full` asks whether it is exceeded.
-            let (filled, rest) = bar(f64::from(queue) / (f64::from(limit) + 1.0), bar_columns);
+            let (filled, rest) = bar(f64::from(queue) / (f64::from(limit) + 1.0), columns.bar);
             parts.push(Text::styled(filled, fill));
             parts.push(Text::styled(rest, FAINT));
             parts.push(Text::styled(fit(&format!("{queue}/{limit}"), 12, Side::Right), fill));
         }
         None => {
-            parts.push(Text::styled(fit(missing, bar_columns, Side::Left), FAINT));
+            parts.push(Text::styled(fit(missing, columns.bar, Side::Left), FAINT));
             parts.push(Text::styled(fit("-", 12, Side::Right), FAINT));
         }
     }
@@ -155,7 +219,21 @@ fn listener_row(
     ] {
         parts.push(Text::styled(fit(&text, width, Side::Right), style));
     }
-    row(parts, chosen, focused)
+    parts.push(Text::raw(fit(&known(listener.accepted), columns.accepts, Side::Right)));
+    let states = listener.states;
+    let counts = [
+        states.map(|states| u64::from(states.syn_recv)),
+        states.map(|states| u64::from(states.close_wait)),
+        states.and_then(|states| states.time_wait.map(u64::from)),
+    ];
+    for (count, (_, width)) in counts.into_iter().zip(columns.states()) {
+        parts.push(Text::raw(fit(&known(count), width, Side::Right)));
+    }
+    if columns.holder > 0 {
+        let holder = listener.holder.as_deref().map_or_else(|| "-".to_owned(), clean);
+        parts.push(Text::raw(fit(&format!("  {holder}"), columns.holder, Side::Left)));
+    }
+    row(parts, choice, focus)
 }
 
 /// Green, yellow from half of the limit on, red when no more fits.
@@ -176,7 +254,7 @@ pub(super) fn incidents(
     (width, height): (usize, usize),
 ) -> List {
     let listed = view.incidents(state);
-    let focused = view.focus == Pane::Incidents;
+    let focus = Focus::of(view, Pane::Incidents);
     let open = listed.iter().filter(|watched| watched.open).count();
     let count = format!("{} open, {} closed", grouped(open as u64), grouped((listed.len() - open) as u64));
     // Where there is no room for both, the address says more than the time of day.
@@ -186,7 +264,7 @@ pub(super) fn incidents(
     let address = width.saturating_sub(fixed).min(47);
     let label = |text: &str, width: usize, side: Side| Text::styled(fit(text, width, side), FAINT);
     let wide = address >= 10;
-    let mut title = heading("Incidents", &count, focused, 2 + 9 + KIND_COLUMNS + 1);
+    let mut title = heading("Incidents", &count, focus, 2 + 9 + KIND_COLUMNS + 1);
     if wide {
         title.push(label("listener", address, Side::Left));
     }
@@ -208,7 +286,7 @@ pub(super) fn incidents(
     let clock = Clock::new([]);
     let now = state.at;
     let rows = listed.iter().enumerate().map(|(n, watched)| {
-        let chosen = place == Some(n);
+        let choice = Choice::of(place, n);
         let incident = &watched.incident;
         let dull = |style: Style| if watched.open { style } else { style.patch(FAINT) };
         let badge = match incident.severity {
@@ -218,7 +296,7 @@ pub(super) fn incidents(
         };
         let badge_style = if watched.open { palette.severity(incident.severity) } else { FAINT };
         let mut parts = vec![
-            Text::raw(marker(chosen)),
+            Text::raw(marker(choice)),
             Text::styled(badge, badge_style),
             Text::raw(" "),
             Text::styled(fit(incident.kind.name(), KIND_COLUMNS, Side::Left), dull(PLAIN)),
@@ -241,7 +319,7 @@ pub(super) fn incidents(
         {
             parts.push(Text::styled(fit(&text, width, Side::Right), dull(PLAIN)));
         }
-        row(parts, chosen, focused)
+        row(parts, choice, focus)
     });
     List::windowed(title.into(), rows.collect(), place, height)
 }

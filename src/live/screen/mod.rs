@@ -65,7 +65,7 @@ impl Screen {
     /// # Errors
     /// What the terminal says; it is as it was, then.
     pub fn open(color: Color) -> io::Result<Screen> {
-        terminal::take()?;
+        terminal::enter()?;
         let shared = Arc::new(Shared::default());
         let mine = Arc::clone(&shared);
         let run = move || {
@@ -163,7 +163,7 @@ fn show(shared: &Shared, color: Color) -> io::Result<()> {
                 _ => {}
             }
         }
-        if shared.closing.load(Ordering::SeqCst) || !terminal::taken() {
+        if shared.closing.load(Ordering::SeqCst) || !terminal::is_entered() {
             return Ok(());
         }
     }

@@ -21,7 +21,7 @@ static HOOK: Once = Once::new();
 ///
 /// # Errors
 /// What the terminal says; it is as it was, then.
-pub(super) fn take() -> io::Result<()> {
+pub(super) fn enter() -> io::Result<()> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -38,7 +38,7 @@ pub(super) fn take() -> io::Result<()> {
 }
 
 /// Whether the terminal is still a screen: a panic elsewhere gives it back.
-pub(super) fn taken() -> bool {
+pub(super) fn is_entered() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
 

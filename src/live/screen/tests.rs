@@ -17,7 +17,7 @@ use crate::live::state::State;
 use crate::report::terminal::{Color, is_hostile};
 
 /// The sizes that every screen is looked at.
-const SIZES: [(u16, u16); 2] = [(80, 24), (200, 60)];
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
 fn drawn(state: &State, view: &View, (width, height): (u16, u16), color: Color) -> (Buffer, Room) {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -85,7 +85,7 @@ fn golden_screens() {
 fn screens_for_the_eye() {
     let Some(folder) = std::env::var_os("SYNSCOPE_SCREENS") else { return };
     for (name, state, keys) in screens() {
-        for size in [SIZES[0], (120, 40), SIZES[1]] {
+        for size in SIZES {
             for (suffix, color) in [("", Color::Ansi), ("-plain", Color::Off)] {
                 let buffer = screen(&state, &keys, size, color);
                 let file = format!("{name}-{}x{}{suffix}.ansi", size.0, size.1);
@@ -203,9 +203,9 @@ proptest! {
 fn a_panic_gives_the_terminal_back_before_its_message() {
     const INSIDE: &str = "SYNSCOPE_PANIC_ON_A_SCREEN";
     if std::env::var_os(INSIDE).is_some() {
-        super::terminal::take().unwrap();
+        super::terminal::enter().unwrap();
         let _ = std::thread::spawn(|| panic!("on purpose")).join();
-        assert!(!super::terminal::taken());
+        assert!(!super::terminal::is_entered());
         return;
     }
     let name = "live::screen::tests::a_panic_gives_the_terminal_back_before_its_message";

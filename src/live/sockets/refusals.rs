@@ -22,10 +22,16 @@ use crate::time::{Span, Timestamp};
 const APART: Span = incident::APART;
 /// What is not clear goes with what went on so shortly before.
 const GOES_ON: Span = Span::secs(10);
+/// What was refused is told within this time, if packets show it.
+const SOON: Span = Span::secs(2);
 /// A SYN without an answer is not under way any more after this.
-const UNANSWERED: Span = Span::millis(200);
+const UNANSWERED: Span = Span::millis(150);
 /// A client that was refused and says something repeats it by then.
 const SHOWN_BY_THEN: Span = Span::millis(3_500);
+/// By then a SYN of the time of a refusal is known to be without an answer, if it is.
+const COUNTED: Span = Span::millis(300);
+/// A handshake takes up to this long.
+const UNDER_WAY: Span = Span::secs(1);
 /// Packets that stand for those that were refused.
 const SHOWN: usize = 5;
 
@@ -46,6 +52,8 @@ pub(super) struct Drops {
     pub dropped: u64,
     /// What the host counted meanwhile: full accept queues, full SYN queues.
     pub counted: [u64; 2],
+    /// The same since the host was started.
+    pub total: [u64; 2],
     /// The queue now, and how many may wait in it.
     pub queue: u32,
     pub limit: Option<u32>,
@@ -73,8 +81,12 @@ impl Drops {
 #[derive(Clone, Debug)]
 struct Sum {
     from: Timestamp,
+    /// The look that showed the first of it.
+    seen: Timestamp,
     last: Timestamp,
     dropped: u64,
+    /// What the host had counted when it began, and has counted since: full accept queues, full SYN queues.
+    base: [u64; 2],
     counted: [u64; 2],
     longest: u32,
     limit: Option<u32>,
@@ -87,7 +99,7 @@ struct Sum {
 /// The listener and the kind of a finding, and the packets that show it, with what they are.
 type ShownBy = (Host, Kind, Vec<(PacketRef, &'static str)>);
 
-/// Findings of full queues by server, each with the first packet that shows it.
+/// Findings of full queues, and of SYNs without an answer, by server, each with the first packet that shows it.
 pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, PacketRef>>;
 
 /// The sums of all listeners.
@@ -100,9 +112,9 @@ pub(super) struct Refusals {
 
 impl Refusals {
     /// What the host has counted since the look before also explains what was dropped just before that look.
-    pub(super) fn explain_pending(&mut self, counted: [u64; 2]) {
+    pub(super) fn explain_pending(&mut self, counted: [u64; 2], total: [u64; 2]) {
         for (address, drops) in std::mem::take(&mut self.pending) {
-            let left = self.add_explained(address, Drops { counted, ..drops });
+            let left = self.add_explained(address, Drops { counted, total, ..drops });
             if left > 0 {
                 self.add_as(address, Queue::Unknown, Drops { dropped: left, ..drops });
             }
@@ -128,7 +140,7 @@ impl Refusals {
     }
 
     fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: Drops) {
-        let (from, last) = drops.during;
+        let last = drops.during.1;
         let queue = match queue {
             // What is not clear goes with what is going on, if a queue was full at all.
             Queue::Unknown if drops.counted != [0; 2] => [Queue::Accept, Queue::Syn]
@@ -137,15 +149,24 @@ impl Refusals {
                 .unwrap_or(Queue::Unknown),
             known => known,
         };
-        let sum = self.sums.entry((address, queue)).or_insert_with(|| Sum::begin(from));
+        let base = [0, 1].map(|n| drops.total[n].saturating_sub(drops.counted[n]));
+        let sum = self.sums.entry((address, queue)).or_insert_with(|| Sum::begin(drops.during, base));
         if sum.told.is_none() && sum.dropped > 0 && last - sum.last >= APART {
-            *sum = Sum::begin(from);
+            *sum = Sum::begin(drops.during, base);
         }
         sum.last = last;
         sum.dropped += drops.dropped;
-        sum.counted = [0, 1].map(|n| sum.counted[n] + drops.counted[n]);
+        sum.counted = [0, 1].map(|n| drops.total[n].saturating_sub(sum.base[n]));
         sum.longest = sum.longest.max(drops.queue);
         sum.limit = drops.limit.or(sum.limit);
+    }
+
+    /// Whether something was refused just now of which no finding tells.
+    pub(super) fn has_untold(&self, now: Timestamp) -> bool {
+        let is_untold = |(key, sum): (&(SocketAddr, Queue), &Sum)| {
+            key.1 != Queue::Unknown && sum.told.is_none() && now - sum.last < SOON
+        };
+        self.sums.iter().any(is_untold)
     }
 
     /// The incident of this kind at `listener` is over: what is refused from now on is another one's.
@@ -190,7 +211,7 @@ impl Refusals {
             sum.given_up = sum.given_up.max(lone.as_ref().map_or(0, |(_, syns)| syns.len() as u64));
             if sum.told.is_none() {
                 let told = sum.told_by(*queue, &hosts, known).or_else(|| sum.given_up(*queue, lone));
-                sum.told = told.or_else(|| sum.kept_silent(*queue, &hosts, known, &handshake, now));
+                sum.told = told.or_else(|| sum.kept_silent(*queue, context, &hosts, known, &handshake, now));
             }
             found.extend(sum.finding(*address));
         }
@@ -199,11 +220,13 @@ impl Refusals {
 }
 
 impl Sum {
-    fn begin(from: Timestamp) -> Sum {
+    fn begin((from, seen): (Timestamp, Timestamp), base: [u64; 2]) -> Sum {
         Sum {
             from,
+            seen,
             last: from,
             dropped: 0,
+            base,
             counted: [0; 2],
             longest: 0,
             limit: None,
@@ -235,10 +258,18 @@ impl Sum {
             Queue::Accept => &[Kind::SynDropAcceptQueue, Kind::AcceptQueueOverflow, Kind::AcceptQueueReset],
             _ => &[Kind::SynDropSynQueue],
         };
-        kinds.iter().find_map(|kind| {
-            let of = |host: &Host| Some((*host, *known.get(host)?.get(kind)?));
-            let (host, at) = hosts.iter().filter_map(of).min_by_key(|(_, at)| at.time)?;
+        let first = |kind: Kind| {
+            let of = |host: &Host| Some((*host, *known.get(host)?.get(&kind)?));
+            hosts.iter().filter_map(of).min_by_key(|(_, at)| at.time)
+        };
+        let shown = kinds.iter().find_map(|kind| {
+            let (host, at) = first(*kind)?;
             Some((host, *kind, vec![(at, "the first connection that shows it")]))
+        });
+        shown.or_else(|| {
+            // Of a connection that began before the first look nobody can say why it drew no answer; of the sum one can.
+            let (host, at) = first(Kind::SynUnanswered)?;
+            Some((host, kinds[0], vec![(at, "a SYN without an answer")]))
         })
     }
 
@@ -250,7 +281,7 @@ impl Sum {
             Queue::Accept => Kind::SynDropAcceptQueue,
             _ => Kind::SynDropSynQueue,
         };
-        let shown = syns.into_iter().take(SHOWN).map(|syn| (syn, "SYN: no answer, and no second one"));
+        let shown = syns.into_iter().take(SHOWN).map(|syn| (syn, "SYN: no answer"));
         Some((host, kind, shown.collect()))
     }
 
@@ -259,16 +290,25 @@ impl Sum {
     fn kept_silent(
         &self,
         queue: Queue,
+        context: &CaptureContext,
         hosts: &BTreeSet<Host>,
         known: &FullQueues,
         handshake: impl Fn(Address, (Timestamp, Timestamp)) -> Option<PacketRef>,
         now: Timestamp,
     ) -> Option<ShownBy> {
-        let is_old = now - self.from >= SHOWN_BY_THEN && queue == Queue::Accept;
-        let host = *hosts.iter().next().filter(|_| is_old)?;
-        if hosts.iter().any(|host| known.contains_key(host)) {
+        let age = now - self.seen;
+        let is_due = age >= COUNTED && queue == Queue::Accept;
+        if !is_due || hosts.iter().any(|host| known.contains_key(host)) {
             return None;
         }
+        // Where no SYN of that time is without an answer, what was refused came after it.
+        let meanwhile = (self.from.after(Span(-UNDER_WAY.0)), self.last);
+        let completed = |host: &&Host| {
+            let listener = context.listeners.get(host);
+            listener.is_some_and(|listener| listener.between(meanwhile.0, meanwhile.1).completed > 0)
+        };
+        let is_old = || age >= SHOWN_BY_THEN;
+        let host = *hosts.iter().find(completed).or_else(|| hosts.iter().next().filter(|_| is_old()))?;
         let at = handshake(host.address, (self.from, self.last))?;
         Some((host, Kind::AcceptQueueOverflow, vec![(at, "a handshake of that time")]))
     }
@@ -319,6 +359,7 @@ mod tests {
             during: (at(second - 1), at(second)),
             dropped,
             counted,
+            total: counted,
             queue: if full { 6 } else { 0 },
             limit: Some(5),
             full,
@@ -338,7 +379,7 @@ mod tests {
         refusals.add(address, drops(1, 3, [3, 0], true));
         // Nobody was told of it; the host has counted later what the socket had counted.
         refusals.add(address, drops(300, 4, [0, 0], true));
-        refusals.explain_pending([4, 0]);
+        refusals.explain_pending([4, 0], [7, 0]);
         assert_eq!(sums(&refusals), [(Queue::Accept, 4)]);
         let at = PacketRef { packet: PacketId::new(0, 1), time: Timestamp(300_000_000_000) };
         let known = BTreeMap::from([(host, BTreeMap::from([(Kind::SynDropAcceptQueue, at)]))]);
@@ -349,7 +390,7 @@ mod tests {
         assert!(found[0].0.summary.contains("queue 6 of 5"), "{}", found[0].0.summary);
         // SYNs repeated while their request waits, and another socket that has taken the place.
         refusals.add(address, drops(360, 2, [0, 0], false));
-        refusals.explain_pending([0, 0]);
+        refusals.explain_pending([0, 0], [7, 0]);
         refusals.add(address, drops(361, 2, [2, 0], true));
         let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(362_000_000_000));
         assert!(found[0].0.summary.contains("refused 6 attempts"), "{}", found[0].0.summary);

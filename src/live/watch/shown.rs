@@ -27,10 +27,8 @@ pub(super) fn watched(
 ) -> Watched {
     let heard = examples.iter().find(|example| example.outline.was_held_against_host);
     let heard = heard.map(|example| example.finding.certainty_reason.clone());
-    let corroboration = match (heard, refused) {
-        (Some(heard), Some(refused)) => Some(format!("{heard}; {refused}")),
-        (heard, refused) => heard.or(refused),
-    };
+    // What the socket counts says more than what was held against it.
+    let corroboration = refused.or(heard);
     let examples = examples.iter().map(|example| example.finding.clone()).collect();
     Watched { incident, open: phase != Phase::Over, phase, examples, corroboration }
 }

@@ -48,7 +48,7 @@ fn play(third: ([u8; 4], u16), third_is_answered: bool) -> (Vec<String>, Analysi
                 data: &data,
             });
         }
-        watch.take(&[block]);
+        watch.track(&[block]);
         note(watch.tick(Timestamp(second * 1_000_000_000 + 1), &interfaces, &[]));
     }
     let (events, outcome) = watch.report(Moment::Last);

@@ -1,0 +1,86 @@
+//! When the kernel is asked, and what is worth an exception.
+
+use std::sync::Arc;
+
+use super::Watch;
+use crate::diagnose::host::stated;
+use crate::host::Snapshot;
+use crate::live::event::Event;
+use crate::time::{Span, Timestamp};
+
+/// How often the kernel is asked, and how often while packets come and soon after them.
+const LOOK: Span = Span::millis(390);
+const BUSY_LOOK: Span = Span::millis(200);
+/// For so long after a packet the kernel may do something about it.
+const AFTERWARDS: Span = Span::secs(2);
+
+impl Watch {
+    /// Whether the kernel is to be asked again.
+    fn is_look_due(&self, now: Timestamp) -> bool {
+        now - self.looked >= if self.is_busy(now) { BUSY_LOOK } else { LOOK }
+    }
+
+    fn is_busy(&self, now: Timestamp) -> bool {
+        self.dirty || now - self.packet_came < AFTERWARDS
+    }
+
+    /// Asks the kernel, if that is due.
+    pub(super) fn look_if_due(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        if !self.is_look_due(now) {
+            return;
+        }
+        if self.is_busy(now) {
+            return self.look(now, events);
+        }
+        self.looked = now;
+        let look = self.witness.as_mut().and_then(|witness| witness.look_if_moved(now));
+        if let Some(look) = look {
+            self.record_look(look, now, events);
+        }
+    }
+
+    /// Whether a listener has begun to refuse connections, and the engine was not asked about it. Asks the kernel, if that
+    /// is due.
+    pub fn is_urgent(&mut self, clock: Timestamp) -> bool {
+        let mut events = Vec::new();
+        self.look_if_due(clock, &mut events);
+        self.seen.append(&mut events);
+        self.is_news(clock)
+    }
+
+    /// Whether a listener has begun to refuse connections of which nothing was told yet.
+    pub(super) fn is_news(&self, now: Timestamp) -> bool {
+        now - self.asked >= super::SOONEST_LOOK && self.sockets.has_untold(now)
+    }
+
+    /// Brings what the kernel said to the packets. What it refused is worth a look at once.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        let Some(words) = &mut self.words else { return };
+        let before = Arc::clone(words.refused());
+        words.catch_up(now);
+        if !Arc::ptr_eq(&before, words.refused()) {
+            self.engine.know_refused(words.refused());
+            self.dirty = true;
+        }
+    }
+
+    /// Asks the kernel.
+    pub(super) fn look(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        self.looked = now;
+        if let Some(look) = self.witness.as_mut().and_then(|witness| witness.look(now)) {
+            self.record_look(look, now, events);
+        }
+    }
+
+    fn record_look(&mut self, look: Snapshot, now: Timestamp, events: &mut Vec<Event>) {
+        // Packets that the filter leaves out count, too.
+        let segments = |look: &Snapshot| look.counters.get("TcpInSegs").copied();
+        if self.testimony.latest().is_some_and(|before| segments(before) != segments(&look)) {
+            self.packet_came = now;
+        }
+        self.engine.know_host(stated::of(&look));
+        let mut worth_a_word = self.sockets.observe(&look);
+        worth_a_word.extend(self.testimony.record_look(look));
+        worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));
+    }
+}
