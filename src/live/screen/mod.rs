@@ -25,7 +25,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
@@ -40,6 +40,8 @@ use crate::report::terminal::Color;
 
 /// How long the thread waits for a key before it looks for a new state: ten pictures a second at most.
 const FRAME: Duration = Duration::from_millis(100);
+/// A terminal that has not taken its last picture by then is not waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A screen that is being shown.
 #[derive(Debug)]
@@ -100,7 +102,13 @@ impl Screen {
 
     fn end(&mut self) -> io::Result<()> {
         self.shared.closing.store(true, Ordering::SeqCst);
-        let ended = self.thread.take().map(JoinHandle::join);
+        let thread = self.thread.take();
+        let until = Instant::now() + PATIENCE;
+        while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // A terminal that takes nothing more must not keep the report from being written.
+        let ended = thread.filter(JoinHandle::is_finished).map(JoinHandle::join);
         terminal::give_back();
         match ended {
             Some(Ok(ended)) => ended,
@@ -145,10 +153,11 @@ fn show(shared: &Shared, color: Color) -> io::Result<()> {
             view.room = room;
             stale = false;
         }
-        let mut wait = FRAME;
+        if terminal::wait_for_keys(FRAME) == terminal::Keys::NeverAgain {
+            return Ok(());
+        }
         // All keys that are there, then one picture.
-        while event::poll(wait)? {
-            wait = Duration::ZERO;
+        while event::poll(Duration::ZERO)? {
             match event::read()? {
                 Event::Key(pressed) => match key(pressed).map(|key| view.press(key, &state)) {
                     Some(Reaction::Quit) => return Ok(()),

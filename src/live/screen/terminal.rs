@@ -1,9 +1,10 @@
 //! The terminal while it is a screen, and how it is given back: at the end, in a panic, whatever the thread.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
@@ -50,4 +51,39 @@ pub(super) fn give_back() {
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();
     }
+}
+
+/// Whether keys can come from the terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keys {
+    /// There may be some.
+    MayCome,
+    /// It was hung up: to ask for keys would never end.
+    NeverAgain,
+}
+
+/// Waits for keys, `most` at most.
+#[cfg(unix)]
+pub(super) fn wait_for_keys(most: Duration) -> Keys {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let keys = io::stdin();
+    if !keys.is_terminal() {
+        std::thread::sleep(most);
+        return Keys::MayCome;
+    }
+    let mut fds = [PollFd::new(&keys, PollFlags::IN)];
+    let time = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
+    // A signal ends the wait: the window has another size.
+    let _ = poll(&mut fds, Some(&time));
+    match fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        true => Keys::NeverAgain,
+        false => Keys::MayCome,
+    }
+}
+
+/// Waits for keys, `most` at most.
+#[cfg(not(unix))]
+pub(super) fn wait_for_keys(most: Duration) -> Keys {
+    std::thread::sleep(most);
+    Keys::MayCome
 }
