@@ -25,9 +25,10 @@ impl Session {
         let typescript = folder.path().join("typescript");
         let pid = folder.path().join("pid");
         let command = format!(
-            "stty rows 24 cols 80; echo $$ > '{}'; TERM=xterm exec '{}' live -i lo --color never",
+            "stty rows 24 cols 80; echo $$ > '{}'; TERM=xterm exec '{}' live -i lo --color never --report 'json={}'",
             pid.display(),
-            env!("CARGO_BIN_EXE_synscope")
+            env!("CARGO_BIN_EXE_synscope"),
+            folder.path().join("report.json").display()
         );
         let script = Command::new("script")
             .args(["-qefc", &command])
@@ -121,6 +122,23 @@ fn signals_give_the_terminal_back() {
         assert_eq!(code, Some(0), "{text:?}");
         restored(&text);
     }
+}
+
+/// The window of the terminal is closed: whoever reads the screen is gone.
+#[test]
+fn a_terminal_that_is_gone_ends_the_watch_with_the_report() {
+    let Some(mut session) = Session::begin() else { return };
+    let pid = fs::read_to_string(session.path("pid")).unwrap();
+    let is_running = || fs::exists(format!("/proc/{}", pid.trim())).unwrap();
+    session.script.kill().unwrap();
+    session.script.wait().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while is_running() {
+        assert!(Instant::now() < until, "it did not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let report = fs::read_to_string(session.path("report.json")).unwrap();
+    assert!(report.contains("synscope.report/1"), "{report}");
 }
 
 #[test]
