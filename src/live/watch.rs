@@ -363,7 +363,14 @@ impl Watch {
             }
         }
         let handshake = |address, during| sight.handshake(address, during);
-        for (draft, vantage) in self.sockets.refusals(sight.context(), handshake, &known, now) {
+        let sums = self.sockets.refusals(sight.context(), handshake, &known, now);
+        // What the packets show of a listener as a whole is part of what its socket counted.
+        let is_sum = |(draft, _): &Found| {
+            let alike = |(sum, _): &Found| (sum.server, sum.kind) == (draft.server, draft.kind);
+            draft.connection.is_none() && sums.iter().any(alike)
+        };
+        judged.drafts.retain(|found| !is_sum(found));
+        for (draft, vantage) in sums {
             judged.confirmed.insert((None, draft.server, draft.kind));
             judged.drafts.push((draft, vantage));
         }
