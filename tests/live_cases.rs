@@ -51,6 +51,7 @@ fn what_the_kernel_confirmed_stays() {
         ("shared", sockets_that_share_an_address),
         ("retry", clients_that_retry_when_the_watch_begins),
         ("busy", a_busy_neighbour),
+        ("forged", a_flood_that_gets_no_cookies),
         ("hangup", a_hang_up_ends_with_the_report),
     ]);
 }
@@ -218,6 +219,32 @@ fn a_busy_neighbour(net: &mut Net) {
     assert_eq!(sum_of(&found), dropped, "{:?}", tally(&report));
     assert!(findings_of(&report, "accept-queue-overflow", &at(8080)).is_empty(), "{:?}", tally(&report));
     row("busy neighbour", format!("{dropped} drops"), format!("{} refused", sum_of(&found)), after);
+}
+
+/// SYNs of clients that do not exist find the SYN queue full, again and again: one sum, whatever the packets show.
+fn a_flood_that_gets_no_cookies(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    set(&server, "net.ipv4.tcp_syncookies", "0");
+    set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+    ip(&["-n", &server, "route", "add", "198.51.100.0/24", "via", netns::CLIENT]);
+    net.play(&server, &format!("accept {}", at(8080)), "ready");
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    let mut after = None;
+    for _ in 0..4 {
+        net.play(&client, &format!("flood 198.51.100 {SERVER} 8080 40"), "ready");
+        let heard = live.hear(PATIENCE, is_of("syn-drop-syn-queue", &at(8080)));
+        assert!(heard.is_some(), "{:#?}", live.events());
+        after = after.or(Some(begun.elapsed().as_secs_f64()));
+        thread::sleep(Duration::from_secs(2));
+    }
+    thread::sleep(Duration::from_secs(4));
+    let dropped = socket(&server, 8080).0;
+    let (events, report) = live.end();
+    assert_nothing_was_withdrawn(&events);
+    let found = findings_of(&report, "syn-drop-syn-queue", &at(8080));
+    assert_eq!(sum_of(&found), dropped, "{:?}", tally(&report));
+    row("flood without cookies", format!("{dropped} drops"), sum_of(&found), after.unwrap_or_default());
 }
 
 /// Nobody's queue is full; the SYNs do not come to TCP.
