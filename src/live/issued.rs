@@ -6,6 +6,7 @@
 //! later knowledge is a further sentence.
 
 mod confirmed;
+mod ends;
 mod folded;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -13,12 +14,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::confirmed::Round;
+use self::ends::{Ends, ends};
 use self::folded::Folded;
 
 use crate::decode::segment::PacketId;
 use crate::detect::context::CaptureContext;
-use crate::detect::spec::Property;
-use crate::detect::{Draft, Found, registry};
+use crate::detect::{Draft, Found};
 use crate::diagnose::incident;
 use crate::diagnose::write::{self, Written};
 use crate::engine::rolling::CurrentResult;
@@ -89,15 +90,6 @@ impl Key {
             Key::Place(..) => None,
         }
     }
-}
-
-/// What makes a finding the same where packets under another address make a connection of their own: which of the two
-/// connections is examined changes with time.
-type Ends = (Kind, Option<Host>, Option<Host>, Timestamp);
-
-fn ends(draft: &Draft) -> Option<Ends> {
-    let is_seen_twice = registry::spec(draft.kind).has(Property::SeenUnderAnotherAddress);
-    is_seen_twice.then(|| (draft.kind, draft.client, draft.server, draft.during().0))
 }
 
 /// What a finding rests on.
@@ -446,21 +438,6 @@ impl Issued {
             Some(was) => Change::Updated(number, Some(was.told_as())),
             None => Change::Opened(number),
         });
-    }
-
-    /// The same finding, told already of another connection.
-    fn told_of_another(&self, draft: &Draft) -> Option<Key> {
-        let number = self.by_ends.get(&ends(draft)?)?;
-        self.entries.get(number).map(|entry| Key::of(&entry.draft))
-    }
-
-    /// A finding is forgotten: nothing else is told as the same.
-    fn forget_ends(&mut self, draft: &Draft, number: u64) {
-        if let Some(ends) = ends(draft)
-            && self.by_ends.get(&ends) == Some(&number)
-        {
-            self.by_ends.remove(&ends);
-        }
     }
 
     /// Forgets the oldest finding of an incident that is over; false if there is none.
