@@ -11,7 +11,7 @@ mod step;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use self::shown::{PacketCount, is_of_full_queue, status, watched};
+use self::shown::{PacketCount, full_queues, is_of_full_queue, status, watched};
 pub use self::step::Step;
 
 use crate::capture::feed::Interface;
@@ -24,7 +24,7 @@ use crate::live::event::Event;
 use crate::live::issued::{Bounds, Issued, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
-use crate::live::sockets::{FullQueues, ListenSockets};
+use crate::live::sockets::ListenSockets;
 use crate::live::state::{self, Second, State};
 use crate::live::witness::{Testimony, Witness};
 use crate::model::{Certainty, Incident, Kind, Report, SCHEMA};
@@ -355,22 +355,15 @@ impl Watch {
             let confirmed = changed.filter(|((d, _), _)| d.certainty() == Certainty::Confirmed);
             judged.confirmed.extend(confirmed.map(|((d, _), _)| (d.connection, d.server, d.kind)));
         }
-        let mut known = FullQueues::new();
-        for (d, _) in &judged.drafts {
-            let is_of_use = is_of_full_queue(d.kind) || (d.kind == Kind::SynUnanswered && d.client.is_some());
-            if let Some(server) = d.server.filter(|_| is_of_use) {
-                known.entry(server).or_default().entry(d.kind).or_insert(d.first());
-            }
-        }
-        let handshake = |address, during| sight.handshake(address, during);
-        let sums = self.sockets.refusals(sight.context(), handshake, &known, now);
         // What the packets show of a listener as a whole is part of what its socket counted.
-        let is_sum = |(draft, _): &Found| {
-            let alike = |(sum, _): &Found| (sum.server, sum.kind) == (draft.server, draft.kind);
-            draft.connection.is_none() && sums.iter().any(alike)
+        let is_counted = |d: &Draft| {
+            let trouble = d.server.and_then(|server| self.sockets.trouble(server.socket()));
+            is_of_full_queue(d.kind) && trouble.is_some_and(|trouble| trouble.dropped.is_some())
         };
-        judged.drafts.retain(|found| !is_sum(found));
-        for (draft, vantage) in sums {
+        judged.drafts.retain(|(d, _)| d.connection.is_some() || !is_counted(d));
+        let known = full_queues(&judged.drafts);
+        let handshake = |address, during| sight.handshake(address, during);
+        for (draft, vantage) in self.sockets.refusals(sight.context(), handshake, &known, now) {
             judged.confirmed.insert((None, draft.server, draft.kind));
             judged.drafts.push((draft, vantage));
         }

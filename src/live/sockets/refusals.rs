@@ -99,8 +99,8 @@ struct Sum {
 /// The listener and the kind of a finding, and the packets that show it, with what they are.
 type ShownBy = (Host, Kind, Vec<(PacketRef, &'static str)>);
 
-/// Findings of full queues, and of SYNs without an answer, by server, each with the first packet that shows it.
-pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, PacketRef>>;
+/// Findings of full queues, and of SYNs without an answer, by server, each with the first and the last packet that shows it.
+pub type FullQueues = BTreeMap<Host, BTreeMap<Kind, Vec<(PacketRef, PacketRef)>>>;
 
 /// The sums of all listeners.
 #[derive(Default)]
@@ -258,8 +258,14 @@ impl Sum {
             Queue::Accept => &[Kind::SynDropAcceptQueue, Kind::AcceptQueueOverflow, Kind::AcceptQueueReset],
             _ => &[Kind::SynDropSynQueue],
         };
+        // What was told of earlier refusals is not about these.
+        let since = self.from.after(Span(-UNDER_WAY.0));
         let first = |kind: Kind| {
-            let of = |host: &Host| Some((*host, *known.get(host)?.get(&kind)?));
+            let of = |host: &Host| {
+                let found = known.get(host)?.get(&kind)?.iter();
+                let within = found.flat_map(|(first, last)| [*first, *last]).filter(|at| at.time >= since);
+                Some((*host, within.min_by_key(|at| at.time)?))
+            };
             hosts.iter().filter_map(of).min_by_key(|(_, at)| at.time)
         };
         let shown = kinds.iter().find_map(|kind| {
@@ -382,7 +388,7 @@ mod tests {
         refusals.explain_pending([4, 0], [7, 0]);
         assert_eq!(sums(&refusals), [(Queue::Accept, 4)]);
         let at = PacketRef { packet: PacketId::new(0, 1), time: Timestamp(300_000_000_000) };
-        let known = BTreeMap::from([(host, BTreeMap::from([(Kind::SynDropAcceptQueue, at)]))]);
+        let known = BTreeMap::from([(host, BTreeMap::from([(Kind::SynDropAcceptQueue, vec![(at, at)])]))]);
         let mut context = CaptureContext::default();
         context.listeners.insert(host, Default::default());
         let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(301_000_000_000));

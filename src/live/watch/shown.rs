@@ -2,10 +2,11 @@
 
 use crate::capture::Status;
 use crate::capture::feed::Interface;
-use crate::detect::registry;
 use crate::detect::spec::Property;
+use crate::detect::{Found, registry};
 use crate::diagnose::write::Written;
 use crate::live::phase::Phase;
+use crate::live::sockets::FullQueues;
 use crate::live::state::Watched;
 use crate::model::{Incident, Kind};
 use crate::time::Timestamp;
@@ -54,4 +55,18 @@ pub(super) fn status(interface: &Interface, taken: PacketCount) -> Status {
 /// Whether a finding of this kind says that a queue of the listener was full.
 pub(super) fn is_of_full_queue(kind: Kind) -> bool {
     kind == Kind::AcceptQueueReset || registry::spec(kind).has(Property::QueueWasFull)
+}
+
+/// Of findings of single connections those that say, or may say, that a queue of their listener was full.
+pub(super) fn full_queues(found: &[Found]) -> FullQueues {
+    let mut known = FullQueues::new();
+    for (draft, _) in found.iter().filter(|(draft, _)| draft.connection.is_some()) {
+        let is_of_use = is_of_full_queue(draft.kind) || draft.kind == Kind::SynUnanswered;
+        if let Some(server) = draft.server.filter(|_| is_of_use) {
+            let first = draft.first();
+            let last = draft.evidence().last().map_or(first, |(at, _)| *at);
+            known.entry(server).or_default().entry(draft.kind).or_default().push((first, last));
+        }
+    }
+    known
 }
