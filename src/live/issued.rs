@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::confirmed::Round;
-use self::ends::{Ends, ends};
+use self::ends::ByEnds;
 use self::folded::Folded;
 
 use crate::decode::segment::PacketId;
@@ -152,7 +152,7 @@ pub struct Issued {
     index: HashMap<Key, u64>,
     by_connection: HashMap<PacketId, Vec<Key>>,
     /// Findings that may come from either of two connections.
-    by_ends: HashMap<Ends, u64>,
+    by_ends: ByEnds,
     /// Drafts that have not stood long enough.
     pending: HashMap<Key, Timestamp>,
     in_place: HashMap<Place, usize>,
@@ -331,12 +331,7 @@ impl Issued {
             if written.finding.id != was.id {
                 entry.was.get_or_insert_with(|| was.id.clone());
             }
-            if let (was, Some(is)) = (ends(&entry.draft), ends(&draft))
-                && was != Some(is)
-            {
-                was.and_then(|was| self.by_ends.remove(&was));
-                self.by_ends.insert(is, number);
-            }
+            self.by_ends.renew((&entry.draft, &draft), number);
             (entry.written, entry.draft) = (written, draft);
             entry.grown = true;
             if other {
@@ -398,7 +393,8 @@ impl Issued {
             })
         });
         let written = write::finding((*draft).clone(), vantage, paths);
-        let before = before.or_else(|| self.told_of_another(&draft));
+        let told_of_another = || self.entries.get(&self.by_ends.number(&draft)?);
+        let before = before.or_else(|| told_of_another().map(|entry| Key::of(&entry.draft)));
         let was = before.and_then(|before| self.remove(before)).filter(|entry| !entry.over);
         let full = self.in_place.get(&place).copied().unwrap_or(0) >= self.bounds.of_a_kind
             || (self.entries.len() >= self.bounds.findings && !self.make_room());
@@ -410,9 +406,7 @@ impl Issued {
         }
         let number = self.next;
         self.next += 1;
-        if let Some(ends) = ends(&draft) {
-            self.by_ends.insert(ends, number);
-        }
+        self.by_ends.note(&draft, number);
         self.entries.insert(
             number,
             Entry {
@@ -452,7 +446,7 @@ impl Issued {
             }
         }
         if let Some(entry) = self.entries.remove(&number) {
-            self.forget_ends(&entry.draft, number);
+            self.by_ends.forget(&entry.draft, number);
         }
         self.forgotten += 1;
         true
@@ -461,7 +455,7 @@ impl Issued {
     fn remove(&mut self, key: Key) -> Option<Entry> {
         let number = self.unlink(key)?;
         let entry = self.entries.remove(&number)?;
-        self.forget_ends(&entry.draft, number);
+        self.by_ends.forget(&entry.draft, number);
         if !entry.over {
             self.leave_place((entry.draft.kind, entry.draft.server));
         }

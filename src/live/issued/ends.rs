@@ -1,7 +1,8 @@
 //! Findings that may come from either of two connections: packets under another address make a connection of their own, and
 //! which of the two is examined changes with time.
 
-use super::{Issued, Key};
+use std::collections::HashMap;
+
 use crate::detect::spec::Property;
 use crate::detect::{Draft, registry};
 use crate::flow::key::Host;
@@ -9,27 +10,43 @@ use crate::model::Kind;
 use crate::time::Timestamp;
 
 /// What makes such a finding the same: kind, client, server, beginning.
-pub(super) type Ends = (Kind, Option<Host>, Option<Host>, Timestamp);
+type Ends = (Kind, Option<Host>, Option<Host>, Timestamp);
 
 /// That of a finding, if it is one of these.
-pub(super) fn ends(draft: &Draft) -> Option<Ends> {
+fn ends(draft: &Draft) -> Option<Ends> {
     let is_seen_twice = registry::spec(draft.kind).has(Property::SeenUnderAnotherAddress);
     is_seen_twice.then(|| (draft.kind, draft.client, draft.server, draft.during().0))
 }
 
-impl Issued {
-    /// The same finding, told already of another connection.
-    pub(super) fn told_of_another(&self, draft: &Draft) -> Option<Key> {
-        let number = self.by_ends.get(&ends(draft)?)?;
-        self.entries.get(number).map(|entry| Key::of(&entry.draft))
+/// The numbers of such findings.
+#[derive(Default)]
+pub(super) struct ByEnds(HashMap<Ends, u64>);
+
+impl ByEnds {
+    /// The number of the same finding, told already of another connection.
+    pub(super) fn number(&self, draft: &Draft) -> Option<u64> {
+        self.0.get(&ends(draft)?).copied()
+    }
+
+    /// A finding is told.
+    pub(super) fn note(&mut self, draft: &Draft, number: u64) {
+        self.0.extend(ends(draft).map(|ends| (ends, number)));
+    }
+
+    /// More is known of a finding: it was one, and is another.
+    pub(super) fn renew(&mut self, (was, is): (&Draft, &Draft), number: u64) {
+        if ends(was) != ends(is) {
+            self.forget(was, number);
+            self.note(is, number);
+        }
     }
 
     /// A finding is forgotten: nothing else is told as the same.
-    pub(super) fn forget_ends(&mut self, draft: &Draft, number: u64) {
+    pub(super) fn forget(&mut self, draft: &Draft, number: u64) {
         if let Some(ends) = ends(draft)
-            && self.by_ends.get(&ends) == Some(&number)
+            && self.0.get(&ends) == Some(&number)
         {
-            self.by_ends.remove(&ends);
+            self.0.remove(&ends);
         }
     }
 }
