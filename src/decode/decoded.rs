@@ -5,7 +5,7 @@
 pub enum Decoded {
     /// A TCP segment; the output holds it.
     Tcp,
-    /// An ICMP error that quotes a TCP segment; the output holds the quoted one ([`segment::Traits::ICMP_ERROR`]).
+    /// An ICMP error that quotes a TCP segment; the output holds the quoted one ([`ICMP_ERROR`](super::segment::Traits::ICMP_ERROR)).
     Icmp,
     /// Whole and understood, but nothing of TCP in it.
     Other,

@@ -351,7 +351,7 @@ impl<'a> DetectContext<'a> {
     }
 
     /// Connections of the same listener that are stuck at about the same time, this one (known by its client) left
-    /// out: of more than [`COMPANY`] those that began at the next moments before and after it.
+    /// out: of more than `COMPANY` those that began at the next moments before and after it.
     pub fn others_stuck(
         &self,
         f: &ConnectionFacts,
