@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 from . import job, plan
@@ -24,7 +25,9 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--synscope", metavar="PROGRAM", help="synscope built with the feature fleet [default: in PATH]")
     parser.add_argument("--executor-synscope", metavar="PROGRAM", help="the same on the executors [default: the same path]")
     parser.add_argument("--partitions", type=int, metavar="N", help="tasks after a shuffle [default: 2 for each core, 17 for each point at most]")
-    parser.add_argument("--range-size", type=int, default=64 << 20, metavar="BYTES", help="pcap files are read in ranges of this")
+    parser.add_argument("--range-size", type=int, default=64 << 20, metavar="BYTES", help="files that are not compressed are read in ranges of this")
+    parser.add_argument("--redact", action="store_true", help="as of synscope analyze")
+    parser.add_argument("--redact-key-file", metavar="FILE", help="as of synscope analyze")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
     return parser.parse_known_args(given)
 
@@ -45,6 +48,17 @@ def points(args: argparse.Namespace) -> list[tuple[str, str]]:
     return found
 
 
+def key(args: argparse.Namespace) -> str:
+    """The key of --redact, which all workers must have; nothing without it."""
+    if not args.redact:
+        return ""
+    named = ["--redact-key-file", args.redact_key_file] if args.redact_key_file else []
+    done = subprocess.run([args.synscope, "worker", "key", "--redact", *named], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise plan.PlanError("there is no key for --redact")  # synscope has said why
+    return done.stdout.strip()
+
+
 def main(given: list[str] | None = None) -> int:
     args, args.options = arguments(given)
     try:
@@ -57,11 +71,12 @@ def main(given: list[str] | None = None) -> int:
         args.tables = tables[-1].removeprefix("parquet=") if tables else None
         args.report = [report for report in args.report if report not in tables]
         args.executor_synscope = args.executor_synscope or args.synscope
+        args.key = key(args)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        spark = job.session(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]"))
+        spark = job.context(args.master or (None if "SPARK_ENV_LOADED" in os.environ else "local[*]"))
         if args.partitions is None:
             places = len({capture.point for capture in captures}) * (job.SHARDS + 1)
-            args.partitions = min(2 * spark.sparkContext.defaultParallelism, places)
+            args.partitions = min(2 * spark.defaultParallelism, places)
         return job.run(spark, captures, args)
     except (plan.PlanError, re.error) as error:
         print(f"synscope-fleet: {error}", file=sys.stderr)

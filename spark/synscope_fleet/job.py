@@ -7,70 +7,42 @@ import sys
 import tempfile
 import threading
 import time
+from typing import IO
 
 import pyarrow as pa
-from pyspark import cloudpickle
-from pyspark.sql import SparkSession
+from pyspark import RDD, SparkConf, SparkContext, cloudpickle
+from pyspark.serializers import NoOpSerializer
 
 import synscope_fleet
 
 from . import plan, worker
 
 SHARDS = 16
-TABLE = 6  # the kind of rows that are files of a table
 UNUSABLE, DAMAGED = 2, 3  # exit codes of synscope
-RANGES = "point string, capture int, path string, place string, size long, begin long, until long, error string"
-ORDER = ["point", "shard", "kind", "time", "capture", "begin", "piece"]
 WRONG_GUESS = re.compile(r"(?:^|\s)synscope: (.+): the range at byte \d+ was read from a wrong place")
+FAILED = re.compile(r"WorkerError: (.+?)(?:\n|$)")
 CRASHED = re.compile(r"WorkerError: (.+) from byte \d+: (the worker .+)")
 
 
-def session(master: str | None) -> SparkSession:
-    """A session whose batches of large rows stay small."""
-    builder = SparkSession.builder.appName("synscope-fleet")
-    builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "16")
-    builder = builder.config("spark.sql.adaptive.enabled", "false").config("spark.ui.showConsoleProgress", "false")
-    # Spark moves few large rows: to compile its code again and again for speed costs more than it brings.
+def context(master: str | None) -> SparkContext:
+    """Spark, with settings for few large records."""
+    conf = SparkConf().setAppName("synscope-fleet").set("spark.ui.showConsoleProgress", "false")
+    # To compile Spark's code again and again for speed costs more than it brings.
     for side in ("driver", "executor"):
-        builder = builder.config(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1")
-    builder = builder.config("spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled", "true")
-    spark = (builder.master(master) if master else builder).getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+        conf.set(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1")
+    spark = SparkContext.getOrCreate(conf.setMaster(master) if master else conf)
+    spark.setLogLevel("ERROR")
     # Executors need no installation of this package.
     for module in (synscope_fleet, plan, worker):
         cloudpickle.register_pickle_by_value(module)
     return spark
 
 
-def murmur3(number: int) -> int:
-    """Spark's hash of an int column."""
-    mask = 0xFFFFFFFF
-    mixed = number * 0xCC9E2D51 & mask
-    mixed = (mixed << 15 | mixed >> 17) & mask
-    state = 42 ^ mixed * 0x1B873593 & mask
-    state = ((state << 13 | state >> 19) & mask) * 5 + 0xE6546B64 & mask
-    state ^= 4
-    state = (state ^ state >> 16) * 0x85EBCA6B & mask
-    state = (state ^ state >> 13) * 0xC2B2AE35 & mask
-    state ^= state >> 16
-    return state - (1 << 32) if state >> 31 else state
-
-
-def salts(tasks: int) -> list[int]:
-    """For each task a number that Spark's hash sends there: so every task gets as many keys as any other."""
-    found: dict[int, int] = {}
-    number = 0
-    while len(found) < tasks:
-        found.setdefault(murmur3(number) % tasks, number)
-        number += 1
-    return [found[task] for task in range(tasks)]
-
-
 class Progress:
     """Tells on standard error how far the stages are, while that is a terminal, and how long each took."""
 
-    def __init__(self, spark: SparkSession, quiet: bool):
-        self.tracker, self.done = spark.sparkContext.statusTracker(), threading.Event()
+    def __init__(self, spark: SparkContext, quiet: bool):
+        self.tracker, self.done = spark.statusTracker(), threading.Event()
         self.quiet, self.begun = quiet, time.monotonic()
         self.stages: dict[int, str] = {}
         self.thread = threading.Thread(target=self.watch, daemon=True)
@@ -95,49 +67,68 @@ class Progress:
             print(f"{end}{len(captures)} captures, {points} points, {size:,} bytes in {took:.1f} s", file=sys.stderr)
 
 
-def rows(spark: SparkSession, captures: list[plan.Capture], settings, whole: set[str], lost: dict[str, str]):
-    """The rows for `assemble`, as a data frame."""
-    tasks = settings.partitions
-    salt = salts(tasks)
+def shuffled(made: RDD, tasks: int) -> RDD:
+    """The messages of `made`, each in the task whose number comes before it. As `RDD.partitionBy` does it, but that gathers up
+    to a thousand records before it hands any on, and pickles them. These have up to a megabyte each."""
+    made._bypass_serializer = True
+    jvm = made.ctx._jvm
+    pairs = jvm.PairwiseRDD(made._jrdd.rdd()).asJavaPairRDD()
+    moved = jvm.PythonRDD.valueOfPair(pairs.partitionBy(jvm.PythonPartitioner(tasks, 0)))
+    return RDD(moved, made.ctx, NoOpSerializer())
+
+
+def rows(spark: SparkContext, captures: list[plan.Capture], settings, whole: set[str], lost: dict[str, str]) -> RDD:
+    """The rows for `assemble`, as messages of an Arrow stream."""
+    count = settings.partitions
     points = sorted({capture.point for capture in captures})
     places = [(point, shard) for point in points for shard in range(-1, SHARDS)]
-    slots = {place: salt[number % tasks] for number, place in enumerate(places)}
+    tasks = {place: number % count for number, place in enumerate(places)}
     ranges = [
-        (c.point, c.number, c.path, plan.anywhere(c.path), c.size, begin, until, lost.get(c.path, c.error))
+        {
+            "point": c.point,
+            "capture": c.number,
+            "path": c.path,
+            "place": plan.anywhere(c.place),
+            "size": c.size,
+            "begin": begin,
+            "until": until,
+            "error": lost.get(c.path, c.error),
+        }
         for c in captures
         for begin, until in c.ranges(settings.range_size, c.path in whole or c.path in lost)
     ]
-    schema = worker.ROWS + ", slot int"
-    cut = spark.createDataFrame(spark.sparkContext.parallelize(ranges, len(ranges)), RANGES)
-    decoded = cut.mapInArrow(worker.decoder(settings.executor_synscope, settings.options, slots), schema)
-
-    def next_stage(name: str, made, *more: str):
-        sorted_rows = made.repartition(tasks, "slot").sortWithinPartitions(*ORDER).drop("slot")
-        return sorted_rows.mapInArrow(worker.stage(settings.executor_synscope, name, [*settings.options, *more], slots), schema)
-
+    program, options = settings.executor_synscope, settings.options
     tables = ["--tables"] if settings.tables else []
-    return next_stage("merge", next_stage("track", decoded, *tables)).drop("slot")
+    track = worker.stage(program, "track", [*options, *tables], {worker.OUTLINE, worker.SEGMENTS}, tasks)
+    merge = worker.stage(program, "merge", options, {worker.EVENTS}, None)
+    redact = ["--redact"] if settings.key else []
+    decode = worker.decoder(program, [*options, *redact], tasks, settings.key)
+    cut = spark.parallelize(ranges, len(ranges))
+    decoded = shuffled(cut.mapPartitions(decode), count)
+    merged = shuffled(decoded.mapPartitions(track), count).mapPartitions(merge)
+    merged._bypass_serializer = True
+    return merged
 
 
-def spool(made, folder: str, tables: str | None) -> dict[str, str]:
+def spool(made: RDD, folder: str, tables: str | None) -> dict[str, str]:
     """Writes all rows into files, one for each point: the rows of many points may not fit into memory. Tables of
     connections go where they were asked for."""
-    types = [field.split() for field in worker.ROWS.split(", ")]
-    kinds = {"int": pa.int32(), "long": pa.int64(), "string": pa.string(), "binary": pa.binary()}
-    schema = pa.schema([pa.field(name, kinds[kind], nullable=False) for name, kind in types])
-    streams: dict[str, pa.RecordBatchStreamWriter] = {}
+    files: dict[str, IO[bytes]] = {}
     paths: dict[str, str] = {}
-    for row in made.toLocalIterator():
-        if row.kind == TABLE:
-            put(tables, f"connections-{usual(row.point)}-{row.shard:02}.parquet", row.body)
+    for message in made.toLocalIterator(prefetchPartitions=True):
+        point, shard, kind = worker.of_rows(pa.py_buffer(message))
+        if kind == worker.TABLE:
+            for body in pa.ipc.read_record_batch(pa.py_buffer(message), worker.ROWS)["body"].to_pylist():
+                put(tables, f"connections-{usual(point)}-{shard:02}.parquet", body)
             continue
-        if row.point not in streams:
-            paths[row.point] = os.path.join(folder, f"{len(paths)}.arrows")
-            streams[row.point] = pa.ipc.new_stream(paths[row.point], schema)
-        columns = [pa.array([bytes(v) if isinstance(v, bytearray) else v], f.type) for v, f in zip(row, schema)]
-        streams[row.point].write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    for stream in streams.values():
-        stream.close()
+        if point not in files:
+            paths[point] = os.path.join(folder, f"{len(paths)}.arrows")
+            files[point] = open(paths[point], "wb")  # noqa: SIM115 - closed below
+            files[point].write(worker.ROWS.serialize())
+        files[point].write(message)
+    for file in files.values():
+        file.write(worker.END)
+        file.close()
     return paths
 
 
@@ -163,15 +154,16 @@ def named(report: str, point: str, points: int) -> str:
 def assemble(paths: dict[str, str], folder: str, settings) -> int:
     """Gives the rows of each point to `worker assemble`, which writes its reports. The exit code of them all."""
     codes = []
+    redact = ["--redact"] if settings.key else []
     for point, path in sorted(paths.items()):
         reports = [part for report in settings.report for part in ("--report", named(report, point, len(paths)))]
         if settings.tables:
             reports += ["--report", f"parquet={folder}"]
-        command = [settings.synscope, "worker", "assemble", "--quiet", *settings.options, *reports, "-"]
+        command = [settings.synscope, "worker", "assemble", "--quiet", *settings.options, *redact, *reports, "-"]
         if len(paths) > 1 and not reports:
             print(f"\n{point}:", flush=True)
         with open(path, "rb") as file:
-            codes.append(subprocess.run(command, stdin=file, check=False).returncode)
+            codes.append(subprocess.run(command, stdin=file, check=False, env=worker.with_key(settings.key)).returncode)
         os.unlink(path)
         findings = os.path.join(folder, f"findings-{usual(point)}.parquet")
         if os.path.exists(findings):
@@ -183,7 +175,7 @@ def assemble(paths: dict[str, str], folder: str, settings) -> int:
     return DAMAGED if DAMAGED in codes or UNUSABLE in codes else max(codes)
 
 
-def run(spark: SparkSession, captures: list[plan.Capture], settings) -> int:
+def run(spark: SparkContext, captures: list[plan.Capture], settings) -> int:
     """Analyzes `captures` and writes the reports. The exit code, as that of `synscope analyze`."""
     whole: set[str] = set()
     lost: dict[str, str] = {}
@@ -200,6 +192,8 @@ def run(spark: SparkSession, captures: list[plan.Capture], settings) -> int:
                     whole.add(guess.group(1))
                 elif (crash := CRASHED.search(text)) and crash.group(1) not in lost:
                     lost[crash.group(1)] = f"{crash.group(2)} It was left out"
+                elif failed := FAILED.search(text):
+                    raise plan.PlanError(failed.group(1)) from error
                 else:
                     raise
     finally:

@@ -11,7 +11,8 @@ WHOLE = 2**63 - 1
 # What a file in a folder is called if it is a capture; a file that is named itself may have any name.
 NAMED = re.compile(r"\.p?cap[^/]*$")
 MOST = 65_535  # captures of a point: a packet's number has 16 bits for them
-PCAP = {bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1")}
+# How files begin that are not compressed: pcap in both byte orders, pcapng.
+PLAIN = {bytes.fromhex(m) for m in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a")}
 
 
 class PlanError(Exception):
@@ -24,13 +25,18 @@ class Capture:
 
     point: str
     number: int  # its place among the files of its point
-    path: str
+    place: str  # where it is read: a path or a URI
     size: int
     error: str  # why it cannot be read, or nothing
 
+    @property
+    def path(self) -> str:
+        """Its name in the report: a URI without keys and settings."""
+        return re.sub(r"^([a-z][a-z0-9+]*://)(?:[^/@]*@)?([^?]*).*", r"\1\2", self.place, flags=re.DOTALL)
+
     def ranges(self, size: int, whole: bool) -> list[tuple[int, int]]:
-        """From and until of each range. Only an uncompressed pcap file can be cut."""
-        if self.error or whole or self.size <= size or not is_pcap(self.path):
+        """From and until of each range. A compressed file cannot be cut."""
+        if self.error or whole or self.size <= size or not is_plain(self.place):
             return [(0, WHOLE)]
         starts = list(range(0, self.size, size))
         return list(zip(starts, [*starts[1:], WHOLE]))
@@ -43,16 +49,17 @@ def anywhere(path: str) -> str:
 
 def opened(path: str) -> tuple[fs.FileSystem, str]:
     """The file system of a path or URI, and the path there."""
+    path = re.sub("^s3a://", "s3://", path)  # as Hadoop calls it
     if re.match(r"^[a-z][a-z0-9+]*://", path):
         return fs.FileSystem.from_uri(path)
     return fs.LocalFileSystem(), path
 
 
-def is_pcap(path: str) -> bool:
+def is_plain(path: str) -> bool:
     system, place = opened(path)
     try:
         with system.open_input_stream(place, compression=None) as file:
-            return file.read(4) in PCAP
+            return file.read(4) in PLAIN
     except OSError:
         return False
 
@@ -70,8 +77,10 @@ def files_below(path: str) -> list[tuple[str, int, str]]:
     except Exception as error:  # whatever a file system says belongs into the report
         return [(path, 0, str(error))]
     found = [file for file in below if file.type == fs.FileType.File and NAMED.search(file.path)]
-    stem, root = path.rstrip("/"), info.path.rstrip("/")
-    return sorted((stem + file.path[len(root) :], file.size, "") for file in found)
+    # Settings of a URI stay at its end.
+    stem, question, settings = path.partition("?") if "://" in path else (path, "", "")
+    stem, root = stem.rstrip("/"), info.path.rstrip("/")
+    return sorted((stem + file.path[len(root) :] + question + settings, file.size, "") for file in found)
 
 
 def captures(points: list[tuple[str, str]]) -> list[Capture]:

@@ -1,5 +1,10 @@
-"""One stage of synscope over Arrow batches: a process, its streams, and what it says when it fails."""
+"""One stage of synscope: a process, its Arrow streams, and what it says when it fails.
 
+Between stages the messages of such a stream are moved as they are: all rows of one have the same point, shard and kind.
+"""
+
+import io
+import os
 import subprocess
 import tempfile
 import threading
@@ -7,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 from pyarrow import fs
+from pyspark.serializers import pack_long
 
 from .plan import WHOLE, opened
 
@@ -34,51 +40,123 @@ INPUT = pa.schema(
         ]
     ]
 )
-ROWS = "version int, point string, shard int, kind int, time long, capture int, begin long, piece int, body binary"
+ROWS = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in [
+            ("version", pa.int32()),
+            ("point", pa.string()),
+            ("shard", pa.int32()),
+            ("kind", pa.int32()),
+            ("time", pa.int64()),
+            ("capture", pa.int32()),
+            ("begin", pa.int64()),
+            ("piece", pa.int32()),
+            ("body", pa.binary()),
+        ]
+    ]
+)
+END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream
+OUTLINE, SEGMENTS, EVENTS, TABLE = 0, 1, 3, 6  # kinds of rows
+Tasks = dict[tuple[str, int], int]  # which task the rows of a point and shard go to
 
 
 class WorkerError(Exception):
     """A worker failed; the message says at what."""
 
 
-def piped(command: list[str], batches: Iterable[pa.RecordBatch], schema: pa.Schema, about: str) -> Iterator[pa.RecordBatch]:
-    """What `command` makes of `batches`. `about` names what it works on."""
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints)
-        failed: list[BaseException] = []
+class Worker:
+    """A stage that runs. `about` names what it works on."""
 
-        def feed() -> None:
+    def __init__(self, command: list[str], schema: pa.Schema, about: str, key: str = ""):
+        self.about, self.complaints, self.failed = about, tempfile.TemporaryFile(), None
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.complaints,
+            bufsize=0,
+            env=with_key(key),
+        )
+        self.write(schema.serialize())
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()  # nobody wants the rest
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+        self.complaints.close()
+
+    def write(self, message: bytes | pa.Buffer) -> None:
+        """Hands it a message. Where it has ended, its exit code will say why."""
+        rest = memoryview(message)
+        try:
+            while rest:
+                rest = rest[self.process.stdin.write(rest) :]
+        except BrokenPipeError:
+            pass
+
+    def end(self) -> None:
+        """There is nothing more to come."""
+        self.write(END)
+        self.process.stdin.close()
+
+    def feed(self, batches: Iterable[pa.RecordBatch]) -> threading.Thread:
+        """Hands it all of these while its results are read."""
+
+        def run() -> None:
             try:
-                with process.stdin as to, pa.ipc.new_stream(to, schema) as stream:
-                    for batch in batches:
-                        stream.write_batch(batch)
-            except BrokenPipeError:
-                pass  # the worker has ended: its exit code says why
-            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that Spark watches
-                failed.append(error)
-                process.kill()
+                for batch in batches:
+                    self.write(batch.serialize())
+                self.end()
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that Spark watches
+                self.failed = error
+                self.process.kill()
 
-        feeder = threading.Thread(target=feed, daemon=True)
+        feeder = threading.Thread(target=run, daemon=True)
         feeder.start()
+        return feeder
+
+    def results(self) -> Iterator[pa.Message]:
+        """What it makes, message by message."""
         broken = None
         try:
-            with pa.ipc.open_stream(process.stdout) as stream:
-                yield from stream
-        except pa.ArrowInvalid as error:
+            # A pipe gives less than it is asked for, and Arrow wants all of it.
+            yield from pa.ipc.MessageReader.open_stream(io.BufferedReader(self.process.stdout, 1 << 18))
+        except (pa.ArrowInvalid, OSError) as error:
             broken = error
-        finally:
-            if process.poll() is None and broken is None and feeder.is_alive():
-                process.kill()  # nobody wants the rest
-            process.stdout.close()
-            code = process.wait()
-            feeder.join()
-        if failed:
-            raise failed[0]
+            self.process.kill()
+        code = self.process.wait()
+        if self.failed:
+            raise self.failed
         if code != 0 or broken:
-            complaints.seek(0)
-            said = complaints.read().decode(errors="replace").strip()
+            self.complaints.seek(0)
+            said = self.complaints.read().decode(errors="replace").strip()
             how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-            raise WorkerError(f"{about}: the worker {how}. {said or broken or ''}")
+            raise WorkerError(f"{self.about}: the worker {how}. {said or broken or ''}")
+
+
+def with_key(key: str) -> dict[str, str]:
+    """The environment of a worker that knows the key of --redact: arguments can be read by every user of a host."""
+    return {**os.environ, "SYNSCOPE_REDACT_KEY": key} if key else dict(os.environ)
+
+
+def of_rows(message: pa.Message | bytes) -> tuple[str, int, int]:
+    """Point, shard and kind of the rows of a message."""
+    first = pa.ipc.read_record_batch(message, ROWS)
+    return tuple(first[name][0].as_py() for name in ("point", "shard", "kind"))
+
+
+def addressed(messages: Iterable[pa.Message], tasks: Tasks | None) -> Iterator[bytes | pa.Buffer]:
+    """Messages of rows, each behind the number of the task that it goes to; without numbers where there are no `tasks`."""
+    for message in messages:
+        if message.type == "record batch":
+            if tasks:
+                yield pack_long(tasks[of_rows(message)[:2]])
+            yield message.serialize()
 
 
 def chunks(row: dict) -> Iterator[pa.RecordBatch]:
@@ -112,40 +190,42 @@ def chunks(row: dict) -> Iterator[pa.RecordBatch]:
         yield batch(number, b"" if number else head, b"", str(error) or type(error).__name__)
 
 
-def decoder(binary: str, options: list[str], slots: dict[tuple[str, int], int]) -> Callable:
-    """`worker decode` for `mapInArrow`: ranges in, rows out. Each range has a process of its own, so that one which makes
-    it crash is known by name."""
+def decoder(binary: str, options: list[str], tasks: Tasks, key: str) -> Callable:
+    """`worker decode`: ranges in, rows out. Each range has a process of its own, so that one which makes it crash is known
+    by name."""
 
-    def run(ranges: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in ranges:
-            for row in batch.to_pylist():
-                about = f"{row['path']} from byte {row['begin']}"
-                for made in piped([binary, "worker", "decode", *options], chunks(row), INPUT, about):
-                    yield with_slots(made, slots)
-
-    return run
-
-
-def stage(binary: str, name: str, options: list[str], slots: dict[tuple[str, int], int]) -> Callable:
-    """Any later stage for `mapInArrow`: rows in, rows out."""
-
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        first = next(batches, None)
-        if first is None:
-            return
-
-        def all_batches() -> Iterator[pa.RecordBatch]:
-            yield first
-            yield from batches
-
-        about = f"{name} of point {first['point'][0].as_py() if first.num_rows else '?'}"
-        for made in piped([binary, "worker", name, *options], all_batches(), first.schema, about):
-            yield with_slots(made, slots)
+    def run(ranges: Iterator[dict]) -> Iterator[bytes | pa.Buffer]:
+        for row in ranges:
+            about = f"{row['path']} from byte {row['begin']}"
+            with Worker([binary, "worker", "decode", *options], INPUT, about, key) as worker:
+                feeder = worker.feed(chunks(row))
+                yield from addressed(worker.results(), tasks)
+                feeder.join()
 
     return run
 
 
-def with_slots(batch: pa.RecordBatch, slots: dict[tuple[str, int], int]) -> pa.RecordBatch:
-    """Adds which task each row falls to."""
-    keys = zip(batch["point"].to_pylist(), batch["shard"].to_pylist())
-    return batch.append_column("slot", pa.array([slots[key] for key in keys], pa.int32()))
+def stage(binary: str, name: str, options: list[str], kinds: set[int], tasks: Tasks | None) -> Callable:
+    """A later stage: rows in, rows out. The worker gets rows of these `kinds`, and all of them before it makes anything; all
+    other rows are handed on."""
+
+    def run(messages: Iterator[bytes]) -> Iterator[bytes | pa.Buffer]:
+        worker = None
+        try:
+            for message in messages:
+                point, shard, kind = of_rows(pa.py_buffer(message))
+                if kind in kinds:
+                    worker = worker or Worker([binary, "worker", name, *options], ROWS, f"{name} of point {point}")
+                    worker.write(message)
+                    continue
+                if tasks:
+                    yield pack_long(tasks[point, shard])
+                yield message
+            if worker:
+                worker.end()
+                yield from addressed(worker.results(), tasks)
+        finally:
+            if worker:
+                worker.__exit__()
+
+    return run

@@ -16,7 +16,8 @@ TESTDATA = ROOT / "testdata"
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
-from pyspark.sql import SparkSession  # noqa: E402
+from pyspark import SparkConf, SparkContext  # noqa: E402
+from pyspark.serializers import pack_long  # noqa: E402
 
 from synscope_fleet import job, plan  # noqa: E402
 from synscope_fleet.__main__ import main  # noqa: E402
@@ -26,15 +27,21 @@ MASTER = os.environ.get("SYNSCOPE_SPARK_MASTER", "local-cluster[2,1,1024]")
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    builder = SparkSession.builder.master(MASTER).config("spark.executor.memory", "1g").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-    # A task that is slow is run a second time beside the first one.
-    builder = builder.config("spark.speculation", "true").config("spark.speculation.interval", "100ms")
-    builder = builder.config("spark.speculation.quantile", "0.5").config("spark.speculation.multiplier", "1.1")
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
+    settings = {
+        "spark.executor.memory": "1g",
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        # A task that is slow is run a second time beside the first one.
+        "spark.speculation": "true",
+        "spark.speculation.interval": "100ms",
+        "spark.speculation.quantile": "0.5",
+        "spark.speculation.multiplier": "1.1",
+    }
+    context = SparkContext.getOrCreate(SparkConf().setMaster(MASTER).setAll(settings.items()))
+    context.setLogLevel("ERROR")
+    yield context
+    context.stop()
 
 
 def wrapper(folder: Path, script: str) -> str:
@@ -189,12 +196,60 @@ def test_points_come_from_names_and_manifests(tmp_path):
     ]
 
 
-def test_keys_go_to_the_tasks_that_they_are_meant_for(cluster):
-    for tasks in (1, 7, 16):
-        salts = job.salts(tasks)
-        frame = cluster.createDataFrame([(salt,) for salt in salts], "salt int")
-        placed = frame.selectExpr(f"pmod(hash(salt), {tasks}) as task").collect()
-        assert [row.task for row in placed] == list(range(tasks))
+def test_messages_go_to_the_tasks_that_they_are_meant_for(cluster):
+    for tasks in (1, 7, 300):
+        numbers = range(0, 2 * tasks, 3)
+        made = cluster.parallelize(numbers, 3).mapPartitions(
+            lambda some, tasks=tasks: (part for n in some for part in (pack_long(n % tasks), b"%d" % n))
+        )
+        placed = job.shuffled(made, tasks).mapPartitionsWithIndex(lambda task, some: [(task, int(n)) for n in some])
+        assert sorted(placed.collect()) == sorted((n % tasks, n) for n in numbers)
+
+
+def test_a_bucket_is_read_as_a_folder(tmp_path, monkeypatch):
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        access = {"aws_access_key_id": "someone", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **access)
+        s3.create_bucket(Bucket="captures")
+        captures = some_captures()[:3]
+        for number, capture in enumerate(captures):
+            s3.upload_file(str(capture), "captures", f"edge/{number:03}.pcap")
+        settings = f"?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
+        options = ["--synscope", SYNSCOPE, "--range-size", "20000"]
+        bucket = "s3a://someone:secret@captures"
+        missing = f"{bucket}/no-such-file.pcap{settings}"
+        code, report = spread(tmp_path, *options, "--point", f"edge={bucket}/edge/{settings}", "--point", f"edge={missing}")
+    finally:
+        server.stop()
+    assert code == 3
+    assert "secret" not in json.dumps(report)
+    assert [c["path"] for c in report["captures"]][:3] == [f"s3a://captures/edge/{n:03}.pcap" for n in range(3)]
+    assert any("s3a://captures/no-such-file.pcap" in warning for warning in report["warnings"])
+    expected = analyzed(*captures)
+    assert report["summary"] == expected["summary"]
+    assert [f["summary"] for f in report["findings"]] == [f["summary"] for f in expected["findings"]]
+
+
+def test_a_redacted_report_is_that_of_analyze(tmp_path):
+    capture, key = TESTDATA / "accept-queue-overflow/linux-4.9/server.pcap", tmp_path / "key"
+    redact = ["--redact", "--redact-key-file", str(key)]
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, *redact, "--point", f"edge={capture}")
+    assert code == 0
+    command = [SYNSCOPE, "analyze", "--quiet", "--no-pair", "--format", "json", *redact, str(capture)]
+    same(report, json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+    assert report["options"]["redact"]
+
+
+def test_a_stage_that_always_crashes_is_told_with_its_point(tmp_path, capsys):
+    program = wrapper(tmp_path, "if [[ $2 == track ]]; then kill -9 $$; fi")
+    code, report = spread(tmp_path, "--synscope", program, "--point", f"edge={some_captures()[0]}")
+    assert (code, report) == (2, {})
+    assert "track of point edge: the worker was ended by signal 9" in capsys.readouterr().err
 
 
 def test_what_cannot_be_meant_is_refused(capsys):

@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 
 /// A link-layer header type, as in <https://www.tcpdump.org/linktypes.html>.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct LinkType(pub u16);
 
 /// One packet, borrowed from a [`Block`].

@@ -2,6 +2,7 @@
 
 /// The order of the bytes in the numbers of a file or section.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum ByteOrder {
     #[default]
     Little,

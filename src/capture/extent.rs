@@ -1,13 +1,15 @@
 //! An input read by somebody who sees nothing else: all of it, or a range of its bytes.
 //!
-//! A file in the classic pcap format can be cut anywhere. Where the first record of a range begins is a guess, as for a
-//! [`Part`](super::Part); [`Chain`] finds out whether it was right, once all ranges of the file are known.
+//! A file that is not compressed can be cut anywhere. Where the first record of a range begins is a guess, as for a
+//! [`Part`](super::Part). Of what a pcapng says beside its packets, a range knows the [`HEAD`] of the file only. [`Chain`] finds
+//! out whether all this was right, once all ranges of the file are known.
 
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
 use super::input::{OpenError, recognise};
+use super::pcapng::Pcapng;
 use super::reader::{Begin, Progress, Reader};
 use super::stream::Stream;
 use super::{Block, Silence, Silences, Status};
@@ -38,6 +40,8 @@ pub struct Extent {
     head: Vec<u8>,
     size: Option<u64>,
     is_whole: bool,
+    /// Changes of the format's state that are known from the head.
+    known: u64,
 }
 
 /// The result of reading one extent.
@@ -52,6 +56,28 @@ pub struct Reading {
     head: Vec<u8>,
     /// Its size, bytes.
     size: Option<u64>,
+    state: State,
+}
+
+/// What a pcapng says beside its packets, of one extent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    changes: Changes,
+    /// At its end, where something changed in it.
+    pcapng: Option<Pcapng>,
+    /// Numbers that its packets took.
+    numbers: u64,
+}
+
+/// How often the state of a file's format has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// Up to the beginning of an extent, as far as the head of the file tells.
+    pub known: u64,
+    /// Up to its end.
+    pub end: u64,
+    /// A packet of it has no time of its own, but that of the one before.
+    pub needs_time: bool,
 }
 
 /// Where an extent lies among the others of its input.
@@ -63,12 +89,14 @@ pub struct Bounds {
     pub end: u64,
     /// Records that begin here or later are another's.
     pub until: u64,
-    /// Packets in it.
+    /// Numbers that its packets take.
     pub packets: u64,
     /// The latest time of a packet in it.
     pub latest: Option<Timestamp>,
     /// Nothing behind it can be read.
     pub stopped: bool,
+    /// The state of the file's format.
+    pub changes: Changes,
 }
 
 impl Extent {
@@ -92,6 +120,7 @@ impl Extent {
                 head: start_of(head),
                 size: *size,
                 is_whole,
+                known: 0,
             });
         }
         let mut beginning = recognise(path, *input, Box::new(io::Cursor::new(head.to_vec())), *size)?;
@@ -99,7 +128,15 @@ impl Extent {
         // The time of an earlier packet makes it harder to take anything else for a record.
         beginning.fill(&mut Block::default(), HEAD);
         let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, Begin::Anywhere);
-        Ok(Extent { reader, silences: Silences::of_part(), head: start_of(head), size: *size, is_whole })
+        let known = reader.changes();
+        Ok(Extent {
+            reader,
+            silences: Silences::of_part(),
+            head: start_of(head),
+            size: *size,
+            is_whole,
+            known,
+        })
     }
 
     /// Replaces the contents of `block` by the next packets; `false` at the end. They are numbered from 1.
@@ -122,21 +159,29 @@ impl Extent {
             }
             progress = Progress::default();
         }
+        let changes = Changes {
+            known: self.known,
+            end: self.reader.changes(),
+            needs_time: self.reader.needs_what_was_before(),
+        };
+        let pcapng = self.reader.pcapng().filter(|_| !self.is_whole && changes.end != changes.known);
+        let state = State { changes, pcapng: pcapng.cloned(), numbers: self.reader.numbered() };
         Ok(Reading {
             progress: Some(progress),
             status,
             silences: self.silences,
             head: self.head,
             size: self.size,
+            state,
         })
     }
 }
 
 fn check_divisible(reader: &Reader, path: &str) -> Result<(), OpenError> {
-    if reader.is_plain_pcap() {
+    if reader.is_plain() {
         return Ok(());
     }
-    let error = io::Error::new(io::ErrorKind::InvalidInput, "only an uncompressed pcap file can be cut");
+    let error = io::Error::new(io::ErrorKind::InvalidInput, "a compressed file cannot be cut");
     Err(OpenError::Failed { path: path.to_owned(), error })
 }
 
@@ -155,6 +200,7 @@ impl Reading {
             silences: Silences::of_part(),
             head: Vec::new(),
             size: None,
+            state: State::default(),
         }
     }
 
@@ -170,13 +216,20 @@ impl Reading {
                 began: progress.began,
                 end: progress.end,
                 until: progress.until.min(self.size.unwrap_or(u64::MAX)),
-                packets: progress.packets,
+                packets: self.state.numbers,
                 latest: progress.clock.times.map(|(_, latest)| latest),
                 stopped: progress.has_stopped(),
+                changes: self.state.changes,
             },
-            None => {
-                Bounds { began: Some(0), end: 0, until: u64::MAX, packets: 0, latest: None, stopped: true }
-            }
+            None => Bounds {
+                began: Some(0),
+                end: 0,
+                until: u64::MAX,
+                packets: 0,
+                latest: None,
+                stopped: true,
+                changes: Changes::default(),
+            },
         }
     }
 }
@@ -190,6 +243,8 @@ pub struct Chain {
     packets: u64,
     /// The latest time so far.
     latest: Timestamp,
+    /// Changes of the format's state so far.
+    changes: u64,
     has_ended: bool,
 }
 
@@ -202,7 +257,7 @@ pub struct Before {
     pub latest: Timestamp,
 }
 
-/// A range was read from a place where no record begins.
+/// A range was read from a place where no record begins, or without something that the file says before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WrongGuess {
     /// Where a record begins.
@@ -211,7 +266,7 @@ pub struct WrongGuess {
 
 impl Default for Chain {
     fn default() -> Chain {
-        Chain { at: None, packets: 0, latest: Timestamp::MIN, has_ended: false }
+        Chain { at: None, packets: 0, latest: Timestamp::MIN, changes: 0, has_ended: false }
     }
 }
 
@@ -225,7 +280,7 @@ impl Chain {
             return Ok(None);
         }
         if let Some(at) = self.at
-            && extent.began != Some(at)
+            && (extent.began != Some(at) || extent.changes.known != self.changes || extent.changes.needs_time)
         {
             return Err(WrongGuess { at });
         }
@@ -233,6 +288,7 @@ impl Chain {
         self.at = Some(extent.end);
         self.packets = self.packets.saturating_add(extent.packets);
         self.latest = self.latest.max(extent.latest.unwrap_or(Timestamp::MIN));
+        self.changes = extent.changes.end;
         self.has_ended = extent.stopped;
         Ok(Some(before))
     }
@@ -263,6 +319,9 @@ pub fn join(place: &Place, extents: &[Reading]) -> Result<(Status, Silences), Wr
             && let Some(progress) = &extent.progress
         {
             silences.append(&extent.silences);
+            if let Some(pcapng) = &extent.state.pcapng {
+                reader.pass_pcapng(pcapng.clone());
+            }
             reader.pass(progress.clone(), before.packets);
         }
     }
@@ -287,7 +346,7 @@ mod tests {
     use crate::time::Span;
 
     fn bounds(began: Option<u64>, end: u64, until: u64) -> Bounds {
-        Bounds { began, end, until, packets: 2, latest: None, stopped: false }
+        Bounds { began, end, until, packets: 2, latest: None, stopped: false, changes: Changes::default() }
     }
 
     #[test]
@@ -301,6 +360,19 @@ mod tests {
         assert_eq!(chain.follow(&bounds(Some(340), 450, 400)), Err(WrongGuess { at: 330 }));
         assert_eq!(chain.follow(&bounds(Some(330), 450, 400)), before(4));
         assert_eq!(chain.follow(&bounds(None, 400, u64::MAX)), Err(WrongGuess { at: 450 }));
+    }
+
+    #[test]
+    fn an_extent_must_know_what_the_file_says_before_it() {
+        let changes = |known, end| Changes { known, end, needs_time: false };
+        let of = |from: u64, changes| Bounds { changes, ..bounds(Some(from), from + 100, from + 90) };
+        let mut chain = Chain::default();
+        assert!(chain.follow(&of(0, changes(0, 2))).is_ok());
+        assert!(chain.follow(&of(100, changes(2, 3))).is_ok());
+        assert_eq!(chain.clone().follow(&of(200, changes(2, 2))), Err(WrongGuess { at: 200 }));
+        let without_time = Changes { needs_time: true, ..changes(3, 3) };
+        assert_eq!(chain.clone().follow(&of(200, without_time)), Err(WrongGuess { at: 200 }));
+        assert!(chain.follow(&of(200, changes(3, 3))).is_ok());
     }
 
     #[test]

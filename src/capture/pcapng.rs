@@ -66,6 +66,7 @@ const DROPS_UNKNOWN: u16 = 0xffff;
 
 /// The state of a pcapng file between two blocks.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Pcapng {
     order: ByteOrder,
     /// This section is of a version that is not known: its blocks are skipped.
@@ -91,10 +92,12 @@ pub(super) struct Pcapng {
     /// Block types that are not known: type, how many, place of the first.
     unknown: Vec<(u32, u64, u64)>,
     /// Comments that begin with [`NOTE`], of the packets that were read last.
+    #[cfg_attr(feature = "fleet", serde(skip))]
     pub(super) notes: Vec<(PacketId, Box<str>)>,
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Interface {
     link: LinkType,
     snaplen: u32,
@@ -109,6 +112,7 @@ struct Interface {
 
 /// What a unit of an interface's times is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum Resolution {
     /// This many nanoseconds.
     Nanoseconds(i64),

@@ -269,10 +269,33 @@ impl Reader {
         }
     }
 
-    /// Whether this is a pcap file as it was written.
+    /// Whether this file is as it was written: not compressed.
     #[cfg(feature = "fleet")]
-    pub(super) fn is_plain_pcap(&self) -> bool {
-        self.stream.compression.is_none() && matches!(self.format, Format::Pcap(_))
+    pub(super) fn is_plain(&self) -> bool {
+        self.stream.compression.is_none()
+    }
+
+    /// What a pcapng has said beside its packets; nothing of a pcap file, in which nothing changes after its header.
+    #[cfg(feature = "fleet")]
+    pub(super) fn pcapng(&self) -> Option<&Pcapng> {
+        match &self.format {
+            Format::Pcap(_) => None,
+            Format::Pcapng(pcapng) => Some(pcapng),
+        }
+    }
+
+    /// Goes on in the state in which a later part of the same file ended.
+    #[cfg(feature = "fleet")]
+    pub(super) fn pass_pcapng(&mut self, later: Pcapng) {
+        if let Format::Pcapng(own) = &mut self.format {
+            own.append(later);
+        }
+    }
+
+    /// How many numbers its packets took: in a pcapng some other blocks take one, too.
+    #[cfg(feature = "fleet")]
+    pub(super) fn numbered(&self) -> u64 {
+        self.numbers.next.saturating_sub(1)
     }
 
     /// Records that begin at `until` or later are not this reader's.

@@ -105,17 +105,32 @@ pub struct TrackArgs {
     pub scope: Scope,
 }
 
+/// Options of `synscope worker decode`.
+#[cfg(feature = "fleet")]
+#[derive(Args, Debug)]
+pub struct DecodeArgs {
+    /// What to look at.
+    #[command(flatten)]
+    pub scope: Scope,
+
+    /// What must not leave.
+    #[command(flatten)]
+    pub privacy: PrivacyArgs,
+}
+
 /// The stages. Each reads an Arrow IPC stream from standard input; all but the last write one to standard output.
 #[cfg(feature = "fleet")]
 #[derive(Debug, Subcommand)]
 pub enum WorkerStage {
-    /// Bytes of captures to segments.
-    Decode(Scope),
+    /// Prints the key of --redact, for the driver: all workers need the same one.
+    Key(PrivacyArgs),
+    /// Bytes of captures to segments. The key of --redact stands in the environment variable SYNSCOPE_REDACT_KEY.
+    Decode(DecodeArgs),
     /// Segments to connections.
     Track(TrackArgs),
     /// Events between hosts to the state that servers keep of their clients.
     Merge(Scope),
-    /// Everything to a report; `-` stands for the stream.
+    /// Everything to a report; `-` stands for the stream. The key of --redact stands in SYNSCOPE_REDACT_KEY.
     Assemble(AnalyzeArgs),
 }
 

@@ -17,6 +17,10 @@ use crate::redact::{Key, Payload, Pseudonyms, Redacted, Rewriter};
 const NOTICE: &str = "addresses in this report are pseudonyms (--redact): they keep which addresses share a network, and \
                       commands need the real ones; names of files, MAC addresses and payload were left out";
 
+/// The environment variable with the key of a distributed run: arguments can be read by every user of a host.
+#[cfg(feature = "fleet")]
+const WORKER_KEY: &str = "SYNSCOPE_REDACT_KEY";
+
 /// What must not leave, for one run.
 pub(super) struct Privacy {
     key: Option<Key>,
@@ -37,7 +41,35 @@ impl Privacy {
         Ok(Privacy { key, payload: if args.keep_payload { Payload::Keep } else { Payload::Strip } })
     }
 
-    fn rewriter(&self) -> Option<Rewriter> {
+    /// The same for a stage of a distributed run: all workers have the key of the driver.
+    ///
+    /// # Errors
+    /// There is no key, or it is none.
+    #[cfg(feature = "fleet")]
+    pub fn of_worker(args: &PrivacyArgs) -> anyhow::Result<Privacy> {
+        let Ok(text) = std::env::var(WORKER_KEY) else {
+            if args.redact {
+                bail!(
+                    "--redact of a worker needs the key of all workers in {WORKER_KEY}: the driver sets it"
+                );
+            }
+            return Privacy::new(args);
+        };
+        let key = Key::parse(&text).filter(|_| args.redact);
+        if key.is_none() && args.redact {
+            bail!("{WORKER_KEY} holds no key: 64 hexadecimal digits were expected");
+        }
+        Ok(Privacy { key, payload: Payload::Strip })
+    }
+
+    /// The key as it stands in a key file.
+    #[cfg(feature = "fleet")]
+    pub fn key_text(&self) -> String {
+        self.key.as_ref().map(Key::to_file).unwrap_or_default()
+    }
+
+    /// What packets go through, where they are redacted.
+    pub fn rewriter(&self) -> Option<Rewriter> {
         self.key.as_ref().map(|key| Rewriter::redacting(Pseudonyms::new(key)))
     }
 

@@ -10,7 +10,9 @@ use super::destination::{self, Destinations};
 use super::exit::{Damage, Exit, Verdict};
 use super::output::complain;
 use super::privacy::Privacy;
-use crate::engine;
+use super::snapshot;
+use crate::engine::{self, Options};
+use crate::fleet::assemble::Names;
 use crate::fleet::track::Tables;
 use crate::fleet::{Error, assemble, decode, merge, track};
 use crate::pair::Pairing;
@@ -26,7 +28,12 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
     let from = BufReader::with_capacity(BUFFER, io::stdin());
     let to = BufWriter::with_capacity(BUFFER, io::stdout());
     match &args.stage {
-        WorkerStage::Decode(scope) => decode::run(from, to, &scope.options())?,
+        WorkerStage::Key(privacy) => print!("{}", Privacy::new(privacy)?.key_text()),
+        WorkerStage::Decode(args) => {
+            let privacy = Privacy::of_worker(&args.privacy)?;
+            let options = privacy.options(args.scope.options());
+            decode::run(from, to, &options, privacy.rewriter())?;
+        }
         WorkerStage::Track(args) => {
             let tables = if args.tables { Tables::Made } else { Tables::None };
             track::run(from, to, &args.scope.options(), tables)?;
@@ -40,20 +47,17 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
 /// Writes the report on everything that comes.
 fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Result<Exit> {
     check(&args.captures, &args.scope, &args.privacy)?;
-    let privacy = Privacy::new(&args.privacy)?;
-    if privacy.redacts() {
-        bail!(
-            "--redact works on captures, not between stages: redact them first with synscope extract --redact"
-        );
-    }
+    let privacy = Privacy::of_worker(&args.privacy)?;
+    let host = snapshot::load(args.scope.snapshots())?;
     let destinations = Destinations::open(args)?;
-    let options = args.scope.options();
+    let options = privacy.options(Options { host, ..args.scope.options() });
+    let names = if privacy.redacts() { Names::LeftOut } else { Names::Kept };
     let mut points = assemble::read(from)?.into_iter();
     let mut name = String::new();
     let outcome = match (points.next(), points.next()) {
         (Some((point, knowledge)), None) => {
             point.as_ref().clone_into(&mut name);
-            knowledge.report(&point, &options)
+            knowledge.report(&point, &options, names)
         }
         (None, _) => bail!("nothing came: there is no capture to report on"),
         (Some(_), Some(_)) => bail!("captures of several points cannot be reported on together yet"),
@@ -70,6 +74,7 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
             return Err(error.into());
         }
     };
+    privacy.mark(&mut outcome.report);
     outcome.report.program = Some(program());
     // The captures of one point are never two sides of the same traffic.
     let pairing = if outcome.report.captures.len() > 1 { Pairing::Never } else { args.scope.pairing() };

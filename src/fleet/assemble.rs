@@ -16,6 +16,16 @@ use crate::engine::{self, Analysis, Options};
 use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
+use crate::redact::source::leave_out_names;
+
+/// Whether names are left out of a report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Names {
+    /// They are in it.
+    Kept,
+    /// They are left out, as of redacted captures.
+    LeftOut,
+}
 
 /// The status of the captures, and the times in which none of them had a packet.
 type Inputs = (Vec<Status>, Vec<Silence>);
@@ -61,7 +71,7 @@ impl Point {
     ///
     /// # Errors
     /// Something is missing, or nothing could be read.
-    pub fn report(self, name: &str, options: &Options) -> Result<Analysis, Error> {
+    pub fn report(self, name: &str, options: &Options, names: Names) -> Result<Analysis, Error> {
         let missing: Vec<String> = (0..SHARDS as i32)
             .filter(|shard| !self.shards.contains_key(shard))
             .map(|shard| shard.to_string())
@@ -70,7 +80,7 @@ impl Point {
             let what = format!("shards are missing: {}", missing.join(", "));
             return Err(Error::Incomplete { point: name.to_owned(), what });
         }
-        let (totals, inputs) = self.inputs()?;
+        let (totals, inputs) = self.inputs(names)?;
         let mut peers = stages::server_memory(options);
         self.models.into_values().for_each(|model| peers.merge(model));
         let shards = self.shards.into_values().collect();
@@ -78,7 +88,7 @@ impl Point {
     }
 
     /// The counts, and the status of the captures.
-    fn inputs(&self) -> Result<(Totals, Inputs), Error> {
+    fn inputs(&self, names: Names) -> Result<(Totals, Inputs), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &Reading)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
             by_capture.entry(capture).or_default().push((begin, reading));
@@ -86,6 +96,7 @@ impl Point {
         let mut totals = Totals::default();
         let (mut statuses, mut silences) = (Vec::<Status>::new(), Vec::<Silences>::new());
         let mut refused = Vec::new();
+        let mut faults = BTreeMap::new();
         for (capture, readings) in by_capture {
             let Some((_, first)) = readings.first() else { continue };
             let (path, input) = (first.path.clone(), capture as u16);
@@ -106,10 +117,17 @@ impl Point {
                     Some((PacketId::new(input, number + before.packets), comment::read(note)?))
                 });
                 totals.judged.extend(judged);
+                if let Some((packet, fault, count)) = reading.faults.clone() {
+                    let of_input = (packet + before.packets, fault, 0);
+                    faults.entry(input).or_insert(of_input).2 += count;
+                }
             }
         }
         if refused.len() == statuses.len() {
             return Err(engine::Error::NothingReadable(refused).into());
+        }
+        if names == Names::LeftOut {
+            leave_out_names(&mut statuses, &faults);
         }
         Ok((totals, (statuses, common_silences(&silences))))
     }

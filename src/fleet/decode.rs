@@ -18,6 +18,8 @@ use crate::engine::Options;
 use crate::engine::batch::{Batch, Filter, Totals};
 use crate::engine::stages;
 use crate::flow::tracker::SHARDS;
+use crate::redact::Rewriter;
+use crate::redact::source::{BlockRewriter, FaultyPackets};
 use crate::time::Timestamp;
 
 /// Where a range lies among the others of its point: every shard must know that of all of them.
@@ -46,13 +48,21 @@ pub struct Reading {
     pub totals: Totals,
     /// Comments that this program wrote on packets earlier, with the packets' numbers within the range.
     pub notes: Vec<(u64, Box<str>)>,
+    /// Where packets were rewritten: at which of them that failed, by their numbers within the range.
+    pub faults: Option<FaultyPackets>,
 }
 
-/// Decodes all ranges that come from `from`.
+/// Decodes all ranges that come from `from`. With a `rewriter` every packet goes through it first.
 ///
 /// # Errors
 /// A stream that is broken, or a range that cannot be read.
-pub fn run(from: impl Read + Send + 'static, to: impl Write, options: &Options) -> Result<(), Error> {
+pub fn run(
+    from: impl Read + Send + 'static,
+    to: impl Write,
+    options: &Options,
+    rewriter: Option<Rewriter>,
+) -> Result<(), Error> {
+    let mut rewriter = rewriter.map(BlockRewriter::new);
     let mut ranges = Ranges::new(from)?;
     let mut rows = RowWriter::new(to)?;
     let filter = stages::filter(options);
@@ -62,7 +72,7 @@ pub fn run(from: impl Read + Send + 'static, to: impl Write, options: &Options) 
             None => (range.head.clone(), ranges.bytes()),
         };
         let bytes = Expected::of(&range.place, bytes);
-        decode(&range, &head, Box::new(bytes), &filter, &mut rows)?;
+        decode(&range, &head, Box::new(bytes), &filter, rewriter.as_mut(), &mut rows)?;
     }
     rows.finish()
 }
@@ -100,6 +110,7 @@ fn decode(
     head: &[u8],
     bytes: Box<dyn Read + Send>,
     filter: &Filter,
+    mut rewriter: Option<&mut BlockRewriter>,
     rows: &mut RowWriter<impl Write>,
 ) -> Result<(), Error> {
     let place = &range.place;
@@ -108,8 +119,17 @@ fn decode(
     let mut notes = Vec::new();
     let extent = match Extent::open(place, head, bytes) {
         Ok(mut extent) => {
-            let (mut block, mut batch, mut clock) = (Block::default(), Batch::default(), Clock::default());
-            while batch.next(|| extent.next_block(&mut block)) {
+            let (mut raw, mut block) = (Block::default(), Block::default());
+            let (mut batch, mut clock) = (Batch::default(), Clock::default());
+            let mut next_block = |block: &mut Block| match &mut rewriter {
+                None => extent.next_block(block),
+                Some(rewriter) => {
+                    let more = extent.next_block(&mut raw);
+                    rewriter.rewrite(&raw, block);
+                    more
+                }
+            };
+            while batch.next(|| next_block(&mut block)) {
                 batch.decode(&block, filter);
                 clock.note(&block);
                 notes.extend(block.notes().iter().map(|(id, note)| (id.number(), note.clone())));
@@ -123,17 +143,18 @@ fn decode(
         Err(error) if place.from > 0 => return Err(Error::Unreadable(error.to_string())),
         Err(error) => extent::Reading::refused(&place.path, &error),
     };
-    sorted.flush(rows)?;
     let outline = pack(&Outline {
         bounds: extent.bounds(),
         last: totals.last,
         closes: sorted.closes,
         path: place.path.clone(),
     })?;
-    for shard in 0..SHARDS as i32 {
-        rows.write(sorted.row(shard, Kind::Outline, 0, outline.clone()))?;
+    for shard in 0..SHARDS {
+        sorted.write(shard, rows)?;
+        rows.write(sorted.row(shard as i32, Kind::Outline, 0, outline.clone()))?;
     }
-    let reading = Reading { path: place.path.clone(), size: place.size, extent, totals, notes };
+    let faults = rewriter.and_then(|rewriter| rewriter.drain_faults().into_values().next());
+    let reading = Reading { path: place.path.clone(), size: place.size, extent, totals, notes, faults };
     rows.write(sorted.row(ALL, Kind::Reading, 0, pack(&reading)?))
 }
 
@@ -142,9 +163,22 @@ struct Sorted {
     point: Arc<str>,
     capture: i32,
     begin: i64,
-    shards: Vec<(Vec<Ordered>, i32)>,
+    shards: Vec<Part>,
     closes: bool,
 }
+
+/// Those of one shard.
+#[derive(Clone, Default)]
+struct Part {
+    /// The last ones, which are in no column yet.
+    last: Vec<Ordered>,
+    columns: segments::Builder,
+    /// Rows so far.
+    pieces: i32,
+}
+
+/// Segments that become columns together: those of all shards fit into a second-level cache.
+const TOGETHER: usize = 64;
 
 impl Sorted {
     fn new(range: &Range) -> Sorted {
@@ -152,7 +186,7 @@ impl Sorted {
             point: Arc::clone(&range.point),
             capture: range.place.input.into(),
             begin: range.place.from.cast_signed(),
-            shards: vec![(Vec::new(), 0); SHARDS],
+            shards: vec![Part::default(); SHARDS],
             closes: false,
         }
     }
@@ -166,9 +200,14 @@ impl Sorted {
         for (shard, segments) in batch.by_shard().enumerate() {
             for segment in segments {
                 self.closes |= segment.flags.has(Flags::FIN);
-                self.shards[shard].0.push(Ordered { segment: *segment, latest: clock.latest(segment) });
-                if self.shards[shard].0.len() == MOST {
-                    self.write(shard, rows)?;
+                let part = &mut self.shards[shard];
+                part.last.push(Ordered { segment: *segment, latest: clock.latest(segment) });
+                if part.last.len() == TOGETHER {
+                    part.columns.add(&part.last);
+                    part.last.clear();
+                    if part.columns.len() >= MOST {
+                        self.write(shard, rows)?;
+                    }
                 }
             }
         }
@@ -176,16 +215,13 @@ impl Sorted {
     }
 
     fn write(&mut self, shard: usize, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
-        let (segments, piece) = &mut self.shards[shard];
-        let Some(first) = segments.first() else { return Ok(()) };
-        let (time, body, number) = (first.segment.time.0, segments::write(segments)?, *piece);
-        segments.clear();
-        *piece += 1;
+        let Part { last, columns, pieces } = &mut self.shards[shard];
+        columns.add(last);
+        last.clear();
+        let Some(first) = columns.first_time() else { return Ok(()) };
+        let (time, body, number) = (first.0, columns.write()?, *pieces);
+        *pieces += 1;
         rows.write(Row { time, ..self.row(shard as i32, Kind::Segments, number, body) })
-    }
-
-    fn flush(&mut self, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
-        (0..SHARDS).try_for_each(|shard| self.write(shard, rows))
     }
 }
 

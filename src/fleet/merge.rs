@@ -11,26 +11,30 @@ use crate::engine::Options;
 use crate::engine::stages;
 use crate::flow::peer::PeerEvent;
 
-/// Merges the events that come from `from`: all of a point and a part of its host pairs must come. Rows for later stages
-/// are handed on.
+/// Merges the events that come from `from`, in any order: all of a point and a part of its host pairs must come. Rows for
+/// later stages are handed on. Nothing is written before everything was read.
 ///
 /// # Errors
 /// A stream that is broken.
 pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Error> {
     let mut rows = RowReader::new("merge", from)?;
-    let mut out = RowWriter::new(to)?;
-    let mut groups: BTreeMap<(Arc<str>, i32), (Order, Vec<PeerEvent>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(Arc<str>, i32), Vec<(i64, i32, Events)>> = BTreeMap::new();
+    let mut others = Vec::new();
     while let Some(row) = rows.next_row()? {
-        if row.kind != Kind::Events {
-            out.write(row)?;
-            continue;
+        if row.kind == Kind::Events {
+            let group = groups.entry((Arc::clone(&row.point), row.shard)).or_default();
+            group.push((row.begin, row.piece, unpack(&row.body)?));
+        } else {
+            others.push(row);
         }
-        let Events { order, mut events } = unpack(&row.body)?;
-        let group = groups.entry((Arc::clone(&row.point), row.shard)).or_insert((order, Vec::new()));
-        group.1.append(&mut events);
     }
-    for ((point, part), (order, events)) in groups {
-        let mut sorted: Vec<&PeerEvent> = events.iter().collect();
+    let mut out = RowWriter::new(to)?;
+    others.into_iter().try_for_each(|row| out.write(row))?;
+    for ((point, part), mut pieces) in groups {
+        // Events of the same packet come from the same shard, one after the other.
+        pieces.sort_by_key(|(shard, piece, _)| (*shard, *piece));
+        let order = pieces.first().map_or(Order::ByPacket, |(_, _, events)| events.order);
+        let mut sorted: Vec<&PeerEvent> = pieces.iter().flat_map(|(_, _, events)| &events.events).collect();
         match order {
             Order::ByPacket => sorted.sort_by_key(|event| event.at.packet),
             Order::ByTime => sorted.sort_by_key(|event| event.at),

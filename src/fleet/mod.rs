@@ -12,6 +12,7 @@
 //! * [`input`]: the bytes of captures, as `decode` gets them.
 //! * [`rows`]: everything that goes from stage to stage: one table, of which each row is some bytes and where they belong.
 //! * [`segments`]: the columns of segments in such bytes.
+//! * `spool`: rows that wait for their turn.
 //! * `stream`: what all these streams have in common.
 //! * [`decode`], [`track`], [`merge`], [`assemble`]: the stages.
 
@@ -21,6 +22,7 @@ pub mod input;
 pub mod merge;
 pub mod rows;
 pub mod segments;
+mod spool;
 mod stream;
 pub mod track;
 

@@ -8,11 +8,12 @@
 //! | `kind` | int32 | what `body` is: [`Kind`] |
 //! | `time` | int64 | of segments the time of the first one, nanoseconds since 1970; else 0 |
 //! | `capture` | int32 | the capture's place among those of its point |
-//! | `begin` | int64 | the byte of the capture at which its range begins |
+//! | `begin` | int64 | the byte of the capture at which its range begins; of events the part of the connections |
 //! | `piece` | int32 | where a range has several rows of one kind and shard: which of them |
 //! | `body` | binary | segments as columns ([`super::segments`]), all else in postcard's format |
 //!
-//! `track` wants the rows of one point and shard together, in the order of the columns from `kind` to `piece`.
+//! All rows of a batch have one point, shard and kind: who moves them needs to look at the first one only. They may come in
+//! any order.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -187,6 +188,10 @@ impl<W: Write> RowWriter<W> {
     /// # Errors
     /// It cannot be written.
     pub fn write(&mut self, row: Row) -> Result<(), Error> {
+        let destination = |row: &Row| (Arc::clone(&row.point), row.shard, row.kind);
+        if self.waiting.last().is_some_and(|last| destination(last) != destination(&row)) {
+            self.hand_on()?;
+        }
         self.bytes += row.body.len();
         self.waiting.push(row);
         if self.bytes >= TOGETHER { self.hand_on() } else { Ok(()) }
@@ -208,7 +213,9 @@ impl<W: Write> RowWriter<W> {
             rows.iter().for_each(|row| column.append_value(of(row)));
             Arc::new(column.finish())
         };
-        let (mut points, mut bodies) = (StringBuilder::new(), BinaryBuilder::new());
+        let mut points = StringBuilder::new();
+        let mut bodies =
+            BinaryBuilder::with_capacity(rows.len(), rows.iter().map(|row| row.body.len()).sum());
         for row in &rows {
             points.append_value(&row.point);
             bodies.append_value(&row.body);

@@ -78,26 +78,167 @@ fn schema(numbers: &[ArrayRef], has_latest: bool) -> Arc<Schema> {
     Arc::new(Schema::new(fields))
 }
 
-fn column<T: ArrowPrimitiveType>(all: &[Ordered], of: impl Fn(&Segment) -> T::Native) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::from_iter_values(all.iter().map(|ordered| of(&ordered.segment))))
+/// The networks of some addresses, and which of them each has.
+#[derive(Clone, Debug, Default)]
+struct Networks {
+    known: Map<[u8; 12], u16>,
+    values: Vec<[u8; 12]>,
+    /// The last one, and its key: most often the next has it, too.
+    last: Option<([u8; 12], u16)>,
+    keys: Vec<u16>,
 }
 
-/// The networks of some addresses, and which of them each has.
-fn networks(all: &[Ordered], of: impl Fn(&Segment) -> Address) -> Result<ArrayRef, Error> {
-    let mut known: Map<[u8; 12], u16> = Map::default();
-    let mut values = FixedSizeBinaryBuilder::new(12);
-    let mut keys = Vec::with_capacity(all.len());
-    for ordered in all {
-        let (net, _) = split(of(&ordered.segment));
-        let next = known.len() as u16;
-        let key = *known.entry(net).or_insert(next);
-        if key == next && usize::from(next) + 1 == known.len() {
-            values.append_value(net)?;
-        }
-        keys.push(key);
+impl Networks {
+    fn add(&mut self, address: Address) {
+        let (net, _) = split(address);
+        let key = match self.last {
+            Some((last, key)) if last == net => key,
+            _ => {
+                let next = self.values.len() as u16;
+                let key = *self.known.entry(net).or_insert(next);
+                if key == next {
+                    self.values.push(net);
+                }
+                self.last = Some((net, key));
+                key
+            }
+        };
+        self.keys.push(key);
     }
-    let keys = PrimitiveArray::<UInt16Type>::from(keys);
-    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(values.finish()))?))
+
+    /// The column, and what is left is empty.
+    fn column(&mut self) -> Result<ArrayRef, Error> {
+        let Networks { values, keys, .. } = std::mem::take(self);
+        let mut nets = FixedSizeBinaryBuilder::new(12);
+        values.iter().try_for_each(|net| nets.append_value(net))?;
+        let keys = PrimitiveArray::<UInt16Type>::from(keys);
+        Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(nets.finish()))?))
+    }
+}
+
+/// Makes the body of a row: columns that grow by some segments at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    time: Vec<i64>,
+    number: Vec<u32>,
+    hosts: [Vec<u32>; 2],
+    nets: [Networks; 2],
+    wide: [Vec<u32>; 5],
+    middle: [Vec<u16>; 7],
+    narrow: [Vec<u8>; 5],
+    latest: Vec<i64>,
+    has_latest: bool,
+}
+
+impl Builder {
+    /// How many segments there are.
+    pub fn len(&self) -> usize {
+        self.time.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.time.is_empty()
+    }
+
+    /// The time of the first segment.
+    pub fn first_time(&self) -> Option<Timestamp> {
+        self.time.first().copied().map(Timestamp)
+    }
+
+    /// Adds segments, best so few that they fit into the nearest cache: each column goes over all of them.
+    pub fn add(&mut self, some: &[Ordered]) {
+        fn extend<T>(column: &mut Vec<T>, some: &[Ordered], of: impl Fn(&Segment) -> T) {
+            column.extend(some.iter().map(|ordered| of(&ordered.segment)));
+        }
+        extend(&mut self.time, some, |s| s.time.0);
+        extend(&mut self.number, some, |s| s.packet.number() as u32);
+        let [src, dst] = &mut self.hosts;
+        extend(src, some, |s| split(s.src).1);
+        extend(dst, some, |s| split(s.dst).1);
+        let [src, dst] = &mut self.nets;
+        some.iter().for_each(|ordered| src.add(ordered.segment.src));
+        some.iter().for_each(|ordered| dst.add(ordered.segment.dst));
+        let [seq, ack, payload, tsval, tsecr] = &mut self.wide;
+        extend(seq, some, |s| s.seq.0);
+        extend(ack, some, |s| s.ack.0);
+        extend(payload, some, |s| s.payload);
+        extend(tsval, some, |s| s.tsval);
+        extend(tsecr, some, |s| s.tsecr);
+        let [src_port, dst_port, window, ip_id, mss, traits, neighbours] = &mut self.middle;
+        extend(src_port, some, |s| s.src_port);
+        extend(dst_port, some, |s| s.dst_port);
+        extend(window, some, |s| s.window);
+        extend(ip_id, some, |s| s.ip_id);
+        extend(mss, some, |s| s.mss);
+        extend(traits, some, |s| s.traits.0);
+        extend(neighbours, some, |s| s.neighbours);
+        let [flags, options, window_scale, ttl, tos] = &mut self.narrow;
+        extend(flags, some, |s| s.flags.0);
+        extend(options, some, |s| s.options.0);
+        extend(window_scale, some, |s| s.window_scale);
+        extend(ttl, some, |s| s.ttl);
+        extend(tos, some, |s| s.tos);
+        self.latest.extend(some.iter().map(|ordered| ordered.latest.0));
+        self.has_latest |= some.iter().any(|ordered| ordered.latest != ordered.segment.time);
+    }
+
+    /// The body of a row with all segments so far, at most [`MOST`]. Nothing is left.
+    ///
+    /// # Errors
+    /// Arrow refuses them.
+    pub fn write(&mut self) -> Result<Vec<u8>, Error> {
+        fn column<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
+            Arc::new(PrimitiveArray::<T>::new(values.into(), None))
+        }
+        let Builder { time, number, hosts, nets, wide, middle, narrow, latest, has_latest } =
+            std::mem::take(self);
+        let count = time.len();
+        let [seq, ack, payload, tsval, tsecr] = wide.map(column::<UInt32Type>);
+        let [src_port, dst_port, window, ip_id, mss, traits, neighbours] = middle.map(column::<UInt16Type>);
+        let [flags, options, window_scale, ttl, tos] = narrow.map(column::<UInt8Type>);
+        // In the order of NUMBERS.
+        let numbers = vec![
+            src_port,
+            dst_port,
+            seq,
+            ack,
+            payload,
+            window,
+            ip_id,
+            tsval,
+            tsecr,
+            mss,
+            traits,
+            neighbours,
+            flags,
+            options,
+            window_scale,
+            ttl,
+            tos,
+        ];
+        let schema = schema(&numbers, has_latest);
+        let [src, dst] = hosts.map(column::<UInt32Type>);
+        let [mut src_nets, mut dst_nets] = nets;
+        let mut columns = vec![
+            column::<Int64Type>(time),
+            column::<UInt32Type>(number),
+            src,
+            dst,
+            src_nets.column()?,
+            dst_nets.column()?,
+        ];
+        columns.extend(numbers);
+        if has_latest {
+            columns.push(column::<Int64Type>(latest));
+        }
+        let mut body = Vec::with_capacity(count * 72 + 4096);
+        let mut stream = StreamWriter::try_new(&mut body, &schema)?;
+        stream.write(&RecordBatch::try_new(schema, columns)?)?;
+        stream.finish()?;
+        drop(stream);
+        Ok(body)
+    }
 }
 
 /// The first twelve bytes of an address, and the others.
@@ -111,53 +252,6 @@ fn join(net: &[u8], host: u32) -> Address {
     first.iter_mut().zip(net).for_each(|(to, from)| *to = *from);
     last.copy_from_slice(&host.to_be_bytes());
     address
-}
-
-/// The body of a row with these segments, at most [`MOST`].
-///
-/// # Errors
-/// Arrow refuses them.
-pub fn write(all: &[Ordered]) -> Result<Vec<u8>, Error> {
-    let numbers = vec![
-        column::<UInt16Type>(all, |s| s.src_port),
-        column::<UInt16Type>(all, |s| s.dst_port),
-        column::<UInt32Type>(all, |s| s.seq.0),
-        column::<UInt32Type>(all, |s| s.ack.0),
-        column::<UInt32Type>(all, |s| s.payload),
-        column::<UInt16Type>(all, |s| s.window),
-        column::<UInt16Type>(all, |s| s.ip_id),
-        column::<UInt32Type>(all, |s| s.tsval),
-        column::<UInt32Type>(all, |s| s.tsecr),
-        column::<UInt16Type>(all, |s| s.mss),
-        column::<UInt16Type>(all, |s| s.traits.0),
-        column::<UInt16Type>(all, |s| s.neighbours),
-        column::<UInt8Type>(all, |s| s.flags.0),
-        column::<UInt8Type>(all, |s| s.options.0),
-        column::<UInt8Type>(all, |s| s.window_scale),
-        column::<UInt8Type>(all, |s| s.ttl),
-        column::<UInt8Type>(all, |s| s.tos),
-    ];
-    let has_latest = all.iter().any(|ordered| ordered.latest != ordered.segment.time);
-    let schema = schema(&numbers, has_latest);
-    let mut columns: Vec<ArrayRef> = vec![
-        column::<Int64Type>(all, |s| s.time.0),
-        column::<UInt32Type>(all, |s| s.packet.number() as u32),
-        column::<UInt32Type>(all, |s| split(s.src).1),
-        column::<UInt32Type>(all, |s| split(s.dst).1),
-        networks(all, |s| s.src)?,
-        networks(all, |s| s.dst)?,
-    ];
-    columns.extend(numbers);
-    if has_latest {
-        let latest = all.iter().map(|ordered| ordered.latest.0);
-        columns.push(Arc::new(PrimitiveArray::<Int64Type>::from_iter_values(latest)));
-    }
-    let mut body = Vec::with_capacity(all.len() * 72 + 4096);
-    let mut stream = StreamWriter::try_new(&mut body, &schema)?;
-    stream.write(&RecordBatch::try_new(schema, columns)?)?;
-    stream.finish()?;
-    drop(stream);
-    Ok(body)
 }
 
 /// Reads the segments of a body back: of capture `capture`, with `before` added to their numbers.
@@ -285,6 +379,14 @@ impl<'b> Columns<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write(all: &[Ordered]) -> Result<Vec<u8>, Error> {
+        let mut builder = Builder::default();
+        all.chunks(100).for_each(|some| builder.add(some));
+        let body = builder.write();
+        assert!(builder.is_empty());
+        body
+    }
 
     fn some(count: u32, v6: bool) -> Vec<Ordered> {
         let address = |n: u32| match v6 {

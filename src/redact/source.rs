@@ -7,30 +7,34 @@ use super::packet::Rewriter;
 use crate::capture::{Block, Packet, Silence, Source, Status};
 use crate::fault::Fault;
 
+/// The first packet at which the program failed, where it did so, and how many such packets there were.
+pub type FaultyPackets = (u64, Fault, u64);
+
 /// `inner`, rewritten.
 pub struct Redacted {
     inner: Box<dyn Source>,
-    rewriter: Rewriter,
+    blocks: BlockRewriter,
     raw: Block,
+}
+
+/// Rewrites packets block by block.
+pub struct BlockRewriter {
+    rewriter: Rewriter,
     bytes: Vec<u8>,
-    /// The first packet of each input at which the program failed, and how many there were.
-    faults: BTreeMap<u16, (u64, Fault, u64)>,
+    /// By input.
+    faults: BTreeMap<u16, FaultyPackets>,
 }
 
-impl Redacted {
-    /// Packets of `inner`, each through `rewriter`.
-    pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> Redacted {
-        Redacted { inner, rewriter, raw: Block::default(), bytes: Vec::new(), faults: BTreeMap::new() }
+impl BlockRewriter {
+    /// Each packet goes through `rewriter`.
+    pub fn new(rewriter: Rewriter) -> BlockRewriter {
+        BlockRewriter { rewriter, bytes: Vec::new(), faults: BTreeMap::new() }
     }
-}
 
-impl Source for Redacted {
-    fn next_block(&mut self, block: &mut Block) -> bool {
+    /// Replaces the contents of `block` by the packets of `raw`, rewritten.
+    pub fn rewrite(&mut self, raw: &Block, block: &mut Block) {
         block.clear();
-        if !self.inner.next_block(&mut self.raw) {
-            return false;
-        }
-        for packet in self.raw.packets() {
+        for packet in raw.packets() {
             self.bytes.clear();
             self.bytes.extend_from_slice(packet.data);
             let kept = self.rewriter.rewrite(packet.link, &mut self.bytes, packet.original_length);
@@ -46,37 +50,64 @@ impl Source for Redacted {
                 ..packet
             });
         }
+    }
+
+    /// The faults so far, by input. They are forgotten.
+    pub fn drain_faults(&mut self) -> BTreeMap<u16, FaultyPackets> {
+        std::mem::take(&mut self.faults)
+    }
+}
+
+impl Redacted {
+    /// Packets of `inner`, each through `rewriter`.
+    pub fn new(inner: Box<dyn Source>, rewriter: Rewriter) -> Redacted {
+        Redacted { inner, blocks: BlockRewriter::new(rewriter), raw: Block::default() }
+    }
+}
+
+/// Leaves all names out of what is said of captures, and says at which packets the program failed.
+pub fn leave_out_names(all: &mut [Status], faults: &BTreeMap<u16, FaultyPackets>) {
+    let mut names: Vec<(String, String)> =
+        all.iter().enumerate().map(|(n, status)| (status.path.clone(), name(n))).collect();
+    // A message about a relative path says where it begins.
+    if let Some(folder) = std::env::current_dir().ok().filter(|folder| folder.parent().is_some()) {
+        names.push((folder.display().to_string(), "the working folder".to_owned()));
+    }
+    for (n, status) in all.iter_mut().enumerate() {
+        status.path = name(n);
+        // The name of an interface may name a person.
+        status.interfaces.clear();
+        for text in status.damage.iter_mut().chain(&mut status.warnings) {
+            *text = without(text, &names);
+        }
+        let fault = u16::try_from(n).ok().and_then(|n| faults.get(&n));
+        if let Some((packet, fault, packets)) = fault {
+            let text = format!(
+                "{}: packet {packet} made this program fail (at {fault}) and was left out, one of {packets} such packets. \
+                 Please report this with the capture.",
+                status.path
+            );
+            match &mut status.damage {
+                Some(_) => status.warnings.push(text),
+                none => *none = Some(text),
+            }
+        }
+    }
+}
+
+impl Source for Redacted {
+    fn next_block(&mut self, block: &mut Block) -> bool {
+        block.clear();
+        if !self.inner.next_block(&mut self.raw) {
+            return false;
+        }
+        self.blocks.rewrite(&self.raw, block);
         true
     }
 
     fn status(&self) -> Vec<Status> {
         let mut all = self.inner.status();
-        let mut names: Vec<(String, String)> =
-            all.iter().enumerate().map(|(n, status)| (status.path.clone(), name(n))).collect();
-        // A message about a relative path says where it begins.
-        if let Some(folder) = std::env::current_dir().ok().filter(|folder| folder.parent().is_some()) {
-            names.push((folder.display().to_string(), "the working folder".to_owned()));
-        }
-        for (n, status) in all.iter_mut().enumerate() {
-            status.path = name(n);
-            // The name of an interface may name a person.
-            status.interfaces.clear();
-            for text in status.damage.iter_mut().chain(&mut status.warnings) {
-                *text = without(text, &names);
-            }
-            let fault = u16::try_from(n).ok().and_then(|n| self.faults.get(&n));
-            if let Some((packet, fault, packets)) = fault {
-                let text = format!(
-                    "{}: packet {packet} made this program fail (at {fault}) and was left out, one of {packets} such packets. \
-                     Please report this with the capture.",
-                    status.path
-                );
-                match &mut status.damage {
-                    Some(_) => status.warnings.push(text),
-                    none => *none = Some(text),
-                }
-            }
-        }
+        leave_out_names(&mut all, &self.blocks.faults);
         all
     }
 

@@ -68,12 +68,12 @@ fn attempt(
     let mut ranges = Vec::new();
     for (capture, file) in files.iter().enumerate() {
         let magic = file.first_chunk().copied().unwrap_or_default();
-        let is_pcap = [0xa1b2_c3d4_u32, 0xa1b2_3c4d, 0xa1b2_cd34]
+        let is_plain = [0xa1b2_c3d4_u32, 0xa1b2_3c4d, 0xa1b2_cd34, 0x0a0d_0d0a]
             .iter()
             .any(|m| magic == m.to_le_bytes() || magic == m.to_be_bytes());
         let size = file.len() as u64;
         let mut from = 0;
-        while is_pcap && !whole.contains(&capture) && size.saturating_sub(from) > spread.range {
+        while is_plain && !whole.contains(&capture) && size.saturating_sub(from) > spread.range {
             ranges.push(Range { capture, from, until: from + spread.range });
             from += spread.range;
         }
@@ -81,13 +81,16 @@ fn attempt(
     }
     let decode = |some: Vec<Range>| {
         let (input, mut out) = (stream(captures, files, &some, spread.chunk), Vec::new());
-        decode::run(Cursor::new(input), &mut out, options).map(|()| out)
+        decode::run(Cursor::new(input), &mut out, options, None).map(|()| out)
     };
     let mut rows = Vec::new();
     for task in spread_over(ranges, spread, |n, _| n) {
         rows.extend(read(&decode(task)?));
     }
-    sort(&mut rows);
+    // Whatever comes first: the stages put it in order.
+    if spread.reversed {
+        rows.reverse();
+    }
     let rows = stage(rows, spread, |rows, out| track::run(Cursor::new(rows), out, options, Tables::None))?;
     stage(rows, spread, |rows, out| merge::run(Cursor::new(rows), out, options))
 }
@@ -169,21 +172,6 @@ pub fn written(rows: Vec<Row>) -> Vec<u8> {
     rows.into_iter().for_each(|row| writer.write(row).expect("a stream in memory"));
     writer.finish().expect("a stream in memory");
     out
-}
-
-/// Each group together and in order, whichever task it falls to.
-fn sort(rows: &mut [Row]) {
-    rows.sort_by_key(|row| {
-        let Row { point, shard, kind, time, capture, begin, piece, .. } = row;
-        (Arc::clone(point), *shard, *kind, *time, *capture, *begin, *piece)
-    });
-}
-
-/// A stream of rows as `track` wants it.
-pub fn sorted(stream: &[u8]) -> Vec<u8> {
-    let mut rows = read(stream);
-    sort(&mut rows);
-    written(rows)
 }
 
 /// The input of `decode` for one capture in one piece.

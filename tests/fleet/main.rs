@@ -2,6 +2,7 @@
 //! the captures are cut and spread.
 
 mod driver;
+mod pcapng;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,7 @@ use driver::{IN_PLACE, Spread, run};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use synscope::engine::{self, Options};
+use synscope::fleet::assemble::Names;
 use synscope::fleet::rows::{Kind, Row};
 use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, assemble, decode, segments, track};
@@ -65,7 +67,7 @@ fn spread(captures: &[PathBuf], spread: Spread, options: &Options) -> (String, u
     let (rows, whole) = run(captures, spread, options);
     let points = assemble::read(&rows[..]).expect("rows of the stage before");
     let point = points.into_values().next().expect("one point");
-    (json_of(point.report("point", options)), whole)
+    (json_of(point.report("point", options, Names::Kept)), whole)
 }
 
 /// Says where two reports differ.
@@ -131,6 +133,37 @@ fn the_report_on_several_captures_is_that_of_analyze() {
     assert!(differences.is_empty(), "{} differ\n{}", differences.len(), differences.join("\n\n"));
 }
 
+/// Ranges of a pcapng file know what its beginning says. Where it says more later, it is read in one piece.
+#[test]
+fn the_report_on_a_pcapng_that_is_cut_is_that_of_analyze() {
+    let folder = tempfile::tempdir().expect("a place for temporary files");
+    let options = Options { threads: 2, ..Options::default() };
+    let mut differences = Vec::new();
+    let pcap = testdata().join("made/application-resets.pcap");
+    for beside in pcapng::Beside::ALL {
+        let bytes = pcapng::of_pcap(&pcap, beside);
+        let size = bytes.len() as u64;
+        let path = folder.path().join(format!("{beside:?}.pcapng"));
+        fs::write(&path, bytes).expect("a temporary file");
+        let expected = local(std::slice::from_ref(&path), &options);
+        for parts in [2, 7, 40] {
+            let how = Spread {
+                tasks: 3,
+                range: size / parts,
+                reversed: parts == 7,
+                chunk: if parts == 7 { IN_PLACE } else { 1 << 16 },
+            };
+            let (found, whole) = spread(std::slice::from_ref(&path), how, &options);
+            compare(&format!("{beside:?} {how:?}"), &expected, &found, &mut differences);
+            // A range that is shorter than the beginning of which all know may know too much.
+            if beside.can_be_cut() {
+                assert_eq!(whole, 0, "{beside:?} {how:?}");
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{} differ\n{}", differences.len(), differences.join("\n\n"));
+}
+
 #[test]
 #[ignore = "recordings outside of the tree (SYNSCOPE_CAPTURES)"]
 fn the_reports_on_recordings_are_those_of_analyze() {
@@ -139,42 +172,83 @@ fn the_reports_on_recordings_are_those_of_analyze() {
     }
 }
 
-/// The program itself, its stages joined by pipes: what it prints is what `analyze` prints.
+/// Runs the program with `input`; what it prints.
+fn synscope(args: &[&str], input: &[u8], key: &str) -> Vec<u8> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
+        .args(args)
+        .env("SYNSCOPE_REDACT_KEY", key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("synscope can be started");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("it ends");
+    // analyze does not read it.
+    let _ = feeder.join().expect("it does not fail");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The stages joined by pipes print what `analyze` prints. `scope` goes to all stages, `privacy` to those that know it.
+fn prints_what_analyze_prints(capture: &Path, scope: &[&str], privacy: [&[&str]; 2], key: &str) {
+    let worker = |stage: &str, options: &[&str], input: &[u8]| {
+        synscope(&[&["worker", stage], scope, options].concat(), input, key)
+    };
+    let [of_analyze, of_workers] = privacy;
+    let decoded = worker("decode", of_workers, &driver::whole(capture));
+    assert_eq!(
+        decoded,
+        worker("decode", of_workers, &driver::whole(capture)),
+        "the same bytes whenever it is run"
+    );
+    let tracked = worker("track", &[], &decoded);
+    assert_eq!(tracked, worker("track", &[], &decoded), "the same bytes whenever it is run");
+    let merged = worker("merge", &[], &tracked);
+    for format in ["json", "html", "markdown"] {
+        let found =
+            worker("assemble", &[of_workers, &["--quiet", "--format", format, "-"]].concat(), &merged);
+        let path = capture.to_str().expect("UTF-8");
+        let all = [&["analyze", "--quiet", "--format", format], scope, of_analyze, &[path]].concat();
+        let expected = synscope(&all, &[], "");
+        let (found, expected) = (String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
+        assert!(!expected.is_empty() && expected == found, "{format} {of_workers:?}:\n{expected}\n{found}");
+    }
+}
+
 #[test]
 fn the_workers_print_what_analyze_prints() {
     let case = testdata().join("accept-queue-overflow/linux-4.9");
     let capture = captures(&case).swap_remove(0);
     let scope = ["--since", "2000-01-01T00:00:00Z", "--memory-limit", "300MiB"];
-    let synscope = |args: &[&str], input: &[u8]| -> Vec<u8> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("synscope can be started");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        let input = input.to_vec();
-        let feeder = std::thread::spawn(move || stdin.write_all(&input));
-        let output = child.wait_with_output().expect("it ends");
-        // analyze does not read it.
-        let _ = feeder.join().expect("it does not fail");
-        assert!(output.status.success(), "{args:?}");
-        output.stdout
-    };
-    let worker = |stage: &str, input: &[u8]| synscope(&[&["worker", stage], &scope[..]].concat(), input);
-    let decoded = worker("decode", &driver::whole(&capture));
-    assert_eq!(decoded, worker("decode", &driver::whole(&capture)), "the same bytes whenever it is run");
-    let sorted = driver::sorted(&decoded);
-    let tracked = worker("track", &sorted);
-    assert_eq!(tracked, worker("track", &sorted), "the same bytes whenever it is run");
-    let merged = worker("merge", &tracked);
-    for format in ["json", "html", "markdown"] {
-        let options = [&["--format", format], &scope[..]].concat();
-        let found = synscope(&[&["worker", "assemble"], &options[..], &["-"]].concat(), &merged);
-        let path = capture.to_str().expect("UTF-8");
-        let expected = synscope(&[&["analyze"], &options[..], &[path]].concat(), &[]);
-        assert!(!expected.is_empty() && expected == found, "{format}");
+    prints_what_analyze_prints(&capture, &scope, [&[], &[]], "");
+}
+
+#[test]
+fn a_redacted_report_is_that_of_analyze() {
+    let folder = tempfile::tempdir().expect("a place for temporary files");
+    let file = folder.path().join("key");
+    let file = file.to_str().expect("UTF-8");
+    let redact = ["--redact", "--redact-key-file", file];
+    let key = synscope(&[&["worker", "key"], &redact[..]].concat(), &[], "");
+    let key = String::from_utf8(key).expect("hexadecimal digits");
+    assert_eq!(key, fs::read_to_string(file).expect("the key is kept"));
+    let overflow = testdata().join("accept-queue-overflow/linux-4.9/server.pcap");
+    for capture in [overflow, captures(&testdata().join("malformed")).swap_remove(0)] {
+        prints_what_analyze_prints(&capture, &[], [&redact, &["--redact"]], key.trim());
     }
+}
+
+#[test]
+fn a_snapshot_confirms_as_in_analyze() {
+    let folder = tempfile::tempdir().expect("a place for temporary files");
+    let snapshot = folder.path().join("snapshot.json");
+    fs::write(&snapshot, synscope(&["snapshot"], &[], "")).expect("a temporary file");
+    let capture = testdata().join("accept-queue-overflow/linux-4.9/server.pcap");
+    let scope = ["--host", snapshot.to_str().expect("UTF-8")];
+    prints_what_analyze_prints(&capture, &scope, [&[], &[]], "");
 }
 
 #[test]
@@ -182,9 +256,9 @@ fn a_stream_of_another_version_is_refused() {
     let capture = captures(&testdata()).swap_remove(0);
     let options = Options::default();
     let mut decoded = Vec::new();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options).expect("a capture");
+    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options, None).expect("a capture");
     let refused = |result: Result<(), Error>| result.expect_err("it is refused").to_string();
-    let said = refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options));
+    let said = refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options, None));
     assert!(said.contains("decode: its input has the columns version Int32, point Utf8, shard"), "{said}");
     let said = refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options, Tables::None));
     assert!(said.contains("track: its input is of version 2; expected 1"), "{said}");
@@ -203,7 +277,8 @@ fn what_is_shuffled_is_small() {
         .max_by_key(|path| fs::metadata(path).map_or(0, |file| file.len()))
         .expect("captures");
     let mut decoded = Vec::new();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &Options::default()).expect("a capture");
+    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &Options::default(), None)
+        .expect("a capture");
     let rows = driver::read(&decoded);
     let count = |row: &Row| segments::read(&row.body, 0, 0).expect("segments").len();
     let of = |kind: Kind| rows.iter().filter(move |row| row.kind == kind);
@@ -249,9 +324,9 @@ fn tables_have_a_row_for_each_connection() {
     // The workers make the same rows, with the name of the point.
     let mut out = Vec::new();
     let options = Options::default();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options).expect("a capture");
+    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options, None).expect("a capture");
     let mut tracked = Vec::new();
-    track::run(&driver::sorted(&out)[..], &mut tracked, &options, Tables::Made).expect("segments");
+    track::run(&out[..], &mut tracked, &options, Tables::Made).expect("segments");
     let without_point = |table: Vec<u8>| -> Vec<Value> {
         let mut rows = table_rows(table);
         rows.iter_mut().for_each(|row| row["point"] = "".into());
