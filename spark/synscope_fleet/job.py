@@ -27,9 +27,9 @@ CRASHED = re.compile(r"WorkerError: (.+) from byte \d+: (the worker .+)")
 def context(master: str | None) -> SparkContext:
     """Spark, with settings for few large records."""
     conf = SparkConf().setAppName("synscope-fleet").set("spark.ui.showConsoleProgress", "false")
-    # To compile Spark's code again and again for speed costs more than it brings.
+    # To compile Spark's code again and again for speed costs more than it brings, and so does a collector with many threads.
     for side in ("driver", "executor"):
-        conf.set(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1")
+        conf.set(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     spark = SparkContext.getOrCreate(conf.setMaster(master) if master else conf)
     spark.setLogLevel("ERROR")
     # Executors need no installation of this package.
