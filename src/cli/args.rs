@@ -141,7 +141,7 @@ pub struct AnalyzeArgs {
     ///
     /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content. SIGINT (^C) and SIGTERM end
     /// the input: the report covers what was read. A second one ends the program at once.
-    #[arg(value_name = "CAPTURE", required_unless_present = "point")]
+    #[arg(value_name = "CAPTURE", required_unless_present = "point", conflicts_with = "point")]
     pub captures: Vec<PathBuf>,
 
     /// How the report is written [default: text]
@@ -373,7 +373,7 @@ pub struct LiveArgs {
 #[derive(Args, Debug)]
 pub struct ExtractArgs {
     /// Captures to read as one stream in time order; each is read twice, so `-` cannot be one
-    #[arg(value_name = "CAPTURE", required_unless_present = "point")]
+    #[arg(value_name = "CAPTURE", required_unless_present = "point", conflicts_with = "point")]
     pub captures: Vec<PathBuf>,
 
     /// Write the packets to FILE (pcapng); `-` is standard output
@@ -550,7 +550,7 @@ pub struct Scope {
         long,
         value_name = "NAME=FILE",
         value_parser = value::point,
-        conflicts_with_all = ["pair", "no_pair", "captures"],
+        conflicts_with_all = ["pair", "no_pair"],
         help_heading = "What to look at"
     )]
     pub point: Vec<(String, PathBuf)>,
