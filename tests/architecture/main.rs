@@ -73,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "flow::tracker",
             "history",
             "kernel::comment",
+            "redact",
             "seq",
             "time",
         ],
