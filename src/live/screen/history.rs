@@ -46,7 +46,7 @@ pub(super) fn charts(state: &State, view: &View, rows: usize) -> (usize, usize) 
     // A line lies between two of them.
     let room = (rows + 1) / (MOST + 1);
     let count = listeners(state, view).len().min(room.max(usize::from(rows >= LEAST)));
-    let height = if count == 0 { 0 } else { ((rows + 1) / count - 1).min(MOST) };
+    let height = (rows + 1).checked_div(count).map_or(0, |each| each.saturating_sub(1).min(MOST));
     (count, height)
 }
 
