@@ -54,6 +54,15 @@ pub struct Aborted {
     pub prompt: bool,
 }
 
+/// A bare RST that answered a final ACK.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ResetAck {
+    /// When it came.
+    pub time: Timestamp,
+    /// When the listener had answered the SYN; when the SYN came where that is not known.
+    pub answered: Timestamp,
+}
+
 /// What happened at one listener.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ListenerActivity {
@@ -81,7 +90,7 @@ pub struct ListenerActivity {
     /// RSTs by a socket of the server on connections on which it had sent no payload.
     pub aborted: Vec<Aborted>,
     /// Bare RSTs in answer to the final ACK.
-    pub reset: Vec<PacketRef>,
+    pub reset: Vec<ResetAck>,
     /// SYN-ACKs stripped of options that the SYN offered, to clients without timestamps, and not repeated unless asked
     /// for again.
     pub stripped: Vec<PacketRef>,
@@ -120,7 +129,7 @@ pub struct Crowds {
     ignored: Crowd,
     aborted: AbortedTogether,
     /// In order of time.
-    reset: Vec<Timestamp>,
+    reset: Vec<ResetAck>,
     /// In order of time.
     sockets_lost: Vec<Timestamp>,
     /// In order of time.
@@ -279,7 +288,8 @@ impl ListenerActivity {
         {
             if reset.is_socketless() {
                 if f.progress.is_none() && reset.at.time - ack.at.time < Span::secs(1) {
-                    self.reset.push(reset.at);
+                    let answered = f.syn_ack.first().map_or(f.first.time, |s| s.at.time);
+                    self.reset.push(ResetAck { time: reset.at.time, answered });
                 }
             } else {
                 let prompt = reset.trigger.is_some_and(|t| reset.at.time - t.at.time < ANSWER);
@@ -329,7 +339,22 @@ impl ListenerActivity {
 
     /// How many final ACKs were answered by a RST in this time, both ends included.
     pub fn resets_between(&self, from: Timestamp, to: Timestamp) -> usize {
-        count_between(&self.crowds().reset, from, to)
+        self.resets_of(from, to).len()
+    }
+
+    fn resets_of(&self, from: Timestamp, to: Timestamp) -> &[ResetAck] {
+        let all = &self.crowds().reset;
+        let first = all.partition_point(|reset| reset.time < from);
+        let end = all.partition_point(|reset| reset.time <= to);
+        all.get(first..end).unwrap_or_default()
+    }
+
+    /// Whether the listener answered none of these in this time after it had begun to reset them: they were all under way in
+    /// one moment.
+    pub fn were_reset_in_one_moment(&self, from: Timestamp, to: Timestamp) -> bool {
+        let resets = self.resets_of(from, to);
+        // The last ones were answered last.
+        resets.first().is_none_or(|first| resets.iter().rev().all(|reset| reset.answered <= first.time))
     }
 
     /// How many connections turned out to be lost in this time, both ends included.
@@ -375,7 +400,11 @@ impl ListenerActivity {
                 idle: Crowd::of(self.idle.iter().map(|w| w.interval)),
                 ignored: Crowd::of(unserved.filter(meanwhile).map(|w| w.interval)),
                 aborted: AbortedTogether::of(&self.aborted),
-                reset: in_order(&mut self.reset.iter().map(|reset| reset.time)),
+                reset: {
+                    let mut all = self.reset.clone();
+                    all.sort_unstable();
+                    all
+                },
                 sockets_lost: in_order(&mut self.sockets_lost.iter().copied()),
                 idle_when_closed: idle().min().zip(idle().max()),
                 closed_in_use: in_order(&mut self.closed_in_use.iter().map(|(at, _)| *at)),

@@ -63,6 +63,10 @@ impl Gone {
 pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<Gone> {
     let activity = around.activity;
     let (before, after) = (at.after(Span(-UNDER_WAY.0)), at.after(UNDER_WAY));
+    // A listener that answers SYNs between two resets is there.
+    if !activity.were_reset_in_one_moment(before, after) {
+        return None;
+    }
     if refused_near(around, at) && !around.refuses_in_turn() {
         return Some(Gone::Refuses);
     }

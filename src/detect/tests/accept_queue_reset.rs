@@ -47,12 +47,27 @@ fn a_reload_resets_handshakes_while_others_are_served() {
         ordinary(&wire, -5.0, 80);
         let refused: Vec<_> = (0..3).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
         for (n, l) in refused.iter().enumerate() {
-            reset_at_once(&wire, l, 0.01 * n as f64);
+            reset_at_once(&wire, l, 0.000_001 * n as f64);
         }
         let found = analyze(&wire);
         found.none(KIND);
         for l in &refused {
             assert_eq!(found.only(l, Kind::ListenerClosed).certainty, Certainty::Possible);
+        }
+    });
+}
+
+#[test]
+fn a_listener_that_answers_syns_between_two_resets_is_there() {
+    each_way(|wire| {
+        ordinary(&wire, -5.0, 80);
+        let refused: Vec<_> = (0..3).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
+        for (n, l) in refused.iter().enumerate() {
+            reset_at_once(&wire, l, 0.2 * n as f64);
+        }
+        let found = analyze(&wire);
+        for l in &refused {
+            found.only(l, KIND);
         }
     });
 }
@@ -88,7 +103,7 @@ fn no_finding_when_the_listener_was_closed_and_syns_are_refused() {
         ordinary(&wire, -5.0, 5);
         let under_way: Vec<_> = (0..3).map(|n| wire.of_host(10 + n, u16::from(n))).collect();
         for (n, l) in under_way.iter().enumerate() {
-            reset_at_once(&wire, l, 0.01 * n as f64);
+            reset_at_once(&wire, l, 0.000_001 * n as f64);
         }
         for n in 20..24 {
             let l = wire.ladder(n);
