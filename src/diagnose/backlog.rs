@@ -40,23 +40,28 @@ pub fn estimate(
     (from, to): (Timestamp, Timestamp),
     context: &CaptureContext,
 ) -> Option<Backlog> {
-    let refused: Vec<&&Written> = written
+    let mut refused: Vec<&&Written> = written
         .iter()
         .filter(|w| {
             let (first, last) = w.outline.during;
             w.outline.server == Some(listener)
                 && w.outline.client.is_some()
                 && REFUSING.contains(&w.finding.kind)
-                && w.finding.certainty != Certainty::Possible
                 && first <= to
                 && from <= last
         })
         .collect();
+    // Where some are surely refused, those that perhaps are do not count.
+    let is_sure = |w: &&&Written| w.finding.certainty != Certainty::Possible;
+    if refused.iter().any(|w| is_sure(&w)) {
+        refused.retain(|w| is_sure(&w));
+    }
     let (limit, stated) = limit(&refused, listener, context);
     let seconds = context.listeners.get(&listener).map(|listener| &listener.seconds);
     let load = Load::of(clients(&refused), seconds)?;
     let accepts = load.accepts_per_second();
-    let Peak { together, at, at_the_end } = load.peak(accepts.or_else(|| load.least_accepts_per_second()));
+    let least = load.least_accepts_per_second();
+    let Peak { together, at, at_the_end } = load.peak(accepts.or(least));
     let arrivals = load.arrivals_per_second();
     let too_many = arrivals.zip(accepts).is_some_and(|(arrivals, accepts)| arrivals > accepts);
     let overloaded = load.lasts() > LASTING && too_many && at_the_end * 100 >= together * AS_MANY_AS_EVER;
@@ -68,7 +73,8 @@ pub fn estimate(
         limit,
         enough: limit.map(|limit| with_reserve(limit + together)).filter(|_| !overloaded),
         arrivals_per_second: arrivals.map(rounded),
-        accepts_per_second: accepts.map(rounded),
+        accepts_per_second: accepts.or(least.filter(|rate| *rate > 0.0)).map(rounded),
+        accepts_at_least: accepts.is_none() && least.is_some_and(|rate| rate > 0.0),
         overloaded,
         estimated: !stated || !refused.iter().all(by_kernel),
     })
@@ -214,12 +220,14 @@ impl Load {
         self.came_within(second, second) as f64 - accepts * left
     }
 
-    /// In the whole seconds until the most were refused; `None` where there is none.
+    /// From the first refusal until the most were refused, and for a second at least; `None` where single seconds are not
+    /// known any more.
     fn arrivals_per_second(&self) -> Option<f64> {
-        let (first, last) = (self.first().seconds() + 1, self.peak(None).at.seconds());
-        let refused = self.refused.iter().filter(|client| (first..last).contains(&client.from.seconds()));
-        let came = refused.count() as u64 + self.came_within(first, last - 1);
-        (first < last && self.step == 1).then(|| came as f64 / (last - first) as f64)
+        let first = self.first();
+        let last = self.peak(None).at.max(first + Span::secs(1));
+        let refused = self.refused.iter().filter(|client| client.from < last).count() as f64;
+        let came = refused + self.let_in(first, last);
+        (self.step == 1).then(|| came / seconds(last - first))
     }
 
     /// How many connections the application accepts in a second while the queue is full: it was so at the beginning of
@@ -286,9 +294,13 @@ fn seconds(span: Span) -> f64 {
 }
 
 /// What to do about it, one line.
-pub fn advice(backlog: &Backlog, listener: Host) -> String {
+pub fn advice(backlog: &Backlog, listener: Host, certainty: Certainty) -> String {
     let listener = listener.socket();
-    let by = if backlog.estimated { " (estimated from the packets)" } else { "" };
+    let by = match (backlog.estimated, certainty) {
+        (true, Certainty::Possible) => " (estimated from the packets, if a full queue is the cause)",
+        (true, _) => " (estimated from the packets)",
+        (false, _) => "",
+    };
     let at = clock_time(&backlog.at);
     let waited = match (backlog.limit, backlog.waiting_or_refused) {
         (Some(limit), Some(waiting)) => {
@@ -301,8 +313,10 @@ pub fn advice(backlog: &Backlog, listener: Host) -> String {
     };
     let load = match (backlog.arrivals_per_second, backlog.accepts_per_second) {
         (Some(arrivals), Some(accepts)) => {
-            format!(" ({arrivals:.0} came in a second, the application accepted {accepts:.0})")
+            let least = if backlog.accepts_at_least { "at least " } else { "" };
+            format!(" ({arrivals:.0} came in a second, the application accepted {least}{accepts:.0})")
         }
+        (Some(arrivals), None) => format!(" ({arrivals:.0} came in a second)"),
         _ => String::new(),
     };
     match (backlog.overloaded, backlog.enough) {
@@ -376,8 +390,26 @@ mod tests {
         let refused: Vec<KeptOut> = (0..30 * 20).map(|n| client(n * 50, None)).collect();
         let load = Load::of(refused, Some(&listener)).unwrap();
         assert_eq!(load.accepts_per_second(), Some(40.0));
-        assert_eq!(load.arrivals_per_second(), Some(60.0));
+        let arrivals = load.arrivals_per_second().unwrap();
+        assert!((arrivals - 60.0).abs() < 0.1, "{arrivals}");
         assert_eq!(load.peak(load.accepts_per_second()).together, 600);
+    }
+
+    #[test]
+    fn a_burst_has_a_rate_and_an_idle_second_is_none() {
+        // 160 within 20 ms, and as many two seconds later.
+        let mut listener = Seconds::default();
+        for second in [0, 2] {
+            *listener.at(1_000 + second) = Second { syns: 160, served: 33, ..Second::default() };
+        }
+        let burst = |from: i64| (0..127).map(move |n| client(from + n / 7, None));
+        let first = Load::of(burst(0).collect(), Some(&listener)).unwrap();
+        // The whole second counts: 33 were let in.
+        assert_eq!(first.arrivals_per_second(), Some(160.0));
+        assert_eq!(first.least_accepts_per_second(), None);
+        let both = Load::of(burst(0).chain(burst(2_000)).collect(), Some(&listener)).unwrap();
+        let arrivals = both.arrivals_per_second().unwrap();
+        assert!((120.0..160.0).contains(&arrivals), "{arrivals}");
     }
 
     fn backlog() -> Backlog {
@@ -389,6 +421,7 @@ mod tests {
             enough: Some(341),
             arrivals_per_second: Some(96.2),
             accepts_per_second: Some(40.0),
+            accepts_at_least: false,
             overloaded: false,
             estimated: false,
         }
@@ -397,6 +430,7 @@ mod tests {
     #[test]
     fn the_advice_says_what_it_rests_on() {
         let listener = Host::default();
+        let advice = |backlog: &Backlog, listener| super::advice(backlog, listener, Certainty::Probable);
         let text = advice(&backlog(), listener);
         assert!(text.contains("backlog 128; 311 connections were waiting or refused at 14:02:13;"), "{text}");
         assert!(text.contains("a backlog of 341 would have held this burst (96 came"), "{text}");
@@ -407,5 +441,9 @@ mod tests {
         assert!(text.contains("by 201 or more") && text.contains("estimated from the packets"), "{text}");
         let text = advice(&Backlog { overloaded: true, enough: None, ..backlog() }, listener);
         assert!(text.contains("at 40 accepts a second no backlog would hold the load"), "{text}");
+        let text = advice(&Backlog { accepts_at_least: true, ..backlog() }, listener);
+        assert!(text.contains("(96 came in a second, the application accepted at least 40)"), "{text}");
+        let text = super::advice(&unknown, listener, Certainty::Possible);
+        assert!(text.contains("if a full queue is the cause"), "{text}");
     }
 }

@@ -213,13 +213,13 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
 fn advise(group: &mut Grouped, written: &[&Written], context: &CaptureContext) {
     let Grouped { incident, listener, from, to, .. } = group;
     let Some(listener) = *listener else { return };
-    if !REFUSING.contains(&incident.kind) || incident.certainty == Certainty::Possible {
+    if !REFUSING.contains(&incident.kind) {
         return;
     }
     if let Some(found) = backlog::estimate(written, listener, (*from, *to), context) {
         // An estimate comes after the step that checks the cause.
         let place = usize::from(found.estimated).min(incident.next_steps.len());
-        incident.next_steps.insert(place, backlog::advice(&found, listener));
+        incident.next_steps.insert(place, backlog::advice(&found, listener, incident.certainty));
         incident.backlog = Some(found);
     }
 }

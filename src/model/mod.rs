@@ -628,10 +628,14 @@ pub struct Backlog {
     /// A backlog that would have held them, with a tenth to spare. Null where the limit is not known, or none would hold
     /// the load.
     pub enough: Option<u64>,
-    /// Connections that came in a second, while clients were refused. Null where that was too short to count.
+    /// Connections that came in a second, from the first refusal on, counted over a second at least. Null where the
+    /// listener's single seconds are not known any more.
     pub arrivals_per_second: Option<f64>,
     /// Connections that the application accepted in a second meanwhile. Null where that was too short to count.
     pub accepts_per_second: Option<f64>,
+    /// It may accept more in a second: it had nothing to accept for a part of that time.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub accepts_at_least: bool,
     /// The application accepted fewer connections than came, up to the end: no backlog is long enough.
     pub overloaded: bool,
     /// Neither the kernel's verdicts nor its counters were there for some of the refusals, or for the limit: these are
