@@ -7,9 +7,11 @@
 
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "support/recorded.rs"]
+mod recorded;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use netns::{CLIENT, Net, SERVER, inside, run, text};
+use recorded::{Recorded, farthest, told};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use serde_json::Value;
 use synscope::capture::{Block, Source};
@@ -37,6 +40,9 @@ fn part() {
         ["storm", port, first, last] => storm(port, first, last),
         ["greet", address] => greet(address),
         ["again", address, first, last] => again(address, first, last),
+        ["linger", address] => linger(address),
+        ["leave", address] => leave(address),
+        ["push", address, bytes] => push(address, bytes),
         _ => netns::part(),
     }
 }
@@ -85,6 +91,35 @@ fn again(address: &str, first: &str, last: &str) {
     println!("ready");
 }
 
+/// Accepts connections, and aborts them (`SO_LINGER` 0).
+fn linger(address: &str) {
+    let listener = TcpListener::bind(address).expect("a free port");
+    println!("ready");
+    for stream in listener.incoming().flatten() {
+        thread::sleep(Duration::from_millis(200));
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a socket");
+    }
+}
+
+/// Connects, and writes so many bytes at once.
+fn push(address: &str, bytes: &str) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.write_all(&vec![0; bytes.parse().expect("a number")]).expect("room in the send buffer");
+    println!("ready");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Accepts nothing, and closes the listener soon after the first connection has come.
+fn leave(address: &str) {
+    let listener = TcpListener::bind(address).expect("a free port");
+    println!("ready");
+    let mut first = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut first, None).expect("a connection");
+    thread::sleep(Duration::from_millis(500));
+    drop(listener);
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
 /// The program under test.
 struct Live {
     child: Child,
@@ -95,8 +130,13 @@ struct Live {
 impl Live {
     /// Starts it on the server's interface, and waits until it watches.
     fn watch(net: &Net, more: &[&str]) -> Live {
+        Live::watch_at("veth0", net, more)
+    }
+
+    /// The same on another interface.
+    fn watch_at(interface: &str, net: &Net, more: &[&str]) -> Live {
         let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
-            .args(["live", "--netns", &net.server, "-i", "veth0", "--kernel", "on", "--format", "jsonl"])
+            .args(["live", "--netns", &net.server, "-i", interface, "--kernel", "on", "--format", "jsonl"])
             .args(["-B", "16MiB", "--report", &format!("json={}", text(&net.path("report.json")))])
             .args(["--write", text(&net.path("ring.pcapng"))])
             .args(more)
@@ -107,7 +147,7 @@ impl Live {
         let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut said = String::new();
         err.read_line(&mut said).expect("text");
-        assert!(said.contains("watching veth0"), "{said}");
+        assert!(said.contains(&format!("watching {interface}")), "{said}");
         said.clear();
         err.read_line(&mut said).expect("text");
         assert!(said.contains("asked about single packets"), "{said}");
@@ -483,6 +523,208 @@ fn a_firewall_that_looks_like_a_full_queue() {
         assert_eq!(of_kind(&report, "accept-queue-overflow"), [&Value::Null; 0], "{report:#}");
         each_judged(&report, "handshake-loss", "NETFILTER_DROP");
         assert_eq!(of_kind(&report, "handshake-loss")[0]["taken_for"], "accept-queue-overflow");
+        true
+    });
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare, tcpdump and a kernel with BTF")]
+fn verdicts_recorded_beside_tcpdump_are_those_of_live() {
+    if run("tcpdump", &["--version"]).is_err() {
+        eprintln!("left out: no tcpdump here");
+        return;
+    }
+    for (name, setting, role) in [
+        ("tcpdump", None, "connect"),
+        ("tcpdump-cookie", Some(("net.ipv4.tcp_syncookies", "2")), "connect"),
+        ("tcpdump-abort", Some(("net.ipv4.tcp_abort_on_overflow", "1")), "try"),
+    ] {
+        play(name, |net| {
+            let (server, client) = (net.server.clone(), net.client.clone());
+            if let Some((setting, value)) = setting {
+                set(&server, setting, value);
+            }
+            set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+            net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+            let live = Live::watch(net, &[]);
+            let recorded = Recorded::start(net);
+            net.play(&client, &format!("connect {SERVER}:8080 {BACKLOG}"), "ready");
+            let quick = net.burst_as(&format!("{role} {SERVER}:8080 {}", BACKLOG + 1), "");
+            net.play(&client, &format!("try {SERVER}:9 1"), "ready");
+            thread::sleep(Duration::from_millis(4_000));
+            let live = live.end(net);
+            let recording = net.path("kernel.jsonl");
+            let beside = recorded.end(net, &["--host", text(&recording)]);
+            if !quick {
+                return false;
+            }
+            let judged = of_kind(&beside, "connection-refused");
+            assert!(!kernel_has((6, 12)) || judged[0]["judged_by_kernel"] == 1, "{beside:#}");
+            println!("{name}: at most {} from a packet to what the kernel says of it", farthest(net));
+            assert_eq!(told(&beside), told(&live), "{:#}", beside["warnings"]);
+            let full = beside["incidents"].as_array().expect("incidents").iter();
+            let queues: Vec<&Value> = full.filter_map(|incident| incident.get("queues")).collect();
+            let reached = |queue: &Value| queue["samples"][1]["accept_queue"].as_u64().is_some();
+            assert!(!queues.is_empty() && queues.into_iter().all(reached), "{beside:#}");
+            true
+        });
+    }
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft, no_btf), ignore = "needs root, ip, unshare, nft and a kernel with BTF")]
+fn a_rule_that_rejects() {
+    play("reject", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        net.play(&server, &format!("accept {SERVER}:8080"), "ready");
+        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                     add rule inet t in tcp dport 8080 counter reject with tcp reset";
+        inside(&server, "nft", &[rules]);
+        let live = Live::watch(net, &["--no-host"]);
+        net.play(&client, &format!("try {SERVER}:8080 1"), "ready");
+        thread::sleep(Duration::from_millis(500));
+        let report = live.end(net);
+        each_judged(&report, "connection-refused", "NETFILTER_DROP");
+        let cause = &of_kind(&report, "connection-refused")[0]["cause"]["text"];
+        assert!(cause.to_string().contains("netfilter"), "{cause}");
+        true
+    });
+}
+
+/// The state of a socket is no reason: both are sent in the same words, and neither is decided by them.
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn an_abort_and_a_closed_listener_are_not_decided_by_the_state_of_the_socket() {
+    for (role, kind) in [("linger", "abortive-close"), ("leave", "listener-closed")] {
+        play(role, |net| {
+            let (server, client) = (net.server.clone(), net.client.clone());
+            net.play(&server, &format!("{role} {SERVER}:8080"), "ready");
+            let live = Live::watch(net, &["--no-host"]);
+            net.play(&client, &format!("try {SERVER}:8080 3"), "ready");
+            thread::sleep(Duration::from_millis(2_500));
+            let report = live.end(net);
+            let findings = of_kind(&report, kind);
+            assert!(!findings.is_empty(), "{report:#}");
+            for finding in findings {
+                assert!(finding["judged_by_kernel"].is_null(), "{finding:#}");
+                let said = verdicts(finding);
+                assert!(
+                    !kernel_has((6, 12)) || said.iter().any(|kernel| kernel["reason"] == "TCP_STATE"),
+                    "{finding:#}"
+                );
+            }
+            true
+        });
+    }
+}
+
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft, no_btf), ignore = "needs root, ip, unshare, nft and a kernel with BTF")]
+fn a_syn_at_a_full_syn_queue() {
+    play("half-open", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        set(&server, "net.core.somaxconn", &BACKLOG.to_string());
+        set(&server, "net.ipv4.tcp_syncookies", "0");
+        set(&server, "net.ipv4.tcp_max_syn_backlog", "4096");
+        // The SYN-ACKs are sent, and no handshake is completed.
+        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                     add rule inet t in tcp flags & (syn | ack) == syn | ack counter drop";
+        inside(&client, "nft", &[rules]);
+        net.play(&server, &format!("listen {SERVER}:8080"), "ready");
+        let live = Live::watch(net, &[]);
+        net.play(&client, &format!("try {SERVER}:8080 {}", 3 * BACKLOG), "asked");
+        thread::sleep(Duration::from_millis(2_500));
+        let functions = live.functions;
+        let report = live.end(net);
+        let findings = of_kind(&report, "syn-drop-syn-queue");
+        assert!(!findings.is_empty(), "{report:#}");
+        for finding in findings {
+            let said = verdicts(finding);
+            if !functions {
+                // The kernel tells nobody that it drops a SYN.
+                assert!(said.is_empty(), "{finding:#}");
+                continue;
+            }
+            assert_eq!(finding["certainty"], "confirmed", "{finding:#}");
+            assert_eq!(said[0]["function"], "tcp_conn_request", "{finding:#}");
+            assert!(said[0]["syn_queue"][0].as_u64() >= Some(BACKLOG as u64), "{finding:#}");
+        }
+        true
+    });
+}
+
+/// What a sender leaves to its network card to divide (TSO) is one packet here, larger than any on a wire.
+#[test]
+#[cfg_attr(any(no_namespaces, no_nft, no_btf), ignore = "needs root, ip, unshare, nft and a kernel with BTF")]
+fn packets_that_are_divided_or_merged_on_the_way() {
+    play("offload", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        net.play(&server, &format!("accept {SERVER}:8080"), "ready");
+        let rules = "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                     add rule inet t in tcp dport 8080 meta length > 1000 counter drop";
+        inside(&server, "nft", &[rules]);
+        let live = Live::watch(net, &["--ring", "4x16MiB"]);
+        net.play(&client, &format!("push {SERVER}:8080 100000"), "ready");
+        thread::sleep(Duration::from_millis(2_500));
+        let report = live.end(net);
+        let data: Vec<_> =
+            recorded(net).into_iter().filter(|(segment, _)| segment.dst_port == 8_080).collect();
+        let largest = data.iter().map(|(segment, _)| segment.payload).max();
+        assert!(largest > Some(1_460), "no packet is larger than those on a wire: {largest:?}");
+        let (mut judged, mut large) = (0, 0);
+        for (segment, judgement) in &data {
+            let dropped = judgement.as_ref().and_then(|judgement| judgement.dropped.as_ref());
+            let reason = dropped.and_then(|place| place.reason.as_deref());
+            // With its headers it was longer, or not.
+            if segment.payload > 1_000 {
+                large += 1;
+                judged += usize::from(reason == Some("NETFILTER_DROP"));
+            } else if segment.payload < 900 {
+                assert_eq!(reason, None, "{segment:?}");
+            }
+        }
+        assert_eq!(judged, large, "{:#}", report["warnings"]);
+        each_judged(&report, "data-unacknowledged", "NETFILTER_DROP");
+        true
+    });
+}
+
+/// `-i any` sees a packet at the port of a bridge and at the bridge.
+#[test]
+#[cfg_attr(any(no_namespaces, no_btf), ignore = "needs root, ip, unshare and a kernel with BTF")]
+fn copies_of_a_packet_at_two_interfaces() {
+    play("any", |net| {
+        let (server, client) = (net.server.clone(), net.client.clone());
+        if let Err(why) = run("ip", &["-n", &server, "link", "add", "br0", "type", "bridge"]) {
+            eprintln!("left out: this kernel has no bridges: {why}");
+            return true;
+        }
+        for words in [
+            "addr flush dev veth0",
+            "link set veth0 master br0",
+            "addr add 192.0.2.1/24 dev br0",
+            "link set br0 up",
+        ] {
+            netns::ip(&[&["-n", &server][..], &words.split(' ').collect::<Vec<_>>()].concat());
+        }
+        let address = inside(&server, "cat", &["/sys/class/net/br0/address"]);
+        let neighbour = ["neigh", "replace", SERVER, "lladdr", address.trim(), "dev", "veth1"];
+        netns::ip(&[&["-n", &client][..], &neighbour].concat());
+        let live = Live::watch_at("any", net, &[]);
+        net.play(&client, &format!("try {SERVER}:9 3"), "ready");
+        thread::sleep(Duration::from_millis(500));
+        let report = live.end(net);
+        let mut copies = 0;
+        for (segment, judgement) in recorded(net) {
+            let judgement = judgement.unwrap_or_else(|| panic!("{segment:?} was not judged"));
+            let reset = judgement.reset.is_some();
+            assert_eq!(reset, segment.dst_port == 9, "{segment:?} {judgement:?}");
+            copies += usize::from(reset);
+        }
+        assert!(copies >= 6, "{copies} SYNs of 3, each seen twice");
+        if kernel_has((6, 12)) {
+            assert_eq!(each_judged(&report, "connection-refused", "NO_SOCKET").len(), 3);
+        }
         true
     });
 }

@@ -11,6 +11,7 @@ use super::exit::{Damage, Exit, Verdict};
 use super::output::complain;
 use super::privacy::Privacy;
 use super::progress::ProgressLine;
+use super::snapshot::HostFiles;
 use super::value::HostArg;
 use super::{signals, snapshot};
 use crate::capture::Stop;
@@ -18,6 +19,9 @@ use crate::engine::{self, Options};
 use crate::model::{AppliedOptions, Program};
 use crate::pair::points::Named;
 use crate::pair::{self, Pairing};
+
+/// What a request to stop is answered with.
+const STOPPING: &str = "stopping; the report covers the packets read so far. ^C again ends without one";
 
 /// Runs it.
 ///
@@ -61,10 +65,11 @@ pub(super) fn examine(
     privacy: &Privacy,
     mut progress: ProgressLine,
 ) -> Result<engine::Analysis, Failed> {
-    let host = snapshot::load(scope.snapshots()).map_err(Failed::Setup)?;
+    let HostFiles { facts: host, recordings, notes } =
+        snapshot::load(scope.snapshots()).map_err(Failed::Setup)?;
     let stop = Stop::default();
-    signals::heed_stop(&stop).map_err(Failed::Setup)?;
-    let options = privacy.options(Options { host, stop: stop.clone(), ..own });
+    signals::heed_stop(&stop, STOPPING).map_err(Failed::Setup)?;
+    let options = privacy.options(Options { host, recordings, stop: stop.clone(), ..own });
     let open = |wanted: &[bool]| privacy.open_some(captures, wanted, &stop);
     let outcome = match scope.points() {
         points if points.is_empty() => {
@@ -74,6 +79,7 @@ pub(super) fn examine(
     };
     progress.finish();
     let mut outcome = outcome.map_err(Failed::Engine)?;
+    outcome.report.warnings.extend(notes);
     privacy.mark(&mut outcome.report);
     outcome.report.program = Some(program());
     outcome.report.options = Some(applied(&options, scope.pairing(), privacy));
@@ -242,6 +248,7 @@ impl Scope {
             until: self.until,
             memory_limit: self.memory_limit,
             host: None,
+            recordings: Vec::new(),
             placed: None,
             stop: Stop::default(),
             #[cfg(feature = "fleet")]

@@ -61,6 +61,9 @@ pub enum Command {
     /// knows by how much each counter rose, and tells a full queue from a firewall. Reads /proc and asks the kernel
     /// for listening sockets; needs no privileges. Each network namespace has counters of its own: `ip netns exec NAME
     /// synscope snapshot`, `nsenter -t PID -n synscope snapshot`.
+    ///
+    /// With --follow one file takes the place of both: it runs beside tcpdump, and records what the kernel says of single
+    /// packets, too. `analyze --host kernel.jsonl` joins that with the packets.
     Snapshot(SnapshotArgs),
     /// Writes the packets of findings as a small pcapng with comments, without payload.
     Extract(ExtractArgs),
@@ -501,7 +504,8 @@ pub struct Scope {
     ///
     /// An address may be repeated. Snapshots are of the server, one from before the capture and one from after it: the
     /// report then says which of its causes the counters confirm or refute. One alone gives settings and listeners. Of
-    /// more than two the first and the last in time are used. A file whose name is an address: ./192.0.2.1.
+    /// more than two the first and the last in time are used. What `synscope snapshot --follow` wrote beside the capture
+    /// serves as both, and has the kernel's verdicts on single packets. A file whose name is an address: ./192.0.2.1.
     #[arg(long, value_name = "ADDR|SNAPSHOT", value_parser = value::host, help_heading = "What to look at")]
     pub host: Vec<HostArg>,
 
@@ -572,6 +576,22 @@ pub struct SnapshotArgs {
     /// Write the snapshot to FILE instead of standard output (`-`)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Go on until SIGINT (^C) or SIGTERM: record counters, queues and the kernel's verdicts on single packets
+    ///
+    /// One JSON object a line. Verdicts take CAP_BPF and CAP_PERFMON, which are given up before anything is recorded.
+    #[arg(long)]
+    pub follow: bool,
+
+    /// End after this long: a number with a unit, such as 30s, 5m
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, requires = "follow")]
+    pub duration: Option<Span>,
+
+    /// Ask the kernel what it does with single packets
+    ///
+    /// `auto`: as far as this kernel and this user's rights allow. `on`: end with an error where they do not.
+    #[arg(long, value_enum, ignore_case = true, default_value_t = AskKernel::Auto, value_name = "WHEN", requires = "follow")]
+    pub kernel: AskKernel,
 }
 
 /// Options of `synscope explain`.

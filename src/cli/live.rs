@@ -41,14 +41,15 @@ mod session {
     use crate::cli::args::{AnalyzeArgs, AskKernel, EventsOf, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::destination::Destinations;
     use crate::cli::exit::{Damage, Exit, Verdict};
+    use crate::cli::follow::without;
     use crate::cli::output::complain;
     use crate::cli::output::{stdout_look, to_stdout};
     use crate::cli::privacy::Privacy;
     use crate::cli::signals::{Impatience, register_report};
     use crate::cli::value::Format;
     use crate::engine::{Analysis, Options};
+    use crate::kernel::bpf::Probes;
     use crate::kernel::bpf::reader::Reader;
-    use crate::kernel::bpf::{Probes, Refused};
     use crate::live::hook::Hook;
     use crate::live::kernel::{self, Kernel, Namespace};
     use crate::live::kernel_words::KernelWords;
@@ -179,12 +180,7 @@ mod session {
                 Ok((Some(probes), Some(line)))
             }
             Err(refused) if args.kernel == AskKernel::On => Err(refused).context("--kernel on"),
-            Err(Refused { what, remedy }) => Ok((
-                None,
-                Some(format!(
-                    "the kernel is not asked about single packets, since {what}. What helps: {remedy}"
-                )),
-            )),
+            Err(refused) => Ok((None, Some(without(&refused)))),
         }
     }
 

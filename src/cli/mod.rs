@@ -8,6 +8,8 @@ pub mod diff;
 pub mod exit;
 pub mod explain;
 pub mod extract;
+#[cfg(target_os = "linux")]
+mod follow;
 pub mod live;
 pub mod man;
 pub mod output;
@@ -50,6 +52,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Analyze(args) => analyze::run(&args),
         Command::Live(args) => live::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Snapshot(args) if args.follow => follow::run(&args).map(|()| Exit::Done),
         Command::Snapshot(args) => snapshot::run(&args).map(|()| Exit::Done),
         Command::Extract(args) => extract::run(&args),
         Command::Diff(args) => diff::run(&args),

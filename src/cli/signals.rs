@@ -6,7 +6,7 @@ pub(super) use unix::heed_stop;
 pub(super) use unix::{Impatience, register_report};
 
 #[cfg(not(unix))]
-pub(super) fn heed_stop(_: &crate::capture::Stop) -> anyhow::Result<()> {
+pub(super) fn heed_stop(_: &crate::capture::Stop, _: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
@@ -56,11 +56,11 @@ mod unix {
         }
     }
 
-    /// Asks `stop` for the end when the first SIGINT or SIGTERM comes, and says so.
+    /// Asks `stop` for the end when the first SIGINT or SIGTERM comes, and says `stopping`.
     ///
     /// # Errors
     /// What the system says.
-    pub(in crate::cli) fn heed_stop(stop: &Stop) -> anyhow::Result<()> {
+    pub(in crate::cli) fn heed_stop(stop: &Stop, stopping: &'static str) -> anyhow::Result<()> {
         let stop = stop.clone();
         let heed = || -> io::Result<()> {
             let impatience = Impatience::register()?;
@@ -72,9 +72,7 @@ mod unix {
                 // Only the first one counts here.
                 if told.read_exact(&mut [0]).is_ok() {
                     stop.ask();
-                    complain(
-                        "stopping; the report covers the packets read so far. ^C again ends without one",
-                    );
+                    complain(stopping);
                     impatience.begin();
                 }
             })?;

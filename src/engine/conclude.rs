@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::capture::{Silence, Status};
 use crate::detect::Found;
 use crate::detect::context::CaptureContext;
+use crate::diagnose::host::queue_history;
 use crate::diagnose::write::Written;
 use crate::diagnose::{host, kernel, severity, unexamined};
 use crate::engine::batch::Totals;
@@ -36,6 +37,8 @@ pub struct Examination {
     pub filtered: Option<Filtered>,
     /// What the kernel said of packets, as the inputs tell.
     judgements: Judgements,
+    /// What is to be said of recordings of that.
+    notes: Vec<String>,
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,
     /// Losses to faults of the program since then.
@@ -72,6 +75,7 @@ pub(super) fn study(
         inputs,
         filtered,
         judgements,
+        notes: totals.notes.clone(),
         pool: None,
         losses: Losses::default(),
         #[cfg(feature = "fleet")]
@@ -105,7 +109,8 @@ impl Examination {
         let mut losses = std::mem::take(&mut self.losses);
         let mut drafts = std::mem::take(&mut self.seen.drafts);
         let told = options.host.as_ref().map(|facts| corroborate(&mut drafts, facts, &mut losses));
-        let told = told.unwrap_or_default();
+        let mut told = told.unwrap_or_default();
+        told.warnings.append(&mut self.notes);
         kernel::judge(&mut drafts, &mut self.judgements);
         let inferred = self.seen.infer(&drafts, &mut losses);
         // The findings want room.
@@ -113,6 +118,9 @@ impl Examination {
         let paths: Vec<Arc<str>> = self.inputs.captures.iter().map(|c| c.path.as_str().into()).collect();
         let mut written = write(drafts, &paths, &mut losses);
         let mut incidents = group(&mut written, &self.seen.context, &mut losses);
+        if let Some(facts) = &options.host {
+            queue_history::add(&mut incidents, facts);
+        }
         let Gathered { classes, left_out, .. } = &self.seen.gathered;
         let told_of = fault::contain(|| {
             unexamined::assign_to_incidents(&mut incidents, &written, classes, &left_out.of)

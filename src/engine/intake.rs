@@ -91,7 +91,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
         if next.is_empty() && decoded.is_empty() {
             break;
         }
-        let Engine { shards, peers, histories, filter, totals, inputs, .. } = &mut *engine;
+        let Engine { shards, peers, histories, filter, totals, heard, inputs, .. } = &mut *engine;
         let (filter, peers): (&Filter, &mut TwRecycleModel) = (filter, Arc::make_mut(peers));
         let parts = Mutex::new(next.iter_mut());
         let decode_one = || {
@@ -121,6 +121,9 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
             },
         );
         for mut batch in decoded.drain(..) {
+            if let Some(heard) = heard {
+                heard.observe(&batch);
+            }
             totals.add(&batch);
             batch.clear();
             idle.push(batch);
@@ -240,10 +243,13 @@ fn take_batches(
             tell(&mut told, &read.status);
             decoded.push(read.batch);
         }
-        let Engine { shards, peers, histories, totals, inputs, .. } = &mut *engine;
+        let Engine { shards, peers, histories, totals, heard, inputs, .. } = &mut *engine;
         track(shards, Arc::make_mut(peers), &mut decoded, *inputs, &mut totals.losses);
         remember(shards, histories);
         for mut batch in decoded {
+            if let Some(heard) = heard {
+                heard.observe(&batch);
+            }
             totals.add(&batch);
             batch.clear();
             // The reader may have gone; then nobody needs it.

@@ -11,6 +11,7 @@
 //! * `gather`: what the shards know, put together.
 //! * [`given_up`]: what the memory limit cost.
 //! * `examine`: every detector is asked.
+//! * `heard`: what a recording says that the kernel did with packets.
 //! * [`inputs`]: what a report says of its inputs; `warnings`: what else limits it.
 //! * `seen`: both, for one capture.
 //! * `conclude`: a [`Examination`] of all that, then the report.
@@ -22,6 +23,7 @@ mod examine;
 mod examined;
 mod gather;
 pub mod given_up;
+mod heard;
 pub mod inputs;
 mod intake;
 mod loss;

@@ -1,6 +1,8 @@
 //! What to analyze and how.
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::capture::Stop;
 use crate::decode::segment::Address;
@@ -28,6 +30,8 @@ pub struct Options {
     pub memory_limit: u64,
     /// Facts about the server's host, to confirm or refute findings with.
     pub host: Option<HostFacts>,
+    /// Files with the kernel's verdicts on single packets, recorded while they were captured.
+    pub recordings: Vec<Arc<Path>>,
     /// What other captures of the same traffic say of where this one was taken.
     pub placed: Option<KnownVantage>,
     /// Ends the input early on request: the report covers the packets read so far.
@@ -48,6 +52,7 @@ impl Default for Options {
             until: None,
             memory_limit: 1 << 30,
             host: None,
+            recordings: Vec::new(),
             placed: None,
             stop: Stop::default(),
             #[cfg(feature = "fleet")]

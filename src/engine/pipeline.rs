@@ -9,6 +9,7 @@ use crate::engine::analysis::Error;
 use crate::engine::batch::{Filter, Totals};
 use crate::engine::conclude::{self, Examination};
 use crate::engine::examine::AfterExamination;
+use crate::engine::heard::HeardFromKernel;
 use crate::engine::options::Options;
 use crate::engine::shard::{self, EndedShard, Shard};
 use crate::fault;
@@ -43,6 +44,8 @@ pub(super) struct Engine {
     pub(super) peers: Arc<TwRecycleModel>,
     pub(super) histories: Histories,
     pub(super) totals: Totals,
+    /// What the kernel said meanwhile, where that was recorded.
+    pub(super) heard: Option<HeardFromKernel>,
     /// How many captures the stream is made of.
     pub(super) inputs: usize,
     /// Whether the stream was left before its end, because that was asked for.
@@ -68,6 +71,7 @@ impl Engine {
             peers: Arc::new(TwRecycleModel::within(shard::most_host_pairs(options.memory_limit))),
             histories: Histories::within(shard::history_bytes(options.memory_limit)),
             totals: Totals::default(),
+            heard: HeardFromKernel::of(&options.recordings),
             inputs: 0,
             left: false,
         }
@@ -82,7 +86,12 @@ impl Engine {
             status.iter_mut().for_each(say_left);
         }
         let shards = self.shards.into_iter().map(Shard::into_ended).collect();
-        let Engine { peers, histories, totals, options, .. } = self;
+        let Engine { peers, histories, mut totals, options, heard, .. } = self;
+        if let Some(heard) = heard {
+            let (judged, notes) = heard.finish(totals.last);
+            totals.judged.extend(judged);
+            totals.notes = notes;
+        }
         conclude_ended(shards, (peers, histories), totals, &options, (status, silences), after)
     }
 }

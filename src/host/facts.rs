@@ -1,8 +1,11 @@
 //! One or two snapshots of a host, and what changed between them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::listeners::{ListenSocket, serving};
+use super::recording::QueueSample;
 use super::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -20,6 +23,8 @@ pub struct HostFacts {
     before: Option<Snapshot>,
     /// The later one, or the only one.
     after: Snapshot,
+    /// The queues of listeners meanwhile, where they were recorded: by address and inode of the socket.
+    queues: Arc<BTreeMap<(SocketAddr, u64), Vec<QueueSample>>>,
 }
 
 /// Two snapshots that have no difference.
@@ -63,7 +68,7 @@ impl HostFacts {
         snapshots.sort_by_key(|s| s.time);
         let after = snapshots.pop().ok_or(Mismatch::None)?;
         let Some(before) = (!snapshots.is_empty()).then(|| snapshots.swap_remove(0)) else {
-            return Ok(HostFacts { before: None, after });
+            return Ok(HostFacts { before: None, after, queues: Arc::default() });
         };
         for (what, b, a) in [
             ("host", &before.hostname, &after.hostname),
@@ -81,7 +86,25 @@ impl HostFacts {
                 });
             }
         }
-        Ok(HostFacts { before: Some(before), after })
+        Ok(HostFacts { before: Some(before), after, queues: Arc::default() })
+    }
+
+    /// The same with the queues of listeners over time.
+    #[must_use]
+    pub fn with_queues(self, queues: BTreeMap<(SocketAddr, u64), Vec<QueueSample>>) -> HostFacts {
+        HostFacts { queues: Arc::new(queues), ..self }
+    }
+
+    /// The accept queue of the socket that serves `server` over time; of several that of the one with the longest
+    /// queue. Empty where it was not recorded.
+    pub fn queue_samples(&self, server: SocketAddr) -> &[QueueSample] {
+        let sockets =
+            self.after.listeners.iter().chain(self.before.iter().flat_map(|s| &s.listeners)).flatten();
+        let sockets: Vec<ListenSocket> = sockets.cloned().collect();
+        let of = |socket: &ListenSocket| self.queues.get(&(socket.address, socket.inode));
+        let recorded = serving(&sockets, server).into_iter().filter_map(of);
+        let longest = |samples: &&Vec<QueueSample>| samples.iter().map(|sample| sample.accept_queue).max();
+        recorded.max_by_key(longest).map_or(&[], Vec::as_slice)
     }
 
     /// The later snapshot, or the only one.

@@ -6,6 +6,8 @@
 //! * [`process`]: the processes behind them.
 //! * [`addresses`]: which addresses the host has.
 //! * [`snapshot`]: all that at one moment, as a document.
+//! * [`recording`]: a snapshot, and what changed since, line by line.
+//! * `rights` (Linux): capabilities given up once they are not needed any more.
 //! * [`facts`]: one or two snapshots of a host, and what changed between them.
 //!
 //! What a kernel does not have is unknown, never zero.
@@ -15,6 +17,9 @@ pub mod counters;
 pub mod facts;
 pub mod listeners;
 pub mod process;
+pub mod recording;
+#[cfg(target_os = "linux")]
+pub mod rights;
 pub mod snapshot;
 #[cfg(target_os = "linux")]
 mod sock_diag;

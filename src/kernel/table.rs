@@ -74,6 +74,12 @@ impl Judgements {
         Some(found)
     }
 
+    /// All of them, in no order.
+    pub fn into_all(self) -> Vec<(PacketId, Judgement)> {
+        let all = self.last.into_iter().chain(self.kept);
+        all.map(|(packet, judgement)| (packet, Arc::unwrap_or_clone(judgement))).collect()
+    }
+
     /// Takes over all of another's.
     pub fn append(&mut self, other: Judgements) {
         for (packet, judgement) in other.last.into_iter().chain(other.kept) {

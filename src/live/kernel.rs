@@ -16,16 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space, set_capabilities,
-    set_no_new_privs,
-};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::capture::steady::SteadyClock;
 use crate::fault;
 use crate::host::Snapshot;
 use crate::host::listeners::SocketStates;
 use crate::host::process::{self, Holder};
+pub use crate::host::rights::{drop_rights, keep_capture_right};
 use crate::live::witness::Witness;
 use crate::time::Timestamp;
 
@@ -129,29 +127,6 @@ fn names() -> Vec<String> {
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
-}
-
-/// Takes every right from the calling thread, and from those that it starts.
-///
-/// # Errors
-/// What the kernel says.
-pub fn drop_rights() -> io::Result<()> {
-    keep(CapabilitySet::empty())
-}
-
-/// Leaves the calling thread what it takes to open an interface again.
-///
-/// # Errors
-/// What the kernel says.
-pub fn keep_capture_right() -> io::Result<()> {
-    let has = rustix::thread::capabilities(None)?.permitted;
-    keep(has & CapabilitySet::NET_RAW)
-}
-
-fn keep(rights: CapabilitySet) -> io::Result<()> {
-    set_no_new_privs(true)?;
-    let sets = CapabilitySets { effective: rights, permitted: rights, inheritable: CapabilitySet::empty() };
-    Ok(set_capabilities(None, sets)?)
 }
 
 /// What is wanted of the kernel.

@@ -7,7 +7,7 @@ use crate::decode::segment::{PacketId, Segment};
 use crate::detect::Found;
 use crate::diagnose::kernel;
 use crate::kernel::comment;
-use crate::kernel::join::{Joiner, NEAR, PATIENCE};
+use crate::kernel::join::{FAR, Joiner, PATIENCE};
 use crate::kernel::table::Judgements;
 use crate::kernel::verdict::{NewStatements, Statement};
 use crate::report::terminal::counted;
@@ -81,7 +81,7 @@ impl KernelWords {
         let joined = self.joiner.join(now);
         self.record(joined);
         let joined = now.after(Span(-PATIENCE.0));
-        self.settled_until = self.settled_until.max(joined.min(self.heard_until).after(Span(-NEAR.0)));
+        self.settled_until = self.settled_until.max(joined.min(self.heard_until).after(Span(-FAR.0)));
     }
 
     fn record(&mut self, joined: Vec<(PacketId, Statement)>) {
@@ -147,14 +147,6 @@ impl KernelWords {
 
     /// What became of all that was said, for the report; `None` where that was all joined.
     pub fn note(&self) -> Option<String> {
-        let counts = self.joiner.counts();
-        let unclear = counts.ambiguous + counts.partial + counts.given_up;
-        (self.lost + unclear > 0).then(|| {
-            format!(
-                "the kernel's statements about single packets: {} joined with a packet, {} left out because several \
-                 packets or parts of one fit, {} lost, {} about packets that were not captured",
-                counts.joined, unclear, self.lost, counts.without_packet
-            )
-        })
+        self.joiner.counts().note(self.lost)
     }
 }

@@ -14,6 +14,7 @@ use crate::detect::Found;
 use crate::detect::context::CaptureContext;
 use crate::detect::draft::count;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
+use crate::diagnose::host::queue_history::AROUND;
 use crate::flow::facts::PacketRef;
 use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, SocketStates, serving};
@@ -24,8 +25,6 @@ use crate::time::{Span, Timestamp};
 
 /// Drops further apart than this belong to two runs, unless the queue was full in between.
 const APART: Span = Span::secs(10);
-/// The queue of an incident is shown from this long before it to this long after it.
-const AROUND: Span = Span::secs(15);
 /// A queue that is this full, in per cent, for so long is told before anything is dropped.
 const NEARLY_FULL: u64 = 80;
 const NEARLY_FULL_FOR: Span = Span::secs(3);

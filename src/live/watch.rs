@@ -11,12 +11,13 @@ mod step;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use self::shown::{PacketCount, full_queues, is_of_full_queue, status, watched};
+use self::shown::{PacketCount, full_queues, status, watched};
 pub use self::step::Step;
 
 use crate::capture::feed::Interface;
 use crate::capture::{Block, Packet, Silence, Status};
 use crate::detect::{Draft, Found};
+use crate::diagnose::host::queue_history::is_of_full_queue;
 use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
 use crate::engine::{Analysis, Error, Options};
 use crate::fault::{self, Fault};

@@ -10,12 +10,14 @@
 //! * `reset`: RSTs, and who sent them.
 //! * `elsewhere`: ports on which nobody listens in this namespace.
 //! * `feature`: syncookies, Fast Open, TIME_WAIT.
+//! * [`queue_history`]: the accept queue of a listener over time, where the host recorded it.
 //! * `stated`: what the snapshots state, as facts of the report.
 
 pub mod account;
 mod elsewhere;
 mod feature;
 mod queue;
+pub mod queue_history;
 mod reset;
 pub mod stated;
 pub(super) mod syn;

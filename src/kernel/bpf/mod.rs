@@ -88,6 +88,16 @@ pub struct Refused {
     pub remedy: String,
 }
 
+/// The number of the network namespace of the calling thread.
+///
+/// # Errors
+/// What the system says.
+pub fn own_namespace() -> io::Result<u32> {
+    let file = fs::metadata("/proc/thread-self/ns/net")?;
+    u32::try_from(std::os::unix::fs::MetadataExt::ino(&file))
+        .map_err(|_| io::Error::other("no namespace has such a number"))
+}
+
 /// Programs that run in the kernel until this is dropped.
 pub struct Probes {
     ring: Ring,

@@ -57,6 +57,11 @@ impl Reader {
         NewStatements { statements, ..*heard }
     }
 
+    /// Statements lost so far.
+    pub fn lost(&self) -> u64 {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).lost
+    }
+
     /// Ends it, and gives all that was said until now.
     pub fn finish(&mut self) -> NewStatements {
         self.stop();

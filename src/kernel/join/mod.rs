@@ -18,8 +18,11 @@ use super::verdict::{Event, SegmentKey, Statement};
 use crate::decode::segment::{Address, Flags, PacketId, Segment, Traits, flow_hash};
 use crate::time::{Span, Timestamp};
 
-/// A packet and the statement about it are no further apart.
-pub const NEAR: Span = Span::millis(10);
+/// A packet and the statement about it are no further apart, where a repetition of the packet would look the same.
+const NEAR: Span = Span::millis(10);
+/// And where the IP ID tells a packet from its repetitions. A machine that is short of processors (a guest that is
+/// emulated, or waits for its host) stops between the two for tens of milliseconds.
+pub const FAR: Span = Span::millis(100);
 /// A statement is joined when the capture is ahead of it by this much: until then its packet may still come.
 pub const PATIENCE: Span = Span::millis(120);
 /// Segments are remembered for so long.
@@ -45,6 +48,21 @@ pub struct JoinCounts {
     pub partial: u64,
     /// Given up because too many waited.
     pub given_up: u64,
+}
+
+impl JoinCounts {
+    /// What became of all statements, for the report; `None` where each was joined, or was about a packet that was not
+    /// captured. `lost` were never heard.
+    pub fn note(&self, lost: u64) -> Option<String> {
+        let unclear = self.ambiguous + self.partial + self.given_up;
+        (lost + unclear > 0).then(|| {
+            format!(
+                "the kernel's statements about single packets: {} joined with a packet, {unclear} left out because several \
+                 packets or parts of one fit, {lost} lost, {} about packets that were not captured",
+                self.joined, self.without_packet
+            )
+        })
+    }
 }
 
 /// Segments that were taken in together.
@@ -108,6 +126,11 @@ impl Joiner {
                 self.counts.given_up += 1;
             }
         }
+    }
+
+    /// Whether statements wait for their packet.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// The fate of the statements so far.
@@ -174,11 +197,11 @@ impl Joiner {
         for (n, one) in sought.iter().enumerate() {
             by_key.entry(key(one)).or_default().push(n as u32);
         }
-        let near = |chunk: &&Chunk| chunk.last >= from.after(Span(-NEAR.0)) && chunk.first <= to + NEAR;
+        let near = |chunk: &&Chunk| chunk.last >= from.after(Span(-FAR.0)) && chunk.first <= to + NEAR;
         for segment in self.recent.iter().filter(near).flat_map(|chunk| &chunk.segments) {
             for n in by_key.get(&of(segment)).into_iter().flatten() {
                 let one = &mut sought[*n as usize];
-                if is_near(segment.time, one.time)
+                if one.is_near(segment.time)
                     && let Some(fit) = fits(one, segment)
                 {
                     one.found.push(Candidate::of(segment, fit));
@@ -261,6 +284,13 @@ impl Sought {
         }
     }
 
+    /// Whether it may be about a packet that was captured then.
+    fn is_near(&self, captured: Timestamp) -> bool {
+        let before = if self.alike.ip_id.is_some_and(|id| id != 0) { FAR } else { NEAR };
+        let after = self.time - captured;
+        after <= before && after >= Span(-NEAR.0)
+    }
+
     fn hash(&self) -> u64 {
         flow_hash(self.source.0, self.source.1, self.destination.0, self.destination.1)
     }
@@ -331,11 +361,6 @@ impl Candidate {
 
 fn numbers(segment: &Segment) -> u64 {
     u64::from(segment.seq.0) << 32 | u64::from((segment.flags & DECISIVE).0)
-}
-
-fn is_near(a: Timestamp, b: Timestamp) -> bool {
-    let apart = a - b;
-    apart <= NEAR && apart >= Span(-NEAR.0)
 }
 
 /// Whether these are one packet, seen several times: with the same IP ID, or each on a way of its own.

@@ -2,8 +2,8 @@
 
 use crate::capture::Status;
 use crate::capture::feed::Interface;
-use crate::detect::spec::Property;
-use crate::detect::{Found, registry};
+use crate::detect::Found;
+use crate::diagnose::host::queue_history::is_of_full_queue;
 use crate::diagnose::write::Written;
 use crate::live::phase::Phase;
 use crate::live::sockets::FullQueues;
@@ -50,11 +50,6 @@ pub(super) fn status(interface: &Interface, taken: PacketCount) -> Status {
             .collect(),
         ..Status::default()
     }
-}
-
-/// Whether a finding of this kind says that a queue of the listener was full.
-pub(super) fn is_of_full_queue(kind: Kind) -> bool {
-    kind == Kind::AcceptQueueReset || registry::spec(kind).has(Property::QueueWasFull)
 }
 
 /// Of findings of single connections those that say, or may say, that a queue of their listener was full.
