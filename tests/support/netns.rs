@@ -410,6 +410,11 @@ impl Net {
 
     /// The same with clients that play `role`.
     pub fn burst_as(&mut self, role: &str, rules: &str) -> bool {
+        self.time_of_burst(role, rules) < NO_TIMER_YET
+    }
+
+    /// The same; gives for how long the SYN-ACKs were held back.
+    pub fn time_of_burst(&mut self, role: &str, rules: &str) -> Duration {
         inside(&self.client, "sh", &["-c", "echo 8 >/proc/sys/net/ipv4/conf/veth1/arp_ignore"]);
         let mac = self.mac(&self.client, "veth1");
         ip(&["-n", &self.server, "neigh", "flush", "dev", "veth0"]);
@@ -421,7 +426,7 @@ impl Net {
         let asked = Instant::now();
         thread::sleep(SYNS_UNDER_WAY);
         ip(&["-n", &self.server, "-batch", text(&commands)]);
-        asked.elapsed() < NO_TIMER_YET
+        asked.elapsed()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
