@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::decode::segment::{PacketId, Segment};
 use crate::engine::batch::{Batch, MOST_JUDGED};
-use crate::kernel::join::{FAR, Joiner, PATIENCE};
+use crate::kernel::join::{Joiner, NEAR, PATIENCE};
 use crate::kernel::recording::Statements;
 use crate::kernel::table::Judgements;
 use crate::kernel::verdict::{Judgement, Statement};
 use crate::time::{Span, Timestamp};
 
 /// Segments that lie further before the next statement than this are not remembered.
-const AHEAD: Span = Span(FAR.0 + PATIENCE.0);
+const AHEAD: Span = Span(NEAR.0 + PATIENCE.0);
 
 /// Statements on their way to their packets.
 pub struct HeardFromKernel {
@@ -66,7 +66,7 @@ impl HeardFromKernel {
 
     /// Nothing comes any more: the judgements, and what is to be said of them.
     pub fn finish(mut self, last: Option<Timestamp>) -> (Vec<(PacketId, Judgement)>, Vec<String>) {
-        let end = last.unwrap_or(Timestamp::MIN) + FAR;
+        let end = last.unwrap_or(Timestamp::MIN) + NEAR;
         for (_, statements) in &mut self.recordings {
             self.joiner.add_statements(statements.until(end));
         }

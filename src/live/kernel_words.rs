@@ -7,7 +7,7 @@ use crate::decode::segment::{PacketId, Segment};
 use crate::detect::Found;
 use crate::diagnose::kernel;
 use crate::kernel::comment;
-use crate::kernel::join::{FAR, Joiner, PATIENCE};
+use crate::kernel::join::{Joiner, NEAR, PATIENCE};
 use crate::kernel::table::Judgements;
 use crate::kernel::verdict::{NewStatements, Statement};
 use crate::report::terminal::counted;
@@ -81,7 +81,7 @@ impl KernelWords {
         let joined = self.joiner.join(now);
         self.record(joined);
         let joined = now.after(Span(-PATIENCE.0));
-        self.settled_until = self.settled_until.max(joined.min(self.heard_until).after(Span(-FAR.0)));
+        self.settled_until = self.settled_until.max(joined.min(self.heard_until).after(Span(-NEAR.0)));
     }
 
     fn record(&mut self, joined: Vec<(PacketId, Statement)>) {

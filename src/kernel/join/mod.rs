@@ -18,11 +18,8 @@ use super::verdict::{Event, SegmentKey, Statement};
 use crate::decode::segment::{Address, Flags, PacketId, Segment, Traits, flow_hash};
 use crate::time::{Span, Timestamp};
 
-/// A packet and the statement about it are no further apart, where a repetition of the packet would look the same.
-const NEAR: Span = Span::millis(10);
-/// And where the IP ID tells a packet from its repetitions. A machine that is short of processors (a guest that is
-/// emulated, or waits for its host) stops between the two for tens of milliseconds.
-pub const FAR: Span = Span::millis(100);
+/// A packet and the statement about it are no further apart.
+pub const NEAR: Span = Span::millis(10);
 /// A statement is joined when the capture is ahead of it by this much: until then its packet may still come.
 pub const PATIENCE: Span = Span::millis(120);
 /// Segments are remembered for so long.
@@ -197,11 +194,11 @@ impl Joiner {
         for (n, one) in sought.iter().enumerate() {
             by_key.entry(key(one)).or_default().push(n as u32);
         }
-        let near = |chunk: &&Chunk| chunk.last >= from.after(Span(-FAR.0)) && chunk.first <= to + NEAR;
+        let near = |chunk: &&Chunk| chunk.last >= from.after(Span(-NEAR.0)) && chunk.first <= to + NEAR;
         for segment in self.recent.iter().filter(near).flat_map(|chunk| &chunk.segments) {
             for n in by_key.get(&of(segment)).into_iter().flatten() {
                 let one = &mut sought[*n as usize];
-                if one.is_near(segment.time)
+                if is_near(segment.time, one.time)
                     && let Some(fit) = fits(one, segment)
                 {
                     one.found.push(Candidate::of(segment, fit));
@@ -284,13 +281,6 @@ impl Sought {
         }
     }
 
-    /// Whether it may be about a packet that was captured then.
-    fn is_near(&self, captured: Timestamp) -> bool {
-        let before = if self.alike.ip_id.is_some_and(|id| id != 0) { FAR } else { NEAR };
-        let after = self.time - captured;
-        after <= before && after >= Span(-NEAR.0)
-    }
-
     fn hash(&self) -> u64 {
         flow_hash(self.source.0, self.source.1, self.destination.0, self.destination.1)
     }
@@ -361,6 +351,11 @@ impl Candidate {
 
 fn numbers(segment: &Segment) -> u64 {
     u64::from(segment.seq.0) << 32 | u64::from((segment.flags & DECISIVE).0)
+}
+
+fn is_near(a: Timestamp, b: Timestamp) -> bool {
+    let apart = a - b;
+    apart <= NEAR && apart >= Span(-NEAR.0)
 }
 
 /// Whether these are one packet, seen several times: with the same IP ID, or each on a way of its own.

@@ -78,9 +78,8 @@ fn a_statement_goes_to_the_packet_with_its_numbers() {
         Segment { ip_id: 8, ..segment(5, 4) },
         Segment { payload: 0, ..segment(6, 4) },
         ends(segment(7, 4), SERVER.parse().unwrap(), CLIENT.parse().unwrap()),
-        // The same again, before and after the time that the kernel may take.
+        // The same again, later than the kernel may take.
         segment(8, 60_000),
-        segment(9, -160_000),
     ];
     let segments: Vec<Segment> = std::iter::once(mine).chain(others).collect();
     let (joined, counts) = join(&segments, &[dropped(&mine, 5)]);
@@ -96,22 +95,6 @@ fn nothing_is_joined_before_the_capture_has_come_so_far() {
     joiner.observe(vec![segment(1, 0)]);
     assert_eq!(joiner.join(at(200_000)).len(), 1);
     assert_eq!(joiner.counts().joined, 1);
-}
-
-#[test]
-fn a_slow_machine_may_take_longer_where_the_ip_id_tells_packets_apart() {
-    let one = segment(1, 0);
-    assert_eq!(join(&[one], &[dropped(&one, 95_000)]).0, [1]);
-    assert_eq!(join(&[one], &[dropped(&one, 105_000)]).0, [0; 0]);
-    // A packet is captured before it is dropped.
-    let late = segment(1, 95_000);
-    assert_eq!(join(&[late], &[dropped(&late, 0)]).0, [0; 0]);
-    // A repetition is another packet, with another IP ID.
-    let again = Segment { ip_id: 8, ..segment(2, 50_000) };
-    assert_eq!(join(&[one, again], &[dropped(&again, 90_000)]).0, [2]);
-    // Without one it could be any of both.
-    let without = Segment { ip_id: 0, ..one };
-    assert_eq!(join(&[without], &[dropped(&without, 50_000)]).0, [0; 0]);
 }
 
 #[test]
