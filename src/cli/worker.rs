@@ -10,7 +10,7 @@ use super::destination::{self, Destinations};
 use super::exit::{Damage, Exit, Verdict};
 use super::output::complain;
 use super::privacy::Privacy;
-use super::snapshot;
+use super::snapshot::{self, HostFiles};
 use crate::engine::{self, Options};
 use crate::fleet::assemble::Names;
 use crate::fleet::track::Tables;
@@ -48,7 +48,14 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
 fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Result<Exit> {
     check(&args.captures, &args.scope, &args.privacy)?;
     let privacy = Privacy::of_worker(&args.privacy)?;
-    let host = snapshot::load(args.scope.snapshots())?;
+    let HostFiles { facts: host, recordings, .. } = snapshot::load(args.scope.snapshots())?;
+    if let Some(recording) = recordings.first() {
+        bail!(
+            "{} is a recording of 'synscope snapshot --follow': a fleet does not join it with packets yet. Analyze the \
+             capture of that host with it by itself.",
+            recording.display()
+        );
+    }
     let destinations = Destinations::open(args)?;
     let options = privacy.options(Options { host, ..args.scope.options() });
     let names = if privacy.redacts() { Names::LeftOut } else { Names::Kept };

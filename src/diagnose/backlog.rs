@@ -53,8 +53,8 @@ pub fn estimate(
         .collect();
     // Where some are surely refused, those that perhaps are do not count.
     let is_sure = |w: &&&Written| w.finding.certainty != Certainty::Possible;
-    if refused.iter().any(|w| is_sure(&w)) {
-        refused.retain(|w| is_sure(&w));
+    if refused.iter().any(is_sure) {
+        refused.retain(is_sure);
     }
     let (limit, stated) = limit(&refused, listener, context);
     let seconds = context.listeners.get(&listener).map(|listener| &listener.seconds);

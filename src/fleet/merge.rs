@@ -11,6 +11,9 @@ use crate::engine::Options;
 use crate::engine::stages;
 use crate::flow::peer::PeerEvent;
 
+/// Events with the shard and the piece of the capture that they come from.
+type Piece = (i64, i32, Events);
+
 /// Merges the events that come from `from`, in any order: all of a point and a part of its host pairs must come. Rows for
 /// later stages are handed on. Nothing is written before everything was read.
 ///
@@ -18,7 +21,7 @@ use crate::flow::peer::PeerEvent;
 /// A stream that is broken.
 pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Error> {
     let mut rows = RowReader::new("merge", from)?;
-    let mut groups: BTreeMap<(Arc<str>, i32), Vec<(i64, i32, Events)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Arc<str>, i32), Vec<Piece>> = BTreeMap::new();
     let mut others = Vec::new();
     while let Some(row) = rows.next_row()? {
         if row.kind == Kind::Events {
