@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,21 @@ struct Session {
 }
 
 impl Session {
-    /// Begins one; `None` where it is not permitted, or there is no script(1).
+    /// Begins one whose report goes to the terminal; `None` where it is not permitted, or there is no script(1).
     fn begin() -> Option<Session> {
+        Session::begin_with(|_| String::new())
+    }
+
+    /// Begins one with more options; they may name files in the folder of the session.
+    fn begin_with(options: impl FnOnce(&Path) -> String) -> Option<Session> {
         let folder = tempfile::tempdir().unwrap();
         let typescript = folder.path().join("typescript");
         let pid = folder.path().join("pid");
         let command = format!(
-            "stty rows 24 cols 80; echo $$ > '{}'; TERM=xterm exec '{}' live -i lo --color never --report 'json={}'",
+            "stty rows 24 cols 80; echo $$ > '{}'; TERM=xterm exec '{}' live -i lo --color never {}",
             pid.display(),
             env!("CARGO_BIN_EXE_synscope"),
-            folder.path().join("report.json").display()
+            options(folder.path())
         );
         let script = Command::new("script")
             .args(["-qefc", &command])
@@ -127,7 +132,8 @@ fn signals_give_the_terminal_back() {
 /// The window of the terminal is closed: whoever reads the screen is gone.
 #[test]
 fn a_terminal_that_is_gone_ends_the_watch_with_the_report() {
-    let Some(mut session) = Session::begin() else { return };
+    let report = |folder: &Path| format!("--report 'json={}'", folder.join("report.json").display());
+    let Some(mut session) = Session::begin_with(report) else { return };
     let pid = fs::read_to_string(session.path("pid")).unwrap();
     let is_running = || fs::exists(format!("/proc/{}", pid.trim())).unwrap();
     session.script.kill().unwrap();

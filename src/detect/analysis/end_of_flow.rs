@@ -256,6 +256,10 @@ fn missing_segment(
     around: &DetectContext<'_>,
 ) -> Option<Missing> {
     let side = f.side(role);
+    // A smaller segment behind them did arrive.
+    if side.flight.largest == 0 {
+        return None;
+    }
     if side.sacks() == 0 && !(f.lacks_sack() && f.side(role.peer()).last > side.flight.begin) {
         return None;
     }
