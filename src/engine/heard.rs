@@ -19,8 +19,6 @@ pub struct HeardFromKernel {
     recordings: Vec<(Arc<Path>, Statements)>,
     joiner: Joiner,
     judgements: Judgements,
-    /// Statements that wait for their packet.
-    is_waiting: bool,
     /// Packets judged.
     judged: usize,
     notes: Vec<String>,
@@ -40,7 +38,6 @@ impl HeardFromKernel {
             recordings: opened,
             joiner: Joiner::default(),
             judgements: Judgements::without_limit(),
-            is_waiting: false,
             judged: 0,
             notes,
         })
@@ -51,7 +48,7 @@ impl HeardFromKernel {
         let Some(now) = batch.segments().map(|segment| segment.time).max() else { return };
         let next = self.recordings.iter().filter_map(|(_, statements)| statements.next_time()).min();
         let is_near = next.is_some_and(|next| next <= now + AHEAD);
-        if !is_near && !self.is_waiting {
+        if !is_near && !self.joiner.is_waiting() {
             return;
         }
         let segments: Vec<Segment> = batch.segments().copied().collect();
@@ -61,7 +58,6 @@ impl HeardFromKernel {
         }
         let joined = self.joiner.join(now);
         self.record(joined);
-        self.is_waiting = self.joiner.is_waiting();
     }
 
     /// Nothing comes any more: the judgements, and what is to be said of them.

@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 128;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    verdict: Verdict,
+    verdict: Event,
     time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     reason: Option<Box<str>>,
@@ -44,28 +44,13 @@ struct Line {
     syn_queue: Option<[u32; 2]>,
 }
 
-/// The words of a report for the events.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Dropped,
-    Reset,
-    Sent,
-    Received,
-}
-
 /// Writes a statement as one line, without its end.
 pub fn write(statement: &Statement) -> String {
     let Statement { event, time, reason, function, queues, segment } = statement;
     let SegmentKey { source, destination, seq, ack, flags: Flags(flags), ip_id, payload } = *segment;
     let name = |name: &Option<Name>| name.as_deref().map(Box::from);
     let line = Line {
-        verdict: match event {
-            Event::Dropped => Verdict::Dropped,
-            Event::Reset => Verdict::Reset,
-            Event::ResetBySocket => Verdict::Sent,
-            Event::AtListener => Verdict::Received,
-        },
+        verdict: *event,
         time: *time,
         reason: name(reason),
         function: name(function),
@@ -99,12 +84,7 @@ pub fn read(line: &str) -> Result<Statement, String> {
         _ => return Err("its queues have two limits".to_owned()),
     };
     Ok(Statement {
-        event: match line.verdict {
-            Verdict::Dropped => Event::Dropped,
-            Verdict::Reset => Event::Reset,
-            Verdict::Sent => Event::ResetBySocket,
-            Verdict::Received => Event::AtListener,
-        },
+        event: line.verdict,
         time: line.time,
         reason: name(line.reason)?,
         function: name(line.function)?,

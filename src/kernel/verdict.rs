@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::segment::Flags;
 use crate::time::Timestamp;
 
@@ -10,15 +12,20 @@ use crate::time::Timestamp;
 pub type Name = Arc<str>;
 
 /// What happened to a packet, or what a socket did.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+///
+/// Its names in a recording are the words of a report.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Event {
     /// The kernel freed a packet that it had not used.
     Dropped,
     /// The kernel answers it with a RST.
     Reset,
     /// A socket sends a RST of its own accord; the segment is that RST.
+    #[serde(rename = "sent")]
     ResetBySocket,
     /// A SYN or final ACK has reached its listener.
+    #[serde(rename = "received")]
     AtListener,
 }
 
