@@ -247,12 +247,7 @@ impl Scope {
             since: self.since,
             until: self.until,
             memory_limit: self.memory_limit,
-            host: None,
-            recordings: Vec::new(),
-            placed: None,
-            stop: Stop::default(),
-            #[cfg(feature = "fleet")]
-            table: None,
+            ..Options::default()
         }
     }
 }

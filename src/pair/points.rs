@@ -84,7 +84,8 @@ impl Points {
                 links.insert((near, far), Link::of(&sketches[near], &sketches[far]));
             }
         }
-        let reference = reference(named.len(), &links);
+        let rank = ranks(sketches.len(), &links);
+        let reference = reference(&rank, &links);
         let between: Between = links.iter().map(|(ends, link)| (*ends, link.clock)).collect();
         let clocks = graph::solve(named.len(), &between, reference);
         let all = named.into_iter().zip(clocks).map(|(Named { name, inputs }, clock)| Point {
@@ -97,7 +98,7 @@ impl Points {
             all: all.collect(),
             reference,
             paths: Vec::new(),
-            rank: ranks(sketches.len(), &links),
+            rank,
             links,
         };
         points.follow_connections(sketches);
@@ -293,13 +294,12 @@ impl Points {
 }
 
 /// The point with the most connections in common with others; of several the one nearest to the servers.
-fn reference(points: usize, links: &BTreeMap<(usize, usize), Link>) -> usize {
-    let rank = ranks(points, links);
+fn reference(rank: &[usize], links: &BTreeMap<(usize, usize), Link>) -> usize {
     let shared = |point: usize| {
         let own = links.iter().filter(|((near, far), _)| *near == point || *far == point);
         own.map(|(_, link)| link.matched).sum::<u64>()
     };
-    (0..points).max_by_key(|&point| (shared(point), rank[point], point)).unwrap_or(0)
+    (0..rank.len()).max_by_key(|&point| (shared(point), rank[point], point)).unwrap_or(0)
 }
 
 /// The number of points before each one on the longest path to it.
