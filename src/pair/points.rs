@@ -94,13 +94,7 @@ impl Points {
             clock,
             repeated: 0,
         });
-        let mut points = Points {
-            all: all.collect(),
-            reference,
-            paths: Vec::new(),
-            rank,
-            links,
-        };
+        let mut points = Points { all: all.collect(), reference, paths: Vec::new(), rank, links };
         points.follow_connections(sketches);
         points
     }

@@ -94,7 +94,7 @@ pub fn contrary(
     let own = o.stuck(f);
     let others = || around.others_stuck(f, o.during, SAME_TIME);
     let all = || others().chain(&own);
-    let together = ResetGroup::of(all())?;
+    let together = IgnoredTogether::of(all())?;
     let ignored = together.ignored;
     if together.another_way && around.listener.served_another_way == 0 {
         return Some(CounterEvidence::AnotherWay { ignored });
@@ -121,7 +121,7 @@ pub fn contrary(
 }
 
 /// Connections that were ignored in the same time.
-struct ResetGroup {
+struct IgnoredTogether {
     /// How many.
     ignored: usize,
     /// Whether the SYN-ACKs of all took another way than their SYNs.
@@ -138,12 +138,12 @@ struct ResetGroup {
     until: Timestamp,
 }
 
-impl ResetGroup {
+impl IgnoredTogether {
     /// Of all of them; `None` if there are none.
-    fn of<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> Option<ResetGroup> {
+    fn of<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> Option<IgnoredTogether> {
         all.fold(None, |together, s| {
             let begun = s.during.from;
-            let mut together = together.unwrap_or(ResetGroup {
+            let mut together = together.unwrap_or(IgnoredTogether {
                 ignored: 0,
                 another_way: true,
                 clients: 0,
@@ -169,7 +169,7 @@ impl ResetGroup {
 }
 
 /// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was dropped.
-fn had_room(together: &ResetGroup, around: &DetectContext<'_>) -> bool {
+fn had_room(together: &IgnoredTogether, around: &DetectContext<'_>) -> bool {
     let (from, to) = (together.first, together.until);
     around.listener.between(from, to).served > 0
         || around.activity.ignored.iter().any(|i| i.during.meets(from, to, Span::ZERO))
@@ -199,7 +199,7 @@ fn offsets_differ<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> bool {
 /// Whether, from the first of `all` on to the last, others were served in turn with them and nobody of their own: `own` are their
 /// bits among the `served`.
 fn is_split<'a>(
-    together: &ResetGroup,
+    together: &IgnoredTogether,
     all: impl Iterator<Item = &'a StuckConnection>,
     around: &DetectContext<'_>,
     served: fn(&Second) -> u32,

@@ -141,24 +141,8 @@ pub struct StuckConnection {
     /// When its first SYN was answered, if it was, and the TSval of that (0 without timestamps).
     pub answer: Option<(Timestamp, u32)>,
     /// Whether that was while another client of the listener was being ignored: known of what the survey has kept
-    /// ([`note_answered_meanwhile`]).
+    /// (`ListenerActivity::sort_stuck`).
     pub answered_meanwhile: bool,
-}
-
-/// Notes of each connection that was ignored at one listener whether its SYN was answered while another of them was ignored.
-pub fn note_answered_meanwhile(stuck: &mut [StuckConnection]) {
-    let ignored = stuck.iter().map(|s| s.ignored).filter(|ignored| ignored.from < ignored.to);
-    let (mut from, mut to): (Vec<_>, Vec<_>) = ignored.map(|ignored| (ignored.from, ignored.to)).unzip();
-    from.sort_unstable();
-    to.sort_unstable();
-    for s in stuck {
-        s.answered_meanwhile = s.answer.is_some_and(|(at, _)| {
-            let own = usize::from(s.ignored.from < at && at < s.ignored.to);
-            let begun = from.partition_point(|from| *from < at);
-            let over = to.partition_point(|to| *to <= at);
-            begun.saturating_sub(over) > own
-        });
-    }
 }
 
 impl StuckConnection {

@@ -206,6 +206,11 @@ impl Crowd {
     pub fn at(&self, at: Timestamp) -> usize {
         self.from.partition_point(|from| *from <= at) - self.to.partition_point(|to| *to < at)
     }
+
+    /// How many began before `at` and end after it; none of the intervals may be a single moment.
+    fn inside(&self, at: Timestamp) -> usize {
+        self.from.partition_point(|from| *from < at) - self.to.partition_point(|to| *to <= at)
+    }
 }
 
 impl ListenerActivity {
@@ -238,7 +243,21 @@ impl ListenerActivity {
         self.stripped_and_kept += incomplete.stripped_and_kept;
     }
 
-    /// Puts everything in order of time.
+    /// Puts the clients that were ignored in order of time, and notes of each whether its SYN was answered while another of them
+    /// was ignored.
+    pub fn sort_stuck(&mut self) {
+        self.stuck.sort_unstable_by_key(|s| (s.during, s.client));
+        let ignored = self.stuck.iter().map(|s| s.ignored);
+        let ignored = Crowd::of(ignored.filter(|ignored| ignored.from < ignored.to));
+        for s in &mut self.stuck {
+            s.answered_meanwhile = s.answer.is_some_and(|(at, _)| {
+                let own = usize::from(s.ignored.from < at && at < s.ignored.to);
+                ignored.inside(at) > own
+            });
+        }
+    }
+
+    /// Puts everything else in order of time.
     pub fn sort(&mut self) {
         // In place: the room for a copy would be missing where there are very many.
         self.half_open.sort_unstable_by_key(|h| (h.syn, h.client));

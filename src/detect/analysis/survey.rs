@@ -3,7 +3,6 @@
 use crate::detect::analysis::end_of_flow::{FORGETFUL, FlowFailure, death};
 use crate::detect::analysis::half_closed::half_closed_interval;
 use crate::detect::analysis::host_activity::HostActivity;
-use crate::detect::analysis::ignored_ack::note_answered_meanwhile;
 use crate::detect::analysis::listener_activity::LeftOpen;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::detect::context::CaptureContext;
@@ -34,8 +33,7 @@ pub fn survey(
         context.activities.entry(f.server).or_default().record(f, end, &context.peers);
     }
     for activity in context.activities.values_mut() {
-        activity.stuck.sort_unstable_by_key(|s| (s.during, s.client));
-        note_answered_meanwhile(&mut activity.stuck);
+        activity.sort_stuck();
     }
     if !incomplete.is_empty() {
         let mut room: Map<Host, [usize; 2]> = Map::default();
