@@ -14,8 +14,7 @@ use support::{Case, claim, claims, json, options};
 use synscope::engine::{Error, Options};
 use synscope::model::{Certainty, Kind, Report};
 use synscope::pair::{self, Pairing};
-use synscope::report::terminal::{Color, Look};
-use synscope::report::{html, jsonl, markdown, text};
+use synscope::report::jsonl;
 
 /// Recordings of which no handshake is in both captures: nothing shows that they belong together.
 const WITHOUT_HANDSHAKES: [&str; 4] = [
@@ -183,14 +182,7 @@ fn every_form_of_the_report_tells_of_the_pair() {
     let schema = synscope::report::schema::schema().to_value();
     let document = serde_json::from_str(&json(&report)).expect("the report is JSON");
     assert!(jsonschema::is_valid(&schema, &document), "{document:#}");
-    let look = Look { width: 100, color: Color::Off };
-    let full = markdown::Options { flavor: markdown::Flavor::Github, length: markdown::Length::Full };
-    let mut forms = [Vec::new(), Vec::new(), Vec::new()];
-    text::write(&report, look, &mut forms[0]).expect("memory takes it");
-    markdown::write(&report, full, &mut forms[1]).expect("memory takes it");
-    html::write(&report, &mut forms[2]).expect("memory takes it");
-    for form in forms {
-        let form = String::from_utf8(form).expect("UTF-8");
+    for form in support::forms(&report) {
         for due in ["Two captures of the same traffic: 6 TCP connections in both", "not in", "server.pcap #"]
         {
             assert!(form.contains(due), "{due} is not in {form}");

@@ -20,8 +20,6 @@ use support::{Case, claims, json, options};
 use synscope::model::{Certainty, Finding, Kind, Report};
 use synscope::pair::points::Named;
 use synscope::pair::{self, Pairing};
-use synscope::report::terminal::{Color, Look};
-use synscope::report::{html, markdown, text};
 
 /// The capture points of the lab.
 const POINTS: [&str; 5] = ["client1", "client2", "lb", "web1", "web2"];
@@ -282,20 +280,14 @@ fn the_report_is_as_reviewed() {
     let report: Report = serde_json::from_str(&short).expect("what is written can be read");
     let schema = synscope::report::schema::schema().to_value();
     assert!(jsonschema::is_valid(&schema, &serde_json::from_str(&short).expect("JSON")));
-    let look = Look { width: 100, color: Color::Off };
-    let full = markdown::Options { flavor: markdown::Flavor::Github, length: markdown::Length::Full };
-    let mut forms = [Vec::new(), Vec::new(), Vec::new()];
-    text::write(&report, look, &mut forms[0]).expect("memory takes it");
-    markdown::write(&report, full, &mut forms[1]).expect("memory takes it");
-    html::write(&report, &mut forms[2]).expect("memory takes it");
+    let forms = support::forms(&report);
     for form in &forms {
-        let form = String::from_utf8_lossy(form);
         for due in ["5 capture points, joined", "ost between client1 and lb: ", "client2 → lb → web1"] {
             assert!(form.contains(due), "{due} is not in {form}");
         }
     }
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false, snapshot_path => "../testdata/balancer" }, {
-        insta::assert_snapshot!("report", String::from_utf8_lossy(&forms[0]));
+        insta::assert_snapshot!("report", &forms[0]);
     });
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, listen, socket, sockopt};
 
-use super::netns::{inside, ip, run, text};
+use super::netns::{inside, ip, run, text, until_it_says};
 use super::{Captures, POINTS};
 
 /// Where the balancer is reached.
@@ -243,14 +243,8 @@ impl Lab {
             .stderr(Stdio::piped())
             .spawn()
             .expect("ip was there before");
-        let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+        until_it_says(&mut child, "listening on");
         self.running.push(child);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            assert!(err.read_line(&mut line).expect("text") > 0, "tcpdump ended");
-        }
-        thread::spawn(move || err.read_to_end(&mut Vec::new()));
         path
     }
 

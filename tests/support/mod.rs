@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use synscope::engine::{self, Analysis, Options};
 use synscope::model::{Finding, Kind, Report};
+use synscope::report::terminal::{Color, Look};
+use synscope::report::{html, markdown, text};
 use synscope::time::Span;
 
 use truth::Truth;
@@ -123,6 +125,17 @@ pub fn json(report: &Report) -> String {
     let mut out = Vec::new();
     synscope::report::json::write(report, &mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+/// The report as text, as Markdown and as a page.
+pub fn forms(report: &Report) -> [String; 3] {
+    let look = Look { width: 100, color: Color::Off };
+    let full = markdown::Options { flavor: markdown::Flavor::Github, length: markdown::Length::Full };
+    let mut forms = [Vec::new(), Vec::new(), Vec::new()];
+    text::write(report, look, &mut forms[0]).expect("memory takes it");
+    markdown::write(report, full, &mut forms[1]).expect("memory takes it");
+    html::write(report, &mut forms[2]).expect("memory takes it");
+    forms.map(|form| String::from_utf8(form).expect("UTF-8"))
 }
 
 /// The report without what belongs to the file rather than to its packets: paths, formats, the captures' own warnings.

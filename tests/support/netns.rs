@@ -452,6 +452,17 @@ pub fn inside(namespace: &str, program: &str, args: &[&str]) -> String {
         .unwrap_or_else(|reason| panic!("{program} {args:?}: {reason}"))
 }
 
+/// Waits until a child says this on its standard error, and reads on: what it said until then is gone.
+pub fn until_it_says(child: &mut Child, ready: &str) {
+    let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    while !line.contains(ready) {
+        line.clear();
+        assert!(err.read_line(&mut line).expect("text") > 0, "it ended before it was {ready}");
+    }
+    thread::spawn(move || err.read_to_end(&mut Vec::new()));
+}
+
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }

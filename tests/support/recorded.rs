@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 
 use serde_json::Value;
 use synscope::capture::{Block, Source};
@@ -12,7 +10,7 @@ use synscope::decode::{Decoded, Segment, decode};
 use synscope::kernel::recording;
 use synscope::time::{Span, Timestamp};
 
-use crate::netns::{Net, run, text};
+use crate::netns::{Net, run, text, until_it_says};
 use crate::{json, verdicts};
 
 /// What a report says of each connection: kind, client, certainty, and what the kernel said of its packets.
@@ -69,13 +67,7 @@ impl Recorded {
             .spawn()
             .expect("ip");
         for (child, ready) in [(&mut follow, "asked about single packets"), (&mut tcpdump, "listening on")] {
-            let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
-            let mut said = String::new();
-            while !said.contains(ready) {
-                said.clear();
-                assert!(err.read_line(&mut said).expect("text") > 0, "it ended before it was {ready}");
-            }
-            thread::spawn(move || err.read_to_end(&mut Vec::new()));
+            until_it_says(child, ready);
         }
         Recorded { follow, tcpdump }
     }
