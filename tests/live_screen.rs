@@ -129,7 +129,7 @@ fn signals_give_the_terminal_back() {
     }
 }
 
-/// The window of the terminal is closed: whoever reads the screen is gone.
+/// The window of the terminal is closed while the screen is drawn.
 #[test]
 fn a_terminal_that_is_gone_ends_the_watch_with_the_report() {
     let report = |folder: &Path| format!("--report 'json={}'", folder.join("report.json").display());

@@ -1,4 +1,4 @@
-//! Any packet, redacted: it becomes no longer, what was malformed stays malformed, and a segment stays the same one.
+//! Any packet, redacted: it does not grow. A malformed packet stays malformed, and a segment stays the same segment.
 
 #![no_main]
 

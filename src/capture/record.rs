@@ -44,7 +44,7 @@ pub(super) struct Long {
 pub(super) enum Damage {
     /// A length that nothing has.
     Length {
-        /// What it says, bytes.
+        /// The length that it states, bytes.
         claimed: u64,
         /// The longest that is believed, bytes.
         limit: u64,

@@ -118,7 +118,7 @@ mod session {
             prepare: Arc::new(move || theirs.as_ref().map_or(Ok(()), Namespace::enter)),
             settle: Arc::new(kernel::keep_capture_right),
         };
-        // The host is looked at before packets come: what it has counted by then is not about them.
+        // The first look is before packets come. Counts until then are not about them.
         let witness = if args.no_host { None } else { Some(Kernel::start(namespace.clone())?) };
         let mut feed = LiveFeed::open(&settings)?;
         let (probes, said) = ask_kernel(args, namespace.as_ref())?;

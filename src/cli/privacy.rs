@@ -44,7 +44,7 @@ impl Privacy {
     /// The same for a stage of a distributed run: all workers have the key of the driver.
     ///
     /// # Errors
-    /// There is no key, or it is none.
+    /// No key was handed over, or its text is not a key.
     #[cfg(feature = "fleet")]
     pub fn of_worker(args: &PrivacyArgs) -> anyhow::Result<Privacy> {
         let Ok(text) = std::env::var(WORKER_KEY) else {

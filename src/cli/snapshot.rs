@@ -19,7 +19,7 @@ use crate::kernel::recording::BEGINS;
 /// No `/proc` of Linux, or an output that cannot be written.
 pub fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     if args.follow {
-        bail!("--follow records what the kernel of Linux says; there is none here");
+        bail!("--follow records what a Linux kernel says; this system is not Linux");
     }
     let output = Output::open(args.output.as_deref(), &[])?;
     let snapshot = match Snapshot::of_this_host() {
