@@ -46,6 +46,7 @@ fn what_the_kernel_confirmed_stays() {
         ("full", a_listener_already_full),
         ("moved", the_address_moves_away),
         ("stopped", the_server_is_stopped),
+        ("ends", a_namespace_ends),
         ("short", short_attempts_are_counted),
         ("recovers", a_queue_that_drains),
         ("shared", sockets_that_share_an_address),
@@ -315,6 +316,36 @@ fn the_server_is_stopped(net: &mut Net) {
     let unexplained = events.iter().any(|event| event["event"] == "counter-only");
     assert!(!unexplained, "{events:#?}");
     row("server stopped", format!("{of} clients dropped"), format!("{of} confirmed"), 0.0);
+}
+
+/// The server is stopped, its interface is deleted, and so is the name of the namespace: as when a container ends.
+fn a_namespace_ends(net: &mut Net) {
+    let (live, of) = overflow(net);
+    let server = net.server.clone();
+    let dropped = socket(&server, 8080).0;
+    net.running[0].kill().expect("it runs");
+    ip(&["-n", &server, "link", "del", "veth0"]);
+    let gone = Instant::now();
+    ip(&["netns", "del", &server]);
+    let told = live.hear(PATIENCE, warning("was deleted"));
+    let after = gone.elapsed().as_secs_f64();
+    let removed = live.hear(PATIENCE, warning("nothing can be captured there until it returns"));
+    thread::sleep(Duration::from_secs(5));
+    let asked = Instant::now();
+    let (events, report) = live.end();
+    let ended = asked.elapsed();
+    assert_all_stand(&events, &report, of);
+    assert!(told.is_some() && removed.is_some(), "{events:#?}");
+    assert!(ended < Duration::from_secs(5), "{ended:?}");
+    let sum = sum_of(&findings_of(&report, "syn-drop-accept-queue", &at(8080)));
+    // Clients that wait repeat their SYNs until the socket is gone.
+    assert!(dropped <= sum && sum <= dropped + of as u64, "{sum} {dropped}");
+    row(
+        "namespace ends",
+        format!("{of} clients, {dropped} drops"),
+        format!("{of} confirmed, {sum} drops"),
+        after,
+    );
 }
 
 /// Clients that give up after half a second, before a SYN is repeated.

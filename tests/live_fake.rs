@@ -232,9 +232,8 @@ fn drops_without_a_packet_are_told() {
     assert!(finding.summary.contains("refused 12 attempts"), "{}", finding.summary);
 }
 
-/// Packets that were lost on the way here are shown, stand in the findings of that time, and cap their certainty.
-#[test]
-fn drops_of_the_capture_lower_certainty() {
+/// An overflow that the kernel confirms; the capture drops 12 packets so long after it has begun.
+fn with_drops_after(after: Span) -> (Told, Analysis) {
     let (path, server) = overflow_case();
     let mut host = Host::new(server);
     let begin = first_packet(&path);
@@ -247,11 +246,39 @@ fn drops_of_the_capture_lower_certainty() {
     let mut script = Script::of_capture(&path);
     script.begin_earlier(Span::secs(2));
     script.step = Box::new(move |now, interface| {
-        if now > begin + Span::millis(500) {
+        if now > begin + after {
             interface.dropped_by_kernel = 12;
         }
     });
-    let (told, outcome) = watch(&mut script, remembering(options()), Some(Box::new(host)));
+    watch(&mut script, remembering(options()), Some(Box::new(host)))
+}
+
+/// What the kernel confirmed before packets were lost stays confirmed, and the loss is a further sentence.
+#[test]
+fn later_drops_of_the_capture_take_nothing_back() {
+    let (told, outcome) = with_drops_after(Span::secs(4));
+    let mut confirmed: Vec<&str> = Vec::new();
+    for event in &told.events {
+        match event {
+            Event::Opened { finding, .. } if finding.certainty == Certainty::Confirmed => {
+                confirmed.push(&finding.id);
+            }
+            Event::Updated { finding, .. } if confirmed.contains(&finding.id.as_str()) => {
+                assert_eq!(finding.certainty, Certainty::Confirmed, "{finding:#?}");
+            }
+            _ => {}
+        }
+    }
+    let found = of_kind(&outcome, Kind::AcceptQueueOverflow);
+    let stands = found.iter().filter(|f| confirmed.contains(&f.id.as_str()));
+    let doubted = stands.filter(|f| f.certainty_reason.contains("; 12 packets were dropped")).count();
+    assert!(doubted > 0, "{found:#?}");
+}
+
+/// Packets that were lost on the way here are shown, stand in the findings of that time, and cap their certainty.
+#[test]
+fn drops_of_the_capture_lower_certainty() {
+    let (told, outcome) = with_drops_after(Span::millis(500));
     let found = of_kind(&outcome, Kind::AcceptQueueOverflow);
     let near: Vec<_> = found.iter().filter(|f| f.metrics.contains_key("capture_dropped")).collect();
     assert!(!near.is_empty(), "{found:#?}");

@@ -53,6 +53,7 @@ pub struct Interface {
     pub snaplen: u32,
     /// Why nothing comes from it, if so.
     pub trouble: Option<String>,
-    /// How far the clock of the machine was set back; the times of packets go on as if it had not been.
-    pub clock_set_back: Span,
+    /// What was added to the time of the machine's clock because it was set: the times of packets go on as if it had not
+    /// been. Below zero where it was set forward.
+    pub clock_offset: Span,
 }

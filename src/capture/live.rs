@@ -162,8 +162,8 @@ enum News {
     Drops(u64, u64),
     Down(Timestamp, String),
     Up(Timestamp),
-    /// The clock was set back, so far in all.
-    SetBack(Span),
+    /// The clock was set: what is to be added to its time now.
+    ClockSet(Span),
 }
 
 impl LiveFeed {
@@ -250,7 +250,7 @@ impl LiveFeed {
                 input.interface.trouble = Some(reason);
                 input.down_since.get_or_insert(time);
             }
-            News::SetBack(by) => input.interface.clock_set_back = by,
+            News::ClockSet(offset) => input.interface.clock_offset = offset,
             News::Up(time) => {
                 input.interface.up = true;
                 input.interface.trouble = None;
@@ -377,6 +377,7 @@ impl Thread {
                 if let Ok(handle) = open(&self.name, &self.settings) {
                     break handle;
                 }
+                self.look_at_clock()?;
                 self.send(News::Silent(self.complete_until()))?;
             };
             self.send(News::Up(self.clock.now()))?;
@@ -392,11 +393,7 @@ impl Thread {
         let mut block = Block::default();
         loop {
             let before = block.len();
-            let set_back = self.clock.set_back();
-            self.clock.look();
-            if self.clock.set_back() != set_back {
-                self.send(News::SetBack(self.clock.set_back()))?;
-            }
+            self.look_at_clock()?;
             let number = self.number as u16;
             let Thread { next, clock, .. } = &mut *self;
             let taken = handle.dispatch(Some(BLOCK.saturating_sub(before)), |packet| {
@@ -472,6 +469,13 @@ impl Thread {
                 wait(handle, every.saturating_sub(at.duration_since(beat)));
             }
         }
+    }
+
+    /// Tells if the clock was set.
+    fn look_at_clock(&mut self) -> Result<(), ReceiverGone> {
+        let offset = self.clock.offset();
+        self.clock.look();
+        if self.clock.offset() == offset { Ok(()) } else { self.send(News::ClockSet(self.clock.offset())) }
     }
 
     /// Packets from before this have come, if nothing was found just now.

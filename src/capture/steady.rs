@@ -1,70 +1,105 @@
-//! The clock of the machine without its steps back: times of packets and looks go on where the clock is set back.
+//! The clock of the machine without its steps: times of packets and looks go on where the clock is set back or forward.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::{Span, Timestamp};
 
-/// A clock that falls behind by more than this between two looks at it was set back. Slewing is far slower.
+/// A clock that is off by more than this between two looks at it was set. Slewing is far slower.
 const STEP: Span = Span::millis(500);
+/// What was stamped before a step comes by then.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+/// Both clocks are read within this time, or read again.
+const AT_ONCE: Duration = Duration::from_micros(200);
+/// So often, if the machine is busy.
+const TRIES: usize = 5;
 
-/// How far the clock of the machine was set back since this was made. Everybody who asks now and then sees the same steps.
+/// How far the clock of the machine was set since this was made. Everybody who asks now and then sees the same steps.
 #[derive(Debug)]
 pub struct SteadyClock {
     wall: Timestamp,
     steady: Instant,
-    /// How far it was set back before the latest step.
+    /// What is to be added to its time, before the latest step.
     before: Span,
     /// And now.
-    back: Span,
+    offset: Span,
+    /// When the latest step was seen.
+    stepped: Option<Instant>,
     last: Timestamp,
 }
 
 impl Default for SteadyClock {
     fn default() -> SteadyClock {
-        SteadyClock::at(wall(), Instant::now())
+        let (wall, steady) = both();
+        SteadyClock::at(wall, steady)
     }
 }
 
 impl SteadyClock {
     fn at(wall: Timestamp, steady: Instant) -> SteadyClock {
-        SteadyClock { wall, steady, before: Span::ZERO, back: Span::ZERO, last: Timestamp::MIN }
+        SteadyClock {
+            wall,
+            steady,
+            before: Span::ZERO,
+            offset: Span::ZERO,
+            stepped: None,
+            last: Timestamp::MIN,
+        }
     }
 
     /// Looks at the clock; to be called before [`SteadyClock::correct`], some times a second.
     pub fn look(&mut self) {
-        self.compare(wall(), Instant::now());
+        let (wall, steady) = both();
+        self.compare(wall, steady);
     }
 
     fn compare(&mut self, wall: Timestamp, steady: Instant) {
         let elapsed = steady.saturating_duration_since(self.steady).as_nanos();
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
         let behind = Span(elapsed.saturating_sub(wall.since(self.wall).0));
-        if behind > STEP {
-            self.last = self.last.max(self.wall.after(self.back));
-            self.before = self.back;
-            self.back = Span(self.back.0.saturating_add(behind.0));
+        if behind.0.unsigned_abs() > STEP.0.unsigned_abs() {
+            self.last = self.last.max(self.wall.after(self.offset));
+            self.before = self.offset;
+            self.offset = Span(self.offset.0.saturating_add(behind.0));
+            self.stepped = Some(steady);
+        } else if self.stepped.is_some_and(|at| steady.saturating_duration_since(at) >= UNDER_WAY) {
+            self.stepped = None;
         }
         (self.wall, self.steady) = (wall, steady);
     }
 
-    /// How far it was set back in all.
-    pub fn set_back(&self) -> Span {
-        self.back
+    /// What was added to the time of the clock because it was set: below zero where it was set forward.
+    pub fn offset(&self) -> Span {
+        self.offset
     }
 
     /// The time of something that was stamped by the clock, in the order of stamping: an event stamped just before a
     /// step may come after it.
     pub fn correct(&mut self, time: Timestamp) -> Timestamp {
-        let goes_on = self.before != self.back && time.after(self.before).after(STEP) > self.last;
-        let time = time.after(if goes_on { self.before } else { self.back });
+        let from_last = |offset: Span| time.after(offset).since(self.last).0.unsigned_abs();
+        let is_of_before = self.stepped.is_some() && from_last(self.before) < from_last(self.offset);
+        let time = time.after(if is_of_before { self.before } else { self.offset });
         self.last = self.last.max(time);
         time
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        wall().after(self.back)
+        wall().after(self.offset)
     }
+}
+
+/// The clock that may be set, and the one that may not, at one moment.
+fn both() -> (Timestamp, Instant) {
+    let mut read = (wall(), Instant::now());
+    for _ in 0..TRIES {
+        let before = Instant::now();
+        read.0 = wall();
+        read.1 = Instant::now();
+        if read.1.duration_since(before) < AT_ONCE {
+            break;
+        }
+    }
+    read
 }
 
 fn wall() -> Timestamp {
@@ -74,13 +109,14 @@ fn wall() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
+    }
 
     #[test]
     fn times_go_on_where_the_clock_is_set_back() {
-        let at = |seconds: i64| Timestamp(seconds * 1_000_000_000);
         let begin = Instant::now();
         let after = |seconds: u64| begin + Duration::from_secs(seconds);
         let mut clock = SteadyClock::at(at(10_000), begin);
@@ -88,13 +124,41 @@ mod tests {
         assert_eq!(clock.correct(at(10_001)), at(10_001));
         // Set back by an hour between the first and the second second.
         clock.compare(at(6_402), after(2));
-        assert_eq!(clock.set_back(), Span::secs(3_600));
+        assert_eq!(clock.offset(), Span::secs(3_600));
         assert_eq!(clock.correct(at(10_001)), at(10_001), "stamped before the step");
         assert_eq!(clock.correct(at(6_402)), at(10_002));
         assert_eq!(clock.correct(at(6_403)), at(10_003));
-        // Forward it may go: the times show it.
-        clock.compare(at(10_004), after(4));
-        assert_eq!(clock.set_back(), Span::secs(3_600));
+    }
+
+    #[test]
+    fn times_go_on_where_the_clock_is_set_forward() {
+        let begin = Instant::now();
+        let after = |seconds: u64| begin + Duration::from_secs(seconds);
+        let mut clock = SteadyClock::at(at(10_000), begin);
+        assert_eq!(clock.correct(at(10_000)), at(10_000));
+        clock.compare(at(13_601), after(1));
+        assert_eq!(clock.offset(), Span::secs(-3_600));
+        assert_eq!(clock.correct(at(10_000)), at(10_000), "stamped before the step");
+        assert_eq!(clock.correct(at(13_601)), at(10_001));
+        // Whoever set it puts it right again: the times are those of the clock as before.
+        clock.compare(at(10_002), after(2));
+        assert_eq!(clock.offset(), Span::ZERO);
+        assert_eq!(clock.correct(at(13_601)), at(10_001), "stamped before the second step");
+        assert_eq!(clock.correct(at(10_002)), at(10_002));
+    }
+
+    #[test]
+    fn silence_after_a_step_makes_no_other_step() {
+        let begin = Instant::now();
+        let after = |seconds: u64| begin + Duration::from_secs(seconds);
+        let mut clock = SteadyClock::at(at(10_000), begin);
+        clock.correct(at(10_000));
+        // Set back by 3 s; then nothing comes for as long.
+        for second in 1..=3 {
+            clock.compare(at(9_997 + second), after(second as u64));
+        }
+        assert_eq!(clock.correct(at(10_000)), at(10_003));
+        assert_eq!(clock.correct(at(10_001)), at(10_004));
     }
 
     #[test]
@@ -104,6 +168,6 @@ mod tests {
         for second in 1..10_000_u64 {
             clock.compare(Timestamp(second as i64 * 999_500_000), begin + Duration::from_secs(second));
         }
-        assert_eq!(clock.set_back(), Span::ZERO);
+        assert_eq!(clock.offset(), Span::ZERO);
     }
 }

@@ -166,6 +166,8 @@ pub struct FloodSoFar {
 
 /// Backlogs of listeners that are remembered at most, those of open ones aside.
 const MOST_BACKLOGS: usize = 10_000;
+/// Backlogs of sockets whose place another one has taken that are remembered at most.
+const MOST_EARLIER: usize = 1_000;
 
 /// What a host states itself: nothing of that is inferred from packets.
 #[derive(Clone, Debug, Default)]
@@ -176,6 +178,10 @@ pub struct Stated {
     pub settings: BTreeSet<String>,
     /// Where its sockets listen, with their backlogs.
     pub backlogs: Vec<(SocketAddr, u32)>,
+    /// When it stated that.
+    pub at: Timestamp,
+    /// Backlogs of sockets whose place others have taken, and when these were first seen; in order of that.
+    pub earlier: Vec<(SocketAddr, u32, Timestamp)>,
 }
 
 impl Stated {
@@ -189,23 +195,31 @@ impl Stated {
         !self.backlogs.is_empty() && self.addresses.contains(&address)
     }
 
-    /// Keeps the backlogs of listeners that were closed since.
-    pub fn with_closed_listeners(mut self, before: &Stated) -> Stated {
+    /// Keeps the backlogs of listeners that were closed since, or that came back with another one.
+    pub fn with_backlogs_of(mut self, before: &Stated) -> Stated {
+        let now: HashSet<(SocketAddr, u32)> = self.backlogs.iter().copied().collect();
         let open: HashSet<SocketAddr> = self.backlogs.iter().map(|(address, _)| *address).collect();
         let room = MOST_BACKLOGS.saturating_sub(self.backlogs.len());
         let closed = before.backlogs.iter().filter(|(address, _)| !open.contains(address));
+        let others = before.backlogs.iter().filter(|was| open.contains(&was.0) && !now.contains(was));
+        self.earlier = before.earlier.clone();
+        self.earlier.extend(others.map(|(address, backlog)| (*address, *backlog, self.at)));
+        let too_many = self.earlier.len().saturating_sub(MOST_EARLIER);
+        self.earlier.drain(..too_many);
         self.backlogs.extend(closed.take(room));
         self
     }
 
-    /// The backlog of a listener, where its host states it; of several sockets at one port the longest.
-    pub fn backlog(&self, listener: Host) -> Option<u32> {
+    /// The backlog that a listener had at a time, where its host states it; of several sockets at one port the longest.
+    pub fn backlog(&self, listener: Host, at: Timestamp) -> Option<u32> {
         let server = listener.socket();
         let serves = |address: &SocketAddr| {
             address.port() == server.port() && (address.ip() == server.ip() || address.ip().is_unspecified())
         };
+        let mut earlier = self.earlier.iter().filter(|(address, _, until)| serves(address) && at < *until);
+        let was = earlier.next().map(|(_, backlog, _)| *backlog);
         let own = self.backlogs.iter().filter(|(address, _)| serves(address)).map(|(_, backlog)| *backlog);
-        own.max().filter(|_| self.addresses.contains(&listener.address))
+        was.or_else(|| own.max()).filter(|_| self.addresses.contains(&listener.address))
     }
 }
 
@@ -416,5 +430,42 @@ impl<'a> DetectContext<'a> {
     /// Whether the capture was taken where the server's answers leave it.
     pub fn at_server(&self) -> bool {
         self.view.vantage == Vantage::Server
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_came_back_had_another_backlog_before() {
+        let address: SocketAddr = "192.0.2.1:80".parse().expect("an address");
+        let listener = Host { address: Address::from(address.ip()), port: 80 };
+        let at = |second: i64| Timestamp(second * 1_000_000_000);
+        let stated = |backlogs: &[u32], second: i64| Stated {
+            addresses: HashSet::from([listener.address]),
+            backlogs: backlogs.iter().map(|backlog| (address, *backlog)).collect(),
+            at: at(second),
+            ..Stated::default()
+        };
+        let mut all = Stated::default();
+        // It is closed for a while, comes back with another backlog, and then with a third one.
+        for now in [
+            stated(&[4], 1),
+            stated(&[4], 2),
+            stated(&[], 3),
+            stated(&[7], 4),
+            stated(&[7], 5),
+            stated(&[5], 6),
+        ] {
+            all = now.with_backlogs_of(&all);
+        }
+        let known = [1, 3, 4, 5, 6, 9].map(|second| all.backlog(listener, at(second)));
+        assert_eq!(known, [4, 4, 7, 7, 5, 5].map(Some));
+        let elsewhere = Host {
+            address: Address::from("192.0.2.2".parse::<std::net::IpAddr>().expect("an address")),
+            port: 80,
+        };
+        assert_eq!(all.backlog(elsewhere, at(1)), None);
     }
 }

@@ -56,12 +56,12 @@ pub fn estimate(
     if refused.iter().any(is_sure) {
         refused.retain(is_sure);
     }
-    let (limit, stated) = limit(&refused, listener, context);
     let seconds = context.listeners.get(&listener).map(|listener| &listener.seconds);
     let load = Load::of(clients(&refused), seconds)?;
     let accepts = load.accepts_per_second();
     let least = load.least_accepts_per_second();
     let Peak { together, at, at_the_end } = load.peak(accepts.or(least));
+    let (limit, stated) = limit(&refused, listener, at, context);
     let arrivals = load.arrivals_per_second();
     let too_many = arrivals.zip(accepts).is_some_and(|(arrivals, accepts)| arrivals > accepts);
     let overloaded = load.lasts() > LASTING && too_many && at_the_end * 100 >= together * AS_MANY_AS_EVER;
@@ -80,11 +80,19 @@ pub fn estimate(
     })
 }
 
-/// The backlog of now, and whether the kernel says so.
-fn limit(refused: &[&&Written], listener: Host, context: &CaptureContext) -> (Option<u64>, bool) {
+/// The backlog at a time, and whether the kernel says so. A listener may have come back with another one since.
+fn limit(
+    refused: &[&&Written],
+    listener: Host,
+    at: Timestamp,
+    context: &CaptureContext,
+) -> (Option<u64>, bool) {
     let judged = refused.iter().flat_map(|w| &w.finding.evidence);
-    let limits = judged.filter_map(|evidence| evidence.kernel.as_ref()?.accept_queue);
-    let stated = limits.map(|[_, limit]| limit).max().or_else(|| context.stated.backlog(listener));
+    let limits =
+        judged.filter_map(|evidence| Some((evidence.time, evidence.kernel.as_ref()?.accept_queue?[1])));
+    let nearest =
+        limits.min_by_key(|(time, limit)| (time.since(at).0.unsigned_abs(), std::cmp::Reverse(*limit)));
+    let stated = nearest.map(|(_, limit)| limit).or_else(|| context.stated.backlog(listener, at));
     if let Some(limit) = stated {
         return (Some(limit.into()), true);
     }

@@ -341,7 +341,7 @@ impl Rolling {
     /// Says what the host states on which the packets are captured.
     pub fn know_host(&mut self, stated: Stated) {
         self.own = Arc::new(stated.addresses.clone());
-        self.stated = Arc::new(stated.with_closed_listeners(&self.stated));
+        self.stated = Arc::new(stated.with_backlogs_of(&self.stated));
     }
 
     /// Says which packets the kernel refused because an accept queue was full.

@@ -33,6 +33,9 @@ use crate::time::{Span, Timestamp};
 pub const SETTLE: Span = Span::millis(300);
 /// The same where the kernel confirms it.
 const SETTLE_CONFIRMED: Span = Span::millis(100);
+/// The same where the host's facts were heard, and speak neither way for certain: what it says of single packets comes by
+/// then ([`crate::kernel::join::PATIENCE`]).
+const SETTLE_HEARD: Span = Span::millis(150);
 /// How long a draft waits for the kernel to be heard, if it is not.
 const HEARING: Span = Span::secs(3);
 /// An incident without a new finding for this long is over: as far apart as findings of one incident may be.
@@ -177,13 +180,15 @@ enum Change {
 }
 
 /// How long a draft has to stand before it is told, where it is `settle` as a rule.
-fn patience(key: Key, unheard: Option<Unheard>, round: &Round, settle: Span) -> Span {
+fn patience(draft: &Draft, unheard: Option<Unheard>, round: &Round, settle: Span) -> Span {
+    let key = Key::of(draft);
     match unheard {
         _ if settle == Span::ZERO => settle,
         Some(Unheard::Yet) => HEARING,
         // What a listener's own socket has counted turns into nothing else.
         _ if key.connection().is_none() && round.is_confirmed(key) => Span::ZERO,
         _ if round.is_confirmed(key) => settle.min(SETTLE_CONFIRMED),
+        None if draft.was_held_against_host() => settle.min(SETTLE_HEARD),
         _ => settle,
     }
 }
@@ -242,7 +247,7 @@ impl Issued {
         self.gone = !missing.is_empty();
         for (key, draft, vantage, unheard) in fresh {
             let since = *self.pending.entry(key).or_insert(now);
-            let settle = patience(key, unheard, &round, settle);
+            let settle = patience(&draft, unheard, &round, settle);
             if now - since >= settle {
                 self.pending.remove(&key);
                 self.issue(key, (draft, vantage), round.backing(key), now, paths, &mut changes);

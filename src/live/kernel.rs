@@ -37,6 +37,8 @@ const FIRST_SEARCH: Duration = Duration::from_secs(2);
 /// How often sockets are counted by state, while segments come and otherwise.
 const STATES: Duration = Duration::from_secs(1);
 const IDLE_STATES: Duration = Duration::from_secs(10);
+/// How often it is seen whether a namespace still has its name.
+const NAME: Duration = Duration::from_secs(1);
 /// A namespace without a packet is looked at again after this.
 const UNMOVED: Duration = Duration::from_millis(950);
 /// A kernel that does not answer by then is not waited for.
@@ -47,7 +49,19 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct Namespace {
     /// As typed.
     pub name: String,
+    path: PathBuf,
     file: Arc<File>,
+}
+
+/// What has become of a namespace that is held open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// It has its name, as far as that can be seen.
+    Named,
+    /// The name, or the process, is gone.
+    Unnamed,
+    /// Another namespace has the name.
+    Replaced,
 }
 
 impl Namespace {
@@ -77,7 +91,31 @@ impl Namespace {
                 path.display()
             ),
         })?;
-        Ok(Namespace { name: name.to_owned(), file: Arc::new(file) })
+        Ok(Namespace { name: name.to_owned(), path, file: Arc::new(file) })
+    }
+
+    /// What has become of it.
+    fn fate(&self) -> Fate {
+        match (fs::metadata(&self.path).and_then(|named| number(&named)), self.number()) {
+            (Ok(named), Ok(own)) if named != own => Fate::Replaced,
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Fate::Unnamed,
+            _ => Fate::Named,
+        }
+    }
+
+    /// That in words.
+    fn describe(&self, fate: Fate) -> String {
+        let Namespace { name, .. } = self;
+        match fate {
+            Fate::Named => format!("the network namespace {name} has its name again"),
+            Fate::Unnamed => format!(
+                "the network namespace {name} was deleted, or its process has ended; what is left of it is still watched"
+            ),
+            Fate::Replaced => format!(
+                "the name {name} is that of another network namespace now; the one before is still watched: to watch the \
+                 new one, start again"
+            ),
+        }
     }
 
     /// Its number, as the kernel has it.
@@ -144,6 +182,8 @@ pub struct Kernel {
     answers: Receiver<Option<Snapshot>>,
     /// Answers that came too late and are still under way.
     owed: usize,
+    /// The namespace, if it is not the one of this program.
+    namespace: Option<(Namespace, Fate, Instant)>,
     /// What it knew when this was started: before packets are captured, so that all that they show comes later.
     first: Option<Snapshot>,
 }
@@ -158,6 +198,7 @@ impl Kernel {
         let (ask, asked) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let (begun, has_begun) = mpsc::channel();
+        let held = namespace.clone().map(|namespace| (namespace, Fate::Named, Instant::now()));
         thread::Builder::new().name("kernel".to_owned()).spawn(move || {
             let ready = namespace.map_or(Ok(()), |namespace| namespace.enter()).and_then(|()| drop_rights());
             let failed = ready.is_err();
@@ -186,12 +227,12 @@ impl Kernel {
                 });
                 // Of a look at which the program fails nothing is known.
                 let look = look.ok().flatten();
-                let set_back = clock.set_back();
+                let offset = clock.offset();
                 let look = look.map(|look| Snapshot {
                     states: fault::contain(|| states.count(&look)).ok().flatten(),
                     holders: holders.known(),
-                    time: look.time + set_back,
-                    finished: look.finished + set_back,
+                    time: look.time.after(offset),
+                    finished: look.finished.after(offset),
                     ..look
                 });
                 if answer.send(look).is_err() {
@@ -200,7 +241,7 @@ impl Kernel {
             }
         })?;
         has_begun.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
-        let mut kernel = Kernel { ask, answers, owed: 0, first: None };
+        let mut kernel = Kernel { ask, answers, owed: 0, namespace: held, first: None };
         kernel.first = kernel.ask(Question::Now);
         Ok(kernel)
     }
@@ -303,6 +344,16 @@ impl Witness for Kernel {
 
     fn look_if_moved(&mut self, _: Timestamp) -> Option<Snapshot> {
         self.ask(Question::IfMoved)
+    }
+
+    fn news(&mut self) -> Option<String> {
+        let (namespace, known, looked) = self.namespace.as_mut()?;
+        if looked.elapsed() < NAME {
+            return None;
+        }
+        *looked = Instant::now();
+        let fate = namespace.fate();
+        (std::mem::replace(known, fate) != fate).then(|| namespace.describe(fate))
     }
 }
 

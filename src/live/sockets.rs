@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 pub use self::refusals::FullQueues;
-use self::refusals::{Drops, Refusals};
+use self::refusals::{Drops, Refusals, drop_counts};
 
 use crate::decode::segment::Address;
 use crate::detect::Found;
@@ -162,6 +162,7 @@ impl ListenSockets {
             let dropped = known.observe(socket, requests, (since, look.time));
             if dropped > 0 {
                 let drops = Drops {
+                    socket: socket.inode,
                     during: (since, look.time),
                     dropped,
                     counted: rose,
@@ -252,7 +253,7 @@ impl ListenSockets {
     pub fn refused(&self, server: SocketAddr, rows: &[Listener]) -> Option<String> {
         let known: Vec<&Known> = self.serving(server).collect();
         let addresses: BTreeSet<SocketAddr> = known.iter().map(|known| known.socket.address).collect();
-        let (dropped, since) = self.refusals.at(&addresses)?;
+        let (dropped, sockets, since) = self.refusals.at(&addresses)?;
         let worst = known.iter().max_by_key(|known| (known.dropped_now(), known.socket.accept_queue))?;
         let now: u64 = known.iter().map(|known| known.dropped_now()).sum();
         let completed: u64 =
@@ -270,9 +271,10 @@ impl ListenSockets {
         let states = self.states.get(&worst.socket.address).map(|states| describe_states(*states));
         let more = [holder, accepts, states].into_iter().flatten().collect::<String>();
         Some(format!(
-            "{} refused {} by its own drop count since {}, {share}; queue {} of {}{more}",
+            "{} refused {} by {} since {}, {share}; queue {} of {}{more}",
             worst.socket.address,
             count(dropped, "attempt"),
+            drop_counts(sockets),
             &since.to_string()[11..19],
             worst.socket.accept_queue,
             number(worst.socket.backlog),

@@ -3,6 +3,7 @@
 //! Every tick asks the engine what it knows, as if the capture had ended at that moment, and compares it with what was
 //! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
 
+mod interfaces;
 mod looks;
 mod rows;
 mod shown;
@@ -41,6 +42,8 @@ const STATISTICS: Span = Span::secs(10);
 const AGAIN: Span = Span::secs(10);
 /// Drops this long before or after a finding cast doubt on it.
 const NEAR: Span = Span::secs(1);
+/// And how often while what was found settles.
+const SETTLING: Span = Span::millis(100);
 /// Even where nothing comes the engine is asked this often, as long as there are connections: time itself makes findings.
 const IDLE: Span = Span::millis(250);
 /// And this often without any.
@@ -85,6 +88,8 @@ pub struct Watch {
     taken: Vec<PacketCount>,
     /// When the drops were last read.
     read: Timestamp,
+    /// What is added to the time of the clock, as it was told last.
+    clock_offset: Span,
     looked: Timestamp,
     /// The newest packet when it came.
     packet_came: Timestamp,
@@ -131,6 +136,7 @@ impl Watch {
             drops: VecDeque::new(),
             taken: Vec::new(),
             read: Timestamp::MIN,
+            clock_offset: Span::ZERO,
             looked: Timestamp::MIN,
             packet_came: Timestamp::MIN,
             seen: Vec::new(),
@@ -244,8 +250,13 @@ impl Watch {
         }
         self.look_if_due(now, &mut events);
         let idle = if self.state.tracked > 0 { IDLE } else { EMPTY };
-        let is_worth_it = self.dirty || self.issued.is_waiting() || self.testimony.has_refusals_to_explain();
-        if now - self.asked >= if is_worth_it { BUSY } else { idle } || self.is_news(now) {
+        let settles = self.issued.is_waiting() || self.testimony.has_refusals_to_explain();
+        let every = match (settles, self.dirty) {
+            (true, _) => SETTLING,
+            (false, true) => BUSY,
+            (false, false) => idle,
+        };
+        if now - self.asked >= every || self.is_news(now) {
             self.ask(now, Moment::Between, SETTLE, &mut events);
         }
         self.statistics(now, &mut events);
@@ -347,7 +358,12 @@ impl Watch {
         #[cfg(test)]
         drafts.iter().for_each(|(d, _)| fault::trap::spring(fault::trap::Place::Live, d.client));
         let mut judged = self.testimony.judge(drafts);
-        judged.drafts.iter_mut().for_each(|(draft, _)| self.doubt(draft));
+        for (draft, _) in &mut judged.drafts {
+            self.doubt(draft);
+            if draft.certainty() != Certainty::Confirmed {
+                judged.confirmed.remove(&(draft.connection, draft.server, draft.kind));
+            }
+        }
         if let Some(words) = &mut self.words {
             let before: Vec<_> = judged.drafts.iter().map(|(d, _)| (d.kind, d.certainty())).collect();
             words.judge(&mut judged.drafts);
@@ -398,7 +414,8 @@ impl Watch {
         events
     }
 
-    /// Drops near a finding cast doubt on it: what looks like silence may have been lost on the way here.
+    /// Drops near a finding cast doubt on it: what looks like silence may have been lost on the way here. What the kernel
+    /// confirmed before them stays confirmed.
     fn doubt(&self, draft: &mut Draft) {
         let (first, last) = draft.during();
         let near = |(from, to, _): &&(Timestamp, Timestamp, u64)| *from <= last + NEAR && first <= *to + NEAR;
@@ -409,54 +426,12 @@ impl Watch {
         draft.measure("capture_dropped", dropped);
         if draft.certainty() == Certainty::Confirmed {
             let reason = std::mem::take(&mut draft.reason);
-            draft.probable(format!("{reason}; but {dropped} packets were dropped while capturing"));
-        }
-    }
-
-    /// What has become of the interfaces.
-    fn notice(&mut self, now: Timestamp, interfaces: &[Interface], events: &mut Vec<Event>) {
-        let mut dropped = 0;
-        let mut lines = Vec::new();
-        for (n, is) in interfaces.iter().enumerate() {
-            let was = self.interfaces.get(n);
-            let rise = |of: fn(&Interface) -> u64| of(is).saturating_sub(was.map_or(0, of));
-            dropped += rise(|i| i.dropped_by_kernel) + rise(|i| i.dropped_by_interface);
-            match (was.is_none_or(|was| was.up), is.up) {
-                (true, false) => {
-                    let why = is.trouble.clone().unwrap_or_else(|| "it went away".to_owned());
-                    lines.push(format!("{}: {why}; nothing can be captured there until it returns", is.name));
-                }
-                (false, true) => lines.push(format!("{}: it is back", is.name)),
-                _ => {}
+            let dropped = format!("{dropped} packets were dropped while capturing");
+            if self.issued.is_confirmed(draft) {
+                draft.confirmed(format!("{reason}; {dropped}"));
+            } else {
+                draft.probable(format!("{reason}; but {dropped}"));
             }
-        }
-        let set_back = |all: &[Interface]| all.iter().map(|i| i.clock_set_back).max().unwrap_or(Span::ZERO);
-        if set_back(interfaces) > set_back(&self.interfaces) {
-            lines.push(format!(
-                "the clock of this host was set back by {} in all; the times here go on as if it had not been",
-                set_back(interfaces)
-            ));
-        }
-        self.interfaces = interfaces.to_vec();
-        for line in lines {
-            self.warn(now, line, events);
-        }
-        if dropped > 0 {
-            self.drops.push_back((self.read, now, dropped));
-            if self.drops.len() > DROPS {
-                self.drops.pop_front();
-            }
-            self.second(now).dropped += dropped;
-            let total: u64 = interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
-            let text = format!(
-                "{total} packets were dropped before this program got them: what is said of that time is less certain; a \
-                 larger buffer (-B) or a filter (--filter) helps"
-            );
-            self.warn_now_and_then("drops", now, text, events);
-        }
-        self.read = now;
-        if let Some(text) = self.engine.given_up() {
-            self.warn_now_and_then("evicted", now, text, events);
         }
     }
 

@@ -23,6 +23,11 @@ pub trait Witness: Send {
     fn look_if_moved(&mut self, at: Timestamp) -> Option<Snapshot> {
         self.look(at)
     }
+
+    /// What has become of the place that is watched since this was asked last, in words.
+    fn news(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// How long after a counter rose a finding may still come that explains it: the second SYN-ACK comes after 1 s, the

@@ -268,20 +268,23 @@ fn mptcp_socket() -> rustix::fd::OwnedFd {
 
 fn flood(network: &str, ip: &str, port: u16, n: u16) {
     use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).expect("root");
-    let to: SocketAddr = format!("{ip}:0").parse().expect("an address");
-    let server: std::net::Ipv4Addr = ip.parse().expect("an address");
+    let ip: std::net::IpAddr = ip.parse().expect("an address");
+    let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::RAW, Some(ipproto::RAW)).expect("root");
+    let to = SocketAddr::new(ip, 0);
     // Other ports each time: a SYN that is repeated is none of a flood.
     let first = (std::process::id() as u16).wrapping_mul(331);
     for k in 0..n {
-        let client: std::net::Ipv4Addr = format!("{network}.{}", 1 + k % 250).parse().expect("an address");
-        let packet = syn((client, 1_024 + (first.wrapping_add(k) % 60_000)), (server, port));
+        let separator = if ip.is_ipv4() { "." } else { ":" };
+        let client = format!("{network}{separator}{}", 1 + k % 250).parse().expect("an address");
+        let packet = syn((client, 1_024 + (first.wrapping_add(k) % 60_000)), (ip, port));
         rustix::net::sendto(&socket, &packet, SendFlags::empty(), &to).expect("it is sent");
     }
 }
 
 /// A SYN without options, with its checksums.
-fn syn(client: (std::net::Ipv4Addr, u16), server: (std::net::Ipv4Addr, u16)) -> Vec<u8> {
+fn syn(client: (std::net::IpAddr, u16), server: (std::net::IpAddr, u16)) -> Vec<u8> {
+    use std::net::IpAddr::{V4, V6};
     let sum = |parts: &[&[u8]]| {
         let bytes = parts.concat();
         let words = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
@@ -293,10 +296,17 @@ fn syn(client: (std::net::Ipv4Addr, u16), server: (std::net::Ipv4Addr, u16)) -> 
     };
     let mut tcp = [client.1.to_be_bytes(), server.1.to_be_bytes()].concat();
     tcp.extend([0, 0, client.1 as u8, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
-    let ends = [client.0.octets(), server.0.octets()].concat();
+    let ends = match (client.0, server.0) {
+        (V4(client), V4(server)) => [&client.octets()[..], &server.octets()].concat(),
+        (V6(client), V6(server)) => [&client.octets()[..], &server.octets()].concat(),
+        _ => panic!("two families"),
+    };
     let check = sum(&[&ends, &[0, 6, 0, 20], &tcp]);
     tcp[16..18].copy_from_slice(&check.to_be_bytes());
-    let ip = [&[0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0][..], &ends].concat();
+    let ip = match client.0 {
+        V4(_) => [&[0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0][..], &ends].concat(),
+        V6(_) => [&[0x60, 0, 0, 0, 0, 20, 6, 64][..], &ends].concat(),
+    };
     [ip, tcp].concat()
 }
 
@@ -469,10 +479,15 @@ pub fn text(path: &Path) -> &str {
 
 /// Starts `synscope live` on the server's interface with these further arguments, and waits until it watches.
 pub fn start_live(net: &Net, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    start_live_in(&net.server, more)
+}
+
+/// The same in any namespace.
+pub fn start_live_in(namespace: &str, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let own = env!("CARGO_BIN_EXE_synscope").to_owned();
     let interface: &[&str] = if more.contains(&"-i") { &[] } else { &["-i", "veth0"] };
     let mut child = Command::new(env::var("SYNSCOPE_BIN").unwrap_or(own))
-        .args(["live", "--netns", &net.server, "--format", "jsonl"])
+        .args(["live", "--netns", namespace, "--format", "jsonl"])
         .args(interface)
         .args(if more.contains(&"-B") { &[][..] } else { &["-B", "4MiB"] })
         .args(more)

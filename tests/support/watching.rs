@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::netns::{Net, inside, run, start_live, text};
+use crate::netns::{Net, inside, run, start_live_in, text};
 
 /// The program under test on the server's end.
 pub struct Live {
@@ -24,10 +24,16 @@ pub struct Live {
 impl Live {
     /// Starts it on the server's interface, and waits until it watches.
     pub fn watch(net: &Net, more: &[&str]) -> Live {
-        let report = net.path("live-report.json");
+        Live::watch_in(net, &net.server, more)
+    }
+
+    /// The same in any namespace.
+    pub fn watch_in(net: &Net, namespace: &str, more: &[&str]) -> Live {
+        let name = if namespace == net.server { "live-report.json" } else { "live-report-other.json" };
+        let report = net.path(name);
         let json = format!("json={}", text(&report));
         let told = ["--events", "findings", "--report", &json];
-        let (child, out) = start_live(net, &[&told, more].concat());
+        let (child, out) = start_live_in(namespace, &[&told, more].concat());
         let events = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&events);
         let reader = thread::spawn(move || {

@@ -24,6 +24,8 @@ pub fn of(snapshot: &Snapshot) -> Stated {
         addresses: snapshot.addresses.iter().map(|ip| Address::from(*ip)).collect(),
         settings: snapshot.sysctls.keys().cloned().collect(),
         backlogs: sockets.filter_map(|socket| Some((socket.address, socket.backlog?))).collect(),
+        at: snapshot.time,
+        earlier: Vec::new(),
     }
 }
 

@@ -95,7 +95,7 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
         is_last = stop.load(Ordering::Acquire);
         // Where the machine's clock is set back the times of packets go on, and so do these.
         clock.look();
-        let offset = clock_offset().saturating_add(clock.set_back().0);
+        let offset = clock_offset().saturating_add(clock.offset().0);
         let until = clock.now();
         let mut statements = Vec::new();
         let came = probes.drain(|record, names| statements.push(known.statement(&record, names, offset)));

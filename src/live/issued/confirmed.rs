@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{Backing, Change, Issued, Key};
 use crate::decode::segment::PacketId;
+use crate::detect::Draft;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::live::witness::Judged;
@@ -55,6 +56,12 @@ fn explains_set_up(kind: Kind) -> bool {
 }
 
 impl Issued {
+    /// Whether the kernel has confirmed this finding before.
+    pub(in crate::live) fn is_confirmed(&self, draft: &Draft) -> bool {
+        let key = Key::of(draft);
+        self.standing(key).contains(&key)
+    }
+
     /// Whether a draft that the kernel does not confirm is overruled by what it confirmed of the same connection before:
     /// the same finding, or another one that has turned into it.
     pub(super) fn is_overruled(&self, key: Key, round: &Round, present: &mut HashSet<Key>) -> bool {

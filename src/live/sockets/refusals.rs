@@ -32,6 +32,8 @@ const SHOWN_BY_THEN: Span = Span::millis(3_500);
 const COUNTED: Span = Span::millis(300);
 /// A handshake takes up to this long.
 const UNDER_WAY: Span = Span::secs(1);
+/// Sockets of one address that are told apart: those that share it, and those that came one after the other.
+const SOCKETS: usize = 1_024;
 /// Packets that stand for those that were refused.
 const SHOWN: usize = 5;
 
@@ -47,6 +49,8 @@ pub(super) enum Queue {
 /// What a socket dropped from one look to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drops {
+    /// Its inode.
+    pub socket: u64,
     /// The end of the look before, and the beginning of this one.
     pub during: (Timestamp, Timestamp),
     pub dropped: u64,
@@ -88,8 +92,11 @@ struct Sum {
     /// What the host had counted when it began, and has counted since: full accept queues, full SYN queues.
     base: [u64; 2],
     counted: [u64; 2],
+    /// The longest queue, and how many might wait in it.
     longest: u32,
     limit: Option<u32>,
+    /// The inodes of the sockets that dropped something, [`SOCKETS`] at most.
+    sockets: BTreeSet<u64>,
     /// SYNs that nobody answered and nobody repeated.
     given_up: u64,
     /// The finding that tells of it, once it was chosen, and the packets that show it.
@@ -157,8 +164,7 @@ impl Refusals {
         sum.last = last;
         sum.dropped += drops.dropped;
         sum.counted = [0, 1].map(|n| drops.total[n].saturating_sub(sum.base[n]));
-        sum.longest = sum.longest.max(drops.queue);
-        sum.limit = drops.limit.or(sum.limit);
+        sum.note_socket(&drops);
     }
 
     /// Whether something was refused just now of which no finding tells.
@@ -176,13 +182,19 @@ impl Refusals {
         });
     }
 
-    /// What was refused at these addresses, and since when; of sums that were not ended.
-    pub(super) fn at(&self, addresses: &BTreeSet<SocketAddr>) -> Option<(u64, Timestamp)> {
+    /// What was refused at these addresses, by how many sockets, and since when; of sums that were not ended.
+    pub(super) fn at(&self, addresses: &BTreeSet<SocketAddr>) -> Option<(u64, usize, Timestamp)> {
         let here = self
             .sums
             .iter()
             .filter(|((address, queue), _)| addresses.contains(address) && *queue != Queue::Unknown);
-        here.map(|(_, sum)| (sum.dropped, sum.from)).reduce(|a, b| (a.0 + b.0, a.1.min(b.1)))
+        let mut sockets: BTreeSet<u64> = BTreeSet::new();
+        let each = here.map(|(_, sum)| {
+            sockets.extend(&sum.sockets);
+            (sum.dropped, sum.from)
+        });
+        let (dropped, since) = each.reduce(|a, b| (a.0 + b.0, a.1.min(b.1)))?;
+        Some((dropped, sockets.len(), since))
     }
 
     /// A finding for each sum that a packet shows. `serves` says whether a socket at the first address serves the
@@ -230,8 +242,20 @@ impl Sum {
             counted: [0; 2],
             longest: 0,
             limit: None,
+            sockets: BTreeSet::new(),
             given_up: 0,
             told: None,
+        }
+    }
+
+    /// Notes which socket it was, and its queue if it was fuller than any before: another one may have another limit.
+    fn note_socket(&mut self, drops: &Drops) {
+        if self.sockets.len() < SOCKETS {
+            self.sockets.insert(drops.socket);
+        }
+        let fill = |queue: u32, limit: Option<u32>| (limit.is_some_and(|limit| queue > limit), queue);
+        if self.limit.is_none() || fill(drops.queue, drops.limit) > fill(self.longest, self.limit) {
+            (self.longest, self.limit) = (drops.queue, drops.limit.or(self.limit));
         }
     }
 
@@ -337,11 +361,15 @@ impl Sum {
             _ if seen_full => format!("queue {} of {}", self.longest, super::number(self.limit)),
             _ => "its accept queue was full for less than a look at it takes".to_owned(),
         };
-        d.summary = format!("{address} refused {refused} by its own drop count; {queue}.");
+        d.summary = format!("{address} refused {refused} by {}; {queue}.", drop_counts(self.sockets.len()));
         blame_full_queue(&mut d);
         d.severity = if self.dropped >= 3 { Severity::Critical } else { Severity::Warning };
+        let sockets = match self.sockets.len() {
+            0 | 1 => "this listener's own socket".to_owned(),
+            n => format!("the {n} sockets that listened there"),
+        };
         d.confirmed(format!(
-            "the drops of this listener's own socket rose by {}, SYNs and final ACKs with their repetitions, while {} \
+            "the drops of {sockets} rose by {}, SYNs and final ACKs with their repetitions, while {} \
              and its {of} was full",
             self.dropped,
             counter.moved(counted)
@@ -354,6 +382,14 @@ impl Sum {
     }
 }
 
+/// Whose drop counts say what was refused.
+pub(super) fn drop_counts(sockets: usize) -> String {
+    match sockets {
+        0 | 1 => "its own drop count".to_owned(),
+        n => format!("the drop counts of the {n} sockets that listened there"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,6 +398,7 @@ mod tests {
     fn drops(second: i64, dropped: u64, counted: [u64; 2], full: bool) -> Drops {
         let at = |second: i64| Timestamp(second * 1_000_000_000);
         Drops {
+            socket: 1,
             during: (at(second - 1), at(second)),
             dropped,
             counted,
@@ -398,8 +435,24 @@ mod tests {
         refusals.add(address, drops(360, 2, [0, 0], false));
         refusals.explain_pending([0, 0], [7, 0]);
         refusals.add(address, drops(361, 2, [2, 0], true));
-        let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(362_000_000_000));
-        assert!(found[0].0.summary.contains("refused 6 attempts"), "{}", found[0].0.summary);
+        let find = |refusals: &mut Refusals| {
+            let found =
+                refusals.findings(&context, &known, |_, _| true, |_, _| None, Timestamp(362_000_000_000));
+            found[0].0.summary.clone()
+        };
+        assert_eq!(
+            find(&mut refusals),
+            "192.0.2.1:80 refused 6 attempts by its own drop count; queue 6 of 5."
+        );
+        // The server comes back with a shorter backlog: the queue and its limit are those of one socket.
+        let shorter = Drops { socket: 2, queue: 4, limit: Some(3), ..drops(362, 3, [3, 0], true) };
+        refusals.add(address, shorter);
+        assert_eq!(
+            find(&mut refusals),
+            "192.0.2.1:80 refused 9 attempts by the drop counts of the 2 sockets that listened there; queue 6 of 5."
+        );
+        refusals.add(address, Drops { socket: 3, queue: 10, limit: Some(9), ..drops(362, 1, [1, 0], true) });
+        assert!(find(&mut refusals).contains("of the 3 sockets that listened there; queue 10 of 9."));
         refusals.end(address, Kind::SynDropAcceptQueue);
         refusals.add(address, drops(363, 1, [0, 1], false));
         assert_eq!(sums(&refusals), [(Queue::Syn, 1), (Queue::Unknown, 2)]);

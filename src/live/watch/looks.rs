@@ -81,6 +81,7 @@ impl Watch {
         self.engine.know_host(stated::of(&look));
         let mut worth_a_word = self.sockets.observe(&look);
         worth_a_word.extend(self.testimony.record_look(look));
+        worth_a_word.extend(self.witness.as_mut().and_then(|witness| witness.news()));
         worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));
     }
 }

@@ -96,3 +96,33 @@ fn a_report_is_written_after_any_fault() {
         assert!(outcome.report.warnings.iter().any(|warning| warning.contains(text)), "{said:?}");
     }
 }
+
+/// A clock that is set is told once, whichever interface tells of it first, and so is its return.
+#[test]
+fn a_clock_that_is_set_is_told_once() {
+    let mut watch = Watch::new(Setup::default(), None).expect("threads");
+    let mut told = Vec::new();
+    // Each interface measures the step by itself, and one sees it later.
+    for (tick, offsets) in
+        [[0, 0], [-5_000, 0], [-5_000, -5_001], [-5_000, -5_001], [-2, -5_001], [-2, -1], [3_600_000, -1]]
+            .iter()
+            .enumerate()
+    {
+        let interfaces = offsets.map(|offset| Interface {
+            up: true,
+            clock_offset: Span::millis(offset),
+            ..Interface::default()
+        });
+        for event in watch.tick(Timestamp((1 + tick as i64) * 1_000_000_000), &interfaces, &[]) {
+            if let Event::Warning { text, .. } = event {
+                told.push(text);
+            }
+        }
+    }
+    let expected = [
+        "the clock of this host was set forward by 5.00 s; the times here go on as if it had not been, 5.00 s behind it",
+        "the clock of this host was set back by 5.00 s; it agrees with the times here again",
+        "the clock of this host was set back by 1 h 0 min; the times here go on as if it had not been, 1 h 0 min ahead of it",
+    ];
+    assert_eq!(told, expected);
+}

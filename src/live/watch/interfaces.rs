@@ -1,0 +1,77 @@
+//! What has become of the interfaces, of the packets that they dropped, and of the clock that stamps packets.
+
+use super::{DROPS, Watch};
+use crate::capture::feed::Interface;
+use crate::live::event::Event;
+use crate::time::{Span, Timestamp};
+
+/// Steps of the clock that are told at least.
+const CLOCK_STEP: Span = Span::millis(250);
+
+impl Watch {
+    /// What has become of the interfaces.
+    pub(super) fn notice(&mut self, now: Timestamp, interfaces: &[Interface], events: &mut Vec<Event>) {
+        let mut dropped = 0;
+        let mut lines = Vec::new();
+        for (n, is) in interfaces.iter().enumerate() {
+            let was = self.interfaces.get(n);
+            let rise = |of: fn(&Interface) -> u64| of(is).saturating_sub(was.map_or(0, of));
+            dropped += rise(|i| i.dropped_by_kernel) + rise(|i| i.dropped_by_interface);
+            match (was.is_none_or(|was| was.up), is.up) {
+                (true, false) => {
+                    let why = is.trouble.clone().unwrap_or_else(|| "it went away".to_owned());
+                    lines.push(format!("{}: {why}; nothing can be captured there until it returns", is.name));
+                }
+                (false, true) => lines.push(format!("{}: it is back", is.name)),
+                _ => {}
+            }
+        }
+        lines.extend(self.describe_clock(interfaces));
+        self.interfaces = interfaces.to_vec();
+        for line in lines {
+            self.warn(now, line, events);
+        }
+        if dropped > 0 {
+            self.drops.push_back((self.read, now, dropped));
+            if self.drops.len() > DROPS {
+                self.drops.pop_front();
+            }
+            self.second(now).dropped += dropped;
+            let total: u64 = interfaces.iter().map(|i| i.dropped_by_kernel + i.dropped_by_interface).sum();
+            let text = format!(
+                "{total} packets were dropped before this program got them: what is said of that time is less certain; a \
+                 larger buffer (-B) or a filter (--filter) helps"
+            );
+            self.warn_now_and_then("drops", now, text, events);
+        }
+        self.read = now;
+        if let Some(text) = self.engine.given_up() {
+            self.warn_now_and_then("evicted", now, text, events);
+        }
+    }
+
+    /// Says so where the clock was set since this was asked last.
+    fn describe_clock(&mut self, interfaces: &[Interface]) -> Option<String> {
+        let is_other = |(n, is): &(usize, &Interface)| {
+            let was = self.interfaces.get(*n).map_or(Span::ZERO, |was| was.clock_offset);
+            is.clock_offset != was
+        };
+        let offset = interfaces.iter().enumerate().find(is_other)?.1.clock_offset;
+        let since = Span(offset.0.saturating_sub(self.clock_offset.0));
+        // Each interface tells it, and measures it anew.
+        if since.0.unsigned_abs() < CLOCK_STEP.0.unsigned_abs() {
+            return None;
+        }
+        self.clock_offset = offset;
+        let how = if since.0 > 0 { "back" } else { "forward" };
+        let differ = match offset.0.unsigned_abs() < CLOCK_STEP.0.unsigned_abs() {
+            true => "it agrees with the times here again".to_owned(),
+            false => {
+                let side = if offset.0 > 0 { "ahead of" } else { "behind" };
+                let by = Span(offset.0.saturating_abs());
+                format!("the times here go on as if it had not been, {by} {side} it")
+            }
+        };
+        Some(format!("the clock of this host was set {how} by {}; {differ}", Span(since.0.saturating_abs())))
+    }
+}
