@@ -49,7 +49,6 @@ const EFFECTS: &[(Kind, Meaning, Effect)] = &[
     (Kind::DataUnacknowledged, Meaning::Filtered, Explains(filtered)),
     (Kind::DataUnacknowledged, Meaning::OldTimestamp, Explains(old_timestamp)),
     (Kind::DataUnacknowledged, Meaning::BadChecksum, Explains(bad_checksum)),
-    (Kind::DataUnacknowledged, Meaning::BadCookie, Explains(bad_cookie)),
     (Kind::SynDropAcceptQueue, Meaning::AcceptQueueFull, Confirms),
     (Kind::SynDropAcceptQueue, Meaning::SynQueueFull, Becomes(Kind::SynDropSynQueue, syn::syn_queue)),
     (Kind::SynDropAcceptQueue, Meaning::Filtered, Becomes(Kind::SynUnanswered, filtered)),
@@ -167,7 +166,7 @@ fn in_words(judgement: &Judgement) -> String {
         }
         None => format!("at {}", judgement.at_listener.as_deref().unwrap_or("the listener")),
     };
-    if let Some(Queues { accept, syn, limit }) = judgement.queues {
+    if let Some(Queues { accept, syn, limit, .. }) = judgement.queues {
         text += &format!(", accept queue {accept} of {limit}, SYN queue {syn}");
     }
     text
@@ -291,15 +290,6 @@ fn bad_checksum() -> Cause {
     cause("Its checksum was wrong, so the kernel dropped it.", &["tcp_v4_rcv"], &["TcpInCsumErrors"], &[])
 }
 
-fn bad_cookie() -> Cause {
-    cause(
-        "The syncookie in the final ACK was not valid any more, and the accept queue had room.",
-        &["cookie_v4_check"],
-        &["TcpExtSyncookiesFailed"],
-        &["net.ipv4.tcp_syncookies"],
-    )
-}
-
 fn no_route() -> Cause {
     cause(
         "The kernel has no route back to the client by this interface (reverse-path filter, or a martian address).",
@@ -378,7 +368,7 @@ mod tests {
         draft
     }
 
-    const FULL: Option<Queues> = Some(Queues { accept: 129, syn: 3, limit: 128 });
+    const FULL: Option<Queues> = Some(Queues { accept: 129, syn: 3, limit: 128, without_cookies: false });
 
     #[test]
     fn what_the_kernel_names_confirms_the_finding() {

@@ -11,6 +11,7 @@
 //! | `at FUNCTION` | a SYN or final ACK came to its listener there |
 //! | `accept-queue N/LIMIT` | connections in the listener's accept queue then |
 //! | `syn-queue N/LIMIT` | requests in its SYN queue then |
+//! | `syncookies off` | a full SYN queue drops SYNs |
 //!
 //! `-` stands for what the kernel does not say.
 
@@ -38,9 +39,12 @@ pub fn write(judgement: &Judgement) -> String {
     if let Some(function) = &judgement.at_listener {
         parts.push(format!("at {function}"));
     }
-    if let Some(Queues { accept, syn, limit }) = judgement.queues {
+    if let Some(Queues { accept, syn, limit, without_cookies }) = judgement.queues {
         parts.push(format!("accept-queue {accept}/{limit}"));
         parts.push(format!("syn-queue {syn}/{limit}"));
+        if without_cookies {
+            parts.push("syncookies off".to_owned());
+        }
     }
     let mut text = PREFIX.to_owned();
     let _ = write!(text, "{}", parts.join("; "));
@@ -50,7 +54,7 @@ pub fn write(judgement: &Judgement) -> String {
 /// Reads it; `None` where the text is another comment, or damaged.
 pub fn read(text: &str) -> Option<Judgement> {
     let mut judgement = Judgement::default();
-    let (mut accept, mut syn) = (None, None);
+    let (mut accept, mut syn, mut without_cookies) = (None, None, false);
     for part in text.strip_prefix(PREFIX)?.trim_end().split("; ") {
         let words: Vec<&str> = part.split(' ').collect();
         match words[..] {
@@ -60,11 +64,14 @@ pub fn read(text: &str) -> Option<Judgement> {
             ["at", function] => judgement.at_listener = Some(name(function)??),
             ["accept-queue", queue] => accept = Some(numbers(queue)?),
             ["syn-queue", queue] => syn = Some(numbers(queue)?),
+            ["syncookies", "off"] => without_cookies = true,
             _ => return None,
         }
     }
     judgement.queues = match (accept, syn) {
-        (Some((accept, limit)), Some((syn, same))) if limit == same => Some(Queues { accept, syn, limit }),
+        (Some((accept, limit)), Some((syn, same))) if limit == same => {
+            Some(Queues { accept, syn, limit, without_cookies })
+        }
         (None, None) => None,
         _ => return None,
     };
@@ -105,7 +112,7 @@ mod tests {
             }),
             reset: Some(Place { reason: None, function: None }),
             at_listener: Some("tcp_v4_syn_recv_sock".into()),
-            queues: Some(Queues { accept: 129, syn: 3, limit: 128 }),
+            queues: Some(Queues { accept: 129, syn: 3, limit: 128, without_cookies: true }),
             ..Judgement::default()
         }
     }
@@ -116,7 +123,7 @@ mod tests {
         assert_eq!(
             text,
             "synscope kernel: dropped TCP_LISTEN_OVERFLOW tcp_v4_rcv; reset - -; at tcp_v4_syn_recv_sock; \
-             accept-queue 129/128; syn-queue 3/128"
+             accept-queue 129/128; syn-queue 3/128; syncookies off"
         );
         assert_eq!(read(&text), Some(judgement()));
     }

@@ -42,6 +42,9 @@ struct Line {
     accept_queue: Option<[u32; 2]>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     syn_queue: Option<[u32; 2]>,
+    /// Only ever false: syncookies are known to be off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    syncookies: Option<bool>,
 }
 
 /// Writes a statement as one line, without its end.
@@ -63,6 +66,7 @@ pub fn write(statement: &Statement) -> String {
         payload,
         accept_queue: queues.map(|queues| [queues.accept, queues.limit]),
         syn_queue: queues.map(|queues| [queues.syn, queues.limit]),
+        syncookies: queues.filter(|queues| queues.without_cookies).map(|_| false),
     };
     // Numbers, addresses and names: nothing of it can fail.
     serde_json::to_string(&line).unwrap_or_default()
@@ -79,7 +83,9 @@ pub fn read(line: &str) -> Result<Statement, String> {
         name => Ok(name.map(|name| Name::from(&*name))),
     };
     let queues = match (line.accept_queue, line.syn_queue) {
-        (Some([accept, limit]), Some([syn, same])) if limit == same => Some(Queues { accept, syn, limit }),
+        (Some([accept, limit]), Some([syn, same])) if limit == same => {
+            Some(Queues { accept, syn, limit, without_cookies: line.syncookies == Some(false) })
+        }
         (None, None) => None,
         _ => return Err("its queues have two limits".to_owned()),
     };
@@ -211,7 +217,7 @@ mod tests {
             time: Timestamp(1_795_356_232_123_456_000 + time),
             reason: Some("TCP_LISTEN_OVERFLOW".into()),
             function: None,
-            queues: Some(Queues { accept: 129, syn: 3, limit: 128 }),
+            queues: Some(Queues { accept: 129, syn: 3, limit: 128, without_cookies: false }),
             segment: SegmentKey {
                 source: "[2001:db8::2]:40000".parse().unwrap(),
                 destination: "[2001:db8::1]:80".parse().unwrap(),
@@ -242,6 +248,9 @@ mod tests {
         assert_eq!(read(&line), Ok(statement(0)));
         for event in [Event::Reset, Event::ResetBySocket, Event::AtListener] {
             let one = Statement { event, queues: None, ..statement(5) };
+            assert_eq!(read(&write(&one)), Ok(one));
+            let queues = Queues { syn: 129, limit: 128, without_cookies: true, ..Queues::default() };
+            let one = Statement { event, queues: Some(queues), ..statement(5) };
             assert_eq!(read(&write(&one)), Ok(one));
         }
     }

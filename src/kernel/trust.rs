@@ -16,8 +16,6 @@ pub enum Meaning {
     Filtered,
     /// No socket was there for it.
     NoSocket,
-    /// Its syncookie was not valid, and the accept queue had room.
-    BadCookie,
     /// Its timestamp was older than one seen before (PAWS).
     OldTimestamp,
     /// Its numbers were outside of the window.
@@ -39,8 +37,7 @@ pub enum Meaning {
 enum When {
     Always,
     AcceptQueueFull,
-    AcceptQueueHasRoom,
-    SynQueueFull,
+    SynQueueDrops,
 }
 
 /// The statement.
@@ -65,12 +62,11 @@ const TABLE: &[Rule] = &[
     Rule(Said::AtListener, "", "tcp_v4_syn_recv_sock", When::AcceptQueueFull, Meaning::AcceptQueueFull),
     Rule(Said::AtListener, "", "tcp_v6_syn_recv_sock", When::AcceptQueueFull, Meaning::AcceptQueueFull),
     Rule(Said::AtListener, "", "tcp_conn_request", When::AcceptQueueFull, Meaning::AcceptQueueFull),
-    Rule(Said::AtListener, "", "tcp_conn_request", When::SynQueueFull, Meaning::SynQueueFull),
-    // A valid cookie at a full queue is refused in the same words as an invalid one.
+    // With syncookies the kernel answers at a full SYN queue, too.
+    Rule(Said::AtListener, "", "tcp_conn_request", When::SynQueueDrops, Meaning::SynQueueFull),
+    // Said wherever a valid cookie comes to nothing: memory and routes are other causes. An invalid one is answered with a RST.
     Rule(Said::Dropped, "NO_SOCKET", "cookie_v4_check", When::AcceptQueueFull, Meaning::AcceptQueueFull),
     Rule(Said::Dropped, "NO_SOCKET", "cookie_v6_check", When::AcceptQueueFull, Meaning::AcceptQueueFull),
-    Rule(Said::Dropped, "NO_SOCKET", "cookie_v4_check", When::AcceptQueueHasRoom, Meaning::BadCookie),
-    Rule(Said::Dropped, "NO_SOCKET", "cookie_v6_check", When::AcceptQueueHasRoom, Meaning::BadCookie),
     // tcp_abort_on_overflow: also said of a SYN in the window of a half-open connection.
     Rule(Said::Reset, "INVALID_SYN", "", When::AcceptQueueFull, Meaning::AcceptQueueFull),
     Rule(Said::Dropped, "NETFILTER_*", "", When::Always, Meaning::Filtered),
@@ -89,7 +85,6 @@ const TABLE: &[Rule] = &[
     Rule(Said::Dropped, "IP_OUTNOROUTES", "", When::Always, Meaning::NoRoute),
     Rule(Said::Dropped, "NOMEM", "", When::Always, Meaning::NoMemory),
     Rule(Said::Dropped, "PROTO_MEM", "", When::Always, Meaning::NoMemory),
-    Rule(Said::Dropped, "SOCKET_RCVBUFF", "", When::Always, Meaning::NoMemory),
     Rule(Said::Sent, "TCP_ABORT_ON_CLOSE", "", When::Always, Meaning::UnreadData),
     Rule(Said::Sent, "TCP_ABORT_ON_MEMORY", "", When::Always, Meaning::NoMemory),
     Rule(Said::Reset, "TCP_TIMEWAIT_SOCKET", "", When::Always, Meaning::TimeWait),
@@ -136,8 +131,7 @@ impl When {
         match self {
             When::Always => true,
             When::AcceptQueueFull => queues.is_some_and(Queues::accept_is_full),
-            When::AcceptQueueHasRoom => queues.is_some_and(|queues| !queues.accept_is_full()),
-            When::SynQueueFull => queues.is_some_and(Queues::syn_is_full),
+            When::SynQueueDrops => queues.is_some_and(Queues::drops_syns),
         }
     }
 }
@@ -154,8 +148,8 @@ mod tests {
         meaning(&Judgement { dropped: place(reason, function), queues, ..Judgement::default() })
     }
 
-    const FULL: Option<Queues> = Some(Queues { accept: 129, syn: 3, limit: 128 });
-    const ROOM: Option<Queues> = Some(Queues { accept: 128, syn: 3, limit: 128 });
+    const FULL: Option<Queues> = Some(Queues { accept: 129, syn: 3, limit: 128, without_cookies: false });
+    const ROOM: Option<Queues> = Some(Queues { accept: 128, syn: 3, limit: 128, without_cookies: false });
 
     #[test]
     fn no_reason_is_no_evidence() {
@@ -176,7 +170,7 @@ mod tests {
     #[test]
     fn a_refused_cookie_is_an_overflow_only_beside_a_full_queue() {
         assert_eq!(dropped("NO_SOCKET", "cookie_v4_check", FULL), Some(Meaning::AcceptQueueFull));
-        assert_eq!(dropped("NO_SOCKET", "cookie_v4_check", ROOM), Some(Meaning::BadCookie));
+        assert_eq!(dropped("NO_SOCKET", "cookie_v4_check", ROOM), None);
         assert_eq!(dropped("NO_SOCKET", "cookie_v4_check", None), None);
         assert_eq!(dropped("NO_SOCKET", "tcp_v4_rcv", None), Some(Meaning::NoSocket));
     }
@@ -188,8 +182,13 @@ mod tests {
         };
         assert_eq!(at("tcp_conn_request", FULL), Some(Meaning::AcceptQueueFull));
         assert_eq!(at("tcp_conn_request", ROOM), None);
-        let many = Some(Queues { accept: 0, syn: 200, limit: 128 });
+        let many = Some(Queues { accept: 0, syn: 129, limit: 128, without_cookies: true });
         assert_eq!(at("tcp_conn_request", many), Some(Meaning::SynQueueFull));
+        // Kernels with the older rule drop this SYN, others do not.
+        let at_limit = Some(Queues { accept: 0, syn: 128, limit: 128, without_cookies: true });
+        assert_eq!(at("tcp_conn_request", at_limit), None);
+        let answered = Some(Queues { accept: 0, syn: 129, limit: 128, without_cookies: false });
+        assert_eq!(at("tcp_conn_request", answered), None);
         // The final ACK leaves the SYN queue, full or not.
         assert_eq!(at("tcp_v4_syn_recv_sock", many), None);
     }

@@ -38,6 +38,8 @@ pub struct Queues {
     pub syn: u32,
     /// The limit of both; one more fits into either.
     pub limit: u32,
+    /// Whether syncookies are known to be off: only then does the kernel drop a SYN at a full SYN queue.
+    pub without_cookies: bool,
 }
 
 impl Queues {
@@ -46,10 +48,16 @@ impl Queues {
         self.accept > self.limit
     }
 
-    /// Whether no handshake fits into the SYN queue any more: the kernel's `inet_csk_reqsk_queue_is_full` before 6.1 and
-    /// from 4.4 on; later kernels take one more.
+    /// Whether no handshake fits into the SYN queue of any kernel: the kernel's `inet_csk_reqsk_queue_is_full` since "tcp/dccp: allow
+    /// a connection when sk_max_ack_backlog is zero" (2025; 6.1.192 and 6.12.117 have it). In older kernels one handshake less
+    /// fits. A queue that is full only there proves nothing here.
     pub fn syn_is_full(self) -> bool {
-        self.syn >= self.limit
+        self.syn > self.limit
+    }
+
+    /// Whether the kernel drops a SYN because of the SYN queue.
+    pub fn drops_syns(self) -> bool {
+        self.syn_is_full() && self.without_cookies
     }
 }
 
@@ -126,7 +134,10 @@ impl Judgement {
         }
         self.queues = match (self.queues, *queues) {
             // A queue length read while a request is removed may be one less than the length that the request met.
-            (Some(was), Some(now)) => Some(if now.accept > was.accept { now } else { was }),
+            (Some(was), Some(now)) => Some(Queues {
+                without_cookies: was.without_cookies || now.without_cookies,
+                ..if now.accept > was.accept { now } else { was }
+            }),
             (was, now) => was.or(now),
         };
     }

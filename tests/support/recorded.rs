@@ -11,7 +11,7 @@ use synscope::kernel::recording;
 use synscope::time::{Span, Timestamp};
 
 use crate::netns::{Net, run, text, until_it_says};
-use crate::{json, verdicts};
+use crate::scenes::{json, verdicts};
 
 /// What a report says of each connection: kind, client, certainty, and what the kernel said of its packets.
 pub fn told(report: &Value) -> Vec<String> {

@@ -9,8 +9,14 @@ use super::btf::{Btf, Parameter, TypeId};
 /// Functions whose entry shows the queues of a listener, with what passes through them.
 pub const FUNCTIONS: [&str; 3] = ["tcp_conn_request", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
 
-/// Reasons of packets that were not lost: freed after use, or in a queue of a socket that went away.
-const NO_LOSS: [&str; 2] = ["SKB_CONSUMED", "SKB_DROP_REASON_QUEUE_PURGE"];
+/// Reasons of packets that were not lost: freed after use, or in a queue of a socket that went away. Or a copy for a
+/// packet socket or raw socket that has no room for it: TCP gets the packet itself.
+const NO_LOSS: [&str; 4] = [
+    "SKB_CONSUMED",
+    "SKB_DROP_REASON_QUEUE_PURGE",
+    "SKB_DROP_REASON_PACKET_SOCK_ERROR",
+    "SKB_DROP_REASON_SOCKET_RCVBUFF",
+];
 
 /// Where fields lie: bytes from the beginning of their structure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,6 +65,8 @@ pub struct Fields {
     pub accept_limit: i32,
     /// `inet_connection_sock.icsk_accept_queue.qlen`
     pub syn_queue: i32,
+    /// `net.ipv4.sysctl_tcp_syncookies`
+    pub cookies: Option<i32>,
     /// `tcp_sock.snd_nxt`
     pub next_sent: i32,
 }
@@ -166,6 +174,7 @@ fn fields(btf: &Btf) -> Result<Fields, String> {
         accept_queue: must("sock", "sk_ack_backlog")?,
         accept_limit: must("sock", "sk_max_ack_backlog")?,
         syn_queue: must("inet_connection_sock", "icsk_accept_queue.qlen")?,
+        cookies: may("net", "ipv4.sysctl_tcp_syncookies"),
         next_sent: must("tcp_sock", "snd_nxt")?,
     })
 }

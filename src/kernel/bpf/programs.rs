@@ -139,6 +139,13 @@ impl Target<'_> {
         self.only_sockets_of_this_namespace(&mut code);
         code.set(R1, LISTEN.into());
         code.store(Byte, R10, AT + place::STATE, R1);
+        if let Some(cookies) = f.cookies {
+            // R9 is the namespace.
+            code.read(SCRATCH, 1, R9, cookies);
+            code.load(Byte, R1, R10, SCRATCH);
+            code.add(R1, 1);
+            code.store(Byte, R10, AT + place::COOKIES, R1);
+        }
         queues(&mut code, f);
         code.load(Word, R2, R10, AT + place::LIMIT);
         code.copy(R3, R2);
@@ -211,7 +218,7 @@ impl Target<'_> {
         self.only_namespace(code);
     }
 
-    /// Ends the program unless R9 is the namespace.
+    /// Ends the program unless R9 is the namespace. R9 stays.
     fn only_namespace(&self, code: &mut Assembler) {
         code.read(SCRATCH, 4, R9, self.layout.fields.namespace_number);
         code.load(Word, R1, R10, SCRATCH);

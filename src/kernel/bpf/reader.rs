@@ -26,6 +26,17 @@ const LONG_REST: Duration = Duration::from_millis(250);
 const SILENT_FROM: u32 = 50;
 /// More records than this at once are unusual.
 const MUCH: usize = 500;
+/// Functions that give a copy of a packet to a packet socket or a raw socket. Where they drop it, TCP has the packet itself.
+const OF_COPIES: [&str; 8] = [
+    "packet_rcv",
+    "packet_rcv_spkt",
+    "raw_rcv",
+    "raw_rcv_skb",
+    "raw_v4_input",
+    "rawv6_rcv",
+    "rawv6_rcv_skb",
+    "tpacket_rcv",
+];
 /// Statements that may wait to be read.
 const WAITING: usize = 400_000;
 
@@ -98,7 +109,12 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
         let offset = clock_offset().saturating_add(clock.offset().0);
         let until = clock.now();
         let mut statements = Vec::new();
-        let came = probes.drain(|record, names| statements.push(known.statement(&record, names, offset)));
+        let came = probes.drain(|record, names| {
+            let statement = known.statement(&record, names, offset);
+            if !is_of_copy(&statement) {
+                statements.push(statement);
+            }
+        });
         let counts = probes.counts();
         let mut heard = to.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.statements.len() + statements.len() <= WAITING {
@@ -116,6 +132,12 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
             });
         }
     }
+}
+
+fn is_of_copy(statement: &Statement) -> bool {
+    // The compiler names a part of a function `raw_rcv.isra.0`.
+    let function = statement.function.as_deref().and_then(|name| name.split('.').next());
+    function.is_some_and(|function| OF_COPIES.contains(&function))
 }
 
 /// Names that were said before: each is kept once.

@@ -32,6 +32,8 @@ pub mod place {
     pub const LINEAR: i16 = 40;
     /// State of the socket.
     pub const STATE: i16 = 44;
+    /// One more than the sysctl `tcp_syncookies`; 0 where that is not known.
+    pub const COOKIES: i16 = 45;
     /// The packet from its network header on, or for [`super::event::RESET_BY_SOCKET`] the socket's addresses.
     pub const PACKET: i16 = 48;
     /// Of a socket's addresses: the family. Those below are of them too.
@@ -107,6 +109,7 @@ impl Record {
             accept: word(place::ACCEPT_QUEUE),
             syn: word(place::SYN_QUEUE),
             limit: word(place::LIMIT),
+            without_cookies: bytes[place::COOKIES as usize] == 1,
         });
         Some(Record {
             event,
@@ -255,6 +258,11 @@ pub(super) mod tests {
         bytes[36..40].copy_from_slice(&3_u32.to_ne_bytes());
         assert_eq!(Record::read(&bytes).unwrap().queues, None, "not said to be a listener");
         bytes[44] = LISTEN;
-        assert_eq!(Record::read(&bytes).unwrap().queues, Some(Queues { accept: 129, syn: 3, limit: 128 }));
+        let queues = Queues { accept: 129, syn: 3, limit: 128, without_cookies: false };
+        assert_eq!(Record::read(&bytes).unwrap().queues, Some(queues));
+        for (cookies, without_cookies) in [(1, true), (2, false), (3, false)] {
+            bytes[45] = cookies;
+            assert_eq!(Record::read(&bytes).unwrap().queues, Some(Queues { without_cookies, ..queues }));
+        }
     }
 }

@@ -10,11 +10,9 @@
 //!   control bits and IP ID must fit, and one end.
 //! * **Copies.** `-i any` sees a packet at each interface that it passes. All copies are judged alike.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::verdict::{Event, SegmentKey, Statement};
+use super::verdict::{Event, Queues, SegmentKey, Statement};
 use crate::decode::segment::{Address, Flags, PacketId, Segment, Traits, flow_hash};
 use crate::time::{Span, Timestamp};
 
@@ -83,6 +81,7 @@ pub struct Joiner {
 struct Candidate {
     packet: PacketId,
     seq: u32,
+    payload: u32,
     ip_id: u16,
     /// By which way a copy came, as far as the capture tells.
     way: u16,
@@ -169,7 +168,7 @@ impl Joiner {
             }
         }
         if !missed.is_empty() {
-            self.search(&mut missed, Sought::numbers, numbers, Sought::fits_translated);
+            self.search(&mut missed, Sought::key, numbers, Sought::fits_translated);
             for (n, one) in places.into_iter().zip(missed) {
                 sought[n] = one;
             }
@@ -209,22 +208,20 @@ impl Joiner {
 
     /// Gives each statement its packet, unless there may be another.
     fn decide(&mut self, sought: &[Sought], all: &[&Statement], own: usize) -> Vec<(PacketId, Statement)> {
-        // Statements that say the same of segments that look the same: if there are as many of them as of the segments,
-        // it does not matter which is whose.
-        let mut alike: HashMap<(&Alike, Event, Option<&str>), usize> = HashMap::new();
-        let of = |n: usize| (&sought[n].alike, all[n].event, all[n].reason.as_deref());
-        (0..all.len()).for_each(|n| *alike.entry(of(n)).or_default() += 1);
+        let alike = Alike::count(sought, all);
         let mut joined = Vec::new();
         for (n, one) in sought.iter().enumerate() {
             let (parts, same) = (one.having(Fit::Part), one.having(Fit::Same));
+            let are_as_many =
+                || alike.get(&Alike::of(&same, all[n])).is_some_and(|count| *count >= same.len());
             let clear = match (&same[..], &parts[..]) {
                 ([], []) => false,
-                ([], parts) if !are_once(parts) => false,
+                ([], parts) if !are_once(parts, one.numbers.seq) => false,
                 ([], parts) => {
                     joined.extend(parts.iter().map(|packet| (packet.packet, all[n].clone())));
                     true
                 }
-                (same, _) if same.len() == 1 || are_copies(same) || alike[&of(n)] >= same.len() => {
+                (same, _) if same.len() == 1 || are_copies(same) || are_as_many() => {
                     joined.extend(same.iter().map(|packet| (packet.packet, all[n].clone())));
                     true
                 }
@@ -244,11 +241,44 @@ impl Joiner {
     }
 }
 
-/// A segment without its payload.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Alike {
-    source: SocketAddr,
-    destination: SocketAddr,
+/// What several statements say of the same packets. If there are as many such statements as packets, it does not matter
+/// which is whose.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike<'s> {
+    packets: Vec<PacketId>,
+    event: Event,
+    reason: Option<&'s str>,
+    function: Option<&'s str>,
+    queues: Option<Queues>,
+}
+
+impl<'s> Alike<'s> {
+    fn of(packets: &[Candidate], statement: &'s Statement) -> Alike<'s> {
+        Alike {
+            packets: packets.iter().map(|candidate| candidate.packet).collect(),
+            event: statement.event,
+            reason: statement.reason.as_deref(),
+            function: statement.function.as_deref(),
+            queues: statement.queues,
+        }
+    }
+
+    /// How many statements are alike, of those that several packets fit.
+    fn count(sought: &[Sought], all: &[&'s Statement]) -> HashMap<Alike<'s>, usize> {
+        let mut counts = HashMap::new();
+        for (one, statement) in sought.iter().zip(all) {
+            let same = one.having(Fit::Same);
+            if same.len() > 1 {
+                *counts.entry(Alike::of(&same, statement)).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// Numbers of a segment that a statement is about.
+#[derive(Clone, Copy)]
+struct Numbers {
     seq: u32,
     ack: u32,
     flags: Flags,
@@ -262,7 +292,7 @@ struct Sought {
     source: (Address, u16),
     destination: (Address, u16),
     payload: u32,
-    alike: Alike,
+    numbers: Numbers,
     found: Vec<Candidate>,
 }
 
@@ -276,7 +306,7 @@ impl Sought {
             source: (source.ip().into(), source.port()),
             destination: (destination.ip().into(), destination.port()),
             payload,
-            alike: Alike { source, destination, seq, ack, flags, ip_id: known.then_some(ip_id) },
+            numbers: Numbers { seq, ack, flags, ip_id: known.then_some(ip_id) },
             found: Vec::new(),
         }
     }
@@ -285,8 +315,8 @@ impl Sought {
         flow_hash(self.source.0, self.source.1, self.destination.0, self.destination.1)
     }
 
-    fn numbers(&self) -> u64 {
-        u64::from(self.alike.seq) << 32 | u64::from((self.alike.flags & DECISIVE).0)
+    fn key(&self) -> u64 {
+        u64::from(self.numbers.seq) << 32 | u64::from((self.numbers.flags & DECISIVE).0)
     }
 
     fn fits(&self, segment: &Segment) -> Option<Fit> {
@@ -295,8 +325,8 @@ impl Sought {
         if !same_ends || segment.traits.has(Traits::ICMP_ERROR) || !self.same_bits(segment) {
             return None;
         }
-        if segment.seq.0 == self.alike.seq && segment.payload == self.payload {
-            let same_id = self.alike.ip_id.is_none_or(|id| id == segment.ip_id);
+        if segment.seq.0 == self.numbers.seq && segment.payload == self.payload {
+            let same_id = self.numbers.ip_id.is_none_or(|id| id == segment.ip_id);
             return same_id.then_some(Fit::Same);
         }
         let within = |inner: u32, length: u32, outer: u32, room: u32| {
@@ -305,8 +335,8 @@ impl Sought {
                 && u64::from(inner.wrapping_sub(outer)) + u64::from(length) <= u64::from(room)
         };
         match () {
-            () if within(segment.seq.0, segment.payload, self.alike.seq, self.payload) => Some(Fit::Part),
-            () if within(self.alike.seq, self.payload, segment.seq.0, segment.payload) => Some(Fit::Whole),
+            () if within(segment.seq.0, segment.payload, self.numbers.seq, self.payload) => Some(Fit::Part),
+            () if within(self.numbers.seq, self.payload, segment.seq.0, segment.payload) => Some(Fit::Whole),
             () => None,
         }
     }
@@ -316,21 +346,23 @@ impl Sought {
         let one_end = self.source == (segment.src, segment.src_port)
             || self.destination == (segment.dst, segment.dst_port);
         // Without an IP ID the numbers of a SYN alone are too little.
-        let numbers = self.alike.ip_id.map_or(self.alike.ack != 0, |id| id != 0 && id == segment.ip_id);
-        let same = segment.seq.0 == self.alike.seq && segment.payload == self.payload;
+        let numbers = self.numbers.ip_id.map_or(self.numbers.ack != 0, |id| id != 0 && id == segment.ip_id);
+        let same = segment.seq.0 == self.numbers.seq && segment.payload == self.payload;
         (one_end && numbers && same && !segment.traits.has(Traits::ICMP_ERROR) && self.same_bits(segment))
             .then_some(Fit::Same)
     }
 
     fn same_bits(&self, segment: &Segment) -> bool {
-        let flags = self.alike.flags & DECISIVE;
-        // A RST of a socket: its acknowledgment number is not known here.
-        let any_ack = flags.has(Flags::RST) && self.alike.ip_id.is_none();
-        match any_ack {
-            true => segment.flags.has(Flags::RST),
+        let flags = self.numbers.flags & DECISIVE;
+        let is_reset = flags.has(Flags::RST) && self.numbers.ip_id.is_none();
+        match is_reset {
+            // Of a RST that a socket sends the acknowledgment number is not known here, of an answer to a segment it is.
+            true => {
+                segment.flags.has(Flags::RST) && (self.numbers.ack == 0 || segment.ack.0 == self.numbers.ack)
+            }
             false => {
                 segment.flags & DECISIVE == flags
-                    && (!flags.has(Flags::ACK) || segment.ack.0 == self.alike.ack)
+                    && (!flags.has(Flags::ACK) || segment.ack.0 == self.numbers.ack)
             }
         }
     }
@@ -345,7 +377,14 @@ impl Candidate {
         let direction = segment.traits & (Traits::OUTGOING | Traits::INCOMING);
         // The capture is one of several interfaces.
         let way = segment.packet.capture() << 8 ^ direction.0 >> 7;
-        Candidate { packet: segment.packet, seq: segment.seq.0, ip_id: segment.ip_id, way, fit }
+        Candidate {
+            packet: segment.packet,
+            seq: segment.seq.0,
+            payload: segment.payload,
+            ip_id: segment.ip_id,
+            way,
+            fit,
+        }
     }
 }
 
@@ -368,11 +407,17 @@ fn are_copies(same: &[Candidate]) -> bool {
     one_id || ways.len() == same.len()
 }
 
-/// Whether each of these parts is there once, copies aside.
-fn are_once(parts: &[Candidate]) -> bool {
-    let mut by_seq: HashMap<u32, Vec<Candidate>> = HashMap::new();
-    parts.iter().for_each(|part| by_seq.entry(part.seq).or_default().push(*part));
-    by_seq.values().all(|of_one| of_one.len() == 1 || are_copies(of_one))
+/// Whether each of these parts of what begins at `seq` is there once, copies aside.
+fn are_once(parts: &[Candidate], seq: u32) -> bool {
+    let mut by_seq: BTreeMap<u32, Vec<Candidate>> = BTreeMap::new();
+    parts.iter().for_each(|part| by_seq.entry(part.seq.wrapping_sub(seq)).or_default().push(*part));
+    let mut end = 0;
+    by_seq.iter().all(|(begin, of_one)| {
+        let (same, payload) = (of_one.len() == 1 || are_copies(of_one), of_one[0].payload);
+        let follows = *begin >= end && of_one.iter().all(|part| part.payload == payload);
+        end = begin.saturating_add(payload);
+        same && follows
+    })
 }
 
 /// The RST by which the kernel answers a segment (RFC 9293, 3.5.2).

@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::*;
 use crate::kernel::verdict::Judgement;
 use crate::seq::Seq;
@@ -119,6 +121,50 @@ fn of_two_that_look_alike_neither_is_judged() {
 }
 
 #[test]
+fn statements_count_only_for_the_packets_that_all_of_them_fit() {
+    let alike = |number, micros| Segment { ip_id: 0, ..segment(number, micros) };
+    // The first and the third are dropped. The second is as near to either.
+    let three = [alike(1, 0), alike(2, 9_000), alike(3, 18_000)];
+    let (joined, counts) = join(&three, &[dropped(&three[0], 5), dropped(&three[2], 18_005)]);
+    assert_eq!((joined, counts.ambiguous), (vec![], 2));
+    // A statement that comes much later is none about these.
+    let two = [alike(1, 0), alike(2, 5_000), alike(3, 60_000)];
+    let (joined, counts) = join(&two, &[dropped(&two[0], 5), dropped(&two[2], 60_005)]);
+    assert_eq!((joined, counts.ambiguous), (vec![3], 1));
+    // The queue was full for one of them only.
+    let at = |n: usize, accept| {
+        let queues = Some(Queues { accept, limit: 4, ..Queues::default() });
+        Statement { queues, ..said(Event::AtListener, &two[n], 5) }
+    };
+    assert_eq!(join(&two[..2], &[at(0, 4), at(1, 5)]).0, [0; 0]);
+    assert_eq!(join(&two[..2], &[at(0, 5), at(1, 5)]).0, [1, 1, 2, 2]);
+}
+
+/// The RST is in the capture only as long as the capture has that direction, and nothing was lost.
+#[test]
+fn the_answer_to_one_client_is_not_that_to_another() {
+    let syn = |number, client: &str| Segment {
+        flags: Flags::SYN,
+        ack: Seq(0),
+        seq: Seq(number as u32 * 1_000),
+        payload: 0,
+        ..ends(segment(number, number as i64), client.parse().unwrap(), SERVER.parse().unwrap())
+    };
+    let (one, other) = (syn(1, "192.0.2.1:40000"), syn(2, "192.0.2.2:40000"));
+    // Both RSTs have the sequence number 0, and only the second was captured.
+    let rst = Segment {
+        flags: Flags::RST | Flags::ACK,
+        seq: Seq(0),
+        ack: Seq(2_001),
+        payload: 0,
+        ip_id: 0,
+        ..ends(segment(3, 8), SERVER.parse().unwrap(), "192.0.2.2:40000".parse().unwrap())
+    };
+    assert_eq!(join(&[one, other, rst], &[said(Event::Reset, &one, 5)]).0, [1]);
+    assert_eq!(join(&[one, other, rst], &[said(Event::Reset, &other, 5)]).0, [2, 3]);
+}
+
+#[test]
 fn copies_of_one_packet_are_judged_alike() {
     let by_id = [segment(1, 0), segment(2, 3)];
     assert_eq!(join(&by_id, &[dropped(&by_id[0], 5)]).0, [1, 2]);
@@ -144,6 +190,12 @@ fn what_was_merged_after_the_capture_is_judged_in_all_its_parts() {
     let again = [parts[0], parts[1], Segment { ip_id: 99, ..part(9, 0, 100) }];
     let mut merged = dropped(&again[0], 20);
     merged.segment.payload = 200;
+    let (joined, counts) = join(&again, &[merged]);
+    assert_eq!((joined, counts.ambiguous), (vec![], 1));
+    // One was cut in another way: it was sent again.
+    let again = [parts[0], parts[1], part(9, 50, 100)];
+    let mut merged = dropped(&again[0], 20);
+    merged.segment.payload = 250;
     let (joined, counts) = join(&again, &[merged]);
     assert_eq!((joined, counts.ambiguous), (vec![], 1));
 }
