@@ -62,6 +62,7 @@ def key(args: argparse.Namespace) -> str:
 def main(given: list[str] | None = None) -> int:
     args, args.options = arguments(given)
     try:
+        plan.check_hosts(args.options)
         captures = plan.captures(points(args))
         args.synscope = args.synscope or shutil.which("synscope")
         if not args.synscope:

@@ -15,6 +15,10 @@ MOST = 65_535  # captures of a point: a packet's number has 16 bits for them
 PLAIN = {bytes.fromhex(m) for m in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a")}
 
 
+# How a recording of `synscope snapshot --follow` begins.
+RECORDING = b'{"schema":"synscope.recording/'
+
+
 class PlanError(Exception):
     """There is nothing to analyze as it was asked for."""
 
@@ -122,3 +126,18 @@ def points_of_manifest(path: str) -> list[tuple[str, str]]:
         raise PlanError(f"{path}: expected a JSON object of points and their paths")
     listed = {point: [paths] if isinstance(paths, str) else paths for point, paths in manifest.items()}
     return [(point, path) for point, paths in listed.items() for path in paths]
+
+
+def check_hosts(options: list[str]) -> None:
+    """Refuses recordings of the kernel's verdicts: they are joined with packets on one machine only."""
+    named = [value for option, value in zip(options, options[1:]) if option == "--host"]
+    named += [option.removeprefix("--host=") for option in options if option.startswith("--host=")]
+    for name in named:
+        if not os.path.isfile(name):
+            continue
+        with open(name, "rb") as file:
+            if file.read(len(RECORDING)) == RECORDING:
+                raise PlanError(
+                    f"{name} is a recording of 'synscope snapshot --follow', which a fleet cannot join with packets. Give it to "
+                    "'synscope analyze' with the captures of that host"
+                )

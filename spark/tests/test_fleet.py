@@ -252,6 +252,14 @@ def test_a_stage_that_always_crashes_is_told_with_its_point(tmp_path, capsys):
     assert "track of point edge: the worker was ended by signal 9" in capsys.readouterr().err
 
 
+def test_a_recording_of_the_kernels_verdicts_is_refused(tmp_path, capsys):
+    recording = tmp_path / "kernel.jsonl"
+    recording.write_text('{"schema":"synscope.recording/1","kernel":""}\n')
+    for option in (["--host", str(recording)], [f"--host={recording}"]):
+        assert main(["--point", f"edge={some_captures()[0]}", "--synscope", SYNSCOPE, *option]) == 2
+        assert "kernel.jsonl is a recording of 'synscope snapshot --follow'" in capsys.readouterr().err
+
+
 def test_what_cannot_be_meant_is_refused(capsys):
     assert main(["--point", "nothing", "--synscope", SYNSCOPE]) == 2
     assert "expected NAME=PATH" in capsys.readouterr().err

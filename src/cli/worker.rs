@@ -51,8 +51,8 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
     let HostFiles { facts: host, recordings, .. } = snapshot::load(args.scope.snapshots())?;
     if let Some(recording) = recordings.first() {
         bail!(
-            "{} is a recording of 'synscope snapshot --follow': a fleet does not join it with packets yet. Analyze the \
-             capture of that host with it by itself.",
+            "{} is a recording of 'synscope snapshot --follow', which a fleet cannot join with packets. Give it to 'synscope \
+             analyze' with the captures of that host.",
             recording.display()
         );
     }
