@@ -384,16 +384,17 @@ impl ConnectionFacts {
         self.syn_offer.options.has(Options::MPTCP_SUBFLOW) && self.s.reset.is_some() && !self.s.has_spoken()
     }
 
-    /// Whether the answer to the SYN came so late that the client's application had closed its socket: a RST without a socket
-    /// answers the SYN-ACK.
+    /// Whether the answer to the SYN reached the client so late that its application had closed its socket: a RST without a socket
+    /// answers the SYN-ACK. Captured at the server the SYN-ACK leaves at once, and only the RST is late.
     pub fn was_given_up(&self) -> bool {
         /// Time-outs of connect() are no shorter.
         const PATIENCE: Span = Span::millis(900);
         let asked = self.syn.first().map(|syn| syn.at.time);
-        let answered = self.syn_ack.first().map(|syn_ack| syn_ack.at.time);
+        let reset = self.c.reset.as_deref().filter(|reset| reset.is_socketless()).map(|reset| reset.at);
         self.final_ack.is_none()
-            && self.c.reset.as_deref().is_some_and(Reset::is_socketless)
-            && asked.zip(answered).is_some_and(|(asked, answered)| answered - asked >= PATIENCE)
+            && self.syn_ack.count > 0
+            && asked.zip(reset).is_some_and(|(asked, reset)| reset.time - asked >= PATIENCE)
+            && self.syn.last().zip(reset).is_some_and(|(syn, reset)| syn.at < reset)
     }
 
     /// Whether both ends are known to do without selective acknowledgments: the handshake says so.

@@ -7,6 +7,7 @@ use crate::model::{Certainty, Kind};
 use crate::pair::loss::CaptureNames;
 use crate::pair::passage::Passage;
 use crate::pair::trace::TracedSegment;
+use crate::seq::Seq;
 
 /// Copies of a segment from which on it is repeated in vain.
 const COPIES: usize = 3;
@@ -22,20 +23,34 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
     let hop = (named.lost)(side, copies[0]);
     let here = named.side(side);
     let there = hop.as_ref().map_or(named.side(1 - side), |[_, missing]| missing);
-    if copies.iter().all(|&i| !passage.passed(side, i) && passage.absence(side, i).is_some()) {
+    let is_lost = |&i: &usize| !passage.passed(side, i) && passage.absence(side, i).is_some();
+    // What was acknowledged in the end is there once: that capture holds what came before these copies, and what came after them.
+    let (&latest, before) = copies.split_last().unwrap_or((&0, &[]));
+    let healed = before.len() >= COPIES
+        && before.iter().all(|&i| !passage.passed(side, i))
+        && passage.passed(side, latest)
+        && (0..copies[0]).any(|i| passage.passed(side, i));
+    if healed || copies.iter().all(is_lost) {
         let number = seen.at.packet.number();
-        let reason = format!(
-            "#{number} of {here}, sent {}, is not in {there}, which holds other packets of that time",
-            times(n)
-        );
+        let reason = match healed {
+            true => format!("#{number} of {here}, sent {}, is in {there} only once, the last time", times(n)),
+            false => format!(
+                "#{number} of {here}, sent {}, is not in {there}, which holds other packets of that time",
+                times(n)
+            ),
+        };
         if d.kind == Kind::DataUnacknowledged {
-            let places: Vec<_> = copies.iter().map(|&place| (side, place)).collect();
+            let lost = if healed { before } else { &copies };
+            let places: Vec<_> = lost.iter().map(|&place| (side, place)).collect();
             d.cause = cause("", &[], &["TcpExtTCPTimeouts", "TcpRetransSegs"], &[]);
             d.cause.text = format!(
                 "It is dropped {}: the network loses it, or a firewall or NAT on the way drops it.",
                 named.between_for(&places)
             )
             .into();
+            if healed {
+                d.cause.text = format!("It was dropped {} for that time.", named.between_for(&places)).into();
+            }
             d.alternatives.clear();
             d.or(
                 format!("The capture {there} missed these packets."),
@@ -45,10 +60,13 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
         d.measure("lost_between", true);
         d.probable(reason);
     } else if copies.iter().all(|&i| passage.passed(side, i)) {
-        let acknowledged = is_acknowledged(passage, side, seen);
+        let acknowledged = is_acknowledged_soon(passage, side, &copies);
         d.measure("lost_between", false);
         let what = match acknowledged {
             true => "and acknowledged there: the acknowledgments are lost on their way back",
+            false if is_acknowledged(passage, side, seen) => {
+                "and not acknowledged there before its last copy"
+            }
             false => "and nothing acknowledges it there",
         };
         let reason = format!("what the {sender} repeats is in {there} too, {what}");
@@ -66,12 +84,27 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
     }
 }
 
+/// Whether an acknowledgment is there before the last of these copies came there: none was needed any more. Where it is there only after
+/// the last one, that one may be the first to be acknowledged.
+fn is_acknowledged_soon(passage: &Passage<'_>, side: usize, copies: &[usize]) -> bool {
+    let seen = &passage.tracks[side].segments[copies[0]];
+    let end = seen.seq.advance(seen.payload.max(1));
+    let there = &passage.tracks[1 - side].segments;
+    let last = there
+        .iter()
+        .rfind(|s| s.by_client == seen.by_client && s.seq == seen.seq && s.payload == seen.payload);
+    let Some(last) = last.map(|s| s.at) else { return false };
+    there.iter().any(|s| is_acknowledgment(s, seen, end) && s.at < last)
+}
+
 /// Whether the other side has an acknowledgment of a segment.
 fn is_acknowledged(passage: &Passage<'_>, side: usize, seen: &TracedSegment) -> bool {
     let end = seen.seq.advance(seen.payload.max(1));
-    let is_ack =
-        |s: &TracedSegment| s.by_client != seen.by_client && s.flags.has(Flags::ACK) && !end.after(s.ack);
-    passage.tracks[1 - side].segments.iter().any(is_ack)
+    passage.tracks[1 - side].segments.iter().any(|s| is_acknowledgment(s, seen, end))
+}
+
+fn is_acknowledgment(s: &TracedSegment, seen: &TracedSegment, end: Seq) -> bool {
+    s.by_client != seen.by_client && s.flags.has(Flags::ACK) && !end.after(s.ack)
 }
 
 /// Whether a FIN said to be unacknowledged came to the other side and was acknowledged there.

@@ -18,8 +18,13 @@ const IGNORED: usize = 3;
 const IGNORED_ON_ONE_WAY: usize = 5;
 /// How often connections were ignored and served in turn.
 const TURNS: usize = 2;
+/// Seconds in which SYNs were answered and nobody was served, from which on the queue was not full for moments only.
+const SEVERAL_SECONDS: usize = 2;
 /// Seconds in which others were served.
 const SERVED: usize = 3;
+
+/// Ignored for this long, a client has asked several times.
+const ASKED_FOR: Span = Span::secs(3);
 
 /// What speaks against a full queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +51,13 @@ pub enum CounterEvidence {
         /// Connections that were ignored.
         ignored: usize,
     },
+    /// Others were served again and again while these were ignored to the end, and no SYN was dropped.
+    ServedMeanwhile {
+        /// Connections that were ignored.
+        ignored: usize,
+        /// Connections that were served while one of them was.
+        served: u32,
+    },
     /// SYNs were answered at once while others were ignored, by a kernel that drops SYNs while the queue is full.
     SynsAnswered {
         /// How many.
@@ -71,6 +83,13 @@ impl CounterEvidence {
             CounterEvidence::Networks { ignored } => format!(
                 "all {ignored} ignored connections come from networks (/24 or /48) of which no connection was served, while others \
                  were in turn with them"
+            ),
+            CounterEvidence::ServedMeanwhile { ignored: 1, served } => format!(
+                "{served} other connections were served at once while this one was ignored again and again, and no SYN was dropped"
+            ),
+            CounterEvidence::ServedMeanwhile { ignored, served } => format!(
+                "none of the {ignored} ignored connections was ever taken, while {served} others were served at once, and no SYN \
+                 was dropped"
             ),
             CounterEvidence::SynsAnswered { answered } => format!(
                 "{answered} SYNs were answered at once while others were ignored; the server's timestamps have an offset for each \
@@ -112,6 +131,9 @@ pub fn contrary(
     if ignored >= IGNORED_ON_ONE_WAY && together.ttls_known && is_split(|s| s.ttls_served, together.ttls) {
         return Some(CounterEvidence::Distance { ignored });
     }
+    if let Some(evidence) = served_meanwhile(o, &together, all(), around) {
+        return Some(evidence);
+    }
     let own_answered = own
         .and_then(|s| s.answer)
         .is_some_and(|(at, _)| others().any(|other| other.ignored.from < at && at < other.ignored.to));
@@ -132,6 +154,8 @@ struct IgnoredTogether {
     ttls: u32,
     /// Whether the TTL of each is known.
     ttls_known: bool,
+    /// Whether the server took one of them in the end.
+    taken: bool,
     /// From the first final ACK that was ignored to the last, and to the last moment in which one of them was.
     first: Timestamp,
     last: Timestamp,
@@ -150,6 +174,7 @@ impl IgnoredTogether {
                 networks: 0,
                 ttls: 0,
                 ttls_known: true,
+                taken: false,
                 first: begun,
                 last: begun,
                 until: s.ignored.to,
@@ -160,6 +185,7 @@ impl IgnoredTogether {
             together.networks |= network_bit(s.client.address);
             together.ttls |= ttl_bit(s.ttl);
             together.ttls_known &= s.ttl > 0;
+            together.taken |= s.taken;
             together.first = together.first.min(begun);
             together.last = together.last.max(begun);
             together.until = together.until.max(s.ignored.to);
@@ -168,11 +194,55 @@ impl IgnoredTogether {
     }
 }
 
-/// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was dropped.
+/// How many of the others were served while these were ignored to the end, if that was in several seconds in which this one or another
+/// was. A queue that has room so often takes one that asks so often, too, or drops SYNs when it has none.
+fn served_meanwhile<'a>(
+    o: &IgnoredAck<'_>,
+    together: &IgnoredTogether,
+    all: impl Iterator<Item = &'a StuckConnection>,
+    around: &DetectContext<'_>,
+) -> Option<CounterEvidence> {
+    let seconds = &around.listener.seconds;
+    if together.taken || seconds.step() != 1 || o.during.to - o.during.from < ASKED_FOR {
+        return None;
+    }
+    // What was never taken was ignored to its last repetition, which comes after as long a wait again.
+    let asked = |s: &StuckConnection| {
+        let last = s.ignored.to + (s.ignored.to - s.ignored.from);
+        (s.ignored.from, last.min(s.during.to))
+    };
+    let (from, to) = all
+        .take(PAIRS)
+        .map(asked)
+        .max_by_key(|(from, to)| (*to - *from, *from))
+        .filter(|(from, to)| *to - *from >= ASKED_FOR)?;
+    let served_between = |from: Timestamp, to: Timestamp| {
+        let inside =
+            seconds.within(from.seconds() + 1, to.seconds() - 1).filter(|(_, second)| second.served > 0);
+        inside.fold((0, 0), |(times, served), (_, second)| (times + 1, served + second.served))
+    };
+    let (times, _) = served_between(from, to);
+    let (_, served) = served_between(together.first, together.until.max(to));
+    let dropped =
+        || around.activity.syns_ignored_between(from.after(Span::ZERO - SAME_TIME), to + SAME_TIME) > 0;
+    (times >= SERVED && served as usize * 2 >= together.ignored && !dropped())
+        .then_some(CounterEvidence::ServedMeanwhile { ignored: together.ignored, served })
+}
+
+/// Whether anybody was served while they were ignored, so that the queue may have had room for moments, or a SYN was dropped. In the first
+/// second and the last one others may have been served before and after.
 fn had_room(together: &IgnoredTogether, around: &DetectContext<'_>) -> bool {
     let (from, to) = (together.first, together.until);
-    around.listener.between(from, to).served > 0
-        || around.activity.ignored.iter().any(|i| i.during.meets(from, to, Span::ZERO))
+    let listener = around.listener;
+    if around.activity.syns_ignored_between(from, to) > 0 {
+        return true;
+    }
+    let inside = || listener.seconds.within(from.seconds() + 1, to.seconds() - 1);
+    let answered_in_several =
+        || inside().filter(|(_, second)| second.answered > 0).count() >= SEVERAL_SECONDS;
+    let served_inside = || inside().any(|(_, second)| second.served > 0);
+    listener.between(from, to).served > 0
+        && !(listener.seconds.step() == 1 && answered_in_several() && !served_inside())
 }
 
 /// At most this many connections are compared with each other.

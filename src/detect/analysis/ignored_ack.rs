@@ -66,6 +66,7 @@ impl IgnoredAck<'_> {
             data_ignored: on_schedule && self.data_ignored,
             in_vain: on_schedule && (repeats < 2 || self.data_ignored || answered_in_vain(f, self)),
             lasting: self.outlasts_buffers(f),
+            taken: f.progress.is_some(),
             lag: cookie_lag(f),
             probe_refused,
             client: f.client,
@@ -125,6 +126,8 @@ pub struct StuckConnection {
     pub in_vain: bool,
     /// Whether it lasted longer than a buffer on the way can hold segments back.
     pub lasting: bool,
+    /// Whether the server took the connection in the end.
+    pub taken: bool,
     /// How far the SYN-ACK's TSval lagged the clock that the server showed afterwards, milliseconds: up to 63 for a
     /// syncookie, nothing for a request. Known where the server took the connection at last.
     pub lag: Option<i64>,

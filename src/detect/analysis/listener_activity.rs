@@ -118,6 +118,8 @@ pub struct ListenerActivity {
     pub given_up: u32,
     /// Made of the others when first asked.
     pub crowds: OnceLock<Crowds>,
+    /// When SYNs were ignored, made when first asked.
+    pub(in crate::detect) ignored_times: OnceLock<Crowd>,
 }
 
 /// What intervals of a [`ListenerActivity`] hold a moment.
@@ -205,6 +207,11 @@ impl Crowd {
     /// How many began at `at` or before and did not end before.
     pub fn at(&self, at: Timestamp) -> usize {
         self.from.partition_point(|from| *from <= at) - self.to.partition_point(|to| *to < at)
+    }
+
+    /// How many have a moment in common with this time, both ends included.
+    fn meeting(&self, from: Timestamp, to: Timestamp) -> usize {
+        self.from.partition_point(|begun| *begun <= to) - self.to.partition_point(|ended| *ended < from)
     }
 
     /// How many began before `at` and end after it; none of the intervals may be a single moment.
@@ -389,6 +396,12 @@ impl ListenerActivity {
     /// The shortest and the longest time for which connections in use had been idle when the server closed them.
     pub fn idle_when_closed(&self) -> Option<(Span, Span)> {
         self.crowds().idle_when_closed
+    }
+
+    /// How many connections had a SYN ignored in this time, both ends included.
+    pub fn syns_ignored_between(&self, from: Timestamp, to: Timestamp) -> usize {
+        let times = self.ignored_times.get_or_init(|| Crowd::of(self.ignored.iter().map(|i| i.during)));
+        times.meeting(from, to)
     }
 
     /// How many of the unserved were of addresses that meanwhile had SYNs ignored.

@@ -99,6 +99,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         blame_filter(&mut d, f, contrary);
         return Some(d);
     }
+    if answers_fin_only(f, ack, reset) {
+        blame_cookie(&mut d, f);
+        return Some(d);
+    }
     if !is_full(around, reset.at.time) {
         d.possible("nobody was seen waiting in the queue, and no SYN was dropped in those seconds");
         d.or(
@@ -138,6 +142,34 @@ fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'stati
         ),
         () => None,
     }
+}
+
+/// Whether the final ACK, and data if there was any, drew nothing, and the FIN after them drew the only RST.
+fn answers_fin_only(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> bool {
+    let by_fin = reset.trigger.is_some_and(|t| t.what == SegmentKind::Fin && t.at > ack.at);
+    by_fin && f.s.resets == 1 && (ack.bare || f.c.first_data.is_some())
+}
+
+/// A full queue refused a syncookie in silence; the number of the FIN does not fit the cookie.
+fn blame_cookie(d: &mut Draft, f: &ConnectionFacts) {
+    d.cause = cause(
+        "The server had no socket for the connection when the client closed it. A full accept queue refuses the ACK of a syncookie in \
+         silence, and the number of the FIN does not fit the cookie.",
+        &["tcp_get_cookie_sock", "cookie_v4_check", "tcp_v4_send_reset"],
+        &["TcpExtListenOverflows", "TcpOutRsts"],
+        &["net.core.somaxconn", "net.ipv4.tcp_syncookies"],
+    );
+    d.possible("the final ACK drew no RST, only the FIN did; tcp_abort_on_overflow=1 answers both");
+    d.alternatives.clear();
+    d.or(
+        "A firewall or another box on the path lets the handshake pass and rejects later segments with a RST.",
+        "It would have let the data pass.",
+    )
+    .or(
+        "The application ended, and its listener with it.",
+        "The same listener accepted other connections.",
+    );
+    d.next_steps = next::full_accept_queue(f.server);
 }
 
 /// A filter let the handshake pass and rejects later segments.

@@ -54,6 +54,8 @@ finding! {
     }
 }
 
+/// Users notice a connection that stands still for this long.
+const NOTICED: Span = Span::secs(10);
 /// What the server sends later than this after the data is no answer to what came before.
 const MOMENT: Span = Span::secs(1);
 /// Where other connections of the same listener went on meanwhile.
@@ -103,6 +105,12 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             );
             d.measure("repetitions", n).measure_span("lasted_s", lasted).measure("acknowledged", true);
             write(&mut d, f, sender, first, around);
+            // It was heard at last: what it sent after the last copy is something else.
+            if f.side(sender).last > last {
+                d.severity = if lasted >= NOTICED { Severity::Warning } else { Severity::Info };
+                d.summary.push_str(" Then it went on.");
+                d.measure("healed", true);
+            }
             d.cause = cause(
                 "The acknowledgments do not reach the sender: the way back is cut.",
                 &["tcp_retransmit_timer"],
@@ -158,7 +166,7 @@ fn interrupted(f: &ConnectionFacts, sender: Role, healed: &Healed, around: &Dete
         "Data of the {sender} {} was sent again {n} within {lasted} before it was acknowledged.",
         own.socket()
     );
-    d.severity = Severity::Info;
+    d.severity = if lasted >= NOTICED { Severity::Warning } else { Severity::Info };
     d.lasted_until(healed.at.time);
     d.cause = cause(
         "The path was interrupted, or the peer's host stood still.",
@@ -172,6 +180,10 @@ fn interrupted(f: &ConnectionFacts, sender: Role, healed: &Healed, around: &Dete
         .measure("healed", true)
         .measure("others_answered", meanwhile.served);
     d.possible("the data was acknowledged in the end; where it was held up or lost before is not known");
+    d.or(
+        "The peer's firewall or connection tracking dropped the segments for that time.",
+        "Its counters tell: `nft list ruleset`, `conntrack -S`.",
+    );
     if sender == Role::Client && f.mid_stream && f.s.first >= healed.at.time {
         d.or(
             "The accept queue was full, and the server refused a syncookie until there was room.",
@@ -212,7 +224,9 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
         &["net.ipv4.tcp_retries2"],
     );
+    let is_acknowledged = own.in_vain().is_none();
     let after = match () {
+        () if is_acknowledged => "acknowledged it",
         () if peer.segments == 0 => "is not in the capture, and no answer of it reached the sender",
         () if peer.last.time > since.time => "went on without acknowledging it",
         () => "sent nothing any more",
@@ -221,14 +235,18 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // A connection ignored from the first byte on may be a refused syncookie.
     let is_heard = is_host_heard(f, sender, since, around);
-    match (others.served > 0 || is_heard) && f.syn.count > 0 && !from_the_start {
-        true => d.probable(format!(
-            "the {} {after}; {}: the fault is this connection's or this path's",
-            sender.peer(),
-            if others.served > 0 { ALIVE } else { HOST_ALIVE }
+    let went_on = (others.served > 0).then_some(ALIVE).or(is_heard.then_some(HOST_ALIVE));
+    match went_on {
+        Some(went_on) if f.syn.count > 0 && !from_the_start => d.probable(format!(
+            "the {} {after}; {went_on}: the fault is this connection's or this path's",
+            sender.peer()
         )),
-        false => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
+        Some(went_on) => d.possible(format!("the {} {after}; {went_on}", sender.peer())),
+        None => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
     };
+    if from_the_start && others.served > 0 {
+        blame_choice(d);
+    }
     if asks_again {
         blame_one_direction(d, sender);
     }
@@ -274,6 +292,17 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         d.next_steps
             .insert(0, format!("tracepath -n {to}   # on {from}: the MTU of the path, and where it shrinks"));
     }
+}
+
+/// The handshake passed, no data did, and others of the listener were served meanwhile.
+fn blame_choice(d: &mut Draft) {
+    d.cause = cause(
+        "Something lets the handshakes of these connections pass and drops their data. It is a filter on payload, or a stateful box \
+         that has not seen the SYN-ACK; or one of several hosts behind the address does not take its connections.",
+        &["nf_hook_slow", "nf_conntrack_in", "tcp_retransmit_timer"],
+        &["TcpExtTCPTimeouts", "TcpRetransSegs"],
+        &["net.netfilter.nf_conntrack_tcp_loose"],
+    );
 }
 
 /// The peer repeats data that was acknowledged.

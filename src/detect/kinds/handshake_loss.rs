@@ -1,7 +1,7 @@
 //! `handshake-loss`: a segment of the handshake was lost on the path.
 
 use crate::detect::analysis::deferral::{deferral, is_undecided};
-use crate::detect::analysis::ignored_ack::ignored_ack;
+use crate::detect::analysis::ignored_ack::{cookie_lag, ignored_ack};
 use crate::detect::analysis::ignored_client::picture;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -13,13 +13,14 @@ use crate::model::{Kind, Severity};
 use crate::time::Span;
 
 finding! {
-    /// A SYN-ACK or the final ACK was lost on the path, and its repetition made up for it.
+    /// A SYN-ACK or the final ACK was lost on the path or held up there, and its repetition made up for it.
     ///
     /// ## On the wire
     /// Seen at the server: the SYN-ACK is repeated before any final ACK came. An earlier final ACK was lost if the later one
     /// echoes the first SYN-ACK's timestamp, or if the client's IP IDs have a hole just before it. Otherwise the SYN-ACK
     /// was lost. Seen at the client: the SYN is repeated, and the SYN-ACK that comes echoes the first one's
-    /// timestamp (the SYN-ACK was lost); or the SYN-ACK comes again once although the client has answered.
+    /// timestamp (the SYN-ACK was lost); or the SYN-ACK comes again once although the client has answered. A SYN-ACK that
+    /// was held up has a timestamp older than its arrival, or its answer comes late and is the client's first.
     /// ## In the kernel
     /// Nothing: the timers of both ends did their work (`tcp_retransmit_timer`, `reqsk_timer_handler`).
     /// ## Looks alike
@@ -43,11 +44,18 @@ finding! {
     }
 }
 
+/// A client that has something to say says it so soon after its final ACK.
+const AT_ONCE: Span = Span::millis(50);
+/// A SYN-ACK that is on its way for longer than this makes the client repeat its SYN.
+const HELD_UP: Span = Span::millis(700);
+
 /// The lost segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lost {
     SynAck,
     FinalAck,
+    /// Not lost: held up for so long.
+    SynAckLate(Span),
 }
 
 /// The lost segment, and its evidence; none if nothing was, or something else explains the repetition.
@@ -79,6 +87,12 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
             return None;
         }
         let echoes_first = f.timestamps() && ack.tsecr == first.tsval && last_before.tsval != first.tsval;
+        if echoes_first && is_first_answer(f, ack) {
+            return Some((
+                Lost::SynAckLate(ack.at.time - first.at.time),
+                "the final ACK echoes the first SYN-ACK, and the client's data follows at once: it had not been connected before",
+            ));
+        }
         if (echoes_first || ack.ip_id_hole > 0) && was_ignored(f, ack, around) {
             return None;
         }
@@ -98,9 +112,16 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
         if later + later >= took {
             return None;
         }
+        if let Some(late) = sent_before(f) {
+            return Some((
+                Lost::SynAckLate(late),
+                "the SYN-ACK's timestamp shows when the server sent it: its clock went on for longer until its next segment than the \
+                 capture's",
+            ));
+        }
         (
             Lost::SynAck,
-            "the SYN-ACK echoes the first SYN's timestamp, so an earlier SYN-ACK was sent and did not arrive",
+            "the SYN-ACK echoes the first SYN's timestamp: that SYN arrived, and no answer came for long",
         )
     } else {
         let o = ignored_ack(f, around.end())?;
@@ -121,12 +142,24 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
     })
 }
 
+/// Whether this final ACK is the first that the client sent, and its data waited for it: a client that has the SYN-ACK sends data at
+/// once, and repeats it soon.
+fn is_first_answer(f: &ConnectionFacts, ack: FinalAck) -> bool {
+    let asked = f.c.first_data.is_some_and(|data| data.time - ack.at.time <= AT_ONCE);
+    ack.ip_id_hole == 0 && ack.bare && asked && f.unanswered.retransmits == 0
+}
+
+/// How long before it came here the SYN-ACK was sent, by the server's clock, of which a tick is taken to be a millisecond.
+fn sent_before(f: &ConnectionFacts) -> Option<Span> {
+    cookie_lag(f).map(Span::millis).filter(|late| *late >= HELD_UP)
+}
+
 /// See [`HandshakeLoss`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (lost, why) = lost(f, around)?;
     let (ack, first, syn) = (f.final_ack?, f.syn_ack.first()?, f.syn.first()?);
     let what = match lost {
-        Lost::SynAck => "SYN-ACK",
+        Lost::SynAck | Lost::SynAckLate(_) => "SYN-ACK",
         Lost::FinalAck => "final ACK",
     };
     let mut d = Draft::about(f, &SPEC, (ack.at, "final ACK"));
@@ -138,21 +171,39 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         d.shows(again.at, "SYN-ACK again");
     }
     d.severity = Severity::Info;
-    d.summary = format!(
-        "The network lost a {what} of {}; the handshake took {}.",
-        f.client.socket(),
-        ack.at.time - syn.at.time
-    );
+    let (client, took) = (f.client.socket(), ack.at.time - syn.at.time);
+    d.summary = match lost {
+        Lost::SynAckLate(late) => {
+            format!("The SYN-ACK for {client} was held up for {late}; the handshake took {took}.")
+        }
+        Lost::SynAck => {
+            format!("The network lost or held up a {what} of {client}; the handshake took {took}.")
+        }
+        Lost::FinalAck => format!("The network lost a {what} of {client}; the handshake took {took}."),
+    };
     d.cause = cause(
         match lost {
-            Lost::SynAck => "The network lost a SYN-ACK on the way from the server to the client.",
+            Lost::SynAckLate(_) => {
+                "The SYN-ACK was not lost, but late: a full buffer, a busy box on the path, or an address that had to be resolved \
+                 first (ARP, neighbour discovery)."
+            }
+            Lost::SynAck if around.at_server() => {
+                "The network lost a SYN-ACK on the way from the server to the client, or held it up."
+            }
+            Lost::SynAck => {
+                "The network lost a SYN-ACK on the way from the server to the client, or held it up, or the SYN before it."
+            }
             Lost::FinalAck => "The network lost the final ACK on the way from the client to the server.",
         },
         &[],
         &["TcpExtTCPSynRetrans", "TcpExtTCPTimeouts"],
         &[],
     );
-    d.measure("lost", what).measure_span("handshake_s", ack.at.time - syn.at.time);
+    match lost {
+        Lost::SynAckLate(late) => d.measure_span("late_s", late),
+        _ => d.measure("lost", what),
+    };
+    d.measure_span("handshake_s", took);
     if around.at_server() {
         d.probable(why);
     } else {
@@ -169,6 +220,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         }
     }
     d.next_steps = vec![next::LINK_DROPS.to_owned()];
+    if let Lost::SynAckLate(_) = lost {
+        d.next_steps.insert(0, "ip -s neigh; tc -s qdisc   # on both hosts and on routers between: neighbours in state INCOMPLETE or FAILED, backlog".to_owned());
+    }
     Some(d)
 }
 

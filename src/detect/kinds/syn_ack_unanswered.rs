@@ -162,6 +162,9 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let (syn, syn_ack) = (f.syn.first()?, f.syn_ack.first()?);
     let reset = f.c.reset.as_deref()?;
     let waited = syn_ack.at.time - syn.at.time;
+    if waited + waited < reset.at.time - syn.at.time {
+        return late_at_client(f, around);
+    }
     let mut d = Draft::about(f, &SPEC, (syn_ack.at, format!("SYN-ACK, {waited} after the SYN")));
     d.shows(syn.at, "SYN").shows(reset.at, "RST of the client: it has no socket for this any more");
     // Where every handshake takes as long, the path is slow, and who asks like that may want no more than the answer.
@@ -194,6 +197,44 @@ fn given_up(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "on the server, twice, 10 s apart: are SYNs dropped there?",
         ),
         format!("Compare the connect time-out of {} with {waited}", f.client.address.ip()),
+    ];
+    Some(d)
+}
+
+/// The server answered soon, and the client's RST came late.
+fn late_at_client(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (syn, syn_ack, reset) = (f.syn.first()?, f.syn_ack.first()?, f.c.reset.as_deref()?);
+    let took = reset.at.time - syn_ack.at.time;
+    let mut d = Draft::about(f, &SPEC, (syn_ack.at, "SYN-ACK"));
+    d.shows(syn.at, "SYN").shows(reset.at, format!("RST of the client, {took} after the SYN-ACK"));
+    let is_slow_path = around.round_trip().is_some_and(|usual| usual.0 * 3 > took.0);
+    let is_accident = (around.activity.given_up as usize) < SEVERAL;
+    d.severity = if is_slow_path || is_accident { Severity::Info } else { Severity::Critical };
+    d.summary = format!(
+        "{} answered the SYN of {} at once; {took} later the client answered by a RST, for it had no socket any more.",
+        f.server.socket(),
+        f.client.socket()
+    );
+    d.cause = cause(
+        "The SYN-ACK reached the client later than its connect time-out: the path held it up.",
+        &["tcp_v4_send_reset"],
+        &["TcpExtTCPTimeouts", "TcpExtEmbryonicRsts"],
+        &[],
+    );
+    d.measure_span("reset_after_s", took).measure("syns", f.syn.count);
+    d.possible(match is_slow_path {
+        true => {
+            "the RST has the shape of one without a socket; all handshakes of this server take about as long"
+        }
+        false => "the RST has the shape of one without a socket, and it came long after the SYN-ACK had left",
+    });
+    d.or(
+        "The client wanted no more than the answer (a half-open scan).",
+        "Such a scan sends its RST as soon as the answer comes.",
+    );
+    d.next_steps = vec![
+        format!("Compare the connect time-out of {} with {took}", f.client.address.ip()),
+        "ip -s neigh; tc -s qdisc   # on both hosts and on routers between: neighbours in state INCOMPLETE or FAILED, backlog".to_owned(),
     ];
     Some(d)
 }

@@ -50,7 +50,8 @@ fn a_segment_with_numbers_of_its_own_belongs_to_no_other_connection() {
     analyze(&wire).none(Kind::UntranslatedSegment);
 }
 
-/// One client is ignored four times, another is served in between; `also` says that the first is served once, too.
+/// One client is ignored four times, another is served in between; `also` says that the first is served once, too, and the first of its
+/// connections that were ignored is taken in the end.
 fn split(wire: &Wire, also: bool) -> Ladder {
     let ignored: Vec<_> = (0..4).map(|n| wire.of_host(1, 10 + n)).collect();
     for (n, l) in ignored.iter().enumerate() {
@@ -61,6 +62,11 @@ fn split(wire: &Wire, also: bool) -> Ladder {
     }
     if also {
         wire.of_host(1, 50).served(5.2);
+        let first = &ignored[0];
+        first.client.again(10.5);
+        first.server.ack(10.5 + wire.to_server);
+        first.server.data(10.501 + wire.to_server, 500);
+        first.client.ack(10.502 + wire.to_server + wire.to_client);
     }
     ignored.into_iter().next().expect("there are four")
 }
@@ -85,6 +91,42 @@ fn who_is_ignored_by_time_met_a_full_queue() {
     let f = found.only(&l, Kind::AcceptQueueOverflow);
     assert_eq!(f.certainty, Certainty::Probable);
     assert!(f.cause.text.contains("accept queue was full"), "{}", f.cause.text);
+}
+
+#[test]
+fn who_is_ignored_to_the_end_while_others_are_served_met_a_filter() {
+    // One connection, or one of each of three clients that are served, too.
+    for hosts in [1, 3] {
+        let wire = Wire::at_server();
+        let ignored: Vec<_> = (1..=hosts).map(|host| wire.of_host(host, 10)).collect();
+        for l in &ignored {
+            stuck(&wire, l, 0.0, 3, 10.0);
+        }
+        for n in 0..10_u8 {
+            wire.of_host(1 + n % 4, 100 + u16::from(n)).served(f64::from(n) + 0.5);
+        }
+        let found = analyze(&wire);
+        let f = found.only(&ignored[0], Kind::AcceptQueueOverflow);
+        assert_eq!(f.certainty, Certainty::Possible);
+        assert!(f.cause.text.contains("stateful"), "{}", f.cause.text);
+        assert!(f.certainty_reason.contains("served at once"), "{}", f.certainty_reason);
+    }
+}
+
+#[test]
+fn who_is_ignored_while_syns_are_dropped_met_a_full_queue() {
+    let wire = Wire::at_server();
+    let l = wire.of_host(1, 10);
+    stuck(&wire, &l, 0.0, 3, 10.0);
+    for n in 0..10 {
+        wire.of_host(2, 100 + n).served(f64::from(n) + 0.5);
+    }
+    let dropped = wire.of_host(3, 20);
+    for t in [4.2, 5.2, 7.2] {
+        dropped.client.syn(t);
+    }
+    let found = analyze(&wire);
+    assert_eq!(found.only(&l, Kind::AcceptQueueOverflow).certainty, Certainty::Probable);
 }
 
 /// At the server: of the client's request only the last, small segment arrives; the gap before it is `gap` bytes wide.
