@@ -207,11 +207,39 @@ fn is_host_heard(f: &ConnectionFacts, sender: Role, since: PacketRef, around: &D
         && around.heard_of_host(f.server.address, later)
 }
 
+/// Whether the server never showed that it has the connection.
+fn is_from_the_start(f: &ConnectionFacts, sender: Role) -> bool {
+    sender == Role::Client && f.progress.is_none() && !f.mid_stream
+}
+
+/// How sure it is, and why: what the peer did meanwhile, and what was heard of its host.
+fn judge(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) {
+    let (own, peer) = (f.side(sender), f.side(sender.peer()));
+    let others = around.listener.between(since.time, own.last.time);
+    let is_acknowledged = own.in_vain().is_none();
+    let after = match () {
+        () if is_acknowledged => "acknowledged it",
+        () if peer.segments == 0 => "is not in the capture, and no answer of it reached the sender",
+        () if peer.last.time > since.time => "went on without acknowledging it",
+        () => "sent nothing any more",
+    };
+    let is_heard = is_host_heard(f, sender, since, around);
+    let went_on = (others.served > 0).then_some(ALIVE).or(is_heard.then_some(HOST_ALIVE));
+    match went_on {
+        Some(went_on) if f.syn.count > 0 && !is_from_the_start(f, sender) => d.probable(format!(
+            "the {} {after}; {went_on}: the fault is this connection's or this path's",
+            sender.peer()
+        )),
+        Some(went_on) => d.possible(format!("the {} {after}; {went_on}", sender.peer())),
+        None => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
+    };
+}
+
 fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) {
     let (own, peer) = (f.side(sender), f.side(sender.peer()));
     let end = own.last.time;
     let others = around.listener.between(since.time, end);
-    let from_the_start = sender == Role::Client && f.progress.is_none() && !f.mid_stream;
+    let from_the_start = is_from_the_start(f, sender);
     let gave_up = around.observed_until(end) - end > Span(2 * (end - since.time).0.max(Span::secs(2).0));
     d.severity = Severity::Critical;
     d.lasted_until(end);
@@ -224,26 +252,10 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         &["TcpExtTCPTimeouts", "TcpRetransSegs", "TcpExtTCPAbortOnTimeout"],
         &["net.ipv4.tcp_retries2"],
     );
-    let is_acknowledged = own.in_vain().is_none();
-    let after = match () {
-        () if is_acknowledged => "acknowledged it",
-        () if peer.segments == 0 => "is not in the capture, and no answer of it reached the sender",
-        () if peer.last.time > since.time => "went on without acknowledging it",
-        () => "sent nothing any more",
-    };
     // The peer repeats data that was acknowledged: nothing reaches it either.
     let asks_again = peer.repeating.as_deref().is_some_and(|r| r.of_acknowledged >= REPEATED);
     // A connection ignored from the first byte on may be a refused syncookie.
-    let is_heard = is_host_heard(f, sender, since, around);
-    let went_on = (others.served > 0).then_some(ALIVE).or(is_heard.then_some(HOST_ALIVE));
-    match went_on {
-        Some(went_on) if f.syn.count > 0 && !from_the_start => d.probable(format!(
-            "the {} {after}; {went_on}: the fault is this connection's or this path's",
-            sender.peer()
-        )),
-        Some(went_on) => d.possible(format!("the {} {after}; {went_on}", sender.peer())),
-        None => d.possible(format!("the {} {after}; whether it was up is not known", sender.peer())),
-    };
+    judge(d, f, sender, since, around);
     if from_the_start && others.served > 0 {
         blame_choice(d);
     }

@@ -7,7 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::{ConnectionFacts, FinalAck, Roles};
+use crate::flow::facts::{ConnectionFacts, FinalAck, Roles, Sent};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 use crate::time::Span;
@@ -58,17 +58,20 @@ enum Lost {
     SynAckLate(Span),
 }
 
+/// Whether the order and the roles of this handshake are known, and a path that can lose packets lies between.
+fn is_plain(f: &ConnectionFacts, ack: FinalAck, first: &Sent) -> bool {
+    // On its way from a host to itself no packet is lost.
+    let within_host = f.client.address == f.server.address || f.server.address.ip().is_loopback();
+    // Where times run back, or the order was changed, the final ACK may be another than the first one.
+    let in_order = ack.at.time >= first.at.time && f.reordered == 0;
+    f.roles == Roles::BySyn && !f.odd_handshake && f.other_isns == 0 && !within_host && in_order
+}
+
 /// The lost segment, and its evidence; none if nothing was, or something else explains the repetition.
 fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'static str)> {
     let ack = f.final_ack?;
     let (first, syn) = (f.syn_ack.first()?, f.syn.first()?);
-    // On its way from a host to itself no packet is lost.
-    let within_host = f.client.address == f.server.address || f.server.address.ip().is_loopback();
-    if f.roles != Roles::BySyn || f.odd_handshake || f.other_isns > 0 || within_host {
-        return None;
-    }
-    // Where times run back, or the order was changed, the final ACK may be another than the first one.
-    if ack.at.time < first.at.time || f.reordered > 0 {
+    if !is_plain(f, ack, first) {
         return None;
     }
     let before = f.syn_ack.iter().take(usize::from(ack.syn_acks));
