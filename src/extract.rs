@@ -17,7 +17,7 @@ use crate::report::pcapng::{self, Writer};
 
 /// Which packets are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum Scope {
     /// Those that findings name.
     Evidence,
     /// All of their connections.
@@ -28,13 +28,13 @@ pub enum Extent {
 }
 
 /// The choice of packets.
-pub struct Order<'r> {
+pub struct Selection<'r> {
     /// The report on the same source.
     pub report: &'r Report,
     /// The findings whose packets are wanted.
     pub chosen: &'r [&'r Finding],
     /// Which of them.
-    pub extent: Extent,
+    pub extent: Scope,
     /// How the packets were changed, one sentence.
     pub notice: &'r str,
 }
@@ -44,7 +44,7 @@ pub struct Order<'r> {
 /// # Errors
 /// What the writer says.
 pub fn write(
-    order: &Order<'_>,
+    order: &Selection<'_>,
     mut source: Box<dyn Source>,
     mut rewriter: Rewriter,
     out: &mut dyn io::Write,
@@ -105,7 +105,7 @@ fn interface(report: &Report, source: &dyn Source, packet: &Packet<'_>) -> Inter
 }
 
 /// The comments on each packet that a finding names.
-fn comments(order: &Order<'_>) -> HashMap<PacketId, Vec<String>> {
+fn comments(order: &Selection<'_>) -> HashMap<PacketId, Vec<String>> {
     let mut comments: HashMap<PacketId, Vec<String>> = HashMap::new();
     let places: HashMap<&str, u16> = order
         .report
@@ -163,7 +163,7 @@ pub(crate) struct Around {
 }
 
 impl Around {
-    fn of(order: &Order<'_>) -> Around {
+    fn of(order: &Selection<'_>) -> Around {
         let mut around = Around::default();
         for finding in order.chosen {
             let own = (finding.client, finding.server);
@@ -171,13 +171,13 @@ impl Around {
             let other = other.map(|names| (Some(names.client), Some(names.server)));
             for (client, server) in [Some(own), other].into_iter().flatten() {
                 match order.extent {
-                    Extent::Evidence => {}
-                    Extent::Connections => {
+                    Scope::Evidence => {}
+                    Scope::Connections => {
                         around
                             .connections
                             .extend(client.zip(server).map(|(client, server)| ends(client, server)));
                     }
-                    Extent::Listeners => around.listeners.extend(server),
+                    Scope::Listeners => around.listeners.extend(server),
                 }
             }
         }

@@ -153,7 +153,7 @@ fn a_cause_that_is_excluded_is_noticed() {
     finding.cause.text = "The network lost a SYN.".into();
     finding.excluded.push(Excluded {
         suspect: "The SYNs were lost on the way to the server.".into(),
-        why: "they arrived".to_owned(),
+        reason: "they arrived".to_owned(),
     });
     check_finding("made", finding);
 }

@@ -10,7 +10,7 @@ use std::io;
 
 use support::live::{ACK, BEGIN, Days, Host, RST, SERVER, SYN, connection, segment, watch_by};
 use synscope::live::event::Event;
-use synscope::live::issued::Bounds;
+use synscope::live::issued::IssuedLimits;
 use synscope::live::output::{Next, Output};
 use synscope::live::state::State;
 use synscope::live::watch::Setup;
@@ -66,7 +66,7 @@ fn a_month_takes_no_more_memory_than_three_days() {
         }
     };
     let mut days = Days::new(Span::secs(300), Span::secs(30 * DAY), each);
-    let bounds = Bounds { findings: 256, of_a_kind: 64, closed: 64 };
+    let bounds = IssuedLimits { findings: 256, of_a_kind: 64, closed: 64 };
     let mut diary = Diary::default();
     let host = Host::new("192.0.2.1:80".parse().expect("an address"));
     let setup = Setup { bounds, ..Setup::default() };

@@ -11,7 +11,7 @@ const JUMP: Span = Span::secs(1);
 /// The times of one input.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Clock {
+pub(super) struct InputTimes {
     /// Earliest and latest.
     pub times: Option<(Timestamp, Timestamp)>,
     /// Of the first packet that has one, and its number.
@@ -24,7 +24,7 @@ pub(super) struct Clock {
     first_jump: (u64, Span),
 }
 
-impl Clock {
+impl InputTimes {
     /// Goes on with these packets.
     pub(super) fn note(&mut self, records: &[Record]) {
         let mut timed = records.iter().filter(|record| record.timed);
@@ -44,7 +44,7 @@ impl Clock {
     }
 
     /// Goes on with the packets of `part`, `before` being the number of the last one before it.
-    pub(super) fn append(&mut self, part: &Clock, before: u64) {
+    pub(super) fn append(&mut self, part: &InputTimes, before: u64) {
         let (Some((earliest, latest)), (first, number)) = (part.times, part.first) else { return };
         let number = number.saturating_add(before);
         match &mut self.times {

@@ -1,7 +1,7 @@
 //! An input read by somebody who sees nothing else: all of it, or a range of its bytes.
 //!
 //! A file that is not compressed can be cut anywhere. Where the first record of a range begins is a guess, as for a
-//! [`Part`](super::Part). Of what a pcapng says beside its packets, a range knows the [`HEAD`] of the file only. [`Chain`] finds
+//! [`InputPart`](super::InputPart). Of what a pcapng says beside its packets, a range knows the [`HEAD`] of the file only. [`Chain`] finds
 //! out whether all this was right, once all ranges of the file are known.
 
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ pub const HEAD: usize = 64 << 10;
 
 /// What a piece of an input is called, and which bytes of it are to be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct InputRange {
     /// The input's name in messages.
     pub path: String,
     /// Its place among the inputs.
@@ -34,7 +34,7 @@ pub struct Place {
 }
 
 /// The packets of one range of an input.
-pub struct Extent {
+pub struct RangeReader {
     reader: Reader,
     silences: Silences,
     head: Vec<u8>,
@@ -46,7 +46,7 @@ pub struct Extent {
 
 /// The result of reading one extent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Reading {
+pub struct RangeResult {
     /// How far the reading came; nothing of an input that could not be opened.
     progress: Option<Progress>,
     /// Of an input that was read as a whole, or could not be opened.
@@ -56,12 +56,12 @@ pub struct Reading {
     head: Vec<u8>,
     /// Its size, bytes.
     size: Option<u64>,
-    state: State,
+    state: RangeState,
 }
 
 /// What a pcapng says beside its packets, of one extent.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct State {
+struct RangeState {
     changes: Changes,
     /// At its end, where something changed in it.
     pcapng: Option<Pcapng>,
@@ -82,7 +82,7 @@ pub struct Changes {
 
 /// Where an extent lies among the others of its input.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Bounds {
+pub struct RangeBounds {
     /// Where its first record lies; `None` when none was found.
     pub began: Option<u64>,
     /// Where the record after its last one lies.
@@ -99,14 +99,18 @@ pub struct Bounds {
     pub changes: Changes,
 }
 
-impl Extent {
-    /// Opens a range of an input. `bytes` begins at [`Place::from`] and goes on beyond [`Place::until`] as far as the last
+impl RangeReader {
+    /// Opens a range of an input. `bytes` begins at [`InputRange::from`] and goes on beyond [`InputRange::until`] as far as the last
     /// record does; `head` is the beginning of the file, [`HEAD`] bytes of it or all.
     ///
     /// # Errors
     /// It is no capture, or one that cannot be cut.
-    pub fn open(place: &Place, head: &[u8], bytes: Box<dyn Read + Send>) -> Result<Extent, OpenError> {
-        let Place { path, input, size, from, until } = place;
+    pub fn open(
+        place: &InputRange,
+        head: &[u8],
+        bytes: Box<dyn Read + Send>,
+    ) -> Result<RangeReader, OpenError> {
+        let InputRange { path, input, size, from, until } = place;
         let is_whole = *from == 0 && *until == u64::MAX;
         if *from == 0 {
             let mut reader = recognise(path, *input, bytes, *size)?;
@@ -114,7 +118,7 @@ impl Extent {
                 check_divisible(&reader, path)?;
                 reader.read_until(*until);
             }
-            return Ok(Extent {
+            return Ok(RangeReader {
                 reader,
                 silences: Silences::of_part(),
                 head: start_of(head),
@@ -129,7 +133,7 @@ impl Extent {
         beginning.fill(&mut Block::default(), HEAD);
         let reader = beginning.part_of(Stream::within(bytes, *size), *from, *until, Begin::Anywhere);
         let known = reader.changes();
-        Ok(Extent {
+        Ok(RangeReader {
             reader,
             silences: Silences::of_part(),
             head: start_of(head),
@@ -150,7 +154,7 @@ impl Extent {
     ///
     /// # Errors
     /// The bytes of a range could not be read on.
-    pub fn close(self) -> Result<Reading, String> {
+    pub fn close(self) -> Result<RangeResult, String> {
         let mut progress = self.reader.progress();
         let status = self.is_whole.then(|| self.reader.status());
         if progress.has_failed() {
@@ -165,8 +169,8 @@ impl Extent {
             needs_time: self.reader.needs_what_was_before(),
         };
         let pcapng = self.reader.pcapng().filter(|_| !self.is_whole && changes.end != changes.known);
-        let state = State { changes, pcapng: pcapng.cloned(), numbers: self.reader.numbered() };
-        Ok(Reading {
+        let state = RangeState { changes, pcapng: pcapng.cloned(), numbers: self.reader.numbered() };
+        Ok(RangeResult {
             progress: Some(progress),
             status,
             silences: self.silences,
@@ -190,17 +194,17 @@ fn start_of(head: &[u8]) -> Vec<u8> {
     head.get(..super::pcap::FILE_HEADER).unwrap_or(head).to_vec()
 }
 
-impl Reading {
+impl RangeResult {
     /// That of an input that could not be opened.
-    pub fn refused(path: &str, error: &OpenError) -> Reading {
+    pub fn refused(path: &str, error: &OpenError) -> RangeResult {
         let status = Status { path: path.to_owned(), damage: Some(error.to_string()), ..Status::default() };
-        Reading {
+        RangeResult {
             progress: None,
             status: Some(status),
             silences: Silences::of_part(),
             head: Vec::new(),
             size: None,
-            state: State::default(),
+            state: RangeState::default(),
         }
     }
 
@@ -210,9 +214,9 @@ impl Reading {
     }
 
     /// Where it lies among the other extents of its input.
-    pub fn bounds(&self) -> Bounds {
+    pub fn bounds(&self) -> RangeBounds {
         match &self.progress {
-            Some(progress) => Bounds {
+            Some(progress) => RangeBounds {
                 began: progress.began,
                 end: progress.end,
                 until: progress.until.min(self.size.unwrap_or(u64::MAX)),
@@ -221,7 +225,7 @@ impl Reading {
                 stopped: progress.has_stopped(),
                 changes: self.state.changes,
             },
-            None => Bounds {
+            None => RangeBounds {
                 began: Some(0),
                 end: 0,
                 until: u64::MAX,
@@ -250,7 +254,7 @@ pub struct Chain {
 
 /// What comes before an extent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Before {
+pub struct RangeOffset {
     /// To be added to the numbers of its packets.
     pub packets: u64,
     /// The latest time of a packet before it.
@@ -275,7 +279,7 @@ impl Chain {
     ///
     /// # Errors
     /// It was read from a wrong place.
-    pub fn follow(&mut self, extent: &Bounds) -> Result<Option<Before>, WrongGuess> {
+    pub fn follow(&mut self, extent: &RangeBounds) -> Result<Option<RangeOffset>, WrongGuess> {
         if self.has_ended || self.at.is_some_and(|at| at >= extent.until) {
             return Ok(None);
         }
@@ -284,7 +288,7 @@ impl Chain {
         {
             return Err(WrongGuess { at });
         }
-        let before = Before { packets: self.packets, latest: self.latest };
+        let before = RangeOffset { packets: self.packets, latest: self.latest };
         self.at = Some(extent.end);
         self.packets = self.packets.saturating_add(extent.packets);
         self.latest = self.latest.max(extent.latest.unwrap_or(Timestamp::MIN));
@@ -298,8 +302,8 @@ impl Chain {
 ///
 /// # Errors
 /// One of them was read from a wrong place.
-pub fn join(place: &Place, extents: &[Reading]) -> Result<(Status, Silences), WrongGuess> {
-    if let [Reading { status: Some(status), silences, .. }] = extents {
+pub fn join(place: &InputRange, extents: &[RangeResult]) -> Result<(Status, Silences), WrongGuess> {
+    if let [RangeResult { status: Some(status), silences, .. }] = extents {
         let mut own = Silences::default();
         own.append(silences);
         return Ok((status.clone(), own));
@@ -309,7 +313,7 @@ pub fn join(place: &Place, extents: &[Reading]) -> Result<(Status, Silences), Wr
     let mut reader = match reader {
         Ok(reader) => reader,
         Err(error) => {
-            let refused = Reading::refused(&place.path, &error);
+            let refused = RangeResult::refused(&place.path, &error);
             return Ok((refused.status.unwrap_or_default(), Silences::default()));
         }
     };
@@ -345,14 +349,22 @@ mod tests {
     use super::*;
     use crate::time::Span;
 
-    fn bounds(began: Option<u64>, end: u64, until: u64) -> Bounds {
-        Bounds { began, end, until, packets: 2, latest: None, stopped: false, changes: Changes::default() }
+    fn bounds(began: Option<u64>, end: u64, until: u64) -> RangeBounds {
+        RangeBounds {
+            began,
+            end,
+            until,
+            packets: 2,
+            latest: None,
+            stopped: false,
+            changes: Changes::default(),
+        }
     }
 
     #[test]
     fn an_extent_counts_where_it_begins_as_the_one_before_ends() {
         let mut chain = Chain::default();
-        let before = |packets| Ok(Some(Before { packets, latest: Timestamp::MIN }));
+        let before = |packets| Ok(Some(RangeOffset { packets, latest: Timestamp::MIN }));
         assert_eq!(chain.follow(&bounds(Some(24), 120, 100)), before(0));
         assert_eq!(chain.follow(&bounds(Some(120), 330, 200)), before(2));
         // All of it belongs to a long record that begins before it.
@@ -365,7 +377,7 @@ mod tests {
     #[test]
     fn an_extent_must_know_what_the_file_says_before_it() {
         let changes = |known, end| Changes { known, end, needs_time: false };
-        let of = |from: u64, changes| Bounds { changes, ..bounds(Some(from), from + 100, from + 90) };
+        let of = |from: u64, changes| RangeBounds { changes, ..bounds(Some(from), from + 100, from + 90) };
         let mut chain = Chain::default();
         assert!(chain.follow(&of(0, changes(0, 2))).is_ok());
         assert!(chain.follow(&of(100, changes(2, 3))).is_ok());
@@ -378,7 +390,7 @@ mod tests {
     #[test]
     fn nothing_counts_after_damage() {
         let mut chain = Chain::default();
-        let damaged = Bounds { stopped: true, ..bounds(Some(24), 80, 100) };
+        let damaged = RangeBounds { stopped: true, ..bounds(Some(24), 80, 100) };
         assert!(chain.follow(&damaged).unwrap().is_some());
         assert_eq!(chain.follow(&bounds(Some(100), 200, u64::MAX)), Ok(None));
     }

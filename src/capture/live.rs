@@ -53,7 +53,7 @@ const UNDER_WAY: usize = 32;
 
 /// What to capture, and how.
 #[derive(Clone)]
-pub struct Settings {
+pub struct CaptureSettings {
     /// Names of interfaces; `any` is all of them.
     pub interfaces: Vec<String>,
     /// A pcap-filter(7) expression; empty takes all.
@@ -171,7 +171,7 @@ impl LiveFeed {
     ///
     /// # Errors
     /// The first of them that cannot be opened.
-    pub fn open(settings: &Settings) -> Result<LiveFeed, LiveError> {
+    pub fn open(settings: &CaptureSettings) -> Result<LiveFeed, LiveError> {
         load_library()?;
         let (to, messages) = mpsc::sync_channel(UNDER_WAY.saturating_mul(settings.interfaces.len().max(1)));
         let mut feed = LiveFeed { inputs: Vec::new(), messages, silences: Vec::new() };
@@ -354,7 +354,7 @@ impl Feed for LiveFeed {
 struct Thread {
     number: usize,
     name: String,
-    settings: Settings,
+    settings: CaptureSettings,
     to: SyncSender<Message>,
     empties: Receiver<Block>,
     /// Packets taken so far.
@@ -547,7 +547,7 @@ fn is_about_down(error: &pcap::Error) -> bool {
     error_text(error).contains("down")
 }
 
-fn open(name: &str, settings: &Settings) -> Result<Capture<Active>, LiveError> {
+fn open(name: &str, settings: &CaptureSettings) -> Result<Capture<Active>, LiveError> {
     let failed = |error: pcap::Error| refused(name, &error);
     let buffer = i32::try_from(settings.buffer).unwrap_or(i32::MAX);
     let handle = Capture::from_device(name)
@@ -597,9 +597,9 @@ fn link(number: i32) -> LinkType {
     })
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for CaptureSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { interfaces, filter, snaplen, buffer, promiscuous, .. } = self;
+        let CaptureSettings { interfaces, filter, snaplen, buffer, promiscuous, .. } = self;
         f.debug_struct("Settings")
             .field("interfaces", interfaces)
             .field("filter", filter)

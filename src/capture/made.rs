@@ -4,10 +4,11 @@ use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+pub(super) use super::byte_order::ByteOrder;
 use super::compress::Compression;
 use super::input::{OpenError, recognise};
 use super::order::Merged;
-use super::part::{Part, Settled};
+use super::part::{InputPart, Settled};
 use super::places::Places;
 use super::{Block, Packet, Silence, Source, Status};
 
@@ -53,21 +54,15 @@ pub(super) fn some_packets(n: usize, start: i64) -> Vec<Made> {
     (0..n).map(packet).collect()
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Order {
-    Little,
-    Big,
-}
-
-impl Order {
+impl ByteOrder {
     pub(super) fn u16(self, n: u16) -> [u8; 2] {
-        if self == Order::Big { n.to_be_bytes() } else { n.to_le_bytes() }
+        if self == ByteOrder::Big { n.to_be_bytes() } else { n.to_le_bytes() }
     }
     pub(super) fn u32(self, n: u32) -> [u8; 4] {
-        if self == Order::Big { n.to_be_bytes() } else { n.to_le_bytes() }
+        if self == ByteOrder::Big { n.to_be_bytes() } else { n.to_le_bytes() }
     }
     pub(super) fn u64(self, n: u64) -> [u8; 8] {
-        if self == Order::Big { n.to_be_bytes() } else { n.to_le_bytes() }
+        if self == ByteOrder::Big { n.to_be_bytes() } else { n.to_le_bytes() }
     }
 }
 
@@ -75,13 +70,13 @@ pub(super) const MICRO: u32 = 0xa1b2_c3d4;
 pub(super) const NANO: u32 = 0xa1b2_3c4d;
 pub(super) const MODIFIED: u32 = 0xa1b2_cd34;
 
-pub(super) fn pcap_header(order: Order, magic: u32, snaplen: u32, link: u32) -> Vec<u8> {
+pub(super) fn pcap_header(order: ByteOrder, magic: u32, snaplen: u32, link: u32) -> Vec<u8> {
     let versions = [order.u16(2), order.u16(4)].concat();
     [&order.u32(magic)[..], &versions, &[0; 8], &order.u32(snaplen), &order.u32(link)].concat()
 }
 
 /// A pcap of Ethernet packets, snapshot length 65,535.
-pub(super) fn pcap(order: Order, magic: u32, packets: &[Made]) -> Vec<u8> {
+pub(super) fn pcap(order: ByteOrder, magic: u32, packets: &[Made]) -> Vec<u8> {
     let mut file = pcap_header(order, magic, 65_535, 1);
     for packet in packets {
         let fraction = packet.time % 1_000_000_000 / if magic == NANO { 1 } else { 1_000 };
@@ -99,15 +94,15 @@ pub(super) fn pcap(order: Order, magic: u32, packets: &[Made]) -> Vec<u8> {
 /// Writes pcapng block by block.
 pub(super) struct Ng {
     pub file: Vec<u8>,
-    order: Order,
+    order: ByteOrder,
 }
 
 impl Ng {
-    pub(super) fn new(order: Order) -> Ng {
+    pub(super) fn new(order: ByteOrder) -> Ng {
         Ng { file: Vec::new(), order }.section(order)
     }
 
-    pub(super) fn section(mut self, order: Order) -> Ng {
+    pub(super) fn section(mut self, order: ByteOrder) -> Ng {
         self.order = order;
         let versions = [order.u16(1), order.u16(0)].concat();
         let body = [&order.u32(0x1a2b_3c4d)[..], &versions, &order.u64(u64::MAX)].concat();
@@ -175,7 +170,7 @@ impl Ng {
 }
 
 /// A pcapng of Ethernet packets with nanoseconds, of one section and interface.
-pub(super) fn pcapng(order: Order, packets: &[Made]) -> Vec<u8> {
+pub(super) fn pcapng(order: ByteOrder, packets: &[Made]) -> Vec<u8> {
     let start = Ng::new(order).interface(1, 65_535, &[(9, &[9])]);
     packets.iter().fold(start, |ng, packet| ng.enhanced(0, packet.time as u64, packet, &[])).file
 }
@@ -227,7 +222,7 @@ pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
     let mut source = Merged::default();
     source.add_only(Path::new("test"), reader);
     let (mut block, mut seen, mut repeated) = (Block::default(), Vec::new(), 0);
-    let mut read = |part: &mut Part| {
+    let mut read = |part: &mut InputPart| {
         let mut packets = Vec::new();
         while part.next_block(&mut block) {
             packets.extend(block.packets().map(|p| Seen::of(&p, 0)));
@@ -235,7 +230,7 @@ pub(super) fn read_in_parts(file: &[u8], bytes: u64) -> InParts {
         packets
     };
     loop {
-        let mut parts: Vec<(Part, Vec<Seen>)> = Vec::new();
+        let mut parts: Vec<(InputPart, Vec<Seen>)> = Vec::new();
         while parts.len() < 3
             && let Some(part) = source.next_part(bytes)
         {

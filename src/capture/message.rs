@@ -21,9 +21,9 @@ impl fmt::Display for Grouped {
 
 /// What happened to the `packets` before a damaged place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Before(pub u64);
+pub(super) struct PacketsBefore(pub u64);
 
-impl fmt::Display for Before {
+impl fmt::Display for PacketsBefore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("No packet comes before it."),

@@ -48,7 +48,7 @@ pub use block::{Block, Correction, LinkType, MERGED_BYTES, NOTE, Packet};
 pub use input::OpenError;
 pub use memory::MemorySource;
 pub use open::{Opened, open, open_some, open_until};
-pub use part::{Part, Settled};
+pub use part::{InputPart, Settled};
 pub use reclock::Reclocked;
 pub use silence::{QUIET, Silence, Silences};
 pub use source::Source;

@@ -13,7 +13,7 @@ use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
 use super::input::{OpenError, open_one};
-use super::part::{Part, Parts, Settled};
+use super::part::{InputPart, InputParts, Settled};
 use super::reader::{Reader, WINDOW};
 use super::stop::Stop;
 use super::{Block, MERGED_BYTES, Silence, Silences, Source, Status};
@@ -42,7 +42,7 @@ pub(super) struct Merged {
     latest: Timestamp,
     silences: Silences,
     /// Of an input that is alone.
-    parts: Parts,
+    parts: InputParts,
 }
 
 struct Input {
@@ -268,14 +268,14 @@ impl Source for Merged {
         self.silences.list()
     }
 
-    fn next_part(&mut self, bytes: u64) -> Option<Part> {
+    fn next_part(&mut self, bytes: u64) -> Option<InputPart> {
         match &self.inputs[..] {
             [Input { state: State::Open(open), .. }] => self.parts.next(&open.reader, bytes),
             _ => None,
         }
     }
 
-    fn give_back(&mut self, part: Part) -> Settled {
+    fn give_back(&mut self, part: InputPart) -> Settled {
         match &mut self.inputs[..] {
             [Input { state: State::Open(open), .. }] => {
                 self.parts.give_back(&mut open.reader, &mut self.silences, part)

@@ -1,6 +1,6 @@
 //! A part of a file, which any thread can read while others read the parts before it.
 //!
-//! Where the first record of a [`Part`] begins is a guess: several plausible headers in a row. The guess is worth
+//! Where the first record of a [`InputPart`] begins is a guess: several plausible headers in a row. The guess is worth
 //! nothing by itself. Parts are given back in the order of the file. A part is read again from the right place if it
 //! did not begin exactly where the one before it ended, or if it needed the packets before it. So packets, their
 //! numbers, and messages about damage are those of a reader that goes from record to record.
@@ -10,7 +10,7 @@ use super::reader::{Begin, Reader, WINDOW};
 use super::{Block, Silences};
 
 /// A part of the input that any thread can read on its own.
-pub struct Part {
+pub struct InputPart {
     pub(super) reader: Reader,
     begin: Begin,
     silences: Silences,
@@ -20,7 +20,7 @@ pub struct Part {
     pub(super) correction: Option<Correction>,
 }
 
-impl Part {
+impl InputPart {
     /// Replaces the contents of `block` by the next packets of the part; `false` at its end. Their numbers count from
     /// the part's beginning; [`Settled::Next`] tells how much to add.
     pub fn next_block(&mut self, block: &mut Block) -> bool {
@@ -38,7 +38,7 @@ impl Part {
     }
 }
 
-/// The state of a [`Part`] that was read to its end and given back.
+/// The state of a [`InputPart`] that was read to its end and given back.
 pub enum Settled {
     /// It is what comes next in the stream.
     Next {
@@ -46,14 +46,14 @@ pub enum Settled {
         before: u64,
     },
     /// It did not begin where the stream goes on: what was read of it is void, and this is to be read in its place.
-    Again(Box<Part>),
+    Again(Box<InputPart>),
     /// The stream has ended before it.
     Beyond,
 }
 
 /// Cuts an input into parts and puts their results together.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct InputParts {
     /// Where the next part begins, as long as others are out.
     next: u64,
     /// Parts that are out.
@@ -64,14 +64,14 @@ pub(super) struct Parts {
 
 /// Bytes of the first part, at most: the others wait for it.
 const FIRST: u64 = 64 << 10;
-/// What a wrong guess adds to [`Parts::mistrust`]; a right one takes 1 away.
+/// What a wrong guess adds to [`InputParts::mistrust`]; a right one takes 1 away.
 const WRONG: u32 = 4;
 /// From here on nothing is guessed any more: reading twice costs more than reading in turn.
 const GIVE_UP: u32 = 64;
 
-impl Parts {
+impl InputParts {
     /// The next part of about `bytes`; `None` at the end of the input, and while parts that are out must be given back first.
-    pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<Part> {
+    pub(super) fn next(&mut self, reader: &Reader, bytes: u64) -> Option<InputPart> {
         let size = reader.divisible().filter(|_| !reader.has_ended())?;
         let exact = self.out == 0;
         // Without one packet it is not known what packets look like: how late it is, which interfaces there are.
@@ -87,15 +87,20 @@ impl Parts {
         self.part(reader, from, self.next, begin)
     }
 
-    fn part(&mut self, reader: &Reader, from: u64, until: u64, begin: Begin) -> Option<Part> {
+    fn part(&mut self, reader: &Reader, from: u64, until: u64, begin: Begin) -> Option<InputPart> {
         let part = reader.part(from, until, begin)?;
         self.out = self.out.saturating_add(1);
         let (silences, changes) = (Silences::of_part(), reader.changes());
-        Some(Part { reader: part, begin, silences, changes, correction: None })
+        Some(InputPart { reader: part, begin, silences, changes, correction: None })
     }
 
     /// Takes back the next part in order.
-    pub(super) fn give_back(&mut self, reader: &mut Reader, silences: &mut Silences, part: Part) -> Settled {
+    pub(super) fn give_back(
+        &mut self,
+        reader: &mut Reader,
+        silences: &mut Silences,
+        part: InputPart,
+    ) -> Settled {
         self.out = self.out.saturating_sub(1);
         if reader.has_ended() {
             return Settled::Beyond;

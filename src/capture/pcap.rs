@@ -272,7 +272,7 @@ fn words(data: &[u8], bytes: usize) -> Option<&[[u8; 4]]> {
 #[cfg(test)]
 mod tests {
     use super::super::made::{
-        MICRO, MODIFIED, Made, NANO, Order, packets, pcap, pcap_header, read, some_packets,
+        ByteOrder, MICRO, MODIFIED, Made, NANO, packets, pcap, pcap_header, read, some_packets,
     };
 
     fn with_times_of(mut packets: Vec<Made>, unit: i64) -> Vec<Made> {
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn both_byte_orders_and_all_variants_give_the_same_packets() {
         let made = some_packets(20, 1_700_000_000_123_456_789);
-        for order in [Order::Little, Order::Big] {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
             for (magic, name, unit) in
                 [(MICRO, "pcap", 1000), (NANO, "pcap-ns", 1), (MODIFIED, "pcap-modified", 1000)]
             {
@@ -299,28 +299,28 @@ mod tests {
 
     #[test]
     fn a_header_without_packets_is_a_capture() {
-        let (seen, status) = read(&pcap_header(Order::Little, MICRO, 65_535, 1)).unwrap();
+        let (seen, status) = read(&pcap_header(ByteOrder::Little, MICRO, 65_535, 1)).unwrap();
         assert!(seen.is_empty());
         assert_eq!((status.damage, status.times, status.format.as_str()), (None, None, "pcap"));
     }
 
     #[test]
     fn the_upper_bits_of_the_link_type_are_no_part_of_it() {
-        let mut file = pcap_header(Order::Big, NANO, 65_535, 0x4400_0000 | 276);
+        let mut file = pcap_header(ByteOrder::Big, NANO, 65_535, 0x4400_0000 | 276);
         file.extend([0; 16]);
         assert_eq!(read(&file).unwrap().0[0].link, 276);
     }
 
     #[test]
     fn a_fraction_over_one_second_is_carried() {
-        let mut file = pcap_header(Order::Little, NANO, 65_535, 1);
+        let mut file = pcap_header(ByteOrder::Little, NANO, 65_535, 1);
         file.extend([7, u32::MAX, 0, 60].iter().flat_map(|n| n.to_le_bytes()));
         assert_eq!(read(&file).unwrap().0[0].packet.time, 7_000_000_000 + i64::from(u32::MAX));
     }
 
     #[test]
     fn seconds_reach_beyond_2038() {
-        let mut file = pcap_header(Order::Little, MICRO, 65_535, 1);
+        let mut file = pcap_header(ByteOrder::Little, MICRO, 65_535, 1);
         file.extend([u32::MAX, 0, 0, 60].iter().flat_map(|n| n.to_le_bytes()));
         assert_eq!(read(&file).unwrap().0[0].packet.time, i64::from(u32::MAX) * 1_000_000_000);
     }
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn files_before_version_2_4_have_the_lengths_the_other_way_round() {
         for (minor, lengths) in [(2, [9, 3]), (3, [9, 3]), (3, [3, 9])] {
-            let mut file = pcap_header(Order::Little, MICRO, 65_535, 1);
+            let mut file = pcap_header(ByteOrder::Little, MICRO, 65_535, 1);
             file[6] = minor;
             file.extend([0, 0, lengths[0], lengths[1]].iter().flat_map(|n: &u32| n.to_le_bytes()));
             file.extend([1, 2, 3]);
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn more_captured_than_the_snapshot_length_or_the_wire_had_is_tolerated() {
-        let mut file = pcap_header(Order::Little, MICRO, 96, 1);
+        let mut file = pcap_header(ByteOrder::Little, MICRO, 96, 1);
         file.extend([0, 0, 5000, 60].iter().flat_map(|n: &u32| n.to_le_bytes()));
         file.extend([0; 5000]);
         let (seen, status) = read(&file).unwrap();
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_length_that_no_packet_has_stops_there_and_says_where() {
-        let mut file = pcap(Order::Little, MICRO, &some_packets(3, 0));
+        let mut file = pcap(ByteOrder::Little, MICRO, &some_packets(3, 0));
         let place = file.len();
         file.extend([0, 0, 1_400_000_000, 60].iter().flat_map(|n: &u32| n.to_le_bytes()));
         file.extend([0; 100]);
@@ -372,7 +372,7 @@ mod tests {
             Made { time: 1_000, original: 5_000_000, data: (0..5_000_000u32).map(|i| i as u8).collect() };
         let mut made = some_packets(2, 0);
         made.insert(1, long);
-        let mut file = pcap(Order::Big, MICRO, &made);
+        let mut file = pcap(ByteOrder::Big, MICRO, &made);
         file[16..20].copy_from_slice(&8_000_000u32.to_be_bytes());
         let (seen, status) = read(&file).unwrap();
         assert_eq!(status.damage, None);

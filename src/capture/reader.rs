@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::block::Record;
-use super::clock::Clock;
-use super::message::{Before, Grouped};
+use super::clock::InputTimes;
+use super::message::{Grouped, PacketsBefore};
 use super::pcap::{FILE_HEADER, Pcap};
 use super::pcapng::Pcapng;
 use super::places::Places;
@@ -36,7 +36,7 @@ pub(super) struct Progress {
     /// Records that begin here or later are another's.
     pub until: u64,
     pub packets: u64,
-    pub clock: Clock,
+    pub clock: InputTimes,
     stopped: Option<Stopped>,
 }
 
@@ -50,7 +50,7 @@ impl Progress {
     /// Whether the bytes themselves could not be read on.
     #[cfg(feature = "fleet")]
     pub(super) fn has_failed(&self) -> bool {
-        matches!(&self.stopped, Some(Stopped { why: Why::Failed(_), .. }))
+        matches!(&self.stopped, Some(Stopped { cause: StopCause::Failed(_), .. }))
     }
 }
 
@@ -60,12 +60,12 @@ impl Progress {
 struct Stopped {
     /// Place of the record in the (decompressed) stream.
     at: u64,
-    why: Why,
+    cause: StopCause,
 }
 
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-enum Why {
+enum StopCause {
     /// The claim of a record, what is there instead, and the likely cause.
     Damage { says: String, end: String, cause: Cow<'static, str> },
     /// The input cannot be read, or not be decompressed.
@@ -164,7 +164,7 @@ pub(super) struct Reader {
     until: u64,
     ended: bool,
     packets: u64,
-    clock: Clock,
+    clock: InputTimes,
     stopped: Option<Stopped>,
 }
 
@@ -197,7 +197,7 @@ impl Reader {
             until: u64::MAX,
             ended: false,
             packets: 0,
-            clock: Clock::default(),
+            clock: InputTimes::default(),
             stopped: None,
         })
     }
@@ -226,7 +226,7 @@ impl Reader {
             ended: false,
             packets: 0,
             near: self.clock.times.map(|_| self.clock.last),
-            clock: Clock::default(),
+            clock: InputTimes::default(),
             stopped: None,
         }
     }
@@ -558,36 +558,36 @@ impl Reader {
     }
 
     fn stop(&mut self, says: &str, end: &str, cause: &'static str) {
-        let why = Why::Damage { says: says.to_owned(), end: end.to_owned(), cause: cause.into() };
-        self.stopped = Some(Stopped { at: self.base, why });
+        let cause = StopCause::Damage { says: says.to_owned(), end: end.to_owned(), cause: cause.into() };
+        self.stopped = Some(Stopped { at: self.base, cause });
         self.ended = true;
     }
 
     fn failed(&mut self, error: io::Error) {
-        self.stopped = Some(Stopped { at: self.base, why: Why::Failed(Arc::new(error)) });
+        self.stopped = Some(Stopped { at: self.base, cause: StopCause::Failed(Arc::new(error)) });
         self.ended = true;
     }
 
     /// Why the reading stopped before the end, if it did.
     fn damage(&self) -> Option<String> {
-        let Stopped { at, why } = self.stopped.as_ref()?;
-        let (path, at, before) = (&self.path, Grouped(*at), Before(self.packets));
-        Some(match (why, self.stream.compression) {
-            (Why::Damage { says, end, cause }, _) => {
+        let Stopped { at, cause } = self.stopped.as_ref()?;
+        let (path, at, before) = (&self.path, Grouped(*at), PacketsBefore(self.packets));
+        Some(match (cause, self.stream.compression) {
+            (StopCause::Damage { says, end, cause }, _) => {
                 let unit = self.format.unit();
                 format!("{path}: {unit} at byte {at} {says}{end}.\n  {cause} {before}")
             }
-            (Why::Failed(error), Some(_)) if error.kind() == io::ErrorKind::Unsupported => {
+            (StopCause::Failed(error), Some(_)) if error.kind() == io::ErrorKind::Unsupported => {
                 format!(
                     "{path}: cannot be decompressed from byte {at} of the capture on: {error}.\n  {before}"
                 )
             }
-            (Why::Failed(error), Some(compression)) => format!(
+            (StopCause::Failed(error), Some(compression)) => format!(
                 "{path}: the {name} data is damaged or cut off after byte {at} of the decompressed capture: {error}.\n  \
                  What follows cannot be read. {before} To check the file: {name} -t",
                 name = compression.name(),
             ),
-            (Why::Failed(error), None) => {
+            (StopCause::Failed(error), None) => {
                 format!("{path}: cannot be read after byte {at}: {error}.\n  {before}")
             }
         })
@@ -679,7 +679,7 @@ mod tests {
                 reader.format.index(black_box(&window), 0, &mut reader.numbers, &mut block.records);
                 spent[0] += start.elapsed().as_secs_f64();
                 let start = Instant::now();
-                Clock::default().note(black_box(&block.records));
+                InputTimes::default().note(black_box(&block.records));
                 spent[1] += start.elapsed().as_secs_f64();
                 let start = Instant::now();
                 Silences::default().note_records(black_box(&block.records));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Block, Correction, Part, Settled, Silence, Source, Status};
+use super::{Block, Correction, InputPart, Settled, Silence, Source, Status};
 /// `inner` with other times. What [`Source::status`] says of the inputs stays by their own clock.
 pub struct Reclocked {
     inner: Box<dyn Source>,
@@ -15,7 +15,7 @@ impl Reclocked {
         Reclocked { inner, correction }
     }
 
-    fn corrected(&self, mut part: Part) -> Part {
+    fn corrected(&self, mut part: InputPart) -> InputPart {
         part.correction = Some(Arc::clone(&self.correction));
         part
     }
@@ -38,12 +38,12 @@ impl Source for Reclocked {
         self.inner.silences().into_iter().map(correct).collect()
     }
 
-    fn next_part(&mut self, bytes: u64) -> Option<Part> {
+    fn next_part(&mut self, bytes: u64) -> Option<InputPart> {
         let part = self.inner.next_part(bytes)?;
         Some(self.corrected(part))
     }
 
-    fn give_back(&mut self, part: Part) -> Settled {
+    fn give_back(&mut self, part: InputPart) -> Settled {
         match self.inner.give_back(part) {
             Settled::Again(part) => Settled::Again(Box::new(self.corrected(*part))),
             settled => settled,

@@ -1,7 +1,7 @@
 //! What every stream of packets can do.
 
 use super::block::Block;
-use super::part::{Part, Settled};
+use super::part::{InputPart, Settled};
 use super::silence::Silence;
 use super::status::Status;
 
@@ -26,13 +26,13 @@ pub trait Source: Send {
     /// Another way to read the stream, for several threads at once: its next part of about `bytes`, to be read by any
     /// of them. `None` when those that are out must be given back first; with none out, at the end of the stream, and
     /// always where it can only be read in turn. Not to be mixed with [`Source::next_block`].
-    fn next_part(&mut self, bytes: u64) -> Option<Part> {
+    fn next_part(&mut self, bytes: u64) -> Option<InputPart> {
         let _ = bytes;
         None
     }
 
     /// Takes back a part that has been read to its end. All are to be given back, in the order in which they came.
-    fn give_back(&mut self, part: Part) -> Settled {
+    fn give_back(&mut self, part: InputPart) -> Settled {
         drop(part);
         Settled::Beyond
     }

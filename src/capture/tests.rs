@@ -17,11 +17,11 @@ const ALL_COMPRESSIONS: [Compression; 4] =
 
 fn files(made: &[Made]) -> Vec<Vec<u8>> {
     vec![
-        pcap(Order::Little, NANO, made),
-        pcap(Order::Big, NANO, made),
-        pcap(Order::Little, MODIFIED, made),
-        pcapng(Order::Little, made),
-        pcapng(Order::Big, made),
+        pcap(ByteOrder::Little, NANO, made),
+        pcap(ByteOrder::Big, NANO, made),
+        pcap(ByteOrder::Little, MODIFIED, made),
+        pcapng(ByteOrder::Little, made),
+        pcapng(ByteOrder::Big, made),
     ]
 }
 
@@ -130,7 +130,7 @@ fn a_compressed_file_cut_in_the_middle_gives_what_came_before() {
             .for_each(|(j, b)| *b = (((i * 7919 + j * 104_729) * 31) >> 7) as u8);
     }
     for compression in ALL_COMPRESSIONS {
-        let whole = compressed(compression, &pcap(Order::Little, NANO, &made));
+        let whole = compressed(compression, &pcap(ByteOrder::Little, NANO, &made));
         let (seen, status) = read(&whole[..whole.len() * 9 / 10]).unwrap();
         assert!(made.starts_with(&packets(&seen)), "{compression:?}");
         let damage = status.damage.unwrap();
@@ -163,13 +163,13 @@ fn what_is_no_capture_is_refused_with_what_it_looks_like() {
             .starts_with("test: the gzip data is damaged or cut off at its start: ")
     );
     assert_eq!(
-        refused(&pcap(Order::Big, MICRO, &[])[..10]),
+        refused(&pcap(ByteOrder::Big, MICRO, &[])[..10]),
         "test: the header of a pcap file is 24 bytes long, but the file ends after 10"
     );
-    let mut version_3 = pcap(Order::Big, MICRO, &[]);
+    let mut version_3 = pcap(ByteOrder::Big, MICRO, &[]);
     version_3[5] = 3;
     assert_eq!(refused(&version_3), "test: pcap version 3.4; expected version 2");
-    let mut no_mark = pcapng(Order::Big, &[]);
+    let mut no_mark = pcapng(ByteOrder::Big, &[]);
     no_mark[8] = 0;
     assert!(refused(&no_mark).contains("with the byte order mark 00 2B 3C 4D; expected"));
 }
@@ -214,7 +214,7 @@ fn an_error_while_reading_keeps_what_was_read() {
             }
         }
     }
-    let file = pcap(Order::Little, MICRO, &some_packets(3, 0));
+    let file = pcap(ByteOrder::Little, MICRO, &some_packets(3, 0));
     let (seen, status) = read_from(Box::new(Failing(Cursor::new(file))), Some(999)).unwrap();
     assert_eq!(seen.len(), 3);
     let expected =
@@ -227,7 +227,7 @@ fn a_clock_that_jumps_back_is_a_warning() {
     let mut made = some_packets(10, 100_000_000_000);
     made[4].time = 96_000_000_000;
     made[8].time -= 2_000_000_000;
-    let (_, status) = read(&pcap(Order::Little, NANO, &made)).unwrap();
+    let (_, status) = read(&pcap(ByteOrder::Little, NANO, &made)).unwrap();
     assert_eq!(status.warnings, ["the clock jumps back 2 times, first 4.00 s at packet 5"]);
     let times = (Timestamp(96_000_000_000), Timestamp(100_009_000_000));
     assert_eq!(status.times, Some(times));
@@ -270,8 +270,8 @@ proptest! {
     fn any_bytes_end_in_a_message_or_packets(
         magic in prop::sample::select(vec![
             vec![], MICRO.to_le_bytes().to_vec(), NANO.to_be_bytes().to_vec(), MODIFIED.to_le_bytes().to_vec(),
-            pcap_header(Order::Little, MICRO, u32::MAX, 1), Ng::new(Order::Little).interface(1, 0, &[]).file,
-            Ng::new(Order::Big).interface(1, 0, &[]).file, vec![0x1f, 0x8b, 8, 0], vec![0x28, 0xb5, 0x2f, 0xfd],
+            pcap_header(ByteOrder::Little, MICRO, u32::MAX, 1), Ng::new(ByteOrder::Little).interface(1, 0, &[]).file,
+            Ng::new(ByteOrder::Big).interface(1, 0, &[]).file, vec![0x1f, 0x8b, 8, 0], vec![0x28, 0xb5, 0x2f, 0xfd],
             vec![0x04, 0x22, 0x4d, 0x18], vec![0xfd, b'7', b'z', b'X', b'Z', 0],
         ]),
         rest in prop::collection::vec(prop_oneof![Just(0u8), 0u8..8, any::<u8>()], 0..600),
@@ -344,7 +344,7 @@ proptest! {
         // In another order than that of time.
         for (i, part) in parts.iter().enumerate().rev() {
             paths.push(folder.path().join(format!("{i}.pcap")));
-            let file = if i == 1 { pcapng(Order::Big, part) } else { pcap(Order::Little, NANO, part) };
+            let file = if i == 1 { pcapng(ByteOrder::Big, part) } else { pcap(ByteOrder::Little, NANO, part) };
             std::fs::write(paths.last().unwrap(), file).unwrap();
         }
         let mut opened = open(&paths).unwrap();
@@ -368,7 +368,7 @@ fn written(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 fn packets_of_one_time_stay_in_the_order_of_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let same = vec![Made { time: 5, original: 60, data: vec![1] }; 3];
-    let a = written(&folder, "a", &pcap(Order::Little, NANO, &same));
+    let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &same));
     let mut opened = open(&[a.clone(), a]).unwrap();
     let seen = drain(&mut *opened.source);
     assert_eq!(
@@ -383,8 +383,8 @@ fn a_clock_that_steps_back_leaves_the_order_within_its_file() {
     let at = |times: &[i64]| -> Vec<Made> {
         times.iter().map(|s| Made { time: s * 1_000_000_000, original: 1, data: vec![] }).collect()
     };
-    let a = written(&folder, "a", &pcap(Order::Little, NANO, &at(&[10, 20, 5, 30])));
-    let b = written(&folder, "b", &pcap(Order::Little, NANO, &at(&[15, 25])));
+    let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &at(&[10, 20, 5, 30])));
+    let b = written(&folder, "b", &pcap(ByteOrder::Little, NANO, &at(&[15, 25])));
     let mut opened = open(&[a, b]).unwrap();
     let seen = drain(&mut *opened.source);
     let times: Vec<i64> = seen.iter().map(|p| p.packet.time / 1_000_000_000).collect();
@@ -400,8 +400,8 @@ fn silences_are_those_of_the_merged_stream() {
     let at = |times: &[i64]| -> Vec<Made> {
         times.iter().map(|s| Made { time: s * 1_000_000_000, original: 1, data: vec![] }).collect()
     };
-    let a = written(&folder, "a", &pcap(Order::Little, NANO, &at(&[0, 100, 200])));
-    let b = written(&folder, "b", &pcap(Order::Little, NANO, &at(&[20, 40, 60, 80])));
+    let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &at(&[0, 100, 200])));
+    let b = written(&folder, "b", &pcap(ByteOrder::Little, NANO, &at(&[20, 40, 60, 80])));
     let mut opened = open(&[a, b]).unwrap();
     drain(&mut *opened.source);
     let silence = Silence { from: Timestamp(100_000_000_000), to: Timestamp(200_000_000_000) };
@@ -414,7 +414,7 @@ fn a_long_rotated_set_is_not_open_at_once_and_passes_blocks_on() {
     let mut paths = Vec::new();
     for i in (0..2_000).rev() {
         let made = some_packets(3, i * 1_000_000_000);
-        paths.push(written(&folder, &format!("{i}.pcap"), &pcap(Order::Little, MICRO, &made)));
+        paths.push(written(&folder, &format!("{i}.pcap"), &pcap(ByteOrder::Little, MICRO, &made)));
     }
     let mut opened = open(&paths).unwrap();
     assert!(opened.errors.is_empty());
@@ -432,7 +432,7 @@ fn more_overlapping_captures_than_may_be_open_all_come_with_a_warning() {
     let mut paths = Vec::new();
     for i in 0..200 {
         let made = some_packets(20, i * 10_000);
-        paths.push(written(&folder, &format!("{i}.pcap"), &pcap(Order::Little, MICRO, &made)));
+        paths.push(written(&folder, &format!("{i}.pcap"), &pcap(ByteOrder::Little, MICRO, &made)));
     }
     let mut opened = open(&paths).unwrap();
     assert_eq!(drain(&mut *opened.source).len(), 4_000);
@@ -444,8 +444,8 @@ fn more_overlapping_captures_than_may_be_open_all_come_with_a_warning() {
 fn merged_packets_keep_their_headers_and_their_length() {
     let folder = tempfile::tempdir().unwrap();
     let long = |time| Made { time, original: 60_000, data: vec![7; 50_000] };
-    let a = written(&folder, "a", &pcap(Order::Little, NANO, &[long(1), long(3)]));
-    let b = written(&folder, "b", &pcap(Order::Little, NANO, &[long(2), long(4)]));
+    let a = written(&folder, "a", &pcap(ByteOrder::Little, NANO, &[long(1), long(3)]));
+    let b = written(&folder, "b", &pcap(ByteOrder::Little, NANO, &[long(2), long(4)]));
     let mut opened = open(&[a, b]).unwrap();
     let seen = drain(&mut *opened.source);
     assert_eq!(seen.iter().map(|p| p.capture).collect::<Vec<_>>(), [0, 1, 0, 1]);
@@ -455,14 +455,14 @@ fn merged_packets_keep_their_headers_and_their_length() {
 #[test]
 fn inputs_that_cannot_be_opened_are_said_and_the_others_read() {
     let folder = tempfile::tempdir().unwrap();
-    let good = written(&folder, "good", &pcap(Order::Little, MICRO, &some_packets(3, 0)));
+    let good = written(&folder, "good", &pcap(ByteOrder::Little, MICRO, &some_packets(3, 0)));
     let inputs = vec![
         folder.path().join("missing"),
         folder.path().to_owned(),
         written(&folder, "empty", b""),
         good,
         written(&folder, "pdf", b"%PDF-1.4"),
-        written(&folder, "no packets", &pcap(Order::Little, MICRO, &[])),
+        written(&folder, "no packets", &pcap(ByteOrder::Little, MICRO, &[])),
     ];
     let mut opened = open(&inputs).unwrap();
     let kinds: Vec<&OpenError> = opened.errors.iter().collect();
@@ -503,8 +503,8 @@ fn no_input_and_far_too_many_are_errors() {
 #[test]
 fn a_file_that_vanishes_before_its_turn_is_damage_of_that_input() {
     let folder = tempfile::tempdir().unwrap();
-    let a = written(&folder, "a", &pcap(Order::Little, MICRO, &some_packets(3, 0)));
-    let b = written(&folder, "b", &pcap(Order::Little, MICRO, &some_packets(3, 1_000_000_000)));
+    let a = written(&folder, "a", &pcap(ByteOrder::Little, MICRO, &some_packets(3, 0)));
+    let b = written(&folder, "b", &pcap(ByteOrder::Little, MICRO, &some_packets(3, 1_000_000_000)));
     let mut opened = open(&[a, b.clone()]).unwrap();
     std::fs::remove_file(b).unwrap();
     assert_eq!(drain(&mut *opened.source).len(), 3);

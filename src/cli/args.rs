@@ -199,8 +199,8 @@ pub struct AnalyzeArgs {
     pub fail_on: Vec<FailOn>,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
-    pub color: When,
+    #[arg(long, value_enum, ignore_case = true, default_value_t = ColorWhen::Auto, value_name = "WHEN", help_heading = "Report")]
+    pub color: ColorWhen,
 
     /// Show no progress on standard error
     ///
@@ -350,8 +350,8 @@ pub struct LiveArgs {
     pub fail_on: Vec<FailOn>,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Report")]
-    pub color: When,
+    #[arg(long, value_enum, ignore_case = true, default_value_t = ColorWhen::Auto, value_name = "WHEN", help_heading = "Report")]
+    pub color: ColorWhen,
 
     /// Report a half-closed connection whose open side has been silent for this long
     #[arg(
@@ -436,8 +436,8 @@ pub struct DiffArgs {
     pub at_least: Least,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN")]
-    pub color: When,
+    #[arg(long, value_enum, ignore_case = true, default_value_t = ColorWhen::Auto, value_name = "WHEN")]
+    pub color: ColorWhen,
 }
 
 /// How a comparison is written.
@@ -602,8 +602,8 @@ pub struct ExplainArgs {
     pub kind: Option<Kind>,
 
     /// Use colours: `auto` where the output is a terminal and NO_COLOR is not set
-    #[arg(long, value_enum, ignore_case = true, default_value_t = When::Auto, value_name = "WHEN")]
-    pub color: When,
+    #[arg(long, value_enum, ignore_case = true, default_value_t = ColorWhen::Auto, value_name = "WHEN")]
+    pub color: ColorWhen,
 }
 
 /// Options of `synscope schema`.
@@ -652,7 +652,7 @@ pub enum EventsOf {
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub enum ColorWhen {
     /// Where the output is a terminal and NO_COLOR is not set.
     Auto,
     /// Always.

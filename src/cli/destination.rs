@@ -16,7 +16,7 @@ use super::value::Format;
 use crate::engine::Analysis;
 use crate::extract;
 use crate::model::Report;
-use crate::report::text::brief::Settings;
+use crate::report::text::brief::SettingsSection;
 use crate::report::{html, json, jsonl, markdown, text};
 #[cfg(feature = "fleet")]
 use crate::table::{Folder, findings};
@@ -91,7 +91,7 @@ impl Destinations {
                 continue;
             }
             let look = output.look(args.color);
-            let settings = if args.settings { Settings::Shown } else { Settings::Hidden };
+            let settings = if args.settings { SettingsSection::Shown } else { SettingsSection::Hidden };
             let markup = markdown::Options {
                 flavor: args.flavor.into(),
                 length: if args.full { markdown::Length::Full } else { markdown::Length::Short },
@@ -109,7 +109,7 @@ impl Destinations {
                     Format::Pcapng => {
                         let all: Vec<_> = report.findings.iter().collect();
                         let captures = args.scope.inputs(&args.captures);
-                        packets::write(report, &all, &captures, extract::Extent::Evidence, privacy, out)
+                        packets::write(report, &all, &captures, extract::Scope::Evidence, privacy, out)
                     }
                 }
             });

@@ -14,7 +14,7 @@ use super::privacy::Privacy;
 use super::progress::ProgressLine;
 use super::value::Format;
 use crate::engine::Analysis;
-use crate::extract::Extent;
+use crate::extract::Scope;
 use crate::model::{Finding, Report};
 use crate::report::terminal::counted;
 
@@ -52,9 +52,9 @@ pub fn run(args: &ExtractArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::verdict(damage(&outcome), Verdict::Clear));
     }
     let extent = match (args.whole, args.listener) {
-        (_, true) => Extent::Listeners,
-        (true, false) => Extent::Connections,
-        (false, false) => Extent::Evidence,
+        (_, true) => Scope::Listeners,
+        (true, false) => Scope::Connections,
+        (false, false) => Scope::Evidence,
     };
     output.write(|out| packets::write(&outcome.report, &chosen, &captures, extent, &privacy, out))?;
     Ok(Exit::verdict(damage(&outcome), Verdict::Clear))

@@ -36,7 +36,7 @@ mod session {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag;
 
-    use crate::capture::live::{self, LiveFeed, Promiscuous, Settings};
+    use crate::capture::live::{self, CaptureSettings, LiveFeed, Promiscuous};
     use crate::cli::analyze::{applied, check_threads, program};
     use crate::cli::args::{AnalyzeArgs, AskKernel, EventsOf, LiveArgs, PrivacyArgs, Scope};
     use crate::cli::destination::Destinations;
@@ -109,7 +109,7 @@ mod session {
         report: &ReportArgs,
     ) -> anyhow::Result<Ended> {
         let theirs = namespace.clone();
-        let settings = Settings {
+        let settings = CaptureSettings {
             interfaces: args.interface.clone(),
             filter: args.filter.clone(),
             snaplen: args.snaplen,
@@ -351,7 +351,7 @@ mod session {
                 None => {
                     let look = stdout_look(self.args.color);
                     let mut err = io::stderr().lock();
-                    Ok(brief::write(&outcome.report, look, brief::Settings::Hidden, &mut err)
+                    Ok(brief::write(&outcome.report, look, brief::SettingsSection::Hidden, &mut err)
                         .and_then(|()| err.flush())?)
                 }
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::args::When;
+use super::args::ColorWhen;
 use crate::fault;
 use crate::report::terminal::sanitize;
 use crate::report::terminal::{Color, Look, PIPE_WIDTH};
@@ -78,13 +78,14 @@ impl Output {
     }
 
     /// How text looks there.
-    pub fn look(&self, when: When) -> Look {
+    pub fn look(&self, when: ColorWhen) -> Look {
         match self {
             Output::Stdout => stdout_look(when),
             // A file is no terminal: colours only on demand.
-            Output::File { .. } => {
-                Look { width: PIPE_WIDTH, color: if when == When::Always { Color::Ansi } else { Color::Off } }
-            }
+            Output::File { .. } => Look {
+                width: PIPE_WIDTH,
+                color: if when == ColorWhen::Always { Color::Ansi } else { Color::Off },
+            },
         }
     }
 
@@ -141,16 +142,16 @@ pub fn to_stdout(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyho
 }
 
 /// How text looks on standard output.
-pub fn stdout_look(when: When) -> Look {
+pub fn stdout_look(when: ColorWhen) -> Look {
     let stdout = io::stdout();
     let width = match terminal_size::terminal_size_of(&stdout) {
         Some((terminal_size::Width(width), _)) if stdout.is_terminal() && width > 0 => usize::from(width),
         _ => PIPE_WIDTH,
     };
     let color = match when {
-        When::Always => Color::Ansi,
-        When::Never => Color::Off,
-        When::Auto => match anstream::AutoStream::choice(&stdout) {
+        ColorWhen::Always => Color::Ansi,
+        ColorWhen::Never => Color::Off,
+        ColorWhen::Auto => match anstream::AutoStream::choice(&stdout) {
             anstream::ColorChoice::Never => Color::Off,
             _ => Color::Ansi,
         },

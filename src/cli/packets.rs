@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::privacy::Privacy;
-use crate::extract::{self, Extent, Order};
+use crate::extract::{self, Scope, Selection};
 use crate::model::{Finding, Report};
 
 /// Captures are read a second time: standard input cannot be.
@@ -27,11 +27,11 @@ pub(super) fn write(
     report: &Report,
     chosen: &[&Finding],
     captures: &[PathBuf],
-    extent: Extent,
+    extent: Scope,
     privacy: &Privacy,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let source = privacy.open(captures).map_err(io::Error::other)?;
-    let order = Order { report, chosen, extent, notice: privacy.notice() };
+    let order = Selection { report, chosen, extent, notice: privacy.notice() };
     extract::write(&order, source, privacy.for_extract(), out)
 }

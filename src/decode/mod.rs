@@ -37,7 +37,7 @@ pub use segment::Segment;
 
 use crate::capture::{LinkType, Packet};
 use crate::fault;
-use parts::{Part, Parts};
+use parts::{HeaderPart, HeaderParts};
 use rest::Rest;
 use segment::Traits;
 use walk::Walk;
@@ -69,9 +69,9 @@ pub fn decode(packet: &Packet<'_>, out: &mut Segment) -> Decoded {
 
 /// Writes into `parts` where the headers of a packet lie, as far as they are understood: the last one may be one that
 /// contradicts itself. On the wire the packet had `original_length` bytes.
-pub fn parts(link: LinkType, data: &[u8], original_length: u32, parts: &mut Vec<Part>) -> Decoded {
+pub fn parts(link: LinkType, data: &[u8], original_length: u32, parts: &mut Vec<HeaderPart>) -> Decoded {
     let mut out = Segment::default();
-    let noted = Some(Parts::of(data, parts));
+    let noted = Some(HeaderParts::of(data, parts));
     let mut walk =
         Walk { out: &mut out, traits: Traits::NONE, depth: 0, headers: 0, frame: None, parts: noted };
     match link::any(link, Rest::new(data, original_length), &mut walk) {

@@ -6,7 +6,7 @@ use super::rest::Rest;
 
 /// A header of a packet, or a part of one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct HeaderPart {
     /// What lies there.
     pub kind: PartKind,
     /// Which bytes of the packet; not all of them may have been captured.
@@ -47,16 +47,16 @@ pub enum PartKind {
 }
 
 /// The parts of one packet, in the order in which the walk came to them.
-pub(super) struct Parts<'p> {
+pub(super) struct HeaderParts<'p> {
     /// The address of the packet's first byte.
     origin: usize,
-    parts: &'p mut Vec<Part>,
+    parts: &'p mut Vec<HeaderPart>,
 }
 
-impl<'p> Parts<'p> {
-    pub(super) fn of(packet: &[u8], parts: &'p mut Vec<Part>) -> Parts<'p> {
+impl<'p> HeaderParts<'p> {
+    pub(super) fn of(packet: &[u8], parts: &'p mut Vec<HeaderPart>) -> HeaderParts<'p> {
         parts.clear();
-        Parts { origin: packet.as_ptr().addr(), parts }
+        HeaderParts { origin: packet.as_ptr().addr(), parts }
     }
 
     /// Notes the bytes `within` of `rest`.
@@ -65,7 +65,7 @@ impl<'p> Parts<'p> {
         // `rest` is a part of the packet, so its address is not below that of the packet.
         let begin = rest.data.as_ptr().addr().saturating_sub(self.origin);
         let bytes = begin.saturating_add(within.start)..begin.saturating_add(within.end);
-        self.parts.push(Part { kind, bytes });
+        self.parts.push(HeaderPart { kind, bytes });
     }
 
     pub(super) fn count(&self) -> usize {

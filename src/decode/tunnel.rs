@@ -4,7 +4,7 @@
 //! counts as [`Decoded::Other`]. It has borne out once an IP header was found; what is wrong behind that is malformed.
 
 use super::decoded::Decoded;
-use super::parts::{PartKind, Parts};
+use super::parts::{HeaderParts, PartKind};
 use super::rest::{Rest, be16};
 use super::segment::Traits;
 use super::walk::{Step, Walk};
@@ -43,7 +43,7 @@ pub(super) fn udp(rest: Rest<'_>, network: ip::Network, walk: &mut Walk<'_>) -> 
     walk.note(PartKind::Checksum, rest, 6..8);
     let (from, to) = (be16(header[0], header[1]), be16(header[2], header[3]));
     let headers = walk.headers;
-    let noted = walk.parts.as_ref().map_or(0, Parts::count);
+    let noted = walk.parts.as_ref().map_or(0, HeaderParts::count);
     let inner = match (from, to) {
         (_, VXLAN_PORT | VXLAN_LINUX_PORT) => vxlan(body, Vxlan::Plain, walk),
         (_, VXLAN_GPE_PORT) => vxlan(body, Vxlan::Generic, walk),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::decoded::Decoded;
-use super::parts::{PartKind, Parts};
+use super::parts::{HeaderParts, PartKind};
 use super::rest::Rest;
 use super::segment::{Segment, Traits};
 
@@ -26,7 +26,7 @@ pub(super) struct Walk<'o> {
     /// The addresses of the innermost Ethernet frame.
     pub(super) frame: Option<[u8; 12]>,
     /// Where the headers lie, if somebody wants to know.
-    pub(super) parts: Option<Parts<'o>>,
+    pub(super) parts: Option<HeaderParts<'o>>,
 }
 
 impl Walk<'_> {

@@ -13,10 +13,10 @@ use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::flow::facts::{ConnectionFacts, Role};
 use crate::flow::key::{Host, Map, Set};
-use crate::history::host_pairs::Pair;
+use crate::history::host_pairs::HostPair;
 use crate::history::interval::Interval;
 use crate::history::listener::Listener;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::history::strays::{OpenFlow, Stray, Strays};
 use crate::history::tw_recycle::{PawsSuspect, Tally, TwRecycleModel};
 use crate::model::Vantage;
@@ -82,7 +82,7 @@ impl Default for View {
 #[derive(Default)]
 pub struct CaptureContext {
     /// What the user set.
-    pub settings: Settings,
+    pub settings: UserSettings,
     /// The first and last packet of all inputs.
     pub capture: Option<(Timestamp, Timestamp)>,
     /// Stretches without any packet.
@@ -360,7 +360,7 @@ impl<'a> DetectContext<'a> {
 
     /// The fate of the SYNs from this client host to this server, and from all hosts to this server.
     pub fn tallies(&self, f: &ConnectionFacts) -> (Tally, Tally) {
-        let pair = Pair { client: f.client.address, server: f.server.address };
+        let pair = HostPair { client: f.client.address, server: f.server.address };
         (self.context.peers.tally(pair), self.context.peers.server_tally(f.server.address))
     }
 

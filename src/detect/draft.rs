@@ -2,7 +2,7 @@
 
 use crate::decode::segment::PacketId;
 use crate::detect::details::{Details, seconds};
-use crate::detect::evidence::{EvidenceMarks, Packets};
+use crate::detect::evidence::{EvidenceMarks, PacketRoles};
 use crate::detect::kept_out::KeptOut;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
@@ -52,7 +52,7 @@ pub struct Draft {
     /// Until when it lasted, where that is later than the last packet that shows it.
     until: Option<Timestamp>,
     /// Who sent the packets of the connection, and how they fared.
-    pub packets: Packets,
+    pub packets: PacketRoles,
     /// What to check or change next.
     pub next_steps: Vec<String>,
     /// What later stages decide by.
@@ -103,7 +103,7 @@ impl Draft {
             also_tells_of: None,
             evidence: vec![(evidence.0, evidence.1.into())],
             until: None,
-            packets: Packets::of(f, spec),
+            packets: PacketRoles::of(f, spec),
             next_steps: Vec::new(),
             details: Details::None,
             kept_out: None,

@@ -41,7 +41,7 @@ pub enum InOtherCapture {
 
 /// Sender, marks and verdicts of the packets that a connection's facts name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Packets {
+pub struct PacketRoles {
     known: Vec<(PacketId, Sender, Apart)>,
     /// Who sends the packets of a finding about a listener.
     otherwise: Option<Sender>,
@@ -52,10 +52,10 @@ pub struct Packets {
 /// What sets a packet apart: it may have been repeated, and then ignored or a RST.
 type Apart = [Option<PacketMark>; 2];
 
-impl Packets {
+impl PacketRoles {
     /// Reads the facts, for a finding of this kind.
-    pub fn of(f: &ConnectionFacts, spec: &impl EvidenceMarks) -> Packets {
-        let mut packets = Packets { otherwise: spec.sender(), ..Packets::default() };
+    pub fn of(f: &ConnectionFacts, spec: &impl EvidenceMarks) -> PacketRoles {
+        let mut packets = PacketRoles { otherwise: spec.sender(), ..PacketRoles::default() };
         packets.handshake(f, spec.ignored());
         packets.reaction(f, spec.ignored());
         for (role, side) in [(Role::Client, &f.c), (Role::Server, &f.s)] {
@@ -216,7 +216,7 @@ mod tests {
             final_ack: Some(final_ack),
             ..ConnectionFacts::default()
         };
-        let packets = Packets::of(&f, registry::spec(Kind::AcceptQueueOverflow));
+        let packets = PacketRoles::of(&f, registry::spec(Kind::AcceptQueueOverflow));
         let of = |n| packets.of_packet(PacketId::new(0, n));
         assert_eq!(of(1), (Some(Sender::Client), vec![]));
         assert_eq!(of(2), (Some(Sender::Server), vec![]));
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(of(4), (Some(Sender::Server), vec![PacketMark::Repeated]));
         assert_eq!(of(9), (None, vec![]));
         assert_eq!(
-            Packets::of(&f, registry::spec(Kind::HandshakeLoss)).of_packet(PacketId::new(0, 3)).1,
+            PacketRoles::of(&f, registry::spec(Kind::HandshakeLoss)).of_packet(PacketId::new(0, 3)).1,
             vec![]
         );
     }

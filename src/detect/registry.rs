@@ -6,7 +6,7 @@ use crate::detect::spec::KindSpec;
 use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::incomplete::IncompleteHandshake;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::history::wants::Wants;
 use crate::model::Kind;
 
@@ -35,12 +35,12 @@ const _: () = {
 pub const WANTS: Wants =
     Wants { full: Some(wants_full), clean: Some(wants_clean), incomplete: Some(wants_incomplete) };
 
-fn wants_full(f: &ConnectionFacts, settings: &Settings) -> bool {
+fn wants_full(f: &ConnectionFacts, settings: &UserSettings) -> bool {
     all().iter().any(|spec| spec.wants.wants_full(f, settings))
 }
 
 /// Very many connections are asked about: only kinds that have something to say are.
-fn wants_clean(flow: &CleanFlow, course: &Course, settings: &Settings) -> bool {
+fn wants_clean(flow: &CleanFlow, course: &Course, settings: &UserSettings) -> bool {
     const WITH: [usize; kinds::ALL.len()] = indices_first(Form::Clean);
     const COUNT: usize = count(Form::Clean);
     WITH[..COUNT].iter().any(|&n| kinds::ALL[n].wants.wants_clean(flow, course, settings))

@@ -110,12 +110,12 @@ pub struct LeadsTo {
     /// What the incident of the effect says of that of the cause.
     pub said_of_cause: &'static str,
     /// When it does.
-    pub when: When,
+    pub when: RelationCondition,
 }
 
 /// When one kind follows from another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum When {
+pub enum RelationCondition {
     /// Whenever both are found about the same time.
     Always,
     /// If the server had said nothing on a connection of the effect.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::decode::segment::Address;
 use crate::detect::context::CaptureContext;
 use crate::detect::registry;
-use crate::detect::spec::{Property, When};
+use crate::detect::spec::{Property, RelationCondition};
 use crate::diagnose::backlog;
 use crate::diagnose::settings::queues::REFUSING;
 use crate::diagnose::severity::{self, Impact};
@@ -403,7 +403,7 @@ fn relate(groups: &mut [Grouped]) {
             }
             let leads = registry::spec(cause.incident.kind).leads_to.iter();
             for to in leads.filter(|to| to.effect == effect.incident.kind) {
-                if to.when == When::UnservedInterval && !effect.unserved {
+                if to.when == RelationCondition::UnservedInterval && !effect.unserved {
                     continue;
                 }
                 let related = |incident: &Incident, how: &str| Related {

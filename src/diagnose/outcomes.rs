@@ -8,7 +8,7 @@ use crate::diagnose::write::Written;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::{Host, Map, Set};
 use crate::flow::outcome::{Outcome, Outcomes};
-use crate::history::remarkable::{Class, CountedOnlyByClass};
+use crate::history::remarkable::{CountedOnlyByClass, TriageClass};
 use crate::model::{Capture, Kind, Unexplained};
 use crate::time::Timestamp;
 
@@ -59,7 +59,7 @@ impl Failures {
     pub fn account(
         &self,
         written: &[Written],
-        classes: &Map<PacketId, Class>,
+        classes: &Map<PacketId, TriageClass>,
         left_out: &CountedOnlyByClass,
         context: &CaptureContext,
         captures: &[Capture],
@@ -76,7 +76,7 @@ impl Failures {
         unexplained.sort_unstable_by_key(|f| f.first);
         let counted = self.counted.iter().filter(|(listener, _)| !found.explains_handshakes_of(**listener));
         let counted: u64 = counted.map(|(_, outcomes)| outcomes.failed()).sum();
-        let explained: Set<&Class> = written
+        let explained: Set<&TriageClass> = written
             .iter()
             .filter_map(|w| w.outline.connection.and_then(|connection| classes.get(&connection)))
             .collect();

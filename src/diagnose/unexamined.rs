@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::decode::segment::PacketId;
 use crate::diagnose::write::Written;
 use crate::flow::key::Map;
-use crate::history::remarkable::{Class, CountedOnly};
+use crate::history::remarkable::{CountedOnly, TriageClass};
 use crate::model::{Incident, Unexamined};
 
 /// Tells each class of `left_out` with the incident to which most examined connections of that class belong. `classes`
@@ -14,8 +14,8 @@ use crate::model::{Incident, Unexamined};
 pub fn assign_to_incidents(
     incidents: &mut [Incident],
     written: &[Written],
-    classes: &Map<PacketId, Class>,
-    left_out: &Map<Class, CountedOnly>,
+    classes: &Map<PacketId, TriageClass>,
+    left_out: &Map<TriageClass, CountedOnly>,
 ) {
     if left_out.is_empty() {
         return;
@@ -23,7 +23,7 @@ pub fn assign_to_incidents(
     let places = incidents.iter().enumerate();
     let places: Map<&str, usize> =
         places.flat_map(|(n, incident)| incident.findings.iter().map(move |id| (id.as_str(), n))).collect();
-    let mut examined: BTreeMap<Class, BTreeMap<usize, u64>> = BTreeMap::new();
+    let mut examined: BTreeMap<TriageClass, BTreeMap<usize, u64>> = BTreeMap::new();
     for w in written {
         let class = w.outline.connection.and_then(|connection| classes.get(&connection));
         let class = class.filter(|class| left_out.contains_key(class));

@@ -8,7 +8,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::details::Details;
 use crate::detect::draft::Passed;
-use crate::detect::evidence::{InOtherCapture, Packets};
+use crate::detect::evidence::{InOtherCapture, PacketRoles};
 use crate::detect::kept_out::KeptOut;
 use crate::detect::registry;
 use crate::detect::spec::Property;
@@ -24,12 +24,12 @@ pub struct Written {
     /// As it stands in the report.
     pub finding: Finding,
     /// Who and when, in numbers.
-    pub outline: Outline,
+    pub outline: FindingOutline,
 }
 
 /// What a draft leaves behind once it is written down, beside what the finding says.
 #[derive(Clone, Debug)]
-pub struct Outline {
+pub struct FindingOutline {
     /// The client; `None` for a finding about a listener.
     pub client: Option<Host>,
     /// The server.
@@ -100,7 +100,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     };
     finding.judged_by_kernel = judged;
     finding.display_filters = Some(display_filters::of(&finding));
-    let outline = Outline {
+    let outline = FindingOutline {
         client: draft.client,
         server: draft.server,
         other_names: draft.other_names.map(|(_, client, server)| (client, server)),
@@ -119,7 +119,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
 /// A packet of the evidence as the report has it; `path` names the captures.
 fn written(
     (at, text): (PacketRef, Phrase),
-    packets: &Packets,
+    packets: &PacketRoles,
     passed: &Passed,
     path: impl Fn(u16) -> Arc<str> + Copy,
 ) -> Evidence {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::capture::{Block, LinkType, Packet, Part};
+use crate::capture::{Block, InputPart, LinkType, Packet};
 use crate::decode::segment::{Address, PacketId, Segment, Traits};
 use crate::decode::{self, Decoded};
 use crate::engine::Options;
@@ -197,7 +197,7 @@ impl Default for Batch {
 
 impl Batch {
     /// Reads `part` to its end, through `window`, and decodes its packets that `filter` wants.
-    pub fn read(&mut self, part: &mut Part, window: &mut Block, filter: &Filter) {
+    pub fn read(&mut self, part: &mut InputPart, window: &mut Block, filter: &Filter) {
         while self.next(|| part.next_block(window)) {
             self.decode(window, filter);
         }

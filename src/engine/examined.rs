@@ -14,7 +14,7 @@ use crate::fault;
 #[cfg(test)]
 use crate::fault::trap;
 use crate::history::interval::Interval;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::Inferred;
@@ -54,7 +54,7 @@ pub(super) fn context(
     options: &Options,
 ) -> CaptureContext {
     CaptureContext {
-        settings: Settings { half_close_after: options.half_close_after },
+        settings: UserSettings { half_close_after: options.half_close_after },
         capture,
         silences: silences.iter().map(|s| Interval { from: s.from, to: s.to }).collect(),
         peers,

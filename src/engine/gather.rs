@@ -22,8 +22,8 @@ use crate::flow::outcome::Outcome;
 use crate::history::handshakes::{self, HandshakeSample};
 use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::IncompleteHandshakes;
-use crate::history::quality::Quality;
-use crate::history::remarkable::{self, Class, CountedOnlyByClass};
+use crate::history::quality::CaptureQuality;
+use crate::history::remarkable::{self, CountedOnlyByClass, TriageClass};
 use crate::history::triage::Triage;
 use crate::model::Vantage;
 use crate::time::Timestamp;
@@ -42,13 +42,13 @@ pub struct Gathered {
     /// How often SYNs were repeated in them.
     pub retries: Retries,
     /// Their classes by first packet, if there are any that are not in `kept`.
-    pub(super) classes: Map<PacketId, Class>,
+    pub(super) classes: Map<PacketId, TriageClass>,
     /// Remarkable connections that are not in `kept`.
     pub(super) left_out: CountedOnlyByClass,
     /// What the memory limit cost.
     pub(super) given_up: MemoryLimitCost,
     /// Trust in the capture.
-    pub quality: Quality,
+    pub quality: CaptureQuality,
     /// How the connections ended.
     pub failures: Failures,
     /// Clean handshakes by server, in order of address.

@@ -16,11 +16,11 @@ use super::batch::{Batch, Filter, Run};
 use super::loss::{Loss, Losses};
 use super::pipeline::{Engine, resolve_suspects};
 use super::shard::Shard;
-use crate::capture::{Block, Part, Settled, Source, Status};
+use crate::capture::{Block, InputPart, Settled, Source, Status};
 use crate::fault;
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::SHARDS;
-use crate::history::host_pairs::Pair;
+use crate::history::host_pairs::HostPair;
 use crate::history::merge::Histories;
 use crate::history::tw_recycle::TwRecycleModel;
 
@@ -71,7 +71,13 @@ pub(super) fn run(
 }
 
 /// Reads and decodes `most` parts at a time.
-fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: usize, progress: Show<'_>) {
+fn run_parts(
+    engine: &mut Engine,
+    source: &mut dyn Source,
+    first: InputPart,
+    most: usize,
+    progress: Show<'_>,
+) {
     let mut told = Progress::default();
     let windows = Windows::default();
     let (mut decoded, mut idle) = (Vec::new(), Vec::new());
@@ -80,7 +86,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
     let mut has_failed = false;
     loop {
         engine.left |= engine.options.stop.is_asked();
-        let mut next: Vec<(Part, Batch)> = Vec::new();
+        let mut next: Vec<(InputPart, Batch)> = Vec::new();
         while !has_failed
             && !engine.left
             && next.len() < most
@@ -165,7 +171,7 @@ fn run_parts(engine: &mut Engine, source: &mut dyn Source, first: Part, most: us
 struct Windows(Mutex<Vec<Block>>);
 
 impl Windows {
-    fn read(&self, part: &mut Part, batch: &mut Batch, filter: &Filter) {
+    fn read(&self, part: &mut InputPart, batch: &mut Batch, filter: &Filter) {
         let windows = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = windows().pop();
         let mut window = taken.unwrap_or_default();
@@ -309,7 +315,7 @@ fn follow(shards: &mut [Shard], batches: &mut [Batch], done: impl Fn() + Sync) {
 
 /// Looks across the shards: at what the hosts of a pair would remember of each other.
 fn compare(shards: &mut [Shard], peers: &mut TwRecycleModel, inputs: usize) {
-    let expected: Vec<Vec<Pair>> = shards
+    let expected: Vec<Vec<HostPair>> = shards
         .par_iter_mut()
         .map(|shard| TwRecycleModel::pairs(shard.tracker.events().iter()).collect())
         .collect();

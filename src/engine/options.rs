@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::capture::Stop;
 use crate::decode::segment::Address;
 use crate::diagnose::vantage::Standing;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::host::HostFacts;
 use crate::time::{Span, Timestamp};
 
@@ -45,7 +45,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             threads: 0,
-            half_close_after: Settings::default().half_close_after,
+            half_close_after: UserSettings::default().half_close_after,
             hosts: Vec::new(),
             ports: Vec::new(),
             since: None,

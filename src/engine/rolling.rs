@@ -36,8 +36,8 @@ use crate::fault::{self, Fault};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::flow::tracker::{SHARDS, Tracker};
-use crate::history::quality::Quality;
-use crate::history::settings::Settings;
+use crate::history::quality::CaptureQuality;
+use crate::history::settings::UserSettings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::model::Incident;
@@ -137,7 +137,7 @@ impl CurrentResult {
     }
 
     /// Connections in the generations kept, and those open.
-    pub fn quality(&self) -> &Quality {
+    pub fn quality(&self) -> &CaptureQuality {
         &self.seen.gathered.quality
     }
 }
@@ -478,7 +478,7 @@ impl Rolling {
 impl Limits {
     fn triage(&self, options: &Options) -> Triage {
         let part = |all: usize| (all / SHARDS).max(16);
-        let settings = Settings { half_close_after: options.half_close_after };
+        let settings = UserSettings { half_close_after: options.half_close_after };
         Triage::new(part(self.kept), part(self.incomplete), settings, registry::WANTS)
             .with_listeners(part(self.listeners))
     }

@@ -9,7 +9,7 @@ use crate::fault;
 use crate::flow::ended::EndedFlow;
 use crate::flow::tracker::{SHARDS, Tracker};
 use crate::history::incomplete::HalfOpenRequest;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
@@ -106,7 +106,7 @@ impl Shard {
             triage: Triage::new(
                 kept,
                 part(4, PER_INCOMPLETE, u64::MAX),
-                Settings { half_close_after },
+                UserSettings { half_close_after },
                 registry::WANTS,
             )
             .with_listeners(part(2, PER_LISTENER, u64::MAX)),

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::Error;
-use super::decode::Reading;
+use super::decode::RangeReport;
 use super::rows::{Kind, RowReader, unpack};
-use crate::capture::extent::{Chain, Place, common_silences, join};
+use crate::capture::extent::{Chain, InputRange, common_silences, join};
 use crate::capture::{Silence, Silences, Status};
 use crate::decode::segment::PacketId;
 use crate::engine::batch::Totals;
@@ -34,7 +34,7 @@ type Inputs = (Vec<Status>, Vec<Silence>);
 #[derive(Default)]
 pub struct Point {
     /// By capture and begin.
-    readings: BTreeMap<(i32, i64), Reading>,
+    readings: BTreeMap<(i32, i64), RangeReport>,
     shards: BTreeMap<i32, EndedShard>,
     models: BTreeMap<i32, TwRecycleModel>,
 }
@@ -89,7 +89,7 @@ impl Point {
 
     /// The counts, and the status of the captures.
     fn inputs(&self, names: Names) -> Result<(Totals, Inputs), Error> {
-        let mut by_capture: BTreeMap<i32, Vec<(i64, &Reading)>> = BTreeMap::new();
+        let mut by_capture: BTreeMap<i32, Vec<(i64, &RangeReport)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
             by_capture.entry(capture).or_default().push((begin, reading));
         }
@@ -100,7 +100,7 @@ impl Point {
         for (capture, readings) in by_capture {
             let Some((_, first)) = readings.first() else { continue };
             let (path, input) = (first.path.clone(), capture as u16);
-            let place = Place { path: path.clone(), input, size: first.size, from: 0, until: u64::MAX };
+            let place = InputRange { path: path.clone(), input, size: first.size, from: 0, until: u64::MAX };
             let extents: Vec<_> = readings.iter().map(|(_, reading)| reading.extent.clone()).collect();
             let wrong = |_| Error::WrongGuess { path: path.clone(), from: 0 };
             let (status, quiet) = join(&place, &extents).map_err(wrong)?;

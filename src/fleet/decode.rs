@@ -12,7 +12,7 @@ use super::input::{Range, Ranges};
 use super::rows::{ALL, Kind, Row, RowWriter, pack};
 use super::segments::{self, MOST, Ordered};
 use crate::capture::Block;
-use crate::capture::extent::{self, Bounds, Extent, HEAD, Place};
+use crate::capture::extent::{self, HEAD, InputRange, RangeBounds, RangeReader};
 use crate::decode::segment::{Flags, Segment};
 use crate::engine::Options;
 use crate::engine::batch::{Batch, Filter, Totals};
@@ -24,9 +24,9 @@ use crate::time::Timestamp;
 
 /// Where a range lies among the others of its point: every shard must know that of all of them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Outline {
+pub struct RangeOutline {
     /// Where it lies in its capture.
-    pub bounds: Bounds,
+    pub bounds: RangeBounds,
     /// Latest time of a packet that was wanted.
     pub last: Option<Timestamp>,
     /// Whether a connection was closed in it.
@@ -37,13 +37,13 @@ pub struct Outline {
 
 /// The results of reading a range.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Reading {
+pub struct RangeReport {
     /// The capture.
     pub path: String,
     /// Its size, bytes.
     pub size: Option<u64>,
     /// What the reader knows.
-    pub extent: extent::Reading,
+    pub extent: extent::RangeResult,
     /// The counts.
     pub totals: Totals,
     /// Comments that this program wrote on packets earlier, with the packets' numbers within the range.
@@ -79,7 +79,7 @@ pub fn run(
 
 /// The beginning of a file, and its bytes from where the range begins. A file that cannot be opened fails when it is read, unless
 /// only a range of it was to be read.
-fn in_file(path: &Path, place: &Place) -> Result<(Vec<u8>, Box<dyn Read + Send>), Error> {
+fn in_file(path: &Path, place: &InputRange) -> Result<(Vec<u8>, Box<dyn Read + Send>), Error> {
     let opened = || -> io::Result<(Vec<u8>, File)> {
         let mut file = File::open(path)?;
         let mut head = Vec::new();
@@ -117,10 +117,10 @@ fn decode(
     let mut sorted = Sorted::new(range);
     let mut totals = Totals::default();
     let mut notes = Vec::new();
-    let extent = match Extent::open(place, head, bytes) {
+    let extent = match RangeReader::open(place, head, bytes) {
         Ok(mut extent) => {
             let (mut raw, mut block) = (Block::default(), Block::default());
-            let (mut batch, mut clock) = (Batch::default(), Clock::default());
+            let (mut batch, mut clock) = (Batch::default(), LatestTime::default());
             let mut next_block = |block: &mut Block| match &mut rewriter {
                 None => extent.next_block(block),
                 Some(rewriter) => {
@@ -141,9 +141,9 @@ fn decode(
             extent.close().map_err(Error::Unreadable)?
         }
         Err(error) if place.from > 0 => return Err(Error::Unreadable(error.to_string())),
-        Err(error) => extent::Reading::refused(&place.path, &error),
+        Err(error) => extent::RangeResult::refused(&place.path, &error),
     };
-    let outline = pack(&Outline {
+    let outline = pack(&RangeOutline {
         bounds: extent.bounds(),
         last: totals.last,
         closes: sorted.closes,
@@ -154,7 +154,7 @@ fn decode(
         rows.write(sorted.row(shard as i32, Kind::Outline, 0, outline.clone()))?;
     }
     let faults = rewriter.and_then(|rewriter| rewriter.drain_faults().into_values().next());
-    let reading = Reading { path: place.path.clone(), size: place.size, extent, totals, notes, faults };
+    let reading = RangeReport { path: place.path.clone(), size: place.size, extent, totals, notes, faults };
     rows.write(sorted.row(ALL, Kind::Reading, 0, pack(&reading)?))
 }
 
@@ -163,13 +163,13 @@ struct Sorted {
     point: Arc<str>,
     capture: i32,
     begin: i64,
-    shards: Vec<Part>,
+    shards: Vec<ShardPart>,
     closes: bool,
 }
 
 /// Those of one shard.
 #[derive(Clone, Default)]
-struct Part {
+struct ShardPart {
     /// The last ones, which are in no column yet.
     last: Vec<Ordered>,
     columns: segments::Builder,
@@ -186,7 +186,7 @@ impl Sorted {
             point: Arc::clone(&range.point),
             capture: range.place.input.into(),
             begin: range.place.from.cast_signed(),
-            shards: vec![Part::default(); SHARDS],
+            shards: vec![ShardPart::default(); SHARDS],
             closes: false,
         }
     }
@@ -196,7 +196,12 @@ impl Sorted {
         Row { point: Arc::clone(point), shard, kind, time: 0, capture: *capture, begin: *begin, piece, body }
     }
 
-    fn add(&mut self, batch: &Batch, clock: &Clock, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        batch: &Batch,
+        clock: &LatestTime,
+        rows: &mut RowWriter<impl Write>,
+    ) -> Result<(), Error> {
         for (shard, segments) in batch.by_shard().enumerate() {
             for segment in segments {
                 self.closes |= segment.flags.has(Flags::FIN);
@@ -215,7 +220,7 @@ impl Sorted {
     }
 
     fn write(&mut self, shard: usize, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
-        let Part { last, columns, pieces } = &mut self.shards[shard];
+        let ShardPart { last, columns, pieces } = &mut self.shards[shard];
         columns.add(last);
         last.clear();
         let Some(first) = columns.first_time() else { return Ok(()) };
@@ -227,13 +232,13 @@ impl Sorted {
 
 /// The latest time of a range up to each packet of a block.
 #[derive(Default)]
-struct Clock {
+struct LatestTime {
     latest: Option<Timestamp>,
     /// By packet number, where the clock has stepped back.
     steps: Vec<(u64, Timestamp)>,
 }
 
-impl Clock {
+impl LatestTime {
     fn note(&mut self, block: &Block) {
         self.steps.clear();
         let before = self.latest;
@@ -272,7 +277,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn of(place: &Place, bytes: Box<dyn Read + Send>) -> Expected {
+    fn of(place: &InputRange, bytes: Box<dyn Read + Send>) -> Expected {
         Expected { bytes, left: place.size.unwrap_or(0).saturating_sub(place.from) }
     }
 }

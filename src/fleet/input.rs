@@ -26,7 +26,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_schema::{DataType, Schema};
 
 use super::{Error, stream};
-use crate::capture::extent::Place;
+use crate::capture::extent::InputRange;
 
 /// The columns.
 pub fn schema() -> Arc<Schema> {
@@ -51,7 +51,7 @@ pub struct Range {
     /// The capture point.
     pub point: Arc<str>,
     /// Where the bytes lie.
-    pub place: Place,
+    pub place: InputRange,
     /// The beginning of the capture.
     pub head: Vec<u8>,
     /// The file to be read, unless the bytes come in the stream.
@@ -117,7 +117,7 @@ impl<R: Read> Chunks<R> {
             if is_first(batch, at) {
                 let range = Range {
                     point: text(1).into(),
-                    place: Place {
+                    place: InputRange {
                         path: text(3).to_owned(),
                         input: batch.column(2).as_primitive::<Int32Type>().value(at) as u16,
                         size: u64::try_from(long(4)).ok(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::rows::{Kind, Row, RowReader, RowWriter, pack, unpack};
-use super::track::{Events, Order};
+use super::track::{Events, PacketOrder};
 use crate::engine::Options;
 use crate::engine::stages;
 use crate::flow::peer::PeerEvent;
@@ -36,11 +36,11 @@ pub fn run(from: impl Read, to: impl Write, options: &Options) -> Result<(), Err
     for ((point, part), mut pieces) in groups {
         // Events of the same packet come from the same shard, one after the other.
         pieces.sort_by_key(|(shard, piece, _)| (*shard, *piece));
-        let order = pieces.first().map_or(Order::ByPacket, |(_, _, events)| events.order);
+        let order = pieces.first().map_or(PacketOrder::ByPacket, |(_, _, events)| events.order);
         let mut sorted: Vec<&PeerEvent> = pieces.iter().flat_map(|(_, _, events)| &events.events).collect();
         match order {
-            Order::ByPacket => sorted.sort_by_key(|event| event.at.packet),
-            Order::ByTime => sorted.sort_by_key(|event| event.at),
+            PacketOrder::ByPacket => sorted.sort_by_key(|event| event.at.packet),
+            PacketOrder::ByTime => sorted.sort_by_key(|event| event.at),
         }
         let mut model = stages::server_memory(options);
         model.replay(&sorted);

@@ -33,11 +33,11 @@ use super::stream::{self, VERSION};
 /// What the body of a row is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// Where a range lies among the others: [`super::decode::Outline`].
+    /// Where a range lies among the others: [`super::decode::RangeOutline`].
     Outline = 0,
     /// Segments, as columns.
     Segments = 1,
-    /// The results of reading a range: [`super::decode::Reading`].
+    /// The results of reading a range: [`super::decode::RangeReport`].
     Reading = 2,
     /// What SYNs and closes mean to the memory of servers: [`super::track::Events`].
     Events = 3,

@@ -11,7 +11,7 @@ const IN_MEMORY: usize = 64 << 20;
 
 /// Where the body of a row is kept.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum SpooledBody {
     /// Here.
     Memory(Vec<u8>),
     /// In the temporary file, from this byte on.
@@ -36,10 +36,10 @@ impl Spool {
     ///
     /// # Errors
     /// The temporary file cannot be made or written.
-    pub(super) fn keep(&mut self, body: Vec<u8>) -> Result<Kept, Error> {
+    pub(super) fn keep(&mut self, body: Vec<u8>) -> Result<SpooledBody, Error> {
         if self.in_memory + body.len() <= IN_MEMORY {
             self.in_memory += body.len();
-            return Ok(Kept::Memory(body));
+            return Ok(SpooledBody::Memory(body));
         }
         let from = self.end;
         let file = match &mut self.file {
@@ -48,17 +48,17 @@ impl Spool {
         };
         file.write_all(&body).map_err(|error| failed(&error))?;
         self.end += body.len() as u64;
-        Ok(Kept::File { from, len: body.len() })
+        Ok(SpooledBody::File { from, len: body.len() })
     }
 
     /// Gives a body back. All must have been kept before the first one is.
     ///
     /// # Errors
     /// The temporary file cannot be read.
-    pub(super) fn body(&mut self, kept: Kept) -> Result<Vec<u8>, Error> {
+    pub(super) fn body(&mut self, kept: SpooledBody) -> Result<Vec<u8>, Error> {
         let (from, len) = match kept {
-            Kept::Memory(body) => return Ok(body),
-            Kept::File { from, len } => (from, len),
+            SpooledBody::Memory(body) => return Ok(body),
+            SpooledBody::File { from, len } => (from, len),
         };
         let read = |file: &mut File| -> io::Result<Vec<u8>> {
             let mut body = vec![0; len];
@@ -85,7 +85,7 @@ mod tests {
         let body = |n: u8| vec![n; (IN_MEMORY / 3) + usize::from(n)];
         let mut spool = Spool::default();
         let mut kept: Vec<_> = (0..6).map(|n| (n, spool.keep(body(n)).unwrap())).collect();
-        assert!(kept.iter().any(|(_, kept)| matches!(kept, Kept::File { .. })));
+        assert!(kept.iter().any(|(_, kept)| matches!(kept, SpooledBody::File { .. })));
         kept.rotate_left(4);
         for (n, kept) in kept.into_iter().rev() {
             assert!(spool.body(kept).unwrap() == body(n), "{n}");

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::decode::Outline;
+use super::decode::RangeOutline;
 use super::rows::{Kind, Row, RowReader, RowWriter, pack, unpack};
 use super::segments::{self, Ordered};
-use super::spool::{Kept, Spool};
-use crate::capture::extent::{Before, Chain};
+use super::spool::{Spool, SpooledBody};
+use crate::capture::extent::{Chain, RangeOffset};
 use crate::decode::segment::Segment;
 use crate::engine::Options;
 use crate::engine::stages::{Memory, Tracking};
 use crate::flow::peer::PeerEvent;
 use crate::flow::tracker::SHARDS;
-use crate::history::host_pairs::Pair;
+use crate::history::host_pairs::HostPair;
 use crate::table;
 use crate::table::connections::Table;
 use crate::time::Timestamp;
@@ -32,7 +32,7 @@ const TOGETHER: usize = 1 << 14;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Events {
     /// The order in which they count.
-    pub order: Order,
+    pub order: PacketOrder,
     /// What happened.
     pub events: Vec<PeerEvent>,
 }
@@ -48,7 +48,7 @@ pub enum Tables {
 
 /// The order of the packets of a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Order {
+pub enum PacketOrder {
     /// Of one capture: as they stand in it.
     ByPacket,
     /// Of several captures: by time.
@@ -93,8 +93,8 @@ type RowPlace = (i64, i32, i64, i32);
 #[derive(Default)]
 struct Gathered {
     /// By capture and begin.
-    outlines: BTreeMap<(i32, i64), Outline>,
-    segments: BTreeMap<RowPlace, Kept>,
+    outlines: BTreeMap<(i32, i64), RangeOutline>,
+    segments: BTreeMap<RowPlace, SpooledBody>,
 }
 
 impl Gathered {
@@ -136,11 +136,11 @@ impl Run {
 struct Group {
     point: Arc<str>,
     shard: i32,
-    table: Option<table::Kept>,
+    table: Option<table::SharedBuffer>,
     /// What comes before each range that counts.
-    before: BTreeMap<(i32, i64), Before>,
+    before: BTreeMap<(i32, i64), RangeOffset>,
     tracking: Tracking,
-    order: Order,
+    order: PacketOrder,
     /// The latest time of a packet that was wanted.
     end: Timestamp,
     /// Segments whose turn has not come.
@@ -158,7 +158,7 @@ impl Group {
     fn new(
         point: Arc<str>,
         shard: i32,
-        outlines: BTreeMap<(i32, i64), Outline>,
+        outlines: BTreeMap<(i32, i64), RangeOutline>,
         options: &Options,
         tables: Tables,
     ) -> Result<Group, Error> {
@@ -175,7 +175,7 @@ impl Group {
             }
         }
         let memory = if closes { Memory::Possible } else { Memory::None };
-        let kept = (tables == Tables::Made).then(table::Kept::default);
+        let kept = (tables == Tables::Made).then(table::SharedBuffer::default);
         let table = kept.as_ref().map(|kept| Table::in_memory(&point, kept));
         Ok(Group {
             point,
@@ -183,7 +183,7 @@ impl Group {
             table: kept,
             before,
             tracking: Tracking::new(options, memory, table),
-            order: if chains.len() > 1 { Order::ByTime } else { Order::ByPacket },
+            order: if chains.len() > 1 { PacketOrder::ByTime } else { PacketOrder::ByPacket },
             end: last.unwrap_or_default(),
             waiting: BinaryHeap::new(),
             runs: Vec::new(),
@@ -259,7 +259,7 @@ impl Group {
         self.tracking.segments(&self.next);
         self.next.clear();
         for event in self.tracking.events().drain(..) {
-            let pair = Pair { client: event.client, server: event.server.address };
+            let pair = HostPair { client: event.client, server: event.server.address };
             self.events.entry(pair.mixed() as usize % SHARDS).or_default().push(event);
         }
         let full = self.events.iter().filter(|(_, events)| events.len() >= EVENTS).map(|(part, _)| *part);

@@ -118,7 +118,7 @@ pub struct Pause {
 /// The pauses of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Idle {
+pub struct IdlePauses {
     /// The longest pause after which the other end still answered.
     pub survived: Option<Pause>,
     /// The last pause, while nothing of the other end has followed.
@@ -310,7 +310,7 @@ pub struct ConnectionFacts {
     /// An ICMP error about this connection.
     pub icmp: Option<Box<IcmpError>>,
     /// Pauses.
-    pub idle: Option<Box<Idle>>,
+    pub idle: Option<Box<IdlePauses>>,
     /// The incarnation before.
     pub previous: Option<Box<Previous>>,
     /// Copies of packets seen before.

@@ -12,7 +12,7 @@ use crate::flow::outcome::Outcome;
 use crate::history::handshakes::HandshakeSample;
 use crate::history::host_clocks::ClockReading;
 use crate::history::ports::PortUse;
-use crate::history::quality::Quality;
+use crate::history::quality::CaptureQuality;
 use crate::history::syn_ack_lag::SynAckLags;
 use crate::history::tw_recycle::SynFate;
 use crate::time::{Span, Timestamp};
@@ -42,7 +42,7 @@ pub struct EndedSummary<'a> {
     /// How it ended.
     pub outcome: Outcome,
     /// Its share in the counts of the capture's quality.
-    pub quality: Quality,
+    pub quality: CaptureQuality,
     /// The first SYN, if that was captured.
     pub syn: Option<SynSummary>,
     /// What its SYNs drew, if they were captured: evidence for or against `tcp_tw_recycle`.
@@ -166,7 +166,7 @@ impl EndedSummary<'_> {
             listener: (f.roles != Roles::Guessed).then_some(f.server),
             first: f.first,
             outcome: Outcome::of(f, until),
-            quality: Quality::of(f),
+            quality: CaptureQuality::of(f),
             syn: SynSummary::of(f),
             syn_fate: (f.syn.count > 0).then(|| syn_fate(f)),
             syn_acks: SynAckTimes::Full(&f.syn_ack),
@@ -209,7 +209,7 @@ impl EndedSummary<'_> {
             listener: Some(h.server(key)),
             first,
             outcome,
-            quality: Quality::of_half_open(h),
+            quality: CaptureQuality::of_half_open(h),
             syn: Some(syn),
             syn_fate: Some(match syn_ack {
                 Some(_) => SynFate::Accepted(first),
@@ -257,7 +257,7 @@ impl EndedSummary<'_> {
             .server_clock()
             .and_then(|[at_syn_ack, later]| SynAckLags::read(at_syn_ack.0 - first.time, at_syn_ack, later));
         EndedSummary {
-            quality: Quality::of_clean(course),
+            quality: CaptureQuality::of_clean(course),
             final_ack: Some(course.final_ack),
             served: Some(Served {
                 at: course.progress,

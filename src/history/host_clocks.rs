@@ -77,7 +77,7 @@ impl ClockReading {
 /// Keepalive probes on an idle connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Idle {
+pub struct KeepaliveProbes {
     /// The connection's first packet.
     pub at: PacketRef,
     /// Who sent them.
@@ -94,15 +94,15 @@ pub struct Idle {
     pub any_answered: bool,
 }
 
-impl Idle {
-    fn of(f: &ConnectionFacts, role: Role) -> Option<Idle> {
+impl KeepaliveProbes {
+    fn of(f: &ConnectionFacts, role: Role) -> Option<KeepaliveProbes> {
         let (side, peer) = (f.side(role), f.side(role.peer()));
         let probe = side.keepalive?;
         let exchanged =
             [side.last_data, peer.last_data, side.fin_acked, peer.fin_acked, f.final_ack.map(|ack| ack.at)];
         // A segment after the last probe ended the idleness.
         let since = exchanged.into_iter().flatten().filter(|at| *at < probe).max()?;
-        (peer.keepalives == 0 && f.duplicates == 0).then_some(Idle {
+        (peer.keepalives == 0 && f.duplicates == 0).then_some(KeepaliveProbes {
             at: f.first,
             host: f.host(role),
             probes: side.keepalives,
@@ -127,7 +127,7 @@ pub struct ClockReadings {
     /// On shorter ones.
     pub short: Vec<ClockReading>,
     /// Keepalive probes.
-    pub idle: Vec<Idle>,
+    pub idle: Vec<KeepaliveProbes>,
 }
 
 impl ClockReadings {
@@ -174,7 +174,9 @@ impl ClockReadings {
 
     fn record_keepalives(&mut self, f: &ConnectionFacts) {
         if self.idle.len() < ClockReadings::KEPT {
-            self.idle.extend([Role::Client, Role::Server].into_iter().filter_map(|role| Idle::of(f, role)));
+            self.idle.extend(
+                [Role::Client, Role::Server].into_iter().filter_map(|role| KeepaliveProbes::of(f, role)),
+            );
         }
     }
 

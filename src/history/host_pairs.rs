@@ -9,14 +9,14 @@ use crate::flow::key::{Map, Mix};
 /// A client host and a server host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Pair {
+pub struct HostPair {
     /// The client's address as the server sees it.
     pub client: Address,
     /// The server's address.
     pub server: Address,
 }
 
-impl Pair {
+impl HostPair {
     /// Both addresses in one number, if they are IPv4.
     #[inline]
     fn as_v4(self) -> Option<u64> {
@@ -40,7 +40,7 @@ impl Pair {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ByPair<V> {
     v4: Map<u64, V>,
-    others: Map<Pair, V>,
+    others: Map<HostPair, V>,
 }
 
 impl<V> Default for ByPair<V> {
@@ -57,7 +57,7 @@ impl<V> ByPair<V> {
 
     /// What there is for this pair.
     #[inline]
-    pub fn get(&self, pair: Pair) -> Option<&V> {
+    pub fn get(&self, pair: HostPair) -> Option<&V> {
         match pair.as_v4() {
             Some(v4) => self.v4.get(&v4),
             None => self.others.get(&pair),
@@ -66,7 +66,7 @@ impl<V> ByPair<V> {
 
     /// What there is for this pair, `new` if there was nothing.
     #[inline]
-    pub fn get_or_insert(&mut self, pair: Pair, new: V) -> &mut V {
+    pub fn get_or_insert(&mut self, pair: HostPair, new: V) -> &mut V {
         match pair.as_v4() {
             Some(v4) => self.v4.entry(v4).or_insert(new),
             None => self.others.entry(pair).or_insert(new),
@@ -87,9 +87,9 @@ impl<V> ByPair<V> {
     }
 
     /// The pairs, in no order.
-    pub fn pairs(&self) -> impl Iterator<Item = Pair> {
+    pub fn pairs(&self) -> impl Iterator<Item = HostPair> {
         let host = |v4: u64| Address::v4((v4 as u32).to_be_bytes());
-        let short = self.v4.keys().map(move |v4| Pair { client: host(v4 >> 32), server: host(*v4) });
+        let short = self.v4.keys().map(move |v4| HostPair { client: host(v4 >> 32), server: host(*v4) });
         short.chain(self.others.keys().copied())
     }
 }
@@ -105,8 +105,8 @@ mod tests {
         let v4 = |last| Address::v4([192, 0, 2, last]);
         let v6 = |last| Address([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
         let hosts = [v4(1), v4(2), v6(1), v6(2)];
-        let all: Vec<Pair> =
-            hosts.iter().flat_map(|&client| hosts.map(|server| Pair { client, server })).collect();
+        let all: Vec<HostPair> =
+            hosts.iter().flat_map(|&client| hosts.map(|server| HostPair { client, server })).collect();
         let mut map = ByPair::default();
         for (n, &pair) in all.iter().enumerate() {
             assert!(map.get(pair).is_none());

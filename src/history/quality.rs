@@ -7,7 +7,7 @@ use crate::flow::facts::{ConnectionFacts, Side};
 /// Losses of the capture itself, and what else lowers trust in it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Quality {
+pub struct CaptureQuality {
     /// Connections.
     pub connections: u64,
     /// Segments of them, copies not counted.
@@ -34,9 +34,9 @@ pub struct Quality {
     pub several_ttls: u64,
 }
 
-impl Quality {
+impl CaptureQuality {
     /// What one connection adds.
-    pub fn of(f: &ConnectionFacts) -> Quality {
+    pub fn of(f: &ConnectionFacts) -> CaptureQuality {
         // A RST may come from a box in between, or from the host itself: it starts from a TTL of its own.
         let several = |side: &Side| side.ttl.0 != side.ttl.1 && side.resets == 0;
         let only_syns = f.s.segments == 0 && f.c.segments == f.syn.count && f.icmp.is_none();
@@ -44,7 +44,7 @@ impl Quality {
             f.c.segments == f.syn.count && f.s.segments == f.syn_ack.count && f.icmp.is_none();
         let deaf = f.s.segments == 0 && !only_syns && f.c.segments > f.syn.count + u32::from(f.c.resets);
         let answered = f.c.acked_known || f.s.acked_known;
-        Quality {
+        CaptureQuality {
             connections: 1,
             segments: u64::from(f.c.segments) + u64::from(f.s.segments),
             one_sided: u64::from(!f.both_seen() && answered),
@@ -62,29 +62,29 @@ impl Quality {
 
     /// What SYNs and their answers add.
     #[inline]
-    pub fn of_half_open(h: &HalfOpen) -> Quality {
-        Quality {
+    pub fn of_half_open(h: &HalfOpen) -> CaptureQuality {
+        CaptureQuality {
             connections: 1,
             segments: h.segments(),
             only_syns: u64::from(h.answered().is_none()),
             only_handshakes: u64::from(!h.is_refused()),
-            ..Quality::default()
+            ..CaptureQuality::default()
         }
     }
 
     /// What a connection without a flaw adds.
     #[inline]
-    pub fn of_clean(course: &Course) -> Quality {
-        Quality {
+    pub fn of_clean(course: &Course) -> CaptureQuality {
+        CaptureQuality {
             connections: 1,
             segments: u64::from(course.segments),
             several_ttls: u64::from(course.several_ttls),
-            ..Quality::default()
+            ..CaptureQuality::default()
         }
     }
 
     /// Adds up two.
-    pub fn add(&mut self, other: &Quality) {
+    pub fn add(&mut self, other: &CaptureQuality) {
         self.connections += other.connections;
         self.segments += other.segments;
         self.one_sided += other.one_sided;

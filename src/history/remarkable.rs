@@ -41,7 +41,7 @@ impl CountedOnly {
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct CountedOnlyByClass {
     /// By class, for the classes that came first.
-    pub of: Map<Class, CountedOnly>,
+    pub of: Map<TriageClass, CountedOnly>,
     /// Those of all further classes.
     pub others: u64,
     /// How many of those failed, the refused ones not counted.
@@ -52,7 +52,7 @@ pub struct CountedOnlyByClass {
 
 impl CountedOnlyByClass {
     /// Counts some more of `class`; at most `most` classes are told apart.
-    pub fn add(&mut self, class: Class, some: CountedOnly, most: usize) {
+    pub fn add(&mut self, class: TriageClass, some: CountedOnly, most: usize) {
         if self.of.len() < most || self.of.contains_key(&class) {
             self.of.entry(class).or_default().add(some);
         } else {
@@ -94,11 +94,11 @@ pub(super) enum Grouping {
 
 impl Grouping {
     /// The group of a class, named by the first class that could be in it.
-    pub(super) fn of(self, class: Class) -> Class {
+    pub(super) fn of(self, class: TriageClass) -> TriageClass {
         match self {
             Grouping::Listener => class,
-            Grouping::Server => Class { server: Host { port: 0, ..class.server }, ..class },
-            Grouping::Kind => Class { server: Host::default(), ..class },
+            Grouping::Server => TriageClass { server: Host { port: 0, ..class.server }, ..class },
+            Grouping::Kind => TriageClass { server: Host::default(), ..class },
         }
     }
 
@@ -113,12 +113,12 @@ impl Grouping {
 }
 
 /// A remarkable connection.
-pub type Kept = (Class, Box<ConnectionFacts>);
+pub type RemarkableConnection = (TriageClass, Box<ConnectionFacts>);
 
 /// What makes a connection remarkable, roughly: there may be very many of one kind at one listener.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
-pub struct Class {
+pub struct TriageClass {
     pub(super) server: Host,
     pub(super) sign: Sign,
 }
@@ -159,14 +159,14 @@ pub(super) enum Suspicion {
     Dropped,
 }
 
-impl Class {
+impl TriageClass {
     /// Whether these are connections that were refused.
     pub fn is_refused(self) -> bool {
         self.sign == Sign::Refused
     }
 
     /// The class of a remarkable connection.
-    pub(super) fn of(f: &ConnectionFacts, suspicion: Suspicion) -> Class {
+    pub(super) fn of(f: &ConnectionFacts, suspicion: Suspicion) -> TriageClass {
         let refused = f.s.resets > 0;
         let sign = match f.final_ack {
             None if refused || f.icmp.is_some() => Sign::Refused,
@@ -179,16 +179,16 @@ impl Class {
             Some(_) if f.c.resets + f.s.resets > 0 => Sign::Reset,
             Some(_) => Sign::Other,
         };
-        Class { server: f.server, sign }
+        TriageClass { server: f.server, sign }
     }
 }
 
 /// Of the remarkable connections of `all` those that are examined one by one: all of them, or the first of each group
 /// of classes, `limit` together. The others are counted.
-pub fn choose(all: &mut Vec<Kept>, limit: usize, left_out: &mut CountedOnlyByClass) {
+pub fn choose(all: &mut Vec<RemarkableConnection>, limit: usize, left_out: &mut CountedOnlyByClass) {
     all.sort_unstable_by_key(|(_, f)| (f.first, f.client, f.server));
     let mut grouping = Grouping::default();
-    let mut counts: Map<Class, usize> = Map::default();
+    let mut counts: Map<TriageClass, usize> = Map::default();
     loop {
         counts.clear();
         for (class, _) in all.iter() {

@@ -15,9 +15,11 @@ use crate::history::host_clocks::ClockReadings;
 use crate::history::incomplete::{IncompleteHandshake, IncompleteHandshakes};
 use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::listener::Listener;
-use crate::history::quality::Quality;
-use crate::history::remarkable::{Class, CountedOnly, CountedOnlyByClass, Grouping, Kept, Sign, Suspicion};
-use crate::history::settings::Settings;
+use crate::history::quality::CaptureQuality;
+use crate::history::remarkable::{
+    CountedOnly, CountedOnlyByClass, Grouping, RemarkableConnection, Sign, Suspicion, TriageClass,
+};
+use crate::history::settings::UserSettings;
 use crate::history::strays::Strays;
 use crate::history::syn_ack_lag::{self, SynAckLags};
 use crate::history::tw_recycle::{SynFate, TwRecycleModel};
@@ -49,9 +51,9 @@ const MANY_LAGS: usize = 64;
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Triage {
     /// Facts of connections worth a second look.
-    kept: Vec<Kept>,
+    kept: Vec<RemarkableConnection>,
     /// How many of each group are in `kept`: no more groups than `kept` has connections.
-    held: Map<Class, u32>,
+    held: Map<TriageClass, u32>,
     /// How many of one group may be.
     quota: u32,
     /// Which classes are one group.
@@ -72,7 +74,7 @@ pub struct Triage {
     doubtful: Vec<Doubtful>,
     /// Every connection waits for its turn: those before it must be decided first.
     in_turn: bool,
-    settings: Settings,
+    settings: UserSettings,
     #[cfg_attr(feature = "fleet", serde(skip))]
     wants: Wants,
     /// By listener.
@@ -80,7 +82,7 @@ pub struct Triage {
     /// By server address.
     pub samples: Map<Address, HandshakeSamples>,
     /// Trust in the capture.
-    pub quality: Quality,
+    pub quality: CaptureQuality,
     /// How the connections ended.
     pub outcomes: Outcomes,
     /// Stretches of a second or longer in which a completed connection waited for the application's first payload.
@@ -132,7 +134,7 @@ fn suspicion(peers: Option<&TwRecycleModel>, first: PacketId) -> Suspicion {
 impl Triage {
     /// A triage that keeps at most `limit` connections and `incomplete` handshakes that were never completed:
     /// connections in full where some kind `wants` them.
-    pub fn new(limit: usize, incomplete: usize, settings: Settings, wants: Wants) -> Triage {
+    pub fn new(limit: usize, incomplete: usize, settings: UserSettings, wants: Wants) -> Triage {
         Triage { limit, quota: u32::MAX, most_incomplete: incomplete, settings, wants, ..Triage::default() }
     }
 
@@ -153,7 +155,7 @@ impl Triage {
     }
 
     /// Moves out the connections kept.
-    pub fn take_kept(&mut self) -> Vec<Kept> {
+    pub fn take_kept(&mut self) -> Vec<RemarkableConnection> {
         std::mem::take(&mut self.kept)
     }
 
@@ -167,7 +169,7 @@ impl Triage {
         }
         match ended {
             EndedFlow::HalfOpen(key, h, _) if h.is_refused() => {
-                let class = Class { server: h.server(key), sign: Sign::Refused };
+                let class = TriageClass { server: h.server(key), sign: Sign::Refused };
                 let group = self.grouping.of(class);
                 if self.held.get(&group).is_some_and(|held| *held >= self.quota) {
                     let ended = EndedSummary::of_half_open(key, h, Outcome::Refused);
@@ -239,7 +241,7 @@ impl Triage {
         let f = &*evicted.facts();
         // Its outcome is not known: it is no finding. But it was remarkable.
         if f.is_troubled() && self.wants.wants_full(f, &self.settings) {
-            let class = Class::of(f, Suspicion::Unjudged);
+            let class = TriageClass::of(f, Suspicion::Unjudged);
             self.left_out.add(class, CountedOnly::of(f), self.limit);
         }
         let mut ended = EndedSummary::of(f, end.min(f.watched));
@@ -417,7 +419,7 @@ impl Triage {
         if self.in_turn {
             return self.doubtful.push(Doubtful::Kept(Box::new(f.into_owned())));
         }
-        let class = Class::of(&f, suspicion);
+        let class = TriageClass::of(&f, suspicion);
         let held = self.held.entry(self.grouping.of(class)).or_default();
         if *held >= self.quota {
             return self.left_out.add(class, CountedOnly::of(&f), self.limit);

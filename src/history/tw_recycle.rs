@@ -17,7 +17,7 @@ use crate::decode::segment::{Address, PacketId};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Map;
 use crate::flow::peer::{PeerEvent, PeerEventKind};
-use crate::history::host_pairs::{ByPair, Pair};
+use crate::history::host_pairs::{ByPair, HostPair};
 use crate::time::Timestamp;
 
 /// How long a record counts, whole seconds (`TCP_PAWS_MSL`).
@@ -30,8 +30,8 @@ const TOGETHER: usize = 16;
 const KEPT: usize = 1 << 18;
 
 /// The hosts of an event.
-fn pair_of(e: &PeerEvent) -> Pair {
-    Pair { client: e.client, server: e.server.address }
+fn pair_of(e: &PeerEvent) -> HostPair {
+    HostPair { client: e.client, server: e.server.address }
 }
 
 /// What the server would remember.
@@ -108,7 +108,7 @@ pub struct TwRecycleModel {
     #[cfg_attr(feature = "fleet", serde(skip))]
     records: ByPair<Record>,
     /// SYNs that the rule would drop, by connection.
-    suspect: Map<PacketId, (Pair, Vec<PawsSuspect>)>,
+    suspect: Map<PacketId, (HostPair, Vec<PawsSuspect>)>,
     tallies: ByPair<Tally>,
     /// The same by server address.
     by_server: Map<Address, Tally>,
@@ -130,12 +130,12 @@ pub struct TwRecycleModel {
 
 impl TwRecycleModel {
     /// The pairs that `events` will make records for.
-    pub fn pairs<'e>(events: impl Iterator<Item = &'e PeerEvent>) -> impl Iterator<Item = Pair> {
+    pub fn pairs<'e>(events: impl Iterator<Item = &'e PeerEvent>) -> impl Iterator<Item = HostPair> {
         events.filter(|e| e.what == PeerEventKind::Remembered && e.tsval.is_some()).map(pair_of)
     }
 
     /// Notes [`TwRecycleModel::pairs`]: to be told of all of them before any is asked about.
-    pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p Pair>) {
+    pub fn expect<'p>(&mut self, pairs: impl Iterator<Item = &'p HostPair>) {
         if std::mem::take(&mut self.renew) {
             self.noted = Noted::default();
             self.records.pairs().for_each(|pair| self.noted.insert(pair));
@@ -186,7 +186,7 @@ impl TwRecycleModel {
     }
 
     /// The newer timestamp wins; an older one only over a record that is no longer fresh (`tcp_remember_stamp`).
-    fn remember(&mut self, pair: Pair, tsval: u32, at: PacketRef) {
+    fn remember(&mut self, pair: HostPair, tsval: u32, at: PacketRef) {
         let second = at.time.seconds();
         if second - self.swept > FRESH_SECONDS {
             self.swept = second;
@@ -209,7 +209,7 @@ impl TwRecycleModel {
     }
 
     /// Holds a SYN against the record of its pair.
-    fn check_syn(&mut self, pair: Pair, e: &PeerEvent) {
+    fn check_syn(&mut self, pair: HostPair, e: &PeerEvent) {
         let Some(record) = self.records.get(pair) else { return };
         let age = e.at.time.seconds() - record.at.time.seconds();
         // A record that is younger than the SYN was not there yet, however late the SYN comes in the capture.
@@ -272,7 +272,7 @@ impl TwRecycleModel {
     }
 
     /// Counts further SYNs of a pair.
-    fn add(&mut self, pair: Pair, more: Tally) {
+    fn add(&mut self, pair: HostPair, more: Tally) {
         let of_server = self.by_server.entry(pair.server).or_default();
         *of_server = of_server.plus(more);
         if self.has_room(self.tallies.count()) || self.tallies.get(pair).is_some() {
@@ -289,7 +289,7 @@ impl TwRecycleModel {
     }
 
     /// The fate of the SYNs from one host to another.
-    pub fn tally(&self, pair: Pair) -> Tally {
+    pub fn tally(&self, pair: HostPair) -> Tally {
         let of = |tallies: &ByPair<Tally>| tallies.get(pair).copied().unwrap_or_default();
         of(&self.tallies).plus(of(&self.earlier.0))
     }
@@ -339,17 +339,17 @@ impl Default for Noted {
 impl Noted {
     const BITS: usize = 1 << 22;
 
-    fn place(pair: Pair) -> (usize, u64) {
+    fn place(pair: HostPair) -> (usize, u64) {
         let bit = pair.mixed() as usize % Noted::BITS;
         (bit / 64, 1 << (bit % 64))
     }
 
-    fn insert(&mut self, pair: Pair) {
+    fn insert(&mut self, pair: HostPair) {
         let (word, bit) = Noted::place(pair);
         self.0[word] |= bit;
     }
 
-    fn contains(&self, pair: Pair) -> bool {
+    fn contains(&self, pair: HostPair) -> bool {
         let (word, bit) = Noted::place(pair);
         self.0[word] & bit != 0
     }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn with_little_room_the_first_pairs_are_followed_and_others_once_those_are_forgotten() {
         let client = |n: u8| Address::v4([192, 0, 2, n]);
-        let pair = |n: u8| Pair { client: client(n), server: Address::v4([198, 51, 100, 1]) };
+        let pair = |n: u8| HostPair { client: client(n), server: Address::v4([198, 51, 100, 1]) };
         let mut peers = TwRecycleModel::within(2);
         let mut number = 0;
         let mut take = |peers: &mut TwRecycleModel, n: u8, second: i64, tsval: u32, what| {

@@ -3,16 +3,16 @@
 use crate::flow::compact::clean::{CleanFlow, Course};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::incomplete::IncompleteHandshake;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 
 /// Which connections a finding kind wants to examine, or several kinds together. A connection that none wants is only
 /// counted, so wide is better than narrow: `examine` decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Wants {
     /// Of those with something out of the ordinary: all facts are known.
-    pub full: Option<fn(&ConnectionFacts, &Settings) -> bool>,
+    pub full: Option<fn(&ConnectionFacts, &UserSettings) -> bool>,
     /// Of those in which every segment followed on the one before, in short form.
-    pub clean: Option<fn(&CleanFlow, &Course, &Settings) -> bool>,
+    pub clean: Option<fn(&CleanFlow, &Course, &UserSettings) -> bool>,
     /// Of handshakes of one SYN that were never completed. A flood leaves millions of them: those that are wanted take more
     /// memory, and of each listener only the first are kept.
     pub incomplete: Option<fn(&IncompleteHandshake) -> bool>,
@@ -23,12 +23,12 @@ impl Wants {
     pub const NOTHING: Wants = Wants { full: None, clean: None, incomplete: None };
 
     /// Connections with something out of the ordinary, of which `full` says that they are wanted.
-    pub const fn full(full: fn(&ConnectionFacts, &Settings) -> bool) -> Wants {
+    pub const fn full(full: fn(&ConnectionFacts, &UserSettings) -> bool) -> Wants {
         Wants { full: Some(full), ..Wants::NOTHING }
     }
 
     /// The same and those in short form of which `clean` says that they are wanted.
-    pub const fn or_clean(self, clean: fn(&CleanFlow, &Course, &Settings) -> bool) -> Wants {
+    pub const fn or_clean(self, clean: fn(&CleanFlow, &Course, &UserSettings) -> bool) -> Wants {
         Wants { clean: Some(clean), ..self }
     }
 
@@ -38,13 +38,13 @@ impl Wants {
     }
 
     /// Whether this connection is wanted.
-    pub fn wants_full(&self, f: &ConnectionFacts, settings: &Settings) -> bool {
+    pub fn wants_full(&self, f: &ConnectionFacts, settings: &UserSettings) -> bool {
         self.full.is_some_and(|wants| wants(f, settings))
     }
 
     /// Whether this connection in short form is wanted.
     #[inline]
-    pub fn wants_clean(&self, b: &CleanFlow, course: &Course, settings: &Settings) -> bool {
+    pub fn wants_clean(&self, b: &CleanFlow, course: &Course, settings: &UserSettings) -> bool {
         self.clean.is_some_and(|wants| wants(b, course, settings))
     }
 

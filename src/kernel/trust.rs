@@ -34,7 +34,7 @@ pub enum Meaning {
 
 /// How full the queues must have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum When {
+enum QueueCondition {
     Always,
     AcceptQueueFull,
     SynQueueDrops,
@@ -51,44 +51,44 @@ enum Said {
 
 /// One line of the table: `reason` and `function` are as the kernel names them; empty fits all. A reason that ends in
 /// `*` fits those that begin so.
-struct Rule(Said, &'static str, &'static str, When, Meaning);
+struct Rule(Said, &'static str, &'static str, QueueCondition, Meaning);
 
 /// A reason that is not in it proves nothing. The first line that fits holds.
 #[rustfmt::skip]
 const TABLE: &[Rule] = &[
     // 6.15 and later name it. The RST of tcp_abort_on_overflow comes with the same drop.
-    Rule(Said::Dropped, "TCP_LISTEN_OVERFLOW", "", When::Always, Meaning::AcceptQueueFull),
+    Rule(Said::Dropped, "TCP_LISTEN_OVERFLOW", "", QueueCondition::Always, Meaning::AcceptQueueFull),
     // The queues are read at the entry; the kernel tests the same fields straight after.
-    Rule(Said::AtListener, "", "tcp_v4_syn_recv_sock", When::AcceptQueueFull, Meaning::AcceptQueueFull),
-    Rule(Said::AtListener, "", "tcp_v6_syn_recv_sock", When::AcceptQueueFull, Meaning::AcceptQueueFull),
-    Rule(Said::AtListener, "", "tcp_conn_request", When::AcceptQueueFull, Meaning::AcceptQueueFull),
+    Rule(Said::AtListener, "", "tcp_v4_syn_recv_sock", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
+    Rule(Said::AtListener, "", "tcp_v6_syn_recv_sock", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
+    Rule(Said::AtListener, "", "tcp_conn_request", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
     // With syncookies the kernel answers at a full SYN queue, too.
-    Rule(Said::AtListener, "", "tcp_conn_request", When::SynQueueDrops, Meaning::SynQueueFull),
+    Rule(Said::AtListener, "", "tcp_conn_request", QueueCondition::SynQueueDrops, Meaning::SynQueueFull),
     // Said wherever a valid cookie comes to nothing: memory and routes are other causes. An invalid one is answered with a RST.
-    Rule(Said::Dropped, "NO_SOCKET", "cookie_v4_check", When::AcceptQueueFull, Meaning::AcceptQueueFull),
-    Rule(Said::Dropped, "NO_SOCKET", "cookie_v6_check", When::AcceptQueueFull, Meaning::AcceptQueueFull),
+    Rule(Said::Dropped, "NO_SOCKET", "cookie_v4_check", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
+    Rule(Said::Dropped, "NO_SOCKET", "cookie_v6_check", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
     // tcp_abort_on_overflow: also said of a SYN in the window of a half-open connection.
-    Rule(Said::Reset, "INVALID_SYN", "", When::AcceptQueueFull, Meaning::AcceptQueueFull),
-    Rule(Said::Dropped, "NETFILTER_*", "", When::Always, Meaning::Filtered),
-    Rule(Said::Dropped, "NO_SOCKET", "tcp_v4_rcv", When::Always, Meaning::NoSocket),
-    Rule(Said::Dropped, "NO_SOCKET", "tcp_v6_rcv", When::Always, Meaning::NoSocket),
-    Rule(Said::Reset, "NO_SOCKET", "", When::Always, Meaning::NoSocket),
-    Rule(Said::Dropped, "TCP_RFC7323_*", "", When::Always, Meaning::OldTimestamp),
-    Rule(Said::Dropped, "TCP_INVALID_SEQUENCE", "", When::Always, Meaning::OutOfWindow),
-    Rule(Said::Dropped, "TCP_INVALID_END_SEQUENCE", "", When::Always, Meaning::OutOfWindow),
-    Rule(Said::Dropped, "TCP_OLD_SEQUENCE", "", When::Always, Meaning::OutOfWindow),
-    Rule(Said::Dropped, "TCP_OVERWINDOW", "", When::Always, Meaning::OutOfWindow),
-    Rule(Said::Dropped, "TCP_CSUM", "", When::Always, Meaning::BadChecksum),
-    Rule(Said::Dropped, "IP_CSUM", "", When::Always, Meaning::BadChecksum),
-    Rule(Said::Dropped, "IP_RPFILTER", "", When::Always, Meaning::NoRoute),
-    Rule(Said::Dropped, "IP_INADDRERRORS", "", When::Always, Meaning::NoRoute),
-    Rule(Said::Dropped, "IP_OUTNOROUTES", "", When::Always, Meaning::NoRoute),
-    Rule(Said::Dropped, "NOMEM", "", When::Always, Meaning::NoMemory),
-    Rule(Said::Dropped, "PROTO_MEM", "", When::Always, Meaning::NoMemory),
-    Rule(Said::Sent, "TCP_ABORT_ON_CLOSE", "", When::Always, Meaning::UnreadData),
-    Rule(Said::Sent, "TCP_ABORT_ON_MEMORY", "", When::Always, Meaning::NoMemory),
-    Rule(Said::Reset, "TCP_TIMEWAIT_SOCKET", "", When::Always, Meaning::TimeWait),
-    Rule(Said::Reset, "TCP_ABORT_ON_CLOSE", "", When::Always, Meaning::UnreadData),
+    Rule(Said::Reset, "INVALID_SYN", "", QueueCondition::AcceptQueueFull, Meaning::AcceptQueueFull),
+    Rule(Said::Dropped, "NETFILTER_*", "", QueueCondition::Always, Meaning::Filtered),
+    Rule(Said::Dropped, "NO_SOCKET", "tcp_v4_rcv", QueueCondition::Always, Meaning::NoSocket),
+    Rule(Said::Dropped, "NO_SOCKET", "tcp_v6_rcv", QueueCondition::Always, Meaning::NoSocket),
+    Rule(Said::Reset, "NO_SOCKET", "", QueueCondition::Always, Meaning::NoSocket),
+    Rule(Said::Dropped, "TCP_RFC7323_*", "", QueueCondition::Always, Meaning::OldTimestamp),
+    Rule(Said::Dropped, "TCP_INVALID_SEQUENCE", "", QueueCondition::Always, Meaning::OutOfWindow),
+    Rule(Said::Dropped, "TCP_INVALID_END_SEQUENCE", "", QueueCondition::Always, Meaning::OutOfWindow),
+    Rule(Said::Dropped, "TCP_OLD_SEQUENCE", "", QueueCondition::Always, Meaning::OutOfWindow),
+    Rule(Said::Dropped, "TCP_OVERWINDOW", "", QueueCondition::Always, Meaning::OutOfWindow),
+    Rule(Said::Dropped, "TCP_CSUM", "", QueueCondition::Always, Meaning::BadChecksum),
+    Rule(Said::Dropped, "IP_CSUM", "", QueueCondition::Always, Meaning::BadChecksum),
+    Rule(Said::Dropped, "IP_RPFILTER", "", QueueCondition::Always, Meaning::NoRoute),
+    Rule(Said::Dropped, "IP_INADDRERRORS", "", QueueCondition::Always, Meaning::NoRoute),
+    Rule(Said::Dropped, "IP_OUTNOROUTES", "", QueueCondition::Always, Meaning::NoRoute),
+    Rule(Said::Dropped, "NOMEM", "", QueueCondition::Always, Meaning::NoMemory),
+    Rule(Said::Dropped, "PROTO_MEM", "", QueueCondition::Always, Meaning::NoMemory),
+    Rule(Said::Sent, "TCP_ABORT_ON_CLOSE", "", QueueCondition::Always, Meaning::UnreadData),
+    Rule(Said::Sent, "TCP_ABORT_ON_MEMORY", "", QueueCondition::Always, Meaning::NoMemory),
+    Rule(Said::Reset, "TCP_TIMEWAIT_SOCKET", "", QueueCondition::Always, Meaning::TimeWait),
+    Rule(Said::Reset, "TCP_ABORT_ON_CLOSE", "", QueueCondition::Always, Meaning::UnreadData),
     // In vain looked for here: TCP_STATE (SO_LINGER 0 and a closed listener alike), TCP_FLAGS, and no reason at all.
 ];
 
@@ -126,12 +126,12 @@ fn fits(pattern: &str, reason: Option<&str>) -> bool {
     }
 }
 
-impl When {
+impl QueueCondition {
     fn fits(self, queues: Option<Queues>) -> bool {
         match self {
-            When::Always => true,
-            When::AcceptQueueFull => queues.is_some_and(Queues::accept_is_full),
-            When::SynQueueDrops => queues.is_some_and(Queues::drops_syns),
+            QueueCondition::Always => true,
+            QueueCondition::AcceptQueueFull => queues.is_some_and(Queues::accept_is_full),
+            QueueCondition::SynQueueDrops => queues.is_some_and(Queues::drops_syns),
         }
     }
 }

@@ -45,7 +45,7 @@ const FIRST_WAIT: Span = Span::secs(1);
 const LONGEST_WAIT: Span = Span::secs(64);
 /// How much is remembered.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct IssuedLimits {
     /// Findings in full.
     pub findings: usize,
     /// Findings in full of one kind at one listener.
@@ -54,43 +54,43 @@ pub struct Bounds {
     pub closed: usize,
 }
 
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds { findings: 8_192, of_a_kind: 1_024, closed: 512 }
+impl Default for IssuedLimits {
+    fn default() -> IssuedLimits {
+        IssuedLimits { findings: 8_192, of_a_kind: 1_024, closed: 512 }
     }
 }
 
 /// What makes a finding the same from one moment to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-enum Key {
+enum IssuedKey {
     /// Of one connection.
     Connection(PacketId, Kind),
     /// Of a listener as a whole.
     Place(Option<Host>, Kind),
 }
 
-impl Key {
-    fn of(draft: &Draft) -> Key {
-        Key::from_parts((draft.connection, draft.server, draft.kind))
+impl IssuedKey {
+    fn of(draft: &Draft) -> IssuedKey {
+        IssuedKey::from_parts((draft.connection, draft.server, draft.kind))
     }
 
-    fn from_parts((connection, server, kind): (Option<PacketId>, Option<Host>, Kind)) -> Key {
+    fn from_parts((connection, server, kind): (Option<PacketId>, Option<Host>, Kind)) -> IssuedKey {
         match connection {
-            Some(connection) => Key::Connection(connection, kind),
-            None => Key::Place(server, kind),
+            Some(connection) => IssuedKey::Connection(connection, kind),
+            None => IssuedKey::Place(server, kind),
         }
     }
 
     fn kind(self) -> Kind {
         match self {
-            Key::Connection(_, kind) | Key::Place(_, kind) => kind,
+            IssuedKey::Connection(_, kind) | IssuedKey::Place(_, kind) => kind,
         }
     }
 
     fn connection(self) -> Option<PacketId> {
         match self {
-            Key::Connection(connection, _) => Some(connection),
-            Key::Place(..) => None,
+            IssuedKey::Connection(connection, _) => Some(connection),
+            IssuedKey::Place(..) => None,
         }
     }
 }
@@ -105,21 +105,21 @@ enum Backing {
 }
 
 /// Kind and listener: what incidents are made of.
-type Place = (Kind, Option<Host>);
+type ListenerKey = (Kind, Option<Host>);
 
 /// The same as an incident names it.
-type Named = (Kind, Option<SocketAddr>);
+type IncidentKey = (Kind, Option<SocketAddr>);
 
-fn named((kind, host): Place) -> Named {
+fn named((kind, host): ListenerKey) -> IncidentKey {
     (kind, host.map(Host::socket))
 }
 
-fn name_of(incident: &Incident) -> Named {
+fn name_of(incident: &Incident) -> IncidentKey {
     (incident.kind, incident.listener)
 }
 
 /// A finding that was told.
-struct Entry {
+struct IssuedFinding {
     draft: Box<Draft>,
     written: Written,
     /// The incident that it belongs to; empty until it is known.
@@ -138,7 +138,7 @@ struct Entry {
     since: Option<&'static str>,
 }
 
-impl Entry {
+impl IssuedFinding {
     /// The id by which it was told last.
     fn told_as(self) -> String {
         self.was.unwrap_or(self.written.finding.id)
@@ -148,20 +148,20 @@ impl Entry {
 /// Everything that was told.
 #[derive(Default)]
 pub struct Issued {
-    bounds: Bounds,
+    bounds: IssuedLimits,
     /// By the order in which they were told.
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, IssuedFinding>,
     next: u64,
-    index: HashMap<Key, u64>,
-    by_connection: HashMap<PacketId, Vec<Key>>,
+    index: HashMap<IssuedKey, u64>,
+    by_connection: HashMap<PacketId, Vec<IssuedKey>>,
     /// Findings that may come from either of two connections.
     by_ends: ByEnds,
     /// Drafts that have not stood long enough.
-    pending: HashMap<Key, Timestamp>,
-    in_place: HashMap<Place, usize>,
+    pending: HashMap<IssuedKey, Timestamp>,
+    in_place: HashMap<ListenerKey, usize>,
     /// By kind and by the name of the listener, as incidents have it.
-    folded: BTreeMap<Named, Folded>,
-    counted: HashSet<Key>,
+    folded: BTreeMap<IncidentKey, Folded>,
+    counted: HashSet<IssuedKey>,
     open: Vec<Incident>,
     closed: VecDeque<Incident>,
     /// Findings that were forgotten for want of room.
@@ -173,7 +173,7 @@ pub struct Issued {
 }
 
 /// What a look brought, before it is an event.
-enum Change {
+enum IssuedChange {
     Opened(u64),
     Updated(u64, Option<String>),
     Withdrawn(String),
@@ -181,7 +181,7 @@ enum Change {
 
 /// How long a draft has to stand before it is told, where it is `settle` as a rule.
 fn patience(draft: &Draft, unheard: Option<Unheard>, round: &Round, settle: Span) -> Span {
-    let key = Key::of(draft);
+    let key = IssuedKey::of(draft);
     match unheard {
         _ if settle == Span::ZERO => settle,
         Some(Unheard::Yet) => HEARING,
@@ -195,7 +195,7 @@ fn patience(draft: &Draft, unheard: Option<Unheard>, round: &Round, settle: Span
 
 impl Issued {
     /// With other bounds than usual.
-    pub fn within(bounds: Bounds) -> Issued {
+    pub fn within(bounds: IssuedLimits) -> Issued {
         Issued { bounds, ..Issued::default() }
     }
 
@@ -210,11 +210,11 @@ impl Issued {
         paths: &[Arc<str>],
     ) -> Vec<Event> {
         let mut changes = Vec::new();
-        let mut present: HashSet<Key> = HashSet::with_capacity(judged.drafts.len());
+        let mut present: HashSet<IssuedKey> = HashSet::with_capacity(judged.drafts.len());
         let mut fresh = Vec::new();
         let round = Round::of(&judged);
         for (draft, vantage) in judged.drafts {
-            let key = Key::of(&draft);
+            let key = IssuedKey::of(&draft);
             if !round.is_confirmed(key) && self.is_overruled(key, &round, &mut present) {
                 let changed = draft.server.and_then(|server| judged.changed.get(&server)).copied();
                 self.add_change(key, changed, &mut changes);
@@ -262,7 +262,7 @@ impl Issued {
                 && let Some(entry) = self.remove(key)
                 && !entry.over
             {
-                changes.push(Change::Withdrawn(entry.told_as()));
+                changes.push(IssuedChange::Withdrawn(entry.told_as()));
             }
         }
         self.forget(sight);
@@ -278,7 +278,7 @@ impl Issued {
     }
 
     /// Whether what is told of a listener is another thing than what was told before, in an incident that is over.
-    fn begins_anew(&self, key: Key, draft: &Draft) -> bool {
+    fn begins_anew(&self, key: IssuedKey, draft: &Draft) -> bool {
         let known = self.index.get(&key).and_then(|number| self.entries.get(number));
         key.connection().is_none()
             && known.is_some_and(|entry| entry.over && draft.during().0 > entry.draft.during().1)
@@ -290,7 +290,7 @@ impl Issued {
     }
 
     /// Whether the kernel was heard about this connection before: then its findings stay as they are until it is again.
-    fn is_judged(&mut self, key: Key, present: &mut HashSet<Key>) -> bool {
+    fn is_judged(&mut self, key: IssuedKey, present: &mut HashSet<IssuedKey>) -> bool {
         let keys = key.connection().and_then(|connection| self.by_connection.get(&connection)).cloned();
         let numbers: Vec<u64> =
             keys.iter().flatten().filter_map(|key| self.index.get(key)).copied().collect();
@@ -318,7 +318,7 @@ impl Issued {
         vantage: Vantage,
         now: Timestamp,
         paths: &[Arc<str>],
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<IssuedChange>,
     ) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.missing_since = None;
@@ -348,18 +348,18 @@ impl Issued {
             entry.grown = false;
             entry.told_at = now;
             entry.wait = Span((entry.wait.0 * 2).min(LONGEST_WAIT.0));
-            changes.push(Change::Updated(number, entry.was.take()));
+            changes.push(IssuedChange::Updated(number, entry.was.take()));
         }
     }
 
     /// Findings that the detectors no longer say, although they know the connection.
     fn missing(
         &mut self,
-        present: &HashSet<Key>,
+        present: &HashSet<IssuedKey>,
         round: &Round,
         sight: &CurrentResult,
         now: Timestamp,
-    ) -> Vec<Key> {
+    ) -> Vec<IssuedKey> {
         let mut missing = Vec::new();
         for (key, number) in &self.index {
             if present.contains(key) {
@@ -381,12 +381,12 @@ impl Issued {
 
     fn issue(
         &mut self,
-        key: Key,
+        key: IssuedKey,
         (draft, vantage): Found,
         backing: Backing,
         now: Timestamp,
         paths: &[Arc<str>],
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<IssuedChange>,
     ) {
         let place = (draft.kind, draft.server);
         // Another finding of the same connection that is gone has turned into this one.
@@ -399,14 +399,14 @@ impl Issued {
         });
         let written = write::finding((*draft).clone(), vantage, paths);
         let told_of_another = || self.entries.get(&self.by_ends.number(&draft)?);
-        let before = before.or_else(|| told_of_another().map(|entry| Key::of(&entry.draft)));
+        let before = before.or_else(|| told_of_another().map(|entry| IssuedKey::of(&entry.draft)));
         let was = before.and_then(|before| self.remove(before)).filter(|entry| !entry.over);
         let full = self.in_place.get(&place).copied().unwrap_or(0) >= self.bounds.of_a_kind
             || (self.entries.len() >= self.bounds.findings && !self.make_room());
         if full {
             self.counted.insert(key);
             self.fold(place, &draft);
-            changes.extend(was.map(|entry| Change::Withdrawn(entry.told_as())));
+            changes.extend(was.map(|entry| IssuedChange::Withdrawn(entry.told_as())));
             return;
         }
         let number = self.next;
@@ -414,7 +414,7 @@ impl Issued {
         self.by_ends.note(&draft, number);
         self.entries.insert(
             number,
-            Entry {
+            IssuedFinding {
                 written,
                 draft,
                 incident: String::new(),
@@ -434,8 +434,8 @@ impl Issued {
             self.by_connection.entry(connection).or_default().push(key);
         }
         changes.push(match was {
-            Some(was) => Change::Updated(number, Some(was.told_as())),
-            None => Change::Opened(number),
+            Some(was) => IssuedChange::Updated(number, Some(was.told_as())),
+            None => IssuedChange::Opened(number),
         });
     }
 
@@ -443,7 +443,7 @@ impl Issued {
     fn make_room(&mut self) -> bool {
         let Some((&number, _)) = self.entries.iter().find(|(_, entry)| entry.over) else { return false };
         if let Some(entry) = self.entries.get(&number) {
-            let key = Key::of(&entry.draft);
+            let key = IssuedKey::of(&entry.draft);
             if self.index.get(&key) == Some(&number) {
                 // Its draft may still stand; it is not to be told again.
                 self.unlink(key);
@@ -457,7 +457,7 @@ impl Issued {
         true
     }
 
-    fn remove(&mut self, key: Key) -> Option<Entry> {
+    fn remove(&mut self, key: IssuedKey) -> Option<IssuedFinding> {
         let number = self.unlink(key)?;
         let entry = self.entries.remove(&number)?;
         self.by_ends.forget(&entry.draft, number);
@@ -467,7 +467,7 @@ impl Issued {
         Some(entry)
     }
 
-    fn leave_place(&mut self, place: Place) {
+    fn leave_place(&mut self, place: ListenerKey) {
         if let Some(n) = self.in_place.get_mut(&place) {
             *n -= 1;
             if *n == 0 {
@@ -476,7 +476,7 @@ impl Issued {
         }
     }
 
-    fn unlink(&mut self, key: Key) -> Option<u64> {
+    fn unlink(&mut self, key: IssuedKey) -> Option<u64> {
         if let Some(connection) = key.connection()
             && let Some(keys) = self.by_connection.get_mut(&connection)
         {
@@ -490,7 +490,7 @@ impl Issued {
 
     /// What the engine has forgotten stays as it is.
     fn forget(&mut self, sight: &CurrentResult) {
-        let gone: Vec<Key> = self
+        let gone: Vec<IssuedKey> = self
             .index
             .iter()
             .filter(|(key, number)| {
@@ -510,7 +510,7 @@ impl Issued {
         for entry in self.entries.values().filter(|entry| !entry.incident.is_empty()) {
             told.insert(&entry.written.finding.id, &entry.incident);
         }
-        let mut sorted: Vec<&Entry> = self.entries.values().filter(|entry| !entry.over).collect();
+        let mut sorted: Vec<&IssuedFinding> = self.entries.values().filter(|entry| !entry.over).collect();
         sorted.sort_by_cached_key(|entry| entry.draft.order());
         let mut incidents = incident::group(sorted.into_iter().map(|entry| &entry.written), context);
         let mut renamed: HashMap<String, String> = HashMap::new();
@@ -562,11 +562,11 @@ impl Issued {
         incident.last.max(folded.unwrap_or(Timestamp::MIN))
     }
 
-    fn tell(&self, changes: Vec<Change>, now: Timestamp, events: &mut Vec<Event>) {
+    fn tell(&self, changes: Vec<IssuedChange>, now: Timestamp, events: &mut Vec<Event>) {
         let at = || now.to_string();
         for change in changes {
             match change {
-                Change::Opened(number) => {
+                IssuedChange::Opened(number) => {
                     let Some(entry) = self.entries.get(&number) else { continue };
                     events.push(Event::Opened {
                         at: at(),
@@ -574,7 +574,7 @@ impl Issued {
                         finding: Box::new(entry.written.finding.clone()),
                     });
                 }
-                Change::Updated(number, was) => {
+                IssuedChange::Updated(number, was) => {
                     let Some(entry) = self.entries.get(&number) else { continue };
                     events.push(Event::Updated {
                         at: at(),
@@ -582,7 +582,7 @@ impl Issued {
                         finding: Box::new(entry.written.finding.clone()),
                     });
                 }
-                Change::Withdrawn(id) => events.push(Event::Withdrawn {
+                IssuedChange::Withdrawn(id) => events.push(Event::Withdrawn {
                     at: at(),
                     finding: id,
                     reason: "later packets show that it was none".to_owned(),
@@ -610,7 +610,7 @@ impl Issued {
             }
         }
         left.into_iter().for_each(|place| self.leave_place(place));
-        let going_on: HashSet<Named> = self.open.iter().map(name_of).collect();
+        let going_on: HashSet<IncidentKey> = self.open.iter().map(name_of).collect();
         for incident in over {
             let incident = self.whole(&incident);
             let name = name_of(&incident);
@@ -666,7 +666,7 @@ impl Issued {
 
     /// Everything for a report: findings in order of time with what they were written from, incidents the gravest first.
     pub fn all(&self) -> (Vec<Found>, Vec<Written>, Vec<Incident>) {
-        let mut sorted: Vec<&Entry> = self.entries.values().collect();
+        let mut sorted: Vec<&IssuedFinding> = self.entries.values().collect();
         sorted.sort_by_cached_key(|entry| entry.draft.order());
         let drafts =
             sorted.iter().map(|entry| (entry.draft.clone(), entry.written.finding.vantage)).collect();

@@ -23,7 +23,7 @@ use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
 use crate::engine::{Analysis, Error, Options};
 use crate::fault::{self, Fault};
 use crate::live::event::Event;
-use crate::live::issued::{Bounds, Issued, SETTLE};
+use crate::live::issued::{Issued, IssuedLimits, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
 use crate::live::sockets::ListenSockets;
@@ -68,7 +68,7 @@ pub struct Setup {
     /// What the engine remembers.
     pub limits: Limits,
     /// What is remembered of what was told.
-    pub bounds: Bounds,
+    pub bounds: IssuedLimits,
 }
 
 /// A watch.

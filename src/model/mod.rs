@@ -30,7 +30,7 @@ pub use phrase::Phrase;
 pub use route::{IncidentPlace, JoinedPoint, ListenerShare, PacketPoints, PathTaken, Route};
 pub use scope::{AppliedOptions, Filtered, Pairing, Program};
 pub use subject::Subject;
-pub use suspect::{Packets, Suspect};
+pub use suspect::{LostPackets, Suspect};
 
 /// Name and version of the contract, the value of [`Report::schema`].
 pub const SCHEMA: &str = "synscope.report/1";
@@ -418,7 +418,8 @@ pub struct Excluded {
     #[serde(rename = "text")]
     pub suspect: Suspect,
     /// By what.
-    pub why: String,
+    #[serde(rename = "why")]
+    pub reason: String,
 }
 
 /// The ends of a connection under other names.

@@ -12,7 +12,7 @@ use super::phrase::Phrase;
 #[schemars(from = "String", into = "String", inline)]
 pub enum Suspect {
     /// These packets were lost on the path.
-    Lost(Packets),
+    Lost(LostPackets),
     /// A firewall or the network dropped the SYN.
     SynFilteredOrLost,
     /// A firewall on the server dropped the SYN.
@@ -35,7 +35,7 @@ pub enum Suspect {
 
 /// Packets that may have been lost on the path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Packets {
+pub enum LostPackets {
     /// SYNs, on the way to the server.
     Syns,
     /// The final ACK.
@@ -66,10 +66,12 @@ impl Suspect {
     /// In words.
     pub fn text(&self) -> &str {
         match self {
-            Suspect::Lost(Packets::Syns) => "The SYNs were lost on the way to the server.",
-            Suspect::Lost(Packets::FinalAck) => "The final ACK was lost on the way to the server.",
-            Suspect::Lost(Packets::ClientData) => "The client's segments were lost on the way to the server.",
-            Suspect::Lost(Packets::EitherWay) => "Packets were lost on the way there or back.",
+            Suspect::Lost(LostPackets::Syns) => "The SYNs were lost on the way to the server.",
+            Suspect::Lost(LostPackets::FinalAck) => "The final ACK was lost on the way to the server.",
+            Suspect::Lost(LostPackets::ClientData) => {
+                "The client's segments were lost on the way to the server."
+            }
+            Suspect::Lost(LostPackets::EitherWay) => "Packets were lost on the way there or back.",
             Suspect::SynFilteredOrLost => "A firewall dropped the SYN, or the network lost it.",
             Suspect::SynFilteredAtServer => "A firewall on the server dropped the SYN.",
             Suspect::SynsLostOrQueueFull => "The network lost the SYNs, or a queue was full.",
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_said_that_packets_were_lost_falls_once_they_arrived() {
-        assert_eq!(Suspect::Lost(Packets::Syns).after_arrival(), None);
+        assert_eq!(Suspect::Lost(LostPackets::Syns).after_arrival(), None);
         assert_eq!(Suspect::SynFilteredOrLost.after_arrival(), Some(Suspect::SynFilteredAtServer));
         assert_eq!(Suspect::SynsLostOrQueueFull.after_arrival(), Some(Suspect::QueueFull));
         let other = Suspect::from("The listener uses TCP_DEFER_ACCEPT.");

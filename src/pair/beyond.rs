@@ -58,7 +58,7 @@ impl Join<'_> {
                 d.cause.kernel_functions.clear();
                 d.cause.sysctls.clear();
                 d.cause.counters = vec!["TcpExtTCPSynRetrans".into()];
-                d.excluded.push(Excluded { suspect: queue, why: reason.clone() });
+                d.excluded.push(Excluded { suspect: queue, reason: reason.clone() });
                 d.alternatives.clear();
                 d.or(
                     "Another host has the same address, and its packets take another path.",

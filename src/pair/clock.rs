@@ -27,7 +27,7 @@ impl ClockSample {
 
 /// The time of one capture in terms of another's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Clock {
+pub struct ClockOffset {
     /// A time by the first capture's clock at which `offset` holds.
     pub origin: Timestamp,
     /// What the second capture's clock shows more than the first one's.
@@ -49,12 +49,12 @@ const LONG: Span = Span::secs(10);
 /// Clocks that run further apart than this are not clocks but another reason (1,000 ppm).
 const FASTEST: i64 = 1_000_000;
 
-impl Clock {
+impl ClockOffset {
     /// Reads the clock from `samples`; none without a sample.
-    pub fn of(samples: &[ClockSample]) -> Option<Clock> {
+    pub fn of(samples: &[ClockSample]) -> Option<ClockOffset> {
         let origin = samples.iter().map(|s| s.at).min()?;
         let drift = drift(samples).unwrap_or(0);
-        let straight = Clock { origin, drift, ..Clock::default() };
+        let straight = ClockOffset { origin, drift, ..ClockOffset::default() };
         let rest =
             |s: &ClockSample, difference: Option<Span>| difference.map(|d| d - straight.since_origin(s.at));
         let shortest =
@@ -64,7 +64,7 @@ impl Clock {
         Some(match (there, back) {
             (Some(there), Some(back)) => {
                 let round_trip = there - back;
-                Clock {
+                ClockOffset {
                     offset: Span(midpoint(there.0, back.0)),
                     // Less than nothing is a clock that was set meanwhile: then so much is uncertain.
                     uncertainty: Some(Span((round_trip.0 / 2).abs().max(1_000))),
@@ -72,7 +72,7 @@ impl Clock {
                     ..straight
                 }
             }
-            (one, other) => Clock { offset: one.or(other)?, ..straight },
+            (one, other) => ClockOffset { offset: one.or(other)?, ..straight },
         })
     }
 
@@ -178,12 +178,12 @@ mod tests {
 
     #[test]
     fn without_samples_there_is_no_clock() {
-        assert_eq!(Clock::of(&[]), None);
+        assert_eq!(ClockOffset::of(&[]), None);
     }
 
     #[test]
     fn equal_delays_give_the_offset_exactly() {
-        let clock = Clock::of(&samples(Span::secs(7_200), 0, (15_000, 15_000), 0, 1)).unwrap();
+        let clock = ClockOffset::of(&samples(Span::secs(7_200), 0, (15_000, 15_000), 0, 1)).unwrap();
         assert_eq!(clock.offset, Span::secs(7_200));
         assert_eq!(clock.round_trip, Some(Span::millis(30)));
         assert_eq!(clock.drift, 0);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_asymmetric_path_stays_within_the_uncertainty() {
-        let clock = Clock::of(&samples(Span::millis(-40), 0, (30_000, 2_000), 500, 3)).unwrap();
+        let clock = ClockOffset::of(&samples(Span::millis(-40), 0, (30_000, 2_000), 500, 3)).unwrap();
         assert!((clock.offset.0 - Span::millis(-40).0).abs() <= clock.uncertainty.unwrap().0);
         assert!(clock.uncertainty.unwrap() <= Span::millis(17));
     }
@@ -200,17 +200,22 @@ mod tests {
     fn one_direction_alone_leaves_the_delay_unknown() {
         let mut one = samples(Span::secs(1), 0, (5_000, 5_000), 100, 9);
         one.iter_mut().for_each(|s| s.back = None);
-        let clock = Clock::of(&one).unwrap();
+        let clock = ClockOffset::of(&one).unwrap();
         assert_eq!((clock.uncertainty, clock.round_trip), (None, None));
         assert!((clock.offset - Span::secs(1)).0 >= 5_000_000);
     }
 
     #[test]
     fn times_go_there_and_back() {
-        let clock = Clock { origin: Timestamp(5), offset: Span::secs(-9), drift: 40_000, ..Clock::default() };
+        let clock = ClockOffset {
+            origin: Timestamp(5),
+            offset: Span::secs(-9),
+            drift: 40_000,
+            ..ClockOffset::default()
+        };
         let at = Timestamp(1_700_000_000_000_000_000);
         assert!((clock.back(clock.there(at)) - at).0.abs() <= 1);
-        let near = Clock { origin: at, ..clock };
+        let near = ClockOffset { origin: at, ..clock };
         assert!((near.back(near.there(at + Span::secs(60))) - (at + Span::secs(60))).0.abs() <= 1);
     }
 
@@ -224,7 +229,7 @@ mod tests {
             seed: u64,
         ) {
             let all = samples(Span(offset), drift, (delay, delay), jitter, seed);
-            let clock = Clock::of(&all).unwrap();
+            let clock = ClockOffset::of(&all).unwrap();
             for (n, sample) in all.iter().enumerate() {
                 let truth = offset + drift * (n as i64 / 2);
                 let error = ((clock.there(sample.at) - sample.at).0 - truth).abs();
@@ -241,7 +246,7 @@ mod tests {
             seed: u64,
         ) {
             let all = samples(Span::millis(3), drift, (9_000, 4_000), 3_000, seed);
-            let plain = Clock::of(&all).unwrap();
+            let plain = ClockOffset::of(&all).unwrap();
             let set: Vec<ClockSample> = all
                 .iter()
                 .map(|s| ClockSample {
@@ -250,7 +255,7 @@ mod tests {
                     back: s.back.map(|d| d + Span(by)),
                 })
                 .collect();
-            let moved = Clock::of(&set).unwrap();
+            let moved = ClockOffset::of(&set).unwrap();
             prop_assert_eq!(moved.offset, plain.offset + Span(by));
             prop_assert_eq!((moved.drift, moved.uncertainty), (plain.drift, plain.uncertainty));
         }

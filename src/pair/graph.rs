@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::pair::clock::Clock;
+use crate::pair::clock::ClockOffset;
 use crate::time::{Span, Timestamp};
 
 /// What a link without a known uncertainty counts as.
@@ -15,21 +15,21 @@ const UNKNOWN: Span = Span::secs(10);
 const ROUNDS: usize = 200;
 
 /// The clocks between points: for the places of two of them, the time of the first in terms of the second.
-pub type Between = BTreeMap<(usize, usize), Clock>;
+pub type Between = BTreeMap<(usize, usize), ClockOffset>;
 
 /// The time of each of `points` in terms of the point `reference`; none of a point that no link connects with it.
-pub fn solve(points: usize, between: &Between, reference: usize) -> Vec<Option<Clock>> {
+pub fn solve(points: usize, between: &Between, reference: usize) -> Vec<Option<ClockOffset>> {
     let mut clocks = along_the_surest_links(points, between, reference);
     share_out(&mut clocks, between, reference);
     clocks
 }
 
 /// The time of `from` in terms of `to`, by a link in either direction.
-fn step(between: &Between, from: usize, to: usize) -> Option<Clock> {
+fn step(between: &Between, from: usize, to: usize) -> Option<ClockOffset> {
     between.get(&(from, to)).copied().or_else(|| Some(between.get(&(to, from))?.inverse()))
 }
 
-fn uncertainty(clock: &Clock) -> Span {
+fn uncertainty(clock: &ClockOffset) -> Span {
     clock.uncertainty.unwrap_or(UNKNOWN)
 }
 
@@ -42,10 +42,10 @@ fn neighbours(points: usize, between: &Between) -> Vec<BTreeSet<usize>> {
     all
 }
 
-fn along_the_surest_links(points: usize, between: &Between, reference: usize) -> Vec<Option<Clock>> {
+fn along_the_surest_links(points: usize, between: &Between, reference: usize) -> Vec<Option<ClockOffset>> {
     let neighbours = neighbours(points, between);
-    let mut clocks: Vec<Option<Clock>> = vec![None; points];
-    let mut due = BTreeMap::from([((Span::ZERO, reference), Clock::default())]);
+    let mut clocks: Vec<Option<ClockOffset>> = vec![None; points];
+    let mut due = BTreeMap::from([((Span::ZERO, reference), ClockOffset::default())]);
     while let Some(((sum, point), clock)) = due.pop_first() {
         if clocks[point].is_some() {
             continue;
@@ -70,7 +70,7 @@ struct Contradiction {
     drift: f64,
 }
 
-fn share_out(clocks: &mut [Option<Clock>], between: &Between, reference: usize) {
+fn share_out(clocks: &mut [Option<ClockOffset>], between: &Between, reference: usize) {
     let Some(epoch) = between.values().map(|link| link.origin).min() else { return };
     let mut links = Vec::new();
     for (&ends, link) in between {
@@ -129,12 +129,12 @@ fn relax(
     corrections
 }
 
-impl Clock {
+impl ClockOffset {
     /// The time of the second capture in terms of the first one.
-    pub fn inverse(&self) -> Clock {
+    pub fn inverse(&self) -> ClockOffset {
         let billion = 1_000_000_000_i128;
         let drift = -i128::from(self.drift) * billion / (billion + i128::from(self.drift));
-        Clock {
+        ClockOffset {
             origin: self.there(self.origin),
             offset: Span(self.offset.0.saturating_neg()),
             drift: drift as i64,
@@ -143,11 +143,11 @@ impl Clock {
     }
 
     /// From the first capture to the second one, and on by `next` to a third one.
-    pub fn then(&self, next: &Clock) -> Clock {
+    pub fn then(&self, next: &ClockOffset) -> ClockOffset {
         let sum = |a: Option<Span>, b: Option<Span>| Some(Span(a?.0.saturating_add(b?.0)));
         let both = i128::from(self.drift) * i128::from(next.drift) / 1_000_000_000;
         let there: Timestamp = next.there(self.there(self.origin));
-        Clock {
+        ClockOffset {
             origin: self.origin,
             offset: there - self.origin,
             drift: self.drift + next.drift + both as i64,
@@ -166,8 +166,8 @@ mod tests {
 
     /// The link between two clocks that are this much ahead of the true time and run this much too fast, read with an
     /// error.
-    fn link(a: (i64, i64), b: (i64, i64), error: i64, uncertainty: i64) -> Clock {
-        let own = |(ahead, drift): (i64, i64)| Clock {
+    fn link(a: (i64, i64), b: (i64, i64), error: i64, uncertainty: i64) -> ClockOffset {
+        let own = |(ahead, drift): (i64, i64)| ClockOffset {
             origin: BEGIN,
             offset: Span(ahead),
             drift,
@@ -183,7 +183,7 @@ mod tests {
     fn two_points_have_the_clock_of_their_link() {
         let one = link((0, 0), (7_000_000_123, 40_000), 0, 1_000_000);
         let clocks = solve(2, &Between::from([((0, 1), one)]), 1);
-        assert_eq!(clocks, [Some(one), Some(Clock::default())]);
+        assert_eq!(clocks, [Some(one), Some(ClockOffset::default())]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use crate::decode::segment::Address;
 use crate::flow::key::Host;
 use crate::model::Pairing;
-use crate::pair::clock::{Clock, ClockSample};
-use crate::pair::sketch::{Handshake, Sighting, Sketch};
+use crate::pair::clock::{ClockOffset, ClockSample};
+use crate::pair::sketch::{Handshake, HandshakeSketch, SynTransmission};
 use crate::time::Span;
 
 /// Two capture points with connections in common: side 0 is nearer to the clients, side 1 to the servers, by most of
@@ -15,7 +15,7 @@ use crate::time::Span;
 #[derive(Clone, Debug)]
 pub struct Link {
     /// The time of side 0 in terms of side 1.
-    pub clock: Clock,
+    pub clock: ClockOffset,
     /// Servers (as side 1 knows them) whose clients side 1 is nearer to: the captured hosts are clients of each other.
     pub turned: HashSet<Address>,
     /// Connections whose handshake both have.
@@ -34,7 +34,7 @@ pub struct Link {
 
 impl Link {
     /// Compares what two points saw, of which `near` is nearer to most of the clients.
-    pub fn of(near: &Sketch, far: &Sketch) -> Link {
+    pub fn of(near: &HandshakeSketch, far: &HandshakeSketch) -> Link {
         let shared = near.shared(far);
         let ids = Ids::of(&shared);
         let mut votes: HashMap<Address, Votes> = HashMap::new();
@@ -43,7 +43,7 @@ impl Link {
         }
         let turned: HashSet<Address> = votes
             .iter()
-            .filter(|(_, votes)| votes.verdict() == Some(Order::SecondFirst))
+            .filter(|(_, votes)| votes.verdict() == Some(NearerToClients::SecondFirst))
             .map(|(server, _)| *server)
             .collect();
         let samples: Vec<ClockSample> = shared
@@ -73,7 +73,7 @@ impl Link {
         }
         Link {
             clients: clients.into_iter().map(|(server, of_it)| (server, of_it.len())).collect(),
-            clock: Clock::of(&samples).unwrap_or_default(),
+            clock: ClockOffset::of(&samples).unwrap_or_default(),
             turned,
             matched: whole(shared.len()),
             translated: whole(shared.iter().filter(|(mine, theirs)| !mine.has_names_of(theirs)).count()),
@@ -122,7 +122,8 @@ pub(super) enum Ids {
 
 impl Ids {
     pub(super) fn of(shared: &[(&Handshake, &Handshake)]) -> Ids {
-        let kept = |a: &[Sighting], b: &[Sighting]| a.iter().any(|x| b.iter().any(|y| x.has_id_of(y)));
+        let kept =
+            |a: &[SynTransmission], b: &[SynTransmission]| a.iter().any(|x| b.iter().any(|y| x.has_id_of(y)));
         match shared.iter().any(|(a, b)| kept(&a.syns, &b.syns) || kept(&a.syn_acks, &b.syn_acks)) {
             true => Ids::Kept,
             false => Ids::Unknown,
@@ -143,25 +144,26 @@ pub(super) fn sample(a: &Handshake, b: &Handshake, ids: Ids) -> Option<ClockSamp
 
 /// Whether one packet is in both lists, by its timestamp or its IP ID. The same timestamp with another IP ID is that of
 /// a stack that sends its first one again.
-pub(super) fn is_in_both(a: &[Sighting], b: &[Sighting]) -> bool {
-    let stamped =
-        |x: &Sighting, y: &Sighting| x.tsval.is_some() && x.tsval == y.tsval && !x.has_other_id_than(y);
+pub(super) fn is_in_both(a: &[SynTransmission], b: &[SynTransmission]) -> bool {
+    let stamped = |x: &SynTransmission, y: &SynTransmission| {
+        x.tsval.is_some() && x.tsval == y.tsval && !x.has_other_id_than(y)
+    };
     a.iter().any(|x| b.iter().any(|y| x.has_id_of(y) || stamped(x, y)))
 }
 
 /// How much later the same transmission is in `b`.
-fn difference(a: &[Sighting], b: &[Sighting], ids: Ids) -> Option<Span> {
+fn difference(a: &[SynTransmission], b: &[SynTransmission], ids: Ids) -> Option<Span> {
     let (x, y) = same(a, b, ids)?;
     Some(y.at - x.at)
 }
 
 /// The same transmission in both: by its timestamp, by its IP ID; without either the first one, if both have as many.
 pub(super) fn same<'a>(
-    a: &'a [Sighting],
-    b: &'a [Sighting],
+    a: &'a [SynTransmission],
+    b: &'a [SynTransmission],
     ids: Ids,
-) -> Option<(&'a Sighting, &'a Sighting)> {
-    let find = |is: &dyn Fn(&Sighting, &Sighting) -> bool| {
+) -> Option<(&'a SynTransmission, &'a SynTransmission)> {
+    let find = |is: &dyn Fn(&SynTransmission, &SynTransmission) -> bool| {
         a.iter().find_map(|x| Some((x, b.iter().find(|y| is(x, y))?)))
     };
     let stamped = find(&|x, y| x.tsval.is_some() && x.tsval == y.tsval);
@@ -176,7 +178,7 @@ pub(super) fn same<'a>(
 
 /// Which of two sketches is nearer to the clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Order {
+pub enum NearerToClients {
     /// The first is.
     FirstFirst,
     /// The second is.
@@ -217,14 +219,14 @@ impl Votes {
     }
 
     /// What two thirds of the handshakes say: delays first, then routers on the way, checksums, and losses.
-    fn verdict(&self) -> Option<Order> {
+    fn verdict(&self) -> Option<NearerToClients> {
         [self.by_delay, self.by_hops, self.by_checksum, self.by_presence].into_iter().find_map(
             |(first, second)| {
                 let all = first + second;
                 if all > 0 && first * 3 >= all * 2 {
-                    Some(Order::FirstFirst)
+                    Some(NearerToClients::FirstFirst)
                 } else if all > 0 && second * 3 >= all * 2 {
-                    Some(Order::SecondFirst)
+                    Some(NearerToClients::SecondFirst)
                 } else {
                     None
                 }
@@ -233,7 +235,7 @@ impl Votes {
     }
 }
 
-pub(super) fn orient(a: &Sketch, b: &Sketch, pairing: Pairing) -> Option<Order> {
+pub(super) fn orient(a: &HandshakeSketch, b: &HandshakeSketch, pairing: Pairing) -> Option<NearerToClients> {
     let mut by_server: HashMap<Address, (u64, Votes)> = HashMap::new();
     let mut all = Votes::default();
     let shared = a.shared(b);
@@ -247,16 +249,16 @@ pub(super) fn orient(a: &Sketch, b: &Sketch, pairing: Pairing) -> Option<Order> 
     let (mut first, mut second) = (0, 0);
     for (n, votes) in by_server.values() {
         match votes.verdict() {
-            Some(Order::FirstFirst) => first += n,
-            Some(Order::SecondFirst) => second += n,
+            Some(NearerToClients::FirstFirst) => first += n,
+            Some(NearerToClients::SecondFirst) => second += n,
             None => {}
         }
     }
     match first.cmp(&second) {
-        std::cmp::Ordering::Greater => Some(Order::FirstFirst),
-        std::cmp::Ordering::Less => Some(Order::SecondFirst),
+        std::cmp::Ordering::Greater => Some(NearerToClients::FirstFirst),
+        std::cmp::Ordering::Less => Some(NearerToClients::SecondFirst),
         std::cmp::Ordering::Equal => {
-            all.verdict().or((pairing == Pairing::Force).then_some(Order::FirstFirst))
+            all.verdict().or((pairing == Pairing::Force).then_some(NearerToClients::FirstFirst))
         }
     }
 }

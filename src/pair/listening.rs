@@ -30,7 +30,7 @@ pub enum Stamps {
 
 /// What kind of segment a capture may have been filtered for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
+pub enum SegmentClass {
     /// SYN, FIN and RST.
     Control,
     /// All others.
@@ -196,7 +196,7 @@ impl Listening {
     }
 
     /// Whether the capture holds segments of this class from that end at all.
-    pub fn hears(&self, server: Address, sender: Role, class: Class) -> bool {
+    pub fn hears(&self, server: Address, sender: Role, class: SegmentClass) -> bool {
         self.paths.get(&server).is_some_and(|path| path.heard[sender as usize][class as usize])
     }
 
@@ -207,12 +207,12 @@ impl Listening {
 
     /// Holds the capture against `other`, which its packets pass afterwards where `passes_first` says so of a server and
     /// the sender. The times of both are by the same clock.
-    pub fn checked_by(&self, other: &Listening, passes_first: &dyn Fn(Host, Role) -> bool) -> Check {
+    pub fn checked_by(&self, other: &Listening, passes_first: &dyn Fn(Host, Role) -> bool) -> Completeness {
         let bound = [self.bound, other.bound].into_iter().flatten().min();
         let own: HashSet<u64> = self.bare.iter().map(|b| b.hash).collect();
         let of_both = || other.bare.iter().filter(|b| bound.is_none_or(|bound| b.hash < bound));
         let flows: HashSet<u64> = of_both().filter(|b| own.contains(&b.hash)).map(|b| b.flow).collect();
-        let mut check = Check::default();
+        let mut check = Completeness::default();
         for b in of_both().filter(|b| flows.contains(&b.flow) && passes_first(b.server, b.sender)) {
             if own.contains(&b.hash) {
                 check.there += 1;
@@ -227,23 +227,23 @@ impl Listening {
 
 /// What other captures show of the completeness of one.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Check {
+pub struct Completeness {
     /// Segments that it had to have, and has.
     pub there: u64,
     /// When it should have had a segment that it has not, by its own clock.
     pub missed: Vec<Timestamp>,
 }
 
-impl Check {
+impl Completeness {
     /// Takes in what another capture shows.
-    pub fn merge(&mut self, mut other: Check) {
+    pub fn merge(&mut self, mut other: Completeness) {
         self.there = self.there.max(other.there);
         self.missed.append(&mut other.missed);
         self.missed.sort_unstable();
     }
 
     /// Keeps what falls between the first and the last packet of the capture.
-    pub fn within(mut self, from: Timestamp, to: Timestamp) -> Check {
+    pub fn within(mut self, from: Timestamp, to: Timestamp) -> Completeness {
         self.missed.retain(|at| (from..=to).contains(at));
         self
     }
@@ -314,10 +314,10 @@ mod tests {
         };
         let (own, other) = (of(&[1, 2, 5, 6]), of(&[1, 2, 3, 6]));
         let check = own.checked_by(&other, &|_, sender| sender == Role::Server);
-        assert_eq!(check, Check { there: 3, missed: vec![at(30)] });
+        assert_eq!(check, Completeness { there: 3, missed: vec![at(30)] });
         assert!(check.missed_between(at(20), at(50)) && !check.missed_between(at(31), at(50)));
-        assert_eq!(own.checked_by(&other, &|_, sender| sender == Role::Client), Check::default());
-        assert!(own.hears(server.address, Role::Server, Class::Plain));
-        assert!(!own.hears(server.address, Role::Client, Class::Plain));
+        assert_eq!(own.checked_by(&other, &|_, sender| sender == Role::Client), Completeness::default());
+        assert!(own.hears(server.address, Role::Server, SegmentClass::Plain));
+        assert!(!own.hears(server.address, Role::Client, SegmentClass::Plain));
     }
 }

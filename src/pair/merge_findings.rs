@@ -11,7 +11,7 @@ use crate::detect::evidence::InOtherCapture;
 use crate::detect::registry;
 use crate::detect::spec::{IgnoredPackets, Property};
 use crate::flow::facts::{ConnectionFacts, Role};
-use crate::model::{Certainty, Excluded, Kind, Packets, Severity, Suspect, Vantage};
+use crate::model::{Certainty, Excluded, Kind, LostPackets, Severity, Suspect, Vantage};
 use crate::pair::data_path::{judge_data, was_acknowledged};
 use crate::pair::loss::{self, CaptureNames, Losses, final_ack};
 use crate::pair::passage::{Absence, Passage};
@@ -120,7 +120,7 @@ impl JoinedConnection<'_> {
         };
         for (other, _) in of_client.iter().filter(|(other, _)| replaced(other)) {
             if other.kind != Kind::HandshakeLoss {
-                d.excluded.push(Excluded { suspect: own_cause(other), why: d.reason.clone() });
+                d.excluded.push(Excluded { suspect: own_cause(other), reason: d.reason.clone() });
             }
         }
         of_client.retain(|(other, _)| !replaced(other));
@@ -144,7 +144,7 @@ impl JoinedConnection<'_> {
             let number = self.passage.mark(near, first).packet.number();
             let why = format!("#{number} of {} is not in {}", named.side(near), named.side(far));
             d.reason = format!("{}; {why}", d.reason);
-            d.excluded.push(Excluded { suspect: Suspect::DroppedByHost, why });
+            d.excluded.push(Excluded { suspect: Suspect::DroppedByHost, reason: why });
             true
         });
     }
@@ -195,8 +195,8 @@ impl JoinedConnection<'_> {
                 }
                 let Some(arrived) = self.arrived(TracedSegment::is_syn) else { return true };
                 d.excluded.push(Excluded {
-                    suspect: Suspect::Lost(Packets::Syns),
-                    why: format!("they are in {}: {arrived}", named.side(far)),
+                    suspect: Suspect::Lost(LostPackets::Syns),
+                    reason: format!("they are in {}: {arrived}", named.side(far)),
                 });
                 passed_the_path(d, self.vantages[far]);
                 let reason =
@@ -226,7 +226,7 @@ impl JoinedConnection<'_> {
             named.side(far),
             named.side(near)
         );
-        d.excluded.push(Excluded { suspect: queue, why: reason.clone() });
+        d.excluded.push(Excluded { suspect: queue, reason: reason.clone() });
         d.cause = cause(
             "The network lost SYN-ACKs on the way from the server to the client.",
             &[],
@@ -337,12 +337,12 @@ impl JoinedConnection<'_> {
                 let c = &self.passage.tracks[self.near].segments;
                 let Some(ack) = final_ack(c).and_then(|i| self.passage.other(self.near, i)) else { return };
                 let arrived = format!("the final ACK is #{} of {}", ack.at.packet.number(), named.side(far));
-                exclude(d, Suspect::Lost(Packets::FinalAck), arrived, vantage);
+                exclude(d, Suspect::Lost(LostPackets::FinalAck), arrived, vantage);
             }
             kind if registry::spec(kind).ignored == IgnoredPackets::Syns => {
                 let Some(arrived) = self.arrived(TracedSegment::is_syn) else { return };
                 let arrived = format!("in {}: {arrived}", named.side(far));
-                exclude(d, Suspect::Lost(Packets::Syns), arrived, vantage);
+                exclude(d, Suspect::Lost(LostPackets::Syns), arrived, vantage);
             }
             kind if registry::spec(kind).has(Property::ExplainsReset) => {
                 let s = self.passage.tracks[far];
@@ -418,12 +418,12 @@ fn is_swallowed(d: &Draft) -> bool {
 
 /// Takes `suspect` out of what could be, where the capture that shows it stands at the server; else it may still have
 /// happened behind that capture.
-fn exclude(d: &mut Draft, suspect: Suspect, why: String, vantage: Vantage) {
+fn exclude(d: &mut Draft, suspect: Suspect, reason: String, vantage: Vantage) {
     passed_the_path(d, vantage);
     if d.certainty() != Certainty::Confirmed {
-        d.reason = format!("{}; {why}", d.reason);
+        d.reason = format!("{}; {reason}", d.reason);
     }
-    d.excluded.push(Excluded { suspect, why });
+    d.excluded.push(Excluded { suspect, reason });
 }
 
 /// What an end did after a RST that came in its name.
@@ -443,7 +443,7 @@ fn forged(d: &mut Draft, who: Role, (reason, between): (&str, &str), afterwards:
         d.replace_details(Details::None);
         d.severity = Severity::Warning;
     }
-    d.excluded.push(Excluded { suspect: Suspect::Cause(d.cause.text.clone()), why: reason.to_owned() });
+    d.excluded.push(Excluded { suspect: Suspect::Cause(d.cause.text.clone()), reason: reason.to_owned() });
     d.cause = cause("", &[], &[], &[]);
     d.cause.text = match who {
         Role::Server => {

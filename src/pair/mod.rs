@@ -46,7 +46,7 @@ use crate::engine::{self, Analysis, Error, Options, Progress};
 use each::each_of;
 use points::{Named, Points};
 use recognise::Recognised;
-use sketch::Sketch;
+use sketch::HandshakeSketch;
 
 pub use crate::model::Pairing;
 pub use join::Opener;
@@ -134,7 +134,7 @@ pub fn analyze_points(
             "one capture point alone: name the others, too, or give its captures without --point".to_owned(),
         ));
     }
-    let sketches: Vec<Option<Sketch>> =
+    let sketches: Vec<Option<HandshakeSketch>> =
         sketches(inputs.len(), open, options.threads).into_iter().map(|(sketch, _)| sketch).collect();
     if options.stop.is_asked() {
         return Err(Error::Stopped);
@@ -150,11 +150,11 @@ pub fn analyze_points(
         }
     }
     let merged = |point: &Named| {
-        let mut all = Sketch::default();
+        let mut all = HandshakeSketch::default();
         point.inputs.iter().filter_map(|&n| sketches[n].as_ref()).for_each(|sketch| all.merge(sketch));
         all
     };
-    let of_points: Vec<Sketch> = points.iter().map(merged).collect();
+    let of_points: Vec<HandshakeSketch> = points.iter().map(merged).collect();
     let points = Points::of(points, &of_points, &|a, b| link::orient(a, b, Pairing::Force));
     let mut outcome = join::analyze(inputs.len(), open, &points, options, progress)?;
     if !points.are_related() {
@@ -198,12 +198,12 @@ fn can_be_read_again(path: &Path) -> bool {
 }
 
 /// The sketch and the name of each input; no sketch of an input that cannot be opened.
-fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<Sketch>, String)> {
+fn sketches(n: usize, open: Opener<'_>, threads: usize) -> Vec<(Option<HandshakeSketch>, String)> {
     each_of(n, threads, |place: usize| {
         let wanted: Vec<bool> = (0..n).map(|other| other == place).collect();
         let Ok(source) = open(&wanted) else { return (None, String::new()) };
         let name = source.status().get(place).map(|s| s.path.clone()).unwrap_or_default();
-        (Some(Sketch::of(source)), name)
+        (Some(HandshakeSketch::of(source)), name)
     })
 }
 

@@ -8,7 +8,7 @@ use crate::detect::spec::{IgnoredPackets, Property};
 use crate::flow::facts::{PacketRef, Role};
 use crate::flow::key::Host;
 use crate::model::Kind;
-use crate::pair::listening::{Check, Class, Frame, Listening};
+use crate::pair::listening::{Completeness, Frame, Listening, SegmentClass};
 use crate::pair::trace::{HEAD, TracedSegment, Track};
 use crate::time::{Span, Timestamp};
 
@@ -101,7 +101,7 @@ pub struct Watch {
     /// When it was listening.
     pub listening: Listening,
     /// What the other capture shows of its completeness.
-    pub check: Check,
+    pub check: Completeness,
     /// What its listeners do.
     pub habits: HashMap<Host, Habits>,
 }
@@ -227,7 +227,7 @@ impl<'a> Passage<'a> {
         if due < watch.from || due + trip + SLACK > watch.to {
             return None;
         }
-        let class = if segment.is_control() { Class::Control } else { Class::Plain };
+        let class = if segment.is_control() { SegmentClass::Control } else { SegmentClass::Plain };
         let server = self.tracks[1 - side].server;
         if !watch.listening.hears(server.address, segment.sender(), class) {
             return Some(Absence::Unheard);

@@ -8,10 +8,10 @@ use crate::diagnose::vantage::Standing;
 use crate::engine::KnownVantage;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::pair::clock::Clock;
+use crate::pair::clock::ClockOffset;
 use crate::pair::graph::{self, Between};
-use crate::pair::link::{Link, Order};
-use crate::pair::sketch::{Handshake, Sketch};
+use crate::pair::link::{Link, NearerToClients};
+use crate::pair::sketch::{Handshake, HandshakeSketch};
 use crate::time::Span;
 
 /// Handshakes with one initial sequence number from which on they are those of a flood, and cannot be told apart.
@@ -34,7 +34,7 @@ pub struct Point {
     /// Its inputs, by their places on the command line.
     pub inputs: Vec<usize>,
     /// Its time in terms of the reference; none where it shares no connection with the others.
-    pub clock: Option<Clock>,
+    pub clock: Option<ClockOffset>,
     /// Connections that it has and no point before it has, of those whose handshake is known.
     pub repeated: u64,
 }
@@ -66,11 +66,11 @@ pub struct Points {
 }
 
 /// What decides which of two points is nearer to the clients; none where nothing does.
-type Orient<'o> = &'o dyn Fn(&Sketch, &Sketch) -> Option<Order>;
+type Orient<'o> = &'o dyn Fn(&HandshakeSketch, &HandshakeSketch) -> Option<NearerToClients>;
 
 impl Points {
     /// Compares what all points saw. Where `orient` does not know which of two is nearer to the clients, the first is.
-    pub fn of(named: Vec<Named>, sketches: &[Sketch], orient: Orient<'_>) -> Points {
+    pub fn of(named: Vec<Named>, sketches: &[HandshakeSketch], orient: Orient<'_>) -> Points {
         let mut links = BTreeMap::new();
         for a in 0..sketches.len() {
             for b in a + 1..sketches.len() {
@@ -78,8 +78,8 @@ impl Points {
                     continue;
                 }
                 let (near, far) = match orient(&sketches[a], &sketches[b]) {
-                    Some(Order::SecondFirst) => (b, a),
-                    Some(Order::FirstFirst) | None => (a, b),
+                    Some(NearerToClients::SecondFirst) => (b, a),
+                    Some(NearerToClients::FirstFirst) | None => (a, b),
                 };
                 links.insert((near, far), Link::of(&sketches[near], &sketches[far]));
             }
@@ -102,7 +102,7 @@ impl Points {
     /// Captures without a connection in common: the first one, and all others.
     pub fn unrelated(inputs: usize) -> Points {
         let sides = [vec![0], (1..inputs).collect()].map(|inputs| Named { name: None, inputs });
-        Points::of(sides.into(), &[Sketch::default(), Sketch::default()], &|_, _| None)
+        Points::of(sides.into(), &[HandshakeSketch::default(), HandshakeSketch::default()], &|_, _| None)
     }
 
     /// Whether any connection was seen at two points.
@@ -236,8 +236,8 @@ impl Points {
     }
 
     /// Which connections took which way, and how many each point has that another one has, too.
-    fn follow_connections(&mut self, sketches: &[Sketch]) {
-        let share = sketches.iter().map(Sketch::share).fold(1.0, f64::min);
+    fn follow_connections(&mut self, sketches: &[HandshakeSketch]) {
+        let share = sketches.iter().map(HandshakeSketch::share).fold(1.0, f64::min);
         let whole = |n: u64| (n as f64 / share).round() as u64;
         let mut paths: BTreeMap<Vec<usize>, BTreeMap<Host, u64>> = BTreeMap::new();
         let mut repeated = vec![0_u64; self.count()];
@@ -309,8 +309,8 @@ fn ranks(points: usize, links: &BTreeMap<(usize, usize), Link>) -> Vec<usize> {
 }
 
 /// Handshakes of all points that are of one connection, each with its point.
-fn connections(sketches: &[Sketch]) -> Vec<Vec<(usize, &Handshake)>> {
-    let bound = sketches.iter().filter_map(Sketch::bound).min();
+fn connections(sketches: &[HandshakeSketch]) -> Vec<Vec<(usize, &Handshake)>> {
+    let bound = sketches.iter().filter_map(HandshakeSketch::bound).min();
     let mut by_isn: HashMap<u32, Vec<(usize, &Handshake)>> = HashMap::new();
     let mut order: BTreeSet<(u64, u32)> = BTreeSet::new();
     for (point, sketch) in sketches.iter().enumerate() {

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use crate::decode::segment::Address;
 use crate::model::Pairing;
 use crate::pair::clock::ClockSample;
-use crate::pair::link::{Ids, Order, is_in_both, orient, same, sample};
+use crate::pair::link::{Ids, NearerToClients, is_in_both, orient, same, sample};
 use crate::pair::points::{Named, Points};
-use crate::pair::sketch::{Sighting, Sketch};
+use crate::pair::sketch::{HandshakeSketch, SynTransmission};
 use crate::time::Span;
 
 /// What two inputs have to do with each other.
@@ -32,13 +32,13 @@ pub enum Recognised {
 
 /// Divides inputs, of which `None` cannot be read, into two sides. Where pairing is forced and nothing shows which is nearer
 /// to the clients, the first input is.
-pub fn recognise(sketches: &[Option<Sketch>], names: &[String], pairing: Pairing) -> Recognised {
+pub fn recognise(sketches: &[Option<HandshakeSketch>], names: &[String], pairing: Pairing) -> Recognised {
     let Divided { groups, outside } = match divide(sketches, names) {
         Ok(divided) => divided,
         Err(why) => return Recognised::No(why),
     };
     let merged = |inputs: &[usize]| {
-        let mut all = Sketch::default();
+        let mut all = HandshakeSketch::default();
         inputs.iter().filter_map(|&n| sketches[n].as_ref()).for_each(|sketch| all.merge(sketch));
         all
     };
@@ -52,11 +52,11 @@ pub fn recognise(sketches: &[Option<Sketch>], names: &[String], pairing: Pairing
     let mut sides = [Vec::new(), Vec::new()];
     for [a, b] in groups {
         match orient(&merged(&a), &merged(&b), pairing) {
-            Some(Order::FirstFirst) => {
+            Some(NearerToClients::FirstFirst) => {
                 sides[0].extend(a);
                 sides[1].extend(b);
             }
-            Some(Order::SecondFirst) => {
+            Some(NearerToClients::SecondFirst) => {
                 sides[0].extend(b);
                 sides[1].extend(a);
             }
@@ -76,7 +76,7 @@ pub fn recognise(sketches: &[Option<Sketch>], names: &[String], pairing: Pairing
     sides.iter_mut().for_each(|side| side.sort_unstable());
     let both = [merged(&sides[0]), merged(&sides[1])];
     let sides = sides.map(|inputs| Named { name: None, inputs });
-    Recognised::Points(Box::new(Points::of(sides.into(), &both, &|_, _| Some(Order::FirstFirst))))
+    Recognised::Points(Box::new(Points::of(sides.into(), &both, &|_, _| Some(NearerToClients::FirstFirst))))
 }
 
 /// Inputs in groups, each of which saw the same connections at two places, and inputs that share nothing with another.
@@ -86,8 +86,9 @@ struct Divided {
 }
 
 /// Whether several groups are pieces of the same two captures: one group after the other, with servers in common.
-fn are_pieces(groups: &[[Vec<usize>; 2]], merged: &dyn Fn(&[usize]) -> Sketch) -> bool {
-    let firsts: Vec<Sketch> = groups.iter().map(|[a, b]| merged(&[&a[..], &b[..]].concat())).collect();
+fn are_pieces(groups: &[[Vec<usize>; 2]], merged: &dyn Fn(&[usize]) -> HandshakeSketch) -> bool {
+    let firsts: Vec<HandshakeSketch> =
+        groups.iter().map(|[a, b]| merged(&[&a[..], &b[..]].concat())).collect();
     let servers: Vec<HashSet<Address>> =
         firsts.iter().map(|sketch| sketch.all().map(|h| h.server.address).collect()).collect();
     (1..groups.len()).all(|n| {
@@ -96,7 +97,7 @@ fn are_pieces(groups: &[[Vec<usize>; 2]], merged: &dyn Fn(&[usize]) -> Sketch) -
     })
 }
 
-fn divide(sketches: &[Option<Sketch>], names: &[String]) -> Result<Divided, Option<String>> {
+fn divide(sketches: &[Option<HandshakeSketch>], names: &[String]) -> Result<Divided, Option<String>> {
     let n = sketches.len();
     let mut relations = vec![vec![Relation::None; n]; n];
     for i in 0..n {
@@ -149,7 +150,7 @@ fn divide(sketches: &[Option<Sketch>], names: &[String]) -> Result<Divided, Opti
     Ok(Divided { groups, outside: (0..n).filter(|&i| side[i].is_none()).collect() })
 }
 
-fn relation(a: &Sketch, b: &Sketch) -> Relation {
+fn relation(a: &HandshakeSketch, b: &HandshakeSketch) -> Relation {
     let shared = a.shared(b);
     // A later input is the rest of the same capture, unless a packet is demonstrably in both.
     if !a.overlaps(b)
@@ -158,7 +159,8 @@ fn relation(a: &Sketch, b: &Sketch) -> Relation {
         return Relation::None;
     }
     let ids = Ids::of(&shared);
-    let hops = |a: &[Sighting], b: &[Sighting]| same(a, b, ids).is_some_and(|(x, y)| x.ttl != y.ttl);
+    let hops =
+        |a: &[SynTransmission], b: &[SynTransmission]| same(a, b, ids).is_some_and(|(x, y)| x.ttl != y.ttl);
     let routed = shared.iter().any(|(a, b)| hops(&a.syns, &b.syns) || hops(&a.syn_acks, &b.syn_acks));
     let samples: Vec<ClockSample> = shared.into_iter().filter_map(|(a, b)| sample(a, b, ids)).collect();
     if samples.is_empty() {
@@ -213,8 +215,8 @@ mod tests {
         }
     }
 
-    fn sketch(segments: &[Segment]) -> Option<Sketch> {
-        let mut sketch = Sketch::default();
+    fn sketch(segments: &[Segment]) -> Option<HandshakeSketch> {
+        let mut sketch = HandshakeSketch::default();
         segments.iter().for_each(|s| sketch.record(s));
         Some(sketch)
     }
@@ -223,7 +225,7 @@ mod tests {
         (0..n).map(|n| format!("{n}.pcap")).collect()
     }
 
-    fn sides(sketches: &[Option<Sketch>]) -> Option<[Vec<usize>; 2]> {
+    fn sides(sketches: &[Option<HandshakeSketch>]) -> Option<[Vec<usize>; 2]> {
         match recognise(sketches, &names(sketches.len()), Pairing::Auto) {
             Recognised::Points(points) => Some([0, 1].map(|side| points.all[side].inputs.clone())),
             Recognised::No(_) => None,
@@ -231,7 +233,7 @@ mod tests {
     }
 
     /// Handshakes of clients without timestamps, the whole of each sent again after a second.
-    fn again(from: i64, id: u16, jitter: i64) -> Option<Sketch> {
+    fn again(from: i64, id: u16, jitter: i64) -> Option<HandshakeSketch> {
         let of = |client: u32| {
             let s = syn(
                 client,
@@ -253,7 +255,7 @@ mod tests {
     }
 
     /// The sightings of the client's side and of the server's side, 10 ms apart; the server's clock is `ahead`.
-    fn both(from: i64, ahead: i64) -> [Option<Sketch>; 2] {
+    fn both(from: i64, ahead: i64) -> [Option<HandshakeSketch>; 2] {
         let of = |client: u32, at: i64, ttl: u8, trip: i64| {
             let s = syn(client, from + 20 * i64::from(client) + at, 500 + client as u16, ttl);
             [s, answer(&s, trip, 128 - ttl)]

@@ -22,7 +22,7 @@ const SIGHTINGS: usize = 4;
 
 /// One transmission of a SYN or SYN-ACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sighting {
+pub struct SynTransmission {
     /// When, by the clock of its capture.
     pub at: Timestamp,
     /// TSval; `None` without timestamps.
@@ -35,14 +35,14 @@ pub struct Sighting {
     pub ip_id: u16,
 }
 
-impl Sighting {
+impl SynTransmission {
     /// Whether both have an IPv4 identification, and the same one.
-    pub fn has_id_of(&self, other: &Sighting) -> bool {
+    pub fn has_id_of(&self, other: &SynTransmission) -> bool {
         self.ip_id != 0 && self.ip_id == other.ip_id
     }
 
     /// Whether both have an IPv4 identification, and not the same one.
-    pub fn has_other_id_than(&self, other: &Sighting) -> bool {
+    pub fn has_other_id_than(&self, other: &SynTransmission) -> bool {
         self.ip_id != 0 && other.ip_id != 0 && self.ip_id != other.ip_id
     }
 }
@@ -59,9 +59,9 @@ pub struct Handshake {
     /// The server's initial sequence number, where a SYN-ACK was seen.
     pub server_isn: Option<Seq>,
     /// Its SYNs.
-    pub syns: Vec<Sighting>,
+    pub syns: Vec<SynTransmission>,
     /// Its SYN-ACKs.
-    pub syn_acks: Vec<Sighting>,
+    pub syn_acks: Vec<SynTransmission>,
 }
 
 impl Handshake {
@@ -103,7 +103,7 @@ type Key = (u64, Host, Host);
 
 /// The handshakes of one input.
 #[derive(Clone, Default, Debug)]
-pub struct Sketch {
+pub struct HandshakeSketch {
     kept: BTreeMap<Key, Handshake>,
     /// Keys from here on are not kept.
     bound: Option<u64>,
@@ -119,10 +119,10 @@ fn mixed(isn: Seq) -> u64 {
     x ^ (x >> 31)
 }
 
-impl Sketch {
+impl HandshakeSketch {
     /// Reads `source` to its end.
-    pub fn of(mut source: Box<dyn Source>) -> Sketch {
-        let mut sketch = Sketch::default();
+    pub fn of(mut source: Box<dyn Source>) -> HandshakeSketch {
+        let mut sketch = HandshakeSketch::default();
         let (mut block, mut segment) = (Block::default(), Segment::default());
         while source.next_block(&mut block) {
             for packet in block.packets() {
@@ -169,7 +169,7 @@ impl Sketch {
         let list = if answer { &mut handshake.syn_acks } else { &mut handshake.syns };
         let tsval = s.options.has(Options::TIMESTAMPS).then_some(s.tsval);
         let partial = s.traits.has(Traits::CHECKSUM_PARTIAL);
-        let seen = Sighting { at: s.time, tsval, ttl: s.ttl, partial, ip_id: s.ip_id };
+        let seen = SynTransmission { at: s.time, tsval, ttl: s.ttl, partial, ip_id: s.ip_id };
         // The same timestamp or IP ID again is a copy of the packet.
         let copy = list.iter().any(|known| match tsval {
             Some(_) => known.tsval == tsval,
@@ -197,7 +197,7 @@ impl Sketch {
     }
 
     /// Takes in the handshakes of another input of the same side.
-    pub fn merge(&mut self, other: &Sketch) {
+    pub fn merge(&mut self, other: &HandshakeSketch) {
         self.bound = [self.bound, other.bound].into_iter().flatten().min();
         self.span = match (self.span, other.span) {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
@@ -222,7 +222,7 @@ impl Sketch {
 
     /// Whether the two were captured at the same time, by their own clocks. Files of a rotated capture follow one
     /// another; a few late packets at the cut do not make them overlap.
-    pub fn overlaps(&self, other: &Sketch) -> bool {
+    pub fn overlaps(&self, other: &HandshakeSketch) -> bool {
         let (Some(a), Some(b)) = (self.span, other.span) else { return false };
         let common = a.1.min(b.1) - a.0.max(b.0);
         let shorter = (a.1 - a.0).min(b.1 - b.0);
@@ -250,7 +250,7 @@ impl Sketch {
     }
 
     /// The handshakes that `other` has too, mine first, each once, in an order that depends on neither.
-    pub fn shared<'a>(&'a self, other: &'a Sketch) -> Vec<(&'a Handshake, &'a Handshake)> {
+    pub fn shared<'a>(&'a self, other: &'a HandshakeSketch) -> Vec<(&'a Handshake, &'a Handshake)> {
         let mut all = Vec::new();
         for ((hash, client, server), mine) in &self.kept {
             let named = other.kept.get(&(*hash, *client, *server)).filter(|theirs| mine.is(theirs));
@@ -298,8 +298,8 @@ mod tests {
         }
     }
 
-    fn sketch(segments: &[Segment]) -> Sketch {
-        let mut sketch = Sketch::default();
+    fn sketch(segments: &[Segment]) -> HandshakeSketch {
+        let mut sketch = HandshakeSketch::default();
         segments.iter().for_each(|s| sketch.record(s));
         sketch
     }

@@ -7,7 +7,7 @@ use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host};
-use crate::pair::clock::Clock;
+use crate::pair::clock::ClockOffset;
 use crate::pair::listening::Listening;
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
@@ -216,7 +216,7 @@ impl Collecting {
 pub fn collect(
     mut source: Box<dyn Source>,
     wanted: &[Wanted],
-    (point, clock): (usize, Clock),
+    (point, clock): (usize, ClockOffset),
     listening: &mut Listening,
 ) -> Vec<Option<Track>> {
     let mut search = Search::new(wanted, point);

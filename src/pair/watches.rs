@@ -6,7 +6,7 @@ use crate::decode::segment::Flags;
 use crate::engine::Examination;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
-use crate::pair::listening::{Check, Frame, Listening};
+use crate::pair::listening::{Completeness, Frame, Listening};
 use crate::pair::passage::{Absence, Habits, Passage, Watch};
 use crate::pair::points::Points;
 use crate::pair::trace::{TracedSegment, Track};
@@ -21,7 +21,8 @@ pub fn watches(
     listening: Vec<Listening>,
     tracks: &[Tracks],
 ) -> Vec<Watch> {
-    let checks: Vec<Check> = (0..points.count()).map(|point| check(points, &listening, point)).collect();
+    let checks: Vec<Completeness> =
+        (0..points.count()).map(|point| check(points, &listening, point)).collect();
     let of_points = listening.into_iter().zip(checks).enumerate();
     of_points
         .map(|(point, (listening, check))| {
@@ -52,8 +53,8 @@ pub fn watches(
 }
 
 /// What all other points show of the completeness of one.
-fn check(points: &Points, listening: &[Listening], point: usize) -> Check {
-    let mut all = Check::default();
+fn check(points: &Points, listening: &[Listening], point: usize) -> Completeness {
+    let mut all = Completeness::default();
     for other in (0..points.count()).filter(|&other| points.link(point, other).is_some()) {
         let passes_first = |server: Host, sender: Role| {
             let nearer = points.is_nearer_to_clients(point, other, server, other);

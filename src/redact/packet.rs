@@ -9,7 +9,7 @@ use std::ops::{Add, Range};
 use super::pseudonym::Pseudonyms;
 use crate::capture::LinkType;
 use crate::decode;
-use crate::decode::parts::{Part, PartKind};
+use crate::decode::parts::{HeaderPart, PartKind};
 use crate::fault::{self, Fault};
 
 /// What becomes of the bytes behind the TCP header.
@@ -27,7 +27,7 @@ pub struct Rewriter {
     pseudonyms: Option<Pseudonyms>,
     fault: Option<Fault>,
     /// The parts of the packet that is rewritten.
-    parts: Vec<Part>,
+    parts: Vec<HeaderPart>,
 }
 
 /// TCP's number in the pseudo-header.
@@ -102,13 +102,13 @@ impl Rewriter {
 
 impl Bytes<'_, '_> {
     /// Rewrites each part by its kind; gives the place where the last of them ends.
-    fn rewrite(&mut self, parts: &[Part]) -> Place {
+    fn rewrite(&mut self, parts: &[HeaderPart]) -> Place {
         let mut end = Place(0);
         let mut change = Change::default();
         // The last IP header's checksum, and the ICMP message that quotes the packet behind it.
         let mut header = Place(0);
         let mut message = None;
-        for Part { kind, bytes: Range { start, end: stop } } in parts {
+        for HeaderPart { kind, bytes: Range { start, end: stop } } in parts {
             let (at, stop) = (Place(*start), Place(*stop));
             match *kind {
                 PartKind::Plain => {}

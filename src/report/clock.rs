@@ -4,7 +4,7 @@ use crate::time::Timestamp;
 
 /// How the times of one report are written: with the date when they lie on several days.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct TimeFormat {
     dated: bool,
 }
 
@@ -15,12 +15,12 @@ enum Fraction {
     Millis,
 }
 
-impl Clock {
+impl TimeFormat {
     /// A clock for all of `times`.
-    pub fn new(times: impl IntoIterator<Item = Timestamp>) -> Clock {
+    pub fn new(times: impl IntoIterator<Item = Timestamp>) -> TimeFormat {
         let mut days = times.into_iter().map(|time| time.seconds().div_euclid(86_400));
         let first = days.next();
-        Clock { dated: days.any(|day| Some(day) != first) }
+        TimeFormat { dated: days.any(|day| Some(day) != first) }
     }
 
     /// `14:03:07`, with the date before it where the report spans days.
@@ -44,9 +44,9 @@ impl Clock {
 
     /// The date of `time` where the report spans days, and the clock that leaves it out: for a column of times that has
     /// its date at the head.
-    pub fn dateless(self, time: Option<Timestamp>) -> (Option<String>, Clock) {
+    pub fn dateless(self, time: Option<Timestamp>) -> (Option<String>, TimeFormat) {
         let day = time.filter(|_| self.dated).map(|time| time.to_string());
-        (day.map(|text| text.split('T').next().unwrap_or_default().to_owned()), Clock { dated: false })
+        (day.map(|text| text.split('T').next().unwrap_or_default().to_owned()), TimeFormat { dated: false })
     }
 
     fn written(self, time: Timestamp, fraction: Fraction) -> String {
@@ -66,8 +66,8 @@ impl Clock {
 
 /// `2026-11-22 14:02:11 to 14:05:44 UTC`: with the date, the second one only where it is another.
 pub fn range(first: Timestamp, last: Timestamp) -> String {
-    let dated = Clock { dated: true };
-    let plain = Clock { dated: false };
+    let dated = TimeFormat { dated: true };
+    let plain = TimeFormat { dated: false };
     let (from, to) = (dated.second(first), dated.second(last));
     if from == to {
         format!("{from} UTC")
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn one_day_needs_no_date() {
-        let clock = Clock::new([A, B]);
+        let clock = TimeFormat::new([A, B]);
         assert_eq!(clock.milli(A), "14:03:07.001");
         assert_eq!(clock.interval(A, B), "14:03:07-14:03:52 UTC");
         assert_eq!(clock.interval(A, A), "14:03:07 UTC");
@@ -98,13 +98,13 @@ mod tests {
 
     #[test]
     fn several_days_show_their_dates() {
-        let clock = Clock::new([A, NEXT_DAY]);
+        let clock = TimeFormat::new([A, NEXT_DAY]);
         assert_eq!(clock.interval(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
         assert_eq!(clock.interval(A, B), "2026-11-22 14:03:07 to 14:03:52 UTC");
         assert_eq!(clock.interval(A, A), "2026-11-22 14:03:07 UTC");
         let (day, dateless) = clock.dateless(Some(A));
         assert_eq!((day.as_deref(), dateless.milli(A).as_str()), (Some("2026-11-22"), "14:03:07.001"));
-        assert_eq!(Clock::new([A, B]).dateless(Some(A)).0, None);
+        assert_eq!(TimeFormat::new([A, B]).dateless(Some(A)).0, None);
         assert_eq!(clock.dateless(None).0, None);
         assert_eq!(range(A, NEXT_DAY), "2026-11-22 14:03:07 to 2026-11-23 00:00:01 UTC");
     }

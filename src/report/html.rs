@@ -19,7 +19,7 @@ use std::io;
 use self::chart::Stretch;
 use self::escape::{code, escape, rich};
 use self::packets::Legend;
-use super::clock::Clock;
+use super::clock::TimeFormat;
 use super::glossary::{self, Explained};
 use super::route::{PLACES, places};
 use super::step::NextStep;
@@ -65,7 +65,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     let incidents = report.incidents.iter().flat_map(|incident| [incident.first, incident.last]);
     let mut page = Page {
         report,
-        clock: Clock::new(captures.chain(incidents.clone())),
+        clock: TimeFormat::new(captures.chain(incidents.clone())),
         over: Stretch::of(
             timed(report).into_iter().flat_map(|c| [c.first, c.last]).flatten().chain(incidents),
         ),
@@ -104,7 +104,7 @@ enum Fold {
 
 struct Page<'r> {
     report: &'r Report,
-    clock: Clock,
+    clock: TimeFormat,
     over: Option<Stretch>,
     findings: HashMap<&'r str, &'r Finding>,
     explained: Explained,
@@ -377,7 +377,7 @@ impl Page<'_> {
         let others =
             alternatives(findings).into_iter().flat_map(|a| [a.suspect.text(), a.why_less_likely.as_ref()]);
         texts.extend(
-            others.chain(excluded(findings).into_iter().flat_map(|e| [e.suspect.text(), e.why.as_str()])),
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.suspect.text(), e.reason.as_str()])),
         );
         let mut words = self.explained.words(texts.iter().copied());
         words.extend(self.explained.kernel_in(texts.into_iter()));
@@ -410,7 +410,7 @@ impl Page<'_> {
                     out,
                     "<li>{} <span class=\"faint\">For example: {}</span></li>",
                     rich(&ended(cause.suspect.text())),
-                    rich(&ended(&cause.why))
+                    rich(&ended(&cause.reason))
                 );
             }
             out.push_str("</ul>\n");

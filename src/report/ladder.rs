@@ -3,7 +3,7 @@
 //! Gaps longer than the scale holds are drawn as breaks. Which pixels or characters that becomes is left to the
 //! rendering.
 
-use super::clock::Clock;
+use super::clock::TimeFormat;
 use crate::model::{Evidence, PacketMark, Sender};
 use crate::time::Span;
 
@@ -64,7 +64,7 @@ pub(crate) enum Gap {
 
 impl<'r> Ladder<'r> {
     /// Lays out `evidence`, of which at most `most` packets: the first ones and the last.
-    pub fn new(evidence: &'r [Evidence], clock: Clock, most: usize) -> Ladder<'r> {
+    pub fn new(evidence: &'r [Evidence], clock: TimeFormat, most: usize) -> Ladder<'r> {
         let left_out = evidence.len().checked_sub(most).filter(|&n| n > 0);
         let head = if left_out.is_some() { most - 1 } else { evidence.len() };
         let shown: Vec<&Evidence> = evidence[..head].iter().chain(evidence[head..].last()).collect();
@@ -108,7 +108,7 @@ pub(crate) const ARROW: usize = 14;
 /// The ladder as fixed-width text. `named` prints the capture behind each packet.
 pub(crate) fn text(
     evidence: &[Evidence],
-    clock: Clock,
+    clock: TimeFormat,
     most: usize,
     named: impl Fn(&Evidence) -> String,
 ) -> String {
@@ -179,7 +179,7 @@ mod tests {
     fn the_scale_holds_most_gaps_and_breaks_the_others() {
         let report = samples::overflow();
         let evidence = &report.findings[0].evidence;
-        let ladder = Ladder::new(evidence, Clock::new([]), 20);
+        let ladder = Ladder::new(evidence, TimeFormat::new([]), 20);
         assert_eq!(ladder.scale, Some(Span::millis(1000)));
         let gaps: Vec<_> = ladder
             .rungs
@@ -197,17 +197,22 @@ mod tests {
     #[test]
     fn golden_ladder() {
         let report = samples::overflow();
-        insta::assert_snapshot!(text(&report.findings[0].evidence, Clock::new([]), 20, |_| String::new()));
+        insta::assert_snapshot!(text(
+            &report.findings[0].evidence,
+            TimeFormat::new([]),
+            20,
+            |_| String::new()
+        ));
         insta::assert_snapshot!(
             "long",
-            text(&samples::mixture().findings[2].evidence, Clock::new([]), 4, |_| String::new())
+            text(&samples::mixture().findings[2].evidence, TimeFormat::new([]), 4, |_| String::new())
         );
     }
 
     #[test]
     fn where_there_are_several_days_the_date_stands_at_the_head() {
         let report = samples::overflow();
-        let clock = Clock::new([Timestamp(0), report.findings[0].first]);
+        let clock = TimeFormat::new([Timestamp(0), report.findings[0].first]);
         let text = text(&report.findings[0].evidence, clock, 20, |_| String::new());
         let lines: Vec<_> = text.lines().take(3).map(str::trim_end).collect();
         assert_eq!(lines[0], "  2026-11-22  client      server");
@@ -219,6 +224,6 @@ mod tests {
     fn packets_at_one_moment_need_no_scale() {
         let report = samples::mixture();
         let refused = report.findings.iter().find(|f| f.kind.name() == "connection-refused").unwrap();
-        assert_eq!(Ladder::new(&refused.evidence, Clock::new([]), 9).scale, None);
+        assert_eq!(Ladder::new(&refused.evidence, TimeFormat::new([]), 9).scale, None);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::clock::Clock;
+use super::clock::TimeFormat;
 use super::glossary::{self, Explained};
 use super::ladder;
 pub use super::markup::Flavor;
@@ -74,7 +74,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn io::Write) -> io::
         flavor: options.flavor,
         length: options.length,
         limits: if options.length == Length::Full { FULL } else { SHORT },
-        clock: Clock::new(captures.chain(incidents)),
+        clock: TimeFormat::new(captures.chain(incidents)),
         findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
         explained: Explained::default(),
     };
@@ -90,7 +90,7 @@ struct Page<'r> {
     flavor: Flavor,
     length: Length,
     limits: Limits,
-    clock: Clock,
+    clock: TimeFormat,
     findings: HashMap<&'r str, &'r Finding>,
     explained: Explained,
 }
@@ -348,7 +348,7 @@ impl Page<'_> {
             out.push_str(&f.item(&f.text(&format!(
                 "{} For example: {}",
                 ended(cause.suspect.text()),
-                ended(&cause.why)
+                ended(&cause.reason)
             ))));
         }
         out.push('\n');
@@ -420,7 +420,7 @@ impl Page<'_> {
         let others =
             alternatives(findings).into_iter().flat_map(|a| [a.suspect.text(), a.why_less_likely.as_ref()]);
         texts.extend(
-            others.chain(excluded(findings).into_iter().flat_map(|e| [e.suspect.text(), e.why.as_str()])),
+            others.chain(excluded(findings).into_iter().flat_map(|e| [e.suspect.text(), e.reason.as_str()])),
         );
         let names = self.explained.kernel_in(texts.into_iter());
         if words.is_empty() && names.is_empty() {

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::clock::Clock;
+use super::clock::TimeFormat;
 use super::route::{PATHS, PLACES, POINTS, about_points, path_row, places, point_row};
 use super::step::NextStep;
 use super::terminal::{CODE, FAINT, HEADING, Look, PLAIN, Page, columns, counted, severity_style};
@@ -51,7 +51,7 @@ pub fn write(report: &Report, look: Look, out: &mut dyn io::Write) -> io::Result
 struct Text<'r, 'w> {
     report: &'r Report,
     page: Page<'w>,
-    clock: Clock,
+    clock: TimeFormat,
     findings: HashMap<&'r str, &'r Finding>,
 }
 
@@ -62,7 +62,7 @@ impl<'r, 'w> Text<'r, 'w> {
         Text {
             report,
             page,
-            clock: Clock::new(captures.chain(incidents)),
+            clock: TimeFormat::new(captures.chain(incidents)),
             findings: report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect(),
         }
     }
@@ -479,7 +479,7 @@ impl<'r, 'w> Text<'r, 'w> {
         for cause in excluded.iter().take(ALTERNATIVES) {
             self.page.prose(
                 BULLET,
-                &format!("{} For example: {}", ended(cause.suspect.text()), ended(&cause.why)),
+                &format!("{} For example: {}", ended(cause.suspect.text()), ended(&cause.reason)),
             )?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Phrases that more than one rendering uses.
 
-use super::clock::{self, Clock};
+use super::clock::{self, TimeFormat};
 use super::terminal::{counted, grouped};
 use crate::model::{
     Alternative, Capture, Certainty, Evidence, Excluded, Filtered, Finding, Incident, Inferred, Outcome,
@@ -301,7 +301,7 @@ pub(super) fn capital(text: &str) -> String {
 pub(super) fn share(incident: &Incident) -> Option<String> {
     let mut said = Vec::new();
     if let Some(unexamined) = &incident.unexamined {
-        let clock = Clock::new([incident.last, unexamined.last]);
+        let clock = TimeFormat::new([incident.last, unexamined.last]);
         said.push(format!(
             "{} more similar connections, the last at {} UTC, counted but not examined: there were too many",
             grouped(unexamined.connections),

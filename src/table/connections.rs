@@ -32,7 +32,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 
-use super::{Folder, Kept, community_id, created, properties, uid};
+use super::{Folder, SharedBuffer, community_id, created, properties, uid};
 use crate::flow::ended::EndedFlow;
 use crate::flow::outcome::Outcome;
 use crate::time::{Span, Timestamp};
@@ -89,7 +89,7 @@ enum Destination {
     /// A file, made with the first rows.
     File(PathBuf),
     /// They are kept.
-    Memory(Kept),
+    Memory(SharedBuffer),
 }
 
 /// The table of one part of the connections.
@@ -108,7 +108,7 @@ impl Table {
     }
 
     /// A table whose bytes go to `kept`.
-    pub fn in_memory(point: &str, kept: &Kept) -> Table {
+    pub fn in_memory(point: &str, kept: &SharedBuffer) -> Table {
         Table::new(point.to_owned(), Destination::Memory(kept.clone()))
     }
 

@@ -1,7 +1,7 @@
 use super::*;
-use crate::capture::made::{Made, Ng, Order, packets, pcapng, read, some_packets};
+use crate::capture::made::{ByteOrder, Made, Ng, packets, pcapng, read, some_packets};
 
-const BOTH: [Order; 2] = [Order::Little, Order::Big];
+const BOTH: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 
 fn packet() -> Made {
     some_packets(1, 0).remove(0)
@@ -21,9 +21,9 @@ fn both_byte_orders_give_the_same_packets() {
 
 #[test]
 fn each_section_has_its_own_byte_order_and_interfaces() {
-    let ng = Ng::new(Order::Little).interface(1, 100, &[]).enhanced(0, 1, &packet(), &[]);
-    let ng = ng.section(Order::Big).interface(113, 0, &[(9, &[3])]).enhanced(0, 1, &packet(), &[]);
-    let ng = ng.section(Order::Little).interface(276, 96, &[]).enhanced(0, 1, &packet(), &[]);
+    let ng = Ng::new(ByteOrder::Little).interface(1, 100, &[]).enhanced(0, 1, &packet(), &[]);
+    let ng = ng.section(ByteOrder::Big).interface(113, 0, &[(9, &[3])]).enhanced(0, 1, &packet(), &[]);
+    let ng = ng.section(ByteOrder::Little).interface(276, 96, &[]).enhanced(0, 1, &packet(), &[]);
     let (seen, status) = read(&ng.file).unwrap();
     assert_eq!(
         seen.iter().map(|p| (p.link, p.packet.time)).collect::<Vec<_>>(),
@@ -54,7 +54,7 @@ fn times_beyond_the_range_are_held_at_its_end() {
     for tsresol in 0..=255 {
         for offset in [0, 1, i64::MIN, i64::MAX] {
             let offset = offset.to_le_bytes();
-            let ng = Ng::new(Order::Little).interface(1, 0, &[(9, &[tsresol]), (14, &offset)]);
+            let ng = Ng::new(ByteOrder::Little).interface(1, 0, &[(9, &[tsresol]), (14, &offset)]);
             let ng = ng.enhanced(0, u64::MAX, &packet(), &[]).enhanced(0, 0, &packet(), &[]);
             assert_eq!(read(&ng.file).unwrap().0.len(), 2);
         }
@@ -115,13 +115,14 @@ fn drops_are_the_last_statistics_of_each_interface_or_its_packets_counts() {
 
 #[test]
 fn a_statistics_block_without_counts_tells_nothing() {
-    let ng = Ng::new(Order::Big).interface(1, 0, &[]).statistics(0, &[]);
+    let ng = Ng::new(ByteOrder::Big).interface(1, 0, &[]).statistics(0, &[]);
     assert_eq!(read(&ng.file).unwrap().1.dropped, None);
 }
 
 #[test]
 fn custom_blocks_take_a_frame_number_as_in_wireshark_and_unknown_ones_do_not() {
-    let ng = Ng::new(Order::Little).interface(1, 0, &[]).block(0xbad, &[0; 8]).enhanced(0, 1, &packet(), &[]);
+    let ng =
+        Ng::new(ByteOrder::Little).interface(1, 0, &[]).block(0xbad, &[0; 8]).enhanced(0, 1, &packet(), &[]);
     let ng = ng.block(0x4000_0bad, &[0; 8]).block(4, &[0; 4]).block(10, &[0; 8]).block(0x1234, &[0; 4]);
     let ng = ng.block(0x1234, &[]).enhanced(0, 1, &packet(), &[]);
     let (seen, status) = read(&ng.file).unwrap();
@@ -133,7 +134,7 @@ fn custom_blocks_take_a_frame_number_as_in_wireshark_and_unknown_ones_do_not() {
 
 #[test]
 fn a_packet_of_an_undescribed_interface_is_left_out_and_said() {
-    let ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
+    let ng = Ng::new(ByteOrder::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
     let ng = ng.enhanced(7, 1, &packet(), &[]).enhanced(0, 2, &packet(), &[]);
     let (seen, status) = read(&ng.file).unwrap();
     assert_eq!(seen.iter().map(|p| (p.number, p.packet.time)).collect::<Vec<_>>(), [(1, 1_000), (2, 2_000)]);
@@ -148,7 +149,7 @@ fn a_packet_of_an_undescribed_interface_is_left_out_and_said() {
 
 #[test]
 fn a_packet_that_claims_more_than_its_block_is_left_out() {
-    let mut ng = Ng::new(Order::Little).interface(1, 0, &[]);
+    let mut ng = Ng::new(ByteOrder::Little).interface(1, 0, &[]);
     let place = ng.file.len();
     ng = ng.enhanced(0, 1, &packet(), &[]).enhanced(0, 2, &packet(), &[]);
     ng.file[place + 20..place + 24].copy_from_slice(&57u32.to_le_bytes());
@@ -163,7 +164,7 @@ fn a_packet_that_claims_more_than_its_block_is_left_out() {
 
 #[test]
 fn two_lengths_that_differ_stop_the_reading() {
-    let mut ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
+    let mut ng = Ng::new(ByteOrder::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
     let place = ng.file.len();
     ng = ng.enhanced(0, 1, &packet(), &[]).enhanced(0, 2, &packet(), &[]);
     ng.file[place + 84] = 89;
@@ -176,7 +177,7 @@ fn two_lengths_that_differ_stop_the_reading() {
 
 #[test]
 fn a_length_that_no_block_has_stops_the_reading() {
-    let ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
+    let ng = Ng::new(ByteOrder::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
     let mut file = ng.file;
     file.extend([6, 0, 0, 0, 0, 0, 0xff, 0xff]);
     file.extend([0; 18_212]);
@@ -194,8 +195,8 @@ fn a_length_that_no_block_has_stops_the_reading() {
 
 #[test]
 fn a_section_with_a_wrong_byte_order_mark_stops_the_reading() {
-    let mut ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-    ng = ng.section(Order::Big);
+    let mut ng = Ng::new(ByteOrder::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
+    ng = ng.section(ByteOrder::Big);
     ng.file[136 + 8] = 0x77;
     let (seen, status) = read(&ng.file).unwrap();
     assert_eq!(seen.len(), 1);
@@ -206,9 +207,9 @@ fn a_section_with_a_wrong_byte_order_mark_stops_the_reading() {
 
 #[test]
 fn a_section_of_an_unknown_version_is_left_out() {
-    let mut ng = Ng::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
-    ng = ng.section(Order::Big).interface(1, 0, &[]).enhanced(0, 2, &packet(), &[]);
-    ng = ng.section(Order::Little).interface(1, 0, &[]).enhanced(0, 3, &packet(), &[]);
+    let mut ng = Ng::new(ByteOrder::Little).interface(1, 0, &[]).enhanced(0, 1, &packet(), &[]);
+    ng = ng.section(ByteOrder::Big).interface(1, 0, &[]).enhanced(0, 2, &packet(), &[]);
+    ng = ng.section(ByteOrder::Little).interface(1, 0, &[]).enhanced(0, 3, &packet(), &[]);
     ng.file[136 + 13] = 2;
     let (seen, status) = read(&ng.file).unwrap();
     assert_eq!(seen.iter().map(|p| p.packet.time).collect::<Vec<_>>(), [1_000, 3_000]);
@@ -244,7 +245,7 @@ fn blocks_longer_than_a_window_are_read_over_and_their_packets_cut() {
 
 #[test]
 fn interfaces_without_end_stop_the_reading() {
-    let mut ng = Ng::new(Order::Little);
+    let mut ng = Ng::new(ByteOrder::Little);
     for _ in 0..=MOST_INTERFACES {
         ng = ng.interface(1, 0, &[]);
     }

@@ -4,7 +4,7 @@ use crate::decode::segment::{Flags, Traits};
 use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::half_closed::half_closed_interval;
 use crate::detect::analysis::ignored_ack::ignored_ack;
-use crate::detect::analysis::ignored_client::picture;
+use crate::detect::analysis::ignored_client::ignored_pattern;
 use crate::detect::analysis::reset_together::{AT_ONCE, reset_together};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, SegmentKind, Side};
@@ -141,19 +141,19 @@ pub enum GapActivity {
 }
 
 /// How the connection died, if it died in one of these ways.
-pub fn death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
+pub fn flow_failure<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     if around.lives.get() == Some(f.first.packet) {
         return None;
     }
-    let death = find_death(f, around);
-    if death.is_none() {
+    let failure = find_flow_failure(f, around);
+    if failure.is_none() {
         around.lives.set(Some(f.first.packet));
     }
-    death
+    failure
 }
 
 /// The same, found out anew.
-fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
+fn find_flow_failure<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<FlowFailure<'a>> {
     let established = f.final_ack.is_some() || f.mid_stream;
     if !established || f.odd_handshake {
         return None;
@@ -179,9 +179,9 @@ fn find_death<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
         return Some(FlowFailure::LargeMissing { sender, missing });
     }
     if let Some((role, reset)) = first_reset(f)
-        && let Some(death) = by_reset(f, role, reset, around)
+        && let Some(failure) = by_reset(f, role, reset, around)
     {
-        return Some(death);
+        return Some(failure);
     }
     by_silence(f, around)
 }
@@ -478,7 +478,7 @@ pub enum Stops {
 
 /// Whether a full accept queue explains that the client got no acknowledgment.
 fn is_ignored(f: &ConnectionFacts, around: &DetectContext<'_>) -> bool {
-    ignored_ack(f, around.end()).is_some_and(|o| picture(f, &o, around).is_some())
+    ignored_ack(f, around.end()).is_some_and(|o| ignored_pattern(f, &o, around).is_some())
 }
 
 /// The segments repeated in vain.

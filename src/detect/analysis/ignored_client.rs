@@ -1,6 +1,6 @@
 //! In which way a server ignored a client that had completed the handshake, if it did.
 
-use crate::detect::analysis::contrary::contrary;
+use crate::detect::analysis::counter_evidence::counter_evidence;
 pub use crate::detect::analysis::ignored_ack::SAME_TIME;
 use crate::detect::analysis::ignored_ack::{
     COOKIE_RETRANSMITS, FIRST_REPEAT, IgnoredAck, StuckConnection, answered_in_vain, cookie_lag,
@@ -47,8 +47,8 @@ pub enum IgnoredPattern {
     Told,
 }
 
-/// The picture that this connection shows; none if nothing says that it was ignored.
-pub fn picture(
+/// How the server ignored this client; none if nothing says that it did.
+pub fn ignored_pattern(
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
     around: &DetectContext<'_>,
@@ -74,7 +74,7 @@ pub fn picture(
                 && f.syn_ack.count == 1
                 && f.c.resets == 0
                 && company
-                && contrary(f, o, around).is_none();
+                && counter_evidence(f, o, around).is_none();
             let brief = !cookie && was_brief(f, o, around);
             cookie.then_some(IgnoredPattern::Cookie).or(brief.then_some(IgnoredPattern::Brief))
         }

@@ -41,7 +41,7 @@ pub fn is_unanswered(f: &ConnectionFacts) -> bool {
 }
 
 /// The SYNs that drew no answer, and why; none if all were answered, or another detector has a better cause.
-pub fn why<'a>(
+pub fn ignored_syn_cause<'a>(
     f: &'a ConnectionFacts,
     around: &DetectContext<'_>,
 ) -> Option<(Vec<&'a Sent>, IgnoredSynCause)> {
@@ -77,7 +77,7 @@ pub fn why<'a>(
     let meanwhile = around.listener.possibly_inside(during);
     let is_whole_host = stuck == 0
         && around.outage_of_host(f.server.address, during).is_some_and(|o| o.ports.len() >= WHOLE_HOST);
-    let why = if around.ignored_pattern().is_some() || is_whole_host {
+    let cause = if around.ignored_pattern().is_some() || is_whole_host {
         IgnoredSynCause::Unknown
     } else if half_open >= CROWD && stuck == 0 {
         IgnoredSynCause::SynQueue
@@ -90,7 +90,7 @@ pub fn why<'a>(
     } else {
         IgnoredSynCause::Unknown
     };
-    Some((syns, why))
+    Some((syns, cause))
 }
 
 /// Clients whose data the server's host ignored at that time after a handshake by syncookie, while others waited for the
@@ -210,8 +210,8 @@ pub fn begin<'a>(
     cause: IgnoredSynCause,
     around: &DetectContext<'_>,
 ) -> Option<(Vec<&'a Sent>, Draft)> {
-    let (syns, why) = why(f, around)?;
-    (why == cause).then(|| {
+    let (syns, found) = ignored_syn_cause(f, around)?;
+    (found == cause).then(|| {
         let d = draft(f, spec, &syns, around);
         (syns, d)
     })

@@ -1,7 +1,7 @@
 //! What several finding kinds read together.
 //!
 //! * [`company`]: what sets SYNs that failed apart from those that were answered.
-//! * [`contrary`]: what speaks against a full accept queue.
+//! * [`counter_evidence`]: what speaks against a full accept queue.
 //! * [`filter`]: a filter as the cause of SYNs that fail.
 //! * [`host_activity`]: what one host did on all of its ports together.
 //! * [`deferral`]: a listener that waits for data before it takes a connection.
@@ -24,7 +24,7 @@
 //! * [`tunnel`]: tunnel packets that their receiver drops.
 
 pub mod company;
-pub mod contrary;
+pub mod counter_evidence;
 pub mod deferral;
 pub mod end_of_flow;
 pub mod fast_open;

@@ -1,6 +1,6 @@
 //! Looks once at all connections that were kept, so that the detectors can compare.
 
-use crate::detect::analysis::end_of_flow::{FORGETFUL, FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FORGETFUL, FlowFailure, flow_failure};
 use crate::detect::analysis::half_closed::half_closed_interval;
 use crate::detect::analysis::host_activity::HostActivity;
 use crate::detect::analysis::listener_activity::LeftOpen;
@@ -8,7 +8,7 @@ use crate::detect::analysis::lone_syns::AllLoneSyns;
 use crate::detect::context::CaptureContext;
 use crate::flow::facts::{ConnectionFacts, Ending, Roles};
 use crate::flow::key::{Host, Map};
-use crate::history::host_pairs::Pair;
+use crate::history::host_pairs::HostPair;
 use crate::history::incomplete::{HalfOpenRequest, IncompleteHandshakes};
 use crate::history::interval::{Interval, UnservedInterval};
 use crate::history::tw_recycle::Tally;
@@ -59,7 +59,7 @@ pub fn survey(
         context.lone_answers = AllLoneSyns::answered(&context.activities, end);
     }
     for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
-        let pair = Pair { client: f.client.address, server: f.server.address };
+        let pair = HostPair { client: f.client.address, server: f.server.address };
         let known = context.peers.tally(pair) != Tally::default();
         if known && !context.peers.is_suspect(f.first.packet) {
             context.activities.entry(f.server).or_default().unexplained += 1;
@@ -95,7 +95,7 @@ fn note_forgotten(context: &mut CaptureContext, kept: &[Box<ConnectionFacts>]) {
         // A shorter connection holds no such pause.
         .filter(|f| f.last.time - f.first.time >= FORGETFUL)
         .filter(|f| f.was_reset() || f.c.flight.idle.max(f.s.flight.idle) >= FORGETFUL)
-        .filter_map(|f| match death(f, &context.around(f))? {
+        .filter_map(|f| match flow_failure(f, &context.around(f))? {
             // How long the pause was is not known where the capture began in it.
             FlowFailure::Forgotten { sender, idle, .. } if f.side(sender).flight.idle >= idle => {
                 Some((f.server, idle))

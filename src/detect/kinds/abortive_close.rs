@@ -1,6 +1,6 @@
 //! `abortive-close`: RST by an end in mid-connection.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
 use crate::detect::analysis::fin_wait2::expired;
 use crate::detect::analysis::ignored_ack::ignored_ack;
 use crate::detect::analysis::reset_together::reset_together;
@@ -78,9 +78,9 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         return None;
     }
     // Who gives up a connection that had died before is not its cause.
-    let had_died = death(f, around).is_some_and(|death| {
+    let had_died = flow_failure(f, around).is_some_and(|failure| {
         matches!(
-            death,
+            failure,
             FlowFailure::ZeroWindow { .. }
                 | FlowFailure::PathMtu { .. }
                 | FlowFailure::LargeMissing { .. }
@@ -138,7 +138,7 @@ fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft
     let goes_on = f.c.has_outstanding() && f.c.fin.is_none_or(|closed| fin < closed) && f.c.data_segments > 1;
     // Data that had to be repeated met a host that was away.
     let at_once = f.c.in_vain().is_none() && reset.trigger.is_some_and(|t| t.what == SegmentKind::Data);
-    let told = death(f, around).is_some() || expired(f, around).is_some() || f.odd_handshake;
+    let told = flow_failure(f, around).is_some() || expired(f, around).is_some() || f.odd_handshake;
     if !is_refused || !goes_on || !at_once || told || f.mid_stream {
         return None;
     }

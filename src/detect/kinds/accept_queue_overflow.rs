@@ -1,17 +1,17 @@
 //! `accept-queue-overflow`: the accept queue was full and the final ACK was dropped in silence.
 
-use crate::detect::analysis::contrary::{CounterEvidence, contrary};
+use crate::detect::analysis::counter_evidence::{CounterEvidence, counter_evidence};
 use crate::detect::analysis::ignored_ack::{IgnoredAck, StuckConnection, ignored_ack};
-use crate::detect::analysis::ignored_client::{IgnoredPattern, SAME_TIME, picture, was_alive};
+use crate::detect::analysis::ignored_client::{IgnoredPattern, SAME_TIME, ignored_pattern, was_alive};
 use crate::detect::context::DetectContext;
 use crate::detect::details::{self, Details};
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::next;
-use crate::detect::spec::{Examine, IgnoredPackets, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
-use crate::model::{Kind, Packets, Severity, Suspect, Vantage};
+use crate::model::{Kind, LostPackets, Severity, Suspect, Vantage};
 
 finding! {
     /// The server goes on sending its SYN-ACK although the client has answered it.
@@ -69,19 +69,19 @@ finding! {
                 effect: Kind::SynDropAcceptQueue,
                 said_of_effect: "SYNs were dropped because of the same full queue",
                 said_of_cause: "the same full queue held up handshakes that were under way",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
             LeadsTo {
                 effect: Kind::HalfClose,
                 said_of_effect: "clients closed connections that the application never accepted",
                 said_of_cause: "connections waited in a full accept queue",
-                when: When::UnservedInterval,
+                when: RelationCondition::UnservedInterval,
             },
             LeadsTo {
                 effect: Kind::ListenerClosed,
                 said_of_effect: "the listener was closed in the middle of it",
                 said_of_cause: "its accept queue had overflowed",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }
@@ -97,23 +97,24 @@ const COMPARED: usize = 32;
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let ignored_ack = ignored_ack(f, around.end())?;
     let is_told = || f.progress.is_none() && around.context.refused.contains(&ignored_ack.ack.at.packet);
-    let picture = picture(f, &ignored_ack, around).or_else(|| is_told().then_some(IgnoredPattern::Told))?;
-    Some(write(f, &ignored_ack, picture, around))
+    let pattern =
+        ignored_pattern(f, &ignored_ack, around).or_else(|| is_told().then_some(IgnoredPattern::Told))?;
+    Some(write(f, &ignored_ack, pattern, around))
 }
 
 fn write(
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
-    picture: IgnoredPattern,
+    pattern: IgnoredPattern,
     around: &DetectContext<'_>,
 ) -> Draft {
-    let contrary = contrary(f, o, around);
-    let mut d = show(f, o, picture);
+    let counter_evidence = counter_evidence(f, o, around);
+    let mut d = show(f, o, pattern);
     d.severity = if f.progress.is_some() { Severity::Warning } else { Severity::Critical };
-    d.summary = summary(f, o, picture);
+    d.summary = summary(f, o, pattern);
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the final ACK.",
-        if matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe) {
+        if matches!(pattern, IgnoredPattern::Cookie | IgnoredPattern::Probe) {
             &["tcp_get_cookie_sock", "tcp_v4_syn_recv_sock"]
         } else {
             &["tcp_check_req", "tcp_v4_syn_recv_sock", "reqsk_timer_handler"]
@@ -129,19 +130,19 @@ fn write(
     });
     d.kept_out = Some(o.kept_out(f));
     d.measure_span("stuck_s", o.during.to - o.during.from)
-        .measure("syncookie", matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe));
-    match picture {
+        .measure("syncookie", matches!(pattern, IgnoredPattern::Cookie | IgnoredPattern::Probe));
+    match pattern {
         IgnoredPattern::Told => {
             d.confirmed("the kernel says that it dropped the final ACK for a full accept queue");
         }
         IgnoredPattern::Cookie
-            if f.progress.is_none() && contrary.is_none() && serves_the_rest(o, around) =>
+            if f.progress.is_none() && counter_evidence.is_none() && serves_the_rest(o, around) =>
         {
             blame_one_of_several(&mut d, f);
         }
-        _ => judge(&mut d, f, o, picture, contrary, around),
+        _ => judge(&mut d, f, o, pattern, counter_evidence, around),
     }
-    if !matches!(picture, IgnoredPattern::Cookie | IgnoredPattern::Probe)
+    if !matches!(pattern, IgnoredPattern::Cookie | IgnoredPattern::Probe)
         && f.progress.is_none()
         && around.listener.inside(o.ignored).served >= OTHERS_SERVED
     {
@@ -151,7 +152,7 @@ fn write(
         );
     }
     d.next_steps = next::full_accept_queue(f.server);
-    if contrary.is_some() {
+    if counter_evidence.is_some() {
         d.next_steps.insert(0, next::filter_rules(f.server));
         let (client, server) = (f.client.address.ip(), f.server.address.ip());
         d.next_steps.insert(
@@ -170,7 +171,7 @@ fn joined_later(f: &ConnectionFacts) -> bool {
 }
 
 /// The finding with the packets that show it.
-fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> Draft {
+fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, pattern: IgnoredPattern) -> Draft {
     let joined = joined_later(f);
     let opened = match joined {
         _ if f.readmitted => "the client had completed the handshake; the memory limit cost these segments",
@@ -201,7 +202,7 @@ fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> Dra
     } else if let Some(r) = &f.s.reset {
         d.shows(
             r.at,
-            match picture {
+            match pattern {
                 IgnoredPattern::Probe => "RST: the server knows nothing of the connection",
                 _ => "RST: the server had already discarded the half-open connection",
             },
@@ -211,7 +212,7 @@ fn show(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> Dra
 }
 
 /// One sentence: how the server ignored the client, and how that ended.
-fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> String {
+fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, pattern: IgnoredPattern) -> String {
     let repeats = o.times_asked() as u64;
     let retransmits = u64::from(f.unanswered.retransmits);
     let joined = joined_later(f);
@@ -221,13 +222,13 @@ fn summary(f: &ConnectionFacts, o: &IgnoredAck<'_>, picture: IgnoredPattern) -> 
             let since = if joined { "that" } else { "the final ACK" };
             format!("the server took the connection {lasted} after {since}")
         }
-        (None, Some(_)) if picture == IgnoredPattern::Probe => {
+        (None, Some(_)) if pattern == IgnoredPattern::Probe => {
             format!("that was {lasted} after the final ACK")
         }
         (None, Some(_)) => format!("the server reset it after {lasted}"),
         (None, None) => format!("the server sent nothing else in the {lasted} until the capture ended"),
     };
-    let how = match picture {
+    let how = match pattern {
         IgnoredPattern::Cookie => format!(
             "the server, which had used a syncookie, ignored {} of its data",
             count(retransmits, "retransmission")
@@ -274,7 +275,7 @@ fn blame_choice(d: &mut Draft, reason: &str) {
         "The listener's accept queue was full.",
         "It would have ignored the others, too. Then ListenOverflows grows.",
     );
-    d.or(Suspect::Lost(Packets::ClientData), "Loss would not choose by client.");
+    d.or(Suspect::Lost(LostPackets::ClientData), "Loss would not choose by client.");
 }
 
 /// The same where a probe was refused.
@@ -299,11 +300,11 @@ fn judge(
     d: &mut Draft,
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
-    picture: IgnoredPattern,
-    contrary: Option<CounterEvidence>,
+    pattern: IgnoredPattern,
+    counter_evidence: Option<CounterEvidence>,
     around: &DetectContext<'_>,
 ) {
-    if picture == IgnoredPattern::Probe {
+    if pattern == IgnoredPattern::Probe {
         judge_probe(d, f, o, around);
         return;
     }
@@ -313,10 +314,10 @@ fn judge(
             "It would have to pass the SYN and drop everything after it. Then ListenOverflows does not grow.",
         );
     };
-    let lost = || Suspect::Lost(Packets::ClientData);
+    let lost = || Suspect::Lost(LostPackets::ClientData);
     let company: Vec<&StuckConnection> = around
         .others_stuck(f, o.during, SAME_TIME)
-        .filter(|s| picture == IgnoredPattern::Cookie || s.agrees_with_a_full_queue())
+        .filter(|s| pattern == IgnoredPattern::Cookie || s.agrees_with_a_full_queue())
         .collect();
     let others_got_through = |ignored: Interval| {
         let meanwhile = around.listener.inside(ignored);
@@ -325,21 +326,21 @@ fn judge(
     let path_works = others_got_through(o.ignored)
         || o.outlasts_buffers(f)
         || company.iter().any(|s| s.lasting || others_got_through(s.ignored))
-        || (picture == IgnoredPattern::Cookie && was_alive(f, o, around));
+        || (pattern == IgnoredPattern::Cookie && was_alive(f, o, around));
     // Clients that stand behind others, and nothing more, may have met a path that broke at that moment.
-    let may_be_outage = picture == IgnoredPattern::Cookie
+    let may_be_outage = pattern == IgnoredPattern::Cookie
         && !was_alive(f, o, around)
         && !company.iter().any(|s| s.shows_a_full_queue());
     if o.read_by_tcp && o.data_ignored && !around.context.damaged {
         d.confirmed("a repeated SYN-ACK echoes the timestamp of a segment that the server ignored, so its TCP had read it");
         return;
     }
-    if let Some(contrary) = contrary {
-        blame_choice(d, &contrary.reason());
+    if let Some(counter_evidence) = counter_evidence {
+        blame_choice(d, &counter_evidence.reason());
         return;
     }
     match around.view.vantage {
-        Vantage::Server if picture != IgnoredPattern::Cookie || around.view.on_host || path_works => {
+        Vantage::Server if pattern != IgnoredPattern::Cookie || around.view.on_host || path_works => {
             d.probable("the capture was taken at the server: the final ACK arrived there and was ignored");
             or_firewall(d);
             d.or(
@@ -370,7 +371,7 @@ fn judge(
             or_firewall(d);
         }
     }
-    if picture == IgnoredPattern::Once {
+    if pattern == IgnoredPattern::Once {
         or_deferral(d);
     }
 }
@@ -404,7 +405,7 @@ fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
         &["net.core.somaxconn"],
     );
     d.possible("others were served all the while, no SYN was ignored, and nobody was seen waiting");
-    let lost = Suspect::Lost(Packets::ClientData);
+    let lost = Suspect::Lost(LostPackets::ClientData);
     d.or(lost, "Loss would not hit all segments of some connections and none of the others.").or(
         "A filter on payload drops the data of these connections.",
         "It would have to tell them apart by what they say.",

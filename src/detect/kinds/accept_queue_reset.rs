@@ -7,7 +7,7 @@ use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::kept_out::KeptOut;
 use crate::detect::next;
-use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, SegmentKind};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity, Vantage};
@@ -50,7 +50,7 @@ finding! {
                 effect: Kind::SynDropAcceptQueue,
                 said_of_effect: "SYNs were dropped because of the same full queue",
                 said_of_cause: "the same full queue reset handshakes that were under way",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }
@@ -95,8 +95,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         _ => "and its TTL is that of the server's other packets",
     };
     d.probable(format!("the RST follows the final ACK at once, {at}"));
-    if let Some(contrary) = contrary(f, ack, reset) {
-        blame_filter(&mut d, f, contrary);
+    if let Some(sign) = signs_of_a_filter(f, ack, reset) {
+        blame_filter(&mut d, f, sign);
         return Some(d);
     }
     if answers_fin_only(f, ack, reset) {
@@ -128,7 +128,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 }
 
 /// What speaks against a full queue: one would have answered the final ACK by a RST, and the data by another one.
-fn contrary(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'static str> {
+fn signs_of_a_filter(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Option<&'static str> {
     let by_data =
         reset.trigger.is_some_and(|t| matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit));
     // A capture of all interfaces of a gateway has each forwarded packet twice.
@@ -173,14 +173,14 @@ fn blame_cookie(d: &mut Draft, f: &ConnectionFacts) {
 }
 
 /// A filter let the handshake pass and rejects later segments.
-fn blame_filter(d: &mut Draft, f: &ConnectionFacts, contrary: &'static str) {
+fn blame_filter(d: &mut Draft, f: &ConnectionFacts, sign: &'static str) {
     d.cause = cause(
         "A firewall or another box on the path lets the handshake pass and rejects later segments with a RST.",
         &["nf_send_reset"],
         &["TcpExtListenOverflows"],
         &[],
     );
-    d.possible(contrary);
+    d.possible(sign);
     d.alternatives.clear();
     d.or(
         "The listener's accept queue was full, and tcp_abort_on_overflow=1 makes the kernel answer with a RST.",

@@ -1,7 +1,7 @@
 //! `data-unacknowledged`: data is repeated and never acknowledged.
 
 use crate::decode::segment::Traits;
-use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
 use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::analysis::tunnel;
 use crate::detect::context::DetectContext;
@@ -65,7 +65,7 @@ const HOST_ALIVE: &str = "other connections of that host went on meanwhile";
 
 /// See [`DataUnacknowledged`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    match death(f, around)? {
+    match flow_failure(f, around)? {
         FlowFailure::Unacknowledged { sender, repeating } => {
             let flight = f.side(sender).flight.begin;
             let lasted = repeating.last.time - flight.time;

@@ -2,7 +2,7 @@
 
 use crate::decode::segment::Options;
 use crate::detect::analysis::fast_open::FastOpenOutcome;
-use crate::detect::analysis::ignored_syn::{IgnoredSynCause, why};
+use crate::detect::analysis::ignored_syn::{IgnoredSynCause, ignored_syn_cause};
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
@@ -99,7 +99,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let fate = FastOpenOutcome::of(f)?;
     // Dropped at the server: what drops SYNs there has no eye for Fast Open, and findings of its own.
     if fate == FastOpenOutcome::Swallowed
-        && (around.at_server() || !matches!(why(f, around), Some((_, IgnoredSynCause::Unknown))))
+        && (around.at_server()
+            || !matches!(ignored_syn_cause(f, around), Some((_, IgnoredSynCause::Unknown))))
     {
         return None;
     }

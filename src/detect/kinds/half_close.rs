@@ -5,10 +5,10 @@ use crate::detect::analysis::half_closed::{HalfClosedInterval, half_closed_inter
 use crate::detect::context::DetectContext;
 use crate::detect::details::{Details, HalfClosed};
 use crate::detect::draft::{Draft, cause};
-use crate::detect::spec::{Examine, LeadsTo, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, RelationCondition, finding};
 use crate::flow::facts::{ConnectionFacts, Ending, Role, Roles};
 use crate::flow::key::Host;
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::history::strays::StrayKind;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -50,7 +50,7 @@ finding! {
                 effect: Kind::FinWait2Expired,
                 said_of_effect: "late segments met a socket that was gone",
                 said_of_cause: "the half-close came before it",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }
@@ -59,7 +59,7 @@ finding! {
 /// Connections of one listener that the capture's end left half-closed, from which on they are a pattern.
 const PATTERN: usize = 3;
 /// Whether one side's FIN stood alone for as long as the user finds remarkable, or to the end.
-fn is_half_closed(f: &ConnectionFacts, settings: &Settings) -> bool {
+fn is_half_closed(f: &ConnectionFacts, settings: &UserSettings) -> bool {
     match (f.c.fin, f.s.fin) {
         (Some(c), Some(s)) => (c.time - s.time).0.abs() >= settings.half_close_after.0,
         (None, None) => false,

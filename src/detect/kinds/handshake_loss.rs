@@ -2,7 +2,7 @@
 
 use crate::detect::analysis::deferral::{deferral, is_undecided};
 use crate::detect::analysis::ignored_ack::{cookie_lag, ignored_ack};
-use crate::detect::analysis::ignored_client::picture;
+use crate::detect::analysis::ignored_client::ignored_pattern;
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -130,7 +130,7 @@ fn lost(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<(Lost, &'stat
         let o = ignored_ack(f, around.end())?;
         let alone = o.repeats.len() == 1
             && !o.data_ignored
-            && picture(f, &o, around).is_none()
+            && ignored_pattern(f, &o, around).is_none()
             && deferral(f, around).is_none();
         if !alone
             || around.context.shuffled

@@ -1,6 +1,6 @@
 //! `idle-close-race`: the server closes an idle connection while the next request is under way.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, KEPT_ALIVE, Stops, death, stops};
+use crate::detect::analysis::end_of_flow::{FlowFailure, KEPT_ALIVE, Stops, flow_failure, stops};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
@@ -46,7 +46,7 @@ const ALIKE: Span = Span::millis(500);
 
 /// See [`IdleCloseRace`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let FlowFailure::ClosedWhenAsked { idle, reset } = death(f, around)? else { return None };
+    let FlowFailure::ClosedWhenAsked { idle, reset } = flow_failure(f, around)? else { return None };
     let fin = f.s.fin?;
     let asked = f.c.flight.begin;
     let apart = if asked > fin { asked.time - fin.time } else { fin.time - asked.time };

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -62,7 +62,7 @@ const NEAR: i64 = 4;
 
 /// See [`IdleFlowDropped`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let (sender, idle, reset) = match death(f, around)? {
+    let (sender, idle, reset) = match flow_failure(f, around)? {
         FlowFailure::Forgotten { sender, idle, reset } => (sender, idle, reset),
         FlowFailure::ResetWhenIdle { role, idle, reset } => {
             return Some(reset_when_idle(f, role, idle, reset, around));

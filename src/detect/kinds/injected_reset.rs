@@ -1,6 +1,6 @@
 //! `injected-reset`: a RST that the end in whose name it comes did not send.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -43,7 +43,7 @@ finding! {
 
 /// See [`InjectedReset`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let FlowFailure::Injected { role, reset } = death(f, around)? else { return None };
+    let FlowFailure::Injected { role, reset } = flow_failure(f, around)? else { return None };
     let usual = reset.before.ttl;
     let other_ttl = reset.has_other_ttl();
     let mut d = Draft::about(

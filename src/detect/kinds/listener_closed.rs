@@ -6,7 +6,7 @@ use crate::detect::analysis::reset_together::{AT_ONCE, ResetGroup, reset_togethe
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
-use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
@@ -49,7 +49,7 @@ finding! {
                 effect: Kind::ConnectionRefused,
                 said_of_effect: "new connections were refused after it",
                 said_of_cause: "the listener had been closed",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }

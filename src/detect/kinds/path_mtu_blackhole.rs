@@ -1,6 +1,6 @@
 //! `path-mtu-blackhole`: full-size segments vanish, smaller ones arrive.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, GapActivity, Missing, flow_failure};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, count, times};
 use crate::detect::spec::{Examine, Property, finding};
@@ -52,7 +52,7 @@ const HEADERS: [u32; 2] = [52, 72];
 
 /// See [`PathMtuBlackhole`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let sender = match death(f, around)? {
+    let sender = match flow_failure(f, around)? {
         FlowFailure::PathMtu { sender } => sender,
         FlowFailure::LargeMissing { sender, missing } => return Some(write_missing(f, sender, missing)),
         _ => return None,

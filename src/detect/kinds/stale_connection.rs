@@ -1,7 +1,7 @@
 //! `stale-connection`: one end has the connection, the other has no socket for it.
 
 use crate::detect::analysis::end_of_flow::{
-    FORGETFUL, FlowFailure, death, is_by_another_host, was_alive_before,
+    FORGETFUL, FlowFailure, flow_failure, is_by_another_host, was_alive_before,
 };
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -44,7 +44,7 @@ finding! {
 
 /// See [`StaleConnection`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let FlowFailure::Stale { role, reset } = death(f, around)? else { return None };
+    let FlowFailure::Stale { role, reset } = flow_failure(f, around)? else { return None };
     let trigger = reset.trigger?;
     let (own, peer) = (f.side(role), f.side(role.peer()));
     // It had closed before, and the capture does not hold that FIN.

@@ -4,7 +4,7 @@ use crate::detect::analysis::ignored_syn::{self, IgnoredSynCause, is_unanswered}
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::next;
-use crate::detect::spec::{Examine, IgnoredPackets, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, IgnoredPackets, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::ConnectionFacts;
 use crate::history::wants::Wants;
 use crate::model::{Kind, Suspect};
@@ -45,7 +45,7 @@ finding! {
                 effect: Kind::HalfClose,
                 said_of_effect: "clients closed connections that the application never accepted",
                 said_of_cause: "connections waited in a full accept queue",
-                when: When::UnservedInterval,
+                when: RelationCondition::UnservedInterval,
             },
         ],
     }
@@ -56,8 +56,8 @@ const SEVERAL: usize = 3;
 
 /// See [`SynDropAcceptQueue`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let begin = |why| Some((why, ignored_syn::begin(f, &SPEC, why, around)?));
-    let (why, (syns, mut d)) =
+    let begin = |found| Some((found, ignored_syn::begin(f, &SPEC, found, around)?));
+    let (found, (syns, mut d)) =
         begin(IgnoredSynCause::AcceptQueue).or_else(|| begin(IgnoredSynCause::Loopback))?;
     d.cause = cause(
         "The listener's accept queue was full, so the kernel silently dropped the SYN.",
@@ -67,21 +67,21 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     );
     let waiting = around.activity.waiting_at(syns[0].at.time);
     d.measure("waiting_for_accept", waiting);
-    let reason = match why {
+    let reason = match found {
         IgnoredSynCause::Loopback => {
             "nothing is lost on the loopback interface, and the listener answered other SYNs"
         }
         _ => "other connections of this listener waited or hung at that moment",
     };
     ignored_syn::judge(&mut d, f, around, &syns, reason);
-    if why == IgnoredSynCause::Loopback && around.activity.ignored.len() < SEVERAL {
+    if found == IgnoredSynCause::Loopback && around.activity.ignored.len() < SEVERAL {
         d.possible(reason);
     }
     d.or(
         "The SYN queue was full and syncookies are off.",
         "Few handshakes were half open. Then ListenOverflows does not grow.",
     );
-    match why {
+    match found {
         IgnoredSynCause::Loopback => d.or(
             Suspect::SynFilteredAtServer,
             "It would have to drop some SYNs and pass others: a limit of connections or their rate.",

@@ -5,7 +5,7 @@ use crate::detect::context::{Answers, DetectContext, FloodSize};
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count, counted};
 use crate::detect::next;
-use crate::detect::spec::{Examine, LeadsTo, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, RelationCondition, finding};
 use crate::flow::key::{Host, Map, Set};
 use crate::history::incomplete::{HalfOpenRequest, SynLook};
 use crate::history::wants::Wants;
@@ -45,19 +45,19 @@ finding! {
                 effect: Kind::SynDropSynQueue,
                 said_of_effect: "its half-open handshakes filled the SYN queue",
                 said_of_cause: "a flood filled the SYN queue",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
             LeadsTo {
                 effect: Kind::Syncookies,
                 said_of_effect: "the listener answered it with cookies",
                 said_of_cause: "a flood made the listener send cookies",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
             LeadsTo {
                 effect: Kind::SynUnanswered,
                 said_of_effect: "SYNs went unanswered during the flood",
                 said_of_cause: "a flood was in progress",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }
@@ -153,8 +153,8 @@ impl<'a> Crowd<'a> {
         looks.iter().any(|(look, n)| look.bare && n * 20 >= self.all.len() * 19)
     }
 
-    fn summary(&self, server: Host, extent: &Extent) -> String {
-        let &Extent { all, from, to, is_exact, sources } = extent;
+    fn summary(&self, server: Host, extent: &FloodExtent) -> String {
+        let &FloodExtent { all, from, to, is_exact, sources } = extent;
         // Of a part of them the addresses are known.
         let some = if all > self.all.len() as u64 && is_exact { "at least " } else { "" };
         let sources = counted(sources, "source address", "source addresses");
@@ -213,7 +213,7 @@ impl<'a> Crowd<'a> {
 }
 
 /// How large a flood is.
-struct Extent {
+struct FloodExtent {
     /// Handshakes that were begun and not completed.
     all: u64,
     from: Timestamp,
@@ -224,11 +224,17 @@ struct Extent {
     sources: u64,
 }
 
-impl Extent {
+impl FloodExtent {
     /// That of the flood whose beginning, or all of it, `crowd` is.
-    fn of(server: Host, crowd: &Crowd<'_>, around: &DetectContext<'_>) -> Extent {
+    fn of(server: Host, crowd: &Crowd<'_>, around: &DetectContext<'_>) -> FloodExtent {
         let (Some(first), Some(last)) = (crowd.all.first(), crowd.all.last()) else {
-            return Extent { all: 0, from: Timestamp::MIN, to: Timestamp::MIN, is_exact: true, sources: 0 };
+            return FloodExtent {
+                all: 0,
+                from: Timestamp::MIN,
+                to: Timestamp::MIN,
+                is_exact: true,
+                sources: 0,
+            };
         };
         let (listener, from) = (around.listener, first.syn.time);
         let uncounted = listener.uncounted;
@@ -239,7 +245,7 @@ impl Extent {
         let counts = !is_whole || (around.context.goes_on && around.context.handshakes_only);
         let told = around.context.floods_told.get(&server).filter(|_| counts).copied().unwrap_or_default();
         let sources = told.sources.max(crowd.sources as u64);
-        let known = Extent {
+        let known = FloodExtent {
             all: crowd.all.len() as u64 + uncounted.handshakes(),
             from,
             to: last.syn.time.max(uncounted.last),
@@ -252,7 +258,7 @@ impl Extent {
             }
             let every = around.activity.half_open.iter().chain(&around.activity.lone_syns);
             let to = every.map(|h| h.syn.time).max().unwrap_or(known.to).max(known.to);
-            return Extent { all: told.handshakes, to, ..known };
+            return FloodExtent { all: told.handshakes, to, ..known };
         }
         // Each second has all that were begun in it, kept or not; but not those that were let go. A flood that began earlier went on in all of them, and the
         // first of its handshakes may not have been kept.
@@ -270,7 +276,7 @@ impl Extent {
             }
         }
         let end = around.context.capture.map_or(known.to, |(_, end)| end);
-        Extent {
+        FloodExtent {
             all: (all
                 + uncounted.let_go.saturating_sub(uncounted.completed)
                 + before.map_or(0, |before| before.incomplete))
@@ -297,7 +303,7 @@ fn examine(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     };
     d.severity = if real > 1 { Severity::Critical } else { Severity::Warning };
     let uncounted = around.listener.uncounted;
-    let extent = Extent::of(server, &crowd, around);
+    let extent = FloodExtent::of(server, &crowd, around);
     d.summary = crowd.summary(server, &extent);
     if uncounted.let_go > 0 {
         d.summary.push_str(&format!(

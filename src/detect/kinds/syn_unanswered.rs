@@ -16,7 +16,7 @@ use crate::flow::facts::ConnectionFacts;
 use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
-use crate::model::{Kind, Packets, Sender, Severity, Suspect, Vantage};
+use crate::model::{Kind, LostPackets, Sender, Severity, Suspect, Vantage};
 use crate::time::Span;
 
 finding! {
@@ -98,7 +98,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             "No other connection of this listener hung or was half open.",
         );
     } else {
-        d.or(Suspect::Lost(Packets::EitherWay), "A second capture at the server shows it.")
+        d.or(Suspect::Lost(LostPackets::EitherWay), "A second capture at the server shows it.")
             .or(
                 "A full accept queue or SYN queue.",
                 "No other connection of this listener hung or was half open.",

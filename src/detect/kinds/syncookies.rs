@@ -4,7 +4,7 @@ use crate::decode::segment::Options;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause, count};
-use crate::detect::spec::{Examine, LeadsTo, Property, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::PacketRef;
 use crate::flow::key::Host;
 use crate::history::syn_ack_lag::{SPREAD, SynAckLags};
@@ -47,7 +47,7 @@ finding! {
                 effect: Kind::AcceptQueueOverflow,
                 said_of_effect: "the final ACKs that brought cookies back met a full accept queue",
                 said_of_cause: "its SYN queue was full, too: it sent cookies",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }

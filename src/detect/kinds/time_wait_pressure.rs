@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::detect::context::DetectContext;
 use crate::detect::details::Details;
 use crate::detect::draft::{Draft, cause};
-use crate::detect::spec::{Examine, LeadsTo, When, finding};
+use crate::detect::spec::{Examine, LeadsTo, RelationCondition, finding};
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
 use crate::history::ports::ExhaustedPorts;
@@ -47,7 +47,7 @@ finding! {
                 effect: Kind::TimeWaitCollision,
                 said_of_effect: "SYNs met sockets in TIME_WAIT",
                 said_of_cause: "sockets in TIME_WAIT had piled up",
-                when: When::Always,
+                when: RelationCondition::Always,
             },
         ],
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
@@ -67,7 +67,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         return Some(write_handshake(f));
     }
     f.c.reset.as_ref()?;
-    match death(f, around)? {
+    match flow_failure(f, around)? {
         FlowFailure::ResetUnderOtherName { role, reset } => Some(write_inner(f, role, reset)),
         _ => None,
     }

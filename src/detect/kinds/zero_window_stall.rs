@@ -1,6 +1,6 @@
 //! `zero-window-stall`: the receive window stays closed.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, death};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, finding};
@@ -43,7 +43,7 @@ const LONG: Span = Span::secs(30);
 
 /// See [`ZeroWindowStall`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let FlowFailure::ZeroWindow { receiver } = death(f, around)? else { return None };
+    let FlowFailure::ZeroWindow { receiver } = flow_failure(f, around)? else { return None };
     let zero = f.side(receiver).zero_window.as_deref()?;
     let sender = receiver.peer();
     let until = around.observed_until(f.last.time).min(f.watched.max(f.last.time));

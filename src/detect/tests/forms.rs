@@ -6,7 +6,7 @@ use crate::detect::registry;
 use crate::flow::ended::EndedFlow;
 use crate::flow::tracker::{TOGETHER, Tracker};
 use crate::flow::wire::{Wire, courses};
-use crate::history::settings::Settings;
+use crate::history::settings::UserSettings;
 use crate::history::triage::Triage;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::time::{Span, Timestamp};
@@ -16,7 +16,7 @@ fn screened(wire: &Wire, as_facts: bool, limit: usize) -> Triage {
     let segments = wire.segments();
     let end = segments.last().map_or(Timestamp::MIN, |s| s.time);
     let mut triage =
-        Triage::new(limit, 1 << 10, Settings { half_close_after: Span::millis(100) }, registry::WANTS);
+        Triage::new(limit, 1 << 10, UserSettings { half_close_after: Span::millis(100) }, registry::WANTS);
     let mut tracker = Tracker::new(1 << 10);
     let peers = TwRecycleModel::default();
     let record = |triage: &mut Triage, gone: EndedFlow<'_>, end, peers| match as_facts {

@@ -6,12 +6,12 @@
 mod accept_queue_overflow;
 mod accept_queue_reset;
 mod company;
-mod deaths;
 mod dying;
 mod ends;
 mod exercise;
 mod fastopen_and_loss;
 mod flood_and_cookies;
+mod flow_failures;
 mod forms;
 mod half_close;
 mod incidents;

@@ -143,7 +143,7 @@ fn agreed(
 mod tests {
     use super::*;
     use crate::flow::facts::PacketRef;
-    use crate::history::host_clocks::Idle;
+    use crate::history::host_clocks::KeepaliveProbes;
 
     fn lives(alive: Option<(f64, usize)>, gone: Option<f64>) -> Option<serde_json::Value> {
         bounds(IpAddr::from([192, 0, 2, 1]), Lives { alive, gone }).map(|i| i.value)
@@ -163,8 +163,8 @@ mod tests {
         assert_eq!(lives(Some((40.0, 5)), Some(20.0)), None);
     }
 
-    fn idle(probes: u16, first: i64, lasted: i64, answered: bool) -> Idle {
-        Idle {
+    fn idle(probes: u16, first: i64, lasted: i64, answered: bool) -> KeepaliveProbes {
+        KeepaliveProbes {
             at: PacketRef::default(),
             host: Host::default(),
             probes,
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    fn read(idle: Vec<Idle>) -> Vec<(bool, f64)> {
+    fn read(idle: Vec<KeepaliveProbes>) -> Vec<(bool, f64)> {
         let all = keepalive(&ClockReadings { idle, ..ClockReadings::default() });
         all.iter().map(|i| (i.setting.contains("intvl"), i.value.as_f64().expect("seconds"))).collect()
     }

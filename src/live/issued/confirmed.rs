@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Backing, Change, Issued, Key};
+use super::{Backing, Issued, IssuedChange, IssuedKey};
 use crate::decode::segment::PacketId;
 use crate::detect::Draft;
 use crate::detect::registry;
@@ -12,21 +12,22 @@ use crate::model::Kind;
 
 /// What the detectors and the kernel say at one moment.
 pub(super) struct Round {
-    keys: HashSet<Key>,
+    keys: HashSet<IssuedKey>,
     /// Those of them that the kernel confirms now.
-    confirmed: HashSet<Key>,
+    confirmed: HashSet<IssuedKey>,
     /// Connections of which the kernel confirms now how their handshake went.
     explained: HashSet<PacketId>,
 }
 
 impl Round {
     pub(super) fn of(judged: &Judged) -> Round {
-        let keys = judged.drafts.iter().map(|(draft, _)| Key::of(draft)).collect();
-        let confirmed: HashSet<Key> = judged.confirmed.iter().map(|place| Key::from_parts(*place)).collect();
+        let keys = judged.drafts.iter().map(|(draft, _)| IssuedKey::of(draft)).collect();
+        let confirmed: HashSet<IssuedKey> =
+            judged.confirmed.iter().map(|place| IssuedKey::from_parts(*place)).collect();
         let explained = confirmed
             .iter()
             .filter_map(|key| match key {
-                Key::Connection(connection, kind) if explains_set_up(*kind) => Some(*connection),
+                IssuedKey::Connection(connection, kind) if explains_set_up(*kind) => Some(*connection),
                 _ => None,
             })
             .collect();
@@ -34,17 +35,17 @@ impl Round {
     }
 
     /// Whether the kernel confirms this finding now.
-    pub(super) fn is_confirmed(&self, key: Key) -> bool {
+    pub(super) fn is_confirmed(&self, key: IssuedKey) -> bool {
         self.confirmed.contains(&key)
     }
 
     /// What this finding rests on now.
-    pub(super) fn backing(&self, key: Key) -> Backing {
+    pub(super) fn backing(&self, key: IssuedKey) -> Backing {
         if self.is_confirmed(key) { Backing::Kernel } else { Backing::Packets }
     }
 
     /// Whether the kernel now confirms another finding of the same connection.
-    pub(super) fn replaces(&self, key: Key) -> bool {
+    pub(super) fn replaces(&self, key: IssuedKey) -> bool {
         key.connection().is_some_and(|connection| self.explained.contains(&connection))
     }
 }
@@ -58,15 +59,20 @@ fn explains_set_up(kind: Kind) -> bool {
 impl Issued {
     /// Whether the kernel has confirmed this finding before.
     pub(in crate::live) fn is_confirmed(&self, draft: &Draft) -> bool {
-        let key = Key::of(draft);
+        let key = IssuedKey::of(draft);
         self.standing(key).contains(&key)
     }
 
     /// Whether a draft that the kernel does not confirm is overruled by what it confirmed of the same connection before:
     /// the same finding, or another one that has turned into it.
-    pub(super) fn is_overruled(&self, key: Key, round: &Round, present: &mut HashSet<Key>) -> bool {
+    pub(super) fn is_overruled(
+        &self,
+        key: IssuedKey,
+        round: &Round,
+        present: &mut HashSet<IssuedKey>,
+    ) -> bool {
         let standing = self.standing(key);
-        let overruling = |other: &&Key| {
+        let overruling = |other: &&IssuedKey| {
             **other == key
                 || (!round.keys.contains(other)
                     && [**other, key].into_iter().all(|key| explains_set_up(key.kind())))
@@ -77,12 +83,12 @@ impl Issued {
     }
 
     /// What the kernel confirmed of the same connection or place.
-    fn standing(&self, key: Key) -> Vec<Key> {
+    fn standing(&self, key: IssuedKey) -> Vec<IssuedKey> {
         let keys = match key.connection() {
             Some(connection) => self.by_connection.get(&connection).cloned().unwrap_or_default(),
             None => vec![key],
         };
-        let by_kernel = |key: &Key| {
+        let by_kernel = |key: &IssuedKey| {
             let entry = self.index.get(key).and_then(|number| self.entries.get(number));
             entry.is_some_and(|entry| entry.backing == Backing::Kernel)
         };
@@ -90,7 +96,12 @@ impl Issued {
     }
 
     /// Adds to what was confirmed of the same connection that its server has changed since.
-    pub(super) fn add_change(&mut self, key: Key, changed: Option<&'static str>, changes: &mut Vec<Change>) {
+    pub(super) fn add_change(
+        &mut self,
+        key: IssuedKey,
+        changed: Option<&'static str>,
+        changes: &mut Vec<IssuedChange>,
+    ) {
         let Some(changed) = changed else { return };
         for key in self.standing(key) {
             let Some(&number) = self.index.get(&key) else { continue };
@@ -103,7 +114,7 @@ impl Issued {
             let reason = &mut entry.written.finding.certainty_reason;
             *reason = format!("{reason}; {changed}");
             entry.draft.reason = format!("{}; {changed}", entry.draft.reason);
-            changes.push(Change::Updated(number, entry.was.take()));
+            changes.push(IssuedChange::Updated(number, entry.was.take()));
         }
     }
 }

@@ -10,17 +10,17 @@ use crate::model::Kind;
 use crate::time::Timestamp;
 
 /// What makes such a finding the same: kind, client, server, beginning.
-type Ends = (Kind, Option<Host>, Option<Host>, Timestamp);
+type FindingIdentity = (Kind, Option<Host>, Option<Host>, Timestamp);
 
 /// That of a finding, if it is one of these.
-fn ends(draft: &Draft) -> Option<Ends> {
+fn ends(draft: &Draft) -> Option<FindingIdentity> {
     let is_seen_twice = registry::spec(draft.kind).has(Property::SeenUnderAnotherAddress);
     is_seen_twice.then(|| (draft.kind, draft.client, draft.server, draft.during().0))
 }
 
 /// The numbers of such findings.
 #[derive(Default)]
-pub(super) struct ByEnds(HashMap<Ends, u64>);
+pub(super) struct ByEnds(HashMap<FindingIdentity, u64>);
 
 impl ByEnds {
     /// The number of the same finding, told already of another connection.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Issued, Named, Place, QUIET, name_of, named};
+use super::{IncidentKey, Issued, ListenerKey, QUIET, name_of, named};
 use crate::decode::segment::Address;
 use crate::detect::Draft;
 use crate::live::event::Event;
@@ -30,7 +30,7 @@ pub(super) struct Folded {
 
 impl Issued {
     /// Counts a finding.
-    pub(super) fn fold(&mut self, place: Place, draft: &Draft) {
+    pub(super) fn fold(&mut self, place: ListenerKey, draft: &Draft) {
         let name = named(place);
         if !self.folded.contains_key(&name) {
             if self.folded.len() >= MOST_FOLDED {
@@ -60,7 +60,7 @@ impl Issued {
         if self.folded.is_empty() {
             return;
         }
-        let latest: HashMap<Named, &Incident> = self.open.iter().map(|i| (name_of(i), i)).collect();
+        let latest: HashMap<IncidentKey, &Incident> = self.open.iter().map(|i| (name_of(i), i)).collect();
         let mut due = Vec::new();
         let mut gone = 0;
         self.folded.retain(|name, folded| {

@@ -7,7 +7,7 @@ use super::cells::{clean, columns};
 use super::palette::{BOLD, FAINT, PLAIN, Palette};
 use crate::live::state::Watched;
 use crate::model::{Evidence, Finding, PacketMark};
-use crate::report::clock::Clock;
+use crate::report::clock::TimeFormat;
 use crate::report::ladder::{ARROW, Gap, Ladder, Rung, arrow};
 use crate::report::terminal::{counted, wrap};
 use crate::report::words;
@@ -42,7 +42,7 @@ pub(super) fn lines(watched: &Watched, example: usize, palette: Palette, width: 
     let incident = &watched.incident;
     let example = example.min(watched.examples.len().saturating_sub(1));
     let finding = watched.examples.get(example);
-    let interval = Clock::new([incident.first, incident.last]).interval(incident.first, incident.last);
+    let interval = TimeFormat::new([incident.first, incident.last]).interval(incident.first, incident.last);
     let mut extent = format!("{}, {interval}", words::extent(incident));
     if let Some(attempts) = incident.attempts {
         extent.push_str(&format!(", of {} tried", counted(attempts, "connection")));
@@ -150,7 +150,7 @@ impl Sheet {
     }
 
     fn ladder(&mut self, evidence: &[Evidence]) {
-        let ladder = Ladder::new(evidence, Clock::new([]), MOST_PACKETS);
+        let ladder = Ladder::new(evidence, TimeFormat::new([]), MOST_PACKETS);
         let (mut times, mut numbers) = (0, 0);
         for rung in &ladder.rungs {
             if let Rung::Packet { evidence, time, .. } = rung {

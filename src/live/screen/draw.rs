@@ -14,7 +14,7 @@ use super::lists::List;
 use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use super::{detail, history, lists};
 use crate::live::state::{Second, State};
-use crate::report::clock::Clock;
+use crate::report::clock::TimeFormat;
 use crate::report::terminal::{grouped, wrap};
 use crate::time::Span;
 
@@ -301,7 +301,7 @@ fn counters(state: &State, palette: Palette, width: usize) -> Line<'static> {
 }
 
 fn second(state: &State) -> String {
-    Clock::new([]).second(state.at)
+    TimeFormat::new([]).second(state.at)
 }
 
 fn draw_detail(

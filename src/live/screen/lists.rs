@@ -9,7 +9,7 @@ use super::palette::{BOLD, FAINT, PLAIN, Palette, REVERSED};
 use crate::live::phase::Phase;
 use crate::live::state::{Listener, State, Watched};
 use crate::model::Severity;
-use crate::report::clock::Clock;
+use crate::report::clock::TimeFormat;
 use crate::report::terminal::grouped;
 use crate::time::{Span, Timestamp};
 
@@ -283,7 +283,7 @@ pub(super) fn incidents(
         return List { title: title.into(), rows: vec![Line::styled(text, FAINT)] };
     }
     let place = view.incident_place(&listed);
-    let clock = Clock::new([]);
+    let clock = TimeFormat::new([]);
     let now = state.at;
     let rows = listed.iter().enumerate().map(|(n, watched)| {
         let choice = Choice::of(place, n);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape::escape;
 use crate::model::{Finding, QueueHistory, QueueLengths, Severity};
-use crate::report::clock::Clock;
+use crate::report::clock::TimeFormat;
 use crate::report::terminal::grouped;
 use crate::time::{Span, Timestamp};
 
@@ -72,7 +72,7 @@ impl Stretch {
     }
 
     /// What stands below a chart over it: its first time, `middle`, its last time.
-    pub fn axis(self, clock: Clock, middle: &str) -> String {
+    pub fn axis(self, clock: TimeFormat, middle: &str) -> String {
         format!(
             "<span>{}</span><span>{middle}</span><span>{} UTC</span>",
             escape(&clock.second(self.from)),
@@ -88,7 +88,7 @@ impl Stretch {
 }
 
 /// Findings per interval of time as bars, coloured by severity; nothing where all began at one moment.
-pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String {
+pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: TimeFormat) -> String {
     let width = over.width();
     let bars = (over.to.since(over.from).0 / width.0 + 1) as usize;
     let mut counts = vec![[0u64; 3]; bars];
@@ -140,7 +140,7 @@ pub(super) fn rate(findings: &[&Finding], over: Stretch, clock: Clock) -> String
 }
 
 /// The queues of a listener over time, with their limit as a line; nothing where all samples are of one moment.
-pub(super) fn queues(history: &QueueHistory, clock: Clock) -> String {
+pub(super) fn queues(history: &QueueHistory, clock: TimeFormat) -> String {
     let samples = &history.samples;
     let Some(over) = Stretch::of(samples.iter().map(|sample| sample.at)) else { return String::new() };
     let longest = |of: &dyn Fn(&QueueLengths) -> u64| samples.iter().map(of).max().unwrap_or(0);
@@ -205,7 +205,7 @@ mod tests {
         let findings: Vec<_> = report.findings.iter().collect();
         let over = Stretch::of(report.captures.iter().flat_map(|c| [c.first, c.last]).flatten()).unwrap();
         assert_eq!(over.width(), Span::secs(20));
-        let svg = rate(&findings, over, Clock::new([]));
+        let svg = rate(&findings, over, TimeFormat::new([]));
         assert!(svg.contains("per 20 s: at most"), "{svg}");
         assert!(svg.contains("class=\"critical\"") && svg.contains("class=\"info\""));
     }
@@ -219,14 +219,17 @@ mod tests {
             dropped: 0,
         };
         let samples = vec![sample(0, 0, None), sample(1, 16, Some(4)), sample(2, 33, Some(0))];
-        let svg = queues(&QueueHistory { limit: Some(32), samples: samples.clone() }, Clock::new([]));
+        let svg = queues(&QueueHistory { limit: Some(32), samples: samples.clone() }, TimeFormat::new([]));
         assert!(svg.contains("M0 100L0.0 100.0L500.0 51.5L1000.0 0.0L1000 100z"), "{svg}");
         assert!(
             svg.contains("accept queue at most 33 of 32 (dashed line); in front the SYN queue, at most 4"),
             "{svg}"
         );
         assert!(svg.contains("M0 3.0H1000"), "{svg}");
-        assert_eq!(queues(&QueueHistory { limit: None, samples: samples[..1].to_vec() }, Clock::new([])), "");
+        assert_eq!(
+            queues(&QueueHistory { limit: None, samples: samples[..1].to_vec() }, TimeFormat::new([])),
+            ""
+        );
     }
 
     #[test]

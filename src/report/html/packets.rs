@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape::escape;
 use crate::model::{Capture, Finding, PacketMark, Sender};
-use crate::report::clock::Clock;
+use crate::report::clock::TimeFormat;
 use crate::report::ladder::{Gap, Ladder, Rung};
 use crate::report::terminal::{counted, grouped};
 use crate::report::words::{sole_capture, whereabouts};
@@ -25,7 +25,7 @@ pub(super) enum Legend {
 
 /// The evidence of `finding`. With several `captures` each packet is named with its own, unless all are in one of them. The
 /// first one says how it is to be read.
-pub(super) fn ladder(finding: &Finding, clock: Clock, captures: &[Capture], legend: Legend) -> String {
+pub(super) fn ladder(finding: &Finding, clock: TimeFormat, captures: &[Capture], legend: Legend) -> String {
     let ladder = Ladder::new(&finding.evidence, clock, PACKETS);
     let sole = sole_capture(finding, captures);
     let named = Some(captures).filter(|all| all.len() > 1 && sole.is_none());

@@ -25,7 +25,7 @@ const PARAGRAPHS: usize = 3;
 
 /// Whether inferred settings are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Settings {
+pub enum SettingsSection {
     /// They are not.
     #[default]
     Hidden,
@@ -59,13 +59,18 @@ const AMOUNTS: [Amount; 7] = [
 ///
 /// # Errors
 /// What the writer says.
-pub fn write(report: &Report, look: Look, settings: Settings, out: &mut dyn io::Write) -> io::Result<()> {
+pub fn write(
+    report: &Report,
+    look: Look,
+    settings: SettingsSection,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let mut text = Vec::new();
     for amount in AMOUNTS {
         text.clear();
         Text::new(report, Page::new(&mut text, look)).brief(amount, settings)?;
         let lines = text.iter().filter(|&&byte| byte == b'\n').count();
-        if report.incidents.len() != 1 || settings == Settings::Shown || lines <= LINES {
+        if report.incidents.len() != 1 || settings == SettingsSection::Shown || lines <= LINES {
             break;
         }
     }
@@ -73,7 +78,7 @@ pub fn write(report: &Report, look: Look, settings: Settings, out: &mut dyn io::
 }
 
 impl Text<'_, '_> {
-    fn brief(mut self, amount: Amount, settings: Settings) -> io::Result<()> {
+    fn brief(mut self, amount: Amount, settings: SettingsSection) -> io::Result<()> {
         self.inputs()?;
         self.warnings()?;
         let report = self.report;
@@ -86,7 +91,7 @@ impl Text<'_, '_> {
             self.paragraph(i + 1, incident, amount)?;
         }
         self.orphans()?;
-        if settings == Settings::Shown {
+        if settings == SettingsSection::Shown {
             self.inferred()?;
         }
         let Some(gravest) = report.incidents.first() else { return Ok(()) };
@@ -225,7 +230,7 @@ mod tests {
     use crate::report::samples;
     use crate::report::terminal::Color;
 
-    fn brief(report: &Report, width: usize, settings: Settings) -> String {
+    fn brief(report: &Report, width: usize, settings: SettingsSection) -> String {
         let mut out = Vec::new();
         write(report, Look { width, color: Color::Off }, settings, &mut out).expect("memory can be written");
         String::from_utf8(out).expect("a report is UTF-8")
@@ -233,14 +238,14 @@ mod tests {
 
     #[test]
     fn golden_briefs() {
-        insta::assert_snapshot!("brief-overflow", brief(&samples::overflow(), 80, Settings::Hidden));
-        insta::assert_snapshot!("brief-mixture", brief(&samples::mixture(), 80, Settings::Hidden));
-        insta::assert_snapshot!("brief-clean", brief(&samples::clean(), 80, Settings::Hidden));
+        insta::assert_snapshot!("brief-overflow", brief(&samples::overflow(), 80, SettingsSection::Hidden));
+        insta::assert_snapshot!("brief-mixture", brief(&samples::mixture(), 80, SettingsSection::Hidden));
+        insta::assert_snapshot!("brief-clean", brief(&samples::clean(), 80, SettingsSection::Hidden));
     }
 
     #[test]
     fn one_incident_fits_a_small_terminal_and_ends_with_what_to_do() {
-        let text = brief(&samples::overflow(), 80, Settings::Hidden);
+        let text = brief(&samples::overflow(), 80, SettingsSection::Hidden);
         assert!(text.lines().count() <= LINES, "{text}");
         let last: Vec<&str> = text.lines().rev().take(12).collect();
         let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
@@ -252,14 +257,14 @@ mod tests {
     #[test]
     fn settings_are_shown_when_they_are_asked_for() {
         let report = samples::overflow();
-        assert!(!brief(&report, 80, Settings::Hidden).contains("tcp_synack_retries"));
-        assert!(brief(&report, 80, Settings::Shown).contains("tcp_synack_retries"));
+        assert!(!brief(&report, 80, SettingsSection::Hidden).contains("tcp_synack_retries"));
+        assert!(brief(&report, 80, SettingsSection::Shown).contains("tcp_synack_retries"));
     }
 
     #[test]
     fn lines_fit_the_width_where_they_can_be_wrapped() {
         for (name, report) in samples::all().into_iter().filter(|(name, _)| *name != "hostile") {
-            for line in brief(&report, 80, Settings::Shown).lines() {
+            for line in brief(&report, 80, SettingsSection::Shown).lines() {
                 assert!(line.chars().count() <= 80, "{name}: {line}");
                 assert_eq!(line, line.trim_end(), "{name}");
             }

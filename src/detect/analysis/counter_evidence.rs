@@ -105,7 +105,7 @@ impl CounterEvidence {
 /// What speaks against a full queue where `f` was ignored; `None` if nothing does.
 ///
 /// It is asked for each of many thousands: what takes longer than one look at each other is left for last.
-pub fn contrary(
+pub fn counter_evidence(
     f: &ConnectionFacts,
     o: &IgnoredAck<'_>,
     around: &DetectContext<'_>,
