@@ -134,35 +134,50 @@ fn run_parts(
             batch.clear();
             idle.push(batch);
         }
-        for (mut part, mut batch) in next {
+        for (part, batch) in next {
             if has_failed {
                 break;
             }
-            loop {
-                let packets = part.packets();
-                match source.give_back(part) {
-                    Settled::Next { before } => {
-                        has_failed = batch.has_failed();
-                        batch.place(before);
-                        told.packets += packets;
-                        decoded.push(batch);
-                        break;
-                    }
-                    Settled::Again(again) => {
-                        part = *again;
-                        batch.clear();
-                        windows.read(&mut part, &mut batch, filter);
-                    }
-                    Settled::Beyond => {
-                        batch.clear();
-                        idle.push(batch);
-                        break;
-                    }
+            match give_back(source, part, batch, &windows, filter) {
+                (batch, Some(packets)) => {
+                    has_failed = batch.has_failed();
+                    told.packets += packets;
+                    decoded.push(batch);
                 }
+                (batch, None) => idle.push(batch),
             }
         }
         tell(&mut told, &source.status());
         show(&mut told, engine, progress);
+    }
+}
+
+/// Gives a part back to its source, and reads it again from the right place if it began at a wrong one. Returns its batch,
+/// and the number of its packets; `None` when the part lies beyond the end of the input.
+fn give_back(
+    source: &mut dyn Source,
+    mut part: InputPart,
+    mut batch: Batch,
+    windows: &Windows,
+    filter: &Filter,
+) -> (Batch, Option<u64>) {
+    loop {
+        let packets = part.packets();
+        match source.give_back(part) {
+            Settled::Next { before } => {
+                batch.place(before);
+                return (batch, Some(packets));
+            }
+            Settled::Again(again) => {
+                part = *again;
+                batch.clear();
+                windows.read(&mut part, &mut batch, filter);
+            }
+            Settled::Beyond => {
+                batch.clear();
+                return (batch, None);
+            }
+        }
     }
 }
 
