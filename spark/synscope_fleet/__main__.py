@@ -21,6 +21,7 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--point-from-path", metavar="REGEX", help="finds the point in the name of each file of PATH")
     parser.add_argument("paths", nargs="*", metavar="PATH", help="with --point-from-path")
     parser.add_argument("--report", action="append", default=[], metavar="FORMAT=FILE", help="as of synscope analyze")
+    parser.add_argument("--host", action="append", default=[], metavar="SNAPSHOT", help="as of synscope analyze")
     parser.add_argument("--master", help="Spark master [default: as spark-submit says, else local[*]]")
     parser.add_argument("--synscope", metavar="PROGRAM", help="synscope built with the feature fleet [default: in PATH]")
     parser.add_argument("--executor-synscope", metavar="PROGRAM", help="the same on the executors [default: the same path]")
@@ -62,7 +63,8 @@ def key(args: argparse.Namespace) -> str:
 def main(given: list[str] | None = None) -> int:
     args, args.options = arguments(given)
     try:
-        plan.check_hosts(args.options)
+        plan.check_hosts(args.host)
+        args.options += [f"--host={host}" for host in args.host]
         captures = plan.captures(points(args))
         args.synscope = args.synscope or shutil.which("synscope")
         if not args.synscope:

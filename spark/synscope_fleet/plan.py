@@ -128,11 +128,9 @@ def points_of_manifest(path: str) -> list[tuple[str, str]]:
     return [(point, path) for point, paths in listed.items() for path in paths]
 
 
-def check_hosts(options: list[str]) -> None:
+def check_hosts(names: list[str]) -> None:
     """Refuses recordings of the kernel's verdicts: they are joined with packets on one machine only."""
-    named = [value for option, value in zip(options, options[1:]) if option == "--host"]
-    named += [option.removeprefix("--host=") for option in options if option.startswith("--host=")]
-    for name in named:
+    for name in names:
         if not os.path.isfile(name):
             continue
         with open(name, "rb") as file:
