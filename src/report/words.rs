@@ -339,6 +339,9 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
         (Some(false), _) => said.push("it did not recover before the capture ended".to_owned()),
         (None, _) => {}
     }
+    if let Some(packets) = incident.judged_by_kernel.filter(|packets| *packets > 1) {
+        said.push(format!("the kernel says what it did with {} of their packets", grouped(packets)));
+    }
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }
 

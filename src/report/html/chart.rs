@@ -148,23 +148,21 @@ pub(super) fn queues(history: &QueueHistory, clock: TimeFormat) -> String {
         (longest(&|sample| sample.accept_queue), longest(&|sample| sample.syn_queue.unwrap_or(0)));
     let most = accept.max(requests).max(history.limit.map_or(0, |limit| limit + 1)).max(1);
     let height = |length: u64| HEIGHT as f64 - (length * HEIGHT) as f64 / most as f64;
-    let area = |of: &dyn Fn(&QueueLengths) -> u64| {
-        let mut path = format!("M0 {HEIGHT}");
-        for sample in samples {
-            let _ = write!(path, "L{:.1} {:.1}", over.percent(sample.at) * 10.0, height(of(sample)));
-        }
-        path + &format!("L1000 {HEIGHT}z")
+    let points = |of: &dyn Fn(&QueueLengths) -> u64| {
+        let point = |sample: &QueueLengths| {
+            format!("L{:.1} {:.1}", over.percent(sample.at) * 10.0, height(of(sample)))
+        };
+        samples.iter().map(point).collect::<String>()
     };
     let counted = samples.iter().any(|sample| sample.syn_queue.is_some());
-    let mut middle = format!("accept queue at most {}", grouped(accept));
+    let mut of_accept = format!("accept queue, at most {}", grouped(accept));
     if let Some(limit) = history.limit {
-        let _ = write!(middle, " of {} (dashed line)", grouped(limit));
+        let _ = write!(of_accept, " of {} (dashed line)", grouped(limit));
     }
-    if counted {
-        let _ = write!(middle, "; in front the SYN queue, at most {}", grouped(requests));
-    }
+    let of_syn = format!("SYN queue, at most {}", grouped(requests));
+    let of_both = if counted { format!("{of_accept}; {of_syn}") } else { of_accept.clone() };
     let label = format!(
-        "Queues of the listener from {} to {} UTC: {middle}",
+        "Queues of the listener from {} to {} UTC: {of_both}",
         clock.second(over.from),
         clock.second(over.to)
     );
@@ -172,10 +170,12 @@ pub(super) fn queues(history: &QueueHistory, clock: TimeFormat) -> String {
         "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 1000 {HEIGHT}\" \
          preserveAspectRatio=\"none\"><path class=\"warning\" d=\"{}\"/>",
         escape(&label),
-        area(&|sample| sample.accept_queue)
+        format_args!("M0 {HEIGHT}{}L1000 {HEIGHT}z", points(&|sample| sample.accept_queue))
     );
     if counted {
-        let _ = write!(svg, "<path class=\"info\" d=\"{}\"/>", area(&|sample| sample.syn_queue.unwrap_or(0)));
+        // A line: an area would hide the accept queue behind it.
+        let line = points(&|sample| sample.syn_queue.unwrap_or(0)).replacen('L', "M", 1);
+        let _ = write!(svg, "<path class=\"line\" d=\"{line}\" vector-effect=\"non-scaling-stroke\"/>");
     }
     if let Some(limit) = history.limit {
         let _ = write!(
@@ -185,7 +185,12 @@ pub(super) fn queues(history: &QueueHistory, clock: TimeFormat) -> String {
             height(limit)
         );
     }
-    let _ = write!(svg, "</svg><p class=\"axis\">{}</p>", over.axis(clock, &middle));
+    let key = |class, text| format!("<span class=\"key {class}\">{text}</span>");
+    let mut keys = key("area", of_accept);
+    if counted {
+        keys += &key("line", of_syn);
+    }
+    let _ = write!(svg, "</svg><p class=\"axis\">{}</p><p class=\"keys\">{keys}</p>", over.axis(clock, ""));
     svg
 }
 
@@ -221,10 +226,8 @@ mod tests {
         let samples = vec![sample(0, 0, None), sample(1, 16, Some(4)), sample(2, 33, Some(0))];
         let svg = queues(&QueueHistory { limit: Some(32), samples: samples.clone() }, TimeFormat::new([]));
         assert!(svg.contains("M0 100L0.0 100.0L500.0 51.5L1000.0 0.0L1000 100z"), "{svg}");
-        assert!(
-            svg.contains("accept queue at most 33 of 32 (dashed line); in front the SYN queue, at most 4"),
-            "{svg}"
-        );
+        assert!(svg.contains("accept queue, at most 33 of 32 (dashed line); SYN queue, at most 4"), "{svg}");
+        assert!(svg.contains("class=\"line\" d=\"M0.0 100.0L500.0 87.9L1000.0 100.0\""), "{svg}");
         assert!(svg.contains("M0 3.0H1000"), "{svg}");
         assert_eq!(
             queues(&QueueHistory { limit: None, samples: samples[..1].to_vec() }, TimeFormat::new([])),
