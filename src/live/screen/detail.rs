@@ -12,6 +12,8 @@ use crate::report::ladder::{ARROW, Gap, Ladder, Rung, arrow};
 use crate::report::terminal::{counted, wrap};
 use crate::report::words;
 
+/// Columns for the text of a packet at least.
+const NARROWEST: usize = 20;
 /// More packets than this make no ladder that is read on a screen.
 const MOST_PACKETS: usize = 24;
 
@@ -158,6 +160,9 @@ impl Sheet {
                 numbers = numbers.max(evidence.packet.to_string().len() + 1);
             }
         }
+        // What stands to the left of a packet's text. The text goes on below where it is too long.
+        let left = times + 2 + 1 + ARROW + 3 + numbers + 2;
+        let room = self.width.saturating_sub(left).max(NARROWEST);
         let head = format!("{:times$}  client {:pad$} server", "", "", pad = ARROW - 10);
         self.lines.push(Line::styled(head, FAINT));
         for rung in &ladder.rungs {
@@ -172,14 +177,19 @@ impl Sheet {
                         self.lines.push(Line::styled(format!("{:times$}  :{:ARROW$}:", "", ""), FAINT));
                     }
                     let number = format!("#{}", evidence.packet);
+                    let mut text = wrap(&clean(&evidence.text), room).into_iter();
                     self.lines.push(Line::from(vec![
                         Text::styled(format!("{time:>times$}  "), FAINT),
                         Text::styled("|", FAINT),
                         Text::styled(arrow(evidence), self.arrow_style(evidence)),
                         Text::styled("|  ", FAINT),
                         Text::styled(format!("{number:numbers$}  "), FAINT),
-                        Text::raw(clean(&evidence.text)),
+                        Text::raw(text.next().unwrap_or_default()),
                     ]));
+                    for more in text {
+                        let lanes = format!("{:times$}  |{:ARROW$}|  {:numbers$}  ", "", "", "");
+                        self.lines.push(Line::from(vec![Text::styled(lanes, FAINT), Text::raw(more)]));
+                    }
                 }
             }
         }
