@@ -47,6 +47,7 @@ fn what_the_kernel_confirmed_stays() {
         ("moved", the_address_moves_away),
         ("stopped", the_server_is_stopped),
         ("ends", a_namespace_ends),
+        ("crash", a_server_that_ends_at_once),
         ("short", short_attempts_are_counted),
         ("recovers", a_queue_that_drains),
         ("shared", sockets_that_share_an_address),
@@ -64,6 +65,7 @@ fn per_socket_drops_decide() {
         ("wall", a_firewall_drops_every_syn),
         ("two", two_listeners_in_trouble),
         ("dnat", connections_that_are_forwarded),
+        ("halves", handshakes_without_an_ack),
     ]);
 }
 
@@ -316,6 +318,58 @@ fn the_server_is_stopped(net: &mut Net) {
     let unexplained = events.iter().any(|event| event["event"] == "counter-only");
     assert!(!unexplained, "{events:#?}");
     row("server stopped", format!("{of} clients dropped"), format!("{of} confirmed"), 0.0);
+}
+
+/// It refuses clients and is gone before anybody has looked at its socket again: the host's counter says how many.
+fn a_server_that_ends_at_once(net: &mut Net) {
+    fill(net, 8080);
+    let (server, client) = (net.server.clone(), net.client.clone());
+    let before = counter(&server, "TcpExtListenOverflows");
+    let live = Live::watch(net, &[]);
+    let begun = Instant::now();
+    net.play(&client, &format!("try {} 6", at(8080)), "asked");
+    thread::sleep(Duration::from_millis(30));
+    net.running[0].kill().expect("it runs");
+    let heard = live.hear(PATIENCE, is_of("syn-drop-accept-queue", &at(8080)));
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(3));
+    let refused = counter(&server, "TcpExtListenOverflows") - before;
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    let told = sum_of(&findings_of(&report, "syn-drop-accept-queue", &at(8080)));
+    assert_eq!(told, refused, "{:?}", tally(&report));
+    row("ends at once", format!("{refused} overflows"), format!("{told} refused"), after);
+}
+
+/// The client's end drops the SYN-ACKs: nothing is taken back of what is told of the handshakes, and of SYN-ACKs that its
+/// own firewall drops a server is not said to have had no SYN.
+fn handshakes_without_an_ack(net: &mut Net) {
+    let (server, client) = (net.server.clone(), net.client.clone());
+    for port in [8080, 8081] {
+        net.play(&server, &format!("accept {}", at(port)), "ready");
+    }
+    let rules = |hook: &str, port: u16| {
+        format!(
+            "add table inet t; add chain inet t c {{ type filter hook {hook} priority 0; }}; \
+             add rule inet t c tcp sport {port} drop"
+        )
+    };
+    inside(&client, "nft", &[&rules("input", 8080)]);
+    inside(&server, "nft", &[&rules("output", 8081)]);
+    let live = Live::watch(net, &[]);
+    for port in [8080, 8081] {
+        net.play(&client, &format!("try {} 6", at(port)), "asked");
+    }
+    thread::sleep(Duration::from_secs(6));
+    let (events, report) = live.end();
+    assert_nothing_was_withdrawn(&events);
+    assert_eq!(findings_of(&report, "syn-ack-unanswered", &at(8080)).len(), 6, "{:?}", tally(&report));
+    let found = findings_of(&report, "syn-unanswered", &at(8081));
+    assert_eq!(found.len(), 6, "{:?}", tally(&report));
+    for finding in found {
+        let cause = finding["cause"]["text"].as_str().unwrap_or_default();
+        assert!(!cause.contains("before TCP saw it"), "{finding:#}");
+    }
 }
 
 /// The server is stopped, its interface is deleted, and so is the name of the namespace: as when a container ends.

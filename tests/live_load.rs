@@ -21,6 +21,10 @@ use watching::{Live, counter, set, tally};
 const RATE: u64 = 20_000;
 const SECONDS: u64 = 15;
 
+fn seconds() -> u64 {
+    std::env::var("SYNSCOPE_LIVE_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SECONDS)
+}
+
 #[test]
 #[ignore = "a part that other tests let a copy of this program play"]
 fn part() {
@@ -39,7 +43,7 @@ fn load(net: &mut Net, client: &str, ip: &str, interface: &str) -> (u64, Vec<Val
     prepare(client);
     net.play(&server, &format!("sink {ip} 20000 20031"), "ready");
     let live = Live::watch(net, &["-i", interface, "-B", "64MiB"]);
-    let made = net.play_and_hear(client, &format!("load {ip} 20000 20031 {RATE} {SECONDS}"), "made");
+    let made = net.play_and_hear(client, &format!("load {ip} 20000 20031 {RATE} {}", seconds()), "made");
     let made = made.rsplit(' ').next().and_then(|n| n.trim().parse().ok()).unwrap_or(0);
     let overflows = counter(&server, "TcpExtListenOverflows");
     let (events, report) = live.end();

@@ -238,6 +238,8 @@ fn change(net: &mut Net, place: &mut Place, chance: &mut Chance) {
             // What listens already keeps its own.
             let backlog = ["3", BACKLOG, "9"][chance.below(3) as usize];
             set(&namespace, "net.core.somaxconn", backlog);
+            // What it has just dropped is to be read before it is gone.
+            thread::sleep(Duration::from_millis(700));
             place.before = socket(&namespace, place.port).0;
             let _ = net.running[place.running].kill();
             let _ = net.running[place.running].wait();

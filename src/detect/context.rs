@@ -166,6 +166,8 @@ pub struct FloodSoFar {
 
 /// Backlogs of listeners that are remembered at most, those of open ones aside.
 const MOST_BACKLOGS: usize = 10_000;
+/// A refusal and the looks that show it are no further apart.
+const NEAR: Span = Span::secs(1);
 /// Backlogs of sockets whose place another one has taken that are remembered at most.
 const MOST_EARLIER: usize = 1_000;
 
@@ -182,6 +184,8 @@ pub struct Stated {
     pub at: Timestamp,
     /// Backlogs of sockets whose place others have taken, and when these were first seen; in order of that.
     pub earlier: Vec<(SocketAddr, u32, Timestamp)>,
+    /// Backlogs of sockets that have refused something, from when to when; where that is known.
+    pub refusing: Vec<(SocketAddr, u32, Interval)>,
 }
 
 impl Stated {
@@ -210,16 +214,20 @@ impl Stated {
         self
     }
 
-    /// The backlog that a listener had at a time, where its host states it; of several sockets at one port the longest.
+    /// The backlog that a listener had at a time, where its host states it; of several sockets at one port that of the one
+    /// that refused connections, or the longest.
     pub fn backlog(&self, listener: Host, at: Timestamp) -> Option<u32> {
         let server = listener.socket();
         let serves = |address: &SocketAddr| {
             address.port() == server.port() && (address.ip() == server.ip() || address.ip().is_unspecified())
         };
+        let refusing =
+            self.refusing.iter().filter(|(address, _, during)| serves(address) && during.meets(at, at, NEAR));
+        let refusing = refusing.map(|(_, backlog, _)| *backlog).min();
         let mut earlier = self.earlier.iter().filter(|(address, _, until)| serves(address) && at < *until);
         let was = earlier.next().map(|(_, backlog, _)| *backlog);
         let own = self.backlogs.iter().filter(|(address, _)| serves(address)).map(|(_, backlog)| *backlog);
-        was.or_else(|| own.max()).filter(|_| self.addresses.contains(&listener.address))
+        refusing.or(was).or_else(|| own.max()).filter(|_| self.addresses.contains(&listener.address))
     }
 }
 
@@ -462,6 +470,9 @@ mod tests {
         }
         let known = [1, 3, 4, 5, 6, 9].map(|second| all.backlog(listener, at(second)));
         assert_eq!(known, [4, 4, 7, 7, 5, 5].map(Some));
+        // Of several sockets the one that refused something decides.
+        all.refusing.push((address, 2, Interval { from: at(20), to: at(22) }));
+        assert_eq!([15, 21, 30].map(|second| all.backlog(listener, at(second))), [5, 2, 5].map(Some));
         let elsewhere = Host {
             address: Address::from("192.0.2.2".parse::<std::net::IpAddr>().expect("an address")),
             port: 80,

@@ -3,8 +3,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::diagnose::host::account::TIME_WAIT_OVERFLOW;
 use crate::live::phase::Phase;
 use crate::model::{Finding, Incident};
+
+/// What a counter of the kernel means that rose although no captured connection shows it.
+pub fn why_unseen(counter: &str) -> &'static str {
+    match counter == TIME_WAIT_OVERFLOW.name {
+        true => {
+            "the host closed sockets in TIME_WAIT early, for there were more than net.ipv4.tcp_max_tw_buckets; no packet \
+             shows that"
+        }
+        false => "no captured connection shows it: another interface, or a filter?",
+    }
+}
 
 /// One line of `--format jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

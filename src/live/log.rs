@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anstyle::Style;
 
-use crate::live::event::Event;
+use crate::live::event::{Event, why_unseen};
 use crate::live::incidents::ByIncident;
 use crate::live::output::{Next, Output};
 use crate::live::phase::Phase;
@@ -258,10 +258,7 @@ impl<W: Write> Output for TextLog<W> {
                         (some, []) => format!(" (dropped at {})", some.join(", ")),
                         (_, some) => format!(" ({})", some.join("; ")),
                     };
-                    let text = format!(
-                        "{counter} rose by {rose}{whose}, and no connection seen here shows it: another interface, or a \
-                         filter?"
-                    );
+                    let text = format!("{counter} rose by {rose}{whose}: {}", why_unseen(counter));
                     self.line(at, FAINT, "counter", &text)?;
                 }
                 Event::Statistics { at, packets, attempts, completed, dropped, tracked, open, .. } => {

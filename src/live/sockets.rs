@@ -16,6 +16,7 @@ use crate::detect::draft::count;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
 use crate::diagnose::host::queue_history::AROUND;
 use crate::flow::facts::PacketRef;
+use crate::history::interval::Interval;
 use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, SocketStates, serving};
 use crate::host::process::Holder;
@@ -34,6 +35,8 @@ const WORTH_A_WORD: u32 = 5;
 const LONG: Span = Span::secs(10);
 /// Addresses at which sockets are gone that are remembered.
 const MOST_GONE: usize = 1_024;
+/// Stretches of refusals that are remembered.
+const MOST_REFUSING: usize = 512;
 /// Seconds of which the queue is remembered.
 const REMEMBERED: usize = 300;
 
@@ -48,6 +51,8 @@ pub struct ListenSockets {
     refusals: Refusals,
     /// Sockets by state, by the address of the listener.
     states: BTreeMap<SocketAddr, SocketStates>,
+    /// Backlogs of sockets that have refused something, and when; the oldest first.
+    refusing: VecDeque<(SocketAddr, u32, Interval)>,
     /// Connections that the host had opened passively by the end of each of the last seconds (`TcpPassiveOpens`).
     opened: Seconds<u64>,
 }
@@ -141,6 +146,8 @@ impl ListenSockets {
             Some((at, before)) => (at, [0, 1].map(|n| counted[n].saturating_sub(before[n]))),
             None => (look.time, [0, 0]),
         };
+        let closed = self.closed_since(sockets);
+        let owed = self.refusals.pending_total();
         let mut told = self.note_changes(sockets, look.time);
         let origin = if self.looked.is_none() { Origin::Before } else { Origin::Meanwhile };
         self.opened.note(look.time, look.counters.get("TcpPassiveOpens").copied().unwrap_or(0));
@@ -173,13 +180,44 @@ impl ListenSockets {
                     is_clear,
                 };
                 self.refusals.add(socket.address, drops);
+                note_refusing(&mut self.refusing, socket, Interval { from: since, to: look.time });
             }
             if let Some(holder) = look.holders.get(&socket.inode) {
                 known.holder = Some(holder.clone());
             }
             told.extend(known.is_filling(look.time));
         }
+        let left = rose.iter().sum::<u64>().saturating_sub(total + owed).min(rose[0]);
+        if let ([(address, closed)], 1..) = (&closed[..], left) {
+            let of =
+                Drops { during: (since, look.time), dropped: left, counted: rose, total: counted, ..*closed };
+            self.refusals.add(*address, of);
+        }
         told
+    }
+
+    /// Backlogs of sockets that have refused something, from when to when.
+    pub fn refusing(&self) -> Vec<(SocketAddr, u32, Interval)> {
+        self.refusing.iter().copied().collect()
+    }
+
+    /// Sockets that were closed since the look before. What the host counted and no socket that is left has dropped was
+    /// refused by the one that is gone, if it is only one.
+    fn closed_since(&self, sockets: &[ListenSocket]) -> Vec<(SocketAddr, Drops)> {
+        let there: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        let gone = self.known.iter().filter(|(inode, _)| !there.contains(inode));
+        let drops = |(inode, known): (&u64, &Known)| Drops {
+            socket: *inode,
+            during: (known.since, known.since),
+            dropped: 0,
+            counted: [0; 2],
+            total: [0; 2],
+            queue: known.socket.accept_queue,
+            limit: known.socket.backlog,
+            full: known.is_full(),
+            is_clear: true,
+        };
+        gone.map(|one| (one.1.socket.address, drops(one))).collect()
     }
 
     /// Forgets sockets that are gone, and says so of those that had clients or were there for long; says of those that
@@ -485,6 +523,19 @@ impl Known {
             holder: self.holder.as_ref().map(Holder::describe),
             ..Listener::at(self.socket.address)
         }
+    }
+}
+
+/// Notes the backlog of a socket that refuses something: a stretch of its own after [`APART`], or with another backlog.
+fn note_refusing(all: &mut VecDeque<(SocketAddr, u32, Interval)>, socket: &ListenSocket, during: Interval) {
+    let Some(backlog) = socket.backlog else { return };
+    let alike = |one: &&mut (SocketAddr, u32, Interval)| (one.0, one.1) == (socket.address, backlog);
+    match all.iter_mut().rev().find(alike).filter(|one| during.from - one.2.to < APART) {
+        Some((.., known)) => known.to = during.to,
+        None => all.push_back((socket.address, backlog, during)),
+    }
+    if all.len() > MOST_REFUSING {
+        all.pop_front();
     }
 }
 

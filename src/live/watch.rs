@@ -22,7 +22,7 @@ use crate::diagnose::host::queue_history::is_of_full_queue;
 use crate::engine::rolling::{CurrentResult, Limits, Moment, Rolling, rates};
 use crate::engine::{Analysis, Error, Options};
 use crate::fault::{self, Fault};
-use crate::live::event::Event;
+use crate::live::event::{Event, why_unseen};
 use crate::live::issued::{Issued, IssuedLimits, SETTLE};
 use crate::live::kernel_words::KernelWords;
 use crate::live::phase::{Courses, Phase};
@@ -312,11 +312,12 @@ impl Watch {
             let refused: Vec<String> = refused.flatten().collect();
             let who = if refused.is_empty() { &listeners } else { &refused };
             self.note(format!(
-                "{} rose by {} until {}, but no captured connection shows it{}: another interface, or a filter?",
+                "{} rose by {} until {}{}: {}",
                 one.counter,
                 one.rose,
                 one.at,
-                if who.is_empty() { String::new() } else { format!(" ({})", who.join("; ")) }
+                if who.is_empty() { String::new() } else { format!(" ({})", who.join("; ")) },
+                why_unseen(one.counter)
             ));
             events.push(Event::CounterOnly {
                 at: one.at.to_string(),

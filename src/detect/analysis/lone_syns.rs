@@ -33,6 +33,8 @@ pub struct LoneSyns {
     pub syns: usize,
     /// Whether there may be more.
     pub or_more: bool,
+    /// How many of them were repeated.
+    pub repeated: usize,
     /// How many addresses sent them.
     pub clients: usize,
     /// The address that sent them, or one of these.
@@ -68,10 +70,14 @@ impl AllLoneSyns {
         AllLoneSyns::together(activities, |a| if is_told(a) { &[] } else { &a.lone_syns }, is_lone)
     }
 
-    /// Those that were answered and not taken up.
-    pub fn answered(activities: &Map<Host, ListenerActivity>, end: Timestamp) -> AllLoneSyns {
+    /// Those that were answered and not taken up. Where the capture `goes_on` a repeated SYN-ACK is not the last one until
+    /// the next would have come.
+    pub fn answered(activities: &Map<Host, ListenerActivity>, end: Timestamp, goes_on: bool) -> AllLoneSyns {
         let is_lone = |h: &HalfOpenRequest| {
-            let is_over = h.syn_acks > 1 || end - h.syn.time >= FIRST_TIMER;
+            let is_over = match goes_on {
+                true => end - h.during.to >= FIRST_TIMER,
+                false => h.syn_acks > 1 || end - h.syn.time >= FIRST_TIMER,
+            };
             let is_held = h.during.to - h.during.from >= HELD;
             h.syns > 0 && u32::from(h.syn_acks) < ASKED_AGAIN && is_over && is_held
         };
@@ -84,7 +90,7 @@ impl AllLoneSyns {
         is_lone: impl Fn(&HalfOpenRequest) -> bool,
     ) -> AllLoneSyns {
         let mut all = AllLoneSyns::default();
-        let mut scans: Map<Address, Vec<(HalfOpenRequest, Host, usize)>> = Map::default();
+        let mut scans: Map<Address, Vec<(HalfOpenRequest, Host, [usize; 2])>> = Map::default();
         for (host, activity) in activities {
             let requests = requests(activity);
             let lone: Vec<&HalfOpenRequest> =
@@ -93,13 +99,15 @@ impl AllLoneSyns {
             let last = lone.iter().map(|h| h.syn).max().unwrap_or(first.syn);
             let is_of_one = || lone.iter().all(|h| h.client.address == first.client.address);
             if lone.len() < OF_LISTENER && is_of_one() {
-                scans.entry(first.client.address).or_default().push((**first, *host, lone.len()));
+                let repeated = lone.iter().filter(|h| h.syns > 1).count();
+                scans.entry(first.client.address).or_default().push((**first, *host, [lone.len(), repeated]));
                 continue;
             }
             let clients: BTreeSet<Address> = lone.iter().map(|h| h.client.address).collect();
             let together = LoneSyns {
                 syns: lone.len(),
                 or_more: requests.len() > LOOKED_AT,
+                repeated: lone.iter().filter(|h| h.syns > 1).count(),
                 clients: clients.len(),
                 client: first.client.address,
                 listeners: 1,
@@ -112,7 +120,8 @@ impl AllLoneSyns {
             tried.sort_unstable_by_key(|(first, host, _)| (first.syn, *host));
             let (Some((first, host, _)), Some((last, ..))) = (tried.first(), tried.last()) else { continue };
             let together = LoneSyns {
-                syns: tried.iter().map(|(.., n)| n).sum(),
+                syns: tried.iter().map(|(.., [n, _])| n).sum(),
+                repeated: tried.iter().map(|(.., [_, n])| n).sum(),
                 or_more: false,
                 clients: 1,
                 client,

@@ -56,7 +56,7 @@ pub fn survey(
         AllLoneSyns::unanswered(&context.activities, end, |syn| context.peers.is_suspect(syn));
     // Of a capture of nothing but handshakes none has an end.
     if !context.handshakes_only {
-        context.lone_answers = AllLoneSyns::answered(&context.activities, end);
+        context.lone_answers = AllLoneSyns::answered(&context.activities, end, context.goes_on);
     }
     for f in kept.iter().filter(|f| f.unanswered_syns().next().is_some()) {
         let pair = HostPair { client: f.client.address, server: f.server.address };

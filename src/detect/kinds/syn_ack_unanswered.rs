@@ -275,9 +275,10 @@ fn examine_lone(server: Host, around: &DetectContext<'_>) -> Option<Draft> {
     }
     d.severity = Severity::Info;
     d.summary = format!(
-        "{} {} answered, and the handshake went no further: no ACK, no RST, no other SYN.",
+        "{} {} answered, and the handshake went no further: no ACK, no RST{}.",
         subject(lone, server),
-        if lone.syns == 1 { "was" } else { "were" }
+        if lone.syns == 1 { "was" } else { "were" },
+        if lone.repeated == 0 { ", no other SYN" } else { "; the client repeated its SYN" }
     );
     d.cause = cause(
         "The client wanted no more than the answer (a scan or a probe), has gone away, or its ACK was lost.",

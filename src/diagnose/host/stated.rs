@@ -25,7 +25,7 @@ pub fn of(snapshot: &Snapshot) -> Stated {
         settings: snapshot.sysctls.keys().cloned().collect(),
         backlogs: sockets.filter_map(|socket| Some((socket.address, socket.backlog?))).collect(),
         at: snapshot.time,
-        earlier: Vec::new(),
+        ..Stated::default()
     }
 }
 

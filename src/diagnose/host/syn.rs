@@ -4,7 +4,7 @@ use super::account::{self, Account, and_own};
 use super::verdict::counted_connections;
 use crate::detect::Draft;
 use crate::detect::details::Details;
-use crate::detect::draft::cause;
+use crate::detect::draft::{cause, count};
 use crate::detect::next;
 use crate::model::{Cause, Certainty, Kind, Vantage};
 
@@ -272,6 +272,13 @@ fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &Losses, account: &Accoun
             .to_owned()
     };
     let by_path = account.rise(d, account::REVERSE_PATH_FILTER).filter(|&n| n > 0);
+    let answered = half_open(d, account).filter(|_| by_path.is_none() && vantage == Vantage::Server);
+    let why = match answered {
+        Some(n) => {
+            format!("{why}; {} of this listener wait for an ACK (SYN_RECV)", count(n.into(), "handshake"))
+        }
+        None => why,
+    };
     let timeouts = account.rise(d, account::TIMEOUTS);
     d.cause = match (by_path, vantage) {
         (Some(_), Vantage::Server) => cause(
@@ -280,6 +287,12 @@ fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &Losses, account: &Accoun
             &["fib_validate_source"],
             &["TcpExtIPReversePathFilter"],
             &["net.ipv4.conf.all.rp_filter"],
+        ),
+        (None, Vantage::Server) if answered.is_some() => cause(
+            "A firewall on the server dropped the SYN, or the SYN-ACK on its way out.",
+            &["nf_hook_slow"],
+            &[],
+            &[],
         ),
         (None, Vantage::Server) => {
             cause("A firewall on the server dropped the SYN before TCP saw it.", &["nf_hook_slow"], &[], &[])
@@ -300,7 +313,7 @@ fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &Losses, account: &Accoun
             d.probable(why);
         }
     }
-    if vantage == Vantage::Server {
+    if vantage == Vantage::Server && answered.is_none() {
         d.or(
             "The server sent a SYN-ACK, and a firewall dropped it on its way out.",
             match timeouts {
@@ -319,6 +332,12 @@ fn before_tcp(d: &mut Draft, vantage: Vantage, losses: &Losses, account: &Accoun
             format!("ip route get {back}   # on {ip}: is it the interface on which the SYN arrives?"),
         );
     }
+}
+
+/// Handshakes that the listener has answered and that wait for their ACK, if there are any.
+fn half_open(d: &Draft, account: &Account<'_>) -> Option<u32> {
+    let states = account.facts.latest().states.as_ref()?;
+    states.get(&d.server?.socket()).map(|states| states.syn_recv).filter(|n| *n > 0)
 }
 
 /// SYNs that the rule of `tcp_tw_recycle` explains.

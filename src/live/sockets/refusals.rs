@@ -118,6 +118,11 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
+    /// What sockets had dropped at the last look that the host had not counted then.
+    pub(super) fn pending_total(&self) -> u64 {
+        self.pending.iter().map(|(_, drops)| drops.dropped).sum()
+    }
+
     /// What the host has counted since the look before also explains what was dropped just before that look.
     pub(super) fn explain_pending(&mut self, counted: [u64; 2], total: [u64; 2]) {
         for (address, drops) in std::mem::take(&mut self.pending) {

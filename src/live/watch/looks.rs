@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Watch;
+use crate::detect::context::Stated;
 use crate::diagnose::host::stated;
 use crate::host::Snapshot;
 use crate::live::event::Event;
@@ -78,8 +79,8 @@ impl Watch {
         if self.testimony.latest().is_some_and(|before| segments(before) != segments(&look)) {
             self.packet_came = now;
         }
-        self.engine.know_host(stated::of(&look));
         let mut worth_a_word = self.sockets.observe(&look);
+        self.engine.know_host(Stated { refusing: self.sockets.refusing(), ..stated::of(&look) });
         worth_a_word.extend(self.testimony.record_look(look));
         worth_a_word.extend(self.witness.as_mut().and_then(|witness| witness.news()));
         worth_a_word.into_iter().for_each(|text| self.warn(now, text, events));
