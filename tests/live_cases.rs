@@ -54,6 +54,7 @@ fn what_the_kernel_confirmed_stays() {
         ("retry", clients_that_retry_when_the_watch_begins),
         ("busy", a_busy_neighbour),
         ("forged", a_flood_that_gets_no_cookies),
+        ("cookies", a_flood_that_gets_cookies),
         ("hangup", a_hang_up_ends_with_the_report),
     ]);
 }
@@ -249,6 +250,31 @@ fn a_flood_that_gets_no_cookies(net: &mut Net) {
     let found = findings_of(&report, "syn-drop-syn-queue", &at(8080));
     assert_eq!(sum_of(&found), dropped, "{:?}", tally(&report));
     row("flood without cookies", format!("{dropped} drops"), sum_of(&found), after.unwrap_or_default());
+}
+
+/// Nothing comes but SYNs of clients that do not exist, and each gets a cookie or a place in the SYN queue: their number is
+/// exact and never falls.
+fn a_flood_that_gets_cookies(net: &mut Net) {
+    const SYNS: u64 = 4_000;
+    let (server, client) = (net.server.clone(), net.client.clone());
+    ip(&["-n", &server, "route", "add", "198.51.100.0/24", "via", netns::CLIENT]);
+    net.play(&server, &format!("accept {}", at(8080)), "ready");
+    let live = Live::watch(net, &["--kernel", "off"]);
+    let begun = Instant::now();
+    net.play(&client, &format!("flood 198.51.100 {SERVER} 8080 {SYNS}"), "ready");
+    let heard = live.hear(PATIENCE, is_of("syn-flood", &at(8080)));
+    let after = begun.elapsed().as_secs_f64();
+    thread::sleep(Duration::from_secs(7));
+    let cookies = counter(&server, "TcpExtSyncookiesSent");
+    let (events, report) = live.end();
+    assert!(heard.is_some(), "{events:#?}");
+    assert_nothing_was_withdrawn(&events);
+    let floods = events.iter().filter(|event| event["finding"]["kind"] == "syn-flood");
+    let told: Vec<u64> =
+        floods.filter_map(|event| event["finding"]["metrics"]["half_open"].as_u64()).collect();
+    assert!(told.is_sorted(), "{told:?}");
+    assert_eq!(told.last(), Some(&SYNS), "{told:?} {cookies} {:?}", tally(&report));
+    row("flood with cookies", format!("{cookies} cookies for {SYNS} SYNs"), format!("{told:?}"), after);
 }
 
 /// Nobody's queue is full; the SYNs do not come to TCP.

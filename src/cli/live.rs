@@ -132,6 +132,9 @@ mod session {
         };
         let setup = Setup { options, host: title(namespace.as_ref()), ..Setup::default() };
         let mut watch = Watch::new(setup, witness.map(|kernel| Box::new(kernel) as Box<dyn Witness>))?;
+        if args.filter.is_empty() {
+            watch.know_unfiltered();
+        }
         if let Some(probes) = probes {
             watch.listen(KernelWords::new(Box::new(Reader::start(probes)?)));
         }

@@ -103,6 +103,8 @@ pub struct CaptureContext {
     pub damaged: bool,
     /// The capture changed the order of neighbouring packets: which of two came first proves nothing.
     pub shuffled: bool,
+    /// No filter left anything out.
+    pub unfiltered: bool,
     /// The capture was filtered down to SYNs and SYN-ACKs: a handshake without its end says nothing.
     pub handshakes_only: bool,
     /// What happened at each listener across its connections.
@@ -171,6 +173,9 @@ const NEAR: Span = Span::secs(1);
 /// Backlogs of sockets whose place another one has taken that are remembered at most.
 const MOST_EARLIER: usize = 1_000;
 
+/// Where a socket listens, its backlog, and from when to when it refused something.
+pub type Refusing = (SocketAddr, u32, (Timestamp, Timestamp));
+
 /// What a host states itself: nothing of that is inferred from packets.
 #[derive(Clone, Debug, Default)]
 pub struct Stated {
@@ -185,7 +190,7 @@ pub struct Stated {
     /// Backlogs of sockets whose place others have taken, and when these were first seen; in order of that.
     pub earlier: Vec<(SocketAddr, u32, Timestamp)>,
     /// Backlogs of sockets that have refused something, from when to when; where that is known.
-    pub refusing: Vec<(SocketAddr, u32, Interval)>,
+    pub refusing: Vec<Refusing>,
 }
 
 impl Stated {
@@ -221,8 +226,9 @@ impl Stated {
         let serves = |address: &SocketAddr| {
             address.port() == server.port() && (address.ip() == server.ip() || address.ip().is_unspecified())
         };
+        let is_near = |(from, to): (Timestamp, Timestamp)| Interval { from, to }.meets(at, at, NEAR);
         let refusing =
-            self.refusing.iter().filter(|(address, _, during)| serves(address) && during.meets(at, at, NEAR));
+            self.refusing.iter().filter(|(address, _, during)| serves(address) && is_near(*during));
         let refusing = refusing.map(|(_, backlog, _)| *backlog).min();
         let mut earlier = self.earlier.iter().filter(|(address, _, until)| serves(address) && at < *until);
         let was = earlier.next().map(|(_, backlog, _)| *backlog);
@@ -471,7 +477,7 @@ mod tests {
         let known = [1, 3, 4, 5, 6, 9].map(|second| all.backlog(listener, at(second)));
         assert_eq!(known, [4, 4, 7, 7, 5, 5].map(Some));
         // Of several sockets the one that refused something decides.
-        all.refusing.push((address, 2, Interval { from: at(20), to: at(22) }));
+        all.refusing.push((address, 2, (at(20), at(22))));
         assert_eq!([15, 21, 30].map(|second| all.backlog(listener, at(second))), [5, 2, 5].map(Some));
         let elsewhere = Host {
             address: Address::from("192.0.2.2".parse::<std::net::IpAddr>().expect("an address")),

@@ -135,7 +135,7 @@ pub(super) fn gather(
     }
     waits.sort_unstable();
     g.readings.sort();
-    context.handshakes_only = g.quality.only_handshakes == g.quality.connections;
+    context.handshakes_only = !context.unfiltered && g.quality.only_handshakes == g.quality.connections;
     context.shuffled = g.quality.reordered * REORDERED_OF > g.quality.segments;
     context.damaged |= g.quality.unseen * UNSEEN_OF > g.quality.segments;
     let surveyed = fault::contain(|| {

@@ -99,6 +99,8 @@ pub struct Rolling {
     stated: Arc<Stated>,
     /// Packets that the kernel says it refused.
     refused: Arc<HashSet<PacketId>>,
+    /// Whether no filter leaves anything out.
+    unfiltered: bool,
 }
 
 /// When the engine is asked.
@@ -173,6 +175,7 @@ impl Rolling {
             own: Arc::default(),
             stated: Arc::default(),
             refused: Arc::default(),
+            unfiltered: false,
         })
     }
 
@@ -344,6 +347,11 @@ impl Rolling {
         self.stated = Arc::new(stated.with_backlogs_of(&self.stated));
     }
 
+    /// Says that no filter leaves anything out of the capture.
+    pub fn know_unfiltered(&mut self) {
+        self.unfiltered = true;
+    }
+
     /// Says which packets the kernel refused because an accept queue was full.
     pub fn know_refused(&mut self, refused: &Arc<HashSet<PacketId>>) {
         self.refused = Arc::clone(refused);
@@ -430,6 +438,7 @@ impl Rolling {
             let context = examined::context(peers, capture, silences, options);
             let context = CaptureContext {
                 goes_on: moment == Moment::Between,
+                unfiltered: self.unfiltered,
                 own,
                 stated,
                 refused,

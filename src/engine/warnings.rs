@@ -49,7 +49,7 @@ fn directions(seen: &Examined) -> impl Iterator<Item = String> {
     let q = &seen.gathered.quality;
     let one_way = q.one_sided * 4 > q.connections && q.one_sided > 0;
     let only_syns = q.only_syns == q.connections && q.connections > 0;
-    let only_handshakes = q.only_handshakes == q.connections && q.connections > 0;
+    let only_handshakes = seen.context.handshakes_only && q.connections > 0;
     told([
         one_way.then(|| {
             format!(

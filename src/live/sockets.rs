@@ -11,12 +11,11 @@ use self::refusals::{Drops, Refusals, drop_counts};
 
 use crate::decode::segment::Address;
 use crate::detect::Found;
-use crate::detect::context::CaptureContext;
+use crate::detect::context::{CaptureContext, Refusing};
 use crate::detect::draft::count;
 use crate::diagnose::host::account::{LISTEN_OVERFLOWS, REQ_Q_FULL_DROP};
 use crate::diagnose::host::queue_history::AROUND;
 use crate::flow::facts::PacketRef;
-use crate::history::interval::Interval;
 use crate::host::Snapshot;
 use crate::host::listeners::{ListenSocket, SocketStates, serving};
 use crate::host::process::Holder;
@@ -52,7 +51,7 @@ pub struct ListenSockets {
     /// Sockets by state, by the address of the listener.
     states: BTreeMap<SocketAddr, SocketStates>,
     /// Backlogs of sockets that have refused something, and when; the oldest first.
-    refusing: VecDeque<(SocketAddr, u32, Interval)>,
+    refusing: VecDeque<Refusing>,
     /// Connections that the host had opened passively by the end of each of the last seconds (`TcpPassiveOpens`).
     opened: Seconds<u64>,
 }
@@ -180,7 +179,7 @@ impl ListenSockets {
                     is_clear,
                 };
                 self.refusals.add(socket.address, drops);
-                note_refusing(&mut self.refusing, socket, Interval { from: since, to: look.time });
+                note_refusing(&mut self.refusing, socket, (since, look.time));
             }
             if let Some(holder) = look.holders.get(&socket.inode) {
                 known.holder = Some(holder.clone());
@@ -197,7 +196,7 @@ impl ListenSockets {
     }
 
     /// Backlogs of sockets that have refused something, from when to when.
-    pub fn refusing(&self) -> Vec<(SocketAddr, u32, Interval)> {
+    pub fn refusing(&self) -> Vec<Refusing> {
         self.refusing.iter().copied().collect()
     }
 
@@ -527,11 +526,11 @@ impl Known {
 }
 
 /// Notes the backlog of a socket that refuses something: a stretch of its own after [`APART`], or with another backlog.
-fn note_refusing(all: &mut VecDeque<(SocketAddr, u32, Interval)>, socket: &ListenSocket, during: Interval) {
+fn note_refusing(all: &mut VecDeque<Refusing>, socket: &ListenSocket, during: (Timestamp, Timestamp)) {
     let Some(backlog) = socket.backlog else { return };
-    let alike = |one: &&mut (SocketAddr, u32, Interval)| (one.0, one.1) == (socket.address, backlog);
-    match all.iter_mut().rev().find(alike).filter(|one| during.from - one.2.to < APART) {
-        Some((.., known)) => known.to = during.to,
+    let alike = |one: &&mut Refusing| (one.0, one.1) == (socket.address, backlog);
+    match all.iter_mut().rev().find(alike).filter(|one| during.0 - one.2.1 < APART) {
+        Some((.., known)) => known.1 = during.1,
         None => all.push_back((socket.address, backlog, during)),
     }
     if all.len() > MOST_REFUSING {

@@ -156,6 +156,11 @@ impl Watch {
         self.words = Some(words);
     }
 
+    /// No filter leaves anything out: where only handshakes are captured there was nothing else.
+    pub fn know_unfiltered(&mut self) {
+        self.engine.know_unfiltered();
+    }
+
     /// What the kernel said of single packets, if it is asked.
     pub fn words(&self) -> Option<&KernelWords> {
         self.words.as_ref()

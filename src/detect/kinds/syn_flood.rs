@@ -106,6 +106,24 @@ struct Crowd<'a> {
     shown: Shown,
 }
 
+/// Requests that were answered once, of a capture of nothing but handshakes: what became of them is not in it. Elsewhere these
+/// are told from those that were completed.
+fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
+    if !around.context.handshakes_only {
+        return Vec::new();
+    }
+    around.activity.half_open.iter().filter(|h| h.syns <= 1 && h.syn_acks == 1).collect()
+}
+
+/// Whether nearly all SYNs have the same TTL, as from one sender, and none of the options of a kernel.
+fn look_alike(all: &[&HalfOpenRequest]) -> bool {
+    let mut looks: Map<SynLook, usize> = Map::default();
+    for h in all {
+        *looks.entry(h.look).or_default() += 1;
+    }
+    looks.iter().any(|(look, n)| look.bare && n * 20 >= all.len() * 19)
+}
+
 impl<'a> Crowd<'a> {
     fn new(mut all: Vec<&'a HalfOpenRequest>, shown: Shown) -> Crowd<'a> {
         // Two runs in order: a stable sort only merges them.
@@ -129,28 +147,20 @@ impl<'a> Crowd<'a> {
             // Further SYNs of the flood may have found the SYN queue full; alone they prove nothing.
             let asked = half_open.iter().any(|h| h.syns > 0);
             let shown = if asked { Shown::HeldRequests } else { Shown::RepeatedSynAcks };
-            let crowd = Crowd::new(half_open.into_iter().chain(&activity.lone_syns).collect(), shown);
+            let further = asked_once(around);
+            let further = if look_alike(&further) { further } else { Vec::new() };
+            let all = half_open.into_iter().chain(&activity.lone_syns).chain(further).collect();
+            let crowd = Crowd::new(all, shown);
             let enough = crowd.most >= LEAST && (crowd.sources >= SOURCES || crowd.most >= FROM_FEW);
             return enough.then_some(crowd);
         }
         if activity.lone_syns.len() + activity.half_open.len() < LOOKED_AT {
             return None;
         }
-        let asked_once =
-            |h: &&HalfOpenRequest| h.syns <= 1 && h.syn_acks == 1 && around.context.handshakes_only;
-        let all = activity.half_open.iter().filter(asked_once).chain(&activity.lone_syns).collect();
+        let all = asked_once(around).into_iter().chain(&activity.lone_syns).collect();
         let crowd = Crowd::new(all, Shown::ForgedSyns);
-        let forged = crowd.most >= LOOKED_AT && crowd.looks_alike();
+        let forged = crowd.most >= LOOKED_AT && look_alike(&crowd.all);
         (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || crowd.most >= TOO_MANY)).then_some(crowd)
-    }
-
-    /// Whether nearly all SYNs have the same TTL, as from one sender, and none of the options of a kernel.
-    fn looks_alike(&self) -> bool {
-        let mut looks: Map<SynLook, usize> = Map::default();
-        for h in &self.all {
-            *looks.entry(h.look).or_default() += 1;
-        }
-        looks.iter().any(|(look, n)| look.bare && n * 20 >= self.all.len() * 19)
     }
 
     fn summary(&self, server: Host, extent: &FloodExtent) -> String {
@@ -204,7 +214,7 @@ impl<'a> Crowd<'a> {
         });
         d.or(
             "A filter, or a capture of one direction, left out the rest of ordinary connections.",
-            match self.looks_alike() {
+            match look_alike(&self.all) {
                 true => "The SYNs of many hosts differ in TTL, and kernels offer SACK and window scale.",
                 false => "This many clients rarely open one connection each in so short a time.",
             },

@@ -115,6 +115,36 @@ fn forged(wire: &Wire, n: u16, answered: bool, options: TcpOptions) {
     }
 }
 
+/// The SYN queue holds some requests, whose SYN-ACKs are repeated; all others got a cookie, once. They are one flood; the
+/// handshakes of real clients, of which a filter kept no more, are none of it.
+#[test]
+fn cookies_beside_held_requests_are_of_the_same_flood() {
+    for real in [0, 200] {
+        let wire = Wire::anywhere().without_timestamps();
+        forged(&wire, 300, true, TcpOptions::MSS);
+        let server = wire.ladder(1).server;
+        for n in 0..real {
+            wire.of_host((n % 7) as u8, 100 + n).served(0.01 * f64::from(n));
+        }
+        let held = 40;
+        for n in 0..held {
+            let mut client = wire.ladder(1).client.host();
+            client.address.0[14..].copy_from_slice(&u16::to_be_bytes(n));
+            client.port = 1_024 + n;
+            let l = wire.between_sockets(client, server.host());
+            for again in [1.02, 3.04] {
+                l.server.syn_ack(0.002 * f64::from(n) + wire.to_server + again).options(TcpOptions::MSS);
+            }
+        }
+        wire.keep(|s| s.flags.any(Flags::SYN));
+        let found = analyze(&wire);
+        let f = only_listener(&found, Kind::SynFlood);
+        // Beside many real clients those that got a cookie cannot be told from them.
+        let all = if real == 0 { 300 } else { held };
+        assert_eq!(f.metrics["half_open"], all, "{}", f.summary);
+    }
+}
+
 #[test]
 fn a_flood_of_which_one_direction_was_captured_is_possible() {
     for (answered, n, options) in [

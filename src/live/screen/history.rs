@@ -84,7 +84,7 @@ fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) 
     let of_drops = (free / 3).max(1);
     let queue = |sample: &QueueSample| u64::from(sample.length);
     all.extend(rows(samples, queue, u64::from(limit) + 1, free - of_drops, |value| {
-        if value > u64::from(limit) { palette.bad() } else { palette.good() }
+        palette.queue(value, limit.into())
     }));
     all.push(axis(samples, room));
     all.push(Line::styled(fit(&refused(listener), width, Side::Left), FAINT));

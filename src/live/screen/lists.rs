@@ -236,13 +236,11 @@ fn listener_row(
     row(parts, choice, focus)
 }
 
-/// Green, yellow from half of the limit on, red when no more fits.
 fn queue_style(listener: &Listener, palette: Palette) -> Style {
     match listener.queue.zip(listener.limit) {
-        Some((queue, limit)) if queue > limit => palette.bad(),
-        Some((queue, limit)) if u64::from(queue) * 2 >= u64::from(limit) && queue > 0 => palette.watch(),
         Some((0, _)) => PLAIN,
-        _ => palette.good(),
+        Some((queue, limit)) => palette.queue(queue.into(), limit.into()),
+        None => palette.good(),
     }
 }
 

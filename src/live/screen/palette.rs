@@ -43,6 +43,15 @@ impl Palette {
         self.ink(Ink::Yellow, PLAIN)
     }
 
+    /// A queue of this length: yellow from half of its limit on, red when no more fits.
+    pub fn queue(self, length: u64, limit: u64) -> Style {
+        match length {
+            _ if length > limit => self.bad(),
+            1.. if length * 2 >= limit => self.watch(),
+            _ => self.good(),
+        }
+    }
+
     /// Not as it should be.
     pub fn bad(self) -> Style {
         self.ink(Ink::Red, PLAIN).add_modifier(Modifier::BOLD)
