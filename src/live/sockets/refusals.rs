@@ -227,7 +227,7 @@ impl Refusals {
             let lone = sum.lone_syns(context, &hosts, now);
             sum.given_up = sum.given_up.max(lone.as_ref().map_or(0, |(_, syns)| syns.len() as u64));
             if sum.told.is_none() {
-                let told = sum.told_by(*queue, &hosts, known).or_else(|| sum.given_up(*queue, lone));
+                let told = sum.told_by(*queue, &hosts, known, now).or_else(|| sum.given_up(*queue, lone));
                 sum.told = told.or_else(|| sum.kept_silent(*queue, context, &hosts, known, &handshake, now));
             }
             found.extend(sum.finding(*address));
@@ -282,7 +282,13 @@ impl Sum {
     }
 
     /// As a finding of the kind that connections there have.
-    fn told_by(&self, queue: Queue, hosts: &BTreeSet<Host>, known: &FullQueues) -> Option<ShownBy> {
+    fn told_by(
+        &self,
+        queue: Queue,
+        hosts: &BTreeSet<Host>,
+        known: &FullQueues,
+        now: Timestamp,
+    ) -> Option<ShownBy> {
         let kinds: &[Kind] = match queue {
             Queue::Accept => &[Kind::SynDropAcceptQueue, Kind::AcceptQueueOverflow, Kind::AcceptQueueReset],
             _ => &[Kind::SynDropSynQueue],
@@ -303,7 +309,11 @@ impl Sum {
         });
         shown.or_else(|| {
             // Of a connection that began before the first look nobody can say why it drew no answer; of the sum one can.
-            let (host, at) = first(Kind::SynUnanswered)?;
+            // And where two queues were full in turn, of a connection it is not known which it met.
+            let is_old = now - self.seen >= SHOWN_BY_THEN;
+            let others: &[Kind] =
+                if is_old { &[Kind::SynDropAcceptQueue, Kind::SynDropSynQueue] } else { &[] };
+            let (host, at) = [Kind::SynUnanswered].iter().chain(others).find_map(|kind| first(*kind))?;
             Some((host, kinds[0], vec![(at, "a SYN without an answer")]))
         })
     }
@@ -461,5 +471,27 @@ mod tests {
         refusals.end(address, Kind::SynDropAcceptQueue);
         refusals.add(address, drops(363, 1, [0, 1], false));
         assert_eq!(sums(&refusals), [(Queue::Syn, 1), (Queue::Unknown, 2)]);
+    }
+
+    #[test]
+    fn a_sum_is_told_though_its_connections_are_put_down_to_the_other_queue() {
+        let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        let host = Host { address: Address::from(address.ip()), port: 80 };
+        let mut refusals = Refusals::default();
+        refusals.add(address, drops(10, 6, [6, 0], true));
+        refusals.add(address, drops(11, 1, [0, 1], false));
+        let at = PacketRef { packet: PacketId::new(0, 1), time: Timestamp(10_500_000_000) };
+        let known = BTreeMap::from([(host, BTreeMap::from([(Kind::SynDropAcceptQueue, vec![(at, at)])]))]);
+        let mut context = CaptureContext::default();
+        context.listeners.insert(host, Default::default());
+        let mut find = |second: i64| {
+            let now = Timestamp(second * 1_000_000_000);
+            let found = refusals.findings(&context, &known, |_, _| true, |_, _| None, now);
+            found.iter().map(|(d, _)| (d.kind, d.summary.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(find(12).len(), 1, "the right connection may still come");
+        let [(first, _), (second, text)] = &find(15)[..] else { panic!() };
+        assert_eq!((*first, *second), (Kind::SynDropAcceptQueue, Kind::SynDropSynQueue));
+        assert!(text.contains("refused 1 attempt by its own drop count; its SYN queue was full"), "{text}");
     }
 }
