@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
 use crate::decode::segment::{Address, PacketId};
@@ -217,6 +217,22 @@ impl Stated {
         self.earlier.drain(..too_many);
         self.backlogs.extend(closed.take(room));
         self
+    }
+
+    /// Whether one socket serves both listeners, as far as their host states it: it listens on all addresses.
+    pub fn is_one_socket(&self, one: Host, other: Host) -> bool {
+        let by_any = |host: Host| {
+            let server = host.socket();
+            let listens = |ip: IpAddr| {
+                let at = SocketAddr::new(ip, host.port);
+                self.backlogs.iter().any(|(address, _)| *address == at).then_some(at)
+            };
+            let any = if server.is_ipv4() { listens(Ipv4Addr::UNSPECIFIED.into()) } else { None };
+            let is_own = !self.addresses.contains(&host.address) || listens(server.ip()).is_some();
+            any.or_else(|| listens(Ipv6Addr::UNSPECIFIED.into())).filter(|_| !is_own)
+        };
+        one == other
+            || (one.port == other.port && by_any(one).is_some_and(|socket| by_any(other) == Some(socket)))
     }
 
     /// The backlog that a listener had at a time, where its host states it; of several sockets at one port that of the one
@@ -450,6 +466,26 @@ impl<'a> DetectContext<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_of_all_addresses_is_one() {
+        let host =
+            |ip: &str| Host { address: Address::from(ip.parse::<IpAddr>().expect("an address")), port: 80 };
+        let ips = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "127.0.0.1"];
+        let listens = |all: &[&str]| Stated {
+            addresses: ips[..3].iter().map(|ip| host(ip).address).collect(),
+            backlogs: all.iter().map(|at| (at.parse().expect("an address"), 5)).collect(),
+            ..Stated::default()
+        };
+        let with_first = |all: &[&str]| {
+            let stated = listens(all);
+            ips.map(|ip| stated.is_one_socket(host(ips[0]), host(ip)))
+        };
+        assert_eq!(with_first(&["[::]:80"]), [true, true, true, false], "another host has the last");
+        assert_eq!(with_first(&["0.0.0.0:80", "[::]:80"]), [true, true, false, false]);
+        assert_eq!(with_first(&["0.0.0.0:80", "192.0.2.1:80"]), [true, false, false, false]);
+        assert_eq!(with_first(&["0.0.0.0:8080"]), [true, false, false, false]);
+    }
 
     #[test]
     fn a_listener_that_came_back_had_another_backlog_before() {

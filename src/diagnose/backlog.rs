@@ -44,7 +44,7 @@ pub fn estimate(
         .iter()
         .filter(|w| {
             let (first, last) = w.outline.during;
-            w.outline.server == Some(listener)
+            w.outline.server.is_some_and(|server| context.stated.is_one_socket(listener, server))
                 && w.outline.client.is_some()
                 && REFUSING.contains(&w.finding.kind)
                 && first <= to
@@ -56,8 +56,9 @@ pub fn estimate(
     if refused.iter().any(is_sure) {
         refused.retain(is_sure);
     }
-    let seconds = context.listeners.get(&listener).map(|listener| &listener.seconds);
-    let load = Load::of(clients(&refused), seconds)?;
+    // A socket that listens on all addresses has one queue for all of them.
+    let served = context.listeners.iter().filter(|(host, _)| context.stated.is_one_socket(listener, **host));
+    let load = Load::of(clients(&refused), served.map(|(_, served)| &served.seconds).collect())?;
     let accepts = load.accepts_per_second();
     let least = load.least_accepts_per_second();
     let Peak { together, at, at_the_end } = load.peak(accepts.or(least));
@@ -162,20 +163,22 @@ struct Peak {
 
 impl Load {
     /// `None` where nobody was refused.
-    fn of(mut refused: Vec<KeptOut>, seconds: Option<&Seconds>) -> Option<Load> {
+    fn of(mut refused: Vec<KeptOut>, listeners: Vec<&Seconds>) -> Option<Load> {
         refused.sort_unstable_by_key(|client| (client.from, client.last));
         let mut refusals: Vec<Timestamp> =
             refused.iter().flat_map(|client| [client.from, client.last]).collect();
         refusals.sort_unstable();
         let mut admissions: Vec<Timestamp> = refused.iter().filter_map(|client| client.admitted).collect();
         admissions.sort_unstable();
-        let step = seconds.map_or(1, Seconds::step);
+        let step = listeners.iter().map(|seconds| seconds.step()).max().unwrap_or(1);
         let (mut let_in, mut accepted) = (BTreeMap::new(), BTreeMap::new());
-        if let (Some(seconds), Some(first), Some(last)) = (seconds, refusals.first(), refusals.last()) {
+        if let (Some(first), Some(last)) = (refusals.first(), refusals.last()) {
             let meanwhile = |at: i64| at + step > first.seconds() && at <= last.seconds();
-            for (at, second) in seconds.iter().filter(|(at, _)| meanwhile(*at)) {
-                let_in.insert(at, u64::from(second.syns));
-                accepted.insert(at, u64::from(second.served));
+            let seconds = listeners.iter().flat_map(|seconds| seconds.iter());
+            for (at, second) in seconds.filter(|(at, _)| meanwhile(*at)) {
+                let at = at.div_euclid(step) * step;
+                *let_in.entry(at).or_insert(0) += u64::from(second.syns);
+                *accepted.entry(at).or_insert(0) += u64::from(second.served);
             }
         }
         for client in &refused {
@@ -365,14 +368,14 @@ mod tests {
     }
 
     fn peak(clients: &[KeptOut], accepts: f64) -> (u64, Timestamp) {
-        let load = Load::of(clients.to_vec(), None).unwrap();
+        let load = Load::of(clients.to_vec(), Vec::new()).unwrap();
         let peak = load.peak(Some(accepts));
         (peak.together, peak.at)
     }
 
     #[test]
     fn those_that_were_refused_count_until_they_get_in() {
-        assert!(Load::of(Vec::new(), None).is_none());
+        assert!(Load::of(Vec::new(), Vec::new()).is_none());
         assert_eq!(peak(&[client(5, None)], 0.0), (1, ms(5)));
         let all = [client(0, Some(100)), client(20, None), client(30, None), client(200, None)];
         assert_eq!(peak(&all, 0.0), (3, ms(30)));
@@ -396,7 +399,7 @@ mod tests {
             *listener.at(1_000 + second) = Second { syns: 60, served: 40, ..Second::default() };
         }
         let refused: Vec<KeptOut> = (0..30 * 20).map(|n| client(n * 50, None)).collect();
-        let load = Load::of(refused, Some(&listener)).unwrap();
+        let load = Load::of(refused, vec![&listener]).unwrap();
         assert_eq!(load.accepts_per_second(), Some(40.0));
         let arrivals = load.arrivals_per_second().unwrap();
         assert!((arrivals - 60.0).abs() < 0.1, "{arrivals}");
@@ -411,11 +414,11 @@ mod tests {
             *listener.at(1_000 + second) = Second { syns: 160, served: 33, ..Second::default() };
         }
         let burst = |from: i64| (0..127).map(move |n| client(from + n / 7, None));
-        let first = Load::of(burst(0).collect(), Some(&listener)).unwrap();
+        let first = Load::of(burst(0).collect(), vec![&listener]).unwrap();
         // The whole second counts: 33 were let in.
         assert_eq!(first.arrivals_per_second(), Some(160.0));
         assert_eq!(first.least_accepts_per_second(), None);
-        let both = Load::of(burst(0).chain(burst(2_000)).collect(), Some(&listener)).unwrap();
+        let both = Load::of(burst(0).chain(burst(2_000)).collect(), vec![&listener]).unwrap();
         let arrivals = both.arrivals_per_second().unwrap();
         assert!((120.0..160.0).contains(&arrivals), "{arrivals}");
     }
