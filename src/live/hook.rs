@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,14 @@ use crate::live::event::Event;
 use crate::live::incidents::ByIncident;
 use crate::live::output::{Next, Output};
 use crate::live::state::State;
+use crate::report::terminal::counted;
 
 /// Events that wait for the program to end; more are left out, and that is said.
 const WAITING: usize = 64;
 /// A program that takes longer is ended.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// When the watch ends, the program has so long for all that waits: a report must not wait for it.
+const AT_THE_END: Duration = Duration::from_secs(3);
 /// How often it is looked whether the program has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -23,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Hook {
     events: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
+    /// Until when the program may run, once the watch ends.
+    end: Arc<OnceLock<Instant>>,
     told: ByIncident,
     left_out: u64,
     warn: fn(&str),
@@ -36,17 +42,29 @@ impl Hook {
     pub fn new(program: &Path, warn: fn(&str)) -> io::Result<Hook> {
         let (events, waiting) = mpsc::sync_channel::<String>(WAITING);
         let program: PathBuf = program.to_owned();
+        let end: Arc<OnceLock<Instant>> = Arc::default();
+        let until = Arc::clone(&end);
         let run = move || {
+            let mut left_out = 0_u64;
             while let Ok(event) = waiting.recv() {
-                if let Err(error) = start(&program, &event) {
+                if until.get().is_some_and(|until| Instant::now() >= *until) {
+                    left_out += 1;
+                } else if let Err(error) = start(&program, event, &until) {
                     warn(&format!("--on-incident {}: {error}", program.display()));
                 }
+            }
+            if left_out > 0 {
+                warn(&format!(
+                    "--on-incident: the watch ended before {} could be told",
+                    counted(left_out, "event")
+                ));
             }
         };
         let thread = thread::Builder::new().name("on-incident".to_owned()).spawn(run)?;
         Ok(Hook {
             events: Some(events),
             thread: Some(thread),
+            end,
             told: ByIncident::default(),
             left_out: 0,
             warn,
@@ -89,7 +107,8 @@ impl Output for Hook {
 
 impl Drop for Hook {
     fn drop(&mut self) {
-        // What waits is still told.
+        // What waits is still told, if that does not take long.
+        let _ = self.end.set(Instant::now() + AT_THE_END);
         drop(self.events.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -98,29 +117,28 @@ impl Drop for Hook {
 }
 
 /// Starts the program with `event` on its standard input, and waits for its end.
-fn start(program: &Path, event: &str) -> io::Result<()> {
+fn start(program: &Path, event: String, end: &OnceLock<Instant>) -> io::Result<()> {
     let mut child =
         Command::new(program).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // A program that does not want to know is not wrong.
-        let _ = input.write_all(event.as_bytes());
+        // A program that does not want to know is not wrong, and one that hangs without reading must not be waited for.
+        thread::Builder::new().spawn(move || input.write_all(event.as_bytes()))?;
     }
-    wait(&mut child)
+    wait(&mut child, end)
 }
 
-fn wait(child: &mut Child) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
+fn wait(child: &mut Child, end: &OnceLock<Instant>) -> io::Result<()> {
+    let begun = Instant::now();
     loop {
+        let until = (begun + PATIENCE).min(end.get().copied().unwrap_or(begun + PATIENCE));
         match child.try_wait()? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("it ended with {status}"))),
             None if Instant::now() > until => {
                 child.kill()?;
                 child.wait()?;
-                return Err(io::Error::other(format!(
-                    "it took longer than {} s and was ended",
-                    PATIENCE.as_secs()
-                )));
+                let took = begun.elapsed().as_secs();
+                return Err(io::Error::other(format!("it was ended after {took} s")));
             }
             None => thread::sleep(LOOK),
         }
@@ -152,5 +170,26 @@ mod tests {
         drop(hook);
         let lines = std::fs::read_to_string(&out).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&lines).unwrap(), closed, "{lines}");
+    }
+
+    /// A program that neither reads nor ends holds up the end of the watch for a few seconds, however much waits.
+    #[test]
+    #[cfg(unix)]
+    fn the_end_does_not_wait_for_a_program_that_hangs() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hangs");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let state = samples::overflow();
+        // More than a pipe holds.
+        let mut incident = state.incidents[0].incident.clone();
+        incident.findings = vec!["f-0123456789ab".to_owned(); 10_000];
+        let closed = Event::Closed { at: state.at.to_string(), incident: Box::new(incident) };
+        let mut hook = Hook::new(&program, |_| {}).unwrap();
+        hook.tick(&state, &[closed.clone(), closed.clone(), closed]).unwrap();
+        let begun = Instant::now();
+        drop(hook);
+        assert!(begun.elapsed() < AT_THE_END + Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
