@@ -11,7 +11,7 @@ use crate::detect::analysis::host_activity::{HostActivity, Outage};
 use crate::detect::analysis::ignored_ack::StuckConnection;
 use crate::detect::analysis::listener_activity::ListenerActivity;
 use crate::detect::analysis::lone_syns::AllLoneSyns;
-use crate::flow::facts::{ConnectionFacts, Role};
+use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{Host, Map, Set};
 use crate::history::host_pairs::HostPair;
 use crate::history::interval::Interval;
@@ -99,6 +99,9 @@ pub struct CaptureContext {
     pub unheard: Set<Address>,
     /// By client address: how many server addresses never answered it.
     pub silent_servers: Map<Address, u32>,
+    /// By client and initial sequence number of a SYN without an answer: the same SYN under another address of the server, which was
+    /// answered there. The capture sees it before and after a NAT.
+    pub answered_elsewhere: Map<(Host, u32), OtherName>,
     /// The capture itself lost packets, or its clock stepped back: that something is missing proves nothing.
     pub damaged: bool,
     /// The capture changed the order of neighbouring packets: which of two came first proves nothing.
@@ -145,6 +148,29 @@ impl CaptureContext {
         for (address, host) in other.hosts {
             self.hosts.entry(address).or_insert(host);
         }
+    }
+}
+
+/// The other address under which a SYN was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OtherName {
+    /// The server there.
+    pub server: Host,
+    /// The SYN and the SYN-ACK.
+    pub handshake: [PacketRef; 2],
+    /// The client's RST, if it refused that answer.
+    pub refused: Option<PacketRef>,
+}
+
+impl OtherName {
+    fn of(f: &ConnectionFacts) -> Option<OtherName> {
+        let answer = f.syn_ack.first()?;
+        let refused = f.c.reset.as_deref().filter(|reset| reset.is_bare() && f.final_ack.is_none());
+        Some(OtherName {
+            server: f.server,
+            handshake: [f.first, answer.at],
+            refused: refused.map(|reset| reset.at),
+        })
     }
 }
 
@@ -349,6 +375,20 @@ impl CaptureContext {
         for activity in self.activities.values_mut() {
             activity.note_lone(end);
         }
+        self.note_other_names(kept);
+    }
+
+    /// Notes SYNs without an answer that are in the capture a second time, to another address, and were answered there.
+    fn note_other_names(&mut self, kept: &[Box<ConnectionFacts>]) {
+        let key = |f: &ConnectionFacts| (f.client, f.c.isn.0);
+        let asked = kept.iter().filter(|f| f.syn.count > 0);
+        let unanswered: Set<(Host, u32)> =
+            asked.clone().filter(|f| f.s.segments == 0).map(|f| key(f)).collect();
+        if unanswered.is_empty() {
+            return;
+        }
+        let answered = asked.filter(|f| f.syn_ack.count > 0 && unanswered.contains(&key(f)));
+        self.answered_elsewhere = answered.filter_map(|f| Some((key(f), OtherName::of(f)?))).collect();
     }
 }
 
@@ -376,6 +416,22 @@ impl<'a> DetectContext<'a> {
     /// A segment of this connection that came under another address of its sender, and which end got it.
     pub fn untranslated(&self, f: &ConnectionFacts) -> Option<(Role, &'a Stray)> {
         self.context.strays.of(f)
+    }
+
+    /// The other address under which the SYN of this connection was answered, if it drew no answer under its own.
+    pub fn answered_elsewhere(&self, f: &ConnectionFacts) -> Option<&'a OtherName> {
+        let is_unanswered = f.s.segments == 0 && f.syn.count > 0;
+        let names = &self.context.answered_elsewhere;
+        if !is_unanswered || names.is_empty() {
+            return None;
+        }
+        names.get(&(f.client, f.c.isn.0)).filter(|other| other.server != f.server)
+    }
+
+    /// Whether this is the handshake under the other address of one that drew no answer, and the client refused it.
+    pub fn is_other_name(&self, f: &ConnectionFacts) -> bool {
+        let other = self.context.answered_elsewhere.get(&(f.client, f.c.isn.0));
+        other.is_some_and(|other| other.server == f.server && other.refused.is_some())
     }
 
     /// The connection that the capture knows nothing else of, and to which this stray segment belongs.
@@ -440,6 +496,12 @@ impl<'a> DetectContext<'a> {
     pub fn refuses_in_turn(&self) -> bool {
         let refused = &self.activity.refused_syns;
         *self.activity.alternates.get_or_init(|| company::alternates(refused, self.listener))
+    }
+
+    /// In how many times without an answer in between the listener refused SYNs. Found out once for all of its connections.
+    pub fn refusal_rows(&self) -> usize {
+        let refused = &self.activity.refused_syns;
+        *self.activity.refusal_rows.get_or_init(|| company::refusal_rows(refused, self.listener))
     }
 
     /// What sets the SYNs apart that this listener refused.

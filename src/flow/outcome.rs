@@ -278,7 +278,17 @@ pub fn is_by_box(f: &ConnectionFacts, reset: &Reset) -> bool {
     let from_the_start =
         f.syn.count > 0 && f.other_isns == 0 && f.final_ack.is_some_and(|ack| ack.at < reset.at);
     let went_on = reset.before.segments > 1 && reset.went_on.is_some_and(|(_, n)| reset.ip_id != 0 || n > 1);
+    let by_client = f.c.reset.as_deref().is_some_and(|own| own.at == reset.at);
+    let went_on = went_on && !(by_client && has_overtaken_fin(&f.c, reset));
     has_foreign_ttl(f, reset) || from_the_start && went_on
+}
+
+/// A FIN that follows a RST so soon was sent before it, and overtaken on a path that changes the order of packets.
+const OVERTAKEN: Span = Span::secs(1);
+
+/// Whether a RST without a socket has overtaken the FIN after which its sender had none.
+pub fn has_overtaken_fin(own: &Side, reset: &Reset) -> bool {
+    reset.is_bare() && own.fin.is_some_and(|fin| fin >= reset.at && fin.time - reset.at.time < OVERTAKEN)
 }
 
 /// Whether the TTL of the RST is that of another sender. A gateway that captures on all its interfaces sees forwarded

@@ -283,6 +283,15 @@ impl Row {
     }
 }
 
+/// In how many rows the refusals came: between two rows lies a whole second in which SYNs were answered.
+pub fn refusal_rows(refused: &[FailedSyn], listener: &Listener) -> usize {
+    let mut seconds: Vec<i64> = refused.iter().map(|f| f.at.seconds()).collect();
+    seconds.sort_unstable();
+    seconds.dedup();
+    let answered = |from: i64, to: i64| listener.seconds.inside(from, to).answered > 0;
+    usize::from(!seconds.is_empty()) + seconds.windows(2).filter(|pair| answered(pair[0], pair[1])).count()
+}
+
 /// Whether a listener refused some connections and accepted others in turn, again and again: not one host that stopped
 /// and started.
 pub fn alternates(refused: &[FailedSyn], listener: &Listener) -> bool {

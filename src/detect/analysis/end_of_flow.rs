@@ -9,7 +9,8 @@ use crate::detect::analysis::reset_together::{AT_ONCE, reset_together};
 use crate::detect::context::DetectContext;
 use crate::flow::facts::{ConnectionFacts, Healed, Repeating, Reset, Role, SegmentKind, Side};
 use crate::flow::outcome::{
-    CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, is_by_box, stalled_alone,
+    CLOSED_WINDOW, LASTED, REPEATED, first_reset, has_foreign_ttl, has_overtaken_fin, is_by_box,
+    stalled_alone,
 };
 use crate::history::interval::Interval;
 use crate::time::{Span, Timestamp};
@@ -304,6 +305,9 @@ fn by_reset<'a>(
             return Some(FlowFailure::ResetWhenIdle { role, idle, reset });
         }
         let idle_before = answers_a_flight && idle >= FORGETFUL && reset.went_on.is_none();
+        if has_closed(f, role, reset) {
+            return None;
+        }
         let spoken = role == Role::Client || f.c.has_spoken() || f.s.has_spoken() || f.mid_stream;
         if !idle_before && has_no_socket_for_segment(f, role, reset) {
             return Some(FlowFailure::ResetUnderOtherName { role, reset });
@@ -329,15 +333,6 @@ fn by_reset<'a>(
         let idle = f.c.flight.idle.max(f.s.flight.idle);
         return Some(FlowFailure::ClosedWhenAsked { idle, reset });
     }
-    let told_otherwise = own.fin.is_some()
-        || f.progress.is_none() && !f.mid_stream && !is_at_probe(reset)
-        // A server that asks again for the final ACK never took the connection: a request that answers probes runs out.
-        || f.progress.is_none() && role == Role::Server && f.syn_ack.count > 1
-        || f.c.fin_acked.is_some() && f.s.fin_acked.is_some()
-        || is_ignored(f, around)
-        || reset_together(f, around).is_some()
-        || expired(f, around).is_some()
-        || half_closed_interval(f, around).is_some_and(|half| half.closer == role);
     // Where the capture begins in the middle the FIN may have come before it, and probes go on for hours after it.
     let answers = reset.trigger.is_some_and(|t| {
         let is_late_probe = t.what == SegmentKind::KeepAlive && f.mid_stream;
@@ -356,13 +351,68 @@ fn by_reset<'a>(
         || f.mid_stream
             && !around.context.strays.is_matched(f)
             && reset.trigger.is_some_and(|t| t.what != SegmentKind::Ack && peer.has_spoken());
-    if !(reset.is_bare() && answers && is_known && !told_otherwise) {
+    if !(reset.is_bare() && answers && is_known && !is_told_otherwise(f, role, reset, around)) {
         return None;
+    }
+    let is_forgotten = role == Role::Server
+        && answers_a_flight
+        && idle >= MINUTE
+        && (Span(1)..idle).contains(&around.listener.survived)
+        && outlived_the_pause(f, reset, around);
+    if is_forgotten {
+        return Some(FlowFailure::Forgotten { sender: role.peer(), idle, reset: Some(reset) });
     }
     Some(match has_no_socket_for_segment(f, role, reset) && was_alive_before(own, reset) {
         true => FlowFailure::ResetUnderOtherName { role, reset },
         false => FlowFailure::Stale { role, reset },
     })
+}
+
+/// Whether something else than a lost socket explains the RST: that end had closed, never had the connection, or ends with others.
+fn is_told_otherwise(f: &ConnectionFacts, role: Role, reset: &Reset, around: &DetectContext<'_>) -> bool {
+    let own = f.side(role);
+    own.fin.is_some()
+        || has_closed(f, role, reset)
+        || f.progress.is_none() && !f.mid_stream && !is_at_probe(reset)
+        // A server that asks again for the final ACK never took the connection: a request that answers probes runs out.
+        || f.progress.is_none() && role == Role::Server && f.syn_ack.count > 1
+        || f.c.fin_acked.is_some() && f.s.fin_acked.is_some()
+        || is_ignored(f, around)
+        || reset_together(f, around).is_some()
+        || expired(f, around).is_some()
+        || half_closed_interval(f, around).is_some_and(|half| half.closer == role)
+}
+
+/// A pause of this length is more than the time between two requests.
+const MINUTE: Span = Span::secs(60);
+/// A host that serves others at least as often as this has not been restarted in between.
+const RESTART: i64 = 2;
+/// So many seconds in which it served others show that.
+const SERVED: usize = 5;
+
+/// Whether the server's host was up from before the pause to the RST: a connection lasted as long, or it served others all the while.
+pub fn outlived_the_pause(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> bool {
+    if reset.before.segments == 0 {
+        return false;
+    }
+    let asked = f.c.flight.begin.time;
+    let begun = asked.after(Span(-f.c.flight.idle.0));
+    let lasting = around.context.heard.get(&f.server.address);
+    if lasting.is_some_and(|all| all.iter().any(|heard| heard.from <= begun && heard.to > reset.at.time)) {
+        return true;
+    }
+    let seconds = &around.listener.seconds;
+    let (from, to) = (begun.seconds(), reset.at.time.seconds());
+    let served = seconds.within(from, to).filter(|(_, second)| second.served > 0).map(|(at, _)| at);
+    let mut last = from;
+    let mut times = 0;
+    for at in served.chain([to]) {
+        if at - last > RESTART {
+            return false;
+        }
+        (last, times) = (at, times + 1);
+    }
+    seconds.step() == 1 && times > SERVED
 }
 
 /// Whether another host behind the server's address sent the RST: it has no socket for the connection, and other
@@ -418,6 +468,16 @@ fn has_no_socket_for_segment(f: &ConnectionFacts, role: Role, reset: &Reset) -> 
         });
     let is_v4 = !f.side(role).traits.has(Traits::V6);
     reset.is_bare() && !has_foreign_ttl(f, reset) && reset.ip_id == 0 && is_v4 && answers_data
+}
+
+/// Whether the application of this end had closed its socket by the time of the RST. The FIN of a client may wait behind data that the segment
+/// which drew the RST acknowledged at last; or the RST has overtaken it.
+fn has_closed(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
+    let own = f.side(role);
+    let healed = own.repeating.as_ref().and_then(|repeating| repeating.healed);
+    let waited =
+        role == Role::Client && reset.trigger.is_some_and(|t| healed.is_some_and(|healed| healed.at == t.at));
+    waited || role == Role::Client && has_overtaken_fin(own, reset)
 }
 
 /// Whether that end was heard within the second before its RST: no host restarts so soon, and a socket that is closed or aborted says
@@ -510,7 +570,9 @@ fn by_silence<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<
     let idle = side.flight.idle;
     let spoken_before = side.flight.seq == repeating.seq && side.data_segments > 1 || f.mid_stream;
     let survived = f.idle.as_ref().and_then(|idle| idle.survived).map_or(Span::ZERO, |pause| pause.length);
-    Some(match idle >= FORGETFUL && idle > survived && spoken_before {
+    // A pause as long as those before it is the connection's own rhythm.
+    let is_unusual = idle.0 > survived.0 + survived.0 / 10;
+    Some(match idle >= FORGETFUL && is_unusual && spoken_before {
         true => FlowFailure::Forgotten { sender, idle, reset: None },
         false => FlowFailure::Unacknowledged { sender, repeating },
     })

@@ -59,6 +59,7 @@ pub fn ignored_syn_cause<'a>(
         || answered_unseen(f)
         || explains_unanswered_syns(f, around)
         || around.untranslated(f).is_some()
+        || around.answered_elsewhere(f).is_some()
     {
         return None;
     }

@@ -88,10 +88,25 @@ pub fn gone(around: &DetectContext<'_>, at: Timestamp) -> Option<Gone> {
 
 /// Whether anything but a RST at `at` shows a full queue: somebody waited in it, SYNs were dropped, or the resets went on.
 pub fn is_full(around: &DetectContext<'_>, at: Timestamp) -> bool {
+    goes_on(around, at) || shows_full_queue(around, at)
+}
+
+/// Seconds in which others were served while resets went on, from which on they came in turn.
+const IN_TURN: usize = 3;
+
+/// Whether resets go on while others are served in turn with them, and nobody waits: another host or socket answers the final ACK.
+pub fn resets_in_turn(around: &DetectContext<'_>, at: Timestamp) -> bool {
+    let (from, to) = (at.after(Span(-AROUND.0)), at.after(AROUND));
+    let seconds = &around.listener.seconds;
+    let served = seconds.within(from.seconds(), to.seconds()).filter(|(_, second)| second.served > 0);
+    goes_on(around, at) && !shows_full_queue(around, at) && seconds.step() == 1 && served.count() >= IN_TURN
+}
+
+/// Whether somebody waited in the queue at `at`, or SYNs were dropped.
+fn shows_full_queue(around: &DetectContext<'_>, at: Timestamp) -> bool {
     let (from, to) = (at.after(Span(-NEAR.0)), at.after(NEAR));
     let activity = around.activity;
     activity.unserved_at(at) > 0
-        || goes_on(around, at)
         || activity.stuck.iter().any(|stuck| stuck.during.meets(from, to, Span::ZERO))
         || activity.ignored.iter().any(|ignored| ignored.during.meets(from, to, Span::ZERO))
 }

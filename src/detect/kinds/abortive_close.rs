@@ -60,7 +60,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         (None, None) => return None,
     };
     if role == Role::Server
-        && let Some(draft) = early_answer(f, around)
+        && let Some(draft) = early_answer(f, around).or_else(|| closed_at_once(f, around))
     {
         return Some(draft);
     }
@@ -169,6 +169,56 @@ fn early_answer(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft
         next::log(f.server, answer.time),
         "Let the server read the rest of the request before it closes (lingering close).".to_owned(),
     ];
+    Some(d)
+}
+
+/// An application that looks at nothing but who connects closes within this.
+const UNASKED: Span = Span::secs(1);
+
+/// The server closed as soon as it had accepted, and the client's request met a closed socket.
+fn closed_at_once(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    let (ack, fin, reset) = (f.final_ack?, f.s.fin?, f.s.reset.as_deref()?);
+    let asked = f.c.first_data?;
+    let is_refused = reset.is_socketless() && !is_by_box(f, reset) && fin < reset.at;
+    // Data that had to be repeated met a host that was away.
+    let at_once = fin.time - ack.at.time <= UNASKED
+        && f.c.data_segments == 1
+        && f.c.has_outstanding()
+        && f.unanswered.retransmits == 0
+        && asked.time - fin.time <= UNASKED
+        && reset.at.time - asked.time <= UNASKED
+        && !around.context.damaged;
+    let answers = reset.trigger.is_none_or(|t| t.at <= fin || t.what == SegmentKind::Data);
+    // A few bytes of a greeting or an error are no answer.
+    let is_unanswered = f.s.last_data.is_none_or(|data| data < asked || data.time <= fin.time);
+    let told = flow_failure(f, around).is_some() || f.mid_stream || f.odd_handshake;
+    if !is_refused || !at_once || !answers || !is_unanswered || told {
+        return None;
+    }
+    let mut d = Draft::about(f, &SPEC, (fin, "FIN of the server, right after the handshake"));
+    d.shows(asked, "the client's request").shows(reset.at, "RST: the server's socket takes nothing any more");
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "The server {} accepted the connection of {} and closed it {} later; the request drew a RST.",
+        f.server.socket(),
+        f.client.socket(),
+        fin.time - ack.at.time
+    );
+    d.cause = cause(
+        "The server's application closed the connection as soon as it had accepted it: a rule of who may connect, a limit of \
+         connections, or an error at its start.",
+        &["tcp_rcv_state_process", "tcp_v4_send_reset"],
+        &["TcpExtTCPAbortOnData", "TcpOutRsts"],
+        &[],
+    );
+    d.details = Details::Reset { by: Role::Server };
+    d.measure("sent_bytes", f.s.bytes).measure("received_bytes", f.c.bytes);
+    d.probable("the server's FIN came before the client's request could have been read, and the request drew a RST without a socket");
+    d.or(
+        "The application closed with the request unread in its receive buffer.",
+        "Then its own socket would send the RST, and no FIN.",
+    );
+    d.next_steps = vec![next::log(f.server, fin.time)];
     Some(d)
 }
 

@@ -2,7 +2,9 @@
 
 use crate::detect::analysis::handshake::show_handshake;
 use crate::detect::analysis::ignored_ack::ignored_ack;
-use crate::detect::analysis::listener_gone::{ResetHandshake, gone, is_full, reset_handshake};
+use crate::detect::analysis::listener_gone::{
+    ResetHandshake, gone, is_full, reset_handshake, resets_in_turn,
+};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::kept_out::KeptOut;
@@ -103,6 +105,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         blame_cookie(&mut d, f);
         return Some(d);
     }
+    if resets_in_turn(around, reset.at.time) {
+        blame_another_host(&mut d, f);
+        return Some(d);
+    }
     if !is_full(around, reset.at.time) {
         d.possible("nobody was seen waiting in the queue, and no SYN was dropped in those seconds");
         d.or(
@@ -142,6 +148,34 @@ fn signs_of_a_filter(f: &ConnectionFacts, ack: FinalAck, reset: &Reset) -> Optio
         ),
         () => None,
     }
+}
+
+/// The final ACK came to another host or socket than the SYN.
+fn blame_another_host(d: &mut Draft, f: &ConnectionFacts) {
+    d.cause = cause(
+        "The final ACK came to a host or socket that does not know the handshake: one of several behind the address (balancer, ECMP, \
+         anycast, SO_REUSEPORT), or one with another syncookie key.",
+        &["tcp_v4_send_reset"],
+        &["TcpOutRsts"],
+        &["net.ipv4.tcp_migrate_req"],
+    );
+    d.possible(
+        "others were served in turn with these, nobody was seen waiting in the queue, and no SYN was dropped",
+    );
+    d.or(
+        "The listener's accept queue was full, and tcp_abort_on_overflow=1 makes the kernel answer with a RST.",
+        "Somebody would wait in it, or SYNs would be dropped. Then ListenOverflows and EmbryonicRsts grow.",
+    );
+    d.next_steps = vec![
+        format!(
+            "Which hosts answer for {}? Do SYN and ACK of one connection reach the same one?",
+            f.server.socket()
+        ),
+        next::counters(
+            &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
+            "twice, 10 s apart: both grow if the queue overflows all the same",
+        ),
+    ];
 }
 
 /// Whether the final ACK, and data if there was any, drew nothing, and the FIN after them drew the only RST.

@@ -94,9 +94,20 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
         blame_firewall(&mut d, f, sign);
     } else {
         blame_missing_listener(&mut d, f);
+        if around.refusal_rows() >= AGAIN_AND_AGAIN {
+            d.possible("the RST has the shape and the TTL of the host's own, but the port accepted others again and again in between");
+            d.or(
+                "A limit on connections rejects new ones while it is reached (connlimit, ct count, a limit per client).",
+                "Its rule counters show it.",
+            );
+            d.next_steps.push("nft list ruleset; iptables -vnL | grep -i conn   # on the server: does a limit reject connections?".to_owned());
+        }
     }
     d
 }
+
+/// A port that stops and starts accepting as often is no single outage.
+const AGAIN_AND_AGAIN: usize = 3;
 
 /// By what the RST shows that another device than the server sent it.
 fn sign_of_firewall(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Option<&'static str> {

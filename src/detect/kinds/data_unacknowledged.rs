@@ -106,7 +106,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             d.measure("repetitions", n).measure_span("lasted_s", lasted).measure("acknowledged", true);
             write(&mut d, f, sender, first, around);
             // It was heard at last: what it sent after the last copy is something else.
-            if f.side(sender).last > last {
+            let goes_on = f.side(sender).reset.is_none() && f.side(sender).last > last;
+            if goes_on {
                 d.severity = if lasted >= NOTICED { Severity::Warning } else { Severity::Info };
                 d.summary.push_str(" Then it went on.");
                 d.measure("healed", true);
@@ -273,6 +274,12 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         "A stateful firewall, conntrack or an asymmetric route drops this connection's segments.",
         "Its counters tell: `conntrack -S`, `nft list ruleset`.",
     );
+    if from_the_start {
+        d.or(
+            "The data is damaged on its way (wrong TCP checksum), and the receiver's kernel drops it.",
+            "Its counter tells: `nstat -az TcpInCsumErrors`.",
+        );
+    }
     let too_large = may_be_too_large(f, sender);
     if too_large {
         d.or(
@@ -295,6 +302,9 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         "conntrack -S; nft list ruleset   # on the peer and on boxes between: do drop counters grow?"
             .to_owned(),
     ];
+    if arrives_damaged(f, sender) {
+        blame_checksum(d, f, sender);
+    }
     if f.side(sender).traits.has(Traits::OUTER_CHECKSUM_BAD) {
         d.cause = tunnel::dropped_for_checksum();
         d.next_steps.insert(0, tunnel::NEXT_STEP.to_owned());
@@ -304,6 +314,32 @@ fn write(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, aro
         d.next_steps
             .insert(0, format!("tracepath -n {to}   # on {from}: the MTU of the path, and where it shrinks"));
     }
+}
+
+/// Whether segments of the sender arrive with a wrong checksum, and others with a right one: its network card would have computed both.
+fn arrives_damaged(f: &ConnectionFacts, sender: Role) -> bool {
+    let traits = f.side(sender).traits;
+    traits.has(Traits::CHECKSUM_BAD)
+        && traits.has(Traits::CHECKSUM_GOOD)
+        && !traits.any(Traits::CHECKSUM_PARTIAL | Traits::OUTGOING)
+}
+
+/// What arrives damaged is dropped.
+fn blame_checksum(d: &mut Draft, f: &ConnectionFacts, sender: Role) {
+    d.cause = cause(
+        "Segments arrive with a wrong TCP checksum, so the receiver's kernel drops them: a device on the way, or a checksum offload, \
+         damages them.",
+        &["tcp_v4_rcv", "tcp_retransmit_timer"],
+        &["TcpInCsumErrors", "TcpExtTCPTimeouts", "TcpRetransSegs"],
+        &[],
+    );
+    d.probable("some segments of the sender have a wrong TCP checksum, others a right one");
+    let (own, peer) = (f.host(sender).address.ip(), f.host(sender.peer()).address.ip());
+    d.next_steps.insert(0, format!("nstat -az TcpInCsumErrors   # on {peer}: does it grow?"));
+    d.next_steps.insert(
+        1,
+        format!("ethtool -K DEV tx off   # on {own} and on tunnels, bridges and NATs between: does it stop?"),
+    );
 }
 
 /// The handshake passed, no data did, and others of the listener were served meanwhile.

@@ -226,6 +226,14 @@ fn write_reset(d: &mut Draft, f: &ConnectionFacts, sender: Role, idle: Span, res
             "The connection was idle for {idle} ({seconds} s); then a segment of the {sender} {name} drew a RST that the {peer} did not send."
         );
         d.probable(format!("the RST has another TTL than all segments of the {peer} before the pause"));
+    } else if reset.is_bare() {
+        d.shows(reset.at, format!("RST in the name of the {peer}, {delay} later"));
+        d.summary = format!(
+            "The connection was idle for {idle} ({seconds} s); then a segment of the {sender} {name} drew the RST of a host without a socket."
+        );
+        d.possible(format!(
+            "the {peer} was up all the while: its other connections outlasted the pause; a firewall, also one of its own, answers in its name"
+        ));
     } else {
         d.shows(reset.at, format!("RST of the {peer}, {delay} later, without ACK and with a window"));
         d.summary = format!(

@@ -1,7 +1,7 @@
 //! `stale-connection`: one end has the connection, the other has no socket for it.
 
 use crate::detect::analysis::end_of_flow::{
-    FORGETFUL, FlowFailure, flow_failure, is_by_another_host, was_alive_before,
+    FORGETFUL, FlowFailure, flow_failure, is_by_another_host, outlived_the_pause, was_alive_before,
 };
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
@@ -44,6 +44,9 @@ finding! {
 
 /// See [`StaleConnection`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
+    if let Some(reset) = reset_by_second_host(f) {
+        return Some(write_second_host(f, reset));
+    }
     let FlowFailure::Stale { role, reset } = flow_failure(f, around)? else { return None };
     let trigger = reset.trigger?;
     let (own, peer) = (f.side(role), f.side(role.peer()));
@@ -97,6 +100,50 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
+/// The RST of a host that answered the same SYN with a number of its own: what it resets is the connection with the other one.
+fn reset_by_second_host(f: &ConnectionFacts) -> Option<&Reset> {
+    let reset = f.s.reset.as_deref()?;
+    let answers = reset.trigger.is_some_and(|t| t.ack == reset.seq && t.what != SegmentKind::SynAck);
+    let two = f.other_isns > 0 && f.syn.count == 1 && f.syn_ack.count > 1;
+    (two && f.final_ack.is_some() && reset.is_bare() && answers).then_some(reset)
+}
+
+/// Two hosts have the address of the server.
+fn write_second_host(f: &ConnectionFacts, reset: &Reset) -> Draft {
+    let mut d = Draft::about(f, &SPEC, (reset.at, "RST: this host has no socket for the connection"));
+    for (n, syn_ack) in f.syn_ack.iter().take(2).enumerate() {
+        d.shows(
+            syn_ack.at,
+            if n == 0 { "SYN-ACK" } else { "another SYN-ACK, with a sequence number of its own" },
+        );
+    }
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "One SYN of {} drew two SYN-ACKs of {} with different sequence numbers; then a RST ended the connection.",
+        f.client.socket(),
+        f.server.socket()
+    );
+    d.cause = cause(
+        "Two hosts answer for the same address: a duplicate address, a failover in which both are active, or packets that are copied \
+         to both.",
+        &["tcp_v4_send_reset"],
+        &["TcpOutRsts", "TcpEstabResets"],
+        &[],
+    );
+    d.measure("syn_acks", f.syn_ack.count).measure("ttl", reset.ttl);
+    d.probable("one host answers one SYN with one sequence number, however often it does");
+    d.or(
+        "The server was restarted between the two SYN-ACKs.",
+        "Its second SYN-ACK would answer a second SYN.",
+    );
+    let server = f.server.address.ip();
+    d.next_steps = vec![
+        format!("arping -D -c 3 -I DEV {server}; ip neigh show {server}   # in its network: do two MAC addresses answer?"),
+        "Look at the MAC addresses of the two SYN-ACKs in the capture, and at the failover's log (VRRP, keepalived).".to_owned(),
+    ];
+    d
+}
+
 /// How sure it is, and what else it could be.
 fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, reset: &Reset, around: &DetectContext<'_>) {
     let is_first = reset.before.segments == 0;
@@ -125,6 +172,16 @@ fn judge(d: &mut Draft, f: &ConnectionFacts, role: Role, reset: &Reset, around: 
         d.next_steps.insert(0, next::filter_rules(f.server));
         d.possible("the host had answered on this connection within the last second; no host restarts so soon, and a socket that ends says so");
         d.or("The host was restarted, or its address moved.", "It had answered less than a second before.");
+    } else if role == Role::Server && peer.flight.idle >= FORGETFUL && outlived_the_pause(f, reset, around) {
+        d.cause = cause(
+            "This connection was lost while the host went on with others: a balancer, NAT or firewall in front of it has forgotten it and \
+             answers in its name, or sent it to another host.",
+            &["nf_send_reset", "tcp_v4_send_reset"],
+            &["TcpOutRsts"],
+            &[],
+        );
+        d.possible("the host served others all the while, so it was not restarted");
+        d.or("The socket was destroyed (`ss -K`).", "Then the host would have sent a RST at that time.");
     } else if peer.in_vain().is_some() && !is_first {
         d.probable("the RST has the shape of one without a socket; data before it had drawn nothing: the host was away");
     } else if is_first {

@@ -17,7 +17,7 @@ use crate::flow::key::Host;
 use crate::history::interval::Interval;
 use crate::history::wants::Wants;
 use crate::model::{Kind, LostPackets, Sender, Severity, Suspect, Vantage};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 finding! {
     /// SYNs draw no answer, and nothing else in the capture says why.
@@ -93,16 +93,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         Answers::Unseen => "no packet of the server is in the capture, so nothing shows why",
     });
     if at_server {
-        d.or(
-            "A full accept queue or SYN queue.",
-            "No other connection of this listener hung or was half open.",
-        );
+        d.or("A full accept queue or SYN queue.", others_waited(syns[0].at.time, around));
     } else {
         d.or(Suspect::Lost(LostPackets::EitherWay), "A second capture at the server shows it.")
-            .or(
-                "A full accept queue or SYN queue.",
-                "No other connection of this listener hung or was half open.",
-            )
+            .or("A full accept queue or SYN queue.", others_waited(syns[0].at.time, around))
             .or("A firewall drops the SYN.", "Its rule counters show it.");
     }
     if f.syn_offer.options.has(Options::TIMESTAMPS) && around.listener.answers > 0 {
@@ -134,6 +128,16 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         weigh_signs_of_life(&mut d, f, during, around);
     }
     Some(d)
+}
+
+/// What speaks for a full queue, or against it.
+fn others_waited(at: Timestamp, around: &DetectContext<'_>) -> &'static str {
+    match around.activity.unserved_at(at) {
+        0 => "No other connection of this listener hung or was half open.",
+        _ => {
+            "Other connections of this listener had no answer at that time. If the queue was full, ListenOverflows has grown."
+        }
+    }
 }
 
 /// SYNs that were neither answered nor repeated: told of the listener, or of the client that sent one to each of several.

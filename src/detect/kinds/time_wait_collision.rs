@@ -42,11 +42,13 @@ finding! {
 
 /// How long Linux stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`), and a little for a timer that comes late.
 const TIME_WAIT: Span = Span::secs(62);
+/// A client that means to repeat its SYN after its RST has done so by then.
+const TRIES_AGAIN: Span = Span::secs(3);
 /// Bytes that a client may have sent by the time its SYN-ACK is seen, where the capture changes the order of packets.
 const OWN_BYTES: i32 = 1 << 20;
 
 /// See [`TimeWaitCollision`].
-fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
+fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     let answer = f.ack_to_syn.as_deref()?;
     let syn = f.syn.first()?;
     // An ACK of the SYN itself is another oddity (a four-way handshake).
@@ -80,8 +82,10 @@ fn examine(f: &ConnectionFacts, _around: &DetectContext<'_>) -> Option<Draft> {
     if let Some(syn_ack) = f.syn_ack.first() {
         d.shows(syn_ack.at, "SYN-ACK").measure_span("delayed_s", syn_ack.at.time - syn.at.time);
     }
-    let hangs = f.syn_ack.count == 0 && f.syn.count > 1;
-    d.severity = if hangs { Severity::Warning } else { Severity::Info };
+    // A client that does not repeat its SYN after its RST has failed to connect.
+    let waited = around.observed_until(f.last.time).min(f.watched) - f.last.time;
+    let failed = f.syn_ack.count == 0 && (f.syn.count > 1 || reset.is_some() && waited >= TRIES_AGAIN);
+    d.severity = if failed { Severity::Warning } else { Severity::Info };
     d.summary = format!(
         "The SYN of {} met an older connection of the same four-tuple at {}.",
         f.client.socket(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
-use crate::detect::context::DetectContext;
+use crate::detect::context::{DetectContext, OtherName};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, Reset, Role, SegmentKind};
@@ -63,7 +63,11 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         let lost = stray.reset.is_some() && home.last <= stray.first;
         return Some(write(f, (home.client, home.server), (receiver, &stray), lost));
     }
-    if asks_again_after_reset(f) {
+    if let Some(other) = around.answered_elsewhere(f) {
+        return Some(write_other_name(f, other));
+    }
+    // Where the capture holds it under its other address, too, it is told of there.
+    if asks_again_after_reset(f) && !around.is_other_name(f) {
         return Some(write_handshake(f));
     }
     f.c.reset.as_ref()?;
@@ -119,6 +123,48 @@ fn write_handshake(f: &ConnectionFacts) -> Draft {
         f.client.port,
         f.client.address.ip()
     ));
+    d
+}
+
+/// The capture holds the SYN before and after the NAT, and the answer only as the server sent it.
+fn write_other_name(f: &ConnectionFacts, other: &OtherName) -> Draft {
+    let (client, due, from) = (f.client.socket(), f.server.socket(), other.server.socket());
+    let mut d = Draft::about(f, &SPEC, (f.first, format!("SYN to {due}")));
+    let [syn, answer] = other.handshake;
+    d.shows(syn, format!("the same SYN, translated: to {from}"));
+    d.shows(answer, format!("SYN-ACK from {from}: nothing translated it back"));
+    d.also_tells_of = Some((f.client, other.server));
+    d.measure("untranslated_from", from.to_string()).measure("should_be_from", due.to_string());
+    d.cause = of_direct_answer();
+    let Some(reset) = other.refused else {
+        d.severity = Severity::Info;
+        d.summary = format!(
+            "The SYN of {client} to {due} was translated to {from} and answered; the capture does not hold the answer under {due}."
+        );
+        d.possible("the same SYN is in the capture under both addresses, and the client went on");
+        d.or(
+            "The answer was translated back at an interface that was not captured.",
+            "The client went on, so it reached it.",
+        );
+        return d;
+    };
+    d.shows(reset, format!("RST of the client to {from}, with which it has no connection"));
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "The SYN of {client} to {due} was translated to {from}, whose SYN-ACK came straight back. The client has no connection with {from} \
+         and reset it."
+    );
+    d.probable("the same SYN (port, sequence number) is in the capture under both addresses, and the client refused the answer");
+    d.or(
+        "A box at the client sends the RST in its name.",
+        "It would have to pass the SYNs, and stop nothing but the answers.",
+    );
+    d.next_steps =
+        next_steps(StrayKind::SynAck, &from.ip().to_string(), f.client.address.ip(), &due.ip().to_string());
+    d.next_steps.push(
+        "sysctl net.bridge.bridge-nf-call-iptables   # on the node: 0 lets answers within a bridge pass by connection tracking"
+            .to_owned(),
+    );
     d
 }
 
