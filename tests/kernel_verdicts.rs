@@ -600,6 +600,13 @@ fn drop_every_second(net: &Net, rest: u16) {
     inside(&net.server, "nft", &[&rules]);
 }
 
+/// How many packets the rule of [`drop_every_second`] has dropped.
+fn dropped_by_rule(net: &Net) -> u64 {
+    let rules = inside(&net.server, "nft", &["list", "ruleset"]);
+    let counted = rules.split_once("counter packets ").and_then(|(_, after)| after.split(' ').next());
+    counted.and_then(|count| count.parse().ok()).expect("a counter")
+}
+
 /// Two networks with the same addresses and ports, in which opposite packets are dropped. Only those of the one that is
 /// watched may be told, each of them, and of no other anything.
 #[test]
@@ -621,39 +628,49 @@ fn ten_thousand_drops_beside_a_namespace_with_the_same_addresses() {
         // No socket listens there.
         storms.push(start_storm(net, 9_001, SOURCES.end, SOURCES.end + 2_000));
     }
-    // The SYN of each is repeated three times by then.
+    // The SYN of each is repeated three times by then, on a machine that is not busy.
     thread::sleep(Duration::from_millis(7_000));
+    for _ in 0..60 {
+        if dropped_by_rule(&net) >= 9_000 {
+            break;
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
     let report = live.end(&net);
     for storm in &mut storms {
         let _ = storm.kill();
         let _ = storm.wait();
     }
     let (mut dropped, mut refused) = (0, 0);
-    // Nothing was lost on the way, and nothing was in doubt.
-    assert_eq!(
-        report["warnings"].to_string().matches("statements about single packets").count(),
-        0,
-        "{report:#}"
-    );
+    // Nothing was in doubt. A statement may be lost on a busy machine, and then that is told.
+    let warnings = report["warnings"].to_string();
+    let told_as_lost = match warnings.split_once("several packets or parts of one fit, up to ") {
+        Some((before, after)) => {
+            assert!(before.contains("packet, 0 left out"), "{warnings}");
+            after.split_once(" lost").and_then(|(lost, _)| lost.parse().ok()).expect("a number")
+        }
+        None => 0,
+    };
+    let (mut wrong, mut missing) = (Vec::new(), 0);
     for (segment, judgement) in recorded(&net) {
         let reason =
             judgement.as_ref().and_then(|j| j.dropped.as_ref()).and_then(|place| place.reason.as_deref());
-        match (segment.dst_port, segment.src_port % 2) {
-            (9_000, 0) => {
-                assert_eq!(reason, Some("NETFILTER_DROP"), "{segment:?} {judgement:?}");
-                dropped += 1;
-            }
-            (9_000, _) => assert_eq!(reason, None, "{segment:?} {judgement:?}"),
-            (9_001, _) => {
-                assert_eq!(reason, Some("NO_SOCKET"), "{segment:?} {judgement:?}");
-                refused += 1;
-            }
-            _ => assert!(judgement.is_none_or(|j| j.dropped.is_none()), "{segment:?}"),
+        let expected = match (segment.dst_port, segment.src_port % 2) {
+            (9_000, 0) => Some("NETFILTER_DROP"),
+            (9_001, _) => Some("NO_SOCKET"),
+            _ => None,
+        };
+        dropped += usize::from(expected == Some("NETFILTER_DROP"));
+        refused += usize::from(expected == Some("NO_SOCKET"));
+        missing += usize::from(reason.is_none() && expected.is_some());
+        if reason.is_some() && reason != expected {
+            wrong.push(format!("{} at {}: {expected:?}, not {judgement:?}", segment.source(), segment.time));
         }
     }
+    assert!(wrong.is_empty(), "{} are told wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(10)]);
+    assert!(missing <= told_as_lost, "{missing} are missing, {told_as_lost} told as lost: {warnings}");
     assert!(dropped + refused >= 10_000, "{dropped} dropped, {refused} refused: {:#}", report["warnings"]);
     println!(
-        "{dropped} dropped by netfilter, {refused} without a socket, each told right; {}",
-        report["warnings"]
+        "{dropped} dropped by netfilter, {refused} without a socket, told right but for {missing} that were lost; {warnings}"
     );
 }

@@ -116,7 +116,10 @@ impl KernelWords {
         self.told = self.lost;
         is_more.then(|| {
             let lost = counted(self.lost, "statement");
-            format!("{lost} of the kernel about single packets were lost: more came than could be read")
+            format!(
+                "up to {lost} of the kernel about single packets were lost: more came than could be read, or one \
+                 interrupted another"
+            )
         })
     }
 

@@ -27,7 +27,7 @@ use btf::Btf;
 use layout::{Function, Layout};
 use programs::{Entry, Target, shared};
 use record::{RECORD, Record};
-use ring::Ring;
+use ring::{Drained, Ring};
 use symbols::Symbols;
 use system::{Access, MapKind, ProgramKind, Shared};
 
@@ -104,6 +104,7 @@ pub struct Probes {
     counters: Shared,
     names: Names,
     offer: ProbeSupport,
+    programs: Vec<OwnedFd>,
     /// The programs end with these.
     links: Vec<OwnedFd>,
 }
@@ -136,7 +137,8 @@ impl Names {
 /// Counts of records that were not handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ProbeCounts {
-    /// Records for which the ring had no room.
+    /// Records for which the ring had no room, and events during which a program was interrupted: not all of those would
+    /// have been recorded.
     pub lost: u64,
     /// Packets whose namespace is not known.
     pub unplaced: u64,
@@ -166,11 +168,12 @@ impl Probes {
             ring: ring.descriptor().as_raw_fd(),
             counters: map.as_raw_fd(),
         };
-        let mut links = Vec::new();
+        let (mut programs, mut links) = (Vec::new(), Vec::new());
         for (tracepoint, code) in [("kfree_skb", target.freed()), ("tcp_send_reset", target.reset())] {
             let program =
                 system::load(ProgramKind::RawTracepoint, tracepoint, &code, 0).map_err(without_rights)?;
             links.push(system::attach(tracepoint, &program).map_err(without_rights)?);
+            programs.push(program);
         }
         let (functions, without_functions) = attach_functions(&target, &mut links);
         let symbols = Symbols::of_this_kernel();
@@ -187,7 +190,7 @@ impl Probes {
             reset_reasons: reasons(offer.reset_reasons, layout.reset_reasons),
             symbols,
         };
-        Ok(Probes { ring, counters, names, offer, links })
+        Ok(Probes { ring, counters, names, offer, programs, links })
     }
 
     /// What can be said.
@@ -203,11 +206,12 @@ impl Probes {
     /// Records not handed over so far.
     pub fn counts(&self) -> ProbeCounts {
         let count = |at: u32| self.counters.double(at as usize);
-        ProbeCounts { lost: count(shared::LOST), unplaced: count(shared::UNPLACED) }
+        let missed: u64 = self.programs.iter().map(system::misses).sum();
+        ProbeCounts { lost: count(shared::LOST) + missed, unplaced: count(shared::UNPLACED) }
     }
 
-    /// Hands over the records since the last time; gives how many records that were, unreadable ones included.
-    pub fn drain(&mut self, mut see: impl FnMut(Record, &Names)) -> usize {
+    /// Hands over the records since the last time.
+    pub fn drain(&mut self, mut see: impl FnMut(Record, &Names)) -> Drained {
         let Probes { ring, names, .. } = self;
         ring.drain(|bytes: &[u8; RECORD]| {
             if let Some(record) = Record::read(bytes) {

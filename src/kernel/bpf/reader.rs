@@ -109,7 +109,7 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
         let offset = clock_offset().saturating_add(clock.offset().0);
         let until = clock.now();
         let mut statements = Vec::new();
-        let came = probes.drain(|record, names| {
+        let drained = probes.drain(|record, names| {
             let statement = known.statement(&record, names, offset);
             if !is_of_copy(&statement) {
                 statements.push(statement);
@@ -121,9 +121,14 @@ fn read(mut probes: Probes, to: &Mutex<NewStatements>, stop: &AtomicBool) {
             heard.statements.append(&mut statements);
         }
         missed += statements.len() as u64;
-        (heard.lost, heard.unplaced, heard.until) = (counts.lost + missed, counts.unplaced, until);
+        (heard.lost, heard.unplaced) = (counts.lost + missed, counts.unplaced);
+        // A processor that is held up while it writes a record holds up the records of all.
+        if !drained.is_blocked {
+            heard.until = until;
+        }
         drop(heard);
         if !is_last {
+            let came = drained.records;
             silent = if came > 0 { 0 } else { silent.saturating_add(1) };
             thread::park_timeout(match came {
                 0 if silent >= SILENT_FROM => LONG_REST,

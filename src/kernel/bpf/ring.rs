@@ -15,6 +15,15 @@ const DISCARDED: u32 = 1 << 30;
 /// Bytes before each record: its length, and something of the kernel's own.
 const HEAD: usize = 8;
 
+/// What came out of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drained {
+    /// Records, those included that cannot be read.
+    pub records: usize,
+    /// One that is still being written holds up those behind it.
+    pub is_blocked: bool,
+}
+
 /// A ring.
 pub struct Ring {
     descriptor: OwnedFd,
@@ -48,15 +57,16 @@ impl Ring {
         &self.descriptor
     }
 
-    /// Hands over every record of `N` bytes that is there; `see` gets each once. Gives their number.
-    pub fn drain<const N: usize>(&mut self, mut see: impl FnMut(&[u8; N])) -> usize {
+    /// Hands over every record of `N` bytes that is there; `see` gets each once.
+    pub fn drain<const N: usize>(&mut self, mut see: impl FnMut(&[u8; N])) -> Drained {
         let mut record = [0; N];
-        let mut records = 0;
+        let (mut records, mut is_blocked) = (0, false);
         let end = self.producer.double(0);
         while self.read < end {
             let at = self.page + (self.read as usize & (self.size - 1));
             let head = self.producer.word(at);
             if head & BUSY != 0 {
+                is_blocked = true;
                 break;
             }
             let length = (head & !DISCARDED) as usize;
@@ -69,6 +79,6 @@ impl Ring {
             // Little by little: a program need not wait until a long queue is read.
             self.consumer.set_double(0, self.read);
         }
-        records
+        Drained { records, is_blocked }
     }
 }

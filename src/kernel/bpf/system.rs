@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Commands of bpf(2).
 const MAP_CREATE: libc::c_int = 0;
 const PROG_LOAD: libc::c_int = 5;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 
 /// A map that may be mapped into memory.
@@ -160,6 +161,25 @@ pub fn attach(tracepoint: &str, program: &OwnedFd) -> io::Result<OwnedFd> {
     let name = CString::new(tracepoint)?;
     let at = if tracepoint.is_empty() { ptr::null() } else { name.as_ptr() };
     Attributes::new().address(0, at).word(8, program.as_raw_fd() as u32).call(RAW_TRACEPOINT_OPEN)
+}
+
+/// How often a program did not run because it was running already on that processor, and was interrupted. 0 where the
+/// kernel does not say: before Linux 5.12.
+pub fn misses(program: &OwnedFd) -> u64 {
+    // Bytes of `struct bpf_prog_info` that are asked for, and where its `recursion_misses` lies.
+    const LENGTH: usize = 216;
+    const MISSES: usize = 208;
+    let mut info = [0_u8; LENGTH];
+    let mut attributes = Attributes::new()
+        .word(0, program.as_raw_fd() as u32)
+        .word(4, LENGTH as u32)
+        .address(8, info.as_mut_ptr());
+    // SAFETY: the attributes point to as many bytes as they say; the kernel writes to both until the call returns.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, attributes.0.as_mut_ptr(), attributes.0.len())
+    };
+    let misses = info[MISSES..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    if result < 0 { 0 } else { misses }
 }
 
 /// Runs a program at the entry of a function, by a kprobe of type `kind`. It ends with the descriptor.

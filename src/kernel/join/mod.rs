@@ -53,7 +53,7 @@ impl JoinCounts {
         (lost + unclear > 0).then(|| {
             format!(
                 "the kernel's statements about single packets: {} joined with a packet, {unclear} left out because several \
-                 packets or parts of one fit, {lost} lost, {} about packets that were not captured",
+                 packets or parts of one fit, up to {lost} lost, {} about packets that were not captured",
                 self.joined, self.without_packet
             )
         })
