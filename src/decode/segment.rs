@@ -88,6 +88,22 @@ impl Address {
     }
 }
 
+/// As [`IpAddr`] has it. That one takes four times as long for IPv4, and each finding names its ends several times.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(v4) = self.as_v4() else {
+            return self.ip().fmt(f);
+        };
+        let mut digits = itoa::Buffer::new();
+        let [first, rest @ ..] = v4.to_be_bytes();
+        f.write_str(digits.format(first))?;
+        rest.into_iter().try_for_each(|byte| {
+            f.write_str(".")?;
+            f.write_str(digits.format(byte))
+        })
+    }
+}
+
 impl From<IpAddr> for Address {
     fn from(ip: IpAddr) -> Address {
         match ip {

@@ -15,21 +15,17 @@ const LOG_AFTER: Span = Span::secs(10);
 
 /// Queue and limit of the listener.
 pub fn accept_queue(server: Host) -> String {
-    let server = server.socket();
     format!(
         "ss -ltn 'sport = :{}'   # on {}: the accept queue is full while Recv-Q is above Send-Q",
-        server.port(),
-        server.ip()
+        server.port, server.address
     )
 }
 
 /// Whether a socket listens there, and whose.
 pub fn listener(server: Host) -> String {
-    let server = server.socket();
     format!(
         "ss -ltnp 'sport = :{}'   # on {}: does a process listen on that address and port?",
-        server.port(),
-        server.ip()
+        server.port, server.address
     )
 }
 
@@ -45,8 +41,8 @@ pub fn listener_losses(server: Host) -> String {
         // Reverse-path filtering of IPv6 is netfilter's.
         names.push("TcpExtIPReversePathFilter");
     }
-    let ip = server.socket().ip();
-    counters(&names, &format!("on {ip}, twice, 10 s apart: the counter that grows names the cause"))
+    let address = server.address;
+    counters(&names, &format!("on {address}, twice, 10 s apart: the counter that grows names the cause"))
 }
 
 /// The pcap-filter(7) expression for SYNs and SYN-ACKs of a listener. `tcp[tcpflags]` reads IPv4 only.
@@ -57,31 +53,26 @@ pub fn syn_filter(server: SocketAddr) -> String {
 
 /// Shows whether SYNs arrive at the server.
 pub fn do_syns_arrive(server: Host) -> String {
-    let server = server.socket();
     format!(
         "tcpdump -c 20 -ni any '{}'   # on {}: do the SYNs arrive, and does a SYN-ACK leave?",
-        syn_filter(server),
-        server.ip()
+        syn_filter(server.socket()),
+        server.address
     )
 }
 
 /// The rules of the packet filter, with their counters.
 pub fn filter_rules(server: Host) -> String {
-    let server = server.socket();
     format!(
         "nft list ruleset   # on {}: does the counter of a rule for port {} grow? Older systems: iptables-save -c",
-        server.ip(),
-        server.port()
+        server.address, server.port
     )
 }
 
 /// How many handshakes are half open now.
 pub fn half_open(server: Host) -> String {
-    let server = server.socket();
     format!(
         "ss -Htn state syn-recv 'sport = :{}' | wc -l   # on {}: handshakes that are half open now",
-        server.port(),
-        server.ip()
+        server.port, server.address
     )
 }
 
@@ -96,7 +87,7 @@ pub fn log(server: Host, at: Timestamp) -> String {
         "journalctl --since '{}' --until '{}'   # on {}: restart, deployment or crash of the server?",
         second(at + Span(-LOG_BEFORE.0)),
         second(at + LOG_AFTER),
-        server.socket().ip()
+        server.address
     )
 }
 

@@ -1,7 +1,6 @@
 //! Drafts to the report's findings: stable ids, RFC 3339 times, packet numbers of the right capture.
 
 use std::fmt::{self, Write as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::decode::segment::PacketId;
@@ -60,7 +59,8 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
     let judged = kernel::judged(&draft, &evidence);
     let (first, last) = draft.during();
     let (client, server) = (draft.client.map(Host::socket), draft.server.map(Host::socket));
-    let id = id("f", format_args!("{} {} {} {}", draft.kind, OrNone(client), OrNone(server), first.0));
+    let ends = (OrNone(draft.client), OrNone(draft.server));
+    let id = id("f", format_args!("{} {} {} {}", draft.kind, ends.0, ends.1, first.0));
     let certainty = draft.certainty();
     let metrics = draft.metrics();
     let was_held_against_host = draft.was_held_against_host();
@@ -159,13 +159,13 @@ fn sighting(at: PacketRef, path: impl Fn(u16) -> Arc<str>) -> Sighting {
     Sighting { capture: path(at.packet.capture()).to_string(), packet: at.packet.number(), time: at.time }
 }
 
-/// An address, or `-` without one.
-struct OrNone(Option<SocketAddr>);
+/// An address and port, or `-` without them.
+struct OrNone(Option<Host>);
 
 impl fmt::Display for OrNone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(address) => address.fmt(f),
+            Some(host) => host.fmt(f),
             None => f.write_str("-"),
         }
     }

@@ -1,6 +1,7 @@
 //! Which connection a segment belongs to ([`FlowKey`]) and which way it goes ([`Direction`]): two types, never mixed.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 
@@ -28,6 +29,17 @@ impl Host {
     /// As the standard library's type.
     pub fn socket(self) -> SocketAddr {
         SocketAddr::new(self.address.ip(), self.port)
+    }
+}
+
+/// As [`SocketAddr`] has it.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.address.as_v4().is_none() {
+            return self.socket().fmt(f);
+        }
+        write!(f, "{}:", self.address)?;
+        f.write_str(itoa::Buffer::new().format(self.port))
     }
 }
 

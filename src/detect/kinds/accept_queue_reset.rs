@@ -81,7 +81,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.severity = Severity::Critical;
     d.summary = format!(
         "{} completed the handshake; {after} later the server answered with a RST that no socket had sent.",
-        f.client.socket()
+        f.client
     );
     d.cause = cause(
         "The listener's accept queue was full, and tcp_abort_on_overflow=1 makes the kernel answer with a RST.",

@@ -76,7 +76,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
 /// A RST of the host, of a firewall in its name, or of one of several hosts.
 fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> Draft {
     let mut d = Draft::about(f, &SPEC, (reset.at, "RST answers the SYN"));
-    d.summary = format!("{} refused the connection of {} with a RST.", f.server.socket(), f.client.socket());
+    d.summary = format!("{} refused the connection of {} with a RST.", f.server, f.client);
     let sign = sign_of_firewall(f, reset, around);
     let pattern = around.refused_pattern();
     d.measure("by_firewall", sign.is_some() && pattern.is_none());

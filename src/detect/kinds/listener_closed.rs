@@ -68,7 +68,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     d.severity = Severity::Critical;
     d.summary = format!(
         "{} had waited {} for the application when the server reset it together with {} others.",
-        f.client.socket(),
+        f.client,
         reset.at.time - ack.at.time,
         together - 1
     );
@@ -120,7 +120,7 @@ fn in_mid_handshake(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<D
     d.severity = Severity::Critical;
     d.summary = format!(
         "{} completed the handshake just as the listener went away: the server answered with a RST {after} later.",
-        f.client.socket()
+        f.client
     );
     d.cause = cause(
         match gone {
