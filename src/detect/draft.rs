@@ -4,6 +4,7 @@ use crate::decode::segment::PacketId;
 use crate::detect::details::{Details, seconds};
 use crate::detect::evidence::{EvidenceMarks, PacketRoles};
 use crate::detect::kept_out::KeptOut;
+use crate::detect::next::UsualSteps;
 use crate::flow::facts::{ConnectionFacts, PacketRef};
 use crate::flow::key::Host;
 use crate::model::{
@@ -53,8 +54,10 @@ pub struct Draft {
     until: Option<Timestamp>,
     /// Who sent the packets of the connection, and how they fared.
     pub packets: PacketRoles,
-    /// What to check or change next.
+    /// What to check or change next; empty where that is what [`Draft::usual_steps`] says.
     pub next_steps: Vec<String>,
+    /// Steps that depend on the server only. An incident writes those of one of its findings.
+    pub usual_steps: Option<UsualSteps>,
     /// What later stages decide by.
     pub details: Details,
     /// For how long a full accept queue would have kept the client out, if that is the cause.
@@ -74,6 +77,13 @@ pub struct Passed {
     pub route: Route,
     /// Which points saw each packet.
     pub packets: Vec<(PacketId, PacketPoints)>,
+}
+
+/// A list that `first` begins. Hardly a finding has one packet alone to show.
+fn two_at_least<T>(first: T) -> Vec<T> {
+    let mut list = Vec::with_capacity(2);
+    list.push(first);
+    list
 }
 
 /// Times that run back by less than this are those of a capture on several queues.
@@ -101,16 +111,27 @@ impl Draft {
             other_names: None,
             passed: None,
             also_tells_of: None,
-            evidence: vec![(evidence.0, evidence.1.into())],
+            evidence: two_at_least((evidence.0, evidence.1.into())),
             until: None,
             packets: PacketRoles::of(f, spec),
             next_steps: Vec::new(),
+            usual_steps: None,
             details: Details::None,
             kept_out: None,
             host_counters: Vec::new(),
             measured: Metrics::default(),
             connection: Some(f.first.packet),
         }
+    }
+
+    /// The next steps, the usual ones written down: for those that want others beside them.
+    pub fn written_steps(&mut self) -> &mut Vec<String> {
+        if let (Some(usual), Some(server)) = (self.usual_steps.take(), self.server)
+            && self.next_steps.is_empty()
+        {
+            self.next_steps = usual.at(server);
+        }
+        &mut self.next_steps
     }
 
     /// A finding about a listener as a whole, shown by `evidence`.

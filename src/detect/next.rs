@@ -13,6 +13,37 @@ const LOG_BEFORE: Span = Span::secs(60);
 /// How long after it.
 const LOG_AFTER: Span = Span::secs(10);
 
+/// Steps that depend on the server only, by what is to be done about. Thousands of findings have the same ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UsualSteps {
+    /// Nothing listens on a port.
+    MissingListener,
+    /// A full accept queue is answered by a RST.
+    ResetByFullQueue,
+}
+
+impl UsualSteps {
+    /// In words.
+    pub fn at(self, server: Host) -> Vec<String> {
+        match self {
+            UsualSteps::MissingListener => vec![listener(server), filter_rules(server)],
+            UsualSteps::ResetByFullQueue => vec![
+                accept_queue(server),
+                format!(
+                    "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: with 1 a full queue is answered by this RST",
+                    server.address
+                ),
+                counters(
+                    &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
+                    "twice, 10 s apart: both grow while the queue overflows",
+                ),
+                MAKE_IT_ACCEPT.to_owned(),
+                RAISE_THE_BACKLOG.to_owned(),
+            ],
+        }
+    }
+}
+
 /// Queue and limit of the listener.
 pub fn accept_queue(server: Host) -> String {
     format!(

@@ -121,14 +121,18 @@ fn either_end(finding: &Finding) -> String {
 
 /// One filter per capture, in the order in which the evidence names them.
 fn packets(finding: &Finding) -> Vec<PacketFilter> {
-    let mut by_capture: Vec<(&str, Vec<u64>)> = Vec::new();
+    let mut by_capture: Vec<(&str, Vec<u64>)> = Vec::with_capacity(1);
     let own = finding.evidence.iter().map(|e| (&*e.capture, e.packet));
     let also =
         finding.evidence.iter().filter_map(|e| e.also.as_ref()).map(|a| (a.capture.as_str(), a.packet));
     for (name, packet) in own.chain(also) {
         match by_capture.iter_mut().find(|(capture, _)| *capture == name) {
             Some((_, numbers)) => numbers.push(packet),
-            None => by_capture.push((name, vec![packet])),
+            None => {
+                let mut numbers = Vec::with_capacity(finding.evidence.len());
+                numbers.push(packet);
+                by_capture.push((name, numbers));
+            }
         }
     }
     let several = by_capture.len() > 1;
@@ -137,7 +141,8 @@ fn packets(finding: &Finding) -> Vec<PacketFilter> {
         .map(|(capture, mut numbers)| {
             numbers.sort_unstable();
             numbers.dedup();
-            let mut filter = "frame.number in {".to_owned();
+            let mut filter = String::with_capacity(64);
+            filter.push_str("frame.number in {");
             for (n, number) in numbers.iter().enumerate() {
                 filter.push_str(if n > 0 { ", " } else { "" });
                 push_number(&mut filter, *number);

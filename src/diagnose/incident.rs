@@ -188,7 +188,7 @@ fn incident(kind: Kind, place: Place, interval: &[&Written], context: &CaptureCo
         connections,
         clients: clients.len() as u64,
         findings: interval.iter().map(|w| w.finding.id.clone()).collect(),
-        next_steps: example.map(|w| w.outline.next_steps.clone()).unwrap_or_default(),
+        next_steps: example.map(|w| w.outline.next_steps()).unwrap_or_default(),
         attempts: seconds
             .filter(|s| spec.has(Property::PreventsSetUp) && u64::from(s.syns) >= connections && s.syns > 0)
             .map(|s| u64::from(s.syns)),

@@ -9,6 +9,7 @@ use crate::detect::details::Details;
 use crate::detect::draft::Passed;
 use crate::detect::evidence::{InOtherCapture, PacketRoles};
 use crate::detect::kept_out::KeptOut;
+use crate::detect::next::UsualSteps;
 use crate::detect::registry;
 use crate::detect::spec::Property;
 use crate::diagnose::{display_filters, family, kernel};
@@ -41,8 +42,10 @@ pub struct FindingOutline {
     pub during: (Timestamp, Timestamp),
     /// The first packet of the connection, if it is about one.
     pub connection: Option<PacketId>,
-    /// What to check or change next.
-    pub next_steps: Vec<String>,
+    /// See [`Draft::next_steps`].
+    next_steps: Vec<String>,
+    /// See [`Draft::usual_steps`].
+    usual_steps: Option<UsualSteps>,
     /// Measurements that incidents and settings depend on.
     pub details: Details,
     /// For how long a full accept queue would have kept the client out, if that is the cause.
@@ -51,6 +54,16 @@ pub struct FindingOutline {
     pub was_held_against_host: bool,
     /// How the connection itself fared, whatever happened to others: lost is critical, delayed a warning.
     pub harm: Severity,
+}
+
+impl FindingOutline {
+    /// What to check or change next.
+    pub fn next_steps(&self) -> Vec<String> {
+        match (self.usual_steps, self.server) {
+            (Some(usual), Some(server)) if self.next_steps.is_empty() => usual.at(server),
+            _ => self.next_steps.clone(),
+        }
+    }
 }
 
 /// Writes a draft down. `captures` are the paths of the inputs.
@@ -108,6 +121,7 @@ pub fn finding(draft: Draft, vantage: Vantage, captures: &[Arc<str>]) -> Written
         during: (first, last),
         connection: draft.connection,
         next_steps: draft.next_steps,
+        usual_steps: draft.usual_steps,
         details: draft.details,
         kept_out: draft.kept_out,
         was_held_against_host,

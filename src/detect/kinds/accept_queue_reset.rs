@@ -8,7 +8,7 @@ use crate::detect::analysis::listener_gone::{
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause};
 use crate::detect::kept_out::KeptOut;
-use crate::detect::next;
+use crate::detect::next::{self, UsualSteps};
 use crate::detect::spec::{Examine, LeadsTo, Property, RelationCondition, finding};
 use crate::flow::facts::{ConnectionFacts, FinalAck, Reset, SegmentKind};
 use crate::history::wants::Wants;
@@ -129,7 +129,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         "The ACK of a syncookie was too old or invalid.",
         "The client answered the SYN-ACK at once. Then SyncookiesFailed grows.",
     );
-    d.next_steps = next_steps(f);
+    d.usual_steps = Some(UsualSteps::ResetByFullQueue);
     Some(d)
 }
 
@@ -231,20 +231,4 @@ fn blame_filter(d: &mut Draft, f: &ConnectionFacts, sign: &'static str) {
             "twice, 10 s apart: both grow if the queue overflows all the same",
         ),
     ];
-}
-
-fn next_steps(f: &ConnectionFacts) -> Vec<String> {
-    vec![
-        next::accept_queue(f.server),
-        format!(
-            "sysctl net.ipv4.tcp_abort_on_overflow   # on {}: with 1 a full queue is answered by this RST",
-            f.server.socket().ip()
-        ),
-        next::counters(
-            &["TcpExtListenOverflows", "TcpExtEmbryonicRsts"],
-            "twice, 10 s apart: both grow while the queue overflows",
-        ),
-        next::MAKE_IT_ACCEPT.to_owned(),
-        next::RAISE_THE_BACKLOG.to_owned(),
-    ]
 }

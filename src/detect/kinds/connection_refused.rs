@@ -7,7 +7,7 @@ use crate::detect::analysis::icmp::Undelivered;
 use crate::detect::context::DetectContext;
 use crate::detect::details::{Details, Refusal};
 use crate::detect::draft::{Draft, cause};
-use crate::detect::next;
+use crate::detect::next::{self, UsualSteps};
 use crate::detect::spec::{Examine, Property, finding};
 use crate::flow::facts::{ConnectionFacts, IcmpError, Reset, Roles};
 use crate::history::wants::Wants;
@@ -93,14 +93,14 @@ fn by_reset(f: &ConnectionFacts, reset: &Reset, around: &DetectContext<'_>) -> D
     } else if let Some(sign) = sign {
         blame_firewall(&mut d, f, sign);
     } else {
-        blame_missing_listener(&mut d, f);
+        blame_missing_listener(&mut d);
         if around.refusal_rows() >= AGAIN_AND_AGAIN {
             d.possible("the RST has the shape and the TTL of the host's own, but the port accepted others again and again in between");
             d.or(
                 "A limit on connections rejects new ones while it is reached (connlimit, ct count, a limit per client).",
                 "Its rule counters show it.",
             );
-            d.next_steps.push("nft list ruleset; iptables -vnL | grep -i conn   # on the server: does a limit reject connections?".to_owned());
+            d.written_steps().push("nft list ruleset; iptables -vnL | grep -i conn   # on the server: does a limit reject connections?".to_owned());
         }
     }
     d
@@ -207,7 +207,7 @@ fn blame_firewall(d: &mut Draft, f: &ConnectionFacts, sign: &str) {
     d.next_steps = vec![next::filter_rules(f.server)];
 }
 
-fn blame_missing_listener(d: &mut Draft, f: &ConnectionFacts) {
+fn blame_missing_listener(d: &mut Draft) {
     d.cause = cause(
         "No socket listens on that address and port.",
         &["tcp_v4_rcv", "tcp_v4_send_reset"],
@@ -219,7 +219,7 @@ fn blame_missing_listener(d: &mut Draft, f: &ConnectionFacts) {
         "A firewall on the host itself rejects with a RST.",
         "Its packet looks the same. `nft list ruleset` shows such a rule.",
     );
-    d.next_steps = vec![next::listener(f.server), next::filter_rules(f.server)];
+    d.usual_steps = Some(UsualSteps::MissingListener);
 }
 
 /// An ICMP error. Its meaning depends on its type and code, its sender, and the time since the SYN.
