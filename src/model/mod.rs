@@ -3,16 +3,16 @@
 //! The contract is `synscope.report/1`: the fields here are fixed, more may come to stand beside them.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::flow::key::Host;
 use crate::time::Timestamp;
 
+mod backlog;
 mod kind;
 mod metrics;
 mod outcome;
@@ -21,10 +21,12 @@ mod phrase;
 pub(crate) mod repeated;
 mod route;
 mod scope;
+mod socket;
 mod subject;
 mod suspect;
 
 pub use crate::flow::outcome::Outcome;
+pub use backlog::Backlog;
 pub use kind::Kind;
 pub(crate) use kind::each_kind;
 pub use metrics::Metrics;
@@ -326,11 +328,11 @@ pub struct Finding {
     #[serde(default)]
     pub certainty_reason: String,
     /// Client as `address:port`; null when the finding is about a listener.
-    #[serde(serialize_with = "optional_socket")]
+    #[serde(serialize_with = "socket::optional")]
     #[schemars(with = "Option<String>")]
     pub client: Option<SocketAddr>,
     /// Server as `address:port`; null when the finding is about a host.
-    #[serde(serialize_with = "optional_socket")]
+    #[serde(serialize_with = "socket::optional")]
     #[schemars(with = "Option<String>")]
     pub server: Option<SocketAddr>,
     /// Where this was captured, seen from this connection.
@@ -370,19 +372,6 @@ pub struct Finding {
     /// Display filters that select it in Wireshark and tshark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub display_filters: Option<DisplayFilters>,
-}
-
-/// Serializes an address and port as serde does. That takes three times as long for IPv4, and each finding has two.
-fn optional_socket<S: Serializer>(socket: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
-    match socket {
-        Some(SocketAddr::V4(v4)) if serializer.is_human_readable() => {
-            let mut text = String::with_capacity("255.255.255.255:65535".len());
-            let host = Host { address: (*v4.ip()).into(), port: v4.port() };
-            write!(text, "{host}").map_err(serde::ser::Error::custom)?;
-            serializer.serialize_some(&text)
-        }
-        other => other.serialize(serializer),
-    }
 }
 
 /// What to type into Wireshark's filter line, or behind `tshark -Y`.
@@ -632,35 +621,6 @@ pub struct QueueLengths {
     pub syn_queue: Option<u64>,
     /// Segments that the kernel dropped at the listener since the sample before.
     pub dropped: u64,
-}
-
-/// How long a backlog would have been enough for the connections that a listener refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Backlog {
-    /// The most connections that had been refused and were not let in yet, at one moment.
-    pub refused_together: u64,
-    /// Those and the ones in the accept queue, which was full. Null where its limit is not known.
-    pub waiting_or_refused: Option<u64>,
-    /// That moment, RFC 3339.
-    pub at: String,
-    /// The listener's backlog then; one connection more fits into the accept queue. Null where it is not known.
-    pub limit: Option<u64>,
-    /// A backlog that would have held them, with a tenth to spare. Null where the limit is not known, or none would hold
-    /// the load.
-    pub enough: Option<u64>,
-    /// Connections that came in a second, from the first refusal on, counted over a second at least. Null where the
-    /// listener's single seconds are not known any more.
-    pub arrivals_per_second: Option<f64>,
-    /// Connections that the application accepted in a second meanwhile. Null where that was too short to count.
-    pub accepts_per_second: Option<f64>,
-    /// It may accept more in a second: it had nothing to accept for a part of that time.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub accepts_at_least: bool,
-    /// The application accepted fewer connections than came, up to the end: no backlog is long enough.
-    pub overloaded: bool,
-    /// Neither the kernel's verdicts nor its counters were there for some of the refusals, or for the limit: these are
-    /// known from the packets alone.
-    pub estimated: bool,
 }
 
 /// Connections that were only counted.

@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kernel", &["capture::steady", "decode::segment", "time", "seq"]),
     ("diagnose", &["detect", "history", "flow", "decode::segment", "host", "kernel", "model", "time", "seq"]),
     // A report tells outcomes by their names.
-    ("model", &["flow::outcome", "time"]),
+    ("model", &["flow::key", "flow::outcome", "time"]),
     // The registry has the plain words of each kind.
     ("report", &["model", "detect::registry", "time"]),
     (
