@@ -29,6 +29,7 @@ def arguments(given: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--range-size", type=int, default=64 << 20, metavar="BYTES", help="files that are not compressed are read in ranges of this")
     parser.add_argument("--redact", action="store_true", help="as of synscope analyze")
     parser.add_argument("--redact-key-file", metavar="FILE", help="as of synscope analyze")
+    parser.add_argument("--separate", action="store_true", help="a report for each point, in place of one that joins them")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
     return parser.parse_known_args(given)
 
@@ -65,7 +66,9 @@ def main(given: list[str] | None = None) -> int:
     try:
         plan.check_hosts(args.host)
         args.options += [f"--host={host}" for host in args.host]
-        captures = plan.captures(points(args))
+        wanted = points(args)
+        args.joined = len({point for point, _ in wanted}) > 1 and not args.separate
+        captures = plan.captures(wanted, args.joined)
         args.synscope = args.synscope or shutil.which("synscope")
         if not args.synscope:
             raise plan.PlanError("synscope is not in PATH. Name it: --synscope /opt/synscope/bin/synscope")

@@ -18,6 +18,7 @@ import synscope_fleet
 from . import plan, worker
 
 SHARDS = 16
+TIMES = ("--since", "--until")  # options of synscope about the times of packets
 UNUSABLE, DAMAGED = 2, 3  # exit codes of synscope
 WRONG_GUESS = re.compile(r"(?:^|\s)synscope: (.+): the range at byte \d+ was read from a wrong place")
 FAILED = re.compile(r"WorkerError: (.+?)(?:\n|$)")
@@ -77,42 +78,136 @@ def shuffled(made: RDD, tasks: int) -> RDD:
     return RDD(moved, made.ctx, NoOpSerializer())
 
 
-def rows(spark: SparkContext, captures: list[plan.Capture], settings, whole: set[str], lost: dict[str, str]) -> RDD:
-    """The rows for `assemble`, as messages of an Arrow stream."""
-    count = settings.partitions
-    points = sorted({capture.point for capture in captures})
-    places = [(point, shard) for point in points for shard in range(-1, SHARDS)]
-    tasks = {place: number % count for number, place in enumerate(places)}
-    ranges = [
-        {
-            "point": c.point,
-            "capture": c.number,
-            "path": c.path,
-            "place": plan.anywhere(c.place),
-            "size": c.size,
-            "begin": begin,
-            "until": until,
-            "error": lost.get(c.path, c.error),
-        }
-        for c in captures
-        for begin, until in c.ranges(settings.range_size, c.path in whole or c.path in lost)
-    ]
-    program, options = settings.executor_synscope, settings.options
-    tables = ["--tables"] if settings.tables else []
-    track = worker.stage(program, "track", [*options, *tables], {worker.OUTLINE, worker.SEGMENTS}, tasks)
-    merge = worker.stage(program, "merge", options, {worker.EVENTS}, None)
-    redact = ["--redact"] if settings.key else []
-    decode = worker.decoder(program, [*options, *redact], tasks, settings.key)
-    cut = spark.parallelize(ranges, len(ranges))
-    decoded = shuffled(cut.mapPartitions(decode), count)
-    merged = shuffled(decoded.mapPartitions(track), count).mapPartitions(merge)
-    merged._bypass_serializer = True
-    return merged
+class Run:
+    """The stages of one attempt. Points are joined unless there is one, or each is to have a report of its own."""
+
+    def __init__(self, spark: SparkContext, captures: list[plan.Capture], settings, whole: set[str], lost: dict[str, str]):
+        self.spark, self.settings, self.count = spark, settings, settings.partitions
+        self.program = [settings.executor_synscope, "worker"]
+        self.redact = ["--redact"] if settings.key else []
+        points = sorted({capture.point for capture in captures})
+        places = [(point, shard) for point in points for shard in range(-1, SHARDS)]
+        self.tasks = {place: number % self.count for number, place in enumerate(places)}
+        # Handshakes of points that are joined go to tasks of their own: these alone run before the clocks are known.
+        openings = [(point, SHARDS + shard) for point in points for shard in range(SHARDS)]
+        self.opening_tasks = {place: self.count + number % self.count for number, place in enumerate(openings)}
+        ranges = [
+            {
+                "point": c.point,
+                "capture": c.number,
+                "path": c.path,
+                "place": plan.anywhere(c.place),
+                "size": c.size,
+                "begin": begin,
+                "until": until,
+                "error": lost.get(c.path, c.error),
+            }
+            for c in captures
+            for begin, until in c.ranges(settings.range_size, c.path in whole or c.path in lost)
+        ]
+        self.cut = spark.parallelize(ranges, len(ranges))
+
+    def decoded(self, joined: bool = False, clocks: bytes = b"") -> RDD:
+        """The segments of all captures, in the tasks of their points and shards."""
+        options = [*self.settings.options, *self.redact, *(["--joined"] if joined else [])]
+        openings = self.opening_tasks if joined and not clocks else {}
+        tasks = {**self.tasks, **openings}
+        decode = worker.decoder(self.settings.executor_synscope, options, tasks, self.settings.key, clocks)
+        return shuffled(self.cut.mapPartitions(decode), self.count * (2 if openings else 1))
+
+    def tracked(self, decoded: RDD, clocks: bytes = b"") -> RDD:
+        """What the points show by themselves, as messages of an Arrow stream."""
+        options = [*(["--tables"] if self.settings.tables else []), *self.settings.options]
+        joined = [*self.redact, "--of-run"] if clocks else []
+        track = worker.stage(
+            [*self.program, "track", *options, *joined],
+            {worker.OUTLINE, worker.SEGMENTS},
+            self.tasks,
+            {worker.HANDSHAKES},
+            self.settings.key if clocks else "",
+            clocks,
+        )
+        merge = worker.stage([*self.program, "merge", *self.settings.options], {worker.EVENTS}, None)
+        merged = shuffled(decoded.mapPartitions(track), self.count).mapPartitions(merge)
+        merged._bypass_serializer = True
+        return merged
+
+    def sketched(self, decoded: RDD, path: str) -> None:
+        """Writes the sketches of all points into a file."""
+        everything_else = {worker.OUTLINE, worker.SEGMENTS, worker.READING}
+        sketch = worker.stage([*self.program, "sketch"], {worker.HANDSHAKES}, None, everything_else)
+        made = decoded.mapPartitions(sketch)
+        with open(path, "wb") as file:
+            file.write(worker.ROWS.serialize())
+            # As many at a time as there are cores: so many sketches fit into memory.
+            for begin in range(self.count, 2 * self.count, width := self.spark.defaultParallelism):
+                some = list(range(begin, min(begin + width, 2 * self.count)))
+                for message in self.spark.runJob(made, lambda messages: map(bytes, messages), some):
+                    file.write(message)
+            file.write(worker.END)
+
+    def traced(self, decoded: RDD, request: bytes, path: str) -> None:
+        """Writes the packets that are asked for into a file."""
+        everything_else = {worker.READING, worker.HANDSHAKES}
+        trace = worker.stage(
+            [*self.program, "trace"],
+            {worker.OUTLINE, worker.SEGMENTS},
+            self.tasks,
+            everything_else,
+            given=request,
+        )
+        # Moved once more, for all tasks to run at once.
+        found = shuffled(decoded.mapPartitions(trace), self.count)
+        with open(path, "wb") as file:
+            file.write(worker.ROWS.serialize())
+            for message in found.toLocalIterator(prefetchPartitions=True):
+                file.write(message)
+            file.write(worker.END)
+
+    def separate(self, folder: str) -> int:
+        """A report for each point."""
+        paths = spool(self.tracked(self.decoded()), folder, self.settings.tables)
+        return assemble(paths, folder, self.settings)
+
+    def joined(self, folder: str) -> int:
+        """One report on all points."""
+        settings = self.settings
+
+        def file(name: str) -> str:
+            return os.path.join(folder, name)
+
+        def here(stage: str, options: list[str], source: str) -> tuple[int, bytes]:
+            with open(source, "rb") as rows:
+                command = [settings.synscope, "worker", stage, *options]
+                done = subprocess.run(command, stdin=rows, stdout=subprocess.PIPE, check=False, env=worker.with_key(settings.key))
+            return done.returncode, done.stdout
+
+        decoded = self.decoded(joined=True)
+        self.sketched(decoded, file("sketches"))
+        code, solved = here("solve", [], file("sketches"))
+        if code:
+            return code  # synscope has said why
+        with open(file("points"), "wb") as points:
+            points.write(solved)
+        clocks = worker.of_run(solved, worker.CLOCKS)
+        if any(option.startswith(TIMES) for option in settings.options):
+            # Which packets are wanted for their times is known only now.
+            decoded = self.decoded(joined=True, clocks=clocks)
+        [rows] = spool(self.tracked(decoded, clocks), folder, settings.tables, together=True).values()
+        options = [*settings.options, *self.redact, "--of-run", file("points")]
+        code, request = here("request", options, rows)
+        if code:
+            return code
+        found = []
+        if any(message.type == "record batch" for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(request))):
+            self.traced(decoded, request, file("traced"))
+            found = ["--traced", file("traced")]
+        return assemble({"": rows}, folder, settings, ["--of-run", file("points"), *found])
 
 
-def spool(made: RDD, folder: str, tables: str | None) -> dict[str, str]:
-    """Writes all rows into files, one for each point: the rows of many points may not fit into memory. Tables of
-    connections go where they were asked for."""
+def spool(made: RDD, folder: str, tables: str | None, together: bool = False) -> dict[str, str]:
+    """Writes all rows into files, one for each point or for all `together`: the rows of many points may not fit into memory.
+    Tables of connections go where they were asked for."""
     files: dict[str, IO[bytes]] = {}
     paths: dict[str, str] = {}
     for message in made.toLocalIterator(prefetchPartitions=True):
@@ -121,11 +216,12 @@ def spool(made: RDD, folder: str, tables: str | None) -> dict[str, str]:
             for body in pa.ipc.read_record_batch(pa.py_buffer(message), worker.ROWS)["body"].to_pylist():
                 put(tables, f"connections-{usual(point)}-{shard:02}.parquet", body)
             continue
-        if point not in files:
-            paths[point] = os.path.join(folder, f"{len(paths)}.arrows")
-            files[point] = open(paths[point], "wb")  # noqa: SIM115 - closed below
-            files[point].write(worker.ROWS.serialize())
-        files[point].write(message)
+        name = "" if together else point
+        if name not in files:
+            paths[name] = os.path.join(folder, f"{len(paths)}.arrows")
+            files[name] = open(paths[name], "wb")  # noqa: SIM115 - closed below
+            files[name].write(worker.ROWS.serialize())
+        files[name].write(message)
     for file in files.values():
         file.write(worker.END)
         file.close()
@@ -151,21 +247,23 @@ def named(report: str, point: str, points: int) -> str:
     return report if points == 1 else f"{stem}.{usual(point)}{extension}"
 
 
-def assemble(paths: dict[str, str], folder: str, settings) -> int:
-    """Gives the rows of each point to `worker assemble`, which writes its reports. The exit code of them all."""
+def assemble(paths: dict[str, str], folder: str, settings, more: list[str] | None = None) -> int:
+    """Gives the rows of each point to `worker assemble`, which writes its reports. The exit code of them all. `more` are its
+    options where points are joined: then they have one report, and no name."""
     codes = []
     redact = ["--redact"] if settings.key else []
     for point, path in sorted(paths.items()):
         reports = [part for report in settings.report for part in ("--report", named(report, point, len(paths)))]
         if settings.tables:
             reports += ["--report", f"parquet={folder}"]
-        command = [settings.synscope, "worker", "assemble", "--quiet", *settings.options, *redact, *reports, "-"]
+        options = ["--quiet", *settings.options, *redact, *reports, *(more or [])]
+        command = [settings.synscope, "worker", "assemble", *options, "-"]
         if len(paths) > 1 and not reports:
             print(f"\n{point}:", flush=True)
         with open(path, "rb") as file:
             codes.append(subprocess.run(command, stdin=file, check=False, env=worker.with_key(settings.key)).returncode)
         os.unlink(path)
-        findings = os.path.join(folder, f"findings-{usual(point)}.parquet")
+        findings = os.path.join(folder, f"findings-{usual(point)}.parquet" if point else "findings.parquet")
         if os.path.exists(findings):
             with open(findings, "rb") as file:
                 put(settings.tables, os.path.basename(findings), file.read())
@@ -184,8 +282,8 @@ def run(spark: SparkContext, captures: list[plan.Capture], settings) -> int:
         while True:
             try:
                 with tempfile.TemporaryDirectory(prefix="synscope-fleet-") as folder:
-                    made = rows(spark, captures, settings, whole, lost)
-                    return assemble(spool(made, folder, settings.tables), folder, settings)
+                    attempt = Run(spark, captures, settings, whole, lost)
+                    return attempt.joined(folder) if settings.joined else attempt.separate(folder)
             except Exception as error:  # what a task raised comes as one of several types of Spark
                 text = str(error)
                 if (guess := WRONG_GUESS.search(text)) and guess.group(1) not in whole:

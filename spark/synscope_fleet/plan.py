@@ -10,11 +10,15 @@ from pyarrow import fs
 WHOLE = 2**63 - 1
 # What a file in a folder is called if it is a capture; a file that is named itself may have any name.
 NAMED = re.compile(r"\.p?cap[^/]*$")
-MOST = 65_535  # captures of a point: a packet's number has 16 bits for them
+MOST = 65_535  # captures of a report: a packet's number has 16 bits for them
 # How files begin that are not compressed: pcap in both byte orders, pcapng.
 PLAIN = {bytes.fromhex(m) for m in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1", "0a0d0d0a")}
 
 
+PATIENCE = 60  # seconds that a Google bucket is asked again; without a limit that is a quarter of an hour
+OF_HADOOP = (
+    "hdfs:// needs libhdfs, on the driver and on all executors: set JAVA_HOME, HADOOP_HOME and CLASSPATH (hadoop classpath --glob)"
+)
 # How a recording of `synscope snapshot --follow` begins.
 RECORDING = b'{"schema":"synscope.recording/'
 
@@ -28,7 +32,7 @@ class Capture:
     """One file."""
 
     point: str
-    number: int  # its place among the files of its point
+    number: int  # its place among the files of its report: those of its point, or of all points that are joined
     place: str  # where it is read: a path or a URI
     size: int
     error: str  # why it cannot be read, or nothing
@@ -53,10 +57,24 @@ def anywhere(path: str) -> str:
 
 def opened(path: str) -> tuple[fs.FileSystem, str]:
     """The file system of a path or URI, and the path there."""
-    path = re.sub("^s3a://", "s3://", path)  # as Hadoop calls it
-    if re.match(r"^[a-z][a-z0-9+]*://", path):
-        return fs.FileSystem.from_uri(path)
-    return fs.LocalFileSystem(), path
+    scheme = re.match(r"^([a-z][a-z0-9+]*)://", path)
+    if not scheme:
+        return fs.LocalFileSystem(), path
+    scheme, path = scheme.group(1), re.sub("^s3a://", "s3://", path)  # as Hadoop calls it
+    if scheme in ("s3", "s3a", "gs", "gcs") and not re.match(r"^[a-z0-9]+://(?:[^/@?]*@)?[^/?]", path):
+        raise OSError("the URI names no bucket")
+    if scheme in ("gs", "gcs") and "retry_limit_seconds=" not in path:
+        path += f"{'&' if '?' in path else '?'}retry_limit_seconds={PATIENCE}"
+    try:
+        return system_of(path)
+    except OSError as error:
+        if scheme in ("hdfs", "viewfs"):
+            raise OSError(f"{error}. {OF_HADOOP}") from error
+        raise
+
+
+def system_of(uri: str) -> tuple[fs.FileSystem, str]:
+    return fs.FileSystem.from_uri(uri)
 
 
 def is_plain(path: str) -> bool:
@@ -87,17 +105,19 @@ def files_below(path: str) -> list[tuple[str, int, str]]:
     return sorted((stem + file.path[len(root) :] + question + settings, file.size, "") for file in found)
 
 
-def captures(points: list[tuple[str, str]]) -> list[Capture]:
-    """All captures of (point, path) pairs, in the order of their names within each point."""
+def captures(points: list[tuple[str, str]], joined: bool = False) -> list[Capture]:
+    """All captures of (point, path) pairs, in the order of the points' names, then of their own. They are numbered within each
+    point, or, where points are joined, across all of them."""
     by_point: dict[str, list[tuple[str, int, str]]] = {}
     for point, path in points:
         by_point.setdefault(point, []).extend(files_below(path))
     found = []
     for point in sorted(by_point):
         files = sorted(set(by_point[point]))
-        if len(files) > MOST:
-            raise PlanError(f"point {point}: {len(files)} captures are too many at once, at most {MOST} can be")
-        found += [Capture(point, number, *file) for number, file in enumerate(files)]
+        begin = len(found) if joined else 0
+        if begin + len(files) > MOST:
+            raise PlanError(f"point {point}: {begin + len(files)} captures are too many at once, at most {MOST} can be")
+        found += [Capture(point, number, *file) for number, file in enumerate(files, begin)]
     if not found:
         raise PlanError("there is no capture below the paths that were named")
     return found

@@ -57,7 +57,8 @@ ROWS = pa.schema(
     ]
 )
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream
-OUTLINE, SEGMENTS, EVENTS, TABLE = 0, 1, 3, 6  # kinds of rows
+OUTLINE, SEGMENTS, READING, EVENTS, TABLE = 0, 1, 2, 3, 6  # kinds of rows
+HANDSHAKES, CLOCKS = 7, 9  # where points are joined
 Tasks = dict[tuple[str, int], int]  # which task the rows of a point and shard go to
 
 
@@ -66,18 +67,22 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A stage that runs. `about` names what it works on."""
+    """A stage that runs. `about` names what it works on. `given` are bytes that it reads as the file named last."""
 
-    def __init__(self, command: list[str], schema: pa.Schema, about: str, key: str = ""):
+    def __init__(self, command: list[str], schema: pa.Schema, about: str, key: str = "", given: bytes = b""):
         self.about, self.complaints, self.failed = about, tempfile.TemporaryFile(), None
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.complaints,
-            bufsize=0,
-            env=with_key(key),
-        )
+        with tempfile.TemporaryFile() as file:
+            file.write(given)
+            file.flush()
+            self.process = subprocess.Popen(
+                [*command, f"/dev/fd/{file.fileno()}"] if given else command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.complaints,
+                bufsize=0,
+                env=with_key(key),
+                pass_fds=[file.fileno()] if given else [],
+            )
         self.write(schema.serialize())
 
     def __enter__(self) -> "Worker":
@@ -190,14 +195,22 @@ def chunks(row: dict) -> Iterator[pa.RecordBatch]:
         yield batch(number, b"" if number else head, b"", str(error) or type(error).__name__)
 
 
-def decoder(binary: str, options: list[str], tasks: Tasks, key: str) -> Callable:
+def of_run(messages: bytes, kind: int) -> bytes:
+    """The rows of one kind of a stream, as a stream."""
+    reader = pa.ipc.MessageReader.open_stream(pa.py_buffer(messages))
+    rows = [m for m in reader if m.type == "record batch" and of_rows(m)[2] == kind]
+    return b"".join([ROWS.serialize(), *(row.serialize() for row in rows), END])
+
+
+def decoder(binary: str, options: list[str], tasks: Tasks, key: str, clocks: bytes = b"") -> Callable:
     """`worker decode`: ranges in, rows out. Each range has a process of its own, so that one which makes it crash is known
-    by name."""
+    by name. Where the clocks of the points are known, it gets them."""
+    command = [binary, "worker", "decode", *options, *(["--of-run"] if clocks else [])]
 
     def run(ranges: Iterator[dict]) -> Iterator[bytes | pa.Buffer]:
         for row in ranges:
             about = f"{row['path']} from byte {row['begin']}"
-            with Worker([binary, "worker", "decode", *options], INPUT, about, key) as worker:
+            with Worker(command, INPUT, about, key, clocks) as worker:
                 feeder = worker.feed(chunks(row))
                 yield from addressed(worker.results(), tasks)
                 feeder.join()
@@ -205,9 +218,16 @@ def decoder(binary: str, options: list[str], tasks: Tasks, key: str) -> Callable
     return run
 
 
-def stage(binary: str, name: str, options: list[str], kinds: set[int], tasks: Tasks | None) -> Callable:
-    """A later stage: rows in, rows out. The worker gets rows of these `kinds`, and all of them before it makes anything; all
-    other rows are handed on."""
+def stage(
+    command: list[str],
+    kinds: set[int],
+    tasks: Tasks | None,
+    left_out: set[int] | None = None,
+    key: str = "",
+    given: bytes = b"",
+) -> Callable:
+    """A later stage: rows in, rows out. The worker gets rows of these `kinds`, and all of them before it makes anything; other
+    rows are handed on unless they are `left_out`."""
 
     def run(messages: Iterator[bytes]) -> Iterator[bytes | pa.Buffer]:
         worker = None
@@ -215,8 +235,10 @@ def stage(binary: str, name: str, options: list[str], kinds: set[int], tasks: Ta
             for message in messages:
                 point, shard, kind = of_rows(pa.py_buffer(message))
                 if kind in kinds:
-                    worker = worker or Worker([binary, "worker", name, *options], ROWS, f"{name} of point {point}")
+                    worker = worker or Worker(command, ROWS, f"{command[2]} of point {point}", key, given)
                     worker.write(message)
+                    continue
+                if left_out and kind in left_out:
                     continue
                 if tasks:
                     yield pack_long(tasks[point, shard])

@@ -1,13 +1,16 @@
 """The driver on a cluster of two executor processes: the report is that of `synscope analyze`, whatever dies meanwhile."""
 
+import gzip
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
 import pytest
+from pyarrow import fs
 
 ROOT = Path(os.environ.get("SYNSCOPE_ROOT", Path(__file__).resolve().parents[2]))
 SYNSCOPE = os.environ.get("SYNSCOPE", str(ROOT / "target/debug/synscope"))
@@ -151,11 +154,139 @@ fi""",
 
 def test_each_point_has_a_report_of_its_own(tmp_path):
     client, server = (TESTDATA / "accept-queue-overflow/linux-4.9" / f"{side}.pcap" for side in ("client", "server"))
-    options = ["--synscope", SYNSCOPE, "--point", f"web 1={client}", "--point", f"lb={server}"]
+    options = ["--synscope", SYNSCOPE, "--separate", "--point", f"web 1={client}", "--point", f"lb={server}"]
     code, _ = spread(tmp_path, *options)
     assert code == 0
     for name, capture in [("web_1", client), ("lb", server)]:
         same(json.loads((tmp_path / f"fleet.{name}.json").read_text()), analyzed(capture))
+
+
+POINTS = ["client1", "client2", "lb", "web1", "web2"]
+
+
+def lab(folder: Path, clocks: dict[str, tuple[int, float]]) -> list[str]:
+    """The recorded lab of five namespaces, its points as files that can be cut. `clocks` are so many nanoseconds ahead and gain so
+    much in each second."""
+    options = []
+    for name in POINTS:
+        ahead, drift = clocks.get(name, (0, 0))
+        packed = gzip.decompress((TESTDATA / f"balancer/{name}.pcap.gz").read_bytes())
+        magic = int.from_bytes(packed[:4], "little")
+        assert magic in (0xA1B2C3D4, 0xA1B23C4D)
+        unit = 1000 if magic == 0xA1B2C3D4 else 1
+        made, at, begin = [(0xA1B23C4D).to_bytes(4, "little") + packed[4:24]], 24, None
+        while at < len(packed):
+            seconds, part, captured, length = struct.unpack_from("<4I", packed, at)
+            time = seconds * 10**9 + part * unit
+            begin = begin or time
+            time += ahead + int((time - begin) * drift)
+            body = packed[at + 16 : at + 16 + captured]
+            made.append(struct.pack("<4I", time // 10**9, time % 10**9, captured, length) + body)
+            at += 16 + captured
+        path = folder / f"{name}.pcap"
+        path.write_bytes(b"".join(made))
+        options += ["--point", f"{name}={path}"]
+    return options
+
+
+def joined(*options: str) -> dict:
+    """What `analyze` says of points."""
+    command = [SYNSCOPE, "analyze", "--quiet", "--format", "json", *options]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def check_lab(report: dict) -> None:
+    """The planted faults, each at its place, and nothing else."""
+    told = set()
+    for finding in report["findings"]:
+        port, route = int(finding["client"].rpartition(":")[2]), finding["route"]
+        lost, reached = route.get("lost_between"), route.get("reached")
+        if port in range(40_001, 40_005) or port in range(40_011, 40_014):
+            assert (finding["kind"], lost) == ("handshake-loss", ["client1", "lb"]), finding
+        elif port in range(41_001, 41_005):
+            assert (finding["kind"], lost, reached) == ("accept-queue-overflow", None, "web1"), finding
+        elif port in range(42_001, 42_007):
+            assert finding["kind"] in ("syn-drop-accept-queue", "accept-queue-overflow"), finding
+            assert (lost, reached) == (None, "web2"), finding
+        else:
+            assert port in (43_001, 43_002), f"nothing happened to it: {finding}"
+            assert (finding["kind"], lost) == ("path-mtu-blackhole", ["web2", "lb"]), finding
+        told.add(port)
+    due = {*range(40_001, 40_005), *range(40_011, 40_014), *range(41_001, 41_005), 43_001, 43_002}
+    assert due <= told and len(told & set(range(42_001, 42_007))) >= 3
+    assert report["summary"]["failed_unexplained"] == 0
+
+
+@pytest.mark.parametrize("partitions", ["1", "2", "7", "64"])
+def test_points_are_joined(tmp_path, partitions):
+    points = lab(tmp_path, {})
+    cut = ["--range-size", "40000"] if partitions != "1" else []
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, *points, *cut, "--partitions", partitions)
+    assert code == 0
+    check_lab(report)
+    assert json.dumps(report) == json.dumps(joined(*points))
+
+
+def test_points_whose_clocks_drift_are_joined(tmp_path):
+    clocks = {"client1": (5 * 10**9, 8e-5), "client2": (0, -6e-5), "lb": (-2 * 10**9, 0), "web1": (86_400 * 10**9, 1e-4)}
+    points = lab(tmp_path, clocks)
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, *points)
+    assert code == 0
+    check_lab(report)
+    assert json.dumps(report) == json.dumps(joined(*points))
+    times = sorted(finding["first"] for finding in report["findings"])
+    only = ["--since", times[2], "--until", times[-3], "--port", "80"]
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, *points, *only)
+    assert code == 0
+    assert json.dumps(report) == json.dumps(joined(*points, *only))
+
+
+def test_executors_and_workers_that_are_killed_change_no_joined_report(tmp_path):
+    program = wrapper(
+        tmp_path,
+        """for stage in decode sketch track trace; do
+    if [[ $2 == "$stage" ]] && once "$stage"; then kill -9 $$; fi
+done
+if [[ $2 == trace ]] && once executor; then
+    pid=$PPID
+    while [[ $(cat /proc/$pid/comm) != java ]]; do pid=$(awk '{print $4}' /proc/$pid/stat); done
+    kill -9 $pid
+fi
+if [[ $2 == trace ]] && once slow; then sleep 3; fi""",
+    )
+    points = lab(tmp_path, {})
+    code, report = spread(tmp_path, "--synscope", program, *points, "--range-size", "60000")
+    assert code == 0
+    assert all((tmp_path / name).exists() for name in ("decode", "sketch", "track", "trace", "executor", "slow"))
+    assert json.dumps(report) == json.dumps(joined(*points))
+
+
+def test_a_point_that_cannot_be_read_is_named_in_the_joined_report(tmp_path, capfd):
+    points = lab(tmp_path, {})
+    dead = tmp_path / "dead.pcap"
+    dead.write_bytes(b"this is no capture")
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, *points, "--point", f"dead={dead}")
+    assert code == 3
+    check_lab(report)
+    assert any("dead.pcap" in warning for warning in report["warnings"])
+    nothing = ["--point", f"one={dead}", "--point", f"two={tmp_path}/missing.pcap"]
+    assert spread(tmp_path / "none", "--synscope", SYNSCOPE, *nothing) == (2, {})
+    said = capfd.readouterr().err
+    assert "dead.pcap" in said and "missing.pcap" in said
+
+
+def test_tables_of_joined_points_go_together(tmp_path):
+    tables = tmp_path / "tables"
+    code, report = spread(tmp_path, "--synscope", SYNSCOPE, *lab(tmp_path, {}), "--report", f"parquet={tables}")
+    assert code == 0
+    db = duckdb.connect()
+    found = db.execute(
+        f"""select f.id, c."id.orig_p" from '{tables}/findings*.parquet' f
+        join '{tables}/connections-*.parquet' c using (point, uid)"""
+    ).fetchall()
+    assert len(found) == len(report["findings"])
+    points = db.execute(f"select distinct point from '{tables}/connections-*.parquet' order by 1").fetchall()
+    assert [point for (point,) in points] == POINTS
 
 
 def test_tables_are_read_by_duckdb(tmp_path):
@@ -179,6 +310,64 @@ def test_tables_are_read_by_duckdb(tmp_path):
     kinds = dict(db.execute("select kind, count(*) from findings group by kind").fetchall())
     about_listeners = sum(1 for finding in report["findings"] if finding["client"] is None)
     assert sum(kinds.values()) + about_listeners == len(report["findings"])
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("hdfs://namenode:8020/captures/web1/", "hdfs://namenode:8020/captures/web1/a/1.pcap"),
+        ("hdfs:///captures/web1", "hdfs:///captures/web1/a/1.pcap"),
+        ("gs://bucket/captures/web1?project_id=p", "gs://bucket/captures/web1/a/1.pcap"),
+        ("s3a://key:secret@bucket/captures/web1/?region=eu-west-1", "s3a://bucket/captures/web1/a/1.pcap"),
+    ],
+)
+def test_names_of_files_begin_as_the_uri_does(tmp_path, monkeypatch, uri, name):
+    place = "captures/web1" if "bucket" not in uri else "bucket/captures/web1"
+    (tmp_path / place / "a").mkdir(parents=True)
+    (tmp_path / place / "a/1.pcap").write_bytes(bytes.fromhex("d4c3b2a1"))
+    (tmp_path / place / "notes.txt").write_bytes(b"")
+    asked = []
+
+    def system_of(uri):
+        # What pyarrow makes of it, but on this disk.
+        asked.append(uri)
+        path = uri.partition("?")[0].partition("://")[2]
+        path = path.partition("@")[2] if "@" in path else path
+        path = path.partition("/")[2] if uri.startswith("hdfs") else path
+        return fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), path.rstrip("/")
+
+    monkeypatch.setattr(plan, "system_of", system_of)
+    [capture] = plan.captures([("web1", uri)])
+    assert (capture.path, capture.size, capture.error) == (name, 4, "")
+    assert plan.is_plain(capture.place)
+    settings = uri.partition("?")[2]
+    assert all(settings in one for one in asked)
+    assert uri.startswith("gs") == all("retry_limit_seconds=" in one for one in asked)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("gs://", "names no bucket"),
+        ("s3://?region=eu-west-1", "names no bucket"),
+        ("s3://bucket/k?regoin=eu-west-1", "regoin"),
+        ("hdfs://namenode:port/captures", "Cannot parse URI"),
+        ("nosuch://bucket/captures", "Unrecognized filesystem type"),
+        ("/nowhere/captures", "no such file or folder"),
+    ],
+)
+def test_what_cannot_be_listed_is_a_capture_that_says_why(uri, why):
+    [capture] = plan.captures([("web1", uri)])
+    assert why in capture.error and capture.path == uri.partition("?")[0]
+
+
+def test_hadoop_says_what_it_needs(monkeypatch):
+    def system_of(_):
+        raise OSError("Prior attempt to load libhdfs failed")
+
+    monkeypatch.setattr(plan, "system_of", system_of)
+    [capture] = plan.captures([("web1", "hdfs://namenode/captures")])
+    assert "JAVA_HOME" in capture.error
 
 
 def test_points_come_from_names_and_manifests(tmp_path):

@@ -95,30 +95,46 @@ pub struct WorkerArgs {
     pub stage: WorkerStage,
 }
 
-/// Options of `synscope worker track`.
+/// Options of the stages before `synscope worker assemble`. Each heeds those that concern it.
 #[cfg(feature = "fleet")]
 #[derive(Args, Debug)]
-pub struct TrackArgs {
+pub struct StageArgs {
+    /// Hand on all segments: points are joined later
+    #[arg(long)]
+    pub joined: bool,
+
     /// Write connections as rows of Parquet files, too
     #[arg(long)]
     pub tables: bool,
 
-    /// What to look at, and with what means.
-    #[command(flatten)]
-    pub scope: Scope,
-}
+    /// What `worker solve` wrote of points that are joined
+    #[arg(long, value_name = "FILE")]
+    pub of_run: Option<PathBuf>,
 
-/// Options of `synscope worker decode`.
-#[cfg(feature = "fleet")]
-#[derive(Args, Debug)]
-pub struct DecodeArgs {
-    /// What to look at.
+    /// What to look at, and with what means.
     #[command(flatten)]
     pub scope: Scope,
 
     /// What must not leave.
     #[command(flatten)]
     pub privacy: PrivacyArgs,
+}
+
+/// Options of `synscope worker assemble`.
+#[cfg(feature = "fleet")]
+#[derive(Args, Debug)]
+pub struct AssembleArgs {
+    /// What `worker solve` wrote of points that are joined
+    #[arg(long, value_name = "FILE")]
+    pub of_run: Option<PathBuf>,
+
+    /// What `worker trace` found
+    #[arg(long, value_name = "FILE")]
+    pub traced: Option<PathBuf>,
+
+    /// The report.
+    #[command(flatten)]
+    pub analyze: AnalyzeArgs,
 }
 
 /// The stages. Each reads an Arrow IPC stream from standard input; all but the last write one to standard output.
@@ -128,13 +144,24 @@ pub enum WorkerStage {
     /// Prints the key of --redact, for the driver: all workers need the same one.
     Key(PrivacyArgs),
     /// Bytes of captures to segments. The key of --redact stands in the environment variable SYNSCOPE_REDACT_KEY.
-    Decode(DecodeArgs),
+    Decode(StageArgs),
     /// Segments to connections.
-    Track(TrackArgs),
+    Track(StageArgs),
     /// Events between hosts to the state that servers keep of their clients.
     Merge(Scope),
+    /// Handshakes of a point to a sketch of them, and such sketches to one.
+    Sketch,
+    /// The sketches of all points to their clocks, and to what they have in common.
+    Solve,
+    /// What each point shows by itself to the packets that all are to be asked for.
+    Request(StageArgs),
+    /// Segments to the packets in FILE, which `worker request` wrote.
+    Trace {
+        /// What is looked for.
+        file: PathBuf,
+    },
     /// Everything to a report; `-` stands for the stream. The key of --redact stands in SYNSCOPE_REDACT_KEY.
-    Assemble(AnalyzeArgs),
+    Assemble(AssembleArgs),
 }
 
 /// Options of `synscope analyze`.

@@ -1,20 +1,24 @@
 //! `synscope worker`: the stages of an analysis for a driver that moves the data between them, see [`crate::fleet`].
 
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
+use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::analyze::{applied, check, program};
-use super::args::{WorkerArgs, WorkerStage};
+use super::args::{AssembleArgs, WorkerArgs, WorkerStage};
 use super::destination::{self, Destinations};
 use super::exit::{Damage, Exit, Verdict};
 use super::output::complain;
 use super::privacy::Privacy;
 use super::snapshot::{self, HostFiles};
-use crate::engine::{self, Options};
-use crate::fleet::assemble::Names;
+use crate::engine::{self, Analysis, Options};
+use crate::fleet::assemble::{Names, PointsOfRun};
+use crate::fleet::decode::Keep;
+use crate::fleet::joined::{Clocks, OfRun};
 use crate::fleet::track::Tables;
-use crate::fleet::{Error, assemble, decode, merge, track};
+use crate::fleet::{Error, assemble, decode, merge, sketch, trace, track};
 use crate::pair::Pairing;
 
 /// Bytes that are read and written at a time.
@@ -32,11 +36,33 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
         WorkerStage::Decode(args) => {
             let privacy = Privacy::of_worker(&args.privacy)?;
             let options = privacy.options(args.scope.options());
-            decode::run(from, to, &options, privacy.rewriter())?;
+            let clocks = of_run::<Clocks>("decode", args.of_run.as_deref())?;
+            let keep = if args.joined { Keep::All(clocks.as_ref()) } else { Keep::Wanted };
+            decode::run(from, to, &options, privacy.rewriter(), keep)?;
         }
         WorkerStage::Track(args) => {
             let tables = if args.tables { Tables::Made } else { Tables::None };
-            track::run(from, to, &args.scope.options(), tables)?;
+            let options = Privacy::of_worker(&args.privacy)?.options(args.scope.options());
+            let clocks = of_run("track", args.of_run.as_deref())?;
+            track::run(from, to, &options, tables, clocks.as_ref())?;
+        }
+        WorkerStage::Sketch => sketch::run(from, to)?,
+        WorkerStage::Solve => match sketch::solve(from, to) {
+            Err(Error::Engine(engine::Error::NothingReadable(reasons))) => {
+                reasons.iter().for_each(|reason| complain(reason));
+                return Ok(Exit::Unusable);
+            }
+            solved => solved?,
+        },
+        WorkerStage::Request(args) => {
+            let privacy = Privacy::of_worker(&args.privacy)?;
+            let points = of_run("request", args.of_run.as_deref())?.map(PointsOfRun);
+            let points = points.context("there are no points")?;
+            trace::request(from, to, points, &privacy.options(args.scope.options()), names(&privacy))?;
+        }
+        WorkerStage::Trace { file } => {
+            let asked = of_run("trace", Some(file))?.context("nothing is asked for")?;
+            trace::run(from, to, &asked)?;
         }
         WorkerStage::Merge(scope) => merge::run(from, to, &scope.options())?,
         WorkerStage::Assemble(args) => return report(args, from),
@@ -44,8 +70,20 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Reads what belongs to a run as a whole.
+fn of_run<T: OfRun>(stage: &'static str, path: Option<&Path>) -> anyhow::Result<Option<T>> {
+    let Some(path) = path else { return Ok(None) };
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(T::read(stage, BufReader::new(file))?))
+}
+
+fn names(privacy: &Privacy) -> Names {
+    if privacy.redacts() { Names::LeftOut } else { Names::Kept }
+}
+
 /// Writes the report on everything that comes.
-fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Result<Exit> {
+fn report(whole: &AssembleArgs, from: impl io::Read + Send) -> anyhow::Result<Exit> {
+    let args = &whole.analyze;
     check(&args.captures, &args.scope, &args.privacy)?;
     let privacy = Privacy::of_worker(&args.privacy)?;
     let HostFiles { facts: host, recordings, .. } = snapshot::load(args.scope.snapshots())?;
@@ -58,17 +96,7 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
     }
     let destinations = Destinations::open(args)?;
     let options = privacy.options(Options { host, ..args.scope.options() });
-    let names = if privacy.redacts() { Names::LeftOut } else { Names::Kept };
-    let mut points = assemble::read(from)?.into_iter();
-    let mut name = String::new();
-    let outcome = match (points.next(), points.next()) {
-        (Some((point, knowledge)), None) => {
-            point.as_ref().clone_into(&mut name);
-            knowledge.report(&point, &options, names)
-        }
-        (None, _) => bail!("nothing came: there is no capture to report on"),
-        (Some(_), Some(_)) => bail!("captures of several points cannot be reported on together yet"),
-    };
+    let (name, outcome) = outcome(whole, from, &options, names(&privacy))?;
     let mut outcome = match outcome {
         Ok(outcome) => outcome,
         Err(Error::Engine(engine::Error::NothingReadable(reasons))) => {
@@ -84,7 +112,8 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
     privacy.mark(&mut outcome.report);
     outcome.report.program = Some(program());
     // The captures of one point are never two sides of the same traffic.
-    let pairing = if outcome.report.captures.len() > 1 { Pairing::Never } else { args.scope.pairing() };
+    let is_one_point = whole.of_run.is_none() && outcome.report.captures.len() > 1;
+    let pairing = if is_one_point { Pairing::Never } else { args.scope.pairing() };
     outcome.report.options = Some(applied(&options, pairing, &privacy));
     let report = &outcome.report;
     outcome.damage.iter().for_each(|damage| complain(damage));
@@ -93,4 +122,25 @@ fn report(args: &super::args::AnalyzeArgs, from: impl io::Read) -> anyhow::Resul
     let damage = if outcome.damage.is_empty() { Damage::None } else { Damage::Some };
     let matched = args.fail_on.iter().any(|condition| condition.matches(report));
     Ok(Exit::verdict(damage, if matched { Verdict::Matched } else { Verdict::Clear }))
+}
+
+/// What comes of everything, and the name of the point if it is one alone.
+fn outcome(
+    args: &AssembleArgs,
+    from: impl io::Read + Send,
+    options: &Options,
+    names: Names,
+) -> anyhow::Result<(String, Result<Analysis, Error>)> {
+    if let Some(points) = of_run("assemble", args.of_run.as_deref())?.map(PointsOfRun) {
+        let traced = args.traced.as_ref().map(|path| {
+            File::open(path).map(BufReader::new).with_context(|| format!("cannot read {}", path.display()))
+        });
+        return Ok((String::new(), points.report(from, traced.transpose()?, options, names)));
+    }
+    let mut points = assemble::read(from)?.into_iter();
+    match (points.next(), points.next()) {
+        (Some((point, knowledge)), None) => Ok((point.to_string(), knowledge.report(&point, options, names))),
+        (None, _) => bail!("nothing came: there is no capture to report on"),
+        (Some(_), Some(_)) => bail!("several points came, and not what they have in common"),
+    }
 }

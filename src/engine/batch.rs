@@ -37,6 +37,18 @@ impl Filter {
         }
     }
 
+    /// Whether it wants everything.
+    #[cfg(feature = "fleet")]
+    pub fn keeps_all(&self) -> bool {
+        self.hosts.is_empty() && self.ports.is_empty() && self.since.is_none() && self.until.is_none()
+    }
+
+    /// Whether it wants a segment.
+    #[cfg(feature = "fleet")]
+    pub fn keeps(&self, segment: &Segment) -> bool {
+        self.wants_time(segment.time) && self.wants(segment)
+    }
+
     #[inline]
     fn wants_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)

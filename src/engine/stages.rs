@@ -6,7 +6,7 @@ use super::batch::{Filter, Totals};
 use super::examine::AfterExamination;
 use super::pipeline::{conclude_ended, threads};
 use super::shard::Shard;
-use super::{Analysis, Error, Options, shard};
+use super::{Analysis, Error, Examination, Options, shard};
 use crate::capture::{Silence, Status};
 use crate::decode::segment::Segment;
 use crate::flow::peer::PeerEvent;
@@ -94,10 +94,36 @@ pub fn conclude(
     inputs: (Vec<Status>, Vec<Silence>),
     options: &Options,
 ) -> Result<Analysis, Error> {
+    let shards = (shards, peers);
+    let after = AfterExamination::FreeFacts;
+    with_threads(options, || examine(shards, totals, inputs, options, after).report(options))
+}
+
+/// The same up to the report: for a point that is joined with others.
+pub fn study(
+    shards: (Vec<EndedShard>, TwRecycleModel),
+    totals: Totals,
+    inputs: (Vec<Status>, Vec<Silence>),
+    options: &Options,
+) -> Examination {
+    examine(shards, totals, inputs, options, AfterExamination::KeepFacts)
+}
+
+fn examine(
+    (shards, peers): (Vec<EndedShard>, TwRecycleModel),
+    totals: Totals,
+    inputs: (Vec<Status>, Vec<Silence>),
+    options: &Options,
+    after: AfterExamination,
+) -> Examination {
     let histories = Histories::within(shard::history_bytes(options.memory_limit));
-    threads(options.threads)?.install(|| {
-        let knowledge = (Arc::new(peers), histories);
-        let study = conclude_ended(shards, knowledge, totals, options, inputs, AfterExamination::FreeFacts);
-        Ok(study.report(options))
-    })
+    conclude_ended(shards, (Arc::new(peers), histories), totals, options, inputs, after)
+}
+
+/// Does `work` with the threads that `options` want.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn with_threads<T: Send>(options: &Options, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    Ok(threads(options.threads)?.install(work))
 }

@@ -6,16 +6,21 @@ use std::sync::Arc;
 
 use super::Error;
 use super::decode::RangeReport;
+use super::joined::TraceRequest;
 use super::rows::{Kind, RowReader, unpack};
 use crate::capture::extent::{Chain, InputRange, common_silences, join};
 use crate::capture::{Silence, Silences, Status};
 use crate::decode::segment::PacketId;
 use crate::engine::batch::Totals;
 use crate::engine::stages::{self, EndedShard};
-use crate::engine::{self, Analysis, Options};
+use crate::engine::{self, Analysis, Examination, Options};
 use crate::flow::tracker::SHARDS;
 use crate::history::tw_recycle::TwRecycleModel;
 use crate::kernel::comment;
+use crate::pair::clock::ClockOffset;
+use crate::pair::join::{self, Join};
+use crate::pair::points::Points;
+use crate::pair::trace::{OfPoint, Request, Traced};
 use crate::redact::source::leave_out_names;
 
 /// Whether names are left out of a report.
@@ -53,7 +58,7 @@ pub fn read(from: impl Read) -> Result<BTreeMap<Arc<str>, Point>, Error> {
             Kind::Shard => point.shards.insert(row.shard, unpack(&row.body)?).is_some(),
             Kind::Model => point.models.insert(row.shard, unpack(&row.body)?).is_some(),
             Kind::Table => false,
-            Kind::Outline | Kind::Segments | Kind::Events => {
+            _ => {
                 let what = "there are rows of an earlier stage".to_owned();
                 return Err(Error::Incomplete { point: row.point.to_string(), what });
             }
@@ -72,6 +77,35 @@ impl Point {
     /// # Errors
     /// Something is missing, or nothing could be read.
     pub fn report(self, name: &str, options: &Options, names: Names) -> Result<Analysis, Error> {
+        self.check(name)?;
+        let (totals, inputs) = self.inputs(names, 0)?;
+        let (shards, peers) = self.ended(options);
+        Ok(stages::conclude(shards, peers, totals, inputs, options)?)
+    }
+
+    /// What it shows by itself, before it is joined with others; `captures` is how many all of them have.
+    fn study(
+        self,
+        name: &str,
+        (options, names): (&Options, Names),
+        captures: usize,
+        clock: Option<ClockOffset>,
+    ) -> Result<Examination, Error> {
+        self.check(name)?;
+        let (mut totals, (statuses, mut silences)) = self.inputs(names, captures)?;
+        if let Some(clock) = clock {
+            for time in [&mut totals.first, &mut totals.last] {
+                *time = time.map(|time| clock.there(time));
+            }
+            for Silence { from, to } in &mut silences {
+                (*from, *to) = (clock.there(*from), clock.there(*to));
+            }
+        }
+        Ok(stages::study(self.ended(options), totals, (statuses, silences), options))
+    }
+
+    /// Whether all shards are there.
+    fn check(&self, name: &str) -> Result<(), Error> {
         let missing: Vec<String> = (0..SHARDS as i32)
             .filter(|shard| !self.shards.contains_key(shard))
             .map(|shard| shard.to_string())
@@ -80,15 +114,18 @@ impl Point {
             let what = format!("shards are missing: {}", missing.join(", "));
             return Err(Error::Incomplete { point: name.to_owned(), what });
         }
-        let (totals, inputs) = self.inputs(names)?;
-        let mut peers = stages::server_memory(options);
-        self.models.into_values().for_each(|model| peers.merge(model));
-        let shards = self.shards.into_values().collect();
-        Ok(stages::conclude(shards, peers, totals, inputs, options)?)
+        Ok(())
     }
 
-    /// The counts, and the status of the captures.
-    fn inputs(&self, names: Names) -> Result<(Totals, Inputs), Error> {
+    /// All parts of the connections, and the memory of servers.
+    fn ended(self, options: &Options) -> (Vec<EndedShard>, TwRecycleModel) {
+        let mut peers = stages::server_memory(options);
+        self.models.into_values().for_each(|model| peers.merge(model));
+        (self.shards.into_values().collect(), peers)
+    }
+
+    /// The counts, and the status of so many captures; those of other points have none.
+    fn inputs(&self, names: Names, captures: usize) -> Result<(Totals, Inputs), Error> {
         let mut by_capture: BTreeMap<i32, Vec<(i64, &RangeReport)>> = BTreeMap::new();
         for (&(capture, begin), reading) in &self.readings {
             by_capture.entry(capture).or_default().push((begin, reading));
@@ -97,6 +134,7 @@ impl Point {
         let (mut statuses, mut silences) = (Vec::<Status>::new(), Vec::<Silences>::new());
         let mut refused = Vec::new();
         let mut faults = BTreeMap::new();
+        let own = by_capture.len();
         for (capture, readings) in by_capture {
             let Some((_, first)) = readings.first() else { continue };
             let (path, input) = (first.path.clone(), capture as u16);
@@ -107,7 +145,8 @@ impl Point {
             if first.extent.is_refused() {
                 refused.extend(status.damage.clone());
             }
-            statuses.push(status);
+            statuses.resize(statuses.len().max(usize::from(input) + 1), Status::default());
+            statuses[usize::from(input)] = status;
             silences.push(quiet);
             let mut chain = Chain::default();
             for (_, reading) in readings {
@@ -123,12 +162,112 @@ impl Point {
                 }
             }
         }
-        if refused.len() == statuses.len() {
+        statuses.resize(statuses.len().max(captures), Status::default());
+        if refused.len() == own {
             return Err(engine::Error::NothingReadable(refused).into());
         }
         if names == Names::LeftOut {
             leave_out_names(&mut statuses, &faults);
         }
         Ok((totals, (statuses, common_silences(&silences))))
+    }
+}
+
+/// The points of a run that are joined.
+pub struct PointsOfRun(pub Points);
+
+impl PointsOfRun {
+    fn name(&self, point: usize) -> &str {
+        self.0.all[point].name.as_deref().unwrap_or_default()
+    }
+
+    /// What each point shows by itself, in their order.
+    fn studies(&self, from: impl Read, options: &Options, names: Names) -> Result<Vec<Examination>, Error> {
+        let mut known = read(from)?;
+        let own: Vec<Option<Point>> =
+            (0..self.0.count()).map(|point| known.remove(self.name(point))).collect();
+        // A point of which nothing could be read is none. Its captures belong to another one.
+        let mut lost: BTreeMap<(i32, i64), RangeReport> =
+            known.into_values().flat_map(|point| point.readings).collect();
+        let captures = self.0.all.iter().map(|point| point.inputs.len()).sum();
+        let study = |(place, point): (usize, Option<Point>)| {
+            let name = self.name(place);
+            let missing = || Error::Incomplete { point: name.to_owned(), what: "nothing came".to_owned() };
+            let mut point = point.ok_or_else(missing)?;
+            for &input in &self.0.all[place].inputs {
+                let rest = lost.split_off(&(input as i32 + 1, i64::MIN));
+                let mut adopted = lost.split_off(&(input as i32, i64::MIN));
+                point.readings.append(&mut adopted);
+                lost.extend(rest.into_iter());
+            }
+            let own = join::options_of(&self.0, place, options);
+            point.study(name, (&own, names), captures, self.0.correction(place))
+        };
+        own.into_iter().enumerate().map(study).collect()
+    }
+
+    /// What is to be looked for at all points.
+    ///
+    /// # Errors
+    /// A stream that is broken, or something that is missing.
+    pub fn request(
+        self,
+        from: impl Read + Send,
+        options: &Options,
+        names: Names,
+    ) -> Result<TraceRequest, Error> {
+        stages::with_threads(options, || {
+            let studies = self.studies(from, options, names)?;
+            let request = Join::new(&self.0, options, studies).request();
+            let names = (0..self.0.count()).map(|point| self.name(point).to_owned()).collect();
+            Ok(TraceRequest { names, request })
+        })?
+    }
+
+    /// The report on all points. `traced` is what was found of that which was to be looked for.
+    ///
+    /// # Errors
+    /// A stream that is broken, or something that is missing.
+    pub fn report(
+        self,
+        from: impl Read + Send,
+        traced: Option<impl Read + Send>,
+        options: &Options,
+        names: Names,
+    ) -> Result<Analysis, Error> {
+        stages::with_threads(options, || {
+            let join = Join::new(&self.0, options, self.studies(from, options, names)?);
+            let request = join.request();
+            let found = match traced {
+                Some(traced) if !request.wanted.is_empty() => self.traced(traced, &request)?,
+                _ if request.wanted.is_empty() => Vec::new(),
+                _ => {
+                    let what = "the packets that were to be looked for did not come".to_owned();
+                    return Err(Error::Incomplete { point: String::new(), what });
+                }
+            };
+            let mut outcome = join.outcome(found);
+            outcome.report.warnings.extend(self.0.limit());
+            Ok(outcome)
+        })?
+    }
+
+    fn traced(&self, from: impl Read, request: &Request) -> Result<Vec<OfPoint>, Error> {
+        let mut rows = RowReader::new("assemble", from)?;
+        let mut parts: BTreeMap<Arc<str>, BTreeMap<i32, Traced>> = BTreeMap::new();
+        while let Some(row) = rows.next_row()? {
+            if row.kind == Kind::Traced {
+                parts.entry(row.point).or_default().insert(row.shard, unpack(&row.body)?);
+            }
+        }
+        let of_point = |point: usize| {
+            let own = parts.remove(self.name(point)).unwrap_or_default();
+            if own.len() != SHARDS {
+                let what = format!("packets of {} shards of {SHARDS} came", own.len());
+                return Err(Error::Incomplete { point: self.name(point).to_owned(), what });
+            }
+            Ok(Traced::join(own.into_values(), request, point))
+        };
+        (0..self.0.count()).map(of_point).collect()
     }
 }

@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::input::{Range, Ranges};
+use super::joined::Clocks;
+use super::outline::RangeOutline;
 use super::rows::{ALL, Kind, Row, RowWriter, pack};
 use super::segments::{self, MOST, Ordered};
+use super::sketch::{Handshakes, Openings};
 use crate::capture::Block;
-use crate::capture::extent::{self, HEAD, InputRange, RangeBounds, RangeReader};
+use crate::capture::extent::{self, HEAD, InputRange, RangeReader};
 use crate::decode::segment::{Flags, Segment};
 use crate::engine::Options;
 use crate::engine::batch::{Batch, Filter, Totals};
@@ -20,19 +23,16 @@ use crate::engine::stages;
 use crate::flow::tracker::SHARDS;
 use crate::redact::Rewriter;
 use crate::redact::source::{BlockRewriter, FaultyPackets};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
-/// Where a range lies among the others of its point: every shard must know that of all of them.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RangeOutline {
-    /// Where it lies in its capture.
-    pub bounds: RangeBounds,
-    /// Latest time of a packet that was wanted.
-    pub last: Option<Timestamp>,
-    /// Whether a connection was closed in it.
-    pub closes: bool,
-    /// The capture, for messages.
-    pub path: String,
+/// Which segments are handed on.
+#[derive(Clone, Copy, Debug)]
+pub enum Keep<'c> {
+    /// Those that are wanted.
+    Wanted,
+    /// All, for points are joined. Whether a packet is wanted for its time is known only with their clocks. Without these
+    /// the openings of connections are handed on by themselves, too: they tell the clocks.
+    All(Option<&'c Clocks>),
 }
 
 /// The results of reading a range.
@@ -52,6 +52,9 @@ pub struct RangeReport {
     pub faults: Option<FaultyPackets>,
 }
 
+/// [`Row::shard`] of handshakes is the shard and this.
+const OF_HANDSHAKES: usize = SHARDS;
+
 /// Decodes all ranges that come from `from`. With a `rewriter` every packet goes through it first.
 ///
 /// # Errors
@@ -61,18 +64,22 @@ pub fn run(
     to: impl Write,
     options: &Options,
     rewriter: Option<Rewriter>,
+    keep: Keep<'_>,
 ) -> Result<(), Error> {
     let mut rewriter = rewriter.map(BlockRewriter::new);
     let mut ranges = Ranges::new(from)?;
     let mut rows = RowWriter::new(to)?;
-    let filter = stages::filter(options);
     while let Some(range) = ranges.next_range()? {
+        let of_point = match keep {
+            Keep::Wanted => Decoding { counted: stages::filter(options), ..Decoding::default() },
+            Keep::All(clocks) => Decoding::of_all(options, clocks, &range.point),
+        };
         let (head, bytes) = match &range.file {
             Some(file) => in_file(file, &range.place)?,
             None => (range.head.clone(), ranges.bytes()),
         };
         let bytes = Expected::of(&range.place, bytes);
-        decode(&range, &head, Box::new(bytes), &filter, rewriter.as_mut(), &mut rows)?;
+        decode(&range, (&head, Box::new(bytes)), of_point, rewriter.as_mut(), &mut rows)?;
     }
     rows.finish()
 }
@@ -105,16 +112,42 @@ impl Read for Unopened {
     }
 }
 
+/// How the packets of a range are decoded.
+#[derive(Default)]
+struct Decoding {
+    /// The packets that are counted.
+    counted: Filter,
+    /// All segments are handed on, although not all packets are counted.
+    all: bool,
+    /// The openings of connections, where they are handed on, too.
+    openings: Option<Openings>,
+}
+
+impl Decoding {
+    /// All segments of a point that is joined with others.
+    fn of_all(options: &Options, clocks: Option<&Clocks>, point: &str) -> Decoding {
+        let mut counted = stages::filter(options);
+        if let Some(clock) = clocks.and_then(|clocks| clocks.of_point(point)) {
+            counted.since = counted.since.map(|since| clock.first_since(since));
+            let behind = counted.until.map(|until| clock.first_since(until + Span(1)));
+            counted.until = behind.map(|behind| behind + Span(-1));
+        }
+        let all = !counted.keeps_all();
+        Decoding { counted, all, openings: clocks.is_none().then(Openings::default) }
+    }
+}
+
 fn decode(
     range: &Range,
-    head: &[u8],
-    bytes: Box<dyn Read + Send>,
-    filter: &Filter,
+    (head, bytes): (&[u8], Box<dyn Read + Send>),
+    Decoding { counted: filter, all, mut openings }: Decoding,
     mut rewriter: Option<&mut BlockRewriter>,
     rows: &mut RowWriter<impl Write>,
 ) -> Result<(), Error> {
     let place = &range.place;
     let mut sorted = Sorted::new(range);
+    let (every, mut unfiltered) = (Filter::default(), Batch::default());
+    let mut refused = None;
     let mut totals = Totals::default();
     let mut notes = Vec::new();
     let extent = match RangeReader::open(place, head, bytes) {
@@ -130,28 +163,42 @@ fn decode(
                 }
             };
             while batch.next(|| next_block(&mut block)) {
-                batch.decode(&block, filter);
+                batch.decode(&block, &filter);
                 clock.note(&block);
                 notes.extend(block.notes().iter().map(|(id, note)| (id.number(), note.clone())));
-                sorted.add(&batch, &clock, rows)?;
+                if all {
+                    unfiltered.decode(&block, &every);
+                }
+                sorted.add(if all { &unfiltered } else { &batch }, &clock, openings.as_mut(), rows)?;
                 totals.add(&batch);
                 batch.clear();
+                unfiltered.clear();
             }
             totals.add(&batch);
             extent.close().map_err(Error::Unreadable)?
         }
         Err(error) if place.from > 0 => return Err(Error::Unreadable(error.to_string())),
-        Err(error) => extent::RangeResult::refused(&place.path, &error),
+        Err(error) => {
+            refused = Some(error.to_string());
+            extent::RangeResult::refused(&place.path, &error)
+        }
     };
-    let outline = pack(&RangeOutline {
+    let outline = RangeOutline {
         bounds: extent.bounds(),
         last: totals.last,
         closes: sorted.closes,
         path: place.path.clone(),
-    })?;
+        refused,
+    };
+    let packed = pack(&outline)?;
     for shard in 0..SHARDS {
         sorted.write(shard, rows)?;
-        rows.write(sorted.row(shard as i32, Kind::Outline, 0, outline.clone()))?;
+        rows.write(sorted.row(shard as i32, Kind::Outline, 0, packed.clone()))?;
+    }
+    for shard in 0..SHARDS {
+        let Some(openings) = &mut openings else { break };
+        let body = pack(&Handshakes { outline: outline.clone(), segments: openings.bodies(shard)? })?;
+        rows.write(sorted.row((OF_HANDSHAKES + shard) as i32, Kind::Handshakes, 0, body))?;
     }
     let faults = rewriter.and_then(|rewriter| rewriter.drain_faults().into_values().next());
     let reading = RangeReport { path: place.path.clone(), size: place.size, extent, totals, notes, faults };
@@ -200,13 +247,20 @@ impl Sorted {
         &mut self,
         batch: &Batch,
         clock: &LatestTime,
+        mut openings: Option<&mut Openings>,
         rows: &mut RowWriter<impl Write>,
     ) -> Result<(), Error> {
         for (shard, segments) in batch.by_shard().enumerate() {
             for segment in segments {
                 self.closes |= segment.flags.has(Flags::FIN);
                 let part = &mut self.shards[shard];
-                part.last.push(Ordered { segment: *segment, latest: clock.latest(segment) });
+                let ordered = Ordered { segment: *segment, latest: clock.latest(segment) };
+                if let Some(openings) = &mut openings
+                    && segment.flags.has(Flags::SYN)
+                {
+                    openings.record(shard, &ordered);
+                }
+                part.last.push(ordered);
                 if part.last.len() == TOGETHER {
                     part.columns.add(&part.last);
                     part.last.clear();

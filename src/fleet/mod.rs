@@ -14,16 +14,30 @@
 //! * [`segments`]: the columns of segments in such bytes.
 //! * `spool`: rows that wait for their turn.
 //! * `stream`: what all these streams have in common.
+//! * [`outline`]: what all shards know of a range; `order`: segments of all ranges in time order.
 //! * [`decode`], [`track`], [`merge`], [`assemble`]: the stages.
+//! * [`sketch`], [`trace`]: the stages that points need to be joined; [`joined`]: what goes from them to the others.
+//!
+//! Points are joined by the same steps as on one machine ([`crate::pair`]), between which Spark moves the data:
+//!
+//! ```text
+//!  handshakes --by point--> sketch --> solve: clocks, points      segments, clocks --> track, merge: as above
+//!  points, all shards --> request: connections to be compared     segments, request --by point and shard--> trace --> assemble
+//! ```
 
 pub mod assemble;
 pub mod decode;
 pub mod input;
+pub mod joined;
 pub mod merge;
+mod order;
+pub mod outline;
 pub mod rows;
 pub mod segments;
+pub mod sketch;
 mod spool;
 mod stream;
+pub mod trace;
 pub mod track;
 
 use arrow_schema::ArrowError;

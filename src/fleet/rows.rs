@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `version` | int32 | 1 |
 //! | `point` | utf8 | the capture point |
-//! | `shard` | int32 | the part of the connections, 0 to 15; of events the part of the host pairs; -1 where it belongs to all |
+//! | `shard` | int32 | the part of the connections, 0 to 15; of events the part of the host pairs; of handshakes 16 more; -1 where it belongs to all |
 //! | `kind` | int32 | what `body` is: [`Kind`] |
 //! | `time` | int64 | of segments the time of the first one, nanoseconds since 1970; else 0 |
 //! | `capture` | int32 | the capture's place among those of its point |
@@ -33,7 +33,7 @@ use super::stream::{self, VERSION};
 /// What the body of a row is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// Where a range lies among the others: [`super::decode::RangeOutline`].
+    /// Where a range lies among the others: [`super::outline::RangeOutline`].
     Outline = 0,
     /// Segments, as columns.
     Segments = 1,
@@ -47,12 +47,30 @@ pub enum Kind {
     Model = 5,
     /// Connections of a shard, as a Parquet file: for the driver.
     Table = 6,
+    /// Of points that are joined, the openings of connections in a range and shard: [`super::sketch::Handshakes`].
+    Handshakes = 7,
+    /// Those of a point, as far as they are compared: [`super::sketch::PointSketch`].
+    Sketch = 8,
+    /// The clocks of all points: [`super::joined::Clocks`].
+    Clocks = 9,
+    /// All points and what they have in common: [`crate::pair::points::Points`].
+    Points = 10,
+    /// What is looked for at all points: [`super::joined::TraceRequest`].
+    Request = 11,
+    /// What a point and shard have of it: [`crate::pair::trace::Traced`].
+    Traced = 12,
 }
 
 impl Kind {
     fn of(number: i32) -> Option<Kind> {
-        use Kind::{Events, Model, Outline, Reading, Segments, Shard, Table};
-        let all = [Outline, Segments, Reading, Events, Shard, Model, Table];
+        use Kind::{
+            Clocks, Events, Handshakes, Model, Outline, Points, Reading, Request, Segments, Shard, Sketch,
+            Table, Traced,
+        };
+        let all = [
+            Outline, Segments, Reading, Events, Shard, Model, Table, Handshakes, Sketch, Clocks, Points,
+            Request, Traced,
+        ];
         all.into_iter().find(|kind| *kind as i32 == number)
     }
 }

@@ -260,13 +260,32 @@ fn join(net: &[u8], host: u32) -> Address {
 /// The body holds other columns.
 pub fn read(body: &[u8], capture: u16, before: u64) -> Result<Vec<Ordered>, Error> {
     let mut all = Vec::new();
+    read_into(body, capture, before, &mut all)?;
+    Ok(all)
+}
+
+/// The same, into `all`, whose room is used again.
+///
+/// # Errors
+/// The body holds other columns.
+pub fn read_into(body: &[u8], capture: u16, before: u64, all: &mut Vec<Ordered>) -> Result<(), Error> {
+    all.clear();
     for batch in StreamReader::try_new(body, None)? {
         let batch = batch?;
         all.reserve(batch.num_rows());
         let columns = Columns::of(&batch)?;
         all.extend((0..batch.num_rows()).map(|at| columns.ordered(at, capture, before)));
     }
-    Ok(all)
+    Ok(())
+}
+
+/// The time of the first segment of a body; 0 if it has none.
+///
+/// # Errors
+/// The body holds other columns.
+pub fn first_time(body: &[u8]) -> Result<i64, Error> {
+    let Some(batch) = StreamReader::try_new(body, None)?.next() else { return Ok(0) };
+    Ok(Columns::of(&batch?)?.time.first().copied().unwrap_or_default())
 }
 
 /// The columns of a batch, each of the right type.

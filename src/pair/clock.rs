@@ -27,6 +27,7 @@ impl ClockSample {
 
 /// The time of one capture in terms of another's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClockOffset {
     /// A time by the first capture's clock at which `offset` holds.
     pub origin: Timestamp,
@@ -84,6 +85,18 @@ impl ClockOffset {
     /// A time of the first capture by the second one's clock.
     pub fn there(&self, at: Timestamp) -> Timestamp {
         at + self.offset + self.since_origin(at)
+    }
+
+    /// The first time of the first capture that is not before `limit` by the second one's clock.
+    pub fn first_since(&self, limit: Timestamp) -> Timestamp {
+        let mut at = self.back(limit);
+        while self.there(at) < limit && at < Timestamp::MAX {
+            at = at + Span(1);
+        }
+        while at > Timestamp::MIN && self.there(at + Span(-1)) >= limit {
+            at = at + Span(-1);
+        }
+        at
     }
 
     /// A time of the second capture by the first one's clock.
@@ -203,6 +216,20 @@ mod tests {
         let clock = ClockOffset::of(&one).unwrap();
         assert_eq!((clock.uncertainty, clock.round_trip), (None, None));
         assert!((clock.offset - Span::secs(1)).0 >= 5_000_000);
+    }
+
+    #[test]
+    fn the_first_time_since_a_limit_is_the_first() {
+        let begin = Timestamp(1_700_000_000_000_000_000);
+        for drift in [-400_000, -3, 0, 7, 250_000] {
+            let clock =
+                ClockOffset { origin: begin, offset: Span::secs(-9), drift, ..ClockOffset::default() };
+            for n in 0..500 {
+                let limit = begin + Span(7_919 * n);
+                let first = clock.first_since(limit);
+                assert!(clock.there(first) >= limit && clock.there(first + Span(-1)) < limit, "{drift} {n}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! All points analyzed, their connections matched, and one report written of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::capture::Source;
 use crate::decode::segment::PacketId;
@@ -23,7 +23,7 @@ use crate::pair::loss::{CaptureNames, Given};
 use crate::pair::merge_findings::JoinedConnection;
 use crate::pair::passage::{Passage, Watch};
 use crate::pair::points::Points;
-use crate::pair::trace::{self, Track, Wanted};
+use crate::pair::trace::{self, OfPoint, PointRequest, Request, Track, Wanted};
 use crate::pair::watches::{self, Tracks};
 use crate::seq::Seq;
 
@@ -43,16 +43,7 @@ pub fn analyze(
 ) -> Result<Analysis, Error> {
     let mut studies = Vec::new();
     for point in 0..points.count() {
-        let own = Options {
-            memory_limit: options.memory_limit / points.count() as u64,
-            placed: points.placed(point),
-            #[cfg(feature = "fleet")]
-            table: options.table.clone().map(|table| match &points.all[point].name {
-                Some(name) => table.of_point(name),
-                None => table.of_side(point),
-            }),
-            ..options.clone()
-        };
+        let own = options_of(points, point, options);
         let source = points.reclocked(point, open(&points.mask(point, inputs))?);
         studies.push(engine::study(source, &own, progress)?);
         // What one point has and the other not would look lost: of all or of none.
@@ -60,8 +51,31 @@ pub fn analyze(
             return Err(Error::Stopped);
         }
     }
-    let names = names(points, &studies);
-    Join { points, options, open, inputs, studies, names }.outcome()
+    let join = Join::new(points, options, studies);
+    let request = join.request();
+    let read = |point: usize| Ok(trace::collect(open(&points.mask(point, inputs))?, &request, point));
+    let of_points = if request.wanted.is_empty() { 0 } else { points.count() };
+    let traced: Result<Vec<OfPoint>, Error> = each_of(of_points, options.threads, read).into_iter().collect();
+    Ok(join.outcome(traced?))
+}
+
+/// How one point is examined by itself.
+pub fn options_of(points: &Points, point: usize, options: &Options) -> Options {
+    Options {
+        memory_limit: memory_limit_of_point(options.memory_limit, points.count()),
+        placed: points.placed(point),
+        #[cfg(feature = "fleet")]
+        table: options.table.clone().map(|table| match &points.all[point].name {
+            Some(name) => table.of_point(name),
+            None => table.of_side(point),
+        }),
+        ..options.clone()
+    }
+}
+
+/// The part of the memory that one of so many points may take.
+pub fn memory_limit_of_point(memory_limit: u64, points: usize) -> u64 {
+    memory_limit / points.max(1) as u64
 }
 
 /// What the points are called: as the user calls them, or by their captures, or the first of these and how many more there are.
@@ -86,10 +100,11 @@ fn names(points: &Points, studies: &[Examination]) -> Vec<String> {
 pub struct Join<'j> {
     pub(super) points: &'j Points,
     pub(super) options: &'j Options,
-    open: Opener<'j>,
-    inputs: usize,
     pub(super) studies: Vec<Examination>,
     names: Vec<String>,
+    /// The connections that are compared, and behind them those for which there is no room.
+    entries: Vec<Entry>,
+    left_out: usize,
 }
 
 /// A connection that is compared: where its facts lie, point by point, and how it is found.
@@ -108,11 +123,41 @@ impl<'j> Join<'j> {
         &self.names[point]
     }
 
-    fn outcome(mut self) -> Result<Analysis, Error> {
-        let (entries, left_out) = if self.points.are_related() { self.entries() } else { (Vec::new(), 0) };
-        let traced = entries.len() - left_out;
-        let wanted: Vec<Wanted> = entries[..traced].iter().map(|e| e.wanted.clone()).collect();
-        let (tracks, listening) = self.tracks(&wanted)?;
+    /// What each point has shown by itself, in their order, is there.
+    pub fn new(points: &'j Points, options: &'j Options, studies: Vec<Examination>) -> Join<'j> {
+        let names = names(points, &studies);
+        let mut join = Join { points, options, studies, names, entries: Vec::new(), left_out: 0 };
+        if points.are_related() {
+            (join.entries, join.left_out) = join.entries();
+        }
+        join
+    }
+
+    /// Which packets are to be looked for at all points.
+    pub fn request(&self) -> Request {
+        let traced = self.entries.len() - self.left_out;
+        let wanted: Vec<Wanted> = self.entries[..traced].iter().map(|e| e.wanted.clone()).collect();
+        let are_cut = self.studies.iter().any(|study| study.inputs.quality.cut > 0);
+        let of_point = |point: usize| PointRequest {
+            servers: self.servers(&wanted, point),
+            clock: self.points.all[point].clock.unwrap_or_default(),
+        };
+        let points = (0..self.points.count()).map(of_point).collect();
+        let stamps = if are_cut { Stamps::Cut } else { Stamps::Whole };
+        Request { points, stamps, wanted }
+    }
+
+    /// The report, once the packets that were asked for have come, point by point; nothing if there were none.
+    pub fn outcome(mut self, traced: Vec<OfPoint>) -> Analysis {
+        let entries = std::mem::take(&mut self.entries);
+        let mut tracks: Vec<Tracks> = Vec::new();
+        let mut listening = Vec::new();
+        for (own, of_point) in traced {
+            tracks.resize_with(own.len(), || Vec::with_capacity(self.points.count()));
+            tracks.iter_mut().zip(own).for_each(|(all, own)| all.push(own));
+            listening.push(of_point);
+        }
+        listening.resize(self.points.count(), Listening::default());
         let watches = watches::watches(self.points, &self.studies, listening, &tracks);
         let without_resets = watches::without_resets(self.points, &tracks, &watches);
         let (mut by_connection, of_listeners) = self.take_drafts();
@@ -150,8 +195,8 @@ impl<'j> Join<'j> {
         drafts.sort_by_cached_key(|(d, _)| d.order());
         let base = self.points.from_servers()[0];
         lost.into_iter().for_each(|(about, fault)| self.studies[base].note_lost(about, fault));
-        let Join { points, options, studies, names, .. } = self;
-        Ok(account::report((points, &names), options, studies, drafts, left_out))
+        let Join { points, options, studies, names, left_out, .. } = self;
+        account::report((points, &names), options, studies, drafts, left_out)
     }
 
     /// What the point nearest to the server keeps of a connection.
@@ -280,7 +325,9 @@ impl<'j> Join<'j> {
     /// The connections of any point that deserve it, those of several as one; and for how many of them, the last ones, there
     /// is no room to compare their packets.
     fn entries(&self) -> (Vec<Entry>, usize) {
-        let cost = self.points.count() as u64 * trace::COST;
+        // Few of hundreds of points have a connection: those of one path.
+        let longest = self.points.paths.iter().map(|path| path.points.len()).max();
+        let cost = longest.unwrap_or_default().max(2) as u64 * trace::COST;
         let room = (self.options.memory_limit / 8 / cost).clamp(64, MOST_TRACED) as usize;
         let mut entries: Vec<Entry> = Vec::new();
         let mut by_isn: HashMap<Option<Seq>, Vec<usize>> = HashMap::new();
@@ -312,34 +359,9 @@ impl<'j> Join<'j> {
         (entries, left_out)
     }
 
-    /// The packets of those connections at all points, and when each point was listening.
-    fn tracks(&self, wanted: &[Wanted]) -> Result<(Vec<Tracks>, Vec<Listening>), Error> {
-        if wanted.is_empty() {
-            return Ok((Vec::new(), vec![Listening::default(); self.points.count()]));
-        }
-        let are_cut = self.studies.iter().any(|study| study.inputs.quality.cut > 0);
-        let stamps = if are_cut { Stamps::Cut } else { Stamps::Whole };
-        let read = |point: usize| {
-            let source = (self.open)(&self.points.mask(point, self.inputs))?;
-            let mut listening = Listening::to(self.servers(wanted, point), stamps);
-            let clock = self.points.all[point].clock.unwrap_or_default();
-            let tracks = trace::collect(source, wanted, (point, clock), &mut listening);
-            Ok((tracks, listening))
-        };
-        let mut tracks: Vec<Tracks> =
-            wanted.iter().map(|_| Vec::with_capacity(self.points.count())).collect();
-        let mut all = Vec::new();
-        for of_point in each_of(self.points.count(), self.options.threads, read) {
-            let (own, listening) = of_point?;
-            tracks.iter_mut().zip(own).for_each(|(all, own)| all.push(own));
-            all.push(listening);
-        }
-        Ok((tracks, all))
-    }
-
     /// The servers of the connections compared, as a point knows them.
-    fn servers(&self, wanted: &[Wanted], point: usize) -> HashSet<Host> {
-        let mut servers = HashSet::new();
+    fn servers(&self, wanted: &[Wanted], point: usize) -> Vec<Host> {
+        let mut servers = BTreeSet::new();
         for w in wanted {
             let own: Vec<Host> =
                 w.names.iter().filter(|(at, ..)| *at == point).map(|(_, _, server)| *server).collect();
@@ -359,7 +381,7 @@ impl<'j> Join<'j> {
                 .collect();
             servers.extend(named);
         }
-        servers
+        servers.into_iter().collect()
     }
 
     /// The findings about listeners, each once: as the point nearest to the server has it.

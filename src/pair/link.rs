@@ -1,7 +1,7 @@
 //! Two capture points that saw the same connections: which of them is nearer to the clients, how their clocks differ, and
 //! by which names they know the same listeners.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::decode::segment::Address;
 use crate::flow::key::Host;
@@ -13,11 +13,12 @@ use crate::time::Span;
 /// Two capture points with connections in common: side 0 is nearer to the clients, side 1 to the servers, by most of
 /// these connections.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Link {
     /// The time of side 0 in terms of side 1.
     pub clock: ClockOffset,
     /// Servers (as side 1 knows them) whose clients side 1 is nearer to: the captured hosts are clients of each other.
-    pub turned: HashSet<Address>,
+    pub turned: BTreeSet<Address>,
     /// Connections whose handshake both have.
     pub matched: u64,
     /// Those among them that have other names on one side than on the other.
@@ -25,11 +26,11 @@ pub struct Link {
     /// Not all handshakes were compared: the numbers are reckoned from a part.
     pub estimated: bool,
     /// Listeners as side 0 knows them, and as side 1 does.
-    listeners: HashMap<Host, Host>,
+    listeners: BTreeMap<Host, Host>,
     /// Client addresses and listeners, as side 0 knows them, of whose connections side 1 has some.
-    common: HashSet<(Address, Host)>,
+    common: BTreeSet<(Address, Host)>,
     /// How many client addresses side 1 has at each listener, as side 1 knows them.
-    clients: HashMap<Host, usize>,
+    clients: BTreeMap<Host, usize>,
 }
 
 impl Link {
@@ -41,7 +42,7 @@ impl Link {
         for (mine, theirs) in &shared {
             votes.entry(theirs.server.address).or_default().count(mine, theirs, ids);
         }
-        let turned: HashSet<Address> = votes
+        let turned: BTreeSet<Address> = votes
             .iter()
             .filter(|(_, votes)| votes.verdict() == Some(NearerToClients::SecondFirst))
             .map(|(server, _)| *server)
@@ -56,8 +57,8 @@ impl Link {
             .collect();
         let share = near.share().min(far.share());
         let whole = |n: usize| (n as f64 / share).round() as u64;
-        let mut listeners: HashMap<Host, Host> = HashMap::new();
-        let mut common = HashSet::new();
+        let mut listeners: BTreeMap<Host, Host> = BTreeMap::new();
+        let mut common = BTreeSet::new();
         for (mine, theirs) in &shared {
             if mine.is_surely(theirs) {
                 listeners.entry(mine.server).or_insert(theirs.server);

@@ -4,7 +4,7 @@
 //! That a packet is not in a capture says something only if the capture was running at that moment. Its other packets
 //! show it, and those that it should have: a packet that passed one capture point must have passed the one before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::decode::segment::{Address, Flags, Options, Segment, Traits};
 use crate::flow::facts::Role;
@@ -17,9 +17,12 @@ const ALL_MOMENTS: usize = 1 << 20;
 const MOMENTS: (usize, usize) = (256, 1 << 16);
 /// Segments without payload that are kept to be looked for on the other side.
 const BARE: usize = 1 << 17;
+/// One part of a side's segments keeps this share of all that: parts are not alike.
+const SHARE_OF_PART: usize = 8;
 
 /// Whether both captures have the timestamps option of segments.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub enum Stamps {
     /// They have.
     #[default]
@@ -39,6 +42,7 @@ pub enum SegmentClass {
 
 /// Times at which something was captured, put together where they lie close.
 #[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Moments {
     /// First and last of each run, in order once they are complete.
     runs: Vec<(Timestamp, Timestamp)>,
@@ -57,6 +61,18 @@ impl Moments {
             return;
         }
         self.runs.push((at, at));
+        self.make_room(most);
+    }
+
+    /// The moments of another part of the same side.
+    fn merge(&mut self, other: Moments, most: usize) {
+        self.apart = self.apart.max(other.apart);
+        self.runs.extend(other.runs);
+        self.join();
+        self.make_room(most);
+    }
+
+    fn make_room(&mut self, most: usize) {
         if self.runs.len() > most {
             while self.runs.len() > most / 2 {
                 self.apart = Span((self.apart.0 * 2).max(100_000));
@@ -104,6 +120,7 @@ pub struct Frame {
 
 /// The captured traffic with one server address.
 #[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Path {
     moments: Moments,
     /// By sender: whether there are control segments, and others.
@@ -112,6 +129,7 @@ struct Path {
 
 /// A segment without payload: neither the sender nor the receiver cuts it or joins it with another one.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Bare {
     hash: u64,
     flow: u64,
@@ -122,11 +140,16 @@ struct Bare {
 
 /// What the capture of one side shows of the servers concerned.
 #[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Listening {
+    #[cfg_attr(feature = "fleet", serde(skip))]
     servers: HashSet<Host>,
-    paths: HashMap<Address, Path>,
+    paths: BTreeMap<Address, Path>,
+    /// Moments that each path keeps.
     most: usize,
     bare: Vec<Bare>,
+    /// How many of them are kept.
+    most_bare: usize,
     /// Hashes from here on are not kept.
     bound: Option<u64>,
     stamps: Stamps,
@@ -144,7 +167,42 @@ impl Listening {
     pub fn to(servers: HashSet<Host>, stamps: Stamps) -> Listening {
         let paths: HashSet<Address> = servers.iter().map(|s| s.address).collect();
         let most = (ALL_MOMENTS / paths.len().max(1)).clamp(MOMENTS.0, MOMENTS.1);
-        Listening { servers, most, stamps, ..Listening::default() }
+        Listening { servers, most, most_bare: BARE, stamps, ..Listening::default() }
+    }
+
+    /// The same for one part of the segments of this side.
+    pub fn of_part(servers: HashSet<Host>, stamps: Stamps) -> Listening {
+        let whole = Listening::to(servers, stamps);
+        Listening { most: whole.most / SHARE_OF_PART, most_bare: whole.most_bare / SHARE_OF_PART, ..whole }
+    }
+
+    /// Adds what another part of the segments of this side shows.
+    pub fn merge(&mut self, part: Listening) {
+        for (server, theirs) in part.paths {
+            let path = self.paths.entry(server).or_default();
+            path.moments.merge(theirs.moments, self.most);
+            for (own, theirs) in path.heard.iter_mut().flatten().zip(theirs.heard.iter().flatten()) {
+                *own |= theirs;
+            }
+        }
+        self.bare.extend(part.bare);
+        self.bound = [self.bound, part.bound].into_iter().flatten().min();
+        if let Some(bound) = self.bound {
+            self.bare.retain(|b| b.hash < bound);
+        }
+        self.thin_out();
+    }
+
+    /// Keeps half of too many segments.
+    fn thin_out(&mut self) {
+        if self.bare.len() <= self.most_bare {
+            return;
+        }
+        let middle = self.bare.len() / 2;
+        let (_, median, _) = self.bare.select_nth_unstable_by_key(middle, |b| b.hash);
+        let bound = median.hash;
+        self.bare.retain(|b| b.hash < bound);
+        self.bound = Some(bound);
     }
 
     /// Takes note of a segment.
@@ -181,13 +239,7 @@ impl Listening {
         let ports = u64::from(client.port) << 16 | u64::from(server.port);
         let flow = mixed(mixed((address >> 64) as u64 ^ ports).wrapping_add(address as u64));
         self.bare.push(Bare { hash, flow, at: s.time, server, sender });
-        if self.bare.len() > BARE {
-            let middle = self.bare.len() / 2;
-            let (_, median, _) = self.bare.select_nth_unstable_by_key(middle, |b| b.hash);
-            let bound = median.hash;
-            self.bare.retain(|b| b.hash < bound);
-            self.bound = Some(bound);
-        }
+        self.thin_out();
     }
 
     /// Puts the notes in order.

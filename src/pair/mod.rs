@@ -124,7 +124,7 @@ pub fn analyze_files_of_points(
 /// As [`engine::analyze`]; and fewer than two points, or inputs that cannot be read more than once.
 pub fn analyze_points(
     inputs: &[PathBuf],
-    mut points: Vec<Named>,
+    points: Vec<Named>,
     open: Opener<'_>,
     options: &Options,
     progress: &mut (dyn FnMut(Progress) + Send),
@@ -134,33 +134,21 @@ pub fn analyze_points(
             "one capture point alone: name the others, too, or give its captures without --point".to_owned(),
         ));
     }
-    let sketches: Vec<Option<HandshakeSketch>> =
-        sketches(inputs.len(), open, options.threads).into_iter().map(|(sketch, _)| sketch).collect();
+    let sketches = each_of(points.len(), options.threads, |point: usize| {
+        let own = (0..inputs.len()).map(|n| points[point].inputs.contains(&n)).collect::<Vec<_>>();
+        open(&own).ok().map(HandshakeSketch::of)
+    });
     if options.stop.is_asked() {
         return Err(Error::Stopped);
     }
-    // A point of which nothing can be read is none. Its inputs go with another one, whose report names them.
-    let is_readable = |point: &Named| point.inputs.iter().any(|&n| sketches[n].is_some());
-    let (readable, lost): (Vec<Named>, Vec<Named>) = points.drain(..).partition(is_readable);
-    points = readable;
-    match points.first_mut() {
-        Some(first) => first.inputs.extend(lost.into_iter().flat_map(|point| point.inputs)),
-        None => {
-            return join::analyze(inputs.len(), open, &Points::unrelated(inputs.len()), options, progress);
-        }
-    }
-    let merged = |point: &Named| {
-        let mut all = HandshakeSketch::default();
-        point.inputs.iter().filter_map(|&n| sketches[n].as_ref()).for_each(|sketch| all.merge(sketch));
-        all
+    let Some(points) = Points::of_named(points, sketches) else {
+        return Err(match open(&vec![true; inputs.len()]) {
+            Err(error) => error,
+            Ok(_) => Error::NothingReadable(Vec::new()),
+        });
     };
-    let of_points: Vec<HandshakeSketch> = points.iter().map(merged).collect();
-    let points = Points::of(points, &of_points, &|a, b| link::orient(a, b, Pairing::Force));
     let mut outcome = join::analyze(inputs.len(), open, &points, options, progress)?;
-    if !points.are_related() {
-        let why = "no connection was demonstrably seen at two of the points; each was judged for itself";
-        outcome.report.warnings.push(why.to_owned());
-    }
+    outcome.report.warnings.extend(points.limit());
     Ok(outcome)
 }
 

@@ -8,9 +8,10 @@ use crate::diagnose::vantage::Standing;
 use crate::engine::KnownVantage;
 use crate::flow::facts::Role;
 use crate::flow::key::Host;
+use crate::model::Pairing;
 use crate::pair::clock::ClockOffset;
 use crate::pair::graph::{self, Between};
-use crate::pair::link::{Link, NearerToClients};
+use crate::pair::link::{self, Link, NearerToClients};
 use crate::pair::sketch::{Handshake, HandshakeSketch};
 use crate::time::Span;
 
@@ -28,6 +29,7 @@ pub struct Named {
 
 /// One capture point.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Point {
     /// Its name, if the user gave it one.
     pub name: Option<String>,
@@ -41,6 +43,7 @@ pub struct Point {
 
 /// Connections that passed the same points in the same order.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PathSeen {
     /// The points, the one nearest to the client first.
     pub points: Vec<usize>,
@@ -52,6 +55,7 @@ pub struct PathSeen {
 
 /// All capture points.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Points {
     /// In the order in which they were given; of two without names the one nearer to the clients is the first.
     pub all: Vec<Point>,
@@ -72,17 +76,15 @@ impl Points {
     /// Compares what all points saw. Where `orient` does not know which of two is nearer to the clients, the first is.
     pub fn of(named: Vec<Named>, sketches: &[HandshakeSketch], orient: Orient<'_>) -> Points {
         let mut links = BTreeMap::new();
-        for a in 0..sketches.len() {
-            for b in a + 1..sketches.len() {
-                if sketches[a].shared(&sketches[b]).is_empty() {
-                    continue;
-                }
-                let (near, far) = match orient(&sketches[a], &sketches[b]) {
-                    Some(NearerToClients::SecondFirst) => (b, a),
-                    Some(NearerToClients::FirstFirst) | None => (a, b),
-                };
-                links.insert((near, far), Link::of(&sketches[near], &sketches[far]));
+        for (a, b) in with_common_numbers(sketches) {
+            if sketches[a].shared(&sketches[b]).is_empty() {
+                continue;
             }
+            let (near, far) = match orient(&sketches[a], &sketches[b]) {
+                Some(NearerToClients::SecondFirst) => (b, a),
+                Some(NearerToClients::FirstFirst) | None => (a, b),
+            };
+            links.insert((near, far), Link::of(&sketches[near], &sketches[far]));
         }
         let rank = ranks(sketches.len(), &links);
         let reference = reference(&rank, &links);
@@ -99,10 +101,33 @@ impl Points {
         points
     }
 
+    /// Compares what points saw that the user named. A point of which nothing could be read has no sketch. It is no point:
+    /// its inputs go with those of another one, whose report names them. `None` where nothing at all could be read.
+    pub fn of_named(points: Vec<Named>, sketches: Vec<Option<HandshakeSketch>>) -> Option<Points> {
+        let (mut readable, mut of_points, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for (point, sketch) in points.into_iter().zip(sketches) {
+            match sketch {
+                Some(sketch) => {
+                    readable.push(point);
+                    of_points.push(sketch);
+                }
+                None => lost.extend(point.inputs),
+            }
+        }
+        readable.first_mut()?.inputs.extend(lost);
+        Some(Points::of(readable, &of_points, &|a, b| link::orient(a, b, Pairing::Force)))
+    }
+
     /// Captures without a connection in common: the first one, and all others.
     pub fn unrelated(inputs: usize) -> Points {
         let sides = [vec![0], (1..inputs).collect()].map(|inputs| Named { name: None, inputs });
         Points::of(sides.into(), &[HandshakeSketch::default(), HandshakeSketch::default()], &|_, _| None)
+    }
+
+    /// What limits a report on points that the user named; nothing if they have connections in common.
+    pub fn limit(&self) -> Option<String> {
+        let why = "no connection was demonstrably seen at two of the points; each was judged for itself";
+        (!self.are_related()).then(|| why.to_owned())
     }
 
     /// Whether any connection was seen at two points.
@@ -122,12 +147,15 @@ impl Points {
 
     /// The packets of a point, by the clock of the reference.
     pub fn reclocked(&self, point: usize, source: Box<dyn Source>) -> Box<dyn Source> {
-        match self.all[point].clock {
-            Some(clock) if point != self.reference => {
-                Box::new(Reclocked::new(source, std::sync::Arc::new(move |at| clock.there(at))))
-            }
-            _ => source,
+        match self.correction(point) {
+            Some(clock) => Box::new(Reclocked::new(source, std::sync::Arc::new(move |at| clock.there(at)))),
+            None => source,
         }
+    }
+
+    /// The clock of a point in terms of the reference, unless its times stay as they are.
+    pub fn correction(&self, point: usize) -> Option<ClockOffset> {
+        self.all[point].clock.filter(|_| point != self.reference)
     }
 
     /// What two points have in common: their places, the one nearer to most of the clients first, and the link.
@@ -306,6 +334,21 @@ fn ranks(points: usize, links: &BTreeMap<(usize, usize), Link>) -> Vec<usize> {
         }
     }
     rank
+}
+
+/// Pairs of points that have an initial sequence number in common: of hundreds of points most have none with most others.
+fn with_common_numbers(sketches: &[HandshakeSketch]) -> BTreeSet<(usize, usize)> {
+    let of_point = |(point, sketch)| HandshakeSketch::with_hashes(sketch).map(move |(hash, _)| (hash, point));
+    let mut numbers: Vec<(u64, usize)> = sketches.iter().enumerate().flat_map(of_point).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut pairs = BTreeSet::new();
+    for same in numbers.chunk_by(|a, b| a.0 == b.0) {
+        for (n, (_, a)) in same.iter().enumerate() {
+            pairs.extend(same[n + 1..].iter().map(|(_, b)| (*a, *b)));
+        }
+    }
+    pairs
 }
 
 /// Handshakes of all points that are of one connection, each with its point.

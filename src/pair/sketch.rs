@@ -22,6 +22,7 @@ const SIGHTINGS: usize = 4;
 
 /// One transmission of a SYN or SYN-ACK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct SynTransmission {
     /// When, by the clock of its capture.
     pub at: Timestamp,
@@ -49,6 +50,7 @@ impl SynTransmission {
 
 /// The opening of one connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Handshake {
     /// The client's initial sequence number.
     pub isn: Seq,
@@ -103,6 +105,7 @@ type Key = (u64, Host, Host);
 
 /// The handshakes of one input.
 #[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct HandshakeSketch {
     kept: BTreeMap<Key, Handshake>,
     /// Keys from here on are not kept.
@@ -119,7 +122,22 @@ fn mixed(isn: Seq) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Whether a segment belongs to the opening of a connection.
+fn is_opening(s: &Segment) -> bool {
+    s.flags.has(Flags::SYN)
+        && !s.flags.any(Flags::RST | Flags::FIN)
+        && !s.traits.has(Traits::NO_TIME)
+        && !s.traits.has(Traits::ICMP_ERROR)
+}
+
 impl HandshakeSketch {
+    /// Whether a segment belongs to the opening of a connection that is kept.
+    #[cfg(feature = "fleet")]
+    pub fn wants(&self, s: &Segment) -> bool {
+        let isn = if s.flags.has(Flags::ACK) { s.ack.advance(u32::MAX) } else { s.seq };
+        is_opening(s) && self.bound.is_none_or(|bound| mixed(isn) < bound)
+    }
+
     /// Reads `source` to its end.
     pub fn of(mut source: Box<dyn Source>) -> HandshakeSketch {
         let mut sketch = HandshakeSketch::default();
@@ -140,7 +158,7 @@ impl HandshakeSketch {
             self.span =
                 Some(self.span.map_or((s.time, s.time), |(from, to)| (from.min(s.time), to.max(s.time))));
         }
-        if !s.flags.has(Flags::SYN) || s.flags.any(Flags::RST | Flags::FIN) || s.traits.has(Traits::NO_TIME) {
+        if !is_opening(s) {
             return;
         }
         let source = Host { address: s.src, port: s.src_port };
@@ -183,20 +201,18 @@ impl HandshakeSketch {
         }
     }
 
-    /// Lets go of the last quarter: of all handshakes with one hash or of none.
+    /// Lets go of too many handshakes: of all with one hash or of none. The bound is halved until the rest fits. So it
+    /// depends neither on their order nor on how they were spread over the sketches that are merged.
     fn thin_out(&mut self) {
-        if let Some(&(bound, ..)) = self.kept.keys().nth(KEPT / 4 * 3) {
-            self.kept = {
-                let mut kept = std::mem::take(&mut self.kept);
-                // A flood with one initial sequence number may fill it all: it cannot be told apart anyway.
-                drop(kept.split_off(&(bound, Host::default(), Host::default())));
-                kept
-            };
+        while self.kept.len() > KEPT {
+            // A flood with one initial sequence number may fill it all: it cannot be told apart anyway.
+            let bound = self.bound.unwrap_or(u64::MAX) / 2;
+            drop(self.kept.split_off(&(bound, Host::default(), Host::default())));
             self.bound = Some(bound);
         }
     }
 
-    /// Takes in the handshakes of another input of the same side.
+    /// Takes in the handshakes of another input of the same side, or of another part of the same input.
     pub fn merge(&mut self, other: &HandshakeSketch) {
         self.bound = [self.bound, other.bound].into_iter().flatten().min();
         self.span = match (self.span, other.span) {
@@ -213,6 +229,7 @@ impl HandshakeSketch {
         if let Some(bound) = self.bound {
             drop(self.kept.split_off(&(bound, Host::default(), Host::default())));
         }
+        self.thin_out();
     }
 
     /// Times of the first and of the last TCP segment.
@@ -323,6 +340,18 @@ mod tests {
         assert!(a.shared(&b).iter().all(|(a, b)| !a.is_surely(b)));
         let elsewhere = Segment { src: Address::v4([192, 0, 2, 9]), ..plain(other) };
         assert!(a.shared(&sketch(&[elsewhere])).is_empty());
+    }
+
+    #[test]
+    fn sketches_of_parts_make_the_sketch_of_the_whole() {
+        let all: Vec<Segment> = (0..150_000).map(|n| syn(n as u8, n * 7919, n)).collect();
+        let whole = sketch(&all);
+        let mut merged = HandshakeSketch::default();
+        for part in 0..16 {
+            let own: Vec<Segment> = all.iter().copied().skip(part).step_by(16).collect();
+            merged.merge(&sketch(&own));
+        }
+        assert_eq!((merged.bound, merged.span, merged.kept), (whole.bound, whole.span, whole.kept));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The packets of chosen connections at one point: read once more, for what the facts of a connection do not keep.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::capture::{Block, Source};
 use crate::decode::segment::{Flags, Options, PacketId, Segment, Traits};
 use crate::decode::{Decoded, decode_contained};
 use crate::flow::facts::{ConnectionFacts, PacketRef, Role};
 use crate::flow::key::{FlowKey, Host};
+use crate::flow::tracker::{SHARDS, shard_of};
 use crate::pair::clock::ClockOffset;
-use crate::pair::listening::Listening;
+use crate::pair::listening::{Listening, Stamps};
 use crate::seq::Seq;
 use crate::time::{Span, Timestamp};
 
@@ -25,6 +26,7 @@ const COPY: Span = Span::millis(100);
 
 /// A segment as one side saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct TracedSegment {
     /// Packet, and time by the clock of the reference.
     pub at: PacketRef,
@@ -75,6 +77,7 @@ impl TracedSegment {
 
 /// A connection to be looked for.
 #[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Wanted {
     /// The client's initial sequence number, unless the connection was joined in the middle.
     pub isn: Option<Seq>,
@@ -162,7 +165,8 @@ pub struct Track {
     pub cut: bool,
 }
 
-#[derive(Default)]
+#[derive(Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 struct Collecting {
     client: Host,
     server: Host,
@@ -171,6 +175,7 @@ struct Collecting {
     tail: VecDeque<TracedSegment>,
     cut: bool,
     /// The last few, to know copies by.
+    #[cfg_attr(feature = "fleet", serde(skip))]
     recent: VecDeque<TracedSegment>,
 }
 
@@ -201,6 +206,29 @@ impl Collecting {
         }
     }
 
+    /// The same connection in several parts of the segments: it has several four-tuples, for addresses are translated.
+    fn join(mut parts: Vec<Collecting>) -> Option<Collecting> {
+        if parts.len() < 2 {
+            return parts.pop();
+        }
+        let first = |part: &Collecting| part.segments().map(|s| s.at).min();
+        let earliest = parts.iter().min_by_key(|part| first(part))?;
+        let mut all = Collecting {
+            client: earliest.client,
+            server: earliest.server,
+            cut: parts.iter().any(|part| part.cut),
+            ..Collecting::default()
+        };
+        let mut segments: Vec<TracedSegment> = parts.iter().flat_map(Collecting::segments).copied().collect();
+        segments.sort_by_key(|s| s.at);
+        segments.into_iter().for_each(|segment| all.record(segment));
+        Some(all)
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &TracedSegment> {
+        self.control.iter().chain(&self.head).chain(&self.tail)
+    }
+
     fn done(self) -> Option<Track> {
         let mut segments = self.control;
         segments.extend(self.head);
@@ -211,63 +239,129 @@ impl Collecting {
     }
 }
 
-/// Reads `source`, what one point captured, to its end for the connections `wanted`, which the point knows by its own names
-/// where it does. One track for each, in the same order. Fills `listening` on the way.
-pub fn collect(
-    mut source: Box<dyn Source>,
-    wanted: &[Wanted],
-    (point, clock): (usize, ClockOffset),
-    listening: &mut Listening,
-) -> Vec<Option<Track>> {
-    let mut search = Search::new(wanted, point);
+/// What is looked for at all points once each has been examined by itself.
+#[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub struct Request {
+    /// The connections.
+    pub wanted: Vec<Wanted>,
+    /// Point by point.
+    pub points: Vec<PointRequest>,
+    /// Whether all captures have the timestamps option.
+    pub stamps: Stamps,
+}
+
+/// What is looked for at one point, beside the connections.
+#[derive(Clone, Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub struct PointRequest {
+    /// The servers of the connections, as the point knows them.
+    pub servers: Vec<Host>,
+    /// Its time in terms of the reference.
+    pub clock: ClockOffset,
+}
+
+/// Looks at one part of the segments of a point, those of some four-tuples.
+pub struct Tracing<'r> {
+    search: Search<'r>,
+    listening: Listening,
+    clock: ClockOffset,
+}
+
+/// What one part of the segments of a point holds of what was looked for.
+#[derive(Default, Debug)]
+#[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
+pub struct Traced {
+    /// By the place of the connection in the request.
+    found: BTreeMap<usize, Collecting>,
+    listening: Listening,
+}
+
+/// What the segments of a point hold: the packets of each connection, and when the point was listening.
+pub type OfPoint = (Vec<Option<Track>>, Listening);
+
+impl<'r> Tracing<'r> {
+    /// Begins to look at what `point` captured.
+    pub fn new(request: &'r Request, point: usize) -> Tracing<'r> {
+        let PointRequest { servers, clock } = request.points.get(point).cloned().unwrap_or_default();
+        Tracing {
+            search: Search::new(&request.wanted, point),
+            listening: Listening::of_part(servers.into_iter().collect(), request.stamps),
+            clock,
+        }
+    }
+
+    /// The next segment, with its time by the clock of its own capture.
+    pub fn segment(&mut self, mut segment: Segment) {
+        if segment.traits.has(Traits::ICMP_ERROR) {
+            return;
+        }
+        let own = segment.time;
+        segment.time = self.clock.there(own);
+        self.search.follow(&segment, own);
+        self.listening.record(&segment);
+    }
+
+    /// What there was.
+    pub fn finish(mut self) -> Traced {
+        self.listening.finish();
+        Traced { found: self.search.found, listening: self.listening }
+    }
+}
+
+impl Traced {
+    /// Puts together what all parts of the segments of `point` hold.
+    pub fn join(parts: impl IntoIterator<Item = Traced>, request: &Request, point: usize) -> OfPoint {
+        let servers = request.points.get(point).map(|own| own.servers.iter().copied().collect());
+        let mut listening = Listening::to(servers.unwrap_or_default(), request.stamps);
+        let mut all: BTreeMap<usize, Vec<Collecting>> = BTreeMap::new();
+        for part in parts {
+            listening.merge(part.listening);
+            part.found.into_iter().for_each(|(n, found)| all.entry(n).or_default().push(found));
+        }
+        let track = |n| Collecting::join(all.remove(&n)?)?.done();
+        ((0..request.wanted.len()).map(track).collect(), listening)
+    }
+}
+
+/// Reads `source`, what `point` captured, to its end for what is looked for.
+pub fn collect(mut source: Box<dyn Source>, request: &Request, point: usize) -> OfPoint {
+    let mut parts: Vec<Tracing<'_>> = (0..SHARDS).map(|_| Tracing::new(request, point)).collect();
     let (mut block, mut segment) = (Block::default(), Segment::default());
     while source.next_block(&mut block) {
         for packet in block.packets() {
             if decode_contained(&packet, &mut segment) == Decoded::Tcp {
-                let own = std::mem::replace(&mut segment.time, clock.there(packet.time));
-                search.follow(&segment, own);
-                listening.record(&segment);
+                parts[shard_of(segment.hash)].segment(segment);
             }
         }
     }
-    listening.finish();
-    search.found.into_iter().map(Collecting::done).collect()
+    Traced::join(parts.into_iter().map(Tracing::finish), request, point)
 }
 
 struct Search<'w> {
     wanted: &'w [Wanted],
     by_isn: HashMap<Seq, Vec<usize>>,
-    /// Whose four-tuple it is now, and who is the client.
-    current: HashMap<FlowKey, (usize, Host)>,
-    found: Vec<Collecting>,
+    /// Whose four-tuple it is now, and by which names.
+    current: HashMap<FlowKey, (usize, Host, Host)>,
+    found: BTreeMap<usize, Collecting>,
 }
 
 impl<'w> Search<'w> {
     fn new(wanted: &'w [Wanted], point: usize) -> Search<'w> {
-        let mut search = Search {
-            wanted,
-            by_isn: HashMap::new(),
-            current: HashMap::new(),
-            found: wanted.iter().map(|_| Collecting::default()).collect(),
-        };
+        let mut search =
+            Search { wanted, by_isn: HashMap::new(), current: HashMap::new(), found: BTreeMap::new() };
         for (n, w) in wanted.iter().enumerate() {
             let other = || w.names.first().map(|(_, client, server)| (*client, *server));
             match (w.isn, w.names_at(point).or_else(other)) {
                 (Some(isn), _) => search.by_isn.entry(isn).or_default().push(n),
                 // Joined in the middle: known by its names alone, until a SYN takes them.
-                (None, Some((client, server))) => search.begin(n, key(client, server), client, server),
+                (None, Some((client, server))) => {
+                    search.current.insert(key(client, server), (n, client, server));
+                }
                 (None, None) => {}
             }
         }
         search
-    }
-
-    fn begin(&mut self, n: usize, key: FlowKey, client: Host, server: Host) {
-        self.current.insert(key, (n, client));
-        let found = &mut self.found[n];
-        if found.control.is_empty() && found.head.is_empty() {
-            (found.client, found.server) = (client, server);
-        }
     }
 
     fn follow(&mut self, s: &Segment, own: Timestamp) {
@@ -284,7 +378,9 @@ impl<'w> Search<'w> {
                 if answer { w.is_syn_ack(s, client, server) } else { w.is_syn(s, client, server) }
             });
             match found {
-                Some(n) => self.begin(n, key, client, server),
+                Some(n) => {
+                    self.current.insert(key, (n, client, server));
+                }
                 // Another connection takes the four-tuple.
                 None if !answer => {
                     self.current.remove(&key);
@@ -292,8 +388,9 @@ impl<'w> Search<'w> {
                 None => {}
             }
         }
-        let Some(&(n, client)) = self.current.get(&key) else { return };
-        let found = &mut self.found[n];
+        let Some(&(n, client, server)) = self.current.get(&key) else { return };
+        let found =
+            self.found.entry(n).or_insert_with(|| Collecting { client, server, ..Collecting::default() });
         let stamps = s.options.has(Options::TIMESTAMPS).then_some((s.tsval, s.tsecr));
         found.record(TracedSegment {
             at: PacketRef::of(s),

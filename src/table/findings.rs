@@ -12,6 +12,17 @@ use super::{Folder, created, properties, uid};
 use crate::decode::segment::PacketId;
 use crate::model::Report;
 
+/// The point of a packet, where captures of several are joined.
+fn point_of(report: &Report, packet: PacketId) -> Option<String> {
+    let path = &report.captures.get(usize::from(packet.capture()))?.path;
+    let named = report.points.iter().find(|point| point.captures.contains(path));
+    let side = |[near, far]: [&Vec<String>; 2]| {
+        [near, far].iter().position(|paths| paths.contains(path)).and_then(Folder::name_of_side)
+    };
+    let sides = report.pairs.first().map(|pair| [&pair.client_side, &pair.server_side]);
+    named.map(|point| point.name.clone()).or_else(|| Some(sides.and_then(side)?.to_owned()))
+}
+
 /// Writes the findings of `report` whose connections begin at the packets of `connections`, by the finding's id.
 ///
 /// # Errors
@@ -24,7 +35,7 @@ pub fn write(folder: &Folder, report: &Report, connections: &[(String, PacketId)
     for finding in &report.findings {
         let Some((_, first)) = connections.iter().find(|(id, _)| *id == finding.id) else { continue };
         let texts = [
-            folder.point.clone(),
+            point_of(report, *first).unwrap_or_else(|| folder.point.clone()),
             uid(*first),
             finding.id.clone(),
             finding.kind.to_string(),

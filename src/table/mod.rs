@@ -29,10 +29,12 @@ pub struct Folder {
 impl Folder {
     /// The same for one of two captures of the same traffic: 0 is nearer to the clients.
     pub fn of_side(self, side: usize) -> Folder {
-        Folder {
-            point: ["client side", "server side"].get(side).copied().unwrap_or_default().to_owned(),
-            ..self
-        }
+        Folder { point: Folder::name_of_side(side).unwrap_or_default().to_owned(), ..self }
+    }
+
+    /// What stands in the column `point` for one of two captures of the same traffic.
+    pub fn name_of_side(side: usize) -> Option<&'static str> {
+        ["client side", "server side"].get(side).copied()
     }
 
     /// The same for a capture point.

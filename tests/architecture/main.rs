@@ -60,7 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect", "host", "kernel", "diagnose", "model", "report", "engine", "time", "seq",
         ],
     ),
-    // The steps of the engine one by one: it moves what they hand on, and judges nothing.
+    // The steps of the engine and of a join one by one: it moves what they hand on, and judges nothing.
     (
         "fleet",
         &[
@@ -73,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "flow::tracker",
             "history",
             "kernel::comment",
+            "pair",
             "redact",
             "seq",
             "time",

@@ -9,10 +9,13 @@ use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, St
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use synscope::capture::extent::HEAD;
-use synscope::engine::Options;
-use synscope::fleet::rows::{Row, RowReader, RowWriter};
+use synscope::engine::{Analysis, Options};
+use synscope::fleet::assemble::{Names, PointsOfRun};
+use synscope::fleet::decode::Keep;
+use synscope::fleet::joined::{Clocks, OfRun};
+use synscope::fleet::rows::{Kind, Row, RowReader, RowWriter};
 use synscope::fleet::track::Tables;
-use synscope::fleet::{Error, decode, input, merge, track};
+use synscope::fleet::{Error, decode, input, merge, sketch, trace, track};
 
 /// Bytes behind the end of a range.
 const BEYOND: usize = 1 << 20;
@@ -36,6 +39,7 @@ pub const IN_PLACE: usize = usize::MAX;
 /// A range of a capture.
 #[derive(Clone)]
 struct Range {
+    point: String,
     capture: usize,
     from: u64,
     until: u64,
@@ -43,14 +47,91 @@ struct Range {
 
 /// The rows that `assemble` gets; and how often a file had to be read in one piece after all.
 pub fn run(captures: &[PathBuf], spread: Spread, options: &Options) -> (Vec<u8>, usize) {
+    let captures: Vec<(&str, PathBuf)> = captures.iter().map(|path| ("point", path.clone())).collect();
+    until_guessed_right(&captures, spread, |ranges, files| {
+        let decode = |some: Vec<Range>| {
+            let (input, mut out) = (stream(&captures, files, &some, spread.chunk), Vec::new());
+            decode::run(Cursor::new(input), &mut out, options, None, Keep::Wanted).map(|()| out)
+        };
+        let rows = decoded(ranges, spread, decode)?;
+        let rows =
+            stage(rows, spread, |rows, out| track::run(Cursor::new(rows), out, options, Tables::None, None))?;
+        stage(rows, spread, |rows, out| merge::run(Cursor::new(rows), out, options)).map(written)
+    })
+}
+
+/// The report on several points, joined.
+pub fn run_joined(
+    captures: &[(&str, PathBuf)],
+    spread: Spread,
+    options: &Options,
+) -> Result<Analysis, Error> {
+    let (outcome, _) = until_guessed_right(captures, spread, |ranges, files| {
+        Ok(match joined(captures, ranges, files, spread, options) {
+            Err(error @ Error::WrongGuess { .. }) => return Err(error),
+            outcome => outcome,
+        })
+    });
+    outcome
+}
+
+fn joined(
+    captures: &[(&str, PathBuf)],
+    ranges: Vec<Range>,
+    files: &[Vec<u8>],
+    spread: Spread,
+    options: &Options,
+) -> Result<Analysis, Error> {
+    let decode = |some: Vec<Range>, clocks: Option<&Clocks>| {
+        let (input, mut out) = (stream(captures, files, &some, spread.chunk), Vec::new());
+        decode::run(Cursor::new(input), &mut out, options, None, Keep::All(clocks)).map(|()| out)
+    };
+    let of_kinds = |rows: &[Row], kinds: &[Kind]| -> Vec<Row> {
+        rows.iter().filter(|row| kinds.contains(&row.kind)).cloned().collect()
+    };
+    let mut rows = decoded(ranges.clone(), spread, |some| decode(some, None))?;
+    let sketch = |rows: Vec<u8>, out: &mut Vec<u8>| sketch::run(Cursor::new(rows), out);
+    let sketches = stage(stage(of_kinds(&rows, &[Kind::Handshakes]), spread, sketch)?, spread, sketch)?;
+    let mut solved = Vec::new();
+    sketch::solve(Cursor::new(written(sketches)), &mut solved)?;
+    let clocks = Clocks::read("a test", &solved[..])?;
+    let points = || Ok::<_, Error>(PointsOfRun(OfRun::read("a test", &solved[..])?));
+    if options.since.is_some() || options.until.is_some() {
+        rows = decoded(ranges, spread, |some| decode(some, Some(&clocks)))?;
+    }
+    let kinds = [Kind::Outline, Kind::Segments, Kind::Reading];
+    let tracked = stage(of_kinds(&rows, &kinds), spread, |rows, out| {
+        track::run(Cursor::new(rows), out, options, Tables::None, Some(&clocks))
+    })?;
+    let merged = written(stage(tracked, spread, |rows, out| merge::run(Cursor::new(rows), out, options))?);
+    let mut request = Vec::new();
+    trace::request(Cursor::new(merged.clone()), &mut request, points()?, options, Names::Kept)?;
+    let mut traced = None;
+    if !read(&request).is_empty() {
+        let asked = OfRun::read("a test", &request[..])?;
+        let rows = stage(of_kinds(&rows, &kinds[..2]), spread, |rows, out| {
+            trace::run(Cursor::new(rows), out, &asked)
+        })?;
+        traced = Some(Cursor::new(written(rows)));
+    }
+    points()?.report(Cursor::new(merged), traced, options, Names::Kept)
+}
+
+/// What `attempt` makes of the captures in ranges. Files that were cut at a wrong place are read in one piece; how many these
+/// were comes with it.
+fn until_guessed_right<T>(
+    captures: &[(&str, PathBuf)],
+    spread: Spread,
+    attempt: impl Fn(Vec<Range>, &[Vec<u8>]) -> Result<T, Error>,
+) -> (T, usize) {
     let files: Vec<Vec<u8>> =
-        captures.iter().map(|path| std::fs::read(path).expect("a capture of this test")).collect();
+        captures.iter().map(|(_, path)| std::fs::read(path).unwrap_or_default()).collect();
     let mut whole: BTreeSet<usize> = BTreeSet::new();
     loop {
-        match attempt(captures, &files, &whole, spread, options) {
-            Ok(rows) => return (written(rows), whole.len()),
+        match attempt(ranges(captures, &files, &whole, spread), &files) {
+            Ok(made) => return (made, whole.len()),
             Err(Error::WrongGuess { path, .. }) => {
-                let at = captures.iter().position(|capture| *capture.display().to_string() == path);
+                let at = captures.iter().position(|(_, capture)| *capture.display().to_string() == path);
                 assert!(whole.insert(at.expect("the path is one of them")), "{path}: again");
             }
             Err(error) => panic!("{captures:?} {spread:?}: {error}"),
@@ -58,15 +139,15 @@ pub fn run(captures: &[PathBuf], spread: Spread, options: &Options) -> (Vec<u8>,
     }
 }
 
-fn attempt(
-    captures: &[PathBuf],
+fn ranges(
+    captures: &[(&str, PathBuf)],
     files: &[Vec<u8>],
     whole: &BTreeSet<usize>,
     spread: Spread,
-    options: &Options,
-) -> Result<Vec<Row>, Error> {
+) -> Vec<Range> {
     let mut ranges = Vec::new();
     for (capture, file) in files.iter().enumerate() {
+        let point = captures[capture].0.to_owned();
         let magic = file.first_chunk().copied().unwrap_or_default();
         let is_plain = [0xa1b2_c3d4_u32, 0xa1b2_3c4d, 0xa1b2_cd34, 0x0a0d_0d0a]
             .iter()
@@ -74,15 +155,19 @@ fn attempt(
         let size = file.len() as u64;
         let mut from = 0;
         while is_plain && !whole.contains(&capture) && size.saturating_sub(from) > spread.range {
-            ranges.push(Range { capture, from, until: from + spread.range });
+            ranges.push(Range { point: point.clone(), capture, from, until: from + spread.range });
             from += spread.range;
         }
-        ranges.push(Range { capture, from, until: u64::MAX });
+        ranges.push(Range { point, capture, from, until: u64::MAX });
     }
-    let decode = |some: Vec<Range>| {
-        let (input, mut out) = (stream(captures, files, &some, spread.chunk), Vec::new());
-        decode::run(Cursor::new(input), &mut out, options, None).map(|()| out)
-    };
+    ranges
+}
+
+fn decoded(
+    ranges: Vec<Range>,
+    spread: Spread,
+    decode: impl Fn(Vec<Range>) -> Result<Vec<u8>, Error>,
+) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for task in spread_over(ranges, spread, |n, _| n) {
         rows.extend(read(&decode(task)?));
@@ -91,8 +176,7 @@ fn attempt(
     if spread.reversed {
         rows.reverse();
     }
-    let rows = stage(rows, spread, |rows, out| track::run(Cursor::new(rows), out, options, Tables::None))?;
-    stage(rows, spread, |rows, out| merge::run(Cursor::new(rows), out, options))
+    Ok(rows)
 }
 
 /// Runs a stage in tasks, each with the rows of some points and shards.
@@ -122,12 +206,12 @@ fn spread_over<T>(all: Vec<T>, spread: Spread, of: impl Fn(usize, &T) -> usize) 
     tasks
 }
 
-fn stream(captures: &[PathBuf], files: &[Vec<u8>], ranges: &[Range], chunk: usize) -> Vec<u8> {
+fn stream(captures: &[(&str, PathBuf)], files: &[Vec<u8>], ranges: &[Range], chunk: usize) -> Vec<u8> {
     let schema = input::schema();
     let mut out = Vec::new();
     let mut stream = StreamWriter::try_new(&mut out, &schema).expect("a stream in memory");
-    for Range { capture, from, until } in ranges {
-        let (file, path) = (&files[*capture], captures[*capture].display().to_string());
+    for Range { point, capture, from, until } in ranges {
+        let (file, path) = (&files[*capture], captures[*capture].1.display().to_string());
         let end = usize::try_from(*until).unwrap_or(usize::MAX).saturating_add(BEYOND).min(file.len());
         let bytes = &file[*from as usize..end];
         let in_place = chunk == IN_PLACE;
@@ -139,7 +223,7 @@ fn stream(captures: &[PathBuf], files: &[Vec<u8>], ranges: &[Range], chunk: usiz
             let head = if n == 0 && !in_place { &file[..file.len().min(HEAD)] } else { &[] };
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(Int32Array::from(vec![1])),
-                Arc::new(StringArray::from(vec!["point"])),
+                Arc::new(StringArray::from(vec![point.as_str()])),
                 Arc::new(Int32Array::from(vec![*capture as i32])),
                 Arc::new(StringArray::from(vec![path.as_str()])),
                 Arc::new(Int64Array::from(vec![file.len() as i64])),
@@ -177,8 +261,8 @@ pub fn written(rows: Vec<Row>) -> Vec<u8> {
 /// The input of `decode` for one capture in one piece.
 pub fn whole(capture: &Path) -> Vec<u8> {
     let file = std::fs::read(capture).expect("a capture of this test");
-    let range = Range { capture: 0, from: 0, until: u64::MAX };
-    stream(&[capture.to_owned()], &[file], &[range], 1 << 20)
+    let range = Range { point: "point".to_owned(), capture: 0, from: 0, until: u64::MAX };
+    stream(&[("point", capture.to_owned())], &[file], &[range], 1 << 20)
 }
 
 /// The same rows as if another version had written them.

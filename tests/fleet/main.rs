@@ -2,7 +2,10 @@
 //! the captures are cut and spread.
 
 mod driver;
+mod joined;
 mod pcapng;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +22,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use synscope::engine::{self, Options};
 use synscope::fleet::assemble::Names;
+use synscope::fleet::decode::Keep;
 use synscope::fleet::rows::{Kind, Row};
 use synscope::fleet::track::Tables;
 use synscope::fleet::{Error, assemble, decode, segments, track};
@@ -256,15 +260,17 @@ fn a_stream_of_another_version_is_refused() {
     let capture = captures(&testdata()).swap_remove(0);
     let options = Options::default();
     let mut decoded = Vec::new();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options, None).expect("a capture");
+    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &options, None, Keep::Wanted)
+        .expect("a capture");
     let refused = |result: Result<(), Error>| result.expect_err("it is refused").to_string();
-    let said = refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options, None));
+    let said = refused(decode::run(Cursor::new(decoded.clone()), Vec::new(), &options, None, Keep::Wanted));
     assert!(said.contains("decode: its input has the columns version Int32, point Utf8, shard"), "{said}");
-    let said = refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options, Tables::None));
+    let said =
+        refused(track::run(&driver::of_version(2, &decoded)[..], Vec::new(), &options, Tables::None, None));
     assert!(said.contains("track: its input is of version 2; expected 1"), "{said}");
     let said = assemble::read(&decoded[..]).err().expect("it is refused").to_string();
     assert!(said.contains("rows of an earlier stage"), "{said}");
-    let said = refused(track::run(&decoded[..40], Vec::new(), &options, Tables::None));
+    let said = refused(track::run(&decoded[..40], Vec::new(), &options, Tables::None, None));
     assert!(said.contains("Arrow stream cannot be read"), "{said}");
 }
 
@@ -277,7 +283,7 @@ fn what_is_shuffled_is_small() {
         .max_by_key(|path| fs::metadata(path).map_or(0, |file| file.len()))
         .expect("captures");
     let mut decoded = Vec::new();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &Options::default(), None)
+    decode::run(Cursor::new(driver::whole(&capture)), &mut decoded, &Options::default(), None, Keep::Wanted)
         .expect("a capture");
     let rows = driver::read(&decoded);
     let count = |row: &Row| segments::read(&row.body, 0, 0).expect("segments").len();
@@ -324,9 +330,10 @@ fn tables_have_a_row_for_each_connection() {
     // The workers make the same rows, with the name of the point.
     let mut out = Vec::new();
     let options = Options::default();
-    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options, None).expect("a capture");
+    decode::run(Cursor::new(driver::whole(&capture)), &mut out, &options, None, Keep::Wanted)
+        .expect("a capture");
     let mut tracked = Vec::new();
-    track::run(&out[..], &mut tracked, &options, Tables::Made).expect("segments");
+    track::run(&out[..], &mut tracked, &options, Tables::Made, None).expect("segments");
     let without_point = |table: Vec<u8>| -> Vec<Value> {
         let mut rows = table_rows(table);
         rows.iter_mut().for_each(|row| row["point"] = "".into());

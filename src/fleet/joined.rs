@@ -1,0 +1,89 @@
+//! What the tasks of a run of several points know of them all: the parts of it that each stage needs.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::rows::{ALL, Kind, Row, RowReader, RowWriter, pack, unpack};
+use crate::pair::clock::ClockOffset;
+use crate::pair::points::Points;
+use crate::pair::trace::Request;
+
+/// The clocks of all points.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Clocks {
+    /// By the point's name; nothing for one whose times stay as they are.
+    points: BTreeMap<String, Option<ClockOffset>>,
+}
+
+impl Clocks {
+    /// Those of these points.
+    pub fn of(points: &Points) -> Clocks {
+        let named = |(n, point): (usize, &crate::pair::points::Point)| {
+            (point.name.clone().unwrap_or_default(), points.correction(n))
+        };
+        Clocks { points: points.all.iter().enumerate().map(named).collect() }
+    }
+
+    /// By which clock the times of a point are brought to the reference, if they are to be.
+    pub fn of_point(&self, name: &str) -> Option<ClockOffset> {
+        self.points.get(name).copied().flatten()
+    }
+
+    /// How many points there are.
+    pub fn count(&self) -> usize {
+        self.points.len()
+    }
+}
+
+/// What is looked for at all points.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// The names of the points, in their order.
+    pub names: Vec<String>,
+    /// The connections and servers.
+    pub request: Request,
+}
+
+/// What belongs to a run as a whole.
+pub trait OfRun: Serialize + DeserializeOwned {
+    /// Of which kind its row is.
+    const KIND: Kind;
+
+    /// Reads the row of this kind from a stream. Rows of other kinds may stand beside it.
+    ///
+    /// # Errors
+    /// A stream that is broken, or has no such row.
+    fn read(stage: &'static str, from: impl Read) -> Result<Self, Error> {
+        let mut rows = RowReader::new(stage, from)?;
+        while let Some(row) = rows.next_row()? {
+            if row.kind == Self::KIND {
+                return unpack(&row.body);
+            }
+        }
+        Err(Error::Schema { stage, what: format!("there is no row of kind {:?}", Self::KIND) })
+    }
+
+    /// Writes it as a row.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn write(&self, rows: &mut RowWriter<impl Write>) -> Result<(), Error> {
+        rows.write(Row::of_point(&"".into(), ALL, Self::KIND, pack(self)?))
+    }
+}
+
+impl OfRun for Clocks {
+    const KIND: Kind = Kind::Clocks;
+}
+
+impl OfRun for Points {
+    const KIND: Kind = Kind::Points;
+}
+
+impl OfRun for TraceRequest {
+    const KIND: Kind = Kind::Request;
+}

@@ -1,0 +1,184 @@
+//! `worker sketch` and `worker solve`: the handshakes of each point, and what all points say of each other's clocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::joined::{Clocks, OfRun};
+use super::order::InOrder;
+use super::outline::RangeOutline;
+use super::rows::{ALL, Kind, Row, RowReader, RowWriter, pack, unpack};
+use super::segments::Ordered;
+use crate::engine;
+use crate::pair::points::{Named, Points};
+use crate::pair::sketch::HandshakeSketch;
+
+/// The openings of connections in one range and shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handshakes {
+    /// Where the range lies in its capture.
+    pub outline: RangeOutline,
+    /// Segments as columns, each of at most [`super::segments::MOST`] of them.
+    pub segments: Vec<Vec<u8>>,
+}
+
+/// The sketch of a point, or of some of its shards.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PointSketch {
+    /// The captures of the point.
+    captures: BTreeSet<i32>,
+    /// Why captures cannot be read.
+    refused: BTreeMap<i32, String>,
+    sketch: HandshakeSketch,
+}
+
+impl PointSketch {
+    fn merge(&mut self, other: PointSketch) {
+        self.captures.extend(other.captures);
+        self.refused.extend(other.refused);
+        self.sketch.merge(&other.sketch);
+    }
+
+    /// The handshakes, if any capture could be read.
+    fn readable(self) -> Option<HandshakeSketch> {
+        (self.refused.len() < self.captures.len()).then_some(self.sketch)
+    }
+}
+
+/// Handshakes of one point and shard, by capture and begin.
+type Ranges = BTreeMap<(i32, i64), Handshakes>;
+
+/// Makes one sketch of each point of all handshakes and sketches that come from `from`. Other rows are left out.
+///
+/// # Errors
+/// A stream that is broken, rows that are there twice, or a range that was read from a wrong place.
+pub fn run(from: impl Read, to: impl Write) -> Result<(), Error> {
+    let mut rows = RowReader::new("sketch", from)?;
+    let mut points: BTreeMap<Arc<str>, PointSketch> = BTreeMap::new();
+    let mut parts: BTreeMap<(Arc<str>, i32), Ranges> = BTreeMap::new();
+    while let Some(row) = rows.next_row()? {
+        match row.kind {
+            Kind::Handshakes => {
+                let part = parts.entry((Arc::clone(&row.point), row.shard)).or_default();
+                if part.insert((row.capture, row.begin), unpack(&row.body)?).is_some() {
+                    let what = format!("handshakes of capture {} are there twice", row.capture);
+                    return Err(Error::Incomplete { point: row.point.to_string(), what });
+                }
+            }
+            Kind::Sketch => points.entry(row.point).or_default().merge(unpack(&row.body)?),
+            _ => {}
+        }
+    }
+    for ((point, _), ranges) in parts {
+        points.entry(point).or_default().merge(sketch(ranges)?);
+    }
+    let mut out = RowWriter::new(to)?;
+    for (point, sketch) in points {
+        out.write(Row::of_point(&point, ALL, Kind::Sketch, pack(&sketch)?))?;
+    }
+    out.finish()
+}
+
+fn sketch(ranges: Ranges) -> Result<PointSketch, Error> {
+    let mut made = PointSketch::default();
+    let (mut outlines, mut bodies) = (BTreeMap::new(), BTreeMap::new());
+    for ((capture, begin), Handshakes { outline, segments }) in ranges {
+        made.captures.insert(capture);
+        if let Some(why) = &outline.refused {
+            made.refused.insert(capture, why.clone());
+        }
+        outlines.insert((capture, begin), outline);
+        for (piece, body) in segments.into_iter().enumerate() {
+            let first = super::segments::first_time(&body)?;
+            bodies.insert((first, capture, begin, piece as i32), body);
+        }
+    }
+    let mut order = InOrder::new(&outlines)?;
+    let mut record = |some: &mut [crate::decode::segment::Segment]| {
+        some.iter().for_each(|segment| made.sketch.record(segment));
+        Ok(())
+    };
+    for (place, body) in bodies {
+        order.row(place, || Ok(body), &mut record)?;
+    }
+    order.finish(&mut record)?;
+    Ok(made)
+}
+
+/// Compares what all points saw, whose sketches come from `from`: writes their clocks, and all that is known of them.
+///
+/// # Errors
+/// A stream that is broken; no capture of any point can be read.
+pub fn solve(from: impl Read, to: impl Write) -> Result<(), Error> {
+    let mut rows = RowReader::new("solve", from)?;
+    let mut sketches: BTreeMap<Arc<str>, PointSketch> = BTreeMap::new();
+    while let Some(row) = rows.next_row()? {
+        if row.kind == Kind::Sketch {
+            sketches.entry(row.point).or_default().merge(unpack(&row.body)?);
+        }
+    }
+    // In the order in which the captures are numbered.
+    let mut ordered: Vec<(Arc<str>, PointSketch)> = sketches.into_iter().collect();
+    ordered.sort_by_key(|(_, sketch)| sketch.captures.first().copied());
+    let reasons: Vec<String> =
+        ordered.iter().flat_map(|(_, sketch)| sketch.refused.values().cloned()).collect();
+    let (mut named, mut of_points) = (Vec::new(), Vec::new());
+    for (name, sketch) in ordered {
+        let inputs = sketch.captures.iter().map(|&capture| capture as usize).collect();
+        named.push(Named { name: Some(name.to_string()), inputs });
+        of_points.push(sketch.readable());
+    }
+    let points = Points::of_named(named, of_points).ok_or(engine::Error::NothingReadable(reasons))?;
+    let mut out = RowWriter::new(to)?;
+    Clocks::of(&points).write(&mut out)?;
+    points.write(&mut out)?;
+    out.finish()
+}
+
+/// The openings of connections in a range, as `decode` finds them.
+#[derive(Default)]
+pub(super) struct Openings {
+    shards: BTreeMap<usize, Vec<Ordered>>,
+    kept: usize,
+    /// Says which of too many would not be kept of a point anyway.
+    sketch: HandshakeSketch,
+}
+
+/// Segments that are kept of a range without looking whether a sketch would keep them.
+const FEW: usize = 1 << 17;
+
+impl Openings {
+    pub(super) fn record(&mut self, shard: usize, ordered: &Ordered) {
+        if !self.sketch.wants(&ordered.segment) {
+            return;
+        }
+        self.sketch.record(&ordered.segment);
+        self.shards.entry(shard).or_default().push(*ordered);
+        self.kept += 1;
+        if self.kept.is_multiple_of(FEW) {
+            self.thin_out();
+        }
+    }
+
+    fn thin_out(&mut self) {
+        for segments in self.shards.values_mut() {
+            segments.retain(|ordered| self.sketch.wants(&ordered.segment));
+        }
+    }
+
+    /// Those of one shard, as bodies of rows.
+    pub(super) fn bodies(&mut self, shard: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let mut segments = self.shards.remove(&shard).unwrap_or_default();
+        segments.retain(|ordered| self.sketch.wants(&ordered.segment));
+        let mut bodies = Vec::new();
+        for some in segments.chunks(super::segments::MOST) {
+            let mut columns = super::segments::Builder::default();
+            some.chunks(64).for_each(|few| columns.add(few));
+            bodies.push(columns.write()?);
+        }
+        Ok(bodies)
+    }
+}

@@ -1,0 +1,54 @@
+//! `worker request` and `worker trace`: which packets tell more of a finding, and what each point has of them.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+
+use super::Error;
+use super::assemble::{Names, PointsOfRun};
+use super::joined::{OfRun, TraceRequest};
+use super::order::Parts;
+use super::rows::{Kind, Row, RowWriter, pack};
+use crate::engine::Options;
+use crate::pair::trace::Tracing;
+
+/// Examines each point by itself and writes which packets are to be looked for at all of them. Nothing is written where there
+/// are none.
+///
+/// # Errors
+/// A stream that is broken, or something that is missing.
+pub fn request(
+    from: impl Read + Send,
+    to: impl Write,
+    points: PointsOfRun,
+    options: &Options,
+    names: Names,
+) -> Result<(), Error> {
+    let request = points.request(from, options, names)?;
+    let mut out = RowWriter::new(to)?;
+    if !request.request.wanted.is_empty() {
+        request.write(&mut out)?;
+    }
+    out.finish()
+}
+
+/// Looks for the packets that were asked for among the segments of all points and shards that come from `from`.
+///
+/// # Errors
+/// A stream that is broken, rows that are there twice, or a range that was read from a wrong place.
+pub fn run(from: impl Read, to: impl Write, asked: &TraceRequest) -> Result<(), Error> {
+    let places: HashMap<&str, usize> =
+        asked.names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
+    let Parts { parts, mut spool, .. } = Parts::read("trace", from)?;
+    let mut out = RowWriter::new(to)?;
+    for ((point, shard), part) in parts {
+        // A point of which nothing can be read is none.
+        let Some(&place) = places.get(&*point) else { continue };
+        let mut tracing = Tracing::new(&asked.request, place);
+        part.in_order(&mut spool, &mut |some| {
+            some.iter().for_each(|segment| tracing.segment(*segment));
+            Ok(())
+        })?;
+        out.write(Row::of_point(&point, shard, Kind::Traced, pack(&tracing.finish())?))?;
+    }
+    out.finish()
+}
