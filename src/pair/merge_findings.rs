@@ -64,10 +64,12 @@ impl JoinedConnection<'_> {
         for side in [&mut of_client, &mut of_server] {
             side.iter_mut().for_each(|(d, _)| self.origin_of_reset(d, named));
         }
-        // The end that sends sees more of what never arrives than the one that misses it.
+        // The end that sends sees more of what never arrives than the one that misses it, and the end that a forged RST reaches more of
+        // that than the other.
         of_server.retain(|(d, _)| {
             let is_clearer = |other: &Draft| other.kind == d.kind && other.certainty() > d.certainty();
-            d.kind != Kind::PathMtuBlackhole || !of_client.iter().any(|(other, _)| is_clearer(other))
+            let is_seen_better = matches!(d.kind, Kind::PathMtuBlackhole | Kind::InjectedReset);
+            !is_seen_better || !of_client.iter().any(|(other, _)| is_clearer(other))
         });
         let ended_there = self.reset_is_only_in(far)
             && of_server.iter().any(|(d, _)| {

@@ -480,6 +480,13 @@ fn has_closed(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
     waited || role == Role::Client && has_overtaken_fin(own, reset)
 }
 
+/// Whether the RST of this end answers the first that its peer says to its last request, and it does not go on: a box that looks at
+/// requests resets who asks. What a NAT leaves untranslated may be any segment of a stream.
+pub fn is_reset_at_answer(f: &ConnectionFacts, role: Role, reset: &Reset) -> bool {
+    let (own, peer) = (f.side(role), f.side(role.peer()));
+    reset.went_on.is_none() && own.last_data.is_some() && own.flight.ack == peer.acked
+}
+
 /// Whether that end was heard within the second before its RST: no host restarts so soon, and a socket that is closed or aborted says
 /// so itself.
 pub fn was_alive_before(own: &Side, reset: &Reset) -> bool {

@@ -1,10 +1,10 @@
 //! `injected-reset`: a RST that the end in whose name it comes did not send.
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure, is_reset_at_answer};
 use crate::detect::context::DetectContext;
 use crate::detect::draft::{Draft, cause, times};
 use crate::detect::spec::{Examine, Property, finding};
-use crate::flow::facts::ConnectionFacts;
+use crate::flow::facts::{ConnectionFacts, Reset, Role};
 use crate::history::wants::Wants;
 use crate::model::{Kind, Severity};
 
@@ -14,7 +14,8 @@ finding! {
     /// ## On the wire
     /// A RST whose TTL, IP ID or options are unlike all other segments of the end in whose name it comes. It often
     /// comes sooner than a round trip allows, and after a certain payload. The end itself may go on: its answer arrives
-    /// after the RST.
+    /// after the RST. Captured at the other end that RST may be missing: the first answer to a request draws a RST without a
+    /// socket, although its host had the connection a moment before and closed nothing.
     /// ## In the kernel
     /// Linux sends every segment of a connection with the same TTL, also a RST for which it has no socket
     /// (`tcp_v4_send_reset`). What differs was sent elsewhere.
@@ -43,7 +44,13 @@ finding! {
 
 /// See [`InjectedReset`].
 fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
-    let FlowFailure::Injected { role, reset } = flow_failure(f, around)? else { return None };
+    let (role, reset) = match flow_failure(f, around)? {
+        FlowFailure::Injected { role, reset } => (role, reset),
+        FlowFailure::ResetUnderOtherName { role, reset } if is_reset_at_answer(f, role, reset) => {
+            return Some(write_at_peer(f, role, reset));
+        }
+        _ => return None,
+    };
     let usual = reset.before.ttl;
     let other_ttl = reset.has_other_ttl();
     let mut d = Draft::about(
@@ -105,4 +112,41 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
         ),
     ];
     Some(d)
+}
+
+/// Captured at the other end: the host of `role` had no socket any more, and had neither closed nor reset it.
+fn write_at_peer(f: &ConnectionFacts, role: Role, reset: &Reset) -> Draft {
+    let (host, peer) = (f.host(role).socket(), f.host(role.peer()).socket());
+    let mut d =
+        Draft::about(f, &SPEC, (reset.at, format!("bare RST of the {role}: it has no socket any more")));
+    if let Some(trigger) = reset.trigger {
+        d.shows(trigger.at, format!("the segment of the {} that it answers", role.peer()));
+    }
+    d.severity = Severity::Critical;
+    d.summary = format!(
+        "The {role} {host} had no socket any more for the connection with {peer}, on which it had acknowledged data just before."
+    );
+    d.cause = cause(
+        "A box on the path reset the connection at the other end, in the name of this one: that RST is not in this capture.",
+        &["tcp_v4_send_reset"],
+        &["TcpEstabResets"],
+        &[],
+    );
+    d.measure("in_name_of", role.peer().to_string());
+    d.possible(format!("the RST has TTL, IP ID and shape of one that the host of the {role} sends without a socket, and its own end would have said so"));
+    d.or(
+        "A NAT in between did not translate a segment, so it reached its receiver under an address that it does not know \
+         (untranslated-segment).",
+        "The connection would still be there, and go on until the RST reaches its peer.",
+    )
+    .or("The address moved to another host, or the host restarted, at that moment.", "It had answered within the last second.");
+    d.next_steps = vec![
+        format!(
+            "tcpdump -ni any 'tcp[tcpflags] & tcp-rst != 0 and host {}'   # on {}: which RST comes there first, with which TTL?",
+            peer.ip(),
+            host.ip()
+        ),
+        "conntrack -S   # on the host that translates, if there is one: does invalid grow?".to_owned(),
+    ];
+    d
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure};
+use crate::detect::analysis::end_of_flow::{FlowFailure, flow_failure, is_reset_at_answer};
 use crate::detect::context::{DetectContext, OtherName};
 use crate::detect::draft::{Draft, cause};
 use crate::detect::spec::{Examine, Property, finding};
@@ -72,7 +72,10 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     }
     f.c.reset.as_ref()?;
     match flow_failure(f, around)? {
-        FlowFailure::ResetUnderOtherName { role, reset } => Some(write_inner(f, role, reset)),
+        // Where the first answer to a request meets no socket: `injected-reset`.
+        FlowFailure::ResetUnderOtherName { role, reset } if !is_reset_at_answer(f, role, reset) => {
+            Some(write_inner(f, role, reset))
+        }
         _ => None,
     }
 }

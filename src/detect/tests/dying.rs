@@ -14,6 +14,80 @@ fn bare_reset(l: &Ladder, t: f64, seq: Seq) {
         .with(|s| (s.window, s.ip_id, s.options) = (0, 0, TcpOptions(0)));
 }
 
+/// A client's SYN to one address and, translated, to another one, which answers; the client refuses that answer or takes it.
+fn seen_twice(wire: &Wire, refuses: bool) -> (Ladder, Ladder) {
+    let outer = wire.ladder(1);
+    let inner = Host { address: std::net::Ipv4Addr::new(198, 51, 100, 7).into(), port: 8_080 };
+    let inner = wire.between_sockets(outer.client.host(), inner);
+    let isn = outer.client.next();
+    let shared = |l: &Ladder, t: f64| l.client.syn(t).with(|s| (s.seq, s.tsval) = (isn, 7));
+    for t in [0.0, 1.0, 3.0] {
+        shared(&outer, t);
+        shared(&inner, t + 0.000_1);
+        inner.server.syn_ack(t + 0.000_2).with(|s| s.ack = isn.advance(1));
+        if refuses {
+            bare_reset(&inner, t + 0.000_3, isn.advance(1));
+        }
+    }
+    (outer, inner)
+}
+
+#[test]
+fn a_syn_on_both_sides_of_a_nat_whose_answer_comes_straight_back_is_told_once() {
+    let wire = Wire::between();
+    let (outer, inner) = seen_twice(&wire, true);
+    let found = analyze(&wire);
+    let f = found.only(&outer, Kind::UntranslatedSegment);
+    assert_eq!((f.severity, f.certainty), (Severity::Critical, Certainty::Probable));
+    assert!(f.summary.contains("198.51.100.7:8080"), "{}", f.summary);
+    assert!(
+        found.report.findings.iter().all(|f| f.client != Some(inner.client.host().socket())
+            || f.server != Some(inner.server.host().socket()))
+    );
+    assert_eq!(found.report.summary.failed_unexplained, 0);
+}
+
+#[test]
+fn one_syn_with_two_answers_met_two_hosts() {
+    for second in [true, false] {
+        let wire = Wire::at_client();
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        let acked = l.server.next();
+        l.server.syn_ack(t + 0.001).with(|s| s.seq = if second { s.seq.advance(1 << 20) } else { s.seq });
+        l.client.data(t + 0.002, 100);
+        l.server.raw(t + 0.002 + 2.0 * wire.to_client, Flags::RST, acked, Seq(0), 0).with(|s| {
+            (s.window, s.ip_id, s.options) = (0, 0, TcpOptions(0));
+        });
+        let found = analyze(&wire);
+        let two = found.report.findings.iter().any(|f| f.cause.text.contains("Two hosts"));
+        assert_eq!(two, second);
+    }
+}
+
+#[test]
+fn a_server_that_closes_at_once_did_not_read_the_request() {
+    for banner in [false, true] {
+        let wire = Wire::at_client();
+        ordinary(&wire, -5.0, 5);
+        let l = wire.ladder(1);
+        let t = l.handshake(0.0);
+        if banner {
+            l.server.data(t + 0.001, 60);
+        }
+        l.server.fin(t + 0.002);
+        let next = l.server.next();
+        l.client.data(t + 0.003, 100);
+        l.server.raw(t + 0.003 + 2.0 * wire.to_client, Flags::RST, next, Seq(0), 0).with(|s| {
+            (s.window, s.ip_id, s.options) = (0, 0, TcpOptions(0));
+        });
+        let found = analyze(&wire);
+        let f = found.only(&l, Kind::AbortiveClose);
+        assert!(f.cause.text.contains("as soon as it had accepted"), "{}", f.cause.text);
+    }
+}
+
 /// A connection, and a segment to its client under another address of the server, with `apart` added to its numbers.
 fn untranslated(wire: &Wire, apart: (u32, u32)) -> Ladder {
     let l = wire.ladder(1);
