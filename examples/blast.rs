@@ -2,8 +2,9 @@
 //!
 //! Only for interfaces of your own, in network namespaces of your own: `benches/live-load` makes them.
 //!
-//! `blast INTERFACE SECONDS [CONNECTIONS]`: frames of 74 bytes from CONNECTIONS clients (default 50,000) to 16 listeners,
-//! each client's SYN, then SYNs of the next round with other sequence numbers. Prints how many were sent.
+//! `blast INTERFACE SECONDS [CONNECTIONS]`: sends SYNs (frames of 74 bytes) from CONNECTIONS clients (default 50,000) to
+//! 16 listeners. Each round has one SYN of each client, with other sequence numbers than the last. Prints how many were
+//! sent.
 
 // The library passes calls of libpcap on: src/capture/libpcap.rs.
 use synscope as _;

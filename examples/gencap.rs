@@ -4,7 +4,8 @@
 //! cargo run --release --example gencap -- --profile web --size 1G web.pcap
 //! ```
 //!
-//! Prints one line of JSON about what it wrote. The generator itself is in `benches/gencap/`, shared with the benchmarks.
+//! Prints one line of JSON with the sizes of the capture. The generator itself is in `benches/gencap/`, shared with the
+//! benchmarks.
 
 #[path = "../benches/gencap/mod.rs"]
 mod gencap;

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Minimal passes over a classic pcap (microseconds or nanoseconds, either byte order) or a little-endian pcapng; each
-//! does what the one before does and something more. They trust the file and find nothing: no checks, no expiry, no
-//! report. The counts are the same for every way of reading and every number of threads.
+//! does what the one before does and something more. They trust the file, and neither expire connections nor report
+//! findings. The counts are the same for every way of reading and every number of threads.
 
 // A memory map without a dependency: see the safety comments.
 #![allow(unsafe_code)]

@@ -69,7 +69,8 @@ fn pace(address: &str, backlog: u64, rate: u64, pause: u64) {
     }
 }
 
-/// Opens connections: of each burst `AT:COUNT:SPREAD`, in milliseconds, so many from then on, evenly spread.
+/// Opens connections: for each burst `AT:COUNT:SPREAD`, COUNT connections from AT on, spread evenly over SPREAD
+/// (milliseconds).
 fn load(address: &str, bursts: &str) {
     let address: SocketAddr = address.parse().expect("an address");
     let begun = Instant::now();

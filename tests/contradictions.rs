@@ -1,4 +1,4 @@
-//! No report contradicts itself: its cause is not among what it excludes, names fit the address family, and next steps
+//! No report contradicts itself: its cause is not among the excluded ones, names fit the address family, and next steps
 //! are about the connections that it shows.
 
 mod support;
@@ -72,8 +72,8 @@ fn known(findings: &[&Finding]) -> (BTreeSet<IpAddr>, BTreeSet<String>) {
             addresses.insert(socket.ip());
             ports.insert(socket.port().to_string());
         }
-        // What happened to a listener as a whole names its client in the summary, as an untranslated segment does with the
-        // address that it came from.
+        // A finding about a whole listener names its client in the summary; one about an untranslated segment names its
+        // source address.
         for word in
             finding.summary.split_whitespace().map(|word| word.trim_matches([',', '.', ':', ';', '(', ')']))
         {
@@ -143,7 +143,7 @@ fn no_recorded_report_contradicts_itself() {
     }
 }
 
-/// The check itself notices what it is for.
+/// The check notices a planted contradiction.
 #[test]
 #[should_panic(expected = "the cause is")]
 fn a_cause_that_is_excluded_is_noticed() {

@@ -1,6 +1,6 @@
 //! Captures that other projects publish for their own tests, where they are at hand: `SYNSCOPE_CORPUS`, or the folder
-//! `shared/corpus` beside the checkout. Its `README.md` has a table with the packets, TCP segments and flows of each
-//! file, counted by another program, and with what is known of it.
+//! `shared/corpus` beside the checkout. Its `README.md` has a table of the files: packets, TCP segments and flows as
+//! counted by another program, and the known events.
 
 mod support;
 
@@ -101,7 +101,7 @@ const CORE_FINDINGS: [(&str, Kind, usize, &str); 2] = [
     ),
 ];
 
-/// What is claimed of a file, by kind.
+/// The findings in a file, by kind.
 fn kinds(report: &Report) -> BTreeMap<Kind, usize> {
     let mut kinds = BTreeMap::new();
     for finding in &report.findings {

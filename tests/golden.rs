@@ -1,7 +1,6 @@
-//! What is reported of every recorded case, word for word, to be read by eye next to the case's `README.md`.
+//! The report on every recorded case, word for word, to be read by eye next to the case's `README.md`.
 //!
-//! A change of these files is a change of what users read: look at each line of the difference, then
-//! `INSTA_UPDATE=always cargo test --test golden`.
+//! Users read these texts: look at each line of a difference, then run `INSTA_UPDATE=always cargo test --test golden`.
 
 mod support;
 
@@ -13,7 +12,7 @@ use synscope::model::Report;
 use synscope::report::terminal::Look;
 use synscope::report::text;
 
-/// A report without what is the same for every finding of a kind, which the whole reports have.
+/// A report without the texts that are the same for every finding of a kind; the whole reports have those.
 fn digest(report: &Report) -> String {
     let mut out = String::new();
     let summary = &report.summary;
@@ -68,7 +67,7 @@ fn report(case: &Case, key: &str) -> Report {
     let path = case.capture(key);
     let (long, short) = (path.display().to_string(), path.file_name().expect("a file").display().to_string());
     let json = support::json(&analyze(&path).report).replace(&long, &short);
-    serde_json::from_str(&json).expect("what is written can be read")
+    serde_json::from_str(&json).expect("its own output can be read")
 }
 
 #[test]

@@ -146,8 +146,8 @@ fn a_real_overflow_is_confirmed() {
     assert!(queue.iter().any(|i| i["value"] == BACKLOG + 1), "full: {queue:?}");
 }
 
-/// The same packets, but what follows the SYNs is dropped between the capture point and TCP: by a policy route, which
-/// needs no program beyond `ip`.
+/// The same packets, but segments after the SYN are dropped between the capture point and TCP. A policy route does that,
+/// which needs no program beyond `ip`.
 #[test]
 #[cfg_attr(any(no_namespaces, no_tcpdump), ignore = "needs root, ip, unshare and tcpdump")]
 fn a_firewall_is_not_an_overflow() {

@@ -80,7 +80,7 @@ fn an_extract_of_malformed_packets_holds_none_and_succeeds() {
     }
 }
 
-/// A packet of `testdata/malformed/fuzzed.txt`: its name, what it is read as, itself.
+/// A packet of `testdata/malformed/fuzzed.txt`: its name, its decoded form, its bytes.
 struct Fuzzed {
     name: String,
     found: String,
@@ -116,12 +116,12 @@ fn fuzzed() -> Vec<Fuzzed> {
     packets
 }
 
-/// After a change that means it, `SYNSCOPE_UPDATE=1` writes anew what they are read as.
+/// After an intended change, `SYNSCOPE_UPDATE=1` renews their decoded forms.
 #[test]
 fn packets_that_fuzzing_found_are_read_as_before() {
     let mut rewriter = Rewriter::redacting(Pseudonyms::new(&Key::new([7; Key::BYTES])));
     let mut written = String::from(
-        "# Packets that fuzzing has come upon: name, link type, length on the wire, what it is read as, bytes.\n",
+        "# Packets found by fuzzing: name, link type, length on the wire, decoded form, bytes.\n",
     );
     for Fuzzed { name, found, frame } in fuzzed() {
         let (found_now, _) = decoded(&frame);
@@ -171,7 +171,7 @@ fn captures_of_packets_that_fuzzing_found_make_reports() {
     }
 }
 
-/// So many packets are built in a test: more with SYNSCOPE_STACKS.
+/// How many packets a test builds: more with SYNSCOPE_STACKS.
 fn stacks_to_build() -> u64 {
     std::env::var("SYNSCOPE_STACKS").map_or(100_000, |n| n.parse().expect("SYNSCOPE_STACKS is a number"))
 }
@@ -209,7 +209,7 @@ fn stacks_that_are_not_broken_hold_their_segment() {
     assert!(intact > 2_000, "{intact}");
 }
 
-/// Neither ends the program, and what is malformed is not mended by redaction.
+/// Neither ends the program, and redaction does not mend a malformed packet.
 #[test]
 fn stacks_with_a_broken_field_are_survived_and_redaction_makes_no_segments_of_them() {
     let key = Key::new([7; Key::BYTES]);
@@ -302,7 +302,7 @@ mod live {
             .spawn()
             .expect("the program starts");
         let mut said = BufReader::new(child.stderr.take().expect("it is piped"));
-        // What it can ask the kernel comes first.
+        // The first line says what it can ask the kernel.
         let mut begun = String::new();
         while !begun.contains("watching veth0") {
             assert!(said.read_line(&mut begun).expect("text") > 0, "{begun}");

@@ -1,5 +1,6 @@
-//! What must not change a report: the number of threads, the format of the file, how many files it is, packets captured
-//! twice, small changes of order, other addresses, payload cut away. And what no input may do: end the program.
+//! Reports do not depend on the number of threads, the format of the file or the number of files. Packets captured
+//! twice, small changes of order, other addresses and missing payload do not change them either. No input ends the
+//! program.
 
 #[allow(dead_code, reason = "the generator is shared with benchmarks, which use more of it")]
 #[path = "../benches/gencap/mod.rs"]
@@ -76,7 +77,7 @@ fn a_file_read_in_parts_is_the_stream_read_in_turn() {
         let mut bytes = Vec::new();
         let plan = gencap::Plan { format, ..gencap::Plan::new(gencap::Profile::Web, 8_000_000) };
         gencap::write(&plan, &mut bytes).expect("memory can be written");
-        // What is compressed can only be read in turn. The end is in the middle of a packet.
+        // Compressed data can only be read in order. The end is in the middle of a packet.
         bytes.truncate(7_654_321);
         let zst = zstd::bulk::compress(&bytes, 1).expect("memory can be written");
         let (file, compressed) = (scratch.write("file", &bytes), scratch.write("compressed", &zst));
@@ -164,7 +165,7 @@ fn a_capture_appended_to_itself_finds_nothing_twice() {
     differences.none();
 }
 
-/// Compares what is claimed of each capture with what is claimed of it altered.
+/// Compares the claims about each capture with the claims about an altered copy.
 fn same_claims(of: fn(&Report) -> Vec<String>, alter: impl Fn(&[Frame]) -> Vec<Frame>) {
     same_claims_but(&[], of, alter);
 }
@@ -384,7 +385,7 @@ fn survives(bytes: &[u8]) {
     let path = scratch.write("any", bytes);
     if let Ok(outcome) = engine::analyze(&[path], &options(), &mut |_| ()) {
         let text = json(&outcome.report);
-        serde_json::from_str::<Report>(&text).expect("what is written can be read");
+        serde_json::from_str::<Report>(&text).expect("its own output can be read");
     }
 }
 

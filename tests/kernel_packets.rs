@@ -1,5 +1,5 @@
-//! What the running kernel says of packets that a raw socket sends, of those that it drops for harmless reasons, and of
-//! full queues with IPv6; held against what was done to it, as in `kernel_verdicts.rs`.
+//! The running kernel's verdicts on packets of a raw socket, on harmless drops, and on full queues with IPv6. They are
+//! compared with known events, as in `kernel_verdicts.rs`.
 //!
 //! Needs root, `ip`, `nft` and a kernel that describes itself (BTF); ignored without them.
 

@@ -36,7 +36,7 @@ fn follow_after(commands: &str, prefix: &[&str], kernel: &str) -> Output {
     follow(&[&inside, prefix].concat(), kernel)
 }
 
-/// Asserts that one line names what is missing and what helps, that `on` ends with it, and that `auto` goes on.
+/// Asserts that one line names the missing right and the remedy, that `on` ends with it, and that `auto` goes on.
 fn is_told(run: impl Fn(&str) -> Output, missing: &str, remedy: &str) {
     let on = run("on");
     let said = String::from_utf8_lossy(&on.stderr).into_owned();

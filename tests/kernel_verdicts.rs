@@ -1,5 +1,5 @@
-//! What the running kernel says of single packets, held against what was done to it: real sockets in network namespaces,
-//! and `synscope live --kernel on` beside them.
+//! The running kernel's verdicts on single packets, compared with known events: real sockets in network namespaces, and
+//! `synscope live --kernel on` beside them.
 //!
 //! Needs root, `ip`, `nft` and a kernel that describes itself (BTF); ignored without them.
 
@@ -88,7 +88,7 @@ fn linger(address: &str) {
     }
 }
 
-/// Connects, and writes so many bytes at once, or as many as there is room for.
+/// Connects, and writes this many bytes at once, or as many as there is room for.
 fn push(address: &str, bytes: &str) {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_nonblocking(true).expect("a socket");

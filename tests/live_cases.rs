@@ -92,7 +92,7 @@ fn an_idle_interface_wakes_nobody() {
         set(namespace, "net.ipv6.conf.all.disable_ipv6", "1");
     }
     let live = Live::watch(&net, &["--kernel", "off"]);
-    // The first seconds after the start are not idle: what is decided by silence comes soon after the last packet.
+    // The first seconds after the start are not idle: findings that rest on silence come soon after the last packet.
     thread::sleep(Duration::from_secs(6));
     let switches = || -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", live.child.id())).expect("it runs");
@@ -131,7 +131,7 @@ fn a_clean_load_is_no_trouble() {
     assert!(incidents.iter().all(|incident| incident["severity"] == "info"), "{incidents:#?}");
 }
 
-/// A line for the table of cases: what the kernel counted, what was told, seconds to the event.
+/// A line for the table of cases: the kernel's count, the reported count, seconds to the event.
 fn row(case: &str, kernel: impl std::fmt::Display, told: impl std::fmt::Display, seconds: f64) {
     eprintln!("| {case} | {kernel} | {told} | {seconds:.1} |");
 }
@@ -304,7 +304,7 @@ fn a_firewall_drops_every_syn(net: &mut Net) {
     row("firewalled", "0 drops", "12 findings of a firewall", after);
 }
 
-/// Connections whose final ACK a full queue refused, confirmed; gives what is watched and how many there were.
+/// Connections whose final ACK a full queue refused, confirmed; returns the watch and the number of connections.
 fn overflow(net: &mut Net) -> (Live, usize) {
     fill(net, 8080);
     let live = Live::watch(net, &[]);
@@ -367,8 +367,8 @@ fn a_server_that_ends_at_once(net: &mut Net) {
     row("ends at once", format!("{refused} overflows"), format!("{told} refused"), after);
 }
 
-/// The client's end drops the SYN-ACKs: nothing is taken back of what is told of the handshakes, and of SYN-ACKs that its
-/// own firewall drops a server is not said to have had no SYN.
+/// The client's end drops the SYN-ACKs: no finding on the handshakes is withdrawn. If a server's own firewall drops its
+/// SYN-ACKs, no finding says that it had no SYN.
 fn handshakes_without_an_ack(net: &mut Net) {
     let (server, client) = (net.server.clone(), net.client.clone());
     for port in [8080, 8081] {

@@ -22,8 +22,8 @@ use synscope::model::{Certainty, Finding, Kind, Report};
 use synscope::report::terminal::Look;
 use synscope::time::{Span, Timestamp};
 
-/// What live said in the end must be what `analyze` says of the same packets, to the letter; and what it said on the
-/// way must not have been wrong often.
+/// The last report of `live` must equal that of `analyze` on the same packets, to the letter. Few of the events before
+/// it may have been wrong.
 #[test]
 fn live_says_in_the_end_what_analyze_says() {
     let mut said = Said::default();
@@ -57,7 +57,7 @@ fn live_says_what_analyze_says_of_all_recordings() {
     }
 }
 
-/// What was told on the way, in all.
+/// All events before the report.
 #[derive(Default)]
 struct Said {
     opened: usize,
@@ -326,7 +326,7 @@ fn an_incident_is_closed_after_a_while() {
     let mut script = Script::of_capture(&path);
     script.afterwards = Span::secs(400);
     let mut setup = remembering(options());
-    // Forgetting changes nothing of what was told.
+    // Forgetting does not change issued findings.
     setup.limits = Default::default();
     let (told, outcome) = watch(&mut script, setup, None);
     let of = |kind: Kind| {
@@ -337,7 +337,7 @@ fn an_incident_is_closed_after_a_while() {
     };
     assert_eq!(of(Kind::AcceptQueueOverflow), 1, "{:#?}", told.events);
     let withdrawn = told.events.iter().filter(|e| matches!(e, Event::Withdrawn { .. })).count();
-    assert_eq!(withdrawn, 0, "what is forgotten is not withdrawn");
+    assert_eq!(withdrawn, 0, "forgotten findings are not withdrawn");
     let expected = analyze(&path).report;
     let count =
         |report: &Report| report.findings.iter().filter(|f| f.kind == Kind::AcceptQueueOverflow).count();
@@ -388,8 +388,8 @@ fn made(packets: Vec<(Timestamp, Vec<u8>)>) -> Script {
     Script::new(packets.into_iter().map(with).collect())
 }
 
-/// What is under way is not told: a connection that is refused by nobody, closed by one side just now, or half open for
-/// a moment.
+/// Events still under way are not reported: a SYN just sent, a connection just closed by one side, one half open for a
+/// moment.
 #[test]
 fn nothing_is_told_of_a_connection_under_way() {
     let (client, server) = ((0xc000_0301, 40_000), (0xc000_0201, 80));
@@ -418,7 +418,7 @@ fn nothing_is_told_of_a_connection_under_way() {
     assert_eq!((attempts, completed), (1, 1));
 }
 
-/// A flood fills what it may and no more, is one incident, and is told in a few lines.
+/// A flood stays within its memory budget, is one incident, and is reported in a few lines.
 #[test]
 fn a_flood_costs_a_fixed_budget() {
     const EACH: u32 = 4_000;
@@ -452,7 +452,7 @@ fn a_flood_costs_a_fixed_budget() {
     assert!(outcome.report.warnings.iter().any(|text| is_said(text)), "{:?}", outcome.report.warnings);
 }
 
-/// SYNs that are repeated after their connections were let go and forgotten are no further connections.
+/// SYNs that are repeated after their connections were forgotten do not count as new connections.
 #[test]
 fn a_repeated_syn_counts_once_in_a_flood_that_does_not_fit() {
     const EACH: u32 = 20_000;
@@ -475,8 +475,8 @@ fn a_repeated_syn_counts_once_in_a_flood_that_does_not_fit() {
     assert!(warnings.iter().any(|text| text.contains("repeat SYNs dropped from memory")), "{warnings:?}");
 }
 
-/// What the kernel said of a connection stands, also when the time before it is no longer remembered, and while the kernel
-/// has not been asked about its latest packet.
+/// The kernel's verdict on a connection stands after the packets before it were forgotten, and while the kernel has not
+/// been asked about its latest packet.
 #[test]
 fn a_verdict_of_the_kernel_does_not_waver() {
     let server = (SERVER, 80);
@@ -568,7 +568,7 @@ fn a_scan_of_many_ports_is_one_incident() {
     assert_eq!((outcome.report.findings.len(), outcome.report.incidents.len()), (300, 1));
 }
 
-/// It ends after so many packets, and not one more is analyzed; or after so long.
+/// It ends after exactly the given number of packets, or after the given time.
 #[test]
 fn it_ends_when_it_is_told_to() {
     let (path, _) = overflow_case();

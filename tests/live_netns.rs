@@ -315,7 +315,7 @@ fn firewall_drops_the_final_ack(net: &mut Net) -> Went {
 fn a_clean_load(net: &mut Net) -> Went {
     let (server, client) = (net.server.clone(), net.client.clone());
     let live = Live::watch(net, &[]);
-    // On several ports: so many in TIME_WAIT at one listener would be worth a word.
+    // On several ports: all these connections in TIME_WAIT at one listener would be a finding.
     net.play(&server, &format!("serve {SERVER} 8080 8095"), "ready");
     net.play(&client, &format!("ask {SERVER} 8080 8095 250"), "ready");
     thread::sleep(Duration::from_secs(1));

@@ -238,7 +238,7 @@ fn change(net: &mut Net, place: &mut Place, chance: &mut Chance) {
             // What listens already keeps its own.
             let backlog = ["3", BACKLOG, "9"][chance.below(3) as usize];
             set(&namespace, "net.core.somaxconn", backlog);
-            // What it has just dropped is to be read before it is gone.
+            // Its last drops are read before it is gone.
             thread::sleep(Duration::from_millis(700));
             place.before = socket(&namespace, place.port).0;
             let _ = net.running[place.running].kill();
@@ -338,7 +338,7 @@ fn check_from_afar(seed: u64, place: &Place, report: &Value) {
     assert_eq!(counted.count(), 0, "seed {seed}, {} from afar: {full:#?}", place.address);
 }
 
-/// What is told of a listener fits what its socket dropped in all, which is between these two.
+/// The findings about a listener fit the total drops of its socket, which lie between these two.
 fn check(seed: u64, place: &Place, (least, most): (u64, u64), report: &Value) {
     let (here, full) = findings_at(place, report);
     let confirmed = full.iter().filter(|f| f["certainty"] == "confirmed").count();

@@ -19,7 +19,7 @@ struct Session {
 }
 
 impl Session {
-    /// Begins one whose report goes to the terminal; `None` where it is not permitted, or there is no script(1).
+    /// Begins one whose report goes to the terminal; `None` without permission or without script(1).
     fn begin() -> Option<Session> {
         Session::begin_with(|_| String::new())
     }

@@ -49,7 +49,7 @@ impl Run {
             .expect("the program starts");
         let stdin = child.stdin.take().expect("it has a standard input");
         flood::write(mode, n, &mut BufWriter::with_capacity(1 << 16, stdin)).expect("it reads all of it");
-        // It is at its largest when it puts together what it knows.
+        // Memory peaks while the report is put together.
         let mut peak_kib = 0;
         let status = loop {
             peak_kib = peak(child.id()).unwrap_or(0).max(peak_kib);
@@ -75,7 +75,7 @@ impl Run {
             faults.push(format!("{} KiB", self.peak_kib));
         }
         let connections = self.report["summary"]["connections"].as_u64().expect("a number");
-        // What was joined in the middle is not told from what was let go; an estimate is off by some percent.
+        // A connection joined in the middle looks like an evicted one; an estimate is off by some percent.
         let fewest = if mode.name == "midstream" { 1 } else { (n * mode.connections * 95 / 100).max(1) };
         if !(fewest..=(n * mode.connections * 105 / 100).max(1)).contains(&connections) {
             faults.push(format!("{connections} connections"));
@@ -87,7 +87,7 @@ impl Run {
         }
         let let_go = self.warnings().iter().any(|w| w.contains("the memory limit of"));
         if self.peak_kib > limit << 9 && mode.connections > 0 && n > 1_000_000 && limit < 256 && !let_go {
-            faults.push("what was given up is not said".to_owned());
+            faults.push("the report does not mention evicted connections".to_owned());
         }
         faults
     }

@@ -54,7 +54,7 @@ fn clean() -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn a_filter_that_matches_nothing_is_not_called_a_capture_without_connections() {
     let text = stdout(&run(&["analyze", "--port", "1", OVERFLOW]));
-    assert!(!text.contains("no TCP connection in what was read"), "{text}");
+    assert!(!text.contains("no TCP connection in the packets read"), "{text}");
     assert!(text.contains("No TCP connection matches `--port 1`"), "{text}");
     assert!(text.contains("62 of 62 TCP segments left out"), "{text}");
     for format in ["markdown", "html"] {
@@ -219,7 +219,7 @@ struct Shown {
     code: Option<i32>,
 }
 
-/// Runs a shell command on a terminal of so many columns, through script(1) of util-linux.
+/// Runs a shell command on a terminal of this many columns, through script(1) of util-linux.
 fn on_a_terminal(command: &str, columns: usize) -> Shown {
     let inner = format!("stty rows 24 cols {columns}; {command}");
     let output = Command::new("script")
@@ -375,7 +375,7 @@ fn a_pipe_whose_writer_ends_at_the_same_signal_is_whole() {
     let (first, rest) = capture.split_at(capture.len() / 2);
     let (child, mut pipe) = fed(&["analyze", "-"], first);
     signal(&child, "-INT");
-    // As tcpdump does: it writes what it still has, and ends.
+    // As tcpdump does: it flushes its buffer, and ends.
     thread::sleep(Duration::from_millis(50));
     pipe.write_all(rest).expect("it still reads");
     drop(pipe);

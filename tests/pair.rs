@@ -1,7 +1,7 @@
 //! Two captures of the same traffic: what the pairs of recordings must say, and what must not change it.
 //!
-//! Every case of `testdata/` with a capture at the client and one at the server is a pair, and so are the larger sets of
-//! recordings where `SYNSCOPE_CAPTURES` and `SYNSCOPE_CAPTURES_OLD` point at them.
+//! Every case of `testdata/` with a capture at the client and one at the server is a pair. So are the larger sets of
+//! recordings named by `SYNSCOPE_CAPTURES` and `SYNSCOPE_CAPTURES_OLD`.
 
 mod support;
 
@@ -16,7 +16,7 @@ use synscope::model::{Certainty, Kind, Report};
 use synscope::pair::{self, Pairing};
 use synscope::report::jsonl;
 
-/// Recordings of which no handshake is in both captures: nothing shows that they belong together.
+/// Recordings without a handshake in both captures: nothing shows that they belong together.
 const WITHOUT_HANDSHAKES: [&str; 4] = [
     "mid-flow.mid",
     "accept-overflow-silent.late-talk",
@@ -52,8 +52,8 @@ fn word_of_loss(lost: &str) -> &'static str {
     }
 }
 
-/// Holds each pair below `folder` to what happened: nothing missed, nothing wrong, no loss put down to a queue or the
-/// other way round, and nothing confirmed that is not so.
+/// Compares each pair below `folder` with its truth file: nothing missed, nothing wrong, no loss blamed on a queue or
+/// the reverse, and nothing wrong confirmed.
 fn measure(folder: &Path) {
     let (mut wrong, mut pairs) = (Vec::new(), 0);
     for both in pairs::recorded(folder) {
@@ -83,7 +83,7 @@ fn measure(folder: &Path) {
             if finding.kind == Kind::HandshakeLoss {
                 let lost = finding.metrics["lost"].as_str().unwrap_or_default();
                 if !both.truth.labels(PAIR).contains(word_of_loss(lost)) {
-                    wrong.push(format!("{line}, but what was lost is not the {lost}"));
+                    wrong.push(format!("{line}, but the lost packet is not the {lost}"));
                 }
             }
             // Which of the two it is the pair always tells, where both were listening.
@@ -195,7 +195,7 @@ fn every_form_of_the_report_tells_of_the_pair() {
     }
 }
 
-/// The findings with what they claim, how surely, and what they rest on, without times.
+/// The findings with their claims, certainty and evidence, without times.
 fn judgements(report: &Report) -> Vec<String> {
     let mut all: Vec<String> = report
         .findings

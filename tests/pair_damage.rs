@@ -83,7 +83,7 @@ fn is_of_the_pair(finding: &Finding) -> bool {
         || finding.metrics.get("by").is_some_and(|by| by == "middlebox")
 }
 
-/// What is wrong in the report of a damaged pair.
+/// The errors in the report of a damaged pair.
 fn faults(truth: &Truth, found: &Report, whole: &BTreeSet<String>) -> Vec<String> {
     let worth = score(truth, PAIR, &found.findings);
     let mut wrong = Vec::new();

@@ -1,8 +1,9 @@
 //! Captures of a path with five points, joined: two clients, a balancer that translates addresses, two servers.
 //!
-//! Planted faults, each to be named with its place, and nothing else to be blamed: SYNs lost before the balancer, a filter at
-//! one server that drops final ACKs, a full accept queue at the other one, a narrow link behind the balancer. The recorded copy
-//! lies in `testdata/balancer`; `the_lab_of_five_points` makes it anew in network namespaces.
+//! Planted faults must be found at their place, and nothing else may be blamed. They are SYNs lost before the balancer,
+//! a filter at one server that drops final ACKs, a full accept queue at the other one, and a narrow link behind the
+//! balancer. The recorded copy lies in `testdata/balancer`; `the_lab_of_five_points` makes it anew in network
+//! namespaces.
 
 #[cfg(all(target_os = "linux", feature = "live"))]
 #[path = "paths/lab.rs"]
@@ -134,7 +135,7 @@ fn each_fault_is_named_with_its_place_and_nothing_else_is_blamed() {
     assert_eq!(report.findings.iter().filter(sure).count(), 4, "{:?}", claims(&report));
 }
 
-/// What is found, without times.
+/// The findings, without times.
 fn judgements(report: &Report) -> BTreeSet<String> {
     report
         .findings
@@ -277,7 +278,7 @@ fn the_report_is_as_reviewed() {
     let report = joined(&recorded());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/balancer");
     let short = json(&report).replace(&format!("{}/", folder.display()), "");
-    let report: Report = serde_json::from_str(&short).expect("what is written can be read");
+    let report: Report = serde_json::from_str(&short).expect("its own output can be read");
     let schema = synscope::report::schema::schema().to_value();
     assert!(jsonschema::is_valid(&schema, &serde_json::from_str(&short).expect("JSON")));
     let forms = support::forms(&report);
@@ -305,7 +306,7 @@ mod namespaces {
         }
     }
 
-    /// With `SYNSCOPE_UPDATE` set, what it captures becomes the recorded copy.
+    /// With `SYNSCOPE_UPDATE` set, its captures become the recorded copy.
     #[test]
     #[cfg_attr(any(no_namespaces, no_tcpdump, no_nft), ignore = "needs root, ip, unshare, tcpdump and nft")]
     fn the_lab_of_five_points() {

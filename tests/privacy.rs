@@ -54,7 +54,7 @@ fn redaction_leaves_nothing_in_any_output() {
     }
 }
 
-/// All formats of one run, with the same pseudonyms; and what is made of them afterwards.
+/// All formats of one run, with the same pseudonyms, and the outputs made from them afterwards.
 #[test]
 fn redaction_leaves_nothing_in_all_formats_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ fn the_working_folder_is_not_named() {
     nothing_left(&output, "relative paths");
 }
 
-/// Without payload means without any, also where the packet is no TCP.
+/// Without payload means without any, in packets of other protocols too.
 #[test]
 fn stripping_leaves_no_payload() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +212,10 @@ fn a_key_file_is_made_once_and_gives_the_same_pseudonyms() {
     fs::write(&key, "guess").unwrap();
     let refused = synscope(&["analyze", "--redact", "--redact-key-file", text(&key), text(&capture)]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(!String::from_utf8_lossy(&refused.stderr).contains("guess"), "what is in the file is not shown");
+    assert!(
+        !String::from_utf8_lossy(&refused.stderr).contains("guess"),
+        "the contents of the file are not shown"
+    );
     assert_eq!(
         synscope(&["analyze", "--redact-key-file", text(&key), text(&capture)]).status.code(),
         Some(2)

@@ -10,7 +10,7 @@ use support::truth::Truth;
 use support::{analyze, testdata};
 use synscope::model::Inferred;
 
-/// What is known of the hosts of one recording.
+/// The known settings of the hosts of one recording.
 struct Known<'a> {
     name: &'a str,
     document: &'a Value,

@@ -310,8 +310,7 @@ fn hostile_names_reach_no_output_raw() {
                 }
             }
             "markdown" => {
-                // Code keeps what is in it; outside of it the signs are escaped.
-                // Jira takes no HTML.
+                // Text in code stays as it is; outside of code the signs are escaped. Jira takes no HTML.
                 let jira = format.contains(&"jira");
                 for line in
                     shown.lines().filter(|line| !jira && !line.contains('`') && !line.starts_with('|'))
@@ -373,7 +372,7 @@ fn several_reports_are_written_at_once() {
         text(&capture),
     ]);
     assert_eq!(twice.status.code(), Some(2));
-    assert!(!at("b").exists(), "what was created for nothing is removed");
+    assert!(!at("b").exists(), "a file created in vain is removed");
     let over = synscope(&["analyze", "--report", &format!("json={}", text(&capture)), text(&capture)]);
     assert_eq!(over.status.code(), Some(2), "a capture is never overwritten");
 }

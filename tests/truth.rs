@@ -23,7 +23,7 @@ const RIGHT_ALL_THE_SAME: [(&str, &str, &str); 2] = [
     ("tw-recycle-rule.v49", "half-close 10.99.0.50:48028", "the same"),
 ];
 
-/// What is due and may be missed: the recording, the capture, the word, and why.
+/// Due findings that may be missed: the recording, the capture, the word, and the reason.
 const MAY_BE_MISSED: [(&str, &str, &str, &str); 1] = [(
     "tw-recycle-emulated.nat",
     "client",
@@ -31,7 +31,7 @@ const MAY_BE_MISSED: [(&str, &str, &str, &str); 1] = [(
     "before the NAT the hosts have addresses of their own, so their clocks are not seen to interfere",
 )];
 
-/// One capture and what is known of it.
+/// One capture and its truth.
 struct Recording {
     truth: Truth,
     key: String,
@@ -68,7 +68,7 @@ fn is_excused(truth: &Truth, claim: &str) -> bool {
     RIGHT_ALL_THE_SAME.iter().any(|(name, start, _)| truth.name == *name && claim.starts_with(start))
 }
 
-/// Holds the report to what it promises: no connection failed without a word.
+/// Checks the promise of the report: it mentions every failed connection.
 fn explains_all_failures(recordings: &[Recording]) {
     let mut unexplained = Vec::new();
     for Recording { truth, key, path } in recordings {

@@ -27,7 +27,7 @@ impl FromStr for Format {
     }
 }
 
-/// Writes records and counts what it writes.
+/// Writes records and counts packets and bytes.
 pub struct Recorder<W> {
     sink: W,
     format: Format,

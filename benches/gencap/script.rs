@@ -53,10 +53,10 @@ pub enum Options {
 pub enum Body {
     Filler,
     HttpRequest,
-    /// The start of a response of so many bytes in all.
+    /// The start of a response of this many bytes in all.
     HttpResponse(u32),
     DnsQuery,
-    /// The answer to a query of so many bytes.
+    /// The answer to a query of this many bytes.
     DnsAnswer(u16),
 }
 

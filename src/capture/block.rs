@@ -26,8 +26,8 @@ pub struct Packet<'a> {
     pub interface: u8,
     /// Length on the wire, bytes.
     pub original_length: u32,
-    /// What was captured of it, or its first part: at least 64 KiB of a packet over 1 MiB, at least
-    /// [`MERGED_BYTES`] where inputs that overlap in time are merged.
+    /// Its captured bytes, or the first part of them: at least 64 KiB of a packet over 1 MiB, at least [`MERGED_BYTES`]
+    /// where inputs that overlap in time are merged.
     pub data: &'a [u8],
 }
 

@@ -89,8 +89,8 @@ impl Compression {
 /// The largest window of zstd that is read, as a power of two: what the library allows by itself.
 const ZSTD_WINDOW: u32 = 27;
 
-/// The window that a zstd frame asks for, as a power of two (RFC 8878 section 3.1.1.1.2). `None` where `head` is no such
-/// frame, or one that holds all of its content at once and so names no window.
+/// The window that a zstd frame asks for, as a power of two (RFC 8878 section 3.1.1.1.2). `None` for other data, and for
+/// a frame with its content in a single segment, which names no window.
 fn zstd_window(head: &[u8]) -> Option<u32> {
     let [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] = head else { return None };
     let single_segment = descriptor & 0x20 != 0;

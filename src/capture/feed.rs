@@ -53,7 +53,7 @@ pub struct Interface {
     pub snaplen: u32,
     /// Why nothing comes from it, if so.
     pub trouble: Option<String>,
-    /// What was added to the time of the machine's clock because it was set: the times of packets go on as if it had not
-    /// been. Below zero where it was set forward.
+    /// The correction added to the machine's clock after it was set, so that packet times go on steadily. Negative if
+    /// the clock was set forward.
     pub clock_offset: Span,
 }

@@ -68,7 +68,7 @@ pub enum OpenError {
     NotACapture {
         /// As given.
         path: String,
-        /// Its first bytes in hexadecimal and what they may be.
+        /// Its first bytes in hexadecimal, and a guess at their format.
         start: String,
     },
     /// It starts as a capture, but its header is damaged or of an unknown version.
@@ -214,7 +214,7 @@ pub(super) fn recognise(
     })
 }
 
-/// The first bytes in hexadecimal, and a guess at what they begin.
+/// The first bytes in hexadecimal, and a guess at their format.
 fn start(head: &[u8], compression: Option<Compression>) -> String {
     let bytes: Vec<String> = head.iter().take(4).map(|byte| format!("{byte:02X}")).collect();
     let within = compression

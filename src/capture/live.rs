@@ -162,7 +162,7 @@ enum News {
     Drops(u64, u64),
     Down(Timestamp, String),
     Up(Timestamp),
-    /// The clock was set: what is to be added to its time now.
+    /// The clock was set; this is the correction to add to its time now.
     ClockSet(Span),
 }
 

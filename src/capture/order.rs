@@ -63,7 +63,7 @@ enum State {
 struct Open {
     reader: Reader,
     block: Block,
-    /// The next record of `block`; when there is none, the reader must be asked.
+    /// The next record of `block`; after the last one, the reader must fill the block again.
     next: usize,
     /// Latest time before `next`.
     key: Timestamp,

@@ -1,9 +1,9 @@
 //! A part of a file, which any thread can read while others read the parts before it.
 //!
-//! Where the first record of a [`InputPart`] begins is a guess: several plausible headers in a row. The guess is worth
-//! nothing by itself. Parts are given back in the order of the file. A part is read again from the right place if it
-//! did not begin exactly where the one before it ended, or if it needed the packets before it. So packets, their
-//! numbers, and messages about damage are those of a reader that goes from record to record.
+//! Where the first record of an [`InputPart`] begins is a guess: several plausible headers in a row. The guess is worth
+//! nothing by itself. Parts are given back in the order of the file. A part is read again from the right place if it did
+//! not begin exactly where the one before it ended, or if it needed the packets before it. So packets, their numbers,
+//! and messages about damage are those of a reader that goes from record to record.
 
 use super::block::Correction;
 use super::reader::{Begin, Reader, WINDOW};
@@ -45,7 +45,7 @@ pub enum Settled {
         /// To be added to the number of each of its packets.
         before: u64,
     },
-    /// It did not begin where the stream goes on: what was read of it is void, and this is to be read in its place.
+    /// It did not begin where the stream goes on. Its packets are void, and this part is to be read in its place.
     Again(Box<InputPart>),
     /// The stream has ended before it.
     Beyond,

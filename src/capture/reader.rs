@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 pub(super) const WINDOW: usize = 256 << 10;
 /// Bytes in which the first record of a part is looked for at first; more if that is not enough.
 const FIRST_LOOK: usize = 16 << 10;
-/// No window is smaller: it must hold what is kept of a long packet and leave room to read over the rest.
+/// No window is smaller: it must hold the kept bytes of a long packet and leave room to read over the rest.
 const SMALLEST_WINDOW: usize = 128 << 10;
 
 /// How far a reader has come in its part of an input.
@@ -66,7 +66,7 @@ struct Stopped {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 enum StopCause {
-    /// The claim of a record, what is there instead, and the likely cause.
+    /// The claim of a record, the actual data, and the likely cause.
     Damage { says: String, end: String, cause: Cow<'static, str> },
     /// The input cannot be read, or not be decompressed.
     #[cfg_attr(feature = "fleet", serde(skip))]
@@ -231,8 +231,8 @@ impl Reader {
         }
     }
 
-    /// Goes on where `part` has stopped, as if this reader had read what it has. Says what is to be added to the numbers
-    /// of its packets.
+    /// Goes on where `part` has stopped, as if this reader had read it. Returns the number to be added to its packet
+    /// numbers.
     pub(super) fn append(&mut self, part: Reader) -> u64 {
         let before = self.numbers.next.saturating_sub(1);
         self.numbers.next = part.numbers.next.saturating_add(before);
@@ -444,8 +444,8 @@ impl Reader {
         end
     }
 
-    /// Reads the beginning of the part into `data` and looks for the first record. Gives where it lies there, and where
-    /// what was read ends; without a record the reading is over.
+    /// Reads the beginning of the part into `data` and looks for the first record. Returns its place there, and the end
+    /// of the data. Without a record the reading is over.
     fn find_first(&mut self, data: &mut [u8]) -> (usize, usize) {
         let most =
             usize::try_from(self.until.saturating_sub(self.base)).unwrap_or(usize::MAX).min(data.len());
@@ -471,8 +471,8 @@ impl Reader {
         }
     }
 
-    /// Reads over a record that lies at `start` in `data`, which is filled up to `end`, without touching what is kept
-    /// of its packet. Says whether it was there to its end.
+    /// Reads over a record that lies at `start` in `data`, which is filled up to `end`, without touching the kept bytes
+    /// of its packet. Says whether the record was complete.
     fn pass_over(
         &mut self,
         long: &Long,

@@ -31,7 +31,7 @@ pub(super) enum Found {
 pub(super) struct Long {
     /// Its length, bytes.
     pub length: u64,
-    /// The packet in it, cut down to what is kept.
+    /// The packet in it, cut to the kept length.
     pub record: Option<Record>,
     /// Whether it has a packet number.
     pub numbered: bool,

@@ -26,8 +26,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceText>,
     /// Bytes of the input consumed (compressed bytes where it is compressed) and its size if known: for progress.
     pub position: (u64, Option<u64>),
-    /// Why not everything could be read, if so: one message that says where and what was expected, beginning with
-    /// the path. It may have a second line, indented by two spaces.
+    /// Why the input could not be read to its end. One message, beginning with the path: the place, and the expected
+    /// data. It may have a second line, indented by two spaces.
     pub damage: Option<String>,
     /// Anything else worth a line: a clock that jumps back, unknown blocks, packets out of order.
     pub warnings: Vec<String>,

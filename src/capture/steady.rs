@@ -6,7 +6,7 @@ use crate::time::{Span, Timestamp};
 
 /// A clock that is off by more than this between two looks at it was set. Slewing is far slower.
 const STEP: Span = Span::millis(500);
-/// What was stamped before a step comes by then.
+/// Packets stamped before a step have come by then.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 /// Both clocks are read within this time, or read again.
 const AT_ONCE: Duration = Duration::from_micros(200);
@@ -18,7 +18,7 @@ const TRIES: usize = 5;
 pub struct SteadyClock {
     wall: Timestamp,
     steady: Instant,
-    /// What is to be added to its time, before the latest step.
+    /// The correction of its time before the latest step.
     before: Span,
     /// And now.
     offset: Span,
@@ -67,7 +67,7 @@ impl SteadyClock {
         (self.wall, self.steady) = (wall, steady);
     }
 
-    /// What was added to the time of the clock because it was set: below zero where it was set forward.
+    /// The correction added to the clock after it was set. Negative if it was set forward.
     pub fn offset(&self) -> Span {
         self.offset
     }
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(clock.offset(), Span::secs(-3_600));
         assert_eq!(clock.correct(at(10_000)), at(10_000), "stamped before the step");
         assert_eq!(clock.correct(at(13_601)), at(10_001));
-        // Whoever set it puts it right again: the times are those of the clock as before.
+        // The clock was put right again: times are those of the clock as before.
         clock.compare(at(10_002), after(2));
         assert_eq!(clock.offset(), Span::ZERO);
         assert_eq!(clock.correct(at(13_601)), at(10_001), "stamped before the second step");

@@ -41,8 +41,8 @@ const SILENT: Duration = Duration::from_millis(300);
 /// After the request a pipe is left after this, whatever comes.
 const MOST: Duration = Duration::from_secs(2);
 
-/// A pipe that can be left. What its writer had under way when the request came is still read: `tcpdump` gets the same
-/// ^C, and writes what it has.
+/// A pipe whose reading can be stopped. The data that its writer still had is read first: `tcpdump` gets the same ^C,
+/// and flushes its buffer.
 pub(super) struct Leavable {
     pipe: File,
     stop: Stop,

@@ -1,4 +1,4 @@
-//! What holds for every format, and for all of them together.
+//! Properties of every format, and of all formats together.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -182,7 +182,7 @@ fn a_pipe_delivers_each_packet_as_soon_as_it_is_there() {
     }
     impl std::io::Read for Pipe {
         fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-            let mut piece = self.pieces.pop().expect("no read beyond what is needed for the packet");
+            let mut piece = self.pieces.pop().expect("no read beyond the bytes of the packet");
             let rest = piece.split_off(buf.len().min(piece.len()));
             buf[..piece.len()].copy_from_slice(&piece);
             if !rest.is_empty() {

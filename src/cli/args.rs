@@ -169,8 +169,8 @@ pub enum WorkerStage {
 pub struct AnalyzeArgs {
     /// Captures to read as one stream in time order, or as two sides of the same traffic; `-` is standard input
     ///
-    /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content. SIGINT (^C) and SIGTERM end
-    /// the input: the report covers what was read. A second one ends the program at once.
+    /// pcap and pcapng, plain or compressed (gz, zstd, lz4, xz), recognised by their content. SIGINT (^C) and SIGTERM
+    /// end the input: the report covers the packets read so far. A second one ends the program at once.
     #[arg(value_name = "CAPTURE", required_unless_present = "point", conflicts_with = "point")]
     pub captures: Vec<PathBuf>,
 
@@ -614,7 +614,7 @@ pub struct SnapshotArgs {
     #[arg(long, value_name = "DURATION", value_parser = value::duration, requires = "follow")]
     pub duration: Option<Span>,
 
-    /// Ask the kernel what it does with single packets
+    /// Ask the kernel why it drops or refuses single packets
     ///
     /// `auto`: as far as this kernel and this user's rights allow. `on`: end with an error where they do not.
     #[arg(long, value_enum, ignore_case = true, default_value_t = AskKernel::Auto, value_name = "WHEN", requires = "follow")]

@@ -68,7 +68,7 @@ fn begin(args: &SnapshotArgs) -> anyhow::Result<(Option<Reader>, String, Snapsho
     Ok((reader, kernel, first))
 }
 
-/// What is missing, and the remedy, in one line.
+/// The missing right, and the remedy, in one line.
 pub(super) fn without(Refused { what, remedy }: &Refused) -> String {
     format!("the kernel is not asked about single packets, since {what}. What helps: {remedy}")
 }

@@ -45,7 +45,7 @@ pub struct HostFiles {
     pub facts: Option<HostFacts>,
     /// Those files that hold the kernel's verdicts on single packets.
     pub recordings: Vec<Arc<Path>>,
-    /// What is to be said of them.
+    /// Messages about them.
     pub notes: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ pub fn load<'a>(paths: impl Iterator<Item = &'a Path>) -> anyhow::Result<HostFil
     Ok(files)
 }
 
-/// Whether a file is a recording; what was looked at can still be read.
+/// Whether a file is a recording. Its bytes can still be read.
 fn begins_recording(input: &mut impl BufRead) -> std::io::Result<bool> {
     // A snapshot is written over many lines, and begins with one that holds a brace only.
     Ok(input.fill_buf()?.starts_with(Recording::BEGINS.as_bytes()))

@@ -41,7 +41,7 @@ pub(super) fn either(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// An IPv4 header and what it carries. A wrong header checksum is not looked at: offload leaves it so.
+/// An IPv4 header and its payload. The header checksum is not verified: offload leaves it wrong.
 #[inline(never)]
 pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, _) = rest.split_array::<20>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
@@ -87,7 +87,7 @@ pub(super) fn v4(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// An IPv6 header, its extension headers and what they carry.
+/// An IPv6 header, its extension headers and their payload.
 #[inline]
 pub(super) fn v6(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     let (header, body) = rest.split_array::<40>().inspect_err(|_| walk.note(PartKind::NoIp, rest, 0..1))?;
@@ -242,7 +242,7 @@ fn later_fragment(protocol: IpNumber) -> Decoded {
     if protocol == IpNumber::TCP { Decoded::LaterFragment } else { Decoded::Other }
 }
 
-/// What follows headers between IP and the protocol.
+/// The payload of headers between IP and the protocol.
 #[inline(never)]
 fn upper(protocol: IpNumber, body: Rest<'_>, network: Network, walk: &mut Walk<'_>) -> Step {
     match protocol {

@@ -77,9 +77,8 @@ pub fn is_supported(link: LinkType) -> bool {
     )
 }
 
-/// A packet as the capture has it. The usual one is decoded by the same piece of code as the caller's: what is handed
-/// from function to function through memory in small writes and read again at once in large ones stalls the processor,
-/// which took a quarter of the time.
+/// A packet as the capture has it. The usual packet is decoded inline in the caller. Passing its fields through memory,
+/// written in small pieces and read back in large ones, stalled the processor for a quarter of the time.
 #[inline(always)]
 pub(super) fn dispatch(link: LinkType, rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     match link.0 {
@@ -267,7 +266,7 @@ fn nlpid(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     }
 }
 
-/// Labels, then what the first bytes look like: MPLS does not say what it carries (RFC 4928 section 2).
+/// Labels, then a protocol guessed from the first bytes: MPLS does not name its payload (RFC 4928 section 2).
 pub(super) fn mpls(mut rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     loop {
         let (label, inner) = walk.split_plain::<4>(rest)?;
@@ -635,7 +634,8 @@ fn apple_tap(rest: Rest<'_>, walk: &mut Walk<'_>) -> Step {
     inner_link(link, length, 12, rest, walk)
 }
 
-/// What follows a header that says that it has `length` bytes. The first `known` of them, which name nobody, it must have.
+/// The data after a header whose length field says `length` bytes. Its first `known` bytes, which hold no address, must
+/// be there.
 fn behind<'a>(rest: Rest<'a>, known: usize, length: usize, walk: &mut Walk<'_>) -> Result<Rest<'a>, Decoded> {
     if length < known {
         return Err(Decoded::Malformed);
@@ -651,7 +651,7 @@ fn inner_link(link: u32, length: usize, least: usize, rest: Rest<'_>, walk: &mut
     walk.enter()?;
     let Ok(link) = u16::try_from(link) else { return Ok(Decoded::Other) };
     match any(LinkType(link), inner, walk) {
-        // The capture's own link type is known; what it wraps is not.
+        // The capture's own link type is known; the link type inside it is not.
         Err(Decoded::UnknownLink) => Ok(Decoded::Other),
         known => known,
     }

@@ -5,12 +5,12 @@
 //!
 //! * `link`: link-layer headers, from the capture's link type to a network protocol.
 //! * `ip`: IPv4, IPv6 and its extension headers, fragments.
-//! * `tunnel`: what carries another packet: GRE, UDP tunnels, IP in IP.
+//! * `tunnel`: protocols that carry another packet: GRE, UDP tunnels, IP in IP.
 //! * `tcp`: the TCP header, its options and its checksum.
 //! * `icmp`: errors that quote a TCP segment.
 //! * [`mod@parts`]: where the headers lie, for redaction.
-//! * `walk`: one packet's way through all of these; [`Decoded`]: what came of it.
-//! * `usual`: all of that at once for the packets that nearly all are.
+//! * `walk`: one packet's way through all of these; [`Decoded`] is its result.
+//! * `usual`: all of that at once for the usual packet: TCP over IPv4 over Ethernet.
 //! * [`segment`]: the result.
 
 // Whatever a packet says must not be able to end the program.

@@ -20,9 +20,9 @@ pub enum PartKind {
     Plain,
     /// Addresses of frames, names, options: they may name hosts, people and devices. The decoder needs none of them.
     Names,
-    /// A checksum that covers more than what is left of the packet; 0 says that there is none.
+    /// A checksum that covers more than the rest of the packet; 0 means that the sender computed none.
     Checksum,
-    /// What stands where an IP header should, and is none: its first byte says so.
+    /// Data in the place of an IP header that, by its first byte, is not one.
     NoIp,
     /// The first 20 bytes of an IPv4 header.
     Ipv4,

@@ -4,13 +4,13 @@ use super::decoded::Decoded;
 
 /// The bytes of a packet that no layer has taken yet.
 ///
-/// Two lengths go along: what was captured, and what was on the wire. Only the difference tells a packet cut by the
-/// snapshot length from one that contradicts itself.
+/// It has two lengths: captured and on the wire. Only their difference tells a packet cut by the snapshot length from
+/// one that contradicts itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest<'a> {
     /// Captured bytes.
     pub data: &'a [u8],
-    /// Bytes on the wire; never fewer than captured, so that what is taken of those can be taken of these.
+    /// Bytes on the wire, never fewer than captured: a slice of the captured bytes always fits into both lengths.
     pub wire: usize,
 }
 
@@ -22,7 +22,7 @@ impl<'a> Rest<'a> {
         Rest { data, wire: data.len().max(original_length as usize) }
     }
 
-    /// The first `N` bytes, and what follows them.
+    /// The first `N` bytes, and the rest.
     #[inline]
     pub fn split_array<const N: usize>(self) -> Result<(&'a [u8; N], Rest<'a>), Decoded> {
         match self.data.split_first_chunk::<N>() {
@@ -31,7 +31,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// What follows the first `n` bytes.
+    /// The rest after the first `n` bytes.
     #[inline]
     pub fn skip(self, n: usize) -> Result<Rest<'a>, Decoded> {
         match self.data.get(n..) {
@@ -40,7 +40,7 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// The first `n` bytes, and what follows them.
+    /// The first `n` bytes, and the rest.
     #[inline]
     pub fn split(self, n: usize) -> Result<(&'a [u8], Rest<'a>), Decoded> {
         match self.data.split_at_checked(n) {

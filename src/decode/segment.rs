@@ -10,8 +10,8 @@ use crate::time::Timestamp;
 
 /// Which packet of which capture: the capture's place in the list of inputs and Wireshark's `frame.number` in it.
 ///
-/// Ordered by capture, then by number. 16 bits of capture and 48 bits of number in one word, and one more than that, so
-/// that an `Option` of it (and of what holds it) needs no room of its own: a connection has very many.
+/// Ordered by capture, then by number. One word holds 16 bits of capture and 48 bits of number, plus one. It is never 0,
+/// so an `Option` of it needs no further room: a connection has very many.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct PacketId(NonZeroU64);

@@ -160,10 +160,10 @@ fn fast_open(cookie: &[u8], out: &mut Segment) {
 
 /// What the checksum field says: one of the three CHECKSUM traits, or none where nothing is known.
 ///
-/// The sum over the payload is only taken where there is none, or where SYN, FIN or RST make the segment matter: the
-/// cost would otherwise be that of the whole capture. The pseudo-header alone is compared always, because it tells
-/// transmit offload (and so the capturing host) also in captures that keep no payload. A field that equals it by
-/// chance is told from a partial sum by the full sum, where all bytes were captured.
+/// The full sum is only computed for segments without payload, and with SYN, FIN or RST: otherwise it would read the
+/// whole capture. The field is always compared with the sum of the pseudo-header. Equality shows transmit offload, and
+/// so the capturing host, even in captures without payload. Where all bytes were captured, the full sum excludes an
+/// equality by chance.
 #[inline]
 fn checksum(rest: Rest<'_>, payload: usize, flags: Flags, src: &Address, dst: &Address) -> Traits {
     let Some(field) = rest.data.get(16..18).and_then(|field| field.first_chunk::<2>()) else {
@@ -240,7 +240,7 @@ fn sum(data: &[u8]) -> u64 {
     add(total, u64::from(u32::from_le_bytes(last)))
 }
 
-/// Sum in ones' complement: what is carried out comes in again.
+/// Sum in ones' complement: the carry is added again.
 #[inline]
 fn add(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);

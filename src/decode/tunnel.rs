@@ -1,7 +1,7 @@
 //! Packets inside packets: GRE and ERSPAN, VXLAN, Geneve, GTP-U, Teredo, EtherIP, and MPLS inside IP.
 //!
-//! What rides on a UDP port is a guess by that port: where the guess does not bear out, the packet is plain UDP and
-//! counts as [`Decoded::Other`]. It has borne out once an IP header was found; what is wrong behind that is malformed.
+//! The tunnel inside a UDP datagram is a guess by the port. An IP header inside confirms the guess; errors behind that
+//! header make the packet malformed. Without an IP header the packet is plain UDP and counts as [`Decoded::Other`].
 
 use super::decoded::Decoded;
 use super::parts::{HeaderParts, PartKind};

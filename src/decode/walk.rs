@@ -1,4 +1,4 @@
-//! One packet's way through its layers, and what came of it.
+//! One packet's way through its layers, and the result.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use super::parts::{HeaderParts, PartKind};
 use super::rest::Rest;
 use super::segment::{Segment, Traits};
 
-/// Tunnels inside tunnels are followed this far; what is deeper counts as [`Decoded::Other`].
+/// Tunnels inside tunnels are followed this far; a deeper packet counts as [`Decoded::Other`].
 const MAX_DEPTH: u8 = 8;
 
 /// What a layer says of its bytes: `Err` where it could not go on, so that `?` ends the walk.
@@ -59,7 +59,7 @@ impl Walk<'_> {
         rest.skip(n)
     }
 
-    /// The next `N` bytes, which name nobody, and what follows them. Fewer are noted as by [`Walk::skip_plain`].
+    /// The next `N` bytes, which hold no address, and the rest. Fewer bytes are noted as by [`Walk::skip_plain`].
     #[inline]
     pub(super) fn split_plain<'a, const N: usize>(
         &mut self,
@@ -69,7 +69,7 @@ impl Walk<'_> {
         rest.split_array::<N>()
     }
 
-    /// Enters a tunnel: what is inside carries [`Traits::TUNNELED`].
+    /// Enters a tunnel: the inner segment carries [`Traits::TUNNELED`].
     pub(super) fn enter_tunnel(&mut self) -> Result<(), Decoded> {
         self.traits |= Traits::TUNNELED;
         self.enter()

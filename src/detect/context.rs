@@ -44,8 +44,8 @@ fn is_one_host(a: u8, b: u8) -> bool {
     a == 0 || b == 0 || a.abs_diff(b) <= ROUTES
 }
 
-/// With so many others a connection that is stuck is compared, at most: an incident of a hundred thousand takes ten times as long as
-/// one of ten thousand.
+/// A stuck connection is compared with this many others at most. So the time grows with the number of connections, not
+/// with its square.
 const COMPANY: usize = 1_024;
 
 /// A host that sends something so soon after a SYN was up when that came.
@@ -130,7 +130,7 @@ pub struct CaptureContext {
     pub stated: Arc<Stated>,
     /// Of a stream without an end: floods that began in a part of it that is forgotten, by listener.
     pub floods: Option<Arc<HashMap<Host, FloodSoFar>>>,
-    /// The same: what was told of floods that go on, by listener. What is known of them must not become less.
+    /// The same: the sizes reported of floods that go on, by listener. A reported size must not shrink.
     pub floods_told: Arc<HashMap<Host, FloodSize>>,
     /// Packets of which the kernel says that it refused them for a full accept queue.
     pub refused: Arc<HashSet<PacketId>>,

@@ -20,7 +20,7 @@ pub type Found = (Box<Draft>, Vantage);
 /// A finding being written. It cannot be made without evidence, nor be confirmed without saying by what.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Draft {
-    /// What it is.
+    /// The kind of finding.
     pub kind: Kind,
     /// How bad it is.
     pub severity: Severity,
@@ -213,7 +213,7 @@ impl Draft {
         self
     }
 
-    /// The capture cannot tell; `reason` says what is missing.
+    /// The capture cannot tell; `reason` names the missing evidence.
     pub fn possible(&mut self, reason: impl Into<String>) -> &mut Draft {
         self.certainty = Certainty::Possible;
         self.reason = reason.into();

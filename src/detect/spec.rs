@@ -151,7 +151,7 @@ impl KindSpec {
         self.text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
     }
 
-    /// The first sentence: what it is, in short.
+    /// The first sentence: a short definition.
     pub fn first_sentence(&self) -> String {
         let paragraph: Vec<_> =
             self.lines().skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty()).collect();

@@ -10,7 +10,7 @@ use crate::history::remarkable::{CountedOnly, TriageClass};
 use crate::model::{Incident, Unexamined};
 
 /// Tells each class of `left_out` with the incident to which most examined connections of that class belong. `classes`
-/// are those of the examined connections. A class without a finding, or without an examined connection, has no incident.
+/// are those of the examined connections. A class needs an examined connection with a finding to have an incident.
 pub fn assign_to_incidents(
     incidents: &mut [Incident],
     written: &[Written],

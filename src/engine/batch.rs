@@ -92,7 +92,7 @@ pub struct Totals {
     /// What the kernel said of packets while they were captured, as the inputs tell; at most [`MOST_JUDGED`].
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub judged: Vec<(PacketId, Judgement)>,
-    /// What is to be said of recordings of the kernel's verdicts.
+    /// Messages about recordings of the kernel's verdicts.
     #[cfg_attr(feature = "fleet", serde(skip))]
     pub notes: Vec<String>,
 }

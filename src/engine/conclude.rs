@@ -37,7 +37,7 @@ pub struct Examination {
     pub filtered: Option<Filtered>,
     /// What the kernel said of packets, as the inputs tell.
     judgements: Judgements,
-    /// What is to be said of recordings of that.
+    /// Messages about such recordings.
     notes: Vec<String>,
     /// What the report is written with, as the stream was read.
     pub(super) pool: Option<rayon::ThreadPool>,

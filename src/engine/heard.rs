@@ -25,7 +25,7 @@ pub struct HeardFromKernel {
 }
 
 impl HeardFromKernel {
-    /// Of these recordings; `None` where there are none.
+    /// Of these recordings; `None` without any.
     pub fn of(recordings: &[Arc<Path>]) -> Option<HeardFromKernel> {
         let (mut opened, mut notes) = (Vec::new(), Vec::new());
         for path in recordings {
@@ -60,7 +60,7 @@ impl HeardFromKernel {
         self.record(joined);
     }
 
-    /// Nothing comes any more: the judgements, and what is to be said of them.
+    /// All packets have come: the judgements, and messages about them.
     pub fn finish(mut self, last: Option<Timestamp>) -> (Vec<(PacketId, Judgement)>, Vec<String>) {
         let end = last.unwrap_or(Timestamp::MIN) + NEAR;
         for (_, statements) in &mut self.recordings {

@@ -277,7 +277,7 @@ impl Rolling {
         }
     }
 
-    /// Notes how large each flood is: what is known of it must not become less while it goes on.
+    /// Notes how large each flood is: a reported size must not shrink while the flood goes on.
     fn note_flood_sizes(&mut self, drafts: &[Found]) {
         let of = |(draft, _): &Found| match draft.details {
             Details::Flood(size) => Some((draft.server?, size)),

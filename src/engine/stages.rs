@@ -26,7 +26,7 @@ pub fn filter(options: &Options) -> Filter {
 /// One part of the connections, tracked by itself.
 pub struct Tracking {
     shard: Shard,
-    /// `None` while the memory of servers is not known yet; an empty model where there is none.
+    /// `None` while the memory of servers is not known yet; an empty model if no server has one.
     peers: Option<TwRecycleModel>,
 }
 

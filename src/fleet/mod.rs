@@ -6,14 +6,14 @@
 //!        events --by point and host pair--> --merge--> models     readings, shards, models --assemble--> one report
 //! ```
 //!
-//! A stage knows nothing but its input and the options of the run, and gives the same bytes whenever it is run. The work
-//! itself is in [`crate::engine`]: nothing is decoded, tracked or judged here.
+//! A stage depends only on its input and the options of the run, and produces the same bytes whenever it is run. The
+//! work itself is in [`crate::engine`]: nothing is decoded, tracked or judged here.
 //!
 //! * [`input`]: the bytes of captures, as `decode` gets them.
-//! * [`rows`]: everything that goes from stage to stage: one table, of which each row is some bytes and where they belong.
+//! * [`rows`]: the table that goes from stage to stage. Each row is some bytes and the place where they belong.
 //! * [`segments`]: the columns of segments in such bytes.
 //! * `spool`: rows that wait for their turn.
-//! * `stream`: what all these streams have in common.
+//! * `stream`: the common part of all these streams.
 //! * [`outline`]: what all shards know of a range; `order`: segments of all ranges in time order.
 //! * [`decode`], [`track`], [`merge`], [`assemble`]: the stages.
 //! * [`sketch`], [`trace`]: the stages that points need to be joined; [`joined`]: what goes from them to the others.

@@ -106,7 +106,7 @@ impl Networks {
         self.keys.push(key);
     }
 
-    /// The column, and what is left is empty.
+    /// Takes the column; the builder is empty then.
     fn column(&mut self) -> Result<ArrayRef, Error> {
         let Networks { values, keys, .. } = std::mem::take(self);
         let mut nets = FixedSizeBinaryBuilder::new(12);
@@ -136,7 +136,7 @@ impl Builder {
         self.time.len()
     }
 
-    /// Whether there is none.
+    /// Whether the batch has no segment.
     pub fn is_empty(&self) -> bool {
         self.time.is_empty()
     }

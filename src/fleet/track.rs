@@ -154,7 +154,7 @@ struct Group {
 }
 
 impl Group {
-    /// Tracks what is next.
+    /// Tracks the segments of the next row.
     fn track(&mut self, next: &[Segment], out: &mut RowWriter<impl Write>) -> Result<(), Error> {
         self.tracking.segments(next);
         for event in self.tracking.events().drain(..) {

@@ -1,8 +1,8 @@
 //! One incarnation of a four-tuple: a segment goes in, changed facts come out.
 //!
-//! We are an observer: the state is what the capture proves about each end, not the socket's state. No clock, no
-//! input or output, no judgement. A segment is first checked for being a copy of one just seen (`copies`), then read by
-//! its control bits: SYN in `handshake`, RST in `close`, anything else in `stream`.
+//! We are an observer: the state is what the capture proves about each end, not the socket's state. It reads no clock,
+//! does no input or output, and judges nothing. A segment is first checked for being a copy of one just seen (`copies`),
+//! then read by its control bits: SYN in `handshake`, RST in `close`, anything else in `stream`.
 
 mod close;
 mod copies;

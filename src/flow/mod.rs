@@ -1,11 +1,10 @@
 //! Segments to connections: the only state machine. It writes down facts and decides nothing about causes.
 //!
-//! * [`key`]: which connection, and which way.
-//! * [`facts`]: the record of what was seen.
+//! * [`key`]: which connection, and in which direction.
+//! * [`facts`]: the record of a connection's observed segments.
 //! * [`connection`]: one incarnation of a four-tuple: segment in, changed facts out.
-//! * [`compact`]: a connection before its handshake is complete, one that goes as it should, and one that is over, in short
-//!   form.
-//! * [`tracker`]: finds the connection of a segment, lets go of those that are over; `store`: where their records lie.
+//! * [`compact`]: short forms of a connection: half-open, clean so far, and in TIME_WAIT.
+//! * [`tracker`]: finds the connection of a segment, and removes ended connections; `store`: where their records lie.
 //! * [`outcome`]: how a connection ended, in a word.
 //! * [`ended`]: a connection that has ended or was evicted, in the form in which it was stored.
 //! * [`peer`]: small events by which causes show that span connections.

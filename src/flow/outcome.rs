@@ -351,7 +351,7 @@ impl Outcomes {
         }
     }
 
-    /// Takes out copies: so many of these connections were seen twice, whatever became of them.
+    /// Subtracts copies: this many of the connections were counted twice, with any outcome.
     pub fn take_out_copies(&mut self, copies: u64) {
         let all = self.0.iter().fold(0_u64, |sum, n| sum.saturating_add(*n));
         let copies = copies.min(all);

@@ -305,7 +305,7 @@ struct Socket {
     stamps: bool,
     /// TSval at ladder second 0; it ticks a thousand times a second.
     clock: u32,
-    /// TS.Recent: what it echoes.
+    /// TS.Recent, which it echoes.
     recent: u32,
     /// TSval of the first SYN that it sent: what the request keeps.
     asked: u32,
@@ -316,7 +316,7 @@ struct Socket {
     syns: u32,
 }
 
-/// One end of a connection, and what it sends.
+/// One end of a connection. Its methods send segments.
 pub struct End {
     role: Role,
     sockets: Rc<RefCell<[Socket; 2]>>,

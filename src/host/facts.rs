@@ -30,7 +30,7 @@ pub struct HostFacts {
 /// Two snapshots that have no difference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// There is none at all.
+    /// No snapshot was given.
     #[error("no snapshot")]
     None,
     /// They are of two hosts, kernels or namespaces.
@@ -39,7 +39,7 @@ pub enum Mismatch {
          one after the capture."
     )]
     Another {
-        /// In what they differ.
+        /// The difference.
         what: &'static str,
         /// What the earlier one says.
         before: String,

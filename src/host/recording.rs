@@ -58,7 +58,7 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Change {
-    /// What is different in `now`.
+    /// The differences of `now`.
     pub fn between(before: &Snapshot, now: &Snapshot, lost: u64) -> Change {
         let known: BTreeSet<&ListenSocket> = before.listeners.iter().flatten().collect();
         let there: BTreeSet<u64> = now.listeners.iter().flatten().map(|socket| socket.inode).collect();

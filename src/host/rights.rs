@@ -6,16 +6,14 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new
 
 /// Takes every right from the calling thread, and from those that it starts.
 ///
-/// # Errors
-/// What the kernel says.
+/// # Errors The kernel's error.
 pub fn drop_rights() -> io::Result<()> {
     keep(CapabilitySet::empty())
 }
 
-/// Leaves the calling thread what it takes to open an interface again.
+/// Leaves the calling thread only the capability to open an interface again.
 ///
-/// # Errors
-/// What the kernel says.
+/// # Errors The kernel's error.
 pub fn keep_capture_right() -> io::Result<()> {
     let has = rustix::thread::capabilities(None)?.permitted;
     keep(has & CapabilitySet::NET_RAW)

@@ -22,7 +22,8 @@ use crate::time::Timestamp;
 /// Name and version of the document, the value of [`Snapshot::schema`].
 pub const SCHEMA: &str = "synscope.snapshot/1";
 
-/// What a host knew at one moment. What it does not have, or did not let be read, is absent.
+/// The counters, settings and sockets of a host at one moment. A value that the host does not have, or may not be read,
+/// is absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Always `synscope.snapshot/1`.
@@ -201,8 +202,8 @@ fn read_time<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error>
 
 /// All listening TCP sockets of the network namespace, in order of their addresses; `None` if they cannot be read.
 ///
-/// Asks sock_diag. Where that is not permitted (or there is none, before Linux 3.3), `/proc/net/tcp` and `tcp6` below
-/// `proc` have the accept queues, but neither backlogs nor drops.
+/// Asks sock_diag. Without permission, or before Linux 3.3, `/proc/net/tcp` and `tcp6` below `proc` are read: they have
+/// the accept queues, but neither backlogs nor drops.
 fn listening_sockets(proc: &Path) -> Option<Vec<ListenSocket>> {
     let mut all = from_sock_diag().or_else(|| {
         let mut all = listeners::from_proc(&fs::read_to_string(proc.join("net/tcp")).ok()?);

@@ -1,7 +1,7 @@
 //! Asks the kernel for its TCP sockets through netlink (sock_diag(7)), as `ss` does.
 //!
-//! The messages are written and read here: the crates for it take attributes only in the length that new kernels give
-//! them, while what is asked for is small.
+//! The messages are written and read here. The crates for it accept attributes only in the length of new kernels, and
+//! only a few attributes are needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

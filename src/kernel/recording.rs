@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const BEGINS: &str = "{\"verdict\":";
 /// No line is longer. Names are the only members without a fixed length.
 const LONGEST_LINE: u64 = 4_096;
-/// Longer names are none of a kernel's.
+/// No kernel has longer names.
 const LONGEST_NAME: usize = 128;
 
 /// A statement as it is written.
@@ -74,8 +74,7 @@ pub fn write(statement: &Statement) -> String {
 
 /// Reads such a line.
 ///
-/// # Errors
-/// What is wrong with it.
+/// # Errors The error in the line.
 pub fn read(line: &str) -> Result<Statement, String> {
     let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
     let name = |name: Option<Box<str>>| match name {

@@ -1,4 +1,4 @@
-//! Packets on their way to a file wait until the kernel has said what it did with them.
+//! Delays packets on their way to a file until the kernel's statements about them have arrived.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,8 @@ pub(super) struct Delay {
 }
 
 impl Delay {
-    /// Hands over what has waited long enough, and lets `blocks` wait. Where the kernel is not asked nothing waits.
+    /// Hands over packets that have waited long enough, and lets `blocks` wait. Without the kernel's statements nothing
+    /// waits.
     pub fn record(&mut self, blocks: &mut [Block], recorder: &mut dyn Recorder, words: Option<&KernelWords>) {
         let Some(words) = words else {
             blocks.iter().for_each(|block| recorder.block(block, &|_| None));

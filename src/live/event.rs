@@ -1,4 +1,4 @@
-//! What has changed since a moment ago. One line each, in words or as JSON.
+//! Events: the changes since the last tick. Each is one line, in words or as JSON.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub enum Event {
         /// The finding as it is now.
         finding: Box<Finding>,
     },
-    /// A finding was withdrawn: what came later shows that it was none.
+    /// A finding was withdrawn: later packets or counters show that it was wrong.
     Withdrawn {
         /// When, RFC 3339.
         at: String,
@@ -103,7 +103,7 @@ pub enum Event {
         /// Incidents that are open.
         open: u64,
     },
-    /// Something that limits what is known: drops, an interface that went away, a budget.
+    /// A limit of the observation: drops, an interface that went away, a budget.
     Warning {
         /// When, RFC 3339.
         at: String,

@@ -121,7 +121,7 @@ fn start(program: &Path, event: String, end: &OnceLock<Instant>) -> io::Result<(
     let mut child =
         Command::new(program).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // A program that does not want to know is not wrong, and one that hangs without reading must not be waited for.
+        // A program may ignore its input. One that hangs without reading must not hold up the watch.
         thread::Builder::new().spawn(move || input.write_all(event.as_bytes()))?;
     }
     wait(&mut child, end)

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use crate::live::event::Event;
 use crate::model::{Certainty, Finding, Kind, Severity};
 
-/// Incidents of which it is remembered what was told.
+/// How many incidents are remembered together with their last report.
 const REMEMBERED: usize = 1_024;
 
-/// What was told of each open incident.
+/// The last report on each open incident.
 #[derive(Default)]
 pub struct ByIncident {
     /// By the id of the incident.
@@ -26,7 +26,7 @@ fn what(finding: &Finding) -> (Kind, Certainty, Severity) {
 }
 
 impl ByIncident {
-    /// Whether the event says that an incident opened, changed or closed; what is about no incident is always new.
+    /// Whether the event says that an incident opened, changed or closed. An event about no incident is always news.
     pub fn is_news(&mut self, event: &Event) -> bool {
         match event {
             Event::Opened { incident, finding, .. } => {

@@ -1,9 +1,9 @@
-//! What was told: findings with what became of them, and the incidents that they make.
+//! The findings issued so far, their later changes, and the incidents that they form.
 //!
-//! A finding is told when its draft has stood for [`SETTLE`]: what is under way may still turn it into something else.
-//! From then on it is updated while more becomes known, and withdrawn if its draft is gone for as long. When the engine
-//! has forgotten what surrounded a connection, its finding stays as it was last. What the kernel has confirmed stands:
-//! later knowledge is a further sentence.
+//! A finding is issued when its draft has not changed for [`SETTLE`]: until then the next packets may turn it into
+//! another one. From then on it is updated while more becomes known, and withdrawn if its draft is gone for as long.
+//! When the engine has forgotten what surrounded a connection, its finding stays as it was last. What the kernel has
+//! confirmed stands: later knowledge is a further sentence.
 
 mod confirmed;
 mod ends;
@@ -33,8 +33,8 @@ use crate::time::{Span, Timestamp};
 pub const SETTLE: Span = Span::millis(300);
 /// The same where the kernel confirms it.
 const SETTLE_CONFIRMED: Span = Span::millis(100);
-/// The same where the host's facts were heard, and speak neither way for certain: what it says of single packets comes by
-/// then ([`crate::kernel::join::PATIENCE`]).
+/// The same when the host's counters neither confirm nor exclude the finding. The kernel's statements on single packets
+/// come by then ([`crate::kernel::join::PATIENCE`]).
 const SETTLE_HEARD: Span = Span::millis(150);
 /// How long a draft waits for the kernel to be heard, if it is not.
 const HEARING: Span = Span::secs(3);
@@ -134,7 +134,7 @@ struct IssuedFinding {
     was: Option<String>,
     missing_since: Option<Timestamp>,
     backing: Backing,
-    /// What has changed since, as far as it was told.
+    /// The change at the server since then, if it was reported.
     since: Option<&'static str>,
 }
 
@@ -199,8 +199,8 @@ impl Issued {
         Issued { bounds, ..Issued::default() }
     }
 
-    /// Takes in what the detectors say now (`drafts`, after the kernel was heard), and gives what is new. With `settle`
-    /// zero nothing is waited for.
+    /// Compares the current drafts (after the kernel was heard) with the issued findings, and returns the changes. With
+    /// `settle` zero they are issued at once.
     pub fn compare(
         &mut self,
         judged: Judged,
@@ -238,7 +238,7 @@ impl Issued {
                     }
                     self.renew(number, draft, vantage, now, paths, &mut changes);
                 }
-                // What is only counted stays so.
+                // A finding that is only counted stays counted.
                 None if self.counted.contains(&key) => {}
                 None => fresh.push((key, draft, vantage, unheard)),
             }
@@ -277,7 +277,7 @@ impl Issued {
         events
     }
 
-    /// Whether what is told of a listener is another thing than what was told before, in an incident that is over.
+    /// Whether a finding about a listener belongs to a new incident because the earlier incident is over.
     fn begins_anew(&self, key: IssuedKey, draft: &Draft) -> bool {
         let known = self.index.get(&key).and_then(|number| self.entries.get(number));
         key.connection().is_none()
@@ -439,7 +439,7 @@ impl Issued {
         });
     }
 
-    /// Forgets the oldest finding of an incident that is over; false if there is none.
+    /// Forgets the oldest finding of an incident that is over. Returns false when no incident is over.
     fn make_room(&mut self) -> bool {
         let Some((&number, _)) = self.entries.iter().find(|(_, entry)| entry.over) else { return false };
         if let Some(entry) = self.entries.get(&number) {
@@ -517,7 +517,7 @@ impl Issued {
         let mut taken: HashSet<String> = HashSet::new();
         for incident in &incidents {
             let known = incident.findings.iter().find_map(|id| told.get(id.as_str()).copied());
-            // Of two parts of what was one the first keeps the name.
+            // When an incident splits, its first part keeps the name.
             let name = known.filter(|name| !taken.contains(*name)).unwrap_or(&incident.id).to_owned();
             taken.insert(name.clone());
             renamed.insert(incident.id.clone(), name);
@@ -664,7 +664,7 @@ impl Issued {
         })
     }
 
-    /// Everything for a report: findings in order of time with what they were written from, incidents the gravest first.
+    /// Everything for a report: findings in order of time, their drafts, and incidents with the gravest first.
     pub fn all(&self) -> (Vec<Found>, Vec<Written>, Vec<Incident>) {
         let mut sorted: Vec<&IssuedFinding> = self.entries.values().collect();
         sorted.sort_by_cached_key(|entry| entry.draft.order());

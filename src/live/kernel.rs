@@ -53,7 +53,7 @@ pub struct Namespace {
     file: Arc<File>,
 }
 
-/// What has become of a namespace that is held open.
+/// The state of a namespace that is held open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     /// It has its name, as far as that can be seen.
@@ -67,8 +67,7 @@ enum Fate {
 impl Namespace {
     /// The namespace of that name (`ip netns list`), or of the process with that number.
     ///
-    /// # Errors
-    /// There is none, or it may not be looked at: the message says what to do.
+    /// # Errors The namespace does not exist or may not be read. The message says what to do.
     pub fn open(name: &str) -> Result<Namespace, String> {
         let is_process = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
         let path = match is_process {
@@ -94,7 +93,7 @@ impl Namespace {
         Ok(Namespace { name: name.to_owned(), path, file: Arc::new(file) })
     }
 
-    /// What has become of it.
+    /// Its present state.
     fn fate(&self) -> Fate {
         match (fs::metadata(&self.path).and_then(|named| number(&named)), self.number()) {
             (Ok(named), Ok(own)) if named != own => Fate::Replaced,
@@ -109,7 +108,7 @@ impl Namespace {
         match fate {
             Fate::Named => format!("the network namespace {name} has its name again"),
             Fate::Unnamed => format!(
-                "the network namespace {name} was deleted, or its process has ended; what is left of it is still watched"
+                "the network namespace {name} was deleted, or its process has ended; the rest of it is still watched"
             ),
             Fate::Replaced => format!(
                 "the name {name} is that of another network namespace now; the one before is still watched: to watch the \
@@ -167,10 +166,10 @@ fn names() -> Vec<String> {
     names
 }
 
-/// What is wanted of the kernel.
+/// A query to the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Question {
-    /// What it knows now.
+    /// A snapshot of its current state.
     Now,
     /// The same, unless no packet has come since the last look.
     IfMoved,
@@ -184,7 +183,7 @@ pub struct Kernel {
     owed: usize,
     /// The namespace, if it is not the one of this program.
     namespace: Option<(Namespace, Fate, Instant)>,
-    /// What it knew when this was started: before packets are captured, so that all that they show comes later.
+    /// The snapshot taken at the start, before packets are captured: everything that they show comes later.
     first: Option<Snapshot>,
 }
 

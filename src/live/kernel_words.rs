@@ -18,7 +18,7 @@ const MOST_REFUSED: usize = 20_000;
 
 /// Says what the kernel did with packets.
 pub trait Source: Send {
-    /// What was said since the last time. Never waits.
+    /// The statements since the last call. Never waits.
     fn heard(&mut self) -> NewStatements;
 
     /// All that was said until now; nothing is asked any more.
@@ -36,7 +36,7 @@ impl Source for crate::kernel::bpf::reader::Reader {
     }
 }
 
-/// What was said, by packet.
+/// The kernel's statements, by packet.
 pub struct KernelWords {
     source: Box<dyn Source>,
     joiner: Joiner,
@@ -74,7 +74,7 @@ impl KernelWords {
         self.joiner.observe(segments);
     }
 
-    /// Brings what was said to the packets from before `now`.
+    /// Joins the statements with the packets from before `now`.
     pub fn catch_up(&mut self, now: Timestamp) {
         let heard = self.source.heard();
         self.hear(heard);
@@ -138,17 +138,17 @@ impl KernelWords {
         self.settled_until = Timestamp::MAX;
     }
 
-    /// Lets what was said decide about findings.
+    /// Lets the kernel's statements decide about findings.
     pub fn judge(&mut self, drafts: &mut [Found]) {
         kernel::judge(drafts, &mut self.judgements);
     }
 
-    /// What was said of a packet, as its comment in a file.
+    /// The statements about a packet, as its comment in a file.
     pub fn comment(&self, packet: PacketId) -> Option<String> {
         self.judgements.of(packet).map(|judgement| comment::write(judgement))
     }
 
-    /// What became of all that was said, for the report; `None` where that was all joined.
+    /// How many statements could not be joined with packets, for the report; `None` when all were.
     pub fn note(&self) -> Option<String> {
         self.joiner.counts().note(self.lost)
     }

@@ -17,13 +17,13 @@ use crate::time::{Span, Timestamp};
 
 /// The growth of an incident is told no more often than this.
 const GROWTH: Span = Span::secs(5);
-/// Counts are for programs; people get every so many of them.
+/// Counts are for programs; the log shows one in this many.
 const STATISTICS: u64 = 6;
 /// Of the incidents that open within this time the first are told in full, the next by a line, the others counted.
 const OPENED_WITHIN: Span = Span::secs(10);
 const IN_FULL: u64 = 5;
 const HEADLINES: u64 = 15;
-/// Incidents of which it is remembered what was said.
+/// How many incidents are remembered together with their last log line.
 const REMEMBERED: usize = 1_024;
 /// Further lines of an event begin here.
 const INDENT: &str = "              ";
@@ -67,7 +67,7 @@ impl<W: Write> Output for JsonLines<W> {
 pub struct TextLog<W: Write> {
     out: W,
     look: Look,
-    /// What was said of each open incident.
+    /// The last log line about each open incident.
     said: BTreeMap<String, Said>,
     statistics: u64,
     /// Since when incidents that opened are counted, and how many have.
@@ -76,7 +76,7 @@ pub struct TextLog<W: Write> {
     untold: u64,
 }
 
-/// What was said of an incident.
+/// The last log line about an incident.
 struct Said {
     /// The finding that was told in full.
     example: String,
@@ -316,7 +316,7 @@ fn word(severity: Severity) -> &'static str {
         Severity::Info => "info",
     }
 }
-/// An address, or a dash where there is none.
+/// An address, or a dash without one.
 fn or_dash(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }

@@ -6,16 +6,16 @@
 //!                 ->  recorder (ring file)
 //! ```
 //!
-//! * [`state`]: what is known at one moment; screen, metrics and log show it and compute nothing.
-//! * [`event`]: what has changed; one line each in the running log and in `--format jsonl`.
-//! * [`watch`]: packets and the kernel's word go in, events and the state come out.
-//! * [`witness`]: the kernel's word held against the findings. `kernel` is the real one.
-//! * [`kernel_words`]: what the kernel says of single packets.
-//! * [`sockets`]: the listening sockets from look to look, what each refused by its own count.
+//! * [`state`]: the state at one moment; screen, metrics and log show it and compute nothing.
+//! * [`event`]: changes; one line each in the running log and in `--format jsonl`.
+//! * [`watch`]: packets and the kernel's statements go in, events and the state come out.
+//! * [`witness`]: compares the kernel's counters with the findings. `kernel` reads the real ones.
+//! * [`kernel_words`]: the kernel's statements about single packets.
+//! * [`sockets`]: the listening sockets at each look, and how much each refused by its own count.
 //! * [`phase`]: how an incident goes on: growing, steady, recovering, over.
-//! * [`issued`]: what was told, and what became of it.
+//! * [`issued`]: the findings issued so far, and their changes.
 //! * [`run`]: the loop around a watch.
-//! * [`output`]: the receivers of events; [`log`] is the running log, [`hook`] a program of the user's.
+//! * [`output`]: the receivers of events; [`log`] is the running log, [`hook`] runs the user's program.
 //! * [`incidents`]: which events say something new about an incident.
 //! * `screen`: the state on a terminal; `metrics`: for a collector of metrics (feature `live`).
 //! * [`ring`]: the last packets, and those of each incident.

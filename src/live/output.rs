@@ -28,11 +28,11 @@ pub enum Next {
 /// Keeps the packets themselves.
 pub trait Recorder {
     /// Takes in packets as they come; [`crate::decode::segment::PacketId::capture`] is the place of the interface in
-    /// [`State::interfaces`]. `comment` gives what is to be said of a packet beside it.
+    /// [`State::interfaces`]. `comment` gives the comment on a packet.
     fn block(&mut self, block: &Block, comment: &dyn Fn(PacketId) -> Option<String>);
 
-    /// Hears what happened, after the packets that it is about: incidents that open ([`Event::Opened`]) and close
-    /// ([`Event::Closed`]). Gives what is to be told to the user: a full disk, a file that was saved.
+    /// Receives events after the packets that they are about: incidents that open ([`Event::Opened`]) and close
+    /// ([`Event::Closed`]). Returns messages for the user: a full disk, a file that was saved.
     fn tick(&mut self, state: &State, events: &[Event]) -> Vec<String>;
 
     /// The watch is over.

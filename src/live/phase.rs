@@ -18,7 +18,7 @@ const WITHOUT_DROPS: Span = Span::secs(3);
 /// A queue that has recovered for this long is well.
 const WELL: Span = Span::secs(10);
 
-/// What is known of the course of an incident.
+/// The course of an incident so far.
 struct Course {
     connections: u64,
     grew: Timestamp,

@@ -33,7 +33,7 @@ const SET_BACK: Duration = Duration::from_secs(10);
 /// When to end.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Until {
-    /// After so many packets.
+    /// After this many packets.
     pub packets: Option<u64>,
     /// After so long.
     pub duration: Option<Span>,
@@ -48,7 +48,7 @@ pub enum Pace {
     Script,
 }
 
-/// What was asked for from outside.
+/// A request from outside, such as a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
     /// Nothing.
@@ -207,7 +207,7 @@ impl Run<'_> {
         self.end(news, delay, progress.failed)
     }
 
-    /// Fills blocks with what has come; gives how many.
+    /// Fills blocks with the packets that have come; returns how many blocks.
     fn fill(&mut self, blocks: &mut [Block], progress: &mut Progress) -> usize {
         let mut filled = 0;
         while filled < blocks.len() {
@@ -251,7 +251,7 @@ impl Run<'_> {
         }
     }
 
-    /// Tells what is left, and writes the report.
+    /// Sends the last events, and writes the report.
     fn end(mut self, mut news: Vec<Event>, mut delay: Delay, mut failed: Option<io::Error>) -> Ended {
         // The last packets may have come after the last tick.
         news.extend(self.tick(self.feed.clock()));
@@ -274,14 +274,14 @@ impl Run<'_> {
         Ended { outcome: Box::new(outcome), failed }
     }
 
-    /// What is new at `clock`.
+    /// The events of a tick at `clock`.
     fn tick(&mut self, clock: Timestamp) -> Vec<Event> {
         let Run { watch, feed, .. } = self;
         let told = fault::contain(|| watch.tick(clock, &feed.interfaces(), &feed.silences()));
         told.unwrap_or_else(|fault| watch.record_fault(Step::Tick, &fault))
     }
 
-    /// Keeps packets; gives what is to be said if that fails, for then nothing is kept any more.
+    /// Writes packets to the files. If that fails, returns the events that say so: from then on no packets are written.
     fn record(&mut self, blocks: &mut [Block], delay: &mut Delay) -> Vec<Event> {
         let Some(recorder) = &mut self.recorder else { return Vec::new() };
         let words = self.watch.words();
@@ -315,8 +315,8 @@ impl Run<'_> {
         events
     }
 
-    /// Shows what is new to all outputs. One that fails is left out from then on: a full disk is no reason to stop watching,
-    /// while nobody reads a pipe that is closed.
+    /// Sends events to all outputs. An output that fails is left out from then on: a full disk is no reason to stop
+    /// watching, but a closed pipe is, for nobody reads it.
     fn show(&mut self, events: &[Event], failed: &mut Option<io::Error>) -> Next {
         let mut next = Next::Go;
         let state = self.watch.state();

@@ -135,8 +135,8 @@ pub struct Trouble {
 }
 
 impl ListenSockets {
-    /// Takes in what was seen. Gives what is worth a word: queues that fill, sockets that vanished or came back with
-    /// another backlog.
+    /// Records a look. Returns messages for the user: queues that fill, sockets that vanished or came back with another
+    /// backlog.
     pub fn observe(&mut self, look: &Snapshot) -> Vec<String> {
         let Some(sockets) = &look.listeners else { return Vec::new() };
         let counted = [LISTEN_OVERFLOWS, REQ_Q_FULL_DROP]
@@ -219,8 +219,8 @@ impl ListenSockets {
         gone.map(|one| (one.1.socket.address, drops(one))).collect()
     }
 
-    /// Forgets sockets that are gone, and says so of those that had clients or were there for long; says of those that
-    /// take their place what is other.
+    /// Forgets sockets that are gone. A message tells of each that had clients or was there for long, and of differences
+    /// of the socket that replaces it.
     fn note_changes(&mut self, sockets: &[ListenSocket], now: Timestamp) -> Vec<String> {
         let there: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
         let left: Vec<u64> = self.known.keys().filter(|inode| !there.contains(inode)).copied().collect();
@@ -297,7 +297,7 @@ impl ListenSockets {
             rows.iter().filter(|row| addresses.contains(&row.address)).map(|row| row.completed).sum();
         let share = match now {
             0 => "none in the last second".to_owned(),
-            _ => format!("{now} in the last second, {} % of what came", now * 100 / (now + completed)),
+            _ => format!("{now} in the last second, {} % of arrivals", now * 100 / (now + completed)),
         };
         let holder = worst.holder.as_ref().map(|holder| format!("; {}", holder.describe()));
         let row = rows.iter().find(|row| row.inode == Some(worst.socket.inode));
@@ -337,7 +337,7 @@ impl ListenSockets {
         refusals.findings(context, known, serves, handshake, now)
     }
 
-    /// Whether something was refused just now of which no finding tells.
+    /// Whether a client was refused just now and no finding reports it.
     pub fn has_untold(&self, now: Timestamp) -> bool {
         self.refusals.has_untold(now)
     }
@@ -438,7 +438,7 @@ impl Known {
         self.socket.backlog.is_some_and(|limit| self.socket.accept_queue > limit)
     }
 
-    /// Takes in how the socket is now; gives what it dropped since the look before.
+    /// Records the socket's present state; returns its drops since the last look.
     fn observe(
         &mut self,
         socket: &ListenSocket,
@@ -480,7 +480,7 @@ impl Known {
         }
     }
 
-    /// What it dropped in the last whole second, or in this one if that is more.
+    /// Its drops in the last whole second, or in this one if they are more.
     fn dropped_now(&self) -> u64 {
         self.queue.iter().rev().take(2).map(|sample| sample.dropped).max().unwrap_or(0)
     }

@@ -63,7 +63,7 @@ pub struct State {
     pub counters: BTreeMap<String, u64>,
     /// How far the analysis is behind the newest packet.
     pub lag: Span,
-    /// What limits what is shown: drops, interfaces that went away, budgets. The latest last; bounded.
+    /// Limits of the observation: drops, interfaces that went away, budgets. The latest last; bounded.
     pub warnings: Vec<String>,
     /// The sums of all seconds since the beginning; its `at` is the beginning.
     pub total: Second,
@@ -113,7 +113,7 @@ pub struct Second {
 pub struct Listener {
     /// Where it listens; an unspecified address means all of the host's.
     pub address: SocketAddr,
-    /// Length of its accept queue, as sock_diag says; `None` where the kernel is not asked or does not say.
+    /// Length of its accept queue, as sock_diag says; `None` where that is unknown.
     pub queue: Option<u32>,
     /// How many may wait there (`listen()` argument, `somaxconn`); one more fits.
     pub limit: Option<u32>,
@@ -133,7 +133,7 @@ pub struct Listener {
     pub of_several: Option<(u32, u32)>,
     /// What the socket refused from the last look but one to the last.
     pub refused: u64,
-    /// The part of what came that was refused in that second, per cent.
+    /// The share of arrivals that was refused in that second, per cent.
     pub refused_share: Option<u64>,
     /// About how many connections the application accepted in the last second, where that can be told.
     pub accepted: Option<u64>,

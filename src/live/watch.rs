@@ -1,7 +1,7 @@
 //! The watch: packets and the kernel's word go in, events and the [`State`] come out.
 //!
-//! Every tick asks the engine what it knows, as if the capture had ended at that moment, and compares it with what was
-//! told before. It knows no interface, no clock and no terminal, so that all of it can be played from a script.
+//! Every tick asks the engine for its findings, as if the capture had ended at that moment, and compares them with the
+//! issued ones. It has no interface, clock or terminal, so that a script can play all of it.
 
 mod interfaces;
 mod looks;
@@ -42,7 +42,7 @@ const STATISTICS: Span = Span::secs(10);
 const AGAIN: Span = Span::secs(10);
 /// Drops this long before or after a finding cast doubt on it.
 const NEAR: Span = Span::secs(1);
-/// And how often while what was found settles.
+/// The same while findings wait to be issued.
 const SETTLING: Span = Span::millis(100);
 /// Even where nothing comes the engine is asked this often, as long as there are connections: time itself makes findings.
 const IDLE: Span = Span::millis(250);
@@ -67,7 +67,7 @@ pub struct Setup {
     pub host: String,
     /// What the engine remembers.
     pub limits: Limits,
-    /// What is remembered of what was told.
+    /// How many issued findings are remembered.
     pub bounds: IssuedLimits,
 }
 
@@ -84,11 +84,11 @@ pub struct Watch {
     silences: Vec<Silence>,
     /// Stretches in which packets were lost on the way here, and how many.
     drops: VecDeque<(Timestamp, Timestamp, u64)>,
-    /// What was taken in, by interface.
+    /// Packets taken in, by interface.
     taken: Vec<PacketCount>,
     /// When the drops were last read.
     read: Timestamp,
-    /// What is added to the time of the clock, as it was told last.
+    /// The clock's correction that was reported last.
     clock_offset: Span,
     looked: Timestamp,
     /// The newest packet when it came.
@@ -166,7 +166,7 @@ impl Watch {
         self.words.as_ref()
     }
 
-    /// Hears the kernel for the first time, before packets come: what it says later is held against this.
+    /// Reads the kernel's counters for the first time, before packets come: later values are compared with these.
     pub fn begin(&mut self, at: Timestamp) {
         self.look(at, &mut Vec::new());
     }
@@ -232,7 +232,7 @@ impl Watch {
         &mut seconds[place]
     }
 
-    /// What is new at `clock`, a time of which it is certain that all packets from before it were taken in.
+    /// The events of a tick at `clock`. All packets from before that time have been taken in.
     pub fn tick(&mut self, clock: Timestamp, interfaces: &[Interface], silences: &[Silence]) -> Vec<Event> {
         self.engine.advance(clock);
         let now = self.engine.now();
@@ -269,7 +269,7 @@ impl Watch {
         events
     }
 
-    /// Asks the engine and tells what is new.
+    /// Asks the engine and adds events for changes.
     fn ask(
         &mut self,
         now: Timestamp,
@@ -353,7 +353,8 @@ impl Watch {
         self.sockets.refused(incident.listener?, &self.state.listeners)
     }
 
-    /// Holds what was found against what the kernel says, and tells what is new of it. Gives the kinds and times of all.
+    /// Compares the findings with the kernel's counters, and adds events for changes. Returns the kinds and times of
+    /// all.
     fn tell(
         &mut self,
         drafts: Vec<Found>,
@@ -454,7 +455,7 @@ impl Watch {
         }
     }
 
-    /// Something limits what is known.
+    /// Adds a warning: something limits the observation.
     pub fn warn(&mut self, now: Timestamp, text: String, events: &mut Vec<Event>) {
         self.state.warnings.push(text.clone());
         if self.state.warnings.len() > WARNINGS {
@@ -480,7 +481,7 @@ impl Watch {
             let (attempts, completed) = all.values().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
             if self.state.seconds.front().is_some_and(|first| first.at <= second) {
                 let shown = self.second(second);
-                // What is forgotten of a second has been counted.
+                // The packets of a forgotten second have been counted.
                 let new =
                     (attempts.saturating_sub(shown.attempts), completed.saturating_sub(shown.completed));
                 (shown.attempts, shown.completed) = (attempts, completed);
@@ -573,7 +574,7 @@ impl Watch {
         self.state.lag = lag;
     }
 
-    /// Tells what has not stood long enough to be told before, and gives the full report up to now.
+    /// Issues the findings that were still waiting, and returns the full report up to now.
     pub fn report(&mut self, moment: Moment) -> (Vec<Event>, Analysis) {
         let mut events = Vec::new();
         let now = self.engine.now();
@@ -608,7 +609,7 @@ impl Watch {
         (events, outcome)
     }
 
-    /// The report from `sight` and what was told.
+    /// The report from `sight` and the issued findings.
     fn write_report(&self, sight: &CurrentResult) -> Analysis {
         let (drafts, written, incidents) = self.issued.all();
         let mut told = self.testimony.states(&drafts);
@@ -630,7 +631,7 @@ impl Watch {
         outcome
     }
 
-    /// The report without what the connections say beyond what was told: the program failed at that.
+    /// The report from the issued findings alone, after a failure of the program on the connections.
     fn write_what_was_told(&mut self, events: &mut Vec<Event>) -> Analysis {
         let blind = self.engine.empty_result();
         fault::contain(|| self.write_report(&blind)).unwrap_or_else(|fault| {

@@ -1,4 +1,4 @@
-//! The kernel's word: counters and listeners, read again and again, and what they say to the findings.
+//! The kernel's counters and listeners, read repeatedly, and their effect on the findings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ pub trait Witness: Send {
     /// `None` where it does not answer.
     fn look(&mut self, at: Timestamp) -> Option<Snapshot>;
 
-    /// The same where nothing waits for it: `None` also where no packet has come since the look before, and that is not
-    /// long ago.
+    /// The same when nothing waits for it. Also `None` if no packet has come since the last look, unless that was long
+    /// ago.
     fn look_if_moved(&mut self, at: Timestamp) -> Option<Snapshot> {
         self.look(at)
     }
 
-    /// What has become of the place that is watched since this was asked last, in words.
+    /// A change of the watched namespace since the last call, in words.
     fn news(&mut self) -> Option<String> {
         None
     }
@@ -59,7 +59,7 @@ pub struct Testimony {
     told: BTreeMap<&'static str, (Timestamp, u64)>,
 }
 
-/// What is left of the findings when the kernel has been heard.
+/// The findings that are left after the comparison with the kernel's counters.
 #[derive(Default)]
 pub struct Judged {
     /// In order of time.
@@ -68,7 +68,7 @@ pub struct Judged {
     pub unheard: HashMap<PacketId, Unheard>,
     /// The findings that it confirms: connection or server, and kind.
     pub confirmed: HashSet<(Option<PacketId>, Option<Host>, Kind)>,
-    /// What has changed since at the servers of findings: a further sentence for them.
+    /// Changes at the servers of findings since then: a further sentence for each.
     pub changed: HashMap<Host, &'static str>,
 }
 
@@ -117,7 +117,7 @@ pub struct Unexplained {
 }
 
 impl Testimony {
-    /// Takes in what was seen; says which settings have changed.
+    /// Records a look; says which settings have changed.
     pub fn record_look(&mut self, look: Snapshot) -> Vec<String> {
         let mut changed = Vec::new();
         if let Some(before) = self.looks.back() {

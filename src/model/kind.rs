@@ -6,8 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The kinds, one line for each: what it is, its variant, its file in `detect/kinds/`, its name. `$use_them` is the macro
-/// that makes something of these lines: [`Kind`] here, the registry in `detect/kinds/mod.rs`.
+/// The kinds, one line for each: its documentation, its variant, its file in `detect/kinds/`, its name. `$use_them` is
+/// the macro that is called with these lines: here for [`Kind`], in `detect/kinds/mod.rs` for the registry.
 macro_rules! each_kind {
     ($use_them:ident) => {
         $use_them! {

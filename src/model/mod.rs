@@ -55,10 +55,11 @@ pub struct Report {
     pub filtered: Option<Filtered>,
     /// The inputs, in the order given.
     pub captures: Vec<Capture>,
-    /// Inputs that saw the same connections at two places, with how their clocks differ; absent where there are none.
+    /// Inputs that saw the same connections at two places, with the difference of their clocks; absent without such
+    /// inputs.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub pairs: Vec<Pair>,
-    /// The capture points that were named, joined; absent where there are none.
+    /// The named capture points, joined; absent without them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub points: Vec<JoinedPoint>,
     /// Which connections passed which of these points in which order, the most used path first: at most 200 paths.
@@ -318,7 +319,7 @@ lowercase_names!(Vantage: Client = "client", Server = "server", Between = "betwe
 pub struct Finding {
     /// Stable across runs: derived from the kind, the addresses and what the packets say, not from the file.
     pub id: String,
-    /// What it is.
+    /// The kind of finding.
     pub kind: Kind,
     /// How bad it is.
     pub severity: Severity,
@@ -595,8 +596,8 @@ pub struct Incident {
     /// How many of its connections got through in the end; absent where that is no question.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub got_through: Option<u64>,
-    /// Connections of this listener that were like these at first sight, and were only counted because there were too
-    /// many; absent where there are none. Some may be of another kind.
+    /// Connections of this listener that were only counted because there were too many. They looked like these, but some
+    /// may be of another kind. Absent if every connection was examined.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unexamined: Option<Unexamined>,
 }

@@ -11,9 +11,9 @@ use crate::pair::passage::{SEPARATE, TIGHT, Watch};
 use crate::time::Span;
 
 impl Join<'_> {
-    /// A finding on a connection of which nothing is known behind `point`, where it has these names. If the points to which
-    /// connections to this listener come next demonstrably capture them, and were listening at that time, the packets did
-    /// not come so far.
+    /// A finding on a connection that no point behind `point` has seen; it has these names there. If the next points
+    /// demonstrably capture connections to this listener, and were listening at that time, its packets did not come so
+    /// far.
     pub(super) fn went_no_further(
         &self,
         (mut d, vantage): Found,
@@ -94,8 +94,8 @@ impl Join<'_> {
         (d, vantage)
     }
 
-    /// Whether `other` demonstrably captured the listener's connections when the packets of a finding at `point` were due, at
-    /// so many times that no hole hid them.
+    /// Whether `other` demonstrably captured the listener's connections when the packets of a finding at `point` were
+    /// due. It must have been listening at each of several times, so that no gap can have hidden them.
     fn was_listening(
         &self,
         d: &Draft,

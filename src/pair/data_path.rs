@@ -24,7 +24,8 @@ pub fn judge_data(d: &mut Draft, passage: &Passage<'_>, named: &CaptureNames<'_>
     let here = named.side(side);
     let there = hop.as_ref().map_or(named.side(1 - side), |[_, missing]| missing);
     let is_lost = |&i: &usize| !passage.passed(side, i) && passage.absence(side, i).is_some();
-    // What was acknowledged in the end is there once: that capture holds what came before these copies, and what came after them.
+    // Data that was acknowledged in the end is there once: that capture holds the packets before these copies, and those
+    // after them.
     let (&latest, before) = copies.split_last().unwrap_or((&0, &[]));
     let healed = before.len() >= COPIES
         && before.iter().all(|&i| !passage.passed(side, i))

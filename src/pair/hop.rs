@@ -29,7 +29,7 @@ pub struct Journey {
 pub struct Hops<'a> {
     points: &'a Points,
     names: &'a [String],
-    /// The points and what they saw, the one nearest to the client first.
+    /// The points and their tracks, the one nearest to the client first.
     seen: Vec<(usize, &'a Track)>,
     watches: &'a [Watch],
     passages: RefCell<HashMap<(usize, usize), Rc<Passage<'a>>>>,

@@ -281,7 +281,8 @@ impl<'j> Join<'j> {
             without_resets: both.map(|track| without_resets.contains(&track.server)),
         };
         let mut merged = joint.merge_findings(&named);
-        // The ends see what happens to a connection. Points between them add what is about translation alone.
+        // The two outer points see all that happens to a connection. Points between them only add findings about
+        // translation.
         let between = found.into_iter().flatten();
         merged.extend(between.filter(|(d, _)| registry::spec(d.kind).has(Property::SeenUnderAnotherAddress)));
         let last = ends[1];

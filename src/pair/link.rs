@@ -104,8 +104,8 @@ impl Link {
         usize::from(self.turned.contains(&server))
     }
 
-    /// Whether side 1 would have this client's connections to a listener, as side 0 knows both: it has others of this
-    /// client, or of so many clients that its capture was not filtered by client.
+    /// Whether side 1 would have captured this client's connections to a listener; both are named as on side 0. It has
+    /// other connections of this client, or enough other clients to show that its capture was not filtered by client.
     pub fn is_common(&self, client: Address, server: Host) -> bool {
         self.common.contains(&(client, server))
             || self.clients.get(&self.far_name(server)).is_some_and(|clients| *clients > 1)
@@ -117,7 +117,8 @@ impl Link {
 pub(super) enum Ids {
     /// Those of some packets are the same in both: different ones are of different packets.
     Kept,
-    /// None is the same: there are none, or a device on the way writes its own, or no packet is in both.
+    /// No identification is the same: the packets have no usable ones, a device on the way rewrites them, or no packet
+    /// is in both.
     Unknown,
 }
 

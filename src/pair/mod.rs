@@ -257,7 +257,7 @@ mod tests {
         all
     }
 
-    /// What is captured at one end: 2 ms and four routers from the other.
+    /// A capture at one end, 2 ms and four routers away from the other.
     fn captured(at_client: bool) -> Vec<u8> {
         let mut file = [&0xa1b2_c3d4_u32.to_le_bytes()[..], &[2, 0, 4, 0], &[0; 8], &[0, 0, 1, 0]].concat();
         file.extend(101_u32.to_le_bytes());

@@ -307,7 +307,7 @@ impl Points {
         self.paths = paths;
     }
 
-    /// The points in the order in which what they know is put together: those nearest to the servers first.
+    /// The points in the order in which their findings are merged: those nearest to the servers first.
     pub fn from_servers(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.count()).collect();
         order.sort_by_key(|&point| (std::cmp::Reverse(self.rank[point]), std::cmp::Reverse(point)));

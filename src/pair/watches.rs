@@ -1,4 +1,4 @@
-//! What each point's capture as a whole allows to say: when it was listening, what it lost, what its listeners do.
+//! The coverage of each point's capture as a whole: when it was listening, its losses, the behaviour of its listeners.
 
 use std::collections::{HashMap, HashSet};
 
@@ -103,7 +103,7 @@ pub fn in_order(points: &Points, tracks: &Tracks) -> Vec<usize> {
     points.in_order(present.into_iter(), |point| servers[&point])
 }
 
-/// The points nearest to the client and to the server, if there are two, and what they saw.
+/// The points nearest to the client and to the server, if there are two, and their tracks.
 fn ends<'t>(points: &Points, tracks: &'t Tracks) -> Option<([usize; 2], [&'t Track; 2])> {
     let order = in_order(points, tracks);
     let (&near, &far) = (order.first()?, order.last()?);

@@ -65,7 +65,7 @@ impl Redacted {
     }
 }
 
-/// Leaves all names out of what is said of captures, and says at which packets the program failed.
+/// Removes all names from messages about captures, and notes the packets at which the program failed.
 pub fn leave_out_names(all: &mut [Status], faults: &BTreeMap<u16, FaultyPackets>) {
     let mut names: Vec<(String, String)> =
         all.iter().enumerate().map(|(n, status)| (status.path.clone(), name(n))).collect();

@@ -3,8 +3,8 @@
 //! Readers who know TCP only roughly read it from the top. Readers who know the kernel open the folded parts. The page
 //! stays small however much was found: it names its omissions, and the JSON report has them.
 //!
-//! Every string of the report goes through `escape` or `rich`. The content security policy of the page forbids
-//! whatever would get past them: no script, no image, no connection.
+//! Every string of the report goes through `escape` or `rich`. If markup got past them, the content security policy of
+//! the page would still forbid scripts, images and connections.
 
 mod chart;
 mod escape;

@@ -340,7 +340,7 @@ pub(super) fn share(incident: &Incident) -> Option<String> {
         (None, _) => {}
     }
     if let Some(packets) = incident.judged_by_kernel.filter(|packets| *packets > 1) {
-        said.push(format!("the kernel says what it did with {} of their packets", grouped(packets)));
+        said.push(format!("the kernel gave a verdict on {} of their packets", grouped(packets)));
     }
     Some(said.join("; ")).filter(|said| !said.is_empty())
 }

@@ -29,11 +29,11 @@ const KNOWN: &[(&[&str], &str)] = &[
             "flow::tracker::pressure",
             "flow::tracker::waits",
         ],
-        "one table: `Tracker` with its timers and what it does under pressure; both end connections",
+        "one table: `Tracker` with its timers and its eviction; both end connections",
     ),
     (
         &["live::issued", "live::issued::confirmed", "live::issued::folded"],
-        "one list of what was told: `confirmed` and `folded` have the rules for two kinds of its entries",
+        "one list of issued findings: `confirmed` and `folded` have the rules for two kinds of its entries",
     ),
     (
         &["live::ring", "live::ring::keeper", "live::ring::piece"],

@@ -1,7 +1,7 @@
 //! What decides: values with a type, not the words of a report and not the keys of its metrics.
 //!
-//! The checks read tokens, so they see macros as well, and neither comments nor what is compiled for tests only. They know
-//! no types: a text may still be compared by way of a variable. Where a stage could be tempted there is no text to compare:
+//! The checks read tokens: they see macros, but no comments and no code that is compiled for tests only. They know no
+//! types: a text may still be compared by way of a variable. Where a stage could be tempted there is no text to compare:
 //! alternatives are [`Suspect`]s, a detector's numbers are `Details`, addresses and times have their own types.
 //!
 //! [`Suspect`]: ../../src/model/suspect.rs

@@ -7,7 +7,7 @@ const FILE: usize = 700;
 /// Lines of a function at most.
 const FUNCTION: usize = 80;
 
-/// Functions that may be longer, up to so many lines, and why.
+/// Functions that may be longer, their limits in lines, and the reasons.
 const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] =
     &[("capture/live.rs", "capture", 90, "one loop over what a capture handle says")];
 

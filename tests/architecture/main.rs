@@ -2,10 +2,11 @@
 //! for odds and ends.
 //!
 //! The imports are read from the text: every path that begins with `crate::` or `super::`, in `use` or anywhere else,
-//! outside comments, literals and what is compiled under `#[cfg(test)]`. Tests beside the code may import what they like.
+//! outside comments, literals and code under `#[cfg(test)]`. Tests beside the code may import anything.
 
 mod cycles;
 mod decisions;
+mod documents;
 mod lengths;
 mod source;
 
@@ -49,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "engine", "extract", "time", "seq",
         ],
     ),
-    // Runs the engine on each side, and judges what it finds there a second time.
+    // Runs the engine on each side, and judges its findings a second time.
     ("pair", &["capture", "decode", "fault", "flow", "detect", "diagnose", "engine", "model", "time", "seq"]),
     ("redact", &["capture", "decode", "fault", "time"]),
     ("extract", &["capture", "decode", "redact", "model", "report::pcapng", "time"]),
@@ -60,7 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "detect", "host", "kernel", "diagnose", "model", "report", "engine", "time", "seq",
         ],
     ),
-    // The steps of the engine and of a join one by one: it moves what they hand on, and judges nothing.
+    // The steps of the engine and of a join one by one: it moves their results, and judges nothing.
     (
         "fleet",
         &[
@@ -85,7 +86,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// Names that say nothing of what is inside.
+/// Names that do not describe the contents.
 const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "manager", "misc", "util", "utils"];
 
 #[test]
@@ -119,7 +120,7 @@ fn no_file_has_an_empty_name() {
     assert!(empty.is_empty(), "{}", list(&empty));
 }
 
-/// A test that looks for what it needs while it runs, and returns without it, counts as passed.
+/// A test that returns early because something is missing counts as passed.
 #[test]
 fn no_test_passes_by_being_skipped() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

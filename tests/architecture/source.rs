@@ -8,7 +8,7 @@ pub fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(|item| format!("\n  {item}")).collect()
 }
 
-/// All modules' files with their text, paths relative to `src`. The build script is none of them.
+/// All modules' files with their text, paths relative to `src`, without the build script.
 pub fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -126,7 +126,7 @@ fn string(text: &str) -> Option<usize> {
     Some(text.len())
 }
 
-/// Length of the character literal that `text` begins with; a lifetime is none.
+/// Length of the character literal at the start of `text`; `None` for a lifetime.
 fn character(text: &str) -> Option<usize> {
     let prefix = usize::from(text.starts_with("b'"));
     let inside = text[prefix..].strip_prefix('\'')?;
@@ -176,7 +176,7 @@ pub fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Leaves out what is compiled for tests only: the item behind `#[cfg(test)]`.
+/// Leaves out each item behind `#[cfg(test)]`.
 pub fn without_tests(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     let mut kept = Vec::new();
     let mut at = 0;
@@ -243,7 +243,7 @@ fn item_end(tokens: &[Token<'_>], at: usize) -> usize {
     tokens.len()
 }
 
-/// Files of `src/` that are compiled into the program, with their tokens; what is compiled for tests only is left out.
+/// Files of `src/` that are compiled into the program, with their tokens. Code for tests only is left out.
 pub fn production() -> Vec<(PathBuf, String)> {
     let files = sources();
     let for_tests: Vec<_> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
@@ -280,7 +280,7 @@ pub fn reexports(own: &str, text: &str) -> Vec<(String, String)> {
 
 /// Paths that the file of module `own` names from itself on: with `mod draft;` in it, `draft::Draft` is one.
 ///
-/// What it only hands on (`pub use`) is not used by it, unless its name stands in the file once more.
+/// A re-export (`pub use`) does not count as a use, unless its name stands in the file once more.
 pub fn own_paths(own: &str, text: &str) -> Vec<String> {
     let tokens = without_tests(tokens(text));
     let below: Vec<&str> =

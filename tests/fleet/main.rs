@@ -176,7 +176,7 @@ fn the_reports_on_recordings_are_those_of_analyze() {
     }
 }
 
-/// Runs the program with `input`; what it prints.
+/// Runs the program with `input`; returns its output.
 fn synscope(args: &[&str], input: &[u8], key: &str) -> Vec<u8> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_synscope"))
         .args(args)

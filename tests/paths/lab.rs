@@ -31,7 +31,7 @@ const WATCHED: Duration = Duration::from_millis(9_500);
 /// A part that a copy of this program plays in a namespace.
 pub fn play(role: &str) -> bool {
     match role.split(' ').collect::<Vec<_>>()[..] {
-        // Answers with what it is told, and closes when the other side has.
+        // Echoes its input, and closes when the other side has.
         ["echo", address] => serve(address, |stream| {
             let mut question = [0; 64];
             let n = stream.read(&mut question).unwrap_or(0);
@@ -79,7 +79,7 @@ pub fn play(role: &str) -> bool {
                     let _ = stream.read_to_end(&mut Vec::new());
                     thread::sleep(Duration::from_secs(600));
                 });
-                // One after the other, so that what is captured in between tells them apart.
+                // One after the other, so that the packets captured in between tell them apart.
                 thread::sleep(Duration::from_millis(70));
             }
             until_told();

@@ -14,8 +14,8 @@ const MACS: [[u8; 6]; 2] = [[0x52, 0x54, 0, 0xaa, 0xbb, 0x01], [0x52, 0x54, 0, 0
 const NAMES: [&str; 6] =
     ["acme-customer", "of-acme", "acme", "CLIENT_RANDOM", "52:54:00:aa:bb", "525400aabb"];
 
-/// The link types besides Ethernet, cooked captures and netfilter's log, with what stands before IP: bytes in
-/// hexadecimal, a `NAME`, the MAC addresses as `M0` and `M1`, the length of what follows in two bytes as `LEN+2`.
+/// The link types besides Ethernet, cooked captures and netfilter's log, each with the bytes before IP. They are in
+/// hexadecimal, with a `NAME`, the MAC addresses as `M0` and `M1`, and the length of the rest in two bytes as `LEN+2`.
 pub const LINKS: &[(u16, &str)] = &[
     (0, "02000000"),
     (9, "ff030021"),

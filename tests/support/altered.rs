@@ -17,7 +17,7 @@ pub struct Frame {
     pub link: u16,
     /// Length on the wire.
     pub original: u32,
-    /// What was captured of it.
+    /// Its captured bytes.
     pub bytes: Vec<u8>,
 }
 

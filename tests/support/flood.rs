@@ -92,7 +92,7 @@ pub struct Mode {
     script: fn(u64) -> Vec<(u64, Packet)>,
     /// Kinds of findings that are true of it.
     pub kinds: &'static [&'static str],
-    /// A kind that must be found, also where many connections are let go.
+    /// A kind that must be found, even when many connections are evicted.
     pub must: Option<&'static str>,
     /// Connections for each that is begun; 0 where all packets are of one.
     pub connections: u64,
@@ -371,7 +371,7 @@ pub const MODES: &[Mode] = &[
 pub fn write(mode: &Mode, n: u64, out: &mut dyn Write) -> Result<u64> {
     let header: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, 101];
     header.iter().try_for_each(|word| out.write_all(&word.to_le_bytes()))?;
-    // What is still to come: when, of which connection, which of its packets.
+    // The packets to come: time, connection, number within the connection.
     let mut later: BinaryHeap<Reverse<(u64, u64, usize)>> = BinaryHeap::new();
     let (mut begun, mut packets) = (0, 0);
     loop {

@@ -1,4 +1,4 @@
-//! A watch without an interface: captures played as if they came in now, and a host that says what it is told to.
+//! A watch without an interface: captures played as if they came in now, and a host whose answers are scripted.
 
 use std::path::Path;
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Feed for Script {
     }
 }
 
-/// Writes down what is told.
+/// Records all events.
 #[derive(Default)]
 pub struct Told {
     pub events: Vec<Event>,

@@ -37,7 +37,7 @@ pub struct Case {
     pub name: String,
     /// Where it lies.
     pub folder: PathBuf,
-    /// What is known of it.
+    /// The known events in it.
     pub truth: Truth,
 }
 
@@ -161,7 +161,7 @@ pub fn without_numbers(report: Report) -> Report {
     report
 }
 
-/// Names the findings of a report, so that two reports can be compared by what they claim.
+/// Names the findings of a report, so that two reports can be compared by their claims.
 pub fn claims(report: &Report) -> Vec<String> {
     let mut claims: Vec<String> = report.findings.iter().map(claim).collect();
     claims.sort();

@@ -49,7 +49,7 @@ pub fn part() {
             println!("ready");
             listener.incoming().for_each(drop);
         }
-        // Closes what came with data in it that nobody has read.
+        // Closes connections with unread data.
         ["unread", address] => {
             let listener = TcpListener::bind(address).expect("a free port");
             thread::spawn(move || {
@@ -74,7 +74,7 @@ pub fn part() {
             ready_until_told();
             drop(streams);
         }
-        // Answers what it is asked on several ports, and closes when the other side has.
+        // Answers requests on several ports, and closes when the other side has.
         ["serve", ip, first, last] => {
             for port in ports(first, last) {
                 let listener = TcpListener::bind((ip, port)).expect("a free port");
@@ -122,7 +122,7 @@ pub fn part() {
             });
             ready_until_told();
         }
-        // Says what it has to say, closes its side and waits.
+        // Sends its data, closes its side and waits.
         ["half", address] => {
             let mut stream = TcpStream::connect(address).expect("a connection");
             stream.write_all(b"hello").expect("an open connection");
@@ -195,7 +195,7 @@ pub fn part() {
             sink(ip, first, last);
             ready_until_told();
         }
-        // RATE connections a second for so many seconds, one port after the other; says how many there were.
+        // RATE connections a second for this many seconds, one port after the other; prints their number.
         ["load", ip, first, last, rate, seconds] => {
             let [rate, seconds] = [rate, seconds].map(|n| n.parse().expect("a number"));
             println!("begins");
@@ -229,7 +229,7 @@ fn sink(ip: &str, first: &str, last: &str) {
                 held.extend(std::iter::from_fn(|| Some(listener.accept().ok()?.0)).take(64));
             }
             let came = held.len() - before;
-            // What came a while ago is read, and closed where the other side has closed.
+            // Older connections are read, and closed if the other side has closed.
             let old = if came > 0 { held.len().saturating_sub(500) } else { held.len() };
             for mut stream in held.drain(..old).collect::<Vec<TcpStream>>() {
                 while stream.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
@@ -278,7 +278,7 @@ fn flood(network: &str, ip: &str, port: u16, n: u16) {
     let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::RAW, Some(ipproto::RAW)).expect("root");
     let to = SocketAddr::new(ip, 0);
-    // Other ports each time: a SYN that is repeated is none of a flood.
+    // Other ports each time: a repeated SYN is no part of a flood.
     let first = (std::process::id() as u16).wrapping_mul(331);
     for k in 0..n {
         let separator = if ip.is_ipv4() { "." } else { ":" };
@@ -468,7 +468,7 @@ pub fn inside(namespace: &str, program: &str, args: &[&str]) -> String {
         .unwrap_or_else(|reason| panic!("{program} {args:?}: {reason}"))
 }
 
-/// Waits until a child says this on its standard error, and reads on: what it said until then is gone.
+/// Waits until a child says this on its standard error, and drops the output before it.
 pub fn until_it_says(child: &mut Child, ready: &str) {
     let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
     let mut line = String::new();

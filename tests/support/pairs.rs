@@ -6,7 +6,7 @@ use super::truth::Truth;
 
 /// A recording with both sides.
 pub struct Both {
-    /// What is known of it.
+    /// The known events in it.
     pub truth: Truth,
     /// The capture nearer to the client.
     pub client: PathBuf,

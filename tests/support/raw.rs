@@ -110,7 +110,7 @@ impl Connection {
     }
 }
 
-/// Lets the server take in what was sent, and keeps packets further apart than those that belong together.
+/// Lets the server process the packets sent, and keeps packets further apart than those that belong together.
 pub fn pause() {
     thread::sleep(Duration::from_millis(30));
 }

@@ -1,4 +1,4 @@
-//! `synscope snapshot --follow` and tcpdump beside each other, and `analyze` of what they wrote.
+//! `synscope snapshot --follow` and tcpdump beside each other, and `analyze` on their files.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! That redaction leaves a packet what it is. Tests and fuzz targets share this file.
+//! Redaction does not change a packet's kind. Tests and fuzz targets share this file.
 
 use std::fmt::Display;
 
@@ -10,11 +10,10 @@ use synscope::redact::Rewriter;
 use crate::decoded::decoded;
 use crate::stacks::Frame;
 
-/// Rewrites a packet and gives what it was.
+/// Rewrites a packet and returns its decoded form.
 ///
-/// # Panics
-/// Where it becomes longer or something else: a segment stays the same one, an ICMP error one, what was malformed stays
-/// malformed, and nothing else becomes one of these. `name` says which packet it was.
+/// # Panics If it becomes longer or of another kind. A segment must stay the same segment, an ICMP error an ICMP error,
+/// and a malformed packet malformed; no other packet may become one of these. `name` identifies the packet.
 pub fn rewritten(rewriter: &mut Rewriter, frame: &Frame, name: impl Display) -> Decoded {
     let (before, segment) = decoded(frame);
     let mut bytes = frame.bytes.clone();

@@ -122,7 +122,7 @@ const TYPES: [u16; 40] = [
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub link: u16,
-    /// What was captured.
+    /// The captured bytes.
     pub bytes: Vec<u8>,
     /// How long it was on the wire.
     pub original_length: u32,
@@ -160,7 +160,7 @@ fn finish(link: u16, piece: Piece, intact: bool, cut: bool, choices: &mut Choice
     Frame { link, bytes, original_length, intact: intact && !cut }
 }
 
-/// A link header and what it carries.
+/// A link header and its payload.
 fn link(choices: &mut Choices<'_>) -> (u16, Piece) {
     const LINKS: [u16; 36] = [
         1, 1, 1, 0, 9, 12, 14, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 123, 127, 138, 163,

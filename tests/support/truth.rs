@@ -1,9 +1,8 @@
 //! The truth files of the recordings, and how a report is measured against one.
 //!
-//! A truth file says for every connection what is due in each capture. `must` holds `A` or `A|B|C`: A is what
-//! happened, and B and C are what the packets of this vantage cannot tell from it. `may` holds what can be said without
-//! harm. Everything else that is said of the connection is false. The words are those of the recordings; [`words`] are
-//! the ones that a finding kind stands for.
+//! A truth file lists the due findings of each connection in each capture. `must` holds `A` or `A|B|C`: A happened, and
+//! the packets of this vantage cannot tell B and C from it. `may` holds harmless findings. Any other finding on the
+//! connection is false. The words are those of the recordings; [`words`] are the ones that a finding kind stands for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -94,7 +93,7 @@ fn covers(a: Option<End>, b: Option<End>) -> bool {
 /// The key that stands for the client's and the server's capture together.
 pub const PAIR: &str = "pair";
 
-/// What is due and what is allowed for one row of a truth file.
+/// The due and the allowed findings for one row of a truth file.
 struct Expectation {
     must: Vec<Vec<String>>,
     may: Vec<String>,
@@ -135,7 +134,7 @@ pub struct Capture {
     pub file: String,
 }
 
-/// What is due for one connection, over all its incarnations.
+/// The due findings of one connection, over all its incarnations.
 #[derive(Default)]
 struct Due {
     must: Vec<Vec<String>>,
@@ -144,7 +143,7 @@ struct Due {
     names: BTreeSet<End>,
 }
 
-/// What is due for a listener or host as a whole.
+/// The due findings of a listener or host as a whole.
 struct Group {
     kind: String,
     server: Option<End>,
@@ -321,7 +320,7 @@ impl Said<'_> {
     }
 }
 
-/// Measures what was found in the capture `key`.
+/// Scores the findings in the capture `key`.
 pub fn score<'a>(truth: &Truth, key: &str, findings: &'a [Finding]) -> Score<'a> {
     let mut said: Vec<Said<'a>> = findings
         .iter()

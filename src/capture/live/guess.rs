@@ -1,6 +1,6 @@
 //! Which interface was meant by a name that does not exist.
 
-/// The name that differs least from what was typed, if it is near.
+/// The name closest to the typed one, if it is close enough.
 pub(super) fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
     let near = known.iter().map(|name| (distance(typed, name), name)).min()?;
     (near.0.saturating_mul(2) <= typed.chars().count().max(2)).then_some(near.1.as_str())

@@ -1,7 +1,7 @@
 //! Captures of other projects: as many TCP segments as their table says.
 //!
-//! The captures are not part of this repository. `SYNSCOPE_CORPUS` names their folder; without it the folder
-//! `../shared/corpus` is looked for, and without that nothing is tested.
+//! The captures are not part of this repository. `SYNSCOPE_CORPUS` names their folder; the default is
+//! `../shared/corpus`. Without the folder the test is skipped.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -227,7 +227,7 @@ proptest! {
         let bytes = parts.bytes();
         let (result, segment) = decoded(parts.link.number(), &bytes);
         prop_assert_eq!(result, Decoded::Tcp);
-        let (expected, complete) = view(parts.link, &bytes).expect("etherparse reads what it wrote");
+        let (expected, complete) = view(parts.link, &bytes).expect("etherparse reads its own output");
         prop_assert!(complete);
         let expected = Segment { neighbours: segment.neighbours, ..expected };
         prop_assert_eq!(comparable(segment, true), expected);

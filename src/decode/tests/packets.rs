@@ -615,7 +615,7 @@ fn options_in_every_shape() {
     assert_eq!(with("fe04 f989").options, Options::FAST_OPEN_REQUEST);
     assert_eq!(with("fd0c f989 0102030405060708").options, Options::FAST_OPEN_COOKIE);
     assert_eq!(with("fd04 e2d4").options, Options::NONE, "another experiment");
-    // Lengths that cannot be: 0, 1, beyond the end; and what follows the end of the list.
+    // Impossible lengths: 0, 1, beyond the end. Then bytes after the end of the list.
     for hostile in ["0200 05b4", "0201 05b4", "0205 05b4", "0001 0402", "03ff 0700", "01010103"] {
         assert_eq!(with(hostile).options, Options::NONE, "{hostile}");
     }

@@ -1,12 +1,11 @@
-//! What holds for every packet, however damaged.
+//! Properties of every packet, however damaged.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::decode::segment::{Address, Options, Traits, flow_hash};
 
-/// Cuts a packet that holds a segment after every byte: what is read is what was read from the whole packet, as far
-/// as it is still there.
+/// Cuts a packet that holds a segment after every byte. The fields that are left read as in the whole packet.
 #[track_caller]
 pub(super) fn survives_cutting(link: u16, data: &[u8]) {
     let (result, whole) = decoded(link, data);
@@ -15,7 +14,7 @@ pub(super) fn survives_cutting(link: u16, data: &[u8]) {
     for length in 0..data.len() {
         let mut out = Segment::default();
         match decode(&Packet { data: &data[..length], ..packet(link, data) }, &mut out) {
-            // Headers that are guessed from what follows are not recognised when that is missing.
+            // A header that is guessed from the bytes after it is not recognised without them.
             Decoded::Cut | Decoded::Other => assert!(!seen, "{length} bytes hold less than {}", length - 1),
             Decoded::Tcp => {
                 seen = true;

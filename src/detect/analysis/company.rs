@@ -89,7 +89,7 @@ impl SynOutcome {
 /// A mark, and how often it was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pattern {
-    /// What it is.
+    /// The common feature.
     pub mark: SynFeature,
     /// SYNs that failed, all of which have it.
     pub failed: usize,

@@ -163,7 +163,7 @@ struct IgnoredTogether {
 }
 
 impl IgnoredTogether {
-    /// Of all of them; `None` if there are none.
+    /// Sums over all of them; `None` without any.
     fn of<'a>(all: impl Iterator<Item = &'a StuckConnection>) -> Option<IgnoredTogether> {
         all.fold(None, |together, s| {
             let begun = s.during.from;
@@ -194,8 +194,8 @@ impl IgnoredTogether {
     }
 }
 
-/// How many of the others were served while these were ignored to the end, if that was in several seconds in which this one or another
-/// was. A queue that has room so often takes one that asks so often, too, or drops SYNs when it has none.
+/// How many others were served while these connections were ignored to the end, if that happened in several seconds. A
+/// queue with room that often would also have let in a client that asks that often; a full one drops SYNs.
 fn served_meanwhile<'a>(
     o: &IgnoredAck<'_>,
     together: &IgnoredTogether,
@@ -206,7 +206,7 @@ fn served_meanwhile<'a>(
     if together.taken || seconds.step() != 1 || o.during.to - o.during.from < ASKED_FOR {
         return None;
     }
-    // What was never taken was ignored to its last repetition, which comes after as long a wait again.
+    // A connection that was never accepted was ignored until its last repetition; each wait is as long as all before it.
     let asked = |s: &StuckConnection| {
         let last = s.ignored.to + (s.ignored.to - s.ignored.from);
         (s.ignored.from, last.min(s.during.to))

@@ -228,8 +228,8 @@ fn loses_large_segments(f: &ConnectionFacts, role: Role) -> bool {
     healed || stuck
 }
 
-/// Whether the peer, which does without SACK, is still heard after it should have got the flight of `role`, acknowledges nothing of it,
-/// and has said nothing of its own: what the other sends does not all arrive, and the peer is there.
+/// Whether a peer without SACK is still there, but the flight of `role` does not arrive. The peer sends ACKs after the
+/// flight was due, acknowledges nothing of it, and has sent no data of its own.
 pub fn is_heard_without_sack(f: &ConnectionFacts, role: Role) -> bool {
     let (side, peer) = (f.side(role), f.side(role.peer()));
     let since = side.flight.begin;
@@ -346,7 +346,8 @@ fn by_reset<'a>(
         ) && t.ack == reset.seq
             && !is_late_probe
     });
-    // A capture that begins just before the RST holds nothing of its sender: what it answers must be more than a scan's ACK.
+    // A capture that begins just before the RST holds nothing of its sender: then the RST must answer more than a scan's
+    // ACK.
     let is_known = reset.before.segments > 0
         || f.mid_stream
             && !around.context.strays.is_matched(f)
@@ -387,7 +388,7 @@ fn is_told_otherwise(f: &ConnectionFacts, role: Role, reset: &Reset, around: &De
 const MINUTE: Span = Span::secs(60);
 /// A host that serves others at least as often as this has not been restarted in between.
 const RESTART: i64 = 2;
-/// So many seconds in which it served others show that.
+/// The server must have served others in this many seconds.
 const SERVED: usize = 5;
 
 /// Whether the server's host was up from before the pause to the RST: a connection lasted as long, or it served others all the while.

@@ -349,7 +349,7 @@ pub fn lacks_syn_acks(f: &ConnectionFacts) -> bool {
 /// segment that the server is known to have ignored. The last segment of all may be the one that it accepted. So the
 /// end is the answer to the last SYN-ACK but one, or the last retransmission but one.
 ///
-/// The waits between retransmissions double; the first two may be alike (a tail loss probe). Of n retransmissions the
+/// The waits between retransmissions double; the first two may be equal (a tail loss probe). Of n retransmissions the
 /// last but one comes after (2^(n-2) - 1) / (2^(n-1) - 1) of the time between the first and the last. Where the capture
 /// missed some, it comes sooner.
 fn certainly_ignored(f: &ConnectionFacts, ack: FinalAck, repeats: &[&Sent]) -> Interval {

@@ -18,7 +18,7 @@ const COOKIE_LAG: std::ops::RangeInclusive<i64> = -1..=66;
 const CLEAR_LAG: i64 = 16;
 /// The TSval of a request's SYN-ACK lags by less, milliseconds.
 const LEAST_LAG: i64 = 2;
-/// So many lags agree by no accident.
+/// This many equal lags are no accident.
 const MANY: usize = 6;
 /// A kernel that has a connection acknowledges data within 200 ms (`TCP_DELACK_MAX`). Who waits longer than this was
 /// ignored.

@@ -136,7 +136,7 @@ pub struct ResetHandshake<'a> {
     pub at_once: bool,
 }
 
-/// The RST by which the server answered a plain handshake, or what came after it.
+/// The RST by which the server answered a plain handshake, or the client's first segment after it.
 pub fn reset_handshake<'a>(f: &'a ConnectionFacts, around: &DetectContext<'_>) -> Option<ResetHandshake<'a>> {
     let ack = f.final_ack?;
     let reset = f.s.reset.as_deref()?;

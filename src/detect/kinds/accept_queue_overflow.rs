@@ -408,7 +408,7 @@ fn blame_one_of_several(d: &mut Draft, f: &ConnectionFacts) {
     let lost = Suspect::Lost(LostPackets::ClientData);
     d.or(lost, "Loss would not hit all segments of some connections and none of the others.").or(
         "A filter on payload drops the data of these connections.",
-        "It would have to tell them apart by what they say.",
+        "It would have to tell them apart by their contents.",
     );
 }
 

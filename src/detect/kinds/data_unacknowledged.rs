@@ -56,7 +56,7 @@ finding! {
 
 /// Users notice a connection that stands still for this long.
 const NOTICED: Span = Span::secs(10);
-/// What the server sends later than this after the data is no answer to what came before.
+/// A segment of the server this long after the data does not answer earlier data.
 const MOMENT: Span = Span::secs(1);
 /// Where other connections of the same listener went on meanwhile.
 const ALIVE: &str = "other connections of this listener were answered meanwhile";
@@ -105,7 +105,7 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
             );
             d.measure("repetitions", n).measure_span("lasted_s", lasted).measure("acknowledged", true);
             write(&mut d, f, sender, first, around);
-            // It was heard at last: what it sent after the last copy is something else.
+            // It was heard at last: its segments after the last copy are another matter.
             let goes_on = f.side(sender).reset.is_none() && f.side(sender).last > last;
             if goes_on {
                 d.severity = if lasted >= NOTICED { Severity::Warning } else { Severity::Info };
@@ -213,7 +213,7 @@ fn is_from_the_start(f: &ConnectionFacts, sender: Role) -> bool {
     sender == Role::Client && f.progress.is_none() && !f.mid_stream
 }
 
-/// How sure it is, and why: what the peer did meanwhile, and what was heard of its host.
+/// Sets the certainty and its reason by the peer's segments meanwhile and other packets of its host.
 fn judge(d: &mut Draft, f: &ConnectionFacts, sender: Role, since: PacketRef, around: &DetectContext<'_>) {
     let (own, peer) = (f.side(sender), f.side(sender.peer()));
     let others = around.listener.between(since.time, own.last.time);

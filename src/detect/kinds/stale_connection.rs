@@ -100,7 +100,8 @@ fn examine(f: &ConnectionFacts, around: &DetectContext<'_>) -> Option<Draft> {
     Some(d)
 }
 
-/// The RST of a host that answered the same SYN with a number of its own: what it resets is the connection with the other one.
+/// The RST of a host that answered the same SYN with a sequence number of its own. It resets the connection with the
+/// other host.
 fn reset_by_second_host(f: &ConnectionFacts) -> Option<&Reset> {
     let reset = f.s.reset.as_deref()?;
     let answers = reset.trigger.is_some_and(|t| t.ack == reset.seq && t.what != SegmentKind::SynAck);

@@ -1,4 +1,5 @@
-//! `syn-drop-timestamp`: the server drops SYNs whose timestamp lies behind what it remembers of the client's host.
+//! `syn-drop-timestamp`: the server drops SYNs with a timestamp older than the last one that it remembers of the
+//! client's host.
 
 use crate::detect::analysis::ignored_syn::is_unanswered;
 use crate::detect::analysis::timestamp_rule::{agrees, dropped_syns, explains_unanswered_syns};

@@ -106,8 +106,8 @@ struct Crowd<'a> {
     shown: Shown,
 }
 
-/// Requests that were answered once, of a capture of nothing but handshakes: what became of them is not in it. Elsewhere these
-/// are told from those that were completed.
+/// Requests that were answered once, in a capture of handshakes only: it does not hold their outcome. In other captures
+/// they are told from completed ones.
 fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
     if !around.context.handshakes_only {
         return Vec::new();
@@ -248,8 +248,8 @@ impl FloodExtent {
         };
         let (listener, from) = (around.listener, first.syn.time);
         let uncounted = listener.uncounted;
-        // Of what was known earlier some may be forgotten, or not be kept. What is all known is not what it was while
-        // handshakes were under way.
+        // Some handshakes known earlier may have been forgotten, or not kept. The final count may differ from a count
+        // during the flood.
         let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
         let is_whole = uncounted.handshakes() == 0 && before.is_none();
         let counts = !is_whole || (around.context.goes_on && around.context.handshakes_only);
@@ -270,8 +270,8 @@ impl FloodExtent {
             let to = every.map(|h| h.syn.time).max().unwrap_or(known.to).max(known.to);
             return FloodExtent { all: told.handshakes, to, ..known };
         }
-        // Each second has all that were begun in it, kept or not; but not those that were let go. A flood that began earlier went on in all of them, and the
-        // first of its handshakes may not have been kept.
+        // A second counts all handshakes begun in it, kept or not, except those forgotten under the memory limit. A
+        // flood that was known before went on in all seconds, and its first handshakes may not have been kept.
         let since = if before.is_some() { i64::MIN } else { from.seconds() };
         let seconds = || listener.seconds.iter().filter(|(at, _)| *at >= since);
         let mut all = 0;

@@ -644,8 +644,8 @@ fn no_finding_for_fast_open_that_is_taken() {
 
 #[test]
 fn no_finding_when_the_uplink_is_full() {
-    // Seen at the client: SYN and SYN-ACK take 50 ms, then the client's own uploads fill the queue of its modem, and
-    // ACK and request arrive 2.2 s later. The server's timer has sent two SYN-ACKs meanwhile.
+    // Seen at the client: SYN and SYN-ACK take 50 ms. Then the client's own uploads fill the queue of its modem, and ACK
+    // and request arrive 2.2 s later. The server's timer has sent two SYN-ACKs meanwhile.
     let wire = Wire::at_client().round_trip(0.05);
     ordinary(&wire, -5.0, 5);
     let l = wire.ladder(1);

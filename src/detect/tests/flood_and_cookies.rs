@@ -115,8 +115,8 @@ fn forged(wire: &Wire, n: u16, answered: bool, options: TcpOptions) {
     }
 }
 
-/// The SYN queue holds some requests, whose SYN-ACKs are repeated; all others got a cookie, once. They are one flood; the
-/// handshakes of real clients, of which a filter kept no more, are none of it.
+/// The SYN queue holds some requests, whose SYN-ACKs are repeated; all others got a cookie, once. They are one flood.
+/// Handshakes of real clients, whose other packets a filter left out, do not belong to it.
 #[test]
 fn cookies_beside_held_requests_are_of_the_same_flood() {
     for real in [0, 200] {

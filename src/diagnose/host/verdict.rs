@@ -10,7 +10,7 @@ pub(super) enum Verdict {
     Withdrawn(String),
 }
 
-/// `5 connections were stuck`: a count of findings with what they show.
+/// `5 connections were stuck`: a count of findings and their common observation.
 pub(super) fn counted_connections(n: u64, what: &str) -> String {
     format!("{} {} {what}", count(n, "connection"), if n == 1 { "was" } else { "were" })
 }

@@ -1,4 +1,4 @@
-//! A fault between the facts and the report costs what it is about, and the report says so.
+//! A fault between the facts and the report costs one connection or finding, and the report says so.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

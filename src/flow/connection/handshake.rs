@@ -102,7 +102,7 @@ impl Connection {
         SegmentKind::SynAck
     }
 
-    /// The client's part of the handshake, and what it sends while the server keeps silent.
+    /// The client's part of the handshake, and its segments while the server keeps silent.
     pub(super) fn on_client(&mut self, s: &Segment, what: SegmentKind, hole: u8) {
         let f = &mut self.facts;
         if f.syn_ack.count == 0 || f.s.resets > 0 {

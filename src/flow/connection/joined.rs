@@ -12,8 +12,9 @@ use crate::seq::Seq;
 const FIRST_FLIGHT: i32 = 1 << 20;
 
 impl Connection {
-    /// Whether `s`, a SYN-ACK of `role`, belongs to the handshake of a connection that the capture joined after its final
-    /// ACK: only the other end was heard, and it acknowledges this SYN-ACK and has sent what follows on its SYN.
+    /// Whether `s`, a SYN-ACK of `role`, belongs to the handshake of a connection that the capture joined after its
+    /// final ACK: only the other end was heard, it acknowledges this SYN-ACK, and its sequence numbers follow on its
+    /// SYN.
     pub(super) fn joins_handshake(&self, s: &Segment, role: Role) -> bool {
         let f = &self.facts;
         let (server, client) = (f.side(role), f.side(role.peer()));

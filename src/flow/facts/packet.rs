@@ -1,4 +1,4 @@
-//! Which packet, and what it was.
+//! A packet's number and its kind of segment.
 
 use crate::decode::segment::{PacketId, Segment};
 use crate::time::Timestamp;

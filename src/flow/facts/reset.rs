@@ -1,10 +1,10 @@
-//! A RST: what it looks like, what it answers, and what its sender looked like before.
+//! A RST: its header fields, the segment that it answers, and its sender's earlier header fields.
 
 use super::packet::{PacketRef, SegmentKind};
 use crate::decode::segment::{Flags, Options, Traits};
 use crate::seq::Seq;
 
-/// A RST and what it answers.
+/// A RST and the segment that it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "fleet", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reset {

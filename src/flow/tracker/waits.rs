@@ -123,9 +123,9 @@ impl Tracker {
         self.heads.get(check.what).generation == check.generation
     }
 
-    /// Drops checks of records that are gone: most connections end long before their first check. If that leaves little
-    /// room the queue doubles, and so it does unasked while half of the checks may be of what is held: in a flood
-    /// hardly any are stale, and to find out costs a cache miss for each.
+    /// Drops checks of records that are gone: most connections end long before their first check. If little room is
+    /// left, the queue doubles. It also doubles without a search while up to half of the checks may belong to live
+    /// records: in a flood hardly any check is stale, and each test costs a cache miss.
     pub(super) fn drop_stale(&mut self, wait: Wait) {
         let mut queue = std::mem::take(self.checks.of_mut(wait));
         let held = match wait {

@@ -82,7 +82,7 @@ impl fmt::Display for ProbeSupport {
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {remedy}")]
 pub struct Refused {
-    /// What is missing.
+    /// The missing right or feature.
     pub what: String,
     /// What to do.
     pub remedy: String,

@@ -79,7 +79,8 @@ impl Attributes {
 
     /// Calls bpf(2). Addresses inside must point to what the command reads or writes, and outlive the call.
     fn call(&self, command: libc::c_int) -> io::Result<OwnedFd> {
-        // SAFETY: the attributes are 128 initialised bytes; the callers below keep what they point to until this returns.
+        // SAFETY: the attributes are 128 initialised bytes; the callers below keep the memory they point to until this
+        // returns.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
         owned(result)
     }

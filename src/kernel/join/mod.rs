@@ -46,8 +46,8 @@ pub struct JoinCounts {
 }
 
 impl JoinCounts {
-    /// What became of all statements, for the report; `None` where each was joined, or was about a packet that was not
-    /// captured. `lost` were never heard.
+    /// How many statements could not be joined, for the report; `None` if all others were about packets that were not
+    /// captured. `lost` statements never arrived.
     pub fn note(&self, lost: u64) -> Option<String> {
         let unclear = self.ambiguous + self.partial + self.given_up;
         (lost + unclear > 0).then(|| {

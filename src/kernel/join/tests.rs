@@ -60,7 +60,7 @@ fn said(event: Event, segment: &Segment, micros: i64) -> Statement {
     }
 }
 
-/// The numbers of the packets that the statements are joined with, and what became of the others.
+/// The numbers of the packets that the statements are joined with, and counts of the other statements.
 fn join(segments: &[Segment], statements: &[Statement]) -> (Vec<u64>, JoinCounts) {
     let mut joiner = Joiner::default();
     joiner.observe(segments.to_vec());
@@ -127,7 +127,7 @@ fn statements_count_only_for_the_packets_that_all_of_them_fit() {
     let three = [alike(1, 0), alike(2, 9_000), alike(3, 18_000)];
     let (joined, counts) = join(&three, &[dropped(&three[0], 5), dropped(&three[2], 18_005)]);
     assert_eq!((joined, counts.ambiguous), (vec![], 2));
-    // A statement that comes much later is none about these.
+    // A statement that comes much later is not about these.
     let two = [alike(1, 0), alike(2, 5_000), alike(3, 60_000)];
     let (joined, counts) = join(&two, &[dropped(&two[0], 5), dropped(&two[2], 60_005)]);
     assert_eq!((joined, counts.ambiguous), (vec![3], 1));

@@ -63,8 +63,8 @@ impl Issued {
         self.standing(key).contains(&key)
     }
 
-    /// Whether a draft that the kernel does not confirm is overruled by what it confirmed of the same connection before:
-    /// the same finding, or another one that has turned into it.
+    /// Whether an earlier confirmed finding on the same connection overrules a draft that the kernel does not confirm.
+    /// The earlier one is the same finding, or one that turned into it.
     pub(super) fn is_overruled(
         &self,
         key: IssuedKey,
@@ -95,7 +95,7 @@ impl Issued {
         keys.into_iter().filter(by_kernel).collect()
     }
 
-    /// Adds to what was confirmed of the same connection that its server has changed since.
+    /// Notes on confirmed findings of the same connection that its server has changed since.
     pub(super) fn add_change(
         &mut self,
         key: IssuedKey,

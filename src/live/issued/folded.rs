@@ -9,7 +9,7 @@ use crate::live::event::Event;
 use crate::model::Incident;
 use crate::time::{Span, Timestamp};
 
-/// How often the growth of what is only counted is told.
+/// How often growing counts are reported.
 const GROWTH: Span = Span::secs(5);
 
 /// Client addresses of one incident that are told apart where its findings are only counted.
@@ -82,7 +82,7 @@ impl Issued {
         }
     }
 
-    /// An incident with what is only counted of it.
+    /// An incident with its counted findings added.
     pub(super) fn whole(&self, incident: &Incident) -> Incident {
         let mut whole = incident.clone();
         if let Some(folded) = self.folded_of(incident) {

@@ -1,4 +1,4 @@
-//! What is counted. States say how things are, events what has happened; counts only ever rise.
+//! The metrics. Gauges come from states, counters from events; counters only rise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::report::terminal::sanitize;
 /// How many listeners have series of their own; the others are together `other`.
 pub const MOST_LISTENERS: usize = 64;
 
-/// The label of what is at no listener.
+/// The label of events without a listener.
 pub(super) const NONE: &str = "none";
 /// The label of listeners beyond the limit, and of those that are not known.
 pub(super) const OTHER: &str = "other";
@@ -40,7 +40,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Takes in what is known now, and what has happened since the last call.
+    /// Updates all metrics from the current state and the events since the last call.
     pub fn note(&mut self, state: &State, events: &[Event]) {
         self.state = state.clone();
         // The name of an interface must not control the terminal that shows the page.
@@ -80,8 +80,8 @@ impl Book {
         }
     }
 
-    /// The label of what is at `server`: the listening socket that took it, so that series can be joined with those
-    /// of queues. An address at which nothing is known to listen may be anybody's, and is no label.
+    /// The label of `server`: its listening socket, so that series can be joined with those of queues. An address
+    /// without a known listener may be anybody's, and is no label.
     pub fn label(&self, server: Option<SocketAddr>) -> String {
         let Some(address) = server else { return NONE.to_owned() };
         let takes = |listener: &&Listener| {

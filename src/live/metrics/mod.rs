@@ -1,8 +1,8 @@
 //! The state as OpenMetrics, over HTTP: `GET /metrics` and nothing else.
 //!
-//! * [`book`](self): what is counted, from states and events.
-//! * [`text`](self): how it is written.
-//! * [`server`](self): who may read it, and for how long.
+//! * [`book`](self): the metrics, from states and events.
+//! * [`text`](self): their text format.
+//! * [`server`](self): the server that they are scraped from.
 //!
 //! Labels are kinds, counters, interfaces and listeners. A client's address is in none of them, and there are at most
 //! [`MOST_LISTENERS`] listeners: a scan of all ports makes no more series than that.
@@ -51,7 +51,7 @@ impl Metrics {
         self.server.address()
     }
 
-    /// Takes in what is known now, and what has happened since the last call.
+    /// Updates all metrics from the current state and the events since the last call.
     pub fn note(&self, state: &State, events: &[Event]) {
         self.book.lock().unwrap_or_else(PoisonError::into_inner).note(state, events);
     }

@@ -1,7 +1,7 @@
 //! Who may read the page, and for how long: a few at once, each for some seconds, whatever they send.
 //!
 //! It is an HTTP/1.1 server of one page in the time that a scrape needs. A library for servers would bring routing,
-//! keep-alive and a thread pool that a slow client fills; what has to be held here is the limits.
+//! keep-alive and a thread pool that a slow client fills. This server only has to keep its limits.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -119,7 +119,7 @@ impl Clients {
 struct Place(Clients, u64);
 
 impl Place {
-    /// Makes room where there is none: the oldest client is hung up on, and its thread ends.
+    /// Claims a slot. When all are taken, the oldest client's connection is closed and its thread ends.
     fn claim(clients: &Clients, number: u64, stream: &TcpStream) -> Option<Place> {
         let handle = stream.try_clone().ok()?;
         let mut all = clients.lock();

@@ -48,7 +48,8 @@ fn parse(page: &str) -> BTreeMap<String, Family> {
         }
         let (name, labels, value) = sample(line);
         let family = families.get_mut(&current).expect("a family before its samples");
-        let suffix = name.strip_prefix(&current).unwrap_or_else(|| panic!("{name} is none of {current}"));
+        let suffix =
+            name.strip_prefix(&current).unwrap_or_else(|| panic!("{name} does not belong to {current}"));
         let expected = match family.kind.as_str() {
             "counter" => "_total",
             "info" => "_info",
@@ -136,7 +137,7 @@ fn every_state_makes_a_page_by_the_rules() {
     }
 }
 
-/// `docs/live.md` has them in a table: their names as they are scraped, and what they are.
+/// `docs/live.md` has them in a table: their names as they are scraped, and their meanings.
 #[test]
 fn the_documentation_lists_what_is_served() {
     let served: Vec<String> = page(&samples::mixture(), &[])
@@ -257,7 +258,7 @@ fn ask(metrics: &Metrics, request: &str) -> String {
     let mut stream = TcpStream::connect(metrics.address()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
-    // A server that hangs up on what it has not read is seen as a reset.
+    // A server that closes with unread data sends a RST.
     let _ = stream.read_to_string(&mut answer);
     answer
 }

@@ -1,4 +1,4 @@
-//! An incident whose packets will be saved: which ones, and what is said about each.
+//! An incident whose packets will be saved: which packets, and the comments on them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -26,7 +26,7 @@ pub(super) struct Saved {
     pub bytes: u64,
 }
 
-/// What is known of it.
+/// Its state.
 #[derive(Debug)]
 pub(super) struct Case {
     pub id: String,
@@ -40,7 +40,7 @@ pub(super) struct Case {
     to: Timestamp,
     /// The first file of the ring that has not been searched.
     pub next: u64,
-    /// Where what was found is, once something was.
+    /// Where its packets were saved, once some were.
     pub saved: Option<Saved>,
     /// The file of the ring that the last section of it was begun for.
     pub in_section: Option<u64>,
@@ -128,7 +128,7 @@ impl Case {
         first <= self.to && last >= self.from
     }
 
-    /// What is said about a packet.
+    /// The comments on a packet.
     pub fn comments(&self, packet: &Packet<'_>) -> &[String] {
         self.comments.get(&packet.id).map_or(&[], Vec::as_slice)
     }

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 
 /// After a failure nothing is tried for this long: a full disk is not made better by trying.
 const REST: Duration = Duration::from_secs(1);
-/// Incidents whose findings are remembered at once; of the others what they say when they close is saved.
+/// Incidents whose findings are remembered at a time. Of further ones only the packets named at their close are saved.
 const MOST_CASES: usize = 256;
 /// Files of evidence that one run keeps.
 const MOST_FILES: usize = 1_000;
@@ -53,7 +53,7 @@ struct Piece {
     bytes: u64,
     /// How many interfaces are described in it.
     described: usize,
-    /// Times of its packets; `None` where there are none, or where another run wrote it.
+    /// Times of its packets; `None` without packets, or when an earlier run of the program wrote it.
     times: Option<(Timestamp, Timestamp)>,
 }
 
@@ -127,7 +127,7 @@ impl<D: Disk> Keeper<D> {
         Ok(keeper)
     }
 
-    /// What is to be told since the last call.
+    /// Messages for the user since the last call.
     pub fn take_troubles(&mut self) -> Vec<String> {
         std::mem::take(&mut self.troubles)
     }
@@ -171,7 +171,7 @@ impl<D: Disk> Keeper<D> {
         self.places = Arc::clone(&run.places);
         let length = run.bytes.len() as u64;
         let fits = |piece: &Piece| {
-            // A run that was lost may have described interfaces: then what follows needs a file of its own.
+            // A lost run may have described interfaces: then the following blocks need a file of their own.
             piece.times.is_none() && piece.bytes == 0
                 || piece.described >= run.before && piece.bytes + length <= self.shape.bytes
         };
@@ -249,7 +249,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Begins the next file; what is in the oldest one and belongs to an open incident is saved before it goes.
+    /// Begins the next file. Packets of open incidents are saved from the oldest file before it is removed.
     fn begin(&mut self) -> io::Result<()> {
         self.file = None;
         while self.pieces.len() >= self.shape.files {
@@ -282,7 +282,7 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
-    /// Takes in what has happened, after the packets that it is about.
+    /// Records an event, after the packets that it is about.
     pub fn note(&mut self, event: &Event) {
         match event {
             Event::Opened { incident, finding, .. } => {
@@ -322,7 +322,7 @@ impl<D: Disk> Keeper<D> {
         self.finish_case(case);
     }
 
-    /// The watch is over: what is still open is saved as it is.
+    /// The watch is over: the packets of open incidents are saved.
     pub fn finish(&mut self) {
         let mut cases: Vec<Case> = std::mem::take(&mut self.cases).into_values().collect();
         cases.sort_by_key(|case| std::cmp::Reverse(case.severity));
@@ -375,8 +375,8 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Removes the evidence of the least grave incident, of those the oldest; only what is less grave than `below`, where
-    /// that is given. False if there is none.
+    /// Removes the evidence of the least grave incident, the oldest among equals. With `below`, only evidence less grave
+    /// than that is removed. Returns false when nothing could be removed.
     fn remove_evidence(&mut self, below: Option<Severity>) -> bool {
         let graver = |severity: Severity| below.is_some_and(|below| severity >= below);
         let least = self.saved.iter().enumerate().min_by_key(|(n, evidence)| (evidence.severity, *n));
@@ -386,7 +386,7 @@ impl<D: Disk> Keeper<D> {
             let Some(evidence) = self.saved.remove(n) else { return false };
             return self.disk.remove(&evidence.path).is_ok();
         }
-        // What was saved of incidents that are open goes, too.
+        // The saved packets of open incidents may be removed, too.
         let open = self.cases.values_mut().filter(|case| case.saved.is_some() && !graver(case.severity));
         let Some(case) = open.min_by_key(|case| case.severity).filter(|_| below.is_some()) else {
             return false;
@@ -395,7 +395,7 @@ impl<D: Disk> Keeper<D> {
         case.saved.take().is_some_and(|saved| self.disk.remove(&saved.path).is_ok())
     }
 
-    /// Copies what is of `case` out of the files that have not been searched yet, up to the `until`th where given.
+    /// Copies the packets of `case` from the files that have not been searched yet, up to file number `until` if given.
     fn search(&mut self, case: &mut Case, until: Option<u64>) {
         let wanted: Vec<(u64, PathBuf)> = self
             .pieces

@@ -38,7 +38,7 @@ use crate::report::pcapng;
 use crate::report::terminal::counted;
 use crate::time::Timestamp;
 
-/// Bytes of one run: what is written at once.
+/// Bytes of one run, which is one write.
 const RUN: usize = 256 << 10;
 /// Runs that may wait for the disk: 64 MiB at most.
 const WAITING: usize = 256;
@@ -197,7 +197,7 @@ impl Ring {
         }
     }
 
-    /// Takes in what has happened, after the packets that it is about. Never waits for the disk.
+    /// Records events, after the packets that they are about. Never waits for the disk.
     pub fn note(&mut self, events: &[Event]) {
         let concerns = |event: &&Event| {
             matches!(event, Event::Opened { .. } | Event::Updated { .. } | Event::Closed { .. })
@@ -216,7 +216,7 @@ impl Ring {
         }
     }
 
-    /// What is to be told to the user since the last call: a full disk, a slow one, evidence that is not whole.
+    /// Messages for the user since the last call: a full disk, a slow one, incomplete evidence.
     pub fn take_troubles(&self) -> Vec<String> {
         std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -225,8 +225,8 @@ impl Ring {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
-    /// The watch is over: everything that waits is written, and what is still open is saved as it is. Gives what is to
-    /// be told.
+    /// The watch is over: everything that waits is written, and the packets of open incidents are saved. Returns
+    /// messages for the user.
     pub fn finish(&mut self) -> Vec<String> {
         if let Some(queue) = self.queue.take() {
             for event in std::mem::take(&mut self.late) {

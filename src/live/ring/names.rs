@@ -16,7 +16,7 @@ pub(super) struct Names {
 const DIGITS: usize = 6;
 
 impl Names {
-    /// From what was given as `--write`: `/var/tmp/RING.pcapng`.
+    /// From the value of `--write`: `/var/tmp/RING.pcapng`.
     ///
     /// # Errors
     /// A path without a file name.

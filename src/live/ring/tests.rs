@@ -1,4 +1,4 @@
-//! Rings on real files: what they hold, when they are cut, when the disk is full.
+//! Rings on real files: their contents, when a new file begins, a full disk.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -330,7 +330,7 @@ fn an_open_incident_is_saved_at_the_end() {
     assert!(bench.path(&format!("ring.{}.pcapng", incident.id)).exists());
 }
 
-/// A disk of so many bytes.
+/// A disk with room for a number of bytes.
 struct Tiny {
     left: Arc<AtomicU64>,
 }
@@ -344,7 +344,7 @@ impl Disk for Tiny {
         let left = self.left.load(Ordering::SeqCst);
         let fits = left.min(bytes.len() as u64);
         self.left.fetch_sub(fits, Ordering::SeqCst);
-        // A disk takes what it can, half a block included.
+        // A full disk still takes part of a block.
         Local.append(file, &bytes[..fits as usize])?;
         if fits < bytes.len() as u64 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }

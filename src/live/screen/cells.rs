@@ -41,7 +41,7 @@ pub(super) fn fit(text: &str, width: usize, side: Side) -> String {
     padded(head(&text, width.saturating_sub(1)) + if width > 0 { "…" } else { "" }, width)
 }
 
-/// The same for an address with its port: what is too long loses its middle, since its end tells more.
+/// The same for an address with its port: a long one is cut in the middle, since its end tells more.
 pub(super) fn fit_address(text: &str, width: usize) -> String {
     let text = clean(text);
     if columns(&text) <= width || width < 8 {
@@ -72,7 +72,7 @@ fn head(text: &str, width: usize) -> String {
 /// A bar of `width` cells, `part` of it filled, and how many of its cells that is.
 pub(super) fn bar(part: f64, width: usize) -> (String, String) {
     let eighths = (part.clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
-    // Something is not nothing, and not quite full is not full.
+    // A small part still shows one eighth, and only a full one fills the bar.
     let eighths = match part {
         part if part > 0.0 && part < 1.0 => eighths.clamp(1, (width * 8).saturating_sub(1).max(1)),
         _ => eighths,

@@ -1,4 +1,4 @@
-//! The accept queue of a listener and what it refused, over the last minutes, with a scale and a time axis.
+//! The accept queue of a listener and its refusals over the last minutes, with a scale and a time axis.
 
 use ratatui::text::{Line, Span as Text};
 
@@ -98,7 +98,7 @@ fn draw(listener: &Listener, palette: Palette, (width, height): (usize, usize)) 
 fn refused(listener: &Listener) -> String {
     let now = match (listener.refused, listener.refused_share) {
         (0, _) => "none now".to_owned(),
-        (n, Some(share)) => format!("{n} now, {share} % of what came"),
+        (n, Some(share)) => format!("{n} now, {share} % of arrivals"),
         (n, None) => format!("{n} now"),
     };
     let states = listener.states.map(|states| {

@@ -1,5 +1,5 @@
-//! What keys do: a state machine without a terminal. What is chosen is remembered by name, so that the choice stays
-//! where it is while lists change around it.
+//! The keys' state machine, without a terminal. A selection is remembered by name, so that it stays where it is while
+//! the lists change.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub(super) struct Room {
     pub overlay_hidden: usize,
 }
 
-/// What has to be done after a key.
+/// The effect of a key on the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
     /// Nothing: the key means nothing here.
@@ -80,7 +80,7 @@ pub(super) enum Reaction {
     Quit,
 }
 
-/// What is looked at.
+/// The selections, the filter and the state that the screen shows.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub focus: Pane,
@@ -97,11 +97,11 @@ pub(super) struct View {
     pub overlay: Overlay,
     /// Lines of the overlay that lie above its window.
     pub overlay_scroll: usize,
-    /// Only what has this in it is listed; empty for everything.
+    /// Only rows that contain this are listed; empty for all.
     pub filter: String,
-    /// Whether the filter is being typed; with what it was before.
+    /// The earlier filter, while a new one is being typed.
     pub typing: Option<String>,
-    /// What is shown instead of what is, while the screen is frozen.
+    /// The state that is shown while the screen is frozen.
     pub frozen: Option<Arc<State>>,
     pub room: Room,
 }
@@ -273,7 +273,7 @@ impl View {
                 let listed = self.listeners(state);
                 let Some(place) = self.listener_place(&listed) else { return Reaction::None };
                 let address = listed[place].address;
-                // One at all addresses is met at each of them: its port is what they have in common.
+                // A listener at all addresses has clients at each of them: only the port is common.
                 self.filter = match address.ip().is_unspecified() {
                     true => format!(":{}", address.port()),
                     false => address.to_string(),
@@ -477,7 +477,7 @@ mod tests {
         assert_eq!(view.frozen.as_deref(), Some(&*state));
         let later = Arc::new(samples::quiet());
         pressed(&mut view, &later, "vv!");
-        assert!(view.zoomed, "what is frozen can be walked through");
+        assert!(view.zoomed, "keys still move through a frozen screen");
         pressed(&mut view, &later, " ");
         assert_eq!(view.frozen, None);
     }

@@ -22,10 +22,10 @@ const DATED: usize = 90;
 /// Bars no longer than this: a longer one says no more.
 const LONGEST_BAR: usize = 40;
 
-/// From this width on listeners show the process behind them and what it accepts, and from that on their sockets by state.
+/// From this width on listeners show their process and its accept rate; from the next one also their sockets by state.
 const WITH_HOLDER: usize = 96;
 const WITH_STATES: usize = 116;
-/// Columns of what is shown then.
+/// The width of the accept rate.
 const ACCEPTS_COLUMNS: usize = 9;
 const STATE_COLUMNS: usize = 8;
 const HOLDER_COLUMNS: usize = 18;
@@ -120,7 +120,7 @@ fn marker(choice: Choice) -> &'static str {
 fn row(parts: Vec<Text<'static>>, choice: Choice, focus: Focus) -> Line<'static> {
     let mut line = Line::from(parts);
     if (choice, focus) == (Choice::Chosen, Focus::Here) {
-        // One colour for all of it: what is coloured would be patches.
+        // One colour for the whole row: single coloured cells would look like patches.
         let bold = |style: Style| style.add_modifier & Modifier::BOLD;
         line.spans.iter_mut().for_each(|span| span.style = REVERSED.add_modifier(bold(span.style)));
     }

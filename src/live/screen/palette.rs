@@ -18,7 +18,7 @@ pub(super) const PLAIN: Style = Style::new();
 pub(super) const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 /// What matters less.
 pub(super) const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
-/// What is chosen, and bars across the screen.
+/// The selected row, and bars across the screen.
 pub(super) const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 
 impl Palette {

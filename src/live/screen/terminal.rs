@@ -26,7 +26,7 @@ pub(super) fn enter() -> io::Result<()> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            // First, so that the message lands where it can be read. What is contained has no message.
+            // First, so that the message lands where it can be read. A contained panic prints no message.
             if !fault::is_contained() {
                 give_back();
             }

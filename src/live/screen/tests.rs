@@ -1,4 +1,4 @@
-//! Whole screens, as cells: what they say, and that any size and any string is survived.
+//! Whole screens, as cells: their texts, and that the screen survives any size and any string.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ fn number(ink: Ink) -> Option<u8> {
         Ink::Blue => Some(4),
         Ink::Cyan => Some(6),
         Ink::White => Some(67),
-        other => panic!("{other:?} is none of the colours that every terminal has"),
+        other => panic!("{other:?} is not one of the 16 colours of every terminal"),
     }
 }
 

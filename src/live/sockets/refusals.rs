@@ -20,9 +20,9 @@ use crate::time::{Span, Timestamp};
 
 /// Drops further apart than this belong to two sums, where no finding tells of the first: as with incidents.
 const APART: Span = incident::APART;
-/// What is not clear goes with what went on so shortly before.
+/// Drops at an unknown queue count with the queue that was full this shortly before.
 const GOES_ON: Span = Span::secs(10);
-/// What was refused is told within this time, if packets show it.
+/// If packets show a refusal, a finding reports it within this time.
 const SOON: Span = Span::secs(2);
 /// A SYN without an answer is not under way any more after this.
 const UNANSWERED: Span = Span::millis(150);
@@ -81,7 +81,7 @@ impl Drops {
     }
 }
 
-/// What was refused at one address because one queue was full.
+/// Clients refused at one address because one queue was full.
 #[derive(Clone, Debug)]
 struct Sum {
     from: Timestamp,
@@ -103,7 +103,7 @@ struct Sum {
     told: Option<ShownBy>,
 }
 
-/// The listener and the kind of a finding, and the packets that show it, with what they are.
+/// The listener and the kind of a finding, and the packets that show it, each with its name.
 type ShownBy = (Host, Kind, Vec<(PacketRef, &'static str)>);
 
 /// Findings of full queues, and of SYNs without an answer, by server, each with the first and the last packet that shows it.
@@ -123,7 +123,7 @@ impl Refusals {
         self.pending.iter().map(|(_, drops)| drops.dropped).sum()
     }
 
-    /// What the host has counted since the look before also explains what was dropped just before that look.
+    /// The host's counters since the last look also explain drops just before that look.
     pub(super) fn explain_pending(&mut self, counted: [u64; 2], total: [u64; 2]) {
         for (address, drops) in std::mem::take(&mut self.pending) {
             let left = self.add_explained(address, Drops { counted, total, ..drops });
@@ -141,8 +141,8 @@ impl Refusals {
         }
     }
 
-    /// Adds what the host's counters explain; gives the rest. A final ACK that is refused counts twice at the socket.
-    /// What is beyond that was no refusal: the socket counts SYNs that are repeated while their request waits, too.
+    /// Adds the drops that the host's counters explain; returns the rest. A refused final ACK counts twice at the
+    /// socket. Further drops were no refusals: the socket also counts SYNs that are repeated while their request waits.
     fn add_explained(&mut self, address: SocketAddr, drops: Drops) -> u64 {
         let refused = drops.dropped.min(drops.counted.iter().sum::<u64>() * 2);
         if refused > 0 {
@@ -154,7 +154,7 @@ impl Refusals {
     fn add_as(&mut self, address: SocketAddr, queue: Queue, drops: Drops) {
         let last = drops.during.1;
         let queue = match queue {
-            // What is not clear goes with what is going on, if a queue was full at all.
+            // If the counters show a full queue but not which, the drops belong to the refusals under way.
             Queue::Unknown if drops.counted != [0; 2] => [Queue::Accept, Queue::Syn]
                 .into_iter()
                 .find(|queue| self.sums.get(&(address, *queue)).is_some_and(|sum| last - sum.last < GOES_ON))
@@ -172,7 +172,7 @@ impl Refusals {
         sum.note_socket(&drops);
     }
 
-    /// Whether something was refused just now of which no finding tells.
+    /// Whether a client was refused just now and no finding reports it.
     pub(super) fn has_untold(&self, now: Timestamp) -> bool {
         let is_untold = |(key, sum): (&(SocketAddr, Queue), &Sum)| {
             key.1 != Queue::Unknown && sum.told.is_none() && now - sum.last < SOON
@@ -180,14 +180,14 @@ impl Refusals {
         self.sums.iter().any(is_untold)
     }
 
-    /// The incident of this kind at `listener` is over: what is refused from now on is another one's.
+    /// The incident of this kind at `listener` is over: later refusals belong to the next one.
     pub(super) fn end(&mut self, listener: SocketAddr, kind: Kind) {
         self.sums.retain(|_, sum| {
             sum.told.as_ref().is_none_or(|(host, told, _)| (host.socket(), *told) != (listener, kind))
         });
     }
 
-    /// What was refused at these addresses, by how many sockets, and since when; of sums that were not ended.
+    /// The refusals at these addresses, the number of sockets, and the beginning, of sums that were not ended.
     pub(super) fn at(&self, addresses: &BTreeSet<SocketAddr>) -> Option<(u64, usize, Timestamp)> {
         let here = self
             .sums
@@ -293,7 +293,7 @@ impl Sum {
             Queue::Accept => &[Kind::SynDropAcceptQueue, Kind::AcceptQueueOverflow, Kind::AcceptQueueReset],
             _ => &[Kind::SynDropSynQueue],
         };
-        // What was told of earlier refusals is not about these.
+        // Earlier findings are not about these refusals.
         let since = self.from.after(Span(-UNDER_WAY.0));
         let first = |kind: Kind| {
             let of = |host: &Host| {
@@ -346,7 +346,7 @@ impl Sum {
         if !is_due || hosts.iter().any(|host| known.contains_key(host)) {
             return None;
         }
-        // Where no SYN of that time is without an answer, what was refused came after it.
+        // If every SYN of that time was answered, the refused packets came after it.
         let meanwhile = (self.from.after(Span(-UNDER_WAY.0)), self.last);
         let completed = |host: &&Host| {
             let listener = context.listeners.get(host);
@@ -397,7 +397,7 @@ impl Sum {
     }
 }
 
-/// Whose drop counts say what was refused.
+/// The sockets whose drop counts are counts of refusals.
 pub(super) fn drop_counts(sockets: usize) -> String {
     match sockets {
         0 | 1 => "its own drop count".to_owned(),

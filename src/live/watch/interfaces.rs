@@ -1,4 +1,4 @@
-//! What has become of the interfaces, of the packets that they dropped, and of the clock that stamps packets.
+//! Events about the interfaces, their dropped packets, and the clock that stamps packets.
 
 use super::{DROPS, Watch};
 use crate::capture::feed::Interface;
@@ -9,7 +9,7 @@ use crate::time::{Span, Timestamp};
 const CLOCK_STEP: Span = Span::millis(250);
 
 impl Watch {
-    /// What has become of the interfaces.
+    /// Adds events for interfaces that went down, came back or dropped packets.
     pub(super) fn notice(&mut self, now: Timestamp, interfaces: &[Interface], events: &mut Vec<Event>) {
         let mut dropped = 0;
         let mut lines = Vec::new();

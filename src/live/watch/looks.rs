@@ -1,4 +1,4 @@
-//! When the kernel is asked, and what is worth an exception.
+//! When the kernel is asked: the schedule and its exceptions.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Watch {
         now - self.asked >= super::SOONEST_LOOK && self.sockets.has_untold(now)
     }
 
-    /// Brings what the kernel said to the packets. What it refused is worth a look at once.
+    /// Joins the kernel's statements with the packets. After a refusal the sockets are looked at immediately.
     pub(super) fn hear(&mut self, now: Timestamp) {
         let Some(words) = &mut self.words else { return };
         let before = Arc::clone(words.refused());

@@ -27,7 +27,8 @@ impl Watch {
         };
         let mut at: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         for (n, row) in all.iter().enumerate() {
-            // Of several sockets at one address the first, which is the worst, has what is only known of all of them.
+            // Of several sockets at one address the first, which is the worst, shows the values known only for all of
+            // them together.
             at.entry(row.address).or_insert(n);
         }
         let mut row = |address, all: &mut Vec<Listener>| {

@@ -28,7 +28,7 @@ pub(super) fn watched(
 ) -> Watched {
     let heard = examples.iter().find(|example| example.outline.was_held_against_host);
     let heard = heard.map(|example| example.finding.certainty_reason.clone());
-    // What the socket counts says more than what was held against it.
+    // The socket's own count proves more than the host's counters.
     let corroboration = refused.or(heard);
     let examples = examples.iter().map(|example| example.finding.clone()).collect();
     Watched { incident, open: phase != Phase::Over, phase, examples, corroboration }

@@ -7,7 +7,7 @@ pub enum Step {
     Packets,
     /// The clock goes on.
     Tick,
-    /// What is known is put together.
+    /// The findings so far are put together.
     Looking,
     /// Open connections are looked at.
     OpenConnections,
@@ -24,7 +24,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What the program was doing, and what is missing for that.
+    /// The step's name, and the consequence of its failure.
     pub(super) fn texts(self) -> (&'static str, &'static str) {
         match self {
             Step::Packets => ("taking in packets", "connections of that moment may be missing"),

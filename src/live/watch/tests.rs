@@ -60,7 +60,7 @@ fn fatal(place: trap::Place) -> ([u8; 4], u16) {
     (trap::ADDRESS.octets(), trap::port(place))
 }
 
-/// A fault while a watch tells what is new ends it not, and is told once.
+/// A fault while a watch reports changes does not end it, and is reported once.
 #[test]
 fn a_watch_goes_on_after_a_fault() {
     let (said, outcome) = play(fatal(trap::Place::Live), true);
@@ -81,7 +81,7 @@ fn a_fault_at_an_open_connection_costs_no_other() {
     assert_eq!(outcome.report.summary.connections, 19, "without the one");
 }
 
-/// Faults outside of the detectors: what was told until then stands in the report, and the damage is named.
+/// Faults outside of the detectors: the report keeps the findings issued until then, and names the damage.
 #[test]
 fn a_report_is_written_after_any_fault() {
     for (place, doing) in

@@ -114,7 +114,7 @@ fn the_payload_goes_and_its_length_stays() {
     assert_eq!(Rewriter::new(Payload::Keep).rewrite(LinkType(ETHERNET), &mut whole, 60), 60);
 }
 
-/// What is left of a packet whose payload goes, with pseudonyms and without.
+/// A packet after the removal of its payload, with pseudonyms and without.
 fn left_of(link: u16, packet: &[u8]) -> [Vec<u8>; 2] {
     [rewriter(), Rewriter::new(Payload::Strip)].map(|mut rewriter| {
         let mut data = packet.to_vec();
@@ -424,7 +424,7 @@ fn options_of_tcp_that_may_hold_an_address_become_padding() {
     let (data, original) = redacted(with_options(&[34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1]));
     assert_eq!(data[54..], [34, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
     assert!(decoded(&data, original).1.options.has(crate::decode::segment::Options::FAST_OPEN_COOKIE));
-    // What stands behind the end of the list, and what is no option at all.
+    // Bytes behind the end of the list, and bytes that are no option.
     let (data, _) = redacted(with_options(b"\x00ACME-cu"));
     assert_eq!(data[54..], [0; 8]);
     let (data, _) = redacted(with_options(b"\x08\x40ACME-c"));
@@ -440,7 +440,7 @@ fn checksums_over_replaced_addresses_do_not_give_them_away() {
     let mut data = packet.clone();
     let kept = rewriter().rewrite(LinkType(101), &mut data, packet.len() as u32);
     assert_eq!(kept, packet.len());
-    assert_eq!(fold(words(&data[20..])), 0xffff, "the checksum is that of what is left");
+    assert_eq!(fold(words(&data[20..])), 0xffff, "the checksum covers the remaining bytes");
     let mut datagram = packet_v4(17, &bytes("c000 0035 000c 1234 ACME!"));
     let kept = rewriter().rewrite(LinkType(101), &mut datagram, 33);
     assert_eq!((kept, &datagram[26..28]), (28, &[0, 0][..]));

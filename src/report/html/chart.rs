@@ -50,7 +50,7 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// From the first to the last of `times`; `None` where there are none, or all are one moment.
+    /// From the first to the last of `times`; `None` without any, or if all are equal.
     pub fn of(times: impl Iterator<Item = Timestamp>) -> Option<Stretch> {
         let (from, to) = times.fold(None, |range: Option<(Timestamp, Timestamp)>, time| {
             let (from, to) = range.unwrap_or((time, time));
