@@ -663,7 +663,9 @@ fn ten_thousand_drops_beside_a_namespace_with_the_same_addresses() {
         dropped += usize::from(expected == Some("NETFILTER_DROP"));
         refused += usize::from(expected == Some("NO_SOCKET"));
         missing += usize::from(reason.is_none() && expected.is_some());
-        if reason.is_some() && reason != expected {
+        // A busy server drops a SYN that came again, and says so.
+        let of_others = expected.is_none() && !matches!(reason, Some("NETFILTER_DROP" | "NO_SOCKET"));
+        if reason.is_some() && reason != expected && !of_others {
             wrong.push(format!("{} at {}: {expected:?}, not {judgement:?}", segment.source(), segment.time));
         }
     }
