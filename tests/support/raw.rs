@@ -128,7 +128,7 @@ fn packet(port: u16, server: SocketAddrV4, raw: Raw<'_>) -> Vec<u8> {
     let mut tcp = [port.to_be_bytes(), server.port().to_be_bytes()].concat();
     tcp.extend(raw.seq.to_be_bytes());
     tcp.extend(raw.ack.to_be_bytes());
-    tcp.extend([(20 + options.len() as u8) / 4 << 4, raw.flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    tcp.extend([((20 + options.len() as u8) / 4) << 4, raw.flags, 0xfa, 0xf0, 0, 0, 0, 0]);
     tcp.extend(&options);
     tcp.extend(raw.data);
     let ends = [RAW_CLIENT.octets(), server.ip().octets()].concat();
