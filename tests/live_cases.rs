@@ -213,7 +213,7 @@ fn a_busy_neighbour(net: &mut Net) {
     net.play(&client, &format!("short {} 8", at(8080)), "ready");
     net.play(&client, &format!("ask {SERVER} 8090 8090 200"), "ready");
     let heard = live.hear(PATIENCE, |event| event["finding"]["server"] == at(8080).as_str());
-    let after = begun.elapsed().as_secs_f64();
+    let after = live.seconds_to(begun, |event| event["finding"]["server"] == at(8080).as_str());
     thread::sleep(Duration::from_secs(2));
     let dropped = socket(&server, 8080).0 - before;
     let (events, report) = live.end();
@@ -263,7 +263,7 @@ fn a_flood_that_gets_cookies(net: &mut Net) {
     let begun = Instant::now();
     net.play(&client, &format!("flood 198.51.100 {SERVER} 8080 {SYNS}"), "ready");
     let heard = live.hear(PATIENCE, is_of("syn-flood", &at(8080)));
-    let after = begun.elapsed().as_secs_f64();
+    let after = live.seconds_to(begun, is_of("syn-flood", &at(8080)));
     thread::sleep(Duration::from_secs(7));
     let cookies = counter(&server, "TcpExtSyncookiesSent");
     let (events, report) = live.end();
@@ -437,7 +437,7 @@ fn short_attempts_are_counted(net: &mut Net) {
     let begun = Instant::now();
     net.play(&client, &format!("short {} 30", at(8001)), "ready");
     let heard = live.hear(PATIENCE, is_of("syn-drop-accept-queue", &at(8001)));
-    let after = begun.elapsed().as_secs_f64();
+    let after = live.seconds_to(begun, is_of("syn-drop-accept-queue", &at(8001)));
     thread::sleep(Duration::from_secs(3));
     let rose = counter(&server, "TcpExtListenOverflows") - before;
     let (events, report) = live.end();

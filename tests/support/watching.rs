@@ -62,6 +62,13 @@ impl Live {
         }
     }
 
+    /// Seconds from `begun` to the first event of such a kind, by when it came.
+    pub fn seconds_to(&self, begun: Instant, such: impl Fn(&Value) -> bool) -> f64 {
+        let events = self.events.lock().expect("no panic");
+        let came = events.iter().find(|(_, event)| such(event)).map(|(came, _)| *came);
+        came.map_or(f64::NAN, |came| came.saturating_duration_since(begun).as_secs_f64())
+    }
+
     /// Ends it; all events and the report.
     pub fn end(mut self) -> (Vec<Value>, Value) {
         run("kill", &["-INT", &self.child.id().to_string()]).expect("it runs");
