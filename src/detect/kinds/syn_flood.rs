@@ -106,13 +106,21 @@ struct Crowd<'a> {
     shown: Shown,
 }
 
-/// Requests that were answered once, in a capture of handshakes only: it does not hold their outcome. In other captures
-/// they are told from completed ones.
+/// While a capture goes on a request is under way for so long.
+const UNDER_WAY: Span = Span::millis(300);
+
+/// Requests that were answered once, and whose outcome is not known: all in a capture of handshakes only, and in one that
+/// goes on those that should be completed by now.
 fn asked_once<'a>(around: &DetectContext<'a>) -> Vec<&'a HalfOpenRequest> {
-    if !around.context.handshakes_only {
-        return Vec::new();
-    }
-    around.activity.half_open.iter().filter(|h| h.syns <= 1 && h.syn_acks == 1).collect()
+    let context = around.context;
+    let until = match (context.handshakes_only, context.goes_on) {
+        (true, _) => Timestamp::MAX,
+        (false, true) => around.end().after(Span(-UNDER_WAY.0)),
+        (false, false) => return Vec::new(),
+    };
+    let is_one = |h: &&HalfOpenRequest| h.syns <= 1 && h.syn_acks == 1 && h.syn.time <= until;
+    let once = around.activity.half_open.iter().filter(is_one);
+    once.filter(|h| !fills_the_queue(h, around)).collect()
 }
 
 /// Whether nearly all SYNs have the same TTL, as from one sender, and none of the options of a kernel.
@@ -157,10 +165,12 @@ impl<'a> Crowd<'a> {
         if activity.lone_syns.len() + activity.half_open.len() < LOOKED_AT {
             return None;
         }
-        let all = asked_once(around).into_iter().chain(&activity.lone_syns).collect();
-        let crowd = Crowd::new(all, Shown::ForgedSyns);
+        let once = asked_once(around);
+        let may_be_completed = !once.is_empty() && !around.context.handshakes_only;
+        let crowd = Crowd::new(once.into_iter().chain(&activity.lone_syns).collect(), Shown::ForgedSyns);
         let forged = crowd.most >= LOOKED_AT && look_alike(&crowd.all);
-        (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || crowd.most >= TOO_MANY)).then_some(crowd)
+        let too_many = crowd.most >= TOO_MANY && !may_be_completed;
+        (crowd.sources * 5 >= crowd.all.len() * 4 && (forged || too_many)).then_some(crowd)
     }
 
     fn summary(&self, server: Host, extent: &FloodExtent) -> String {
@@ -248,12 +258,12 @@ impl FloodExtent {
         };
         let (listener, from) = (around.listener, first.syn.time);
         let uncounted = listener.uncounted;
-        // Some handshakes known earlier may have been forgotten, or not kept. The final count may differ from a count
-        // during the flood.
+        // Of what was known earlier some may be forgotten, or not be kept. What is all known is not what it was while
+        // handshakes were under way; but of forged SYNs, and where nothing but handshakes is captured, none was completed.
         let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
         let is_whole = uncounted.handshakes() == 0 && before.is_none();
-        let counts = !is_whole || (around.context.goes_on && around.context.handshakes_only);
-        let told = around.context.floods_told.get(&server).filter(|_| counts).copied().unwrap_or_default();
+        let counts = || !is_whole || around.context.handshakes_only || look_alike(&crowd.all);
+        let told = around.context.floods_told.get(&server).filter(|_| counts()).copied().unwrap_or_default();
         let sources = told.sources.max(crowd.sources as u64);
         let known = FloodExtent {
             all: crowd.all.len() as u64 + uncounted.handshakes(),
