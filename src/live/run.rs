@@ -27,6 +27,10 @@ const IDLE_TICK: Span = Span::secs(1);
 /// into that.
 const REST: u32 = 4;
 
+/// When it is told to end, what has come is still taken in, for so long at most; and so long is waited for more of it.
+const LEFT_OVER: Duration = Duration::from_secs(1);
+const MORE: Duration = Duration::from_millis(25);
+
 /// A feed whose clock stands still for longer has not just fallen behind.
 const SET_BACK: Duration = Duration::from_secs(10);
 
@@ -100,6 +104,8 @@ struct Progress {
     rest: Instant,
     /// Whether the feed has ended.
     is_over: bool,
+    /// When it was told to end.
+    told_to_end: Option<Instant>,
     /// What an output failed at.
     failed: Option<io::Error>,
 }
@@ -116,6 +122,7 @@ impl Progress {
             packets: 0,
             rest: now,
             is_over: false,
+            told_to_end: None,
             failed: None,
         }
     }
@@ -163,6 +170,8 @@ impl Run<'_> {
         });
         while !progress.is_over {
             let filled = self.fill(&mut blocks, &mut progress);
+            progress.is_over |=
+                progress.told_to_end.is_some_and(|at| filled == 0 || at.elapsed() >= LEFT_OVER);
             if filled > 0 {
                 let tracked = fault::contain(|| self.watch.track(&blocks[..filled]));
                 news.extend(
@@ -201,6 +210,9 @@ impl Run<'_> {
                     }
                     progress.is_over |= self.tell(events, &mut progress.failed) == Next::Stop;
                 }
+                Wanted::Stop if self.pace == Pace::Machine => {
+                    progress.told_to_end.get_or_insert_with(Instant::now);
+                }
                 Wanted::Stop => progress.is_over = true,
             }
         }
@@ -211,7 +223,11 @@ impl Run<'_> {
     fn fill(&mut self, blocks: &mut [Block], progress: &mut Progress) -> usize {
         let mut filled = 0;
         while filled < blocks.len() {
-            let wait = if filled == 0 { ATTENTIVE } else { Duration::ZERO };
+            let wait = match filled {
+                0 if progress.told_to_end.is_some() => MORE,
+                0 => ATTENTIVE,
+                _ => Duration::ZERO,
+            };
             match self.feed.next_block(&mut blocks[filled], wait) {
                 Fed::Packets => {
                     let left = self.until.packets.map_or(u64::MAX, |most| most - progress.packets);
