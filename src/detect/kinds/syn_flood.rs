@@ -258,8 +258,8 @@ impl FloodExtent {
         };
         let (listener, from) = (around.listener, first.syn.time);
         let uncounted = listener.uncounted;
-        // Of what was known earlier some may be forgotten, or not be kept. What is all known is not what it was while
-        // handshakes were under way; but of forged SYNs, and where nothing but handshakes is captured, none was completed.
+        // Some handshakes known earlier may have been forgotten, or not kept. The final count may differ from a count
+        // during the flood, but not that of forged SYNs: none of them is completed.
         let before = around.context.floods.as_ref().and_then(|floods| floods.get(&server));
         let is_whole = uncounted.handshakes() == 0 && before.is_none();
         let counts = || !is_whole || around.context.handshakes_only || look_alike(&crowd.all);
