@@ -1,6 +1,6 @@
-//! The packet that nearly all are: TCP over IPv4 over Ethernet without IP options or fragments, its headers captured.
-//! Everything has its fixed place then. Its result is that of the layers one by one; a property test holds it to that.
-//! Anything out of the ordinary it leaves to them.
+//! The usual packet: TCP over IPv4 over Ethernet without IP options or fragments, its headers captured. Everything has
+//! its fixed place then. Its result is that of the layers one by one; a property test holds it to that. Anything out of
+//! the ordinary it leaves to them.
 
 use super::rest::{Rest, be16};
 use super::segment::{Address, Flags, Options, Segment, Traits, flow_hash};

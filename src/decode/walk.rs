@@ -25,7 +25,7 @@ pub(super) struct Walk<'o> {
     pub(super) headers: u8,
     /// The addresses of the innermost Ethernet frame.
     pub(super) frame: Option<[u8; 12]>,
-    /// Where the headers lie, if somebody wants to know.
+    /// Where the headers lie, if the caller asks for it.
     pub(super) parts: Option<HeaderParts<'o>>,
 }
 

@@ -473,7 +473,7 @@ impl<'a> DetectContext<'a> {
     /// Whether anything was heard of the server's host in that time, on whatever port.
     pub fn heard_of_host(&self, server: Address, during: Interval) -> bool {
         let Interval { from, to } = during;
-        // What dropped a SYN was up a moment later.
+        // A host that drops SYNs is heard again a moment later.
         let lasted = |heard: &Interval| heard.meets(from, to + MOMENT, Span::ZERO);
         let by_second = match self.context.hosts.get(&server) {
             Some(host) => host.seconds.inside(from.seconds(), to.seconds()).heard,

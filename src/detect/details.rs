@@ -86,7 +86,7 @@ pub struct IgnoredAckDetails {
     pub read_by_tcp: bool,
 }
 
-/// What refused a connection.
+/// How a connection was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// A RST.

@@ -262,7 +262,7 @@ impl Draft {
         self.evidence.iter().map(|(at, _)| *at).min().unwrap_or_default()
     }
 
-    /// What findings are sorted by: time first.
+    /// The sort key of findings: time first.
     pub fn order(&self) -> impl Ord + use<> {
         (self.first(), self.kind, self.client, self.server)
     }

@@ -15,7 +15,7 @@ pub fn all() -> &'static [&'static KindSpec] {
     kinds::ALL
 }
 
-/// What there is to know of `kind`.
+/// The specification of `kind`.
 pub fn spec(kind: Kind) -> &'static KindSpec {
     kinds::ALL[kind as usize]
 }
@@ -31,7 +31,7 @@ const _: () = {
     }
 };
 
-/// What all kinds want together.
+/// The union of all `wants`.
 pub const WANTS: Wants =
     Wants { full: Some(wants_full), clean: Some(wants_clean), incomplete: Some(wants_incomplete) };
 

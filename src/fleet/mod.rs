@@ -69,7 +69,7 @@ pub enum Error {
     /// A range of a file cannot be read.
     #[error("{0}")]
     Unreadable(String),
-    /// Something is missing from what a stage gets, or is there twice.
+    /// A stage lacks a part of its input, or has it twice.
     #[error("point {point}: {what}")]
     Incomplete {
         /// The capture point.

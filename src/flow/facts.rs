@@ -157,7 +157,7 @@ pub struct ServerProgress {
     pub tsval: u32,
     /// TSecr, 0 without timestamps: which of the client's segments it took.
     pub tsecr: u32,
-    /// What it was.
+    /// The kind of segment.
     pub what: SegmentKind,
     /// The client's last segment before it.
     pub after: PacketRef,

@@ -1,4 +1,4 @@
-//! What the SYNs have in common that a listener answered by SYN-ACK: refused and ignored SYNs are compared with them.
+//! Common features of the SYNs that a listener answered by SYN-ACK: refused and ignored SYNs are compared with them.
 
 use crate::decode::segment::Address;
 use crate::flow::facts::Offer;

@@ -1,11 +1,11 @@
-//! What only shows across connections, in bounded memory: merged over shards in any order, read by the detectors.
+//! Facts across connections, in bounded memory: merged over shards in any order, read by the detectors.
 //!
 //! * [`ended`]: the summary of a connection that has ended, in whichever form it was stored; [`quality`]: how far the
 //!   capture can be trusted.
 //! * [`triage`]: which of them are kept, for most are unremarkable and only counted; [`wants`]: which are not; [`settings`]:
 //!   what the user set.
-//! * [`listener`]: what the connections of one listener got; `timeline`: that second by second.
-//! * [`accepted_syns`]: what the SYNs have in common that a listener answered.
+//! * [`listener`]: the outcomes of the connections of one listener; `timeline`: the same second by second.
+//! * [`accepted_syns`]: common features of the SYNs that a listener answered.
 //! * [`incomplete`]: handshakes that were never completed.
 //! * [`interval`]: intervals of time, and what lasted for one.
 //! * [`host_pairs`]: something for each pair of hosts.

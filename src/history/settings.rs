@@ -1,4 +1,4 @@
-//! What the user set.
+//! Settings of the user.
 
 use crate::time::Span;
 

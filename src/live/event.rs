@@ -35,7 +35,7 @@ pub enum Event {
     Updated {
         /// When, RFC 3339.
         at: String,
-        /// Its id until now, where that has changed with its kind.
+        /// Its earlier id, if the id changed with its kind.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         was: Option<String>,
         /// The finding as it is now.

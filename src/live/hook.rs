@@ -14,7 +14,7 @@ use crate::live::output::{Next, Output};
 use crate::live::state::State;
 use crate::report::terminal::counted;
 
-/// Events that wait for the program to end; more are left out, and that is said.
+/// Events that wait for the program to end; further ones are left out, and a warning says how many.
 const WAITING: usize = 64;
 /// A program that takes longer is ended.
 const PATIENCE: Duration = Duration::from_secs(30);

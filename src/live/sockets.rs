@@ -32,7 +32,7 @@ const NEARLY_FULL_FOR: Span = Span::secs(3);
 const WORTH_A_WORD: u32 = 5;
 /// A socket that was there for so long is missed when it is gone.
 const LONG: Span = Span::secs(10);
-/// Addresses at which sockets are gone that are remembered.
+/// How many addresses of closed sockets are remembered.
 const MOST_GONE: usize = 1_024;
 /// Stretches of refusals that are remembered.
 const MOST_REFUSING: usize = 512;

@@ -345,7 +345,7 @@ impl Watch {
         }
     }
 
-    /// What the sockets have refused that an incident is about.
+    /// The refusals of the sockets that an incident is about.
     fn refused(&self, incident: &Incident) -> Option<String> {
         if !is_of_full_queue(incident.kind) {
             return None;

@@ -40,7 +40,7 @@ impl From<SocketAddr> for Subject {
     }
 }
 
-/// What reads as an address is one.
+/// A text that parses as an address is one.
 impl From<String> for Subject {
     fn from(text: String) -> Subject {
         let host = text.parse().map(Subject::Host);

@@ -47,7 +47,7 @@ const STRETCHES: i64 = 64;
 const BELIEVED: usize = 4;
 /// Over less time than this no drift shows.
 const LONG: Span = Span::secs(10);
-/// Clocks that run further apart than this are not clocks but another reason (1,000 ppm).
+/// No two clocks drift apart faster than this (1,000 ppm): a larger drift has another reason.
 const FASTEST: i64 = 1_000_000;
 
 impl ClockOffset {

@@ -1,4 +1,4 @@
-//! What must not leave the house: payload, addresses, MAC addresses, names.
+//! Removes private data from captures and reports: payload, addresses, MAC addresses, names.
 //!
 //! Captures are made harmless before anything looks at them: [`Redacted`] stands between a source and the engine. So a
 //! report on redacted packets cannot tell more than they do, and extracted packets carry the same pseudonyms.

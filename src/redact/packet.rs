@@ -12,7 +12,7 @@ use crate::decode;
 use crate::decode::parts::{HeaderPart, PartKind};
 use crate::fault::{self, Fault};
 
-/// What becomes of the bytes behind the TCP header.
+/// Whether the bytes behind the TCP header are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// They stay, and packets without TCP stay whole.

@@ -123,7 +123,7 @@ impl Pattern {
     fn find(failed: &[FailedSyn], listener: &Listener) -> Option<Pattern> {
         let accepted = listener.accepted.as_deref()?;
         let (first, last) = (failed.iter().map(|f| f.at).min()?, failed.iter().map(|f| f.at).max()?);
-        // Answers of another time say that the listener has changed, not that it chooses.
+        // Answers at another time show that the listener has changed, not that it treats clients differently.
         if failed.len() < PATTERN || listener.between(first, last).answered < PATTERN as u32 {
             return None;
         }

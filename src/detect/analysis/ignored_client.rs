@@ -87,7 +87,8 @@ pub fn ignored_pattern(
                 around.activity.stuck.iter().filter(|s| s.repeats == 1 && !s.data_ignored).count();
             let asked_again = others().filter(|s| s.shows_a_full_queue()).count();
             let company = others().any(|s| s.data_ignored) || asked_again > asked_once;
-            // Who waited for a second or two says nothing of a listener that asks later.
+            // A client that waited for a second or two says nothing about a listener that repeats its SYN-ACK later than
+            // that.
             let asked_first = f.syn_ack.first().zip(o.repeats.first());
             let soon = asked_first.is_some_and(|(first, r)| r.at.time - first.at.time <= FIRST_REPEAT);
             let patient = if soon { around.listener.patient } else { 0 };

@@ -455,7 +455,7 @@ fn is_closed_in_use(f: &ConnectionFacts) -> bool {
         && f.s.reset.as_deref().is_some_and(Reset::is_socketless)
 }
 
-/// Whether a RST without a socket answers the client of a connection that the server had had, and had not closed.
+/// Whether a RST shows that the server has lost the socket of a connection that it had not closed.
 fn has_lost_socket(f: &ConnectionFacts) -> bool {
     let is_answer =
         |t: &Trigger| matches!(t.what, SegmentKind::Data | SegmentKind::Retransmit | SegmentKind::KeepAlive);

@@ -324,7 +324,7 @@ fn arrives_damaged(f: &ConnectionFacts, sender: Role) -> bool {
         && !traits.any(Traits::CHECKSUM_PARTIAL | Traits::OUTGOING)
 }
 
-/// What arrives damaged is dropped.
+/// A damaged segment is dropped.
 fn blame_checksum(d: &mut Draft, f: &ConnectionFacts, sender: Role) {
     d.cause = cause(
         "Segments arrive with a wrong TCP checksum, so the receiver's kernel drops them: a device on the way, or a checksum offload, \

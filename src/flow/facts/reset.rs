@@ -71,7 +71,7 @@ pub struct Usual {
 pub struct Trigger {
     /// Packet and time.
     pub at: PacketRef,
-    /// What it was.
+    /// The kind of segment.
     pub what: SegmentKind,
     /// Its acknowledgment number.
     pub ack: Seq,

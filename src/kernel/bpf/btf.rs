@@ -13,7 +13,7 @@ use std::path::Path;
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
-/// Bytes of a type before what its kind adds.
+/// Bytes of a type's fixed part; its kind may add more.
 const TYPE_HEAD: usize = 12;
 /// Longest chain of qualifiers and typedefs, and deepest nesting of anonymous members, that is followed.
 const DEEPEST: usize = 32;
