@@ -7,9 +7,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from typing import IO
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark import RDD, SparkConf, SparkContext, cloudpickle
 from pyspark.serializers import NoOpSerializer
 
@@ -31,6 +33,9 @@ def context(master: str | None) -> SparkContext:
     # To compile Spark's code again and again for speed costs more than it brings, and so does a collector with many threads.
     for side in ("driver", "executor"):
         conf.set(f"spark.{side}.defaultJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    if (master or "").startswith("local"):
+        # Its web server costs a second of CPU; the terminal shows the progress.
+        conf.setIfMissing("spark.ui.enabled", "false")
     spark = SparkContext.getOrCreate(conf.setMaster(master) if master else conf)
     spark.setLogLevel("ERROR")
     # Executors need no installation of this package.
@@ -69,8 +74,27 @@ class Progress:
 
 
 def shuffled(made: RDD, tasks: int) -> RDD:
-    """The messages of `made`, each in the task whose number comes before it. As `RDD.partitionBy` does it, but that gathers up
-    to a thousand records before it hands any on, and pickles them. These have up to a megabyte each."""
+    """The messages of `made`, each in the task whose number comes before it."""
+    try:
+        return handed_over(made, tasks)
+    except (AttributeError, TypeError, Py4JError):  # another pyspark may not have what that needs
+        return pickled(made, tasks)
+
+
+def pickled(made: RDD, tasks: int) -> RDD:
+    """The same with what pyspark offers to everybody."""
+
+    def pairs(messages: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+        messages = iter(messages)
+        return ((int.from_bytes(task, "big"), bytes(message)) for task, message in zip(messages, messages))
+
+    made._bypass_serializer = False
+    return made.mapPartitions(pairs).partitionBy(tasks, lambda task: task).values()
+
+
+def handed_over(made: RDD, tasks: int) -> RDD:
+    """As `RDD.partitionBy` does it, but that gathers up to a thousand records before it hands any on, and pickles them. These
+    have up to a megabyte each."""
     made._bypass_serializer = True
     jvm = made.ctx._jvm
     pairs = jvm.PairwiseRDD(made._jrdd.rdd()).asJavaPairRDD()

@@ -385,13 +385,14 @@ def test_points_come_from_names_and_manifests(tmp_path):
     ]
 
 
-def test_messages_go_to_the_tasks_that_they_are_meant_for(cluster):
-    for tasks in (1, 7, 300):
+@pytest.mark.parametrize("shuffled", [job.shuffled, job.handed_over, job.pickled])
+def test_messages_go_to_the_tasks_that_they_are_meant_for(cluster, shuffled):
+    for tasks in (1, 7, 30):
         numbers = range(0, 2 * tasks, 3)
         made = cluster.parallelize(numbers, 3).mapPartitions(
             lambda some, tasks=tasks: (part for n in some for part in (pack_long(n % tasks), b"%d" % n))
         )
-        placed = job.shuffled(made, tasks).mapPartitionsWithIndex(lambda task, some: [(task, int(n)) for n in some])
+        placed = shuffled(made, tasks).mapPartitionsWithIndex(lambda task, some: [(task, int(n)) for n in some])
         assert sorted(placed.collect()) == sorted((n % tasks, n) for n in numbers)
 
 

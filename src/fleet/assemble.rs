@@ -198,7 +198,7 @@ impl PointsOfRun {
                 let rest = lost.split_off(&(input as i32 + 1, i64::MIN));
                 let mut adopted = lost.split_off(&(input as i32, i64::MIN));
                 point.readings.append(&mut adopted);
-                lost.extend(rest.into_iter());
+                lost.extend(rest);
             }
             let own = join::options_of(&self.0, place, options);
             point.study(name, (&own, names), captures, self.0.correction(place))
